@@ -1,0 +1,47 @@
+"""``mlops config``: look at a workload and check it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vision_mlops.cli.output import emit_json, say
+
+app = typer.Typer(no_args_is_help=True, help="Show and check workload files.")
+
+WorkloadOption = Annotated[
+    str, typer.Option("--workload", "-w", help="Name of a shipped workload, or path of a YAML file.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a key of the workload: `training.epochs=2`. Repeatable.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command()
+def show(workload: WorkloadOption = "textile", set_: SetOption = None, json_: JsonOption = False) -> None:
+    """Print the whole workload, defaults included.
+
+    Example: `mlops config show --workload textile --set training.epochs=2`
+    """
+    from vision_mlops.config import load_workload
+
+    loaded = load_workload(workload, set_ or ())
+    if json_:
+        emit_json(loaded.model_dump())
+        return
+    import yaml
+
+    typer.echo(yaml.safe_dump(loaded.model_dump(), sort_keys=False).rstrip())
+
+
+@app.command()
+def check(workload: WorkloadOption = "textile", set_: SetOption = None) -> None:
+    """Check a workload; exit code 2 and the nearest valid key where it is wrong.
+
+    Example: `mlops config check --workload textile`
+    """
+    from vision_mlops.config import load_workload
+
+    say(f"ok: workload {load_workload(workload, set_ or ()).name}")

@@ -1,0 +1,68 @@
+"""Entry point of ``mlops``: assembles the command groups and turns errors into one line and an exit code.
+
+0 is success, 1 a job that ended badly or a verdict asked to fail, 2 a mistake in the input.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from vision_mlops import __version__
+from vision_mlops.cli import config, data, demo, evaluate, models, predict, serve, train
+from vision_mlops.cli.output import State
+from vision_mlops.exceptions import MlopsError
+
+app = typer.Typer(
+    name="mlops",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Train, judge, register and serve an image classifier: on this machine, then on Azure.",
+    epilog="Start with `mlops demo`.",
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"mlops {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and library messages.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    State.verbose = verbose
+
+
+app.add_typer(config.app, name="config")
+app.add_typer(data.app, name="data")
+app.command("train")(train.train)
+app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
+app.command("gate")(evaluate.gate)
+app.add_typer(models.app, name="models")
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Run the command line; ends the process with its exit code."""
+    try:
+        app()
+    except MlopsError as error:
+        if State.verbose:
+            raise
+        typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

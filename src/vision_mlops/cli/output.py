@@ -1,0 +1,53 @@
+"""What commands print: results on standard output, everything said to a person on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+
+
+class State:
+    """Options of the whole command line, set once by the root callback."""
+
+    verbose: bool = False
+
+
+def say(text: str) -> None:
+    """One line for the person at the terminal, on standard error."""
+    typer.echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    """A warning on standard error, coloured on a terminal."""
+    typer.secho(f"warning: {text}", err=True, fg=typer.colors.YELLOW)
+
+
+def emit_json(value: Any) -> None:
+    """Print a value as indented JSON on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def emit_table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str = "nothing to show") -> None:
+    """Print rows as an aligned table, or as a JSON list. All rows have the keys of the first."""
+    if as_json:
+        emit_json(list(rows))
+        return
+    if not rows:
+        say(empty)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for key in rows[0]:
+        table.add_column(str(key).replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    # A pipe has no width: do not fold rows at 80 columns there.
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "200"))
+    Console(width=width, highlight=False).print(table)

@@ -1,0 +1,137 @@
+"""Reads a workload file, applies ``--set a.b=value`` overrides, and words every mistake for the person who made it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from vision_mlops.config.models import Workload
+from vision_mlops.exceptions import ConfigError
+
+WORKLOADS = Path(__file__).parent / "workloads"
+
+
+def list_workloads() -> list[str]:
+    """Names of the workloads that ship with the package, sorted."""
+    return sorted(path.stem for path in WORKLOADS.glob("*.yml"))
+
+
+def find_workload(reference: str) -> Path:
+    """Path of a workload given by shipped name or by file path.
+
+    Raises:
+        ConfigError: there is neither; the nearest shipped name is offered.
+    """
+    path = Path(reference)
+    if path.suffix in (".yml", ".yaml"):
+        if not path.is_file():
+            raise ConfigError(f"workload file {reference} does not exist", "give the path of a .yml file")
+        return path
+    shipped = WORKLOADS / f"{reference}.yml"
+    if not shipped.is_file():
+        names = list_workloads()
+        near = difflib.get_close_matches(reference, names, n=1, cutoff=0.0)
+        raise ConfigError(
+            f"there is no workload {reference!r}",
+            f"did you mean {near[0]!r}? Shipped: {', '.join(names)}. A path to a .yml file works too.",
+        )
+    return shipped
+
+
+def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
+    """Load and check one workload.
+
+    Args:
+        reference: Shipped name (``textile``) or path of a YAML file.
+        overrides: ``dotted.key=value`` strings, values in YAML syntax; the last one wins.
+
+    Raises:
+        ConfigError: names file, key, and the nearest valid key or the accepted values.
+    """
+    path = find_workload(reference)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}", "mend the line that the message names") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: {error}", "save the file as UTF-8") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a mapping of keys to values", "see `mlops config show`")
+    overrides = list(overrides)
+    for item in overrides:
+        _apply(content, item)
+    try:
+        return Workload.model_validate(_floats(Workload, content))
+    except ValidationError as error:
+        source = f"{path} with --set {' '.join(overrides)}" if overrides else str(path)
+        raise ConfigError(*_explain(source, error)) from error
+
+
+def _apply(content: dict[str, Any], item: str) -> None:
+    key, equals, text = item.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {item!r} is not of the form key=value", "for example --set training.epochs=2")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {item!r}: the value is not valid YAML", "quote text with special signs") from error
+    *parents, last = key.strip().split(".")
+    node = content
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {item!r}: {parent!r} holds a value, not a section", "see `mlops config show`")
+        node = child
+    node[last] = value
+
+
+def _floats(model: type[BaseModel], content: Any) -> Any:
+    """Turn ``1`` and ``2e-3`` into floats where a float is wanted: YAML 1.1 reads the first as int, the second as text."""
+    if not isinstance(content, Mapping):
+        return content
+    result: dict[str, Any] = {}
+    for key, value in content.items():
+        field = model.model_fields.get(str(key))
+        kind = field.annotation if field else None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            value = _floats(kind, value)
+        elif kind is float and not isinstance(value, bool) and isinstance(value, int | str):
+            try:
+                value = float(value)
+            except ValueError:
+                pass  # left as it is: the model reports it with its key
+        result[str(key)] = value
+    return result
+
+
+def _explain(source: str, error: ValidationError) -> tuple[str, str]:
+    """Message and hint for the first mistake; the others are only counted."""
+    problems = error.errors()
+    first = problems[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        valid = _keys_beside(first["loc"])
+        near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.0)
+        message = f"{source}: unknown key {key!r}"
+        parent = key.rpartition(".")[0]
+        hint = f"did you mean {f'{parent}.{near[0]}' if parent else near[0]!r}? Valid keys here: {', '.join(valid)}"
+    else:
+        message = f"{source}: {key or 'workload'}: {first['msg']}"
+        hint = f"got {first['input']!r}" if key and not isinstance(first["input"], dict) else "see `mlops config show`"
+    if len(problems) > 1:
+        hint += f" (and {len(problems) - 1} more)"
+    return message, hint
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Workload
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return list(model.model_fields)

@@ -1,0 +1,127 @@
+"""Strict, frozen models of a workload file: one file describes one classifier from data to serving."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class StrictModel(BaseModel):
+    """Unknown keys are errors, values are immutable, nothing is coerced from text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class Split(StrictModel):
+    """Fractions of the images in each split, drawn per class."""
+
+    train: Fraction = 0.7
+    val: Fraction = 0.15
+    test: Fraction = 0.15
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sum_is_one(self) -> Split:
+        if abs(self.train + self.val + self.test - 1.0) > 1e-6:
+            raise ValueError(f"train + val + test must be 1, not {self.train + self.val + self.test:g}")
+        if min(self.train, self.val, self.test) <= 0:
+            raise ValueError("train, val and test must each be above 0")
+        return self
+
+
+class Data(StrictModel):
+    """Where the images come from. ``source: bundled`` is the textile dataset of the train extra."""
+
+    source: Literal["bundled", "folder"] = "folder"
+    path: str = Field("", description="Folder of class folders; --images overrides it.")
+    split: Split = Split()
+    min_images_per_class: PositiveInt = 5
+    max_pixels: PositiveInt = 50_000_000
+
+
+class Model(StrictModel):
+    """The network and what it is fed with."""
+
+    backbone: str = Field("tf_efficientnet_lite0", description="Any timm model name.")
+    pretrained: bool = True
+    image_size: Annotated[int, Field(ge=16, le=1024)] = 224
+    resize: Literal["squash", "crop"] = "squash"
+    frozen_stages: Annotated[int, Field(ge=0)] = Field(2, description="Stem and this many stages stay as pretrained.")
+    dropout: Fraction = 0.1
+
+
+class Augment(StrictModel):
+    """Random changes of training images. Flips and turns alone let the frozen prefix be computed once."""
+
+    horizontal_flip: bool = True
+    vertical_flip: bool = False
+    rotate90: bool = False
+    crop_scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="Smallest share of the area kept.")
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+
+    @property
+    def views(self) -> int:
+        """Number of distinct pictures that flips and turns make of one image."""
+        return (2 if self.horizontal_flip else 1) * (2 if self.vertical_flip else 1) * (4 if self.rotate90 else 1)
+
+    @property
+    def finite(self) -> bool:
+        """Whether an image has only :attr:`views` variants, so that each can be cached."""
+        return self.crop_scale == 1.0 and self.brightness == 0.0 and self.contrast == 0.0
+
+
+class Training(StrictModel):
+    """The optimiser and the loop."""
+
+    epochs: PositiveInt = 4
+    batch_size: PositiveInt = 32
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(2e-3, description="Peak of the one-cycle schedule.")
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    warmup: Fraction = Field(0.25, description="Share of the steps in which the rate rises.")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
+    class_weights: Literal["none", "balanced"] = "balanced"
+    augment: Augment = Augment()
+    early_stopping_patience: PositiveInt = 5
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that decode images.")
+    cache_prefix: bool = Field(True, description="Compute frozen stages once where the augmentation is finite.")
+    cache_limit_mb: PositiveInt = 4096
+
+
+class Gate(StrictModel):
+    """What a candidate must reach, and when it counts as better than the champion."""
+
+    min_accuracy: Fraction = 0.9
+    min_recall_per_class: Fraction = 0.7
+    max_calibration_error: Fraction = 0.1
+    max_latency_ms: Annotated[float, Field(gt=0.0)] = Field(200.0, description="Median per image, one thread.")
+    max_accuracy_drop: Fraction = Field(0.0, description="How far below the champion still counts as equal.")
+    significance: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.05, description="Level of the paired test.")
+
+
+class Serving(StrictModel):
+    """Defaults of the scoring server."""
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: PositiveInt = 1
+    max_body_mb: PositiveInt = 20
+    max_batch: PositiveInt = 64
+
+
+class Workload(StrictModel):
+    """One classifier: its data, network, training, quality gate and serving."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{1,62}$")]
+    title: str = ""
+    data: Data = Data()
+    model: Model = Model()
+    training: Training = Training()
+    gate: Gate = Gate()
+    serving: Serving = Serving()

@@ -1,0 +1,1 @@
+"""Images on disk: sources, leak-free splits and the manifest of a prepared folder."""

@@ -1,0 +1,62 @@
+"""Errors that a user can mend: each says what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+
+class MlopsError(Exception):
+    """Base of every error that the command line shows as one line and exit code 2.
+
+    Args:
+        message: What is wrong, naming the file, key or value.
+        hint: What mends it; shown on a line of its own.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
+
+
+class ConfigError(MlopsError, ValueError):
+    """A workload file, an override or an environment variable has a wrong key or value."""
+
+
+class DataError(MlopsError, ValueError):
+    """Images or their folders cannot be used."""
+
+
+class ImageError(MlopsError, ValueError):
+    """One image cannot be decoded. ``reason`` is a short code such as ``truncated``."""
+
+    def __init__(self, message: str, hint: str = "", reason: str = "corrupt") -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+class BundleError(MlopsError, ValueError):
+    """A model bundle is incomplete, was changed, or does not reproduce its golden examples."""
+
+
+class TrainingError(MlopsError, RuntimeError):
+    """Training cannot start or its result cannot be exported."""
+
+
+class RegistryError(MlopsError, LookupError):
+    """A model, version or alias is missing, or the registry refuses a change."""
+
+
+class ServingError(MlopsError, RuntimeError):
+    """The scoring server cannot start or does not answer."""
+
+
+class MissingExtraError(MlopsError, ImportError):
+    """A command needs packages of an extra that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"this command needs the package {package!r}, which is not installed",
+            f"pip install 'vision-mlops[{extra}]'",
+        )

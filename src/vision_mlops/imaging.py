@@ -1,0 +1,124 @@
+"""From encoded bytes to the pixels that the network sees: the only place where an image is decoded or resized.
+
+Training, evaluation, batch scoring and the server all call :func:`load_pixels`, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vision_mlops.exceptions import ImageError
+
+Pixels = npt.NDArray[np.uint8]
+ResizeMode = Literal["squash", "crop"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+MAX_PIXELS = 50_000_000
+"""Largest accepted width x height. A header that claims more is refused before any pixel is decoded."""
+
+_HINT = "replace or remove the file"
+
+
+def open_rgb(source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode one image completely and upright.
+
+    Args:
+        source: Encoded bytes, or the path of a file.
+        name: What an error calls the image; the path where nothing is given.
+        max_pixels: Upper bound of width x height, checked on the header.
+
+    Returns:
+        An RGB image, EXIF orientation applied; transparency is put on white and 16-bit greyscale scaled to 8.
+
+    Raises:
+        ImageError: with reason ``empty``, ``too_large``, ``truncated``, ``not_an_image`` or ``corrupt``.
+    """
+    label = name or (str(source) if isinstance(source, Path) else "image")
+    data = source.read_bytes() if isinstance(source, Path) else source
+    if not data:
+        raise ImageError(f"{label}: the file is empty (0 bytes)", _HINT, "empty")
+    with _decoding(label):
+        image = Image.open(io.BytesIO(data))
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ImageError(
+                f"{label}: {width} x {height} pixels is more than the limit of {max_pixels:,}",
+                "scale the image down",
+                "too_large",
+            )
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+
+
+@contextmanager
+def _decoding(label: str) -> Iterator[None]:
+    """Translate every way in which Pillow refuses an image into one ImageError."""
+    try:
+        with warnings.catch_warnings():
+            # Our own limit is checked first; Pillow's warning about it would only repeat the message.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{label}: {error}", "scale the image down", "too_large") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{label}: not an image in a known format", _HINT, "not_an_image") from error
+    except Exception as error:  # Pillow's plugins raise a dozen types on broken input: struct.error, EOFError, ...
+        reason = "truncated" if "truncated" in str(error).lower() else "corrupt"
+        raise ImageError(f"{label}: cannot be decoded ({error})", _HINT, reason) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float32)
+        # 16-bit greyscale is stored as I;16 or I: 65535 is white. Floats are taken to be in 0..1 or 0..255.
+        top = 65535.0 if image.mode.startswith("I") and values.max(initial=0) > 255 else 255.0
+        if image.mode == "F" and values.max(initial=0) <= 1:
+            top = 1.0
+        image = Image.fromarray(np.clip(values * (255.0 / top), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.new("RGB", rgba.size, (255, 255, 255))
+        image.paste(rgba, mask=rgba.getchannel("A"))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def resize(image: Image.Image, size: int, mode: ResizeMode = "squash") -> Pixels:
+    """Scale an RGB image to the square that the network takes.
+
+    Args:
+        image: RGB image of any size.
+        size: Edge of the result in pixels.
+        mode: ``squash`` scales both edges, so nothing is cut; ``crop`` keeps proportions and cuts the centre.
+
+    Returns:
+        Contiguous array of shape (size, size, 3), dtype uint8.
+    """
+    if mode == "crop":
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    elif image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8))
+
+
+def load_pixels(
+    source: bytes | Path,
+    size: int,
+    mode: ResizeMode = "squash",
+    *,
+    name: str = "",
+    max_pixels: int = MAX_PIXELS,
+) -> Pixels:
+    """Decode and resize in one go: (size, size, 3) uint8. Raises :class:`ImageError` like :func:`open_rgb`."""
+    return resize(open_rgb(source, name=name, max_pixels=max_pixels), size, mode)

@@ -1,0 +1,1 @@
+"""Images to class probabilities from a bundle, without torch: the only predictor there is."""

@@ -1,0 +1,132 @@
+"""The model bundle: one folder with everything serving needs, written once, hashed, and verified at each load.
+
+``bundle.json`` describes it, ``model.onnx`` takes a uint8 image batch (N, S, S, 3) and gives ``probabilities`` (N, C)
+and ``activation_map`` (N, C, h, w), ``weights.safetensors`` allows fine-tuning again, ``golden/`` holds test images with
+the probabilities that training computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vision_mlops.exceptions import BundleError
+
+SCHEMA_VERSION = 1
+MANIFEST = "bundle.json"
+GRAPH = "model.onnx"
+WEIGHTS = "weights.safetensors"
+CARD = "MODEL_CARD.md"
+GOLDEN_TOLERANCE = 0.02
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Preprocessing(_Record):
+    """How an image becomes the graph's input; normalisation is inside the graph."""
+
+    image_size: Annotated[int, Field(ge=16, le=1024)]
+    resize: Literal["squash", "crop"] = "squash"
+
+
+class GoldenExample(_Record):
+    """A test image and the probabilities that the trained network gave it, in the order of the classes."""
+
+    file: str
+    label: str
+    probabilities: list[float]
+
+
+class Bundle(_Record):
+    """Content of ``bundle.json``."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    classes: Annotated[list[str], Field(min_length=2)]
+    preprocessing: Preprocessing
+    backbone: str
+    frozen_stages: int = 0
+    temperature: float = Field(1.0, description="Divides the logits before softmax; applied inside the graph.")
+    data_fingerprint: str
+    git_commit: str = ""
+    run_id: str = Field("", description="MLflow run that trained it.")
+    workload: dict[str, object] = Field(default_factory=dict, description="The workload as trained.")
+    metrics: dict[str, float] = Field(default_factory=dict)
+    parity: dict[str, float] = Field(default_factory=dict, description="Exported graph against trained network.")
+    libraries: dict[str, str] = Field(default_factory=dict)
+    golden: list[GoldenExample] = Field(default_factory=list)
+    files: dict[str, str] = Field(default_factory=dict, description="sha256 of each other file, by relative path.")
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's content, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_bundle(folder: Path, bundle: Bundle) -> Bundle:
+    """Hash the files that lie in ``folder`` and write ``bundle.json`` beside them; returns it with hashes."""
+    files = {
+        path.relative_to(folder).as_posix(): file_hash(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    complete = bundle.model_copy(update={"files": files})
+    (folder / MANIFEST).write_text(complete.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return complete
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and verify a bundle: schema, file list and every hash.
+
+    Raises:
+        BundleError: says which file is missing, was changed, or is not understood.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder} is not a model bundle: it has no {MANIFEST}", "give the --out of `mlops train`")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise BundleError(
+                f"{path}: schema version {version!r}; this release reads {SCHEMA_VERSION}",
+                "use the release that wrote it, or train again",
+            )
+        bundle = Bundle.model_validate(content)
+    except (ValueError, ValidationError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(f"{path}: not a valid bundle description: {error}", "train again") from error
+    for name, expected in bundle.files.items():
+        _check_file(folder, name, expected)
+    for needed in (GRAPH, WEIGHTS):
+        if needed not in bundle.files:
+            raise BundleError(f"{path} does not list {needed}", "train again")
+    return bundle
+
+
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    file = folder / name
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{folder}: {name!r} points outside the bundle", "do not use this bundle")
+    if not file.is_file():
+        raise BundleError(f"{folder}: {name} is missing", "copy the bundle again, or train again")
+    if file_hash(file) != expected:
+        raise BundleError(
+            f"{folder}: {name} was changed after training (its sha256 differs)", "copy the bundle again, or train again"
+        )
+
+
+def bundle_id(bundle: Bundle) -> str:
+    """Short content hash that tells two bundles apart: the graph, classes and preprocessing."""
+    parts = [bundle.files.get(GRAPH, ""), *bundle.classes, bundle.preprocessing.model_dump_json()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
