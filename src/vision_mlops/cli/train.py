@@ -1,0 +1,49 @@
+"""``mlops train``: fine-tune and export."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vision_mlops.cli.config import SetOption, WorkloadOption
+from vision_mlops.cli.output import say
+
+
+def train(
+    data: Annotated[Path, typer.Option("--data", help="Prepared data.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the model bundle.")],
+    workload: WorkloadOption = "textile",
+    set_: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run at its last epoch.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
+) -> None:
+    """Fine-tune a pretrained network and write a model bundle.
+
+    Example: `mlops train --data outputs/data/textile --out outputs/bundles/textile --set training.epochs=4`
+
+    Several processes: `torchrun --nproc-per-node 2 -m vision_mlops train --data D --out B`
+    """
+    from vision_mlops.config import load_workload
+    from vision_mlops.data.manifest import read_manifest
+    from vision_mlops.exceptions import MissingExtraError
+
+    loaded = load_workload(workload, set_ or ())
+    read_manifest(data)  # before torch is loaded: a wrong path should answer at once
+    try:
+        from vision_mlops.training.fit import fit
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "torch", "train") from error
+    fitted = fit(loaded, data, out, resume=resume, overwrite=overwrite, progress=sys.stderr.isatty())
+    if fitted is None:
+        return
+    bundle = fitted.bundle
+    say(
+        f"trained {fitted.epochs} epochs in {fitted.train_seconds:.0f} s ({fitted.images_per_second:.0f} images/s);"
+        f" validation accuracy {bundle.metrics['val_accuracy']:.4f}, test accuracy {bundle.metrics['test_accuracy']:.4f}"
+    )
+    parity = bundle.parity
+    say(f"export agrees on {parity['agreement']:.1%} of labels, within {parity['max_difference']:.4f} in probability")
+    typer.echo(fitted.folder)

@@ -1,0 +1,295 @@
+"""Prepare images for training: check each, split without leaks, and write train/val/test folders with a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vision_mlops import __version__, paths
+from vision_mlops.config.models import Split, Workload
+from vision_mlops.data.manifest import (
+    MANIFEST,
+    SPLITS,
+    Excluded,
+    ImageRecord,
+    Manifest,
+    SplitName,
+    read_manifest,
+    write_manifest,
+)
+from vision_mlops.data.sources import Source, SourceImage, find_source
+from vision_mlops.data.splits import assign
+from vision_mlops.exceptions import DataError, ImageError
+from vision_mlops.imaging import open_rgb
+
+STATE = "prepare.json"
+_SHOWN = 10
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareResult:
+    """Prepared data; ``reused`` where nothing had changed since the last time."""
+
+    folder: Path
+    manifest: Manifest
+    reused: bool
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    image: SourceImage
+    sha256: str
+    width: int
+    height: int
+
+
+def prepare(
+    workload: Workload,
+    out: Path,
+    *,
+    images: Path | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> PrepareResult:
+    """Check and split a workload's images into ``out``.
+
+    Args:
+        workload: Source, split fractions and limits.
+        out: Folder to write, whole or not at all; replaced when it is an older preparation.
+        images: Folder of class folders to use in place of the workload's source.
+        strict: Raise where an image or class would be left out with a warning.
+        progress: Called with (checked, total) now and then.
+
+    Raises:
+        DataError: the source cannot be used, fewer than two classes remain, or ``strict`` finds something.
+    """
+    source = find_source(workload, images)
+    out = out.expanduser().absolute()
+    _check_target(source.root, out)
+    key = _key(source, workload)
+    if (reused := _reuse(out, key)) is not None:
+        if strict and reused.excluded:
+            raise _strict_error(reused.excluded)
+        return PrepareResult(out, reused, True, _warnings(source, reused.excluded))
+    checked, excluded = _check_all(source, workload, progress)
+    checked, excluded = _drop_conflicts(checked, excluded, source.root)
+    checked, excluded = _drop_leaks(checked, excluded, source.root)
+    checked, excluded = _drop_small_classes(checked, excluded, workload.data.min_images_per_class)
+    if strict and excluded:
+        raise _strict_error(excluded)
+    classes = sorted({item.image.label for item in checked})
+    if len(classes) < 2:
+        raise DataError(
+            f"{source.root}: {len(classes)} usable class(es); a classifier needs at least two",
+            _listing(excluded) or "add a folder of images for each class",
+        )
+    splits = _splits(checked, workload.data.split)
+    for name in SPLITS:
+        missing = set(classes) - {item.image.label for item in checked if splits[item.sha256] == name}
+        if missing:
+            raise DataError(
+                f"{source.root}: class {min(missing)!r} has no image in {name}", "add images, or change data.split"
+            )
+    with paths.atomic_folder(out, overwrite=True) as folder:
+        records = _write_images(folder, checked, splits)
+        manifest = write_manifest(
+            folder,
+            Manifest(
+                name=workload.name,
+                source=source.name,
+                seed=workload.data.split.seed,
+                classes=classes,
+                images=records,
+                excluded=excluded,
+            ),
+        )
+        (folder / STATE).write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
+    return PrepareResult(out, manifest, False, _warnings(source, excluded))
+
+
+def _check_target(root: Path, out: Path) -> None:
+    target = out.resolve()
+    if target == root or root in target.parents or target in root.parents:
+        raise DataError(f"{out} overlaps the source {root}", "choose an --out beside the images")
+    if out.is_file():
+        raise DataError(f"{out} is a file", "choose another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise DataError(f"{out} is not empty and was not written by `mlops data prepare`", "choose another --out")
+
+
+def _key(source: Source, workload: Workload) -> str:
+    """Hash of what determines the result: every file's path, size and time, and the settings."""
+    digest = hashlib.sha256(
+        f"{__version__}\0{source.root}\0{workload.data.model_dump_json()}\0{workload.name}".encode()
+    )
+    for image in source.images:
+        try:
+            status = image.path.stat()
+        except OSError:
+            digest.update(f"{image.path}\0missing\n".encode())
+            continue
+        digest.update(f"{image.path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _reuse(out: Path, key: str) -> Manifest | None:
+    state = out / STATE
+    if not state.is_file():
+        return None
+    try:
+        if json.loads(state.read_text(encoding="utf-8")).get("key") != key:
+            return None
+        manifest = read_manifest(out)
+    except (ValueError, AttributeError):
+        return None
+    whole = all((out / record.path).is_file() for record in manifest.images)
+    return manifest if whole else None
+
+
+def _check_all(source: Source, workload: Workload, progress: Progress | None) -> tuple[list[_Checked], list[Excluded]]:
+    """Decode every image completely; what fails is left out with its reason."""
+    checked: list[_Checked] = []
+    excluded: list[Excluded] = []
+
+    def check(image: SourceImage) -> _Checked | Excluded:
+        name = _relative(image.path, source.root)
+        try:
+            data = image.path.read_bytes()
+            upright = open_rgb(data, name=name, max_pixels=workload.data.max_pixels)
+        except OSError as error:
+            return Excluded(path=name, reason="unreadable", message=f"{name}: {error.strerror or error}")
+        except ImageError as error:
+            return Excluded(path=name, reason=error.reason, message=error.message)
+        return _Checked(image, hashlib.sha256(data).hexdigest(), *upright.size)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for number, result in enumerate(pool.map(check, source.images), start=1):
+            if isinstance(result, Excluded):
+                excluded.append(result)
+            else:
+                checked.append(result)
+            if progress is not None and (number % 50 == 0 or number == len(source.images)):
+                progress(number, len(source.images))
+    return checked, excluded
+
+
+def _drop_conflicts(
+    checked: list[_Checked], excluded: list[Excluded], root: Path
+) -> tuple[list[_Checked], list[Excluded]]:
+    """Leave out content that stands under two classes: nobody can say which label is right."""
+    labels: dict[str, set[str]] = defaultdict(set)
+    for item in checked:
+        labels[item.sha256].add(item.image.label)
+    conflicts = [item for item in checked if len(labels[item.sha256]) > 1]
+    for item in conflicts:
+        name = _relative(item.image.path, root)
+        both = " and ".join(sorted(labels[item.sha256]))
+        excluded.append(Excluded(path=name, reason="conflict", message=f"{name}: the same image stands under {both}"))
+    return [item for item in checked if len(labels[item.sha256]) == 1], excluded
+
+
+def _drop_leaks(checked: list[_Checked], excluded: list[Excluded], root: Path) -> tuple[list[_Checked], list[Excluded]]:
+    """Where the source is split: content in two splits stays in the one that judges (test, then val)."""
+    rank: dict[SplitName | None, int] = {"test": 0, "val": 1, "train": 2, None: 3}
+    best: dict[str, SplitName | None] = {}
+    for item in checked:
+        if item.sha256 not in best or rank[item.image.split] < rank[best[item.sha256]]:
+            best[item.sha256] = item.image.split
+    kept = []
+    for item in checked:
+        if item.image.split == best[item.sha256]:
+            kept.append(item)
+            continue
+        name = _relative(item.image.path, root)
+        message = f"{name}: the same image is in {best[item.sha256]}"
+        excluded.append(Excluded(path=name, reason="leak", message=message))
+    return kept, excluded
+
+
+def _drop_small_classes(
+    checked: list[_Checked], excluded: list[Excluded], smallest: int
+) -> tuple[list[_Checked], list[Excluded]]:
+    counts = Counter(item.image.label for item in checked)
+    small = {label for label, count in counts.items() if count < smallest}
+    for label in sorted(small):
+        message = f"class {label!r} has {counts[label]} usable images, fewer than {smallest}"
+        excluded.append(Excluded(path=label, reason="small_class", message=message))
+    return [item for item in checked if item.image.label not in small], excluded
+
+
+def _splits(checked: list[_Checked], split: Split) -> dict[str, SplitName]:
+    """Split by content hash; a split that the source brings is kept, and what it lacks is drawn from its train."""
+    given: dict[str, SplitName] = {item.sha256: item.image.split for item in checked if item.image.split is not None}
+    if not given:
+        return assign(((item.sha256, item.image.label) for item in checked), split)
+    lacking = [name for name in ("val", "test") if name not in given.values()]
+    if lacking:
+        shares = {name: getattr(split, name) if name in lacking else 0.0 for name in ("val", "test")}
+        drawn = split.model_copy(update={**shares, "train": 1.0 - sum(shares.values())})
+        pool = ((item.sha256, item.image.label) for item in checked if item.image.split == "train")
+        given |= assign(pool, drawn)
+    return given
+
+
+def _write_images(folder: Path, checked: list[_Checked], splits: dict[str, SplitName]) -> list[ImageRecord]:
+    taken: set[str] = set()
+    records: list[ImageRecord] = []
+    for item in checked:
+        split = splits[item.sha256]
+        name = item.image.path.name
+        relative = f"{split}/{item.image.label}/{name}"
+        if relative.casefold() in taken:
+            # Equal names in nested folders: the content's hash keeps them apart, the same way each time.
+            stem, suffix = item.image.path.stem, item.image.path.suffix
+            origin = hashlib.sha256(str(item.image.path).encode()).hexdigest()[:8]
+            relative = f"{split}/{item.image.label}/{stem}-{origin}{suffix}"
+        taken.add(relative.casefold())
+        target = folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A copy, not a hard link: an edit of the prepared file must not reach the user's original.
+        shutil.copyfile(item.image.path, target)
+        records.append(
+            ImageRecord(
+                path=relative,
+                split=split,
+                label=item.image.label,
+                sha256=item.sha256,
+                width=item.width,
+                height=item.height,
+            )
+        )
+    return records
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _listing(excluded: Iterable[Excluded]) -> str:
+    messages = [item.message for item in excluded]
+    more = f"; and {len(messages) - _SHOWN} more" if len(messages) > _SHOWN else ""
+    return "; ".join(messages[:_SHOWN]) + more
+
+
+def _strict_error(excluded: list[Excluded]) -> DataError:
+    return DataError(
+        f"{len(excluded)} problem(s): {_listing(excluded)}", "mend or remove them, or run without --strict"
+    )
+
+
+def _warnings(source: Source, excluded: list[Excluded]) -> list[str]:
+    warnings = [f"left out: {item.message}" for item in excluded]
+    if source.ignored:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(source.ignored.items()))
+        warnings.append(f"ignored files that are not images: {kinds}")
+    return warnings

@@ -1,0 +1,119 @@
+"""Where images come from: the bundled dataset, a folder of class folders, or one that is split already."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_mlops.config.models import Workload
+from vision_mlops.data.manifest import SplitName
+from vision_mlops.exceptions import DataError, MissingExtraError
+from vision_mlops.imaging import IMAGE_SUFFIXES
+
+_BUNDLED_PACKAGE = "conformal_clip_data"
+_BUNDLED_FOLDER = "data/textile_images/simulated"
+_SPLIT_FOLDERS: dict[str, SplitName] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+_HINT = "give a folder with one sub-folder of images per class"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """A file of the source: its class, and its split where the source is split already."""
+
+    path: Path
+    label: str
+    split: SplitName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """All image files of a source, sorted; ``ignored`` counts the suffixes of files that are not images."""
+
+    root: Path
+    name: str
+    images: list[SourceImage]
+    ignored: dict[str, int]
+
+
+def find_source(workload: Workload, images: Path | None) -> Source:
+    """List the images of a workload, or of the folder ``images`` in their place.
+
+    Raises:
+        DataError: the folder is missing, is a file, or has no class folders with images.
+        MissingExtraError: the bundled dataset is not installed.
+    """
+    if images is None and workload.data.source == "bundled":
+        root, name = bundled_folder(), f"package:{_BUNDLED_PACKAGE}/{_BUNDLED_FOLDER}"
+    else:
+        given = images or (Path(workload.data.path) if workload.data.path else None)
+        if given is None:
+            raise DataError(f"workload {workload.name} names no images", "set data.path, or give --images DIR")
+        root = given.expanduser().resolve()
+        name = str(given)
+    if not root.exists():
+        raise DataError(f"{root} does not exist", _HINT)
+    if not root.is_dir():
+        raise DataError(f"{root} is a file, not a folder", _HINT)
+    return _list(root, name)
+
+
+def bundled_folder() -> Path:
+    """Folder of the textile images inside the installed package."""
+    spec = importlib.util.find_spec(_BUNDLED_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise MissingExtraError("conformal-clip-data", "train")
+    return Path(spec.origin).parent / _BUNDLED_FOLDER
+
+
+def _list(root: Path, name: str) -> Source:
+    folders = _folders(root)
+    splits = {folder.name.lower() for folder in folders} & set(_SPLIT_FOLDERS)
+    images: list[SourceImage] = []
+    ignored: Counter[str] = Counter()
+    if "train" in splits:
+        other = [folder.name for folder in folders if folder.name.lower() not in _SPLIT_FOLDERS]
+        if other:
+            raise DataError(f"{root}: {', '.join(other)} beside train/val/test", "keep only the split folders there")
+        for folder in folders:
+            split = _SPLIT_FOLDERS[folder.name.lower()]
+            for label in _folders(folder):
+                images += [SourceImage(path, label.name, split) for path in _images(label, ignored)]
+    else:
+        for label in folders:
+            images += [SourceImage(path, label.name) for path in _images(label, ignored)]
+    if not images:
+        loose = any(path.suffix.lower() in IMAGE_SUFFIXES for path in root.iterdir() if path.is_file())
+        detail = "its images lie beside each other, without class folders" if loose else "it has no images"
+        raise DataError(f"{root}: {detail}", _HINT)
+    return Source(root, name, sorted(images, key=lambda image: str(image.path)), dict(ignored))
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not _hidden(path.name))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+def _images(folder: Path, ignored: Counter[str]) -> Iterator[Path]:
+    """Image files below a class folder. Linked files count; linked folders do not, so that a loop cannot hang us."""
+    for parent, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if not _hidden(name))
+        for name in sorted(files):
+            if _hidden(name):
+                continue
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield Path(parent, name)
+            else:
+                ignored[Path(name).suffix.lower() or "(none)"] += 1

@@ -1,0 +1,260 @@
+"""Where a version came from: facts gathered when it is registered, and the chain they make from images to aliases.
+
+The facts are kept with the version, so they outlive the data, the run and the reports.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vision_mlops import tracking
+from vision_mlops.data.manifest import Manifest, read_manifest
+from vision_mlops.exceptions import RegistryError
+from vision_mlops.model.bundle import Bundle, bundle_id
+from vision_mlops.registry.base import ModelVersion
+
+FACTS_TAG = "mlops.lineage"
+HISTORY_TAG = "mlops.history"
+DECISIONS = ("promote", "reject", "inconclusive")
+_MAX_CLASSES = 100
+_MAX_METRICS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One step of the chain; ``facts`` holds plain JSON values, by name."""
+
+    step: str
+    summary: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return asdict(self)
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """Read ``metrics.json``, given as the file or its folder.
+
+    Returns:
+        ``metrics`` (flat numbers by dotted name, finite ones only), ``data_fingerprint`` and ``bundle_id``.
+        Numbers per class are left out above 100 classes.
+
+    Raises:
+        RegistryError: the file is missing or not a JSON object.
+    """
+    content = _read_object(path, "metrics.json", "give the --out of `mlops evaluate`")
+    numbers: dict[str, float] = {}
+    for key, value in content.items():
+        if key == "accuracy_interval" and isinstance(value, list) and len(value) == 2:
+            _collect({"accuracy_low": value[0], "accuracy_high": value[1]}, "", numbers)
+        elif not (key == "per_class" and isinstance(value, dict) and len(value) > _MAX_CLASSES):
+            _collect({key: value}, "", numbers)
+    # A tag holds 100,000 characters, and the headline numbers come first.
+    numbers = dict(list(numbers.items())[:_MAX_METRICS])
+    texts = {key: str(content.get(key) or "") for key in ("data_fingerprint", "bundle_id")}
+    return {"metrics": numbers, **texts}
+
+
+def read_verdict(path: Path) -> dict[str, Any]:
+    """Read ``verdict.json``, given as the file or its folder: ``decision`` and ``reasons``. Raises RegistryError."""
+    content = _read_object(path, "verdict.json", "give the verdict that `mlops gate` wrote")
+    if content.get("decision") not in DECISIONS:
+        raise RegistryError(
+            f"{path}: decision {content.get('decision')!r} is none of {', '.join(DECISIONS)}", "run `mlops gate` again"
+        )
+    reasons = content.get("reasons")
+    kept = [
+        {"check": str(r.get("check", "")), "passed": r.get("passed"), "message": str(r.get("message", ""))[:300]}
+        for r in (reasons if isinstance(reasons, list) else [])[:30]
+        if isinstance(r, dict)
+    ]
+    return {"decision": content["decision"], "reasons": kept, "bundle_id": str(content.get("bundle_id") or "")}
+
+
+def data_facts(manifest: Manifest) -> dict[str, Any]:
+    """Source, fingerprint and counts of prepared data; counts per class up to 100 classes."""
+    counts = manifest.counts()
+    facts: dict[str, Any] = {
+        "name": manifest.name,
+        "source": manifest.source,
+        "fingerprint": manifest.fingerprint,
+        "seed": manifest.seed,
+        "images": len(manifest.images),
+        "excluded": len(manifest.excluded),
+        "splits": {split: sum(of_class.values()) for split, of_class in counts.items()},
+    }
+    if len(manifest.classes) <= _MAX_CLASSES:
+        facts["classes"] = {label: sum(counts[split][label] for split in counts) for label in manifest.classes}
+    return facts
+
+
+def run_facts(run_id: str) -> dict[str, Any]:
+    """Name, status, start and parameters of the training run; empty where this store does not have it."""
+    run = tracking.find_run(run_id)
+    if run is None:
+        return {}
+    started = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
+    params = dict(sorted(run.data.params.items())[:100])
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "started": started,
+        "params": {key: value[:200] for key, value in params.items()},
+    }
+
+
+def gather(bundle: Bundle, data: Path | None) -> dict[str, Any]:
+    """Facts about the data, the run and the bundle, for :func:`explain` later.
+
+    Raises:
+        DataError: ``data`` is not prepared data.
+        RegistryError: ``data`` is not what the bundle was trained on.
+    """
+    facts: dict[str, Any] = {
+        "bundle": {
+            "id": bundle_id(bundle),
+            "name": bundle.name,
+            "created": bundle.created,
+            "backbone": bundle.backbone,
+            "classes": len(bundle.classes),
+            "image_size": bundle.preprocessing.image_size,
+            "temperature": bundle.temperature,
+            "parity": {key: value for key, value in bundle.parity.items() if math.isfinite(value)},
+            "libraries": bundle.libraries,
+            "training_metrics": {key: value for key, value in bundle.metrics.items() if math.isfinite(value)},
+        },
+        "training": bundle.workload.get("training", {}),
+        "run": run_facts(bundle.run_id),
+    }
+    if data is not None:
+        manifest = read_manifest(data)
+        if manifest.fingerprint != bundle.data_fingerprint:
+            raise RegistryError(
+                f"the bundle was trained on data {bundle.data_fingerprint[:12]}, but {data} is"
+                f" {manifest.fingerprint[:12]}",
+                "give the prepared folder that it was trained on, or leave --data away",
+            )
+        facts["data"] = data_facts(manifest)
+    return facts
+
+
+def stored_facts(version: ModelVersion) -> dict[str, Any]:
+    """The facts kept with a version; empty for one that another tool registered."""
+    try:
+        facts = json.loads(version.tags.get(FACTS_TAG, "{}"))
+    except ValueError:
+        # A person can edit tags in MLflow's page; the chain then shows what is left.
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def explain(version: ModelVersion, history: Sequence[Mapping[str, Any]] = ()) -> list[Link]:
+    """The chain from image files to the served version, in that order.
+
+    Args:
+        version: What to explain.
+        history: The model's alias changes, oldest first: alias, version, previous, at, forced.
+    """
+    facts = stored_facts(version)
+    mine = [dict(entry) for entry in history if version.version in (entry.get("version"), entry.get("previous"))]
+    return [
+        _data_link(version, facts.get("data", {})),
+        _run_link(version, facts.get("run", {}), facts.get("training", {})),
+        _bundle_link(version, facts.get("bundle", {})),
+        _evaluation_link(version, facts),
+        _verdict_link(version, facts.get("verdict", {})),
+        _registry_link(version, mine),
+    ]
+
+
+def _data_link(version: ModelVersion, data: Mapping[str, Any]) -> Link:
+    if not data:
+        known = f"fingerprint {version.data_fingerprint[:12] or 'unknown'}"
+        return Link(
+            "data", f"{known}; source not recorded (register with --data)", {"fingerprint": version.data_fingerprint}
+        )
+    splits = ", ".join(f"{split} {count}" for split, count in data.get("splits", {}).items())
+    summary = (
+        f"{data.get('images')} images from {data.get('source')} ({splits}), fingerprint {data['fingerprint'][:12]}"
+    )
+    return Link("data", summary, data)
+
+
+def _run_link(version: ModelVersion, run: Mapping[str, Any], training: object) -> Link:
+    commit = f"git commit {version.git_commit[:12]}" if version.git_commit else "git commit unknown"
+    facts = {"run_id": version.run_id, "git_commit": version.git_commit, **run, "training": training}
+    if not version.run_id:
+        return Link("run", f"no tracking run; {commit}", facts)
+    name = f" {run['name']!r} of {run.get('started')}" if run else " (not in this store)"
+    return Link("run", f"run {version.run_id[:12]}{name}, {commit}", facts)
+
+
+def _bundle_link(version: ModelVersion, bundle: Mapping[str, Any]) -> Link:
+    parity = ", ".join(f"{key} {value:.2g}" for key, value in bundle.get("parity", {}).items())
+    summary = f"bundle {version.bundle_id or 'unknown'}"
+    if bundle:
+        summary += f": {bundle.get('backbone')}, {bundle.get('classes')} classes, {bundle.get('image_size')} px"
+    return Link("bundle", summary + (f", export parity {parity}" if parity else ""), bundle)
+
+
+def _evaluation_link(version: ModelVersion, facts: Mapping[str, Any]) -> Link:
+    metrics = version.metrics
+    if not metrics:
+        trained = facts.get("bundle", {}).get("training_metrics", {})
+        reported = "; training reported " + ", ".join(f"{k} {v:.4g}" for k, v in trained.items()) if trained else ""
+        return Link("evaluation", f"not evaluated{reported}", {"training_metrics": trained})
+    parts = [f"accuracy {metrics['accuracy']:.4f}"] if "accuracy" in metrics else []
+    if parts and {"accuracy_low", "accuracy_high"} <= metrics.keys():
+        parts[0] += f" [{metrics['accuracy_low']:.4f}, {metrics['accuracy_high']:.4f}]"
+    parts += [f"{key} {metrics[key]:.4f}" for key in ("macro_f1", "expected_calibration_error") if key in metrics]
+    of_data = facts.get("evaluation_data", "")
+    return Link(
+        "evaluation",
+        ", ".join(parts) or f"{len(metrics)} metrics",
+        {"metrics": dict(metrics), "data_fingerprint": of_data},
+    )
+
+
+def _verdict_link(version: ModelVersion, verdict: Mapping[str, Any]) -> Link:
+    if not version.verdict:
+        return Link("verdict", "not judged")
+    reasons = verdict.get("reasons", [])
+    failed = [reason["message"] or reason["check"] for reason in reasons if reason.get("passed") is False]
+    passed = sum(reason.get("passed") is True for reason in reasons)
+    detail = "; ".join(failed) if failed else f"{passed} of {len(reasons)} checks passed"
+    return Link("verdict", f"{version.verdict}: {detail}", {"decision": version.verdict, "reasons": reasons})
+
+
+def _registry_link(version: ModelVersion, history: Sequence[Mapping[str, Any]]) -> Link:
+    since = {entry.get("alias"): entry.get("at") for entry in history if entry.get("version") == version.version}
+    aliases = [f"{alias} since {since[alias]}" if alias in since else alias for alias in version.aliases]
+    summary = f"{version.reference}, registered {version.created}, {', '.join(aliases) or 'no alias'}"
+    return Link("registry", summary, {"aliases": list(version.aliases), "created": version.created, "history": history})
+
+
+def _read_object(path: Path, name: str, hint: str) -> dict[str, Any]:
+    file = path / name if path.is_dir() else path
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RegistryError(f"{file} does not exist", hint) from error
+    except (OSError, ValueError) as error:
+        raise RegistryError(f"{file} cannot be read: {error}", hint) from error
+    if not isinstance(content, dict):
+        raise RegistryError(f"{file}: a JSON object is expected, not {type(content).__name__}", hint)
+    return content
+
+
+def _collect(values: Mapping[str, Any], prefix: str, into: dict[str, float]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            _collect(value, f"{prefix}{key}.", into)
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            into[f"{prefix}{key}"] = float(value)

@@ -1,0 +1,214 @@
+"""Fine-tune a workload's network on prepared data and write the bundle.
+
+mlops train --data outputs/data/textile --out outputs/bundles/textile
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from vision_mlops import paths
+from vision_mlops.config.models import Workload
+from vision_mlops.data.manifest import Manifest, read_manifest
+from vision_mlops.exceptions import MlopsError, TrainingError
+from vision_mlops.model.bundle import Bundle, Preprocessing, read_bundle
+from vision_mlops.model.network import Classifier
+from vision_mlops.training import runtime
+from vision_mlops.training.calibration import fit_temperature
+from vision_mlops.training.data import ImageSplit, PrefixSplit, Sample, collate, prefix_cache_fits
+from vision_mlops.training.export import export
+from vision_mlops.training.journal import Journal
+from vision_mlops.training.module import FineTuning, balanced_weights
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained and exported model."""
+
+    bundle: Bundle
+    folder: Path
+    epochs: int
+    train_seconds: float
+    images_per_second: float
+
+
+def fit(
+    workload: Workload, data: Path, out: Path, *, resume: bool = False, overwrite: bool = False, progress: bool = True
+) -> Fitted | None:
+    """Train, calibrate on the validation split, export, and prove parity on the test split.
+
+    Args:
+        workload: What to train and how.
+        data: Prepared data.
+        out: Folder of the bundle. Checkpoints lie in ``.OUT.training`` beside it until the bundle is whole.
+        resume: Continue at the last finished epoch of an interrupted run.
+        overwrite: Replace an existing bundle.
+        progress: Show Lightning's progress bar.
+
+    Returns:
+        The result; None on the processes of a distributed run other than the first.
+
+    Raises:
+        TrainingError, DataError: what is wrong with the network or the data, before anything is written.
+    """
+    out = out.absolute()
+    manifest = read_manifest(data)
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise MlopsError(f"{out} exists already", "choose another --out, or give --overwrite")
+    work = out.parent / f".{out.name}.training"
+    last = work / CHECKPOINTS / "last.ckpt"
+    if resume and not last.is_file():
+        raise TrainingError(f"{work} holds no checkpoint to resume", "run without --resume")
+    runtime.keep_freed_memory()
+    pl.seed_everything(workload.training.seed, workers=True, verbose=False)
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+    network = Classifier(workload.model, len(manifest.classes))
+    if resume:
+        # The prefix cache below must come from the weights that the interrupted run used.
+        saved = torch.load(last, weights_only=False, map_location="cpu")["state_dict"]
+        network.load_state_dict({key.removeprefix("network."): value for key, value in saved.items()})
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with _quiet():
+        trainer, module, journal = _train(workload, manifest, data, network, work, last if resume else None, progress)
+        if not trainer.is_global_zero:
+            return None
+        return _finish(workload, manifest, data, out, work, trainer, module, journal, overwrite=overwrite)
+
+
+def _train(
+    workload: Workload,
+    manifest: Manifest,
+    data: Path,
+    network: Classifier,
+    work: Path,
+    checkpoint: Path | None,
+    progress: bool,
+) -> tuple[pl.Trainer, FineTuning, Journal]:
+    config = workload.training
+    train = ImageSplit(data, manifest, "train", workload, augment=True)
+    val = ImageSplit(data, manifest, "val", workload)
+    batch_size = min(config.batch_size, len(train))
+    cached = runtime.world_size() == 1 and prefix_cache_fits(network, workload, len(train) + len(val))
+    weights = balanced_weights(train.labels, len(manifest.classes)) if config.class_weights == "balanced" else None
+    module = FineTuning(network, config, weights, from_prefix=cached)
+    journal = Journal(workload, manifest, work)
+    trainer = _trainer(workload, work, journal, progress)
+    splits: tuple[Dataset[Sample], Dataset[Sample]] = (train, val)
+    if cached:
+        device = trainer.strategy.root_device
+        network.to(device)
+        splits = PrefixSplit(train, network, device, batch_size), PrefixSplit(val, network, device, batch_size)
+    options: dict[str, Any] = {"batch_size": batch_size, "collate_fn": collate}
+    if config.workers and train.pixels is None and not cached:
+        options |= {"num_workers": config.workers, "persistent_workers": True}
+    loaders = (
+        # A last batch of one image has no batch statistics: leave it out.
+        DataLoader(splits[0], shuffle=True, drop_last=len(train) % batch_size == 1 and len(train) > 1, **options),
+        DataLoader(splits[1], **options),
+    )
+    trainer.fit(module, *loaders, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=False)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return trainer, module, journal
+
+
+def _trainer(workload: Workload, work: Path, journal: Journal, progress: bool) -> pl.Trainer:
+    config = workload.training
+    distributed = runtime.world_size() > 1
+    checkpoints = pl.callbacks.ModelCheckpoint(
+        dirpath=work / CHECKPOINTS, filename="best", monitor="val_loss", save_last=True, enable_version_counter=False
+    )
+    stopping = pl.callbacks.EarlyStopping("val_loss", patience=config.early_stopping_patience)
+    return pl.Trainer(
+        max_epochs=config.epochs,
+        accelerator=config.accelerator,
+        devices="auto" if distributed or config.accelerator != "cpu" else 1,
+        strategy="ddp" if distributed else "auto",
+        precision=runtime.precision(config),
+        callbacks=[checkpoints, stopping, journal],
+        logger=False,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        default_root_dir=work,
+    )
+
+
+def _finish(
+    workload: Workload,
+    manifest: Manifest,
+    data: Path,
+    out: Path,
+    work: Path,
+    trainer: pl.Trainer,
+    module: FineTuning,
+    journal: Journal,
+    *,
+    overwrite: bool,
+) -> Fitted:
+    network = module.network
+    best = torch.load(work / CHECKPOINTS / "best.ckpt", weights_only=False, map_location="cpu")
+    module.load_state_dict(best["state_dict"])
+    batch_size = workload.training.batch_size
+    val = ImageSplit(data, manifest, "val", workload)
+    with torch.inference_mode():
+        network.to("cpu").eval()
+        stacks = [torch.stack([val.image(i) for i in part]) for part in torch.arange(len(val)).split(batch_size)]
+        logits = torch.cat([network(stack).float() for stack in stacks])
+    labels = torch.tensor(val.labels)
+    bundle = Bundle(
+        name=workload.name,
+        classes=manifest.classes,
+        preprocessing=Preprocessing(image_size=workload.model.image_size, resize=workload.model.resize),
+        backbone=workload.model.backbone,
+        frozen_stages=workload.model.frozen_stages,
+        temperature=fit_temperature(logits, labels),
+        data_fingerprint=manifest.fingerprint,
+        git_commit=runtime.git_commit(),
+        run_id=journal.run_id,
+        workload=workload.model_dump(),
+        metrics={"val_accuracy": float((logits.argmax(1) == labels).float().mean())},
+        libraries=runtime.library_versions(),
+    )
+    test = ImageSplit(data, manifest, "test", workload)
+    with paths.atomic_folder(out, overwrite=overwrite) as folder:
+        bundle = export(folder, bundle, network, test, manifest, batch_size=batch_size)
+    journal.finish(bundle, module.history)
+    shutil.rmtree(work)
+    epochs = trainer.current_epoch
+    seconds = journal.train_seconds
+    trained = journal.epochs_run * sum(record.split == "train" for record in manifest.images)
+    return Fitted(read_bundle(out), out, epochs, seconds, trained / seconds if seconds else 0.0)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advice off the terminal: workers, hardware tips and version notes are not for our users."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        warnings.filterwarnings("ignore", module="lightning_fabric")
+        warnings.filterwarnings("ignore", module="torch")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

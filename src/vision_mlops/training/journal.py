@@ -1,0 +1,107 @@
+"""Writes a training run down in MLflow: parameters, metrics per epoch, the curves as a picture, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from vision_mlops import paths, tracking
+from vision_mlops.config.models import Workload
+from vision_mlops.data.manifest import Manifest
+from vision_mlops.model.bundle import Bundle
+
+_RUN_FILE = "run.json"
+
+
+class Journal(pl.Callback):
+    """Lightning callback that records one run; a resumed run goes on in the MLflow run that it began.
+
+    Args:
+        workload: Whose values become the run's parameters.
+        manifest: Whose fingerprint becomes a tag.
+        work: Folder of the run's checkpoints, where the run's id is kept.
+    """
+
+    def __init__(self, workload: Workload, manifest: Manifest, work: Path) -> None:
+        self.workload = workload
+        self.manifest = manifest
+        self.work = work
+        self.run_id = ""
+        self.train_seconds = 0.0
+        self.epochs_run = 0
+        self._started = 0.0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the run, or the one that the interrupted training had."""
+        self._started = time.perf_counter()
+        if not trainer.is_global_zero:
+            return
+        file = self.work / _RUN_FILE
+        if trainer.ckpt_path and file.is_file():
+            self.run_id = json.loads(file.read_text(encoding="utf-8"))["run_id"]
+            return
+        tags = {"data_fingerprint": self.manifest.fingerprint, "workload": self.workload.name}
+        self.run_id = tracking.start_run(self.workload.name, f"train-{self.workload.model.backbone}", tags)
+        paths.atomic_write(file, json.dumps({"run_id": self.run_id}))
+        client = tracking.client()
+        for key, value in _flat(self.workload.model_dump(include={"data", "model", "training"})).items():
+            client.log_param(self.run_id, key, value)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the epoch's metrics. Lightning has run the validation of the epoch by then."""
+        self.epochs_run += 1
+        if self.run_id:
+            client = tracking.client()
+            for key, value in trainer.callback_metrics.items():
+                client.log_metric(self.run_id, key, float(value), step=trainer.current_epoch)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        self.train_seconds = time.perf_counter() - self._started
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Mark the run: killed where the user stopped it, failed otherwise."""
+        if self.run_id:
+            status = "KILLED" if isinstance(exception, KeyboardInterrupt) else "FAILED"
+            tracking.client().set_terminated(self.run_id, status)
+
+    def finish(self, bundle: Bundle, history: list[dict[str, float]]) -> None:
+        """Attach the curves, the final metrics and the bundle's description, and close the run."""
+        client = tracking.client()
+        figure = curves(history)
+        client.log_figure(self.run_id, figure, "curves.png")
+        client.log_dict(self.run_id, bundle.model_dump(), "bundle.json")
+        final = {**bundle.metrics, "temperature": bundle.temperature, "train_seconds": self.train_seconds}
+        for key, value in final.items():
+            client.log_metric(self.run_id, key, value)
+        client.set_tag(self.run_id, "git_commit", bundle.git_commit or "unknown")
+        client.set_terminated(self.run_id, "FINISHED")
+
+
+def curves(history: list[dict[str, float]]) -> Any:
+    """Loss and accuracy per epoch as a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for split in ("train", "val"):
+            key = f"{split}_{quantity}"
+            points = [(row["epoch"] + 1, row[key]) for row in history if key in row]
+            axes.plot([x for x, _ in points], [y for _, y in points], marker="o", label=split)
+        axes.set(xlabel="epoch", title=quantity)
+        axes.legend()
+    return figure
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,80 @@
+"""Fixtures of all tests: each has its own home folder, and no environment of the machine leaks in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_FOREIGN = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own home folder; it does not exist yet."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("MLOPS_HOME", str(folder))
+    for name in _FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("DO_NOT_TRACK", "true")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty tracking database: MLflow's migrations take seconds, a copy of the file does not."""
+    from vision_mlops import tracking
+
+    database = tmp_path_factory.mktemp("store") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLOPS_HOME", str(database.parent))
+        tracking.client()
+    return database
+
+
+@pytest.fixture
+def store(home: Path, store_template: Path) -> Path:
+    """The test's home folder with an empty tracking store in it."""
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(store_template, home / "mlflow.db")
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    return home
+
+
+@pytest.fixture
+def plain_bundle(tmp_path: Path) -> Callable[..., Path]:
+    """Write a bundle that is whole but whose graph is a few bytes: enough wherever nothing is predicted."""
+    from vision_mlops.model.bundle import Bundle, Preprocessing, write_bundle
+
+    def write(seed: int = 0, **changes: object) -> Path:
+        folder = tmp_path / f"plain-bundle-{seed}"
+        (folder / "golden").mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(f"graph {seed}".encode())
+        (folder / "weights.safetensors").write_bytes(b"weights")
+        (folder / "golden" / "0.png").write_bytes(b"image")
+        description: dict[str, object] = {
+            "name": "textile",
+            "classes": ["a", "b"],
+            "preprocessing": Preprocessing(image_size=32),
+            "backbone": "tiny",
+            "data_fingerprint": "f" * 64,
+            "git_commit": "c" * 40,
+            "parity": {"probabilities": 1e-6},
+            "metrics": {"val_accuracy": 0.75},
+            "workload": {"name": "textile", "training": {"epochs": 2}},
+        }
+        write_bundle(folder, Bundle.model_validate({**description, **changes}))
+        return folder
+
+    return write
