@@ -1,0 +1,50 @@
+# One vocabulary of tasks for people, continuous integration and the Azure DevOps pipelines.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast check format docs bench clean
+
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## Make .venv and install everything (done by the other targets too)
+
+$(STAMP): pyproject.toml $(wildcard requirements/*.txt)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+demo: $(STAMP)  ## Train, judge, register and serve the textile classifier
+	$(BIN)/mlops demo
+
+test: $(STAMP)  ## Run all tests, the fast ones first
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
+	$(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term
+
+test-fast: $(STAMP)  ## Run the fast tests
+	$(BIN)/python -m pytest -m "not slow" -q
+
+check: $(STAMP)  ## Lint, types, import contracts, docs drift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/cli_reference.py --check
+
+format: $(STAMP)  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## Write the generated parts of the documentation
+	$(BIN)/python docs/cli_reference.py
+
+bench: $(STAMP)  ## Run the benchmarks
+	$(BIN)/python testing/benchmarks/training.py
+
+clean:  ## Remove the environment, caches and outputs
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage build dist src/*.egg-info
+	find outputs -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

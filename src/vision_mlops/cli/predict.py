@@ -1,0 +1,78 @@
+"""``mlops predict``: classify images with a bundle."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vision_mlops.cli.config import JsonOption
+from vision_mlops.cli.output import emit_json, say
+from vision_mlops.exceptions import ImageError, MlopsError
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Model bundle.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Number of classes to print per image.")] = 3,
+    explain: Annotated[Path | None, typer.Option("--explain", help="Write a heat map of the one image here.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Classify images.
+
+    Example: `mlops predict outputs/bundles/textile data/examples/nominal.jpg --top-k 3 --explain outputs/why.png`
+    """
+    from vision_mlops.imaging import IMAGE_SUFFIXES
+    from vision_mlops.inference.predictor import Predictor
+
+    files: list[Path] = []
+    for path in images:
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            if not found:
+                raise MlopsError(f"{path} holds no images", "give an image, or a folder that has some")
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise MlopsError(f"{path} does not exist", "give the path of an image")
+    if explain is not None and len(files) != 1:
+        raise MlopsError(f"--explain takes one image, not {len(files)}", "run it once per image")
+    predictor = Predictor(bundle)
+    if top_k > len(predictor.classes):
+        raise MlopsError(f"--top-k {top_k}: the model has {len(predictor.classes)} classes", "use a smaller number")
+    results: list[dict[str, object]] = []
+    failed: list[ImageError] = []
+    for file in files:
+        try:
+            scores = predictor.score([predictor.pixels(file)], explain=explain is not None)
+        except ImageError as error:
+            failed.append(error)
+            continue
+        best = predictor.top(scores.probabilities[0], top_k)
+        predictions = [{"label": label, "probability": round(value, 6)} for label, value in best]
+        results.append({"image": str(file), "predictions": predictions})
+        if not json_:
+            typer.echo(f"{file}: " + ", ".join(f"{label} {value:.2%}" for label, value in best))
+        if explain is not None and scores.activation_maps is not None:
+            winner = int(scores.probabilities[0].argmax())
+            _write_heat_map(explain, predictor.pixels(file), scores.activation_maps[0, winner])
+    if json_:
+        emit_json(results)
+    for error in failed[:-1]:
+        say(f"error: {error}")
+    if failed:
+        raise failed[-1]
+
+
+def _write_heat_map(path: Path, pixels: object, activation_map: object) -> None:
+    from PIL import Image
+
+    from vision_mlops.inference.explain import overlay
+    from vision_mlops.paths import atomic_write
+
+    stream = io.BytesIO()
+    overlay(Image.fromarray(pixels), activation_map).save(stream, "PNG")  # type: ignore[arg-type]
+    atomic_write(path, stream.getvalue())

@@ -1,0 +1,1 @@
+"""Serving a bundle: the scoring server, and the processes that run it."""

@@ -1,0 +1,79 @@
+"""The OpenAPI description of the scoring API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vision_mlops import __version__
+
+_ERRORS = {
+    400: "Malformed body",
+    401: "Key missing or wrong",
+    413: "Body or image too large",
+    415: "Content type not supported, or not an image",
+    422: "Image cannot be decoded, or a value is out of range",
+    503: "Not ready",
+}
+_PREDICTIONS = {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}}
+
+
+def _object(required: list[str], **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def describe(title: str, classes: list[str]) -> dict[str, Any]:
+    """OpenAPI 3.1 document of a server with these classes."""
+    text = {"type": "string"}
+    number = {"type": "number"}
+    failure = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    body: dict[str, Any] = {
+        "image/*": {"schema": {"type": "string", "format": "binary"}},
+        "multipart/form-data": {"schema": _object(["image"], image={"type": "string", "format": "binary"})},
+        "application/json": {
+            "schema": {
+                "oneOf": [
+                    _object(["image"], image={"type": "string", "format": "byte"}),
+                    _object(["images"], images={"type": "array", "items": {"type": "string", "format": "byte"}}),
+                ]
+            }
+        },
+    }
+    answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}
+    query = [
+        {"name": "top_k", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": len(classes) or 1}},
+        {"name": "explain", "in": "query", "schema": {"type": "boolean", "default": False}},
+    ]
+    responses: dict[str, Any] = {"200": {"description": "Predictions, best first", "content": answer}}
+    responses |= {str(code): {"description": what, "content": failure} for code, what in _ERRORS.items()}
+    plain = {"responses": {"200": {"description": "Yes"}, "503": {"description": "Not yet", "content": failure}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": __version__},
+        "paths": {
+            "/score": {"post": {"parameters": query, "requestBody": {"required": True, "content": body},
+                                "responses": responses, "security": [{}, {"key": []}, {"bearer": []}]}},
+            "/health/live": {"get": {"responses": {"200": {"description": "The process runs"}}}},
+            "/health/ready": {"get": plain},
+            "/metrics": {"get": {"responses": {"200": {"description": "Prometheus text format"}}}},
+        },
+        "components": {
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+            "schemas": {
+                "Prediction": _object(["label", "probability"], label={"type": "string", "enum": classes} if classes
+                                      else text, probability=number),
+                "Answer": _object(
+                    ["model", "timing", "request_id"],
+                    predictions=_PREDICTIONS,
+                    heat_map={"type": "string", "format": "byte"},
+                    results={"type": "array", "items": _object(["predictions"], predictions=_PREDICTIONS)},
+                    model=_object(["name", "version", "id"], name=text, version=text, id=text),
+                    timing=_object([], decode_ms=number, inference_ms=number, total_ms=number),
+                    request_id=text,
+                ),
+                "Error": _object(["error"], error=_object(["code", "message"], code=text, message=text)),
+            },
+        },
+    }  # fmt: skip

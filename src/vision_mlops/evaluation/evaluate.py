@@ -1,0 +1,176 @@
+"""Evaluate a bundle on one split of prepared data and write everything down.
+
+mlops evaluate --bundle outputs/bundles/textile --data outputs/data/textile --out outputs/reports/textile
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vision_mlops import paths
+from vision_mlops.data.manifest import ImageRecord, Manifest, SplitName, read_manifest
+from vision_mlops.evaluation import plots, report
+from vision_mlops.evaluation.metrics import Floats, Labels, summarise
+from vision_mlops.exceptions import DataError, MlopsError
+from vision_mlops.inference.explain import overlay
+from vision_mlops.inference.predictor import Predictor
+from vision_mlops.model.bundle import GRAPH
+
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+MISTAKES = 12
+_LATENCY_IMAGES = 50
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluation folder says: measures, and (path, true, predicted) per image."""
+
+    folder: Path
+    metrics: dict[str, Any]
+    predictions: list[tuple[str, str, str]]
+
+
+def evaluate(bundle: Path, data: Path, out: Path, *, split: SplitName = "test") -> Evaluation:
+    """Score every image of a split and write metrics.json, predictions.csv, PNGs and report.html into ``out``.
+
+    Raises:
+        DataError: the data has other classes than the bundle, or the split is empty.
+        BundleError: the bundle is broken.
+    """
+    manifest = read_manifest(data)
+    if out.exists() and any(out.iterdir()) and not (out / METRICS).is_file():
+        raise MlopsError(f"{out} is not empty and is not an evaluation", "choose another --out")
+    predictor = Predictor(bundle)
+    if predictor.classes != manifest.classes:
+        raise DataError(
+            f"{data} has the classes {', '.join(manifest.classes)}, but {bundle} knows {', '.join(predictor.classes)}",
+            "evaluate on data with the classes that the model was trained on",
+        )
+    records = manifest.of_split(split)
+    if not records:
+        raise DataError(f"{data}: the split {split!r} has no images", "run `mlops data prepare` again")
+    files = [data / record.path for record in records]
+    probabilities = np.stack([row for _, row in predictor.score_files(files, batch_size=_BATCH)])
+    labels = np.array([manifest.classes.index(record.label) for record in records])
+    metrics = summarise(labels, probabilities, manifest.classes)
+    metrics |= _facts(predictor, manifest, split, files, bundle)
+    with paths.atomic_folder(out, overwrite=True) as folder:
+        plots.draw_all(folder, labels, probabilities, manifest.classes, metrics["confusion_matrix"])
+        metrics["mistakes"] = _mistakes(folder, predictor, data, records, labels, probabilities)
+        _write_predictions(folder / PREDICTIONS, records, probabilities, manifest.classes)
+        (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        (folder / report.REPORT).write_text(report.render(folder, metrics), encoding="utf-8")
+    return read_evaluation(out)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read what :func:`evaluate` wrote.
+
+    Raises:
+        MlopsError: the folder is no evaluation, or one of its files was damaged.
+    """
+    try:
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as stream:
+            predictions = [(row["path"], row["label"], row["predicted"]) for row in csv.DictReader(stream)]
+    except (OSError, ValueError, KeyError) as error:
+        raise MlopsError(f"{folder} is not an evaluation: {error}", "give the --out of `mlops evaluate`") from error
+    return Evaluation(folder, metrics, predictions)
+
+
+def headline(metrics: dict[str, Any]) -> dict[str, float]:
+    """The few numbers that a run or a registry entry shows, by flat name."""
+    return {
+        "test_accuracy": metrics["accuracy"],
+        "test_macro_f1": metrics["macro_f1"],
+        "test_expected_calibration_error": metrics["expected_calibration_error"],
+        "latency_ms": metrics["latency_ms"]["median"],
+    }
+
+
+def _facts(
+    predictor: Predictor, manifest: Manifest, split: SplitName, files: list[Path], bundle: Path
+) -> dict[str, Any]:
+    description = predictor.bundle
+    return {
+        "split": split,
+        "name": description.name,
+        "classes": manifest.classes,
+        "data_fingerprint": manifest.fingerprint,
+        "bundle_id": predictor.id,
+        "backbone": description.backbone,
+        "trained": description.created,
+        "git_commit": description.git_commit,
+        "run_id": description.run_id,
+        "temperature": description.temperature,
+        "graph_bytes": (bundle / GRAPH).stat().st_size,
+        "latency_ms": _latency(bundle, files[:_LATENCY_IMAGES]),
+    }
+
+
+def _latency(bundle: Path, files: list[Path]) -> dict[str, float]:
+    """Milliseconds from file to probabilities, one image at a time on one thread."""
+    predictor = Predictor(bundle, threads=1, verify=False)
+    predictor.score([predictor.pixels(files[0])])
+    times = []
+    for file in files:
+        start = time.perf_counter()
+        predictor.score([predictor.pixels(file)])
+        times.append((time.perf_counter() - start) * 1000)
+    return {"median": float(np.median(times)), "p95": float(np.percentile(times, 95)), "images": float(len(times))}
+
+
+def _mistakes(
+    folder: Path,
+    predictor: Predictor,
+    data: Path,
+    records: list[ImageRecord],
+    labels: Labels,
+    probabilities: Floats,
+) -> list[dict[str, Any]]:
+    """Write the most confident mistakes as picture beside heat map; returns what the report says of them."""
+    predicted = probabilities.argmax(1)
+    wrong = np.flatnonzero(predicted != labels)
+    order = wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:MISTAKES]
+    found: list[dict[str, Any]] = []
+    for number, index in enumerate(order):
+        file = data / records[index].path
+        size = predictor.bundle.preprocessing.image_size
+        pixels = predictor.pixels(file)
+        maps = predictor.score([pixels], explain=True).activation_maps
+        assert maps is not None
+        seen = Image.fromarray(pixels)
+        pair = Image.new("RGB", (2 * size, size))
+        pair.paste(seen, (0, 0))
+        pair.paste(overlay(seen, maps[0, predicted[index]]), (size, 0))
+        name = f"mistake_{number:02d}.png"
+        pair.save(folder / name)
+        found.append(
+            {
+                "image": name,
+                "path": records[index].path,
+                "label": records[index].label,
+                "predicted": predictor.classes[predicted[index]],
+                "probability": float(probabilities[index].max()),
+            }
+        )
+    return found
+
+
+def _write_predictions(path: Path, records: list[ImageRecord], probabilities: Floats, classes: list[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in classes)])
+        for record, row in zip(records, probabilities, strict=True):
+            predicted = classes[int(row.argmax())]
+            writer.writerow([record.path, record.label, predicted, *(f"{value:.6f}" for value in row)])

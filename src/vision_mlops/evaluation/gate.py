@@ -1,0 +1,133 @@
+"""The gate: may this candidate replace the champion? Floors first, then a paired test on the same images."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vision_mlops import paths
+from vision_mlops.config.models import Gate
+from vision_mlops.evaluation import report
+from vision_mlops.evaluation.evaluate import Evaluation
+from vision_mlops.exceptions import DataError
+
+VERDICT = "verdict.json"
+Decision = Literal["promote", "reject", "inconclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One check in words; ``passed`` is None for a remark that decides nothing."""
+
+    check: str
+    passed: bool | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision and why."""
+
+    decision: Decision
+    reasons: list[Reason]
+    candidate: str
+    champion: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return asdict(self)
+
+
+def judge(candidate: Evaluation, champion: Evaluation | None, gate: Gate) -> Verdict:
+    """Judge a candidate by the floors and, where there is one, against the champion on the same images.
+
+    Raises:
+        DataError: the two were not evaluated on the same images.
+    """
+    reasons = _floors(candidate.metrics, gate)
+    decision: Decision = "reject" if any(reason.passed is False for reason in reasons) else "promote"
+    if champion is None:
+        reasons.append(Reason("champion", None, "there is no champion yet: the floors alone decide"))
+    elif candidate.metrics["bundle_id"] == champion.metrics["bundle_id"]:
+        reasons.append(Reason("champion", None, "the candidate is identical to the champion"))
+    else:
+        compared, reason = _compare(candidate, champion, gate)
+        reasons.append(reason)
+        decision = compared if decision == "promote" else decision
+    return Verdict(
+        decision, reasons, candidate.metrics["bundle_id"], champion.metrics["bundle_id"] if champion else None
+    )
+
+
+def write_verdict(verdict: Verdict, candidate: Evaluation, out: Path | None = None) -> Path:
+    """Write verdict.json (into the candidate's folder unless ``out`` is given) and show it in the candidate's report."""
+    target = out or candidate.folder / VERDICT
+    paths.atomic_write(target, json.dumps(verdict.to_dict(), indent=2) + "\n")
+    page = report.render(candidate.folder, candidate.metrics, verdict.to_dict())
+    paths.atomic_write(candidate.folder / report.REPORT, page)
+    return target
+
+
+def mcnemar(only_candidate: int, only_champion: int) -> float:
+    """Two-sided exact McNemar test (1947): p-value of so uneven a split of the images that only one gets right."""
+    total, smaller = only_candidate + only_champion, min(only_candidate, only_champion)
+    if not total:
+        return 1.0
+    tail = sum(math.comb(total, k) for k in range(smaller + 1))
+    return min(1.0, 2 * tail / 2**total)
+
+
+def _floors(metrics: dict[str, Any], gate: Gate) -> list[Reason]:
+    accuracy, (low, _) = metrics["accuracy"], metrics["accuracy_interval"]
+    checks = [
+        _at_least("accuracy", accuracy, gate.min_accuracy),
+        *(
+            _at_least(f"recall of {name}", row["recall"], gate.min_recall_per_class)
+            for name, row in metrics["per_class"].items()
+        ),
+        _at_most("calibration error", metrics["expected_calibration_error"], gate.max_calibration_error, ""),
+        _at_most("latency", metrics["latency_ms"]["median"], gate.max_latency_ms, " ms"),
+    ]
+    if low < gate.min_accuracy <= accuracy:
+        checks.append(
+            Reason("sample size", None, f"the 95% interval reaches down to {low:.4f}, below the floor: few test images")
+        )
+    return checks
+
+
+def _at_least(name: str, value: float, floor: float) -> Reason:
+    passed = value >= floor  # false for NaN
+    return Reason(name, passed, f"{name} {value:.4f} {'reaches' if passed else 'is below'} the floor of {floor:g}")
+
+
+def _at_most(name: str, value: float, ceiling: float, unit: str) -> Reason:
+    passed = value <= ceiling
+    word = "is within" if passed else "exceeds"
+    return Reason(name, passed, f"{name} {value:.4g}{unit} {word} the limit of {ceiling:g}{unit}")
+
+
+def _compare(candidate: Evaluation, champion: Evaluation, gate: Gate) -> tuple[Decision, Reason]:
+    ours, theirs = ({path: (true, got) for path, true, got in side.predictions} for side in (candidate, champion))
+    if {path: true for path, (true, _) in ours.items()} != {path: true for path, (true, _) in theirs.items()}:
+        raise DataError(
+            f"{candidate.folder} and {champion.folder} were not evaluated on the same images",
+            "evaluate both with the same --data and --split",
+        )
+    right = {path: (true == got, true == theirs[path][1]) for path, (true, got) in ours.items()}
+    only_candidate = sum(mine and not other for mine, other in right.values())
+    only_champion = sum(other and not mine for mine, other in right.values())
+    p = mcnemar(only_candidate, only_champion)
+    facts = (
+        f"accuracy {candidate.metrics['accuracy']:.4f} against {champion.metrics['accuracy']:.4f};"
+        f" {only_candidate} images only the candidate gets right, {only_champion} only the champion (p = {p:.3g})"
+    )
+    if p < gate.significance:
+        better = only_candidate > only_champion
+        word = "better" if better else "worse"
+        return "promote" if better else "reject", Reason("champion", better, f"significantly {word}: {facts}")
+    if candidate.metrics["accuracy"] >= champion.metrics["accuracy"] - gate.max_accuracy_drop:
+        return "promote", Reason("champion", True, f"not worse than the champion: {facts}")
+    return "inconclusive", Reason("champion", None, f"a little worse, but that may be chance: {facts}")

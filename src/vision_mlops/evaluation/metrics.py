@@ -1,0 +1,97 @@
+"""Measures of a classifier from labels and probabilities: no files, no plots. Curves and averages are scikit-learn's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[np.integer[Any]]
+
+_Z95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Images whose top probability lies in one bin: mean confidence, accuracy, and how many."""
+
+    confidence: float
+    accuracy: float
+    count: int
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """95% interval of a proportion (Wilson, 1927); (0, 1) without images."""
+    if not total:
+        return 0.0, 1.0
+    share, z2 = correct / total, _Z95**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = _Z95 / (1 + z2 / total) * (share * (1 - share) / total + z2 / (4 * total**2)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def reliability(labels: Labels, probabilities: Floats, bins: int = 15) -> tuple[list[ReliabilityBin], float]:
+    """Non-empty bins of equal width over the top probability, and the expected calibration error (Naeini, 2015)."""
+    confidence = probabilities.max(1)
+    correct = probabilities.argmax(1) == labels
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    found = [
+        ReliabilityBin(float(confidence[place == i].mean()), float(correct[place == i].mean()), int((place == i).sum()))
+        for i in range(bins)
+        if (place == i).any()
+    ]
+    error = sum(item.count * abs(item.confidence - item.accuracy) for item in found) / max(1, len(labels))
+    return found, error
+
+
+def summarise(labels: Labels, probabilities: Floats, classes: list[str]) -> dict[str, Any]:
+    """All scalar measures as plain JSON values.
+
+    Args:
+        labels: True class indices (N,).
+        probabilities: (N, C), rows summing to 1.
+        classes: Names in the order of the columns.
+
+    Returns:
+        accuracy with its 95% interval, macro_f1, expected_calibration_error, negative_log_likelihood, brier_score,
+        per_class (precision, recall, f1, support, auc, average_precision; the last two None for a class without images),
+        confusion_matrix (rows are true classes), images.
+    """
+    from sklearn.metrics import (
+        average_precision_score,
+        confusion_matrix,
+        precision_recall_fscore_support,
+        roc_auc_score,
+    )
+
+    predicted = probabilities.argmax(1)
+    indices = list(range(len(classes)))
+    correct = int((predicted == labels).sum())
+    precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=indices, zero_division=0)
+    per_class: dict[str, dict[str, float | int | None]] = {}
+    for i, name in enumerate(classes):
+        truth = labels == i
+        mixed = bool(truth.any() and not truth.all())
+        per_class[name] = {
+            "precision": float(precision[i]),
+            "recall": float(recall[i]),
+            "f1": float(f1[i]),
+            "support": int(support[i]),
+            "auc": float(roc_auc_score(truth, probabilities[:, i])) if mixed else None,
+            "average_precision": float(average_precision_score(truth, probabilities[:, i])) if mixed else None,
+        }
+    chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1.0)
+    return {
+        "images": len(labels),
+        "accuracy": correct / max(1, len(labels)),
+        "accuracy_interval": list(wilson_interval(correct, len(labels))),
+        "macro_f1": float(np.mean(f1)),
+        "expected_calibration_error": reliability(labels, probabilities)[1],
+        "negative_log_likelihood": float(-np.log(chosen).mean()),
+        "brier_score": float(((probabilities - np.eye(len(classes))[labels]) ** 2).sum(1).mean()),
+        "per_class": per_class,
+        "confusion_matrix": confusion_matrix(labels, predicted, labels=indices).tolist(),
+    }
