@@ -29,7 +29,7 @@ def demo(
 ) -> None:
     """Prepare, train, evaluate, judge, register and serve; each step is printed as the command that would do it.
 
-    A second run reuses what has not changed. On a terminal it serves until Ctrl-C; otherwise it scores sample images and ends.
+    A second run reuses what has not changed. On a terminal it serves until Ctrl-C; otherwise it scores samples and ends.
 
     Example: `mlops demo --workload textile`
     """

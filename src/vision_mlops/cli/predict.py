@@ -61,8 +61,8 @@ def predict(
             _write_heat_map(explain, predictor.pixels(file), scores.activation_maps[0, winner])
     if json_:
         emit_json(results)
-    for error in failed[:-1]:
-        say(f"error: {error}")
+    for failure in failed[:-1]:
+        say(f"error: {failure}")
     if failed:
         raise failed[-1]
 

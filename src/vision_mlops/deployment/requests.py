@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from starlette.datastructures import UploadFile
@@ -123,7 +124,7 @@ def _base64(text: str) -> bytes:
 
 
 async def _from_form(request: Request, body: bytes) -> list[bytes]:
-    async def stream():  # type: ignore[no-untyped-def]
+    async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
     try:

@@ -77,7 +77,7 @@ def mcnemar(only_candidate: int, only_champion: int) -> float:
     if not total:
         return 1.0
     tail = sum(math.comb(total, k) for k in range(smaller + 1))
-    return min(1.0, 2 * tail / 2**total)
+    return min(1.0, tail / (1 << (total - 1)))  # integers: both may be beyond a float
 
 
 def _floors(metrics: dict[str, Any], gate: Gate) -> list[Reason]:

@@ -54,7 +54,8 @@ class ImageSplit(Dataset[Sample]):
         return pixels
 
     def _load(self, i: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        return load_pixels(self.files[i], self.model.image_size, self.model.resize, max_pixels=self.max_pixels)
+        pixels = load_pixels(self.files[i], self.model.image_size, self.model.resize, max_pixels=self.max_pixels)
+        return pixels if pixels.flags.writeable else pixels.copy()  # torch shares the memory
 
     def __len__(self) -> int:
         return len(self.files)

@@ -168,8 +168,8 @@ def _finish(
     val = ImageSplit(data, manifest, "val", workload)
     with torch.inference_mode():
         network.to("cpu").eval()
-        stacks = [torch.stack([val.image(i) for i in part]) for part in torch.arange(len(val)).split(batch_size)]
-        logits = torch.cat([network(stack).float() for stack in stacks])
+        parts = [range(start, min(start + batch_size, len(val))) for start in range(0, len(val), batch_size)]
+        logits = torch.cat([network(torch.stack([val.image(i) for i in part])).float() for part in parts])
     labels = torch.tensor(val.labels)
     bundle = Bundle(
         name=workload.name,

@@ -47,27 +47,23 @@ class Journal(pl.Callback):
         tags = {"data_fingerprint": self.manifest.fingerprint, "workload": self.workload.name}
         self.run_id = tracking.start_run(self.workload.name, f"train-{self.workload.model.backbone}", tags)
         paths.atomic_write(file, json.dumps({"run_id": self.run_id}))
-        client = tracking.client()
-        for key, value in _flat(self.workload.model_dump(include={"data", "model", "training"})).items():
-            client.log_param(self.run_id, key, value)
+        tracking.log_params(self.run_id, self.workload.model_dump(include={"data", "model", "training"}))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the epoch's metrics. Lightning has run the validation of the epoch by then."""
         self.epochs_run += 1
         if self.run_id:
-            client = tracking.client()
-            for key, value in trainer.callback_metrics.items():
-                client.log_metric(self.run_id, key, float(value), step=trainer.current_epoch)
+            metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+            tracking.log_metrics(self.run_id, metrics, step=trainer.current_epoch)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
         self.train_seconds = time.perf_counter() - self._started
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Mark the run: killed where the user stopped it, failed otherwise."""
+        """Mark the run as failed; a resumed training reopens it."""
         if self.run_id:
-            status = "KILLED" if isinstance(exception, KeyboardInterrupt) else "FAILED"
-            tracking.client().set_terminated(self.run_id, status)
+            tracking.end_run(self.run_id, failed=True)
 
     def finish(self, bundle: Bundle, history: list[dict[str, float]]) -> None:
         """Attach the curves, the final metrics and the bundle's description, and close the run."""
@@ -76,10 +72,9 @@ class Journal(pl.Callback):
         client.log_figure(self.run_id, figure, "curves.png")
         client.log_dict(self.run_id, bundle.model_dump(), "bundle.json")
         final = {**bundle.metrics, "temperature": bundle.temperature, "train_seconds": self.train_seconds}
-        for key, value in final.items():
-            client.log_metric(self.run_id, key, value)
+        tracking.log_metrics(self.run_id, final)
         client.set_tag(self.run_id, "git_commit", bundle.git_commit or "unknown")
-        client.set_terminated(self.run_id, "FINISHED")
+        tracking.end_run(self.run_id)
 
 
 def curves(history: list[dict[str, float]]) -> Any:
@@ -95,13 +90,3 @@ def curves(history: list[dict[str, float]]) -> Any:
         axes.set(xlabel="epoch", title=quantity)
         axes.legend()
     return figure
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

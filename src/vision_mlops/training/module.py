@@ -69,7 +69,8 @@ class FineTuning(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW over what is not frozen, with a one-cycle rate; normalisation and biases are not decayed."""
         config = self.training_config
-        decayed, plain = [], []
+        decayed: list[torch.nn.Parameter] = []
+        plain: list[torch.nn.Parameter] = []
         for parameter in self.network.parameters():
             if parameter.requires_grad:
                 (decayed if parameter.ndim > 1 else plain).append(parameter)

@@ -1,0 +1,233 @@
+"""Measures, evaluation folders, the gate and the predictor, on a model of colours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from testing.bundles import make_bundle
+from testing.prepared import make_prepared
+from typer.testing import CliRunner
+
+from vision_mlops.cli.main import app
+from vision_mlops.config.models import Gate
+from vision_mlops.evaluation.evaluate import evaluate, read_evaluation
+from vision_mlops.evaluation.gate import judge, mcnemar, write_verdict
+from vision_mlops.evaluation.metrics import reliability, summarise, wilson_interval
+from vision_mlops.exceptions import BundleError, DataError, MlopsError
+from vision_mlops.inference.predictor import Predictor
+from vision_mlops.model.bundle import MANIFEST, file_hash
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    make_prepared(tmp_path / "data", test=6)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "bundle")
+
+
+def test_measures_of_a_known_case() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+    found = summarise(np.array([0, 0, 1, 1]), probabilities, ["a", "b"])
+    assert found["accuracy"] == 0.75
+    assert found["confusion_matrix"] == [[2, 0], [1, 1]]
+    assert found["per_class"]["b"] == pytest.approx(
+        {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2, "auc": 1.0, "average_precision": 1.0}
+    )
+    assert found["negative_log_likelihood"] == pytest.approx(-np.log([0.9, 0.8, 0.7, 0.4]).mean())
+
+
+def test_interval_and_calibration() -> None:
+    assert wilson_interval(95, 100) == pytest.approx((0.8882, 0.9785), abs=1e-3)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    generator = np.random.default_rng(0)
+    sure = generator.uniform(0.5, 1, 20_000)
+    honest = np.stack([sure, 1 - sure], 1)
+    labels = (generator.random(20_000) > sure).astype(int)
+    assert reliability(labels, honest)[1] < 0.02
+    assert reliability(np.ones(100, int), np.tile([0.9, 0.1], (100, 1)))[1] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("ours", "theirs", "p"), [(0, 0, 1.0), (0, 6, 0.03125), (5, 5, 1.0), (1, 9, 0.021484375)])
+def test_mcnemar(ours: int, theirs: int, p: float) -> None:
+    assert mcnemar(ours, theirs) == pytest.approx(p)
+    assert mcnemar(theirs, ours) == pytest.approx(p)
+    assert mcnemar(0, 5000) == pytest.approx(0.0, abs=1e-300)
+
+
+def test_evaluation_folder_is_whole_and_self_contained(bundle: Path, data: Path, tmp_path: Path) -> None:
+    found = evaluate(bundle, data, tmp_path / "report")
+    assert found.metrics["accuracy"] == 1.0
+    assert len(found.predictions) == 18
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "http://" not in page
+    assert "https://" not in page
+    assert page.count("data:image/png;base64,") == 4
+    assert "No image was classified wrongly" in page
+    again = evaluate(bundle, data, tmp_path / "report")
+    assert again.predictions == found.predictions
+
+
+def test_mistakes_are_shown(data: Path, tmp_path: Path) -> None:
+    found = evaluate(make_bundle(tmp_path / "swapped", swap=True), data, tmp_path / "report")
+    assert found.metrics["accuracy"] == pytest.approx(1 / 3)
+    assert len(found.metrics["mistakes"]) == 12
+    assert "taken for" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_evaluation_refuses_other_classes_and_foreign_folders(bundle: Path, data: Path, tmp_path: Path) -> None:
+    text = (data / "manifest.json").read_text().replace('"red"', '"rot"')
+    (data / "manifest.json").write_text(text)
+    with pytest.raises(DataError, match="fingerprint does not match"):
+        evaluate(bundle, data, tmp_path / "report")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    make_prepared(tmp_path / "fresh")
+    with pytest.raises(MlopsError, match="not an evaluation"):
+        evaluate(bundle, tmp_path / "fresh", tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+    with pytest.raises(MlopsError, match="is not an evaluation"):
+        read_evaluation(tmp_path / "mine")
+
+
+def test_gate_against_floors_and_champion(bundle: Path, data: Path, tmp_path: Path) -> None:
+    good = evaluate(bundle, data, tmp_path / "good")
+    bad = evaluate(make_bundle(tmp_path / "swapped", swap=True), data, tmp_path / "bad")
+    lenient = Gate(min_accuracy=0.0, min_recall_per_class=0.0, max_calibration_error=1.0, max_latency_ms=1e6)
+    assert judge(good, None, lenient).decision == "promote"
+    assert "identical" in judge(good, good, lenient).reasons[-1].message
+    worse = judge(bad, good, lenient)
+    assert worse.decision == "reject"
+    assert "significantly worse" in worse.reasons[-1].message
+    assert judge(good, bad, lenient).decision == "promote"
+    floors = judge(bad, None, Gate())
+    failed = [reason.check for reason in floors.reasons if reason.passed is False]
+    assert floors.decision == "reject"
+    assert {"accuracy", "recall of blue", "recall of green", "calibration error"} <= set(failed)
+    write_verdict(floors, bad)
+    assert json.loads((tmp_path / "bad" / "verdict.json").read_text())["decision"] == "reject"
+    assert "below the floor" in (tmp_path / "bad" / "report.html").read_text()
+    make_prepared(tmp_path / "other", test=5)
+    with pytest.raises(DataError, match="not evaluated on the same images"):
+        judge(good, evaluate(tmp_path / "swapped", tmp_path / "other", tmp_path / "r"), lenient)
+
+
+def test_gate_is_undecided_where_a_small_loss_may_be_chance(bundle: Path, data: Path, tmp_path: Path) -> None:
+    champion = evaluate(bundle, data, tmp_path / "champion")
+    metrics = {**champion.metrics, "bundle_id": "other", "accuracy": 17 / 18}
+    path, true, _ = champion.predictions[0]
+    predictions = [(path, true, "red"), *champion.predictions[1:]]
+    lenient = Gate(min_accuracy=0.0, min_recall_per_class=0.0, max_calibration_error=1.0, max_latency_ms=1e6)
+    candidate = type(champion)(tmp_path, metrics, predictions)
+    assert judge(candidate, champion, lenient).decision == "inconclusive"
+    tolerant = lenient.model_copy(update={"max_accuracy_drop": 0.1})
+    assert judge(candidate, champion, tolerant).decision == "promote"
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [("never", 0), ("reject", 1), ("inconclusive", 1)])
+def test_gate_command_never_looks_like_a_crash(data: Path, tmp_path: Path, fail_on: str, code: int) -> None:
+    evaluate(make_bundle(tmp_path / "swapped", swap=True), data, tmp_path / "bad")
+    result = CliRunner().invoke(app, ["gate", "--candidate", str(tmp_path / "bad"), "--fail-on", fail_on])
+    assert result.exit_code == code
+    assert "verdict: reject" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_evaluate_command(bundle: Path, data: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", "--bundle", str(bundle), "--data", str(data), "--out", str(tmp_path / "r")]
+    assert "accuracy 1.0000" in CliRunner().invoke(app, arguments).output
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert json.loads(result.stdout)["images"] == 18
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "weights.safetensors").unlink(), "weights.safetensors is missing"),
+        (lambda folder: (folder / "golden" / "red.png").write_bytes(b"x"), "red.png was changed"),
+        (lambda folder: (folder / MANIFEST).unlink(), "is not a model bundle"),
+        (lambda folder: (folder / MANIFEST).write_text("{"), "not a valid bundle description"),
+        (lambda folder: _edit(folder, schema_version=9), "schema version 9"),
+        (lambda folder: _edit(folder, files={"../x": "0"}), "points outside the bundle"),
+        (lambda folder: _edit(folder, golden=[]), "no golden examples"),
+        (lambda folder: _swap_golden(folder), "differs by"),
+    ],
+)
+def test_broken_bundles_are_refused_with_the_reason(bundle: Path, damage: object, message: str) -> None:
+    assert callable(damage)
+    damage(bundle)
+    with pytest.raises(BundleError, match=message):
+        Predictor(bundle)
+
+
+def _edit(folder: Path, **changes: object) -> None:
+    content = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**content, **changes}))
+
+
+def _swap_golden(folder: Path) -> None:
+    """Consistent hashes, but a golden image whose probabilities are another's."""
+    (folder / "golden" / "red.png").write_bytes((folder / "golden" / "blue.png").read_bytes())
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    _edit(folder, files={**files, "golden/red.png": file_hash(folder / "golden" / "red.png")})
+
+
+def test_predictor_is_thread_safe(bundle: Path, data: Path) -> None:
+    predictor = Predictor(bundle)
+    files = sorted((data / "test").rglob("*.png"))
+    expected = dict(predictor.score_files(files, batch_size=4))
+
+    def check(_round: int) -> bool:
+        pairs = ((file, predictor.score([predictor.pixels(file)]).probabilities[0]) for file in files)
+        return all(np.allclose(row, expected[file], atol=1e-5) for file, row in pairs)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(check, range(16)))
+
+
+def test_predict_command(bundle: Path, data: Path, tmp_path: Path) -> None:
+    image = data / "test" / "red" / "000.png"
+    runner = CliRunner()
+    result = runner.invoke(app, ["predict", str(bundle), str(image), "--explain", str(tmp_path / "why.png"), "--json"])
+    assert json.loads(result.stdout)[0]["predictions"][0]["label"] == "red"
+    assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
+    folder = runner.invoke(app, ["predict", str(bundle), str(data / "test"), "--top-k", "1"])
+    assert folder.stdout.count("\n") == 18
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{bundle}", "nothing.png"], "nothing.png does not exist"),
+        (["{bundle}", "{bad}", "{good}"], "bad.png: not an image"),
+        (["{bundle}", "{good}", "--top-k", "9"], "the model has 3 classes"),
+        (["{bundle}", "{good}", "{good}", "--explain", "x.png"], "--explain takes one image, not 2"),
+        (["{good}", "{good}"], "is not a model bundle"),
+    ],
+)
+def test_predict_in_a_process_of_its_own(
+    bundle: Path, data: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    """Bad input ends with one line and exit code 2, and torch is never loaded."""
+    (tmp_path / "bad.png").write_text("no picture")
+    good = data / "test" / "red" / "000.png"
+    words = [word.format(bundle=bundle, good=good, bad=tmp_path / "bad.png") for word in arguments]
+    code = "import sys, atexit\natexit.register(lambda: print('torch' in sys.modules))\n"
+    code += "from vision_mlops.cli.main import main\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", *words], capture_output=True, text=True, check=False, env={**os.environ}
+    )
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.endswith("False\n")

@@ -1,0 +1,165 @@
+"""The scoring API: every form of request gives the same answer, and every mistake its own code."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+from testing.bundles import make_bundle
+from testing.prepared import COLOURS
+
+from vision_mlops.config.models import Serving
+from vision_mlops.deployment.server import create_app
+
+
+def encoded(colour: tuple[int, int, int] = COLOURS["green"], size: int = 40, kind: str = "PNG") -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (size, size), colour).save(stream, kind)
+    return stream.getvalue()
+
+
+def ready(client: TestClient) -> TestClient:
+    for _ in range(500):
+        if client.get("/health/ready").status_code == 200:
+            return client
+    raise AssertionError(client.get("/health/ready").text)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+@pytest.fixture(scope="module")
+def client(bundle: Path) -> Iterator[TestClient]:
+    serving = Serving(max_body_mb=1, max_batch=3)
+    with TestClient(create_app(bundle, model_version="7", serving=serving)) as client:
+        yield ready(client)
+
+
+PNG = {"Content-Type": "image/png"}
+
+
+def test_all_forms_of_a_request_agree(client: TestClient) -> None:
+    image = encoded()
+    text = base64.b64encode(image).decode()
+    answers = [
+        client.post("/score", content=image, headers=PNG).json(),
+        client.post("/score", content=image, headers={"Content-Type": "application/octet-stream"}).json(),
+        client.post("/score", files={"image": ("a.png", image, "image/png")}).json(),
+        client.post("/score", json={"image": text}).json(),
+        client.post("/score", json={"image": f"data:image/png;base64,{text}"}).json(),
+        client.post("/score", json={"images": [text]}).json()["results"][0],
+    ]
+    assert answers[0]["predictions"][0]["label"] == "green"
+    assert answers[0]["model"]["name"] == "colours"
+    assert answers[0]["model"]["version"] == "7"
+    assert answers[0]["timing"]["total_ms"] > 0
+    assert all(answer["predictions"] == answers[0]["predictions"] for answer in answers)
+
+
+def test_batches_keep_their_order(client: TestClient) -> None:
+    images = [base64.b64encode(encoded(colour)).decode() for colour in COLOURS.values()]
+    results = client.post("/score?top_k=1", json={"images": images}).json()["results"]
+    assert [result["predictions"][0]["label"] for result in results] == list(COLOURS)
+    assert all(len(result["predictions"]) == 1 for result in results)
+
+
+def test_heat_map_is_a_picture_of_the_networks_input(client: TestClient) -> None:
+    answer = client.post("/score?explain=true", content=encoded(), headers=PNG).json()
+    assert Image.open(io.BytesIO(base64.b64decode(answer["heat_map"]))).size == (32, 32)
+    assert "heat_map" not in client.post("/score", content=encoded(), headers=PNG).json()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "status", "code"),
+    [
+        ("/score", b"", "image/png", 400, "empty"),
+        ("/score", b"{", "application/json", 400, "bad_json"),
+        ("/score", b"[" * 100_000, "application/json", 400, "bad_json"),
+        ("/score", b'{"picture": 1}', "application/json", 400, "bad_json"),
+        ("/score", b'{"image": "***"}', "application/json", 400, "bad_base64"),
+        ("/score", b'{"images": []}', "application/json", 400, "empty"),
+        ("/score", b"x", "multipart/form-data", 400, "bad_form"),
+        ("/score", b"x" * (2**20 + 1), "image/png", 413, "body_too_large"),
+        ("/score", b"hello", "text/plain", 415, "unsupported_media_type"),
+        ("/score", b"not an image", "image/png", 415, "not_an_image"),
+        ("/score", encoded(size=200)[:-60], "image/png", 422, "truncated"),
+        ("/score?top_k=0", encoded(), "image/png", 422, "bad_query"),
+        ("/score?top_k=4", encoded(), "image/png", 422, "bad_query"),
+        ("/score?explain=perhaps", encoded(), "image/png", 422, "bad_query"),
+        ("/nothing", b"", "image/png", 404, "not_found"),
+    ],
+)
+def test_mistakes(client: TestClient, path: str, body: bytes, kind: str, status: int, code: str) -> None:
+    answer = client.post(path, content=body, headers={"Content-Type": kind})
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["code"] == code
+    assert answer.json()["error"]["message"]
+
+
+def test_wrong_method_and_large_batch(client: TestClient) -> None:
+    assert client.get("/score").json()["error"]["code"] == "method_not_allowed"
+    text = base64.b64encode(encoded()).decode()
+    assert client.post("/score", json={"images": [text] * 4}).json()["error"]["code"] == "batch_too_large"
+
+
+def test_a_body_without_a_length_is_cut_off_at_the_limit(client: TestClient) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 65536
+
+    answer = client.post("/score", content=endless(), headers=PNG)
+    assert answer.status_code == 413
+
+
+def test_decompression_bomb_is_refused(client: TestClient) -> None:
+    stream = io.BytesIO()
+    Image.new("1", (12_000, 12_000)).save(stream, "PNG")
+    answer = client.post("/score", content=stream.getvalue(), headers=PNG)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "image_too_large")
+
+
+@pytest.mark.parametrize("header", [{"X-Api-Key": "secret"}, {"Authorization": "Bearer secret"}])
+def test_key(bundle: Path, header: dict[str, str]) -> None:
+    with TestClient(create_app(bundle, key="secret")) as client:
+        ready(client)
+        assert client.post("/score", content=encoded(), headers=PNG).status_code == 401
+        assert client.post("/score", content=encoded(), headers={**PNG, "X-Api-Key": "sécret"}).status_code == 401
+        assert client.post("/score", content=encoded(), headers={**PNG, **header}).status_code == 200
+
+
+def test_metrics_page_and_description(client: TestClient) -> None:
+    client.post("/score", content=encoded(), headers=PNG)
+    text = client.get("/metrics").text
+    assert "scoring_ready 1.0" in text
+    assert 'scoring_predictions_total{label="green"}' in text
+    assert 'scoring_requests_total{code="200"}' in text
+    paths = client.get("/openapi.json").json()["paths"]
+    assert set(paths) == {"/score", "/health/live", "/health/ready", "/metrics"}
+    assert "<title>" in client.get("/").text
+
+
+def test_request_id_is_echoed_without_what_could_forge_a_log_line(client: TestClient) -> None:
+    assert client.get("/health/live", headers={"X-Request-Id": "abc-1"}).headers["x-request-id"] == "abc-1"
+    assert len(client.get("/health/live", headers={"X-Request-Id": "x" * 500}).headers["x-request-id"]) == 128
+
+
+def test_a_tampered_bundle_never_gets_ready(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "b")
+    with (folder / "model.onnx").open("ab") as stream:
+        stream.write(b"x")
+    with TestClient(create_app(folder)) as client:
+        for _ in range(200):
+            answer = client.get("/health/ready")
+            if "was changed" in answer.text:
+                break
+        assert answer.status_code == 503
+        assert "model.onnx was changed" in answer.json()["error"]["message"]
+        assert client.get("/health/live").status_code == 200
+        assert client.post("/score", content=encoded(), headers=PNG).status_code == 503
