@@ -29,7 +29,7 @@ def test_frozen_stages_neither_learn_nor_drift() -> None:
     network = Classifier(Model(frozen_stages=2), 3).train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
-    torch.nn.functional.cross_entropy(network(pixels(64)), torch.tensor([0, 1])).backward()
+    torch.nn.functional.cross_entropy(network(pixels(64)), torch.tensor([0, 1])).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     after = network.state_dict()
     frozen = ("backbone.conv_stem", "backbone.bn1.", "backbone.blocks.0.", "backbone.blocks.1.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 from testing.prepared import make_prepared
@@ -59,7 +60,7 @@ def test_one_batch_is_overfitted(data: Path) -> None:
     for _ in range(40):
         loss = torch.nn.functional.cross_entropy(module(images), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert float(loss) < 0.05
 
@@ -91,6 +92,35 @@ def test_fit_writes_a_bundle_that_predicts_like_the_network(data: Path, store: P
         fit(tiny(), data, tmp_path / "bundle", progress=False)
 
 
+class Modes(pl.Callback):
+    """Notes at each step which modules of the network train."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, bool]] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: object, _: int) -> None:
+        assert isinstance(pl_module, FineTuning)
+        assert pl_module.from_prefix
+        self.seen.append({name: module.training for name, module in pl_module.network.named_modules()})
+
+
+@pytest.mark.slow
+def test_with_the_prefix_cache_the_rest_of_the_network_trains(data: Path, store: Path, tmp_path: Path) -> None:
+    """Batch statistics that stand still ruin the model without any error: each epoch must train what is not frozen."""
+    modes = Modes()
+    workload = load_workload(
+        "textile", ["model.image_size=32", "model.pretrained=false", "training.epochs=2", "training.batch_size=8"]
+    )
+    fit(workload, data, tmp_path / "bundle", progress=False, callbacks=[modes])
+    assert len(modes.seen) == 6
+    for seen in modes.seen:
+        assert not seen["backbone.bn1"]
+        assert not seen["backbone.blocks.2.0.bn1"]
+        assert seen["backbone.blocks.3.0.bn1"]
+        assert seen["backbone.bn2"]
+        assert seen["dropout"]
+
+
 @pytest.mark.slow
 def test_equal_seeds_give_equal_models(data: Path, store: Path, tmp_path: Path) -> None:
     hashes = []
@@ -107,25 +137,24 @@ def test_resume_continues_after_a_kill(data: Path, store: Path, tmp_path: Path) 
     """The process kills itself as the second epoch ends, as ``kill -9`` would; --resume then runs only what is missing."""
     killed = f"""
 import os, signal
-from vision_mlops.training import fit as module
-import pytorch_lightning as pl
-from vision_mlops.config import load_workload
 from pathlib import Path
+from vision_mlops.config import load_workload
+from vision_mlops.training.fit import fit
+import pytorch_lightning as pl
 class Kill(pl.Callback):
     def on_train_epoch_start(self, trainer, pl_module):
         if trainer.current_epoch == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-build = module._trainer
-def with_kill(*arguments):
-    trainer = build(*arguments)
-    trainer.callbacks.append(Kill())
-    return trainer
-module._trainer = with_kill
-module.fit(load_workload("textile", {list(TINY)!r}), Path({str(data)!r}), Path({str(tmp_path / "bundle")!r}), progress=False)
+workload = load_workload("textile", {list(TINY)!r})
+fit(workload, Path({str(data)!r}), Path({str(tmp_path / "bundle")!r}), progress=False, callbacks=[Kill()])
 """
     first = subprocess.run([sys.executable, "-c", killed], check=False, capture_output=True, text=True)
     assert first.returncode == -9, first.stderr
     assert not (tmp_path / "bundle").exists()
+    with pytest.raises(TrainingError, match=r"an interrupted training of .*bundle is in"):
+        fit(tiny(), data, tmp_path / "bundle", progress=False)
+    with pytest.raises(TrainingError, match=r"begun with other values of model.image_size, training.seed"):
+        fit(tiny("training.seed=5", "model.image_size=48"), data, tmp_path / "bundle", resume=True, progress=False)
     fitted = fit(tiny(), data, tmp_path / "bundle", resume=True, progress=False)
     assert fitted is not None
     assert fitted.epochs == 3
@@ -177,7 +206,9 @@ def test_export_without_parity_is_refused(
 
 
 def test_prefix_cache_is_exact(data: Path) -> None:
-    workload = load_workload("textile", ["model.image_size=32"])
+    workload = load_workload(
+        "textile", ["model.image_size=32", "training.augment.vertical_flip=true", "training.epochs=4"]
+    )
     network = Classifier(workload.model, 3).eval()
     assert prefix_cache_fits(network, workload, 24)
     source = ImageSplit(data, read_manifest(data), "train", workload, augment=True)
@@ -190,7 +221,7 @@ def test_prefix_cache_is_exact(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["training.cache_prefix=false", "training.augment.brightness=0.1", "training.epochs=3",
+    "override", ["training.cache_prefix=false", "training.augment.brightness=0.1", "training.epochs=1",
                  "training.cache_limit_mb=1", "model.frozen_stages=0"]
 )  # fmt: skip
 def test_prefix_cache_is_used_only_where_it_is_exact_and_pays(override: str) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
+import socket
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,28 +33,26 @@ def demo(
 ) -> None:
     """Prepare, train, evaluate, judge, register and serve; each step is printed as the command that would do it.
 
-    A second run reuses what has not changed. On a terminal it serves until Ctrl-C; otherwise it scores samples and ends.
+    A second run reuses what has not changed, and goes on where the first was interrupted. On a terminal it serves until
+    Ctrl-C; otherwise it scores samples and ends. With `--images` the model is named after the folder.
 
-    Example: `mlops demo --workload textile`
+    Example: `mlops demo`, or with images of your own `mlops demo --images photos/birds`
     """
     from vision_mlops import paths
-    from vision_mlops.cli import data, evaluate, models, train
+    from vision_mlops.cli import data, evaluate, models
     from vision_mlops.config import load_workload
 
     started = time.perf_counter()
-    loaded = load_workload(workload, set_ or ())
+    set_ = [*_names(images), *(set_ or ())]
+    loaded = load_workload(workload, set_)
     home = paths.home()
     folder, bundle = home / "data" / loaded.name, home / "bundles" / loaded.name
     report = home / "reports" / loaded.name
-    common = ["--workload", workload, *(part for item in set_ or () for part in ("--set", item))]
+    common = ["--workload", workload, *(part for item in set_ for part in ("--set", item))]
 
     with _step("data", "prepare", *common, "--out", folder, *(("--images", images) if images else ())):
         data.prepare(workload, folder, images, False, set_, False)
-    with _step("train", "--data", folder, "--out", bundle, *common):
-        if _trained(bundle, folder, loaded):
-            say(f"unchanged: {bundle}")
-        else:
-            train.train(folder, bundle, workload, set_, False, True)
+    _train_once(loaded, folder, bundle, workload, set_, common)
     with _step("evaluate", "--bundle", bundle, "--data", folder, "--out", report):
         _evaluate_once(bundle, folder, report)
     champion = _champion_report(loaded, folder)
@@ -80,6 +82,36 @@ def _short(word: object) -> str:
     if path is not None and path.is_absolute() and path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
     return str(word)
+
+
+def _names(images: Path | None) -> list[str]:
+    """Overrides that name the workload after a folder of the user's, so that its model is not taken for the shipped one."""
+    if images is None:
+        return []
+    title = images.expanduser().resolve().name
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    name = name if name[:1].isalpha() else f"images-{name}".rstrip("-")
+    return [f"name={name[:63]}", f"title={json.dumps(title)}"]
+
+
+def _train_once(
+    workload: Workload, data: Path, bundle: Path, reference: str, set_: list[str], common: list[str]
+) -> None:
+    """Train unless the bundle is there already; go on with an interrupted training of the same settings."""
+    from vision_mlops.cli import train
+
+    words: list[object] = ["train", "--data", data, "--out", bundle, *common]
+    if _trained(bundle, data, workload):
+        with _step(*words):
+            say(f"unchanged: {bundle}")
+        return
+    from vision_mlops.data.manifest import read_manifest
+    from vision_mlops.training.workspace import Workspace
+
+    resume = Workspace(bundle.absolute(), workload, read_manifest(data)).resumable
+    with _step(*words, "--overwrite", *(("--resume",) if resume else ())):
+        train.train(data, bundle, reference, set_, resume, True)
 
 
 def _trained(bundle: Path, data: Path, workload: Workload) -> bool:
@@ -134,8 +166,6 @@ def _champion_report(workload: Workload, data: Path) -> Path | None:
 
 
 def _decision(report: Path) -> str:
-    import json
-
     return str(json.loads((report / "verdict.json").read_text(encoding="utf-8"))["decision"])
 
 
@@ -150,18 +180,18 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
     try:
         champion = registry.get(f"{workload.name}@champion")
     except RegistryError:
-        say(
-            "\nThe gate did not let the model through and there is no champion: nothing to serve. The reasons are above."
-        )
+        say("\nThe gate did not let the model through, and there is no champion to serve. The reasons are above;")
+        say("`mlops serve BUNDLE` serves it all the same, `--set gate.min_accuracy=0.8` lowers a floor.")
         raise typer.Exit(1) from None
     bundle = registry.bundle_path(champion)
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    options = ("--name", workload.name, "--version", champion.version, "--port", port)
+    chosen = _free(port) if interactive else 0
+    if chosen != port and interactive:
+        say(f"\nport {port} is in use: taking a free one instead")
+    options = ("--name", workload.name, "--version", champion.version, "--port", chosen)
     with (
         _step("serve", bundle, *options),
-        running_server(
-            bundle, port=port if interactive else 0, name=workload.name, version=str(champion.version)
-        ) as url,
+        running_server(bundle, port=chosen, name=workload.name, version=str(champion.version)) as url,
     ):
         manifest = read_manifest(data)
         for label in manifest.classes:
@@ -181,8 +211,18 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
         say(f"Serve it again with: mlops serve {_short(bundle)} --port {port}")
 
 
+def _free(port: int) -> int:
+    """The port, or 0 (any) where something else listens on it: nobody wants to train for minutes and then fail on that."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
 def _score(url: str, image: Path) -> str:
-    import json
     import urllib.request
 
     headers = {"Content-Type": "application/octet-stream", **_key()}

@@ -36,7 +36,11 @@ def train(
         from vision_mlops.training.fit import fit
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
-    fitted = fit(loaded, data, out, resume=resume, overwrite=overwrite, progress=sys.stderr.isatty())
+    try:
+        fitted = fit(loaded, data, out, resume=resume, overwrite=overwrite, progress=sys.stderr.isatty())
+    except KeyboardInterrupt:
+        say("interrupted; the epochs that were finished are kept: the same command with --resume goes on from there")
+        raise
     if fitted is None:
         return
     bundle = fitted.bundle

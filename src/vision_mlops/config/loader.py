@@ -1,8 +1,13 @@
-"""Reads a workload file, applies ``--set a.b=value`` overrides, and words every mistake for the person who made it."""
+"""Reads a workload file, lays the environment and ``--set a.b=value`` over it, and words every mistake for its maker.
+
+An environment variable ``MLOPS_SECTION__KEY`` sets one key: ``MLOPS_TRAINING__EPOCHS=2``. The command line wins over the
+environment, and the environment over the file.
+"""
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,7 @@ from vision_mlops.config.models import Workload
 from vision_mlops.exceptions import ConfigError
 
 WORKLOADS = Path(__file__).parent / "workloads"
+_PREFIX = "MLOPS_"
 
 
 def list_workloads() -> list[str]:
@@ -48,7 +54,7 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
 
     Args:
         reference: Shipped name (``textile``) or path of a YAML file.
-        overrides: ``dotted.key=value`` strings, values in YAML syntax; the last one wins.
+        overrides: ``dotted.key=value`` strings, values in YAML syntax; the last one wins. They win over the environment.
 
     Raises:
         ConfigError: names file, key, and the nearest valid key or the accepted values.
@@ -62,30 +68,40 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
         raise ConfigError(f"{path}: not UTF-8 text: {error}", "save the file as UTF-8") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must be a mapping of keys to values", "see `mlops config show`")
-    overrides = list(overrides)
+    environment, overrides = _environment(), list(overrides)
+    for variable, item in environment.items():
+        _apply(content, item, variable)
     for item in overrides:
-        _apply(content, item)
+        _apply(content, item, "--set")
     try:
         return Workload.model_validate(_floats(Workload, content))
     except ValidationError as error:
-        source = f"{path} with --set {' '.join(overrides)}" if overrides else str(path)
+        changes = [f"--set {item}" for item in overrides]
+        changes += [f"{variable}={os.environ[variable]}" for variable in environment]
+        source = f"{path} with {' '.join(changes)}" if changes else str(path)
         raise ConfigError(*_explain(source, error)) from error
 
 
-def _apply(content: dict[str, Any], item: str) -> None:
+def _environment() -> dict[str, str]:
+    """Overrides from the environment: ``dotted.key=value`` by variable. Other MLOPS_ variables have no double underscore."""
+    found = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_PREFIX) and "__" in name}
+    return {name: f"{name.removeprefix(_PREFIX).lower().replace('__', '.')}={value}" for name, value in found.items()}
+
+
+def _apply(content: dict[str, Any], item: str, origin: str) -> None:
     key, equals, text = item.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {item!r} is not of the form key=value", "for example --set training.epochs=2")
+        raise ConfigError(f"{origin} {item!r} is not of the form key=value", "for example --set training.epochs=2")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {item!r}: the value is not valid YAML", "quote text with special signs") from error
+        raise ConfigError(f"{origin} {item!r}: the value is not valid YAML", "quote text with special signs") from error
     *parents, last = key.strip().split(".")
     node = content
     for parent in parents:
         child = node.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {item!r}: {parent!r} holds a value, not a section", "see `mlops config show`")
+            raise ConfigError(f"{origin} {item!r}: {parent!r} holds a value, not a section", "see `mlops config show`")
         node = child
     node[last] = value
 

@@ -16,6 +16,7 @@ from vision_mlops.data.manifest import Manifest, SplitName
 from vision_mlops.exceptions import DataError
 from vision_mlops.imaging import load_pixels
 from vision_mlops.model.network import Classifier
+from vision_mlops.training.graph import prefix_runner
 
 Sample = tuple[Tensor, int]
 
@@ -84,13 +85,14 @@ class PrefixSplit(Dataset[Sample]):
         self.views: list[Tensor] = []
         network.eval()
         with torch.inference_mode():
+            run = prefix_runner(network, device)
             for code in range(augment.views if augment is not None else 1):
                 parts: list[Tensor] = []
                 for start in range(0, len(source), batch_size):
                     images = [source.image(i) for i in range(start, min(start + batch_size, len(source)))]
                     if augment is not None:
                         images = [view(image, augment, code) for image in images]
-                    parts.append(network.prefix(torch.stack(images).to(device)).half().cpu())
+                    parts.append(run(torch.stack(images)).half())
                 self.views.append(torch.cat(parts).to(memory_format=torch.channels_last))
 
     def __len__(self) -> int:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import shutil
-import warnings
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from vision_mlops.inference.predictor import Predictor
 from vision_mlops.model.bundle import CARD, GRAPH, WEIGHTS, Bundle, GoldenExample, write_bundle
 from vision_mlops.model.network import Classifier, ExportedClassifier
 from vision_mlops.training.data import ImageSplit
+from vision_mlops.training.graph import write_onnx
 
 MIN_AGREEMENT = 0.995
 MAX_DIFFERENCE = 0.02
@@ -66,21 +64,8 @@ def export(
 
 def write_graph(path: Path, network: Classifier, temperature: float) -> None:
     """Write the ONNX graph: uint8 images (N, S, S, 3) to probabilities (N, C) and activation_map (N, C, h, w)."""
-    size = network.config.image_size
-    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    model = ExportedClassifier(network, temperature).eval()
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (example,),
-            str(path),
-            input_names=["images"],
-            output_names=["probabilities", "activation_map"],
-            dynamic_axes={name: {0: "batch"} for name in ("images", "probabilities", "activation_map")},
-            opset_version=17,
-            dynamo=False,
-        )
+    model = ExportedClassifier(network, temperature)
+    write_onnx(path, model, network.config.image_size, ["probabilities", "activation_map"])
 
 
 def _golden(folder: Path, split: ImageSplit, classes: list[str], expected: np.ndarray) -> list[GoldenExample]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
+import signal
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,7 @@ from vision_mlops.training.data import ImageSplit, PrefixSplit, Sample, collate,
 from vision_mlops.training.export import export
 from vision_mlops.training.journal import Journal
 from vision_mlops.training.module import FineTuning, balanced_weights
-
-CHECKPOINTS = "checkpoints"
+from vision_mlops.training.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,14 @@ class Fitted:
 
 
 def fit(
-    workload: Workload, data: Path, out: Path, *, resume: bool = False, overwrite: bool = False, progress: bool = True
+    workload: Workload,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    callbacks: Sequence[pl.Callback] = (),
 ) -> Fitted | None:
     """Train, calibrate on the validation split, export, and prove parity on the test split.
 
@@ -57,6 +64,7 @@ def fit(
         resume: Continue at the last finished epoch of an interrupted run.
         overwrite: Replace an existing bundle.
         progress: Show Lightning's progress bar.
+        callbacks: Lightning callbacks beside our own.
 
     Returns:
         The result; None on the processes of a distributed run other than the first.
@@ -64,29 +72,40 @@ def fit(
     Raises:
         TrainingError, DataError: what is wrong with the network or the data, before anything is written.
     """
+    started = time.perf_counter()
     out = out.absolute()
     manifest = read_manifest(data)
-    if out.exists() and any(out.iterdir()) and not overwrite:
-        raise MlopsError(f"{out} exists already", "choose another --out, or give --overwrite")
-    work = out.parent / f".{out.name}.training"
-    last = work / CHECKPOINTS / "last.ckpt"
-    if resume and not last.is_file():
-        raise TrainingError(f"{work} holds no checkpoint to resume", "run without --resume")
+    work = Workspace(out, workload, manifest)
+    _check_target(out, work, resume=resume, overwrite=overwrite)
     runtime.keep_freed_memory()
     pl.seed_everything(workload.training.seed, workers=True, verbose=False)
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
     network = Classifier(workload.model, len(manifest.classes))
     if resume:
         # The prefix cache below must come from the weights that the interrupted run used.
-        saved = torch.load(last, weights_only=False, map_location="cpu")["state_dict"]
+        saved = torch.load(work.last, weights_only=False, map_location="cpu")["state_dict"]
         network.load_state_dict({key.removeprefix("network."): value for key, value in saved.items()})
+    elif runtime.rank() == 0:
+        work.begin()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with _quiet():
-        trainer, module, journal = _train(workload, manifest, data, network, work, last if resume else None, progress)
+        journal = Journal(workload, manifest, work, started)
+        trainer = _trainer(workload, work, [journal, *callbacks], progress)
+        module = _train(workload, manifest, data, network, work, trainer, resume=resume)
         if not trainer.is_global_zero:
             return None
         return _finish(workload, manifest, data, out, work, trainer, module, journal, overwrite=overwrite)
+
+
+def _check_target(out: Path, work: Workspace, *, resume: bool, overwrite: bool) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
+        raise MlopsError(f"{out} exists already", "choose another --out, or give --overwrite")
+    if resume:
+        work.check_resumable()
+    elif work.interrupted and not overwrite:
+        raise TrainingError(
+            f"an interrupted training of {out} is in {work.folder}",
+            "--resume continues it, --overwrite starts anew",
+        )
 
 
 def _train(
@@ -94,10 +113,11 @@ def _train(
     manifest: Manifest,
     data: Path,
     network: Classifier,
-    work: Path,
-    checkpoint: Path | None,
-    progress: bool,
-) -> tuple[pl.Trainer, FineTuning, Journal]:
+    work: Workspace,
+    trainer: pl.Trainer,
+    *,
+    resume: bool,
+) -> FineTuning:
     config = workload.training
     train = ImageSplit(data, manifest, "train", workload, augment=True)
     val = ImageSplit(data, manifest, "val", workload)
@@ -105,8 +125,6 @@ def _train(
     cached = runtime.world_size() == 1 and prefix_cache_fits(network, workload, len(train) + len(val))
     weights = balanced_weights(train.labels, len(manifest.classes)) if config.class_weights == "balanced" else None
     module = FineTuning(network, config, weights, from_prefix=cached)
-    journal = Journal(workload, manifest, work)
-    trainer = _trainer(workload, work, journal, progress)
     splits: tuple[Dataset[Sample], Dataset[Sample]] = (train, val)
     if cached:
         device = trainer.strategy.root_device
@@ -120,17 +138,25 @@ def _train(
         DataLoader(splits[0], shuffle=True, drop_last=len(train) % batch_size == 1 and len(train) > 1, **options),
         DataLoader(splits[1], **options),
     )
-    trainer.fit(module, *loaders, ckpt_path=str(checkpoint) if checkpoint else None, weights_only=False)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    return trainer, module, journal
+    # Lightning keeps the mode that it finds, and filling the cache left evaluation mode.
+    module.train()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, *loaders, ckpt_path=str(work.last) if resume else None, weights_only=False)
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+        # Lightning turns Ctrl-C into an exit code of its own and ignores the signal from then on.
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+    return module
 
 
-def _trainer(workload: Workload, work: Path, journal: Journal, progress: bool) -> pl.Trainer:
+def _trainer(workload: Workload, work: Workspace, callbacks: Sequence[pl.Callback], progress: bool) -> pl.Trainer:
     config = workload.training
     distributed = runtime.world_size() > 1
     checkpoints = pl.callbacks.ModelCheckpoint(
-        dirpath=work / CHECKPOINTS, filename="best", monitor="val_loss", save_last=True, enable_version_counter=False
+        dirpath=work.checkpoints, filename="best", monitor="val_loss", save_last=True, enable_version_counter=False
     )
     stopping = pl.callbacks.EarlyStopping("val_loss", patience=config.early_stopping_patience)
     return pl.Trainer(
@@ -139,13 +165,13 @@ def _trainer(workload: Workload, work: Path, journal: Journal, progress: bool) -
         devices="auto" if distributed or config.accelerator != "cpu" else 1,
         strategy="ddp" if distributed else "auto",
         precision=runtime.precision(config),
-        callbacks=[checkpoints, stopping, journal],
+        callbacks=[checkpoints, stopping, *callbacks],
         logger=False,
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
-        default_root_dir=work,
+        default_root_dir=work.folder,
     )
 
 
@@ -154,7 +180,7 @@ def _finish(
     manifest: Manifest,
     data: Path,
     out: Path,
-    work: Path,
+    work: Workspace,
     trainer: pl.Trainer,
     module: FineTuning,
     journal: Journal,
@@ -162,7 +188,7 @@ def _finish(
     overwrite: bool,
 ) -> Fitted:
     network = module.network
-    best = torch.load(work / CHECKPOINTS / "best.ckpt", weights_only=False, map_location="cpu")
+    best = torch.load(work.best, weights_only=False, map_location="cpu")
     module.load_state_dict(best["state_dict"])
     batch_size = workload.training.batch_size
     val = ImageSplit(data, manifest, "val", workload)
@@ -189,7 +215,7 @@ def _finish(
     with paths.atomic_folder(out, overwrite=overwrite) as folder:
         bundle = export(folder, bundle, network, test, manifest, batch_size=batch_size)
     journal.finish(bundle, module.history)
-    shutil.rmtree(work)
+    work.drop()
     epochs = trainer.current_epoch
     seconds = journal.train_seconds
     trained = journal.epochs_run * sum(record.split == "train" for record in manifest.images)

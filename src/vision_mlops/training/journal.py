@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
-from vision_mlops import paths, tracking
+from vision_mlops import tracking
 from vision_mlops.config.models import Workload
 from vision_mlops.data.manifest import Manifest
 from vision_mlops.model.bundle import Bundle
-
-_RUN_FILE = "run.json"
+from vision_mlops.training.workspace import Workspace
 
 
 class Journal(pl.Callback):
@@ -23,30 +20,30 @@ class Journal(pl.Callback):
     Args:
         workload: Whose values become the run's parameters.
         manifest: Whose fingerprint becomes a tag.
-        work: Folder of the run's checkpoints, where the run's id is kept.
+        work: Where the run's id is kept for a resumed training.
+        started: When the training began, by ``time.perf_counter``.
     """
 
-    def __init__(self, workload: Workload, manifest: Manifest, work: Path) -> None:
+    def __init__(self, workload: Workload, manifest: Manifest, work: Workspace, started: float) -> None:
         self.workload = workload
         self.manifest = manifest
         self.work = work
         self.run_id = ""
         self.train_seconds = 0.0
         self.epochs_run = 0
-        self._started = 0.0
+        self._started = started
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the run, or the one that the interrupted training had."""
-        self._started = time.perf_counter()
         if not trainer.is_global_zero:
             return
-        file = self.work / _RUN_FILE
-        if trainer.ckpt_path and file.is_file():
-            self.run_id = json.loads(file.read_text(encoding="utf-8"))["run_id"]
+        if trainer.ckpt_path and tracking.find_run(self.work.run_id) is not None:
+            self.run_id = self.work.run_id
+            tracking.client().update_run(self.run_id, status="RUNNING")
             return
         tags = {"data_fingerprint": self.manifest.fingerprint, "workload": self.workload.name}
         self.run_id = tracking.start_run(self.workload.name, f"train-{self.workload.model.backbone}", tags)
-        paths.atomic_write(file, json.dumps({"run_id": self.run_id}))
+        self.work.run_id = self.run_id
         tracking.log_params(self.run_id, self.workload.model_dump(include={"data", "model", "training"}))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -71,7 +68,9 @@ class Journal(pl.Callback):
         figure = curves(history)
         client.log_figure(self.run_id, figure, "curves.png")
         client.log_dict(self.run_id, bundle.model_dump(), "bundle.json")
-        final = {**bundle.metrics, "temperature": bundle.temperature, "train_seconds": self.train_seconds}
+        # A name of its own: the epochs' val_accuracy is a curve, and this is the point of it that was kept.
+        final = {"best_val_accuracy": bundle.metrics["val_accuracy"], "test_accuracy": bundle.metrics["test_accuracy"]}
+        final |= {"temperature": bundle.temperature, "train_seconds": self.train_seconds}
         tracking.log_metrics(self.run_id, final)
         client.set_tag(self.run_id, "git_commit", bundle.git_commit or "unknown")
         tracking.end_run(self.run_id)

@@ -1,0 +1,113 @@
+"""The command line as a whole: what it loads, how long it takes, its help texts, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from vision_mlops import __version__
+from vision_mlops.cli.main import app
+
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch_lightning",
+    "mlflow",
+    "openvino",
+    "azure",
+    "matplotlib",
+    "sklearn",
+    "numpy",
+)
+
+
+def mlops(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vision_mlops", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+
+
+def commands(command: Any = None, path: str = "mlops") -> Iterator[tuple[str, Any]]:
+    command = command or typer.main.get_command(app)
+    children = getattr(command, "commands", {})
+    if not children:
+        yield path, command
+    for name, child in children.items():
+        yield from commands(child, f"{path} {name}")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["models", "--help"], ["config", "show"]])
+def test_nothing_heavy_is_loaded(words: list[str]) -> None:
+    code = "import sys, atexit\n"
+    code += f"atexit.register(lambda: print('loaded:', [m for m in {HEAVY!r} if m in sys.modules]))\n"
+    code += "from vision_mlops.cli.main import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+@pytest.mark.parametrize(("path", "command"), [pytest.param(*item, id=item[0]) for item in commands()])
+def test_every_command_has_help_with_an_example_and_described_options(path: str, command: Any) -> None:
+    assert f"`{path}" in command.help, f"{path}: the help text has no runnable example"
+    for parameter in command.params:
+        if parameter.name != "help" and not getattr(parameter, "hidden", False):
+            assert getattr(parameter, "help", None), f"{path}: {parameter.name} has no help text"
+
+
+def test_examples_in_help_texts_parse() -> None:
+    """Each example names options that its command has."""
+    known = dict(commands())
+    for path, command in known.items():
+        for example in re.findall(r"`(mlops [^`]*)`", command.help):
+            owner = max((name for name in known if example.startswith(name)), key=len)
+            options = {
+                option for parameter in known[owner].params for option in (*parameter.opts, *parameter.secondary_opts)
+            }
+            used = set(re.findall(r"(?<= )--?[a-z][\w-]*", example))
+            assert used <= options, f"{path}: {example}"
+
+
+def test_version_and_exit_codes() -> None:
+    assert mlops("--version").stdout == f"mlops {__version__}\n"
+    assert mlops("config", "check").returncode == 0
+    for words in (["nothing"], ["train"], ["config", "check", "--workload", "nothing"], ["data", "show", "nowhere"]):
+        done = mlops(*words)
+        assert done.returncode == 2, words
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+
+def test_verbose_shows_the_traceback() -> None:
+    quiet, loud = (mlops(*words, "data", "show", "nowhere") for words in ([], ["--verbose"]))
+    assert "Traceback" not in quiet.stderr
+    assert quiet.stderr.startswith("error: nowhere is not prepared data")
+    assert "Traceback" in loud.stderr
+
+
+def test_shell_completion() -> None:
+    script = Path(sys.executable).with_name("mlops")
+    asked = {"_MLOPS_COMPLETE": "complete_bash", "COMP_WORDS": "mlops mod", "COMP_CWORD": "1"}
+    done = subprocess.run([str(script)], capture_output=True, text=True, check=False, env={**os.environ, **asked})
+    assert done.stdout.split() == ["models"]
+
+
+def test_a_missing_extra_names_what_to_install(tmp_path: Path) -> None:
+    """Without torch, `mlops train` says which extra brings it."""
+    from testing.prepared import make_prepared
+
+    make_prepared(tmp_path / "data")
+    code = "import sys\nsys.modules['torch'] = None\nfrom vision_mlops.cli.main import main\nmain()"
+    words = ["train", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "bundle")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'vision-mlops[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "bundle").exists()
