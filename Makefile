@@ -42,9 +42,8 @@ format: $(STAMP)  ## Format the code
 docs: $(STAMP)  ## Write the generated parts of the documentation
 	$(BIN)/python docs/cli_reference.py
 
-bench: $(STAMP)  ## Run the benchmarks
-	$(BIN)/python testing/benchmarks/training.py
+bench: $(STAMP)  ## Run the benchmarks, side by side with the alternatives
+	$(BIN)/python testing/benchmarks/training.py --variants
 
-clean:  ## Remove the environment, caches and outputs
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage build dist src/*.egg-info
-	find outputs -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+clean:  ## Remove the environment and caches; outputs/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist src/*.egg-info

@@ -6,6 +6,7 @@ Training, evaluation, batch scoring and the server all call :func:`load_pixels`,
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ Pixels = npt.NDArray[np.uint8]
 ResizeMode = Literal["squash", "crop"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 50_000_000
 """Largest accepted width x height. A header that claims more is refused before any pixel is decoded."""
 
@@ -40,14 +42,17 @@ def open_rgb(source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXE
         An RGB image, EXIF orientation applied; transparency is put on white and 16-bit greyscale scaled to 8.
 
     Raises:
-        ImageError: with reason ``empty``, ``too_large``, ``truncated``, ``not_an_image`` or ``corrupt``.
+        ImageError: with reason ``empty``, ``unreadable``, ``too_large``, ``truncated``, ``not_an_image`` or ``corrupt``.
     """
     label = name or (str(source) if isinstance(source, Path) else "image")
-    data = source.read_bytes() if isinstance(source, Path) else source
+    try:
+        data = source.read_bytes() if isinstance(source, Path) else source
+    except OSError as error:
+        raise ImageError(f"{label}: cannot be read ({error.strerror or error})", _HINT, "unreadable") from error
     if not data:
         raise ImageError(f"{label}: the file is empty (0 bytes)", _HINT, "empty")
     with _decoding(label):
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
         width, height = image.size
         if width * height > max_pixels:
             raise ImageError(
@@ -59,14 +64,42 @@ def open_rgb(source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXE
         return _to_rgb(ImageOps.exif_transpose(image))
 
 
+class _Quiet:
+    """Silences Pillow's warnings while any thread decodes: the first one in sets the filters, the last one restores them.
+
+    A catch_warnings per call would, where threads overlap, leave the filters of one behind in the whole process.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                # Our own limit is checked too; Pillow's warning about it would only repeat the message.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                warnings.simplefilter("ignore", UserWarning)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._saved.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
 @contextmanager
 def _decoding(label: str) -> Iterator[None]:
     """Translate every way in which Pillow refuses an image into one ImageError."""
     try:
-        with warnings.catch_warnings():
-            # Our own limit is checked first; Pillow's warning about it would only repeat the message.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)
+        with _QUIET:
             yield
     except ImageError:
         raise
@@ -81,12 +114,14 @@ def _decoding(label: str) -> Iterator[None]:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float32)
-        # 16-bit greyscale is stored as I;16 or I: 65535 is white. Floats are taken to be in 0..1 or 0..255.
-        top = 65535.0 if image.mode.startswith("I") and values.max(initial=0) > 255 else 255.0
-        if image.mode == "F" and values.max(initial=0) <= 1:
-            top = 1.0
-        image = Image.fromarray(np.clip(values * (255.0 / top), 0, 255).astype(np.uint8))
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
+        # I;16 is 16-bit greyscale: 65535 is white, however dark the image. I and F do not say what is white.
+        brightest = values.max(initial=0)
+        if image.mode == "F":
+            top = 1.0 if brightest <= 1 else 255.0
+        else:
+            top = 65535.0 if image.mode != "I" or brightest > 255 else 255.0
+        image = Image.fromarray(np.rint(np.clip(values, 0, top) * (255.0 / top)).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.new("RGB", rgba.size, (255, 255, 255))

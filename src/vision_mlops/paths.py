@@ -31,7 +31,7 @@ def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         MlopsError: ``target`` exists, is not empty, and ``overwrite`` is false.
     """
-    target = target.absolute()
+    target = target.resolve()  # of a link, the folder that it points to is replaced, not the link
     if target.exists() and not overwrite and (not target.is_dir() or any(target.iterdir())):
         raise MlopsError(f"{target} exists already", "choose another --out, or remove it")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -127,12 +127,12 @@ def summary(
 
 def ours(data: Path, overrides: list[str]) -> dict[str, Any]:
     """`mlops train`'s own function, timed by a Lightning callback."""
-    import pytorch_lightning as pl
-
     from vision_mlops.config import load_workload
     from vision_mlops.data.manifest import read_manifest
-    from vision_mlops.training import runtime
+    from vision_mlops.training import runtime  # declares the operators that Lightning's torchvision needs
     from vision_mlops.training.fit import fit
+
+    import pytorch_lightning as pl  # isort: skip
 
     class Clock(pl.Callback):
         """Seconds of each epoch's training steps, and when its validation had ended."""

@@ -92,6 +92,16 @@ def test_verbose_shows_the_traceback() -> None:
     assert "Traceback" in loud.stderr
 
 
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = mlops("data", "prepare", "--out", str(tmp_path / "x"), MLOPS_HOME=str(tmp_path), MLOPS_DATA__SOURCE="folder")
+    assert "names no images" in done.stderr
+    done = mlops("models", "list", MLOPS_HOME=str(tmp_path / "file" / "below"))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "->" in done.stderr
+
+
 def test_shell_completion() -> None:
     script = Path(sys.executable).with_name("mlops")
     asked = {"_MLOPS_COMPLETE": "complete_bash", "COMP_WORDS": "mlops mod", "COMP_CWORD": "1"}

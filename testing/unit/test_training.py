@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 from testing.prepared import make_prepared
@@ -27,6 +26,8 @@ from vision_mlops.training.calibration import fit_temperature
 from vision_mlops.training.data import ImageSplit, PrefixSplit, augmented, prefix_cache_fits, view
 from vision_mlops.training.fit import fit
 from vision_mlops.training.module import FineTuning, balanced_weights
+
+import pytorch_lightning as pl  # isort: skip  # after the package, which makes its torchvision importable
 
 TINY = (
     "model.backbone=test_resnet",
@@ -164,7 +165,7 @@ fit(workload, Path({str(data)!r}), Path({str(tmp_path / "bundle")!r}), progress=
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(data: Path, store: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29511"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     command += ["-m", "vision_mlops", "train", "--data", str(data), "--out", str(tmp_path / "bundle")]
     for item in (*TINY, "training.accelerator=cpu"):
         command += ["--set", item]

@@ -55,7 +55,7 @@ def demo(
     _train_once(loaded, folder, bundle, workload, set_, common)
     with _step("evaluate", "--bundle", bundle, "--data", folder, "--out", report):
         _evaluate_once(bundle, folder, report)
-    champion = _champion_report(loaded, folder)
+    champion = _champion_report(loaded, folder, report)
     with _step("gate", "--candidate", report, *(("--champion", champion) if champion else ()), *common):
         evaluate.gate(report, champion, workload, set_, None, evaluate.FailOn.NEVER, False)
     rejected = _decision(report) != "promote"
@@ -148,9 +148,10 @@ def _evaluate_once(bundle: Path, data: Path, report: Path) -> None:
     evaluate.evaluate(bundle, data, report, evaluate.Split.TEST, False)
 
 
-def _champion_report(workload: Workload, data: Path) -> Path | None:
-    """Evaluate the champion on the same images, if there is one; returns its report's folder."""
+def _champion_report(workload: Workload, data: Path, candidate: Path) -> Path | None:
+    """Evaluate the champion on the same images, if there is one that is not the candidate; returns its report's folder."""
     from vision_mlops import paths
+    from vision_mlops.evaluation.evaluate import read_evaluation
     from vision_mlops.exceptions import RegistryError
     from vision_mlops.registry import open_registry
 
@@ -159,6 +160,8 @@ def _champion_report(workload: Workload, data: Path) -> Path | None:
         champion = registry.get(f"{workload.name}@champion")
     except RegistryError:
         return None
+    if champion.bundle_id == read_evaluation(candidate).metrics["bundle_id"]:
+        return candidate
     bundle, report = registry.bundle_path(champion), paths.home() / "reports" / f"{workload.name}-champion"
     with _step("evaluate", "--bundle", bundle, "--data", data, "--out", report):
         _evaluate_once(bundle, data, report)

@@ -66,3 +66,10 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:  # a full disk, a folder that may not be written
+        if State.verbose:
+            raise
+        typer.secho(
+            f"error: {error}\n  -> check the path, its permissions and the free space", err=True, fg=typer.colors.RED
+        )
+        sys.exit(2)

@@ -20,6 +20,8 @@ from vision_mlops.exceptions import ConfigError
 
 WORKLOADS = Path(__file__).parent / "workloads"
 _PREFIX = "MLOPS_"
+# PyYAML lets the ValueError of an impossible date or number through.
+_BAD_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def list_workloads() -> list[str]:
@@ -62,10 +64,12 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
     path = find_workload(reference)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}", "mend the line that the message names") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text: {error}", "save the file as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", "check its permissions") from error
+    except _BAD_YAML as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}", "mend the line that the message names") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must be a mapping of keys to values", "see `mlops config show`")
     environment, overrides = _environment(), list(overrides)
@@ -94,7 +98,7 @@ def _apply(content: dict[str, Any], item: str, origin: str) -> None:
         raise ConfigError(f"{origin} {item!r} is not of the form key=value", "for example --set training.epochs=2")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _BAD_YAML as error:
         raise ConfigError(f"{origin} {item!r}: the value is not valid YAML", "quote text with special signs") from error
     *parents, last = key.strip().split(".")
     node = content
@@ -119,7 +123,7 @@ def _floats(model: type[BaseModel], content: Any) -> Any:
         elif kind is float and not isinstance(value, bool) and isinstance(value, int | str):
             try:
                 value = float(value)
-            except ValueError:
+            except (ValueError, OverflowError):
                 pass  # left as it is: the model reports it with its key
         result[str(key)] = value
     return result

@@ -13,7 +13,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 class StrictModel(BaseModel):
     """Unknown keys are errors, values are immutable, nothing is coerced from text."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Split(StrictModel):
@@ -40,7 +40,9 @@ class Data(StrictModel):
     path: str = Field("", description="Folder of class folders; --images overrides it.")
     split: Split = Split()
     min_images_per_class: PositiveInt = 5
-    max_pixels: PositiveInt = 50_000_000
+    max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = Field(
+        50_000_000, description="Largest width x height of an image; Pillow itself refuses more than 178,956,970."
+    )
 
 
 class Model(StrictModel):
@@ -87,7 +89,7 @@ class Training(StrictModel):
     class_weights: Literal["none", "balanced"] = "balanced"
     augment: Augment = Augment()
     early_stopping_patience: PositiveInt = 5
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that decode images.")

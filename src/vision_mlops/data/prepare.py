@@ -101,7 +101,7 @@ def prepare(
                 f"{source.root}: class {min(missing)!r} has no image in {name}", "add images, or change data.split"
             )
     with paths.atomic_folder(out, overwrite=True) as folder:
-        records = _write_images(folder, checked, splits)
+        records = _write_images(folder, checked, splits, source.root)
         manifest = write_manifest(
             folder,
             Manifest(
@@ -121,9 +121,11 @@ def _check_target(root: Path, out: Path) -> None:
     target = out.resolve()
     if target == root or root in target.parents or target in root.parents:
         raise DataError(f"{out} overlaps the source {root}", "choose an --out beside the images")
-    if out.is_file():
-        raise DataError(f"{out} is a file", "choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+    existing = next(path for path in (out, *out.parents) if path.exists())
+    if not existing.is_dir():
+        raise DataError(f"{existing} is a file", "choose another --out")
+    ours = all((out / name).is_file() for name in (MANIFEST, STATE))
+    if out.is_dir() and any(out.iterdir()) and not ours:
         raise DataError(f"{out} is not empty and was not written by `mlops data prepare`", "choose another --out")
 
 
@@ -132,13 +134,13 @@ def _key(source: Source, workload: Workload) -> str:
     digest = hashlib.sha256(
         f"{__version__}\0{source.root}\0{workload.data.model_dump_json()}\0{workload.name}".encode()
     )
-    for image in source.images:
+    for path in [*(image.path for image in source.images), *source.loose]:
         try:
-            status = image.path.stat()
+            status = path.stat()
+            state = f"{status.st_size}\0{status.st_mtime_ns}"
         except OSError:
-            digest.update(f"{image.path}\0missing\n".encode())
-            continue
-        digest.update(f"{image.path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            state = "missing"
+        digest.update(os.fsencode(path) + f"\0{state}\n".encode())
     return digest.hexdigest()
 
 
@@ -152,17 +154,22 @@ def _reuse(out: Path, key: str) -> Manifest | None:
         manifest = read_manifest(out)
     except (ValueError, AttributeError):
         return None
-    whole = all((out / record.path).is_file() for record in manifest.images)
+    written = state.stat().st_mtime_ns  # last of all files: an image with a later time was changed by someone else
+    files = [out / record.path for record in manifest.images]
+    whole = all(file.is_file() and file.stat().st_mtime_ns <= written for file in files)
     return manifest if whole else None
 
 
 def _check_all(source: Source, workload: Workload, progress: Progress | None) -> tuple[list[_Checked], list[Excluded]]:
     """Decode every image completely; what fails is left out with its reason."""
     checked: list[_Checked] = []
-    excluded: list[Excluded] = []
+    loose = [_relative(path, source.root) for path in source.loose]
+    excluded = [Excluded(path=name, reason="no_class", message=f"{name}: is in no class folder") for name in loose]
 
     def check(image: SourceImage) -> _Checked | Excluded:
         name = _relative(image.path, source.root)
+        if name != image.path.relative_to(source.root).as_posix():
+            return Excluded(path=name, reason="bad_name", message=f"{name}: the name is not UTF-8")
         try:
             data = image.path.read_bytes()
             upright = open_rgb(data, name=name, max_pixels=workload.data.max_pixels)
@@ -219,10 +226,10 @@ def _drop_leaks(checked: list[_Checked], excluded: list[Excluded], root: Path) -
 def _drop_small_classes(
     checked: list[_Checked], excluded: list[Excluded], smallest: int
 ) -> tuple[list[_Checked], list[Excluded]]:
-    counts = Counter(item.image.label for item in checked)
+    counts = Counter(label for _, label in {(item.sha256, item.image.label) for item in checked})
     small = {label for label, count in counts.items() if count < smallest}
     for label in sorted(small):
-        message = f"class {label!r} has {counts[label]} usable images, fewer than {smallest}"
+        message = f"class {label!r} has {counts[label]} different usable images, fewer than {smallest}"
         excluded.append(Excluded(path=label, reason="small_class", message=message))
     return [item for item in checked if item.image.label not in small], excluded
 
@@ -241,7 +248,7 @@ def _splits(checked: list[_Checked], split: Split) -> dict[str, SplitName]:
     return given
 
 
-def _write_images(folder: Path, checked: list[_Checked], splits: dict[str, SplitName]) -> list[ImageRecord]:
+def _write_images(folder: Path, checked: list[_Checked], splits: dict[str, SplitName], root: Path) -> list[ImageRecord]:
     taken: set[str] = set()
     records: list[ImageRecord] = []
     for item in checked:
@@ -249,9 +256,9 @@ def _write_images(folder: Path, checked: list[_Checked], splits: dict[str, Split
         name = item.image.path.name
         relative = f"{split}/{item.image.label}/{name}"
         if relative.casefold() in taken:
-            # Equal names in nested folders: the content's hash keeps them apart, the same way each time.
+            # Equal names in nested folders: a hash of the place keeps them apart, the same wherever the source lies.
             stem, suffix = item.image.path.stem, item.image.path.suffix
-            origin = hashlib.sha256(str(item.image.path).encode()).hexdigest()[:8]
+            origin = hashlib.sha256(_relative(item.image.path, root).encode()).hexdigest()[:8]
             relative = f"{split}/{item.image.label}/{stem}-{origin}{suffix}"
         taken.add(relative.casefold())
         target = folder / relative
@@ -272,7 +279,8 @@ def _write_images(folder: Path, checked: list[_Checked], splits: dict[str, Split
 
 
 def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+    """Path below the source's root; bytes that are not UTF-8 are shown as a replacement sign."""
+    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "replace")
 
 
 def _listing(excluded: Iterable[Excluded]) -> str:

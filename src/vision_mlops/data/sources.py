@@ -18,10 +18,12 @@ _BUNDLED_PACKAGE = "conformal_clip_data"
 _BUNDLED_FOLDER = "data/textile_images/simulated"
 _SPLIT_FOLDERS: dict[str, SplitName] = {
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
     "test": "test",
+    "testing": "test",
 }
 _HINT = "give a folder with one sub-folder of images per class"
 
@@ -37,11 +39,15 @@ class SourceImage:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """All image files of a source, sorted; ``ignored`` counts the suffixes of files that are not images."""
+    """All image files of a source, sorted.
+
+    ``loose`` are images outside the class folders; ``ignored`` counts the suffixes of files that are not images.
+    """
 
     root: Path
     name: str
     images: list[SourceImage]
+    loose: list[Path]
     ignored: dict[str, int]
 
 
@@ -77,14 +83,21 @@ def bundled_folder() -> Path:
 
 def _list(root: Path, name: str) -> Source:
     folders = _folders(root)
-    splits = {folder.name.lower() for folder in folders} & set(_SPLIT_FOLDERS)
+    names = {folder.name.lower() for folder in folders}
+    splits = names & set(_SPLIT_FOLDERS)
     images: list[SourceImage] = []
+    loose = _loose(root)
     ignored: Counter[str] = Counter()
-    if "train" in splits:
+    if "train" in splits or (splits and splits == names):
         other = [folder.name for folder in folders if folder.name.lower() not in _SPLIT_FOLDERS]
         if other:
             raise DataError(f"{root}: {', '.join(other)} beside train/val/test", "keep only the split folders there")
+        if "train" not in {_SPLIT_FOLDERS[name] for name in splits}:
+            raise DataError(
+                f"{root}: {', '.join(sorted(names))} without train", "add train, or rename the class folders"
+            )
         for folder in folders:
+            loose += _loose(folder)
             split = _SPLIT_FOLDERS[folder.name.lower()]
             for label in _folders(folder):
                 images += [SourceImage(path, label.name, split) for path in _images(label, ignored)]
@@ -92,14 +105,18 @@ def _list(root: Path, name: str) -> Source:
         for label in folders:
             images += [SourceImage(path, label.name) for path in _images(label, ignored)]
     if not images:
-        loose = any(path.suffix.lower() in IMAGE_SUFFIXES for path in root.iterdir() if path.is_file())
         detail = "its images lie beside each other, without class folders" if loose else "it has no images"
         raise DataError(f"{root}: {detail}", _HINT)
-    return Source(root, name, sorted(images, key=lambda image: str(image.path)), dict(ignored))
+    return Source(root, name, sorted(images, key=lambda image: str(image.path)), loose, dict(ignored))
 
 
 def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not _hidden(path.name))
+
+
+def _loose(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not _hidden(path.name))
+    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _hidden(name: str) -> bool:

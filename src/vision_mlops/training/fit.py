@@ -154,7 +154,7 @@ def _train(
 
 def _trainer(workload: Workload, work: Workspace, callbacks: Sequence[pl.Callback], progress: bool) -> pl.Trainer:
     config = workload.training
-    distributed = runtime.world_size() > 1
+    processes, local = runtime.world_size(), runtime.local_world_size()
     checkpoints = pl.callbacks.ModelCheckpoint(
         dirpath=work.checkpoints, filename="best", monitor="val_loss", save_last=True, enable_version_counter=False
     )
@@ -162,8 +162,9 @@ def _trainer(workload: Workload, work: Workspace, callbacks: Sequence[pl.Callbac
     return pl.Trainer(
         max_epochs=config.epochs,
         accelerator=config.accelerator,
-        devices="auto" if distributed or config.accelerator != "cpu" else 1,
-        strategy="ddp" if distributed else "auto",
+        devices=local,
+        num_nodes=processes // local,
+        strategy="ddp" if processes > 1 else "auto",
         precision=runtime.precision(config),
         callbacks=[checkpoints, stopping, *callbacks],
         logger=False,

@@ -56,6 +56,11 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def local_world_size() -> int:
+    """Number of those processes on this machine, each with a device of its own."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def git_commit() -> str:
     """Commit of the working directory, with ``-dirty`` where files are changed; empty outside a repository."""
     try:

@@ -1,0 +1,183 @@
+"""A user's way through all commands, each in a process of its own, on images that the test draws."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vision_mlops.deployment.local import running_server
+
+pytestmark = pytest.mark.slow
+
+QUICK = {
+    "MLOPS_MODEL__BACKBONE": "test_resnet",
+    "MLOPS_MODEL__PRETRAINED": "false",
+    "MLOPS_MODEL__IMAGE_SIZE": "32",
+    "MLOPS_MODEL__FROZEN_STAGES": "0",
+    "MLOPS_TRAINING__EPOCHS": "6",
+    "MLOPS_TRAINING__BATCH_SIZE": "8",
+    "MLOPS_GATE__MAX_CALIBRATION_ERROR": "0.5",
+}
+LABELS = {"dark wood": (60, 30, 20), "grün": (60, 160, 60), "sky": (120, 170, 230)}
+
+
+class Journey:
+    """A working directory with pictures, and the command line in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {key: value for key, value in os.environ.items() if key != "MLOPS_HOME"} | QUICK
+        generator = np.random.default_rng(0)
+        for label, colour in LABELS.items():
+            place = folder / "my photos" / label
+            place.mkdir(parents=True)
+            for number in range(24):
+                noise = np.clip(np.array(colour) + generator.normal(0, 25, (40, 48, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(noise).save(place / f"Bild {number}.PNG")
+
+    def run(self, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "vision_mlops", *words]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.run(*words, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
+    """The demo has run once on the pictures."""
+    made = Journey(tmp_path_factory.mktemp("journey"))
+    made.first = made.run("demo", "--images", "my photos")  # type: ignore[attr-defined]
+    return made
+
+
+def test_demo_prints_each_step_and_serves_samples(journey: Journey) -> None:
+    done: subprocess.CompletedProcess[str] = journey.first  # type: ignore[attr-defined]
+    steps = [line.split()[2] for line in done.stderr.splitlines() if line.startswith("$ mlops")]
+    assert steps == ["data", "train", "evaluate", "gate", "models", "serve"]
+    assert "verdict: promote" in done.stdout
+    assert "registered my-photos:1 (@champion, verdict promote)" in done.stdout
+    for label in LABELS:
+        assert f"test/{label}/" in done.stdout
+    assert "my photos version 1 answers at http://127.0.0.1:" in done.stderr
+    assert done.stderr.rstrip().splitlines()[-1].startswith("Serve it again with: mlops serve outputs/")
+
+
+def test_demo_again_reuses_everything(journey: Journey) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (journey.folder / "outputs" / "bundles").rglob("*")}
+    again = journey.run("demo", "--images", "my photos")
+    assert again.stderr.count("unchanged:") == 3, again.stderr
+    assert "the candidate is identical to the champion" in again.stdout
+    assert "registered my-photos:1" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in (journey.folder / "outputs" / "bundles").rglob("*")} == before
+
+
+def test_the_printed_steps_run_alone(journey: Journey) -> None:
+    """What the demo printed is what a user can type: run those lines in a fresh place."""
+    import shlex
+
+    done: subprocess.CompletedProcess[str] = journey.first  # type: ignore[attr-defined]
+    lines = [line.removeprefix("$ mlops ") for line in done.stderr.splitlines() if line.startswith("$ mlops")]
+    other = Journey(journey.folder / "alone")
+    for line in lines[:-1]:
+        other.run(*shlex.split(line))
+    assert other.json("models", "list")[0]["champion"] == 1
+
+
+def test_models_commands(journey: Journey) -> None:
+    assert journey.json("models", "list")[0]["name"] == "my-photos"
+    version = journey.json("models", "show", "my-photos@champion")
+    assert version["verdict"] == "promote"
+    assert version["metrics"]["accuracy"] >= 0.9
+    chain = journey.json("models", "explain", "my-photos@champion")["chain"]
+    assert [link["step"] for link in chain] == ["data", "run", "bundle", "evaluation", "verdict", "registry"]
+    assert chain[0]["facts"]["classes"] == dict.fromkeys(LABELS, 24)
+    assert chain[1]["facts"]["status"] == "FINISHED"
+    assert "my photos" in chain[0]["summary"]
+    rows = journey.json("models", "compare", "my-photos:1", "my-photos@champion")["metrics"]
+    assert all(row["difference"] == 0 for row in rows)
+    journey.run("models", "download", "my-photos@champion", "--out", "copy")
+    image = "my photos/sky/Bild 3.PNG"
+    assert "sky" in journey.run("predict", "copy", image, "--explain", "why.png").stdout
+    assert journey.run("models", "show", "my-photo", code=2).stderr.count("did you mean 'my-photos'?") == 1
+
+
+def test_a_worse_candidate_is_rejected_and_the_champion_stays(journey: Journey) -> None:
+    """One epoch at a rate of almost nothing learns nothing; the demo then keeps serving the champion."""
+    weak = ["--set", "training.epochs=1", "--set", "training.learning_rate=1e-9"]
+    done = journey.run("demo", "--images", "my photos", *weak)
+    assert "verdict: reject" in done.stdout
+    assert "registered my-photos:2 (verdict reject)" in done.stdout
+    assert "my photos version 1 answers" in done.stderr
+    gate = ["gate", "--candidate", "outputs/reports/my-photos", "--champion", "outputs/reports/my-photos-champion"]
+    assert "FAIL" in journey.run(*gate, "--fail-on", "reject", code=1).stdout
+    refused = journey.run("models", "promote", "my-photos:2", code=2)
+    assert "its verdict is reject" in refused.stderr
+
+
+def test_served_over_http_with_a_key(journey: Journey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_SCORING_KEY", "placeholder-key")
+    picture = (journey.folder / "my photos" / "grün" / "Bild 1.PNG").read_bytes()
+    bundle = Path(journey.json("models", "show", "my-photos@champion")["source"])
+    with running_server(bundle, name="my-photos", version="1") as url:
+        request = urllib.request.Request(f"{url}/score?explain=true", picture, {"Content-Type": "image/png"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request)
+        assert refused.value.code == 401
+        refused.value.close()
+        request.add_header("X-Api-Key", "placeholder-key")
+        with urllib.request.urlopen(request) as response:
+            answer = json.load(response)
+    assert answer["predictions"][0]["label"] == "grün"
+    assert answer["model"]["name"] == "my-photos"
+    assert answer["heat_map"]
+    refused_host = journey.run("serve", str(bundle), "--host", "0.0.0.0", "--port", "0", code=2)
+    assert "set MLOPS_SCORING_KEY" in refused_host.stderr
+
+
+def test_interrupted_demo_goes_on(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of training ends with 130, leaves no bundle, and the same command resumes."""
+    journey = Journey(tmp_path)
+    long = {"MLOPS_TRAINING__EPOCHS": "400", "MLOPS_TRAINING__EARLY_STOPPING_PATIENCE": "400"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vision_mlops", "demo", "--images", "my photos"],
+        cwd=tmp_path, env={**journey.environment, **long}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    bundles = tmp_path / "outputs" / "bundles"
+    deadline = time.monotonic() + 120
+    while not (bundles / ".my-photos.training" / "checkpoints" / "last.ckpt").is_file():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "the same command with --resume goes on" in errors
+    assert "Traceback" not in errors
+    assert not (bundles / "my-photos").exists()
+    other = journey.run("demo", "--images", "my photos", "--set", "training.epochs=2")
+    assert " --resume" not in other.stderr, "other settings start anew"
+    assert (bundles / "my-photos" / "bundle.json").is_file()

@@ -1,0 +1,285 @@
+"""Workload files, the environment and ``--set``: what loads, what wins, and how each mistake is worded."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from vision_mlops.cli.main import app
+from vision_mlops.config import Workload, list_workloads, load_workload
+from vision_mlops.config.loader import find_workload
+from vision_mlops.config.models import Split
+from vision_mlops.exceptions import ConfigError
+
+RUNNER = CliRunner()
+
+
+def write(folder: Path, content: str | bytes, name: str = "mine.yml") -> str:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
+
+
+def refused(reference: str, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_workload(reference, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", list_workloads())
+def test_shipped_workloads_load(name: str) -> None:
+    workload = load_workload(name)
+    assert workload.name == name
+    assert workload.title
+    assert load_workload(str(find_workload(name))) == workload
+
+
+def test_textile_is_shipped() -> None:
+    assert "textile" in list_workloads()
+
+
+def test_a_file_needs_a_name_only(tmp_path: Path) -> None:
+    assert load_workload(write(tmp_path, "name: mine\n")) == Workload(name="mine")
+    assert load_workload(write(tmp_path, "name: mine\n", "mine.yaml")) == Workload(name="mine")
+
+
+def test_dump_loads_again(tmp_path: Path) -> None:
+    workload = load_workload("textile", ["training.learning_rate=2e-5"])
+    assert load_workload(write(tmp_path, yaml.safe_dump(workload.model_dump()))) == workload
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("trainig: {epochs: 2}", "unknown key 'trainig'\n  -> did you mean 'training'? Valid keys here: name, title"),
+        ("training: {epoch: 2}", "unknown key 'training.epoch'\n  -> did you mean 'training.epochs'?"),
+        ("training: {augment: {flip: true}}", "'training.augment.flip'\n  -> did you mean 'training.augment."),
+        ("data: {split: {trian: 1.0}}", "unknown key 'data.split.trian'\n  -> did you mean 'data.split.train'?"),
+        ("7: x", "unknown key '7'"),
+        ("training: {epochs: two}", "training.epochs: Input should be a valid integer\n  -> got 'two'"),
+        ("training: {epochs: '2'}", "training.epochs: Input should be a valid integer\n  -> got '2'"),
+        ("training: {epochs: 2.5}", "training.epochs: Input should be a valid integer\n  -> got 2.5"),
+        ("training: {epochs: true}", "training.epochs: Input should be a valid integer\n  -> got True"),
+        ("training: {epochs: 0}", "training.epochs: Input should be greater than or equal to 1\n  -> got 0"),
+        ("training: {learning_rate: fast}", "training.learning_rate: Input should be a valid number\n  -> got 'fast'"),
+        ("training: {learning_rate: true}", "training.learning_rate: Input should be a valid number"),
+        ("training: {learning_rate: 0}", "training.learning_rate: Input should be greater than 0"),
+        ("training: {learning_rate: .nan}", "training.learning_rate: Input should be a finite number"),
+        ("training: {learning_rate: .inf}", "training.learning_rate: Input should be a finite number"),
+        ("training: {seed: -1}", "training.seed: Input should be greater than or equal to 0"),
+        (
+            "training: {precision: fp64}",
+            "training.precision: Input should be 'auto', 'fp32' or 'bf16'\n  -> got 'fp64'",
+        ),
+        ("training: 3", "training: Input should be a valid dictionary"),
+        ("training:", "training: Input should be a valid dictionary"),
+        ("model: {pretrained: maybe}", "model.pretrained: Input should be a valid boolean"),
+        ("model: {image_size: 8}", "model.image_size: Input should be greater than or equal to 16\n  -> got 8"),
+        ("model: {image_size: 4096}", "model.image_size: Input should be less than or equal to 1024"),
+        ("model: {backbone: 18}", "model.backbone: Input should be a valid string\n  -> got 18"),
+        ("model: {dropout: 1.5}", "model.dropout: Input should be less than or equal to 1\n  -> got 1.5"),
+        ("gate: {min_accuracy: -0.1}", "gate.min_accuracy: Input should be greater than or equal to 0"),
+        ("gate: {significance: 1}", "gate.significance: Input should be less than 1"),
+        ("serving: {port: 70000}", "serving.port: Input should be less than or equal to 65535\n  -> got 70000"),
+        ("data: {source: cloud}", "data.source: Input should be 'bundled' or 'folder'\n  -> got 'cloud'"),
+        ("data: {max_pixels: 200000000}", "data.max_pixels: Input should be less than or equal to 178956970"),
+        ("data: {split: {train: 0.8}}", "train + val + test must be 1, not 1.1"),
+        ("data: {split: {train: 1, val: 0, test: 0}}", "train, val and test must each be above 0"),
+        ("title: [a]\ngate: {min_accuracy: 2}", "title: Input should be a valid string\n  -> got ['a'] (and 1 more)"),
+    ],
+)
+def test_mistakes_name_file_key_and_what_is_valid(tmp_path: Path, content: str, message: str) -> None:
+    path = write(tmp_path, f"name: mine\n{content}\n")
+    text = refused(path)
+    assert text.startswith(f"{path}: ")
+    assert message in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("training: {epochs: 2", "not valid YAML"),
+        ("name: a\n\tb: 1\n", "not valid YAML"),
+        ("name: !!python/name:os.system x\n", "not valid YAML"),
+        ("name: a1\n---\nname: b1\n", "not valid YAML"),
+        ("name: mine\ntitle: 2024-13-45\n", "not valid YAML: month must be in 1..12"),
+        (b"name: caf\xe9\n", "not UTF-8 text"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "not "),
+        ("", "must be a mapping of keys to values"),
+        ("- name: mine\n", "must be a mapping of keys to values"),
+        ("just text", "must be a mapping of keys to values"),
+        ("title: nameless\n", "name: Field required\n  -> see `mlops config show`"),
+        ("name: Mine\n", "name: String should match pattern"),
+        ("name: ../mine\n", "name: String should match pattern"),
+        ("name: 12\n", "name: Input should be a valid string\n  -> got 12"),
+    ],
+)
+def test_broken_files(tmp_path: Path, content: str | bytes, message: str) -> None:
+    path = write(tmp_path, content)
+    text = refused(path)
+    assert text.startswith(f"{path}: ")
+    assert message in text
+
+
+def test_missing_workloads(tmp_path: Path) -> None:
+    text = refused("textil")
+    assert text.startswith("there is no workload 'textil'\n  -> did you mean 'textile'? Shipped: ")
+    assert all(name in text for name in list_workloads())
+    missing = str(tmp_path / "no.yml")
+    assert refused(missing).startswith(f"workload file {missing} does not exist")
+    (tmp_path / "folder.yml").mkdir()
+    assert "does not exist" in refused(str(tmp_path / "folder.yml"))
+
+
+def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "name: mine\n")
+
+    def deny(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", deny)
+    assert refused(path).startswith(f"{path}: cannot be read: Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "expected"),
+    [
+        (["training.epochs=7"], "training.epochs", 7),
+        (["training.epochs=7", "training.epochs=8"], "training.epochs", 8),
+        ([" training.epochs = 7 "], "training.epochs", 7),
+        (["training.learning_rate=1"], "training.learning_rate", 1.0),
+        (["training.learning_rate=2e-3"], "training.learning_rate", 0.002),
+        (["training.learning_rate=0.5"], "training.learning_rate", 0.5),
+        (["training.augment.rotate90=true"], "training.augment.rotate90", True),
+        (["training.augment={rotate90: true, contrast: 1}"], "training.augment.contrast", 1.0),
+        (["training={}"], "training.epochs", 4),
+        (["training={epochs: 9}", "training.batch_size=3"], "training.epochs", 9),
+        (["data.path=a=b"], "data.path", "a=b"),
+        (["data.path='2024'"], "data.path", "2024"),
+        (["title=Ünïcode ✓"], "title", "Ünïcode ✓"),
+        (["data.split={train: 0.5, val: 0.25, test: 0.25}"], "data.split.val", 0.25),
+    ],
+)
+def test_overrides(overrides: list[str], key: str, expected: object) -> None:
+    found: Any = load_workload("textile", overrides)
+    for part in key.split("."):
+        found = getattr(found, part)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+def test_an_override_keeps_its_neighbours() -> None:
+    changed = load_workload("textile", ["training.epochs=7"])
+    plain = load_workload("textile")
+    assert changed.training == plain.training.model_copy(update={"epochs": 7})
+    assert changed.model_copy(update={"training": plain.training}) == plain
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epochs", "--set 'training.epochs' is not of the form key=value"),
+        ("=5", "--set '=5' is not of the form key=value"),
+        ("", "--set '' is not of the form key=value"),
+        ("training.epochs.x=1", "--set 'training.epochs.x=1': 'epochs' holds a value, not a section"),
+        ("name.x=1", "'name' holds a value, not a section"),
+        ("title=[", "--set 'title=[': the value is not valid YAML"),
+        ("title=2024-13-45", "--set 'title=2024-13-45': the value is not valid YAML"),
+        ("title=" + "[" * 5000, "the value is not valid YAML"),
+        ("training.epochs=" + "9" * 5000, "the value is not valid YAML"),
+        ("training.learning_rate=" + "9" * 400, "training.learning_rate: Input should be"),
+        ("training.epocs=2", "with --set training.epocs=2: unknown key 'training.epocs'\n  -> did you mean 'training."),
+        ("trainings.epochs=2", "unknown key 'trainings'\n  -> did you mean 'training'?"),
+        ("training.epochs=two", "with --set training.epochs=two: training.epochs: Input should be a valid integer"),
+        ("training.epochs=", "training.epochs: Input should be a valid integer\n  -> got None"),
+        ("training=5", "training: Input should be a valid dictionary"),
+        ("data.split.train=0.9", "data.split: Value error, train + val + test must be 1, not 1.2"),
+    ],
+)
+def test_bad_overrides(override: str, message: str) -> None:
+    assert message in refused("textile", override)
+
+
+def test_environment_stands_between_file_and_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_TRAINING__EPOCHS", "7")
+    monkeypatch.setenv("MLOPS_TRAINING__AUGMENT__ROTATE90", "true")
+    monkeypatch.setenv("MLOPS_GATE__MIN_ACCURACY", "1")
+    monkeypatch.setenv("MLOPS_NOTHING", "has no double underscore")
+    monkeypatch.setenv("OTHER_TRAINING__EPOCHS", "9")
+    workload = load_workload("textile")
+    assert (workload.training.epochs, workload.training.augment.rotate90, workload.gate.min_accuracy) == (7, True, 1.0)
+    assert load_workload("textile", ["training.epochs=8"]).training.epochs == 8
+    assert load_workload("textile", ["training={}"]).training.epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("MLOPS_TRAINING__EPOCS", "2", "with MLOPS_TRAINING__EPOCS=2: unknown key 'training.epocs'\n  -> did you mean"),
+        ("MLOPS_TRAINING__EPOCHS", "x", "with MLOPS_TRAINING__EPOCHS=x: training.epochs: Input should be a valid int"),
+        ("MLOPS_TRAINING__EPOCHS", "", "training.epochs: Input should be a valid integer\n  -> got None"),
+        ("MLOPS_TRAINING__EPOCHS__X", "2", "MLOPS_TRAINING__EPOCHS__X 'training.epochs.x=2': 'epochs' holds a value"),
+        ("MLOPS_TITLE__", "2", "'title' holds a value, not a section"),
+        ("MLOPS_MODEL__BACKBONE", "[", "MLOPS_MODEL__BACKBONE 'model.backbone=[': the value is not valid YAML"),
+        ("MLOPS_TRANING__EPOCHS", "2", "unknown key 'traning'\n  -> did you mean 'training'?"),
+    ],
+)
+def test_bad_environment_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert message in refused("textile")
+
+
+def test_workloads_are_frozen_and_strict() -> None:
+    workload = load_workload("textile")
+    for target, key in ((workload, "name"), (workload.training, "epochs"), (workload.training.augment, "rotate90")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(target, key, getattr(target, key))
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        Split.model_validate({"train": 0.7, "dev": 0.3})
+
+
+def test_augment_views() -> None:
+    augment = load_workload("textile", ["training.augment={vertical_flip: true, rotate90: true}"]).training.augment
+    assert (augment.views, augment.finite) == (16, True)
+    assert not augment.model_copy(update={"brightness": 0.1}).finite
+
+
+def test_show_prints_defaults_and_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_SERVING__PORT", "8123")
+    words = ["config", "show", "--set", "training.epochs=7", "--set", "training.learning_rate=1e-4"]
+    text, as_json = (RUNNER.invoke(app, [*words, *more]) for more in ([], ["--json"]))
+    assert yaml.safe_load(text.stdout) == json.loads(as_json.stdout)
+    shown = json.loads(as_json.stdout)
+    assert (shown["training"]["epochs"], shown["training"]["learning_rate"], shown["serving"]["port"]) == (
+        7,
+        1e-4,
+        8123,
+    )
+    assert set(shown) == set(Workload.model_fields)
+
+
+def test_check(tmp_path: Path) -> None:
+    result = RUNNER.invoke(app, ["config", "check", "--workload", write(tmp_path, "name: mine\n")])
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "ok: workload mine\n")
+    result = RUNNER.invoke(app, ["config", "check", "--set", "training.epoch=1"])
+    assert isinstance(result.exception, ConfigError)
+    assert result.exception.hint.startswith("did you mean 'training.epochs'?")
+
+
+def test_a_mistake_ends_with_exit_code_2(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: mine\ntraining: {epoch: 2}\n")
+    command = [sys.executable, "-m", "vision_mlops", "config", "check", "--workload", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    assert (done.returncode, done.stdout) == (2, "")
+    first, hint = done.stderr.splitlines()
+    assert first == f"error: {path}: unknown key 'training.epoch'"
+    assert hint.startswith("  -> did you mean 'training.epochs'?")

@@ -1,0 +1,47 @@
+"""Writing whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vision_mlops import paths
+from vision_mlops.exceptions import MlopsError
+
+
+def test_a_failed_body_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with paths.atomic_folder(target) as folder:
+        (folder / "a").write_text("old")
+    with pytest.raises(RuntimeError), paths.atomic_folder(target, overwrite=True) as folder:
+        (folder / "a").write_text("new")
+        raise RuntimeError
+    assert (target / "a").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_existing_folder_needs_overwrite(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with paths.atomic_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("x")
+    with pytest.raises(MlopsError, match="exists already"), paths.atomic_folder(tmp_path / "out"):
+        pass
+
+
+def test_of_a_link_the_folder_behind_it_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for text in ("one", "two"):
+        with paths.atomic_folder(tmp_path / "link", overwrite=True) as folder:
+            (folder / "a").write_text(text)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "a").read_text() == "two"
+    assert {path.name for path in tmp_path.iterdir()} == {"real", "link"}
+
+
+def test_atomic_write_replaces_and_cleans_up(tmp_path: Path) -> None:
+    paths.atomic_write(tmp_path / "deep" / "file", "one")
+    paths.atomic_write(tmp_path / "deep" / "file", b"two")
+    assert (tmp_path / "deep" / "file").read_bytes() == b"two"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
