@@ -1,5 +1,5 @@
 # One vocabulary of tasks for people, continuous integration and the Azure DevOps pipelines.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -13,13 +13,14 @@ help:  ## Show this list
 setup: $(STAMP)  ## Make .venv and install everything (done by the other targets too)
 
 $(STAMP): pyproject.toml $(wildcard requirements/*.txt)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	touch $@
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "installing into $(VENV): about 2.2 GB, a few minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
 
 demo: $(STAMP)  ## Train, judge, register and serve the textile classifier
-	$(BIN)/mlops demo
+	@$(BIN)/mlops demo
 
 test: $(STAMP)  ## Run all tests, the fast ones first
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=

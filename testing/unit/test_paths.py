@@ -14,9 +14,14 @@ def test_a_failed_body_leaves_the_old_folder_and_nothing_else(tmp_path: Path) ->
     target = tmp_path / "out"
     with paths.atomic_folder(target) as folder:
         (folder / "a").write_text("old")
-    with pytest.raises(RuntimeError), paths.atomic_folder(target, overwrite=True) as folder:
-        (folder / "a").write_text("new")
-        raise RuntimeError
+
+    def fail() -> None:
+        with paths.atomic_folder(target, overwrite=True) as folder:
+            (folder / "a").write_text("new")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail()
     assert (target / "a").read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
