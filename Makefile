@@ -23,7 +23,7 @@ demo: $(STAMP)  ## Train, judge, register and serve the textile classifier
 	@$(BIN)/mlops demo
 
 test: $(STAMP)  ## Run all tests, the fast ones first
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report= --cov-fail-under=0
 	$(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term
 
 test-fast: $(STAMP)  ## Run the fast tests

@@ -131,4 +131,7 @@ async def _from_form(request: Request, body: bytes) -> list[bytes]:
         form = await MultiPartParser(request.headers, stream()).parse()
     except (MultiPartException, KeyError) as error:
         raise RequestError(400, "bad_form", f"the form cannot be read: {error}") from error
-    return [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    try:
+        return [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    finally:
+        await form.close()
