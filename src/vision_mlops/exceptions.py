@@ -52,6 +52,10 @@ class ServingError(MlopsError, RuntimeError):
     """The scoring server cannot start or does not answer."""
 
 
+class PipelineError(MlopsError, ValueError):
+    """A definition cannot be read, or would not run as it is meant."""
+
+
 class MissingExtraError(MlopsError, ImportError):
     """A command needs packages of an extra that is not installed."""
 

@@ -1,0 +1,142 @@
+"""Inputs and outputs: as a component declares them, and as a job or step fills them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Tag
+
+from vision_mlops.pipeline.spec import Spec, Text, problem
+
+DataType = Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"]
+InputType = Literal[
+    "uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model",
+    "string", "number", "integer", "boolean",
+]  # fmt: skip
+InputMode = Literal["ro_mount", "rw_mount", "download", "direct", "eval_mount", "eval_download", "mount"]
+OutputMode = Literal["rw_mount", "mount", "upload", "direct"]
+VALUE_TYPES = frozenset({"string", "number", "integer", "boolean"})
+
+
+class InputDeclaration(Spec):
+    """An input of a component."""
+
+    type: InputType
+    description: str | None = None
+    default: Any = None
+    optional: bool = False
+    enum: list[Any] | None = None
+    min: int | float | None = None
+    max: int | float | None = None
+    mode: InputMode | None = None
+    path: str | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether a step must fill it."""
+        return not self.optional and self.default is None and self.path is None
+
+
+class OutputDeclaration(Spec):
+    """An output of a component."""
+
+    type: InputType
+    description: str | None = None
+    mode: OutputMode | None = None
+    path: str | None = None
+    is_control: bool | None = None
+    early_available: bool | None = None
+
+
+def _data_type(value: Any) -> Any:
+    if isinstance(value, str) and value in VALUE_TYPES:
+        raise problem(f"a job gives a {value} as it is, without a type", "write `NAME: VALUE`")
+    return value
+
+
+class JobInput(Spec):
+    """Data, or a value in long form, that a job or step is given."""
+
+    type: Annotated[DataType, BeforeValidator(_data_type)] | None = None
+    path: str | None = None
+    mode: InputMode | None = None
+    datastore: str | None = None
+    value: Any = None
+
+
+class JobOutput(Spec):
+    """Where an output of a job or step goes, and the asset that it becomes."""
+
+    type: DataType | None = None
+    path: str | None = None
+    mode: OutputMode | None = None
+    name: str | None = None
+    version: Text | None = None
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, str | int | float | bool):
+        raise problem(f"{'nothing' if value is None else 'a list'} is no value", "give a value, or a mapping with path")
+    return value
+
+
+def _sort(value: Any) -> str:
+    return "<mapping>" if isinstance(value, dict) else "<value>"
+
+
+def _output_sort(value: Any) -> str:
+    return "<text>" if isinstance(value, str) else "<mapping>"
+
+
+Scalar = Annotated[Any, BeforeValidator(_scalar)]
+InputValue = Annotated[Annotated[JobInput, Tag("<mapping>")] | Annotated[Scalar, Tag("<value>")], Discriminator(_sort)]
+OutputValue = Annotated[
+    Annotated[JobOutput | None, Tag("<mapping>")] | Annotated[str, Tag("<text>")], Discriminator(_output_sort)
+]
+
+
+def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, str] | None:
+    """Why a literal does not fit an input: rule, message and suggestion; None where it fits.
+
+    Azure ML turns text such as ``"3"`` into the declared type, so such text fits.
+    """
+    number = _convert(value, declared.type)
+    if number is None:
+        wanted = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+        expected = wanted.get(declared.type, "text")
+        return "input-type", f"{value!r} is not of type {declared.type}", f"write {expected}"
+    if declared.enum and number not in [_convert(item, declared.type) for item in declared.enum]:
+        valid = ", ".join(str(item) for item in declared.enum)
+        return "input-enum", f"{value!r} is not one of the values of its enum", f"use one of: {valid}"
+    if declared.type in ("integer", "number"):
+        below = declared.min is not None and number < declared.min
+        above = declared.max is not None and number > declared.max
+        if below or above:
+            bounds = (
+                f"{'-' if declared.min is None else declared.min} to {'-' if declared.max is None else declared.max}"
+            )
+            return "input-range", f"{value!r} is {'below min' if below else 'above max'}", f"use a value in {bounds}"
+    return None
+
+
+def _convert(value: Any, type_: str) -> Any:
+    """The value as the declared type; None where it cannot be."""
+    if type_ == "string":
+        return str(value) if isinstance(value, str | int | float) else None
+    if type_ == "boolean":
+        if isinstance(value, str):
+            return {"true": True, "false": False}.get(value.lower())
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        return int(value) if type_ == "integer" and not isinstance(value, float) else _number(value, type_)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(value: str | int | float, type_: str) -> float | int | None:
+    number = float(value)
+    if type_ == "integer":
+        return int(number) if number.is_integer() else None
+    return number if number == number and abs(number) != float("inf") else None

@@ -1,0 +1,224 @@
+"""Models of components, jobs and pipeline steps."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from vision_mlops.pipeline.ports import InputDeclaration, InputValue, OutputDeclaration, OutputValue
+from vision_mlops.pipeline.spec import (
+    Count,
+    Distribution,
+    EnvironmentRef,
+    Free,
+    Identity,
+    Limits,
+    Named,
+    Resources,
+    Spec,
+    Text,
+)
+from vision_mlops.pipeline.sweep import Sweep
+
+Variables = dict[str, str | int | float | bool]
+
+
+class _Run(Spec):
+    """What a command needs besides its text."""
+
+    code: str | None = None
+    environment: EnvironmentRef | None = None
+    environment_variables: Variables | None = None
+    distribution: Distribution | None = None
+    resources: Resources | None = None
+
+
+class _Placed(Spec):
+    """Where and as whom a job runs: recorded, not needed on this machine."""
+
+    compute: str | None = None
+    identity: Identity | None = None
+    services: Free | None = None
+    queue_settings: Free | None = None
+    experiment_name: str | None = None
+
+
+class _Filled(Spec):
+    inputs: dict[str, InputValue] = Field(default_factory=dict)
+    outputs: dict[str, OutputValue] = Field(default_factory=dict)
+
+
+class _Component(Named):
+    version: Text | None = None
+    inputs: dict[str, InputDeclaration] = Field(default_factory=dict)
+    outputs: dict[str, OutputDeclaration] = Field(default_factory=dict)
+    is_deterministic: bool = True
+    additional_includes: list[str] | None = None
+
+
+class Trial(_Run):
+    """The command of a sweep job, inline."""
+
+    type: Literal["command"] = "command"
+    command: Annotated[str, Field(min_length=1)]
+    environment: EnvironmentRef
+    limits: Limits | None = None
+
+
+class CommandComponent(_Component, _Run):
+    """A command with declared inputs and outputs."""
+
+    type: Literal["command"] = "command"
+    command: Annotated[str, Field(min_length=1)]
+    environment: EnvironmentRef
+    limits: Limits | None = None
+
+
+class CommandJob(Named, _Run, _Placed, _Filled):
+    """A command with its inputs."""
+
+    type: Literal["command"] = "command"
+    command: Annotated[str, Field(min_length=1)]
+    environment: EnvironmentRef
+    limits: Limits | None = None
+
+
+class Task(Spec):
+    """The entry script of a parallel step: ``init()`` and ``run(mini_batch)``."""
+
+    type: Literal["run_function", "function", "model"]
+    entry_script: Annotated[str, Field(min_length=1)]
+    environment: EnvironmentRef
+    code: str | None = None
+    program_arguments: str | None = None
+    append_row_to: str | None = None
+    model: str | Free | None = None
+
+
+class Retry(Spec):
+    """How often a mini-batch is tried again, and for how long (seconds)."""
+
+    max_retries: Annotated[int, Field(ge=0)] | str | None = None
+    timeout: Count | None = None
+
+
+class _Parallel(Spec):
+    task: Task
+    input_data: str
+    mini_batch_size: Text | None = None
+    partition_keys: list[str] | None = None
+    max_concurrency_per_instance: Count | None = None
+    error_threshold: Annotated[int, Field(ge=-1)] | None = None
+    mini_batch_error_threshold: Annotated[int, Field(ge=-1)] | None = None
+    retry_settings: Retry | None = None
+    logging_level: Literal["DEBUG", "INFO", "WARNING"] | None = None
+    environment_variables: Variables | None = None
+    resources: Resources | None = None
+
+
+class ParallelComponent(_Component, _Parallel):
+    """An entry script that is run over mini-batches of a folder."""
+
+    type: Literal["parallel"]
+
+
+class _Step(Spec):
+    name: str | None = None
+    display_name: str | None = None
+    description: str | None = None
+    tags: Free | None = None
+    properties: Free | None = None
+
+
+class ComponentStep(_Step, _Placed, _Filled):
+    """A step that runs a component: in a file, inline or registered."""
+
+    type: Literal["command", "parallel", "pipeline"] | None = None
+    component: str | Free
+    environment: EnvironmentRef | None = None
+    environment_variables: Variables | None = None
+    distribution: Distribution | None = None
+    resources: Resources | None = None
+    limits: Limits | None = None
+    mini_batch_size: Text | None = None
+    max_concurrency_per_instance: Count | None = None
+    error_threshold: int | None = None
+    mini_batch_error_threshold: int | None = None
+    retry_settings: Retry | None = None
+    logging_level: Literal["DEBUG", "INFO", "WARNING"] | None = None
+
+
+class CommandStep(_Step, _Run, _Placed, _Filled):
+    """A step with its command inline."""
+
+    type: Literal["command"] = "command"
+    command: Annotated[str, Field(min_length=1)]
+    environment: EnvironmentRef
+    limits: Limits | None = None
+
+
+class ParallelStep(_Step, _Parallel, _Placed, _Filled):
+    """A step with its entry script inline."""
+
+    type: Literal["parallel"]
+
+
+class SweepStep(_Step, Sweep, _Placed, _Filled):
+    """A step that searches for the best values of a component's inputs."""
+
+    type: Literal["sweep"]
+
+
+class SweepJob(Named, Sweep, _Placed, _Filled):
+    """A search for the best values of a command's inputs."""
+
+    type: Literal["sweep"]
+
+
+def _step_sort(value: Any) -> str:
+    """Which model reads a step. A type that none of them knows is left to the one that says so."""
+    if isinstance(value, dict):
+        if value.get("type") == "sweep" or "trial" in value:
+            return "<sweep>"
+        if "component" in value or value.get("type") == "pipeline":
+            return "<component>"
+        if value.get("type") == "parallel" or "task" in value:
+            return "<parallel>"
+    return "<command>"
+
+
+Step = Annotated[
+    Annotated[ComponentStep, Tag("<component>")]
+    | Annotated[CommandStep, Tag("<command>")]
+    | Annotated[ParallelStep, Tag("<parallel>")]
+    | Annotated[SweepStep, Tag("<sweep>")],
+    Discriminator(_step_sort),
+]
+
+
+class Settings(Spec):
+    """How a pipeline runs."""
+
+    default_compute: str | None = None
+    default_datastore: str | None = None
+    continue_on_step_failure: bool | None = None
+    continue_run_on_step_failure: bool | None = None
+    continue_run_on_failed_optional_input: bool | None = None
+    force_rerun: bool | None = None
+
+
+class PipelineJob(Named, _Placed, _Filled):
+    """Steps whose inputs are bound to each other's outputs."""
+
+    type: Literal["pipeline"]
+    settings: Settings | None = None
+    jobs: Annotated[dict[str, Step], Field(min_length=1)]
+
+
+class PipelineComponent(_Component):
+    """A pipeline that is itself a step of another, or deployed to an endpoint."""
+
+    type: Literal["pipeline"]
+    settings: Settings | None = None
+    jobs: Annotated[dict[str, Step], Field(min_length=1)]

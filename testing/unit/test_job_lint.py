@@ -1,0 +1,207 @@
+"""The linter: every kind of mistake, with its line and what mends it; and files that are no definitions at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from testing.broken import BROKEN, EXTRA, LINES
+from testing.definitions import FILES, SCHEMA, write_project
+
+from vision_mlops.pipeline.findings import Finding, Severity
+from vision_mlops.pipeline.lint import lint
+
+ERROR, WARNING = Severity.ERROR, Severity.WARNING
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Valid definitions in a folder of their own."""
+    return write_project(tmp_path / "project")
+
+
+def found(path: Path) -> list[Finding]:
+    return list(lint([path]))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_valid_definitions_have_no_findings(project: Path, name: str) -> None:
+    assert found(project / name) == []
+
+
+WARNINGS = {"unused-input", "unused-output"}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_mistake_is_found_with_its_line_and_what_mends_it(project: Path, case: str) -> None:
+    name, old, new, rule, message, suggestion = BROKEN[case]
+    path = project / name
+    text = path.read_text(encoding="utf-8")
+    for before, after in [(old, new), *([EXTRA[case]] if case in EXTRA else [])]:
+        assert before in text, "the test replaces nothing"
+        text = text.replace(before, after, 1)
+    path.write_text(text, encoding="utf-8")
+
+    matching = [item for item in found(path) if item.rule == rule and message in item.message]
+
+    assert matching, "\n".join(map(str, found(path)))
+    mark = LINES.get(case, "# <-")
+    assert matching[0].line == next(number for number, line in enumerate(text.splitlines(), 1) if mark in line)
+    assert suggestion in matching[0].suggestion
+    expected = rule in WARNINGS or case in (
+        "no $schema",
+        "$schema not first",
+        "cron by month",
+        "trial longer than the sweep",
+    )
+    assert matching[0].severity is (WARNING if expected else ERROR)
+    wanted = "fit.yml" if case == "schedule of a component" else name
+    assert matching[0].file == str(project / wanted)
+    others = {item.rule for item in found(path) if item.severity is ERROR} - {rule}
+    assert others <= {"missing-key", "missing-input", "unknown-key"}, "a second error has nothing to do with the first"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_without_schema_the_keys_say_what_a_file_defines(project: Path, name: str) -> None:
+    path = project / name
+    first, _, rest = path.read_text(encoding="utf-8").partition("\n")
+    path.write_text(rest, encoding="utf-8")
+    kind = first.rsplit("/", 1)[-1].removesuffix(".schema.json")
+    (finding,) = found(path)
+    assert finding.severity is WARNING
+    assert finding.message == f"$schema is missing; read as {kind}"
+    assert f"/{kind}.schema.json" in finding.suggestion
+
+
+def test_an_environment_in_a_file_is_checked_too(project: Path) -> None:
+    path, environment = project / "fit.yml", project / "environment.yml"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("azureml:env:1", "file:./environment.yml"), encoding="utf-8"
+    )
+    assert found(path) == []
+    text = environment.read_text(encoding="utf-8").replace("{dependencies: [python=3.11]}", "none.yml")
+    environment.write_text(text, encoding="utf-8")
+    (finding,) = found(path)
+    assert (finding.file, finding.line, finding.rule) == (str(environment), 5, "environment-missing")
+
+
+def test_all_mistakes_of_a_file_are_found_at_once(project: Path) -> None:
+    path = project / "pipeline.yml"
+    text = (
+        path.read_text(encoding="utf-8")
+        .replace("compute: azureml:other", "conpute: x")
+        .replace("type: uri_folder", "type: folder")
+    )
+    path.write_text(text.replace("continue_on_step_failure: true", "continue_on_step_failure: 3"), encoding="utf-8")
+    assert {item.rule for item in found(path)} == {"unknown-key", "value"}
+    assert len(found(path)) == 3
+
+
+def test_a_mistake_in_a_component_is_found_through_the_pipeline_and_named_once(project: Path) -> None:
+    path = project / "fit.yml"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("fit ${{inputs.data}}", "fit ${{inputs.date}}"), encoding="utf-8"
+    )
+    findings = list(lint([project / "pipeline.yml", project / "inner.yml"]))
+    assert [item.file for item in findings if item.rule == "undeclared-input"] == [str(path)]
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join(['*' + before] * 10)}]\n"
+    for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+)
+GARBAGE = {
+    "a bomb": (BOMB.encode(), "expands to more than 20000 values"),
+    "an alias in itself": (b"a: &a {b: *a}\n", "an alias contains itself"),
+    "deep nesting": (b"a: " + b"[" * 5000, "not valid YAML|nested too deeply"),
+    "closed deep nesting": (b"a: " + b"[" * 90 + b"]" * 90, "nested more than 50 deep"),
+    "binary": (bytes(range(256)) * 4, "not UTF-8 text"),
+    "control characters": (b"a: \x00\x01", "not valid YAML"),
+    "a huge file": (b"a: 1\n" * 100_000, "more than 256000 bytes"),
+    "nothing": (b"", "the file is empty"),
+    "a list": (b"- a\n- b\n", "the file is a list"),
+    "text": (b"hello", "the file is a single value"),
+    "broken YAML": (b"a: [1, 2\nb: 3\n", "not valid YAML"),
+    "two documents": (b"a: 1\n---\nb: 2\n", "not valid YAML"),
+    "an object": (b"a: !!python/object/apply:os.system [ls]\n", "."),
+    "a tag": (b"a: !!binary aGFsbG8=\n", "the tag !!binary has no meaning"),
+    "keys that are no text": (b"1: a\n? [b]\n: c\n", "the key 1 is not text"),
+    "a long number": (b"a: " + b"9" * 6000, "cannot be read as a number"),
+    "a merge of text": (b"a: {<<: text}\n", "<< takes a mapping"),
+    "unrelated keys": (b"a: 1\n", "neither \\$schema nor the keys say"),
+    "a schema that is a list": (b"$schema: [a]\n", "none that is known"),
+    "wrong shapes": (f"$schema: {SCHEMA}/pipelineJob.schema.json\njobs: [1]\ninputs: 3\n".encode(), "dictionary"),
+    "empty steps": (f"$schema: {SCHEMA}/pipelineJob.schema.json\njobs: {{a: null}}\n".encode(), "valid dictionary"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GARBAGE)
+def test_garbage_is_refused(tmp_path: Path, case: str) -> None:
+    content, message = GARBAGE[case]
+    path = tmp_path / "x.yml"
+    path.write_bytes(content)
+    findings = lint([path])
+    assert any(re.search(message, item.message) for item in findings.errors), list(map(str, findings))
+
+
+def test_paths_that_are_no_files(tmp_path: Path) -> None:
+    assert "does not exist" in found(tmp_path / "none.yml")[0].message
+    assert "is a folder" in found(tmp_path)[0].message
+    assert "is no file" in found(Path(os.devnull))[0].message
+
+
+def test_merge_keys_and_aliases_are_read(project: Path) -> None:
+    path = project / "pipeline.yml"
+    text = path.read_text(encoding="utf-8")
+    text = text.replace(
+        "inputs:\n      raw: ${{parent.inputs.images}}",
+        "inputs:\n      <<: {raw: '${{parent.inputs.images}}', mode: fast}",
+    )
+    path.write_text(text, encoding="utf-8")
+    assert found(path) == []
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vision_mlops", "job", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def test_the_command_prints_findings_and_ends_with_2(project: Path) -> None:
+    done = run("lint", "pipeline.yml", "job.yml", cwd=project)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "ok: 2 files without findings\n")
+    path = project / "pipeline.yml"
+    path.write_text(path.read_text(encoding="utf-8").replace("share: 0.25", "share: 1.5"), encoding="utf-8")
+    done = run("lint", "pipeline.yml", cwd=project)
+    assert done.returncode == 2
+    assert done.stdout == (
+        "pipeline.yml:20: error[input-range]: step 'prep': input 'share': 1.5 is above max\n  -> use a value in 0 to 1\n"
+    )
+    done = run("lint", "--json", "pipeline.yml", cwd=project)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)[0]["line"] == 20
+
+
+def test_warnings_alone_end_with_0(project: Path) -> None:
+    path = project / "fit.yml"
+    path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[1:]), encoding="utf-8")
+    done = run("lint", "fit.yml", cwd=project)
+    assert done.returncode == 0
+    assert "fit.yml:1: warning[schema]" in done.stdout
+    assert done.stderr == "0 errors, 1 warnings\n"
+
+
+def test_show_of_a_broken_file_names_the_first_mistake(project: Path) -> None:
+    path = project / "pipeline.yml"
+    path.write_text(path.read_text(encoding="utf-8").replace("prep.outputs", "perp.outputs"), encoding="utf-8")
+    done = run("show", "pipeline.yml", cwd=project)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(
+        "error: pipeline.yml:26: ${{parent.jobs.perp.outputs.prepped}}: the pipeline has no step"
+    )
+    assert "Traceback" not in run("show", "environment.yml", cwd=project).stderr

@@ -1,0 +1,217 @@
+"""The definitions that ship, the expressions in them, and what a job would run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from pydantic import ValidationError
+from testing.definitions import write_project
+
+from vision_mlops.cli.main import app
+from vision_mlops.exceptions import PipelineError
+from vision_mlops.pipeline import lint as module
+from vision_mlops.pipeline.definitions import load
+from vision_mlops.pipeline.expressions import ExpressionError, Optional, Reference, parse, references, render, sole
+from vision_mlops.pipeline.findings import Findings
+from vision_mlops.pipeline.plan import plan
+from vision_mlops.pipeline.ports import InputDeclaration
+from vision_mlops.pipeline.schedule import cron_problem
+from vision_mlops.pipeline.steps import CommandComponent, PipelineJob
+
+SHIPPED = sorted(Path(module.__file__).parent.rglob("*.yml"))
+TRAIN = Path(module.__file__).parent / "train.yml"
+
+
+def test_something_ships() -> None:
+    names = {path.name for path in SHIPPED}
+    assert names >= {"prepare.yml", "train.yml", "evaluate.yml", "gate-and-register.yml"}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_shipped_definitions_have_no_findings(path: Path) -> None:
+    assert list(module.lint([path])) == []
+    assert path.read_text(encoding="utf-8").startswith("$schema: ")
+
+
+COMPONENTS = [path for path in SHIPPED if path.parent.name == "components"]
+
+
+def component(path: Path) -> CommandComponent:
+    definition = load(path, Findings())
+    assert definition is not None
+    assert isinstance(definition.model, CommandComponent)
+    return definition.model
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
+def test_commands_of_components_exist_with_every_option(path: Path) -> None:
+    """Each `mlops ...` in a component is a command that there is, and has the options it is given, the required ones too."""
+    text = component(path).command.replace("$[[", " ").replace("]]", " ")
+    for line in text.split("&&"):
+        words = shlex.split(re.sub(r"\$\{\{.*?\}\}", "value", line))
+        assert words.pop(0) == "mlops"
+        command: Any = typer.main.get_command(app)
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        assert not hasattr(command, "commands"), f"{words[0]} is no command"
+        options = {name: item for item in command.params for name in item.opts}
+        used = [word for word in words if word.startswith("-")]
+        assert set(used) <= set(options), f"{path.name}: {line}"
+        required = {item.name for item in command.params if item.required}
+        assert required <= {options[word].name for word in used}, f"{path.name}: {line}"
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
+def test_inputs_and_outputs_of_components_are_described(path: Path) -> None:
+    model = component(path)
+    assert model.description
+    assert all(port.description for port in model.inputs.values())
+    assert all(port.description for port in model.outputs.values())
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
+def test_enums_of_components_are_those_of_the_command_line(path: Path) -> None:
+    """An enum in a component offers nothing that the command would refuse."""
+    from vision_mlops.cli.evaluate import FailOn, Split
+
+    known: dict[str, Iterable[str]] = {
+        "split": set(Split),
+        "fail_on": set(FailOn),
+        "precision": {"auto", "fp32", "bf16"},
+    }
+    for name, port in component(path).inputs.items():
+        assert set(port.enum or ()) <= set(known.get(name, ()))
+
+
+def test_lint_of_the_training_pipeline_loads_nothing_heavy() -> None:
+    heavy = ("torch", "mlflow", "azure", "numpy", "pandas", "openvino", "rich.table")
+    code = "import sys, atexit\n"
+    code += f"atexit.register(lambda: print('loaded:', [m for m in {heavy!r} if m in sys.modules]))\n"
+    code += "from vision_mlops.cli.main import main\nmain()"
+    words = [sys.executable, "-c", code, "job", "lint", str(TRAIN)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "loaded: []\n"
+
+
+def test_the_training_pipeline_in_order_with_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [sys.executable, "-m", "vision_mlops", "job", "show", str(TRAIN), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    steps = json.loads(done.stdout)
+    assert [step["step"] for step in steps] == ["prepare", "train", "evaluate", "gate_and_register"]
+    assert steps[0]["command"] == (
+        "mlops data prepare --workload textile --set data.split.seed=0 --out ${{outputs.data}}"
+    )
+    assert steps[3]["needs"] == ["train", "prepare", "evaluate"]
+    monkeypatch.setenv("COLUMNS", "200")
+    done = subprocess.run(words[:-1], capture_output=True, text=True, check=False)
+    assert "bundle = ${{parent.jobs.train.outputs.bundle}}" in done.stdout
+
+
+def test_plan_of_nested_pipelines_sweeps_and_inline_steps(tmp_path: Path) -> None:
+    folder = write_project(tmp_path / "project")
+    steps = {step.step: step for step in plan(folder / "outer.yml")}
+    assert list(steps) == ["first/prep", "first/search", "first/inline", "registered", "last"]
+    assert steps["first/prep"].command.startswith("python prep.py ./images 0.5 fast false ${{outputs.prepped}}")
+    assert steps["first/search"].needs == ["first/prep"]
+    assert steps["first/search"].command.endswith("${{search_space.rate}} adam ${{outputs.model}}")
+    assert steps["first/inline"].command == "echo 0.1 > ${{outputs.note}}"
+    assert steps["first/inline"].component == steps["last"].component == "inline"
+    assert steps["registered"].component == "azureml:anything:3"
+    assert steps["last"].needs == ["first/prep", "first/search", "first/inline"]
+    (single,) = plan(folder / "prep.yml")
+    assert single.inputs == {"raw": "${{inputs.raw}}", "share": "0.5", "mode": "fast", "verbose": "false"}
+    assert "--count" not in single.command
+    (job,) = plan(folder / "job.yml")
+    assert job.command == "python prep.py https://example.com/data.csv --n 3 ${{outputs.out}}"
+    (score,) = plan(folder / "parallel.yml")
+    assert score.command == "score.py --out ${{outputs.scores}}"
+    (sweep,) = plan(folder / "sweep.yml")
+    assert sweep.command == "fit ./images --rate ${{search_space.rate}} --optimizer ${{search_space.optimizer}}"
+
+
+@pytest.mark.parametrize("name", ["environment.yml", "cron.yml"])
+def test_what_is_no_job_cannot_be_planned(tmp_path: Path, name: str) -> None:
+    folder = write_project(tmp_path / "project")
+    with pytest.raises(PipelineError, match="the file defines a"):
+        plan(folder / name)
+
+
+def test_expressions_are_taken_apart() -> None:
+    pieces = parse("run ${{ inputs.a }} $[[--b ${{inputs.b}}]] [[ -f x ]]")
+    assert pieces[:3] == ("run ", Reference(("inputs", "a")), " ")
+    assert pieces[3] == Optional(("--b ", Reference(("inputs", "b"), optional=True)))
+    assert "".join(str(piece) for piece in pieces[4:]) == " [[ -f x ]]"
+    assert [str(item) for item in references("${{parent.jobs.J.outputs.O}}x$[[${{inputs.y}}]]")] == [
+        "${{parent.jobs.J.outputs.O}}",
+        "${{inputs.y}}",
+    ]
+    assert sole("${{inputs.a}}") == Reference(("inputs", "a"))
+    assert sole("a ${{inputs.a}}") is sole("plain") is sole(3) is sole("${{") is None
+
+
+def test_expressions_are_rendered() -> None:
+    text = "run ${{inputs.a}} $[[--b ${{inputs.b}}]]$[[ --c ${{inputs.c}}]]"
+    values: dict[tuple[str, ...], str | None] = {("inputs", "a"): "1", ("inputs", "b"): None, ("inputs", "c"): "x y"}
+    assert render(text, values) == "run 1  --c x y"
+    with pytest.raises(ExpressionError, match=r"\$\{\{inputs.z\}\} has no value"):
+        render("${{inputs.z}}", values)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("${{inputs.a", "without }}"),
+        ("$[[ a", r"\$\[\[ without \]\]"),
+        ("$[[ $[[ a ]] ]]", r"inside \$\[\["),
+        ("${{inputs..a}}", "not made of names"),
+        ("${{}}", "not made of names"),
+        ("${{inputs['a']}}", "not made of names"),
+    ],
+)
+def test_broken_expressions(text: str, message: str) -> None:
+    with pytest.raises(ExpressionError, match=message):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["* * * * *", "*/5 0-6 * * 1-5", "0,30 8 * * sun,Wed", "0 0 1 jan *", "0-30/10 6 * * 0"]
+)
+def test_cron_expressions_that_are_right(text: str) -> None:
+    assert cron_problem(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("60 * * * *", "out of range"),
+        ("5-1 * * * *", "runs backwards"),
+        ("*/0 * * * *", "step of 0"),
+        ("a * * * *", "out of range"),
+        ("1- * * * *", "not understood"),
+        ("", "0 fields"),
+        ("* * * * * *", "6 fields"),
+        ("* * 0 * *", "day of month"),
+        ("* * * * 7", "day of week"),
+    ],
+)
+def test_cron_expressions_that_are_wrong(text: str, message: str) -> None:
+    found = cron_problem(text)
+    assert found is not None
+    assert message in found[0]
+
+
+def test_models_are_strict_without_the_linter_too() -> None:
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        InputDeclaration.model_validate({"type": "string", "defualt": "x"})
+    with pytest.raises(ValidationError):
+        PipelineJob.model_validate({"jobs": {}})
