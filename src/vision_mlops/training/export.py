@@ -22,16 +22,20 @@ MAX_DIFFERENCE = 0.02
 GOLDEN_PER_CLASS = 2
 
 
-def probabilities(network: Classifier, temperature: float, split: ImageSplit, batch_size: int) -> np.ndarray:
-    """Calibrated probabilities (N, C), float32, of the network in evaluation mode and full precision."""
+def logits(network: Classifier, split: ImageSplit, batch_size: int) -> torch.Tensor:
+    """Logits (N, C), float32, of every image without augmentation: the network in evaluation mode and full precision."""
     network.eval()
     parts: list[torch.Tensor] = []
     with torch.inference_mode():
         for start in range(0, len(split), batch_size):
             images = [split.image(i) for i in range(start, min(start + batch_size, len(split)))]
-            logits = network(torch.stack(images).to(network.mean.device))
-            parts.append((logits.float() / temperature).softmax(1).cpu())
-    return torch.cat(parts).numpy()
+            parts.append(network(torch.stack(images).to(network.mean.device)).float().cpu())
+    return torch.cat(parts)
+
+
+def probabilities(network: Classifier, temperature: float, split: ImageSplit, batch_size: int) -> np.ndarray:
+    """Calibrated probabilities (N, C), float32."""
+    return (logits(network, split, batch_size) / temperature).softmax(1).numpy()
 
 
 def export(

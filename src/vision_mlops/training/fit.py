@@ -28,7 +28,7 @@ from vision_mlops.model.network import Classifier
 from vision_mlops.training import runtime
 from vision_mlops.training.calibration import fit_temperature
 from vision_mlops.training.data import ImageSplit, PrefixSplit, Sample, collate, prefix_cache_fits
-from vision_mlops.training.export import export
+from vision_mlops.training.export import export, logits
 from vision_mlops.training.journal import Journal
 from vision_mlops.training.module import FineTuning, balanced_weights
 from vision_mlops.training.workspace import Workspace
@@ -193,10 +193,7 @@ def _finish(
     module.load_state_dict(best["state_dict"])
     batch_size = workload.training.batch_size
     val = ImageSplit(data, manifest, "val", workload)
-    with torch.inference_mode():
-        network.to("cpu").eval()
-        parts = [range(start, min(start + batch_size, len(val))) for start in range(0, len(val), batch_size)]
-        logits = torch.cat([network(torch.stack([val.image(i) for i in part])).float() for part in parts])
+    scores = logits(network.to("cpu"), val, batch_size)
     labels = torch.tensor(val.labels)
     bundle = Bundle(
         name=workload.name,
@@ -204,12 +201,12 @@ def _finish(
         preprocessing=Preprocessing(image_size=workload.model.image_size, resize=workload.model.resize),
         backbone=workload.model.backbone,
         frozen_stages=workload.model.frozen_stages,
-        temperature=fit_temperature(logits, labels),
+        temperature=fit_temperature(scores, labels),
         data_fingerprint=manifest.fingerprint,
         git_commit=runtime.git_commit(),
         run_id=journal.run_id,
         workload=workload.model_dump(),
-        metrics={"val_accuracy": float((logits.argmax(1) == labels).float().mean())},
+        metrics={"val_accuracy": float((scores.argmax(1) == labels).float().mean())},
         libraries=runtime.library_versions(),
     )
     test = ImageSplit(data, manifest, "test", workload)
