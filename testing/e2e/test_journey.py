@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -67,22 +68,24 @@ class Journey:
 
 @pytest.fixture(scope="module")
 def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
-    """The demo has run once on the pictures."""
-    made = Journey(tmp_path_factory.mktemp("journey"))
-    made.first = made.run("demo", "--images", "my photos")  # type: ignore[attr-defined]
-    return made
+    return Journey(tmp_path_factory.mktemp("journey"))
 
 
-def test_demo_prints_each_step_and_serves_samples(journey: Journey) -> None:
-    done: subprocess.CompletedProcess[str] = journey.first  # type: ignore[attr-defined]
-    steps = [line.split()[2] for line in done.stderr.splitlines() if line.startswith("$ mlops")]
+@pytest.fixture(scope="module", autouse=True)
+def first(journey: Journey) -> subprocess.CompletedProcess[str]:
+    """The demo has run once on the pictures; what it printed."""
+    return journey.run("demo", "--images", "my photos")
+
+
+def test_demo_prints_each_step_and_serves_samples(first: subprocess.CompletedProcess[str]) -> None:
+    steps = [line.split()[2] for line in first.stderr.splitlines() if line.startswith("$ mlops")]
     assert steps == ["data", "train", "evaluate", "gate", "models", "serve"]
-    assert "verdict: promote" in done.stdout
-    assert "registered my-photos:1 (@champion, verdict promote)" in done.stdout
+    assert "verdict: promote" in first.stdout
+    assert "registered my-photos:1 (@champion, verdict promote)" in first.stdout
     for label in LABELS:
-        assert f"test/{label}/" in done.stdout
-    assert "my photos version 1 answers at http://127.0.0.1:" in done.stderr
-    assert done.stderr.rstrip().splitlines()[-1].startswith("Serve it again with: mlops serve outputs/")
+        assert f"test/{label}/" in first.stdout
+    assert "my photos version 1 answers at http://127.0.0.1:" in first.stderr
+    assert first.stderr.rstrip().splitlines()[-1].startswith("Serve it again with: mlops serve outputs/")
 
 
 def test_demo_again_reuses_everything(journey: Journey) -> None:
@@ -94,12 +97,9 @@ def test_demo_again_reuses_everything(journey: Journey) -> None:
     assert {path: path.stat().st_mtime_ns for path in (journey.folder / "outputs" / "bundles").rglob("*")} == before
 
 
-def test_the_printed_steps_run_alone(journey: Journey) -> None:
+def test_the_printed_steps_run_alone(journey: Journey, first: subprocess.CompletedProcess[str]) -> None:
     """What the demo printed is what a user can type: run those lines in a fresh place."""
-    import shlex
-
-    done: subprocess.CompletedProcess[str] = journey.first  # type: ignore[attr-defined]
-    lines = [line.removeprefix("$ mlops ") for line in done.stderr.splitlines() if line.startswith("$ mlops")]
+    lines = [line.removeprefix("$ mlops ") for line in first.stderr.splitlines() if line.startswith("$ mlops")]
     other = Journey(journey.folder / "alone")
     for line in lines[:-1]:
         other.run(*shlex.split(line))

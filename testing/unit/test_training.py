@@ -25,6 +25,7 @@ from vision_mlops.training import export as exporting
 from vision_mlops.training.calibration import fit_temperature
 from vision_mlops.training.data import ImageSplit, PrefixSplit, augmented, prefix_cache_fits, view
 from vision_mlops.training.fit import fit
+from vision_mlops.training.graph import prefix_runner
 from vision_mlops.training.module import FineTuning, balanced_weights
 
 import pytorch_lightning as pl  # isort: skip  # after the package, which makes its torchvision importable
@@ -141,6 +142,7 @@ import os, signal
 from pathlib import Path
 from vision_mlops.config import load_workload
 from vision_mlops.training.fit import fit
+from vision_mlops.training.graph import prefix_runner
 import pytorch_lightning as pl
 class Kill(pl.Callback):
     def on_train_epoch_start(self, trainer, pl_module):
@@ -213,7 +215,7 @@ def test_prefix_cache_is_exact(data: Path) -> None:
     network = Classifier(workload.model, 3).eval()
     assert prefix_cache_fits(network, workload, 24)
     source = ImageSplit(data, read_manifest(data), "train", workload, augment=True)
-    cached = PrefixSplit(source, network, torch.device("cpu"), 8)
+    cached = PrefixSplit(source, prefix_runner(network, torch.device("cpu")), 8)
     assert len(cached.views) == workload.training.augment.views == 4
     with torch.inference_mode():
         for code, stored in enumerate(cached.views):

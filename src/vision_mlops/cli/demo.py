@@ -21,6 +21,7 @@ from vision_mlops.cli.output import say
 
 if TYPE_CHECKING:
     from vision_mlops.config.models import Workload
+    from vision_mlops.data.manifest import Manifest
 
 
 def demo(
@@ -100,23 +101,23 @@ def _train_once(
 ) -> None:
     """Train unless the bundle is there already; go on with an interrupted training of the same settings."""
     from vision_mlops.cli import train
+    from vision_mlops.data.manifest import read_manifest
 
+    manifest = read_manifest(data)
     words: list[object] = ["train", "--data", data, "--out", bundle, *common]
-    if _trained(bundle, data, workload):
+    if _trained(bundle, manifest, workload):
         with _step(*words):
             say(f"unchanged: {bundle}")
         return
-    from vision_mlops.data.manifest import read_manifest
     from vision_mlops.training.workspace import Workspace
 
-    resume = Workspace(bundle.absolute(), workload, read_manifest(data)).resumable
+    resume = Workspace(bundle.absolute(), workload, manifest).resumable
     with _step(*words, "--overwrite", *(("--resume",) if resume else ())):
         train.train(data, bundle, reference, set_, resume, True)
 
 
-def _trained(bundle: Path, data: Path, workload: Workload) -> bool:
+def _trained(bundle: Path, manifest: Manifest, workload: Workload) -> bool:
     """Whether the bundle is whole and was made from this data and these settings."""
-    from vision_mlops.data.manifest import read_manifest
     from vision_mlops.exceptions import BundleError
     from vision_mlops.model.bundle import read_bundle
 
@@ -127,7 +128,7 @@ def _trained(bundle: Path, data: Path, workload: Workload) -> bool:
     relevant = ("model", "training")
     wanted = workload.model_dump()
     same = all(found.workload.get(key) == wanted[key] for key in relevant)
-    return same and found.data_fingerprint == read_manifest(data).fingerprint
+    return same and found.data_fingerprint == manifest.fingerprint
 
 
 def _evaluate_once(bundle: Path, data: Path, report: Path) -> None:

@@ -31,15 +31,17 @@ def train(
     from vision_mlops.exceptions import MissingExtraError
 
     loaded = load_workload(workload, set_ or ())
-    read_manifest(data)  # before torch is loaded: a wrong path should answer at once
+    manifest = read_manifest(data)  # before torch is loaded: a wrong path should answer at once
     try:
         from vision_mlops.training.fit import fit
+        from vision_mlops.training.workspace import Workspace
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
     try:
         fitted = fit(loaded, data, out, resume=resume, overwrite=overwrite, progress=sys.stderr.isatty())
     except KeyboardInterrupt:
-        say("interrupted; the epochs that were finished are kept: the same command with --resume goes on from there")
+        if Workspace(out.absolute(), loaded, manifest).resumable:
+            say("the epochs that were finished are kept: the same command with --resume goes on from there")
         raise
     if fitted is None:
         return

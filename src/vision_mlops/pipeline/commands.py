@@ -126,10 +126,7 @@ def check_component(definition: Definition, findings: Findings) -> None:
     assert isinstance(model, CommandComponent | ParallelComponent)
     check_declarations(definition, model.inputs, findings)
     optional = [name for name, item in model.inputs.items() if item.optional and item.default is None]
-    scope = Scope(model.inputs, model.outputs, optional)
-    keys = [key for key in definition.node if key not in ("inputs", "outputs", "description")]
-    check_texts(definition, definition.node, keys, scope, findings)
-    report_unused(definition, definition.node, scope, findings)
+    _check_whole(definition, Scope(model.inputs, model.outputs, optional), findings)
 
 
 def check_job(definition: Definition, findings: Findings) -> None:
@@ -137,11 +134,15 @@ def check_job(definition: Definition, findings: Findings) -> None:
     model = definition.model
     assert isinstance(model, CommandJob)
     check_job_inputs(definition, model.inputs, findings)
-    scope = Scope(model.inputs, model.outputs)
+    _check_whole(definition, Scope(model.inputs, model.outputs), findings)
+    check_outputs(definition, definition.node, findings)
+
+
+def _check_whole(definition: Definition, scope: Scope, findings: Findings) -> None:
+    """Check every text of a definition that runs one command, and that nothing is declared in vain."""
     keys = [key for key in definition.node if key not in ("inputs", "outputs", "description")]
     check_texts(definition, definition.node, keys, scope, findings)
     report_unused(definition, definition.node, scope, findings)
-    check_outputs(definition, definition.node, findings)
 
 
 def check_job_inputs(definition: Definition, inputs: dict[str, object], findings: Findings, *base: str) -> None:

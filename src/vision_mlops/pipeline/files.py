@@ -21,7 +21,7 @@ def project_root(file: Path) -> Path:
 
 
 class Files:
-    """Follows the paths of definitions; each file is read once, and a component may not contain itself."""
+    """Follows the paths of definitions; each file is read once."""
 
     def __init__(self, root: Path, findings: Findings) -> None:
         self._root = root

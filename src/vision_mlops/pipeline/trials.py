@@ -62,7 +62,7 @@ def _samples(space: object) -> list[object]:
     """Values that a distribution certainly can take: choices, and the bounds of the linear ones."""
     if isinstance(space, Choice):
         return list(space.values)
-    if isinstance(space, Uniform) and space.type in ("uniform", "quniform"):
+    if isinstance(space, Uniform) and space.type == "uniform":
         return [space.min_value, space.max_value]
     return [0, space.upper - 1] if isinstance(space, RandInt) else []
 

@@ -16,7 +16,6 @@ from vision_mlops.data.manifest import Manifest, SplitName
 from vision_mlops.exceptions import DataError
 from vision_mlops.imaging import load_pixels
 from vision_mlops.model.network import Classifier
-from vision_mlops.training.graph import prefix_runner
 
 Sample = tuple[Tensor, int]
 
@@ -79,13 +78,11 @@ class PrefixSplit(Dataset[Sample]):
     whose rounding is far below that of the activations' use.
     """
 
-    def __init__(self, source: ImageSplit, network: Classifier, device: torch.device, batch_size: int) -> None:
+    def __init__(self, source: ImageSplit, run: Callable[[Tensor], Tensor], batch_size: int) -> None:
         augment = source.augment
         self.labels = source.labels
         self.views: list[Tensor] = []
-        network.eval()
         with torch.inference_mode():
-            run = prefix_runner(network, device)
             for code in range(augment.views if augment is not None else 1):
                 parts: list[Tensor] = []
                 for start in range(0, len(source), batch_size):

@@ -29,6 +29,7 @@ from vision_mlops.training import runtime
 from vision_mlops.training.calibration import fit_temperature
 from vision_mlops.training.data import ImageSplit, PrefixSplit, Sample, collate, prefix_cache_fits
 from vision_mlops.training.export import export, logits
+from vision_mlops.training.graph import prefix_runner
 from vision_mlops.training.journal import Journal
 from vision_mlops.training.module import FineTuning, balanced_weights
 from vision_mlops.training.workspace import Workspace
@@ -90,10 +91,11 @@ def fit(
     with _quiet():
         journal = Journal(workload, manifest, work, started)
         trainer = _trainer(workload, work, [journal, *callbacks], progress)
-        module = _train(workload, manifest, data, network, work, trainer, resume=resume)
+        val = ImageSplit(data, manifest, "val", workload)
+        module = _train(workload, manifest, data, val, network, work, trainer, resume=resume)
         if not trainer.is_global_zero:
             return None
-        return _finish(workload, manifest, data, out, work, trainer, module, journal, overwrite=overwrite)
+        return _finish(workload, manifest, data, val, out, work, trainer, module, journal, overwrite=overwrite)
 
 
 def _check_target(out: Path, work: Workspace, *, resume: bool, overwrite: bool) -> None:
@@ -112,6 +114,7 @@ def _train(
     workload: Workload,
     manifest: Manifest,
     data: Path,
+    val: ImageSplit,
     network: Classifier,
     work: Workspace,
     trainer: pl.Trainer,
@@ -120,16 +123,14 @@ def _train(
 ) -> FineTuning:
     config = workload.training
     train = ImageSplit(data, manifest, "train", workload, augment=True)
-    val = ImageSplit(data, manifest, "val", workload)
     batch_size = min(config.batch_size, len(train))
     cached = runtime.world_size() == 1 and prefix_cache_fits(network, workload, len(train) + len(val))
     weights = balanced_weights(train.labels, len(manifest.classes)) if config.class_weights == "balanced" else None
     module = FineTuning(network, config, weights, from_prefix=cached)
     splits: tuple[Dataset[Sample], Dataset[Sample]] = (train, val)
     if cached:
-        device = trainer.strategy.root_device
-        network.to(device)
-        splits = PrefixSplit(train, network, device, batch_size), PrefixSplit(val, network, device, batch_size)
+        run = prefix_runner(network, trainer.strategy.root_device)
+        splits = PrefixSplit(train, run, batch_size), PrefixSplit(val, run, batch_size)
     options: dict[str, Any] = {"batch_size": batch_size, "collate_fn": collate}
     if config.workers and train.pixels is None and not cached:
         options |= {"num_workers": config.workers, "persistent_workers": True}
@@ -138,7 +139,7 @@ def _train(
         DataLoader(splits[0], shuffle=True, drop_last=len(train) % batch_size == 1 and len(train) > 1, **options),
         DataLoader(splits[1], **options),
     )
-    # Lightning keeps the mode that it finds, and filling the cache left evaluation mode.
+    # Lightning keeps the mode that it finds, and the prefix runner left evaluation mode.
     module.train()
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -180,6 +181,7 @@ def _finish(
     workload: Workload,
     manifest: Manifest,
     data: Path,
+    val: ImageSplit,
     out: Path,
     work: Workspace,
     trainer: pl.Trainer,
@@ -192,7 +194,6 @@ def _finish(
     best = torch.load(work.best, weights_only=False, map_location="cpu")
     module.load_state_dict(best["state_dict"])
     batch_size = workload.training.batch_size
-    val = ImageSplit(data, manifest, "val", workload)
     scores = logits(network.to("cpu"), val, batch_size)
     labels = torch.tensor(val.labels)
     bundle = Bundle(
