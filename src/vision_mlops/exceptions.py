@@ -56,6 +56,10 @@ class PipelineError(MlopsError, ValueError):
     """A definition cannot be read, or would not run as it is meant."""
 
 
+class JobError(MlopsError, RuntimeError):
+    """A job does not exist, is running already, or cannot go on."""
+
+
 class MissingExtraError(MlopsError, ImportError):
     """A command needs packages of an extra that is not installed."""
 
