@@ -150,7 +150,7 @@ def _cause(error: BaseException) -> BaseException | None:
 
 def _reason(error: BaseException) -> str:
     """The message in one line: of the service's answer the text of its innermost detail, of the SDK's lists the items."""
-    answer = getattr(error, "error", None)
+    answer: Any = getattr(error, "error", None)
     texts = [str(answer.message or "")] if getattr(answer, "message", None) else []
     texts += [str(detail.message) for detail in getattr(answer, "details", []) if getattr(detail, "message", None)]
     text = "; ".join(dict.fromkeys(texts)) or str(getattr(error, "message", "") or error) or type(error).__name__
