@@ -14,7 +14,7 @@ from vision_mlops.pipeline.changes import Change, apply_changes
 from vision_mlops.pipeline.findings import Findings, nearest
 from vision_mlops.pipeline.schedule import Schedule, ScheduledJob
 from vision_mlops.pipeline.source import Mapping, line_at, read
-from vision_mlops.pipeline.spec import Environment, Reporter
+from vision_mlops.pipeline.spec import Asset, Environment, ModelAsset, Reporter
 from vision_mlops.pipeline.steps import (
     CommandComponent,
     CommandJob,
@@ -35,10 +35,13 @@ _MODELS: dict[str, tuple[type[BaseModel], str]] = {
     "sweepJob": (SweepJob, "sweep"),
     "schedule": (Schedule, "schedule"),
     "environment": (Environment, "environment"),
+    "data": (Asset, "data"),
+    "model": (ModelAsset, "model"),
     "trial": (Trial, "command"),
     "scheduledJob": (ScheduledJob, "pipeline"),
 }
 FILES = tuple(kind for kind in _MODELS if kind not in ("trial", "scheduledJob"))  # the others are parts of a file
+ASSETS = ("environment", "data", "model")
 COMPONENTS = ("commandComponent", "parallelComponent", "pipelineComponent")
 JOBS = ("commandJob", "pipelineJob", "sweepJob")
 _SUGGESTIONS = {
@@ -106,7 +109,7 @@ def parse(kind: str, node: Mapping, file: Path, findings: Findings) -> Definitio
     before = len(findings.errors)
     model, type_ = _MODELS[kind]
     given = node.get("type")
-    if "$schema" in node and isinstance(given, str) and given != type_ and kind != "environment":
+    if "$schema" in node and isinstance(given, str) and given != type_ and kind not in ASSETS:
         message = f"$schema says {kind}, type says {given!r}"
         findings.error(file, line_at(node, "type"), "schema", message, f"write `type: {type_}`, or another $schema")
         return None

@@ -46,8 +46,8 @@ class Files:
             return None
         try:
             whole, exists = path.resolve(), path.exists()
-            # A registered component lies outside of the project, with its own files beside it.
-            inside = whole.is_relative_to(self._root) or whole.is_relative_to(owner.file.resolve().parent)
+            # A registered component lies outside of the project, in one of its own.
+            inside = whole.is_relative_to(self._root) or whole.is_relative_to(project_root(owner.file))
         except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, links in a circle
             inside, exists = True, False
         if not inside:

@@ -24,7 +24,7 @@ from vision_mlops.pipeline.graph import Graph, Ports, ports_of
 from vision_mlops.pipeline.ports import InputDeclaration
 from vision_mlops.pipeline.schedule import Cron, Schedule, ScheduledJob
 from vision_mlops.pipeline.source import Mapping
-from vision_mlops.pipeline.spec import Environment
+from vision_mlops.pipeline.spec import Asset, Environment
 from vision_mlops.pipeline.steps import (
     CommandComponent,
     CommandJob,
@@ -123,6 +123,8 @@ class Linter:
             self._schedule(definition, model)
         elif isinstance(model, Environment):
             self.files.check_environment(definition, model, definition.node)
+        elif isinstance(model, Asset):
+            self.files.local(model.path, definition, definition.line("path"), "path")
 
     def _names(self, definition: Definition) -> None:
         """Names of inputs and outputs become identifiers on Azure ML."""
