@@ -58,6 +58,8 @@ def test_a_mistake_is_found_with_its_line_and_what_mends_it(project: Path, case:
         "$schema not first",
         "cron by month",
         "trial longer than the sweep",
+        "bell over a bounded input",
+        "no compute",
     )
     assert matching[0].severity is (WARNING if expected else ERROR)
     wanted = "fit.yml" if case == "schedule of a component" else name
@@ -76,6 +78,17 @@ def test_without_schema_the_keys_say_what_a_file_defines(project: Path, name: st
     assert finding.severity is WARNING
     assert finding.message == f"$schema is missing; read as {kind}"
     assert f"/{kind}.schema.json" in finding.suggestion
+
+
+@pytest.mark.parametrize("bound", ["1" + "0" * 400, "1.0e+300"])
+@pytest.mark.parametrize("space", ["type: qloguniform, q: 1.0e-300", "type: quniform, q: 1.0e-300", "type: loguniform"])
+def test_bounds_beyond_all_numbers_are_refused(project: Path, space: str, bound: str) -> None:
+    path = project / "tune.yml"
+    text = path.read_text(encoding="utf-8")
+    old = "{type: loguniform, min_value: -9, max_value: -0.7}"
+    assert old in text
+    path.write_text(text.replace(old, f"{{{space}, min_value: 0.5, max_value: {bound}}}"), encoding="utf-8")
+    assert [item.rule for item in found(path) if item.severity is ERROR] != []
 
 
 def test_an_environment_in_a_file_is_checked_too(project: Path) -> None:
