@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from testing.definitions import FILES, SCHEMA, SWEEP
 
 SWEEP_TRIAL = SWEEP[SWEEP.index("trial:") : SWEEP.index("inputs:")]
@@ -143,12 +145,13 @@ BROKEN = {
     "steps of exponents above max": ("tune.yml", "depth: {type: quniform, min_value: 1, max_value: 12.4, q: 1}", "depth: {type: qloguniform, min_value: 1, max_value: 3, q: 2}", "input-range", "20.0 is above max (exp of max_value 3, in steps of 2)", "exponents of e"),
     "fractions for whole numbers": ("tune.yml", "width: {type: qloguniform, min_value: 2, max_value: 6, q: 8}", "width: {type: uniform, min_value: 2, max_value: 6}", "input-type", "uniform draws fractions, but the input is of type integer", "use choice, randint, or quniform with `q: 1`"),
     "bell over a bounded input": ("tune.yml", "rate: {type: loguniform, min_value: -9, max_value: -0.7}", "rate: {type: lognormal, mu: 0, sigma: 1}", "input-range", "lognormal has no bounds, but the input has", "uniform or loguniform"),
-    "numbers for a truth value": ("tune.yml", "fast: {type: choice, values: [true, false]}", "fast: {type: randint, upper: 2}", "input-type", "0 is not of type boolean", "true or false"),
+    "numbers for a truth value": ("tune.yml", 'fast: {type: choice, values: ["true", "false"]}', "fast: {type: randint, upper: 2}", "input-type", "0 is not of type boolean", "true or false"),
     "step of automl": ("tune.yml", "type: sweep\n", "type: automl # <-\n", "value", "a step of type 'automl' is not supported here", "command, parallel, pipeline, sweep"),
     "component of spark": ("fit.yml", "commandComponent.schema.json", "sparkComponent.schema.json # <-", "schema", "a sparkComponent is not supported here", "supported are commandComponent, parallelComponent"),
     "processes that are no whole number": ("pipeline.yml", "process_count_per_instance: 2}", 'process_count_per_instance: "${{parent.inputs.rate}}"}', "input-type", "process_count_per_instance: 0.01 is not of type integer", "a whole number"),
     "nodes bound to data": ("pipeline.yml", "instance_count: 2,", 'instance_count: "${{parent.inputs.images}}",', "binding-type", "instance_count is a whole number, but ${{parent.inputs.images}} is of type uri_folder", "bind it to an integer"),
-    "compute without azureml:": ("pipeline.yml", "compute: azureml:other", "compute: other # <-", "value", "'other' is no reference to a compute", "write azureml:other, or serverless"),
+    "default compute without azureml:": ("pipeline.yml", "default_compute: azureml:cpu", "default_compute: cpu # <-", "value", "'cpu' is no reference", "write azureml:cpu, or serverless"),
+    "choice of truth values": ("tune.yml", 'values: ["true", "false"]', "values: [true, false]", "value", "true cannot be chosen as it is", 'quote it: "true"'),
     "no compute": ("outer.yml", "settings: {default_compute: azureml:cpu}\n", "", "compute", "step 'prep' has no compute, and the pipeline no default", "default_compute: azureml:cpu-cluster"),
     "size of a mini-batch as a number": ("parallel.yml", 'mini_batch_size: "10"', "mini_batch_size: 10 # <-", "value", "10 is not text", 'quote it: "10"'),
     "size of a mini-batch": ("parallel.yml", 'mini_batch_size: "10"', 'mini_batch_size: "10 files" # <-', "value", "'10 files' is no size of a mini-batch", '"32"'),
@@ -175,5 +178,17 @@ LINES = {
     "steps below min": "depth:", "steps above max": "depth:", "steps that miss whole numbers": "depth:",
     "steps of exponents above max": "depth:", "fractions for whole numbers": "width:", "bell over a bounded input": "rate:",
     "numbers for a truth value": "fast:", "processes that are no whole number": "rate: 0.01", "nodes bound to data": "instance_count",
-    "no compute": "$schema",
+    "no compute": "$schema", "choice of truth values": "fast:",
 }  # fmt: skip
+
+
+def make_mistake(project: Path, case: str) -> Path:
+    """Make one mistake in the definitions of ``project``; returns the file that has it."""
+    name, old, new, *_ = BROKEN[case]
+    path = project / name
+    text = path.read_text(encoding="utf-8")
+    for before, after in [(old, new), *([EXTRA[case]] if case in EXTRA else [])]:
+        assert before in text, "nothing is replaced"
+        text = text.replace(before, after, 1)
+    path.write_text(text, encoding="utf-8")
+    return path

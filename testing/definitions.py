@@ -231,7 +231,7 @@ jobs:
       depth: {{type: quniform, min_value: 1, max_value: 12.4, q: 1}}
       width: {{type: qloguniform, min_value: 2, max_value: 6, q: 8}}
       noise: {{type: normal, mu: 0, sigma: 1}}
-      fast: {{type: choice, values: [true, false]}}
+      fast: {{type: choice, values: ["true", "false"]}}
     objective: {{goal: maximize, primary_metric: accuracy}}
     limits: {{max_total_trials: 4}}
 """

@@ -29,13 +29,11 @@ _ELSEWHERE = ("spark", "automl", "import", "data_transfer")
 _MINI_BATCH = re.compile(r"\d+([kmg]b)?", re.IGNORECASE)
 
 
-def _compute(value: str) -> str:
-    if not value.startswith("azureml:") and value not in ("serverless", "local") and "${{" not in value:
-        raise problem(f"{value!r} is no reference to a compute", f"write azureml:{value}, or serverless")
+def _default(value: str) -> str:
+    """A step may name its compute alone; what holds for all steps must be a reference."""
+    if not value.startswith("azureml:") and value != "serverless":
+        raise problem(f"{value!r} is no reference", f"write azureml:{value}, or serverless where it is a compute")
     return value
-
-
-Compute = Annotated[str, AfterValidator(_compute)]
 
 
 class _Run(Spec):
@@ -51,7 +49,7 @@ class _Run(Spec):
 class _Placed(Spec):
     """Where and as whom a job runs: recorded, not needed on this machine."""
 
-    compute: Compute | None = None
+    compute: str | None = None
     identity: Identity | None = None
     services: Free | None = None
     queue_settings: Free | None = None
@@ -244,8 +242,8 @@ Step = Annotated[
 class Settings(Spec):
     """How a pipeline runs."""
 
-    default_compute: Compute | None = None
-    default_datastore: str | None = None
+    default_compute: Annotated[str, AfterValidator(_default)] | None = None
+    default_datastore: Annotated[str, AfterValidator(_default)] | None = None
     continue_on_step_failure: bool | None = None
     continue_run_on_step_failure: bool | None = None
     continue_run_on_failed_optional_input: bool | None = None
