@@ -11,7 +11,7 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 import vision_mlops
-from vision_mlops.config.azure import VARIABLES, AzureSettings, load_azure_settings
+from vision_mlops.config.azure import CLOUD_ADDRESSES, VARIABLES, AzureSettings, Cloud, load_azure_settings
 from vision_mlops.exceptions import ConfigError
 
 ROOT = Path(vision_mlops.__file__).parents[2]
@@ -122,6 +122,24 @@ def test_settings_that_do_not_go_together(tmp_path: Path, environ: dict[str, str
     assert message in refused(tmp_path, {**NEEDED, **environ})
 
 
+def test_clouds(tmp_path: Path) -> None:
+    assert settings(tmp_path).cloud == Cloud(
+        "AzureCloud", "https://login.microsoftonline.com", "https://management.azure.com", {}
+    )
+    assert settings(tmp_path, {"AZURE_CLOUD": "AzureUSGovernment"}).cloud.authority_host.endswith(".us")
+    text = refused(tmp_path, {**NEEDED, "AZURE_CLOUD": "Stack", "AZURE_PORTAL": "https://portal.example.org"})
+    assert "AZURE_CLOUD='Stack' is none of AzureCloud, AzureUSGovernment, AzureChinaCloud, and AZURE_AUTHORITY" in text
+    assert "AZURE_PORTAL" not in text
+    text = refused(tmp_path, {**NEEDED, "AZURE_RESOURCE_MANAGER": "https://management.example.org"})
+    assert "AZURE_RESOURCE_MANAGER is for another cloud: give it a name with AZURE_CLOUD" in text
+    assert "AZURE_PORTAL" in refused(tmp_path, {**NEEDED, "AZURE_CLOUD": "Stack", "AZURE_PORTAL": "http://insecure"})
+    whole = {name: f"https://{name.lower().replace('_', '-')}.example.org:8443" for name in CLOUD_ADDRESSES}
+    cloud = settings(tmp_path, {**whole, "AZURE_CLOUD": "Stack", "AZURE_STORAGE_SUFFIX": "core.example.org"}).cloud
+    assert cloud.addresses["resource_manager"] == "https://azure-resource-manager.example.org:8443"
+    assert cloud.addresses["storage_endpoint"] == "core.example.org"
+    assert cloud.authority_host == cloud.addresses["active_directory"]
+
+
 def test_unknown_arguments_and_broken_files(tmp_path: Path) -> None:
     text = refused(tmp_path, NEEDED, workspace="mlw")
     assert text == "there is no Azure setting 'workspace'\n  -> did you mean workspace_name?"
@@ -150,9 +168,11 @@ def test_the_example_file_has_every_setting_with_its_default(tmp_path: Path) -> 
     file = tmp_path / ".env"
     file.write_text(text.replace("\n# MLOPS_AZURE_", "\nMLOPS_AZURE_").replace("\n# AZURE", "\nAZURE"))
     assert set(dotenv_values(file)) == set(VARIABLES)
-    found = load_azure_settings(env_file=file, environ={})
+    # The addresses in it are those of another cloud.
+    found = load_azure_settings(env_file=file, environ={"AZURE_CLOUD": "Another"})
     plain = settings(tmp_path / "nothing")
     told = {"subscription_id", "tenant_id", "registry_name"}
+    told |= {"cloud_name", *(name for name, value in plain.model_dump().items() if value is None)}
     assert found.model_dump(exclude=told) == plain.model_dump(exclude=told)
     assert all(getattr(found, name) for name in told)
 

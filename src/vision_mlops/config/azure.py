@@ -21,6 +21,21 @@ from vision_mlops.exceptions import ConfigError, MissingExtraError
 Tier = Literal["dedicated", "low_priority"]
 OWN_PREFIX = "MLOPS_AZURE_"
 _RETIRED = re.compile(r"Standard_(NC\d+r?|NC\d+r?s_v[23]|ND\d+r?s|NV\d+|NV\d+s_v2)(_Promo)?", re.IGNORECASE)
+KNOWN_CLOUDS = {
+    "AzureCloud": ("https://login.microsoftonline.com", "https://management.azure.com"),
+    "AzureUSGovernment": ("https://login.microsoftonline.us", "https://management.usgovcloudapi.net"),
+    "AzureChinaCloud": ("https://login.chinacloudapi.cn", "https://management.chinacloudapi.cn"),
+}
+"""Clouds that the SDK knows by name: where one signs in, and the resource manager."""
+CLOUD_ADDRESSES = {
+    "AZURE_AUTHORITY_HOST": "active_directory",
+    "AZURE_RESOURCE_MANAGER": "resource_manager",
+    "AZUREML_RESOURCE_ID": "aml_resource_id",
+    "AZURE_PORTAL": "azure_portal",
+    "AZURE_STORAGE_SUFFIX": "storage_endpoint",
+    "AZUREML_REGISTRY_DISCOVERY": "registry_discovery_endpoint",
+}
+"""Variables with the addresses of a cloud that the SDK does not know, and the SDK's name of each."""
 _NO_GUID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -33,6 +48,7 @@ def _is_sold(value: str) -> str:
 
 
 Guid = Annotated[str, Field(pattern=r"^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")]
+Address = Annotated[str, Field(pattern=r"^https://[\w.-]+(:\d+)?/?$")]
 WorkspaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{2,32}$")]
 ComputeName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]$")]
 Sku = Annotated[str, Field(pattern=r"(?i)^(Standard|Basic)_[A-Za-z0-9_]+$"), AfterValidator(_is_sold)]
@@ -55,6 +71,16 @@ class Cluster:
     def reference(self) -> str:
         """As a job names it: ``azureml:NAME``."""
         return f"azureml:{self.name}"
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Which Azure: the public one, a sovereign one (both known by name), or another, with all of its addresses."""
+
+    name: str
+    authority_host: str
+    resource_manager: str
+    addresses: Mapping[str, str]
 
 
 class AzureSettings(BaseModel):
@@ -98,6 +124,61 @@ class AzureSettings(BaseModel):
     gpu_max_nodes: Nodes = Field(1, alias="MLOPS_AZURE_GPU_MAX_NODES")
     gpu_tier: Tier = Field("dedicated", alias="MLOPS_AZURE_GPU_TIER")
     gpu_idle_seconds: IdleSeconds = Field(600, alias="MLOPS_AZURE_GPU_IDLE_SECONDS")
+
+    cloud_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = Field(
+        "AzureCloud",
+        alias="AZURE_CLOUD",
+        description="AzureCloud, AzureUSGovernment, AzureChinaCloud, or any name for a cloud whose addresses follow.",
+    )
+    authority_host: Address | None = Field(
+        None, alias="AZURE_AUTHORITY_HOST", examples=["https://login.example.org"], description="Where to sign in."
+    )
+    resource_manager: Address | None = Field(
+        None, alias="AZURE_RESOURCE_MANAGER", examples=["https://management.example.org"]
+    )
+    ml_resource: Address | None = Field(
+        None,
+        alias="AZUREML_RESOURCE_ID",
+        examples=["https://ml.example.org"],
+        description="Audience of tokens for Azure ML.",
+    )
+    studio: Address | None = Field(None, alias="AZURE_PORTAL", examples=["https://portal.example.org"])
+    storage_suffix: Annotated[str, Field(pattern=r"^[\w.-]+(:\d+)?$")] | None = Field(
+        None,
+        alias="AZURE_STORAGE_SUFFIX",
+        examples=["core.example.org"],
+        description="After ACCOUNT.blob. in the address of a storage account.",
+    )
+    registry_discovery: Address | None = Field(
+        None,
+        alias="AZUREML_REGISTRY_DISCOVERY",
+        examples=["https://registries.example.org"],
+        description="Where Azure ML registries are looked up.",
+    )
+
+    @model_validator(mode="after")
+    def _other_cloud_is_whole(self) -> AzureSettings:
+        named = {alias: getattr(self, VARIABLES[alias]) for alias in CLOUD_ADDRESSES}
+        missing = [alias for alias, value in named.items() if not value]
+        if self.cloud_name in KNOWN_CLOUDS:
+            given = [alias for alias in named if alias not in missing and alias != "AZURE_AUTHORITY_HOST"]
+            if given:
+                raise ValueError(f"{given[0]} is for another cloud: give it a name with AZURE_CLOUD")
+        elif missing:
+            raise ValueError(
+                f"AZURE_CLOUD={self.cloud_name!r} is none of {', '.join(KNOWN_CLOUDS)}, and {', '.join(missing)}"
+                f" {'is' if len(missing) == 1 else 'are'} not set"
+            )
+        return self
+
+    @property
+    def cloud(self) -> Cloud:
+        """The cloud; ``addresses`` are empty for one that the SDK knows by name."""
+        if self.cloud_name in KNOWN_CLOUDS:
+            authority_host, resource_manager = KNOWN_CLOUDS[self.cloud_name]
+            return Cloud(self.cloud_name, self.authority_host or authority_host, resource_manager, {})
+        addresses = {key: getattr(self, VARIABLES[alias]) for alias, key in CLOUD_ADDRESSES.items()}
+        return Cloud(self.cloud_name, str(self.authority_host), str(self.resource_manager).rstrip("/"), addresses)
 
     @model_validator(mode="after")
     def _clusters_can_exist(self) -> AzureSettings:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from vision_mlops.pipeline.changes import Change, apply_changes
 from vision_mlops.pipeline.findings import Findings, nearest
 from vision_mlops.pipeline.schedule import Schedule, ScheduledJob
 from vision_mlops.pipeline.source import Mapping, line_at, read
-from vision_mlops.pipeline.spec import Environment, Reporter
+from vision_mlops.pipeline.spec import Asset, Environment, ModelAsset, Reporter
 from vision_mlops.pipeline.steps import (
     CommandComponent,
     CommandJob,
@@ -33,10 +35,13 @@ _MODELS: dict[str, tuple[type[BaseModel], str]] = {
     "sweepJob": (SweepJob, "sweep"),
     "schedule": (Schedule, "schedule"),
     "environment": (Environment, "environment"),
+    "data": (Asset, "data"),
+    "model": (ModelAsset, "model"),
     "trial": (Trial, "command"),
     "scheduledJob": (ScheduledJob, "pipeline"),
 }
 FILES = tuple(kind for kind in _MODELS if kind not in ("trial", "scheduledJob"))  # the others are parts of a file
+ASSETS = ("environment", "data", "model")
 COMPONENTS = ("commandComponent", "parallelComponent", "pipelineComponent")
 JOBS = ("commandJob", "pipelineJob", "sweepJob")
 _SUGGESTIONS = {
@@ -70,11 +75,18 @@ class Definition:
         return line_at(self.node, *path)
 
 
-def load(path: Path, findings: Findings, among: tuple[str, ...] = FILES) -> Definition | None:
-    """Read a file; None, and errors in ``findings``, where it is not one of the wanted kinds."""
+def load(
+    path: Path, findings: Findings, among: tuple[str, ...] = FILES, changes: Iterable[Change] = ()
+) -> Definition | None:
+    """Read a file; None, and errors in ``findings``, where it is not one of the wanted kinds.
+
+    Raises:
+        PipelineError: ``changes`` cannot be laid over it.
+    """
     node = read(path, findings)
     if node is None:
         return None
+    apply_changes(node, changes, path)
     kind = _by_schema(path, node, findings) if "$schema" in node else None
     if "$schema" in node and kind is None:
         return None
@@ -97,7 +109,7 @@ def parse(kind: str, node: Mapping, file: Path, findings: Findings) -> Definitio
     before = len(findings.errors)
     model, type_ = _MODELS[kind]
     given = node.get("type")
-    if "$schema" in node and isinstance(given, str) and given != type_ and kind != "environment":
+    if "$schema" in node and isinstance(given, str) and given != type_ and kind not in ASSETS:
         message = f"$schema says {kind}, type says {given!r}"
         findings.error(file, line_at(node, "type"), "schema", message, f"write `type: {type_}`, or another $schema")
         return None
