@@ -135,10 +135,15 @@ def _by_schema(path: Path, node: Mapping, findings: Findings) -> str | None:
     value, line = node["$schema"], node.lines["$schema"]
     name = str(value).rsplit("/", 1)[-1].removesuffix(".schema.json")
     known = {kind.lower(): kind for kind in FILES}
-    if not str(value).endswith(".schema.json") or name.lower() not in known:
-        near = difflib.get_close_matches(name, FILES, n=1, cutoff=0.0)[0]
-        message = f"$schema {str(value)[:100]!r} is none that is known here"
-        findings.error(path, line, "schema", message, f"did you mean {_HOST}{near}.schema.json?")
+    is_schema = str(value).endswith(".schema.json")
+    if not is_schema or name.lower() not in known:
+        near = difflib.get_close_matches(name, FILES, n=1, cutoff=0.85)  # not sparkComponent for commandComponent
+        if is_schema and not near:
+            message, hint = f"a {name[:60]} is not supported here", f"supported are {', '.join(FILES)}"
+        else:
+            message = f"$schema {str(value)[:100]!r} is none that is known here"
+            hint = f"did you mean {_HOST}{(near or ['pipelineJob'])[0]}.schema.json?"
+        findings.error(path, line, "schema", message, hint)
         return None
     if next(iter(node)) != "$schema":
         findings.warning(path, line, "schema", "$schema is not the first key", "editors look for it in the first line")

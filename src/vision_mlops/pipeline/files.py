@@ -76,7 +76,7 @@ class Files:
             node = owner.node
             for part in path:
                 node = node[part]
-            if "trial" in among and "inputs" not in node:
+            if among == ("trial",) or ("trial" in among and "inputs" not in node):
                 return parse("trial", node, owner.file, self._findings)
             return inline(node, owner.file, self._findings, among)
         if not value.startswith("file:") and not value.lower().endswith((".yml", ".yaml")):
