@@ -69,7 +69,7 @@ class Assets:
         return found
 
     def _get_version(self, call: Call) -> Response:
-        return reply(self._version(call.path).to_dict())
+        return reply(describe(self._version(call.path)))
 
     def _version(self, path: str) -> Resource:
         """A version; ``azureml_default`` is a word of the SDK for the latest component."""
@@ -104,8 +104,8 @@ class Assets:
         body["properties"]["provisioningState"] = "Succeeded"
         made, new = self._cloud.store.put(call.path, body)
         if self._long_running:
-            return self._cloud.operations.start(made.to_dict, None, 202)
-        return reply(made.to_dict(), 201 if new else 200)
+            return self._cloud.operations.start(lambda: describe(made))
+        return reply(describe(made), 201 if new else 200)
 
     def _delete_version(self, call: Call) -> Response:
         return reply(None, 200 if self._cloud.store.delete(call.path) else 204)
@@ -121,7 +121,7 @@ class Assets:
             found = found[::-1]
         if stage := call.query.get("stage"):
             found = [item for item in found if item.properties.get("stage") == stage]
-        return reply(self._cloud.page(found, call))
+        return reply(self._cloud.page_of([describe(item) for item in found], call))
 
     def _archived(self, collection: str) -> bool:
         container = self._cloud.store.find(collection.rsplit("/", 1)[0])
@@ -153,7 +153,7 @@ class Assets:
         kept = {key: value for key, value in call.properties.items() if key not in ("latestVersion", "nextVersion")}
         _, new = self._cloud.store.put(call.path, {"properties": kept})
         if self._long_running:
-            return self._cloud.operations.start(lambda: self._container(call.path), None, 202)
+            return self._cloud.operations.start(lambda: self._container(call.path))
         return reply(self._container(call.path), 201 if new else 200)
 
     def _list_containers(self, call: Call) -> Response:
@@ -183,6 +183,14 @@ class Assets:
                 },
             }
         )
+
+
+def describe(version: Resource) -> Json:
+    """A version as the service answers it; one of a registry has an id of another form."""
+    body = version.to_dict()
+    if "/registries/" in version.id:
+        body["id"] = f"azureml://registries/{version.id.split('/registries/')[1]}"
+    return body
 
 
 def _digest(item: Resource) -> str:

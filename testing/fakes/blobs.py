@@ -103,6 +103,7 @@ class Blobs:
 
     def upload(self, source: Path, container: str, path: str) -> None:
         """Upload a file, or a folder with all that is in it."""
+        source = source.resolve()  # outputs of jobs are links
         if source.is_file():
             self.write(container, path.rstrip("/"), source.read_bytes())
             return

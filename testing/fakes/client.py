@@ -19,24 +19,29 @@ if TYPE_CHECKING:
     from testing.fakes.executor import Executor
 
 CLOUD_NAME = "Loopback"
+STORAGE_SUFFIX = "core.loopback"
 
 
 def routes(cloud: Cloud) -> list[BaseRoute]:
     """All that the control plane answers."""
     from testing.fakes.batch import BatchEndpoints
     from testing.fakes.history import History
+    from testing.fakes.identity import SignIn
     from testing.fakes.online import OnlineEndpoints
     from testing.fakes.registries import Registries
     from testing.fakes.schedules import Schedules
+    from testing.fakes.tracking import Tracking
     from testing.fakes.workspaces import Workspaces
 
     return [
+        *SignIn(cloud).routes(),
         *cloud.operations.routes(),
         *Workspaces(cloud).routes(),
         *Assets(cloud).routes(),
         *Registries(cloud).routes(),
         *cloud.jobs.routes(),
         *History(cloud).routes(),
+        *Tracking(cloud).routes(),
         *Schedules(cloud).routes(),
         *OnlineEndpoints(cloud).routes(),
         *BatchEndpoints(cloud).routes(),
@@ -68,7 +73,7 @@ def metadata(cloud: Cloud) -> dict[str, str]:
         "resource_manager": address,
         "active_directory": address,
         "aml_resource_id": f"{AML_RESOURCE}/",
-        "storage_endpoint": "core.loopback",
+        "storage_endpoint": STORAGE_SUFFIX,
         "registry_discovery_endpoint": address,
     }
 
@@ -108,7 +113,14 @@ def environment(cloud: Cloud, certificate: Path) -> dict[str, str]:
         "AZURE_TENANT_ID": cloud.tenant,
         "AZURE_CLOUD": CLOUD_NAME,
         "AZURE_AUTHORITY_HOST": cloud.url,
-        "AZURE_RESOURCE_MANAGER": f"{cloud.url}/",
+        "AZURE_RESOURCE_MANAGER": cloud.url,
+        "AZURE_PORTAL": cloud.url,
+        "AZURE_STORAGE_SUFFIX": STORAGE_SUFFIX,
+        "AZUREML_RESOURCE_ID": AML_RESOURCE,
+        "AZUREML_REGISTRY_DISCOVERY": cloud.url,
+        "AZUREML_REGISTRY_NAME": cloud.registry,
+        # The SDK would remember components beyond the test, in a folder that all of the machine's processes share.
+        "AZURE_ML_DISABLE_ON_DISK_CACHE": "true",
         # Seconds between two looks at a running job; the SDK reads it when it is imported.
         "AZUREML_RUN_POLLING_INTERVAL_MIN": "1",
     }

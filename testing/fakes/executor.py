@@ -60,6 +60,9 @@ class Execution(Protocol):
     def cancel(self) -> None:
         """End it soon; its state becomes ``Canceled``."""
 
+    def metrics(self, step: str) -> dict[str, float]:
+        """Last value of each metric that a step has logged; of the job itself where the name is empty."""
+
 
 class Executor(Protocol):
     """Starts jobs."""
@@ -68,8 +71,9 @@ class Executor(Protocol):
         """Start one; returns at once."""
 
 
-# The runner's words for a step, in the words of the service.
-_STEP = {"Waiting": "NotStarted", "Reused": "Completed", "Skipped": "Canceled"}
+# The runner's own words, in the words of the service.
+_STEP = {"Waiting": "NotStarted", "Reused": "Completed", "Skipped": "Canceled", "Interrupted": "Failed"}
+_JOB = {"Waiting": "Queued", "Interrupted": "Failed"}
 
 
 class LocalRunner:
@@ -103,13 +107,13 @@ class _Process:
     def __init__(self, process: subprocess.Popen[bytes], order: Order, output: Path) -> None:
         self._process = process
         self._output = output
+        self._home = order.home
         self._file = order.home / "jobs" / order.name / "state.json"
         self._cancelled = False
 
     def state(self) -> JobState:
         ended = self._process.poll()
-        written = json.loads(self._file.read_text()) if self._file.exists() else {}
-        state = read_state(written, {"logs/azureml/executionlogs.txt": self._output})
+        state = read_state(self._written(), {"logs/azureml/executionlogs.txt": self._output})
         if ended is None:
             # The state is written before the process ends; it is done when both say so.
             return state if state.status not in FINAL else _with_status(state, "Running", "")
@@ -119,6 +123,20 @@ class _Process:
             return state
         tail = "\n".join(self._output.read_text(errors="replace").splitlines()[-20:])
         return _with_status(state, "Failed", f"the runner ended with exit code {ended}:\n{tail}")
+
+    def _written(self) -> Json:
+        found: Json = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
+        return found
+
+    def metrics(self, step: str) -> dict[str, float]:
+        from mlflow import MlflowClient
+
+        written, store = self._written(), self._home / "mlflow.db"
+        run = (written.get("steps", {}).get(step, {}) if step else written).get("run_id")
+        if not run or not store.exists():
+            return {}
+        found: dict[str, float] = MlflowClient(f"sqlite:///{store.as_posix()}").get_run(run).data.metrics
+        return found
 
     def cancel(self) -> None:
         if self._process.poll() is None:
@@ -134,8 +152,9 @@ class _Process:
 def read_state(written: Json, logs: dict[str, Path]) -> JobState:
     """The runner's ``state.json`` in the words of the service."""
     steps = {name: _read_step(step) for name, step in written.get("steps", {}).items()}
+    status = str(written.get("status") or "Starting")
     return JobState(
-        status=str(written.get("status") or "Starting"),
+        status=_JOB.get(status, status),
         message=str(written.get("message") or ""),
         started=str(written.get("started") or ""),
         ended=str(written.get("ended") or ""),

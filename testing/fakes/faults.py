@@ -39,15 +39,23 @@ class Faults:
         self._lock = threading.Lock()
         self._waiting: list[Fault] = []
 
-    def throttle(self, collection: str, times: int = 1, retry_after: float = 0, method: str = "") -> None:
-        """Answer 429 with Retry-After in seconds."""
+    def throttle(self, collection: str, times: int = 1, retry_after: float = 0.05, method: str = "") -> None:
+        """Answer 429 with Retry-After in seconds; the SDK takes 0 for its own, longer, waiting time."""
         message = "too many requests"
         self._add(Fault(collection, times, method, "answer", 429, "TooManyRequests", message, retry_after))
 
-    def fail(self, collection: str, status: int = 500, times: int = 1, code: str = "", method: str = "") -> None:
+    def fail(
+        self,
+        collection: str,
+        status: int = 500,
+        times: int = 1,
+        code: str = "",
+        method: str = "",
+        retry_after: float | None = 0.05,
+    ) -> None:
         """Answer with an error of the server."""
         word = code or {500: "InternalServerError", 503: "ServiceUnavailable"}.get(status, "Error")
-        self._add(Fault(collection, times, method, "answer", status, word))
+        self._add(Fault(collection, times, method, "answer", status, word, retry_after=retry_after))
 
     def drop(self, collection: str, times: int = 1, method: str = "") -> None:
         """Break the connection instead of answering."""

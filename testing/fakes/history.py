@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -115,7 +116,7 @@ class History:
             "displayName": run.step or properties["displayName"],
             "name": run.step or properties["displayName"],
             "status": run.status,
-            "createdUtc": run.record.resource.created,
+            "createdUtc": _created(run),
             "startTimeUtc": run.state.started or None,
             "endTimeUtc": run.state.ended or None,
             "runType": "azureml.StepRun" if run.step else "azureml.PipelineRun",
@@ -163,6 +164,13 @@ class History:
             for outputs in (record.produced, *record.steps.values()):
                 found.update({item.asset: item for item in outputs.values() if item.asset in wanted})
         return found
+
+
+def _created(run: _Run) -> str:
+    """Steps are made one after the other, in the order of the definition."""
+    moment = datetime.fromisoformat(run.record.resource.created)
+    number = list(run.record.state.steps).index(run.step) + 1 if run.step else 0
+    return (moment + timedelta(milliseconds=number)).isoformat()
 
 
 def _workspace(call: Call) -> str:

@@ -115,14 +115,17 @@ class Registries:
 
     def _import(self, call: Call) -> Response:
         """Copy an asset of a workspace, with its files."""
-        source = str(call.body.get("sourceAssetId") or "")
+        source = str(call.properties.get("sourceAssetId") or "")
         found = _WORKSPACE_ASSET.fullmatch(source)
         if found is None:
             raise malformed(f"sourceAssetId {source!r} names no asset of a workspace")
         guid, kind, name, version = found.groups()
         workspace = self._workspace(guid)
         asset = self._cloud.store.get(f"{workspace.id}/{kind}/{name}/versions/{version}")
-        new_name, new_version = call.body.get("destinationName") or name, call.body.get("destinationVersion") or version
+        new_name, new_version = (
+            call.properties.get("destinationName") or name,
+            call.properties.get("destinationVersion") or version,
+        )
         path = f"{call.path.removesuffix('/import')}/{kind}/{new_name}/versions/{new_version}"
         if self._cloud.store.find(path) is not None:
             raise RefusalError(

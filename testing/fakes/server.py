@@ -19,15 +19,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from testing.fakes.calls import RefusalError
 from testing.fakes.cloud import AML_RESOURCE, Cloud
-from testing.fakes.credential import check
+from testing.fakes.credential import TENANT, check
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
 _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
-# The SDK reads the discovery without a token; scoring checks the endpoint's own key.
-_OPEN = ("/discovery", "/scoring/")
+# The SDK reads the discovery without a token, signing in gives one, and scoring checks the endpoint's own key.
+_OPEN = ("/discovery", "/scoring/", f"/{TENANT}/")
 
 
 class _Protocol(H11Protocol):
@@ -79,7 +79,10 @@ class _Gate:
         headers = dict(scope["headers"])
         batch = path.startswith("/batch/") or ("/batchEndpoints/" in path and path.startswith("/mferp/"))
         # Scoring needs a token for the service itself, the rest one for the resource manager.
-        audiences = (AML_RESOURCE,) if batch else (self._cloud.url,)
+        audiences: tuple[str, ...] = (AML_RESOURCE,) if batch else (self._cloud.url,)
+        # models.share asks for tokens of the public cloud, whatever cloud it is in.
+        if "/registries/" in path or path.startswith("/operations/"):
+            audiences += ("https://management.azure.com", "https://ml.azure.com")
         check(headers.get(b"authorization", b"").decode("latin-1"), audiences)
 
 
