@@ -23,7 +23,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The test's own home folder; it does not exist yet."""
     folder = tmp_path / "home"
     monkeypatch.setenv("MLOPS_HOME", str(folder))
-    for name in (*_FOREIGN, *(name for name in os.environ if name.startswith("MLOPS_") and name != "MLOPS_HOME")):
+    ours = [name for name in os.environ if name.startswith(("MLOPS_", "AZURE_", "AZUREML_")) and name != "MLOPS_HOME"]
+    for name in (*_FOREIGN, *ours):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")

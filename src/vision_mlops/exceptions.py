@@ -56,6 +56,18 @@ class PipelineError(MlopsError, ValueError):
     """A definition cannot be read, or would not run as it is meant."""
 
 
+class JobError(MlopsError, RuntimeError):
+    """A job does not exist, is running already, or cannot go on."""
+
+
+class AzureError(MlopsError, RuntimeError):
+    """Azure refuses, is not reached, or lacks what is asked for. ``status`` is the HTTP status, 0 without an answer."""
+
+    def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
 class MissingExtraError(MlopsError, ImportError):
     """A command needs packages of an extra that is not installed."""
 

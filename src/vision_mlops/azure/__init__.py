@@ -1,0 +1,1 @@
+"""Azure Machine Learning: the only package where a credential or a management client is created."""

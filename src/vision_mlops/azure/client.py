@@ -1,0 +1,133 @@
+"""The one place where a credential or a client of Azure is created, silent, and sending no telemetry.
+
+The sign-in is ``DefaultAzureCredential``: environment variables, workload identity, managed identity, ``az login``. Which
+cloud is called comes from the settings (AZURE_CLOUD and what goes with it), so a private cloud, or a service on this
+machine that speaks the same protocol, is reached by the same code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from vision_mlops.azure.errors import azure_errors
+from vision_mlops.config.azure import KNOWN_CLOUDS, AzureSettings
+from vision_mlops.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core.credentials import TokenCredential
+
+_LOGGERS = ("azure", "azure.ai.ml", "azure.ai.ml._utils._experimental", "azure.identity", "msal", "msrest")
+
+
+def ml_client(settings: AzureSettings, credential: TokenCredential | None = None, *, verbose: bool = False) -> MLClient:
+    """A client of the workspace. Nothing is sent before it is used; :func:`check_workspace` tries it.
+
+    Args:
+        settings: Subscription, workspace and cloud.
+        credential: Sign-in; ``DefaultAzureCredential`` where not given.
+        verbose: Let the Azure packages write their log to standard error.
+
+    Raises:
+        MissingExtraError: the Azure packages are not installed.
+        AzureError: the client cannot be set up.
+    """
+    return _client(settings, credential, verbose, workspace_name=settings.workspace_name)
+
+
+def registry_client(
+    settings: AzureSettings,
+    credential: TokenCredential | None = None,
+    *,
+    name: str | None = None,
+    verbose: bool = False,
+) -> MLClient:
+    """A client of an Azure ML registry; looks up at once where the registry is.
+
+    Args:
+        settings: Cloud, and AZUREML_REGISTRY_NAME where ``name`` is not given.
+        credential: As of :func:`ml_client`.
+        name: Registry.
+        verbose: As of :func:`ml_client`.
+
+    Raises:
+        ConfigError: no registry is named.
+        AzureError: there is no such registry, or it is not reached.
+        MissingExtraError: the Azure packages are not installed.
+    """
+    registry = name or settings.registry_name
+    if not registry:
+        raise ConfigError("AZUREML_REGISTRY_NAME is not set", "export AZUREML_REGISTRY_NAME=mlr-vision")
+    return _client(settings, credential, verbose, registry_name=registry)
+
+
+def check_workspace(client: MLClient, settings: AzureSettings) -> Any:
+    """The workspace entity.
+
+    Raises:
+        AzureError: not signed in, no access, or no such subscription, resource group or workspace.
+    """
+    mend = "check AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME"
+    with azure_errors(f"workspace {settings.workspace_name!r}", mend):
+        return client.workspaces.get(settings.workspace_name)
+
+
+def default_credential(settings: AzureSettings) -> TokenCredential:
+    """The sign-in of this machine; it is only tried when a token is needed. Raises MissingExtraError."""
+    with azure_errors("sign-in"):
+        from azure.identity import DefaultAzureCredential
+
+        host = settings.cloud.authority_host
+        # Microsoft's list of sign-in servers does not know those of another cloud.
+        known = host.rstrip("/") in (authority for authority, _ in KNOWN_CLOUDS.values())
+        return DefaultAzureCredential(authority=host, disable_instance_discovery=not known)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Swallow what the SDK prints, such as blank lines after an upload, unless the client was made verbose."""
+    if logging.getLogger("azure").isEnabledFor(logging.INFO):
+        yield
+        return
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def _client(settings: AzureSettings, credential: TokenCredential | None, verbose: bool, **scope: str) -> MLClient:
+    _prepare(verbose)
+    with azure_errors("Azure ML"), quiet():
+        from azure.ai.ml import MLClient
+
+        if not verbose:  # importing has set the level of this one
+            logging.getLogger("azure.ai.ml").setLevel(logging.CRITICAL)
+        cloud = settings.cloud
+        options: dict[str, Any] = {"cloud": cloud.name}
+        if cloud.addresses:
+            # The SDK keeps the first addresses it hears for a name: other addresses get another name.
+            digest = hashlib.sha256(repr(sorted(cloud.addresses.items())).encode()).hexdigest()[:8]
+            options = {"cloud": f"{cloud.name}-{digest}", "cloud_metadata": dict(cloud.addresses)}
+        return MLClient(
+            credential or default_credential(settings),
+            settings.subscription_id,
+            settings.resource_group,
+            show_progress=False,
+            enable_telemetry=False,
+            **scope,
+            **options,
+        )
+
+
+def _prepare(verbose: bool) -> None:
+    """Set what the Azure packages read while they are imported and used."""
+    # The SDK remembers registered components in a folder of the user, for a week; a run must not write outside its home.
+    os.environ.setdefault("AZURE_ML_DISABLE_ON_DISK_CACHE", "true")
+    if verbose:
+        logging.basicConfig()
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)

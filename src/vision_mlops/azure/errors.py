@@ -1,0 +1,165 @@
+"""The one place where exceptions of the Azure packages become :class:`AzureError`: what failed, why, and what mends it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vision_mlops.exceptions import AzureError, MissingExtraError, MlopsError
+
+SIGN_IN = (
+    "run `az login`, or export AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; in a pipeline use workload"
+    " identity federation"
+)
+_RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_LENGTH = 600
+# The first whose pattern is found in the error's code or message says what to do.
+_MENDS = (
+    (
+        r"quota|not enough cores|insufficient.*(core|capacity)|skunotavailable|sku.*not (available|supported)",
+        "ask for quota of this size in the Azure portal (Quotas), or choose another size or region"
+        " (MLOPS_AZURE_CPU_SKU, MLOPS_AZURE_GPU_SKU)",
+    ),
+    (r"subscriptionnotfound|invalidsubscription", "check AZURE_SUBSCRIPTION_ID, and that you signed in to its tenant"),
+    (r"resourcegroupnotfound", "check AZURE_RESOURCE_GROUP, or create the group"),
+    (
+        r"microsoft\.machinelearningservices/workspaces/[^/'\"]+'? under|workspace.*not (be )?found|workspacenotfound",
+        "check AZUREML_WORKSPACE_NAME and AZURE_RESOURCE_GROUP, or create the workspace",
+    ),
+)
+_BY_STATUS = {
+    400: "mend the value that the message names",
+    401: f"the sign-in is not valid here (expired, or another tenant): {SIGN_IN}",
+    403: "ask for a role on the workspace: AzureML Data Scientist runs jobs, AzureML Compute Operator creates clusters",
+    404: "check the name, and the workspace in AZUREML_WORKSPACE_NAME",
+    409: "it exists already with other content, or another change is under way: choose another name, or try again",
+    429: "Azure limits the number of calls: wait a minute, then try again",
+}
+
+
+@contextmanager
+def azure_errors(action: str, mend: str = "") -> Iterator[None]:
+    """Turn what the Azure packages raise in the body into AzureError.
+
+    Args:
+        action: What is being done, as in "<action>: <reason>"; begins the message.
+        mend: Hint where the kind of error does not say a better one.
+
+    Raises:
+        AzureError: everything that the service, the network, the sign-in or the SDK's own checks complain about.
+        MissingExtraError: a package of the extra ``azure`` is not installed.
+    """
+    try:
+        yield
+    except MlopsError:
+        raise
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("azure", "msal", "marshmallow"):
+            raise
+        raise MissingExtraError("azure-ai-ml", "azure") from error
+    except Exception as error:
+        translated = _translate(action, error, mend)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed a little later: throttling, a fault of the service, a lost connection."""
+    if isinstance(error, AzureError) and error.__cause__ is not None:
+        error = error.__cause__
+    from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+
+    if isinstance(error, HttpResponseError):
+        return (error.status_code or 0) in _RETRIED
+    return isinstance(error, ServiceRequestError | ServiceResponseError | ConnectionError | TimeoutError)
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Seconds that the service asks to wait for; None where it does not say."""
+    if isinstance(error, AzureError) and error.__cause__ is not None:
+        error = error.__cause__
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    for name, unit in (("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0), ("Retry-After", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) / unit)
+        except (KeyError, ValueError):  # not there, or a date
+            continue
+    return None
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether the service says that the thing asked for does not exist."""
+    if isinstance(error, AzureError):
+        return error.status == 404
+    from azure.core.exceptions import HttpResponseError
+
+    return isinstance(error, HttpResponseError) and error.status_code == 404
+
+
+def _translate(action: str, error: Exception, mend: str) -> AzureError | None:
+    from azure.core.exceptions import (
+        AzureError as SdkError,
+    )
+    from azure.core.exceptions import (
+        ClientAuthenticationError,
+        HttpResponseError,
+        ServiceRequestError,
+        ServiceResponseError,
+    )
+    from marshmallow import ValidationError
+
+    if isinstance(error, ClientAuthenticationError) and not error.status_code:
+        return AzureError(f"{action}: not signed in to Azure: {_first_line(error)}", SIGN_IN)
+    if isinstance(error, HttpResponseError):
+        return _answered(action, error, mend)
+    if isinstance(error, ServiceRequestError | ServiceResponseError):
+        hint = "check the network and proxy, and AZURE_CLOUD where this is not Azure's public cloud"
+        return AzureError(f"{action}: Azure is not reached: {_first_line(error)}", hint)
+    if isinstance(error, SdkError | ValidationError):
+        inner = _cause(error)
+        if isinstance(inner, HttpResponseError):
+            return _answered(action, inner, mend)
+        return AzureError(f"{action}: {_reason(error)}", mend or "mend what the message names")
+    if type(error) is Exception:  # the SDK's storage helper raises nothing better
+        return AzureError(f"{action}: {_reason(error)}", mend or "mend what the message names")
+    return None
+
+
+def _answered(action: str, error: Any, mend: str) -> AzureError:
+    status = int(error.status_code or 0)
+    code = str(getattr(error.error, "code", None) or getattr(error, "error_code", None) or "")
+    reason = _reason(error)
+    searched = f"{code} {error}".lower()
+    hint = next((text for pattern, text in _MENDS if re.search(pattern, searched)), "")
+    hint = hint or mend or _BY_STATUS.get(status, "")
+    if not hint:
+        hint = "Azure has a fault: try again in a minute" if status >= 500 else "mend what the message names"
+    shown = f"HTTP {status} {code}".strip()
+    return AzureError(f"{action}: {reason} ({shown})", hint, status)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """The exception that the SDK wrapped, where it kept it."""
+    inner = getattr(error, "inner_exception", None)
+    return inner if isinstance(inner, BaseException) and inner is not error else error.__cause__
+
+
+def _reason(error: BaseException) -> str:
+    """The message in one line: of the service's answer the text of its innermost detail, of the SDK's lists the items."""
+    answer: Any = getattr(error, "error", None)
+    texts = [str(answer.message or "")] if getattr(answer, "message", None) else []
+    texts += [str(detail.message) for detail in getattr(answer, "details", []) if getattr(detail, "message", None)]
+    text = "; ".join(dict.fromkeys(texts)) or str(getattr(error, "message", "") or error) or type(error).__name__
+    text = _COLOUR.sub("", text)
+    marked = [line.split("(x)", 1)[1].strip() for line in text.splitlines() if "(x)" in line]
+    text = " ".join("; ".join(marked).split()) if marked else " ".join(text.split())
+    return text if len(text) <= _LENGTH else text[:_LENGTH] + " ..."
+
+
+def _first_line(error: BaseException) -> str:
+    lines = _COLOUR.sub("", str(error)).strip().splitlines() or [type(error).__name__]
+    return " ".join(lines[0].split())[:_LENGTH]

@@ -1,0 +1,345 @@
+"""Jobs on Azure ML: submit a definition, follow it, cancel it, bring its outputs back."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vision_mlops import paths
+from vision_mlops.azure.client import check_workspace, default_credential, ml_client, quiet
+from vision_mlops.azure.errors import azure_errors, is_missing
+from vision_mlops.azure.metrics import run_metrics
+from vision_mlops.azure.patience import PATIENCE_SECONDS, patiently
+from vision_mlops.azure.records import FINAL, JobRecord, StepRecord, job_record
+from vision_mlops.azure.runs import Runs
+from vision_mlops.azure.submission import Preparation, checked
+from vision_mlops.config.azure import AzureSettings
+from vision_mlops.exceptions import AzureError
+from vision_mlops.pipeline.definitions import JOBS
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core.credentials import TokenCredential
+
+Say = Callable[[str], None]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+_OUTPUTS = "named-outputs"
+
+
+def submit(
+    path: Path,
+    overrides: Iterable[str],
+    settings: AzureSettings,
+    name: str | None = None,
+    *,
+    compute: str | None = None,
+    tags: dict[str, str] | None = None,
+    environment_file: Path | None = None,
+    client: MLClient | None = None,
+    say: Say = lambda text: None,
+) -> JobRecord:
+    """Check a job and start it on Azure ML; what it needs is created when it is missing.
+
+    Args:
+        path: Azure ML v2 YAML of a command, pipeline or sweep job.
+        overrides: ``inputs.seed=3`` texts, laid over the file before it is checked.
+        settings: Where to.
+        name: Name of the job; made of the file's name and the time where not given.
+        compute: Cluster to run on instead of the definition's default: a name, ``cpu-cluster`` or ``gpu-cluster``.
+        tags: More tags for the job.
+        environment_file: YAML of the environment; ``environments/train.yml`` of the project where not given.
+        client: Client to use instead of a new one.
+        say: Told what is created and uploaded.
+
+    Returns:
+        The job as it was accepted.
+
+    Raises:
+        PipelineError: the definition, a value or local data has errors; nothing was sent then.
+        AzureError: not signed in, no access, no quota, or a job of that name exists.
+    """
+    definition = checked(path, overrides, JOBS)
+    chosen = _checked_name(name) if name else _new_name(path)
+    client = client or ml_client(settings)
+    check_workspace(client, settings)
+    if name and _find(client, name) is not None:
+        raise AzureError(f"there is a job {name!r} already", "choose another name, or leave it away")
+    from azure.ai.ml import load_job
+
+    preparation = Preparation(client, settings, say, environment_file)
+    job = preparation.load(definition, load_job)
+    job.name = chosen
+    job.tags = {**(job.tags or {}), **(tags or {})}
+    _set_compute(job, preparation, compute)
+    with azure_errors(f"job {chosen!r}"), quiet():
+        return job_record(client.jobs.create_or_update(job))
+
+
+def status(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> JobRecord:
+    """The job of a name. Raises AzureError where there is none."""
+    return job_record(_get(client or ml_client(settings), name))
+
+
+def steps(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> list[StepRecord]:
+    """Steps of a pipeline job, or trials of a sweep. Raises AzureError."""
+    return Runs(client or ml_client(settings)).steps(name)
+
+
+def list_jobs(settings: AzureSettings, *, limit: int = 50, client: MLClient | None = None) -> list[JobRecord]:
+    """The newest jobs of the workspace, newest first; archived ones are left out. Raises AzureError."""
+    client = client or ml_client(settings)
+    with azure_errors("jobs"), quiet():
+        found = [job_record(job) for job in islice(client.jobs.list(), limit) if job is not None]
+    return sorted(found, key=lambda job: job.created, reverse=True)
+
+
+def cancel(
+    name: str, settings: AzureSettings, *, client: MLClient | None = None, say: Say = lambda text: None
+) -> JobRecord:
+    """Cancel a job, and wait until the service has taken it; a job that has ended is left as it is.
+
+    Raises:
+        AzureError: there is no such job, or the service refuses.
+    """
+    client = client or ml_client(settings)
+    job = job_record(_get(client, name))
+    if job.is_final:
+        say(f"job {name} has ended already: {job.status}")
+        return job
+    with azure_errors(f"job {name!r}"), quiet():
+        client.jobs.begin_cancel(name).result()
+    return job_record(_get(client, name))
+
+
+def stream(
+    name: str,
+    settings: AzureSettings,
+    *,
+    on_line: Say = print,
+    client: MLClient | None = None,
+    poll_seconds: tuple[float, float] = (2.0, 20.0),
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> JobRecord:
+    """Follow a job until it ends: each change of state of the job and its steps, and each line of their logs.
+
+    Throttling and lost connections are waited out. Ctrl-C ends the following, not the job.
+
+    Args:
+        name: Job.
+        settings: Where it is.
+        on_line: Gets each line.
+        client: Client to use instead of a new one.
+        poll_seconds: Pause between two looks at the service: while something happens, and at most.
+        patience_seconds: How long the service may be busy or away before this gives up.
+
+    Returns:
+        The job as it ended.
+
+    Raises:
+        AzureError: there is no such job, or the service was away for too long.
+        KeyboardInterrupt: Ctrl-C; before that, a line says that the job goes on, and how to stop it.
+    """
+    client = client or ml_client(settings)
+    follower = _Follower(client, name, on_line, patience_seconds)
+    try:
+        return follower.run(*poll_seconds)
+    except KeyboardInterrupt:
+        on_line(f"job {name} goes on; to stop it: mlops job cancel {name} --on azure")
+        raise
+
+
+def wait(
+    name: str,
+    settings: AzureSettings,
+    *,
+    client: MLClient | None = None,
+    poll_seconds: tuple[float, float] = (2.0, 20.0),
+    patience_seconds: float = PATIENCE_SECONDS,
+    say: Say = lambda text: None,
+) -> JobRecord:
+    """The job as it ended; like :func:`stream`, without logs. Raises AzureError."""
+    client = client or ml_client(settings)
+    pause, longest = poll_seconds
+    while True:
+        job = patiently(lambda: job_record(_get(client, name)), say, seconds=patience_seconds, first=pause)
+        if job.is_final:
+            return job
+        time.sleep(pause)
+        pause = min(1.5 * pause, longest)
+
+
+def download(
+    name: str, outputs: Sequence[str], out: Path, settings: AzureSettings, *, client: MLClient | None = None
+) -> dict[str, Path]:
+    """Bring outputs of a job that has ended to this machine, all of them or nothing.
+
+    Args:
+        name: Job.
+        outputs: Names of its outputs; all that it has where empty.
+        out: Folder to write; must not exist. It gets a folder for each output.
+        settings: Where the job is.
+        client: Client to use instead of a new one.
+
+    Returns:
+        Path by output: its folder, or its file where it is a ``uri_file``.
+
+    Raises:
+        AzureError: there is no such job or output, it has not ended, or an output was never written.
+        MlopsError: ``out`` exists.
+    """
+    client = client or ml_client(settings)
+    job = _get(client, name)
+    if str(job.status) not in FINAL:
+        raise AzureError(f"job {name!r} is {job.status}", f"wait for its end: mlops job stream {name} --on azure")
+    declared: dict[str, Any] = dict(getattr(job, "outputs", None) or {})
+    has = ", ".join(sorted(set(declared) - {"default"})) or "none"
+    wanted = list(outputs) or sorted(set(declared) - {"default"})
+    for output in wanted:
+        if output not in declared:
+            raise AzureError(f"job {name!r} has no output {output!r}", f"it has: {has}")
+    if not wanted:
+        raise AzureError(f"job {name!r} has no outputs", "name them in the definition")
+    with paths.atomic_folder(out) as temporary:
+        for output in wanted:
+            with azure_errors(f"output {output!r} of job {name!r}"), quiet():
+                client.jobs.download(name, download_path=temporary, output_name=output)
+            written = temporary / _OUTPUTS / output
+            if not written.is_dir() or not any(written.iterdir()):
+                raise AzureError(f"job {name!r} ({job.status}) wrote no output {output!r}", "see its log")
+            written.rename(temporary / output)
+        (temporary / _OUTPUTS).rmdir()
+    return {output: _written(out / output, declared[output]) for output in wanted}
+
+
+def metrics(
+    name: str,
+    settings: AzureSettings,
+    *,
+    client: MLClient | None = None,
+    credential: TokenCredential | None = None,
+) -> dict[str, float]:
+    """Last values of the metrics that a job logged with MLflow, by name; empty where it logged none.
+
+    They are read from the tracking server of the workspace with plain REST calls, as ``azureml-mlflow`` pins packages
+    that do not go with the others here. The address and its token are those that Microsoft documents for MLflow's REST
+    API on Azure ML; that the service takes them was not tried, for no Azure account was at hand.
+
+    Raises:
+        AzureError: there is no such run, or the tracking server refuses.
+    """
+    client = client or ml_client(settings)
+    workspace = check_workspace(client, settings)
+    scope = f"{settings.cloud.resource_manager}/.default"
+    return run_metrics(
+        credential or default_credential(settings), scope, str(workspace.mlflow_tracking_uri or ""), name
+    )
+
+
+class _Follower:
+    """Keeps what was said about a job, and says what is new."""
+
+    def __init__(self, client: MLClient, name: str, say: Say, patience: float) -> None:
+        self._client = client
+        self._name = name
+        self._say = say
+        self._patience = patience
+        self._runs = Runs(client)
+        self._told: dict[str, str] = {}
+        self._read: set[str] = set()
+
+    def run(self, shortest: float, longest: float) -> JobRecord:
+        pause, first = shortest, True
+        while True:
+            before = dict(self._told)
+            job: JobRecord = self._call(lambda: job_record(_get(self._client, self._name)))
+            if first and job.studio_url:
+                self._say(f"studio: {job.studio_url}")
+            lines = self._look(job)
+            if job.is_final:
+                self._tell("", job.status)
+                return job
+            pause = shortest if lines or self._told != before else min(1.5 * pause, longest)
+            first = False
+            time.sleep(pause)
+
+    def _look(self, job: JobRecord) -> int:
+        """Say what is new; returns how many lines of logs there were."""
+        if not job.is_final:
+            self._tell("", job.status)
+        count = 0
+        parts = self._call(lambda: self._runs.steps(self._name)) if job.type in ("pipeline", "sweep") else []
+        for step in parts:
+            self._tell(step.step, step.status)
+            # A step that cannot begin any more has no log.
+            if step.status not in ("NotStarted", "Queued"):
+                count += self._log(step.step, step.name, final=step.status in FINAL or job.is_final)
+        if not parts:
+            count += self._log("", self._name, final=job.is_final)
+        return count
+
+    def _log(self, step: str, run: str, *, final: bool) -> int:
+        if run in self._read:
+            return 0
+        lines = self._call(lambda: self._runs.new_lines(run, final=final))
+        for line in lines:
+            self._say(f"[{step}] {line}" if step else line)
+        if final:
+            self._read.add(run)
+        return len(lines)
+
+    def _tell(self, step: str, state: str) -> None:
+        if self._told.get(step) != state:
+            self._told[step] = state
+            self._say(f"{step or f'job {self._name}'}: {state}")
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        return patiently(call, self._say, seconds=self._patience)
+
+
+def _set_compute(job: Any, preparation: Preparation, compute: str | None) -> None:
+    """The cluster that the caller asks for, and for a job that names none the one of the settings."""
+    settings = getattr(job, "settings", None) if job.type == "pipeline" else None
+    if settings is None:
+        if compute or not job.compute:
+            job.compute = preparation.compute(compute or preparation.settings.cpu.name)
+    elif compute or not (settings.default_compute or job.compute):
+        settings.default_compute = preparation.compute(compute or preparation.settings.cpu.name)
+
+
+def _written(folder: Path, declared: Any) -> Path:
+    files = [path for path in folder.iterdir() if path.is_file()]
+    return files[0] if getattr(declared, "type", "") == "uri_file" and len(files) == 1 else folder
+
+
+def _get(client: MLClient, name: str) -> Any:
+    with azure_errors(f"job {name!r}", "see `mlops job list --on azure`"), quiet():
+        return client.jobs.get(name)
+
+
+def _find(client: MLClient, name: str) -> Any | None:
+    try:
+        return _get(client, name)
+    except AzureError as error:
+        if is_missing(error):
+            return None
+        raise
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise AzureError(f"{name!r} cannot be the name of a job", "use letters, digits, '_' and '-', at most 255")
+    return name
+
+
+def _new_name(path: Path) -> str:
+    """A name that says what and when. It is chosen here, so that a request that is sent twice starts one job."""
+    stem = _NOT_IN_A_NAME.sub("-", path.stem).strip("-_") or "job"
+    return f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,0 +1,87 @@
+"""What Azure ML tells about jobs, endpoints and schedules, as plain records for people and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+FINAL = frozenset({"Completed", "Failed", "Canceled", "NotResponding", "Paused"})
+"""States in which a job stays."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Turns itself into plain values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class JobRecord(Record):
+    """A job in the workspace."""
+
+    name: str
+    status: str
+    studio_url: str = ""
+    type: str = ""
+    display_name: str = ""
+    experiment: str = ""
+    created: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it will not change any more."""
+        return self.status in FINAL
+
+
+@dataclass(frozen=True)
+class StepRecord(Record):
+    """A step of a job: ``name`` is that of its own run."""
+
+    step: str
+    name: str
+    status: str
+
+
+@dataclass(frozen=True)
+class EndpointRecord(Record):
+    """A published pipeline: where it is called, and what a call starts."""
+
+    endpoint: str
+    deployment: str
+    component: str
+    scoring_url: str = ""
+    changed: bool = False
+
+
+@dataclass(frozen=True)
+class ScheduleRecord(Record):
+    """A schedule; ``trigger`` in words."""
+
+    name: str
+    enabled: bool
+    trigger: str
+    state: str = ""
+    description: str = ""
+
+
+def job_record(job: Any) -> JobRecord:
+    """The record of the SDK's job entity."""
+    services = getattr(job, "services", None) or {}
+    studio = services.get("Studio")
+    context = getattr(job, "creation_context", None)
+    created: Any = getattr(context, "created_at", None)
+    return JobRecord(
+        name=str(job.name),
+        status=str(getattr(job, "status", None) or ""),
+        studio_url=str(getattr(studio, "endpoint", None) or ""),
+        type=str(getattr(job, "type", None) or ""),
+        display_name=str(getattr(job, "display_name", None) or ""),
+        experiment=str(getattr(job, "experiment_name", None) or ""),
+        created=created.isoformat(timespec="seconds") if hasattr(created, "isoformat") else str(created or ""),
+        tags={str(key): str(value) for key, value in (getattr(job, "tags", None) or {}).items()},
+    )

@@ -1,0 +1,217 @@
+"""What a job needs before it can run: an environment, a compute cluster, a data asset. Each is made once and then reused.
+
+Environments and data get a version that is a hash of their content: the same content is never made twice, and a version
+never changes its content. A cluster that exists is never changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from vision_mlops.azure.client import quiet
+from vision_mlops.azure.errors import azure_errors, is_missing
+from vision_mlops.config.azure import Cluster
+from vision_mlops.exceptions import AzureError, PipelineError
+from vision_mlops.model.bundle import file_hash
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+Say = Callable[[str], None]
+
+_VERSION_LENGTH = 12
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+# Written beside data by file browsers and notebooks; they must not make the same data look new.
+_NOISE = frozenset({".DS_Store", "Thumbs.db", ".ipynb_checkpoints", "__pycache__"})
+
+
+def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str:
+    """Create an environment from its YAML file, unless the same content is there already.
+
+    Args:
+        client: Client of a workspace.
+        name: Name that it gets; that in the file counts for nothing.
+        file: Azure ML v2 YAML of an environment: an image with a conda file, or a Docker context.
+        say: Told what was created.
+
+    Returns:
+        ``NAME:VERSION``; the version is a hash of the file and of all that it points to.
+
+    Raises:
+        PipelineError: the file, or what it points to, cannot be read.
+        AzureError: the service refuses.
+    """
+    version = environment_version(file)
+    with azure_errors(f"environment {name}:{version}"), quiet():
+        if _exists(lambda: client.environments.get(name, version)):
+            return f"{name}:{version}"
+        from azure.ai.ml import load_environment
+
+        environment = load_environment(file)
+        environment.name, environment.version = name, version
+        client.environments.create_or_update(environment)
+    say(f"created environment {name}:{version}")
+    return f"{name}:{version}"
+
+
+def environment_version(file: Path) -> str:
+    """Version of an environment: a hash of its definition, conda file and Docker context.
+
+    Raises:
+        PipelineError: a file cannot be read.
+    """
+    content = _read(file)
+    # Names and descriptions do not change what is installed.
+    parts: list[str] = [
+        json.dumps({key: value for key, value in content.items() if key in _INSTALLS}, sort_keys=True, default=str)
+    ]
+    conda, build = content.get("conda_file"), content.get("build")
+    if isinstance(conda, str):
+        parts.append(json.dumps(_read(file.parent / conda), sort_keys=True, default=str))
+    if isinstance(build, dict) and isinstance(build.get("path"), str):
+        parts.append(content_hash(file.parent / build["path"]))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_VERSION_LENGTH]
+
+
+_INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
+
+
+def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
+    """Create a cluster, unless there is one of its name; that one is left as it is.
+
+    Raises:
+        AzureError: the service refuses (no quota for the size, say), or the cluster is broken.
+    """
+    with azure_errors(f"compute cluster {cluster.name!r} ({cluster.sku})"), quiet():
+        found = _exists(lambda: client.compute.get(cluster.name))
+        if not found:
+            from azure.ai.ml.entities import AmlCompute
+
+            say(f"creating compute cluster {cluster.name} ({cluster.sku}, up to {cluster.max_nodes} nodes)")
+            wanted = AmlCompute(
+                name=cluster.name,
+                size=cluster.sku,
+                min_instances=cluster.min_nodes,
+                max_instances=cluster.max_nodes,
+                idle_time_before_scale_down=cluster.idle_seconds,
+                tier=cluster.tier,
+            )
+            found = client.compute.begin_create_or_update(wanted).result()
+        _check_compute(found)
+    size = getattr(found, "size", None)
+    if size and size.lower() != cluster.sku.lower():
+        say(f"note: compute cluster {cluster.name} has {size}, the settings say {cluster.sku}; it is left as it is")
+
+
+def require_compute(client: MLClient, name: str) -> None:
+    """Make sure that a compute target which the settings do not describe is there. Raises AzureError."""
+    mend = "name one that `az ml compute list` shows, or cpu-cluster or gpu-cluster, which are created when missing"
+    with azure_errors(f"compute {name!r}", mend):
+        _check_compute(client.compute.get(name))
+
+
+def ensure_data(client: MLClient, path: Path, type_: str, datastore: str, say: Say) -> str:
+    """Upload a local file or folder as a data asset, unless the same content is there already.
+
+    Args:
+        client: Client of a workspace.
+        path: File or folder.
+        type_: ``uri_file`` or ``uri_folder``.
+        datastore: Where to.
+        say: Told what was uploaded.
+
+    Returns:
+        ``NAME:VERSION``: name of the file or folder, and a hash of its content.
+
+    Raises:
+        PipelineError: it does not exist, is of the other kind, or is an empty folder.
+        AzureError: the service refuses.
+    """
+    _check_local(path, type_)
+    name = _NOT_IN_A_NAME.sub("-", path.resolve().stem).strip("-_") or "data"
+    version = content_hash(path)[:_VERSION_LENGTH]
+    with azure_errors(f"data {name}:{version}"), quiet():
+        if _exists(lambda: client.data.get(name, version)):
+            return f"{name}:{version}"
+        from azure.ai.ml.entities import Data
+
+        say(f"uploading {path} as data asset {name}:{version}")
+        asset = Data(name=name, version=version, type=type_, path=str(path.resolve()), datastore=datastore)
+        client.data.create_or_update(asset)
+    return f"{name}:{version}"
+
+
+def content_hash(path: Path) -> str:
+    """sha256 of a file, or of a folder's files with their relative paths; independent of order, dates and place.
+
+    Raises:
+        PipelineError: it cannot be read.
+    """
+    try:
+        if path.is_file():
+            return file_hash(path)
+        digest = hashlib.sha256()
+        for file in _files(path):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{file_hash(file)}\n".encode())
+        return digest.hexdigest()
+    except OSError as error:
+        raise PipelineError(f"{path} cannot be read: {error}", "check the path and its permissions") from error
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and not _NOISE & set(file.relative_to(folder).parts):
+            yield file
+
+
+def _check_local(path: Path, type_: str) -> None:
+    wrong = (
+        "does not exist"
+        if not path.exists()
+        else "is a folder, not a file"
+        if type_ == "uri_file" and path.is_dir()
+        else "is a file, not a folder"
+        if type_ == "uri_folder" and path.is_file()
+        else "is an empty folder"
+        if path.is_dir() and not any(_files(path))
+        else ""
+    )
+    if wrong:
+        raise PipelineError(f"data {path} {wrong}", f"give the path of a {type_.removeprefix('uri_')} with content")
+
+
+def _exists(get: Callable[[], Any]) -> Any | None:
+    """What a call gets; None where the service says that there is none."""
+    try:
+        return get()
+    except Exception as error:
+        if is_missing(error):
+            return None
+        raise
+
+
+def _check_compute(compute: Any) -> None:
+    state = str(getattr(compute, "provisioning_state", None) or "")
+    if state in ("Failed", "Deleting", "Canceled"):
+        errors = getattr(compute, "provisioning_errors", None) or []
+        why = "; ".join(str(getattr(item, "message", None) or item) for item in errors)
+        hint = "delete it in Azure ML studio and run again, or name another one"
+        raise AzureError(f"compute {compute.name!r} is in state {state}" + (f": {why}" if why else ""), hint)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise PipelineError(f"{file} cannot be read: {reason}", "check the path and that it is YAML") from error
+    if not isinstance(content, dict):
+        raise PipelineError(f"{file} is not a mapping of keys to values", "see environments/train.yml")
+    return content
