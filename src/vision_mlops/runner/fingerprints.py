@@ -66,12 +66,13 @@ class Fingerprints:
         now = time.time_ns()
         for file in files:
             facts = file.stat()
-            mark = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+            # The time of the last change of anything about it, which nobody can set back.
+            mark = (facts.st_ino, facts.st_size, facts.st_ctime_ns)
             name = str(file.absolute())
             digest = known[name][3] if name in known and known[name][:3] == mark else ""
             if not digest:
                 digest = hash_file(file)
-                if now - facts.st_mtime_ns > _SETTLED_NS:
+                if now - facts.st_ctime_ns > _SETTLED_NS:
                     fresh.append((name, *mark, digest))
             digests.append(digest)
         if fresh:
@@ -99,11 +100,24 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def unreadable(path: Path) -> Path | None:
+    """The first file or folder, at a path or below it, that this user may not read; None where all can be read."""
+    try:
+        files = [path / name for name in _files(path)] if path.is_dir() else [path]
+    except OSError as error:
+        return Path(error.filename or path)
+    return next((file for file in files if not os.access(file, os.R_OK)), None)
+
+
 def _files(folder: Path) -> list[str]:
     """Relative names of the files below a folder; links to folders are followed once, broken links left out."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     found: list[str] = []
     seen: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         facts = Path(root).stat()
         if (facts.st_dev, facts.st_ino) in seen:
             folders.clear()
