@@ -141,6 +141,12 @@ def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, s
     return None
 
 
+def literal_text(text: str, declared: InputDeclaration) -> str:
+    """A text that fits an input in the form that a command gets: whole numbers without a point, true or false."""
+    value = _convert(text, declared.type) if declared.type in ("integer", "boolean") else text
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _convert(value: Any, type_: str) -> Any:
     """The value as the declared type; None where it cannot be."""
     if type_ == "string":
