@@ -297,9 +297,10 @@ def _as_declared(step: str, key: str, source: Source, declared: InputDeclaration
     """
     if declared is None or not isinstance(source, Value) or declared.type not in VALUE_TYPES:
         return source
-    if found := literal_problem(source.text, declared):
+    text = literal_text(source.text, declared)
+    if found := literal_problem(text, declared):
         raise PipelineError(f"step {step!r}: input {key!r}: {found[1]}", found[2])
-    return Value(literal_text(source.text, declared))
+    return Value(text)
 
 
 def source_of(item: JobInput | None, text: Any, declared: InputDeclaration | None, file: Path) -> Source:

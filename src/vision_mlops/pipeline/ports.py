@@ -142,9 +142,11 @@ def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, s
 
 
 def literal_text(text: str, declared: InputDeclaration) -> str:
-    """A text that fits an input in the form that a command gets: whole numbers without a point, true or false."""
-    value = _convert(text, declared.type) if declared.type in ("integer", "boolean") else text
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """A text in the form that a command gets where it fits an input: whole numbers without a point, true or false."""
+    if declared.type == "boolean" and text.lower() in ("true", "false"):
+        return text.lower()
+    number = _convert(text, "number") if declared.type == "integer" and not text.isdecimal() else None
+    return str(int(number)) if number is not None and float(number).is_integer() else text
 
 
 def _convert(value: Any, type_: str) -> Any:

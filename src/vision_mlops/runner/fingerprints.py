@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sqlite3
@@ -21,14 +22,16 @@ class Fingerprints:
     """Hashes with a memory in ``cache/fingerprints.db`` below the home folder. Use it as a context manager."""
 
     def __init__(self) -> None:
-        folder = paths.home() / "cache"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._memory = sqlite3.connect(folder / "fingerprints.db", timeout=30, isolation_level=None)
-        self._memory.execute("PRAGMA journal_mode=WAL")
-        self._memory.execute("PRAGMA synchronous=OFF")  # it can be made again
-        self._memory.execute(
-            "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, inode INTEGER, size INTEGER, time INTEGER, hash TEXT)"
-        )
+        path = paths.home() / "cache" / "fingerprints.db"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._memory = _open(path)
+        except sqlite3.OperationalError:  # locked for long, or the disk is full: do without
+            self._memory = _open(":memory:")
+        except sqlite3.DatabaseError:  # broken: it can be made again
+            for extra in ("", "-wal", "-shm"):
+                path.with_name(path.name + extra).unlink(missing_ok=True)
+            self._memory = _open(path)
 
     def __enter__(self) -> Fingerprints:
         return self
@@ -76,9 +79,9 @@ class Fingerprints:
                     fresh.append((name, *mark, digest))
             digests.append(digest)
         if fresh:
-            self._memory.execute("BEGIN")
-            self._memory.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", fresh)
-            self._memory.execute("COMMIT")
+            with contextlib.suppress(sqlite3.Error):  # a full disk: what is not remembered is hashed again
+                self._memory.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", fresh)
+                self._memory.commit()
         return digests
 
     def _recall(self, files: list[Path]) -> dict[str, tuple[int, int, int, str]]:
@@ -87,8 +90,24 @@ class Fingerprints:
             names = [str(file.absolute()) for file in files[start : start + 500]]
             marks = ",".join("?" * len(names))
             query = f"SELECT path, inode, size, time, hash FROM files WHERE path IN ({marks})"
-            found |= {row[0]: row[1:] for row in self._memory.execute(query, names)}
+            with contextlib.suppress(sqlite3.Error):  # broken in the middle: the files are hashed
+                found |= {row[0]: row[1:] for row in self._memory.execute(query, names).fetchall()}
         return found
+
+
+def _open(path: Path | str) -> sqlite3.Connection:
+    memory = sqlite3.connect(path, timeout=30)
+    try:
+        memory.execute("PRAGMA journal_mode=WAL")
+        memory.execute("PRAGMA synchronous=OFF")  # it can be made again
+        memory.execute(
+            "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, inode INTEGER, size INTEGER, time INTEGER, hash TEXT)"
+        )
+        memory.execute("SELECT path, inode, size, time, hash FROM files LIMIT 1").fetchone()
+    except sqlite3.Error:
+        memory.close()
+        raise
+    return memory
 
 
 def hash_file(path: Path) -> str:

@@ -66,7 +66,7 @@ def fill(text: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> st
 
 def _content(context: Context, node: Node, name: str, text: str) -> str:
     source = node.inputs[name]
-    if isinstance(source, Value) or (isinstance(source, Data) and source.mode == "direct" and "://" in text):
+    if isinstance(source, Value) or (isinstance(source, Data) and source.unread):
         return text
     if isinstance(source, StepOutput):
         known = context.hashes.get(f"{source.step}:{source.output}")

@@ -64,7 +64,8 @@ def _of_node(node: Node, sources: Sources) -> Iterator[tuple[str, str]]:
         yield from _worded(lambda: check_code(node))
     for name, source in node.inputs.items():
         if isinstance(source, Data):
-            yield from _worded(partial(_find, sources, source, f"{where}: input {name!r}"))
+            if not source.unread:
+                yield from _worded(partial(_find, sources, source, f"{where}: input {name!r}"))
             if source.mode in ("eval_mount", "eval_download"):
                 yield f"{where}: input {name!r} has mode {source.mode}", "use ro_mount, download or direct"
     for name, target in node.outputs.items():
