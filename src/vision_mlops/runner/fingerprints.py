@@ -14,6 +14,7 @@ from types import TracebackType
 from vision_mlops import paths
 
 _BLOCK = 1 << 20
+_ATTEMPTS = 20
 # A file that was written this recently could be written again within the resolution of its time: it is not remembered.
 _SETTLED_NS = 2_000_000_000
 
@@ -24,14 +25,7 @@ class Fingerprints:
     def __init__(self) -> None:
         path = paths.home() / "cache" / "fingerprints.db"
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._memory = _open(path)
-        except sqlite3.OperationalError:  # locked for long, or the disk is full: do without
-            self._memory = _open(":memory:")
-        except sqlite3.DatabaseError:  # broken: it can be made again
-            for extra in ("", "-wal", "-shm"):
-                path.with_name(path.name + extra).unlink(missing_ok=True)
-            self._memory = _open(path)
+        self._memory = _open_or_make(path)
 
     def __enter__(self) -> Fingerprints:
         return self
@@ -93,6 +87,19 @@ class Fingerprints:
             with contextlib.suppress(sqlite3.Error):  # broken in the middle: the files are hashed
                 found |= {row[0]: row[1:] for row in self._memory.execute(query, names).fetchall()}
         return found
+
+
+def _open_or_make(path: Path) -> sqlite3.Connection:
+    """The memory; one that ends with the process where the file cannot be used, such as on a full disk."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return _open(path)
+        except sqlite3.OperationalError:  # another process makes it at this moment: SQLite does not wait for that
+            time.sleep(0.05)
+        except sqlite3.DatabaseError:  # broken: it can be made again
+            for extra in ("", "-wal", "-shm"):
+                path.with_name(path.name + extra).unlink(missing_ok=True)
+    return _open(":memory:")
 
 
 def _open(path: Path | str) -> sqlite3.Connection:
