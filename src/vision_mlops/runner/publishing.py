@@ -60,7 +60,10 @@ def check_places(plan: Plan, folder: JobFolder) -> None:
 def _problem(place: Path, is_file: bool) -> str:
     """Why an output may not be put at a place; empty where it may."""
     if not place.exists():
-        return ""
+        above = next(parent for parent in place.parents if parent.exists())
+        if not above.is_dir():
+            return f"{above} is a file"
+        return "" if os.access(above, os.W_OK | os.X_OK) else f"{above} cannot be written to"
     if is_file == place.is_dir():
         return f"a {'folder' if place.is_dir() else 'file'} is there"
     ours = place.is_relative_to(paths.home()) and place != paths.home()
