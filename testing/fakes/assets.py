@@ -91,11 +91,16 @@ class Assets:
         if not any(call.properties.get(key) for key in required):
             raise malformed(f"{kind} need {' or '.join(required)}")
         kept = self._cloud.store.find(call.path)
-        body = dict(call.body)
+        body = {**call.body, "properties": dict(call.properties)}
+        if self._long_running:
+            for key in ("modelUri", "dataUri"):
+                if str(body["properties"].get(key, "")).startswith(self._cloud.blobs.account_url):
+                    place = self._cloud.blobs.split(body["properties"][key])
+                    body["properties"][key] = self._cloud.blobs.public_url(*place)
         if kept is not None:
-            _check_unchanged(kept, call.properties, kind, name, version)
+            _check_unchanged(kept, body["properties"], kind, name, version)
             # A client may send less than it got: what it left out stays.
-            body["properties"] = {**kept.properties, **call.properties}
+            body["properties"] = {**kept.properties, **body["properties"]}
         body["properties"].setdefault("isArchived", False)
         body["properties"].setdefault("isAnonymous", name.startswith("azureml_anonymous"))
         if kind == "models":
