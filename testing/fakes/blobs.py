@@ -58,6 +58,10 @@ class Blobs:
         """Address of a blob in the form that it has on Azure, which the SDK takes apart; nobody answers there."""
         return f"{_PUBLIC}/{container}/{path}"
 
+    def owns(self, url: str) -> bool:
+        """Whether an address is in this account."""
+        return url.startswith((f"{self.account_url}/", f"{_PUBLIC}/"))
+
     def split(self, url: str) -> tuple[str, str]:
         """Container and path of an address in this account, in either form.
 
