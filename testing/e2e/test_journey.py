@@ -190,7 +190,8 @@ def test_interrupted_demo_goes_on(tmp_path: Path) -> None:
     assert "it goes on with: mlops job resume train-" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "outputs" / "bundles").exists()
-    again = journey.run("demo", "--images", "my photos", **long)
+    journey.environment |= long
+    again = journey.run("demo", "--images", "my photos")
     assert "train | going on with the training that was interrupted" in again.stderr
     assert "epoch 1 of 40" not in again.stderr
     assert "1 of 4 steps reused" in again.stderr
