@@ -179,7 +179,7 @@ def test_the_training_pipeline_in_order_with_its_commands(monkeypatch: pytest.Mo
     steps = json.loads(done.stdout)
     assert [step["step"] for step in steps] == ["prepare", "train", "evaluate", "gate_and_register"]
     assert steps[0]["command"] == (
-        "mlops data prepare --workload textile --set data.split.seed=0 --out ${{outputs.data}}"
+        "mlops data prepare --workload 'textile' --set data.split.seed=0 --out ${{outputs.data}}"
     )
     assert steps[3]["needs"] == ["train", "prepare", "evaluate"]
     monkeypatch.setenv("COLUMNS", "200")

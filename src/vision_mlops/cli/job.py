@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,7 +115,9 @@ def run(
         raise NotImplementedError
     from vision_mlops.runner.jobs import run_job
 
-    report(run_job(file, set_ or (), name=name, options=local_options(jobs, force, json_)), as_json=json_)
+    with interruptible():
+        ended = run_job(file, set_ or (), name=name, options=local_options(jobs, force, json_))
+    report(ended, as_json=json_)
 
 
 @app.command()
@@ -124,7 +128,9 @@ def resume(name: NameArgument, jobs: JobsOption = 2, json_: JsonOption = False) 
     """
     from vision_mlops.runner.jobs import resume_job
 
-    report(resume_job(name, options=local_options(jobs, False, json_)), as_json=json_)
+    with interruptible():
+        ended = resume_job(name, options=local_options(jobs, False, json_))
+    report(ended, as_json=json_)
 
 
 @app.command("list")
@@ -173,6 +179,16 @@ def cancel(name: NameArgument, json_: JsonOption = False) -> None:
         emit_json(state.to_dict())
     else:
         typer.echo(f"{state.name}: {state.status.value.lower()}")
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Say after Ctrl-C how the job goes on; exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        say(str(error) or "interrupted")
+        raise typer.Exit(130) from None
 
 
 def local_options(jobs: int, force: bool, quiet: bool) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
-from vision_mlops.cli.job import JobsOption, OnOption, Place, report
+from vision_mlops.cli.job import JobsOption, OnOption, Place, interruptible, report
 from vision_mlops.cli.output import say
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def run_pipeline(
     }
     changes = [*pipeline_changes(workload, images), *(f"outputs.{key}.path={path}" for key, path in places.items())]
     options = replace(local_options(jobs, force, quiet), tags={"workload": workload.name})
-    ended = run_job(PIPELINE, changes, name=name, options=options)
+    with interruptible():
+        ended = run_job(PIPELINE, changes, name=name, options=options)
     if "verdict" in ended.state.outputs:
         _show_in_report(ended)
     return ended

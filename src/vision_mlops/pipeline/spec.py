@@ -83,13 +83,34 @@ def _count(value: Any) -> Any:
     return value
 
 
-def _one_or_mapping(value: Any) -> str:
-    return "<mapping>" if isinstance(value, dict) else "<text>"
+def one_or_mapping(value: Any) -> str:
+    """Which branch of a union of text and mapping a value belongs to."""
+    return "<mapping>" if isinstance(value, dict | BaseModel) else "<text>"  # a model when it is written out again
 
 
 Text = Annotated[str, BeforeValidator(_text)]
 Count = Annotated[int | str, BeforeValidator(_count)]
 Free = dict[str, Any]  # what a service reads and we do not: tags, services, resources' properties
+
+
+class Asset(Spec):
+    """Data or a model, to be registered under a name and version."""
+
+    schema_: str | None = Field(None, alias="$schema")
+    name: str
+    version: Text | None = None
+    description: str | None = None
+    tags: Free | None = None
+    properties: Free | None = None
+    type: Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"] | None = None
+    path: str
+
+
+class ModelAsset(Asset):
+    """A model; Azure ML knows more of it than where it lies."""
+
+    stage: str | None = None
+    flavors: Free | None = None
 
 
 class Build(Spec):
@@ -126,7 +147,7 @@ class Environment(Spec):
 
 
 EnvironmentRef = Annotated[
-    Annotated[Environment, Tag("<mapping>")] | Annotated[str, Tag("<text>")], Discriminator(_one_or_mapping)
+    Annotated[Environment, Tag("<mapping>")] | Annotated[str, Tag("<text>")], Discriminator(one_or_mapping)
 ]
 
 
