@@ -166,7 +166,7 @@ class BatchEndpoints(Endpoints):
             "jobs": {"batchscoring": step},
             "inputs": {"job_data": data},
             "outputs": {"score": {"jobOutputType": "uri_file"}},
-            "settings": {},
+            "settings": {"default_compute": properties.get("compute")},
         }
 
     def _jobs(self, call: Call) -> Response:

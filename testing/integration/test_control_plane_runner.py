@@ -213,3 +213,29 @@ def test_the_best_trial_of_a_sweep_is_brought_back(client: MLClient, cloud: Clou
     texts = {path.name: path.read_text() for path in (tmp_path / "down").rglob("*") if path.is_file()}
     assert texts["text"] == "5"
     assert "tried 5" in texts["std_log.txt"]
+
+
+def test_a_model_deployment_scores_a_folder_with_its_script(
+    client: MLClient, cloud: Cloud, real: Path, tmp_path: Path
+) -> None:
+    from azure.ai.ml import Input
+    from azure.ai.ml.entities import BatchEndpoint, Data, Model
+    from azure.ai.ml.entities._load_functions import load_model_batch_deployment
+
+    images = str(real / "images")
+    client.models.create_or_update(Model(name="textile", version="1", path=images, type="custom_model"))
+    client.data.create_or_update(Data(name="images", version="1", path=images, type="uri_folder"))
+    client.batch_endpoints.begin_create_or_update(BatchEndpoint(name="bulk")).result()
+    (real / "deployment.yml").write_text(
+        "name: score\nendpoint_name: bulk\ntype: model\nmodel: azureml:textile:1\nenvironment: azureml:train:3\n"
+        "compute: azureml:cpu-cluster\ncode_configuration: {code: ./src, scoring_script: score.py}\n"
+        "resources: {instance_count: 1}\nsettings: {mini_batch_size: 1, output_action: append_row}\n"
+    )
+    deployment = load_model_batch_deployment(real / "deployment.yml")
+    client.batch_deployments.begin_create_or_update(deployment).result()
+    given = Input(type="uri_folder", path="azureml:images:1")
+    started = client.batch_endpoints.invoke("bulk", deployment_name="score", input=given)
+    finished(cloud, str(started.name))
+    client.jobs.download(str(started.name), download_path=tmp_path / "down")
+    (file,) = (path for path in (tmp_path / "down").rglob("*") if path.is_file())
+    assert sorted(file.read_text().split("\n")[:2]) == ["a.txt 2", "c.txt 2"]
