@@ -56,6 +56,10 @@ class PipelineError(MlopsError, ValueError):
     """A definition cannot be read, or would not run as it is meant."""
 
 
+class JobError(MlopsError, RuntimeError):
+    """A job does not exist, is running already, or cannot go on."""
+
+
 class AzureError(MlopsError, RuntimeError):
     """Azure refuses, is not reached, or lacks what is asked for. ``status`` is the HTTP status, 0 without an answer."""
 

@@ -35,6 +35,15 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{(paths.home() / 'mlflow.db').as_posix()}"
 
 
+def absolute_uri() -> str:
+    """The same for a process with another working folder."""
+    uri = tracking_uri()
+    database = _database(uri)
+    if database is not None:
+        return f"{_SQLITE}{database.as_posix()}{uri[len(uri.partition('?')[0]) :]}"
+    return uri if "://" in uri or uri in ("databricks", "uc") else str(Path(uri.removeprefix("file:")).resolve())
+
+
 def client() -> Any:
     """A silent ``mlflow.MlflowClient`` of the store; the first use creates the database, also when two processes race.
 
@@ -88,6 +97,26 @@ def start_run(experiment: str, name: str, tags: Mapping[str, str] | None = None)
     experiment_key = experiment_id(experiment)
     run = _retry(client().create_run, experiment_key, run_name=name, tags=dict(tags or {}))
     return str(run.info.run_id)
+
+
+def start_child(parent: str, name: str, tags: Mapping[str, str] | None = None) -> str:
+    """Create a run nested in another one, in the same experiment, and return its id."""
+    store = client()
+    experiment = store.get_run(parent).info.experiment_id
+    everything = {"mlflow.parentRunId": parent, **(tags or {})}
+    return str(_retry(store.create_run, experiment, run_name=name, tags=everything).info.run_id)
+
+
+def reopen_run(run_id: str) -> None:
+    """Mark a run that was ended as running again."""
+    _retry(client().update_run, run_id, status="RUNNING")
+
+
+def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
+    """Add tags to a run."""
+    store = client()
+    for key, value in tags.items():
+        _retry(store.set_tag, run_id, _key(key), value)
 
 
 def end_run(run_id: str, *, failed: bool = False) -> None:

@@ -1,16 +1,38 @@
-"""``mlops job``: check and show Azure ML v2 definitions."""
+"""``mlops job``: check, show and run Azure ML v2 definitions, and look after the jobs that they became."""
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision_mlops.cli.config import JsonOption
 from vision_mlops.cli.output import emit_json, emit_table, say
 
-app = typer.Typer(no_args_is_help=True, help="Check and show jobs, components and schedules in Azure ML v2 YAML.")
+if TYPE_CHECKING:
+    from vision_mlops.runner.jobs import Ended
+    from vision_mlops.runner.state import JobState
+
+app = typer.Typer(no_args_is_help=True, help="Check, show and run jobs, components and schedules in Azure ML v2 YAML.")
+
+NameArgument = Annotated[str, typer.Argument(metavar="JOB", help="Name of a job, as `mlops job list` shows it.")]
+ChangeOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change the definition: `inputs.seed=3`. Repeatable."),
+]
+JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Most steps at once, on this machine.")]
+
+
+class Place(enum.StrEnum):
+    """Where a job runs."""
+
+    LOCAL = "local"
+    AZURE = "azure"
+
+
+OnOption = Annotated[Place, typer.Option("--on", help="Run it on this machine or on Azure ML.")]
 
 
 @app.command()
@@ -67,3 +89,135 @@ def show(
         for step in steps
     ]
     emit_table(rows, as_json=False)
+
+
+@app.command()
+def run(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a command, pipeline or sweep job.")
+    ],
+    on: OnOption = Place.LOCAL,
+    set_: ChangeOption = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
+    jobs: JobsOption = 2,
+    force: Annotated[bool, typer.Option("--force", help="Run every step, though nothing has changed.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Run a job: its steps as processes of this machine, or on Azure ML. Exit code 1 where a step fails.
+
+    A step whose definition, code, parameters and inputs have not changed since it last ended well is reused.
+
+    Example: `mlops job run src/vision_mlops/pipeline/train.yml --set inputs.seed=1`
+    """
+    if on is Place.AZURE:
+        raise NotImplementedError
+    from vision_mlops.runner.jobs import run_job
+
+    report(run_job(file, set_ or (), name=name, options=local_options(jobs, force, json_)), as_json=json_)
+
+
+@app.command()
+def resume(name: NameArgument, jobs: JobsOption = 2, json_: JsonOption = False) -> None:
+    """Continue a local job that was interrupted, canceled or has failed; steps that ended well are kept.
+
+    Example: `mlops job resume train-20261124-061502-3fa2`
+    """
+    from vision_mlops.runner.jobs import resume_job
+
+    report(resume_job(name, options=local_options(jobs, False, json_)), as_json=json_)
+
+
+@app.command("list")
+def list_(on: OnOption = Place.LOCAL, json_: JsonOption = False) -> None:
+    """List jobs, the newest first.
+
+    Example: `mlops job list`
+    """
+    from vision_mlops.runner.display import duration
+    from vision_mlops.runner.state import jobs
+
+    found = jobs()
+    if json_:
+        emit_json([_row(state) for state in found])
+        return
+    rows = [{**_row(state), "seconds": duration(state.seconds)} for state in found]
+    emit_table(rows, as_json=False, empty="no jobs yet: mlops job run FILE")
+
+
+@app.command()
+def logs(
+    name: NameArgument,
+    step: Annotated[str | None, typer.Argument(metavar="STEP", help="Only this step.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the job runs.")] = False,
+) -> None:
+    """Print what the steps of a local job wrote.
+
+    Example: `mlops job logs train-20261124-061502-3fa2 train --follow`
+    """
+    from vision_mlops.runner.jobs import job_logs
+
+    for each, line in job_logs(name, step, follow=follow):
+        typer.echo(line if step else f"{each} | {line}")
+
+
+@app.command()
+def cancel(name: NameArgument, json_: JsonOption = False) -> None:
+    """End a running local job and its steps. `mlops job resume` continues it.
+
+    Example: `mlops job cancel train-20261124-061502-3fa2`
+    """
+    from vision_mlops.runner.jobs import cancel_job
+
+    state = cancel_job(name)
+    if json_:
+        emit_json(state.to_dict())
+    else:
+        typer.echo(f"{state.name}: {state.status.value.lower()}")
+
+
+def local_options(jobs: int, force: bool, quiet: bool) -> Any:
+    """Options of a local run, with what the command line knows of models and of the registry."""
+    from vision_mlops.runner.display import open_display
+    from vision_mlops.runner.jobs import Options
+
+    return Options(jobs=jobs, force=force, display=open_display(quiet=quiet))
+
+
+def report(ended: Ended, *, as_json: bool) -> None:
+    """Say how a job ended; exit code 1 where it did not complete."""
+    from vision_mlops.runner.display import duration
+    from vision_mlops.runner.state import Status
+
+    state = ended.state
+    for step, (lines, command) in ended.failures.items():
+        say(f"\nstep {step!r} failed: {state.steps[step].message}")
+        for line in lines:
+            say(f"  {line}")
+        say(f"  -> repeat it alone with: {command}")
+    if as_json:
+        emit_json(state.to_dict())
+    else:
+        reused = sum(step.status is Status.REUSED for step in state.steps.values())
+        note = f", {reused} of {len(state.steps)} steps reused" if reused else ""
+        say(f"\njob {state.name}: {state.status.value.lower()} after {duration(state.seconds)}{note}")
+        for name, path in state.outputs.items():
+            say(f"  {name}: {path}")
+    if state.status is not Status.COMPLETED:
+        if not as_json:
+            say(f"  mend the cause, then: mlops job resume {state.name}")
+        raise typer.Exit(1)
+
+
+def _row(state: JobState) -> dict[str, Any]:
+    from vision_mlops.runner.state import Status
+
+    done = sum(step.status.succeeded for step in state.steps.values())
+    reused = sum(step.status is Status.REUSED for step in state.steps.values())
+    return {
+        "name": state.name,
+        "status": state.status.value,
+        "steps": f"{done}/{len(state.steps)}" + (f" ({reused} reused)" if reused else ""),
+        "created": state.created,
+        "seconds": round(state.seconds, 1),
+        "definition": state.definition,
+    }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from vision_mlops.pipeline.changes import Change, apply_changes
 from vision_mlops.pipeline.findings import Findings, nearest
 from vision_mlops.pipeline.schedule import Schedule, ScheduledJob
 from vision_mlops.pipeline.source import Mapping, line_at, read
@@ -70,11 +72,18 @@ class Definition:
         return line_at(self.node, *path)
 
 
-def load(path: Path, findings: Findings, among: tuple[str, ...] = FILES) -> Definition | None:
-    """Read a file; None, and errors in ``findings``, where it is not one of the wanted kinds."""
+def load(
+    path: Path, findings: Findings, among: tuple[str, ...] = FILES, changes: Iterable[Change] = ()
+) -> Definition | None:
+    """Read a file; None, and errors in ``findings``, where it is not one of the wanted kinds.
+
+    Raises:
+        PipelineError: ``changes`` cannot be laid over it.
+    """
     node = read(path, findings)
     if node is None:
         return None
+    apply_changes(node, changes, path)
     kind = _by_schema(path, node, findings) if "$schema" in node else None
     if "$schema" in node and kind is None:
         return None

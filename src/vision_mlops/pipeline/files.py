@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from vision_mlops.pipeline.changes import Change
 from vision_mlops.pipeline.definitions import COMPONENTS, Definition, inline, load, parse
 from vision_mlops.pipeline.findings import Findings, nearest
 from vision_mlops.pipeline.source import Mapping
@@ -23,9 +25,10 @@ def project_root(file: Path) -> Path:
 class Files:
     """Follows the paths of definitions; each file is read once."""
 
-    def __init__(self, root: Path, findings: Findings) -> None:
+    def __init__(self, root: Path, findings: Findings, registered: Callable[[str], Path | None] | None = None) -> None:
         self._root = root
         self._findings = findings
+        self._registered = registered
         self._read: dict[tuple[Path, tuple[str, ...]], Definition | None] = {}
 
     def local(self, text: str, owner: Definition, line: int, what: str, *, folder: bool = False) -> Path | None:
@@ -42,7 +45,9 @@ class Files:
             self._findings.error(owner.file, line, "path", message, "write it relative to the folder of this file")
             return None
         try:
-            inside, exists = path.resolve().is_relative_to(self._root), path.exists()
+            whole, exists = path.resolve(), path.exists()
+            # A registered component lies outside of the project, with its own files beside it.
+            inside = whole.is_relative_to(self._root) or whole.is_relative_to(owner.file.resolve().parent)
         except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, links in a circle
             inside, exists = True, False
         if not inside:
@@ -79,15 +84,28 @@ class Files:
                 message = f"{value!r} is neither a file nor a registered {what}"
                 hint = f"write ./{what}.yml, or azureml:NAME:VERSION"
                 self._findings.error(owner.file, line, f"{what}-missing", message, hint)
-            return None
+                return None
+            return self._of_store(value, owner, line, what, among)
         file = self.local(value, owner, line, what)
         return self.read(file, among) if file is not None else None
 
-    def read(self, file: Path, among: tuple[str, ...]) -> Definition | None:
+    def _of_store(
+        self, value: str, owner: Definition, line: int, what: str, among: tuple[str, ...]
+    ) -> Definition | None:
+        if self._registered is None:
+            return None
+        file = self._registered(value)
+        if file is None:
+            message, hint = f"there is no {what} {value!r} on this machine", "`mlops assets create FILE` adds one"
+            self._findings.error(owner.file, line, f"{what}-missing", message, hint)
+            return None
+        return self.read(file, among)
+
+    def read(self, file: Path, among: tuple[str, ...], changes: Iterable[Change] = ()) -> Definition | None:
         """Read a file, or give what was read before."""
         key = file.resolve(), among
         if key not in self._read:
-            self._read[key] = load(file, self._findings, among)
+            self._read[key] = load(file, self._findings, among, changes)
         return self._read[key]
 
     def check_code(self, owner: Definition, code: str | None, *path: str) -> Path | None:

@@ -6,9 +6,10 @@ Finds what the SDK's own validation lets through: a step that does not exist, an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from vision_mlops.pipeline.changes import Change
 from vision_mlops.pipeline.commands import (
     check_component,
     check_declarations,
@@ -59,18 +60,33 @@ def lint(paths: Iterable[Path]) -> Findings:
 
 
 class Linter:
-    """Checks one file with everything below it."""
+    """Checks one file with everything below it.
 
-    def __init__(self, path: Path, findings: Findings) -> None:
+    Args:
+        path: The file.
+        findings: Where mistakes go.
+        changes: Laid over the file before it is checked.
+        registered: Gives the file of a registered component, None where there is none; without it they stay unknown.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        findings: Findings,
+        *,
+        changes: Iterable[Change] = (),
+        registered: Callable[[str], Path | None] | None = None,
+    ) -> None:
         self._path = path
         self._findings = findings
-        self.files = Files(project_root(path), findings)
+        self._changes = tuple(changes)
+        self.files = Files(project_root(path), findings, registered)
         self._done: set[int] = set()
         self._open: list[Path] = []
 
     def file(self, among: tuple[str, ...] = FILES) -> Definition | None:
         """Check the file; returns what it defines where that can be read."""
-        definition = self.files.read(self._path, among)
+        definition = self.files.read(self._path, among, self._changes)
         if definition is not None:
             self._own_name(definition)
             self._definition(definition)

@@ -39,7 +39,7 @@ class Journal(pl.Callback):
             return
         if trainer.ckpt_path and tracking.find_run(self.work.run_id) is not None:
             self.run_id = self.work.run_id
-            tracking.client().update_run(self.run_id, status="RUNNING")
+            tracking.reopen_run(self.run_id)
             return
         tags = {"data_fingerprint": self.manifest.fingerprint, "workload": self.workload.name}
         self.run_id = tracking.start_run(self.workload.name, f"train-{self.workload.model.backbone}", tags)

@@ -1,0 +1,131 @@
+"""One attempt at a step: its command, working copy, environment, and the script that repeats it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_mlops import paths, tracking
+from vision_mlops.pipeline.nodes import Data, Node, StepOutput
+from vision_mlops.runner.keys import fill
+from vision_mlops.runner.process import StepProcess
+from vision_mlops.runner.refusals import step_path
+from vision_mlops.runner.snapshots import copy_code
+from vision_mlops.runner.sources import private_copy
+
+_PRIVATE_MODES = frozenset({"download", "rw_mount"})
+_NOT_INHERITED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one run of a step needs.
+
+    Attributes:
+        folder: For logs and notes.
+        work: The working copy of its code.
+        inputs: Text of each input as the command gets it.
+        outputs: Path of each output.
+        own: Takes down which processes write to the outputs.
+    """
+
+    node: Node
+    job: str
+    folder: Path
+    work: Path
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, Path]
+    run_id: str
+    own: Callable[[list[dict[str, int]]], None]
+
+    def command(self, searched: Mapping[str, str] | None = None) -> str:
+        """The command with everything put in; ``searched`` are the values of a trial."""
+        values = {**self.inputs, **(searched or {})}
+        return self.node.render(values, {key: str(path) for key, path in self.outputs.items()}, searched)
+
+    def environment(self) -> dict[str, str]:
+        """Environment of the step: ours, where the stores are, and what Azure ML would set."""
+        outputs = {key: str(path) for key, path in self.outputs.items()}
+        found = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
+        found |= {
+            "PATH": step_path(),
+            "PYTHONUNBUFFERED": "1",
+            "MLOPS_HOME": str(paths.home()),
+            "MLFLOW_TRACKING_URI": tracking.absolute_uri(),
+            "AZUREML_RUN_ID": self.job,
+        }
+        if "PYTHONPATH" in os.environ:
+            entries = os.environ["PYTHONPATH"].split(os.pathsep)
+            found["PYTHONPATH"] = os.pathsep.join(str(Path(entry).resolve()) for entry in entries if entry)
+        if self.run_id:
+            found["MLFLOW_RUN_ID"] = self.run_id
+        data = {name: text for name, text in self.inputs.items() if not self.node.is_value(name)}
+        found |= {f"AZURE_ML_INPUT_{name}": text for name, text in data.items()}
+        found |= {f"AZURE_ML_OUTPUT_{name}": text for name, text in outputs.items()}
+        return found | {name: fill(text, self.inputs, outputs) for name, text in self.node.variables.items()}
+
+
+def prepare_attempt(attempt: Attempt) -> Attempt:
+    """Make the working copy, and copies of the inputs that the step may write into."""
+    copy_code(attempt.node, attempt.work)
+    inputs = dict(attempt.inputs)
+    for name, source in attempt.node.inputs.items():
+        private = isinstance(source, Data | StepOutput) and source.mode in _PRIVATE_MODES
+        if private and "://" not in inputs.get(name, "://"):
+            inputs[name] = str(private_copy(Path(inputs[name]), attempt.folder / "inputs" / name))
+    return Attempt(
+        attempt.node, attempt.job, attempt.folder, attempt.work, inputs, attempt.outputs, attempt.run_id, attempt.own
+    )
+
+
+def write_repeat_script(attempt: Attempt, command: str) -> None:
+    """Write ``repeat.sh``, which runs the step alone, as it was run, in its working copy."""
+    ours = {key: value for key, value in attempt.environment().items() if os.environ.get(key) != value}
+    exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in sorted(ours.items()))
+    folders = {
+        str(path.parent if attempt.node.outputs[name].type == "uri_file" else path): None
+        for name, path in attempt.outputs.items()
+    }
+    make = f"mkdir -p {shlex.join(folders)}\n" if folders else ""
+    head = f"#!/usr/bin/env bash\n# Runs the step {attempt.node.step!r} alone.\n"
+    text = f"{head}{exports}{make}cd {shlex.quote(str(attempt.work))} &&\n{command}\n"
+    paths.atomic_write(attempt.folder / "repeat.sh", text)
+
+
+class CommandActivity:
+    """A command, or the mini-batches of a parallel step, as a process."""
+
+    slots = 1
+
+    def __init__(self, attempt: Attempt) -> None:
+        from vision_mlops.runner.batches import batch_command
+
+        node = attempt.node
+        command = batch_command(attempt) if node.parallel else attempt.command()
+        self._attempt = attempt
+        self._process = StepProcess(
+            command, attempt.work, attempt.environment(), attempt.folder,
+            processes=node.processes, distributed=node.distribution == "pytorch", timeout=node.timeout,
+        )  # fmt: skip
+        write_repeat_script(attempt, command if isinstance(command, str) else shlex.join(command))
+
+    def start(self) -> None:
+        """Start it."""
+        self._process.start()
+        self._attempt.own(self._process.groups)
+
+    def poll(self, free: int) -> int | None:
+        """Exit code once it has ended."""
+        return self._process.poll()
+
+    def end(self) -> None:
+        """Ask it to end."""
+        self._process.end()
+
+    @property
+    def message(self) -> str:
+        """Why it failed, where its exit code does not say it."""
+        return f"ended by its timeout of {self._attempt.node.timeout} s" if self._process.timed_out else ""

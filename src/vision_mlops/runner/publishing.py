@@ -1,0 +1,114 @@
+"""Puts the outputs of a step where the definition wants them: links of the job, paths of the user's, named assets."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from vision_mlops import paths
+from vision_mlops.exceptions import JobError, PipelineError
+from vision_mlops.pipeline.expressions import ExpressionError, render
+from vision_mlops.pipeline.nodes import Node, Plan, Target
+from vision_mlops.runner.assets import AssetStore
+from vision_mlops.runner.fingerprints import Fingerprints, hash_file
+from vision_mlops.runner.results import Result
+from vision_mlops.runner.sources import datastore_path
+from vision_mlops.runner.state import JobFolder
+
+_DEFAULT_DATASTORE = "workspaceblobstore"
+_MODELS = frozenset({"custom_model", "mlflow_model", "triton_model"})
+
+
+def publish(plan: Plan, folder: JobFolder, node: Node, result: Result) -> None:
+    """Publish all outputs of a step that ended well.
+
+    Raises:
+        PipelineError: a named asset has that version already, with other content.
+        JobError: an output cannot be copied to its place.
+    """
+    for name, path in result.outputs.items():
+        _link(folder.step(node.step) / "outputs" / name, path)
+        for job_output, target in _targets(plan, node, name):
+            if job_output:
+                _link(folder.path / "outputs" / job_output, path)
+            if target.path is not None:
+                _copy(path, _place(plan, folder, job_output or name, target), result.hashes[name])
+            if target.name is not None:
+                _register(path, target, result.hashes[name])
+
+
+def job_outputs(plan: Plan, folder: JobFolder) -> dict[str, str]:
+    """Where the outputs of a job that ended well are: at the place that the definition gives, else in the job's folder."""
+    found = {}
+    for name, (_, _, target) in plan.outputs.items():
+        place = folder.path / "outputs" / name if target.path is None else _place(plan, folder, name, target)
+        found[name] = str(place)
+    return found
+
+
+def _targets(plan: Plan, node: Node, output: str) -> Iterator[tuple[str, Target]]:
+    """What the step and the job say of an output; the name is that of the job's output."""
+    bound = [(key, target) for key, (step, name, target) in plan.outputs.items() if (step, name) == (node.step, output)]
+    if len(plan.nodes) > 1 or not bound:
+        yield "", node.outputs[output]
+    yield from bound
+
+
+def _place(plan: Plan, folder: JobFolder, output: str, target: Target) -> Path:
+    assert target.path is not None
+    datastore = plan.settings.get("default_datastore") or _DEFAULT_DATASTORE
+    datastore = str(datastore).removeprefix("azureml:")
+    known: dict[tuple[str, ...], str | None] = {
+        ("name",): folder.name,
+        ("parent", "name"): folder.name,
+        ("output_name",): output,
+        ("default_datastore",): datastore,
+    }
+    try:
+        text = render(target.path, known)
+    except ExpressionError as error:
+        raise PipelineError(f"output {output!r}: {error}", "use ${{name}} and ${{output_name}}") from error
+    store = datastore_path(text)
+    if store is not None:
+        return store
+    return (target.base / Path(text.removeprefix("file:")).expanduser()).resolve()
+
+
+def _link(link: Path, path: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if link.is_symlink():
+        link.unlink()
+    link.symlink_to(path)
+
+
+def _copy(source: Path, target: Path, digest: str) -> None:
+    """Copy an output, unless the very same is there already. It is whole there, or as it was."""
+    with Fingerprints() as fingerprints:
+        if target.exists() and fingerprints.of(target) == digest:
+            return
+    if target.is_dir() != source.is_dir() and target.exists():
+        kind = "folder" if target.is_dir() else "file"
+        raise JobError(f"the output cannot be written to {target}: a {kind} is there", "remove it, or use another path")
+    try:
+        if source.is_dir():
+            with paths.atomic_folder(target, overwrite=True) as temporary:
+                shutil.copytree(source, temporary, dirs_exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary_file = target.with_name(f".{target.name}.new")
+            shutil.copy2(source, temporary_file)
+            temporary_file.replace(target)
+    except OSError as error:
+        raise JobError(f"the output cannot be written to {target}: {error}", "check the path and free space") from error
+
+
+def _register(path: Path, target: Target, digest: str) -> None:
+    assert target.name is not None
+    store, kind = AssetStore(), "models" if target.type in _MODELS else "data"
+    with Fingerprints() as fingerprints:
+        for asset in store.versions(kind, target.name):
+            same = (hash_file(asset.path) if asset.path.is_file() else fingerprints.of(asset.path)) == digest
+            if same and target.version in (None, asset.version):
+                return
+    store.add(kind, target.name, target.version, target.type, path)

@@ -1,0 +1,73 @@
+"""The MLflow runs of a job: one for the job, and nested in it one for each step that runs, and for each trial."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from vision_mlops import tracking
+from vision_mlops.exceptions import MissingExtraError
+
+PARENT_TAG = "mlflow.parentRunId"
+
+
+class Runs:
+    """Opens and closes runs. MLflow takes seconds to load, so that begins in a thread while the first step is made ready.
+
+    Without MLflow installed there are no runs, and every id is empty.
+
+    Args:
+        experiment: Of the runs.
+        name: Of the job.
+        tags: Of the job's run.
+        run_id: Run of a job that is resumed.
+    """
+
+    def __init__(self, experiment: str, name: str, tags: Mapping[str, str], run_id: str = "") -> None:
+        self._experiment = experiment
+        self._name = name
+        self._tags = dict(tags)
+        self._run_id = run_id
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._begin, daemon=True)
+        self._thread.start()
+
+    def _begin(self) -> None:
+        try:
+            if self._run_id and tracking.find_run(self._run_id) is not None:
+                tracking.reopen_run(self._run_id)
+            else:
+                self._run_id = tracking.start_run(self._experiment, self._name, {"mlops.job": self._name, **self._tags})
+        except MissingExtraError:
+            self._run_id = ""
+        except Exception as error:  # noqa: BLE001 - raised where the id is asked for, in the thread that runs the job
+            self._error = error
+
+    @property
+    def run_id(self) -> str:
+        """Id of the job's run; waits for it.
+
+        Raises:
+            MlopsError: the store cannot be used.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._run_id
+
+    def step(self, name: str, tags: Mapping[str, str] | None = None, *, parent: str = "") -> str:
+        """Open the run of a step, or with ``parent`` that of a trial."""
+        above = parent or self.run_id
+        if not above:
+            return ""
+        return tracking.start_child(above, name, {"mlops.job": self._name, "mlops.step": name, **(tags or {})})
+
+    def end(self, run_id: str, *, failed: bool = False) -> None:
+        """Close a run."""
+        if run_id:
+            tracking.end_run(run_id, failed=failed)
+
+    def note(self, tags: Mapping[str, str]) -> None:
+        """Add tags to the job's run."""
+        if self.run_id:
+            tracking.set_tags(self.run_id, tags)

@@ -1,0 +1,242 @@
+"""What is known about a job of this machine: one JSON file, replaced at each change, that other processes read."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TextIO
+
+from vision_mlops import paths
+from vision_mlops.exceptions import JobError
+from vision_mlops.pipeline.findings import nearest
+
+_NAME = re.compile(r"[A-Za-z0-9][\w-]{0,127}")
+
+
+class Status(StrEnum):
+    """Of a job or step, in Azure ML's words; Reused and Interrupted are ours."""
+
+    WAITING = "Waiting"
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    REUSED = "Reused"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+    SKIPPED = "Skipped"
+    INTERRUPTED = "Interrupted"
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether there are outputs."""
+        return self in (Status.COMPLETED, Status.REUSED)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more happens."""
+        return self not in (Status.WAITING, Status.RUNNING)
+
+
+@dataclass
+class StepState:
+    """One step. ``outputs`` are absolute paths; ``key`` is that of the cache, without state outside of the job."""
+
+    status: Status = Status.WAITING
+    started: str = ""
+    ended: str = ""
+    seconds: float = 0.0
+    exit_code: int | None = None
+    message: str = ""
+    run_id: str = ""
+    folder: str = ""
+    key: str = ""
+    outputs: dict[str, str] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class JobState:
+    """One job: what it is made of, how it stands, and its steps in an order in which they can run."""
+
+    name: str
+    definition: str
+    kind: str
+    created: str
+    changes: list[str] = field(default_factory=list)
+    display_name: str = ""
+    experiment: str = ""
+    status: Status = Status.WAITING
+    started: str = ""
+    ended: str = ""
+    message: str = ""
+    run_id: str = ""
+    jobs: int = 1
+    inputs: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, dict[str, str]] = field(default_factory=dict)
+    steps: dict[str, StepState] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as plain values."""
+        return asdict(self)
+
+    @property
+    def seconds(self) -> float:
+        """How long it ran, or has been running."""
+        if not self.started:
+            return 0.0
+        end = datetime.fromisoformat(self.ended) if self.ended else datetime.now(UTC)
+        return (end - datetime.fromisoformat(self.started)).total_seconds()
+
+
+class JobFolder:
+    """Folder ``jobs/NAME`` of the home folder."""
+
+    def __init__(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise JobError(f"{name!r} cannot be the name of a job", "use letters, digits, - and _")
+        self.name = name
+        self.path = paths.home() / "jobs" / name
+        self._lock: TextIO | None = None
+
+    def step(self, step: str) -> Path:
+        """Folder of a step: logs, working copy, and links to its outputs."""
+        return self.path / "steps" / step
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a job."""
+        return (self.path / "state.json").is_file()
+
+    def save(self, state: JobState) -> None:
+        """Replace the state file."""
+        paths.atomic_write(self.path / "state.json", json.dumps(state.to_dict(), indent=2) + "\n")
+
+    def load(self) -> JobState:
+        """The state. A job that says it is running while no process holds it was interrupted.
+
+        Raises:
+            JobError: there is no such job, or its file is broken.
+        """
+        try:
+            content = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+            state = _job(content)
+        except FileNotFoundError:
+            hint = nearest(self.name, job_names(), "`mlops job run FILE` makes one")
+            raise JobError(f"there is no job {self.name!r}", hint) from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise JobError(f"{self.path / 'state.json'} cannot be read: {error}", f"remove {self.path}") from error
+        if not state.status.over and not self.held:
+            state.status = Status.INTERRUPTED
+            state.message = state.message or f"its process ended; `mlops job resume {self.name}` continues it"
+            for step in state.steps.values():
+                if step.status is Status.RUNNING:
+                    step.status = Status.INTERRUPTED
+        return state
+
+    def hold(self) -> None:
+        """Keep every other process from running this job until this one ends.
+
+        Raises:
+            JobError: another process runs it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = (self.path / ".lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            hint = f"follow it with `mlops job logs {self.name} --follow`"
+            raise JobError(f"the job {self.name!r} is running already", hint) from None
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let others run it."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def held(self) -> bool:
+        """Whether a process, this one included, runs it."""
+        if self._lock is not None:
+            return True
+        try:
+            lock = (self.path / ".lock").open("r+")
+        except FileNotFoundError:
+            return False
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    @property
+    def cancel_file(self) -> Path:
+        """Its existence asks the running process to stop."""
+        return self.path / ".cancel"
+
+
+def job_names() -> list[str]:
+    """Names of all jobs of this machine, oldest first."""
+    found = list((paths.home() / "jobs").glob("*/state.json"))
+    return [path.parent.name for path in sorted(found, key=lambda path: path.parent.stat().st_ctime_ns)]
+
+
+def jobs() -> list[JobState]:
+    """All jobs of this machine, newest first; a broken one is left out."""
+    found = []
+    for name in job_names():
+        try:
+            found.append(JobFolder(name).load())
+        except JobError:
+            continue
+    return sorted(found, key=lambda state: state.created, reverse=True)
+
+
+def new_name(stem: str) -> str:
+    """A name that no job has: ``train-20261124-061502-3fa2``."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-") or "job"
+    return f"{plain[:60]}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def now() -> str:
+    """This moment, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def started_at(pid: int) -> int | None:
+    """Start of a process in clock ticks, which tells it from a later one of the same id; None where there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def own_process() -> dict[str, int]:
+    """Id and start of this process."""
+    return {"pid": os.getpid(), "started": started_at(os.getpid()) or 0}
+
+
+def _job(content: dict[str, Any]) -> JobState:
+    known = {item.name for item in fields(JobState)}
+    values = {key: value for key, value in content.items() if key in known}
+    values["status"] = Status(values["status"])
+    values["steps"] = {name: _step(item) for name, item in values["steps"].items()}
+    return JobState(**values)
+
+
+def _step(content: dict[str, Any]) -> StepState:
+    known = {item.name for item in fields(StepState)}
+    return StepState(
+        **{**{key: value for key, value in content.items() if key in known}, "status": Status(content["status"])}
+    )
