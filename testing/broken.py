@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from testing.definitions import FILES, SCHEMA, SWEEP
 
 SWEEP_TRIAL = SWEEP[SWEEP.index("trial:") : SWEEP.index("inputs:")]
@@ -54,7 +56,7 @@ BROKEN = {
     "unknown $schema": ("fit.yml", "commandComponent.schema.json", "comandComponent.schema.json # <-", "schema", "none that is known here", "commandComponent.schema.json?"),
     "$schema and type differ": ("fit.yml", "type: command\n", "type: pipeline # <-\n", "schema", "$schema says commandComponent, type says 'pipeline'", "write `type: command`"),
     "step and component type differ": ("outer.yml", "type: pipeline\n    component", "type: command # <-\n    component", "step-type", "its component of type pipeline", "write `type: pipeline`"),
-    "unknown step type": ("inner.yml", "command: echo ${{inputs.rate}}", "type: spark # <-\n    command: echo ${{inputs.rate}}", "value", "'spark' is not valid", "command"),
+    "unknown step type": ("inner.yml", "command: echo ${{inputs.rate}}", "type: spark # <-\n    command: echo ${{inputs.rate}}", "value", "a step of type 'spark' is not supported here", "supported are command, parallel, pipeline, sweep"),
     "missing key": ("fit.yml", "environment: azureml:env:1\n", "", "missing-key", "the key 'environment' is missing", "add `environment: ...`"),
     "unknown input type": ("fit.yml", "data: {type: uri_folder}", "data: {type: uri_foldr} # <-", "value", "'uri_foldr' is not valid", "did you mean 'uri_folder'?"),
     "default out of range": ("fit.yml", "default: 1e-3, min: 0.00001, max: 1}", "default: 3, min: 0, max: 1} # <-", "input-range", "its default 3 is above max", "0 to 1"),
@@ -120,8 +122,6 @@ BROKEN = {
     "step output as text": ("pipeline.yml", "${{parent.outputs.model}}", "./model # <-", "binding", "output 'model' is given './model'", "${{parent.outputs.NAME}}"),
     "step output bound to an input": ("pipeline.yml", "${{parent.outputs.model}}", "${{parent.inputs.images}} # <-", "binding", "cannot be written to ${{parent.inputs.images}}", "${{parent.outputs.NAME}}"),
     "output of another type": ("parallel.yml", "scores: {type: uri_file}", "scores: {type: uri_folder}", "binding-type", "is of type uri_file, but the output 'scores' is of type uri_folder", "type: uri_file"),
-    "sweep over a component, input missing": ("sweep.yml", SWEEP_TRIAL, "trial: ./fit.yml\n", "missing-input", "the input 'data' (uri_folder) of the trial is missing", "add `data: ...`"),
-    "sweep over a component, input unknown": ("sweep.yml", SWEEP_TRIAL, "trial: ./fit.yml\n", "unknown-input", "the trial has no input 'dta'", "did you mean 'data'?"),
     "sweep over data": ("inner.yml", "rate: {type: choice, values: [0.1, 0.2]}", "data: {type: choice, values: [a]} # <-", "search-space", "is an input of type uri_folder", "numbers and texts only"),
     "options of another sampling": ("inner.yml", "{type: random, seed: 3, rule: sobol}", "{type: grid, seed: 3} # <-", "value", "grid sampling takes no seed", "use type: random"),
     "a path too long": ("prep.yml", "code: ./code", f"code: ./{'x' * 5000} # <-", "code-missing", "does not exist", "code"),
@@ -130,16 +130,36 @@ BROKEN = {
     "both slacks": ("sweep.yml", "slack_factor: 0.1,", "slack_factor: 0.1, slack_amount: 1,", "early-termination", "both of slack_factor and slack_amount", "exactly one"),
     "unclosed binding": ("pipeline.yml", "raw: ${{parent.inputs.images}}", "raw: ${{parent.inputs.images # <-", "expression", "${{ without }}", "${{inputs.NAME}}"),
     "compute bound to nothing": ("pipeline.yml", "compute: azureml:other", "compute: ${{parent.inputs.where}} # <-", "unknown-input", "the pipeline has no input 'where'", "images, rate"),
+    "sweep step, input missing": ("tune.yml", 'inputs: {data: "${{parent.inputs.images}}"}', "inputs: {} # <-", "missing-input", "step 'search': the input 'data' (uri_folder) is missing", "add `data: ...` to its inputs"),
+    "sweep step, input unknown": ("tune.yml", "{data:", "{dta:", "unknown-input", "step 'search' has no input 'dta'", "did you mean 'data'?"),
+    "sweep job over a component": ("sweep.yml", SWEEP_TRIAL, "trial: ./fit.yml # <-\n", "trial", "the trial of a sweep job is './fit.yml', but Azure ML's SDK takes no component", "make it a step of a pipeline"),
+    "trial of a sweep job with inputs": ("sweep.yml", "trial:\n", "trial:\n  inputs: {rate: {type: number}} # <-\n", "unknown-key", "unknown key 'inputs'", "Valid here: code, environment"),
+    "given and searched": ("tune.yml", '{data: "${{parent.inputs.images}}"}', '{rate: 0.2, data: "${{parent.inputs.images}}"} # <-', "search-space", "'rate' is given a value, and is in the search space too", "remove it from one"),
+    "exponents below min": ("tune.yml", "rate: {type: loguniform, min_value: -9,", "rate: {type: loguniform, min_value: -10,", "input-range", "is below min (exp of min_value -10)", "0.0001 to 0.5; min_value and max_value are exponents of e"),
+    "exponents above max": ("tune.yml", "max_value: -0.7}", "max_value: -0.5}", "input-range", "0.606530659713 is above max (exp of max_value -0.5)", "exponents of e"),
+    "bounds instead of exponents": ("tune.yml", "rate: {type: loguniform, min_value: -9, max_value: -0.7}", "rate: {type: loguniform, min_value: 0.0001, max_value: 0.5}", "input-range", "1.000100005 is above max (exp of min_value 0.0001)", "such as -6.9 for 0.001"),
+    "exponents beyond all numbers": ("tune.yml", "noise: {type: normal, mu: 0, sigma: 1}", "noise: {type: loguniform, min_value: 2, max_value: 5000}", "input-type", "inf is not of type number (exp of max_value 5000)", "write a number; min_value"),
+    "steps below min": ("tune.yml", "depth: {type: quniform, min_value: 1, max_value: 12.4, q: 1}", "depth: {type: quniform, min_value: 0.4, max_value: 12, q: 1}", "input-range", "0.0 is below min (min_value in steps of 1)", "1 to 12"),
+    "steps above max": ("tune.yml", "max_value: 12.4, q: 1", "max_value: 12.6, q: 1", "input-range", "13.0 is above max (max_value in steps of 1)", "1 to 12"),
+    "steps that miss whole numbers": ("tune.yml", "q: 1}", "q: 0.5}", "input-type", "quniform draws fractions, but the input is of type integer", "a whole number as q"),
+    "steps of exponents above max": ("tune.yml", "depth: {type: quniform, min_value: 1, max_value: 12.4, q: 1}", "depth: {type: qloguniform, min_value: 1, max_value: 3, q: 2}", "input-range", "20.0 is above max (exp of max_value 3, in steps of 2)", "exponents of e"),
+    "fractions for whole numbers": ("tune.yml", "width: {type: qloguniform, min_value: 2, max_value: 6, q: 8}", "width: {type: uniform, min_value: 2, max_value: 6}", "input-type", "uniform draws fractions, but the input is of type integer", "use choice, randint, or quniform with `q: 1`"),
+    "bell over a bounded input": ("tune.yml", "rate: {type: loguniform, min_value: -9, max_value: -0.7}", "rate: {type: lognormal, mu: 0, sigma: 1}", "input-range", "lognormal has no bounds, but the input has", "uniform or loguniform"),
+    "numbers for a truth value": ("tune.yml", 'fast: {type: choice, values: ["true", "false"]}', "fast: {type: randint, upper: 2}", "input-type", "0 is not of type boolean", "true or false"),
+    "step of automl": ("tune.yml", "type: sweep\n", "type: automl # <-\n", "value", "a step of type 'automl' is not supported here", "command, parallel, pipeline, sweep"),
+    "component of spark": ("fit.yml", "commandComponent.schema.json", "sparkComponent.schema.json # <-", "schema", "a sparkComponent is not supported here", "supported are commandComponent, parallelComponent"),
+    "processes that are no whole number": ("pipeline.yml", "process_count_per_instance: 2}", 'process_count_per_instance: "${{parent.inputs.rate}}"}', "input-type", "process_count_per_instance: 0.01 is not of type integer", "a whole number"),
+    "nodes bound to data": ("pipeline.yml", "instance_count: 2,", 'instance_count: "${{parent.inputs.images}}",', "binding-type", "instance_count is a whole number, but ${{parent.inputs.images}} is of type uri_folder", "bind it to an integer"),
+    "default compute without azureml:": ("pipeline.yml", "default_compute: azureml:cpu", "default_compute: cpu # <-", "value", "'cpu' is no reference", "write azureml:cpu, or serverless"),
+    "choice of truth values": ("tune.yml", 'values: ["true", "false"]', "values: [true, false]", "value", "true cannot be chosen as it is", 'quote it: "true"'),
+    "no compute": ("outer.yml", "settings: {default_compute: azureml:cpu}\n", "", "compute", "step 'prep' has no compute, and the pipeline no default", "default_compute: azureml:cpu-cluster"),
+    "size of a mini-batch as a number": ("parallel.yml", 'mini_batch_size: "10"', "mini_batch_size: 10 # <-", "value", "10 is not text", 'quote it: "10"'),
+    "size of a mini-batch": ("parallel.yml", 'mini_batch_size: "10"', 'mini_batch_size: "10 files" # <-', "value", "'10 files' is no size of a mini-batch", '"32"'),
 }  # fmt: skip
 
 # More than one replacement is needed, or the mistake shows in another file or on a line that cannot hold a comment.
 EXTRA = {
     "cycle": ("raw: ${{parent.inputs.images}}", "raw: ${{parent.jobs.fit.outputs.model}}"),
-    "sweep over a component, input missing": ("  data: {type: uri_folder, path: ./images}", "  optimizer: sgd"),
-    "sweep over a component, input unknown": (
-        "  data: {type: uri_folder, path: ./images}",
-        "  data: {type: uri_folder, path: ./images}\n  dta: x",
-    ),
     "search space outside of a sweep": ("python prep.py", "python ${{search_space.x}}"),
 }
 # Where the line that shall be named cannot hold a mark: the first line with this text is it.
@@ -151,7 +171,24 @@ LINES = {
     "unknown distribution": "logunifrm", "early termination of one trial": "early_termination", "unknown policy": "bandt",
     "more trials at once than in all": "limits", "schedule without trigger": "$schema", "cron with four fields": "trigger:",
     "cron out of range": "trigger:", "date without quotes": "trigger:", "both slacks": "early_termination", "output of another type": "parent.outputs.scores",
-    "sweep over a component, input missing": "inputs:", "sweep over a component, input unknown": "dta:", "sweep without limits": "$schema",
+    "sweep without limits": "$schema",
     "component without name": "$schema", "schedule without name": "$schema", "pipeline without type": "$schema", "no date": "trigger:", "cron by month": "trigger:", "recurrence with wrong days": "trigger:",
-    "schedule of a component": "$schema",
+    "schedule of a component": "$schema", "sweep step, input unknown": "dta:", "exponents below min": "rate: {type: log",
+    "exponents above max": "rate: {type: log", "bounds instead of exponents": "rate: {type: log", "exponents beyond all numbers": "noise:",
+    "steps below min": "depth:", "steps above max": "depth:", "steps that miss whole numbers": "depth:",
+    "steps of exponents above max": "depth:", "fractions for whole numbers": "width:", "bell over a bounded input": "rate:",
+    "numbers for a truth value": "fast:", "processes that are no whole number": "rate: 0.01", "nodes bound to data": "instance_count",
+    "no compute": "$schema", "choice of truth values": "fast:",
 }  # fmt: skip
+
+
+def make_mistake(project: Path, case: str) -> Path:
+    """Make one mistake in the definitions of ``project``; returns the file that has it."""
+    name, old, new, *_ = BROKEN[case]
+    path = project / name
+    text = path.read_text(encoding="utf-8")
+    for before, after in [(old, new), *([EXTRA[case]] if case in EXTRA else [])]:
+        assert before in text, "nothing is replaced"
+        text = text.replace(before, after, 1)
+    path.write_text(text, encoding="utf-8")
+    return path

@@ -119,6 +119,7 @@ inputs:
   images: {{type: uri_folder, path: ./images}}
 outputs:
   scores: {{type: uri_file}}
+settings: {{default_compute: azureml:cpu}}
 jobs:
   score:
     type: parallel
@@ -176,6 +177,7 @@ jobs:
 OUTER = f"""\
 $schema: {SCHEMA}/pipelineJob.schema.json
 type: pipeline
+settings: {{default_compute: azureml:cpu}}
 inputs:
   images: {{type: uri_folder, path: ./images}}
 jobs:
@@ -193,6 +195,45 @@ jobs:
       environment: azureml:env:1
       command: ls ${{{{inputs.model}}}}
     inputs: {{model: "${{{{parent.jobs.first.outputs.model}}}}"}}
+"""
+
+TUNED = f"""\
+$schema: {SCHEMA}/commandComponent.schema.json
+type: command
+name: tuned
+version: 1
+inputs:
+  data: {{type: uri_folder}}
+  rate: {{type: number, default: 0.1, min: 0.0001, max: 0.5}}
+  depth: {{type: integer, default: 3, min: 1, max: 12}}
+  width: {{type: integer, default: 64}}
+  noise: {{type: number, default: 0}}
+  fast: {{type: boolean, default: false}}
+environment: azureml:env:1
+command: >-
+  fit ${{{{inputs.data}}}} ${{{{inputs.rate}}}} ${{{{inputs.depth}}}} ${{{{inputs.width}}}} ${{{{inputs.noise}}}}
+  ${{{{inputs.fast}}}}
+"""
+
+TUNE = f"""\
+$schema: {SCHEMA}/pipelineJob.schema.json
+type: pipeline
+inputs:
+  images: {{type: uri_folder, path: ./images}}
+settings: {{default_compute: serverless}}
+jobs:
+  search:
+    type: sweep
+    trial: file:./tuned.yml
+    inputs: {{data: "${{{{parent.inputs.images}}}}"}}
+    search_space:
+      rate: {{type: loguniform, min_value: -9, max_value: -0.7}}
+      depth: {{type: quniform, min_value: 1, max_value: 12.4, q: 1}}
+      width: {{type: qloguniform, min_value: 2, max_value: 6, q: 8}}
+      noise: {{type: normal, mu: 0, sigma: 1}}
+      fast: {{type: choice, values: ["true", "false"]}}
+    objective: {{goal: maximize, primary_metric: accuracy}}
+    limits: {{max_total_trials: 4}}
 """
 
 CRON = f"""\
@@ -233,6 +274,8 @@ FILES = {
     "parallel.yml": PARALLEL,
     "inner.yml": INNER,
     "outer.yml": OUTER,
+    "tuned.yml": TUNED,
+    "tune.yml": TUNE,
     "cron.yml": CRON,
     "recurrence.yml": RECURRENCE,
     "environment.yml": ENVIRONMENT,

@@ -151,6 +151,11 @@ def log_artifacts(run_id: str, folder: Path, artifact_path: str | None = None) -
     client().log_artifacts(run_id, str(folder), artifact_path)
 
 
+def log_artifact(run_id: str, file: Path) -> None:
+    """Copy one file to the run's artifacts."""
+    client().log_artifact(run_id, str(file))
+
+
 def log_evaluation(run_id: str, metrics: Mapping[str, float], folder: Path) -> bool:
     """Add an evaluation's numbers and files (as ``evaluation/``) to the run that trained the model.
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from testing.broken import BROKEN, EXTRA, LINES
+from testing.broken import BROKEN, LINES, make_mistake
 from testing.definitions import FILES, SCHEMA, write_project
 
 from vision_mlops.pipeline.findings import Finding, Severity
@@ -39,13 +39,9 @@ WARNINGS = {"unused-input", "unused-output"}
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_mistake_is_found_with_its_line_and_what_mends_it(project: Path, case: str) -> None:
-    name, old, new, rule, message, suggestion = BROKEN[case]
-    path = project / name
+    name, _, _, rule, message, suggestion = BROKEN[case]
+    path = make_mistake(project, case)
     text = path.read_text(encoding="utf-8")
-    for before, after in [(old, new), *([EXTRA[case]] if case in EXTRA else [])]:
-        assert before in text, "the test replaces nothing"
-        text = text.replace(before, after, 1)
-    path.write_text(text, encoding="utf-8")
 
     matching = [item for item in found(path) if item.rule == rule and message in item.message]
 
@@ -58,6 +54,8 @@ def test_a_mistake_is_found_with_its_line_and_what_mends_it(project: Path, case:
         "$schema not first",
         "cron by month",
         "trial longer than the sweep",
+        "bell over a bounded input",
+        "no compute",
     )
     assert matching[0].severity is (WARNING if expected else ERROR)
     wanted = "fit.yml" if case == "schedule of a component" else name
@@ -76,6 +74,17 @@ def test_without_schema_the_keys_say_what_a_file_defines(project: Path, name: st
     assert finding.severity is WARNING
     assert finding.message == f"$schema is missing; read as {kind}"
     assert f"/{kind}.schema.json" in finding.suggestion
+
+
+@pytest.mark.parametrize("bound", ["1" + "0" * 400, "1.0e+300"])
+@pytest.mark.parametrize("space", ["type: qloguniform, q: 1.0e-300", "type: quniform, q: 1.0e-300", "type: loguniform"])
+def test_bounds_beyond_all_numbers_are_refused(project: Path, space: str, bound: str) -> None:
+    path = project / "tune.yml"
+    text = path.read_text(encoding="utf-8")
+    old = "{type: loguniform, min_value: -9, max_value: -0.7}"
+    assert old in text
+    path.write_text(text.replace(old, f"{{{space}, min_value: 0.5, max_value: {bound}}}"), encoding="utf-8")
+    assert [item.rule for item in found(path) if item.severity is ERROR] != []
 
 
 def test_an_environment_in_a_file_is_checked_too(project: Path) -> None:

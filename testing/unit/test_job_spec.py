@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from testing.definitions import write_project
 
 from vision_mlops.cli.main import app
+from vision_mlops.config import load_workload
 from vision_mlops.exceptions import PipelineError
 from vision_mlops.pipeline import lint as module
 from vision_mlops.pipeline.definitions import load
@@ -25,7 +26,14 @@ from vision_mlops.pipeline.findings import Findings
 from vision_mlops.pipeline.plan import plan
 from vision_mlops.pipeline.ports import InputDeclaration
 from vision_mlops.pipeline.schedule import cron_problem
-from vision_mlops.pipeline.steps import CommandComponent, PipelineJob
+from vision_mlops.pipeline.steps import (
+    CommandComponent,
+    ComponentStep,
+    ParallelComponent,
+    PipelineComponent,
+    PipelineJob,
+    SweepStep,
+)
 
 SHIPPED = sorted(Path(module.__file__).parent.rglob("*.yml"))
 TRAIN = Path(module.__file__).parent / "train.yml"
@@ -45,17 +53,22 @@ def test_shipped_definitions_have_no_findings(path: Path) -> None:
 COMPONENTS = [path for path in SHIPPED if path.parent.name == "components"]
 
 
-def component(path: Path) -> CommandComponent:
+def component(path: Path) -> CommandComponent | ParallelComponent:
     definition = load(path, Findings())
     assert definition is not None
-    assert isinstance(definition.model, CommandComponent)
+    assert isinstance(definition.model, CommandComponent | ParallelComponent)
     return definition.model
 
 
-@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
+COMMANDS = [path for path in COMPONENTS if isinstance(component(path), CommandComponent)]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
 def test_commands_of_components_exist_with_every_option(path: Path) -> None:
     """Each `mlops ...` in a component is a command that there is, and has the options it is given, the required ones too."""
-    text = component(path).command.replace("$[[", " ").replace("]]", " ")
+    model = component(path)
+    assert isinstance(model, CommandComponent)
+    text = model.command.replace("$[[", " ").replace("]]", " ")
     for line in text.split("&&"):
         words = shlex.split(re.sub(r"\$\{\{.*?\}\}", "value", line))
         assert words.pop(0) == "mlops"
@@ -92,6 +105,63 @@ def test_enums_of_components_are_those_of_the_command_line(path: Path) -> None:
         assert set(port.enum or ()) <= set(known.get(name, ()))
 
 
+def test_inputs_of_the_training_component_set_keys_of_a_workload() -> None:
+    """What a sweep draws for an input is a value that the workload takes, at both bounds."""
+    model = component(TRAIN.parent / "components" / "train.yml")
+    assert isinstance(model, CommandComponent)
+    keys = dict(re.findall(r"--set ([\w.]+)=\$\{\{inputs\.(\w+)\}\}", model.command))
+    assert set(keys.values()) == set(model.inputs) - {"data", "workload"}
+    for key, name in keys.items():
+        port = model.inputs[name]
+        for value in (port.min, port.max, *(port.enum or ())):
+            if value is not None:
+                load_workload("textile", [f"{key}={value}"])
+
+
+def test_the_training_component_is_the_training_pipeline() -> None:
+    """Both hold the same steps. Change one: change the other."""
+    pipeline, published = (load(TRAIN.with_name(name), Findings()) for name in ("train.yml", "train-component.yml"))
+    assert pipeline is not None
+    assert published is not None
+    assert published.node["jobs"] == pipeline.node["jobs"]
+    assert isinstance(pipeline.model, PipelineJob)
+    assert isinstance(published.model, PipelineComponent)
+    assert {name: port.default for name, port in published.model.inputs.items()} == pipeline.model.inputs
+    assert all(port.description for port in published.model.inputs.values())
+    assert all(port.description for port in published.model.outputs.values())
+    types = {name: port["type"] for name, port in pipeline.node["outputs"].items()}
+    assert {name: port.type for name, port in published.model.outputs.items()} == types
+
+
+def test_inputs_of_the_training_pipeline_are_bounded_as_those_of_its_steps() -> None:
+    published = load(TRAIN.with_name("train-component.yml"), Findings())
+    assert published is not None
+    assert isinstance(published.model, PipelineComponent)
+    for step in published.model.jobs.values():
+        assert isinstance(step, ComponentStep)
+        inner = component(TRAIN.parent / str(step.component).removeprefix("file:"))
+        for name, value in step.inputs.items():
+            bound = sole(value)
+            assert bound is not None
+            if bound.parts[:2] == ("parent", "inputs"):
+                outer, port = published.model.inputs[bound.parts[2]], inner.inputs[name]
+                assert (outer.type, outer.enum, outer.min, outer.max) == (port.type, port.enum, port.min, port.max)
+
+
+@pytest.mark.parametrize("name", ["sweep.yml", "sweep-bayesian.yml", "sweep-grid.yml"])
+def test_sweeps_maximise_what_training_logs(name: str) -> None:
+    definition = load(TRAIN.with_name(name), Findings())
+    assert definition is not None
+    assert isinstance(definition.model, PipelineJob)
+    search = definition.model.jobs["search"]
+    assert isinstance(search, SweepStep)
+    objective = search.objective
+    # test_training.py reads the history of this metric after a real training.
+    assert (objective.goal, objective.primary_metric) == ("maximize", "val_accuracy")
+    steps = [step.step for step in plan(TRAIN.with_name(name))]
+    assert steps == ["prepare", "search", "evaluate"]
+
+
 def test_lint_of_the_training_pipeline_loads_nothing_heavy() -> None:
     heavy = ("torch", "mlflow", "azure", "numpy", "pandas", "openvino", "rich.table")
     code = "import sys, atexit\n"
@@ -109,7 +179,7 @@ def test_the_training_pipeline_in_order_with_its_commands(monkeypatch: pytest.Mo
     steps = json.loads(done.stdout)
     assert [step["step"] for step in steps] == ["prepare", "train", "evaluate", "gate_and_register"]
     assert steps[0]["command"] == (
-        "mlops data prepare --workload textile --set data.split.seed=0 --out ${{outputs.data}}"
+        "mlops data prepare --workload 'textile' --set data.split.seed=0 --out ${{outputs.data}}"
     )
     assert steps[3]["needs"] == ["train", "prepare", "evaluate"]
     monkeypatch.setenv("COLUMNS", "200")

@@ -1,4 +1,4 @@
-"""``mlops demo``: the main job from images to a served model, as the commands that anyone can run alone."""
+"""``mlops demo``: the main job from images to a served model: `mlops run`, then `mlops serve`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import socket
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,21 +16,21 @@ import typer
 
 from vision_mlops.cli.config import SetOption, WorkloadOption
 from vision_mlops.cli.output import say
+from vision_mlops.cli.run import ImagesOption, run_pipeline, tell_verdict
 
 if TYPE_CHECKING:
     from vision_mlops.config.models import Workload
-    from vision_mlops.data.manifest import Manifest
 
 
 def demo(
     workload: WorkloadOption = "textile",
-    images: Annotated[Path | None, typer.Option("--images", help="Folder of class folders to use instead.")] = None,
+    images: ImagesOption = None,
     set_: SetOption = None,
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port of the server; 0 takes a free one.")
     ] = 8000,
 ) -> None:
-    """Prepare, train, evaluate, judge, register and serve; each step is printed as the command that would do it.
+    """Prepare, train, evaluate, judge, register and serve: the pipeline of `mlops run`, then its champion.
 
     A second run reuses what has not changed, and goes on where the first was interrupted. On a terminal it serves until
     Ctrl-C; otherwise it scores samples and ends. With `--images` the model is named after the folder.
@@ -40,41 +38,19 @@ def demo(
     Example: `mlops demo`, or with images of your own `mlops demo --images photos/birds`
     """
     from vision_mlops import paths
-    from vision_mlops.cli import data, evaluate, models
+    from vision_mlops.cli.job import report
     from vision_mlops.config import load_workload
 
     started = time.perf_counter()
-    set_ = [*_names(images), *(set_ or ())]
-    loaded = load_workload(workload, set_)
-    home = paths.home()
-    folder, bundle = home / "data" / loaded.name, home / "bundles" / loaded.name
-    report = home / "reports" / loaded.name
-    common = ["--workload", workload, *(part for item in set_ for part in ("--set", item))]
-
-    with _step("data", "prepare", *common, "--out", folder, *(("--images", images) if images else ())):
-        data.prepare(workload, folder, images, False, set_, False)
-    _train_once(loaded, folder, bundle, workload, set_, common)
-    with _step("evaluate", "--bundle", bundle, "--data", folder, "--out", report):
-        _evaluate_once(bundle, folder, report)
-    champion = _champion_report(loaded, folder, report)
-    with _step("gate", "--candidate", report, *(("--champion", champion) if champion else ()), *common):
-        evaluate.gate(report, champion, workload, set_, None, evaluate.FailOn.NEVER, False)
-    rejected = _decision(report) != "promote"
-    flags = () if rejected else ("--promote",)
-    with _step("models", "register", "--bundle", bundle, "--name", loaded.name, "--data", folder, "--metrics", report,
-               "--verdict", report / "verdict.json", *flags):  # fmt: skip
-        models.register(
-            bundle, loaded.name, metrics=report, verdict=report / "verdict.json", data=folder, promote=not rejected
-        )
-    _serve(loaded, folder, port, time.perf_counter() - started)
+    loaded = load_workload(workload, [*_names(images), *(set_ or ())])
+    ended = run_pipeline(loaded, images)
+    report(ended, as_json=False)
+    tell_verdict(ended)
+    _serve(loaded, paths.home() / "data" / loaded.name, port, time.perf_counter() - started)
 
 
-@contextmanager
-def _step(*words: object) -> Iterator[None]:
+def _tell(*words: object) -> None:
     typer.secho(f"\n$ mlops {shlex.join(_short(word) for word in words)}", err=True, bold=True)
-    start = time.perf_counter()
-    yield
-    typer.secho(f"  ({time.perf_counter() - start:.1f} s)", err=True, dim=True)
 
 
 def _short(word: object) -> str:
@@ -94,83 +70,6 @@ def _names(images: Path | None) -> list[str]:
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     name = name if name[:1].isalpha() else f"images-{name}".rstrip("-")
     return [f"name={name[:63]}", f"title={json.dumps(title)}"]
-
-
-def _train_once(
-    workload: Workload, data: Path, bundle: Path, reference: str, set_: list[str], common: list[str]
-) -> None:
-    """Train unless the bundle is there already; go on with an interrupted training of the same settings."""
-    from vision_mlops.cli import train
-    from vision_mlops.data.manifest import read_manifest
-
-    manifest = read_manifest(data)
-    words: list[object] = ["train", "--data", data, "--out", bundle, *common]
-    if _trained(bundle, manifest, workload):
-        with _step(*words):
-            say(f"unchanged: {bundle}")
-        return
-    from vision_mlops.training.workspace import Workspace
-
-    resume = Workspace(bundle.absolute(), workload, manifest).resumable
-    with _step(*words, "--overwrite", *(("--resume",) if resume else ())):
-        train.train(data, bundle, reference, set_, resume, True)
-
-
-def _trained(bundle: Path, manifest: Manifest, workload: Workload) -> bool:
-    """Whether the bundle is whole and was made from this data and these settings."""
-    from vision_mlops.exceptions import BundleError
-    from vision_mlops.model.bundle import read_bundle
-
-    try:
-        found = read_bundle(bundle)
-    except BundleError:
-        return False
-    relevant = ("model", "training")
-    wanted = workload.model_dump()
-    same = all(found.workload.get(key) == wanted[key] for key in relevant)
-    return same and found.data_fingerprint == manifest.fingerprint
-
-
-def _evaluate_once(bundle: Path, data: Path, report: Path) -> None:
-    from vision_mlops.cli import evaluate
-    from vision_mlops.data.manifest import read_manifest
-    from vision_mlops.evaluation.evaluate import read_evaluation
-    from vision_mlops.exceptions import MlopsError
-    from vision_mlops.model.bundle import bundle_id, read_bundle
-
-    try:
-        metrics = read_evaluation(report).metrics
-    except MlopsError:
-        metrics = {}
-    same_data = metrics.get("data_fingerprint") == read_manifest(data).fingerprint
-    if same_data and metrics.get("bundle_id") == bundle_id(read_bundle(bundle)):
-        say(f"unchanged: {report} (accuracy {metrics['accuracy']:.4f})")
-        return
-    evaluate.evaluate(bundle, data, report, evaluate.Split.TEST, False)
-
-
-def _champion_report(workload: Workload, data: Path, candidate: Path) -> Path | None:
-    """Evaluate the champion on the same images, if there is one that is not the candidate; returns its report's folder."""
-    from vision_mlops import paths
-    from vision_mlops.evaluation.evaluate import read_evaluation
-    from vision_mlops.exceptions import RegistryError
-    from vision_mlops.registry import open_registry
-
-    registry = open_registry()
-    try:
-        champion = registry.get(f"{workload.name}@champion")
-    except RegistryError:
-        return None
-    if champion.bundle_id == read_evaluation(candidate).metrics["bundle_id"]:
-        return candidate
-    bundle, report = registry.bundle_path(champion), paths.home() / "reports" / f"{workload.name}-champion"
-    with _step("evaluate", "--bundle", bundle, "--data", data, "--out", report):
-        _evaluate_once(bundle, data, report)
-    return report
-
-
-def _decision(report: Path) -> str:
-    return str(json.loads((report / "verdict.json").read_text(encoding="utf-8"))["decision"])
 
 
 def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
@@ -193,10 +92,8 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
     if chosen != port and interactive:
         say(f"\nport {port} is in use: taking a free one instead")
     options = ("--name", workload.name, "--version", champion.version, "--port", chosen)
-    with (
-        _step("serve", bundle, *options),
-        running_server(bundle, port=chosen, name=workload.name, version=str(champion.version)) as url,
-    ):
+    _tell("serve", bundle, *options)
+    with running_server(bundle, port=chosen, name=workload.name, version=str(champion.version)) as url:
         manifest = read_manifest(data)
         for label in manifest.classes:
             record = next(record for record in manifest.of_split("test") if record.label == label)

@@ -177,10 +177,13 @@ def cancel(name: NameArgument, json_: JsonOption = False) -> None:
 
 def local_options(jobs: int, force: bool, quiet: bool) -> Any:
     """Options of a local run, with what the command line knows of models and of the registry."""
+    from vision_mlops.cli.run import model_folder, registry_state
     from vision_mlops.runner.display import open_display
     from vision_mlops.runner.jobs import Options
 
-    return Options(jobs=jobs, force=force, display=open_display(quiet=quiet))
+    return Options(
+        jobs=jobs, force=force, display=open_display(quiet=quiet), find_model=model_folder, outside_state=registry_state
+    )
 
 
 def report(ended: Ended, *, as_json: bool) -> None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vision_mlops.cli.evaluate import FailOn, exit_on
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
+from vision_mlops.exceptions import MlopsError
 
 if TYPE_CHECKING:
     from vision_mlops.registry import ModelVersion, Registry
@@ -29,6 +31,12 @@ def register(
     verdict: Annotated[Path | None, typer.Option("--verdict", help="verdict.json of `mlops gate`.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Prepared data it was trained on, for lineage.")] = None,
     promote: Annotated[bool, typer.Option("--promote", help="Make it champion, unless it was rejected.")] = False,
+    promote_if_passed: Annotated[
+        bool, typer.Option("--promote-if-passed", help="Make it champion where its verdict is promote.")
+    ] = False,
+    fail_on: Annotated[
+        FailOn, typer.Option("--fail-on", help="Verdict that gives exit code 1, after it is registered.")
+    ] = FailOn.NEVER,
     force: Annotated[bool, typer.Option("--force", help="Add a version though this bundle is registered.")] = False,
     json_: JsonOption = False,
 ) -> None:
@@ -36,13 +44,18 @@ def register(
 
     Example: `mlops models register --bundle outputs/bundle --name textile --verdict verdict.json --promote`
     """
+    from vision_mlops.evaluation.gate import read_verdict
     from vision_mlops.registry import CHAMPION
 
-    aliases = (CHAMPION,) if promote else ()
+    decision = read_verdict(verdict)["decision"] if verdict else ""
+    if (promote_if_passed or fail_on is not FailOn.NEVER) and not decision:
+        raise MlopsError("--promote-if-passed and --fail-on need --verdict", "give the verdict.json of `mlops gate`")
+    aliases = (CHAMPION,) if promote or (promote_if_passed and decision == "promote") else ()
     version = _registry().register(
         bundle, name, metrics=metrics, verdict=verdict, data=data, aliases=aliases, force=force
     )
     _emit_version(version, as_json=json_, text=f"registered {version.reference}{_suffix(version)}")
+    exit_on(decision, fail_on)
 
 
 @app.command("list")

@@ -18,6 +18,9 @@ def train(
     workload: WorkloadOption = "textile",
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run at its last epoch.")] = False,
+    auto_resume: Annotated[
+        bool, typer.Option("--auto-resume", help="The same where there is one of these settings, else start anew.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Fine-tune a pretrained network and write a model bundle.
@@ -34,11 +37,20 @@ def train(
     manifest = read_manifest(data)  # before torch is loaded: a wrong path should answer at once
     try:
         from vision_mlops.training.fit import fit
+        from vision_mlops.training.journal import EpochLines
+        from vision_mlops.training.runtime import rank
         from vision_mlops.training.workspace import Workspace
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
+    if auto_resume:
+        resume = Workspace(out.absolute(), loaded, manifest).resumable
+        overwrite = True
+        if resume and rank() == 0:
+            say("going on with the training that was interrupted")
     try:
-        fitted = fit(loaded, data, out, resume=resume, overwrite=overwrite, progress=sys.stderr.isatty())
+        progress = sys.stderr.isatty()
+        lines = () if progress else (EpochLines(say),)
+        fitted = fit(loaded, data, out, resume=resume, overwrite=overwrite, progress=progress, callbacks=lines)
     except KeyboardInterrupt:
         if Workspace(out.absolute(), loaded, manifest).resumable:
             say("the epochs that were finished are kept: the same command with --resume goes on from there")

@@ -7,6 +7,7 @@ environment, and the environment over the file.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -55,23 +56,13 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
     """Load and check one workload.
 
     Args:
-        reference: Shipped name (``textile``) or path of a YAML file.
+        reference: Shipped name (``textile``), path of a YAML file, or the workload itself as JSON (``{"name": ...}``).
         overrides: ``dotted.key=value`` strings, values in YAML syntax; the last one wins. They win over the environment.
 
     Raises:
         ConfigError: names file, key, and the nearest valid key or the accepted values.
     """
-    path = find_workload(reference)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text: {error}", "save the file as UTF-8") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", "check its permissions") from error
-    except _BAD_YAML as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}", "mend the line that the message names") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must be a mapping of keys to values", "see `mlops config show`")
+    path, content = _inline(reference) if reference.lstrip().startswith("{") else _read(find_workload(reference))
     environment, overrides = _environment(), list(overrides)
     for variable, item in environment.items():
         _apply(content, item, variable)
@@ -84,6 +75,32 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
         changes += [f"{variable}={os.environ[variable]}" for variable in environment]
         source = f"{path} with {' '.join(changes)}" if changes else str(path)
         raise ConfigError(*_explain(source, error)) from error
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """Name, for messages, and content of a workload file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: {error}", "save the file as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", "check its permissions") from error
+    except _BAD_YAML as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}", "mend the line that the message names") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a mapping of keys to values", "see `mlops config show`")
+    return str(path), content
+
+
+def _inline(text: str) -> tuple[str, dict[str, Any]]:
+    """The same of a workload that is given as JSON, as a pipeline hands it to its steps."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"the workload {text[:40]!r}... is not valid JSON: {error}", "quote it for the shell"
+        ) from error
+    return "the workload given as JSON", content
 
 
 def _environment() -> dict[str, str]:

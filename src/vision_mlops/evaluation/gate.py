@@ -63,12 +63,35 @@ def judge(candidate: Evaluation, champion: Evaluation | None, gate: Gate) -> Ver
 
 
 def write_verdict(verdict: Verdict, candidate: Evaluation, out: Path | None = None) -> Path:
-    """Write verdict.json (into the candidate's folder unless ``out`` is given) and show it in the candidate's report."""
+    """Write a verdict into the candidate's folder and show it in its report; or into the file ``out`` and nothing else.
+
+    In a pipeline the candidate's folder is an input, which a step leaves as it is.
+    """
     target = out or candidate.folder / VERDICT
     paths.atomic_write(target, json.dumps(verdict.to_dict(), indent=2) + "\n")
-    page = report.render(candidate.folder, candidate.metrics, verdict.to_dict())
-    paths.atomic_write(candidate.folder / report.REPORT, page)
+    if out is None:
+        show_verdict(candidate, verdict.to_dict())
     return target
+
+
+def show_verdict(candidate: Evaluation, verdict: dict[str, Any]) -> None:
+    """Show a verdict in the candidate's report."""
+    page = report.render(candidate.folder, candidate.metrics, verdict)
+    paths.atomic_write(candidate.folder / report.REPORT, page)
+
+
+def read_verdict(path: Path) -> dict[str, Any]:
+    """Content of a verdict file, or of that in a folder.
+
+    Raises:
+        DataError: it is missing or is none.
+    """
+    file = path / VERDICT if path.is_dir() else path
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {**content, "decision": str(content["decision"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} is no verdict: {error}", "`mlops gate` writes one") from error
 
 
 def mcnemar(only_candidate: int, only_champion: int) -> float:

@@ -14,7 +14,7 @@ from vision_mlops.pipeline.changes import Change, apply_changes
 from vision_mlops.pipeline.findings import Findings, nearest
 from vision_mlops.pipeline.schedule import Schedule, ScheduledJob
 from vision_mlops.pipeline.source import Mapping, line_at, read
-from vision_mlops.pipeline.spec import Environment, Reporter
+from vision_mlops.pipeline.spec import Asset, Environment, ModelAsset, Reporter
 from vision_mlops.pipeline.steps import (
     CommandComponent,
     CommandJob,
@@ -35,10 +35,13 @@ _MODELS: dict[str, tuple[type[BaseModel], str]] = {
     "sweepJob": (SweepJob, "sweep"),
     "schedule": (Schedule, "schedule"),
     "environment": (Environment, "environment"),
+    "data": (Asset, "data"),
+    "model": (ModelAsset, "model"),
     "trial": (Trial, "command"),
     "scheduledJob": (ScheduledJob, "pipeline"),
 }
 FILES = tuple(kind for kind in _MODELS if kind not in ("trial", "scheduledJob"))  # the others are parts of a file
+ASSETS = ("environment", "data", "model")
 COMPONENTS = ("commandComponent", "parallelComponent", "pipelineComponent")
 JOBS = ("commandJob", "pipelineJob", "sweepJob")
 _SUGGESTIONS = {
@@ -106,7 +109,7 @@ def parse(kind: str, node: Mapping, file: Path, findings: Findings) -> Definitio
     before = len(findings.errors)
     model, type_ = _MODELS[kind]
     given = node.get("type")
-    if "$schema" in node and isinstance(given, str) and given != type_ and kind != "environment":
+    if "$schema" in node and isinstance(given, str) and given != type_ and kind not in ASSETS:
         message = f"$schema says {kind}, type says {given!r}"
         findings.error(file, line_at(node, "type"), "schema", message, f"write `type: {type_}`, or another $schema")
         return None
@@ -132,10 +135,15 @@ def _by_schema(path: Path, node: Mapping, findings: Findings) -> str | None:
     value, line = node["$schema"], node.lines["$schema"]
     name = str(value).rsplit("/", 1)[-1].removesuffix(".schema.json")
     known = {kind.lower(): kind for kind in FILES}
-    if not str(value).endswith(".schema.json") or name.lower() not in known:
-        near = difflib.get_close_matches(name, FILES, n=1, cutoff=0.0)[0]
-        message = f"$schema {str(value)[:100]!r} is none that is known here"
-        findings.error(path, line, "schema", message, f"did you mean {_HOST}{near}.schema.json?")
+    is_schema = str(value).endswith(".schema.json")
+    if not is_schema or name.lower() not in known:
+        near = difflib.get_close_matches(name, FILES, n=1, cutoff=0.85)  # not sparkComponent for commandComponent
+        if is_schema and not near:
+            message, hint = f"a {name[:60]} is not supported here", f"supported are {', '.join(FILES)}"
+        else:
+            message = f"$schema {str(value)[:100]!r} is none that is known here"
+            hint = f"did you mean {_HOST}{(near or ['pipelineJob'])[0]}.schema.json?"
+        findings.error(path, line, "schema", message, hint)
         return None
     if next(iter(node)) != "$schema":
         findings.warning(path, line, "schema", "$schema is not the first key", "editors look for it in the first line")

@@ -46,8 +46,8 @@ class Files:
             return None
         try:
             whole, exists = path.resolve(), path.exists()
-            # A registered component lies outside of the project, with its own files beside it.
-            inside = whole.is_relative_to(self._root) or whole.is_relative_to(owner.file.resolve().parent)
+            # A registered component lies outside of the project, in one of its own.
+            inside = whole.is_relative_to(self._root) or whole.is_relative_to(project_root(owner.file))
         except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, links in a circle
             inside, exists = True, False
         if not inside:
@@ -76,7 +76,7 @@ class Files:
             node = owner.node
             for part in path:
                 node = node[part]
-            if "trial" in among and "inputs" not in node:
+            if among == ("trial",) or ("trial" in among and "inputs" not in node):
                 return parse("trial", node, owner.file, self._findings)
             return inline(node, owner.file, self._findings, among)
         if not value.startswith("file:") and not value.lower().endswith((".yml", ".yaml")):

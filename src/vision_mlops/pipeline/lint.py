@@ -19,12 +19,12 @@ from vision_mlops.pipeline.commands import (
 )
 from vision_mlops.pipeline.definitions import COMPONENTS, FILES, JOBS, Definition
 from vision_mlops.pipeline.files import Files, project_root
-from vision_mlops.pipeline.findings import Findings, nearest
-from vision_mlops.pipeline.graph import Graph, Ports, ports_of
-from vision_mlops.pipeline.ports import InputDeclaration
+from vision_mlops.pipeline.filling import check_known
+from vision_mlops.pipeline.findings import Findings
+from vision_mlops.pipeline.graph import Ports, ports_of
 from vision_mlops.pipeline.schedule import Cron, Schedule, ScheduledJob
 from vision_mlops.pipeline.source import Mapping
-from vision_mlops.pipeline.spec import Environment
+from vision_mlops.pipeline.spec import Asset, Environment
 from vision_mlops.pipeline.steps import (
     CommandComponent,
     CommandJob,
@@ -40,6 +40,7 @@ from vision_mlops.pipeline.steps import (
     Trial,
 )
 from vision_mlops.pipeline.trials import check_sweep
+from vision_mlops.pipeline.wiring import Wiring
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -83,6 +84,7 @@ class Linter:
         self.files = Files(project_root(path), findings, registered)
         self._done: set[int] = set()
         self._open: list[Path] = []
+        self._unplaced: list[str] = []
 
     def file(self, among: tuple[str, ...] = FILES) -> Definition | None:
         """Check the file; returns what it defines where that can be read."""
@@ -123,6 +125,8 @@ class Linter:
             self._schedule(definition, model)
         elif isinstance(model, Environment):
             self.files.check_environment(definition, model, definition.node)
+        elif isinstance(model, Asset):
+            self.files.local(model.path, definition, definition.line("path"), "path")
 
     def _names(self, definition: Definition) -> None:
         """Names of inputs and outputs become identifiers on Azure ML."""
@@ -150,31 +154,8 @@ class Linter:
         check_job_inputs(definition, dict(model.inputs), self._findings)
         check_outputs(definition, definition.node, self._findings)
         trial = check_sweep(definition, model, definition.node, self.files, self._findings)
-        if trial is None:
-            return
-        self._definition(trial)
-        if isinstance(trial.model, CommandComponent):
-            self._filled(definition, model.inputs, trial.model.inputs, ("inputs",), model.search_space)
-
-    def _filled(
-        self,
-        definition: Definition,
-        given: Iterable[str],
-        declared: dict[str, InputDeclaration],
-        at: tuple[str, ...],
-        space: Iterable[str],
-    ) -> None:
-        """Each input that is given must exist, and each that is required be given."""
-        for name in given:
-            if name not in declared:
-                message = f"the trial has no input {name!r}"
-                hint = nearest(name, declared)
-                self._findings.error(definition.file, definition.line(*at, name), "unknown-input", message, hint)
-        for name, item in declared.items():
-            if item.required and name not in {*given, *space}:
-                message = f"the input {name!r} ({item.type}) of the trial is missing"
-                hint = f"add `{name}: ...` to inputs or search_space"
-                self._findings.error(definition.file, definition.line(*at), "missing-input", message, hint)
+        if trial is not None:
+            self._definition(trial)
 
     def _pipeline(self, definition: Definition, model: PipelineJob | PipelineComponent) -> None:
         file = definition.file.resolve()
@@ -183,7 +164,17 @@ class Linter:
         self._open.append(file)
         ports = {name: self._step(definition, name, step) for name, step in model.jobs.items()}
         self._open.pop()
-        Graph(definition, ports, self._findings).check()
+        if isinstance(model, PipelineJob):
+            self._compute(definition, model)
+        Wiring(definition, ports, self._findings).check()
+
+    def _compute(self, definition: Definition, model: PipelineJob) -> None:
+        """Here a job needs no compute; Azure ML's SDK refuses a pipeline that has a step without one."""
+        default = model.settings.default_compute if model.settings else None
+        if self._unplaced and not default and not model.compute:
+            message = f"step {self._unplaced[0]!r} has no compute, and the pipeline no default"
+            hint = "add `settings: {default_compute: azureml:cpu-cluster}`, or give each step a compute"
+            self._findings.warning(definition.file, definition.line("settings"), "compute", message, hint)
 
     def _step(self, definition: Definition, name: str, step: Step) -> Ports:
         base, node = ("jobs", name), definition.node["jobs"][name]
@@ -213,6 +204,9 @@ class Linter:
                 self._findings.error(definition.file, line, "cycle", message, "name another component")
                 return Ports(None, None)
             self._definition(component)
+        nested = component is not None and isinstance(component.model, PipelineComponent)
+        if not nested and getattr(step, "compute", None) is None:
+            self._unplaced.append(name)
         return ports_of(step, component)
 
     def _schedule(self, definition: Definition, model: Schedule) -> None:
@@ -239,9 +233,5 @@ class Linter:
         if override is None:
             return
         assert isinstance(override.model, ScheduledJob)
-        inputs = getattr(job.model, "inputs", {})
-        for name in override.model.inputs:
-            if name not in inputs:
-                message = f"the job has no input {name!r}"
-                line = override.line("inputs", name)
-                self._findings.error(definition.file, line, "unknown-input", message, nearest(name, inputs))
+        known = getattr(job.model, "inputs", {})
+        check_known(override, override.model.inputs, known, "the job", self._findings)

@@ -16,6 +16,8 @@ InputType = Literal[
 InputMode = Literal["ro_mount", "rw_mount", "download", "direct", "eval_mount", "eval_download", "mount"]
 OutputMode = Literal["rw_mount", "mount", "upload", "direct"]
 VALUE_TYPES = frozenset({"string", "number", "integer", "boolean"})
+_FILES = frozenset({"uri_file"})
+_FOLDERS = frozenset({"uri_folder", "mltable", "mlflow_model"})
 
 
 class InputDeclaration(Spec):
@@ -93,6 +95,26 @@ InputValue = Annotated[Annotated[JobInput, Tag("<mapping>")] | Annotated[Scalar,
 OutputValue = Annotated[
     Annotated[JobOutput | None, Tag("<mapping>")] | Annotated[str, Tag("<text>")], Discriminator(_output_sort)
 ]
+
+
+def declared_by(value: Any) -> InputDeclaration:
+    """The input of a pipeline job as a declaration: its type from what it is given."""
+    if isinstance(value, JobInput) and (value.path is not None or value.value is None):
+        return InputDeclaration.model_validate({"type": value.type or "uri_folder"})
+    literal = value.value if isinstance(value, JobInput) else value
+    kinds = ((bool, "boolean"), (int, "integer"), (float, "number"))
+    type_ = next((name for kind, name in kinds if isinstance(literal, kind)), "string")
+    return InputDeclaration.model_validate({"type": type_, "default": literal})
+
+
+def fits(source: str, target: str) -> bool:
+    """Whether a value or data of one type may be given to an input of another."""
+    if source == target or (target == "string" and source in VALUE_TYPES):
+        return True
+    if source in VALUE_TYPES or target in VALUE_TYPES:
+        # Text may hold a number: what it holds is checked where it is known.
+        return (source, target) == ("integer", "number") or (source == "string" and target in VALUE_TYPES)
+    return not (source in _FILES and target in _FOLDERS) and not (source in _FOLDERS and target in _FILES)
 
 
 def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, str] | None:

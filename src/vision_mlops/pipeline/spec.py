@@ -92,6 +92,26 @@ Count = Annotated[int | str, BeforeValidator(_count)]
 Free = dict[str, Any]  # what a service reads and we do not: tags, services, resources' properties
 
 
+class Asset(Spec):
+    """Data or a model, to be registered under a name and version."""
+
+    schema_: str | None = Field(None, alias="$schema")
+    name: str
+    version: Text | None = None
+    description: str | None = None
+    tags: Free | None = None
+    properties: Free | None = None
+    type: Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"] | None = None
+    path: str
+
+
+class ModelAsset(Asset):
+    """A model; Azure ML knows more of it than where it lies."""
+
+    stage: str | None = None
+    flavors: Free | None = None
+
+
 class Build(Spec):
     """Docker context of an environment."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo, model_validator
 
 from vision_mlops.pipeline.ports import InputDeclaration, InputValue, OutputDeclaration, OutputValue
 from vision_mlops.pipeline.spec import (
@@ -18,10 +19,21 @@ from vision_mlops.pipeline.spec import (
     Resources,
     Spec,
     Text,
+    problem,
 )
 from vision_mlops.pipeline.sweep import Sweep
 
 Variables = dict[str, str | int | float | bool]
+STEP_TYPES = ("command", "parallel", "pipeline", "sweep")
+_ELSEWHERE = ("spark", "automl", "import", "data_transfer")
+_MINI_BATCH = re.compile(r"\d+([kmg]b)?", re.IGNORECASE)
+
+
+def _default(value: str) -> str:
+    """A step may name its compute alone; what holds for all steps must be a reference."""
+    if not value.startswith("azureml:") and value != "serverless":
+        raise problem(f"{value!r} is no reference", f"write azureml:{value}, or serverless where it is a compute")
+    return value
 
 
 class _Run(Spec):
@@ -60,10 +72,9 @@ class _Component(Named):
 class Trial(_Run):
     """The command of a sweep job, inline."""
 
-    type: Literal["command"] = "command"
     command: Annotated[str, Field(min_length=1)]
     environment: EnvironmentRef
-    limits: Limits | None = None
+    queue_settings: Free | None = None
 
 
 class CommandComponent(_Component, _Run):
@@ -96,6 +107,19 @@ class Task(Spec):
     model: str | Free | None = None
 
 
+def _mini_batch(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise problem(f"{value!r} is not text", f'quote it: "{value}"')
+    if not _MINI_BATCH.fullmatch(value) and "${{" not in value:
+        raise problem(
+            f"{value!r} is no size of a mini-batch", 'write a number of files such as "32", or a size: "10mb"'
+        )
+    return value
+
+
+MiniBatch = Annotated[str, BeforeValidator(_mini_batch)]
+
+
 class Retry(Spec):
     """How often a mini-batch is tried again, and for how long (seconds)."""
 
@@ -106,7 +130,7 @@ class Retry(Spec):
 class _Parallel(Spec):
     task: Task
     input_data: str
-    mini_batch_size: Text | None = None
+    mini_batch_size: MiniBatch | None = None
     partition_keys: list[str] | None = None
     max_concurrency_per_instance: Count | None = None
     error_threshold: Annotated[int, Field(ge=-1)] | None = None
@@ -141,7 +165,7 @@ class ComponentStep(_Step, _Placed, _Filled):
     distribution: Distribution | None = None
     resources: Resources | None = None
     limits: Limits | None = None
-    mini_batch_size: Text | None = None
+    mini_batch_size: MiniBatch | None = None
     max_concurrency_per_instance: Count | None = None
     error_threshold: int | None = None
     mini_batch_error_threshold: int | None = None
@@ -176,9 +200,26 @@ class SweepJob(Named, Sweep, _Placed, _Filled):
     type: Literal["sweep"]
 
 
+def _not_supported(value: str) -> str:
+    raise problem(f"a step of type {value!r} is not supported here", f"supported are {', '.join(STEP_TYPES)}")
+
+
+class UnsupportedStep(_Filled):
+    """A step that Azure ML knows and this project does not: one clear error instead of one for each of its keys."""
+
+    type: Annotated[str, AfterValidator(_not_supported)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _report_unknown(cls, data: Any, info: ValidationInfo) -> Any:
+        return {"type": data["type"]}
+
+
 def _step_sort(value: Any) -> str:
     """Which model reads a step. A type that none of them knows is left to the one that says so."""
     if isinstance(value, dict):
+        if value.get("type") in _ELSEWHERE:
+            return "<unsupported>"
         if value.get("type") == "sweep" or "trial" in value:
             return "<sweep>"
         if "component" in value or value.get("type") == "pipeline":
@@ -192,7 +233,8 @@ Step = Annotated[
     Annotated[ComponentStep, Tag("<component>")]
     | Annotated[CommandStep, Tag("<command>")]
     | Annotated[ParallelStep, Tag("<parallel>")]
-    | Annotated[SweepStep, Tag("<sweep>")],
+    | Annotated[SweepStep, Tag("<sweep>")]
+    | Annotated[UnsupportedStep, Tag("<unsupported>")],
     Discriminator(_step_sort),
 ]
 
@@ -200,8 +242,8 @@ Step = Annotated[
 class Settings(Spec):
     """How a pipeline runs."""
 
-    default_compute: str | None = None
-    default_datastore: str | None = None
+    default_compute: Annotated[str, AfterValidator(_default)] | None = None
+    default_datastore: Annotated[str, AfterValidator(_default)] | None = None
     continue_on_step_failure: bool | None = None
     continue_run_on_step_failure: bool | None = None
     continue_run_on_failed_optional_input: bool | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from vision_mlops.pipeline.spec import Free, Resources, Spec, problem
 
@@ -12,11 +12,18 @@ Number = int | float
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
+def _choice(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:  # the SDK takes texts, numbers and mappings
+        text = "null" if value is None else str(value).lower()
+        raise problem(f"{text} cannot be chosen as it is", f'quote it: "{text}"')
+    return value
+
+
 class Choice(Spec):
     """One of a list of values."""
 
     type: Literal["choice"]
-    values: Annotated[list[Any], Field(min_length=1)]
+    values: Annotated[list[Annotated[Any, BeforeValidator(_choice)]], Field(min_length=1)]
 
 
 class _Range(Spec):

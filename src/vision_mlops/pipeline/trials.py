@@ -5,13 +5,15 @@ from __future__ import annotations
 from vision_mlops.pipeline.commands import Scope, check_texts, report_unused
 from vision_mlops.pipeline.definitions import Definition
 from vision_mlops.pipeline.files import Files
-from vision_mlops.pipeline.findings import Findings, nearest
-from vision_mlops.pipeline.ports import VALUE_TYPES, InputDeclaration, literal_problem
+from vision_mlops.pipeline.findings import Findings
 from vision_mlops.pipeline.source import Mapping
+from vision_mlops.pipeline.spaces import check_space
 from vision_mlops.pipeline.steps import CommandComponent, SweepJob, SweepStep
-from vision_mlops.pipeline.sweep import Choice, QUniform, RandInt, Sweep, Uniform
+from vision_mlops.pipeline.sweep import Choice, QUniform, Sweep, Uniform
 
 TRIALS = ("commandComponent", "trial")
+# The SDK reads the trial of a step as a component, with inputs, and that of a job as a bare command.
+_KINDS = {SweepJob: ("trial",), SweepStep: ("commandComponent",)}
 
 
 def check_sweep(
@@ -20,11 +22,19 @@ def check_sweep(
     """Check a sweep job, or a sweep step of which ``base`` is the path; returns its trial where that can be read."""
     _check_sampling(definition, sweep, findings, *base)
     _check_limits(definition, sweep, findings, *base)
-    trial = files.component(sweep.trial, definition, (*base, "trial"), TRIALS)
+    _check_given(definition, sweep, findings, *base)
+    if isinstance(sweep, SweepJob) and isinstance(sweep.trial, str):
+        message = f"the trial of a sweep job is {sweep.trial!r}, but Azure ML's SDK takes no component there"
+        hint = "make it a step of a pipeline (`type: sweep` with this trial), or write the command here"
+        findings.error(definition.file, definition.line(*base, "trial"), "trial", message, hint)
+        return None
+    trial = files.component(sweep.trial, definition, (*base, "trial"), _KINDS[type(sweep)])
     if trial is None:
         return None
     if isinstance(trial.model, CommandComponent):
-        _check_space(definition, sweep, trial.model.inputs, findings, *base)
+        for name, space in sweep.search_space.items():
+            line = definition.line(*base, "search_space", name)
+            check_space(definition, name, space, trial.model.inputs, line, findings)
         return trial
     scope = Scope(sweep.inputs, sweep.outputs, space=sweep.search_space)
     check_texts(trial, trial.node, trial.node, scope, findings)
@@ -38,33 +48,13 @@ def check_sweep(
     return trial
 
 
-def _check_space(
-    definition: Definition, sweep: Sweep, inputs: dict[str, InputDeclaration], findings: Findings, *base: str
-) -> None:
-    """Each name of the space must be an input of the trial, and each choice a value for it."""
-    for name, space in sweep.search_space.items():
-        line = definition.line(*base, "search_space", name)
-        declared = inputs.get(name)
-        if declared is None:
-            message = f"the trial has no input {name!r}"
-            findings.error(definition.file, line, "search-space", message, nearest(name, inputs))
-        elif declared.type not in VALUE_TYPES:
-            message = f"the search space's {name!r} is an input of type {declared.type}"
-            findings.error(definition.file, line, "search-space", message, "search over numbers and texts only")
-        else:
-            for value in _samples(space):
-                if found := literal_problem(value, declared):
-                    message = f"the search space's {name!r}: {found[1]}"
-                    findings.error(definition.file, line, found[0], message, found[2])
-
-
-def _samples(space: object) -> list[object]:
-    """Values that a distribution certainly can take: choices, and the bounds of the linear ones."""
-    if isinstance(space, Choice):
-        return list(space.values)
-    if isinstance(space, Uniform) and space.type == "uniform":
-        return [space.min_value, space.max_value]
-    return [0, space.upper - 1] if isinstance(space, RandInt) else []
+def _check_given(definition: Definition, sweep: SweepJob | SweepStep, findings: Findings, *base: str) -> None:
+    """An input has one value: it is given, or searched."""
+    for name in sweep.search_space:
+        if name in sweep.inputs:
+            line = definition.line(*base, "inputs", name)
+            message = f"{name!r} is given a value, and is in the search space too"
+            findings.error(definition.file, line, "search-space", message, "remove it from one of them")
 
 
 def _check_sampling(definition: Definition, sweep: Sweep, findings: Findings, *base: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vision_mlops import paths, tracking
+from vision_mlops import paths, revision, tracking
 from vision_mlops.pipeline.nodes import Data, Node, StepOutput
 from vision_mlops.runner.keys import fill
 from vision_mlops.runner.process import StepProcess
@@ -34,6 +34,7 @@ class Attempt:
 
     node: Node
     job: str
+    commit: str
     folder: Path
     work: Path
     inputs: Mapping[str, str]
@@ -56,6 +57,7 @@ class Attempt:
             "MLOPS_HOME": str(paths.home()),
             "MLFLOW_TRACKING_URI": tracking.absolute_uri(),
             "AZUREML_RUN_ID": self.job,
+            revision.VARIABLE: self.commit,
         }
         if "PYTHONPATH" in os.environ:
             entries = os.environ["PYTHONPATH"].split(os.pathsep)
@@ -76,9 +78,7 @@ def prepare_attempt(attempt: Attempt) -> Attempt:
         private = isinstance(source, Data | StepOutput) and source.mode in _PRIVATE_MODES
         if private and "://" not in inputs.get(name, "://"):
             inputs[name] = str(private_copy(Path(inputs[name]), attempt.folder / "inputs" / name))
-    return Attempt(
-        attempt.node, attempt.job, attempt.folder, attempt.work, inputs, attempt.outputs, attempt.run_id, attempt.own
-    )
+    return replace(attempt, inputs=inputs)
 
 
 def write_repeat_script(attempt: Attempt, command: str) -> None:

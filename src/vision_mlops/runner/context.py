@@ -24,6 +24,7 @@ class Context:
         resumed: The job goes on: what it has done itself is kept, also where it is not reused by others.
         outside_state: Answers for a step tagged ``mlops.state: KIND`` what is now outside of the job that it reads and
             changes, such as the model registry: it is reused only where that is as the step left it.
+        commit: Of the project that the definition is part of.
         hashes: Content of outputs that are known by now, by ``STEP:OUTPUT``.
     """
 
@@ -37,6 +38,7 @@ class Context:
     force: bool = False
     resumed: bool = False
     outside_state: OutsideState | None = None
+    commit: str = ""
     hashes: dict[str, str] = field(default_factory=dict)
 
     def save(self) -> None:

@@ -115,10 +115,17 @@ class StepRun:
         self._state.run_id = context.runs.step(node.step, {"mlops.component": node.component})
         attempt = prepare_attempt(
             Attempt(
-                node, context.state.name, self._folder, self._folder / "work", self._inputs, self._outputs,
-                self._state.run_id, self._workplace.own,
+                node=node,
+                job=context.state.name,
+                commit=context.commit,
+                folder=self._folder,
+                work=self._folder / "work",
+                inputs=self._inputs,
+                outputs=self._outputs,
+                run_id=self._state.run_id,
+                own=self._workplace.own,
             )
-        )  # fmt: skip
+        )
         self._tails = [LogTail(self._folder / name) for name in ("stdout.log", "stderr.log")]
         if node.sweep is not None:
             from vision_mlops.runner.sweeping import SweepActivity

@@ -11,6 +11,7 @@ from vision_mlops.exceptions import JobError, PipelineError
 from vision_mlops.pipeline.changes import parse_changes
 from vision_mlops.pipeline.nodes import Plan
 from vision_mlops.pipeline.plan import resolve
+from vision_mlops.revision import git_commit
 from vision_mlops.runner.assets import AssetStore
 from vision_mlops.runner.context import Context, OutsideState
 from vision_mlops.runner.display import Display, open_display
@@ -132,6 +133,7 @@ def _run(folder: JobFolder, plan: Plan, state: JobState, sources: Sources, optio
                 folder, plan, state, fingerprints, sources, runs, display,
                 force=options.force or bool(plan.settings.get("force_rerun")), resumed=resumed,
                 outside_state=options.outside_state,
+                commit=git_commit(plan.file.parent.resolve()),
             )  # fmt: skip
             context.save()
             scheduler = Scheduler(context, options.jobs)

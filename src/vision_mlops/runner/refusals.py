@@ -16,70 +16,12 @@ from vision_mlops.pipeline.plan import shown
 from vision_mlops.runner.sources import Sources, datastore_path
 
 _PLAIN_WORD = re.compile(r"[A-Za-z][\w.+-]*")
-_SHELL_WORDS = frozenset(
-    [
-        "alias",
-        "bg",
-        "break",
-        "builtin",
-        "case",
-        "cd",
-        "command",
-        "continue",
-        "declare",
-        "do",
-        "done",
-        "echo",
-        "elif",
-        "else",
-        "enable",
-        "esac",
-        "eval",
-        "exec",
-        "exit",
-        "export",
-        "false",
-        "fc",
-        "fg",
-        "fi",
-        "for",
-        "function",
-        "getopts",
-        "hash",
-        "if",
-        "in",
-        "jobs",
-        "kill",
-        "let",
-        "local",
-        "popd",
-        "printf",
-        "pushd",
-        "pwd",
-        "read",
-        "readonly",
-        "return",
-        "select",
-        "set",
-        "shift",
-        "shopt",
-        "source",
-        "test",
-        "then",
-        "time",
-        "times",
-        "trap",
-        "true",
-        "type",
-        "ulimit",
-        "umask",
-        "unalias",
-        "unset",
-        "until",
-        "wait",
-        "while",
-    ]
-)
+_SHELL = """
+    alias bg break builtin case cd command continue declare do done echo elif else enable esac eval exec exit export false
+    fc fg fi for function getopts hash if in jobs kill let local popd printf pushd pwd read readonly return select set
+    shift shopt source test then time times trap true type ulimit umask unalias unset until wait while
+"""
+_SHELL_WORDS = frozenset(_SHELL.split())
 _REMOTE_CODE = ("azureml:", "http://", "https://", "git+", "git://")
 _LOCAL_OUTPUT = re.compile(r"(?!\w[\w+.-]+:)|file:|azureml://", re.IGNORECASE)
 

@@ -21,10 +21,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from vision_mlops import paths
 from vision_mlops.config.models import Workload
+from vision_mlops.config.sections import sections_read
 from vision_mlops.data.manifest import Manifest, read_manifest
 from vision_mlops.exceptions import MlopsError, TrainingError
 from vision_mlops.model.bundle import Bundle, Preprocessing, read_bundle
 from vision_mlops.model.network import Classifier
+from vision_mlops.revision import git_commit
 from vision_mlops.training import runtime
 from vision_mlops.training.calibration import fit_temperature
 from vision_mlops.training.data import ImageSplit, PrefixSplit, Sample, collate, prefix_cache_fits
@@ -204,9 +206,9 @@ def _finish(
         frozen_stages=workload.model.frozen_stages,
         temperature=fit_temperature(scores, labels),
         data_fingerprint=manifest.fingerprint,
-        git_commit=runtime.git_commit(),
+        git_commit=git_commit(),
         run_id=journal.run_id,
-        workload=workload.model_dump(),
+        workload=workload.model_dump(include=set(sections_read(("train",)))),
         metrics={"val_accuracy": float((scores.argmax(1) == labels).float().mean())},
         libraries=runtime.library_versions(),
     )

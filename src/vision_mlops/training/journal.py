@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +13,32 @@ from vision_mlops.config.models import Workload
 from vision_mlops.data.manifest import Manifest
 from vision_mlops.model.bundle import Bundle
 from vision_mlops.training.workspace import Workspace
+
+
+class EpochLines(pl.Callback):
+    """Says in one line how each epoch went, for logs, where a progress bar is of no use.
+
+    Args:
+        say: Gets the line.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._began = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the clock."""
+        self._began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say it."""
+        if not trainer.is_global_zero:
+            return
+        names = ("train_loss", "val_loss", "val_accuracy")
+        found = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
+        values = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.items())
+        seconds = time.perf_counter() - self._began
+        self._say(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: {values} ({seconds:.0f} s)")
 
 
 class Journal(pl.Callback):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -59,21 +58,6 @@ def world_size() -> int:
 def local_world_size() -> int:
     """Number of those processes on this machine, each with a device of its own."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
-def git_commit() -> str:
-    """Commit of the working directory, with ``-dirty`` where files are changed; empty outside a repository."""
-    try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout.strip() if result.returncode == 0 else ""
 
 
 def library_versions() -> dict[str, str]:

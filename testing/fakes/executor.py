@@ -1,0 +1,188 @@
+"""Who runs a job: an interface, and the package's own local runner behind it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from testing.fakes.calls import Json
+
+FINAL = frozenset({"Completed", "Failed", "Canceled"})
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job to run: a definition in Azure ML v2 YAML, where its state goes, and the variables of its process."""
+
+    name: str
+    definition: Path
+    folder: Path
+    home: Path
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StepState:
+    """How far a step is."""
+
+    status: str
+    message: str = ""
+    started: str = ""
+    ended: str = ""
+    outputs: dict[str, Path] = field(default_factory=dict)
+    logs: dict[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How far a job is; the words of its status are the service's."""
+
+    status: str
+    message: str = ""
+    started: str = ""
+    ended: str = ""
+    outputs: dict[str, Path] = field(default_factory=dict)
+    steps: dict[str, StepState] = field(default_factory=dict)
+    logs: dict[str, Path] = field(default_factory=dict)
+
+
+class Execution(Protocol):
+    """A job under way."""
+
+    def state(self) -> JobState:
+        """How far it is."""
+
+    def cancel(self) -> None:
+        """End it soon; its state becomes ``Canceled``."""
+
+    def metrics(self, step: str) -> dict[str, float]:
+        """Last value of each metric that a step has logged; of the job itself where the name is empty."""
+
+
+class Executor(Protocol):
+    """Starts jobs."""
+
+    def start(self, order: Order) -> Execution:
+        """Start one; returns at once."""
+
+
+# The runner's own words, in the words of the service.
+_STEP = {"Waiting": "NotStarted", "Reused": "Completed", "Skipped": "Canceled", "Interrupted": "Failed"}
+_JOB = {"Waiting": "Queued", "Interrupted": "Failed"}
+
+
+class LocalRunner:
+    """Runs jobs with ``mlops job run --on local``, each in a process of its own.
+
+    Args:
+        environment: More variables for the process.
+    """
+
+    def __init__(self, environment: dict[str, str] | None = None) -> None:
+        self._environment = environment or {}
+
+    def start(self, order: Order) -> Execution:
+        """Start the process; what it prints goes to a file in the job's folder."""
+        variables = {**order.environment, "MLOPS_HOME": str(order.home), **self._environment}
+        command = [sys.executable, "-m", "vision_mlops", "job"]
+        output = order.folder / "output.txt"
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [*command, "run", str(order.definition), "--name", order.name, "--on", "local"],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=order.folder,
+                env=variables,
+            )
+        return _Process(process, order, output)
+
+
+class _Process:
+    def __init__(self, process: subprocess.Popen[bytes], order: Order, output: Path) -> None:
+        self._process = process
+        self._output = output
+        self._home = order.home
+        self._file = order.home / "jobs" / order.name / "state.json"
+        self._cancelled = False
+
+    def state(self) -> JobState:
+        ended = self._process.poll()
+        state = read_state(self._written(), {"logs/azureml/executionlogs.txt": self._output})
+        if ended is None:
+            # The state is written before the process ends; it is done when both say so.
+            return state if state.status not in FINAL else _with_status(state, "Running", "")
+        if self._cancelled:
+            return _with_status(state, "Canceled", state.message)
+        if state.status in FINAL:
+            return state
+        tail = "\n".join(self._output.read_text(errors="replace").splitlines()[-20:])
+        return _with_status(state, "Failed", f"the runner ended with exit code {ended}:\n{tail}")
+
+    def _written(self) -> Json:
+        found: Json = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
+        return found
+
+    def metrics(self, step: str) -> dict[str, float]:
+        from mlflow import MlflowClient
+
+        written, store = self._written(), self._home / "mlflow.db"
+        run = (written.get("steps", {}).get(step, {}) if step else written).get("run_id")
+        if not run or not store.exists():
+            return {}
+        found: dict[str, float] = MlflowClient(f"sqlite:///{store.as_posix()}").get_run(run).data.metrics
+        return found
+
+    def cancel(self) -> None:
+        if self._process.poll() is None:
+            self._cancelled = True
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(10)
+
+
+def read_state(written: Json, logs: dict[str, Path]) -> JobState:
+    """The runner's ``state.json`` in the words of the service."""
+    steps = {name: _read_step(step) for name, step in written.get("steps", {}).items()}
+    status = str(written.get("status") or "Starting")
+    return JobState(
+        status=_JOB.get(status, status),
+        message=str(written.get("message") or ""),
+        started=str(written.get("started") or ""),
+        ended=str(written.get("ended") or ""),
+        outputs=_paths(written.get("outputs")),
+        steps=steps,
+        logs=logs,
+    )
+
+
+def _read_step(written: Json) -> StepState:
+    status, logs = str(written.get("status") or "Waiting"), {}
+    if folder := written.get("folder"):
+        for name, target in (("stdout.log", "user_logs/std_log.txt"), ("stderr.log", "user_logs/std_err.txt")):
+            if (Path(folder) / name).exists():
+                logs[target] = Path(folder) / name
+    return StepState(
+        status=_STEP.get(status, status),
+        message=str(written.get("message") or ""),
+        started=str(written.get("started") or ""),
+        ended=str(written.get("ended") or ""),
+        outputs=_paths(written.get("outputs")),
+        logs=logs,
+    )
+
+
+def _paths(written: Json | None) -> dict[str, Path]:
+    return {name: Path(path) for name, path in (written or {}).items() if path}
+
+
+def _with_status(state: JobState, status: str, message: str) -> JobState:
+    return JobState(status, message, state.started, state.ended, state.outputs, state.steps, state.logs)

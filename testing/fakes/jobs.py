@@ -1,0 +1,305 @@
+"""Jobs: taken in, run on this machine, watched, cancelled; their outputs and logs go to the storage account."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+from starlette.routing import Route
+from testing.fakes.calls import Call, Json, RefusalError, malformed, reply, route
+from testing.fakes.cloud import WORKSPACE
+from testing.fakes.executor import FINAL, Execution, JobState, Order, StepState
+from testing.fakes.outputs import Produced, produce
+from testing.fakes.references import check
+from testing.fakes.store import now
+from testing.fakes.translate import Translation, translate
+
+if TYPE_CHECKING:
+    from testing.fakes.cloud import Cloud
+    from testing.fakes.store import Resource
+
+TYPES = ("Pipeline", "Command", "Sweep")
+_PORTS = ("inputs", "outputs", "jobs", "tags", "properties")
+_POLL_SECONDS = 0.05
+
+
+@dataclass
+class JobRecord:
+    """A job and how far it is."""
+
+    resource: Resource
+    folder: Path
+    status: str = "Preparing"
+    message: str = ""
+    state: JobState = field(default_factory=lambda: JobState("Starting"))
+    produced: dict[str, Produced] = field(default_factory=dict)
+    steps: dict[str, dict[str, Produced]] = field(default_factory=dict)
+    execution: Execution | None = None
+    cancelled: bool = False
+    thread: threading.Thread | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the job."""
+        return self.resource.name
+
+    @property
+    def workspace(self) -> str:
+        """Path of the workspace."""
+        return self.resource.id.rsplit("/jobs/", 1)[0]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended and all that it made is in the storage account."""
+        return self.status in FINAL
+
+    def child_id(self, step: str) -> str:
+        """Name of the run of a step: like the service's, it says nothing."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.resource.id}/{step}"))
+
+    def wait(self, seconds: float = 60) -> JobRecord:
+        """Wait until it has ended.
+
+        Raises:
+            TimeoutError: It goes on.
+        """
+        deadline = time.monotonic() + seconds
+        while not self.finished:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the job {self.name} is {self.status} after {seconds:g} s: {self.state}")
+            time.sleep(_POLL_SECONDS)
+        return self
+
+
+class Jobs:
+    """The jobs of all workspaces."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._lock = threading.RLock()
+        self._records: dict[str, JobRecord] = {}
+
+    def submit(self, workspace: str, name: str, body: Json) -> JobRecord:
+        """Take a job in and start it.
+
+        Args:
+            workspace: Path of the workspace.
+            name: Name of the job.
+            body: The job as the SDK describes it, with ``properties``.
+
+        Raises:
+            RefusalError: 400, it is malformed.
+        """
+        properties = body.get("properties") or {}
+        if properties.get("jobType") not in TYPES:
+            raise malformed(f"jobType {properties.get('jobType')!r} is none of {', '.join(TYPES)}")
+        for port in _PORTS:
+            if properties.get(port) is None:
+                properties[port] = {}
+        check(self._cloud, properties)
+        properties.setdefault("displayName", name)
+        properties.setdefault("experimentName", "Default")
+        properties["services"] = {
+            "Studio": {"jobServiceType": "Studio", "endpoint": f"{self._cloud.url}/studio/{name}"}
+        }
+        with self._lock:
+            resource, _ = self._cloud.store.put(f"{workspace}/jobs/{name}", {"properties": properties})
+            record = JobRecord(resource, self._cloud.folder / "jobs" / name)
+            self._records[resource.id.lower()] = record
+        record.thread = threading.Thread(target=self._run, args=(record,), daemon=True)
+        record.thread.start()
+        return record
+
+    def get(self, workspace: str, name: str) -> JobRecord:
+        """A job.
+
+        Raises:
+            RefusalError: 404.
+        """
+        found = self._records.get(f"{workspace}/jobs/{name}".lower())
+        if found is None:
+            raise RefusalError(404, "UserError", f"Job {name!r} was not found in the workspace")
+        return found
+
+    def find(self, name: str) -> JobRecord:
+        """A job of the default workspace."""
+        return self.get(self._cloud.path(), name)
+
+    def step(self, workspace: str, run: str) -> tuple[JobRecord, str] | None:
+        """The job and step that a run belongs to; None where it is no step's."""
+        with self._lock:
+            records = [item for item in self._records.values() if item.workspace.lower() == workspace.lower()]
+        for record in records:
+            for step in record.state.steps:
+                if record.child_id(step) == run:
+                    return record, step
+        return None
+
+    def all(self, workspace: str) -> list[JobRecord]:
+        """The jobs of a workspace, newest first."""
+        with self._lock:
+            found = [item for item in self._records.values() if item.workspace.lower() == workspace.lower()]
+        return sorted(found, key=lambda item: -item.resource.number)
+
+    def stop(self) -> None:
+        """Cancel what runs and forget all jobs."""
+        with self._lock:
+            records = list(self._records.values())
+            self._records.clear()
+        for record in records:
+            self._cancel(record)
+        for record in records:
+            if record.thread is not None:
+                record.thread.join(30)
+
+    def routes(self) -> list[Route]:
+        """Their paths."""
+        before = self._cloud.require_workspace
+        return [
+            route(WORKSPACE + "/jobs", before, GET=self._list),
+            route(WORKSPACE + "/jobs/{name}", before, GET=self._get, PUT=self._put, DELETE=self._delete),
+            route(WORKSPACE + "/jobs/{name}/cancel", before, POST=self._post_cancel),
+        ]
+
+    def describe(self, record: JobRecord) -> Json:
+        """The job as the service answers it."""
+        body = record.resource.to_dict()
+        properties = body["properties"]
+        properties["status"] = record.status
+        for name, produced in record.produced.items():
+            properties["outputs"].setdefault(name, {"jobOutputType": produced.type})
+            properties["outputs"][name]["uri"] = produced.uri
+        if record.message:
+            properties["properties"] = {**properties["properties"], "message": record.message[:1000]}
+        return body
+
+    def _get(self, call: Call) -> Response:
+        workspace, name = call.path.rsplit("/jobs/", 1)
+        if self.step(workspace, name) is not None:  # the service knows no more about it here
+            return reply({"id": call.path, "name": name, "type": "Microsoft.MachineLearningServices/workspaces/jobs"})
+        return reply(self.describe(self.get(workspace, name)))
+
+    def _put(self, call: Call) -> Response:
+        workspace, name = call.path.rsplit("/jobs/", 1)
+        record = self._records.get(call.path.lower())
+        if record is None:
+            return reply(self.describe(self.submit(workspace, name, {"properties": call.properties})), 201)
+        kept = record.resource.properties
+        for key in ("jobType", "componentId", "jobs", "inputs", "command", "codeId", "searchSpace", "trial"):
+            if call.properties.get(key) is not None and not _same_job_part(kept.get(key), call.properties[key]):
+                raise RefusalError(
+                    409, "UserError", f"A job with the name {name!r} already exists: {key} cannot be changed"
+                )
+        for key in ("tags", "description", "displayName", "isArchived", "properties"):
+            if call.properties.get(key) is not None:
+                kept[key] = call.properties[key]
+        record.resource.modified = now()
+        return reply(self.describe(record))
+
+    def _list(self, call: Call) -> Response:
+        found = self.all(call.path.removesuffix("/jobs"))
+        view = call.query.get("listViewType", "ActiveOnly")
+        if view != "All":
+            found = [i for i in found if bool(i.resource.properties.get("isArchived")) == (view == "ArchivedOnly")]
+        if wanted := call.query.get("jobType"):
+            found = [item for item in found if item.resource.properties["jobType"] == wanted]
+        if tag := call.query.get("tag"):
+            key, _, value = tag.partition("=")
+            found = [i for i in found if key in i.resource.properties["tags"]]
+            found = [i for i in found if not value or i.resource.properties["tags"][key] == value]
+        if schedule := call.query.get("scheduleId"):
+            found = [i for i in found if i.resource.properties["properties"].get("azureml.scheduleId") == schedule]
+        return reply(self._cloud.page_of([self.describe(item) for item in found], call))
+
+    def _delete(self, call: Call) -> Response:
+        record = self.get(*call.path.rsplit("/jobs/", 1))
+        if not record.finished:
+            raise RefusalError(409, "UserError", f"the job {record.name!r} is {record.status}; cancel it first")
+
+        def finish() -> None:
+            with self._lock:
+                self._records.pop(call.path.lower(), None)
+            self._cloud.store.delete(call.path)
+
+        return self._cloud.operations.start(finish, location=True)
+
+    def _post_cancel(self, call: Call) -> Response:
+        record = self.get(*call.path.removesuffix("/cancel").rsplit("/jobs/", 1))
+        if record.finished and record.status != "Canceled":
+            raise RefusalError(400, "UserError", f"the job {record.name!r} is {record.status} and cannot be cancelled")
+
+        def finish() -> None:
+            self._cancel(record)
+            record.wait(30)
+
+        return self._cloud.operations.start(finish, location=True)
+
+    def _cancel(self, record: JobRecord) -> None:
+        record.cancelled = True
+        self._cancel_if_asked(record)
+
+    @staticmethod
+    def _cancel_if_asked(record: JobRecord) -> None:
+        if record.cancelled and record.execution is not None:
+            record.execution.cancel()
+
+    def _run(self, record: JobRecord) -> None:
+        """What the service does with a job, in a thread of its own."""
+        try:
+            record.folder.mkdir(parents=True, exist_ok=True)
+            translation = translate(self._cloud, record.resource, record.folder / "project")
+            self._watch(record, translation)
+        except RefusalError as refusal:
+            record.message, record.status = refusal.message, "Failed"
+        except Exception as error:  # noqa: BLE001  # a thread must tell its job why it ended, whatever the reason
+            record.message, record.status = f"{type(error).__name__}: {error}", "Failed"
+
+    def _watch(self, record: JobRecord, translation: Translation) -> None:
+        if record.cancelled:
+            record.status = "Canceled"
+            return
+        home = self._cloud.folder / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        environment = self._cloud.job_environment()
+        order = Order(record.name, translation.definition, record.folder, home, environment)
+        record.execution = self._cloud.executor.start(order)
+        self._cancel_if_asked(record)  # it may have come in between
+        while record.state.status not in FINAL:
+            state = record.execution.state()
+            record.state = state
+            if state.status not in FINAL:
+                record.status = state.status
+                time.sleep(_POLL_SECONDS)
+        record.status = "Finalizing"
+        for step, step_state in record.state.steps.items():
+            record.steps[step] = self._keep(record, record.child_id(step), step_state, {}, translation.step_types(step))
+        record.produced = self._keep(
+            record, record.name, record.state, record.resource.properties["outputs"], translation.output_types
+        )
+        record.message, record.status = record.state.message, record.state.status
+
+    def _keep(
+        self, record: JobRecord, run: str, state: JobState | StepState, wanted: Json, types: dict[str, str]
+    ) -> dict[str, Produced]:
+        """Put outputs and logs of a run where the SDK looks for them."""
+        container = self._cloud.container("workspaceartifactstore", record.workspace.rsplit("/", 1)[1])
+        for name, path in state.logs.items():
+            self._cloud.blobs.upload(path, container, f"ExperimentRun/dcid.{run}/{name}")
+        succeeded = state.status == "Completed"
+        return {
+            name: produce(self._cloud, record.resource, run, name, path, wanted.get(name) or {}, types.get(name, ""))
+            for name, path in state.outputs.items()
+            if path.exists() and succeeded
+        }
+
+
+def _same_job_part(kept: object, wanted: object) -> bool:
+    """Whether a part of a job is what it was; what the service added does not count."""
+    if isinstance(kept, dict) and isinstance(wanted, dict):
+        return all(_same_job_part(kept.get(key), value) for key, value in wanted.items() if value is not None)
+    return kept == wanted

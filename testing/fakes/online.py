@@ -1,0 +1,129 @@
+"""Online endpoints, managed and on Kubernetes: traffic, keys, logs, scoring."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+from starlette.routing import Route
+from testing.fakes.calls import Call, Json, RefusalError, malformed, missing, reply, route
+from testing.fakes.credential import token
+from testing.fakes.endpoints import Endpoints
+
+if TYPE_CHECKING:
+    from testing.fakes.cloud import Cloud
+    from testing.fakes.store import Resource
+
+_DEPLOYMENT_HEADER = "azureml-model-deployment"
+
+
+class OnlineEndpoints(Endpoints):
+    """The calls about online endpoints."""
+
+    kind = "onlineEndpoints"
+    modes = ("Key", "AMLToken", "AADToken")
+
+    def __init__(self, cloud: Cloud) -> None:
+        super().__init__(cloud)
+        self._keys_of: dict[str, Json] = {}
+
+    def further_routes(self, base: str) -> list[Route]:
+        """Keys, tokens and logs."""
+        before = self._cloud.require_workspace
+        return [
+            route(base + "/regenerateKeys", before, POST=self._regenerate),
+            route(base + "/token", before, POST=self._token),
+            route(base + "/deployments/{deployment}/getLogs", before, POST=self._logs),
+            route("/scoring/{workspace}/{endpoint}/score", POST=self._score),
+        ]
+
+    def complete_endpoint(self, made: Resource, kept: Json) -> None:
+        """Traffic must go to deployments that exist, and add up."""
+        traffic: dict[str, int] = made.properties.get("traffic") or {}
+        known = {item.name for item in self.deployments(made)}
+        for field in ("traffic", "mirrorTraffic"):
+            for name in made.properties.get(field) or {}:
+                if name not in known:
+                    raise malformed(f"{field} goes to the deployment {name!r}, which does not exist")
+        if traffic and sum(traffic.values()) not in (0, 100):
+            raise malformed(f"the traffic adds up to {sum(traffic.values())} percent, not to 100")
+        workspace = made.id.split("/workspaces/")[1].split("/")[0]
+        made.properties["traffic"] = traffic
+        made.properties.setdefault("mirrorTraffic", {})
+        made.properties["scoringUri"] = f"{self._cloud.url}/scoring/{workspace}/{made.name}/score"
+        made.properties["swaggerUri"] = f"{self._cloud.url}/scoring/{workspace}/{made.name}/swagger.json"
+        made.body.setdefault("kind", "Managed")
+
+    def complete_deployment(self, made: Resource) -> None:
+        """A managed deployment names its machine."""
+        kind = made.properties.get("endpointComputeType")
+        if kind not in ("Managed", "Kubernetes"):
+            raise malformed(f"endpointComputeType {kind!r} is neither Managed nor Kubernetes")
+        if kind == "Managed" and not made.properties.get("instanceType"):
+            raise malformed("a managed deployment needs an instanceType")
+        made.properties.setdefault("scaleSettings", {"scaleType": "Default"})
+
+    def check_delete(self, deployment: Resource, endpoint: Resource) -> None:
+        """A deployment with traffic stays."""
+        if endpoint.properties["traffic"].get(deployment.name):
+            raise malformed(f"the deployment {deployment.name!r} has traffic; set it to 0 first")
+
+    def keys(self, endpoint: Resource) -> Json:
+        """Two keys, made when they are first asked for."""
+        if endpoint.properties["authMode"] != "Key":
+            return super().keys(endpoint)
+        fresh = {"primaryKey": secrets.token_urlsafe(24), "secondaryKey": secrets.token_urlsafe(24)}
+        # The address of the resource tells endpoints of the same name apart that were made one after the other.
+        return self._keys_of.setdefault(f"{endpoint.id}#{endpoint.number}", fresh)
+
+    def _regenerate(self, call: Call) -> Response:
+        keys = self.keys(self._find(call.path.rsplit("/", 1)[0]))
+        which = str(call.body.get("keyType", "")).lower()
+        if which not in ("primary", "secondary"):
+            raise malformed(f"keyType {call.body.get('keyType')!r} is neither Primary nor Secondary")
+
+        def finish() -> None:
+            # The SDK sends the present value along, so what it sends cannot be the new one.
+            keys[f"{which}Key"] = secrets.token_urlsafe(24)
+
+        return self._cloud.operations.start(finish, location=True)
+
+    def _token(self, call: Call) -> Response:
+        endpoint = self._find(call.path.rsplit("/", 1)[0])
+        return reply({"accessToken": token(endpoint.id), "tokenType": "Bearer", "expiryTimeUtc": 0})
+
+    def _logs(self, call: Call) -> Response:
+        deployment = self._find(call.path.rsplit("/", 1)[0])
+        lines = self._cloud.scorer.log(deployment).splitlines()
+        return reply({"content": "\n".join(lines[-int(call.body.get("tail") or 100) :])})
+
+    def _score(self, call: Call) -> Response:
+        """Answer with what the deployment's own script answers."""
+        workspace = self._cloud.path(call.names["workspace"])
+        endpoint = self._find(f"{workspace}/{self.kind}/{call.names['endpoint']}")
+        self._authorise(endpoint, call.headers.get("authorization", ""))
+        deployment = self._choose(endpoint, call.headers.get(_DEPLOYMENT_HEADER, ""))
+        answer = self._cloud.scorer.score(self._cloud, deployment, call.body)
+        return reply(answer, headers={_DEPLOYMENT_HEADER: deployment.name})
+
+    def _authorise(self, endpoint: Resource, authorization: str) -> None:
+        from testing.fakes.credential import check
+
+        if endpoint.properties["authMode"] == "Key":
+            if authorization.removeprefix("Bearer ") not in self.keys(endpoint).values():
+                raise RefusalError(401, "AuthenticationFailed", "the key of the endpoint is missing or wrong")
+        elif endpoint.properties["authMode"] == "AMLToken":
+            check(authorization, (endpoint.id,))
+        else:
+            check(authorization, ("https://ml.azure.com",))
+
+    def _choose(self, endpoint: Resource, wanted: str) -> Resource:
+        if wanted:
+            return self._find(f"{endpoint.id}/deployments/{wanted}")
+        traffic = {name: share for name, share in endpoint.properties["traffic"].items() if share}
+        if not traffic:
+            raise missing(f"a deployment of {endpoint.name!r} with traffic")
+        name = random.choices(list(traffic), list(traffic.values()))[0]
+        return self._find(f"{endpoint.id}/deployments/{name}")

@@ -1,0 +1,50 @@
+"""Fixtures for tests that drive the real Azure SDK against the loopback cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from testing.fakes.azurite import Azurite
+from testing.fakes.client import environment, loopback_client, redirected, start_cloud
+from testing.fakes.cloud import Cloud
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """The running blob service."""
+    with Azurite() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def running_cloud(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cloud, Path]]:
+    """The cloud, and the certificate that clients must trust."""
+    with start_cloud(azurite, tmp_path_factory.mktemp("cloud")) as running:
+        yield running
+
+
+@pytest.fixture
+def cloud(running_cloud: tuple[Cloud, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """The cloud with an empty workspace; the environment and the SDK point to it."""
+    cloud, certificate = running_cloud
+    cloud.reset()
+    for name, value in environment(cloud, certificate).items():
+        monkeypatch.setenv(name, value)
+    # The SDK sets this one itself. Setting it first makes pytest take it away again at the end.
+    monkeypatch.setenv("AZUREML_CURRENT_CLOUD", "")
+    monkeypatch.delenv("AZUREML_CURRENT_CLOUD")
+    with redirected(cloud):
+        yield cloud
+    cloud.jobs.stop()
+
+
+@pytest.fixture
+def client(cloud: Cloud) -> MLClient:
+    """A real client of the workspace."""
+    return loopback_client(cloud)

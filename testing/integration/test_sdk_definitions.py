@@ -1,0 +1,232 @@
+"""Azure ML's own SDK reads, validates and converts every definition that ships; and what our linter says of it is so.
+
+Nothing is sent anywhere: this proves that the SDK takes the files, not what the service makes of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from testing.broken import BROKEN, make_mistake
+from testing.definitions import FILES, write_project
+
+import vision_mlops
+from vision_mlops.pipeline.findings import Severity
+from vision_mlops.pipeline.lint import lint
+
+PACKAGE = Path(vision_mlops.__file__).parent
+ROOT = PACKAGE.parents[1]
+# YAML that is no definition of Azure ML, by folder.
+_OTHER = (PACKAGE / "config" / "workloads", ROOT / "environments" / "conda")
+SHIPPED = sorted(
+    path
+    for folder in (PACKAGE, ROOT / "environments")
+    for pattern in ("*.yml", "*.yaml")
+    for path in folder.rglob(pattern)
+    if path.parent not in _OTHER
+)
+
+
+def loader(kind: str) -> Callable[[Path], Any]:
+    """The SDK's function for a kind of definition, as its $schema calls it."""
+    from azure.ai.ml import load_component, load_environment, load_job
+    from azure.ai.ml.entities._load_functions import load_schedule
+
+    known: dict[str, Callable[[Path], Any]] = {
+        "commandComponent": load_component,
+        "parallelComponent": load_component,
+        "pipelineComponent": load_component,
+        "commandJob": load_job,
+        "pipelineJob": load_job,
+        "sweepJob": load_job,
+        "schedule": load_schedule,
+        "environment": load_environment,
+    }
+    assert kind in known, f"no case for {kind}: add its load function, so that the files of this kind are tried"
+    return known[kind]
+
+
+def kind_of(path: Path) -> str:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return str(content.get("$schema", "nothing")).rsplit("/", 1)[-1].removesuffix(".schema.json")
+
+
+def accepted(path: Path) -> Any:
+    """Load, validate and convert; returns the entity and what would be sent, or raises what the SDK says."""
+    entity = loader(kind_of(path))(path)
+    if hasattr(entity, "_validate"):  # environments check themselves while they are made
+        result = entity._validate()
+        if not result.passed:
+            raise ValueError(str(result.error_messages))
+    return entity, entity._to_rest_object()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return write_project(tmp_path / "project")
+
+
+def test_definitions_are_found() -> None:
+    assert {path.name for path in SHIPPED} >= {"train.yml", "sweep.yml", "score-batch.yml", "schedule-cron.yml"}
+    assert ROOT / "environments" / "train.yml" in SHIPPED
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_the_sdk_takes_what_ships(path: Path) -> None:
+    accepted(path)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_our_linter_has_nothing_to_say_about_what_ships(path: Path) -> None:
+    assert [str(finding) for finding in lint([path])] == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_sdk_takes_what_the_linter_is_tested_with(project: Path, name: str) -> None:
+    accepted(project / name)
+
+
+# What the SDK says.
+REFUSED = {
+    "step name": "Pipeline node name should be a valid python identifier",
+    "value of a job with a type": "Value 'number' passed is not in set",
+    "file: before a pipeline": "In order to specify an existing components",
+    "key without value": "Field may not be null",
+    "component without name": "Missing data for required field",
+    "component name": "Component name should only contain lower letter, number, underscore",
+    "schedule without name": "Missing data for required field",
+    "pipeline without type": "Validation for CommandJobSchema failed",
+    "date without quotes": "Not a valid datetime",
+    "environment without a base": "Docker image or Dockerfile is required",
+    "sweep job over a component": r"(?s)trial.*Invalid input type",
+    "trial of a sweep job with inputs": r"(?s)inputs.*Unknown field",
+    "sweep without limits": "Missing data for required field",
+    "choice of truth values": "Not a valid string",
+    "size of a mini-batch as a number": "Not a valid string",
+    "size of a mini-batch": "mini_batch_size must follow regex",
+    "default compute without azureml:": "Value 'cpu' passed is not in set",
+    "no compute": "Compute not set",
+    "job output as text": "Validation for CommandJobSchema failed",
+    "path of a number": "Unknown field",
+    "bounds of data": "Value 'uri_folder' passed is not in set",
+    "step and component type differ": "Value 'pipeline' passed is not in set",
+    "missing component file": "In order to specify an existing",
+    "missing required input": "Required input 'raw' for component 'prep' not provided",
+    "binding without parent": "please change to use new format",
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_the_linter_says_the_sdk_refuses_it_does(project: Path, case: str) -> None:
+    from azure.ai.ml.exceptions import MlException
+    from marshmallow import ValidationError
+
+    path = make_mistake(project, case)
+    assert any(item.rule == BROKEN[case][3] for item in lint([path]))
+    with pytest.raises((MlException, ValidationError, ValueError), match=REFUSED[case]):
+        accepted(path)
+
+
+LET_THROUGH = [
+    "unknown key",
+    "unknown job",
+    "unknown output",
+    "unknown step input",
+    "unknown pipeline input",
+    "unknown pipeline output",
+    "wrong literal type",
+    "out of range",
+    "not in enum",
+    "file for a folder",
+    "number fed with data",
+    "cycle",
+    "optional outside brackets",
+    "missing entry script",
+    "output written twice",
+    "default out of range",
+    "search space without input",
+    "given and searched",
+    "choice out of range",
+    "exponents above max",
+    "steps above max",
+    "fractions for whole numbers",
+    "grid over a continuous space",
+    "bounds exchanged",
+    "bandit without slack",
+    "more trials at once than in all",
+    "processes that are no whole number",
+    "cron with four fields",
+    "recurrence with wrong days",
+    "schedule with an unknown input",
+    "duplicate key",
+    "step input without value",
+]
+
+
+@pytest.mark.parametrize("case", LET_THROUGH)
+def test_the_linter_finds_what_the_sdk_lets_through(project: Path, case: str) -> None:
+    path = make_mistake(project, case)
+    assert any(item.rule == BROKEN[case][3] and item.severity is Severity.ERROR for item in lint([path]))
+    accepted(path)
+
+
+def test_the_number_of_processes_of_training_comes_from_an_input() -> None:
+    entity, sent = accepted(PACKAGE / "pipeline" / "train.yml")
+    step = sent.properties.jobs["train"]
+    assert step["distribution"]["process_count_per_instance"] == "${{parent.inputs.processes}}"
+    assert entity.settings.default_compute == "cpu-cluster"
+
+
+def test_a_sweep_step_carries_the_component_and_its_space() -> None:
+    _, sent = accepted(PACKAGE / "pipeline" / "sweep.yml")
+    step = sent.properties.jobs["search"]
+    inputs = step["trial"]["properties"]["componentSpec"]["inputs"]
+    assert set(step["search_space"]) <= set(inputs)
+    assert step["objective"] == {"goal": "maximize", "primary_metric": "val_accuracy"}
+    assert step["early_termination"]["policy_type"] == "Bandit"
+
+
+def test_a_schedule_carries_its_changes_of_the_job() -> None:
+    _, sent = accepted(PACKAGE / "pipeline" / "schedule-cron.yml")
+    job = sent.properties.action.job_definition
+    assert job["experimentName"] == "vision-mlops-scheduled"
+    assert job["inputs"]["seed"]["value"] == "1"
+    assert job["inputs"]["workload"]["value"] == "textile"
+    assert set(job["jobs"]) == {"prepare", "train", "evaluate", "gate_and_register"}
+
+
+def test_the_context_of_the_image_is_small_and_whole() -> None:
+    """What the SDK would upload, by its own reading of .amlignore."""
+    from azure.ai.ml._utils._asset_utils import get_ignore_file, traverse_directory
+
+    entity, _ = accepted(ROOT / "environments" / "train.yml")
+    context = (ROOT / "environments" / entity.build.path).resolve()
+    assert context == ROOT
+    ignore = get_ignore_file(context)
+    files = []
+    for folder, below, names in os.walk(context):
+        below[:] = [name for name in below if name not in (".git", ".venv")]  # many thousand files
+        files += [str(Path(folder, name)) for name in names]
+    pairs = traverse_directory(str(context), files, prefix="", ignore_file=ignore)
+    sent = {target: Path(source) for source, target in pairs}
+    assert all(ignore.is_file_excluded(str(context / name)) for name in (".git/config", ".venv/bin/python", ".env"))
+    assert {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "requirements/azure-train.txt",
+        "src/vision_mlops/__init__.py",
+        "src/vision_mlops/pipeline/batch/score_batch.py",
+        entity.build.dockerfile_path,
+    } <= set(sent)
+    assert {Path(name).parts[0] for name in sent if len(Path(name).parts) > 1} == {
+        "environments",
+        "requirements",
+        "src",
+    }
+    assert sum(path.stat().st_size for path in sent.values()) < 3_000_000

@@ -1,0 +1,132 @@
+"""Conda files, the image of the job steps and the pins: they name each other, and nothing is pinned twice."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pathspec
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import vision_mlops
+
+ROOT = Path(vision_mlops.__file__).parents[2]
+CONDA = sorted((ROOT / "environments" / "conda").glob("*.yml"))
+DOCKERFILE = ROOT / "environments" / "docker" / "train" / "Dockerfile"
+REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# azureml-mlflow, which only the image needs, accepts these and no newer ones.
+OLDER_IN_THE_IMAGE = {"mlflow-skinny", "azure-storage-blob"}
+
+
+def lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+
+
+def pins(path: Path) -> dict[str, str]:
+    """Version by package of one file, without those that it includes."""
+    return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in own(path))}
+
+
+def own(path: Path) -> Iterator[str]:
+    return (line for line in lines(path) if not line.startswith("-"))
+
+
+def included(path: Path) -> set[Path]:
+    """A requirements file and all that it includes."""
+    others = [path.parent / line.removeprefix("-r ") for line in lines(path) if line.startswith("-r ")]
+    return {path, *chain.from_iterable(included(other) for other in others)}
+
+
+def packages(path: Path) -> dict[str, str]:
+    """Version by package of a file with all that it includes."""
+    return {name: version for file in included(path) for name, version in pins(file).items()}
+
+
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.stem)
+def test_requirements_are_exact_and_come_once(path: Path) -> None:
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in own(path))
+    names = [name for file in included(path) for name in pins(file)]
+    assert sorted(names) == sorted(set(names)), "a package is pinned by two files that are installed together"
+
+
+def test_a_package_has_one_version_in_all_files() -> None:
+    found: dict[str, set[str]] = {}
+    for path in REQUIREMENTS:
+        for name, version in pins(path).items():
+            found.setdefault(name, set()).add(version)
+    assert {name for name, versions in found.items() if len(versions) > 1} == {"azure-storage-blob"}
+    assert "mlflow" in found, "the full package, which is everywhere but in the image"
+
+
+def test_the_image_trains_with_the_packages_of_this_machine() -> None:
+    here = packages(ROOT / "requirements" / "train.txt") | packages(ROOT / "requirements" / "azure.txt")
+    image = packages(ROOT / "requirements" / "azure-train.txt")
+    assert {name for name in image if name in here and image[name] != here[name]} <= OLDER_IN_THE_IMAGE
+    assert {name for name in here if name not in image} == {"mlflow", "alembic", "sqlalchemy", "pandas"}
+    assert {name for name in image if name not in here} == {
+        "mlflow-skinny", "azureml-mlflow", "azure-storage-file-datalake",
+    }  # fmt: skip
+
+
+def test_pins_are_what_the_package_declares() -> None:
+    declared = [*PROJECT["dependencies"], *chain.from_iterable(PROJECT["optional-dependencies"].values())]
+    wanted = [Requirement(text) for text in declared if not text.startswith("vision-mlops[")]
+    for path in REQUIREMENTS:
+        found = packages(path)
+        for item in wanted:
+            version = found.get(canonicalize_name(item.name))
+            assert version is None or item.specifier.contains(version), f"{path.name}: {item.name} {version}"
+
+
+@pytest.mark.parametrize("path", CONDA, ids=lambda path: path.stem)
+def test_conda_files_install_the_requirements_and_the_package(path: Path) -> None:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert content["name"] == f"vision-mlops-{path.stem}"
+    *plain, last = content["dependencies"]
+    assert f"python={_python()}" in plain
+    assert "pip" in plain
+    *requirements, package = (shlex.split(line) for line in last["pip"])
+    for flag, target in requirements:
+        assert flag == "-r"
+        assert (path.parent / target).resolve() in REQUIREMENTS
+    assert (path.parent / package[-1]).resolve() == ROOT
+
+
+def _python() -> str:
+    """The oldest Python that the package runs on, which is the one that it is used with."""
+    return str(PROJECT["requires-python"]).removeprefix(">=")
+
+
+def test_conda_files_are_those_of_the_template() -> None:
+    assert [path.stem for path in CONDA] == ["deploy", "dev", "train"]
+
+
+def test_the_image_needs_nothing_but_debian_and_python() -> None:
+    text = DOCKERFILE.read_text(encoding="utf-8")
+    assert f"\nARG BASE_IMAGE=python:{_python()}-slim-bookworm\nFROM ${{BASE_IMAGE}}\n" in text
+    assert "requirements/azure-train.txt" in text
+
+
+def test_the_image_is_built_from_what_is_sent() -> None:
+    """Each source of a COPY is there, and .amlignore lets it through, but nothing that is large or private."""
+    environment = yaml.safe_load((ROOT / "environments" / "train.yml").read_text(encoding="utf-8"))
+    context = ROOT / "environments" / environment["build"]["path"]
+    assert context.resolve() == ROOT
+    assert (context / environment["build"]["dockerfile_path"]).samefile(DOCKERFILE)
+    ignored = pathspec.PathSpec.from_lines("gitignore", lines(ROOT / ".amlignore"))
+    copies = [line.split()[1:-1] for line in lines(DOCKERFILE) if line.startswith("COPY ")]
+    for source in chain.from_iterable(copies):
+        files = [ROOT / source] if (ROOT / source).is_file() else list((ROOT / source).rglob("*.*"))
+        sent = [file for file in files if not ignored.match_file(file.relative_to(ROOT).as_posix())]
+        assert sent, f"{source} is not sent along"
+    private = [".env", ".git/config", "data/x.jpg", "outputs/mlflow.db", ".venv/bin/python", "src/x.egg-info/PKG-INFO"]
+    assert all(ignored.match_file(name) for name in private)
