@@ -16,7 +16,7 @@ from vision_mlops.azure.client import check_workspace, default_credential, ml_cl
 from vision_mlops.azure.errors import azure_errors, is_missing
 from vision_mlops.azure.metrics import run_metrics
 from vision_mlops.azure.patience import PATIENCE_SECONDS, patiently
-from vision_mlops.azure.records import FINAL, JobRecord, StepRecord, job_record
+from vision_mlops.azure.records import FINAL, JobRecord, StepRecord, job_record, text_of
 from vision_mlops.azure.runs import Runs
 from vision_mlops.azure.submission import Preparation, checked
 from vision_mlops.config.azure import AzureSettings
@@ -197,8 +197,9 @@ def download(
     """
     client = client or ml_client(settings)
     job = _get(client, name)
-    if str(job.status) not in FINAL:
-        raise AzureError(f"job {name!r} is {job.status}", f"wait for its end: mlops job stream {name} --on azure")
+    state = text_of(job.status)
+    if state not in FINAL:
+        raise AzureError(f"job {name!r} is {state}", f"wait for its end: mlops job stream {name} --on azure")
     declared: dict[str, Any] = dict(getattr(job, "outputs", None) or {})
     has = ", ".join(sorted(set(declared) - {"default"})) or "none"
     wanted = list(outputs) or sorted(set(declared) - {"default"})
@@ -213,7 +214,7 @@ def download(
                 client.jobs.download(name, download_path=temporary, output_name=output)
             written = temporary / _OUTPUTS / output
             if not written.is_dir() or not any(written.iterdir()):
-                raise AzureError(f"job {name!r} ({job.status}) wrote no output {output!r}", "see its log")
+                raise AzureError(f"job {name!r} ({state}) wrote no output {output!r}", "see its log")
             written.rename(temporary / output)
         (temporary / _OUTPUTS).rmdir()
     return {output: _written(out / output, declared[output]) for output in wanted}

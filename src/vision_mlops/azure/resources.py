@@ -89,7 +89,7 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
     Raises:
         AzureError: the service refuses (no quota for the size, say), or the cluster is broken.
     """
-    with azure_errors(f"compute cluster {cluster.name!r} ({cluster.sku})"), quiet():
+    with azure_errors(f"compute cluster {cluster.name!r} ({cluster.sku})"):
         found = _exists(lambda: client.compute.get(cluster.name))
         if not found:
             from azure.ai.ml.entities import AmlCompute
@@ -103,8 +103,9 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
                 idle_time_before_scale_down=cluster.idle_seconds,
                 tier=cluster.tier,
             )
-            found = client.compute.begin_create_or_update(wanted).result()
-        _check_compute(found)
+            with quiet():
+                found = client.compute.begin_create_or_update(wanted).result()
+    _check_compute(found)
     size = getattr(found, "size", None)
     if size and size.lower() != cluster.sku.lower():
         say(f"note: compute cluster {cluster.name} has {size}, the settings say {cluster.sku}; it is left as it is")
@@ -113,8 +114,9 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
 def require_compute(client: MLClient, name: str) -> None:
     """Make sure that a compute target which the settings do not describe is there. Raises AzureError."""
     mend = "name one that `az ml compute list` shows, or cpu-cluster or gpu-cluster, which are created when missing"
-    with azure_errors(f"compute {name!r}", mend):
-        _check_compute(client.compute.get(name))
+    with azure_errors(f"compute {name!r}", mend), quiet():
+        found = client.compute.get(name)
+    _check_compute(found)
 
 
 def ensure_data(client: MLClient, path: Path, type_: str, datastore: str, say: Say) -> str:
@@ -137,14 +139,15 @@ def ensure_data(client: MLClient, path: Path, type_: str, datastore: str, say: S
     _check_local(path, type_)
     name = _NOT_IN_A_NAME.sub("-", path.resolve().stem).strip("-_") or "data"
     version = content_hash(path)[:_VERSION_LENGTH]
-    with azure_errors(f"data {name}:{version}"), quiet():
+    with azure_errors(f"data {name}:{version}"):
         if _exists(lambda: client.data.get(name, version)):
             return f"{name}:{version}"
         from azure.ai.ml.entities import Data
 
         say(f"uploading {path} as data asset {name}:{version}")
         asset = Data(name=name, version=version, type=type_, path=str(path.resolve()), datastore=datastore)
-        client.data.create_or_update(asset)
+        with quiet():
+            client.data.create_or_update(asset)
     return f"{name}:{version}"
 
 
@@ -190,7 +193,8 @@ def _check_local(path: Path, type_: str) -> None:
 def _exists(get: Callable[[], Any]) -> Any | None:
     """What a call gets; None where the service says that there is none."""
     try:
-        return get()
+        with quiet():
+            return get()
     except Exception as error:
         if is_missing(error):
             return None

@@ -153,28 +153,34 @@ def _is_ours(reference: str) -> bool:
 
 def _runs(entity: Any) -> Iterator[Any]:
     """Everything below a job, component or step that has an environment: commands, tasks, trials."""
-    for step in (getattr(entity, "jobs", None) or {}).values():
+    for step in (_own(entity, "jobs") or {}).values():
         yield from _runs(step)
     for part in ("component", "trial", "task"):
-        inner = getattr(entity, part, None)
+        inner = _own(entity, part)
         if inner is not None and not isinstance(inner, str):
             yield from _runs(inner)
-    if isinstance(getattr(entity, "environment", None), str):
+    if isinstance(_own(entity, "environment"), str):
         yield entity
 
 
 def _computes(entity: Any) -> Iterator[tuple[Any, str]]:
     """Everything below a job or component that names a compute target, with the attribute that does."""
-    for step in (getattr(entity, "jobs", None) or {}).values():
+    for step in (_own(entity, "jobs") or {}).values():
         yield from _computes(step)
-    inner = getattr(entity, "component", None)
-    if getattr(inner, "jobs", None):
+    inner = _own(entity, "component")
+    if inner is not None and not isinstance(inner, str):
         yield from _computes(inner)
-    settings = getattr(entity, "settings", None)
-    if getattr(settings, "default_compute", None):
+    settings = _own(entity, "settings")
+    if settings is not None and _own(settings, "default_compute"):
         yield settings, "default_compute"
-    if getattr(entity, "compute", None):
+    if _own(entity, "compute"):
         yield entity, "compute"
+
+
+def _own(entity: Any, name: str) -> Any:
+    """An attribute that is really there: the SDK's nodes make up those that one asks for."""
+    there = name in getattr(entity, "__dict__", {}) or hasattr(type(entity), name)
+    return getattr(entity, name, None) if there else None
 
 
 def _plain(value: Any) -> Any:
