@@ -10,6 +10,8 @@ import pytest
 from testing.fakes.azurite import Azurite
 from testing.fakes.client import environment, loopback_client, redirected, start_cloud
 from testing.fakes.cloud import Cloud
+from testing.fakes.rehearsal import Rehearsal
+from testing.submissions import write_project
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -48,3 +50,19 @@ def cloud(running_cloud: tuple[Cloud, Path], monkeypatch: pytest.MonkeyPatch) ->
 def client(cloud: Cloud) -> MLClient:
     """A real client of the workspace."""
     return loopback_client(cloud)
+
+
+@pytest.fixture
+def project(client: MLClient, tmp_path: Path) -> Path:
+    """Definitions with what they need; the environment that they name is in the workspace."""
+    from azure.ai.ml.entities import Environment
+
+    client.environments.create_or_update(Environment(name="train", version="3", image="python:3.11"))
+    return write_project(tmp_path / "project")
+
+
+@pytest.fixture
+def rehearsal(cloud: Cloud) -> Rehearsal:
+    """Takes the jobs, so that none is really run."""
+    cloud.executor = found = Rehearsal()
+    return found
