@@ -120,7 +120,7 @@ def run(
         from vision_mlops.cli.cloud import report_azure, run_on_azure
 
         changes = [*(set_ or ()), *(["settings.force_rerun=true"] if force else [])]
-        job = run_on_azure(file, changes, name, wait=wait, as_json=json_)
+        job = run_on_azure(file, changes, name, wait=wait)
         report_azure(job, as_json=json_, waited=wait)
         return
     from vision_mlops.runner.jobs import run_job

@@ -46,7 +46,7 @@ def run(
 
     loaded = load_workload(workload, set_ or ())
     if on is Place.AZURE:
-        _run_on_azure(loaded, images, name, force=force, wait=wait, as_json=json_)
+        _run_on_azure(loaded, images, name, force=force, wait=wait)
         return
     ended = run_pipeline(loaded, images, name=name, jobs=jobs, force=force, quiet=json_)
     report(ended, as_json=json_)
@@ -62,7 +62,7 @@ def _run_on_azure(
 
     changes = [*pipeline_changes(workload, images), *(["settings.force_rerun=true"] if force else [])]
     tags = {"workload": workload.name}
-    job = run_on_azure(PIPELINE, changes, name, wait=wait, as_json=as_json, tags=tags)
+    job = run_on_azure(PIPELINE, changes, name, wait=wait, tags=tags)
     if wait and job.status == "Completed":
         found = bring_back(job, paths.home() / "azure" / job.name)
         if as_json:
