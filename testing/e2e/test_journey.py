@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -77,11 +76,15 @@ def first(journey: Journey) -> subprocess.CompletedProcess[str]:
     return journey.run("demo", "--images", "my photos")
 
 
-def test_demo_prints_each_step_and_serves_samples(first: subprocess.CompletedProcess[str]) -> None:
-    steps = [line.split()[2] for line in first.stderr.splitlines() if line.startswith("$ mlops")]
-    assert steps == ["data", "train", "evaluate", "gate", "models", "serve"]
+STEPS = ("prepare", "train", "evaluate", "gate_and_register")
+
+
+def test_demo_runs_the_pipeline_and_serves_samples(first: subprocess.CompletedProcess[str]) -> None:
+    done = [line.split()[1] for line in first.stderr.splitlines() if line.startswith("✓")]
+    assert done == [f"{step}:" for step in STEPS]
     assert "verdict: promote" in first.stdout
-    assert "registered my-photos:1 (@champion, verdict promote)" in first.stdout
+    assert "registered my-photos:1 (@champion, verdict promote)" in first.stderr
+    assert "$ mlops serve outputs/models/" in first.stderr
     for label in LABELS:
         assert f"test/{label}/" in first.stdout
     assert "my photos version 1 answers at http://127.0.0.1:" in first.stderr
@@ -89,21 +92,28 @@ def test_demo_prints_each_step_and_serves_samples(first: subprocess.CompletedPro
 
 
 def test_demo_again_reuses_everything(journey: Journey) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (journey.folder / "outputs" / "bundles").rglob("*")}
+    folders = [journey.folder / "outputs" / name for name in ("bundles", "data", "models")]
+    before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
     again = journey.run("demo", "--images", "my photos")
-    assert again.stderr.count("unchanged:") == 3, again.stderr
-    assert "the candidate is identical to the champion" in again.stdout
-    assert "registered my-photos:1" in again.stdout
-    assert {path: path.stat().st_mtime_ns for path in (journey.folder / "outputs" / "bundles").rglob("*")} == before
+    assert "4 of 4 steps reused" in again.stderr
+    assert "verdict: promote" in again.stdout
+    assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
 
 
-def test_the_printed_steps_run_alone(journey: Journey, first: subprocess.CompletedProcess[str]) -> None:
-    """What the demo printed is what a user can type: run those lines in a fresh place."""
-    lines = [line.removeprefix("$ mlops ") for line in first.stderr.splitlines() if line.startswith("$ mlops")]
-    other = Journey(journey.folder / "alone")
-    for line in lines[:-1]:
-        other.run(*shlex.split(line))
-    assert other.json("models", "list")[0]["champion"] == 1
+def test_another_threshold_runs_the_gate_alone(journey: Journey) -> None:
+    done = journey.run("run", "--workload", "textile", "--images", "my photos", "--set", "name=my-photos",
+                       "--set", "title=my photos", "--set", "gate.min_accuracy=0.5")  # fmt: skip
+    assert "3 of 4 steps reused" in done.stderr
+    assert "✓ gate_and_register" in done.stderr
+    assert "the candidate is identical to the champion" in done.stderr
+
+
+def test_jobs_can_be_looked_at(journey: Journey) -> None:
+    jobs = journey.json("job", "list")
+    assert [job["status"] for job in jobs] == ["Completed"] * len(jobs)
+    logs = journey.run("job", "logs", jobs[-1]["name"], "train").stdout
+    assert "epoch 6 of 6: train loss" in logs
+    assert (journey.folder / "outputs" / "reports" / "my-photos" / "report.html").read_text().count("promote")
 
 
 def test_models_commands(journey: Journey) -> None:
@@ -129,9 +139,11 @@ def test_a_worse_candidate_is_rejected_and_the_champion_stays(journey: Journey) 
     weak = ["--set", "training.epochs=1", "--set", "training.learning_rate=1e-9"]
     done = journey.run("demo", "--images", "my photos", *weak)
     assert "verdict: reject" in done.stdout
-    assert "registered my-photos:2 (verdict reject)" in done.stdout
+    assert "registered my-photos:2 (verdict reject)" in done.stderr
+    assert "compared with the champion my-photos:1" in done.stderr
     assert "my photos version 1 answers" in done.stderr
-    gate = ["gate", "--candidate", "outputs/reports/my-photos", "--champion", "outputs/reports/my-photos-champion"]
+    gate = ["gate", "--candidate", "outputs/reports/my-photos"]
+    gate += ["--against", "my-photos", "--data", "outputs/data/my-photos"]
     assert "FAIL" in journey.run(*gate, "--fail-on", "reject", code=1).stdout
     refused = journey.run("models", "promote", "my-photos:2", code=2)
     assert "its verdict is reject" in refused.stderr
@@ -158,16 +170,16 @@ def test_served_over_http_with_a_key(journey: Journey, monkeypatch: pytest.Monke
 
 
 def test_interrupted_demo_goes_on(tmp_path: Path) -> None:
-    """Ctrl-C in the middle of training ends with 130, leaves no bundle, and the same command resumes."""
+    """Ctrl-C in the middle of training ends with 130, leaves no bundle, and the same command resumes at its last epoch."""
     journey = Journey(tmp_path)
-    long = {"MLOPS_TRAINING__EPOCHS": "400", "MLOPS_TRAINING__EARLY_STOPPING_PATIENCE": "400"}
+    long = {"MLOPS_TRAINING__EPOCHS": "40", "MLOPS_TRAINING__EARLY_STOPPING_PATIENCE": "40"}
     process = subprocess.Popen(
         [sys.executable, "-m", "vision_mlops", "demo", "--images", "my photos"],
         cwd=tmp_path, env={**journey.environment, **long}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    bundles = tmp_path / "outputs" / "bundles"
+    steps = tmp_path / "outputs" / "cache" / "steps"
     deadline = time.monotonic() + 120
-    while not (bundles / ".my-photos.training" / "checkpoints" / "last.ckpt").is_file():
+    while not any(steps.glob("*/outputs/.bundle.training/checkpoints/last.ckpt")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
@@ -175,9 +187,12 @@ def test_interrupted_demo_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "the same command with --resume goes on" in errors
+    assert "it goes on with: mlops job resume train-" in errors
     assert "Traceback" not in errors
-    assert not (bundles / "my-photos").exists()
-    other = journey.run("demo", "--images", "my photos", "--set", "training.epochs=2")
-    assert " --resume" not in other.stderr, "other settings start anew"
-    assert (bundles / "my-photos" / "bundle.json").is_file()
+    assert not (tmp_path / "outputs" / "bundles").exists()
+    journey.environment |= long
+    again = journey.run("demo", "--images", "my photos")
+    assert "train | going on with the training that was interrupted" in again.stderr
+    assert "epoch 1 of 40" not in again.stderr
+    assert "1 of 4 steps reused" in again.stderr
+    assert (tmp_path / "outputs" / "bundles" / "my-photos" / "bundle.json").is_file()

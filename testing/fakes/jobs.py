@@ -105,7 +105,7 @@ class Jobs:
         properties.setdefault("displayName", name)
         properties.setdefault("experimentName", "Default")
         properties["services"] = {
-            "Studio": {"jobServiceType": "Studio", "endpoint": f"{self._cloud.url}/studio/{name}"}
+            "Studio": {"jobServiceType": "Studio", "endpoint": f"{self._cloud.url}/runs/{name}?wsid={workspace}"}
         }
         with self._lock:
             resource, _ = self._cloud.store.put(f"{workspace}/jobs/{name}", {"properties": properties})

@@ -15,6 +15,7 @@ from testing.fakes.cloud import Cloud
 from testing.fakes.faults import Faults
 from testing.fakes.identity import by_secret
 from testing.fakes.rehearsal import Rehearsal
+from testing.submissions import write_project
 
 from vision_mlops.azure.client import ml_client
 from vision_mlops.config.azure import AzureSettings, load_azure_settings
@@ -103,3 +104,19 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pl
 def faults(place: Place) -> Faults:
     """Faults of the loopback cloud; a real workspace has none on demand."""
     return place.loopback.faults
+
+
+@pytest.fixture
+def project(client: MLClient, tmp_path: Path) -> Path:
+    """Definitions with what they need; the environment that they name is in the workspace."""
+    from azure.ai.ml.entities import Environment
+
+    client.environments.create_or_update(Environment(name="train", version="3", image="python:3.11"))
+    return write_project(tmp_path / "project")
+
+
+@pytest.fixture
+def rehearsal(cloud: Cloud) -> Rehearsal:
+    """Takes the jobs, so that none is really run."""
+    cloud.executor = found = Rehearsal()
+    return found

@@ -109,14 +109,23 @@ def test_intervals_are_reports(interval: int, delay: int, reports: int, judged: 
     assert stopped_at is None or f"at report {stopped_at}," in found[1]
 
 
-def test_trials_are_compared_with_those_that_came_as_far() -> None:
-    rule = policy(type="bandit", slack_amount=0.1, delay_evaluation=2)
-    assert stopped(rule, "maximize", (0.9,), (0.1, 0.2)) == []
+def test_trials_are_compared_up_to_the_interval() -> None:
+    every_other = policy(type="bandit", slack_amount=0.1, evaluation_interval=2)
     # At report 2 it was level; what the other reported later does not count.
-    assert (
-        stopped(policy(type="bandit", slack_amount=0.1, evaluation_interval=2), "maximize", (0.1, 0.2, 0.9), (0.1, 0.2))
-        == []
-    )
+    assert stopped(every_other, "maximize", (0.1, 0.2, 0.9), (0.1, 0.2)) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"type": "bandit", "slack_amount": 0.1},
+        {"type": "median_stopping"},
+        {"type": "truncation_selection", "truncation_percentage": 50},
+    ],
+)
+def test_trial_that_is_ahead_is_compared_too(options: dict[str, Any]) -> None:
+    rule = policy(**options, delay_evaluation=2)
+    assert stopped(rule, "maximize", (0.9,), (0.1, 0.2), (0.8,)) == [1]
 
 
 def test_ended_trials_are_not_stopped() -> None:

@@ -199,7 +199,7 @@ def download(
     job = _get(client, name)
     state = text_of(job.status)
     if state not in FINAL:
-        raise AzureError(f"job {name!r} is {state}", f"wait for its end: mlops job stream {name} --on azure")
+        raise AzureError(f"job {name!r} is {state}", f"wait for its end: mlops job logs {name} --on azure")
     declared: dict[str, Any] = dict(getattr(job, "outputs", None) or {})
     has = ", ".join(sorted(set(declared) - {"default"})) or "none"
     wanted = list(outputs) or sorted(set(declared) - {"default"})

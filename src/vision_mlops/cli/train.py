@@ -53,7 +53,8 @@ def train(
         fitted = fit(loaded, data, out, resume=resume, overwrite=overwrite, progress=progress, callbacks=lines)
     except KeyboardInterrupt:
         if Workspace(out.absolute(), loaded, manifest).resumable:
-            say("the epochs that were finished are kept: the same command with --resume goes on from there")
+            how = "" if auto_resume else " with --resume"
+            say(f"the epochs that were finished are kept: the same command{how} goes on from there")
         raise
     if fitted is None:
         return

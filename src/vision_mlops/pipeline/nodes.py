@@ -9,6 +9,7 @@ from typing import Any
 
 from vision_mlops.pipeline.expressions import render
 from vision_mlops.pipeline.ports import VALUE_TYPES, InputDeclaration
+from vision_mlops.pipeline.shell import render_command
 from vision_mlops.pipeline.steps import Retry, Task
 from vision_mlops.pipeline.sweep import Sweep
 
@@ -122,22 +123,35 @@ class Node:
         source, declared = self.inputs.get(name), self.declared.get(name)
         if declared is not None:
             return declared.type in VALUE_TYPES
-        return isinstance(source, Value | Searched)
+        return source is None or isinstance(source, Value | Searched)
 
     def render(
         self, inputs: Mapping[str, str], outputs: Mapping[str, str], searched: Mapping[str, str] | None = None
     ) -> str:
-        """The command with values put in.
+        """The command with values put in; paths are quoted where the shell would take them for several words.
 
         Args:
             inputs: Text by input; those that are missing leave out the ``$[[...]]`` they stand in.
             outputs: Path by output.
             searched: Value by name in the search space, of a trial.
         """
-        known: dict[tuple[str, ...], str | None] = {("inputs", key): text for key, text in inputs.items()}
-        known |= {("outputs", key): text for key, text in outputs.items()}
-        known |= {("search_space", key): text for key, text in (searched or {}).items()}
-        return render(self.command, known).strip()
+        values: dict[tuple[str, ...], str | None] = {
+            ("inputs", key): text for key, text in inputs.items() if self.is_value(key)
+        }
+        values |= {("search_space", key): text for key, text in (searched or {}).items()}
+        paths: dict[tuple[str, ...], str] = {
+            ("inputs", key): text for key, text in inputs.items() if not self.is_value(key)
+        }
+        paths |= {("outputs", key): text for key, text in outputs.items()}
+        return render_command(self.command, values, paths).strip()
+
+    def describe(self, inputs: Mapping[str, str]) -> str:
+        """The command for people: what is not known before the job runs stays an expression."""
+        values: dict[tuple[str, ...], str | None] = {("inputs", key): text for key, text in inputs.items()}
+        values |= {("outputs", key): f"${{{{outputs.{key}}}}}" for key in self.outputs}
+        space = self.sweep.search_space if self.sweep else {}
+        values |= {("search_space", key): f"${{{{search_space.{key}}}}}" for key in space}
+        return render(self.command, values).strip()
 
 
 @dataclass(frozen=True)

@@ -318,10 +318,8 @@ def _target(value: Any, type_: str | None, definition: Definition) -> Target:
 
 def _as_text(node: Node, bound: Mapping[tuple[str, str], str]) -> PlannedStep:
     inputs = {key: shown(source) for key, source in node.inputs.items()}
-    space = node.sweep.search_space if node.sweep else {}
-    outputs = {key: f"${{{{outputs.{key}}}}}" for key in node.outputs}
     script = f"{node.parallel.task.entry_script} " if node.parallel else ""
-    command = script + node.render(inputs, outputs, {key: f"${{{{search_space.{key}}}}}" for key in space})
+    command = script + node.describe(inputs)
     return PlannedStep(
         node.step,
         node.type,

@@ -155,9 +155,11 @@ def _see_through(context: Context, scheduler: Scheduler) -> None:
             state.message = f"failed: {names}"
         elif state.status is Status.COMPLETED:
             state.outputs = job_outputs(context.plan, context.folder)
+    except KeyboardInterrupt as error:
+        state.status, state.message = Status.INTERRUPTED, "interrupted"
+        raise KeyboardInterrupt(f"interrupted; it goes on with: mlops job resume {state.name}") from error
     except BaseException as error:
-        state.status = Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
-        state.message = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        state.status, state.message = Status.FAILED, str(error)
         raise
     finally:
         state.ended = now()

@@ -1,8 +1,9 @@
 """Early termination as Azure ML's sweeps have it: which running trials to give up, from what all trials reported.
 
 Each report of the primary metric is an interval. A policy looks at a trial at the multiples of ``evaluation_interval``
-from ``delay_evaluation`` on, and compares it with the trials that have come as far, itself among them, by what each had
-reported up to there. The best trial is never given up.
+from ``delay_evaluation`` on, and compares it with all trials, itself among them, by what each had reported up to there.
+Trials that have not come as far take part with what they have, or one that is ahead of the others by a moment would
+always be compared with itself. The best trial is never given up.
 """
 
 from __future__ import annotations
@@ -40,12 +41,13 @@ def stops(policy: EarlyTermination | None, goal: Goal, metric: str, curves: Sequ
     if policy is None:
         return found
     sign = 1.0 if goal == "maximize" else -1.0
-    top = max((_best(curve, sign) for curve in curves if curve.values), default=0.0)
-    for curve in curves:
-        if curve.values and _best(curve, sign) == top:
+    peers = [curve for curve in curves if curve.values]
+    top = max((_best(curve, sign) for curve in peers), default=0.0)
+    for curve in peers:
+        if _best(curve, sign) == top:
             continue  # also where it was behind at an interval that is looked at only now
         for interval in _due(policy, curve):
-            reason = _reason(policy, sign, curve, interval, [item for item in curves if len(item.values) >= interval])
+            reason = _reason(policy, sign, curve, interval, peers)
             if reason:
                 found[curve.number] = f"{metric} {reason} at report {interval}, by the policy {policy.type}"
                 break

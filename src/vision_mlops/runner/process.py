@@ -110,10 +110,10 @@ class StepProcess:
         self._signal(signal.SIGKILL)  # what the command left in the background
         return self._exit
 
-    def end(self) -> None:
+    def end(self, how: signal.Signals = signal.SIGINT) -> None:
         """Ask the processes to end, as Ctrl-C does; :meth:`poll` kills them where they have not after 15 seconds."""
         self._ending = self._ending or time.monotonic()
-        self._signal(signal.SIGINT)
+        self._signal(how)
 
     def kill(self) -> None:
         """End them at once."""

@@ -1,0 +1,87 @@
+"""Submitted jobs are translated back to Azure ML v2 YAML that says the same, and that our linter takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from testing.fakes.cloud import Cloud
+from testing.fakes.rehearsal import Rehearsal
+from testing.submissions import SWEEP, finished, submit
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_submitted_pipeline_becomes_a_project_that_lints(
+    client: MLClient, cloud: Cloud, project: Path, rehearsal: Rehearsal
+) -> None:
+    from vision_mlops.pipeline.lint import lint
+
+    submit(client, project / "large.yml")
+    finished(cloud)
+    file = rehearsal.orders[0].definition
+    assert [str(finding) for finding in lint([file])] == []
+    found = rehearsal.definition()
+    assert (found["display_name"], found["experiment_name"], found["tags"]) == (
+        "Demonstration",
+        "demo",
+        {"who": "test"},
+    )
+    assert found["inputs"] == {
+        "raw": {"type": "uri_folder", "path": "./data/raw/images", "mode": "ro_mount"},
+        "rate": "0.01",
+    }
+    assert (file.parent / "data" / "raw" / "images" / "b" / "c.txt").read_text() == "c"
+    assert list(found["jobs"]) == ["prep", "fit", "inline", "score", "search", "whole"]
+    assert found["jobs"]["prep"]["inputs"] == {"raw": "${{parent.inputs.raw}}", "share": "0.3"}
+    assert found["jobs"]["prep"]["environment_variables"] == {"LEVEL": "high"}
+    assert found["jobs"]["search"]["early_termination"]["type"] == "bandit"
+
+
+def test_a_component_is_what_it_was(client: MLClient, cloud: Cloud, project: Path, rehearsal: Rehearsal) -> None:
+    import yaml
+
+    submit(client, project / "large.yml")
+    finished(cloud)
+    folder = rehearsal.orders[0].folder / "project"
+    prep = yaml.safe_load((folder / rehearsal.definition()["jobs"]["prep"]["component"]).read_text())
+    assert prep["inputs"] == {
+        "raw": {"type": "uri_folder"},
+        "share": {"type": "number", "default": 0.2, "min": 0.05, "max": 0.5},
+        "note": {"type": "string", "optional": True},
+    }
+    assert prep["environment"] == "azureml:train:3"
+    assert "$[[--note ${{inputs.note}}]]" in prep["command"]
+    assert (folder / prep["code"] / "prep.py").read_text() == "print('prep')\n"
+    inline = yaml.safe_load((folder / rehearsal.definition()["jobs"]["inline"]["component"]).read_text())
+    assert inline["environment"] == {"image": "python:3.11"}
+
+
+def test_a_sweep_is_what_it_was(client: MLClient, cloud: Cloud, project: Path, rehearsal: Rehearsal) -> None:
+    import yaml
+
+    from vision_mlops.pipeline.lint import lint
+
+    submit(client, project / "sweep.yml")
+    finished(cloud)
+    assert lint([rehearsal.orders[0].definition]).errors == []
+    found, given = rehearsal.definition(), yaml.safe_load(SWEEP)
+    for key in ("search_space", "sampling_algorithm", "objective", "limits", "early_termination"):
+        assert found[key] == given[key]
+    assert found["trial"]["command"] == given["trial"]["command"]
+
+
+def test_a_command_is_what_it_was(client: MLClient, cloud: Cloud, project: Path, rehearsal: Rehearsal) -> None:
+    from vision_mlops.pipeline.lint import lint
+
+    submit(client, project / "command.yml")
+    finished(cloud)
+    assert lint([rehearsal.orders[0].definition]).errors == []
+    found = rehearsal.definition()
+    assert found["inputs"] == {"word": "hello", "data": {"type": "uri_file", "path": "./data/data/a.txt"}}
+    assert found["limits"] == {"timeout": 120}
+    assert found["environment_variables"]["LEVEL"] == "high"
