@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,38 +13,14 @@ from testing.fakes.cloud import Cloud
 from testing.fakes.faults import Faults
 from testing.fakes.identity import by_secret
 from testing.fakes.rehearsal import Rehearsal
+from testing.places import LIVE, MACHINE, Place
 from testing.submissions import write_project
 
 from vision_mlops.azure.client import ml_client
-from vision_mlops.config.azure import AzureSettings, load_azure_settings
+from vision_mlops.config.azure import load_azure_settings
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
-
-
-# Read before each test takes the machine's variables away.
-_MACHINE = {name: value for name, value in os.environ.items() if name.startswith(("AZURE_", "AZUREML_"))}
-LIVE = os.environ.get("MLOPS_LIVE_AZURE") == "1"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a test talks to Azure ML: the loopback cloud, or a real workspace, which has no ``cloud``."""
-
-    settings: AzureSettings
-    client: MLClient
-    cloud: Cloud | None
-
-    @property
-    def loopback(self) -> Cloud:
-        """The loopback cloud; the test is skipped where this is a real workspace."""
-        if self.cloud is None:
-            pytest.skip("only the loopback cloud can be looked into and broken")
-        return self.cloud
-
-    def count(self, part: str, method: str = "") -> int:
-        """How many requests the loopback cloud has seen whose path contains a text."""
-        return len(self.loopback.seen(part, method))
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +63,7 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pl
     """The loopback cloud, whose jobs only pretend to run; with MLOPS_LIVE_AZURE=1 the workspace that AZURE_* name."""
     cloud: Cloud | None = None
     if LIVE:
-        for name, value in _MACHINE.items():
+        for name, value in MACHINE.items():
             monkeypatch.setenv(name, value)
     else:
         cloud = request.getfixturevalue("cloud")

@@ -13,7 +13,7 @@ from testing.fakes.client import loopback_client
 from testing.fakes.executor import LocalRunner
 from testing.fakes.faults import Faults
 from testing.fakes.rehearsal import Rehearsal
-from testing.integration.conftest import Place
+from testing.places import Place
 
 from vision_mlops.azure import jobs
 from vision_mlops.azure.client import ml_client

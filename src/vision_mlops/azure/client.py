@@ -15,9 +15,9 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.azure.errors import azure_errors
+from vision_mlops.azure.errors import SIGN_IN, azure_errors
 from vision_mlops.config.azure import KNOWN_CLOUDS, AzureSettings
-from vision_mlops.exceptions import ConfigError
+from vision_mlops.exceptions import AzureError, ConfigError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -73,14 +73,22 @@ def check_workspace(client: MLClient, settings: AzureSettings) -> Any:
 
 
 def default_credential(settings: AzureSettings) -> TokenCredential:
-    """The sign-in of this machine; it is only tried when a token is needed. Raises MissingExtraError."""
+    """The sign-in of this machine; it is only tried when a token is needed.
+
+    Raises:
+        MissingExtraError: the Azure packages are not installed.
+        AzureError: the variables of a sign-in are set to what cannot be right.
+    """
     with azure_errors("sign-in"):
         from azure.identity import DefaultAzureCredential
 
         host = settings.cloud.authority_host
         # Microsoft's list of sign-in servers does not know those of another cloud.
         known = host.rstrip("/") in (authority for authority, _ in KNOWN_CLOUDS.values())
-        return DefaultAzureCredential(authority=host, disable_instance_discovery=not known)
+        try:
+            return DefaultAzureCredential(authority=host, disable_instance_discovery=not known)
+        except ValueError as error:  # an empty secret, say
+            raise AzureError(f"sign-in: {error}", SIGN_IN) from error
 
 
 @contextlib.contextmanager

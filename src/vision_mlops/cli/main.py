@@ -42,7 +42,7 @@ def _root(
     State.verbose = verbose
     if verbose:
         logging.basicConfig()
-        logging.getLogger("vision_mlops").setLevel(logging.DEBUG)
+    logging.getLogger("vision_mlops").setLevel(logging.DEBUG if verbose else logging.NOTSET)
 
 
 app.add_typer(config.app, name="config")
