@@ -73,7 +73,7 @@ class BatchEndpoints(Endpoints):
             self._pipeline(component_id, deployment, inputs, asked) if component_id else self._model(deployment, inputs)
         )
         marks = {"azureml.endpointname": endpoint.name, "azureml.deploymentname": deployment.name}
-        kind = {"azureml.jobtype": "azureml.PipelineJob"} if component_id else {}
+        kind = {"azureml.jobtype": "azureml.pipelinejob"} if component_id else {}
         properties["tags"] = {"azureml.batchrun": "true", **kind, **(asked.get("tags") or {})}
         properties["properties"] = marks
         properties["experimentName"] = (asked.get("properties") or {}).get("experimentName") or endpoint.name

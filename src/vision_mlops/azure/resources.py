@@ -50,7 +50,7 @@ def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str
     """
     version = environment_version(file)
     with azure_errors(f"environment {name}:{version}"), quiet():
-        if _exists(lambda: client.environments.get(name, version)):
+        if existing(lambda: client.environments.get(name, version)):
             return f"{name}:{version}"
         from azure.ai.ml import load_environment
 
@@ -90,7 +90,7 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
         AzureError: the service refuses (no quota for the size, say), or the cluster is broken.
     """
     with azure_errors(f"compute cluster {cluster.name!r} ({cluster.sku})"):
-        found = _exists(lambda: client.compute.get(cluster.name))
+        found = existing(lambda: client.compute.get(cluster.name))
         if not found:
             from azure.ai.ml.entities import AmlCompute
 
@@ -140,7 +140,7 @@ def ensure_data(client: MLClient, path: Path, type_: str, datastore: str, say: S
     name = _NOT_IN_A_NAME.sub("-", path.resolve().stem).strip("-_") or "data"
     version = content_hash(path)[:_VERSION_LENGTH]
     with azure_errors(f"data {name}:{version}"):
-        if _exists(lambda: client.data.get(name, version)):
+        if existing(lambda: client.data.get(name, version)):
             return f"{name}:{version}"
         from azure.ai.ml.entities import Data
 
@@ -168,6 +168,17 @@ def content_hash(path: Path) -> str:
         raise PipelineError(f"{path} cannot be read: {error}", "check the path and its permissions") from error
 
 
+def existing(get: Callable[[], Any]) -> Any | None:
+    """What a call gets; None where the service says that there is none."""
+    try:
+        with quiet():
+            return get()
+    except Exception as error:
+        if is_missing(error):
+            return None
+        raise
+
+
 def _files(folder: Path) -> Iterator[Path]:
     for file in sorted(folder.rglob("*")):
         if file.is_file() and not _NOISE & set(file.relative_to(folder).parts):
@@ -188,17 +199,6 @@ def _check_local(path: Path, type_: str) -> None:
     )
     if wrong:
         raise PipelineError(f"data {path} {wrong}", f"give the path of a {type_.removeprefix('uri_')} with content")
-
-
-def _exists(get: Callable[[], Any]) -> Any | None:
-    """What a call gets; None where the service says that there is none."""
-    try:
-        with quiet():
-            return get()
-    except Exception as error:
-        if is_missing(error):
-            return None
-        raise
 
 
 def _check_compute(compute: Any) -> None:

@@ -102,7 +102,7 @@ class Preparation:
         for run in _runs(entity):
             reference = getattr(run, "environment", None)
             if isinstance(reference, str) and _is_ours(reference):
-                run.environment = f"azureml:{self._ensured_environment(file)}"
+                run.environment = self._ensured_environment(file)
         for owner, key in _computes(entity):
             name = getattr(owner, key, None)
             if isinstance(name, str) and "${{" not in name:
@@ -124,6 +124,15 @@ class Preparation:
         self._computes.add(bare)
         return bare
 
+    def choose_compute(self, job: Any, compute: str | None = None) -> None:
+        """Give a job the cluster that is asked for; without that, one that names none gets that of the settings."""
+        settings = getattr(job, "settings", None) if job.type == "pipeline" else None
+        if settings is None:
+            if compute or not job.compute:
+                job.compute = self.compute(compute or self.settings.cpu.name)
+        elif compute or not (settings.default_compute or job.compute):
+            settings.default_compute = self.compute(compute or self.settings.cpu.name)
+
     def _ensured_environment(self, file: Path) -> str:
         if not self._environment:
             source = find_environment_file(file, self.environment_file)
@@ -144,6 +153,14 @@ class Preparation:
             ):
                 reference = ensure_data(self.client, base / path, type_, self.settings.datastore, self.say)
                 item["path"] = f"azureml:{reference}"
+
+
+def local_code(entity: Any) -> Iterator[Path]:
+    """Code folders and files on this machine that a job or component takes along."""
+    for run in _runs(entity):
+        code = _own(run, "code")
+        if isinstance(code, str) and not code.lower().startswith((*_REMOTE, "git+")):
+            yield Path(run.base_path or ".", code)
 
 
 def _is_ours(reference: str) -> bool:
