@@ -10,8 +10,14 @@ import pytest
 from testing.fakes.azurite import Azurite
 from testing.fakes.client import environment, loopback_client, redirected, start_cloud
 from testing.fakes.cloud import Cloud
+from testing.fakes.faults import Faults
+from testing.fakes.identity import by_secret
 from testing.fakes.rehearsal import Rehearsal
+from testing.places import LIVE, MACHINE, Place
 from testing.submissions import write_project
+
+from vision_mlops.azure.client import ml_client
+from vision_mlops.config.azure import load_azure_settings
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -50,6 +56,28 @@ def cloud(running_cloud: tuple[Cloud, Path], monkeypatch: pytest.MonkeyPatch) ->
 def client(cloud: Cloud) -> MLClient:
     """A real client of the workspace."""
     return loopback_client(cloud)
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The loopback cloud, whose jobs only pretend to run; with MLOPS_LIVE_AZURE=1 the workspace that AZURE_* name."""
+    cloud: Cloud | None = None
+    if LIVE:
+        for name, value in MACHINE.items():
+            monkeypatch.setenv(name, value)
+    else:
+        cloud = request.getfixturevalue("cloud")
+        cloud.executor = Rehearsal()
+        for name, value in {**by_secret(), "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"}.items():
+            monkeypatch.setenv(name, value)
+    settings = load_azure_settings()
+    return Place(settings, ml_client(settings), cloud)
+
+
+@pytest.fixture
+def faults(place: Place) -> Faults:
+    """Faults of the loopback cloud; a real workspace has none on demand."""
+    return place.loopback.faults
 
 
 @pytest.fixture

@@ -135,9 +135,11 @@ def _answered(action: str, error: Any, mend: str) -> AzureError:
     reason = _reason(error)
     searched = f"{code} {error}".lower()
     hint = next((text for pattern, text in _MENDS if re.search(pattern, searched)), "")
-    hint = hint or mend or _BY_STATUS.get(status, "")
-    if not hint:
-        hint = "Azure has a fault: try again in a minute" if status >= 500 else "mend what the message names"
+    if status >= 500:
+        mend = "Azure has a fault: try again in a minute"
+    elif status not in (400, 404):  # what the caller can advise is about names and values
+        mend = _BY_STATUS.get(status, mend)
+    hint = hint or mend or _BY_STATUS.get(status, "mend what the message names")
     shown = f"HTTP {status} {code}".strip()
     return AzureError(f"{action}: {reason} ({shown})", hint, status)
 
