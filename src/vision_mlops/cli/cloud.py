@@ -28,13 +28,9 @@ def run_on_azure(
     name: str | None,
     *,
     wait: bool,
-    as_json: bool,
     tags: dict[str, str] | None = None,
 ) -> JobRecord:
-    """Submit a job and follow it to its end, unless told not to wait.
-
-    With ``as_json`` the lines go to standard error, and the caller prints.
-    """
+    """Submit a job and follow it to its end, unless told not to wait. What is told goes to standard error."""
     from vision_mlops.azure import jobs
 
     place = settings()

@@ -46,7 +46,7 @@ def run(
 
     loaded = load_workload(workload, set_ or ())
     if on is Place.AZURE:
-        _run_on_azure(loaded, images, name, force=force, wait=wait)
+        _run_on_azure(loaded, images, name, force=force, wait=wait, as_json=json_)
         return
     ended = run_pipeline(loaded, images, name=name, jobs=jobs, force=force, quiet=json_)
     report(ended, as_json=json_)

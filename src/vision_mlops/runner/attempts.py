@@ -126,6 +126,11 @@ class CommandActivity:
         self._process.end()
 
     @property
+    def failed_rank(self) -> int:
+        """The process that failed first."""
+        return self._process.failed_rank
+
+    @property
     def message(self) -> str:
         """Why it failed, where its exit code does not say it."""
         return f"ended by its timeout of {self._attempt.node.timeout} s" if self._process.timed_out else ""

@@ -43,4 +43,5 @@ class Context:
 
     def save(self) -> None:
         """Write the state down."""
+        self.state.run_id = self.state.run_id or self.runs.known_id
         self.folder.save(self.state)

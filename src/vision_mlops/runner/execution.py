@@ -7,16 +7,28 @@ from pathlib import Path
 from typing import Protocol
 
 from vision_mlops.exceptions import MlopsError, PipelineError
+from vision_mlops.pipeline.expressions import ExpressionError
 from vision_mlops.pipeline.nodes import Node, Searched, StepOutput, Value
 from vision_mlops.runner.attempts import Attempt, CommandActivity, prepare_attempt
 from vision_mlops.runner.context import Context
 from vision_mlops.runner.keys import STATE_TAG, key_now, step_key
-from vision_mlops.runner.process import LogTail
+from vision_mlops.runner.process import LogTail, end_orphans, log_name
 from vision_mlops.runner.publishing import publish
-from vision_mlops.runner.results import Result, Workplace, cache_folder, missing_outputs, read_result, write_result
+from vision_mlops.runner.results import (
+    Result,
+    Workplace,
+    cache_folder,
+    forget_owner,
+    missing_outputs,
+    point_to,
+    read_result,
+    write_owner,
+    write_result,
+)
 from vision_mlops.runner.state import Status, StepState, now
 
 _LAST_LINES = 20
+_MOST_BYTES = 1 << 16
 
 
 class Activity(Protocol):
@@ -36,6 +48,10 @@ class Activity(Protocol):
         """How many processes it has at the moment."""
 
     @property
+    def failed_rank(self) -> int:
+        """Which of several processes of the same command failed first."""
+
+    @property
     def message(self) -> str:
         """Why it failed, where its exit code does not say it."""
 
@@ -49,6 +65,8 @@ class StepRun:
         self._state: StepState = context.state.steps[node.step]
         self._folder = context.folder.step(node.step)
         self._tails: list[LogTail] = []
+        self._groups: list[dict[str, int]] = []
+        self._log_sizes: dict[str, int] = {}
         self._activity: Activity | None = None
         self._workplace: Workplace | None = None
         self._outputs: dict[str, Path] = {}
@@ -70,11 +88,21 @@ class StepRun:
             self._key = step_key(self._context, self.node, self._inputs)
             self._state.key = self._key
             if not self._reuse():
-                self._launch()
-        except MlopsError as error:
-            if self._workplace is not None:
-                self._workplace.abandon()
-            self._end(Status.FAILED, str(error.message) + (f" -> {error.hint}" if error.hint else ""))
+                self._workplace = self._claim()
+                if self._reuse():  # another job has ended it in the meantime
+                    self._workplace.release()
+                else:
+                    self._workplace.clear()
+                    self._launch()
+        except (MlopsError, ExpressionError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """End the step as failed, because of something that is no matter of its command."""
+        self.kill()
+        if self._workplace is not None:
+            self._workplace.abandon()
+        self._end(Status.FAILED, " -> ".join(str(error).split("\n  -> ")))
 
     def _find_inputs(self) -> dict[str, str]:
         """Text of each input as its command gets it."""
@@ -94,23 +122,23 @@ class StepRun:
 
     def _reuse(self) -> bool:
         context, node = self._context, self.node
-        key = key_now(self._context, self.node, self._inputs, self._key)
-        found: Result | None = None
-        if node.deterministic or STATE_TAG in node.tags:
-            if not context.force:
-                found = read_result(cache_folder(key), key, node.outputs, context.fingerprints)
-        elif context.resumed:
-            found = read_result(self._folder / "result", key, node.outputs, context.fingerprints)
+        key = key_now(context, node, self._inputs, self._key)
+        places = [cache_folder(key)] if node.deterministic or STATE_TAG in node.tags else []
+        places += [self._folder / "result"] if context.resumed else []
+        results = (read_result(place, key, node.outputs, context.fingerprints) for place in places)
+        own = context.state.name
+        usable = (item for item in results if item and (not context.force or (context.resumed and item.job == own)))
+        found = next(usable, None)
         if found is None:
             return False
-        same_job = found.job == context.state.name and context.resumed
+        same_job = found.job == own and context.resumed
         self._state.run_id, self._state.seconds = found.run_id, found.seconds if same_job else 0.0
         self._done(found, Status.COMPLETED if same_job else Status.REUSED)
         return True
 
     def _launch(self) -> None:
         node, context = self.node, self._context
-        self._workplace = self._claim()
+        assert self._workplace is not None
         self._outputs = self._workplace.prepare(node.outputs)
         self._state.run_id = context.runs.step(node.step, {"mlops.component": node.component})
         attempt = prepare_attempt(
@@ -123,9 +151,10 @@ class StepRun:
                 inputs=self._inputs,
                 outputs=self._outputs,
                 run_id=self._state.run_id,
-                own=self._workplace.own,
+                own=self._own,
             )
         )
+        self._log_sizes = {path.name: path.stat().st_size for path in self._folder.glob("std*.log")}
         self._tails = [LogTail(self._folder / name) for name in ("stdout.log", "stderr.log")]
         if node.sweep is not None:
             from vision_mlops.runner.sweeping import SweepActivity
@@ -139,10 +168,25 @@ class StepRun:
         context.display.changed(context.state, node.step)
         self._activity.start()
 
+    def _own(self, groups: list[dict[str, int]]) -> None:
+        """Note which processes are the step's, for this job and for whoever wants to write to the same folder."""
+        assert self._workplace is not None
+        self._groups = groups
+        self._workplace.own(groups)
+        write_owner(self._folder, groups)
+
+    @property
+    def _shared(self) -> bool:
+        """Whether other jobs reuse what it writes, whatever the state outside of them."""
+        return self.node.deterministic and STATE_TAG not in self.node.tags
+
     def _claim(self) -> Workplace:
-        """Folder that the step writes into: that of its key, or one of its own where it is not reused, or is in use."""
-        shared = self.node.deterministic and STATE_TAG not in self.node.tags
-        if shared:
+        """Folder that the step writes into: that of its key, or one of its own.
+
+        It has its own where it is not reused, where another job writes to that of its key, and where it runs though
+        there is a result: another job may be reading that.
+        """
+        if self._shared and not self._context.force:
             workplace = Workplace(cache_folder(self._key))
             if workplace.claim():
                 return workplace
@@ -153,10 +197,13 @@ class StepRun:
 
     def poll(self, free: int) -> bool:
         """Look after the process; True once the step is over. ``free`` is how many more processes may be started."""
-        if self._state.status.over:
+        if self._state.status.over or self._activity is None:
             return True
-        assert self._activity is not None
-        code = self._activity.poll(free)
+        try:
+            code = self._activity.poll(free)
+        except MlopsError as error:
+            self._give_up(error)
+            return True
         for tail in self._tails:
             for line in tail.lines(last=code is not None):
                 self._context.display.line(self.node.step, line)
@@ -182,8 +229,8 @@ class StepRun:
             )
             key = key_now(self._context, self.node, self._inputs, self._key)
             write_result(self._workplace.folder, key, result)
-            if cache_folder(key) != self._workplace.folder and STATE_TAG in self.node.tags:
-                write_result(cache_folder(key), key, result)
+            if cache_folder(key) != self._workplace.folder and (self.node.deterministic or STATE_TAG in self.node.tags):
+                point_to(cache_folder(key), key, result)
         except (OSError, MlopsError) as error:
             self._workplace.abandon()
             self._end(Status.FAILED, f"its outputs cannot be kept: {error}")
@@ -221,18 +268,30 @@ class StepRun:
     def _end(self, status: Status, message: str = "") -> None:
         context, state = self._context, self._state
         state.status, state.message, state.ended = status, message, now()
-        if state.run_id and status is not Status.REUSED and self._activity is not None:
-            context.runs.end(state.run_id, failed=not status.succeeded)
+        forget_owner(self._folder)
         context.save()
+        if state.run_id and status is not Status.REUSED and self._activity is not None:
+            try:
+                context.runs.end(state.run_id, failed=not status.succeeded)
+            except MlopsError as error:  # what the step made is worth more than its run
+                state.message = f"{state.message}; {error.message}".removeprefix("; ")
+                context.save()
         context.display.changed(context.state, self.node.step)
+
+    def kill(self) -> None:
+        """End its processes at once."""
+        end_orphans(self._groups)
 
     def last_lines(self) -> list[str]:
         """The end of what a failed step wrote: its standard error, or its standard output where that is empty."""
-        for name in ("stderr.log", "stdout.log"):
-            try:
-                text = (self._folder / name).read_text(encoding="utf-8", errors="replace")
-            except OSError:
+        rank = self._activity.failed_rank if self._activity is not None else 0
+        for stream in ("stderr", "stdout"):
+            path = self._folder / log_name(stream, rank)
+            if not path.is_file():
                 continue
+            with path.open("rb") as log:  # what earlier attempts wrote comes before
+                log.seek(max(self._log_sizes.get(path.name, 0), path.stat().st_size - _MOST_BYTES))
+                text = log.read().decode("utf-8", "replace")
             if text.strip():
                 return text.rstrip().splitlines()[-_LAST_LINES:]
         return []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vision_mlops.exceptions import JobError, PipelineError
+from vision_mlops.exceptions import JobError, MlopsError, PipelineError
 from vision_mlops.pipeline.changes import parse_changes
 from vision_mlops.pipeline.nodes import Plan
 from vision_mlops.pipeline.plan import resolve
@@ -19,6 +19,7 @@ from vision_mlops.runner.fingerprints import Fingerprints
 from vision_mlops.runner.process import LogTail
 from vision_mlops.runner.publishing import job_outputs
 from vision_mlops.runner.refusals import check
+from vision_mlops.runner.results import end_owners
 from vision_mlops.runner.runs import Runs
 from vision_mlops.runner.scheduler import Scheduler
 from vision_mlops.runner.sources import ModelFinder, Sources
@@ -78,16 +79,12 @@ def run_job(
     options, changes = options or Options(), list(changes)
     plan, sources = _plan(path, changes, options)
     folder = JobFolder(name or new_name(plan.name))
-    if folder.exists:
-        raise JobError(f"there is a job {folder.name!r} already", "use another name, or `mlops job resume`")
-    state = JobState(
-        name=folder.name, definition=str(path.resolve()), kind=plan.kind, created=now(), changes=changes,
-        display_name=plan.display_name, experiment=plan.experiment or DEFAULT_EXPERIMENT, jobs=options.jobs,
-        inputs=dict(plan.inputs), tags={**plan.tags, **options.tags},
-        unused={"": dict(plan.unused), **{node.step: dict(node.unused) for node in plan.nodes if node.unused}},
-        steps={node.step: StepState() for node in plan.nodes},
-    )  # fmt: skip
-    return _run(folder, plan, state, sources, options, resumed=False)
+    with folder.hold():
+        if folder.exists:
+            raise JobError(f"there is a job {folder.name!r} already", "use another name, or `mlops job resume`")
+        state = JobState(name=folder.name, definition=str(path.resolve()), kind=plan.kind, created=now(),
+                         changes=changes, jobs=options.jobs, force=options.force)  # fmt: skip
+        return _run(folder, plan, state, sources, options, resumed=False)
 
 
 def resume_job(name: str, *, options: Options | None = None) -> Ended:
@@ -98,13 +95,21 @@ def resume_job(name: str, *, options: Options | None = None) -> Ended:
         PipelineError: its definition has mistakes by now.
     """
     options, folder = options or Options(), JobFolder(name)
-    before = folder.load()
-    if before.status is Status.COMPLETED:
-        raise JobError(f"the job {name!r} has completed", "run its definition again with `mlops job run`")
+    before = _resumable(folder)
     plan, sources = _plan(Path(before.definition), before.changes, options)
-    before.steps = {node.step: StepState() for node in plan.nodes}
-    before.message = before.ended = ""
-    return _run(folder, plan, before, sources, options, resumed=True)
+    with folder.hold():
+        before = _resumable(folder)  # as it is by now
+        for step in before.steps:
+            end_owners(folder.step(step))
+        options = replace(options, force=options.force or before.force)
+        return _run(folder, plan, before, sources, options, resumed=True)
+
+
+def _resumable(folder: JobFolder) -> JobState:
+    state = folder.load()
+    if state.status is Status.COMPLETED:
+        raise JobError(f"the job {folder.name!r} has completed", "run its definition again with `mlops job run`")
+    return state
 
 
 def _plan(path: Path, changes: list[str], options: Options) -> tuple[Plan, Sources]:
@@ -123,25 +128,31 @@ def _registered(reference: str) -> Path | None:
 
 
 def _run(folder: JobFolder, plan: Plan, state: JobState, sources: Sources, options: Options, *, resumed: bool) -> Ended:
-    folder.hold()
-    folder.cancel_file.unlink(missing_ok=True)
-    runs = Runs(state.experiment, state.name, {"mlops.definition": plan.file.name, **state.tags}, state.run_id)
-    state.status, state.started = Status.RUNNING, now()
-    try:
-        with Fingerprints() as fingerprints, options.display or open_display() as display:
-            context = Context(
-                folder, plan, state, fingerprints, sources, runs, display,
-                force=options.force or bool(plan.settings.get("force_rerun")), resumed=resumed,
-                outside_state=options.outside_state,
-                commit=git_commit(plan.file.parent.resolve()),
-            )  # fmt: skip
-            context.save()
-            scheduler = Scheduler(context, options.jobs)
-            _see_through(context, scheduler)
-        failures = {run.node.step: (run.last_lines(), _repeat(folder, run.node.step)) for run in scheduler.failed}
-        return Ended(state, failures)
-    finally:
-        folder.release()
+    left_open = [step.run_id for step in state.steps.values() if step.run_id and not step.ended]
+    state.kind, state.display_name, state.experiment = (
+        plan.kind,
+        plan.display_name,
+        plan.experiment or DEFAULT_EXPERIMENT,
+    )
+    state.inputs, state.tags = dict(plan.inputs), {**plan.tags, **state.tags, **options.tags}
+    state.unused = {"": dict(plan.unused), **{node.step: dict(node.unused) for node in plan.nodes if node.unused}}
+    state.steps = {node.step: StepState() for node in plan.nodes}
+    state.status, state.started, state.ended, state.message = Status.RUNNING, now(), "", ""
+    with Fingerprints() as fingerprints, options.display or open_display() as display:
+        folder.cancel_file.unlink(missing_ok=True)
+        tags = {"mlops.definition": plan.file.name, **state.tags}
+        context = Context(
+            folder, plan, state, fingerprints, sources,
+            Runs(state.experiment, state.name, tags, state.run_id, left_open), display,
+            force=options.force or bool(plan.settings.get("force_rerun")), resumed=resumed,
+            outside_state=options.outside_state,
+            commit=git_commit(plan.file.parent.resolve()),
+        )  # fmt: skip
+        context.save()
+        scheduler = Scheduler(context, options.jobs)
+        _see_through(context, scheduler)
+    failures = {run.node.step: (run.last_lines(), _repeat(folder, run.node.step)) for run in scheduler.failed}
+    return Ended(state, failures)
 
 
 def _see_through(context: Context, scheduler: Scheduler) -> None:
@@ -165,9 +176,20 @@ def _see_through(context: Context, scheduler: Scheduler) -> None:
         state.ended = now()
         context.folder.cancel_file.unlink(missing_ok=True)
         context.save()
-        if state.run_id:
-            context.runs.note({f"mlops.step.{name}": step.status.value for name, step in state.steps.items()})
-            context.runs.end(state.run_id, failed=state.status is not Status.COMPLETED)
+        _close_run(context)
+
+
+def _close_run(context: Context) -> None:
+    """End the job's MLflow run. The job has ended as it has, whatever becomes of that."""
+    state = context.state
+    if not state.run_id:
+        return
+    try:
+        context.runs.note({f"mlops.step.{name}": step.status.value for name, step in state.steps.items()})
+        context.runs.end(state.run_id, failed=state.status is not Status.COMPLETED)
+    except MlopsError as error:
+        state.message = f"{state.message}; {error.message}".removeprefix("; ")
+        context.save()
 
 
 def _repeat(folder: JobFolder, step: str) -> str:
@@ -178,11 +200,19 @@ def _repeat(folder: JobFolder, step: str) -> str:
 def cancel_job(name: str) -> JobState:
     """Ask the process that runs a job to end it, and wait until it has.
 
+    Where that process was killed and has left steps behind that still run, these are ended.
+
     Raises:
         JobError: there is no such job, it is over, or it does not end within a minute.
     """
     folder = JobFolder(name)
     state = folder.load()
+    ended = [end_owners(folder.step(step)) for step in state.steps] if state.status is Status.INTERRUPTED else []
+    if any(ended):
+        with folder.hold():
+            state.status, state.message, state.ended = Status.CANCELED, "its steps ran on without it", now()
+            folder.save(state)
+        return state
     if state.status.over:
         raise JobError(f"the job {name!r} is not running: {state.status.value.lower()}", "`mlops job list` shows all")
     folder.cancel_file.touch()

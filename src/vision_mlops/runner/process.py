@@ -54,6 +54,7 @@ class StepProcess:
         self._timeout = timeout
         self._running: list[subprocess.Popen[bytes]] = []
         self._exit: int | None = None
+        self._failed: tuple[int, int] | None = None  # rank and code of the first that failed
         self._ending = 0.0  # when the gentle end was asked for
         self._began = 0.0
         self.timed_out = False
@@ -79,12 +80,13 @@ class StepProcess:
                             stdout=out, stderr=error, start_new_session=True,
                         )
                     )  # fmt: skip
-                except OSError as problem:
+                except (OSError, ValueError) as problem:  # ValueError: a zero byte, or a variable's name with a =
                     self.kill()
-                    raise JobError(f"the step cannot be started: {problem}", "is its command too long?") from problem
+                    hint = "check the length of its command, and its environment variables"
+                    raise JobError(f"the step cannot be started: {problem}", hint) from problem
 
     def _log(self, stream: str, rank: int) -> BinaryIO:
-        return (self.folder / (f"{stream}.rank{rank}.log" if rank else f"{stream}.log")).open("ab")
+        return (self.folder / log_name(stream, rank)).open("ab")
 
     @property
     def groups(self) -> list[dict[str, int]]:
@@ -96,6 +98,8 @@ class StepProcess:
         if self._exit is not None:
             return self._exit
         codes = [process.poll() for process in self._running]
+        if self._failed is None:
+            self._failed = next(((rank, code) for rank, code in enumerate(codes) if code), None)
         if self._timeout and not self._ending and time.monotonic() - self._began > self._timeout:
             self.timed_out = True
             self.end()
@@ -105,10 +109,14 @@ class StepProcess:
             self.kill()
         if None in codes:
             return None
-        failed = [code for code in codes if code]
-        self._exit = TIMED_OUT if self.timed_out else _exit_code(failed[0]) if failed else 0
+        self._exit = TIMED_OUT if self.timed_out else _exit_code(self._failed[1]) if self._failed else 0
         self._signal(signal.SIGKILL)  # what the command left in the background
         return self._exit
+
+    @property
+    def failed_rank(self) -> int:
+        """The process that failed first, and made the others end; 0 where none did."""
+        return self._failed[0] if self._failed else 0
 
     def end(self, how: signal.Signals = signal.SIGINT) -> None:
         """Ask the processes to end, as Ctrl-C does; :meth:`poll` kills them where they have not after 15 seconds."""
@@ -125,16 +133,29 @@ class StepProcess:
                 os.killpg(process.pid, number)
 
 
-def end_orphans(groups: Iterable[Mapping[str, int]]) -> None:
-    """Kill processes that a runner which is no more has left behind; ids that now belong to others are left alone."""
+def log_name(stream: str, rank: int = 0) -> str:
+    """File that a process of a step writes its ``stdout`` or ``stderr`` to."""
+    return f"{stream}.rank{rank}.log" if rank else f"{stream}.log"
+
+
+def end_orphans(groups: Iterable[Mapping[str, int]]) -> bool:
+    """Kill processes that a runner which is no more has left behind; ids that now belong to others are left alone.
+
+    Returns:
+        Whether there were any.
+    """
+    found = False
     for group in groups:
-        pid = group["pid"]
-        if group["started"] and started_at(pid) == group["started"]:
+        pid, started = group["pid"], group["started"]
+        leads = started and started_at(pid) == started
+        if leads or (started_at(pid) is None and any(_is_step(member) for member in _members(pid))):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             deadline = time.monotonic() + 5
-            while started_at(pid) == group["started"] and time.monotonic() < deadline and not _zombie(pid):
+            while _members(pid) and time.monotonic() < deadline:
                 time.sleep(0.02)
+            found = True
+    return found
 
 
 class LogTail:
@@ -180,8 +201,22 @@ def _exit_code(code: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _zombie(pid: int) -> bool:
+def _members(group: int) -> list[int]:
+    """Ids of the living processes of a group; its leader may have gone before them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, member_of = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):  # it has ended by now
+            continue
+        if int(member_of) == group and state not in "ZX":
+            found.append(int(folder.name))
+    return found
+
+
+def _is_step(pid: int) -> bool:
+    """Whether a process was started as part of a step."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "Z"
-    except (OSError, IndexError):
-        return True
+        return b"AZUREML_RUN_ID=" in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -14,10 +13,12 @@ from typing import Any, TextIO
 from vision_mlops import paths
 from vision_mlops.pipeline.nodes import Target
 from vision_mlops.runner.fingerprints import Fingerprints
+from vision_mlops.runner.locks import take
 from vision_mlops.runner.process import end_orphans
 
 _FILES = frozenset({"uri_file"})
 _FORMAT = 1
+_OWNER = "owner.json"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,35 @@ def write_result(folder: Path, key: str, result: Result) -> None:
     paths.atomic_write(folder / "result.json", json.dumps(content, indent=2) + "\n")
 
 
+def point_to(folder: Path, key: str, result: Result) -> None:
+    """Let the next step with this key reuse a result that lies elsewhere, unless another process is making one."""
+    workplace = Workplace(folder)
+    if workplace.claim():
+        try:
+            write_result(folder, key, result)
+        finally:
+            workplace.release()
+
+
+def write_owner(folder: Path, groups: list[dict[str, int]]) -> None:
+    """Write down which processes belong to a folder, so that they can be ended when this process is killed."""
+    paths.atomic_write(folder / _OWNER, json.dumps(groups) + "\n")
+
+
+def end_owners(folder: Path) -> bool:
+    """End the processes that belong to a folder, left behind by one that is no more; says whether there were any."""
+    try:
+        groups = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return end_orphans(groups)
+
+
+def forget_owner(folder: Path) -> None:
+    """The processes of a folder have ended."""
+    (folder / _OWNER).unlink(missing_ok=True)
+
+
 class Workplace:
     """A folder that one step of one job writes into at a time.
 
@@ -91,23 +121,19 @@ class Workplace:
         self._lock: TextIO | None = None
 
     def claim(self) -> bool:
-        """Take the folder and clear it; False where another process has it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = (self.folder / ".lock").open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            return False
-        self._lock = lock
-        self._end_orphans()
+        """Take the folder, as it is; False where another process has it."""
+        self._lock = take(self.folder / ".lock")
+        return self._lock is not None
+
+    def clear(self) -> None:
+        """Remove what is there, and end the processes that still write there."""
+        end_owners(self.folder)
         (self.folder / "result.json").unlink(missing_ok=True)
         self._clear()
-        return True
 
     def own(self, groups: list[dict[str, int]]) -> None:
-        """Write down which processes write here, so that they can be ended when this one is killed."""
-        paths.atomic_write(self.folder / "owner.json", json.dumps(groups) + "\n")
+        """Write down which processes write here."""
+        write_owner(self.folder, groups)
 
     def prepare(self, targets: Mapping[str, Target]) -> dict[str, Path]:
         """Paths of the outputs; those that are folders exist, as on Azure ML."""
@@ -122,17 +148,20 @@ class Workplace:
         """Let go of a folder that is whole."""
         for item in self.outputs.glob(".*"):
             shutil.rmtree(item, ignore_errors=True)
-        (self.folder / "owner.json").unlink(missing_ok=True)
-        self._release()
+        forget_owner(self.folder)
+        self.release()
 
     def abandon(self) -> None:
         """Remove what was half done and let go."""
-        self._clear()
-        (self.folder / "owner.json").unlink(missing_ok=True)
-        empty = not self.outputs.exists()
-        self._release()
-        if empty:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock is None:
+            return
+        try:
+            self._clear()
+            forget_owner(self.folder)
+            if not self.outputs.exists():
+                shutil.rmtree(self.folder, ignore_errors=True)
+        finally:
+            self.release()
 
     def _clear(self) -> None:
         if not self.outputs.is_dir():
@@ -143,14 +172,8 @@ class Workplace:
         if not any(self.outputs.iterdir()):
             self.outputs.rmdir()
 
-    def _end_orphans(self) -> None:
-        try:
-            groups = json.loads((self.folder / "owner.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return
-        end_orphans(groups)
-
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Let go of a folder as it is."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None

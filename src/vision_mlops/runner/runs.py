@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from vision_mlops import tracking
-from vision_mlops.exceptions import MissingExtraError
+from vision_mlops.exceptions import JobError, MissingExtraError, MlopsError
 
 PARENT_TAG = "mlflow.parentRunId"
 
@@ -21,13 +22,17 @@ class Runs:
         name: Of the job.
         tags: Of the job's run.
         run_id: Run of a job that is resumed.
+        left_open: Runs of its steps that a killed process could not close.
     """
 
-    def __init__(self, experiment: str, name: str, tags: Mapping[str, str], run_id: str = "") -> None:
+    def __init__(
+        self, experiment: str, name: str, tags: Mapping[str, str], run_id: str = "", left_open: Iterable[str] = ()
+    ) -> None:
         self._experiment = experiment
         self._name = name
         self._tags = dict(tags)
         self._run_id = run_id
+        self._left_open = list(left_open)
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._begin, daemon=True)
         self._thread.start()
@@ -38,6 +43,9 @@ class Runs:
                 tracking.reopen_run(self._run_id)
             else:
                 self._run_id = tracking.start_run(self._experiment, self._name, {"mlops.job": self._name, **self._tags})
+            for run_id in self._left_open:
+                if tracking.find_run(run_id) is not None:
+                    tracking.end_run(run_id, failed=True)
         except MissingExtraError:
             self._run_id = ""
         except Exception as error:  # noqa: BLE001 - raised where the id is asked for, in the thread that runs the job
@@ -52,22 +60,43 @@ class Runs:
         """
         self._thread.join()
         if self._error is not None:
-            raise self._error
+            with _worded():
+                raise self._error
         return self._run_id
+
+    @property
+    def known_id(self) -> str:
+        """The same where it is known by now, else empty."""
+        return "" if self._thread.is_alive() or self._error is not None else self._run_id
 
     def step(self, name: str, tags: Mapping[str, str] | None = None, *, parent: str = "") -> str:
         """Open the run of a step, or with ``parent`` that of a trial."""
         above = parent or self.run_id
         if not above:
             return ""
-        return tracking.start_child(above, name, {"mlops.job": self._name, "mlops.step": name, **(tags or {})})
+        with _worded():
+            return tracking.start_child(above, name, {"mlops.job": self._name, "mlops.step": name, **(tags or {})})
 
     def end(self, run_id: str, *, failed: bool = False) -> None:
         """Close a run."""
         if run_id:
-            tracking.end_run(run_id, failed=failed)
+            with _worded():
+                tracking.end_run(run_id, failed=failed)
 
     def note(self, tags: Mapping[str, str]) -> None:
         """Add tags to the job's run."""
         if self.run_id:
-            tracking.set_tags(self.run_id, tags)
+            with _worded():
+                tracking.set_tags(self.run_id, tags)
+
+
+@contextmanager
+def _worded() -> Iterator[None]:
+    """Word what MLflow raises: that is whatever its store raises."""
+    try:
+        yield
+    except MlopsError:
+        raise
+    except Exception as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise JobError(f"the tracking store cannot be used: {lines[0]}", "check MLFLOW_TRACKING_URI") from error

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 
+from vision_mlops.exceptions import MlopsError
 from vision_mlops.pipeline.nodes import Node, StepOutput
 from vision_mlops.runner.context import Context
 from vision_mlops.runner.execution import StepRun
+from vision_mlops.runner.interruption import Interruption
 from vision_mlops.runner.state import Status, now
 
 _PAUSE_SECONDS = 0.03
@@ -36,13 +39,17 @@ class Scheduler:
 
     def run(self) -> Status:
         """Run until nothing is left to do; returns how the job ended. Ctrl-C ends the running steps, then is raised."""
-        try:
-            while not self._finished():
-                self._advance()
-        except BaseException:
-            self._stop()
-            self._drain()
-            raise
+        with Interruption() as interruption:
+            try:
+                while not self._finished(interruption.asked):
+                    if interruption.asked and not self._stopping:
+                        self._stop()
+                    self._advance()
+            except BaseException as error:
+                self._abort(at_once=isinstance(error, KeyboardInterrupt))
+                raise
+        if interruption.asked:
+            raise KeyboardInterrupt
         states = [step.status for step in self._context.state.steps.values()]
         if self.canceled:
             return Status.CANCELED
@@ -63,11 +70,12 @@ class Scheduler:
         if not self._stopping:
             for name, run in self._steps.items():
                 if context.state.steps[name].status is Status.WAITING and self._free > 0 and self._ready(run):
+                    self._running.append(run)  # before it starts, so that it is ended whatever happens meanwhile
                     run.start()
                     started = True
-                    if not context.state.steps[name].status.over:
-                        self._running.append(run)
-                    elif context.state.steps[name].status is Status.FAILED and not self._continue:
+                    if context.state.steps[name].status.over:
+                        self._running.remove(run)
+                    if context.state.steps[name].status is Status.FAILED and not self._continue:
                         self._stop()
                         break
         for run in list(self._running):
@@ -119,9 +127,11 @@ class Scheduler:
         self._context.save()
         self._context.display.changed(self._context.state, name)
 
-    def _finished(self) -> bool:
+    def _finished(self, interrupted: bool) -> bool:
         if self._running:
             return False
+        if interrupted:
+            return True
         waiting = [name for name, state in self._context.state.steps.items() if state.status is Status.WAITING]
         if self._stopping:
             for name in waiting:
@@ -135,9 +145,16 @@ class Scheduler:
         for run in self._running:
             run.cancel()
 
-    def _drain(self) -> None:
-        """See the running steps to their end."""
-        deadline = time.monotonic() + _LONGEST_END_SECONDS
-        while self._running and time.monotonic() < deadline:
-            self._running = [run for run in self._running if not run.poll(0)]
-            time.sleep(_PAUSE_SECONDS)
+    def _abort(self, *, at_once: bool) -> None:
+        """End the running steps when the job cannot go on, such as with a full disk; no process is left."""
+        try:
+            self._stop()
+            deadline = time.monotonic() + (0 if at_once else _LONGEST_END_SECONDS)
+            while self._running and time.monotonic() < deadline:
+                self._running = [run for run in self._running if not run.poll(0)]
+                time.sleep(_PAUSE_SECONDS)
+        finally:
+            for run in self._running:
+                run.kill()
+                with contextlib.suppress(OSError, MlopsError):  # the reason for the end is raised already
+                    run.poll(0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,8 +18,10 @@ from typing import Any, TextIO
 from vision_mlops import paths
 from vision_mlops.exceptions import JobError
 from vision_mlops.pipeline.findings import nearest
+from vision_mlops.runner.locks import is_taken, take
 
-_NAME = re.compile(r"[A-Za-z0-9][\w-]{0,127}")
+_NAME = re.compile(r"[A-Za-z0-9][\w-]{0,127}", re.ASCII)
+_LOOK_SECONDS = 1.0  # somebody who looks whether the job is running holds it for a moment
 
 
 class Status(StrEnum):
@@ -77,6 +81,7 @@ class JobState:
     message: str = ""
     run_id: str = ""
     jobs: int = 1
+    force: bool = False
     inputs: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -125,14 +130,9 @@ class JobFolder:
         Raises:
             JobError: there is no such job, or its file is broken.
         """
-        try:
-            content = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
-            state = _job(content)
-        except FileNotFoundError:
-            hint = nearest(self.name, job_names(), "`mlops job run FILE` makes one")
-            raise JobError(f"there is no job {self.name!r}", hint) from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise JobError(f"{self.path / 'state.json'} cannot be read: {error}", f"remove {self.path}") from error
+        state = self._read()
+        if not state.status.over and not self.held:
+            state = self._read()  # it may have ended since
         if not state.status.over and not self.held:
             state.status = Status.INTERRUPTED
             state.message = state.message or f"its process ended; `mlops job resume {self.name}` continues it"
@@ -141,43 +141,39 @@ class JobFolder:
                     step.status = Status.INTERRUPTED
         return state
 
-    def hold(self) -> None:
-        """Keep every other process from running this job until this one ends.
+    def _read(self) -> JobState:
+        try:
+            content = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+            return _job(content)
+        except FileNotFoundError:
+            hint = nearest(self.name, job_names(), "`mlops job run FILE` makes one")
+            raise JobError(f"there is no job {self.name!r}", hint) from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise JobError(f"{self.path / 'state.json'} cannot be read: {error}", f"remove {self.path}") from error
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep every other process from running this job. A folder without a job in it is removed afterwards.
 
         Raises:
             JobError: another process runs it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = (self.path / ".lock").open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
+        self._lock = take(self.path / ".lock", wait=_LOOK_SECONDS)
+        if self._lock is None:
             hint = f"follow it with `mlops job logs {self.name} --follow`"
-            raise JobError(f"the job {self.name!r} is running already", hint) from None
-        self._lock = lock
-
-    def release(self) -> None:
-        """Let others run it."""
-        if self._lock is not None:
+            raise JobError(f"the job {self.name!r} is running already", hint)
+        try:
+            yield
+        finally:
+            if not self.exists:
+                shutil.rmtree(self.path, ignore_errors=True)
             self._lock.close()
             self._lock = None
 
     @property
     def held(self) -> bool:
         """Whether a process, this one included, runs it."""
-        if self._lock is not None:
-            return True
-        try:
-            lock = (self.path / ".lock").open("r+")
-        except FileNotFoundError:
-            return False
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return self._lock is not None or is_taken(self.path / ".lock")
 
     @property
     def cancel_file(self) -> Path:

@@ -88,6 +88,8 @@ class SweepActivity:
         state: Of the step, whose details say how far it is.
     """
 
+    failed_rank = 0
+
     def __init__(self, attempt: Attempt, sweep: Sweep, context: Context, state: StepState) -> None:
         if not attempt.run_id:
             raise MissingExtraError("mlflow", "train")  # trials tell their metric through it
