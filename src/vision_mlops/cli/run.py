@@ -38,9 +38,10 @@ def run(
 ) -> None:
     """Prepare, train, evaluate, judge and register a workload with the pipeline `train.yml`.
 
-    With `--images`, a shipped workload takes the name of the folder. Only what a change concerns is run again: after another threshold of the gate, the gate alone. On this machine the
-    results are copied to `outputs/`: `data/NAME`, `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On Azure ML, what
-    the job needs is created where it is missing, and its outputs come to `outputs/azure/JOB`.
+    Only what a change concerns is run again: after another threshold of the gate, the gate alone. With `--images`, a
+    shipped workload takes the name of the folder. On this machine the results are copied to `outputs/`: `data/NAME`,
+    `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On Azure ML, what the job needs is created where it is
+    missing, and its outputs come to `outputs/azure/JOB`.
 
     Example: `mlops run --workload textile --set training.epochs=4`
     """

@@ -48,5 +48,9 @@ def watch(
     watching = Watch(data, memory, train, rhythm=Rhythm(poll, settle), say=say)
     if not once:
         watching.forever()
-    elif not watching.once():
+        return
+    good = watching.once()
+    if good is None:
         say("the images are those of the last run")
+    elif not good:
+        raise typer.Exit(1)
