@@ -101,8 +101,7 @@ def test_demo_again_reuses_everything(journey: Journey) -> None:
 
 
 def test_another_threshold_runs_the_gate_alone(journey: Journey) -> None:
-    done = journey.run("run", "--workload", "textile", "--images", "my photos", "--set", "name=my-photos",
-                       "--set", "title=my photos", "--set", "gate.min_accuracy=0.5")  # fmt: skip
+    done = journey.run("run", "--workload", "textile", "--images", "my photos", "--set", "gate.min_accuracy=0.5")
     assert "3 of 4 steps reused" in done.stderr
     assert "✓ gate_and_register" in done.stderr
     assert "the candidate is identical to the champion" in done.stderr
@@ -190,7 +189,8 @@ def test_interrupted_demo_goes_on(tmp_path: Path) -> None:
     assert "it goes on with: mlops job resume train-" in errors
     assert "Traceback" not in errors
     assert not (tmp_path / "outputs" / "bundles").exists()
-    again = journey.run("demo", "--images", "my photos", **long)
+    journey.environment |= long
+    again = journey.run("demo", "--images", "my photos")
     assert "train | going on with the training that was interrupted" in again.stderr
     assert "epoch 1 of 40" not in again.stderr
     assert "1 of 4 steps reused" in again.stderr

@@ -22,6 +22,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "models": ("modelUri",),
 }
 KINDS = tuple(_REQUIRED)
+_DEFAULTS: dict[str, Json] = {"models": {"modelType": "custom_model", "flavors": {}}}
 # What may be changed later: the rest of a version stays as it was made.
 _CHANGEABLE = ("tags", "description", "isArchived", "stage", "properties", "isAnonymous", "provisioningState")
 
@@ -87,22 +88,20 @@ class Assets:
 
     def _put_version(self, call: Call) -> Response:
         kind, name, version = call.path.split("/")[-4], call.names["name"], call.names["version"]
-        required = _REQUIRED[kind]
-        if not any(call.properties.get(key) for key in required):
-            raise malformed(f"{kind} need {' or '.join(required)}")
+        if not any(call.properties.get(key) for key in _REQUIRED[kind]):
+            raise malformed(f"{kind} need {' or '.join(_REQUIRED[kind])}")
+        wanted = dict(call.properties)
+        for key in ("modelUri", "dataUri") if self._long_running else ():
+            if self._cloud.blobs.owns(str(wanted.get(key))):
+                wanted[key] = self._cloud.blobs.public_url(*self._cloud.blobs.split(wanted[key]))
         kept = self._cloud.store.find(call.path)
-        body = dict(call.body)
         if kept is not None:
-            _check_unchanged(kept, call.properties, kind, name, version)
-            # A client may send less than it got: what it left out stays.
-            body["properties"] = {**kept.properties, **call.properties}
-        body["properties"].setdefault("isArchived", False)
-        body["properties"].setdefault("isAnonymous", name.startswith("azureml_anonymous"))
-        if kind == "models":
-            body["properties"].setdefault("modelType", "custom_model")
-            body["properties"].setdefault("flavors", {})
-        body["properties"]["provisioningState"] = "Succeeded"
-        made, new = self._cloud.store.put(call.path, body)
+            _check_unchanged(kept, wanted, kind, name, version)
+        # A client may send less than it got: what it left out stays.
+        properties = {**_DEFAULTS.get(kind, {}), "isArchived": False, **(kept.properties if kept else {}), **wanted}
+        properties.setdefault("isAnonymous", name.startswith("azureml_anonymous"))
+        properties["provisioningState"] = "Succeeded"
+        made, new = self._cloud.store.put(call.path, {**call.body, "properties": properties})
         if self._long_running:
             return self._cloud.operations.start(lambda: describe(made))
         return reply(describe(made), 201 if new else 200)

@@ -14,6 +14,9 @@ from testing.fakes.calls import RefusalError
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient, ContainerClient
 
+STORAGE_SUFFIX = "core.loopback"
+_PUBLIC = f"https://{ACCOUNT}.blob.{STORAGE_SUFFIX}"
+
 
 class Blobs:
     """Blobs as folders and files."""
@@ -51,13 +54,22 @@ class Blobs:
         """Address of a blob or container that everyone can use."""
         return f"{self.url(container, path)}?{self.signature(container, write=write)}"
 
+    def public_url(self, container: str, path: str) -> str:
+        """Address of a blob in the form that it has on Azure, which the SDK takes apart; nobody answers there."""
+        return f"{_PUBLIC}/{container}/{path}"
+
+    def owns(self, url: str) -> bool:
+        """Whether an address is in this account."""
+        return url.startswith((f"{self.account_url}/", f"{_PUBLIC}/"))
+
     def split(self, url: str) -> tuple[str, str]:
-        """Container and path of an address in this account.
+        """Container and path of an address in this account, in either form.
 
         Raises:
             RefusalError: 400, it is not in this account.
         """
-        parts, own = urlsplit(url), urlsplit(self.account_url)
+        own = urlsplit(_PUBLIC if url.startswith(_PUBLIC) else self.account_url)
+        parts = urlsplit(url)
         path = unquote(parts.path)
         if parts.netloc != own.netloc or not path.startswith(f"{own.path}/"):
             raise RefusalError(400, "UserError", f"{url.split('?')[0]} is not in the storage account of the workspace")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import BaseRoute
 from testing.fakes.assets import Assets
+from testing.fakes.blobs import STORAGE_SUFFIX
 from testing.fakes.cloud import AML_RESOURCE, Cloud
 from testing.fakes.credential import LoopbackCredential
 from testing.fakes.server import Server
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from testing.fakes.executor import Executor
 
 CLOUD_NAME = "Loopback"
-STORAGE_SUFFIX = "core.loopback"
 
 
 def routes(cloud: Cloud) -> list[BaseRoute]:

@@ -46,8 +46,13 @@ def check(cloud: Cloud, body: object) -> None:
     elif isinstance(body, list):
         for value in body:
             check(cloud, value)
-    elif isinstance(body, str) and (path := arm_id(body)) and "/workspaces/" in path and "${{" not in path:
-        resolve(cloud, path)
+    elif isinstance(body, str) and "${{" not in body:
+        path = arm_id(body)
+        found = _REGISTRY.fullmatch(body)
+        # Registries of others, such as the one with Microsoft's images, are out of sight.
+        ours = found is not None and cloud.store.find(f"{cloud.scope()}/registries/{found[1]}") is not None
+        if ours or (path is not None and "/workspaces/" in path):
+            resolve(cloud, body)
 
 
 def resolve(cloud: Cloud, text: str) -> Resource:
@@ -132,7 +137,7 @@ class Project:
         if path is not None:
             resource = resolve(self._cloud, path)
             uri = resource.properties.get("dataUri") or resource.properties.get("modelUri") or ""
-        if uri.startswith(self._cloud.blobs.account_url):
+        if self._cloud.blobs.owns(uri):
             container, source = self._cloud.blobs.split(uri)
         elif uri.startswith("azureml://"):
             store, source = datastore_path(uri)

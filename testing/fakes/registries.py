@@ -131,7 +131,9 @@ class Registries:
             raise RefusalError(
                 409, "UserError", f"{kind} {new_name!r} version {new_version!r} already exists in the registry"
             )
-        return self._cloud.operations.start(lambda: self._copy(asset, workspace, path, self._container(call)))
+        container = self._container(call)
+        # The SDK takes an answer with content for a failure, so there is none at the end.
+        return self._cloud.operations.start(lambda: self._copy(asset, workspace, path, container), location=True)
 
     def _workspace(self, guid: str) -> Resource:
         for item in self._cloud.store.children(f"{self._cloud.scope()}/workspaces"):
@@ -149,7 +151,7 @@ class Registries:
                 self._cloud.blobs.copy(
                     self._cloud.container(store, workspace.name), source, container, f"{target}/{_last(source)}"
                 )
-                properties[key] = self._cloud.blobs.url(container, f"{target}/{_last(source)}")
+                properties[key] = self._cloud.blobs.public_url(container, f"{target}/{_last(source)}")
         self._cloud.store.put(path, {"properties": properties})
 
 

@@ -81,7 +81,7 @@ class _Gate:
         # Scoring needs a token for the service itself, the rest one for the resource manager.
         audiences: tuple[str, ...] = (AML_RESOURCE,) if batch else (self._cloud.url,)
         # models.share asks for tokens of the public cloud, whatever cloud it is in.
-        if "/registries/" in path or path.startswith("/operations/"):
+        if "/registries/" in path or path.startswith(("/operations/", "/operationresults/")):
             audiences += ("https://management.azure.com", "https://ml.azure.com")
         check(headers.get(b"authorization", b"").decode("latin-1"), audiences)
 

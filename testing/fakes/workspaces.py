@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 from testing.fakes.azurite import ACCOUNT, KEY
+from testing.fakes.blobs import STORAGE_SUFFIX
 from testing.fakes.calls import Call, Json, malformed, reply, route
 from testing.fakes.cloud import LOCATION, SCOPE, WORKSPACE, Cloud
 from testing.fakes.credential import TENANT
@@ -52,7 +53,7 @@ def datastore(container: str, default: bool) -> Json:
             "datastoreType": "AzureBlob",
             "accountName": ACCOUNT,
             "containerName": container,
-            "endpoint": "core.loopback",
+            "endpoint": STORAGE_SUFFIX,
             "protocol": "https",
             "isDefault": default,
             "credentials": {"credentialsType": "Sas" if default else "AccountKey"},

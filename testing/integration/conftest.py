@@ -10,6 +10,14 @@ import pytest
 from testing.fakes.azurite import Azurite
 from testing.fakes.client import environment, loopback_client, redirected, start_cloud
 from testing.fakes.cloud import Cloud
+from testing.fakes.faults import Faults
+from testing.fakes.identity import by_secret
+from testing.fakes.rehearsal import Rehearsal
+from testing.places import LIVE, MACHINE, Place
+from testing.submissions import write_project
+
+from vision_mlops.azure.client import ml_client
+from vision_mlops.config.azure import load_azure_settings
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -48,3 +56,41 @@ def cloud(running_cloud: tuple[Cloud, Path], monkeypatch: pytest.MonkeyPatch) ->
 def client(cloud: Cloud) -> MLClient:
     """A real client of the workspace."""
     return loopback_client(cloud)
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """The loopback cloud, whose jobs only pretend to run; with MLOPS_LIVE_AZURE=1 the workspace that AZURE_* name."""
+    cloud: Cloud | None = None
+    if LIVE:
+        for name, value in MACHINE.items():
+            monkeypatch.setenv(name, value)
+    else:
+        cloud = request.getfixturevalue("cloud")
+        cloud.executor = Rehearsal()
+        for name, value in {**by_secret(), "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"}.items():
+            monkeypatch.setenv(name, value)
+    settings = load_azure_settings()
+    return Place(settings, ml_client(settings), cloud)
+
+
+@pytest.fixture
+def faults(place: Place) -> Faults:
+    """Faults of the loopback cloud; a real workspace has none on demand."""
+    return place.loopback.faults
+
+
+@pytest.fixture
+def project(client: MLClient, tmp_path: Path) -> Path:
+    """Definitions with what they need; the environment that they name is in the workspace."""
+    from azure.ai.ml.entities import Environment
+
+    client.environments.create_or_update(Environment(name="train", version="3", image="python:3.11"))
+    return write_project(tmp_path / "project")
+
+
+@pytest.fixture
+def rehearsal(cloud: Cloud) -> Rehearsal:
+    """Takes the jobs, so that none is really run."""
+    cloud.executor = found = Rehearsal()
+    return found

@@ -15,9 +15,9 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.azure.errors import azure_errors
+from vision_mlops.azure.errors import SIGN_IN, azure_errors
 from vision_mlops.config.azure import KNOWN_CLOUDS, AzureSettings
-from vision_mlops.exceptions import ConfigError
+from vision_mlops.exceptions import AzureError, ConfigError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -26,27 +26,22 @@ if TYPE_CHECKING:
 _LOGGERS = ("azure", "azure.ai.ml", "azure.ai.ml._utils._experimental", "azure.identity", "msal", "msrest")
 
 
-def ml_client(settings: AzureSettings, credential: TokenCredential | None = None, *, verbose: bool = False) -> MLClient:
+def ml_client(settings: AzureSettings, credential: TokenCredential | None = None) -> MLClient:
     """A client of the workspace. Nothing is sent before it is used; :func:`check_workspace` tries it.
 
     Args:
         settings: Subscription, workspace and cloud.
         credential: Sign-in; ``DefaultAzureCredential`` where not given.
-        verbose: Let the Azure packages write their log to standard error.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
         AzureError: the client cannot be set up.
     """
-    return _client(settings, credential, verbose, workspace_name=settings.workspace_name)
+    return _client(settings, credential, workspace_name=settings.workspace_name)
 
 
 def registry_client(
-    settings: AzureSettings,
-    credential: TokenCredential | None = None,
-    *,
-    name: str | None = None,
-    verbose: bool = False,
+    settings: AzureSettings, credential: TokenCredential | None = None, *, name: str | None = None
 ) -> MLClient:
     """A client of an Azure ML registry; looks up at once where the registry is.
 
@@ -54,7 +49,6 @@ def registry_client(
         settings: Cloud, and AZUREML_REGISTRY_NAME where ``name`` is not given.
         credential: As of :func:`ml_client`.
         name: Registry.
-        verbose: As of :func:`ml_client`.
 
     Raises:
         ConfigError: no registry is named.
@@ -64,7 +58,7 @@ def registry_client(
     registry = name or settings.registry_name
     if not registry:
         raise ConfigError("AZUREML_REGISTRY_NAME is not set", "export AZUREML_REGISTRY_NAME=mlr-vision")
-    return _client(settings, credential, verbose, registry_name=registry)
+    return _client(settings, credential, registry_name=registry)
 
 
 def check_workspace(client: MLClient, settings: AzureSettings) -> Any:
@@ -79,32 +73,40 @@ def check_workspace(client: MLClient, settings: AzureSettings) -> Any:
 
 
 def default_credential(settings: AzureSettings) -> TokenCredential:
-    """The sign-in of this machine; it is only tried when a token is needed. Raises MissingExtraError."""
+    """The sign-in of this machine; it is only tried when a token is needed.
+
+    Raises:
+        MissingExtraError: the Azure packages are not installed.
+        AzureError: the variables of a sign-in are set to what cannot be right.
+    """
     with azure_errors("sign-in"):
         from azure.identity import DefaultAzureCredential
 
         host = settings.cloud.authority_host
         # Microsoft's list of sign-in servers does not know those of another cloud.
         known = host.rstrip("/") in (authority for authority, _ in KNOWN_CLOUDS.values())
-        return DefaultAzureCredential(authority=host, disable_instance_discovery=not known)
+        try:
+            return DefaultAzureCredential(authority=host, disable_instance_discovery=not known)
+        except ValueError as error:  # an empty secret, say
+            raise AzureError(f"sign-in: {error}", SIGN_IN) from error
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Swallow what the SDK prints, such as blank lines after an upload, unless the client was made verbose."""
-    if logging.getLogger("azure").isEnabledFor(logging.INFO):
+    """Swallow what the SDK prints, such as blank lines after an upload, unless this package logs its debug messages."""
+    if _verbose():
         yield
         return
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
 
 
-def _client(settings: AzureSettings, credential: TokenCredential | None, verbose: bool, **scope: str) -> MLClient:
-    _prepare(verbose)
+def _client(settings: AzureSettings, credential: TokenCredential | None, **scope: str) -> MLClient:
+    _prepare()
     with azure_errors("Azure ML"), quiet():
         from azure.ai.ml import MLClient
 
-        if not verbose:  # importing has set the level of this one
+        if not _verbose():  # importing has set the level of this one
             logging.getLogger("azure.ai.ml").setLevel(logging.CRITICAL)
         cloud = settings.cloud
         options: dict[str, Any] = {"cloud": cloud.name}
@@ -123,11 +125,15 @@ def _client(settings: AzureSettings, credential: TokenCredential | None, verbose
         )
 
 
-def _prepare(verbose: bool) -> None:
+def _prepare() -> None:
     """Set what the Azure packages read while they are imported and used."""
     # The SDK remembers registered components in a folder of the user, for a week; a run must not write outside its home.
     os.environ.setdefault("AZURE_ML_DISABLE_ON_DISK_CACHE", "true")
-    if verbose:
-        logging.basicConfig()
+    level = logging.INFO if _verbose() else logging.CRITICAL
     for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)
+        logging.getLogger(name).setLevel(level)
+
+
+def _verbose() -> bool:
+    """Whether the log of the Azure packages is wanted: where that of this package is, as with ``mlops --verbose``."""
+    return logging.getLogger("vision_mlops").isEnabledFor(logging.DEBUG)

@@ -16,7 +16,7 @@ from vision_mlops.azure.client import check_workspace, default_credential, ml_cl
 from vision_mlops.azure.errors import azure_errors, is_missing
 from vision_mlops.azure.metrics import run_metrics
 from vision_mlops.azure.patience import PATIENCE_SECONDS, patiently
-from vision_mlops.azure.records import FINAL, JobRecord, StepRecord, job_record
+from vision_mlops.azure.records import FINAL, JobRecord, StepRecord, job_record, text_of
 from vision_mlops.azure.runs import Runs
 from vision_mlops.azure.submission import Preparation, checked
 from vision_mlops.config.azure import AzureSettings
@@ -32,6 +32,7 @@ Say = Callable[[str], None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _OUTPUTS = "named-outputs"
+_SUBMIT_SECONDS = 60.0
 
 
 def submit(
@@ -67,7 +68,7 @@ def submit(
         AzureError: not signed in, no access, no quota, or a job of that name exists.
     """
     definition = checked(path, overrides, JOBS)
-    chosen = _checked_name(name) if name else _new_name(path)
+    chosen = _checked_name(name) if name else new_name(path.stem)
     client = client or ml_client(settings)
     check_workspace(client, settings)
     if name and _find(client, name) is not None:
@@ -78,9 +79,14 @@ def submit(
     job = preparation.load(definition, load_job)
     job.name = chosen
     job.tags = {**(job.tags or {}), **(tags or {})}
-    _set_compute(job, preparation, compute)
-    with azure_errors(f"job {chosen!r}"), quiet():
-        return job_record(client.jobs.create_or_update(job))
+    preparation.choose_compute(job, compute)
+
+    def create() -> Any:
+        with azure_errors(f"job {chosen!r}"), quiet():
+            return client.jobs.create_or_update(job)
+
+    # The job has its name already, so sending it again starts no second one.
+    return job_record(patiently(create, say, seconds=_SUBMIT_SECONDS))
 
 
 def status(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> JobRecord:
@@ -197,8 +203,9 @@ def download(
     """
     client = client or ml_client(settings)
     job = _get(client, name)
-    if str(job.status) not in FINAL:
-        raise AzureError(f"job {name!r} is {job.status}", f"wait for its end: mlops job stream {name} --on azure")
+    state = text_of(job.status)
+    if state not in FINAL:
+        raise AzureError(f"job {name!r} is {state}", f"wait for its end: mlops job logs {name} --on azure")
     declared: dict[str, Any] = dict(getattr(job, "outputs", None) or {})
     has = ", ".join(sorted(set(declared) - {"default"})) or "none"
     wanted = list(outputs) or sorted(set(declared) - {"default"})
@@ -213,7 +220,7 @@ def download(
                 client.jobs.download(name, download_path=temporary, output_name=output)
             written = temporary / _OUTPUTS / output
             if not written.is_dir() or not any(written.iterdir()):
-                raise AzureError(f"job {name!r} ({job.status}) wrote no output {output!r}", "see its log")
+                raise AzureError(f"job {name!r} ({state}) wrote no output {output!r}", "see its log")
             written.rename(temporary / output)
         (temporary / _OUTPUTS).rmdir()
     return {output: _written(out / output, declared[output]) for output in wanted}
@@ -241,6 +248,12 @@ def metrics(
     return run_metrics(
         credential or default_credential(settings), scope, str(workspace.mlflow_tracking_uri or ""), name
     )
+
+
+def new_name(stem: str) -> str:
+    """A name for a job that says what and when. It is chosen here, so that a request sent twice starts one job."""
+    stem = _NOT_IN_A_NAME.sub("-", stem).strip("-_") or "job"
+    return f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
 class _Follower:
@@ -304,16 +317,6 @@ class _Follower:
         return patiently(call, self._say, seconds=self._patience)
 
 
-def _set_compute(job: Any, preparation: Preparation, compute: str | None) -> None:
-    """The cluster that the caller asks for, and for a job that names none the one of the settings."""
-    settings = getattr(job, "settings", None) if job.type == "pipeline" else None
-    if settings is None:
-        if compute or not job.compute:
-            job.compute = preparation.compute(compute or preparation.settings.cpu.name)
-    elif compute or not (settings.default_compute or job.compute):
-        settings.default_compute = preparation.compute(compute or preparation.settings.cpu.name)
-
-
 def _written(folder: Path, declared: Any) -> Path:
     files = [path for path in folder.iterdir() if path.is_file()]
     return files[0] if getattr(declared, "type", "") == "uri_file" and len(files) == 1 else folder
@@ -337,9 +340,3 @@ def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise AzureError(f"{name!r} cannot be the name of a job", "use letters, digits, '_' and '-', at most 255")
     return name
-
-
-def _new_name(path: Path) -> str:
-    """A name that says what and when. It is chosen here, so that a request that is sent twice starts one job."""
-    stem = _NOT_IN_A_NAME.sub("-", path.stem).strip("-_") or "job"
-    return f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -69,6 +69,11 @@ class ScheduleRecord(Record):
     description: str = ""
 
 
+def text_of(value: Any) -> str:
+    """Text, or a member of one of the SDK's enumerations, as text."""
+    return str(getattr(value, "value", value) or "")
+
+
 def job_record(job: Any) -> JobRecord:
     """The record of the SDK's job entity."""
     services = getattr(job, "services", None) or {}
@@ -77,9 +82,9 @@ def job_record(job: Any) -> JobRecord:
     created: Any = getattr(context, "created_at", None)
     return JobRecord(
         name=str(job.name),
-        status=str(getattr(job, "status", None) or ""),
+        status=text_of(getattr(job, "status", None)),
         studio_url=str(getattr(studio, "endpoint", None) or ""),
-        type=str(getattr(job, "type", None) or ""),
+        type=text_of(getattr(job, "type", None)),
         display_name=str(getattr(job, "display_name", None) or ""),
         experiment=str(getattr(job, "experiment_name", None) or ""),
         created=created.isoformat(timespec="seconds") if hasattr(created, "isoformat") else str(created or ""),

@@ -50,7 +50,7 @@ def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str
     """
     version = environment_version(file)
     with azure_errors(f"environment {name}:{version}"), quiet():
-        if _exists(lambda: client.environments.get(name, version)):
+        if existing(lambda: client.environments.get(name, version)):
             return f"{name}:{version}"
         from azure.ai.ml import load_environment
 
@@ -89,8 +89,8 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
     Raises:
         AzureError: the service refuses (no quota for the size, say), or the cluster is broken.
     """
-    with azure_errors(f"compute cluster {cluster.name!r} ({cluster.sku})"), quiet():
-        found = _exists(lambda: client.compute.get(cluster.name))
+    with azure_errors(f"compute cluster {cluster.name!r} ({cluster.sku})"):
+        found = existing(lambda: client.compute.get(cluster.name))
         if not found:
             from azure.ai.ml.entities import AmlCompute
 
@@ -103,8 +103,9 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
                 idle_time_before_scale_down=cluster.idle_seconds,
                 tier=cluster.tier,
             )
-            found = client.compute.begin_create_or_update(wanted).result()
-        _check_compute(found)
+            with quiet():
+                found = client.compute.begin_create_or_update(wanted).result()
+    _check_compute(found)
     size = getattr(found, "size", None)
     if size and size.lower() != cluster.sku.lower():
         say(f"note: compute cluster {cluster.name} has {size}, the settings say {cluster.sku}; it is left as it is")
@@ -113,8 +114,9 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
 def require_compute(client: MLClient, name: str) -> None:
     """Make sure that a compute target which the settings do not describe is there. Raises AzureError."""
     mend = "name one that `az ml compute list` shows, or cpu-cluster or gpu-cluster, which are created when missing"
-    with azure_errors(f"compute {name!r}", mend):
-        _check_compute(client.compute.get(name))
+    with azure_errors(f"compute {name!r}", mend), quiet():
+        found = client.compute.get(name)
+    _check_compute(found)
 
 
 def ensure_data(client: MLClient, path: Path, type_: str, datastore: str, say: Say) -> str:
@@ -137,14 +139,15 @@ def ensure_data(client: MLClient, path: Path, type_: str, datastore: str, say: S
     _check_local(path, type_)
     name = _NOT_IN_A_NAME.sub("-", path.resolve().stem).strip("-_") or "data"
     version = content_hash(path)[:_VERSION_LENGTH]
-    with azure_errors(f"data {name}:{version}"), quiet():
-        if _exists(lambda: client.data.get(name, version)):
+    with azure_errors(f"data {name}:{version}"):
+        if existing(lambda: client.data.get(name, version)):
             return f"{name}:{version}"
         from azure.ai.ml.entities import Data
 
         say(f"uploading {path} as data asset {name}:{version}")
         asset = Data(name=name, version=version, type=type_, path=str(path.resolve()), datastore=datastore)
-        client.data.create_or_update(asset)
+        with quiet():
+            client.data.create_or_update(asset)
     return f"{name}:{version}"
 
 
@@ -163,6 +166,17 @@ def content_hash(path: Path) -> str:
         return digest.hexdigest()
     except OSError as error:
         raise PipelineError(f"{path} cannot be read: {error}", "check the path and its permissions") from error
+
+
+def existing(get: Callable[[], Any]) -> Any | None:
+    """What a call gets; None where the service says that there is none."""
+    try:
+        with quiet():
+            return get()
+    except Exception as error:
+        if is_missing(error):
+            return None
+        raise
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -185,16 +199,6 @@ def _check_local(path: Path, type_: str) -> None:
     )
     if wrong:
         raise PipelineError(f"data {path} {wrong}", f"give the path of a {type_.removeprefix('uri_')} with content")
-
-
-def _exists(get: Callable[[], Any]) -> Any | None:
-    """What a call gets; None where the service says that there is none."""
-    try:
-        return get()
-    except Exception as error:
-        if is_missing(error):
-            return None
-        raise
 
 
 def _check_compute(compute: Any) -> None:

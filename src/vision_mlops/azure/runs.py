@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.client import quiet
 from vision_mlops.azure.errors import azure_errors
-from vision_mlops.azure.records import StepRecord
+from vision_mlops.azure.records import StepRecord, text_of
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -60,7 +60,7 @@ class Runs:
         with azure_errors(f"steps of job {job!r}"), quiet():
             children = [child for child in self._client.jobs.list(parent_job_name=job) if child is not None]
         found = [
-            StepRecord(str(child.display_name or child.name), str(child.name), str(child.status or ""))
+            StepRecord(str(child.display_name or child.name), str(child.name), text_of(child.status))
             for child in children
         ]
         created = {str(child.name): str(getattr(child.creation_context, "created_at", "") or "") for child in children}

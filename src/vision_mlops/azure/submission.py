@@ -102,7 +102,7 @@ class Preparation:
         for run in _runs(entity):
             reference = getattr(run, "environment", None)
             if isinstance(reference, str) and _is_ours(reference):
-                run.environment = f"azureml:{self._ensured_environment(file)}"
+                run.environment = self._ensured_environment(file)
         for owner, key in _computes(entity):
             name = getattr(owner, key, None)
             if isinstance(name, str) and "${{" not in name:
@@ -123,6 +123,15 @@ class Preparation:
             require_compute(self.client, bare)
         self._computes.add(bare)
         return bare
+
+    def choose_compute(self, job: Any, compute: str | None = None) -> None:
+        """Give a job the cluster that is asked for; without that, one that names none gets that of the settings."""
+        settings = getattr(job, "settings", None) if job.type == "pipeline" else None
+        if settings is None:
+            if compute or not job.compute:
+                job.compute = self.compute(compute or self.settings.cpu.name)
+        elif compute or not (settings.default_compute or job.compute):
+            settings.default_compute = self.compute(compute or self.settings.cpu.name)
 
     def _ensured_environment(self, file: Path) -> str:
         if not self._environment:
@@ -146,6 +155,14 @@ class Preparation:
                 item["path"] = f"azureml:{reference}"
 
 
+def local_code(entity: Any) -> Iterator[Path]:
+    """Code folders and files on this machine that a job or component takes along."""
+    for run in _runs(entity):
+        code = _own(run, "code")
+        if isinstance(code, str) and not code.lower().startswith((*_REMOTE, "git+")):
+            yield Path(run.base_path or ".", code)
+
+
 def _is_ours(reference: str) -> bool:
     """Whether a reference means the environment that this repository describes, in its newest version."""
     return reference.removeprefix("azureml:") in (f"{ENVIRONMENT}@latest", ENVIRONMENT)
@@ -153,28 +170,34 @@ def _is_ours(reference: str) -> bool:
 
 def _runs(entity: Any) -> Iterator[Any]:
     """Everything below a job, component or step that has an environment: commands, tasks, trials."""
-    for step in (getattr(entity, "jobs", None) or {}).values():
+    for step in (_own(entity, "jobs") or {}).values():
         yield from _runs(step)
     for part in ("component", "trial", "task"):
-        inner = getattr(entity, part, None)
+        inner = _own(entity, part)
         if inner is not None and not isinstance(inner, str):
             yield from _runs(inner)
-    if isinstance(getattr(entity, "environment", None), str):
+    if isinstance(_own(entity, "environment"), str):
         yield entity
 
 
 def _computes(entity: Any) -> Iterator[tuple[Any, str]]:
     """Everything below a job or component that names a compute target, with the attribute that does."""
-    for step in (getattr(entity, "jobs", None) or {}).values():
+    for step in (_own(entity, "jobs") or {}).values():
         yield from _computes(step)
-    inner = getattr(entity, "component", None)
-    if getattr(inner, "jobs", None):
+    inner = _own(entity, "component")
+    if inner is not None and not isinstance(inner, str):
         yield from _computes(inner)
-    settings = getattr(entity, "settings", None)
-    if getattr(settings, "default_compute", None):
+    settings = _own(entity, "settings")
+    if settings is not None and _own(settings, "default_compute"):
         yield settings, "default_compute"
-    if getattr(entity, "compute", None):
+    if _own(entity, "compute"):
         yield entity, "compute"
+
+
+def _own(entity: Any, name: str) -> Any:
+    """An attribute that is really there: the SDK's nodes make up those that one asks for."""
+    there = name in getattr(entity, "__dict__", {}) or hasattr(type(entity), name)
+    return getattr(entity, name, None) if there else None
 
 
 def _plain(value: Any) -> Any:

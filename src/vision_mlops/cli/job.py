@@ -34,6 +34,10 @@ class Place(enum.StrEnum):
     AZURE = "azure"
 
 
+ForceOption = Annotated[bool, typer.Option("--force", help="Run every step, though nothing has changed.")]
+WaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="With --on azure: follow the job until it ends, or only submit it.")
+]
 OnOption = Annotated[Place, typer.Option("--on", help="Run it on this machine or on Azure ML.")]
 
 
@@ -102,7 +106,8 @@ def run(
     set_: ChangeOption = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
     jobs: JobsOption = 2,
-    force: Annotated[bool, typer.Option("--force", help="Run every step, though nothing has changed.")] = False,
+    force: ForceOption = False,
+    wait: WaitOption = True,
     json_: JsonOption = False,
 ) -> None:
     """Run a job: its steps as processes of this machine, or on Azure ML. Exit code 1 where a step fails.
@@ -112,7 +117,12 @@ def run(
     Example: `mlops job run src/vision_mlops/pipeline/train.yml --set inputs.seed=1`
     """
     if on is Place.AZURE:
-        raise NotImplementedError
+        from vision_mlops.cli.cloud import report_azure, run_on_azure
+
+        changes = [*(set_ or ()), *(["settings.force_rerun=true"] if force else [])]
+        job = run_on_azure(file, changes, name, wait=wait)
+        report_azure(job, as_json=json_, waited=wait)
+        return
     from vision_mlops.runner.jobs import run_job
 
     with interruptible():
@@ -139,6 +149,11 @@ def list_(on: OnOption = Place.LOCAL, json_: JsonOption = False) -> None:
 
     Example: `mlops job list`
     """
+    if on is Place.AZURE:
+        from vision_mlops.cli.cloud import list_azure
+
+        list_azure(as_json=json_)
+        return
     from vision_mlops.runner.display import duration
     from vision_mlops.runner.state import jobs
 
@@ -155,11 +170,17 @@ def logs(
     name: NameArgument,
     step: Annotated[str | None, typer.Argument(metavar="STEP", help="Only this step.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the job runs.")] = False,
+    on: OnOption = Place.LOCAL,
 ) -> None:
-    """Print what the steps of a local job wrote.
+    """Print what the steps of a job wrote; those of a job on Azure ML are always followed to its end.
 
     Example: `mlops job logs train-20261124-061502-3fa2 train --follow`
     """
+    if on is Place.AZURE:
+        from vision_mlops.cli.cloud import logs_azure
+
+        logs_azure(name)
+        return
     from vision_mlops.runner.jobs import job_logs
 
     for each, line in job_logs(name, step, follow=follow):
@@ -167,11 +188,16 @@ def logs(
 
 
 @app.command()
-def cancel(name: NameArgument, json_: JsonOption = False) -> None:
-    """End a running local job and its steps. `mlops job resume` continues it.
+def cancel(name: NameArgument, on: OnOption = Place.LOCAL, json_: JsonOption = False) -> None:
+    """End a running job and its steps. `mlops job resume` continues a local one.
 
     Example: `mlops job cancel train-20261124-061502-3fa2`
     """
+    if on is Place.AZURE:
+        from vision_mlops.cli.cloud import cancel_azure
+
+        cancel_azure(name, as_json=json_)
+        return
     from vision_mlops.runner.jobs import cancel_job
 
     state = cancel_job(name)
@@ -179,6 +205,24 @@ def cancel(name: NameArgument, json_: JsonOption = False) -> None:
         emit_json(state.to_dict())
     else:
         typer.echo(f"{state.name}: {state.status.value.lower()}")
+
+
+@app.command()
+def download(
+    name: NameArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist.")],
+    outputs: Annotated[
+        list[str] | None, typer.Option("--output", help="Name of an output; all by default. Repeatable.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Bring outputs of a job on Azure ML to this machine, whole or not at all.
+
+    Example: `mlops job download train-20261124-061502-3fa2 --out results`
+    """
+    from vision_mlops.cli.cloud import download_azure
+
+    download_azure(name, outputs or (), out, as_json=json_)
 
 
 @contextmanager

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -39,6 +40,9 @@ def _root(
     ] = False,
 ) -> None:
     State.verbose = verbose
+    if verbose:
+        logging.basicConfig()
+    logging.getLogger("vision_mlops").setLevel(logging.DEBUG if verbose else logging.NOTSET)
 
 
 app.add_typer(config.app, name="config")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
-from vision_mlops.cli.job import JobsOption, OnOption, Place, interruptible, report
-from vision_mlops.cli.output import say
+from vision_mlops.cli.job import ForceOption, JobsOption, OnOption, Place, WaitOption, interruptible, report
+from vision_mlops.cli.output import emit_json, say
 
 if TYPE_CHECKING:
     from vision_mlops.config.models import Workload
@@ -30,25 +32,62 @@ def run(
     on: OnOption = Place.LOCAL,
     name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
     jobs: JobsOption = 2,
-    force: Annotated[bool, typer.Option("--force", help="Run every step, though nothing has changed.")] = False,
+    force: ForceOption = False,
+    wait: WaitOption = True,
     json_: JsonOption = False,
 ) -> None:
     """Prepare, train, evaluate, judge and register a workload with the pipeline `train.yml`.
 
-    Only what a change concerns is run again: after another threshold of the gate, the gate alone. On this machine the
-    results are copied to `outputs/`: `data/NAME`, `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`.
+    Only what a change concerns is run again: after another threshold of the gate, the gate alone. With `--images`, a
+    shipped workload takes the name of the folder. On this machine the results are copied to `outputs/`: `data/NAME`,
+    `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On Azure ML, what the job needs is created where it is
+    missing, and its outputs come to `outputs/azure/JOB`.
 
     Example: `mlops run --workload textile --set training.epochs=4`
     """
-    from vision_mlops.config import load_workload
-
-    loaded = load_workload(workload, set_ or ())
+    loaded = workload_for(workload, images, set_ or ())
     if on is Place.AZURE:
-        raise NotImplementedError
+        _run_on_azure(loaded, images, name, force=force, wait=wait, as_json=json_)
+        return
     ended = run_pipeline(loaded, images, name=name, jobs=jobs, force=force, quiet=json_)
     report(ended, as_json=json_)
     if not json_:
         tell_verdict(ended)
+
+
+def workload_for(reference: str, images: Path | None, set_: Sequence[str]) -> Workload:
+    """The workload that is run. A shipped one with other images takes their folder's name, so that its model gets it too."""
+    from vision_mlops.config import list_workloads, load_workload
+
+    names = _named_after(images) if images is not None and reference in list_workloads() else []
+    return load_workload(reference, [*names, *set_])
+
+
+def _named_after(images: Path) -> list[str]:
+    title = images.expanduser().resolve().name
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    name = name if name[:1].isalpha() else f"images-{name}".rstrip("-")
+    return [f"name={name[:63]}", f"title={json.dumps(title)}"]
+
+
+def _run_on_azure(
+    workload: Workload, images: Path | None, name: str | None, *, force: bool, wait: bool, as_json: bool
+) -> None:
+    from vision_mlops import paths
+    from vision_mlops.cli.cloud import bring_back, report_azure, run_on_azure
+
+    changes = [*pipeline_changes(workload, images), *(["settings.force_rerun=true"] if force else [])]
+    tags = {"workload": workload.name}
+    job = run_on_azure(PIPELINE, changes, name, wait=wait, tags=tags)
+    if wait and job.status == "Completed":
+        found = bring_back(job, paths.home() / "azure" / job.name)
+        if as_json:
+            emit_json({**job.to_dict(), **found})
+            return
+        for step, metrics in found["metrics"].items():
+            say(f"  {step}: " + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
+    report_azure(job, as_json=as_json, waited=wait)
 
 
 def run_pipeline(

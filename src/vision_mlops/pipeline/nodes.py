@@ -144,7 +144,9 @@ class Node:
             ("inputs", key): text for key, text in inputs.items() if self.is_value(key)
         }
         values |= {("search_space", key): text for key, text in (searched or {}).items()}
-        paths = {("inputs", key): text for key, text in inputs.items() if not self.is_value(key)}
+        paths: dict[tuple[str, ...], str] = {
+            ("inputs", key): text for key, text in inputs.items() if not self.is_value(key)
+        }
         paths |= {("outputs", key): text for key, text in outputs.items()}
         return render_command(self.command, values, paths).strip()
 

@@ -83,7 +83,7 @@ def _scalar(value: Any) -> Any:
 
 
 def _sort(value: Any) -> str:
-    return "<mapping>" if isinstance(value, dict) else "<value>"
+    return "<mapping>" if isinstance(value, dict | JobInput) else "<value>"
 
 
 def _output_sort(value: Any) -> str:

@@ -83,8 +83,9 @@ def _count(value: Any) -> Any:
     return value
 
 
-def _one_or_mapping(value: Any) -> str:
-    return "<mapping>" if isinstance(value, dict) else "<text>"
+def one_or_mapping(value: Any) -> str:
+    """Which branch of a union of text and mapping a value belongs to."""
+    return "<mapping>" if isinstance(value, dict | BaseModel) else "<text>"  # a model when it is written out again
 
 
 Text = Annotated[str, BeforeValidator(_text)]
@@ -146,7 +147,7 @@ class Environment(Spec):
 
 
 EnvironmentRef = Annotated[
-    Annotated[Environment, Tag("<mapping>")] | Annotated[str, Tag("<text>")], Discriminator(_one_or_mapping)
+    Annotated[Environment, Tag("<mapping>")] | Annotated[str, Tag("<text>")], Discriminator(one_or_mapping)
 ]
 
 

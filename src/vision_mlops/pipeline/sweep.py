@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from vision_mlops.pipeline.spec import Free, Resources, Spec, problem
+from vision_mlops.pipeline.spec import Free, Resources, Spec, one_or_mapping, problem
 
 Number = int | float
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -113,7 +113,7 @@ class Sampling(Spec):
 
 SamplingChoice = Annotated[
     Annotated[Sampling, Tag("<mapping>")] | Annotated[Literal["random", "bayesian", "grid"], Tag("<text>")],
-    Discriminator(lambda value: "<mapping>" if isinstance(value, dict) else "<text>"),
+    Discriminator(one_or_mapping),
 ]
 
 

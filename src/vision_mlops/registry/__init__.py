@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 from vision_mlops.registry.base import CHAMPION, ModelVersion, Reference, Registry, compare, parse_reference
+from vision_mlops.registry.places import open_registry
 
 __all__ = ["CHAMPION", "ModelVersion", "Reference", "Registry", "compare", "open_registry", "parse_reference"]
-
-
-def open_registry() -> Registry:
-    """The registry of this environment: MLflow's, in the tracking store. Touches no disk before it is used."""
-    from vision_mlops.registry.mlflow_registry import MlflowRegistry
-
-    return MlflowRegistry()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -16,79 +16,17 @@ from vision_mlops import paths, tracking
 from vision_mlops.exceptions import BundleError, RegistryError
 from vision_mlops.model.bundle import MANIFEST, Bundle, bundle_id, file_hash, read_bundle
 from vision_mlops.registry import lineage
-from vision_mlops.registry.base import (
-    CHAMPION,
-    ModelVersion,
-    Reference,
-    check_alias,
-    check_name,
-    missing,
-    parse_reference,
-)
-from vision_mlops.registry.tags import HASH_TAG, evidence, fact_tags, identity_tags, to_version
+from vision_mlops.registry.base import ModelVersion, check_name, missing
+from vision_mlops.registry.bundles import BundleRegistry, copy_bundle
+from vision_mlops.registry.tags import HASH_TAG, to_version
 
 T = TypeVar("T")
 
 _HISTORY_LENGTH = 100
 
 
-class MlflowRegistry:
+class MlflowRegistry(BundleRegistry):
     """Registry in the store of :func:`vision_mlops.tracking.tracking_uri`. Safe for threads and processes."""
-
-    def register(
-        self,
-        bundle: Path,
-        name: str,
-        *,
-        verdict: Path | None = None,
-        metrics: Path | None = None,
-        data: Path | None = None,
-        aliases: Sequence[str] = (),
-        force: bool = False,
-    ) -> ModelVersion:
-        """Verify a bundle, copy it below ``models/NAME/`` of the home folder, and record it as the next version.
-
-        Args:
-            bundle: Folder that training wrote.
-            name: Model to add a version to; created when new.
-            verdict: ``verdict.json`` of the gate, or its folder.
-            metrics: ``metrics.json`` of the evaluation, or its folder.
-            data: Prepared folder that it was trained on, for its lineage.
-            aliases: Aliases that the version shall get.
-            force: Add a version even where this very bundle is registered already.
-
-        Returns:
-            The new version. Where the identical bundle is registered already, that version, with the verdict, metrics
-            and data given now added to it.
-
-        Raises:
-            BundleError: the bundle is incomplete or was changed.
-            RegistryError: a name is invalid, a report is missing or of another bundle, or an alias is asked for a
-                bundle that was rejected.
-        """
-        check_name(name)
-        for alias in aliases:
-            check_alias(alias)
-        content = read_bundle(bundle)
-        reports = evidence(content, verdict, metrics)
-        if aliases and reports.get("verdict", {}).get("decision") == "reject":
-            raise _refusal(f"{bundle}", aliases[0], reports["verdict"], "register it without an alias")
-        tags = identity_tags(content, file_hash(bundle / MANIFEST))
-        with self._changing(name):
-            existing = None if force else self._identical(name, tags[HASH_TAG])
-            if existing is None:
-                facts = {**lineage.gather(content, data), **reports}
-                version = self._add(bundle, name, content, {**tags, **fact_tags(facts)})
-            else:
-                version = existing.version
-                if reports or data is not None:
-                    facts = lineage.stored_facts(existing)
-                    # A run that is gone by now must not erase what was known about it.
-                    fresh = {key: value for key, value in lineage.gather(content, data).items() if value}
-                    self._set_tags(name, version, fact_tags({**facts, **fresh, **reports}))
-            for alias in aliases:
-                self._move_alias(name, version, alias, force=False)
-        return self.get(name, str(version))
 
     def models(self) -> list[str]:
         """Names of all registered models, sorted."""
@@ -100,55 +38,7 @@ class MlflowRegistry:
         aliases = self._aliases(name)
         condition = f"name='{name}'"
         found = _pages(lambda token: self._client().search_model_versions(condition, page_token=token))
-        return sorted((to_version(entry, aliases) for entry in found), key=lambda version: version.version)
-
-    def get(self, name: str, ref: str = "") -> ModelVersion:
-        """One version of a model.
-
-        Args:
-            name: Model, or a whole reference (``NAME:3``, ``NAME@champion``) where ``ref`` is empty.
-            ref: Version number, alias, ``latest``, or a whole reference.
-
-        Raises:
-            RegistryError: there is none; the message lists what there is.
-        """
-        reference = _reference(name, ref)
-        versions = self.versions(reference.name)
-        if not versions:
-            raise RegistryError(f"model {reference.name!r} has no versions", "mlops models register --help")
-        if reference.alias is not None:
-            for version in versions:
-                if reference.alias in version.aliases:
-                    return version
-            known = sorted({alias for version in versions for alias in version.aliases})
-            raise missing(
-                f"model {reference.name!r} has no alias {reference.alias!r}",
-                reference.alias,
-                known,
-                f"mlops models promote {versions[-1].reference} --alias {reference.alias}",
-            )
-        if reference.version is None:
-            return versions[-1]
-        for version in versions:
-            if version.version == reference.version:
-                return version
-        raise missing(
-            f"model {reference.name!r} has no version {reference.version}",
-            "",
-            (str(version.version) for version in versions),
-            f"mlops models list {reference.name}",
-        )
-
-    def promote(self, name: str, version: int, alias: str = CHAMPION, *, force: bool = False) -> ModelVersion:
-        """Point an alias at a version and record when, and which version had it before.
-
-        Raises:
-            RegistryError: no such version, or its verdict is reject and ``force`` is not given.
-        """
-        check_alias(alias)
-        with self._changing(name):
-            self._move_alias(name, version, alias, force=force)
-        return self.get(name, str(version))
+        return sorted((_version(entry, aliases) for entry in found), key=lambda version: version.version)
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """Alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""
@@ -172,26 +62,6 @@ class MlflowRegistry:
             f"the bundle of {version.reference} is not in {version.source} any more",
             "restore the folder, or register it again",
         )
-
-    def download(self, ref: str, out: Path) -> ModelVersion:
-        """Write a verified copy of a version's bundle to ``out``, whole or not at all.
-
-        Raises:
-            RegistryError: no such version, or it is not the bundle that was registered.
-            BundleError: its files were changed.
-            MlopsError: ``out`` exists.
-        """
-        version = self.get(ref)
-        source = self.bundle_path(version)
-        with paths.atomic_folder(out) as temporary:
-            copied = _copy(source, read_bundle(source), temporary)
-            expected = version.tags.get(HASH_TAG)
-            if expected and copied != expected:
-                raise RegistryError(
-                    f"{source} is not the bundle that was registered as {version.reference} ({MANIFEST} differs)",
-                    "restore the folder, or register the bundle again",
-                )
-        return version
 
     def _client(self) -> Any:
         return tracking.client()
@@ -231,7 +101,9 @@ class MlflowRegistry:
 
         target = _folder(name) / f"{bundle_id(content)}-{uuid.uuid4().hex[:8]}"
         with paths.atomic_folder(target) as temporary:
-            if _copy(bundle, content, temporary) != tags[HASH_TAG]:
+            copy_bundle(bundle, content, temporary)
+            read_bundle(temporary)
+            if file_hash(temporary / MANIFEST) != tags[HASH_TAG]:
                 raise BundleError(f"{bundle} was changed while it was registered", "register it again")
         store = self._client()
         # A run that this store does not have would make MLflow look for its artifacts: a tag keeps its id instead.
@@ -259,24 +131,17 @@ class MlflowRegistry:
         for key, value in tags.items():
             _stored(partial(store.set_model_version_tag, name, str(version), key, value))
 
-    def _move_alias(self, name: str, version: int, alias: str, *, force: bool) -> None:
-        chosen = self.get(name, str(version))
-        rejected = chosen.verdict == "reject"
-        if rejected and not force:
-            verdict = lineage.stored_facts(chosen).get("verdict", {})
-            raise _refusal(chosen.reference, alias, verdict, "promote another version, or add --force")
-        if alias in chosen.aliases:
-            return
-        previous = next((number for number, names in self._aliases(name).items() if alias in names), None)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        entry = {"alias": alias, "version": version, "previous": previous, "at": now, "forced": rejected}
-        history = json.dumps([*self.history(name), entry][-_HISTORY_LENGTH:])
+    def _point(self, name: str, alias: str, entry: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        version = int(entry["version"])
+        history = json.dumps([*self.history(name), dict(entry)][-_HISTORY_LENGTH:])
         store = self._client()
         _stored(lambda: store.set_registered_model_alias(name, alias, str(version)))
         _stored(lambda: store.set_registered_model_tag(name, lineage.HISTORY_TAG, history))
-        self._set_tags(
-            name, version, {f"{alias}.since": now, f"{alias}.previous": "" if previous is None else str(previous)}
-        )
+        self._set_tags(name, version, tags)
+
+    def _fetch(self, version: ModelVersion, folder: Path) -> None:
+        source = self.bundle_path(version)
+        copy_bundle(source, read_bundle(source), folder)
 
 
 def _stored(call: Callable[[], T]) -> T:
@@ -298,6 +163,20 @@ def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
             return
 
 
+def _version(entry: Any, aliases: Mapping[int, tuple[str, ...]]) -> ModelVersion:
+    """MLflow's version entity as ours; ``aliases`` are those of the whole model, by version number."""
+    number = int(entry.version)
+    return to_version(
+        entry.name,
+        number,
+        {str(key): str(value) for key, value in entry.tags.items()},
+        aliases=aliases.get(number, ()),
+        created=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
+        run_id=entry.run_id or "",
+        source=entry.source or "",
+    )
+
+
 def _folder(name: str) -> Path:
     return paths.home() / "models" / name
 
@@ -306,28 +185,3 @@ def _location(version: ModelVersion) -> Path | None:
     source = Path(version.source)
     found = (folder for folder in (source, _folder(version.name) / source.name) if (folder / MANIFEST).is_file())
     return next(found, None)
-
-
-def _reference(name: str, ref: str) -> Reference:
-    if not ref:
-        return parse_reference(name)
-    if ref == name or ref.startswith((f"{name}:", f"{name}@")):
-        return parse_reference(ref)
-    return parse_reference(f"{name}:{ref}" if ref.isdigit() or ref == "latest" else f"{name}@{ref}")
-
-
-def _copy(source: Path, content: Bundle, target: Path) -> str:
-    """Copy the files that the bundle lists, verify the copy, and return the hash of its ``bundle.json``."""
-    for name in (MANIFEST, *content.files):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
-    read_bundle(target)
-    return file_hash(target / MANIFEST)
-
-
-def _refusal(what: str, alias: str, verdict: Mapping[str, Any], hint: str) -> RegistryError:
-    failed = [
-        reason["message"] or reason["check"] for reason in verdict.get("reasons", []) if reason.get("passed") is False
-    ]
-    why = f" ({'; '.join(failed)})" if failed else ""
-    return RegistryError(f"{what} cannot become {alias}: its verdict is reject{why}", hint)

@@ -62,21 +62,28 @@ def fact_tags(facts: Mapping[str, Any]) -> dict[str, str]:
     return {**tags, lineage.FACTS_TAG: json.dumps(facts, ensure_ascii=False, default=str)}
 
 
-def to_version(entry: Any, aliases: Mapping[int, tuple[str, ...]]) -> ModelVersion:
-    """MLflow's version entity as ours; ``aliases`` are those of the whole model, by version number."""
-    tags = {str(key): str(value) for key, value in entry.tags.items()}
-    number = int(entry.version)
+def to_version(
+    name: str,
+    number: int,
+    tags: Mapping[str, str],
+    *,
+    aliases: tuple[str, ...],
+    created: datetime,
+    run_id: str = "",
+    source: str = "",
+) -> ModelVersion:
+    """A version out of its tags and what the store itself knows; the ``run_id`` of the tags wins."""
     version = ModelVersion(
-        name=entry.name,
+        name=name,
         version=number,
-        aliases=aliases.get(number, ()),
-        created=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
+        aliases=aliases,
+        created=created.astimezone(UTC).isoformat(timespec="seconds"),
         data_fingerprint=tags.get("data_fingerprint", ""),
         git_commit=tags.get("git_commit", ""),
         verdict=tags.get("verdict", ""),
         bundle_id=tags.get("bundle_id", ""),
-        run_id=tags.get("run_id") or entry.run_id or "",
-        source=entry.source or "",
+        run_id=tags.get("run_id") or run_id,
+        source=source,
         tags=tags,
     )
     metrics = lineage.stored_facts(version).get("metrics", {})

@@ -74,7 +74,8 @@ def serve(pipe: connection.Connection, script: Script) -> None:
     # programs that the script starts would inherit.
     signal.signal(signal.SIGINT, lambda *_: None)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a process that is killed loses no line
+        # Whole lines, also with PYTHONUNBUFFERED: the processes share the output. One that is killed loses none.
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
     logging.basicConfig(level=script.logging_level, format="%(levelname)s %(name)s: %(message)s")
     with suppress(EOFError, BrokenPipeError):  # the parent has gone
         _answer_all(pipe, _Entry(script))
@@ -100,7 +101,7 @@ def _outcome(stage: Stage, call: Callable[[], Answer]) -> Answer:
     except MlopsError as error:
         return Problem(stage, str(error))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the script may raise anything, or call exit()
-        traceback.print_exc()
+        sys.stderr.write(traceback.format_exc())  # at once, or those of several processes mix
         return Problem(stage, f"{type(error).__name__}: {error}".rstrip(": \n"))
 
 

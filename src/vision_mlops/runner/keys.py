@@ -14,6 +14,7 @@ from vision_mlops.runner.results import cache_key
 from vision_mlops.runner.snapshots import code_fingerprint
 
 STATE_TAG = "mlops.state"
+_SWEEP = {"search_space", "sampling_algorithm", "objective", "limits", "early_termination"}
 
 
 def step_key(context: Context, node: Node, inputs: Mapping[str, str]) -> str:
@@ -44,7 +45,7 @@ def step_key(context: Context, node: Node, inputs: Mapping[str, str]) -> str:
             "environment": node.environment,
             "distribution": [node.distribution, node.processes],
             "parallel": [repr(node.parallel), contents.get(node.parallel.input)] if node.parallel else None,
-            "sweep": node.sweep.model_dump(mode="json") if node.sweep else None,
+            "sweep": node.sweep.model_dump(mode="json", include=_SWEEP) if node.sweep else None,
         }
     )
 

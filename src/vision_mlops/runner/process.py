@@ -118,10 +118,10 @@ class StepProcess:
         """The process that failed first, and made the others end; 0 where none did."""
         return self._failed[0] if self._failed else 0
 
-    def end(self) -> None:
+    def end(self, how: signal.Signals = signal.SIGINT) -> None:
         """Ask the processes to end, as Ctrl-C does; :meth:`poll` kills them where they have not after 15 seconds."""
         self._ending = self._ending or time.monotonic()
-        self._signal(signal.SIGINT)
+        self._signal(how)
 
     def kill(self) -> None:
         """End them at once."""

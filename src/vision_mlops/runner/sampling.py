@@ -53,6 +53,8 @@ class Sampler:
         self._kind = options.rule or options.type if options else sweep.sampling
         self._base = base_of(options.logbase if options else None)
         self._size = math.prod(_sizes(self._space)) if self._kind == "grid" else None
+        if self._kind == "sobol":
+            _load_sobol()  # which takes a second, and may be missing
         for name, space in self._space.items():
             check_exponents(name, space, self._base)
         self._file = TrialStore(storage, sweep.objective.goal)
@@ -142,13 +144,17 @@ def _grid_positions(space: Mapping[str, Distributions], number: int) -> dict[str
     return positions
 
 
-def _sobol_point(dimensions: int, seed: int, number: int) -> list[float]:
-    """A point of a scrambled Sobol sequence."""
+def _load_sobol() -> Any:
     try:
         from scipy.stats import qmc  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("scipy", "train") from error
-    sequence = qmc.Sobol(dimensions, scramble=True, rng=seed)
+    return qmc.Sobol
+
+
+def _sobol_point(dimensions: int, seed: int, number: int) -> list[float]:
+    """A point of a scrambled Sobol sequence."""
+    sequence = _load_sobol()(dimensions, scramble=True, rng=seed)
     if number:
         sequence.fast_forward(number)
     return [float(position) for position in sequence.random(1)[0]]

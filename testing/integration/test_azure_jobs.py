@@ -1,0 +1,307 @@
+"""Jobs on Azure ML through the real SDK: submitted, followed, cancelled, brought back, and refused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from testing.azure_project import write_project
+from testing.fakes.client import loopback_client
+from testing.fakes.executor import LocalRunner
+from testing.fakes.faults import Faults
+from testing.fakes.rehearsal import Rehearsal
+from testing.places import Place
+
+from vision_mlops.azure import jobs
+from vision_mlops.azure.client import ml_client
+from vision_mlops.azure.records import JobRecord
+from vision_mlops.exceptions import AzureError, MlopsError, PipelineError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+FAST = (0.05, 0.2)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return write_project(tmp_path / "project")
+
+
+def submit(place: Place, file: Path, *overrides: str, **options: object) -> JobRecord:
+    return jobs.submit(file, overrides, place.settings, client=place.client, **options)  # type: ignore[arg-type]
+
+
+def follow(place: Place, job: JobRecord) -> tuple[JobRecord, list[str]]:
+    lines: list[str] = []
+    ended = jobs.stream(job.name, place.settings, client=place.client, on_line=lines.append, poll_seconds=FAST)
+    return ended, lines
+
+
+def test_submit_makes_what_is_needed_once(place: Place, project: Path) -> None:
+    said: list[str] = []
+    first = submit(place, project / "pipeline.yml", "inputs.word=two", say=said.append, tags={"reason": "test"})
+    assert first.name.startswith("pipeline-")
+    assert (first.type, first.display_name, first.experiment) == ("pipeline", "Count", "counting")
+    assert first.tags == {"owner": "test", "reason": "test"}
+    assert first.studio_url.startswith("https://")
+    assert [line.split(" ")[0] for line in said] == ["uploading", "created"]
+    assert "as data asset images:" in said[0]
+    assert "environment vision-mlops-train:" in said[1]
+    before = {kind: place.count(f"/{kind}/", "PUT") for kind in ("environments", "data", "computes")}
+    assert before == {"environments": 1, "data": 1, "computes": 0}
+    said.clear()
+    second = submit(place, project / "pipeline.yml", say=said.append)
+    assert second.name != first.name
+    assert said == []
+    assert before == {kind: place.count(f"/{kind}/", "PUT") for kind in before}
+
+
+def test_submit_outlives_throttling_faults_and_lost_connections(place: Place, project: Path, faults: Faults) -> None:
+    faults.throttle("environments", times=2)
+    faults.fail("data", status=503)
+    faults.drop("startPendingUpload")
+    faults.fail("jobs", method="PUT")
+    assert submit(place, project / "pipeline.yml", name="once").name == "once"
+    assert faults.pending == 0
+    assert [job.name for job in jobs.list_jobs(place.settings, client=place.client)] == ["once"]
+
+
+def test_what_arrives_is_what_was_meant(place: Place, project: Path) -> None:
+    cloud = place.loopback
+    name = submit(place, project / "pipeline.yml", "inputs.word=two words").name
+    record = cloud.jobs.find(name).wait()
+    sent = record.resource.properties
+    assert sent["inputs"]["word"]["value"] == "two words"
+    assert "/data/images/versions/" in sent["inputs"]["images"]["uri"]
+    assert sent["settings"]["default_compute"].endswith("/computes/cpu-cluster")
+    spec = cloud.store.get(sent["jobs"]["count"]["componentId"]).properties["componentSpec"]
+    # The environment is named by its exact version, not by @latest.
+    version = place.client.environments.get("vision-mlops-train", label="latest").version
+    assert spec["environment"].endswith(f"/environments/vision-mlops-train/versions/{version}")
+    assert record.status == "Completed"
+
+
+def test_content_decides_about_versions(place: Place, project: Path) -> None:
+    submit(place, project / "pipeline.yml")
+    (project / "images" / "a" / "1.txt").write_text("changed")
+    (project / "images" / ".DS_Store").write_text("noise")
+    (project / "environments" / "conda.yml").write_text("name: other\ndependencies: [python=3.12]\n")
+    said: list[str] = []
+    submit(place, project / "pipeline.yml", say=said.append)
+    assert len(said) == 2
+    assert len(list(place.client.data.list("images"))) == 2
+    # Back to the old content: its version is there still.
+    (project / "environments" / "conda.yml").write_text("dependencies: [python=3.11]\nname: train\n")
+    said.clear()
+    submit(place, project / "pipeline.yml", say=said.append)
+    assert said == []
+
+
+def test_clusters_are_made_with_the_settings_and_never_changed(place: Place, project: Path) -> None:
+    cloud = place.loopback
+    settings = place.settings.model_copy(update={"cpu_cluster": "small", "gpu_sku": "Standard_NC24ads_A100_v4"})
+    said: list[str] = []
+    job = jobs.submit(project / "pipeline.yml", (), settings, client=place.client, say=said.append)
+    assert any(line.startswith("creating compute cluster small (Standard_DS3_v2") for line in said)
+    sent = cloud.jobs.find(job.name).resource.properties
+    assert sent["settings"]["default_compute"].endswith("/computes/small")
+    made = place.client.compute.get("small")
+    assert (made.size, made.min_instances, made.max_instances, made.idle_time_before_scale_down) == (
+        "Standard_DS3_v2", 0, 4, 600,
+    )  # fmt: skip
+    cloud.add_compute("gpu-cluster", size="Standard_NC4as_T4_v3")
+    said.clear()
+    jobs.submit(project / "pipeline.yml", (), settings, client=place.client, say=said.append, compute="gpu-cluster")
+    assert said == [
+        "note: compute cluster gpu-cluster has Standard_NC4as_T4_v3, the settings say Standard_NC24ads_A100_v4;"
+        " it is left as it is"
+    ]
+    assert place.count("/computes/", "PUT") == 1
+
+
+def test_a_command_job_gets_the_cluster_of_the_settings(place: Place, project: Path) -> None:
+    name = submit(place, project / "command.yml", name="say-1").name
+    assert name == "say-1"
+    cloud = place.loopback
+    assert cloud.jobs.find(name).resource.properties["computeId"].endswith("/computes/cpu-cluster")
+    ended, lines = follow(place, jobs.status(name, place.settings, client=place.client))
+    assert ended.status == "Completed"
+    assert lines[-1] == "job say-1: Completed"
+    with pytest.raises(AzureError, match="there is a job 'say-1' already\n  -> choose another name"):
+        submit(place, project / "command.yml", name="say-1")
+
+
+def test_stream_says_states_and_log_lines(place: Place, project: Path) -> None:
+    job = submit(place, project / "pipeline.yml")
+    ended, lines = follow(place, job)
+    assert (ended.name, ended.status) == (job.name, "Completed")
+    assert lines[0].startswith("studio: https://")
+    assert lines[-1] == f"job {job.name}: Completed"
+    for step in ("count", "summary"):
+        assert f"{step}: Completed" in lines
+        assert [line for line in lines if line.startswith(f"[{step}] ")], lines
+    steps = jobs.steps(job.name, place.settings, client=place.client)
+    assert {step.step: step.status for step in steps} == {"count": "Completed", "summary": "Completed"}
+
+
+def test_stream_of_a_failed_job(place: Place, project: Path) -> None:
+    place.loopback.executor = Rehearsal(failing=("summary",))
+    ended, lines = follow(place, submit(place, project / "pipeline.yml"))
+    assert ended.status == "Failed"
+    assert "summary: Failed" in lines
+    with pytest.raises(AzureError, match="wrote no output 'note'"):
+        jobs.download(ended.name, ["note"], project / "out", place.settings, client=place.client)
+    assert not (project / "out").exists()
+
+
+def test_stream_outlives_throttling_faults_and_lost_connections(place: Place, project: Path, faults: Faults) -> None:
+    held = place.loopback.executor = Rehearsal(held=True)
+    job = submit(place, project / "pipeline.yml")
+    faults.throttle("jobs", times=3)
+    faults.fail("runs", status=503)
+    faults.drop("runs")
+    threading.Timer(1, held.release).start()
+    ended, lines = follow(place, job)
+    assert ended.status == "Completed"
+    assert faults.pending == 0
+    assert "[count] this is count" in lines
+
+
+def test_stream_says_that_it_waits_and_gives_up_in_the_end(place: Place, project: Path, faults: Faults) -> None:
+    held = place.loopback.executor = Rehearsal(held=True)
+    job = submit(place, project / "pipeline.yml")
+    impatient = ml_client_without_retries(place)
+    faults.fail("jobs", status=503, times=4)
+    threading.Timer(3, held.release).start()
+    lines: list[str] = []
+    ended = jobs.stream(job.name, place.settings, client=impatient, on_line=lines.append, poll_seconds=FAST)
+    assert ended.status == "Completed"
+    assert [line for line in lines if "HTTP 503 ServiceUnavailable" in line and line.endswith("trying again")]
+    assert "Azure answers again" in lines
+    faults.fail("jobs", status=503, times=50)
+    with pytest.raises(AzureError, match=r"HTTP 503.*\n  -> Azure has a fault: try again"):
+        jobs.wait(job.name, place.settings, client=impatient, poll_seconds=FAST, patience_seconds=0.5)
+
+
+def ml_client_without_retries(place: Place) -> MLClient:
+    return loopback_client(place.loopback, retry_total=0)
+
+
+def test_ctrl_c_ends_the_following_not_the_job(place: Place, project: Path) -> None:
+    held = place.loopback.executor = Rehearsal(held=True)
+    job = submit(place, project / "pipeline.yml")
+    lines: list[str] = []
+
+    def interrupt(line: str) -> None:
+        lines.append(line)
+        if line.endswith(": Running"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        jobs.stream(job.name, place.settings, client=place.client, on_line=interrupt, poll_seconds=FAST)
+    assert lines[-1] == f"job {job.name} goes on; to stop it: mlops job cancel {job.name} --on azure"
+    assert jobs.status(job.name, place.settings, client=place.client).status == "Running"
+    cancelled = jobs.cancel(job.name, place.settings, client=place.client)
+    assert cancelled.status == "Canceled"
+    said: list[str] = []
+    assert jobs.cancel(job.name, place.settings, client=place.client, say=said.append).status == "Canceled"
+    assert said == [f"job {job.name} has ended already: Canceled"]
+    held.release()
+
+
+def test_download_brings_outputs_back_whole_or_not_at_all(place: Place, project: Path, faults: Faults) -> None:
+    held = place.loopback.executor = Rehearsal(held=True)
+    job = submit(place, project / "pipeline.yml")
+    out = project / "out"
+    with pytest.raises(AzureError, match=r"is (Starting|Running|Preparing)\n  -> wait for its end"):
+        jobs.download(job.name, (), out, place.settings, client=place.client)
+    held.release()
+    jobs.wait(job.name, place.settings, client=place.client, poll_seconds=FAST)
+    with pytest.raises(AzureError, match="has no output 'notes'\n  -> it has: counted, note"):
+        jobs.download(job.name, ["note", "notes"], out, place.settings, client=place.client)
+    assert not out.exists()
+    found = jobs.download(job.name, (), out, place.settings, client=place.client)
+    assert {name: path.relative_to(out).parts[0] for name, path in found.items()} == {
+        "counted": "counted", "note": "note",
+    }  # fmt: skip
+    assert found["counted"].is_dir()
+    assert found["note"].is_file()
+    assert sorted(path.name for path in out.iterdir()) == ["counted", "note"]
+    with pytest.raises(MlopsError, match="exists already"):
+        jobs.download(job.name, (), out, place.settings, client=place.client)
+
+
+def test_list_and_metrics(place: Place, project: Path) -> None:
+    first = submit(place, project / "command.yml")
+    second = submit(place, project / "command.yml")
+    names = [job.name for job in jobs.list_jobs(place.settings, client=place.client)]
+    assert {first.name, second.name} <= set(names)
+    assert len(jobs.list_jobs(place.settings, client=place.client, limit=1)) == 1
+    place.loopback.jobs.find(first.name).wait()
+    assert jobs.metrics(first.name, place.settings, client=place.client) == {"length": len(first.name)}
+    with pytest.raises(AzureError, match=r"metrics of job 'nothing'.*HTTP 404"):
+        jobs.metrics("nothing", place.settings, client=place.client)
+
+
+@pytest.mark.parametrize(
+    ("file", "overrides", "message"),
+    [
+        ("pipeline.yml", ["inputs.words=two"], "has no input 'words'\n  -> did you mean 'word'"),
+        ("pipeline.yml", ["inputs.word"], "not of the form key=value"),
+        ("pipeline.yml", ["jobs.count.inputs.word=${{parent.inputs.wrod}}"], "did you mean 'word'"),
+        ("pipeline.yml", ["inputs.images=./nowhere"], "data .*nowhere does not exist"),
+        ("pipeline.yml", ["inputs.images=code/count.py"], "does not exist|is a file, not a folder"),
+        ("count.yml", [], "the file defines a commandComponent"),
+        ("missing.yml", [], "missing.yml does not exist"),
+    ],
+)
+def test_wrong_input_sends_nothing(place: Place, project: Path, file: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(PipelineError, match=message):
+        submit(place, project / file, *overrides)
+    assert place.count("/jobs/", "PUT") == 0
+
+
+def test_a_missing_environment_file_is_named(place: Place, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    (project / "environments" / "train.yml").unlink()
+    with pytest.raises(PipelineError, match=r"there is no .*train.yml, so the environment cannot be created"):
+        submit(place, project / "pipeline.yml")
+    with pytest.raises(AzureError, match="'a b' cannot be the name of a job"):
+        submit(place, project / "pipeline.yml", name="a b")
+
+
+def test_what_the_service_refuses_is_worded(place: Place, project: Path, faults: Faults) -> None:
+    with pytest.raises(AzureError, match=r"compute 'nowhere'.*HTTP 404.*\n  -> name one that") as raised:
+        submit(place, project / "pipeline.yml", compute="nowhere")
+    assert raised.value.status == 404
+    settings = place.settings.model_copy(update={"cpu_cluster": "big"})
+    faults.fail("computes", status=400, code="ClusterCoreQuotaReached", method="PUT", retry_after=None)
+    with pytest.raises(AzureError, match=r"'big' \(Standard_DS3_v2\).*ClusterCoreQuotaReached.*\n  -> ask for quota"):
+        jobs.submit(project / "pipeline.yml", (), settings, client=place.client)
+    faults.fail("jobs", status=403, code="AuthorizationFailed", method="PUT", retry_after=None)
+    with pytest.raises(AzureError, match=r"HTTP 403 AuthorizationFailed.*\n  -> ask for a role on the workspace"):
+        submit(place, project / "pipeline.yml")
+    with pytest.raises(AzureError, match=r"job 'nothing': .*HTTP 404.*\n  -> see `mlops job list --on azure`"):
+        jobs.status("nothing", place.settings, client=place.client)
+
+
+@pytest.mark.parametrize("call", [jobs.status, jobs.cancel, jobs.steps])
+def test_a_missing_job_is_named(place: Place, call: Callable[..., object]) -> None:
+    with pytest.raises(AzureError, match=r"'nothing'.*HTTP 404"):
+        call("nothing", place.settings, client=place.client)
+
+
+@pytest.mark.slow
+def test_a_job_that_really_runs(place: Place, project: Path) -> None:
+    if place.cloud is not None:
+        place.cloud.executor = LocalRunner()
+    ended, lines = follow(place, submit(place, project / "pipeline.yml", "inputs.word=live"))
+    assert ended.status == "Completed", lines
+    assert "[count] live: 2 files" in lines
+    found = jobs.download(ended.name, (), project / "out", place.settings, client=ml_client(place.settings))
+    assert (found["counted"] / "count.txt").read_text() == "live 2"
+    assert found["note"].read_text() == "live 2"
