@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ from typer.testing import CliRunner, Result
 from vision_mlops import paths
 from vision_mlops.cli.main import app
 from vision_mlops.exceptions import JobError
-from vision_mlops.runner.jobs import cancel_job
+from vision_mlops.runner.jobs import Ended, cancel_job
 from vision_mlops.runner.state import JobFolder
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
@@ -245,7 +246,8 @@ def test_a_running_job_is_run_by_one_process(tmp_path: Path) -> None:
     file = long_job(tmp_path)
     with started("job", "run", file, "--name", "job") as process:
         pids(tmp_path)
-        for attempt in (lambda: run(file, name="job"), lambda: resume("job")):
+        attempts: list[Callable[[], Ended]] = [lambda: run(file, name="job"), lambda: resume("job")]
+        for attempt in attempts:
             with pytest.raises(JobError, match="the job 'job' is running already") as caught:
                 attempt()
             assert "mlops job logs job --follow" in caught.value.hint
