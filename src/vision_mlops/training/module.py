@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
@@ -76,11 +77,11 @@ class FineTuning(pl.LightningModule):
                 (decayed if parameter.ndim > 1 else plain).append(parameter)
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        steps = max(2, int(self.trainer.estimated_stepping_batches))
+        # A rise of exactly one step is no rise, and divides by zero in OneCycleLR.
+        warmup = config.warmup + 1e-6 if math.isclose(config.warmup * steps, 1.0) else config.warmup
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=config.learning_rate,
-            total_steps=max(2, int(self.trainer.estimated_stepping_batches)),
-            pct_start=config.warmup,
+            optimizer, max_lr=config.learning_rate, total_steps=steps, pct_start=warmup
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

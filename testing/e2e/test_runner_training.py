@@ -1,0 +1,91 @@
+"""Training as a step of a local job, through the shipped component: with two processes, and after an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testing.jobs import pipeline, resume, run, state, statuses, until, write
+from testing.prepared import make_prepared
+
+import vision_mlops
+from vision_mlops import paths, tracking
+from vision_mlops.inference.predictor import Predictor
+
+pytestmark = pytest.mark.slow
+
+WORKLOAD = {
+    "name": "tiny",
+    "title": "Tiny",
+    "model": {"backbone": "test_resnet", "pretrained": False, "image_size": 32, "frozen_stages": 0},
+    "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu"},
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The shipped components beside prepared images."""
+    make_prepared(tmp_path / "data")
+    shutil.copytree(Path(vision_mlops.__file__).parent / "pipeline" / "components", tmp_path / "components")
+    return tmp_path
+
+
+def job(project: Path, processes: int, **inputs: Any) -> Path:
+    step = {
+        "component": "./components/train.yml",
+        "distribution": {"type": "pytorch", "process_count_per_instance": "${{parent.inputs.processes}}"},
+        "inputs": {
+            "data": {"type": "uri_folder", "path": "./data"},
+            "workload": "${{parent.inputs.workload}}", **inputs,
+        },
+        "environment_variables": {"OMP_NUM_THREADS": "1"},
+        "outputs": {"bundle": "${{parent.outputs.bundle}}"},
+    }  # fmt: skip
+    content = pipeline(
+        {"train": step},
+        inputs={"workload": json.dumps(WORKLOAD), "processes": processes},
+        outputs={"bundle": {"type": "uri_folder"}},
+    )
+    return write(project / "job.yml", content)
+
+
+# Two processes and two epochs are four steps, of which a quarter is the rise of the learning rate: one.
+def test_two_processes_train_one_bundle(project: Path, store: Path) -> None:
+    ended = run(job(project, 2), name="job")
+    assert statuses(ended) == {"train": "Completed"}, ended.failures
+    folder = Path(ended.state.steps["train"].folder)
+    assert sorted(path.name for path in folder.glob("*.log")) == [
+        "stderr.log", "stderr.rank1.log", "stdout.log", "stdout.rank1.log"]  # fmt: skip
+    assert len(Predictor(Path(ended.state.outputs["bundle"])).classes) == 3
+    trained = tracking.client().get_run(ended.state.steps["train"].run_id)
+    assert trained.info.status == "FINISHED"
+    assert trained.data.tags["mlflow.parentRunId"] == ended.state.run_id
+    assert "val_accuracy" in trained.data.metrics
+    assert statuses(run(project / "job.yml")) == {"train": "Reused"}
+    assert statuses(run(project / "job.yml", "inputs.processes=1")) == {"train": "Completed"}
+
+
+def test_an_interrupted_training_goes_on_from_its_checkpoint(project: Path, store: Path) -> None:
+    file = job(project, 1, epochs=60)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vision_mlops", "job", "run", str(file), "--name", "job"],
+        env=os.environ, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    until(lambda: list((paths.home() / "cache" / "steps").rglob("*.ckpt")), 120)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert state("job")["status"] == "Interrupted"
+    kept = list((paths.home() / "cache" / "steps").rglob("*.ckpt"))
+    assert kept, "the checkpoint stays beside the output that was not written"
+    ended = resume("job")
+    assert statuses(ended) == {"train": "Completed"}, ended.failures
+    log = Path(ended.state.steps["train"].folder) / "stderr.log"
+    assert log.read_text().count("going on with the training that was interrupted") == 1
+    assert not list((paths.home() / "cache" / "steps").rglob("*.ckpt"))
