@@ -59,6 +59,8 @@ def read_state(written: Json, logs: dict[str, Path]) -> JobState:
         if details.get("best"):
             best = f"trial_{details['best']['number']}"
         found = {f"trial_{trial['number']}": _trial(trial, sweep, best) for trial in details.get("trials", [])}
+    if written.get("kind") == "commandJob" and len(steps) == 1:  # its one step is the job itself too
+        logs, found = next(iter(found.values())).logs or logs, {}
     return JobState(
         status=_JOB.get(status, status),
         message=str(written.get("message") or ""),
