@@ -60,6 +60,16 @@ def test_submit_makes_what_is_needed_once(place: Place, project: Path) -> None:
     assert before == {kind: place.count(f"/{kind}/", "PUT") for kind in before}
 
 
+def test_submit_outlives_throttling_faults_and_lost_connections(place: Place, project: Path, faults: Faults) -> None:
+    faults.throttle("environments", times=2)
+    faults.fail("data", status=503)
+    faults.drop("startPendingUpload")
+    faults.fail("jobs", method="PUT")
+    assert submit(place, project / "pipeline.yml", name="once").name == "once"
+    assert faults.pending == 0
+    assert [job.name for job in jobs.list_jobs(place.settings, client=place.client)] == ["once"]
+
+
 def test_what_arrives_is_what_was_meant(place: Place, project: Path) -> None:
     cloud = place.loopback
     name = submit(place, project / "pipeline.yml", "inputs.word=two words").name

@@ -69,20 +69,17 @@ def azure_errors(action: str, mend: str = "") -> Iterator[None]:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed a little later: throttling, a fault of the service, a lost connection."""
-    if isinstance(error, AzureError) and error.__cause__ is not None:
-        error = error.__cause__
     from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
-    if isinstance(error, HttpResponseError):
-        return (error.status_code or 0) in _RETRIED
-    return isinstance(error, ServiceRequestError | ServiceResponseError | ConnectionError | TimeoutError)
+    origin = _origin(error)
+    if isinstance(origin, HttpResponseError):
+        return (origin.status_code or 0) in _RETRIED
+    return isinstance(origin, ServiceRequestError | ServiceResponseError | ConnectionError | TimeoutError)
 
 
 def retry_after(error: BaseException) -> float | None:
     """Seconds that the service asks to wait for; None where it does not say."""
-    if isinstance(error, AzureError) and error.__cause__ is not None:
-        error = error.__cause__
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    headers = getattr(getattr(_origin(error), "response", None), "headers", None) or {}
     for name, unit in (("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0), ("Retry-After", 1.0)):
         try:
             return max(0.0, float(headers[name]) / unit)
@@ -101,9 +98,7 @@ def is_missing(error: BaseException) -> bool:
 
 
 def _translate(action: str, error: Exception, mend: str) -> AzureError | None:
-    from azure.core.exceptions import (
-        AzureError as SdkError,
-    )
+    from azure.core.exceptions import AzureError as SdkError
     from azure.core.exceptions import (
         ClientAuthenticationError,
         HttpResponseError,
@@ -112,21 +107,18 @@ def _translate(action: str, error: Exception, mend: str) -> AzureError | None:
     )
     from marshmallow import ValidationError
 
-    if isinstance(error, ClientAuthenticationError) and not error.status_code:
-        return AzureError(f"{action}: not signed in to Azure: {_first_line(error)}", SIGN_IN)
-    if isinstance(error, HttpResponseError):
-        return _answered(action, error, mend)
-    if isinstance(error, ServiceRequestError | ServiceResponseError):
+    # The SDK's storage helper raises nothing better than Exception.
+    if not isinstance(error, SdkError | ValidationError) and type(error) is not Exception:
+        return None
+    origin: BaseException = _origin(error)
+    if isinstance(origin, ClientAuthenticationError) and not origin.status_code:
+        return AzureError(f"{action}: not signed in to Azure: {_first_line(origin)}", SIGN_IN)
+    if isinstance(origin, HttpResponseError) and origin.status_code:
+        return _answered(action, origin, mend)
+    if isinstance(origin, ServiceRequestError | ServiceResponseError):
         hint = "check the network and proxy, and AZURE_CLOUD where this is not Azure's public cloud"
-        return AzureError(f"{action}: Azure is not reached: {_first_line(error)}", hint)
-    if isinstance(error, SdkError | ValidationError):
-        inner = _cause(error)
-        if isinstance(inner, HttpResponseError):
-            return _answered(action, inner, mend)
-        return AzureError(f"{action}: {_reason(error)}", mend or "mend what the message names")
-    if type(error) is Exception:  # the SDK's storage helper raises nothing better
-        return AzureError(f"{action}: {_reason(error)}", mend or "mend what the message names")
-    return None
+        return AzureError(f"{action}: Azure is not reached: {_first_line(origin)}", hint)
+    return AzureError(f"{action}: {_reason(error)}", mend or "mend what the message names")
 
 
 def _answered(action: str, error: Any, mend: str) -> AzureError:
@@ -144,10 +136,19 @@ def _answered(action: str, error: Any, mend: str) -> AzureError:
     return AzureError(f"{action}: {reason} ({shown})", hint, status)
 
 
-def _cause(error: BaseException) -> BaseException | None:
-    """The exception that the SDK wrapped, where it kept it."""
-    inner = getattr(error, "inner_exception", None)
-    return inner if isinstance(inner, BaseException) and inner is not error else error.__cause__
+def _origin(error: BaseException) -> BaseException:
+    """The answer of the service, or the loss of the connection, that an exception was made of; else the exception."""
+    from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+
+    seen: list[BaseException] = []
+    inner: BaseException | None = error
+    while inner is not None and inner not in seen:
+        if isinstance(inner, HttpResponseError | ServiceRequestError | ServiceResponseError):
+            return inner
+        seen.append(inner)
+        kept = getattr(inner, "inner_exception", None)
+        inner = kept if isinstance(kept, BaseException) and kept is not inner else inner.__cause__
+    return error
 
 
 def _reason(error: BaseException) -> str:

@@ -32,6 +32,7 @@ Say = Callable[[str], None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _OUTPUTS = "named-outputs"
+_SUBMIT_SECONDS = 60.0
 
 
 def submit(
@@ -79,8 +80,13 @@ def submit(
     job.name = chosen
     job.tags = {**(job.tags or {}), **(tags or {})}
     preparation.choose_compute(job, compute)
-    with azure_errors(f"job {chosen!r}"), quiet():
-        return job_record(client.jobs.create_or_update(job))
+
+    def create() -> Any:
+        with azure_errors(f"job {chosen!r}"), quiet():
+            return client.jobs.create_or_update(job)
+
+    # The job has its name already, so sending it again starts no second one.
+    return job_record(patiently(create, say, seconds=_SUBMIT_SECONDS))
 
 
 def status(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> JobRecord:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from vision_mlops import paths, tracking
 from vision_mlops.azure.client import quiet
 from vision_mlops.azure.errors import azure_errors, is_missing
+from vision_mlops.azure.patience import patiently
 from vision_mlops.exceptions import AzureError, BundleError, RegistryError
 from vision_mlops.model.bundle import MANIFEST, Bundle, file_hash, read_bundle
 from vision_mlops.registry import lineage
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 ALIAS = "mlops.alias."
 _FOLDER = "bundle"
 _ATTEMPTS = 5
+_PATIENCE_SECONDS = 60.0
 _STAGES = {True: "Production", False: "Development"}  # shown in Azure ML studio; of no meaning here
 
 
@@ -157,9 +159,14 @@ class AzureRegistry(BundleRegistry):
 
     def _create(self, model: Any, name: str, *, last: bool) -> int | None:
         """Number of the new version; None where the number that the SDK chose was taken in between."""
-        try:
+
+        def create() -> int:
+            # The SDK gives the model its number before it sends it, so sending it again makes no second version.
             with azure_errors(f"{self._place}: model {name!r}"), quiet():
                 return int(self._client().models.create_or_update(model).version)
+
+        try:
+            return patiently(create, lambda text: None, seconds=_PATIENCE_SECONDS)
         except AzureError as error:
             taken = error.status == 409 or type(error.__cause__).__name__ == "AssetPathException"
             if taken and not last:
