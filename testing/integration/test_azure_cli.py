@@ -65,6 +65,7 @@ def test_a_failed_job_is_exit_code_1(run: Run, place: Place, project: Path) -> N
     assert "count: Failed" in err.splitlines()
 
 
+@pytest.mark.slow
 def test_publish_trigger_and_the_same_again(run: Run, project: Path) -> None:
     publish = ("pipeline", "publish", str(project / "published.yml"), "--endpoint", "count-files")
     code, out, err = run(*publish)
@@ -81,6 +82,7 @@ def test_publish_trigger_and_the_same_again(run: Run, project: Path) -> None:
     assert "follow it with: mlops job logs count-files-" in err
 
 
+@pytest.mark.slow
 def test_a_triggered_job_that_fails_is_exit_code_1(run: Run, place: Place, project: Path) -> None:
     run("pipeline", "publish", str(project / "published.yml"), "--endpoint", "count-files")
     place.loopback.executor = Rehearsal(failing=("summary",))
@@ -150,6 +152,7 @@ def test_shipped_jobs_are_taken(run: Run, place: Place, name: str) -> None:
     assert place.loopback.jobs.find(job["name"]).wait().status == "Completed"
 
 
+@pytest.mark.slow
 def test_the_shipped_component_and_schedules_are_taken(run: Run, place: Place) -> None:
     words = ("pipeline", "publish", str(SHIPPED / "train-component.yml"), "--endpoint", "vision-train", "--json")
     first = answer(run(*words))

@@ -100,7 +100,7 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
     with azure_errors(f"compute cluster {cluster.name!r} ({cluster.sku})"):
         found = existing(lambda: client.compute.get(cluster.name))
         if not found:
-            from azure.ai.ml.entities import AmlCompute
+            from azure.ai.ml.entities import AmlCompute, IdentityConfiguration
 
             say(f"creating compute cluster {cluster.name} ({cluster.sku}, up to {cluster.max_nodes} nodes)")
             wanted = AmlCompute(
@@ -110,6 +110,8 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
                 max_instances=cluster.max_nodes,
                 idle_time_before_scale_down=cluster.idle_seconds,
                 tier=cluster.tier,
+                # Steps that register models sign in as the cluster.
+                identity=IdentityConfiguration(type="system_assigned"),
             )
             with quiet():
                 found = client.compute.begin_create_or_update(wanted).result()
