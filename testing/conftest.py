@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def store(home: Path, store_template: Path) -> Path:
     shutil.copyfile(store_template, home / "mlflow.db")
     assert "MLFLOW_TRACKING_URI" not in os.environ
     return home
+
+
+@pytest.fixture
+def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which MLflow is not installed."""
+    for name in ("mlflow", "mlflow.tracking"):
+        monkeypatch.setitem(sys.modules, name, None)
 
 
 @pytest.fixture

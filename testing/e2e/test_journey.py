@@ -101,8 +101,7 @@ def test_demo_again_reuses_everything(journey: Journey) -> None:
 
 
 def test_another_threshold_runs_the_gate_alone(journey: Journey) -> None:
-    done = journey.run("run", "--workload", "textile", "--images", "my photos", "--set", "name=my-photos",
-                       "--set", "title=my photos", "--set", "gate.min_accuracy=0.5")  # fmt: skip
+    done = journey.run("run", "--workload", "textile", "--images", "my photos", "--set", "gate.min_accuracy=0.5")
     assert "3 of 4 steps reused" in done.stderr
     assert "✓ gate_and_register" in done.stderr
     assert "the candidate is identical to the champion" in done.stderr

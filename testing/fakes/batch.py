@@ -102,11 +102,17 @@ class BatchEndpoints(Endpoints):
             problem = f"does not know {', '.join(sorted(unknown))}" if unknown else f"needs {', '.join(lacking)}"
             raise malformed(f"the component {spec['name']!r} {problem}")
         configuration = deployment.properties["deploymentConfiguration"]
+        defaults = {
+            name: {"jobInputType": "literal", "value": str(port["default"])}
+            for name, port in declared.items()
+            if port.get("default") is not None
+        }
+        filled = {**defaults, **inputs}
         return {
             "jobType": "Pipeline",
             "componentId": resource.id,
-            "jobs": spec["jobs"],
-            "inputs": inputs,
+            "jobs": {name: _without(node, set(declared) - set(filled)) for name, node in spec["jobs"].items()},
+            "inputs": filled,
             "outputs": {
                 **{name: {"jobOutputType": port["type"]} for name, port in (spec.get("outputs") or {}).items()},
                 **{name: _port(port) for name, port in (asked.get("outputData") or {}).items()},
@@ -160,7 +166,7 @@ class BatchEndpoints(Endpoints):
             "jobs": {"batchscoring": step},
             "inputs": {"job_data": data},
             "outputs": {"score": {"jobOutputType": "uri_file"}},
-            "settings": {},
+            "settings": {"default_compute": properties.get("compute")},
         }
 
     def _jobs(self, call: Call) -> Response:
@@ -180,6 +186,13 @@ def _component_id(deployment: Resource) -> str:
     configuration = deployment.properties.get("deploymentConfiguration") or {}
     component = configuration.get("componentId") or ""
     return str(component if isinstance(component, str) else component.get("assetId") or "")
+
+
+def _without(node: Json, absent: set[str]) -> Json:
+    """A step without the inputs that are bound to optional inputs which nobody has given."""
+    bound = {f"${{{{parent.inputs.{name}}}}}" for name in absent}
+    kept = {name: port for name, port in (node.get("inputs") or {}).items() if port.get("value") not in bound}
+    return {**node, "inputs": kept}
 
 
 def _port(given: Json) -> Json:

@@ -100,7 +100,9 @@ class Cloud:
         """Variables of the processes that do the cloud's work: this process's, without what points at any cloud."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
         folders = [str(Path(sys.executable).parent), kept.get("PATH", "")]
-        return {**kept, "PATH": os.pathsep.join(folders)}
+        # Relative folders would mean others in the folder of a job.
+        sources = [str(Path(item).resolve()) for item in kept.get("PYTHONPATH", "").split(os.pathsep) if item]
+        return {**kept, "PATH": os.pathsep.join(folders), "PYTHONPATH": os.pathsep.join(sources)}
 
     def scope(self) -> str:
         """Path of what is in the resource group."""

@@ -6,13 +6,12 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from testing.fakes.calls import Json
-
-FINAL = frozenset({"Completed", "Failed", "Canceled"})
+from testing.fakes.states import FINAL, JobState, read_state
 
 
 @dataclass(frozen=True)
@@ -24,31 +23,6 @@ class Order:
     folder: Path
     home: Path
     environment: dict[str, str]
-
-
-@dataclass(frozen=True)
-class StepState:
-    """How far a step is."""
-
-    status: str
-    message: str = ""
-    started: str = ""
-    ended: str = ""
-    outputs: dict[str, Path] = field(default_factory=dict)
-    logs: dict[str, Path] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class JobState:
-    """How far a job is; the words of its status are the service's."""
-
-    status: str
-    message: str = ""
-    started: str = ""
-    ended: str = ""
-    outputs: dict[str, Path] = field(default_factory=dict)
-    steps: dict[str, StepState] = field(default_factory=dict)
-    logs: dict[str, Path] = field(default_factory=dict)
 
 
 class Execution(Protocol):
@@ -69,11 +43,6 @@ class Executor(Protocol):
 
     def start(self, order: Order) -> Execution:
         """Start one; returns at once."""
-
-
-# The runner's own words, in the words of the service.
-_STEP = {"Waiting": "NotStarted", "Reused": "Completed", "Skipped": "Canceled", "Interrupted": "Failed"}
-_JOB = {"Waiting": "Queued", "Interrupted": "Failed"}
 
 
 class LocalRunner:
@@ -116,13 +85,13 @@ class _Process:
         state = read_state(self._written(), {"logs/azureml/executionlogs.txt": self._output})
         if ended is None:
             # The state is written before the process ends; it is done when both say so.
-            return state if state.status not in FINAL else _with_status(state, "Running", "")
+            return state if state.status not in FINAL else replace(state, status="Running", message="")
         if self._cancelled:
-            return _with_status(state, "Canceled", state.message)
+            return replace(state, status="Canceled")
         if state.status in FINAL:
             return state
         tail = "\n".join(self._output.read_text(errors="replace").splitlines()[-20:])
-        return _with_status(state, "Failed", f"the runner ended with exit code {ended}:\n{tail}")
+        return replace(state, status="Failed", message=f"the runner ended with exit code {ended}:\n{tail}")
 
     def _written(self) -> Json:
         found: Json = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
@@ -132,6 +101,7 @@ class _Process:
         from mlflow import MlflowClient
 
         written, store = self._written(), self._home / "mlflow.db"
+        # A trial's run is not in the file, so its numbers are not either.
         run = (written.get("steps", {}).get(step, {}) if step else written).get("run_id")
         if not run or not store.exists():
             return {}
@@ -147,42 +117,3 @@ class _Process:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(10)
-
-
-def read_state(written: Json, logs: dict[str, Path]) -> JobState:
-    """The runner's ``state.json`` in the words of the service."""
-    steps = {name: _read_step(step) for name, step in written.get("steps", {}).items()}
-    status = str(written.get("status") or "Starting")
-    return JobState(
-        status=_JOB.get(status, status),
-        message=str(written.get("message") or ""),
-        started=str(written.get("started") or ""),
-        ended=str(written.get("ended") or ""),
-        outputs=_paths(written.get("outputs")),
-        steps=steps,
-        logs=logs,
-    )
-
-
-def _read_step(written: Json) -> StepState:
-    status, logs = str(written.get("status") or "Waiting"), {}
-    if folder := written.get("folder"):
-        for name, target in (("stdout.log", "user_logs/std_log.txt"), ("stderr.log", "user_logs/std_err.txt")):
-            if (Path(folder) / name).exists():
-                logs[target] = Path(folder) / name
-    return StepState(
-        status=_STEP.get(status, status),
-        message=str(written.get("message") or ""),
-        started=str(written.get("started") or ""),
-        ended=str(written.get("ended") or ""),
-        outputs=_paths(written.get("outputs")),
-        logs=logs,
-    )
-
-
-def _paths(written: Json | None) -> dict[str, Path]:
-    return {name: Path(path) for name, path in (written or {}).items() if path}
-
-
-def _with_status(state: JobState, status: str, message: str) -> JobState:
-    return JobState(status, message, state.started, state.ended, state.outputs, state.steps, state.logs)

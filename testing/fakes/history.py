@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from testing.fakes.calls import Call, Json, RefusalError, reply, route
 from testing.fakes.cloud import WORKSPACE
-from testing.fakes.executor import JobState, StepState
 from testing.fakes.outputs import MODELS, Produced
+from testing.fakes.states import JobState, StepState
 
 if TYPE_CHECKING:
     from testing.fakes.cloud import Cloud
@@ -121,7 +121,7 @@ class History:
             "endTimeUtc": run.state.ended or None,
             "runType": "azureml.StepRun" if run.step else "azureml.PipelineRun",
             "tags": {} if run.step else properties["tags"],
-            "properties": {} if run.step else properties["properties"],
+            "properties": _marks(run.state) if run.step else self._cloud.jobs.properties(run.record),
             "outputs": {
                 name: {"assetId": item.asset, "type": MODELS.get(item.type, item.type)}
                 for name, item in run.outputs.items()
@@ -164,6 +164,10 @@ class History:
             for outputs in (record.produced, *record.steps.values()):
                 found.update({item.asset: item for item in outputs.values() if item.asset in wanted})
         return found
+
+
+def _marks(state: JobState | StepState) -> Json:
+    return {"azureml.isreused": "true"} if isinstance(state, StepState) and state.reused else {}
 
 
 def _created(run: _Run) -> str:

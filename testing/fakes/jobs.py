@@ -13,9 +13,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from testing.fakes.calls import Call, Json, RefusalError, malformed, reply, route
 from testing.fakes.cloud import WORKSPACE
-from testing.fakes.executor import FINAL, Execution, JobState, Order, StepState
+from testing.fakes.executor import Execution, Order
 from testing.fakes.outputs import Produced, produce
 from testing.fakes.references import check
+from testing.fakes.states import FINAL, JobState, StepState
 from testing.fakes.store import now
 from testing.fakes.translate import Translation, translate
 
@@ -174,9 +175,17 @@ class Jobs:
         for name, produced in record.produced.items():
             properties["outputs"].setdefault(name, {"jobOutputType": produced.type})
             properties["outputs"][name]["uri"] = produced.uri
-        if record.message:
-            properties["properties"] = {**properties["properties"], "message": record.message[:1000]}
+        properties["properties"] = self.properties(record)
         return body
+
+    def properties(self, record: JobRecord) -> Json:
+        """What the service and the client noted about a job."""
+        found = dict(record.resource.properties["properties"])
+        if record.message:
+            found["message"] = record.message[:1000]
+        if record.state.best and record.finished:
+            found["best_child_run_id"] = record.child_id(record.state.best)
+        return found
 
     def _get(self, call: Call) -> Response:
         workspace, name = call.path.rsplit("/jobs/", 1)

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 from testing.fakes.calls import Json
-from testing.fakes.executor import Execution, JobState, Order, StepState
+from testing.fakes.executor import Execution, Order
+from testing.fakes.states import JobState, StepState
 
 
 class Rehearsal:

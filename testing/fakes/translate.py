@@ -62,6 +62,8 @@ def translate(cloud: Cloud, job: Resource, folder: Path) -> Translation:
     content["experiment_name"] = properties["experimentName"]
     if properties["tags"]:
         content["tags"] = properties["tags"]
+    if compute := properties.get("computeId"):
+        content["compute"] = _compute(compute)
     content.update(writers[kind](project, properties))
     if inputs := _inputs(project, properties["inputs"]):
         content["inputs"] = inputs
@@ -102,9 +104,10 @@ def _pipeline_job(project: Project, properties: Json) -> Json:
     if (component_id := properties.get("componentId")) and not properties["jobs"]:
         properties = {**properties, "jobs": project.spec(component_id)["jobs"]}
     settings = properties.get("settings") or {}
-    found: Json = {}
-    if kept := {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}:
-        found["settings"] = kept
+    kept = {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}
+    if settings.get("default_compute"):
+        kept["default_compute"] = _compute(settings["default_compute"])
+    found: Json = {"settings": kept} if kept else {}
     found["jobs"] = {name: _step(project, name, node) for name, node in properties["jobs"].items()}
     return found
 
@@ -148,6 +151,10 @@ def _step(project: Project, name: str, node: Json) -> Json:
     kind = str(node.get("type") or "command")
     found: Json = {"type": kind}
     found.update({key: node[key] for key in _STEP_KEYS if node.get(key) not in (None, {})})
+    if "mini_batch_size" in found:  # may be a size such as 10MB, so YAML has it as text; the SDK sends a number
+        found["mini_batch_size"] = str(found["mini_batch_size"])
+    if compute := node.get("computeId") or node.get("compute"):
+        found["compute"] = _compute(compute)
     if model := node.get("model_id"):  # batch scoring: the script finds its model as it does on Azure
         path = (project.folder / project.data(f"{name}-model", model)).parent
         found["environment_variables"] = {**found.get("environment_variables", {}), "AZUREML_MODEL_DIR": str(path)}
@@ -223,6 +230,10 @@ def _word(port: Json, key: str) -> str | None:
     camel = re.sub(r"_(\w)", lambda found: found[1].upper(), key)
     value = port.get(key) or port.get(camel)
     return str(value) if value else None
+
+
+def _compute(compute_id: str) -> str:
+    return f"azureml:{compute_id.removeprefix('azureml:').rsplit('/', 1)[-1]}"
 
 
 def _snake(key: str) -> str:

@@ -10,10 +10,13 @@ from testing.fakes.cloud import Cloud
 from testing.fakes.rehearsal import Rehearsal
 from testing.submissions import SWEEP, finished, submit
 
+import vision_mlops.pipeline
+
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 pytestmark = pytest.mark.slow
+SHIPPED = sorted(Path(vision_mlops.pipeline.__path__[0]).glob("*.yml"))
 
 
 def test_a_submitted_pipeline_becomes_a_project_that_lints(
@@ -85,3 +88,59 @@ def test_a_command_is_what_it_was(client: MLClient, cloud: Cloud, project: Path,
     assert found["inputs"] == {"word": "hello", "data": {"type": "uri_file", "path": "./data/data/a.txt"}}
     assert found["limits"] == {"timeout": 120}
     assert found["environment_variables"]["LEVEL"] == "high"
+
+
+def _said(definition: Path) -> dict[str, object]:
+    """What a job says about each step, values as text: so the service keeps them."""
+    import yaml
+
+    content = yaml.safe_load(definition.read_text(encoding="utf-8"))
+    if "create_job" in content:
+        job = content["create_job"]
+        return _said(definition.parent / (job if isinstance(job, str) else job["job"]).removeprefix("file:"))
+    steps = content.get("jobs", {"job": content})
+    kept = ("type", "search_space", "objective", "limits", "early_termination", "sampling_algorithm")
+    return {
+        name: {
+            "inputs": {key: str(value) for key, value in step.get("inputs", {}).items() if not isinstance(value, dict)},
+            **{key: step[key] for key in kept if key in step},
+        }
+        for name, step in steps.items()
+    }
+
+
+@pytest.mark.parametrize("definition", SHIPPED, ids=lambda path: path.stem)
+def test_what_ships_goes_there_and_back(
+    client: MLClient, cloud: Cloud, rehearsal: Rehearsal, tmp_path: Path, definition: Path
+) -> None:
+    from azure.ai.ml import load_component, load_job
+    from azure.ai.ml.entities import Data, Environment, Model
+    from azure.ai.ml.entities._load_functions import load_schedule
+
+    from vision_mlops.pipeline.lint import lint
+
+    cloud.add_compute("gpu-cluster", size="Standard_NC4as_T4_v3")
+    client.environments.create_or_update(Environment(name="vision-mlops-train", version="1", image="python:3.11"))
+    (tmp_path / "asset").mkdir()
+    (tmp_path / "asset" / "a.txt").write_text("a")
+    folder = str(tmp_path / "asset")
+    client.data.create_or_update(Data(name="images", version="1", path=folder, type="uri_folder"))
+    client.models.create_or_update(Model(name="textile", version="1", path=folder, type="custom_model"))
+    kind = definition.read_text(encoding="utf-8").split("\n", 1)[0].rsplit("/", 1)[-1].removesuffix(".schema.json")
+    if kind == "pipelineComponent":
+        made = client.components.create_or_update(load_component(definition))
+        assert client.components.get(str(made.name), str(made.version)).id == made.id
+        return
+    if kind == "schedule":
+        schedule = load_schedule(definition)
+        client.schedules.begin_create_or_update(schedule).result()
+        record = cloud.fire(schedule.name).wait()
+        assert record.status == "Completed", record.message
+    else:
+        job = load_job(definition)
+        job.name = "job"
+        client.jobs.create_or_update(job)
+        finished(cloud)
+    there = rehearsal.orders[0].definition
+    assert [str(finding) for finding in lint([there]).errors] == []
+    assert _said(there) == _said(definition)

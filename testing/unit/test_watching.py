@@ -51,11 +51,11 @@ def place(tmp_path: Path, home: Path) -> Place:
 def test_only_a_changed_content_starts_a_run(place: Place) -> None:
     watch = place.watch()
     assert watch.once(), "never trained before"
-    assert not watch.once()
+    assert watch.once() is None
     os.utime(place.images / "a" / "1.png", (1, 1))
     place.write(".hidden", "x")
     place.write("a/2.png.part", "half")
-    assert not watch.once(), "neither times, nor hidden or unfinished files count"
+    assert watch.once() is None, "neither times, nor hidden or unfinished files count"
     (place.images / "a" / "2.png.part").rename(place.images / "a" / "2.png")
     assert watch.once()
     (place.images / "a" / "2.png").unlink()
@@ -66,7 +66,7 @@ def test_only_a_changed_content_starts_a_run(place: Place) -> None:
 
 def test_a_restart_remembers(place: Place) -> None:
     assert place.watch().once()
-    assert not place.watch().once()
+    assert place.watch().once() is None
     place.memory.write_text("no json")
     assert place.watch().once()
 
@@ -74,11 +74,11 @@ def test_a_restart_remembers(place: Place) -> None:
 def test_a_failed_run_is_not_repeated_until_something_changes(place: Place) -> None:
     place.good = False
     watch = place.watch()
-    assert watch.once()
+    assert watch.once() is False
     assert "the run failed" in place.said[-1]
-    assert not watch.once()
+    assert watch.once() is None
     place.write("a/3.png", "three")
-    assert watch.once()
+    assert watch.once() is False
 
 
 def test_an_error_of_a_run_does_not_end_the_watch(place: Place) -> None:
@@ -86,9 +86,9 @@ def test_an_error_of_a_run_does_not_end_the_watch(place: Place) -> None:
         raise PipelineError("no such step", "mend it")
 
     watch = Watch(place.images, place.memory, refuse, rhythm=QUICK, say=place.said.append)
-    assert watch.once()
+    assert watch.once() is False
     assert any("no such step" in text for text in place.said)
-    assert not watch.once()
+    assert watch.once() is None
 
 
 def test_waits_until_the_images_have_settled(place: Place) -> None:
@@ -105,7 +105,7 @@ def test_waits_until_the_images_have_settled(place: Place) -> None:
     assert place.watch().once()
     assert done.is_set(), "the run began in the middle of the copying"
     writer.join()
-    assert not place.watch().once(), "all images were seen"
+    assert place.watch().once() is None, "all images were seen"
 
 
 def test_no_folder(tmp_path: Path) -> None:
@@ -127,4 +127,4 @@ def test_a_run_that_was_killed_is_begun_again(place: Place, tmp_path: Path) -> N
     process.wait(10)
     process.stdout.close()
     assert place.watch().once()
-    assert not place.watch().once()
+    assert place.watch().once() is None

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import socket
 import sys
 import time
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +14,7 @@ import typer
 
 from vision_mlops.cli.config import SetOption, WorkloadOption
 from vision_mlops.cli.output import say
-from vision_mlops.cli.run import ImagesOption, run_pipeline, tell_verdict
+from vision_mlops.cli.run import ImagesOption, run_pipeline, tell_verdict, workload_for
 
 if TYPE_CHECKING:
     from vision_mlops.config.models import Workload
@@ -33,16 +31,15 @@ def demo(
     """Prepare, train, evaluate, judge, register and serve: the pipeline of `mlops run`, then its champion.
 
     A second run reuses what has not changed, and goes on where the first was interrupted. On a terminal it serves until
-    Ctrl-C; otherwise it scores samples and ends. With `--images` the model is named after the folder.
+    Ctrl-C; otherwise it scores samples and ends. With `--images`, a shipped workload takes the name of the folder.
 
     Example: `mlops demo`, or with images of your own `mlops demo --images photos/birds`
     """
     from vision_mlops import paths
     from vision_mlops.cli.job import report
-    from vision_mlops.config import load_workload
 
     started = time.perf_counter()
-    loaded = load_workload(workload, [*_names(images), *(set_ or ())])
+    loaded = workload_for(workload, images, set_ or ())
     ended = run_pipeline(loaded, images)
     report(ended, as_json=False)
     tell_verdict(ended)
@@ -59,17 +56,6 @@ def _short(word: object) -> str:
     if path is not None and path.is_absolute() and path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
     return str(word)
-
-
-def _names(images: Path | None) -> list[str]:
-    """Overrides that name the workload after a folder of the user's, so that its model is not taken for the shipped one."""
-    if images is None:
-        return []
-    title = images.expanduser().resolve().name
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    name = name if name[:1].isalpha() else f"images-{name}".rstrip("-")
-    return [f"name={name[:63]}", f"title={json.dumps(title)}"]
 
 
 def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:

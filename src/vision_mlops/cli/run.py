@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,15 +38,14 @@ def run(
 ) -> None:
     """Prepare, train, evaluate, judge and register a workload with the pipeline `train.yml`.
 
-    Only what a change concerns is run again: after another threshold of the gate, the gate alone. On this machine the
-    results are copied to `outputs/`: `data/NAME`, `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On Azure ML, what
-    the job needs is created where it is missing, and its outputs come to `outputs/azure/JOB`.
+    Only what a change concerns is run again: after another threshold of the gate, the gate alone. With `--images`, a
+    shipped workload takes the name of the folder. On this machine the results are copied to `outputs/`: `data/NAME`,
+    `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On Azure ML, what the job needs is created where it is
+    missing, and its outputs come to `outputs/azure/JOB`.
 
     Example: `mlops run --workload textile --set training.epochs=4`
     """
-    from vision_mlops.config import load_workload
-
-    loaded = load_workload(workload, set_ or ())
+    loaded = workload_for(workload, images, set_ or ())
     if on is Place.AZURE:
         _run_on_azure(loaded, images, name, force=force, wait=wait, as_json=json_)
         return
@@ -52,6 +53,22 @@ def run(
     report(ended, as_json=json_)
     if not json_:
         tell_verdict(ended)
+
+
+def workload_for(reference: str, images: Path | None, set_: Sequence[str]) -> Workload:
+    """The workload that is run. A shipped one with other images takes their folder's name, so that its model gets it too."""
+    from vision_mlops.config import list_workloads, load_workload
+
+    names = _named_after(images) if images is not None and reference in list_workloads() else []
+    return load_workload(reference, [*names, *set_])
+
+
+def _named_after(images: Path) -> list[str]:
+    title = images.expanduser().resolve().name
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    name = name if name[:1].isalpha() else f"images-{name}".rstrip("-")
+    return [f"name={name[:63]}", f"title={json.dumps(title)}"]
 
 
 def _run_on_azure(

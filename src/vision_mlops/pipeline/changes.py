@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
 from vision_mlops.exceptions import PipelineError
 from vision_mlops.pipeline.source import Mapping, Sequence
 
-_REMOTE = ("azureml:", "http://", "https://")
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:")  # a scheme: azureml:, https:, file:
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,21 @@ class Change:
         path: Keys from the top of the file.
         value: As YAML reads it.
         text: What was written, for messages.
+        base: Folder that local paths in it are relative to.
     """
 
     path: tuple[str, ...]
     value: Any
     text: str
+    base: Path
 
 
-def parse_changes(items: Iterable[str]) -> list[Change]:
+def parse_changes(items: Iterable[str], base: Path | None = None) -> list[Change]:
     """Read ``dotted.key=value`` texts.
+
+    Args:
+        items: The texts.
+        base: Folder that local paths in them are relative to; the working directory by default.
 
     Raises:
         PipelineError: one has no ``=``, an empty key, or a value that is not YAML.
@@ -47,22 +55,26 @@ def parse_changes(items: Iterable[str]) -> list[Change]:
             value = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise PipelineError(f"--set {item!r}: the value is not valid YAML", "quote text with signs") from error
-        changes.append(Change(path, "" if value is None else value, item))
+        if not isinstance(value, str | int | float | dict | list | None):
+            value = text.strip()  # a date, which no definition has a use for
+        changes.append(Change(path, "" if value is None else value, item, base or Path.cwd()))
     return changes
 
 
 def apply_changes(node: Mapping, changes: Iterable[Change], file: Path) -> None:
     """Lay changes over the content of a file.
 
-    A job's input that is data takes the value as its path. Local paths are those of the working directory.
+    An input that is data takes the value as its path. Local paths are those of the change's own folder.
 
     Raises:
-        PipelineError: a job is given an input that it does not have, or a key lies below a value.
+        PipelineError: there is no such step, input or output, or a key lies below a value.
     """
     for change in changes:
         *parents, last = change.path
-        parent = node
-        for key in parents:
+        parent: Mapping = node
+        owner: Mapping = node
+        for depth, key in enumerate(parents):
+            _require(change, depth, owner, parent, file)
             child = parent.get(key)
             if child is None:
                 child = Mapping(parent.lines.get(key, parent.line))
@@ -70,35 +82,45 @@ def apply_changes(node: Mapping, changes: Iterable[Change], file: Path) -> None:
             if not isinstance(child, Mapping):
                 message = f"--set {change.text!r}: {key!r} of {file} holds a value, not keys"
                 raise PipelineError(message, "see `mlops job show`")
-            parent = child
-        if change.path[0] == "inputs" and len(change.path) == 2:
-            _set_input(parent, last, change, file)
+            owner, parent = parent, child
+        _require(change, len(parents), owner, parent, file)
+        given = parent.get(last)
+        value = change.value
+        if parents and parents[-1] == "inputs" and _is_data(given) and not isinstance(value, dict):
+            _put(given, "path", _absolute(value, change.base))
         else:
-            local = last == "path" or isinstance(change.value, dict)
-            _put(parent, last, _with_lines(_absolute(change.value) if local else change.value, parent.line))
+            ports = "inputs" in parents or "outputs" in parents
+            local = ports and (last == "path" or isinstance(value, dict))
+            _put(parent, last, _with_lines(_absolute(value, change.base) if local else value, parent.line))
 
 
-def _set_input(inputs: Mapping, name: str, change: Change, file: Path) -> None:
-    if name not in inputs:
-        near = difflib.get_close_matches(name, inputs, n=1, cutoff=0.0)
-        hint = f"did you mean {near[0]!r}? It has: {', '.join(inputs)}" if near else "it has no inputs"
-        raise PipelineError(f"--set {change.text!r}: {file} has no input {name!r}", hint)
-    given = inputs[name]
-    is_data = isinstance(given, Mapping) and "default" not in given and ("type" in given or "path" in given)
-    if is_data and not isinstance(change.value, dict):
-        _put(given, "path", _absolute(change.value))
-    else:
-        _put(inputs, name, _with_lines(change.value, inputs.line))
+def _require(change: Change, depth: int, owner: Mapping, parent: Mapping, file: Path) -> None:
+    """Steps, inputs and outputs are named by the file: a change adds none, except what a step's component has."""
+    if depth == 0:
+        return
+    kind, name = change.path[depth - 1], change.path[depth]
+    if kind not in ("jobs", "inputs", "outputs") or name in parent:
+        return
+    if kind != "jobs" and ("component" in owner or "trial" in owner):
+        return
+    noun = {"jobs": "step", "inputs": "input", "outputs": "output"}[kind]
+    of = f"{'.'.join(change.path[: depth - 1])} of {file}" if depth > 1 else str(file)
+    near = difflib.get_close_matches(name, parent, n=1, cutoff=0.0)
+    hint = f"did you mean {near[0]!r}? It has: {', '.join(parent)}" if near else f"it has no {noun}s"
+    raise PipelineError(f"--set {change.text!r}: {of} has no {noun} {name!r}", hint)
 
 
-def _absolute(value: Any) -> Any:
+def _is_data(given: Any) -> TypeGuard[Mapping]:
+    return isinstance(given, Mapping) and "default" not in given and ("type" in given or "path" in given)
+
+
+def _absolute(value: Any, base: Path) -> Any:
     """A local path as the shell means it: relative to the working directory, not to the file."""
     if isinstance(value, dict) and isinstance(value.get("path"), str):
-        return {**value, "path": _absolute(value["path"])}
-    if not isinstance(value, str) or value.lower().startswith(_REMOTE) or "${{" in value:
+        return {**value, "path": _absolute(value["path"], base)}
+    if not isinstance(value, str) or not value or _ADDRESS.match(value) or value.startswith("${{"):
         return value
-    path = Path(value).expanduser()
-    return str(path.resolve()) if path.exists() else value
+    return os.path.normpath(base / Path(value).expanduser())
 
 
 def _put(parent: Mapping, key: str, value: Any) -> None:

@@ -34,6 +34,11 @@ class Data:
     base: Path
     open: bool = False
 
+    @property
+    def unread(self) -> bool:
+        """Whether the command gets the address itself, and reads it or not."""
+        return self.mode == "direct" and "://" in self.path
+
 
 @dataclass(frozen=True)
 class StepOutput:

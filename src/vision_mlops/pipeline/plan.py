@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,14 @@ from vision_mlops.pipeline.findings import Findings
 from vision_mlops.pipeline.graph import ordered, ports_of
 from vision_mlops.pipeline.lint import Linter
 from vision_mlops.pipeline.nodes import Data, Node, Plan, PlannedStep, Searched, Source, StepOutput, Target, Value
-from vision_mlops.pipeline.ports import VALUE_TYPES, InputDeclaration, JobInput, JobOutput
+from vision_mlops.pipeline.ports import (
+    VALUE_TYPES,
+    InputDeclaration,
+    JobInput,
+    JobOutput,
+    literal_problem,
+    literal_text,
+)
 from vision_mlops.pipeline.running import runs_of, unused_of
 from vision_mlops.pipeline.steps import (
     ComponentStep,
@@ -123,7 +132,8 @@ class _Resolver:
             step = model.jobs[name]
             component = self._component(definition, name, step)
             scope = _Scope(definition.file, given, sources, written, _types(step, component))
-            inputs = sources[name] = scope.inputs(step)
+            inputs = scope.inputs(step)
+            sources[name] = {**(_defaults(component) if component else {}), **inputs}
             if component is not None and isinstance(component.model, PipelineComponent):
                 inner = {**_defaults(component), **inputs}
                 written[name] = self._pipeline(component, f"{prefix}{name}/", inner)
@@ -134,7 +144,19 @@ class _Resolver:
                 target = sole(value.path if isinstance(value, JobOutput) else value)
                 if target is not None and target.parts[:2] == ("parent", "outputs") and key in written[name]:
                     outputs[target.parts[2]] = written[name][key]
+                if component is not None and isinstance(component.model, PipelineComponent) and key in written[name]:
+                    self._lead(written[name][key], _target(value, None, definition))
         return outputs
+
+    def _lead(self, origin: tuple[str, str], outer: Target) -> None:
+        """Let an output of a nested pipeline go where the step that stands for this pipeline wants it."""
+        if outer.path is None and outer.name is None:
+            return
+        step, output = origin
+        position = next(number for number, node in enumerate(self._nodes) if node.step == step)
+        node = self._nodes[position]
+        target = replace(outer, type=node.outputs[output].type)
+        self._nodes[position] = replace(node, outputs={**node.outputs, output: target})
 
     def _component(self, definition: Definition, name: str, step: Any) -> Definition | None:
         if isinstance(step, SweepStep):
@@ -158,6 +180,7 @@ class _Resolver:
         space = getattr(step, "search_space", {})
         filled = {**(_defaults(component) if component else {}), **inputs}
         filled |= {key: Searched(key) for key in declared if key in space}
+        filled = {key: _as_declared(name, key, source, declared.get(key)) for key, source in filled.items()}
         names = dict.fromkeys([*declared, *filled])
         reference = getattr(step, "component", getattr(step, "trial", ""))
         shown_as = reference if isinstance(reference, str) and reference else "inline"
@@ -173,7 +196,13 @@ class _Resolver:
             outputs=targets,
             declared=declared,
             sweep=step if isinstance(step, SweepStep | SweepJob) else None,
-            **runs_of(definition, step, component, scope.text if scope else None),
+            **runs_of(
+                definition,
+                step,
+                component,
+                scope.text if scope else None,
+                partial(_settled, name, definition, scope, filled),
+            ),
         )
         self._nodes.append(node)
         return node
@@ -203,7 +232,12 @@ class _Scope:
 
     def text(self, value: str) -> str:
         """Put the values of the pipeline's inputs into a text, such as that of an environment variable."""
-        return render(value, self._values(value)) if "${{" in value and "parent." in value else value
+        if "${{" not in value or "parent." not in value:
+            return value
+        try:
+            return render(value, self._values(value))
+        except ExpressionError as error:
+            raise PipelineError(f"{self._file}: {value!r}: {error}", "give the input a value") from error
 
     def _values(self, text: str) -> dict[tuple[str, ...], str | None]:
         values: dict[tuple[str, ...], str | None] = {}
@@ -239,6 +273,34 @@ class _Scope:
             return self._sources[job].get(name)
         step, output = self._written[job].get(name, (job, name))
         return StepOutput(step, output)
+
+
+def _settled(step: str, definition: Definition, scope: _Scope | None, inputs: Mapping[str, Source], text: str) -> str:
+    """A text with the values of the pipeline's and of the step's own inputs in it, for a limit or a number."""
+    text = scope.text(text) if scope else text
+    own: dict[tuple[str, ...], str | None] = {
+        ("inputs", key): source.text for key, source in inputs.items() if isinstance(source, Value)
+    }
+    try:
+        return render(text, own)
+    except ExpressionError as error:
+        if definition.kind in COMPONENTS:  # looked at alone: nobody has given it anything yet
+            return ""
+        raise PipelineError(f"step {step!r}: {text!r}: {error}", "write a number, or bind it to an input") from error
+
+
+def _as_declared(step: str, key: str, source: Source, declared: InputDeclaration | None) -> Source:
+    """A value as its input is declared: 3.0 for an integer is 3, True for a boolean is true.
+
+    Raises:
+        PipelineError: it does not fit, which shows only here where it comes through the inputs of pipelines.
+    """
+    if declared is None or not isinstance(source, Value) or declared.type not in VALUE_TYPES:
+        return source
+    text = literal_text(source.text, declared)
+    if found := literal_problem(text, declared):
+        raise PipelineError(f"step {step!r}: input {key!r}: {found[1]}", found[2])
+    return Value(text)
 
 
 def source_of(item: JobInput | None, text: Any, declared: InputDeclaration | None, file: Path) -> Source:

@@ -141,6 +141,14 @@ def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, s
     return None
 
 
+def literal_text(text: str, declared: InputDeclaration) -> str:
+    """A text in the form that a command gets where it fits an input: whole numbers without a point, true or false."""
+    if declared.type == "boolean" and text.lower() in ("true", "false"):
+        return text.lower()
+    number = _convert(text, "number") if declared.type == "integer" and not text.isdecimal() else None
+    return str(int(number)) if number is not None and float(number).is_integer() else text
+
+
 def _convert(value: Any, type_: str) -> Any:
     """The value as the declared type; None where it cannot be."""
     if type_ == "string":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vision_mlops.exceptions import PipelineError
 from vision_mlops.pipeline.definitions import Definition
 from vision_mlops.pipeline.expressions import sole
 from vision_mlops.pipeline.nodes import Parallel
@@ -26,7 +27,11 @@ def unused_of(model: Any) -> dict[str, str]:
 
 
 def runs_of(
-    definition: Definition, step: Any, component: Definition | None, text: Callable[[str], str] | None = None
+    definition: Definition,
+    step: Any,
+    component: Definition | None,
+    text: Callable[[str], str] | None = None,
+    settled: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """Fields of a :class:`~vision_mlops.pipeline.nodes.Node` that say what is run.
 
@@ -35,6 +40,10 @@ def runs_of(
         step: Model of the step, or of a job that is one step.
         component: What the step refers to.
         text: Puts the values of the surrounding pipeline into a text of the step.
+        settled: Puts in the values of the step's own inputs as well.
+
+    Raises:
+        PipelineError: a limit or number of processes is bound to what is no whole number.
     """
     owner = component or definition
     source: Any = component.model if component else step
@@ -57,9 +66,9 @@ def runs_of(
         "environment": _plain(chosen("environment") or getattr(task, "environment", None) or ""),
         "variables": {key: text(str(value)) for key, value in variables.items()},
         "distribution": distribution.type.lower() if distribution else None,
-        "processes": _whole(getattr(distribution, "process_count_per_instance", None), text) or 1,
-        "timeout": _whole(timeout, text),
-        "parallel": _parallel(source, chosen) if task else None,
+        "processes": _whole(getattr(distribution, "process_count_per_instance", None), settled) or 1,
+        "timeout": _whole(timeout, settled),
+        "parallel": _parallel(source, chosen, settled) if task else None,
         "deterministic": getattr(source, "is_deterministic", True),
         "tags": {key: str(value) for key, value in (getattr(source, "tags", None) or {}).items()},
         "unused": {**unused_of(source), **unused_of(step)},
@@ -71,14 +80,14 @@ def step_variables(step: Any) -> dict[str, Any] | None:
     return getattr(step, "environment_variables", None)
 
 
-def _parallel(source: Any, chosen: Callable[[str], Any]) -> Parallel:
+def _parallel(source: Any, chosen: Callable[[str], Any], settled: Callable[[str], str]) -> Parallel:
     bound, append = sole(source.input_data), sole(source.task.append_row_to)
     return Parallel(
         task=source.task,
         input=bound.parts[-1] if bound else source.input_data,
         mini_batch_size=chosen("mini_batch_size"),
         partition_keys=tuple(source.partition_keys or ()),
-        max_concurrency=_whole(chosen("max_concurrency_per_instance"), str),
+        max_concurrency=_whole(chosen("max_concurrency_per_instance"), settled),
         error_threshold=chosen("error_threshold"),
         mini_batch_error_threshold=chosen("mini_batch_error_threshold"),
         retry=chosen("retry_settings"),
@@ -98,8 +107,10 @@ def _code(file: Path, code: str | None) -> Path | None:
 def _whole(value: Any, text: Callable[[str], str]) -> int | None:
     if value is None or isinstance(value, int):
         return value
-    resolved = text(str(value))
-    return int(resolved) if resolved.isdigit() else None
+    resolved = text(str(value)).strip()
+    if resolved and not (resolved.isdecimal() and int(resolved)):
+        raise PipelineError(f"{value} is {resolved!r}, not a whole number above 0", "give the input such a number")
+    return int(resolved) if resolved else None
 
 
 def _plain(value: Any) -> str:

@@ -14,10 +14,12 @@ from typing import Any
 from vision_mlops import paths
 from vision_mlops.exceptions import PipelineError
 from vision_mlops.pipeline.findings import nearest
+from vision_mlops.runner.locks import take
 
 KINDS = ("components", "data", "environments", "models")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}")
 _FACTS = "asset.json"
+_LONGEST_SECONDS = 300.0  # another process copies a large version
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class AssetStore:
         content: Path | Callable[[Path], Path],
         *,
         description: str = "",
+        same: Callable[[Asset], bool] | None = None,
     ) -> Asset:
         """Copy content in as a version; the next whole number where no version is given.
 
@@ -94,11 +97,30 @@ class AssetStore:
             type_: For instance ``uri_folder``.
             content: File or folder to copy, or a function that writes into a folder and returns the content's path.
             description: For people.
+            same: Says of an existing version that it is what is to be added: then that one is given, and nothing added.
 
         Raises:
             PipelineError: the name or version is malformed, or exists.
         """
-        taken = [asset.version for asset in self.versions(kind, name)]
+        lock = take(self._root / ".lock", wait=_LONGEST_SECONDS)
+        if lock is None:
+            raise PipelineError(f"{self._root} is in use by another process", "try again")
+        with lock:
+            there = self.versions(kind, name)
+            known = next((asset for asset in there if same and version in (None, asset.version) and same(asset)), None)
+            return known or self._add(kind, name, version, type_, content, description, there)
+
+    def _add(
+        self,
+        kind: str,
+        name: str,
+        version: str | None,
+        type_: str,
+        content: Path | Callable[[Path], Path],
+        description: str,
+        there: list[Asset],
+    ) -> Asset:
+        taken = [asset.version for asset in there]
         version = version or str(max([int(item) for item in taken if item.isdigit()], default=0) + 1)
         for text, noun in ((name, "name"), (version, "version")):
             if not _NAME.fullmatch(text):

@@ -17,6 +17,18 @@ from vision_mlops.runner.snapshots import copy_code
 from vision_mlops.runner.sources import private_copy
 
 _PRIVATE_MODES = frozenset({"download", "rw_mount"})
+# Starts the processes of a distributed step; where one fails, the others are ended.
+_RANKS = """\
+export MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + RANDOM % 20000))
+export WORLD_SIZE={processes} LOCAL_WORLD_SIZE={processes} NODE_RANK=0
+code=0
+for ((rank = 0; rank < WORLD_SIZE; rank++)); do
+  RANK=$rank LOCAL_RANK=$rank bash -c {command} &
+done
+for ((rank = 0; rank < WORLD_SIZE; rank++)); do
+  wait -n || {{ [ $code != 0 ] || code=$?; kill $(jobs -p) 2> /dev/null; }}
+done
+exit $code"""
 _NOT_INHERITED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 
 
@@ -91,7 +103,9 @@ def write_repeat_script(attempt: Attempt, command: str) -> None:
     }
     make = f"mkdir -p {shlex.join(folders)}\n" if folders else ""
     head = f"#!/usr/bin/env bash\n# Runs the step {attempt.node.step!r} alone.\n"
-    text = f"{head}{exports}{make}cd {shlex.quote(str(attempt.work))} &&\n{command}\n"
+    if attempt.node.distribution == "pytorch":
+        command = _RANKS.format(processes=attempt.node.processes, command=shlex.quote(command))
+    text = f"{head}{exports}{make}cd {shlex.quote(str(attempt.work))} || exit\n{command}\n"
     paths.atomic_write(attempt.folder / "repeat.sh", text)
 
 

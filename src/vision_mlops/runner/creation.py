@@ -43,17 +43,18 @@ def create_asset(path: Path, version: str | None = None) -> Asset:
     if not model.name:
         raise PipelineError(f"{path} has no name", "add `name: ...`")
     number = version or model.version
-    facts = {"description": model.description or ""}
+    description = model.description or ""
     if isinstance(model, AssetModel):
         type_ = model.type or ("uri_folder" if definition.kind == "data" else "custom_model")
         data = Data(model.path, type_, None, definition.file.parent)
         content = Sources().find(data, f"{path}: path")
-        return AssetStore().add(_KINDS[definition.kind], model.name, number, type_, content, **facts)
+        return AssetStore().add(_KINDS[definition.kind], model.name, number, type_, content, description=description)
     kind = _KINDS.get(definition.kind, "components")
     files = sorted(set(_files(definition, linter.files)))
     return AssetStore().add(
-        kind, model.name, number, definition.type, lambda folder: _store(definition, files, folder), **facts
-    )
+        kind, model.name, number, definition.type, lambda folder: _store(definition, files, folder),
+        description=description,
+    )  # fmt: skip
 
 
 def _files(definition: Definition, files: Files) -> Iterator[Path]:

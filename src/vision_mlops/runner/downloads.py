@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import shutil
 import tempfile
@@ -26,13 +27,14 @@ def download(url: str) -> Path:
         PipelineError: the server refuses, cannot be reached and there is no copy, or stops halfway.
     """
     folder = paths.home() / "cache" / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:24]
-    target = folder / (Path(unquote(urlsplit(url).path)).name or "download")
+    shown = url.partition("?")[0]  # what comes after it may be a signature
+    target = folder / "content" / _name(url)
     facts = _read(folder / "facts.json") if target.is_file() else {}
-    request = urllib.request.Request(url, headers={"User-Agent": "vision-mlops", **_conditions(facts)})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "vision-mlops", **_conditions(facts)})
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
             expected = answer.headers.get("Content-Length")
-            folder.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=folder, delete=False) as stream:
                 temporary = Path(stream.name)
                 try:
@@ -40,7 +42,7 @@ def download(url: str) -> Path:
                     stream.flush()
                     size = temporary.stat().st_size
                     if expected is not None and size != int(expected):
-                        raise PipelineError(f"{url}: {size} of {expected} bytes came", "try again")
+                        raise PipelineError(f"{shown}: {size} of {expected} bytes came", "try again")
                     temporary.replace(target)
                 finally:
                     temporary.unlink(missing_ok=True)
@@ -49,13 +51,28 @@ def download(url: str) -> Path:
     except urllib.error.HTTPError as error:
         if error.code != 304:
             raise PipelineError(
-                f"{url}: the server answers {error.code} {error.reason}", "check the address"
+                f"{shown}: the server answers {error.code} {error.reason}", "check the address"
             ) from error
-    except (OSError, ValueError) as error:
+    except PipelineError:
+        raise
+    except http.client.IncompleteRead as error:
+        raise PipelineError(f"{shown}: the answer ends too early", "try again") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
         if not target.is_file():
             reason = getattr(error, "reason", error)
-            raise PipelineError(f"{url} cannot be downloaded: {reason}", "check the address and the network") from error
+            raise PipelineError(
+                f"{shown} cannot be downloaded: {reason}", "check the address and the network"
+            ) from error
     return target
+
+
+def _name(url: str) -> str:
+    """Name for the file: a step may go by its ending."""
+    try:
+        name = Path(unquote(urlsplit(url).path)).name.replace("\0", "")
+    except ValueError as error:
+        raise PipelineError(f"{url!r} is no address: {error}", "check it") from error
+    return name[-60:] if name not in ("", "..") else "download"
 
 
 def _conditions(facts: dict[str, str]) -> dict[str, str]:

@@ -114,7 +114,7 @@ class StepRun:
                 found[name] = source.text
             elif isinstance(source, StepOutput):
                 found[name] = self._context.state.steps[source.step].outputs[source.output]
-            elif source.mode == "direct" and "://" in source.path:
+            elif source.unread:
                 found[name] = source.path
             else:
                 found[name] = str(self._context.sources.find(source, f"step {self.node.step!r}: input {name!r}"))

@@ -17,7 +17,7 @@ from vision_mlops.runner.context import Context, OutsideState
 from vision_mlops.runner.display import Display, open_display
 from vision_mlops.runner.fingerprints import Fingerprints
 from vision_mlops.runner.process import LogTail
-from vision_mlops.runner.publishing import job_outputs
+from vision_mlops.runner.publishing import check_places, job_outputs
 from vision_mlops.runner.refusals import check
 from vision_mlops.runner.results import end_owners
 from vision_mlops.runner.runs import Runs
@@ -77,13 +77,14 @@ def run_job(
         JobError: there is a job of that name.
     """
     options, changes = options or Options(), list(changes)
-    plan, sources = _plan(path, changes, options)
+    base = Path.cwd()
+    plan, sources = _plan(path, changes, base, options)
     folder = JobFolder(name or new_name(plan.name))
     with folder.hold():
         if folder.exists:
             raise JobError(f"there is a job {folder.name!r} already", "use another name, or `mlops job resume`")
         state = JobState(name=folder.name, definition=str(path.resolve()), kind=plan.kind, created=now(),
-                         changes=changes, jobs=options.jobs, force=options.force)  # fmt: skip
+                         changes=changes, base=str(base), jobs=options.jobs, force=options.force)  # fmt: skip
         return _run(folder, plan, state, sources, options, resumed=False)
 
 
@@ -96,7 +97,7 @@ def resume_job(name: str, *, options: Options | None = None) -> Ended:
     """
     options, folder = options or Options(), JobFolder(name)
     before = _resumable(folder)
-    plan, sources = _plan(Path(before.definition), before.changes, options)
+    plan, sources = _plan(Path(before.definition), before.changes, Path(before.base), options)
     with folder.hold():
         before = _resumable(folder)  # as it is by now
         for step in before.steps:
@@ -112,8 +113,8 @@ def _resumable(folder: JobFolder) -> JobState:
     return state
 
 
-def _plan(path: Path, changes: list[str], options: Options) -> tuple[Plan, Sources]:
-    plan = resolve(path, changes=parse_changes(changes), registered=_registered)
+def _plan(path: Path, changes: list[str], base: Path, options: Options) -> tuple[Plan, Sources]:
+    plan = resolve(path, changes=parse_changes(changes, base), registered=_registered)
     sources = Sources(options.find_model)
     check(plan, sources)
     return plan, sources
@@ -128,6 +129,7 @@ def _registered(reference: str) -> Path | None:
 
 
 def _run(folder: JobFolder, plan: Plan, state: JobState, sources: Sources, options: Options, *, resumed: bool) -> Ended:
+    check_places(plan, folder)
     left_open = [step.run_id for step in state.steps.values() if step.run_id and not step.ended]
     state.kind, state.display_name, state.experiment = (
         plan.kind,

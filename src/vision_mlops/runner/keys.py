@@ -36,9 +36,10 @@ def step_key(context: Context, node: Node, inputs: Mapping[str, str]) -> str:
     return cache_key(
         {
             "type": node.type,
-            "command": tools.identity(command),
+            "command": tools.identity(command, node.code),
             "package": tools.source_hash() if ours else "",
             "code": code_fingerprint(node, context.fingerprints),
+            "inputs": {name: contents[name] for name in contents if not node.is_value(name)},
             "outputs": {name: target.type for name, target in node.outputs.items()},
             "variables": {name: fill(text, contents, outputs) for name, text in node.variables.items()},
             "environment": node.environment,
@@ -66,14 +67,16 @@ def fill(text: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> st
 
 def _content(context: Context, node: Node, name: str, text: str) -> str:
     source = node.inputs[name]
-    if isinstance(source, Value) or (isinstance(source, Data) and source.mode == "direct" and "://" in text):
+    if isinstance(source, Value) or (isinstance(source, Data) and source.unread):
         return text
     if isinstance(source, StepOutput):
         known = context.hashes.get(f"{source.step}:{source.output}")
         if known:
             return f"<{known}>"
+    path = Path(text)
     try:
-        return f"<{context.fingerprints.of(Path(text))}>"
+        # A command sees the name of a file, and may go by its ending; folders are the same wherever they lie.
+        return f"<{context.fingerprints.of(path)}>" + (path.name if path.is_file() else "")
     except OSError as error:
         raise PipelineError(f"input {name!r} cannot be read: {error}", "check its permissions") from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from vision_mlops.exceptions import JobError, PipelineError
 from vision_mlops.pipeline.expressions import ExpressionError, render
 from vision_mlops.pipeline.nodes import Node, Plan, Target
 from vision_mlops.runner.assets import AssetStore
-from vision_mlops.runner.fingerprints import Fingerprints, hash_file
+from vision_mlops.runner.fingerprints import Fingerprints
 from vision_mlops.runner.results import Result
 from vision_mlops.runner.sources import datastore_path
 from vision_mlops.runner.state import JobFolder
@@ -36,6 +38,45 @@ def publish(plan: Plan, folder: JobFolder, node: Node, result: Result) -> None:
                 _copy(path, _place(plan, folder, job_output or name, target), result.hashes[name])
             if target.name is not None:
                 _register(path, target, result.hashes[name])
+
+
+def check_places(plan: Plan, folder: JobFolder) -> None:
+    """Refuse, before anything runs, an output that would replace what is not an output.
+
+    Raises:
+        PipelineError: the place of one is no path, or another kind of thing is there.
+    """
+    targets = [(name, target) for node in plan.nodes for name, target in node.outputs.items()]
+    targets += [(name, target) for name, (_, _, target) in plan.outputs.items()]
+    for name, target in targets:
+        if target.path is None:
+            continue
+        place = _place(plan, folder, name, target)
+        problem = _problem(place, target.type == "uri_file")
+        if problem:
+            raise PipelineError(f"output {name!r} cannot be written to {place}: {problem}", "use a path of its own")
+
+
+def _problem(place: Path, is_file: bool) -> str:
+    """Why an output may not be put at a place; empty where it may."""
+    if not place.exists():
+        return ""
+    if is_file == place.is_dir():
+        return f"a {'folder' if place.is_dir() else 'file'} is there"
+    ours = place.is_relative_to(paths.home()) and place != paths.home()
+    if is_file or ours or _mark_of(place).exists() or not any(place.iterdir()):
+        return ""
+    return "the folder holds files that no job has put there"
+
+
+def _mark_of(place: Path) -> Path:
+    """File that says that what is at a place is the output of a job, and may be replaced by that of another one."""
+    return (
+        paths.home()
+        / "cache"
+        / "places"
+        / hashlib.sha256(str(place).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    )
 
 
 def job_outputs(plan: Plan, folder: JobFolder) -> dict[str, str]:
@@ -87,18 +128,21 @@ def _copy(source: Path, target: Path, digest: str) -> None:
     with Fingerprints() as fingerprints:
         if target.exists() and fingerprints.of(target) == digest:
             return
-    if target.is_dir() != source.is_dir() and target.exists():
-        kind = "folder" if target.is_dir() else "file"
-        raise JobError(f"the output cannot be written to {target}: a {kind} is there", "remove it, or use another path")
+    if problem := _problem(target, source.is_file()):  # it has come there while the step ran
+        raise JobError(f"the output cannot be written to {target}: {problem}", "remove it, or use another path")
     try:
+        paths.atomic_write(_mark_of(target), f"{target}\n")
         if source.is_dir():
             with paths.atomic_folder(target, overwrite=True) as temporary:
                 shutil.copytree(source, temporary, dirs_exist_ok=True)
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary_file = target.with_name(f".{target.name}.new")
-            shutil.copy2(source, temporary_file)
-            temporary_file.replace(target)
+            temporary_file = target.with_name(f".{target.name}.{os.getpid()}.new")
+            try:
+                shutil.copy2(source, temporary_file)
+                temporary_file.replace(target)
+            finally:
+                temporary_file.unlink(missing_ok=True)
     except OSError as error:
         raise JobError(f"the output cannot be written to {target}: {error}", "check the path and free space") from error
 
@@ -107,8 +151,7 @@ def _register(path: Path, target: Target, digest: str) -> None:
     assert target.name is not None
     store, kind = AssetStore(), "models" if target.type in _MODELS else "data"
     with Fingerprints() as fingerprints:
-        for asset in store.versions(kind, target.name):
-            same = (hash_file(asset.path) if asset.path.is_file() else fingerprints.of(asset.path)) == digest
-            if same and target.version in (None, asset.version):
-                return
-    store.add(kind, target.name, target.version, target.type, path)
+        store.add(
+            kind, target.name, target.version, target.type, path,
+            same=lambda asset: fingerprints.of(asset.path) == digest,
+        )  # fmt: skip

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from vision_mlops.exceptions import PipelineError
 from vision_mlops.pipeline.expressions import ExpressionError
 from vision_mlops.pipeline.nodes import Data, Node, Plan, Target
 from vision_mlops.pipeline.plan import shown
+from vision_mlops.runner import tools
+from vision_mlops.runner.fingerprints import unreadable
+from vision_mlops.runner.keys import fill
+from vision_mlops.runner.snapshots import check_code
 from vision_mlops.runner.sources import Sources, datastore_path
 
 _PLAIN_WORD = re.compile(r"[A-Za-z][\w.+-]*")
 _SHELL = """
-    alias bg break builtin case cd command continue declare do done echo elif else enable esac eval exec exit export false
-    fc fg fi for function getopts hash if in jobs kill let local popd printf pushd pwd read readonly return select set
-    shift shopt source test then time times trap true type ulimit umask unalias unset until wait while
+    alias bg bind break builtin caller case cd command compgen complete continue coproc declare dirs disown do done echo
+    elif else enable esac eval exec exit export false fc fg fi for function getopts hash help history if in jobs kill let
+    local logout mapfile popd printf pushd pwd read readarray readonly return select set shift shopt source suspend test
+    then time times trap true type typeset ulimit umask unalias unset until wait while
 """
 _SHELL_WORDS = frozenset(_SHELL.split())
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _REMOTE_CODE = ("azureml:", "http://", "https://", "git+", "git://")
 _LOCAL_OUTPUT = re.compile(r"(?!\w[\w+.-]+:)|file:|azureml://", re.IGNORECASE)
 
@@ -52,18 +60,31 @@ def _of_node(node: Node, sources: Sources) -> Iterator[tuple[str, str]]:
         yield f"{where}: distribution {node.distribution} is not run on this machine", "use pytorch, or --on azure"
     if node.code is not None and (str(node.code).startswith(_REMOTE_CODE) or not node.code.exists()):
         yield f"{where}: the code {str(node.code)!r} is not on this machine", "use a folder of the project"
+    else:
+        yield from _worded(lambda: check_code(node))
     for name, source in node.inputs.items():
         if isinstance(source, Data):
-            try:
-                sources.find(source, f"{where}: input {name!r}")
-            except PipelineError as error:
-                yield error.message, error.hint
+            if not source.unread:
+                yield from _worded(partial(_find, sources, source, f"{where}: input {name!r}"))
             if source.mode in ("eval_mount", "eval_download"):
                 yield f"{where}: input {name!r} has mode {source.mode}", "use ro_mount, download or direct"
     for name, target in node.outputs.items():
         yield from _of_target(where, name, target)
     yield from _of_parallel(node, where)
     yield from _of_command(node, where)
+
+
+def _worded(look: Callable[[], None]) -> Iterator[tuple[str, str]]:
+    try:
+        look()
+    except PipelineError as error:
+        yield error.message, error.hint
+
+
+def _find(sources: Sources, data: Data, what: str) -> None:
+    path = sources.find(data, what)
+    if (closed := unreadable(path)) is not None:
+        raise PipelineError(f"{what}: {closed} cannot be read", "check its permissions")
 
 
 def _of_target(where: str, name: str, target: Target) -> Iterator[tuple[str, str]]:
@@ -98,21 +119,35 @@ def _of_command(node: Node, where: str) -> Iterator[tuple[str, str]]:
     except ExpressionError as error:
         yield f"{where}: {error}", "give the input a value, or put it in $[[ ]]"
         return
+    for name, value in node.variables.items():
+        try:
+            fill(value, {key: shown(source) for key, source in node.inputs.items()}, {key: key for key in node.outputs})
+        except ExpressionError as error:
+            yield f"{where}: environment variable {name!r}: {error}", "give the input a value, or put it in $[[ ]]"
+    yield from _worded(lambda: _check_workload(text, node))
     if node.parallel is None and (word := _first_word(text)) and not _is_known(word, node):
         yield f"{where}: there is no command {word!r} on this machine", "install it, or mend the name"
 
 
+def _check_workload(command: str, node: Node) -> None:
+    tools.identity(command, node.code)
+
+
 def _first_word(command: str) -> str:
-    """The program that a command begins with, where that is a plain word."""
-    words = command.split()
-    while words and "=" in words[0] and not words[0].startswith(("'", '"')):
-        words.pop(0)  # VARIABLE=value program
-    return words[0].rstrip(";") if words else ""
+    """The program that a command begins with; empty where only a shell can tell."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""
+    program = next((word for word in words if not _ASSIGNMENT.match(word)), "")  # VARIABLE=value program
+    return program.rstrip(";")
 
 
 def _is_known(word: str, node: Node) -> bool:
     if word.startswith("./"):
         return node.code is None or not node.code.is_dir() or (node.code / word).exists()
+    if "PATH" in node.variables:
+        return True
     if not _PLAIN_WORD.fullmatch(word) or word in _SHELL_WORDS:
         return True
     return shutil.which(word, path=step_path()) is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pathspec
 
+from vision_mlops import paths
 from vision_mlops.exceptions import PipelineError
 from vision_mlops.pipeline.nodes import Node
 from vision_mlops.runner.fingerprints import Fingerprints
@@ -17,22 +18,39 @@ _NEVER = {".git", "__pycache__"}
 
 
 def snapshot_files(folder: Path) -> list[str]:
-    """Relative names of the files of a code folder that are sent along, sorted."""
+    """Relative names of the files of a code folder that are sent along, sorted. Links are followed, broken ones left out.
+
+    Raises:
+        PipelineError: the ignore file cannot be understood.
+    """
     spec = _ignored(folder)
-    found = []
-    for root, folders, names in os.walk(folder):
-        below = Path(root).relative_to(folder)
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    home = paths.home()  # the results of jobs are no code, wherever they lie
+    for root, folders, names in os.walk(folder, followlinks=True):
+        below, facts = Path(root).relative_to(folder), Path(root).stat()
+        if (facts.st_dev, facts.st_ino) in seen:  # a link to a folder above itself
+            folders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
         folders[:] = sorted(
-            name for name in folders if name not in _NEVER and not spec.match_file(f"{(below / name).as_posix()}/")
+            name
+            for name in folders
+            if name not in _NEVER
+            and Path(root, name).resolve() != home
+            and not spec.match_file(f"{(below / name).as_posix()}/")
         )
         found += [name for name in ((below / item).as_posix() for item in names) if not spec.match_file(name)]
-    return sorted(found)
+    return sorted(name for name in found if (folder / name).is_file())
 
 
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
     for name in _IGNORE_FILES:
         if (folder / name).is_file():
-            return pathspec.GitIgnoreSpec.from_lines((folder / name).read_text(encoding="utf-8").splitlines())
+            try:
+                return pathspec.GitIgnoreSpec.from_lines((folder / name).read_text(encoding="utf-8").splitlines())
+            except ValueError as error:  # a pattern without an end, or no UTF-8
+                raise PipelineError(f"{folder / name} cannot be understood: {error}", "mend the pattern") from error
     return pathspec.GitIgnoreSpec.from_lines([])
 
 
@@ -51,7 +69,7 @@ def copy_code(node: Node, target: Path) -> None:
     """Make the working copy of a step: an empty folder where it has no code.
 
     Raises:
-        PipelineError: the code is not on this machine, or an include would replace a part of it.
+        PipelineError: the code is not on this machine any more.
     """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -59,10 +77,24 @@ def copy_code(node: Node, target: Path) -> None:
         _require(node, node.code)
         _copy(node.code, target if node.code.is_dir() else target / node.code.name)
     for include in node.includes:
-        _require(node, include)
-        if (target / include.name).exists():
-            raise PipelineError(f"step {node.step!r}: its code already has {include.name!r}", "rename the include")
         _copy(include, target / include.name)
+
+
+def check_code(node: Node) -> None:
+    """Raise PipelineError where the code is not on this machine, or an include would replace a part of it."""
+    taken = {node.code.name} if node.code is not None and node.code.is_file() else set()
+    if node.code is not None:
+        _require(node, node.code)
+        if node.code.is_dir():
+            taken = {name.partition("/")[0] for name in snapshot_files(node.code)}
+    for include in node.includes:
+        _require(node, include)
+        if include.name in taken:
+            message = (
+                f"step {node.step!r}: its code already has {include.name!r}, which an additional include is named too"
+            )
+            raise PipelineError(message, "rename one of them")
+        taken.add(include.name)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -75,8 +107,7 @@ def _copy(source: Path, target: Path) -> None:
         if destination.parent not in made:
             destination.parent.mkdir(parents=True, exist_ok=True)
             made.add(destination.parent)
-        if (source / name).is_file():  # not a broken link
-            shutil.copy2(source / name, destination)
+        shutil.copy2(source / name, destination)
 
 
 def _require(node: Node, path: Path) -> None:

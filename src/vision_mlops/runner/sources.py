@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -44,6 +45,7 @@ class Sources:
     def __init__(self, find_model: ModelFinder | None = None) -> None:
         self._find_model = find_model
         self._assets = AssetStore()
+        self._downloaded: dict[str, Path] = {}
 
     def find(self, data: Data, what: str) -> Path:
         """Absolute path of the data.
@@ -55,8 +57,14 @@ class Sources:
         Raises:
             PipelineError: it is not there, is of another type, or is somewhere this machine does not read.
         """
-        path = self._path(data, what)
-        if not path.exists():
+        try:
+            path = self._path(data, what)
+            exists = path.exists()
+        except PipelineError:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, a ~user who does not exist
+            raise PipelineError(f"{what}: {data.path!r} cannot be used: {error}", "check the path") from error
+        if not exists:
             raise PipelineError(f"{what}: {data.path!r} does not exist", f"looked for {path}")
         if data.type == "uri_file" and not path.is_file():
             raise PipelineError(f"{what}: {data.path!r} is a folder, not a file", "use `type: uri_folder`")
@@ -78,7 +86,9 @@ class Sources:
         if scheme in ("http", "https"):
             if data.type in _FOLDERS:
                 raise PipelineError(f"{what}: {text!r} is one file, not a folder", "use `type: uri_file`")
-            return download(text)
+            if text not in self._downloaded:  # all steps of a job get the same
+                self._downloaded[text] = download(text)
+            return self._downloaded[text]
         if text.lower().startswith("azureml:") and not text.lower().startswith("azureml://"):
             return self._registered(text.partition(":")[2], data.type, what)
         if scheme and scheme != "file" and len(scheme) > 1:
@@ -95,12 +105,21 @@ class Sources:
 
 
 def private_copy(source: Path, target: Path) -> Path:
-    """A copy that a step may write into, for inputs of mode download or rw_mount."""
+    """A copy that a step may write into, for inputs of mode download or rw_mount. A file keeps its name, below ``target``.
+
+    Raises:
+        OSError: something cannot be read, or there is no space.
+    """
     if target.is_dir():
         shutil.rmtree(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        shutil.copytree(source, target)
-    else:
-        shutil.copy2(source, target)
-    return target
+        shutil.copytree(source, target, copy_function=_copy_writable, ignore_dangling_symlinks=True)
+        return target
+    target.mkdir(parents=True)
+    return Path(_copy_writable(source, target / source.name))
+
+
+def _copy_writable(source: str | Path, target: str | Path) -> str:
+    copy = shutil.copy2(source, target)
+    Path(copy).chmod(Path(copy).stat().st_mode | stat.S_IWUSR)
+    return str(copy)

@@ -66,13 +66,17 @@ class StepState:
 
 @dataclass
 class JobState:
-    """One job: what it is made of, how it stands, and its steps in an order in which they can run."""
+    """One job: what it is made of, how it stands, and its steps in an order in which they can run.
+
+    ``base`` is the folder that local paths in ``changes`` are relative to.
+    """
 
     name: str
     definition: str
     kind: str
     created: str
     changes: list[str] = field(default_factory=list)
+    base: str = ""
     display_name: str = ""
     experiment: str = ""
     status: Status = Status.WAITING

@@ -23,30 +23,40 @@ _WORKLOAD = ("--workload", "-w")
 _APART = frozenset({"azure", "deployment", "flask_app", "pipeline", "runner", "monitoring"})
 
 
-def identity(command: str) -> str | list[list[str]]:
+def identity(command: str, code: Path | None = None) -> str | list[list[str]]:
     """What stands for a command in a cache key: its text, or its words with each workload replaced by the parts read.
+
+    Args:
+        command: For bash.
+        code: Folder that it runs in a copy of, where a workload's file may lie.
 
     Raises:
         PipelineError: the command names a workload that does not exist or has mistakes.
     """
+    parts = _commands(command)
+    if not any(_arguments(part) is not None for part in parts):
+        return command
+    return [_with_parts_read(part, code) for part in parts]
+
+
+def calls_mlops(command: str) -> bool:
+    """Whether a command runs ``mlops``."""
+    return any(_arguments(part) is not None for part in _commands(command))
+
+
+def _commands(command: str) -> list[list[str]]:
+    """Words of each of the commands in a line; none where only a shell understands the line."""
     try:
         words = shlex.split(command)
-    except ValueError:  # a quote that only the shell understands
-        return command
+    except ValueError:
+        return []
     parts: list[list[str]] = [[]]
     for word in words:
         if word in _SEPARATORS:
             parts.append([word])
         else:
             parts[-1].append(word)
-    if not any(_arguments(part) is not None for part in parts):
-        return command
-    return [_with_parts_read(part) for part in parts]
-
-
-def calls_mlops(command: str) -> bool:
-    """Whether a command runs ``mlops``."""
-    return not isinstance(identity(command), str)
+    return parts
 
 
 @cache
@@ -69,7 +79,7 @@ def _arguments(words: list[str]) -> int | None:
     return None
 
 
-def _with_parts_read(words: list[str]) -> list[str]:
+def _with_parts_read(words: list[str], code: Path | None) -> list[str]:
     start = _arguments(words)
     if start is None:
         return words
@@ -83,17 +93,22 @@ def _with_parts_read(words: list[str]) -> list[str]:
             if not equals:
                 position += 1
                 value = words[position]
-            result += [option, _parts(value, sections)]
+            result += [option, _parts(value, sections, code)]
             seen = True
         else:
             result.append(word)
         position += 1
     if not seen and len(sections) < len(sections_read(())):  # the default workload, with what the environment sets
-        result.append(_parts("textile", sections))
+        result.append(_parts("textile", sections, code))
     return result
 
 
-def _parts(reference: str, sections: tuple[str, ...]) -> str:
+def _parts(reference: str, sections: tuple[str, ...], code: Path | None) -> str:
+    if not reference.lstrip().startswith("{") and ("$" in reference or reference.endswith((".yml", ".yaml"))):
+        file = code / reference if code is not None and code.is_dir() else Path(reference)
+        if "$" in reference or not (file.is_absolute() and file.is_file()):
+            return reference  # the shell knows it, or the command makes it
+        reference = str(file)
     try:
         workload = load_workload(reference)
     except ConfigError as error:

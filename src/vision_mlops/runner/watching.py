@@ -64,17 +64,17 @@ class Watch:
             self.once()
             time.sleep(self._rhythm.poll)
 
-    def once(self) -> bool:
+    def once(self) -> bool | None:
         """Look once: where the images are not those of the last run, wait until they have settled, and run.
 
         Returns:
-            Whether a run was started.
+            Whether the run was good; None where there was none.
         """
         if self._unchanged(self._fingerprint()):
-            return False
+            return None
         settled = self._settled()
         if self._unchanged(settled):  # back to what it was
-            return False
+            return None
         self._say(f"the images have changed ({settled[:12]}): training")
         self._remember(settled, "running")
         try:
@@ -85,7 +85,7 @@ class Watch:
         self._remember(settled, "completed" if good else "failed")
         if not good:
             self._say("the run failed; the next change of the images starts another")
-        return True
+        return good
 
     def _unchanged(self, fingerprint: str) -> bool:
         """Whether these images were trained on, or tried. A run that was interrupted is begun again."""

@@ -1,0 +1,101 @@
+"""How far a job and its steps are, in the words of the service; read from the local runner's ``state.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from testing.fakes.calls import Json
+
+FINAL = frozenset({"Completed", "Failed", "Canceled"})
+# The runner's own words, in the words of the service.
+_STEP = {"Waiting": "NotStarted", "Reused": "Completed", "Skipped": "Canceled", "Interrupted": "Failed"}
+_JOB = {"Waiting": "Queued", "Interrupted": "Failed"}
+_TRIAL = {"EarlyTerminated": "Canceled"}
+
+
+@dataclass(frozen=True)
+class StepState:
+    """How far a step, or a trial of a sweep, is."""
+
+    status: str
+    message: str = ""
+    started: str = ""
+    ended: str = ""
+    outputs: dict[str, Path] = field(default_factory=dict)
+    logs: dict[str, Path] = field(default_factory=dict)
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class JobState:
+    """How far a job is. ``best`` is the trial of a sweep that was best."""
+
+    status: str
+    message: str = ""
+    started: str = ""
+    ended: str = ""
+    outputs: dict[str, Path] = field(default_factory=dict)
+    steps: dict[str, StepState] = field(default_factory=dict)
+    logs: dict[str, Path] = field(default_factory=dict)
+    best: str = ""
+
+
+def read_state(written: Json, logs: dict[str, Path]) -> JobState:
+    """What the runner has written.
+
+    Args:
+        written: Content of its file; empty where there is none yet.
+        logs: Logs of the job itself, by the name that the service gives them.
+    """
+    steps: Json = written.get("steps", {})
+    status, best = str(written.get("status") or "Starting"), ""
+    found = {name: _step(step) for name, step in steps.items()}
+    if (
+        written.get("kind") == "sweepJob" and len(steps) == 1
+    ):  # its one step is the job itself; its trials are what runs
+        ((_, sweep),) = steps.items()
+        details: Json = sweep.get("details") or {}
+        if details.get("best"):
+            best = f"trial_{details['best']['number']}"
+        found = {f"trial_{trial['number']}": _trial(trial, sweep, best) for trial in details.get("trials", [])}
+    return JobState(
+        status=_JOB.get(status, status),
+        message=str(written.get("message") or ""),
+        started=str(written.get("started") or ""),
+        ended=str(written.get("ended") or ""),
+        outputs=_paths(written.get("outputs")),
+        steps=found,
+        logs=logs,
+        best=best,
+    )
+
+
+def _step(written: Json) -> StepState:
+    status = str(written.get("status") or "Waiting")
+    return StepState(
+        status=_STEP.get(status, status),
+        message=str(written.get("message") or ""),
+        started=str(written.get("started") or ""),
+        ended=str(written.get("ended") or ""),
+        outputs=_paths(written.get("outputs")),
+        logs=_logs(Path(written["folder"])) if written.get("folder") else {},
+        reused=status == "Reused",
+    )
+
+
+def _trial(written: Json, sweep: Json, best: str) -> StepState:
+    """A trial; only the best one's outputs are kept, as those of the sweep."""
+    status = str(written["state"])
+    outputs = _paths(sweep.get("outputs")) if f"trial_{written['number']}" == best else {}
+    logs = _logs(Path(sweep["folder"]) / "trials" / str(written["number"])) if sweep.get("folder") else {}
+    return StepState(_TRIAL.get(status, status), str(written.get("message") or ""), outputs=outputs, logs=logs)
+
+
+def _logs(folder: Path) -> dict[str, Path]:
+    names = {"user_logs/std_log.txt": "stdout.log", "user_logs/std_err.txt": "stderr.log"}
+    return {name: folder / file for name, file in names.items() if (folder / file).exists()}
+
+
+def _paths(written: Json | None) -> dict[str, Path]:
+    return {name: Path(path) for name, path in (written or {}).items() if path}
