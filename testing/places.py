@@ -20,7 +20,9 @@ LIVE = os.environ.get("MLOPS_LIVE_AZURE") == "1"
 MACHINE = {name: value for name, value in os.environ.items() if name.startswith(("AZURE_", "AZUREML_"))}
 # The name of an endpoint is unique in an Azure region. What live tests make they leave there.
 ENDPOINT = (
-    f"count-{hashlib.sha256(MACHINE['AZUREML_WORKSPACE_NAME'].encode()).hexdigest()[:8]}" if LIVE else "count-files"
+    f"count-{hashlib.sha256(MACHINE.get('AZUREML_WORKSPACE_NAME', '').encode()).hexdigest()[:8]}"
+    if LIVE
+    else "count-files"
 )
 
 

@@ -123,7 +123,7 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
 
 def require_compute(client: MLClient, name: str) -> None:
     """Make sure that a compute target which the settings do not describe is there. Raises AzureError."""
-    mend = "name one that `az ml compute list` shows, or cpu-cluster or gpu-cluster, which are created when missing"
+    mend = "name one that Azure ML studio shows, or cpu-cluster or gpu-cluster, which are created when they are missing"
     with azure_errors(f"compute {name!r}", mend), quiet():
         found = client.compute.get(name)
     _check_compute(found)
