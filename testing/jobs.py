@@ -123,11 +123,13 @@ def mlops(*words: str | Path, cwd: Path | None = None, **environment: str) -> su
 
 
 @contextmanager
-def started(*words: str | Path, cwd: Path | None = None, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def started(
+    *words: str | Path, cwd: Path | None = None, user: int | None = None, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     """The command line while it runs, without MLflow; killed at the end where it still does."""
     process = subprocess.Popen(
         [sys.executable, "-c", WITHOUT_MLFLOW, *map(str, words)],
-        cwd=cwd, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=cwd, user=user, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         yield process

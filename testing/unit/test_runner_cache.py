@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-
 from testing.jobs import command, command_job, component, output, pipeline, ran, resume, run, statuses, text, write
+
 from vision_mlops import paths
 from vision_mlops.runner.state import JobFolder
 
@@ -58,6 +58,16 @@ def change(file: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     write(file, content)
 
 
+def touch_all(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        os.utime(file, (1, 1))
+
+
+def link(folder: Path) -> None:
+    (folder / "data").rename(folder / "moved")
+    (folder / "data").symlink_to(folder / "moved", target_is_directory=True)
+
+
 CHANGES: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "a value": (lambda p: change(p / "job.yml", lambda c: c["inputs"].update(n=2)), {"left", "join"}),
     "data": (lambda p: write(p / "data" / "x.txt", "other\n"), {"left", "join"}),
@@ -77,7 +87,8 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     ),
     "the environment": (lambda p: change(p / "part.yml", lambda c: c.update(environment="azureml:env:2")), {"left"}),
     "the last command": (
-        lambda p: change(p / "job.yml", lambda c: c["jobs"]["join"].update(command="cat ${{inputs.b}} ${{inputs.a}} > ${{outputs.out}}")),
+        lambda p: change(p / "job.yml", lambda c: c["jobs"]["join"].update(
+            command="cat ${{inputs.b}} ${{inputs.a}} > ${{outputs.out}}")),
         {"join"},
     ),
     "an output's type": (
@@ -89,13 +100,15 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         lambda p: change(p / "part.yml", lambda c: c.update(distribution={"type": "pytorch"})), {"left"},
     ),
     # What has no effect on what a step writes:
-    "times": (lambda p: [os.utime(file, (1, 1)) for file in p.rglob("*")], set()),
+    "times": (lambda p: touch_all(p), set()),
     "rights": (lambda p: (p / "data" / "x.txt").chmod(0o600), set()),
     "names and words": (
         lambda p: change(p / "job.yml", lambda c: c.update(display_name="x", description="y", tags={"a": "b"}, name="z")),
         set(),
     ),
-    "the component's name and version": (lambda p: change(p / "part.yml", lambda c: c.update(name="other", version=9)), set()),
+    "the component's name and version": (
+        lambda p: change(p / "part.yml", lambda c: c.update(name="other", version=9)), set(),
+    ),
     "compute, resources and limits": (
         lambda p: change(p / "job.yml", lambda c: c["jobs"]["left"].update(
             compute="azureml:other", resources={"instance_count": 1}, limits={"timeout": 100})),
@@ -103,7 +116,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     ),
     "the experiment": (lambda p: change(p / "job.yml", lambda c: c.update(experiment_name="other")), set()),
     "a link to the same data": (
-        lambda p: ((p / "data").rename(p / "moved"), (p / "data").symlink_to(p / "moved", target_is_directory=True)), set(),
+        link, set(),
     ),
     "an ignored file in the code": (
         # The ignore file itself is a change of the code.

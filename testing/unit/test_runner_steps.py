@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from testing.jobs import (
     SCHEMA,
     command,
@@ -24,6 +23,7 @@ from testing.jobs import (
     text,
     write,
 )
+
 from vision_mlops import paths
 from vision_mlops.exceptions import PipelineError
 from vision_mlops.runner.assets import AssetStore
@@ -126,7 +126,8 @@ def test_values_as_declared(project: Path) -> None:
         "given": {"type": "integer", "optional": True},
     }
     shown = " ".join(f"{name}=${{{{inputs.{name}}}}}" for name in declared if name not in ("missing", "given"))
-    text_of = f"echo {shown} $[[ --missing ${{{{inputs.missing}}}} ]] $[[--given ${{{{inputs.given}}}}]] > ${{{{outputs.out}}}}"
+    optional = "$[[ --missing ${{inputs.missing}} ]] $[[--given ${{inputs.given}}]]"
+    text_of = f"echo {shown} {optional} > ${{{{outputs.out}}}}"
     write(project / "part.yml", component(text_of, declared, outputs={"out": "uri_file"}))
     inputs = {"text": "a", "number": "${{parent.inputs.share}}", "whole": 3.0, "yes": "True", "given": "7"}
     job = pipeline({"a": {"component": "./part.yml", "inputs": inputs}}, inputs={"share": 1e-05})
@@ -341,8 +342,9 @@ def test_working_copy_of_a_code_folder(project: Path) -> None:
     write(project / "part.yml", part)
     file = write(project / "job.yml", pipeline({"a": {"component": "./part.yml"}}))
     listed = text(run(file), "a").split("\n")
-    assert listed == sorted(["./.gitignore", "./kept.txt", "./linked/.gitignore", "./linked/lib.txt", "./linked/skip.tmp",
-                             "./note.txt", "./shared/.gitignore", "./shared/lib.txt", "./step.sh", "./sub/deep.txt"])  # fmt: skip
+    linked = ["./linked/.gitignore", "./linked/lib.txt", "./linked/skip.tmp"]
+    assert listed == sorted(["./.gitignore", "./kept.txt", *linked, "./note.txt", "./shared/.gitignore",
+                             "./shared/lib.txt", "./step.sh", "./sub/deep.txt"])  # fmt: skip
     assert (code / "step.sh").is_file()
     assert not (code / "new.txt").exists()
     write(code / ".amlignore", "sub/\n.gitignore\nlinked\n")  # takes the place of .gitignore

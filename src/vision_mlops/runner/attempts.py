@@ -26,7 +26,12 @@ for ((rank = 0; rank < WORLD_SIZE; rank++)); do
   RANK=$rank LOCAL_RANK=$rank bash -c {command} &
 done
 for ((rank = 0; rank < WORLD_SIZE; rank++)); do
-  wait -n || {{ [ $code != 0 ] || code=$?; kill $(jobs -p) 2> /dev/null; }}
+  wait -n
+  ended=$?
+  if [ $ended != 0 ] && [ $code = 0 ]; then
+    code=$ended
+    kill $(jobs -p) 2> /dev/null
+  fi
 done
 exit $code"""
 _NOT_INHERITED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")

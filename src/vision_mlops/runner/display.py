@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -170,4 +171,5 @@ class LiveDisplay:
 
 
 def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - what a person is told goes to standard error
+    with contextlib.suppress(BrokenPipeError):  # nobody reads any more: the job goes on
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - what a person is told goes to standard error

@@ -102,7 +102,7 @@ class StepRun:
         self.kill()
         if self._workplace is not None:
             self._workplace.abandon()
-        self._end(Status.FAILED, " -> ".join(str(error).split("\n  -> ")))
+        self._end(Status.FAILED, _in_one_line(error))
 
     def _find_inputs(self) -> dict[str, str]:
         """Text of each input as its command gets it."""
@@ -249,14 +249,14 @@ class StepRun:
 
     def _done(self, result: Result, status: Status) -> None:
         """Publish the outputs of a step that ended well."""
-        self._state.outputs = {name: str(path) for name, path in result.outputs.items()}
-        for name, digest in result.hashes.items():
-            self._context.hashes[f"{self.node.step}:{name}"] = digest
         try:
             publish(self._context.plan, self._context.folder, self.node, result)
         except MlopsError as error:
-            self._end(Status.FAILED, str(error))
+            self._end(Status.FAILED, _in_one_line(error))
             return
+        self._state.outputs = {name: str(path) for name, path in result.outputs.items()}
+        for name, digest in result.hashes.items():
+            self._context.hashes[f"{self.node.step}:{name}"] = digest
         self._end(status)
 
     def cancel(self) -> None:
@@ -295,3 +295,7 @@ class StepRun:
             if text.strip():
                 return text.rstrip().splitlines()[-_LAST_LINES:]
         return []
+
+
+def _in_one_line(error: Exception) -> str:
+    return " -> ".join(str(error).split("\n  -> "))

@@ -59,14 +59,24 @@ def check_places(plan: Plan, folder: JobFolder) -> None:
 
 def _problem(place: Path, is_file: bool) -> str:
     """Why an output may not be put at a place; empty where it may."""
-    if not place.exists():
-        return ""
+    if not _exists(place):
+        above = next(parent for parent in place.parents if _exists(parent))
+        if not above.is_dir():
+            return f"{above} is a file"
+        return "" if os.access(above, os.W_OK | os.X_OK) else f"{above} cannot be written to"
     if is_file == place.is_dir():
         return f"a {'folder' if place.is_dir() else 'file'} is there"
     ours = place.is_relative_to(paths.home()) and place != paths.home()
     if is_file or ours or _mark_of(place).exists() or not any(place.iterdir()):
         return ""
     return "the folder holds files that no job has put there"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in a folder that this user may not look into
+        return False
 
 
 def _mark_of(place: Path) -> Path:

@@ -120,6 +120,8 @@ def _of_command(node: Node, where: str) -> Iterator[tuple[str, str]]:
         yield f"{where}: {error}", "give the input a value, or put it in $[[ ]]"
         return
     for name, value in node.variables.items():
+        if "=" in name or "\0" in name + value:
+            yield f"{where}: environment variable {name!r} cannot be set", "use no = in its name, and no zero byte"
         try:
             fill(value, {key: shown(source) for key, source in node.inputs.items()}, {key: key for key in node.outputs})
         except ExpressionError as error:

@@ -21,13 +21,13 @@ def snapshot_files(folder: Path) -> list[str]:
     """Relative names of the files of a code folder that are sent along, sorted. Links are followed, broken ones left out.
 
     Raises:
-        PipelineError: the ignore file cannot be understood.
+        PipelineError: the ignore file cannot be understood, or a folder not be read.
     """
     spec = _ignored(folder)
     found: list[str] = []
     seen: set[tuple[int, int]] = set()
     home = paths.home()  # the results of jobs are no code, wherever they lie
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         below, facts = Path(root).relative_to(folder), Path(root).stat()
         if (facts.st_dev, facts.st_ino) in seen:  # a link to a folder above itself
             folders.clear()
@@ -82,19 +82,24 @@ def copy_code(node: Node, target: Path) -> None:
 
 def check_code(node: Node) -> None:
     """Raise PipelineError where the code is not on this machine, or an include would replace a part of it."""
-    taken = {node.code.name} if node.code is not None and node.code.is_file() else set()
-    if node.code is not None:
-        _require(node, node.code)
-        if node.code.is_dir():
-            taken = {name.partition("/")[0] for name in snapshot_files(node.code)}
-    for include in node.includes:
-        _require(node, include)
-        if include.name in taken:
+    taken: set[str] = set()
+    for path in (node.code, *node.includes):
+        if path is None:
+            continue
+        _require(node, path)
+        files = snapshot_files(path) if path.is_dir() else [""]
+        closed = next((path / name for name in files if not os.access(path / name, os.R_OK)), None)
+        if closed is not None:
+            raise PipelineError(f"step {node.step!r}: {closed} cannot be read", "check its permissions, or ignore it")
+        if path is node.code and path.is_dir():
+            taken = {name.partition("/")[0] for name in files}
+            continue
+        if path.name in taken:
             message = (
-                f"step {node.step!r}: its code already has {include.name!r}, which an additional include is named too"
+                f"step {node.step!r}: its code already has {path.name!r}, which an additional include is named too"
             )
             raise PipelineError(message, "rename one of them")
-        taken.add(include.name)
+        taken.add(path.name)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -108,6 +113,10 @@ def _copy(source: Path, target: Path) -> None:
             destination.parent.mkdir(parents=True, exist_ok=True)
             made.add(destination.parent)
         shutil.copy2(source / name, destination)
+
+
+def _refuse(error: OSError) -> None:
+    raise PipelineError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from error
 
 
 def _require(node: Node, path: Path) -> None:
