@@ -1,4 +1,4 @@
-"""``mlops pipeline``: pipelines published on Azure ML, calls that start them, and schedules."""
+"""``mlops pipeline``: what starts pipelines: calls, schedules, and changes of the images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import typer
 
 from vision_mlops.cli.config import JsonOption
 from vision_mlops.cli.output import emit_json, emit_table, say
+from vision_mlops.cli.watch import watch
 
 if TYPE_CHECKING:
     from vision_mlops.azure.records import ScheduleRecord
     from vision_mlops.config.azure import AzureSettings
 
-app = typer.Typer(no_args_is_help=True, help="Publish pipelines on Azure ML, start them, and schedule them.")
+app = typer.Typer(
+    no_args_is_help=True, help="Publish pipelines on Azure ML, start and schedule them; retrain here on new images."
+)
 schedule_app = typer.Typer(no_args_is_help=True, help="Create, list, pause, resume and delete schedules on Azure ML.")
 app.add_typer(schedule_app, name="schedule")
+app.command("watch")(watch)
 
 EndpointArgument = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Name of the batch endpoint.")]
 NameArgument = Annotated[str, typer.Argument(metavar="SCHEDULE", help="Name of the schedule.")]
