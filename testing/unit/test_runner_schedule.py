@@ -35,6 +35,7 @@ from vision_mlops import paths
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 
 
+@pytest.mark.slow
 def test_independent_steps_run_side_by_side_as_far_as_asked(tmp_path: Path) -> None:
     job = write(tmp_path / "job.yml", pipeline({"a": command("sleep 1"), "b": command("sleep 1; true")}))
     two = run(job, jobs=2)

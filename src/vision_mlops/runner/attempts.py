@@ -47,6 +47,7 @@ class Attempt:
         inputs: Text of each input as the command gets it.
         outputs: Path of each output.
         own: Takes down which processes write to the outputs.
+        experiment: Of further MLflow runs that the step may start.
     """
 
     node: Node
@@ -58,6 +59,7 @@ class Attempt:
     outputs: Mapping[str, Path]
     run_id: str
     own: Callable[[list[dict[str, int]]], None]
+    experiment: str = ""
 
     def command(self, searched: Mapping[str, str] | None = None) -> str:
         """The command with everything put in; ``searched`` are the values of a trial."""
@@ -80,7 +82,7 @@ class Attempt:
             entries = os.environ["PYTHONPATH"].split(os.pathsep)
             found["PYTHONPATH"] = os.pathsep.join(str(Path(entry).resolve()) for entry in entries if entry)
         if self.run_id:
-            found["MLFLOW_RUN_ID"] = self.run_id
+            found |= {"MLFLOW_RUN_ID": self.run_id, "MLFLOW_EXPERIMENT_NAME": self.experiment}
         data = {name: text for name, text in self.inputs.items() if not self.node.is_value(name)}
         found |= {f"AZURE_ML_INPUT_{name}": text for name, text in data.items()}
         found |= {f"AZURE_ML_OUTPUT_{name}": text for name, text in outputs.items()}

@@ -152,6 +152,7 @@ class StepRun:
                 outputs=self._outputs,
                 run_id=self._state.run_id,
                 own=self._own,
+                experiment=context.state.experiment,
             )
         )
         self._log_sizes = {path.name: path.stat().st_size for path in self._folder.glob("std*.log")}

@@ -21,7 +21,7 @@ from vision_mlops.pipeline.findings import nearest
 from vision_mlops.runner.locks import is_taken, take
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]{0,127}", re.ASCII)
-_LOOK_SECONDS = 1.0  # somebody who looks whether the job is running holds it for a moment
+_LOOK_SECONDS = 0.3  # somebody who looks whether the job is running holds it for a moment
 
 
 class Status(StrEnum):
