@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 LIVE = os.environ.get("MLOPS_LIVE_AZURE") == "1"
 # Read here, before each test takes the machine's variables away.
 MACHINE = {name: value for name, value in os.environ.items() if name.startswith(("AZURE_", "AZUREML_"))}
+# The name of an endpoint is unique in an Azure region. What live tests make they leave there.
+ENDPOINT = (
+    f"count-{hashlib.sha256(MACHINE.get('AZUREML_WORKSPACE_NAME', '').encode()).hexdigest()[:8]}"
+    if LIVE
+    else "count-files"
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testing.fakes.cloud import Cloud
-from testing.fakes.jobs import JobRecord
+from testing.fakes.records import JobRecord
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

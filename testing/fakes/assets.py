@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from testing.fakes.calls import Call, Json, RefusalError, malformed, missing, reply, route
 from testing.fakes.cloud import WORKSPACE, Cloud
+from testing.fakes.outputs import located
 
 if TYPE_CHECKING:
     from testing.fakes.store import Resource
@@ -94,6 +95,9 @@ class Assets:
         for key in ("modelUri", "dataUri") if self._long_running else ():
             if self._cloud.blobs.owns(str(wanted.get(key))):
                 wanted[key] = self._cloud.blobs.public_url(*self._cloud.blobs.split(wanted[key]))
+        for key in ("modelUri", "dataUri") if not self._long_running else ():
+            if wanted.get(key):
+                wanted[key] = located(self._cloud, call.path.rsplit("/", 4)[0], str(wanted[key]))
         kept = self._cloud.store.find(call.path)
         if kept is not None:
             _check_unchanged(kept, wanted, kind, name, version)

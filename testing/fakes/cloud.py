@@ -20,7 +20,8 @@ from testing.fakes.store import Resource, Store
 if TYPE_CHECKING:
     from testing.fakes.azurite import Azurite
     from testing.fakes.executor import Executor
-    from testing.fakes.jobs import JobRecord, Jobs
+    from testing.fakes.jobs import Jobs
+    from testing.fakes.records import JobRecord
     from testing.fakes.scoring import Scorer
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"

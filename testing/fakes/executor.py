@@ -101,8 +101,11 @@ class _Process:
         from mlflow import MlflowClient
 
         written, store = self._written(), self._home / "mlflow.db"
-        # A trial's run is not in the file, so its numbers are not either.
-        run = (written.get("steps", {}).get(step, {}) if step else written).get("run_id")
+        steps: Json = written.get("steps", {})
+        if not step and written.get("kind") != "pipelineJob" and len(steps) == 1:  # its one step is the job itself
+            (step,) = steps
+        # The run of a trial is not in the file, so its numbers are not to be had.
+        run = (steps.get(step, {}) if step else written).get("run_id")
         if not run or not store.exists():
             return {}
         found: dict[str, float] = MlflowClient(f"sqlite:///{store.as_posix()}").get_run(run).data.metrics

@@ -10,12 +10,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from testing.fakes.calls import Call, Json, RefusalError, reply, route
 from testing.fakes.cloud import WORKSPACE
-from testing.fakes.outputs import MODELS, Produced
+from testing.fakes.outputs import ARTIFACTS, MODELS, Produced, artifacts
 from testing.fakes.states import JobState, StepState
 
 if TYPE_CHECKING:
     from testing.fakes.cloud import Cloud
-    from testing.fakes.jobs import JobRecord
+    from testing.fakes.records import JobRecord
 
 _RUNS = "/history/v1.0" + WORKSPACE + "/runs/{run}"
 
@@ -141,7 +141,7 @@ class History:
     def _logs(self, run: _Run) -> dict[str, str]:
         """Signed addresses of the logs; those of a running job are uploaded as they are now."""
         workspace = run.record.workspace.rsplit("/", 1)[1]
-        container, prefix = self._cloud.container("workspaceartifactstore", workspace), f"ExperimentRun/dcid.{run.id}"
+        container, prefix = self._cloud.container(ARTIFACTS, workspace), artifacts(run.id)
         found: dict[str, str] = {}
         for name, path in run.state.logs.items():
             if path.exists():

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 from starlette.routing import Route
 from testing.fakes.calls import Call, Json, RefusalError, malformed, reply, route
 from testing.fakes.cloud import WORKSPACE
-from testing.fakes.executor import Execution, Order
-from testing.fakes.outputs import Produced, produce
+from testing.fakes.executor import Order
+from testing.fakes.outputs import ARTIFACTS, Produced, artifacts, produce
+from testing.fakes.records import POLL_SECONDS, JobRecord
 from testing.fakes.references import check
 from testing.fakes.states import FINAL, JobState, StepState
 from testing.fakes.store import now
@@ -22,59 +20,9 @@ from testing.fakes.translate import Translation, translate
 
 if TYPE_CHECKING:
     from testing.fakes.cloud import Cloud
-    from testing.fakes.store import Resource
 
 TYPES = ("Pipeline", "Command", "Sweep")
 _PORTS = ("inputs", "outputs", "jobs", "tags", "properties")
-_POLL_SECONDS = 0.05
-
-
-@dataclass
-class JobRecord:
-    """A job and how far it is."""
-
-    resource: Resource
-    folder: Path
-    status: str = "Preparing"
-    message: str = ""
-    state: JobState = field(default_factory=lambda: JobState("Starting"))
-    produced: dict[str, Produced] = field(default_factory=dict)
-    steps: dict[str, dict[str, Produced]] = field(default_factory=dict)
-    execution: Execution | None = None
-    cancelled: bool = False
-    thread: threading.Thread | None = None
-
-    @property
-    def name(self) -> str:
-        """Name of the job."""
-        return self.resource.name
-
-    @property
-    def workspace(self) -> str:
-        """Path of the workspace."""
-        return self.resource.id.rsplit("/jobs/", 1)[0]
-
-    @property
-    def finished(self) -> bool:
-        """Whether it has ended and all that it made is in the storage account."""
-        return self.status in FINAL
-
-    def child_id(self, step: str) -> str:
-        """Name of the run of a step: like the service's, it says nothing."""
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.resource.id}/{step}"))
-
-    def wait(self, seconds: float = 60) -> JobRecord:
-        """Wait until it has ended.
-
-        Raises:
-            TimeoutError: It goes on.
-        """
-        deadline = time.monotonic() + seconds
-        while not self.finished:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the job {self.name} is {self.status} after {seconds:g} s: {self.state}")
-            time.sleep(_POLL_SECONDS)
-        return self
 
 
 class Jobs:
@@ -175,6 +123,9 @@ class Jobs:
         for name, produced in record.produced.items():
             properties["outputs"].setdefault(name, {"jobOutputType": produced.type})
             properties["outputs"][name]["uri"] = produced.uri
+        if properties["jobType"] == "Command":  # where its logs are; the SDK reads them there
+            uri = f"azureml://datastores/{ARTIFACTS}/{record.artifacts}"
+            properties["outputs"]["default"] = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": uri}
         properties["properties"] = self.properties(record)
         return body
 
@@ -283,7 +234,7 @@ class Jobs:
             record.state = state
             if state.status not in FINAL:
                 record.status = state.status
-                time.sleep(_POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
         record.status = "Finalizing"
         for step, step_state in record.state.steps.items():
             record.steps[step] = self._keep(record, record.child_id(step), step_state, {}, translation.step_types(step))
@@ -296,9 +247,9 @@ class Jobs:
         self, record: JobRecord, run: str, state: JobState | StepState, wanted: Json, types: dict[str, str]
     ) -> dict[str, Produced]:
         """Put outputs and logs of a run where the SDK looks for them."""
-        container = self._cloud.container("workspaceartifactstore", record.workspace.rsplit("/", 1)[1])
+        container = self._cloud.container(ARTIFACTS, record.workspace.rsplit("/", 1)[1])
         for name, path in state.logs.items():
-            self._cloud.blobs.upload(path, container, f"ExperimentRun/dcid.{run}/{name}")
+            self._cloud.blobs.upload(path, container, f"{artifacts(run)}/{name}")
         succeeded = state.status == "Completed"
         return {
             name: produce(self._cloud, record.resource, run, name, path, wanted.get(name) or {}, types.get(name, ""))

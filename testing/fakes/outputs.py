@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from testing.fakes.store import Resource
 
 _DATASTORE = re.compile(r"azureml://(?:subscriptions/.+/)?datastores/([^/]+)/paths/(.*)")
+_JOB = re.compile(r"azureml://jobs/([^/]+)/outputs/([^/]+)(?:/paths/(.*))?")
+_RUN = re.compile(r"runs:/([^/]+)/(.*)")
+ARTIFACTS = "workspaceartifactstore"
 MODELS = {"custom_model": "CustomModel", "mlflow_model": "MLFlowModel", "triton_model": "TritonModel"}
 
 
@@ -36,6 +39,32 @@ def datastore_path(uri: str) -> tuple[str, str]:
     if found is None:
         raise RefusalError(400, "UserError", f"{uri!r} is no address in a datastore")
     return found[1], found[2]
+
+
+def artifacts(run: str) -> str:
+    """Folder of a run's logs and artifacts in the artifact store."""
+    return f"ExperimentRun/dcid.{run}"
+
+
+def located(cloud: Cloud, workspace: str, uri: str) -> str:
+    """Address in a datastore of what may be named as an output of a job, or an artifact of a run; others stay.
+
+    Raises:
+        RefusalError: 404, there is no such job or output.
+    """
+    if found := _RUN.fullmatch(uri):
+        return long_uri(workspace, ARTIFACTS, f"{artifacts(found[1])}/{found[2]}")
+    found = _JOB.fullmatch(uri)
+    if found is None:
+        return uri
+    job, output, path = found[1], found[2], found[3] or ""
+    if output in ("artifacts", "default"):
+        return long_uri(workspace, ARTIFACTS, f"{artifacts(job)}/{path}")
+    child = cloud.jobs.step(workspace, job)
+    produced = child[0].steps.get(child[1], {}) if child else cloud.jobs.get(workspace, job).produced
+    if output not in produced:
+        raise RefusalError(404, "UserError", f"the job {job!r} has no output {output!r}")
+    return produced[output].uri.rstrip("/") + (f"/{path}" if path else "")
 
 
 def long_uri(workspace: str, store: str, path: str) -> str:

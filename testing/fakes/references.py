@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from testing.fakes.calls import Json, RefusalError, malformed
-from testing.fakes.outputs import datastore_path
+from testing.fakes.outputs import datastore_path, located
 
 if TYPE_CHECKING:
     from testing.fakes.cloud import Cloud
@@ -92,6 +92,7 @@ class Project:
 
     def __init__(self, cloud: Cloud, workspace: str, folder: Path) -> None:
         self._cloud = cloud
+        self._path = workspace
         self._workspace = workspace.rsplit("/", 1)[1]
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -137,6 +138,7 @@ class Project:
         if path is not None:
             resource = resolve(self._cloud, path)
             uri = resource.properties.get("dataUri") or resource.properties.get("modelUri") or ""
+        uri = located(self._cloud, self._path, uri)
         if self._cloud.blobs.owns(uri):
             container, source = self._cloud.blobs.split(uri)
         elif uri.startswith("azureml://"):

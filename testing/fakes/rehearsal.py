@@ -53,7 +53,8 @@ class _Play:
         self._log.write_text(f"rehearsing {order.name}\n", encoding="utf-8")
 
     def state(self) -> JobState:
-        logs, steps = {"logs/azureml/executionlogs.txt": self._log}, list(self._definition.get("jobs", {}))
+        steps = list(self._definition.get("jobs", {}))
+        logs = {"logs/azureml/executionlogs.txt" if steps else "user_logs/std_log.txt": self._log}
         if self._cancelled:
             return JobState("Canceled", logs=logs, steps={name: StepState("Canceled") for name in steps})
         if not self._go.is_set():

@@ -14,7 +14,7 @@ from testing.fakes.references import check
 
 if TYPE_CHECKING:
     from testing.fakes.cloud import Cloud
-    from testing.fakes.jobs import JobRecord
+    from testing.fakes.records import JobRecord
     from testing.fakes.store import Resource
 
 _ACTIONS = ("CreateJob", "CreateMonitor", "ImportData")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def read_state(written: Json, logs: dict[str, Path]) -> JobState:
         if details.get("best"):
             best = f"trial_{details['best']['number']}"
         found = {f"trial_{trial['number']}": _trial(trial, sweep, best) for trial in details.get("trials", [])}
+    if written.get("kind") == "commandJob" and len(steps) == 1:  # its one step is the job itself too
+        logs, found = next(iter(found.values())).logs or logs, {}
     return JobState(
         status=_JOB.get(status, status),
         message=str(written.get("message") or ""),
@@ -93,8 +96,20 @@ def _trial(written: Json, sweep: Json, best: str) -> StepState:
 
 
 def _logs(folder: Path) -> dict[str, Path]:
-    names = {"user_logs/std_log.txt": "stdout.log", "user_logs/std_err.txt": "stderr.log"}
-    return {name: folder / file for name, file in names.items() if (folder / file).exists()}
+    """The one log that Azure ML shows: both streams, in the order in which they were looked at."""
+    log, taken = folder / "std_log.txt", folder / "std_log.json"
+    if not folder.is_dir():
+        return {}
+    positions: dict[str, int] = json.loads(taken.read_text()) if taken.exists() else {}
+    with log.open("ab") as joined:
+        for name in ("stdout.log", "stderr.log"):
+            if (folder / name).exists():
+                content = (folder / name).read_bytes()[positions.get(name, 0) :]
+                whole = content[: content.rfind(b"\n") + 1]
+                joined.write(whole)
+                positions[name] = positions.get(name, 0) + len(whole)
+    taken.write_text(json.dumps(positions))
+    return {"user_logs/std_log.txt": log}
 
 
 def _paths(written: Json | None) -> dict[str, Path]:

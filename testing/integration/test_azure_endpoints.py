@@ -8,7 +8,7 @@ import pytest
 from testing.azure_project import write_project
 from testing.fakes.faults import Faults
 from testing.fakes.rehearsal import Rehearsal
-from testing.places import Place
+from testing.places import ENDPOINT, Place
 
 from vision_mlops.azure import endpoints, jobs, schedules
 from vision_mlops.azure.records import EndpointRecord, JobRecord, ScheduleRecord
@@ -25,14 +25,14 @@ def project(tmp_path: Path) -> Path:
 def publish(place: Place, project: Path, *, said: list[str] | None = None, deployment: str = "main") -> EndpointRecord:
     say = said.append if said is not None else lambda text: None
     file = project / "published.yml"
-    return endpoints.publish(file, "count-files", deployment, place.settings, client=place.client, say=say)
+    return endpoints.publish(file, ENDPOINT, deployment, place.settings, client=place.client, say=say)
 
 
 def trigger(place: Place, inputs: dict[str, str], *, wait: bool = False, lines: list[str] | None = None) -> JobRecord:
     on_line = lines.append if lines is not None else lambda text: None
     tags = {"trigger": "test"}
     return endpoints.trigger(
-        "count-files", inputs, tags, place.settings, wait=wait, client=place.client, on_line=on_line, poll_seconds=FAST
+        ENDPOINT, inputs, tags, place.settings, wait=wait, client=place.client, on_line=on_line, poll_seconds=FAST
     )
 
 
@@ -43,7 +43,7 @@ def create(place: Place, project: Path) -> ScheduleRecord:
 def test_publish_twice_changes_nothing(place: Place, project: Path) -> None:
     said: list[str] = []
     first = publish(place, project, said=said)
-    assert (first.endpoint, first.deployment, first.changed) == ("count-files", "main", True)
+    assert (first.endpoint, first.deployment, first.changed) == (ENDPOINT, "main", True)
     assert first.component.startswith("count_pipeline:")
     assert first.scoring_url.startswith("https://")
     assert [line.split(" ")[0] for line in said] == ["created", "registered", "creating", "deploying", "main"]
@@ -64,15 +64,15 @@ def test_the_same_project_elsewhere_is_the_same_version(place: Place, project: P
     assert third.changed
     # The endpoint is the same, and what it starts is the new version.
     assert len(list(place.client.batch_endpoints.list())) == 1
-    assert place.client.batch_endpoints.get("count-files").defaults.deployment_name == "main"
+    assert place.client.batch_endpoints.get(ENDPOINT).defaults.deployment_name == "main"
 
 
 def test_another_deployment_becomes_the_default(place: Place, project: Path) -> None:
     publish(place, project)
     said: list[str] = []
     assert publish(place, project, said=said, deployment="blue").changed
-    assert said[-1] == "blue is the default deployment of count-files"
-    assert {item.name for item in place.client.batch_deployments.list("count-files")} == {"main", "blue"}
+    assert said[-1] == f"blue is the default deployment of {ENDPOINT}"
+    assert {item.name for item in place.client.batch_deployments.list(ENDPOINT)} == {"main", "blue"}
 
 
 def test_trigger_starts_the_job_with_its_inputs(place: Place, project: Path) -> None:
@@ -82,7 +82,7 @@ def test_trigger_starts_the_job_with_its_inputs(place: Place, project: Path) -> 
     job = trigger(place, inputs, wait=True, lines=lines)
     assert job.status == "Completed"
     assert job.tags["trigger"] == "test"
-    assert job.name.startswith("count-files-")
+    assert job.name.startswith(f"{ENDPOINT}-")
     assert "[count] this is count" in lines
     sent = place.loopback.jobs.find(job.name).resource.properties["inputs"]
     values = {name: str(sent[name]["value"]).lower() for name in ("word", "times", "share", "loud")}
@@ -119,16 +119,16 @@ def test_wrong_inputs_start_nothing(place: Place, project: Path, inputs: dict[st
 
 
 def test_what_is_missing_or_wrong_is_named(place: Place, project: Path, faults: Faults) -> None:
-    with pytest.raises(AzureError, match=r"endpoint 'count-files': .*HTTP 404.*\n  -> mlops pipeline publish --help"):
+    with pytest.raises(AzureError, match=rf"endpoint '{ENDPOINT}': .*HTTP 404.*\n  -> mlops pipeline publish --help"):
         trigger(place, {})
     with pytest.raises(PipelineError, match="the file defines a pipelineJob"):
-        endpoints.publish(project / "pipeline.yml", "count-files", "main", place.settings, client=place.client)
+        endpoints.publish(project / "pipeline.yml", ENDPOINT, "main", place.settings, client=place.client)
     for name in ("no", "1abc", "a_b", "a" * 33):
         with pytest.raises(AzureError, match=f"{name!r} cannot be the name of an endpoint"):
             endpoints.publish(project / "published.yml", name, "main", place.settings, client=place.client)
     assert place.count("batchEndpoints", "PUT") == 0
     faults.fail("deployments", status=409, code="Conflict", method="PUT", retry_after=None)
-    with pytest.raises(AzureError, match=r"deployment 'main' of endpoint 'count-files'.*HTTP 409"):
+    with pytest.raises(AzureError, match=rf"deployment 'main' of endpoint '{ENDPOINT}'.*HTTP 409"):
         publish(place, project)
     # What was made stays, and the next call goes on from there.
     assert publish(place, project).changed

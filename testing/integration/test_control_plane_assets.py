@@ -235,6 +235,24 @@ def test_a_model_is_put_into_a_registry_right_away(cloud: Cloud, folder: Path) -
     assert list(registry.models.list("textile", list_view_type=ListViewType.ACTIVE_ONLY)) == []
 
 
+def test_data_is_shared_through_a_registry(cloud: Cloud, folder: Path) -> None:
+    client, registry = loopback_client(cloud), loopback_client(cloud, registry_name=cloud.registry)
+    client.data.create_or_update(_data(folder))
+    share = {"share_with_name": "images", "share_with_version": "1", "registry_name": cloud.registry}
+    client.data.share("images", "1", **share)
+    assert registry.data.get("images", version="1").type == "uri_folder"
+
+
+def test_components_are_listed_and_archived(client: MLClient, folder: Path) -> None:
+    client.environments.create_or_update(_environment())
+    for version in ("1", "2"):
+        client.components.create_or_update(_component(folder, version=version))
+    assert [item.version for item in client.components.list("hello")] == ["1", "2"]
+    client.components.archive("hello", version="2")
+    assert client.components.get("hello", label="latest").version == "1"
+    assert [item.name for item in client.components.list()] == ["hello"]
+
+
 def test_a_missing_registry_is_named(cloud: Cloud) -> None:
     from azure.core.exceptions import ResourceNotFoundError
 

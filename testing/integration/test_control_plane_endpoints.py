@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,12 +116,46 @@ def test_traffic_is_shared_between_deployments(client: MLClient, project: Path, 
     assert [item.name for item in client.online_deployments.list("live")] == ["blue"]
 
 
+def _score(cloud: Cloud, key: str) -> int:
+    """Status of a scoring request that is made with a key."""
+    request = urllib.request.Request(f"{cloud.url}/scoring/ws/live/score", data=b"{}", method="POST")
+    request.add_header("Authorization", f"Bearer {key}")
+    trust = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
+    try:
+        with urllib.request.urlopen(request, context=trust) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
 @pytest.mark.usefixtures("live")
-def test_keys_open_the_endpoint_until_they_are_replaced(client: MLClient, request_file: str) -> None:
-    old = client.online_endpoints.get_keys("live").primary_key
+def test_keys_open_the_endpoint_until_they_are_replaced(client: MLClient, cloud: Cloud) -> None:
+    _traffic(client, blue=100)
+    old = client.online_endpoints.get_keys("live")
+    assert (_score(cloud, old.primary_key), _score(cloud, old.secondary_key)) == (200, 200)
     client.online_endpoints.begin_regenerate_keys("live", key_type="primary").result()
-    keys = client.online_endpoints.get_keys("live")
-    assert keys.primary_key not in (old, keys.secondary_key)
+    new = client.online_endpoints.get_keys("live")
+    assert new.secondary_key == old.secondary_key
+    assert (_score(cloud, old.primary_key), _score(cloud, new.primary_key)) == (401, 200)
+
+
+@pytest.mark.parametrize("mode", ["aml_token", "aad_token"])
+def test_an_endpoint_may_want_tokens(
+    client: MLClient, cloud: Cloud, project: Path, model: str, request_file: str, mode: str
+) -> None:
+    from azure.ai.ml.entities import ManagedOnlineEndpoint
+    from azure.core.exceptions import HttpResponseError
+
+    client.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="live", auth_mode=mode)).result()
+    client.online_deployments.begin_create_or_update(_online(project, model)).result()
+    _traffic(client, blue=100)
+    assert "known" in client.online_endpoints.invoke("live", request_file=request_file)
+    assert _score(cloud, "guess") == 401
+    other = client.online_endpoints.get("live")
+    other.auth_mode = "key"
+    with pytest.raises(HttpResponseError, match="authMode of an endpoint cannot be changed"):
+        client.online_endpoints.begin_create_or_update(other)
 
 
 @pytest.mark.usefixtures("live")

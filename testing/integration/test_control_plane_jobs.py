@@ -61,6 +61,38 @@ def test_a_job_is_streamed_while_it_runs(
     assert finished(cloud).status == "Completed"
 
 
+def test_a_command_is_streamed_from_the_artifact_store(
+    client: MLClient, cloud: Cloud, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import threading
+
+    cloud.executor = rehearsal = Rehearsal(held=True)
+    submit(client, project / "command.yml")
+    assert str(client.jobs.get("job").outputs["default"].path).endswith("ExperimentRun/dcid.job")
+    timer = threading.Timer(1.5, rehearsal.release)
+    timer.start()
+    client.jobs.stream("job")
+    timer.join()
+    assert "Streaming user_logs/std_log.txt" in capsys.readouterr().out
+    assert client.jobs.show_services("job") is None
+
+
+def test_an_output_of_a_job_becomes_a_model(
+    client: MLClient, cloud: Cloud, project: Path, tmp_path: Path, rehearsal: Rehearsal
+) -> None:
+    from azure.ai.ml.entities import Model
+    from azure.core.exceptions import ResourceNotFoundError
+
+    submit(client, project / "pipeline.yml")
+    finished(cloud)
+    path = "azureml://jobs/job/outputs/data"
+    client.models.create_or_update(Model(name="counts", version="1", path=path, type="custom_model"))
+    client.models.download("counts", "1", download_path=str(tmp_path))
+    assert [file.read_text() for file in tmp_path.rglob("made.txt")] == ["outputs data\n"]
+    with pytest.raises(ResourceNotFoundError, match="no output 'other'"):
+        client.models.create_or_update(Model(name="counts", version="2", path="azureml://jobs/job/outputs/other"))
+
+
 def test_the_steps_are_child_jobs(client: MLClient, cloud: Cloud, project: Path, rehearsal: Rehearsal) -> None:
     from azure.ai.ml.exceptions import PipelineChildJobError
 

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from testing.fakes.cloud import Cloud
+from testing.fakes.credential import LoopbackCredential
 from testing.submissions import finished, submit
+
+from vision_mlops.azure.metrics import run_metrics
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -213,6 +216,8 @@ def test_the_best_trial_of_a_sweep_is_brought_back(client: MLClient, cloud: Clou
     texts = {path.name: path.read_text() for path in (tmp_path / "down").rglob("*") if path.is_file()}
     assert texts["text"] == "5"
     assert "tried 5" in texts["std_log.txt"]
+    tracking_uri = str(client.workspaces.get(cloud.workspace).mlflow_tracking_uri)
+    assert run_metrics(LoopbackCredential(), f"{cloud.url}/.default", tracking_uri, "job")["best_score"] == 5
 
 
 def test_a_model_deployment_scores_a_folder_with_its_script(

@@ -134,7 +134,7 @@ def test_what_ships_goes_there_and_back(
     if kind == "schedule":
         schedule = load_schedule(definition)
         client.schedules.begin_create_or_update(schedule).result()
-        record = cloud.fire(schedule.name).wait()
+        record = cloud.fire(str(schedule.name)).wait()
         assert record.status == "Completed", record.message
     else:
         job = load_job(definition)

@@ -124,7 +124,8 @@ def test_the_image_is_built_from_what_is_sent() -> None:
     assert (context / environment["build"]["dockerfile_path"]).samefile(DOCKERFILE)
     ignored = pathspec.PathSpec.from_lines("gitignore", lines(ROOT / ".amlignore"))
     copies = [line.split()[1:-1] for line in lines(DOCKERFILE) if line.startswith("COPY ")]
-    for source in chain.from_iterable(copies):
+    assert "ADD src* src/" in lines(DOCKERFILE)
+    for source in (*chain.from_iterable(copies), "src"):
         files = [ROOT / source] if (ROOT / source).is_file() else list((ROOT / source).rglob("*.*"))
         sent = [file for file in files if not ignored.match_file(file.relative_to(ROOT).as_posix())]
         assert sent, f"{source} is not sent along"

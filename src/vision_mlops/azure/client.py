@@ -75,6 +75,9 @@ def check_workspace(client: MLClient, settings: AzureSettings) -> Any:
 def default_credential(settings: AzureSettings) -> TokenCredential:
     """The sign-in of this machine; it is only tried when a token is needed.
 
+    In a job on Azure ML it is the identity of the job's user where the definition asks for that (``user_identity``), else
+    the managed identity of the cluster. Neither could be tried without an Azure account.
+
     Raises:
         MissingExtraError: the Azure packages are not installed.
         AzureError: the variables of a sign-in are set to what cannot be right.
@@ -82,11 +85,17 @@ def default_credential(settings: AzureSettings) -> TokenCredential:
     with azure_errors("sign-in"):
         from azure.identity import DefaultAzureCredential
 
+        if os.environ.get("OBO_ENDPOINT"):
+            from azure.ai.ml.identity import AzureMLOnBehalfOfCredential
+
+            return AzureMLOnBehalfOfCredential()
+        identity = os.environ.get("DEFAULT_IDENTITY_CLIENT_ID")
+        options = {"managed_identity_client_id": identity} if identity else {}
         host = settings.cloud.authority_host
         # Microsoft's list of sign-in servers does not know those of another cloud.
         known = host.rstrip("/") in (authority for authority, _ in KNOWN_CLOUDS.values())
         try:
-            return DefaultAzureCredential(authority=host, disable_instance_discovery=not known)
+            return DefaultAzureCredential(authority=host, disable_instance_discovery=not known, **options)
         except ValueError as error:  # an empty secret, say
             raise AzureError(f"sign-in: {error}", SIGN_IN) from error
 

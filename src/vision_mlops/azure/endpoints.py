@@ -219,7 +219,9 @@ def _inputs(declared: Mapping[str, Any] | None, given: Mapping[str, str]) -> dic
 
     result: dict[str, Any] = {}
     for name, text in given.items():
-        value = _value(name, text)
+        # A declared text is taken as it stands, though it may look like a number, or hold a workload as JSON.
+        plain = declared is not None and name in declared and declared[name].type == "string"
+        value = text if plain else _value(name, text)
         if declared is None:
             type_ = next((word for word in ("boolean", "integer", "number") if type(value) in _WORDS[word]), "string")
         elif name not in declared:

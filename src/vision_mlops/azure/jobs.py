@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vision_mlops import paths
 from vision_mlops.azure.client import check_workspace, default_credential, ml_client, quiet
 from vision_mlops.azure.errors import azure_errors, is_missing
+from vision_mlops.azure.follower import Follower
 from vision_mlops.azure.metrics import run_metrics
 from vision_mlops.azure.patience import PATIENCE_SECONDS, patiently
 from vision_mlops.azure.records import FINAL, JobRecord, StepRecord, job_record, text_of
@@ -154,7 +155,8 @@ def stream(
         KeyboardInterrupt: Ctrl-C; before that, a line says that the job goes on, and how to stop it.
     """
     client = client or ml_client(settings)
-    follower = _Follower(client, name, on_line, patience_seconds)
+    connected = client
+    follower = Follower(lambda: job_record(_get(connected, name)), Runs(client), name, on_line, patience_seconds)
     try:
         return follower.run(*poll_seconds)
     except KeyboardInterrupt:
@@ -254,67 +256,6 @@ def new_name(stem: str) -> str:
     """A name for a job that says what and when. It is chosen here, so that a request sent twice starts one job."""
     stem = _NOT_IN_A_NAME.sub("-", stem).strip("-_") or "job"
     return f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-
-
-class _Follower:
-    """Keeps what was said about a job, and says what is new."""
-
-    def __init__(self, client: MLClient, name: str, say: Say, patience: float) -> None:
-        self._client = client
-        self._name = name
-        self._say = say
-        self._patience = patience
-        self._runs = Runs(client)
-        self._told: dict[str, str] = {}
-        self._read: set[str] = set()
-
-    def run(self, shortest: float, longest: float) -> JobRecord:
-        pause, first = shortest, True
-        while True:
-            before = dict(self._told)
-            job: JobRecord = self._call(lambda: job_record(_get(self._client, self._name)))
-            if first and job.studio_url:
-                self._say(f"studio: {job.studio_url}")
-            lines = self._look(job)
-            if job.is_final:
-                self._tell("", job.status)
-                return job
-            pause = shortest if lines or self._told != before else min(1.5 * pause, longest)
-            first = False
-            time.sleep(pause)
-
-    def _look(self, job: JobRecord) -> int:
-        """Say what is new; returns how many lines of logs there were."""
-        if not job.is_final:
-            self._tell("", job.status)
-        count = 0
-        parts = self._call(lambda: self._runs.steps(self._name)) if job.type in ("pipeline", "sweep") else []
-        for step in parts:
-            self._tell(step.step, step.status)
-            # A step that cannot begin any more has no log.
-            if step.status not in ("NotStarted", "Queued"):
-                count += self._log(step.step, step.name, final=step.status in FINAL or job.is_final)
-        if not parts:
-            count += self._log("", self._name, final=job.is_final)
-        return count
-
-    def _log(self, step: str, run: str, *, final: bool) -> int:
-        if run in self._read:
-            return 0
-        lines = self._call(lambda: self._runs.new_lines(run, final=final))
-        for line in lines:
-            self._say(f"[{step}] {line}" if step else line)
-        if final:
-            self._read.add(run)
-        return len(lines)
-
-    def _tell(self, step: str, state: str) -> None:
-        if self._told.get(step) != state:
-            self._told[step] = state
-            self._say(f"{step or f'job {self._name}'}: {state}")
-
-    def _call(self, call: Callable[[], Any]) -> Any:
-        return patiently(call, self._say, seconds=self._patience)
 
 
 def _written(folder: Path, declared: Any) -> Path:

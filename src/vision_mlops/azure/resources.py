@@ -7,19 +7,23 @@ never changes its content. A cluster that exists is never changed.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from vision_mlops.azure.client import quiet
+from vision_mlops.azure.contexts import small_context
 from vision_mlops.azure.errors import azure_errors, is_missing
 from vision_mlops.config.azure import Cluster
 from vision_mlops.exceptions import AzureError, PipelineError
 from vision_mlops.model.bundle import file_hash
+from vision_mlops.runner.snapshots import snapshot_files
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -27,9 +31,10 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 _VERSION_LENGTH = 12
+_INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 # Written beside data by file browsers and notebooks; they must not make the same data look new.
-_NOISE = frozenset({".DS_Store", "Thumbs.db", ".ipynb_checkpoints", "__pycache__"})
+_NOISE = frozenset({".DS_Store", "Thumbs.db", ".ipynb_checkpoints"})
 
 
 def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str:
@@ -45,18 +50,24 @@ def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str
         ``NAME:VERSION``; the version is a hash of the file and of all that it points to.
 
     Raises:
-        PipelineError: the file, or what it points to, cannot be read.
+        PipelineError: the file, or what it points to, cannot be read, or its Docker context is too large.
         AzureError: the service refuses.
     """
     version = environment_version(file)
-    with azure_errors(f"environment {name}:{version}"), quiet():
+    content = {**_read(file), "name": name, "version": version}
+    with azure_errors(f"environment {name}:{version}"), ExitStack() as stack:
         if existing(lambda: client.environments.get(name, version)):
             return f"{name}:{version}"
         from azure.ai.ml import load_environment
 
-        environment = load_environment(file)
-        environment.name, environment.version = name, version
-        client.environments.create_or_update(environment)
+        if isinstance(content.get("build"), dict):
+            context = file.parent / str(content["build"].get("path", "."))
+            dockerfile = str(content["build"].get("dockerfile_path") or "Dockerfile")
+            context = stack.enter_context(small_context(context, dockerfile))
+            content["build"] = {"path": str(context.resolve()), "dockerfile_path": dockerfile}
+        with quiet():
+            environment = load_environment(io.StringIO(yaml.safe_dump(content)), relative_origin=str(file.resolve()))
+            client.environments.create_or_update(environment)
     say(f"created environment {name}:{version}")
     return f"{name}:{version}"
 
@@ -68,19 +79,16 @@ def environment_version(file: Path) -> str:
         PipelineError: a file cannot be read.
     """
     content = _read(file)
-    # Names and descriptions do not change what is installed.
-    parts: list[str] = [
-        json.dumps({key: value for key, value in content.items() if key in _INSTALLS}, sort_keys=True, default=str)
-    ]
+    # Names and descriptions do not change what is installed, nor does where in the project its files are.
+    parts = {key: value for key, value in content.items() if key in _INSTALLS}
     conda, build = content.get("conda_file"), content.get("build")
     if isinstance(conda, str):
-        parts.append(json.dumps(_read(file.parent / conda), sort_keys=True, default=str))
-    if isinstance(build, dict) and isinstance(build.get("path"), str):
-        parts.append(content_hash(file.parent / build["path"]))
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:_VERSION_LENGTH]
-
-
-_INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
+        parts["conda_file"] = _read(file.parent / conda)
+    if isinstance(build, dict):
+        context = content_hash(file.parent / str(build.get("path", ".")))
+        parts["build"] = [context, build.get("dockerfile_path") or "Dockerfile"]
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
 
 
 def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
@@ -92,7 +100,7 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
     with azure_errors(f"compute cluster {cluster.name!r} ({cluster.sku})"):
         found = existing(lambda: client.compute.get(cluster.name))
         if not found:
-            from azure.ai.ml.entities import AmlCompute
+            from azure.ai.ml.entities import AmlCompute, IdentityConfiguration
 
             say(f"creating compute cluster {cluster.name} ({cluster.sku}, up to {cluster.max_nodes} nodes)")
             wanted = AmlCompute(
@@ -102,6 +110,8 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
                 max_instances=cluster.max_nodes,
                 idle_time_before_scale_down=cluster.idle_seconds,
                 tier=cluster.tier,
+                # Steps that register models sign in as the cluster.
+                identity=IdentityConfiguration(type="system_assigned"),
             )
             with quiet():
                 found = client.compute.begin_create_or_update(wanted).result()
@@ -113,7 +123,7 @@ def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
 
 def require_compute(client: MLClient, name: str) -> None:
     """Make sure that a compute target which the settings do not describe is there. Raises AzureError."""
-    mend = "name one that `az ml compute list` shows, or cpu-cluster or gpu-cluster, which are created when missing"
+    mend = "name one that Azure ML studio shows, or cpu-cluster or gpu-cluster, which are created when they are missing"
     with azure_errors(f"compute {name!r}", mend), quiet():
         found = client.compute.get(name)
     _check_compute(found)
@@ -154,6 +164,8 @@ def ensure_data(client: MLClient, path: Path, type_: str, datastore: str, say: S
 def content_hash(path: Path) -> str:
     """sha256 of a file, or of a folder's files with their relative paths; independent of order, dates and place.
 
+    Files that ``.amlignore`` (else ``.gitignore``) in the folder leaves out do not count, as they are not uploaded.
+
     Raises:
         PipelineError: it cannot be read.
     """
@@ -180,9 +192,9 @@ def existing(get: Callable[[], Any]) -> Any | None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and not _NOISE & set(file.relative_to(folder).parts):
-            yield file
+    for name in snapshot_files(folder):
+        if not _NOISE & set(name.split("/")) and (folder / name).is_file():
+            yield folder / name
 
 
 def _check_local(path: Path, type_: str) -> None:

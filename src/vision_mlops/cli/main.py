@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from vision_mlops import __version__
-from vision_mlops.cli import assets, config, data, demo, evaluate, job, models, predict, run, serve, train
+from vision_mlops.cli import assets, config, data, demo, evaluate, job, models, pipeline, predict, run, serve, train
 from vision_mlops.cli.output import State
 from vision_mlops.exceptions import MlopsError
 
@@ -53,6 +53,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("gate")(evaluate.gate)
 app.add_typer(models.app, name="models")
 app.add_typer(job.app, name="job")
+app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(assets.app, name="assets")
 app.command("run")(run.run)
 app.command("serve")(serve.serve)

@@ -153,6 +153,38 @@ def download(
 
 
 @app.command()
+def transfer(
+    ref: Ref,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="`mlflow`, `azure`, `azureml://registries/NAME` or `azureml://workspaces/NAME`.",
+            metavar="PLACE",
+        ),
+    ],
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="PLACE", help="Registry that has it; that of this environment.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Another name there.")] = None,
+    alias: Annotated[
+        list[str] | None, typer.Option("--alias", "-a", help="Alias to give it there. Repeatable.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Give the alias also where its verdict is reject.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Copy a version, the same bundle with all that is known about it, to another registry.
+
+    Example: `mlops models transfer textile@champion --to azureml://registries/mlr-vision`
+    """
+    from vision_mlops.registry import open_registry
+    from vision_mlops.registry.transfer import transfer as run
+
+    version = run(open_registry(from_), ref, open_registry(to), name=name, aliases=alias or (), force=force)
+    _emit_version(version, as_json=json_, text=f"{version.reference}{_suffix(version)} is in {to}")
+
+
+@app.command()
 def explain(ref: Ref, json_: JsonOption = False) -> None:
     """Show where a version came from: images, run, bundle, evaluation, verdict, promotions.
 

@@ -75,6 +75,12 @@ class Registry(Protocol):
         """Store a verified bundle as the next version; an identical one gives the existing version unless forced."""
         ...
 
+    def adopt(
+        self, bundle: Path, name: str, facts: Mapping[str, Any], *, aliases: Sequence[str] = (), force: bool = False
+    ) -> ModelVersion:
+        """Register a verified bundle of another registry with the facts that are known about it there."""
+        ...
+
     def models(self) -> list[str]:
         """Names of all registered models, sorted."""
         ...

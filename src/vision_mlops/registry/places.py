@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 VARIABLE = "MLOPS_REGISTRY"
 _WORKSPACE = re.compile(
     r"azureml://(?:.*?/)?subscriptions/(?P<subscription_id>[^/]+)/resourceGroups/(?P<resource_group>[^/]+)"
-    r"/(?:providers/Microsoft\.MachineLearningServices/)?workspaces/(?P<workspace_name>[^/?]+)/?",
+    r"/(?:providers/Microsoft\.MachineLearningServices/)?workspaces/(?P<workspace_name>[^/?]+)/?(?:\?.*)?",
     re.IGNORECASE,
 )
 _NEAR = re.compile(r"azureml://(?P<kind>registries|workspaces)/(?P<name>[A-Za-z0-9][\w-]{1,32})/?")

@@ -9,14 +9,13 @@ from pathlib import Path
 from vision_mlops.exceptions import RegistryError
 from vision_mlops.registry import lineage
 from vision_mlops.registry.base import ModelVersion, Registry
-from vision_mlops.registry.bundles import BundleRegistry
 from vision_mlops.registry.tags import HASH_TAG
 
 
 def transfer(
     source: Registry,
     reference: str,
-    target: BundleRegistry,
+    target: Registry,
     *,
     name: str | None = None,
     aliases: Sequence[str] = (),

@@ -1,0 +1,92 @@
+"""Docker contexts: small ones as they are, large ones packed, and those that cannot be made small enough."""
+
+from __future__ import annotations
+
+import random
+import tarfile
+from pathlib import Path
+
+import pytest
+
+import vision_mlops
+from vision_mlops.azure.contexts import MAX_BYTES, MAX_FILES, small_context
+from vision_mlops.azure.resources import content_hash, environment_version
+from vision_mlops.exceptions import PipelineError
+from vision_mlops.runner.snapshots import snapshot_files
+
+ROOT = Path(vision_mlops.__file__).parents[2]
+DOCKERFILE = "environments/docker/train/Dockerfile"
+
+
+def make_context(folder: Path, files: int, line: str = "ADD src* src/") -> Path:
+    for number in range(files):
+        path = folder / "src" / f"part{number % 7}" / f"{number}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"x = {number}\n")
+    (folder / "Dockerfile").write_text(f"FROM scratch\n{line}\n")
+    (folder / ".amlignore").write_text("*.tmp\n")
+    return folder
+
+
+def test_a_small_context_is_sent_as_it_is(tmp_path: Path) -> None:
+    folder = make_context(tmp_path, MAX_FILES - 2)
+    with small_context(folder, "Dockerfile") as context:
+        assert context == folder
+
+
+def test_a_large_one_is_packed(tmp_path: Path) -> None:
+    folder = make_context(tmp_path / "one", 150)
+    (folder / "src" / "left.tmp").write_text("out")
+    other = make_context(tmp_path / "two", 150)
+    with small_context(folder, "Dockerfile") as context, small_context(other, "Dockerfile") as again:
+        assert sorted(path.name for path in context.iterdir()) == [".amlignore", "Dockerfile", "src.tar.gz"]
+        assert content_hash(context) == content_hash(again)
+        with tarfile.open(context / "src.tar.gz") as tar:
+            tar.extractall(tmp_path / "unpacked", filter="data")
+    assert snapshot_files(tmp_path / "unpacked") == [
+        name.removeprefix("src/") for name in snapshot_files(folder) if name.startswith("src/")
+    ]
+    assert not context.exists()
+
+
+def test_a_dockerfile_that_would_not_find_the_folder(tmp_path: Path) -> None:
+    folder = make_context(tmp_path, 150, "COPY src/ src/")
+    with (
+        pytest.raises(PipelineError, match=r"Dockerfile does not unpack the folder 'src'\n  -> write `ADD src\* src/`"),
+        small_context(folder, "Dockerfile"),
+    ):
+        pass
+
+
+def test_one_that_stays_too_large(tmp_path: Path) -> None:
+    folder = make_context(tmp_path, 150)
+    (folder / "src" / "noise.bin").write_bytes(random.Random(0).randbytes(MAX_BYTES))
+    with (
+        pytest.raises(PipelineError, match=r"has 3 files of 1\.0 MB, packed; Azure ML takes 100 files of 1 MB"),
+        small_context(folder, "Dockerfile"),
+    ):
+        pass
+
+
+def test_the_shipped_context_fits() -> None:
+    with small_context(ROOT, DOCKERFILE) as context:
+        files = [path for path in context.rglob("*") if path.is_file()]
+        assert len(files) <= MAX_FILES
+        assert sum(path.stat().st_size for path in files) <= MAX_BYTES
+        assert (context / DOCKERFILE).read_bytes() == (ROOT / DOCKERFILE).read_bytes()
+
+
+def test_the_version_of_an_environment_is_that_of_its_content(tmp_path: Path) -> None:
+    make_context(tmp_path / "context", 3)
+    file = tmp_path / "train.yml"
+    file.write_text("name: a\ndescription: old\nbuild: {path: ./context}\n")
+    first = environment_version(file)
+    file.write_text("build:\n  path: context/../context\nname: b\n")
+    (tmp_path / "context" / "src" / "x.tmp").write_text("ignored")
+    # The same content, but it is named in another way: only the path in the file differs.
+    assert environment_version(file) == first
+    (tmp_path / "context" / "src" / "part0" / "0.py").write_text("changed")
+    assert environment_version(file) != first
+    file.write_text("name: a\nimage: python:3.11\nconda_file: nowhere.yml\n")
+    with pytest.raises(PipelineError, match=r"nowhere\.yml cannot be read"):
+        environment_version(file)
