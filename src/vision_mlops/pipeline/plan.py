@@ -10,21 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.exceptions import PipelineError
+from vision_mlops.pipeline.bindings import (
+    Origins,
+    Scope,
+    as_declared,
+    defaults_of,
+    settled,
+    shown,
+    source_of,
+)
 from vision_mlops.pipeline.changes import Change
 from vision_mlops.pipeline.definitions import COMPONENTS, JOBS, Definition
-from vision_mlops.pipeline.expressions import ExpressionError, Reference, references, render, sole
+from vision_mlops.pipeline.expressions import sole
 from vision_mlops.pipeline.files import Files
 from vision_mlops.pipeline.findings import Findings
 from vision_mlops.pipeline.graph import ordered, ports_of
 from vision_mlops.pipeline.lint import Linter
-from vision_mlops.pipeline.nodes import Data, Node, Plan, PlannedStep, Searched, Source, StepOutput, Target, Value
+from vision_mlops.pipeline.nodes import Data, Node, Plan, PlannedStep, Searched, Source, Target
 from vision_mlops.pipeline.ports import (
-    VALUE_TYPES,
     InputDeclaration,
     JobInput,
     JobOutput,
-    literal_problem,
-    literal_text,
 )
 from vision_mlops.pipeline.running import runs_of, unused_of
 from vision_mlops.pipeline.steps import (
@@ -37,7 +43,6 @@ from vision_mlops.pipeline.steps import (
 from vision_mlops.pipeline.trials import TRIALS
 
 Registered = Callable[[str], Path | None]
-Origins = dict[str, tuple[str, str]]  # output of a pipeline: the step and output that write it
 
 
 def plan(path: Path) -> list[PlannedStep]:
@@ -131,11 +136,11 @@ class _Resolver:
         for name in ordered(model.jobs)[0]:
             step = model.jobs[name]
             component = self._component(definition, name, step)
-            scope = _Scope(definition.file, given, sources, written, _types(step, component))
+            scope = Scope(definition.file, given, sources, written, _types(step, component))
             inputs = scope.inputs(step)
-            sources[name] = {**(_defaults(component) if component else {}), **inputs}
+            sources[name] = {**(defaults_of(component) if component else {}), **inputs}
             if component is not None and isinstance(component.model, PipelineComponent):
-                inner = {**_defaults(component), **inputs}
+                inner = {**defaults_of(component), **inputs}
                 written[name] = self._pipeline(component, f"{prefix}{name}/", inner)
             else:
                 node = self._node(definition, step, component, f"{prefix}{name}", inputs, scope)
@@ -172,15 +177,15 @@ class _Resolver:
         component: Definition | None,
         name: str,
         inputs: Mapping[str, Source],
-        scope: _Scope | None = None,
+        scope: Scope | None = None,
     ) -> Node:
         declared: Mapping[str, InputDeclaration] = getattr(component.model, "inputs", {}) if component else {}
         if definition.kind in COMPONENTS and step is definition.model:
             declared = getattr(definition.model, "inputs", {})
         space = getattr(step, "search_space", {})
-        filled = {**(_defaults(component) if component else {}), **inputs}
+        filled = {**(defaults_of(component) if component else {}), **inputs}
         filled |= {key: Searched(key) for key in declared if key in space}
-        filled = {key: _as_declared(name, key, source, declared.get(key)) for key, source in filled.items()}
+        filled = {key: as_declared(name, key, source, declared.get(key)) for key, source in filled.items()}
         names = dict.fromkeys([*declared, *filled])
         reference = getattr(step, "component", getattr(step, "trial", ""))
         shown_as = reference if isinstance(reference, str) and reference else "inline"
@@ -201,134 +206,11 @@ class _Resolver:
                 step,
                 component,
                 scope.text if scope else None,
-                partial(_settled, name, definition, scope, filled),
+                partial(settled, name, definition, scope, filled),
             ),
         )
         self._nodes.append(node)
         return node
-
-
-class _Scope:
-    """What the steps of one pipeline may refer to."""
-
-    def __init__(
-        self,
-        file: Path,
-        given: Mapping[str, Source],
-        sources: Mapping[str, Mapping[str, Source]],
-        written: Mapping[str, Origins],
-        types: Mapping[str, InputDeclaration],
-    ) -> None:
-        self._file = file
-        self._given = given
-        self._sources = sources
-        self._written = written
-        self._types = types
-
-    def inputs(self, step: Any) -> dict[str, Source]:
-        """Sources of a step's inputs; those bound to an optional input that nobody fills are left out."""
-        found = {key: self._source(key, value) for key, value in step.inputs.items()}
-        return {key: source for key, source in found.items() if source is not None}
-
-    def text(self, value: str) -> str:
-        """Put the values of the pipeline's inputs into a text, such as that of an environment variable."""
-        if "${{" not in value or "parent." not in value:
-            return value
-        try:
-            return render(value, self._values(value))
-        except ExpressionError as error:
-            raise PipelineError(f"{self._file}: {value!r}: {error}", "give the input a value") from error
-
-    def _values(self, text: str) -> dict[tuple[str, ...], str | None]:
-        values: dict[tuple[str, ...], str | None] = {}
-        for reference in references(text):
-            source = self._refer(reference)
-            values[reference.parts] = source.text if isinstance(source, Value) else None
-        return values
-
-    def _source(self, key: str, value: Any) -> Source | None:
-        item = value if isinstance(value, JobInput) else None
-        text = (item.path if item.path is not None else item.value) if item else value
-        reference = sole(text)
-        if reference is not None:
-            source = self._refer(reference)
-            mode = item.mode if item else None
-            if isinstance(source, StepOutput) and mode:
-                return StepOutput(source.step, source.output, mode)
-            return source
-        if isinstance(text, str) and "${{" in text:
-            try:
-                text = render(text, self._values(text))
-            except ExpressionError as error:
-                message = f"{self._file}: input {key!r}: {error}; only values can be part of a text"
-                raise PipelineError(message, "bind the input to nothing but ${{parent...}}") from error
-        return source_of(item, text, self._types.get(key), self._file)
-
-    def _refer(self, reference: Reference) -> Source | None:
-        parts = reference.parts
-        if parts[:2] == ("parent", "inputs"):
-            return self._given.get(parts[2])
-        _, _, job, direction, name = parts
-        if direction == "inputs":
-            return self._sources[job].get(name)
-        step, output = self._written[job].get(name, (job, name))
-        return StepOutput(step, output)
-
-
-def _settled(step: str, definition: Definition, scope: _Scope | None, inputs: Mapping[str, Source], text: str) -> str:
-    """A text with the values of the pipeline's and of the step's own inputs in it, for a limit or a number."""
-    text = scope.text(text) if scope else text
-    own: dict[tuple[str, ...], str | None] = {
-        ("inputs", key): source.text for key, source in inputs.items() if isinstance(source, Value)
-    }
-    try:
-        return render(text, own)
-    except ExpressionError as error:
-        if definition.kind in COMPONENTS:  # looked at alone: nobody has given it anything yet
-            return ""
-        raise PipelineError(f"step {step!r}: {text!r}: {error}", "write a number, or bind it to an input") from error
-
-
-def _as_declared(step: str, key: str, source: Source, declared: InputDeclaration | None) -> Source:
-    """A value as its input is declared: 3.0 for an integer is 3, True for a boolean is true.
-
-    Raises:
-        PipelineError: it does not fit, which shows only here where it comes through the inputs of pipelines.
-    """
-    if declared is None or not isinstance(source, Value) or declared.type not in VALUE_TYPES:
-        return source
-    text = literal_text(source.text, declared)
-    if found := literal_problem(text, declared):
-        raise PipelineError(f"step {step!r}: input {key!r}: {found[1]}", found[2])
-    return Value(text)
-
-
-def source_of(item: JobInput | None, text: Any, declared: InputDeclaration | None, file: Path) -> Source:
-    """A literal or data in the form that the definition has it. Data is what is written with a path or declared so."""
-    is_data = (item is not None and item.path is not None) or (
-        declared is not None and declared.type not in VALUE_TYPES
-    )
-    if not is_data:
-        return Value(as_text(text))
-    type_ = (item.type if item else None) or (declared.type if declared else None) or "uri_folder"
-    mode = (item.mode if item else None) or (declared.mode if declared else None)
-    return Data(str(text), type_, mode, file.parent)
-
-
-def as_text(value: Any) -> str:
-    """A value as the text that a command gets: true and false in small letters, as Azure ML writes them."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def shown(source: Source) -> str:
-    """A source as a person would write it."""
-    if isinstance(source, Value):
-        return source.text
-    if isinstance(source, Data):
-        return source.path
-    if isinstance(source, Searched):
-        return f"${{{{search_space.{source.name}}}}}"
-    return f"${{{{parent.jobs.{source.step}.outputs.{source.output}}}}}"
 
 
 def _own_inputs(definition: Definition) -> dict[str, Source]:
@@ -340,21 +222,12 @@ def _own_inputs(definition: Definition) -> dict[str, Source]:
             for key, item in model.inputs.items()
             if item.required
         }
-        return {**open_, **_defaults(definition)}
+        return {**open_, **defaults_of(definition)}
     found: dict[str, Source] = {}
     for key, value in model.inputs.items():
         item = value if isinstance(value, JobInput) else None
         text = (item.path if item.path is not None else item.value) if item else value
         found[key] = source_of(item, text, None, definition.file)
-    return found
-
-
-def _defaults(component: Definition) -> dict[str, Source]:
-    found: dict[str, Source] = {}
-    for key, item in getattr(component.model, "inputs", {}).items():
-        if isinstance(item, InputDeclaration) and (item.default is not None or item.path is not None):
-            text = item.default if item.default is not None else item.path
-            found[key] = source_of(None, text, item, component.file)
     return found
 
 

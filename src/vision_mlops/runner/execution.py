@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Protocol
@@ -237,6 +238,7 @@ class StepRun:
             self._end(Status.FAILED, f"its outputs cannot be kept: {error}")
             return
         self._workplace.finish()
+        shutil.rmtree(self._folder / "inputs", ignore_errors=True)  # copies that only this step could see
         self._done(result, Status.COMPLETED)
 
     def _reason(self, code: int, missing: list[str]) -> str:

@@ -184,13 +184,16 @@ def _see_through(context: Context, scheduler: Scheduler) -> None:
 def _close_run(context: Context) -> None:
     """End the job's MLflow run. The job has ended as it has, whatever becomes of that."""
     state = context.state
-    if not state.run_id:
-        return
     try:
+        run_id = context.runs.run_id  # a job that ends within its first seconds waits for it
         context.runs.note({f"mlops.step.{name}": step.status.value for name, step in state.steps.items()})
-        context.runs.end(state.run_id, failed=state.status is not Status.COMPLETED)
+        context.runs.end(run_id, failed=state.status is not Status.COMPLETED)
     except MlopsError as error:
-        state.message = f"{state.message}; {error.message}".removeprefix("; ")
+        if error.message not in state.message:
+            state.message = f"{state.message}; {error.message}".removeprefix("; ")
+            context.save()
+        return
+    if run_id != state.run_id:
         context.save()
 
 

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from vision_mlops.exceptions import PipelineError
+from vision_mlops.pipeline.bindings import shown
 from vision_mlops.pipeline.expressions import ExpressionError
 from vision_mlops.pipeline.nodes import Data, Node, Plan, Target
-from vision_mlops.pipeline.plan import shown
 from vision_mlops.runner import tools
 from vision_mlops.runner.fingerprints import unreadable
 from vision_mlops.runner.keys import fill

@@ -9,7 +9,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -94,7 +94,7 @@ class JobState:
 
     def to_dict(self) -> dict[str, Any]:
         """The state as plain values."""
-        return asdict(self)
+        return {**vars(self), "steps": {name: dict(vars(step)) for name, step in self.steps.items()}}
 
     @property
     def seconds(self) -> float:
@@ -125,8 +125,9 @@ class JobFolder:
         return (self.path / "state.json").is_file()
 
     def save(self, state: JobState) -> None:
-        """Replace the state file."""
-        paths.atomic_write(self.path / "state.json", json.dumps(state.to_dict(), indent=2) + "\n")
+        """Replace the state file. It is laid out for people once the job is over: that takes ten times as long."""
+        text = json.dumps(state.to_dict(), indent=2 if state.status.over else None)
+        paths.atomic_write(self.path / "state.json", text + "\n")
 
     def load(self) -> JobState:
         """The state. A job that says it is running while no process holds it was interrupted.

@@ -13,7 +13,7 @@ from typing import Any
 
 from vision_mlops import paths, tracking
 from vision_mlops.exceptions import MissingExtraError
-from vision_mlops.pipeline.plan import as_text
+from vision_mlops.pipeline.bindings import as_text
 from vision_mlops.pipeline.sweep import Sweep
 from vision_mlops.runner.attempts import Attempt, write_repeat_script
 from vision_mlops.runner.context import Context
