@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from vision_mlops.exceptions import MlopsError
 
@@ -48,6 +49,26 @@ def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
             temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or folder, also where a folder in it was made read-only. It may be missing."""
+
+    def insist(function: Callable[[str], object], name: str, reason: Any) -> None:
+        if not isinstance(reason[1], PermissionError):
+            raise reason[1]
+        with suppress(PermissionError):  # of another user: then what is to be done fails as well
+            Path(name).parent.chmod(0o700)
+        if function in (os.rmdir, os.unlink):
+            function(name)
+        else:  # it could not be looked into
+            Path(name).chmod(0o700)
+            remove(Path(name))
+
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, onerror=insist)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def atomic_write(target: Path, content: str | bytes) -> None:

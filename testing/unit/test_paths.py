@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from testing.rights import as_nobody, open_folder
 
 from vision_mlops import paths
 from vision_mlops.exceptions import MlopsError
@@ -50,3 +51,17 @@ def test_atomic_write_replaces_and_cleans_up(tmp_path: Path) -> None:
     paths.atomic_write(tmp_path / "deep" / "file", b"two")
     assert (tmp_path / "deep" / "file").read_bytes() == b"two"
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
+
+
+def test_what_was_made_read_only_is_removed_all_the_same() -> None:
+    with open_folder() as folder, as_nobody():
+        (folder / "a" / "b" / "c").mkdir(parents=True)
+        (folder / "a" / "b" / "c" / "x").write_text("x")
+        (folder / "a" / "link").symlink_to(folder / "kept", target_is_directory=True)
+        (folder / "kept").mkdir()
+        for path in (folder / "a" / "b" / "c", folder / "a" / "b", folder / "a"):
+            path.chmod(0o500)
+        (folder / "a").chmod(0)
+        paths.remove(folder / "a")
+        paths.remove(folder / "nothing")
+        assert [path.name for path in folder.iterdir()] == ["kept"]

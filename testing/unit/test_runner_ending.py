@@ -41,13 +41,13 @@ from vision_mlops.runner.state import JobFolder
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 
 
-def long_job(folder: Path, *, ignoring: bool = False) -> Path:
+def long_job(folder: Path, *, ignoring: str = "") -> Path:
     """A quick step that is not deterministic, then one that writes its processes to `pids` and waits."""
     write(
         folder / "part.yml",
         component("date +%N > ${{outputs.out}}", outputs={"out": "uri_file"}, is_deterministic=False),
     )
-    trap = "trap '' INT; " if ignoring else ""
+    trap = f"trap '' {ignoring}; " if ignoring else ""
     wait = (
         f"{trap}[ -e {folder}/go ] && touch ${{{{outputs.out}}}} && exit 0; echo half > ${{{{outputs.out}}}}; sleep 100 & "
         f"echo $$ $! > {folder}/new && mv {folder}/new {folder}/pids; bash -c '{trap}sleep 101; true'; sleep 102"
@@ -121,12 +121,14 @@ def test_signals_end_the_steps_and_resume_continues(tmp_path: Path, number: sign
 
 
 @pytest.mark.slow
-def test_steps_that_ignore_the_first_signal_are_killed(tmp_path: Path) -> None:
-    with started("job", "run", long_job(tmp_path, ignoring=True), "--name", "job") as process:
+@pytest.mark.parametrize("ignored", ["INT", "INT TERM"])
+def test_steps_that_ignore_signals_are_ended_all_the_same(tmp_path: Path, ignored: str) -> None:
+    with started("job", "run", long_job(tmp_path, ignoring=ignored), "--name", "job") as process:
         children = pids(tmp_path)
         process.send_signal(signal.SIGINT)
         time.sleep(1)
         assert process.poll() is None
+        assert len(members(children[0])) == len(children)
         process.communicate(timeout=30)
     assert process.returncode == 130
     assert not any(alive(pid) for pid in children)
@@ -135,7 +137,7 @@ def test_steps_that_ignore_the_first_signal_are_killed(tmp_path: Path) -> None:
 
 
 def test_the_second_signal_ends_them_at_once(tmp_path: Path) -> None:
-    with started("job", "run", long_job(tmp_path, ignoring=True), "--name", "job") as process:
+    with started("job", "run", long_job(tmp_path, ignoring="INT TERM"), "--name", "job") as process:
         children = pids(tmp_path)
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)

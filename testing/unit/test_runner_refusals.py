@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from testing.jobs import (
     text,
     write,
 )
+from testing.rights import as_nobody, open_folder
 
 from vision_mlops import paths
 from vision_mlops.exceptions import JobError, MlopsError, PipelineError
@@ -157,54 +155,38 @@ def test_parallel_steps_that_cannot_run(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every user of the machine may use, because the administrator may read everything."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o777)
-        yield Path(name)
+def shared() -> Iterator[Path]:
+    with open_folder() as folder:
+        yield folder
 
 
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Give up the rights of the administrator for a while; for anybody else it changes nothing."""
-    if os.getuid() != 0:
-        yield
-        return
-    nobody = pwd.getpwnam("nobody").pw_uid
-    os.setresuid(nobody, nobody, 0)
-    try:
-        yield
-    finally:
-        os.setresuid(0, 0, 0)
-
-
-def test_data_and_places_without_rights(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLOPS_HOME", str(open_folder / "home"))
-    write(open_folder / "data" / "deep" / "x", "x").chmod(0)
-    write(open_folder / "closed" / "x", "x")
-    (open_folder / "closed").chmod(0)
-    write(open_folder / "shut" / "x", "x")
-    (open_folder / "shut").chmod(0o500)
+def test_data_and_places_without_rights(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_HOME", str(shared / "home"))
+    write(shared / "data" / "deep" / "x", "x").chmod(0)
+    write(shared / "closed" / "x", "x")
+    (shared / "closed").chmod(0)
+    write(shared / "shut" / "x", "x")
+    (shared / "shut").chmod(0o500)
     try:
         for given, message in (("data", "data/deep/x cannot be read"), ("closed", "closed cannot be read")):
             job = command_job("ls ${{inputs.x}}", inputs={"x": {"type": "uri_folder", "path": f"./{given}"}})
-            file = write(open_folder / "job.yml", job)
+            file = write(shared / "job.yml", job)
             with as_nobody():
                 refused(file, message)
-        file = write(open_folder / "job.yml", command_job("ls", code="./data"))
+        file = write(shared / "job.yml", command_job("ls", code="./data"))
         with as_nobody():
             refused(file, "data/deep/x cannot be read")
         job = command_job("echo x > ${{outputs.out}}", {"out": {"type": "uri_file", "path": "./shut/deep/x"}})
-        file = write(open_folder / "job.yml", job)
+        file = write(shared / "job.yml", job)
         with as_nobody():
             refused(file, "shut cannot be written to")
-        file = write(open_folder / "job.yml", command_job("true"))
-        monkeypatch.setenv("MLOPS_HOME", str(open_folder / "shut" / "home"))
+        file = write(shared / "job.yml", command_job("true"))
+        monkeypatch.setenv("MLOPS_HOME", str(shared / "shut" / "home"))
         with as_nobody(), pytest.raises(PermissionError):
             run(file)
     finally:
         for name in ("closed", "shut"):
-            (open_folder / name).chmod(0o700)
+            (shared / name).chmod(0o700)
 
 
 def test_on_the_command_line(tmp_path: Path) -> None:

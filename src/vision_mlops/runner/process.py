@@ -16,6 +16,7 @@ from vision_mlops.exceptions import JobError
 from vision_mlops.runner.state import started_at
 
 TIMED_OUT = 124  # as the command timeout says it
+_POLITE_SECONDS = 5.0  # after which SIGTERM follows: what a script starts in the background ignores SIGINT
 _GRACE_SECONDS = 15.0
 _MOST_BYTES = 1 << 16
 
@@ -56,6 +57,7 @@ class StepProcess:
         self._exit: int | None = None
         self._failed: tuple[int, int] | None = None  # rank and code of the first that failed
         self._ending = 0.0  # when the gentle end was asked for
+        self._terminated = False
         self._began = 0.0
         self.timed_out = False
 
@@ -105,8 +107,12 @@ class StepProcess:
             self.end()
         if any(codes) and None in codes and not self._ending:
             self.end()
-        if self._ending and time.monotonic() - self._ending > _GRACE_SECONDS:
+        ending = time.monotonic() - self._ending if self._ending else 0.0
+        if ending > _GRACE_SECONDS:
             self.kill()
+        elif ending > _POLITE_SECONDS and not self._terminated:
+            self._terminated = True
+            self._signal(signal.SIGTERM)
         if None in codes:
             return None
         self._exit = TIMED_OUT if self.timed_out else _exit_code(self._failed[1]) if self._failed else 0
@@ -119,7 +125,7 @@ class StepProcess:
         return self._failed[0] if self._failed else 0
 
     def end(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Ask the processes to end, as Ctrl-C does; :meth:`poll` kills them where they have not after 15 seconds."""
+        """Ask the processes to end, as Ctrl-C does; :meth:`poll` insists after 5 seconds, and kills them after 15."""
         self._ending = self._ending or time.monotonic()
         self._signal(how)
 

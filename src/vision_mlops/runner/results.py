@@ -168,7 +168,7 @@ class Workplace:
             return
         for item in self.outputs.iterdir():
             if not item.name.startswith("."):
-                shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+                paths.remove(item)
         if not any(self.outputs.iterdir()):
             self.outputs.rmdir()
 

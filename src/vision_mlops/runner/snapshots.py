@@ -71,7 +71,7 @@ def copy_code(node: Node, target: Path) -> None:
     Raises:
         PipelineError: the code is not on this machine any more.
     """
-    shutil.rmtree(target, ignore_errors=True)
+    paths.remove(target)
     target.mkdir(parents=True)
     if node.code is not None:
         _require(node, node.code)

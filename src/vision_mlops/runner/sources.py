@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import stat
@@ -110,10 +111,11 @@ def private_copy(source: Path, target: Path) -> Path:
     Raises:
         OSError: something cannot be read, or there is no space.
     """
-    if target.is_dir():
-        shutil.rmtree(target)
+    paths.remove(target)
     if source.is_dir():
         shutil.copytree(source, target, copy_function=_copy_writable, ignore_dangling_symlinks=True)
+        for folder, _, _ in os.walk(target):
+            Path(folder).chmod(Path(folder).stat().st_mode | stat.S_IRWXU)
         return target
     target.mkdir(parents=True)
     return Path(_copy_writable(source, target / source.name))

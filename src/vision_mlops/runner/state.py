@@ -6,9 +6,8 @@ import json
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -171,7 +170,9 @@ class JobFolder:
             yield
         finally:
             if not self.exists:
-                shutil.rmtree(self.path, ignore_errors=True)
+                (self.path / ".lock").unlink(missing_ok=True)
+                with suppress(OSError):  # it was there before, with something in it
+                    self.path.rmdir()
             self._lock.close()
             self._lock = None
 
