@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from testing.jobs import (
@@ -422,3 +424,39 @@ def test_no_lock_is_left_to_the_steps(tmp_path: Path) -> None:
     assert statuses(resume("job")) == {"job": "Failed"}
     for each in (pid, int((tmp_path / "pid").read_text())):
         os.kill(each, signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_end_at_any_moment_does_no_harm(tmp_path: Path, number: signal.Signals) -> None:
+    """Whenever the runner is ended, the state can be read, no process is left after resuming, and the result is right."""
+    work = f"echo $$ >> {tmp_path}/pids; sleep 0.05; cat ${{{{inputs.x}}}} > ${{{{outputs.out}}}}; "
+    work += "echo more >> ${{outputs.out}}"
+    jobs: dict[str, Any] = {"s0": command("echo first > ${{outputs.out}}", {"out": "uri_file"})}
+    for step in range(1, 6):
+        before = f"${{{{parent.jobs.s{step - 1}.outputs.out}}}}"
+        jobs[f"s{step}"] = command(work, {"out": "uri_file"}, inputs={"x": before}, environment_variables={"N": step})
+    outputs = {"out": {"type": "uri_file", "path": "./made.txt"}}
+    jobs["s5"]["outputs"]["out"]["path"] = "${{parent.outputs.out}}"
+    file = write(tmp_path / "job.yml", pipeline(jobs, outputs=outputs))
+    choice = random.Random(number)
+    for attempt in range(6):
+        name = f"job{attempt}"
+        words = ["job", "run", str(file), "--name", name, "--force"]
+        for _ in range(20):
+            with started(*words) as process:
+                try:
+                    process.wait(choice.uniform(0.2, 1.1))
+                except subprocess.TimeoutExpired:
+                    process.send_signal(number)
+                process.communicate(timeout=30)
+            found = state(name)
+            if found:
+                words = ["job", "resume", name]
+            if found.get("status") == "Completed":
+                break
+            if number == signal.SIGINT and found:
+                assert found["status"] == "Interrupted"
+        assert state(name)["status"] == "Completed"
+        assert (tmp_path / "made.txt").read_text() == "first\n" + "more\n" * 5
+        assert not any(members(int(word)) for word in (tmp_path / "pids").read_text().split())

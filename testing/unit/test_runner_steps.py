@@ -439,3 +439,51 @@ def test_valid_project_as_far_as_it_can_run(tmp_path: Path) -> None:
     assert found["outputs"] == {"model": str(place)}
     assert (place / "weights").is_file()
     shutil.rmtree(project)
+
+
+def test_optional_inputs_and_defaults_through_nested_pipelines(project: Path) -> None:
+    declared = {
+        "data": {"type": "uri_folder", "optional": True},
+        "word": {"type": "string", "optional": True},
+        "n": {"type": "integer", "default": 1},
+    }
+    shown = "echo n=${{inputs.n}} $[[word=${{inputs.word}}]] $[[--data ${{inputs.data}}]] $VAR > ${{outputs.out}}"
+    variables = {"VAR": "$[[<${{inputs.word}}>]]"}
+    write(
+        project / "part.yml", component(shown, declared, outputs={"out": "uri_file"}, environment_variables=variables)
+    )
+    inner = {
+        "$schema": f"{SCHEMA}/pipelineComponent.schema.json", "type": "pipeline", "name": "inner", "version": 1,
+        "inputs": {**declared, "n": {"type": "integer", "default": 5}},
+        "jobs": {"deep": {"component": "./part.yml", "inputs": {key: f"${{{{parent.inputs.{key}}}}}" for key in declared}}},
+    }  # fmt: skip
+    write(project / "inner.yml", inner)
+    given = {"data": {"type": "uri_folder", "path": "./data"}, "word": "w", "n": "${{parent.inputs.n}}"}
+    jobs = {
+        "bare": {"type": "pipeline", "component": "./inner.yml"},
+        "full": {"type": "pipeline", "component": "./inner.yml", "inputs": given},
+    }
+    ended = run(write(project / "job.yml", pipeline(jobs, inputs={"n": 9})))
+    assert text(ended, "bare/deep") == "n=5"
+    assert text(ended, "full/deep") == f"n=9 word=w --data {project / 'data'} <w>"
+
+
+@pytest.mark.parametrize(
+    "path", ["file:./data", "file:data", "file://{project}/data", "{project}/data", "./data/../data"]
+)
+def test_ways_to_write_a_local_path(project: Path, path: str) -> None:
+    given = {
+        "type": "uri_folder",
+        "path": path.format(project=str(project).replace(" ", "%20") if "//" in path else project),
+    }
+    job = command_job("ls ${{inputs.x}} > ${{outputs.out}}", {"out": "uri_file"}, inputs={"x": given})
+    assert text(run(write(project / "job.yml", job)), "job") == "a b.csv\ndeep"
+
+
+def test_paths_are_relative_to_the_file_that_they_stand_in(project: Path) -> None:
+    write(project / "parts" / "near" / "x", "near")
+    part = component("cat ${{inputs.x}}/x > ${{outputs.out}}", {"x": {"type": "uri_folder", "path": "./near"}},
+                     outputs={"out": "uri_file"})  # fmt: skip
+    write(project / "parts" / "part.yml", part)
+    job = pipeline({"a": {"component": "./parts/part.yml"}})
+    assert text(run(write(project / "job.yml", job)), "a") == "near"
