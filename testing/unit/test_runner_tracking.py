@@ -141,3 +141,18 @@ def test_no_run_stays_open(tmp_path: Path, store: Path, number: signal.Signals) 
     experiment = before[""].info.experiment_id
     everything = tracking.client().search_runs([experiment], order_by=["attributes.start_time"])
     assert sorted(item.info.status for item in everything) == ["FAILED", "FINISHED", "FINISHED"]
+
+
+@pytest.mark.parametrize(
+    ("skipped", "message"), [(0, "is not an SQLite database"), (1, "the tracking store cannot be used")]
+)
+def test_a_store_that_breaks_while_the_job_runs(tmp_path: Path, store: Path, skipped: int, message: str) -> None:
+    """What the steps have made is worth more than their runs."""
+    spoil = f"dd if=/dev/zero of=$MLOPS_HOME/mlflow.db bs=4096 seek={skipped} count=100 conv=notrunc status=none"
+    text_of = f"{spoil} && echo made > ${{{{outputs.out}}}}"
+    file = write(tmp_path / "job.yml", command_job(text_of, {"out": "uri_file"}))
+    ended = run(file, name="job")
+    assert ended.state.status == "Completed"
+    assert Path(ended.state.outputs["out"]).read_text() == "made\n"
+    assert message in state("job")["message"]
+    assert message in state("job")["steps"]["job"]["message"]
