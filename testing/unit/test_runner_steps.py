@@ -487,3 +487,29 @@ def test_paths_are_relative_to_the_file_that_they_stand_in(project: Path) -> Non
     write(project / "parts" / "part.yml", part)
     job = pipeline({"a": {"component": "./parts/part.yml"}})
     assert text(run(write(project / "job.yml", job)), "a") == "near"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("x ${{parent.inputs.data}}", "only values can be part of a text"),
+        ("${{parent.inputs.nothing}}", "has no input"),
+    ],
+)
+def test_texts_that_cannot_be_put_together(project: Path, given: str, message: str) -> None:
+    job = pipeline({"a": command("echo ${{inputs.x}}", inputs={"x": given})},
+                   inputs={"data": {"type": "uri_folder", "path": "./data"}})  # fmt: skip
+    with pytest.raises(PipelineError, match=message):
+        run(write(project / "job.yml", job))
+
+
+def test_a_variable_of_an_input_that_nobody_gives(project: Path) -> None:
+    inner = {
+        "$schema": f"{SCHEMA}/pipelineComponent.schema.json", "type": "pipeline", "name": "inner", "version": 1,
+        "inputs": {"word": {"type": "string", "optional": True}},
+        "jobs": {"deep": {"component": "./part.yml", "environment_variables": {"A": "<${{parent.inputs.word}}>"}}},
+    }  # fmt: skip
+    write(project / "part.yml", component("echo $A"))
+    write(project / "inner.yml", inner)
+    with pytest.raises(PipelineError, match=r"parent.inputs.word.* has no value"):
+        run(write(project / "job.yml", pipeline({"a": {"type": "pipeline", "component": "./inner.yml"}})))
