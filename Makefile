@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests of one file share servers and bundles: they stay together.
+PARALLEL := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast check format docs bench clean
@@ -23,11 +25,11 @@ demo: $(STAMP)  ## Train, judge, register and serve the textile classifier
 	@$(BIN)/mlops demo
 
 test: $(STAMP)  ## Run all tests, the fast ones first
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" --cov --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest $(PARALLEL) -m slow --cov --cov-append --cov-report=term
 
 test-fast: $(STAMP)  ## Run the fast tests
-	$(BIN)/python -m pytest -m "not slow" -q
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" -q
 
 check: $(STAMP)  ## Lint, types, import contracts, docs drift
 	$(BIN)/ruff check .

@@ -122,11 +122,12 @@ def trigger(
     if not chosen:
         raise AzureError(f"endpoint {endpoint!r} has no default deployment", "publish a pipeline to it, or name one")
     given = _inputs(_declared(client, endpoint, str(chosen)), inputs)
-    # The name is chosen here, so that a call that the network repeats does not start a second job.
+    # The name is chosen here, so that a call that the network repeats does not start a second job. The deployment is
+    # always named: the SDK keeps the name of one call in a header and sends it with the next one that names none.
     name = new_name(endpoint)
     with azure_errors(f"endpoint {endpoint!r}"), quiet():
         started = client.batch_endpoints.invoke(
-            endpoint_name=endpoint, deployment_name=deployment, inputs=given or None, job_name=name
+            endpoint_name=endpoint, deployment_name=str(chosen), inputs=given or None, job_name=name
         )
         if tags:
             client.jobs.update(str(started.name), tags=dict(tags))
