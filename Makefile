@@ -48,6 +48,7 @@ docs: $(STAMP)  ## Write the generated parts of the documentation
 bench: $(STAMP)  ## Run the benchmarks, side by side with the alternatives
 	$(BIN)/python testing/benchmarks/training.py --variants
 	$(BIN)/python testing/benchmarks/pipeline.py
+	$(BIN)/python -m testing.benchmarks.runner
 
 clean:  ## Remove the environment and caches; outputs/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist src/*.egg-info
