@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from testing.places import LIVE, MACHINE, Place
 from testing.submissions import write_project
 
 from vision_mlops.azure.client import ml_client
+from vision_mlops.cli.main import main
 from vision_mlops.config.azure import load_azure_settings
 
 if TYPE_CHECKING:
@@ -94,3 +96,19 @@ def rehearsal(cloud: Cloud) -> Rehearsal:
     """Takes the jobs, so that none is really run."""
     cloud.executor = found = Rehearsal()
     return found
+
+
+@pytest.fixture
+def run(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run ``mlops`` in this process, where the SDK is redirected: exit code, standard output, standard error."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mlops", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call

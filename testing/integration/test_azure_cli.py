@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,25 +14,15 @@ from testing.places import Place
 from testing.registry_contract import MakeBundle
 
 import vision_mlops
-from vision_mlops.cli.main import main
 
 SHIPPED = Path(vision_mlops.__file__).parent / "pipeline"
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def run(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run ``mlops`` in this process: exit code, standard output, standard error."""
+@pytest.fixture(autouse=True)
+def loopback(place: Place) -> None:
+    """Only the loopback cloud: the SDK's storage is redirected within this process."""
     _ = place.loopback
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mlops", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from testing.fakes.executor import LocalRunner
 from testing.places import ENDPOINT, Place
 
 import vision_mlops
-from vision_mlops.cli.main import main
 from vision_mlops.cli.run import pipeline_changes, workload_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -29,20 +27,11 @@ QUICK = (
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def run(place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run ``mlops`` in this process: exit code, standard output, standard error."""
+@pytest.fixture(autouse=True)
+def really(place: Place) -> None:
+    """Jobs of the loopback cloud really run."""
     if place.cloud is not None:
         place.cloud.executor = LocalRunner()
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mlops", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def demo(
     Example: `mlops demo`, or with images of your own `mlops demo --images photos/birds`
     """
     from vision_mlops import paths
-    from vision_mlops.cli.job import report
+    from vision_mlops.cli.local import report
 
     started = time.perf_counter()
     loaded = workload_for(workload, images, set_ or ())

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision_mlops.cli.config import JsonOption
+from vision_mlops.cli.local import interruptible, local_options, report
 from vision_mlops.cli.output import emit_json, emit_table, say
 
 if TYPE_CHECKING:
-    from vision_mlops.runner.jobs import Ended
     from vision_mlops.runner.state import JobState
 
 app = typer.Typer(no_args_is_help=True, help="Check, show and run jobs, components and schedules in Azure ML v2 YAML.")
@@ -208,6 +206,30 @@ def cancel(name: NameArgument, on: OnOption = Place.LOCAL, json_: JsonOption = F
 
 
 @app.command()
+def prune(
+    days: Annotated[float, typer.Option("--days", min=0.0, help="Age of what is removed; 0 takes all that has ended.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Remove old local jobs, and cached results that no other job shows; models and MLflow runs stay.
+
+    Example: `mlops job prune --days 30 --dry-run`
+    """
+    from dataclasses import asdict
+
+    from vision_mlops.runner.pruning import prune as run
+
+    found = run(days, dry_run=dry_run)
+    if json_:
+        emit_json(asdict(found))
+        return
+    for name in found.jobs:
+        typer.echo(name)
+    verb = "would be removed" if dry_run else "removed"
+    say(f"{len(found.jobs)} jobs and {found.results} cached results {verb}: {found.size / 2**20:.1f} MB")
+
+
+@app.command()
 def download(
     name: NameArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist.")],
@@ -223,52 +245,6 @@ def download(
     from vision_mlops.cli.cloud import download_azure
 
     download_azure(name, outputs or (), out, as_json=json_)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Say after Ctrl-C how the job goes on; exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        say(str(error) or "interrupted")
-        raise typer.Exit(130) from None
-
-
-def local_options(jobs: int, force: bool, quiet: bool) -> Any:
-    """Options of a local run, with what the command line knows of models and of the registry."""
-    from vision_mlops.cli.run import model_folder, registry_state
-    from vision_mlops.runner.display import open_display
-    from vision_mlops.runner.jobs import Options
-
-    return Options(
-        jobs=jobs, force=force, display=open_display(quiet=quiet), find_model=model_folder, outside_state=registry_state
-    )
-
-
-def report(ended: Ended, *, as_json: bool) -> None:
-    """Say how a job ended; exit code 1 where it did not complete."""
-    from vision_mlops.runner.display import duration
-    from vision_mlops.runner.state import Status
-
-    state = ended.state
-    for step, (lines, command) in ended.failures.items():
-        say(f"\nstep {step!r} failed: {state.steps[step].message}")
-        for line in lines:
-            say(f"  {line}")
-        say(f"  -> repeat it alone with: {command}")
-    if as_json:
-        emit_json(state.to_dict())
-    else:
-        reused = sum(step.status is Status.REUSED for step in state.steps.values())
-        note = f", {reused} of {len(state.steps)} steps reused" if reused else ""
-        say(f"\njob {state.name}: {state.status.value.lower()} after {duration(state.seconds)}{note}")
-        for name, path in state.outputs.items():
-            say(f"  {name}: {path}")
-    if state.status is not Status.COMPLETED:
-        if not as_json:
-            say(f"  mend the cause, then: mlops job resume {state.name}")
-        raise typer.Exit(1)
 
 
 def _row(state: JobState) -> dict[str, Any]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
-from vision_mlops.cli.job import ForceOption, JobsOption, OnOption, Place, WaitOption, interruptible, report
+from vision_mlops.cli.job import ForceOption, JobsOption, OnOption, Place, WaitOption
+from vision_mlops.cli.local import interruptible, local_options, report
 from vision_mlops.cli.output import emit_json, say
 
 if TYPE_CHECKING:
     from vision_mlops.config.models import Workload
-    from vision_mlops.pipeline.nodes import Node
     from vision_mlops.runner.jobs import Ended
 
 PIPELINE = Path(__file__).parents[1] / "pipeline" / "train.yml"
@@ -103,7 +103,6 @@ def run_pipeline(
     from dataclasses import replace
 
     from vision_mlops import paths
-    from vision_mlops.cli.job import local_options
     from vision_mlops.runner.jobs import run_job
 
     home = paths.home()
@@ -132,33 +131,6 @@ def pipeline_changes(workload: Workload, images: Path | None) -> list[str]:
         path = json.dumps(str(images.expanduser().resolve()))
         changes.append(f"jobs.prepare.inputs.images={{type: uri_folder, path: {path}}}")
     return changes
-
-
-def registry_state(kind: str, node: Node, inputs: Mapping[str, str]) -> str:
-    """What the registry holds of the model that a step judges against and registers; for the runner's cache."""
-    from vision_mlops.exceptions import PipelineError, RegistryError
-    from vision_mlops.registry import open_registry
-
-    if kind != "registry":
-        raise PipelineError(f"step {node.step!r} depends on an unknown state {kind!r}", "known: registry")
-    registry = open_registry()
-    try:
-        versions = registry.versions(inputs["model_name"])
-    except RegistryError:
-        return "none"
-    return json.dumps([[version.version, version.bundle_id, sorted(version.aliases)] for version in versions])
-
-
-def model_folder(reference: str) -> Path | None:
-    """Bundle of a registered model, for an input ``azureml:NAME:VERSION`` of a local run; None where there is none."""
-    from vision_mlops.exceptions import RegistryError
-    from vision_mlops.registry import open_registry
-
-    registry = open_registry()
-    try:
-        return registry.bundle_path(registry.get(reference))
-    except RegistryError:
-        return None
 
 
 def tell_verdict(ended: Ended) -> None:
