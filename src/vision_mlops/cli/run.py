@@ -15,6 +15,7 @@ from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
 from vision_mlops.cli.job import ForceOption, JobsOption, OnOption, Place, WaitOption
 from vision_mlops.cli.local import interruptible, local_options, report
 from vision_mlops.cli.output import emit_json, say
+from vision_mlops.exceptions import DataError
 
 if TYPE_CHECKING:
     from vision_mlops.config.models import Workload
@@ -128,6 +129,8 @@ def pipeline_changes(workload: Workload, images: Path | None) -> list[str]:
     if images is None and workload.data.source == "folder" and workload.data.path:
         images = Path(workload.data.path)
     if images is not None:
+        if not images.expanduser().is_dir():
+            raise DataError(f"{images} is not a folder", "give a folder with one sub-folder of images per class")
         path = json.dumps(str(images.expanduser().resolve()))
         changes.append(f"jobs.prepare.inputs.images={{type: uri_folder, path: {path}}}")
     return changes

@@ -19,6 +19,7 @@ from vision_mlops.runner.locks import take
 KINDS = ("components", "data", "environments", "models")
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}")
 _FACTS = "asset.json"
+_ADD = ("add one with `mlops assets create FILE`", "register one: `mlops run`, `mlops models register`")
 _LONGEST_SECONDS = 300.0  # another process copies a large version
 
 
@@ -57,7 +58,7 @@ class AssetStore:
         before = f"{what}: " if what else ""
         versions = {asset.version: asset for asset in self.versions(kind, name)}
         if not versions:
-            hint = nearest(name, [asset.name for asset in self.all(kind)], "add one with `mlops assets create FILE`")
+            hint = nearest(name, [asset.name for asset in self.all(kind)], _ADD[kind == "models"])
             raise PipelineError(f"{before}there are no {kind} named {name!r} on this machine", hint)
         if version in ("", "latest"):
             return max(versions.values(), key=lambda asset: (asset.created, _order(asset.version)))
