@@ -3,66 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from testing.journey import LABELS, Journey
 
 from vision_mlops.deployment.local import running_server
 
 pytestmark = pytest.mark.slow
-
-QUICK = {
-    "MLOPS_MODEL__BACKBONE": "test_resnet",
-    "MLOPS_MODEL__PRETRAINED": "false",
-    "MLOPS_MODEL__IMAGE_SIZE": "32",
-    "MLOPS_MODEL__FROZEN_STAGES": "0",
-    "MLOPS_TRAINING__EPOCHS": "6",
-    "MLOPS_TRAINING__BATCH_SIZE": "8",
-    "MLOPS_GATE__MAX_CALIBRATION_ERROR": "0.5",
-}
-LABELS = {"dark wood": (60, 30, 20), "grün": (60, 160, 60), "sky": (120, 170, 230)}
-
-
-class Journey:
-    """A working directory with pictures, and the command line in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {key: value for key, value in os.environ.items() if key != "MLOPS_HOME"} | QUICK
-        generator = np.random.default_rng(0)
-        for label, colour in LABELS.items():
-            place = folder / "my photos" / label
-            place.mkdir(parents=True)
-            for number in range(24):
-                noise = np.clip(np.array(colour) + generator.normal(0, 25, (40, 48, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(noise).save(place / f"Bild {number}.PNG")
-
-    def run(self, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "vision_mlops", *words]
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done
-
-    def json(self, *words: str) -> Any:
-        return json.loads(self.run(*words, "--json").stdout)
 
 
 @pytest.fixture(scope="module")
@@ -166,32 +117,3 @@ def test_served_over_http_with_a_key(journey: Journey, monkeypatch: pytest.Monke
     assert answer["heat_map"]
     refused_host = journey.run("serve", str(bundle), "--host", "0.0.0.0", "--port", "0", code=2)
     assert "set MLOPS_SCORING_KEY" in refused_host.stderr
-
-
-def test_interrupted_demo_goes_on(tmp_path: Path) -> None:
-    """Ctrl-C in the middle of training ends with 130, leaves no bundle, and the same command resumes at its last epoch."""
-    journey = Journey(tmp_path)
-    long = {"MLOPS_TRAINING__EPOCHS": "40", "MLOPS_TRAINING__EARLY_STOPPING_PATIENCE": "40"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vision_mlops", "demo", "--images", "my photos"],
-        cwd=tmp_path, env={**journey.environment, **long}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    steps = tmp_path / "outputs" / "cache" / "steps"
-    deadline = time.monotonic() + 120
-    while not any(steps.glob("*/outputs/.bundle.training/checkpoints/last.ckpt")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "it goes on with: mlops job resume train-" in errors
-    assert "Traceback" not in errors
-    assert not (tmp_path / "outputs" / "bundles").exists()
-    journey.environment |= long
-    again = journey.run("demo", "--images", "my photos")
-    assert "train | going on with the training that was interrupted" in again.stderr
-    assert "epoch 1 of 40" not in again.stderr
-    assert "1 of 4 steps reused" in again.stderr
-    assert (tmp_path / "outputs" / "bundles" / "my-photos" / "bundle.json").is_file()
