@@ -16,7 +16,7 @@ setup: $(STAMP)  ## Make .venv and install everything (done by the other targets
 
 $(STAMP): pyproject.toml $(wildcard requirements/*.txt)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@echo "installing into $(VENV): about 2.2 GB, a few minutes"
+	@echo "installing into $(VENV): about 2.5 GB, a few minutes"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
