@@ -41,14 +41,7 @@ def checked(path: Path, overrides: Iterable[str], among: tuple[str, ...]) -> Def
     Raises:
         PipelineError: the file or a value has errors; the first one is worded, the others are counted.
     """
-    findings = Findings()
-    definition = Linter(path, findings, changes=parse_changes(overrides)).file(among)
-    if errors := findings.errors:
-        first, more = errors[0], len(errors) - 1
-        rest = f" (and {more} more: `mlops job lint {path}`)" if more else ""
-        raise PipelineError(f"{first.file}:{first.line}: {first.message}", first.suggestion + rest)
-    assert definition is not None
-    return definition
+    return Linter(path, Findings(), changes=parse_changes(overrides)).checked(among)
 
 
 def find_environment_file(definition: Path, given: Path | None = None) -> Path:

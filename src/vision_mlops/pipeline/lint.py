@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from vision_mlops.exceptions import PipelineError
 from vision_mlops.pipeline.changes import Change
 from vision_mlops.pipeline.commands import (
     check_component,
@@ -92,6 +93,20 @@ class Linter:
         if definition is not None:
             self._own_name(definition)
             self._definition(definition)
+        return definition
+
+    def checked(self, among: tuple[str, ...]) -> Definition:
+        """What the file defines.
+
+        Raises:
+            PipelineError: there are errors; the first one is worded, the others are counted.
+        """
+        definition = self.file(among)
+        if errors := self._findings.errors:
+            first, more = errors[0], len(errors) - 1
+            rest = f" (and {more} more: `mlops job lint {self._path}`)" if more else ""
+            raise PipelineError(f"{first.file}:{first.line}: {first.message}", first.suggestion + rest)
+        assert definition is not None
         return definition
 
     def _own_name(self, definition: Definition) -> None:

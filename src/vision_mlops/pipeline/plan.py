@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vision_mlops.exceptions import PipelineError
 from vision_mlops.pipeline.bindings import (
     Origins,
     Scope,
@@ -75,14 +74,8 @@ def resolve(
     Raises:
         PipelineError: the file has errors; the first one is worded, the others are counted.
     """
-    findings = Findings()
-    linter = Linter(path, findings, changes=changes, registered=registered)
-    definition = linter.file(among)
-    if errors := findings.errors:
-        first, more = errors[0], len(errors) - 1
-        rest = f" (and {more} more: `mlops job lint {path}`)" if more else ""
-        raise PipelineError(f"{first.file}:{first.line}: {first.message}", first.suggestion + rest)
-    assert definition is not None
+    linter = Linter(path, Findings(), changes=changes, registered=registered)
+    definition = linter.checked(among)
     return _Resolver(linter.files).plan(definition)
 
 

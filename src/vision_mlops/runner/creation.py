@@ -33,12 +33,8 @@ def create_asset(path: Path, version: str | None = None) -> Asset:
     Raises:
         PipelineError: the definition has mistakes, what it points to is missing, or the version exists.
     """
-    findings = Findings()
-    linter = Linter(path, findings)
-    definition = linter.file((*ASSETS, *COMPONENTS))
-    if errors := findings.errors:
-        raise PipelineError(f"{errors[0].file}:{errors[0].line}: {errors[0].message}", errors[0].suggestion)
-    assert definition is not None
+    linter = Linter(path, Findings())
+    definition = linter.checked((*ASSETS, *COMPONENTS))
     model: Any = definition.model
     if not model.name:
         raise PipelineError(f"{path} has no name", "add `name: ...`")

@@ -253,7 +253,7 @@ class StepRun:
     def _done(self, result: Result, status: Status) -> None:
         """Publish the outputs of a step that ended well."""
         try:
-            publish(self._context.plan, self._context.folder, self.node, result)
+            publish(self._context, self.node, result)
         except MlopsError as error:
             self._end(Status.FAILED, _in_one_line(error))
             return

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 
 from vision_mlops import paths
+from vision_mlops.model.bundle import file_hash
 
-_BLOCK = 1 << 20
 _ATTEMPTS = 20
 # A file that was written this recently could be written again within the resolution of its time: it is not remembered.
 _SETTLED_NS = 2_000_000_000
@@ -68,7 +68,7 @@ class Fingerprints:
             name = str(file.absolute())
             digest = known[name][3] if name in known and known[name][:3] == mark else ""
             if not digest:
-                digest = hash_file(file)
+                digest = file_hash(file)
                 if now - facts.st_ctime_ns > _SETTLED_NS:
                     fresh.append((name, *mark, digest))
             digests.append(digest)
@@ -115,15 +115,6 @@ def _open(path: Path | str) -> sqlite3.Connection:
         memory.close()
         raise
     return memory
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def unreadable(path: Path) -> Path | None:

@@ -13,6 +13,7 @@ from vision_mlops.exceptions import JobError, PipelineError
 from vision_mlops.pipeline.expressions import ExpressionError, render
 from vision_mlops.pipeline.nodes import Node, Plan, Target
 from vision_mlops.runner.assets import AssetStore
+from vision_mlops.runner.context import Context
 from vision_mlops.runner.fingerprints import Fingerprints
 from vision_mlops.runner.results import Result
 from vision_mlops.runner.sources import datastore_path
@@ -22,22 +23,23 @@ _DEFAULT_DATASTORE = "workspaceblobstore"
 _MODELS = frozenset({"custom_model", "mlflow_model", "triton_model"})
 
 
-def publish(plan: Plan, folder: JobFolder, node: Node, result: Result) -> None:
+def publish(context: Context, node: Node, result: Result) -> None:
     """Publish all outputs of a step that ended well.
 
     Raises:
         PipelineError: a named asset has that version already, with other content.
         JobError: an output cannot be copied to its place.
     """
+    plan, folder, fingerprints = context.plan, context.folder, context.fingerprints
     for name, path in result.outputs.items():
         _link(folder.step(node.step) / "outputs" / name, path)
         for job_output, target in _targets(plan, node, name):
             if job_output:
                 _link(folder.path / "outputs" / job_output, path)
             if target.path is not None:
-                _copy(path, _place(plan, folder, job_output or name, target), result.hashes[name])
+                _copy(path, _place(plan, folder, job_output or name, target), result.hashes[name], fingerprints)
             if target.name is not None:
-                _register(path, target, result.hashes[name])
+                _register(path, target, result.hashes[name], fingerprints)
 
 
 def check_places(plan: Plan, folder: JobFolder) -> None:
@@ -133,11 +135,10 @@ def _link(link: Path, path: Path) -> None:
     link.symlink_to(path)
 
 
-def _copy(source: Path, target: Path, digest: str) -> None:
+def _copy(source: Path, target: Path, digest: str, fingerprints: Fingerprints) -> None:
     """Copy an output, unless the very same is there already. It is whole there, or as it was."""
-    with Fingerprints() as fingerprints:
-        if target.exists() and fingerprints.of(target) == digest:
-            return
+    if target.exists() and fingerprints.of(target) == digest:
+        return
     if problem := _problem(target, source.is_file()):  # it has come there while the step ran
         raise JobError(f"the output cannot be written to {target}: {problem}", "remove it, or use another path")
     try:
@@ -157,11 +158,10 @@ def _copy(source: Path, target: Path, digest: str) -> None:
         raise JobError(f"the output cannot be written to {target}: {error}", "check the path and free space") from error
 
 
-def _register(path: Path, target: Target, digest: str) -> None:
+def _register(path: Path, target: Target, digest: str, fingerprints: Fingerprints) -> None:
     assert target.name is not None
     store, kind = AssetStore(), "models" if target.type in _MODELS else "data"
-    with Fingerprints() as fingerprints:
-        store.add(
-            kind, target.name, target.version, target.type, path,
-            same=lambda asset: fingerprints.of(asset.path) == digest,
-        )  # fmt: skip
+    store.add(
+        kind, target.name, target.version, target.type, path,
+        same=lambda asset: fingerprints.of(asset.path) == digest,
+    )  # fmt: skip

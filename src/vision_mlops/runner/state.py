@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -222,11 +221,6 @@ def started_at(pid: int) -> int | None:
     except OSError:
         return None
     return int(stat.rpartition(")")[2].split()[19])
-
-
-def own_process() -> dict[str, int]:
-    """Id and start of this process."""
-    return {"pid": os.getpid(), "started": started_at(os.getpid()) or 0}
 
 
 def _job(content: dict[str, Any]) -> JobState:
