@@ -27,6 +27,7 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 50_000_000
 """Largest accepted width x height. A header that claims more is refused before any pixel is decoded."""
 
+_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 are turned by a quarter
 _HINT = "replace or remove the file"
 
 
@@ -62,6 +63,22 @@ def open_rgb(source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXE
             )
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, as displayed, from a file's header alone: what follows it may still be broken.
+
+    Raises:
+        ImageError: with reason ``unreadable``, ``too_large``, ``not_an_image`` or ``corrupt``.
+    """
+    try:
+        with path.open("rb") as stream, _decoding(str(path)):
+            image = Image.open(stream, formats=_FORMATS)
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            return (height, width) if turned else (width, height)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error})", _HINT, "unreadable") from error
 
 
 class _Quiet:

@@ -10,9 +10,7 @@ from vision_mlops.cli.output import emit_json, say
 
 app = typer.Typer(no_args_is_help=True, help="Show and check workload files.")
 
-WorkloadOption = Annotated[
-    str, typer.Option("--workload", "-w", help="Name of a shipped workload, or path of a YAML file.")
-]
+WorkloadOption = Annotated[str, typer.Option("--workload", "-w", help="Name of a workload, or path of a YAML file.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key of the workload: `training.epochs=2`. Repeatable.")
 ]

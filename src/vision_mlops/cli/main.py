@@ -12,7 +12,21 @@ from typing import Annotated
 import typer
 
 from vision_mlops import __version__
-from vision_mlops.cli import assets, config, data, demo, evaluate, job, models, pipeline, predict, run, serve, train
+from vision_mlops.cli import (
+    assets,
+    config,
+    data,
+    demo,
+    evaluate,
+    job,
+    models,
+    new,
+    pipeline,
+    predict,
+    run,
+    serve,
+    train,
+)
 from vision_mlops.cli.output import State
 from vision_mlops.exceptions import MlopsError
 
@@ -45,6 +59,7 @@ def _root(
     logging.getLogger("vision_mlops").setLevel(logging.DEBUG if verbose else logging.NOTSET)
 
 
+app.command("new")(new.new)
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)

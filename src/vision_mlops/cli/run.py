@@ -58,9 +58,10 @@ def run(
 
 def workload_for(reference: str, images: Path | None, set_: Sequence[str]) -> Workload:
     """The workload that is run. A shipped one with other images takes their folder's name, so that its model gets it too."""
-    from vision_mlops.config import list_workloads, load_workload
+    from vision_mlops.config import load_workload
+    from vision_mlops.config.loader import is_shipped
 
-    names = _named_after(images) if images is not None and reference in list_workloads() else []
+    names = _named_after(images) if images is not None and is_shipped(reference) else []
     return load_workload(reference, [*names, *set_])
 
 

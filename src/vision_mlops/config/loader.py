@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,47 +17,73 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from vision_mlops.config.models import Workload
+from vision_mlops.config.models import NAME, Workload
 from vision_mlops.exceptions import ConfigError
 
-WORKLOADS = Path(__file__).parent / "workloads"
+_SHIPPED = Path(__file__).parent / "workloads"
+_OWN = Path("workloads")
 _PREFIX = "MLOPS_"
 # PyYAML lets the ValueError of an impossible date or number through.
 _BAD_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
-def list_workloads() -> list[str]:
+def shipped_workloads() -> list[str]:
     """Names of the workloads that ship with the package, sorted."""
-    return sorted(path.stem for path in WORKLOADS.glob("*.yml"))
+    return sorted(path.stem for path in _SHIPPED.glob("*.yml"))
+
+
+def list_workloads() -> list[str]:
+    """Names that :func:`find_workload` takes: the shipped ones, and those in ``workloads/`` of the current folder."""
+    return sorted({*shipped_workloads(), *(path.stem for path in _OWN.glob("*.yml"))})
+
+
+def is_shipped(reference: str) -> bool:
+    """Whether a reference means a workload that ships with the package."""
+    return reference in shipped_workloads() and not (_OWN / f"{reference}.yml").is_file()
+
+
+def own_workload(name: str) -> Path:
+    """File of a workload of the user's own: ``workloads/NAME.yml`` in the current folder, whether it exists or not.
+
+    Raises:
+        ConfigError: that cannot be the name of a workload.
+    """
+    if not re.fullmatch(NAME, name):
+        raise ConfigError(
+            f"{name!r} cannot be the name of a workload",
+            "begin with a lower case letter; then lower case letters, digits, - and _, 2 to 63 in all",
+        )
+    return _OWN / f"{name}.yml"
 
 
 def find_workload(reference: str) -> Path:
-    """Path of a workload given by shipped name or by file path.
+    """Path of a workload given by name or by file path. One in ``workloads/`` wins over a shipped one of its name.
 
     Raises:
-        ConfigError: there is neither; the nearest shipped name is offered.
+        ConfigError: there is neither; the nearest name is offered.
     """
     path = Path(reference)
     if path.suffix in (".yml", ".yaml"):
         if not path.is_file():
             raise ConfigError(f"workload file {reference} does not exist", "give the path of a .yml file")
         return path
-    shipped = WORKLOADS / f"{reference}.yml"
-    if not shipped.is_file():
-        names = list_workloads()
+    names = list_workloads()
+    if reference not in names:
         near = difflib.get_close_matches(reference, names, n=1, cutoff=0.0)
         raise ConfigError(
             f"there is no workload {reference!r}",
-            f"did you mean {near[0]!r}? Shipped: {', '.join(names)}. A path to a .yml file works too.",
+            f"did you mean {near[0]!r}? There are: {', '.join(names)}. A path to a .yml file works too, and"
+            " `mlops new NAME --images DIR` writes one.",
         )
-    return shipped
+    own = _OWN / f"{reference}.yml"
+    return own if own.is_file() else _SHIPPED / f"{reference}.yml"
 
 
 def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
     """Load and check one workload.
 
     Args:
-        reference: Shipped name (``textile``), path of a YAML file, or the workload itself as JSON (``{"name": ...}``).
+        reference: Name (``textile``), path of a YAML file, or the workload itself as JSON (``{"name": ...}``).
         overrides: ``dotted.key=value`` strings, values in YAML syntax; the last one wins. They win over the environment.
 
     Raises:
@@ -68,28 +95,50 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
         _apply(content, item, variable)
     for item in overrides:
         _apply(content, item, "--set")
+    changes = [f"--set {item}" for item in overrides]
+    changes += [f"{variable}={os.environ[variable]}" for variable in environment]
+    return _validated(content, f"{path} with {' '.join(changes)}" if changes else path)
+
+
+def parse_workload(text: str, source: str) -> Workload:
+    """A workload from the text of its file, nothing laid over it.
+
+    Args:
+        text: YAML.
+        source: What an error calls it.
+
+    Raises:
+        ConfigError: as of :func:`load_workload`.
+    """
+    return _validated(_parsed(text, source), source)
+
+
+def _validated(content: dict[str, Any], source: str) -> Workload:
     try:
         return Workload.model_validate(_floats(Workload, content))
     except ValidationError as error:
-        changes = [f"--set {item}" for item in overrides]
-        changes += [f"{variable}={os.environ[variable]}" for variable in environment]
-        source = f"{path} with {' '.join(changes)}" if changes else str(path)
         raise ConfigError(*_explain(source, error)) from error
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     """Name, for messages, and content of a workload file."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text: {error}", "save the file as UTF-8") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", "check its permissions") from error
+    return str(path), _parsed(text, str(path))
+
+
+def _parsed(text: str, source: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
     except _BAD_YAML as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}", "mend the line that the message names") from error
+        raise ConfigError(f"{source}: not valid YAML: {error}", "mend the line that the message names") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must be a mapping of keys to values", "see `mlops config show`")
-    return str(path), content
+        raise ConfigError(f"{source}: must be a mapping of keys to values", "see `mlops config show`")
+    return content
 
 
 def _inline(text: str) -> tuple[str, dict[str, Any]]:

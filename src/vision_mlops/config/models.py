@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+NAME = r"[a-z][a-z0-9_-]{1,62}"
+"""What the name of a workload may be; models and data assets are named after it."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
@@ -120,7 +122,7 @@ class Serving(StrictModel):
 class Workload(StrictModel):
     """One classifier: its data, network, training, quality gate and serving."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{1,62}$")]
+    name: Annotated[str, Field(pattern=rf"^{NAME}$")]
     title: str = ""
     data: Data = Data()
     model: Model = Model()

@@ -66,11 +66,25 @@ def find_source(workload: Workload, images: Path | None) -> Source:
             raise DataError(f"workload {workload.name} names no images", "set data.path, or give --images DIR")
         root = given.expanduser().resolve()
         name = str(given)
+    return list_images(root, name)
+
+
+def list_images(folder: Path, name: str = "") -> Source:
+    """List a folder of class folders, or of train/val/test with class folders in each.
+
+    Args:
+        folder: Where the images are.
+        name: What the manifest calls the source; the folder where nothing is given.
+
+    Raises:
+        DataError: the folder is missing, is a file, or has no class folders with images.
+    """
+    root = folder.expanduser().resolve()
     if not root.exists():
         raise DataError(f"{root} does not exist", _HINT)
     if not root.is_dir():
         raise DataError(f"{root} is a file, not a folder", _HINT)
-    return _list(root, name)
+    return _list(root, name or str(folder))
 
 
 def bundled_folder() -> Path:

@@ -1,0 +1,71 @@
+"""``mlops new``: a workload file for images of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vision_mlops.cli.config import JsonOption
+from vision_mlops.cli.output import emit_json, emit_table, say, warn
+from vision_mlops.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from vision_mlops.data.look import Look
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the workload: lower case, digits, - and _.")],
+    images: Annotated[Path, typer.Option("--images", help="Folder with one sub-folder of images per class.")],
+    title: Annotated[str, typer.Option("--title", help="For people; the name by default.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a workload of that name.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Write `workloads/NAME.yml` for a folder of images: classes, image size, batch size and first floors of the gate.
+
+    It looks at names and headers only, and changes nothing in the folder. The values are a start: the file says why each is
+    as it is. `mlops data check DIR` looks deeper.
+
+    Example: `mlops new birds --images photos/birds`
+    """
+    from vision_mlops import paths
+    from vision_mlops.config.loader import own_workload, parse_workload, shipped_workloads
+    from vision_mlops.data.draft import workload_text
+    from vision_mlops.data.look import look_at
+
+    target = own_workload(name)
+    if name in shipped_workloads():
+        raise ConfigError(f"a workload {name!r} is shipped already", "choose another name")
+    if target.exists() and not overwrite:
+        raise ConfigError(f"{target} exists already", "choose another name, or give --overwrite")
+    look = look_at(images)
+    text = workload_text(name, title or name.replace("-", " ").replace("_", " ").capitalize(), _path(look), look)
+    workload = parse_workload(text, str(target))
+    paths.atomic_write(target, text)
+    for message in _warnings(look, workload.data.min_images_per_class):
+        warn(message)
+    if json_:
+        emit_json({"file": target, "workload": workload.model_dump(), "counts": look.counts, "splits": look.splits})
+        return
+    emit_table([{"class": label, "images": count} for label, count in look.counts.items()], as_json=False)
+    say(f"\nwrote {target}: look at it, then go on with\n  mlops run --workload {name}")
+
+
+def _path(look: Look) -> str:
+    """The folder as the workload names it: relative to the current folder where it is below that, else absolute."""
+    here = Path.cwd().resolve()
+    return str(look.folder.relative_to(here)) if look.folder.is_relative_to(here) else str(look.folder)
+
+
+def _warnings(look: Look, smallest: int) -> list[str]:
+    small = [label for label, count in look.counts.items() if count < smallest]
+    found = [f"class {label!r} has {look.counts[label]} images, fewer than {smallest}: it will be left out"
+             for label in small]  # fmt: skip
+    if look.unreadable:
+        more = f", and {len(look.unreadable) - 1} more" if len(look.unreadable) > 1 else ""
+        found.append(f"will be left out: {look.unreadable[0]}{more}")
+    if look.ignored:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(look.ignored.items()))
+        found.append(f"files that are not images are ignored: {kinds}")
+    return found
