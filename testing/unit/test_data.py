@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -641,3 +642,16 @@ def test_bad_images_end_with_one_line_and_exit_code_2(tmp_path: Path, out: Path)
     assert message == f"error: {tmp_path / 'no'} does not exist"
     assert hint == "  -> give a folder with one sub-folder of images per class"
     assert not out.parent.exists()
+
+
+def test_example_images_are_of_the_test_split_of_the_shipped_workload() -> None:
+    workload = load_workload("textile")
+    hashes = {
+        hashlib.sha256(image.path.read_bytes()).hexdigest(): image.label for image in find_source(workload, None).images
+    }
+    splits = assign(hashes.items(), workload.data.split)
+    examples = sorted((Path(__file__).parents[2] / "data" / "examples").glob("*.jpg"))
+    assert Counter(path.stem.split("_")[0] for path in examples) == {"nominal": 2, "local": 2, "global": 2}
+    for path in examples:
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert (hashes[content], splits[content]) == (path.stem.split("_")[0], "test"), path.name
