@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -126,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _head(self, asked: Asked, status: int, page: Page, headers: dict[str, str]) -> None:
         asked.status = status
         self.send_response(status)
-        own = {"ETag": page.etag, "Last-Modified": page.modified}
+        own = {"ETag": page.etag, "Last-Modified": page.modified, "Connection": "close"}
         for name, value in {**own, **headers, **page.headers}.items():
             if value:
                 self.send_header(name, value)
@@ -137,10 +138,20 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(site: Site) -> Iterator[Site]:
-    """Serve a site on a free port of this machine; afterwards nothing answers there."""
+def serving(site: Site, certificate: Any = None) -> Iterator[Site]:
+    """Serve a site on a free port of this machine; afterwards nothing answers there.
+
+    Args:
+        site: Pages.
+        certificate: Of trustme, for https.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"site": site}))
-    site.address = f"http://127.0.0.1:{server.server_port}"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(context)
+        # The handshake is left to the thread of the connection: here it would end the server where a client refuses it.
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    site.address = f"{'http' if certificate is None else 'https'}://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -55,9 +55,10 @@ def continues(headers: Mapping[str, str], start: int, version: Version, size: in
     match = _RANGE.fullmatch(headers.get("Content-Range", ""))
     if match is None or int(match[1]) != start:
         return False
-    total = None if match[3] == "*" else int(match[3])
-    if total is not None and (int(match[2]) != total - 1 or total not in (size or total, version.length or total)):
-        return False
+    if match[3] != "*":
+        total = int(match[3])
+        if int(match[2]) != total - 1 or any(known not in (None, total) for known in (size, version.length)):
+            return False
     etag = headers.get("ETag", "")
     return not (etag and version.etag) or etag == version.etag
 
