@@ -406,6 +406,17 @@ def test_too_little_space(site: Site, target: Path, monkeypatch: pytest.MonkeyPa
     assert checks.check_space(target, 1) is None  # type: ignore[func-returns-value]
 
 
+def test_a_full_disk(site: Site, target: Path) -> None:
+    """Every write to this device of Linux says that there is no space."""
+    target.parent.mkdir()
+    Part(target).path.symlink_to("/dev/full")
+    site.pages["/x"] = Page(CONTENT, etag='"1"')
+    error = refused(site, target)
+    assert error.message == f"{Part(target).path}: No space left on device; 0 of {len(CONTENT):,} bytes are there"
+    assert error.hint == "free space; the same command goes on there"
+    assert len(site.log) == 1
+
+
 def test_stop_ends_downloads_that_wait(site: Site, tmp_path: Path) -> None:
     """One that waits for a byte, and one that waits for its next try."""
     site.pages["/x"] = Page(CONTENT, etag='"1"', pause=20.0)

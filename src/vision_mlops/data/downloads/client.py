@@ -182,11 +182,11 @@ class Client:
             elif answer.status_code == 200:
                 start, version = 0, version_of(answer.headers, length_of(answer.headers))
                 check_length(wanted, version.length)
+                check_space(part.target, version.length or 0)
                 part.begin(version)
             else:
                 _refuse(wanted.url, answer)
-            if version.length is not None:
-                check_space(part.target, version.length - start)
+            check_space(part.target, (version.length or start) - start)
             self._receive(wanted, part, answer, start, version.length, progress)
         return version
 

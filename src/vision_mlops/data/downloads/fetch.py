@@ -17,6 +17,7 @@ from pathlib import Path
 from vision_mlops import __version__, paths
 from vision_mlops.config.models import Download
 from vision_mlops.data.downloads.answers import shown
+from vision_mlops.data.downloads.checks import FULL
 from vision_mlops.data.downloads.client import Client
 from vision_mlops.data.downloads.making import Made, Making, Options, Progress, Request, local_file, sha256_of
 from vision_mlops.data.downloads.record import RECORD, Fetched, Record, differences, key_of, megabytes, read_record
@@ -62,9 +63,10 @@ def fetch(
         if (present := _present(request, key, options)) is not None:  # made by another process meanwhile
             return present
         begin()
-        made = Making(request, client, options, work, progress).make()
-        record = _record(request, key, made)
-        (made.tree / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        with _full_disk_explained(request.out):
+            made = Making(request, client, options, work, progress).make()
+            record = _record(request, key, made)
+            (made.tree / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
         _put(made.tree, request.out, work)
         archives = None
         if options.keep_archives and any(file.parent == work for file in made.files.values()):
@@ -137,6 +139,16 @@ def _work(out: Path) -> Iterator[Path]:
         if work.exists() and not any(path.name != "lock" for path in work.rglob("*") if path.is_file()):
             paths.remove(work)
         lock.release()
+
+
+@contextmanager
+def _full_disk_explained(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DataError(f"{out}: {error.strerror}", "free space; the same command goes on where it stopped") from error
 
 
 def _put(tree: Path, out: Path, work: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from vision_mlops.config.models import Archive, Download
 from vision_mlops.data.downloads import urllist
 from vision_mlops.data.downloads.archives import ArchiveError, Budget, Names, entries, kind_of
-from vision_mlops.data.downloads.checks import FULL, Wanted, check_space
+from vision_mlops.data.downloads.checks import Wanted, check_space
 from vision_mlops.data.downloads.client import Client
 from vision_mlops.data.downloads.layout import Layout, lay_out
 from vision_mlops.data.downloads.lists import MAX_BYTES, read_list
@@ -126,8 +125,7 @@ class Making:
         total = sum(sizes[name] for name in layout.targets)
         check_space(self._out, total)
         tree = self._work / "tree"
-        with _full_disk_explained(self._out):
-            self._unpack(sources, limit, layout, tree, total)
+        self._unpack(sources, limit, layout, tree, total)
         self._tell(layout)
         return Made(tree, layout.counts, dict(files), self._warnings)
 
@@ -213,19 +211,6 @@ class Making:
         for row in done:
             layout.count(row.split or "all", row.label)
         return Made(tree, layout.counts, dict(files), self._warnings)
-
-
-@contextmanager
-def _full_disk_explained(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise DataError(
-            f"{out.parent}: {error.strerror} while unpacking",
-            "free space; the same command goes on without another download",
-        ) from error
 
 
 def _whole(archive: Archive, path: Path, force: bool) -> bool:
