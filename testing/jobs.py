@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from vision_mlops import paths
+from vision_mlops.data.downloads.client import Patience
 from vision_mlops.runner.display import PlainDisplay
 from vision_mlops.runner.jobs import Ended, Options, resume_job, run_job
 
@@ -71,7 +72,8 @@ class Lines:
 
     def options(self, **more: Any) -> Options:
         """Options that write here."""
-        return Options(display=PlainDisplay(write=self.all.append), **more)
+        patience = Patience(attempts=2, pause=0.01)
+        return Options(**{"display": PlainDisplay(write=self.all.append), "patience": patience, **more})
 
     def of(self, step: str) -> list[str]:
         """What a step wrote."""

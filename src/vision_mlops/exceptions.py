@@ -28,6 +28,14 @@ class DataError(MlopsError, ValueError):
     """Images or their folders cannot be used."""
 
 
+class DownloadError(DataError):
+    """Something cannot be downloaded. ``status`` is the HTTP status of the last answer, 0 where nobody answered."""
+
+    def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
 class ImageError(MlopsError, ValueError):
     """One image cannot be decoded. ``reason`` is a short code such as ``truncated``."""
 

@@ -90,7 +90,7 @@ def test_dump_loads_again(tmp_path: Path) -> None:
         ("gate: {min_accuracy: -0.1}", "gate.min_accuracy: Input should be greater than or equal to 0"),
         ("gate: {significance: 1}", "gate.significance: Input should be less than 1"),
         ("serving: {port: 70000}", "serving.port: Input should be less than or equal to 65535\n  -> got 70000"),
-        ("data: {source: cloud}", "data.source: Input should be 'bundled' or 'folder'\n  -> got 'cloud'"),
+        ("data: {source: cloud}", "data.source: Input should be 'bundled', 'folder' or 'download'\n  -> got 'cloud'"),
         ("data: {max_pixels: 200000000}", "data.max_pixels: Input should be less than or equal to 178956970"),
         ("data: {split: {train: 0.8}}", "train + val + test must be 1, not 1.1"),
         ("data: {split: {train: 1, val: 0, test: 0}}", "train, val and test must each be above 0"),

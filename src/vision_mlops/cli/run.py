@@ -129,6 +129,10 @@ def pipeline_changes(workload: Workload, images: Path | None) -> list[str]:
     changes = [f"inputs.workload={json.dumps(content)}", f"inputs.model_name={workload.name}"]
     if images is None and workload.data.source == "folder" and workload.data.path:
         images = Path(workload.data.path)
+    elif images is None and workload.data.source == "download":
+        from vision_mlops.data.downloads.record import fetched_folder
+
+        images = fetched_folder(workload)
     if images is not None:
         if not images.expanduser().is_dir():
             raise DataError(f"{images} is not a folder", "give a folder with one sub-folder of images per class")

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -218,6 +218,12 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Workload
     for part in location[:-1]:
         field = model.model_fields.get(str(part))
-        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            model = field.annotation
+        model = (_section(field.annotation) if field is not None else None) or model
     return list(model.model_fields)
+
+
+def _section(kind: Any) -> type[BaseModel] | None:
+    """The model that a key holds, also where it is optional or a list of them."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return next((found for each in get_args(kind) if (found := _section(each)) is not None), None)

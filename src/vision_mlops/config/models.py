@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 NAME = r"[a-z][a-z0-9_-]{1,62}"
 """What the name of a workload may be; models and data assets are named after it."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _inner_path(value: str) -> str:
+    """Check a path inside an archive."""
+    if value and ("\\" in value or any(part.startswith(".") or not part.strip() for part in value.split("/"))):
+        raise ValueError("must be a relative path with forward slashes, without .. and hidden parts")
+    return value
+
+
+def _address(value: str) -> str:
+    """Check the address of a file."""
+    parts = urlsplit(value)
+    known = (parts.scheme in ("http", "https") and parts.hostname) or (parts.scheme == "file" and not parts.netloc)
+    if not known or any(sign.isspace() for sign in value):
+        raise ValueError("must be an http, https or file address")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+InnerPath = Annotated[str, AfterValidator(_inner_path)]
 
 
 class StrictModel(BaseModel):
@@ -35,16 +57,81 @@ class Split(StrictModel):
         return self
 
 
+class Archive(StrictModel):
+    """A file to download, or one of this machine (``file://``). Size and checksum are those that its publisher states."""
+
+    url: Address
+    size: Annotated[int, Field(ge=1)] | None = Field(None, description="Bytes; anything else is refused.")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    into: InnerPath = Field("", description="Folder that its content goes to.")
+
+
+class SplitLists(StrictModel):
+    """Published splits: files of the archives that list images, as text (a path a line) or MATLAB 5 cell array."""
+
+    train: Annotated[InnerPath, Field(min_length=1)]
+    val: InnerPath = ""
+    test: InnerPath = ""
+
+    def named(self) -> dict[Literal["train", "val", "test"], str]:
+        """File by split, of those that there are."""
+        given: dict[Literal["train", "val", "test"], str] = {"train": self.train, "val": self.val, "test": self.test}
+        return {split: path for split, path in given.items() if path}
+
+
+class Download(StrictModel):
+    """A public dataset, for ``source: download``: what `mlops data fetch` downloads and how it becomes class folders."""
+
+    homepage: str = ""
+    licence: str = Field("", description="Terms of use, shown and recorded with the images.")
+    citation: str = ""
+    archives: Annotated[list[Archive], Field(min_length=1)]
+    images: InnerPath | None = Field(
+        None,
+        description="Folder in the archives with the class folders; without it, the innermost that has all images.",
+    )
+    label_pattern: str = Field("(.+)", description="Regular expression of a class folder; its group is the class.")
+    splits: SplitLists | None = None
+    list_variable: str = Field("file_list", description="Variable of a MATLAB list that holds the paths.")
+    max_size: PositiveInt | None = Field(
+        None, description="Most bytes after extraction; 20 times the archives, at least 256 MB, where nothing is set."
+    )
+
+    @field_validator("label_pattern")
+    @classmethod
+    def _one_group(cls, value: str) -> str:
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        if groups != 1:
+            raise ValueError(f"must have one group, the class name, not {groups}")
+        return value
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all archives; None where one is not known."""
+        sizes = [archive.size for archive in self.archives]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
 class Data(StrictModel):
     """Where the images come from. ``source: bundled`` is the textile dataset of the train extra."""
 
-    source: Literal["bundled", "folder"] = "folder"
-    path: str = Field("", description="Folder of class folders; --images overrides it.")
+    source: Literal["bundled", "folder", "download"] = "folder"
+    path: str = Field("", description="Folder of class folders, or to download to; --images overrides it.")
+    download: Download | None = None
     split: Split = Split()
     min_images_per_class: PositiveInt = 5
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = Field(
         50_000_000, description="Largest width x height of an image; Pillow itself refuses more than 178,956,970."
     )
+
+    @model_validator(mode="after")
+    def _download_is_described(self) -> Data:
+        if self.source == "download" and self.download is None:
+            raise ValueError("source: download needs a section `download:` with archives")
+        return self
 
 
 class Model(StrictModel):

@@ -1,22 +1,23 @@
-"""Where images come from: the bundled dataset, a folder of class folders, or one that is split already."""
+"""Where images come from: the bundled dataset, a folder of class folders, or one that is split or was downloaded already."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from vision_mlops.config.models import Workload
+from vision_mlops.data.downloads.record import fetched_folder, read_record
 from vision_mlops.data.manifest import SplitName
 from vision_mlops.exceptions import DataError, MissingExtraError
 from vision_mlops.imaging import IMAGE_SUFFIXES
 
 _BUNDLED_PACKAGE = "conformal_clip_data"
 _BUNDLED_FOLDER = "data/textile_images/simulated"
-_SPLIT_FOLDERS: dict[str, SplitName] = {
+SPLIT_FOLDERS: dict[str, SplitName] = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -55,11 +56,14 @@ def find_source(workload: Workload, images: Path | None) -> Source:
     """List the images of a workload, or of the folder ``images`` in their place.
 
     Raises:
-        DataError: the folder is missing, is a file, or has no class folders with images.
+        DataError: the folder is missing, is a file, has no class folders with images, or was not downloaded yet.
         MissingExtraError: the bundled dataset is not installed.
     """
     if images is None and workload.data.source == "bundled":
         root, name = bundled_folder(), f"package:{_BUNDLED_PACKAGE}/{_BUNDLED_FOLDER}"
+    elif images is None and workload.data.source == "download":
+        root = fetched_folder(workload)
+        name = str(root)
     else:
         given = images or (Path(workload.data.path) if workload.data.path else None)
         if given is None:
@@ -84,7 +88,8 @@ def list_images(folder: Path, name: str = "") -> Source:
         raise DataError(f"{root} does not exist", _HINT)
     if not root.is_dir():
         raise DataError(f"{root} is a file, not a folder", _HINT)
-    return _list(root, name or str(folder))
+    record = read_record(root)
+    return _list(root, record.source if record is not None else name or str(folder))
 
 
 def bundled_folder() -> Path:
@@ -98,21 +103,20 @@ def bundled_folder() -> Path:
 def _list(root: Path, name: str) -> Source:
     folders = _folders(root)
     names = {folder.name.lower() for folder in folders}
-    splits = names & set(_SPLIT_FOLDERS)
     images: list[SourceImage] = []
     loose = _loose(root)
     ignored: Counter[str] = Counter()
-    if "train" in splits or (splits and splits == names):
-        other = [folder.name for folder in folders if folder.name.lower() not in _SPLIT_FOLDERS]
+    if is_split(names):
+        other = [folder.name for folder in folders if folder.name.lower() not in SPLIT_FOLDERS]
         if other:
             raise DataError(f"{root}: {', '.join(other)} beside train/val/test", "keep only the split folders there")
-        if "train" not in {_SPLIT_FOLDERS[name] for name in splits}:
+        if "train" not in {SPLIT_FOLDERS[name] for name in names}:
             raise DataError(
                 f"{root}: {', '.join(sorted(names))} without train", "add train, or rename the class folders"
             )
         for folder in folders:
             loose += _loose(folder)
-            split = _SPLIT_FOLDERS[folder.name.lower()]
+            split = SPLIT_FOLDERS[folder.name.lower()]
             for label in _folders(folder):
                 images += [SourceImage(path, label.name, split) for path in _images(label, ignored)]
     else:
@@ -122,6 +126,12 @@ def _list(root: Path, name: str) -> Source:
         detail = "its images lie beside each other, without class folders" if loose else "it has no images"
         raise DataError(f"{root}: {detail}", _HINT)
     return Source(root, name, sorted(images, key=lambda image: str(image.path)), loose, dict(ignored))
+
+
+def is_split(names: Set[str]) -> bool:
+    """Whether folders with these names, in lower case, are those of a split and not classes called so."""
+    splits = names & set(SPLIT_FOLDERS)
+    return "train" in splits or bool(splits and splits == names)
 
 
 def _folders(root: Path) -> list[Path]:

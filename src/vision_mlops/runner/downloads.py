@@ -3,66 +3,60 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
-import shutil
-import tempfile
-import urllib.error
-import urllib.request
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vision_mlops import paths
-from vision_mlops.exceptions import PipelineError
+from vision_mlops.data.downloads.checks import Wanted
+from vision_mlops.data.downloads.client import Client, Patience
+from vision_mlops.data.downloads.partial import Version
+from vision_mlops.exceptions import DataError, DownloadError, PipelineError
+from vision_mlops.runner.locks import take
 
-_TIMEOUT_SECONDS = 30
+_LONGEST_SECONDS = 3600.0  # another job downloads the same
 
 
-def download(url: str) -> Path:
+def download(url: str, patience: Patience | None = None) -> Path:
     """File with the content of an address.
 
     A copy from before is used where the server says that it has not changed, or cannot be reached.
+
+    Args:
+        url: http or https.
+        patience: How often and how long to try; not long where there is a copy.
 
     Raises:
         PipelineError: the server refuses, cannot be reached and there is no copy, or stops halfway.
     """
     folder = paths.home() / "cache" / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:24]
-    shown = url.partition("?")[0]  # what comes after it may be a signature
     target = folder / "content" / _name(url)
-    facts = _read(folder / "facts.json") if target.is_file() else {}
+    lock_path = folder / "lock"
+    lock = take(lock_path, wait=_LONGEST_SECONDS)
+    if lock is None:
+        raise PipelineError(f"another job has been downloading {target.name} for an hour", "cancel it, or wait")
+    with lock:
+        try:
+            return _newest(url, folder, target, patience)
+        finally:
+            lock_path.unlink()  # while it is held: whoever waits for it takes a new one
+
+
+def _newest(url: str, folder: Path, target: Path, patience: Patience | None) -> Path:
+    facts = folder / "facts.json"
+    known = _read(facts) if target.is_file() else None
+    patience = patience or Patience(attempts=2 if target.is_file() else 4)
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "vision-mlops", **_conditions(facts)})
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
-            expected = answer.headers.get("Content-Length")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as stream:
-                temporary = Path(stream.name)
-                try:
-                    shutil.copyfileobj(answer, stream)
-                    stream.flush()
-                    size = temporary.stat().st_size
-                    if expected is not None and size != int(expected):
-                        raise PipelineError(f"{shown}: {size} of {expected} bytes came", "try again")
-                    temporary.replace(target)
-                finally:
-                    temporary.unlink(missing_ok=True)
-            kept = {"url": url, "etag": answer.headers.get("ETag"), "modified": answer.headers.get("Last-Modified")}
-            paths.atomic_write(folder / "facts.json", json.dumps(kept) + "\n")
-    except urllib.error.HTTPError as error:
-        if error.code != 304:
-            raise PipelineError(
-                f"{shown}: the server answers {error.code} {error.reason}", "check the address"
-            ) from error
-    except PipelineError:
-        raise
-    except http.client.IncompleteRead as error:
-        raise PipelineError(f"{shown}: the answer ends too early", "try again") from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        if not target.is_file():
-            reason = getattr(error, "reason", error)
-            raise PipelineError(
-                f"{shown} cannot be downloaded: {reason}", "check the address and the network"
-            ) from error
+        version = Client(patience).download(Wanted(url), target, known=known)
+    except DownloadError as error:
+        if error.status == 0 and target.is_file():  # nobody answers
+            return target
+        raise PipelineError(error.message, error.hint) from error
+    except DataError as error:
+        raise PipelineError(error.message, error.hint) from error
+    if version is not None:
+        paths.atomic_write(facts, json.dumps({"url": url, **asdict(version)}) + "\n")
     return target
 
 
@@ -75,14 +69,10 @@ def _name(url: str) -> str:
     return name[-60:] if name not in ("", "..") else "download"
 
 
-def _conditions(facts: dict[str, str]) -> dict[str, str]:
-    headers = {"If-None-Match": facts.get("etag"), "If-Modified-Since": facts.get("modified")}
-    return {key: value for key, value in headers.items() if value}
-
-
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> Version | None:
+    """Version of the copy; None where it is not known."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return Version(str(content.get("etag") or ""), str(content.get("modified") or ""))
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from vision_mlops.data.downloads.client import Patience
 from vision_mlops.exceptions import JobError, MlopsError, PipelineError
 from vision_mlops.pipeline.changes import parse_changes
 from vision_mlops.pipeline.nodes import Plan
@@ -40,6 +41,7 @@ class Options:
         find_model: Gives the folder of a registered model.
         outside_state: Answers for steps that depend on a state outside of the job.
         tags: Of the job.
+        patience: With the servers of http inputs.
     """
 
     jobs: int = 2
@@ -48,6 +50,7 @@ class Options:
     find_model: ModelFinder | None = None
     outside_state: OutsideState | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    patience: Patience | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def _resumable(folder: JobFolder) -> JobState:
 
 def _plan(path: Path, changes: list[str], base: Path, options: Options) -> tuple[Plan, Sources]:
     plan = resolve(path, changes=parse_changes(changes, base), registered=_registered)
-    sources = Sources(options.find_model)
+    sources = Sources(options.find_model, options.patience)
     check(plan, sources)
     return plan, sources
 

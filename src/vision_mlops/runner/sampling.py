@@ -146,7 +146,7 @@ def _grid_positions(space: Mapping[str, Distributions], number: int) -> dict[str
 
 def _load_sobol() -> Any:
     try:
-        from scipy.stats import qmc  # type: ignore[import-untyped]
+        from scipy.stats import qmc
     except ImportError as error:
         raise MissingExtraError("scipy", "train") from error
     return qmc.Sobol

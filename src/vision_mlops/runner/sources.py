@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from vision_mlops import paths
+from vision_mlops.data.downloads.client import Patience
 from vision_mlops.exceptions import PipelineError
 from vision_mlops.pipeline.nodes import Data
 from vision_mlops.runner.assets import AssetStore
@@ -41,10 +42,12 @@ class Sources:
 
     Args:
         find_model: Gives the folder of a registered model, from NAME:VERSION or NAME@LABEL; None where there is none.
+        patience: With servers.
     """
 
-    def __init__(self, find_model: ModelFinder | None = None) -> None:
+    def __init__(self, find_model: ModelFinder | None = None, patience: Patience | None = None) -> None:
         self._find_model = find_model
+        self._patience = patience
         self._assets = AssetStore()
         self._downloaded: dict[str, Path] = {}
 
@@ -88,7 +91,7 @@ class Sources:
             if data.type in _FOLDERS:
                 raise PipelineError(f"{what}: {text!r} is one file, not a folder", "use `type: uri_file`")
             if text not in self._downloaded:  # all steps of a job get the same
-                self._downloaded[text] = download(text)
+                self._downloaded[text] = download(text, self._patience)
             return self._downloaded[text]
         if text.lower().startswith("azureml:") and not text.lower().startswith("azureml://"):
             return self._registered(text.partition(":")[2], data.type, what)
