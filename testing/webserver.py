@@ -117,8 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
             for offset in range(0, min(end, len(body)), 16384):
                 time.sleep(page.pause)
                 piece = body[offset : min(offset + 16384, end)]
+                asked.sent += len(piece)  # first: the client may look as soon as it has the last one
                 self.wfile.write(piece)
-                asked.sent += len(piece)
         except OSError:  # the client has gone
             return
         if page.chunked and not page.missing:
