@@ -159,6 +159,8 @@ class Client:
 
     def _try(self, wanted: Wanted, part: Part, known: Version | None, progress: Progress | None) -> Version | None:
         """One request, and its body to the end of the part."""
+        if self._stop.is_set():
+            raise StoppedError
         version, start = part.version, part.size
         if start and start == wanted.size and part.resumable(wanted.sha256):
             return version  # killed between the last byte and the verification
@@ -202,6 +204,8 @@ class Client:
                 if target is None:
                     self._open.add(answer)
                     try:
+                        if self._stop.is_set():  # it came after stop had looked for it
+                            raise StoppedError
                         yield answer
                     finally:
                         self._open.discard(answer)
