@@ -389,6 +389,13 @@ def test_secrets_are_not_shown() -> None:
     assert shown("file:///a/b.zip") == "file:///a/b.zip"
 
 
+def test_a_server_cannot_write_to_the_terminal(site: Site, target: Path) -> None:
+    site.pages["/x"] = Page(status=302, location="file:///\x1b[2J")
+    assert "\x1b" not in refused(site, target).message
+    site.pages["/x"] = Page(status=499)
+    assert refused(site, target).message.endswith("the server answers 499")
+
+
 def test_the_version_that_one_has(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, etag='"1"', modified="Sat, 21 Nov 2026 07:28:00 GMT")
     version = Client(QUICK).download(Wanted(f"{site.address}/x"), target)

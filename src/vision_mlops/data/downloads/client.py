@@ -17,6 +17,7 @@ from vision_mlops.data.downloads.answers import (
     continues,
     length_of,
     mend,
+    phrase,
     retry_after,
     shown,
     version_of,
@@ -314,7 +315,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _refuse(url: str, answer: requests.Response) -> None:
-    said = f"the server answers {answer.status_code} {answer.reason or ''}".rstrip()
+    said = f"the server answers {phrase(answer.status_code)}"
     if answer.status_code in TEMPORARY:
         raise _RetryError(said, answer.status_code, retry_after(answer.headers))
     raise DownloadError(f"{shown(url)}: {said}", mend(answer.status_code), answer.status_code)
