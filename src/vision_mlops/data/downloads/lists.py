@@ -105,9 +105,10 @@ def assign_splits(lists: Mapping[SplitName, Iterable[str]], images: Iterable[str
                     f"{image} is in the lists of {found[image]} and {split}", "a test set must not be trained on"
                 )
     if missing:
+        names = printable(", ".join(missing[:_SHOWN]))
         more = f", and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise DataError(
-            f"{len(missing)} images of the split lists are not in the archives: {printable(', '.join(missing[:_SHOWN]))}{more}",
+            f"{len(missing)} images of the split lists are not in the archives: {names}{more}",
             "check data.download.images and data.download.splits, or download the archives again",
         )
     return found
