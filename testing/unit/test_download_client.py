@@ -340,10 +340,36 @@ def test_redirects(site: Site, target: Path) -> None:
     ):
         there = there.replace("HOST", site.address.removeprefix("http://"))
         site.pages[here] = Page(b"moved", status=status, location=there)
-    site.pages["/f"] = Page(CONTENT, etag='"1"', ranges=True, breaks=[HALF])
+    site.pages["/f"] = Page(status=302, location="/\u00c3\u00bc")  # the bytes of UTF-8
+    site.pages["/%C3%BC"] = Page(CONTENT, etag='"1"', ranges=True, breaks=[HALF])
     get(site, target)
     assert target.read_bytes() == CONTENT
-    assert site.sent("/f") == len(CONTENT)
+    assert site.sent("/%C3%BC") == len(CONTENT)
+
+
+def test_the_body_of_a_redirect_is_not_read(site: Site, target: Path) -> None:
+    headers = {"Location": "/y"}
+    site.pages["/x"] = Page(b"moved" * 100_000, status=302, headers=headers, pause=2.0)
+    site.pages["/y"] = Page(CONTENT)
+    started = time.monotonic()
+    get(site, target)
+    assert time.monotonic() - started < 1
+
+
+def test_a_rest_that_is_longer_than_the_rest(site: Site, target: Path) -> None:
+    halves(site, target, Page(CONTENT, etag='"1"', ranges=True))
+    length = f"bytes {HALF}-{len(CONTENT) - 1}/{len(CONTENT)}"
+    site.pages["/x"] = Page(CONTENT + b"more", etag='"1"', ranges=True, chunked=True, headers={"Content-Range": length})
+    said: list[str] = []
+
+    def mend(text: str) -> None:
+        said.append(text)
+        site.pages["/x"].content = CONTENT
+
+    client = Client(QUICK, mend)
+    client.download(Wanted(f"{site.address}/x"), target)
+    assert f"{len(CONTENT) + 4:,} of {len(CONTENT):,} bytes came" in said[0]
+    assert target.read_bytes() == CONTENT
 
 
 def test_a_loop_of_redirects(site: Site, target: Path) -> None:
@@ -353,7 +379,7 @@ def test_a_loop_of_redirects(site: Site, target: Path) -> None:
     assert len(site.log) == 11
 
 
-@pytest.mark.parametrize("there", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:text/plain,x"])
+@pytest.mark.parametrize("there", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:text/plain,x", "http://[::1/x"])
 def test_redirects_to_another_kind_of_address(site: Site, target: Path, there: str) -> None:
     site.pages["/x"] = Page(status=302, location=there)
     assert "the server redirects to" in refused(site, target).message
@@ -387,6 +413,13 @@ def test_secrets_are_not_shown() -> None:
     assert shown("https://user:word@host:8/a/b.zip?sig=1#x") == "https://host:8/a/b.zip"
     assert shown("http://[::1/x?sig=1") == "http://[::1/x"
     assert shown("file:///a/b.zip") == "file:///a/b.zip"
+
+
+def test_a_server_cannot_write_to_the_terminal(site: Site, target: Path) -> None:
+    site.pages["/x"] = Page(status=302, location="file:///\x1b[2J")
+    assert "\x1b" not in refused(site, target).message
+    site.pages["/x"] = Page(status=499)
+    assert refused(site, target).message.endswith("the server answers 499")
 
 
 def test_the_version_that_one_has(site: Site, target: Path) -> None:

@@ -146,6 +146,21 @@ def test_a_second_time_nobody_is_asked(site: Site, workload: str, folder: Path) 
     assert json.loads(fetch(workload, "--json").stdout)["reused"] is True
 
 
+def test_the_shipped_workload() -> None:
+    download = load_workload("stanford_dogs").data.download
+    assert download is not None
+    assert download.size == 793_579_520 + 481_280
+    assert download.splits is not None
+    assert download.splits.named() == {"train": "train_list.mat", "test": "test_list.mat"}
+    for folder, label in {"n02085620-Chihuahua": "Chihuahua", "n02086240-Shih-Tzu": "Shih-Tzu",
+                          "n02099712-Labrador_retriever": "Labrador_retriever", "n02105056-groenendael": "groenendael",
+                          "n02115913-dhole": "dhole", "n02089078-black-and-tan_coonhound": "black-and-tan_coonhound",
+                          "n02102177-Welsh_springer_spaniel": "Welsh_springer_spaniel"}.items():  # fmt: skip
+        match = re.fullmatch(download.label_pattern, folder)
+        assert match is not None
+        assert match[1] == label
+
+
 def test_before_it_is_fetched_nothing_runs(workload: str, home: Path, tmp_path: Path) -> None:
     expected = "the images of workload dogs are not downloaded yet (81,920 bytes)"
     for words in (["data", "prepare"], ["run"], ["run", "--on", "azure"], ["demo"]):

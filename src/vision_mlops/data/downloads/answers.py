@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import time
 from collections.abc import Mapping
@@ -27,9 +28,14 @@ def shown(url: str) -> str:
     """An address for messages and records: without what may be a secret, the user's name, password and the query."""
     try:
         parts = urlsplit(url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return printable(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
     except ValueError:
-        return url.partition("?")[0]
+        return printable(url.partition("?")[0])
+
+
+def printable(text: str) -> str:
+    """Text of a stranger without what a terminal would obey."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def version_of(headers: Mapping[str, str], length: int | None) -> Version:
@@ -72,6 +78,11 @@ def retry_after(headers: Mapping[str, str]) -> float:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return 0.0
+
+
+def phrase(status: int) -> str:
+    """A status with its standard name: what the server itself calls it may be anything."""
+    return f"{status} {http.client.responses.get(status, '')}".rstrip()
 
 
 def mend(status: int) -> str:

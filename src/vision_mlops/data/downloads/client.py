@@ -17,6 +17,7 @@ from vision_mlops.data.downloads.answers import (
     continues,
     length_of,
     mend,
+    phrase,
     retry_after,
     shown,
     version_of,
@@ -159,6 +160,8 @@ class Client:
 
     def _try(self, wanted: Wanted, part: Part, known: Version | None, progress: Progress | None) -> Version | None:
         """One request, and its body to the end of the part."""
+        if self._stop.is_set():
+            raise StoppedError
         version, start = part.version, part.size
         if start and start == wanted.size and part.resumable(wanted.sha256):
             return version  # killed between the last byte and the verification
@@ -192,29 +195,22 @@ class Client:
 
     @contextmanager
     def _answer(self, url: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
-        """The answer after redirects; never from https to http, where anybody on the way could change the content."""
+        """The answer after redirects."""
         session = self._session()
         place = url
         for _ in range(_REDIRECTS + 1):
             timeout = (self._patience.connect, self._patience.stall)
-            with session.get(place, headers=headers, stream=True, timeout=timeout, allow_redirects=False) as answer:
-                target = session.get_redirect_target(answer)
-                if target is None:
+            with session.get(place, headers=headers, stream=True, timeout=timeout) as answer:
+                if not answer.is_redirect:
                     self._open.add(answer)
                     try:
+                        if self._stop.is_set():  # it came after stop had looked for it
+                            raise StoppedError
                         yield answer
                     finally:
                         self._open.discard(answer)
                     return
-            target = urljoin(place, target)
-            schemes = urlsplit(place).scheme.lower(), urlsplit(target).scheme.lower()
-            if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
-                raise DownloadError(
-                    f"{shown(url)}: the server redirects to {shown(target)}, which is not as safe",
-                    "check the address, or download it in a browser and give the file",
-                    answer.status_code,
-                )
-            place = target
+            place = _redirected(url, place, answer)
         raise DownloadError(f"{shown(url)}: more than {_REDIRECTS} redirects", "check the address", answer.status_code)
 
     def _receive(
@@ -242,20 +238,52 @@ class Client:
                 progress(done, total)
             if self._stop.is_set():
                 raise StoppedError
-        if total is not None and done < total:
+        if total is not None and done != total:
+            if done > total:
+                part.discard()
             raise _RetryError(f"{done:,} of {total:,} bytes came", answer.status_code)
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            try:
-                import requests
-            except ImportError as error:
-                raise MissingExtraError("requests", "train") from error
-            session = requests.Session()
-            session.headers.update({"User-Agent": f"vision-mlops/{__version__}", "Accept-Encoding": "identity"})
-            self._local.session = session
+            self._local.session = _open_session()
         found: requests.Session = self._local.session
         return found
+
+
+def _open_session() -> requests.Session:
+    try:
+        import requests
+    except ImportError as error:
+        raise MissingExtraError("requests", "train") from error
+
+    class Session(requests.Session):
+        """Sees no redirects: it would read their bodies, however large or slow they are, even where it does not follow."""
+
+        def get_redirect_target(self, resp: requests.Response) -> None:
+            return None
+
+    session = Session()
+    session.headers.update({"User-Agent": f"vision-mlops/{__version__}", "Accept-Encoding": "identity"})
+    return session
+
+
+def _redirected(url: str, place: str, answer: requests.Response) -> str:
+    """Where an answer sends one; never from https to http, where anybody on the way could change the content."""
+    location = answer.headers["Location"]
+    with suppress(UnicodeError):  # headers are read as latin-1, and what servers write is UTF-8
+        location = location.encode("latin-1").decode()
+    try:
+        target = urljoin(place, location)
+        schemes = urlsplit(place).scheme.lower(), urlsplit(target).scheme.lower()
+    except ValueError:
+        target, schemes = location, ("", "")
+    if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
+        raise DownloadError(
+            f"{shown(url)}: the server redirects to {shown(target)}, which is not as safe",
+            "check the address, or download it in a browser and give the file",
+            answer.status_code,
+        )
+    return target
 
 
 def _read(answer: requests.Response, done: int, total: int | None) -> bytes:
@@ -310,7 +338,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _refuse(url: str, answer: requests.Response) -> None:
-    said = f"the server answers {answer.status_code} {answer.reason or ''}".rstrip()
+    said = f"the server answers {phrase(answer.status_code)}"
     if answer.status_code in TEMPORARY:
         raise _RetryError(said, answer.status_code, retry_after(answer.headers))
     raise DownloadError(f"{shown(url)}: {said}", mend(answer.status_code), answer.status_code)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from vision_mlops.data.downloads.answers import printable
 from vision_mlops.data.manifest import SplitName
 from vision_mlops.exceptions import DataError, MissingExtraError
 from vision_mlops.imaging import IMAGE_SUFFIXES
@@ -65,7 +66,7 @@ def _of_matlab(content: bytes, name: str, variable: str) -> list[str]:
     except damage as error:
         raise DataError(f"{name}: cannot be read: {error}", hint) from error
     if value is None:
-        raise DataError(f"{name}: has no variable {variable!r}, but {', '.join(known) or 'none'}", hint)
+        raise DataError(f"{name}: has no variable {variable!r}, but {printable(', '.join(known)) or 'none'}", hint)
     cells = value.ravel().tolist() if hasattr(value, "ravel") else []
     if value.dtype.kind == "U":  # rows of text in place of cells
         return [str(cell) for cell in cells]
@@ -104,9 +105,10 @@ def assign_splits(lists: Mapping[SplitName, Iterable[str]], images: Iterable[str
                     f"{image} is in the lists of {found[image]} and {split}", "a test set must not be trained on"
                 )
     if missing:
+        names = printable(", ".join(missing[:_SHOWN]))
         more = f", and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise DataError(
-            f"{len(missing)} images of the split lists are not in the archives: {', '.join(missing[:_SHOWN])}{more}",
+            f"{len(missing)} images of the split lists are not in the archives: {names}{more}",
             "check data.download.images and data.download.splits, or download the archives again",
         )
     return found

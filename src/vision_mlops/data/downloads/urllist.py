@@ -7,9 +7,10 @@ import hashlib
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from queue import Empty, SimpleQueue
 from urllib.parse import unquote, urlsplit
 
 from vision_mlops.data.downloads.answers import shown
@@ -25,6 +26,7 @@ MAX_IMAGE_BYTES = 256 * 2**20
 _COLUMNS = ("url", "label", "split")
 _HINT = "a list has an address a line, or the columns url,label[,split]"
 _SHOWN = 5
+_LONGEST_END_SECONDS = 2.0
 _SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif", "WEBP": ".webp"}
 
 
@@ -123,30 +125,51 @@ def download_rows(
     Raises:
         DataError: the disk is full.
     """
+    todo: SimpleQueue[Row] = SimpleQueue()
+    results: SimpleQueue[tuple[Row, Path | BaseException]] = SimpleQueue()
+    for row in rows:
+        todo.put(row)
+    # Not a pool: at the end of the process it would wait for threads whose servers are silent.
+    work = partial(_work, todo, results, folder, client)
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(rows)))]
     done: dict[Row, Path] = {}
     failed: dict[Row, DownloadError] = {}
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting: dict[Future[Path], Row] = {}
-        queue = iter(rows)
+    try:
+        for thread in threads:
+            thread.start()
+        for count in range(1, len(rows) + 1):
+            row, result = results.get()
+            if isinstance(result, Path):
+                done[row] = result
+            elif isinstance(result, DownloadError):
+                failed[row] = result
+            else:
+                raise result
+            progress(count, len(rows))
+    except BaseException:
+        client.stop()
+        for thread in threads:
+            thread.join(_LONGEST_END_SECONDS / jobs)
+        raise
+    return done, failed
+
+
+def _work(
+    todo: SimpleQueue[Row], results: SimpleQueue[tuple[Row, Path | BaseException]], folder: Path, client: Client
+) -> None:
+    """Download images until there are no more, or until something else than a missing image happens."""
+    while True:
         try:
-            while True:
-                # Few at a time: after Ctrl-C, only these have to end.
-                for row in queue:
-                    waiting[pool.submit(_image, row, folder, client)] = row
-                    if len(waiting) >= 2 * jobs:
-                        break
-                if not waiting:
-                    return done, failed
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    row = waiting.pop(future)
-                    try:
-                        done[row] = future.result()
-                    except DownloadError as error:
-                        failed[row] = error
-                    progress(len(done) + len(failed), len(rows))
-        except BaseException:
-            client.stop()
-            raise
+            row = todo.get_nowait()
+        except Empty:
+            return
+        try:
+            results.put((row, _image(row, folder, client)))
+        except DownloadError as error:
+            results.put((row, error))
+        except BaseException as error:  # noqa: BLE001 - raised in the main thread
+            results.put((row, error))
+            return
 
 
 _MAKING = threading.Lock()
