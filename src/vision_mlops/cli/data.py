@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from vision_mlops.cli import check
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 
 app = typer.Typer(no_args_is_help=True, help="Prepare images and look at them.")
+app.command("check")(check.check)
 
 
 @app.command()

@@ -70,7 +70,7 @@ def find_source(workload: Workload, images: Path | None) -> Source:
         raise DataError(f"{root} does not exist", _HINT)
     if not root.is_dir():
         raise DataError(f"{root} is a file, not a folder", _HINT)
-    return _list(root, name)
+    return list_folder(root, name)
 
 
 def bundled_folder() -> Path:
@@ -81,7 +81,23 @@ def bundled_folder() -> Path:
     return Path(spec.origin).parent / _BUNDLED_FOLDER
 
 
-def _list(root: Path, name: str) -> Source:
+def class_folders(root: Path) -> list[str]:
+    """Names of all class folders of a source, also of the empty ones; of a split one, those of all its splits."""
+    folders = _folders(root)
+    names = {folder.name.lower() for folder in folders}
+    if "train" in {_SPLIT_FOLDERS.get(name) for name in names} and names <= set(_SPLIT_FOLDERS):
+        folders = [label for folder in folders for label in _folders(folder)]
+    return sorted({folder.name for folder in folders})
+
+
+def list_folder(root: Path, name: str) -> Source:
+    """List a folder of class folders, or of train, val and test with class folders in each.
+
+    Raises:
+        DataError: it is a file, has no images, or mixes splits and classes.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is a file, not a folder", _HINT)
     folders = _folders(root)
     names = {folder.name.lower() for folder in folders}
     splits = names & set(_SPLIT_FOLDERS)
