@@ -43,9 +43,6 @@ def check(
         Path | None, typer.Option("--bundle", help="Trained bundle whose features judge the labels.")
     ] = None,
     labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Look for label errors.")] = True,
-    near_distance: Annotated[
-        int, typer.Option("--near-distance", min=0, max=20, help="Bits of 64 in which near duplicates may differ.")
-    ] = 14,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the report; default outputs/checks/NAME.")
     ] = None,
@@ -88,7 +85,7 @@ def check(
         if not labels and "label-error" in kinds:
             raise MlopsError("--fix label-error needs the check that --no-labels switches off", "leave one of them out")
         place = quarantine.check_target(listing, place)
-    result = _run(name, listing, loaded, bundle, labels, near_distance, target)
+    result = _run(name, listing, loaded, bundle, labels, target)
     page = report.write(result, target)
     moves = quarantine.plan(listing, result.findings, kinds, place) if kinds else []
     if json_:
@@ -137,7 +134,6 @@ def _run(
     workload: Workload | None,
     bundle: Path | None,
     labels: bool,
-    near_distance: int,
     target: Path,
 ) -> CheckResult:
     from rich.console import Console
@@ -155,7 +151,6 @@ def _run(
         image_size=workload.model.image_size if workload is not None else Model().image_size,
         max_pixels=data.max_pixels,
         smallest_class=data.min_images_per_class,
-        near_distance=near_distance,
         no_labels=reason,
     )
     scratch = next(path for path in target.absolute().parents if path.is_dir())

@@ -12,7 +12,6 @@ from typing import Any
 from vision_mlops.data.checks import balance, duplicates, labels, quality
 from vision_mlops.data.checks.balance import Counts
 from vision_mlops.data.checks.findings import SCHEMA_VERSION, Finding, by_kind, by_severity
-from vision_mlops.data.checks.hashing import HASH_DISTANCE
 from vision_mlops.data.checks.labels import LabelCheck
 from vision_mlops.data.checks.listing import Listing
 from vision_mlops.data.checks.scanning import Embedder, Look, Progress, scan
@@ -30,14 +29,12 @@ class Settings:
         image_size: Edge that the network will take, in pixels.
         max_pixels: Images with more pixels are not decoded, in preparing neither.
         smallest_class: Images that a class needs to be prepared.
-        near_distance: Bits of 64 in which the hashes of near duplicates may differ.
         no_labels: Why labels are not checked, where they are not.
     """
 
     image_size: int = 224
     max_pixels: int = MAX_PIXELS
     smallest_class: int = 5
-    near_distance: int = HASH_DISTANCE
     no_labels: str = ""
 
 
@@ -101,7 +98,7 @@ def check(
     with reading as found:
         findings = [*listing.findings, *_files(listing, found.looks)]
         exact = duplicates.exact_groups(found)
-        near = duplicates.near_groups(found, settings.near_distance)
+        near = duplicates.near_groups(found)
         findings += duplicates.find(listing, found, exact, near)
         findings += quality.find(listing, found, settings.image_size)
         counts = balance.counts(listing, found)

@@ -33,7 +33,7 @@ def exact_groups(scan: Scan) -> Groups:
     return [indices for indices in by_hash.values() if len(indices) > 1]
 
 
-def near_groups(scan: Scan, threshold: int = HASH_DISTANCE) -> Groups:
+def near_groups(scan: Scan) -> Groups:
     """Pictures that look the same in files of different content, as indices of all their files.
 
     Each picture that is in no group yet takes in those after it which are copies of it. So a group has one picture that all
@@ -47,14 +47,14 @@ def near_groups(scan: Scan, threshold: int = HASH_DISTANCE) -> Groups:
     first = np.array([indices[0] for indices in copies.values()], np.int64)
     groups: dict[int, list[int]] = {}
     taken = np.zeros(len(first), np.bool_)
-    for leader, others in _matches(scan, first, taken, threshold):
+    for leader, others in _matches(scan, first, taken):
         taken[others] = True
         groups[leader] = [int(first[place]) for place in (leader, *others)]
     return [sorted(i for index in group for i in copies[scan.looks[index].sha256]) for group in groups.values()]
 
 
 def _matches(
-    scan: Scan, indices: npt.NDArray[np.int64], taken: npt.NDArray[np.bool_], threshold: int
+    scan: Scan, indices: npt.NDArray[np.int64], taken: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     """Go through the pictures in order: (place, later places that are its copies). The caller marks them as taken."""
     hashes = np.array([scan.looks[index].phash for index in indices], np.uint64)
@@ -62,7 +62,7 @@ def _matches(
         leaders = np.arange(start, min(start + _BLOCK, len(indices)))
         leaders = leaders[~taken[leaders]]
         places = np.arange(start, len(indices))
-        near = np.bitwise_count(hashes[leaders, None] ^ hashes[None, start:]) <= threshold
+        near = np.bitwise_count(hashes[leaders, None] ^ hashes[None, start:]) <= HASH_DISTANCE
         near &= (places > leaders[:, None]) & ~taken[start:]
         if not near.any():
             continue

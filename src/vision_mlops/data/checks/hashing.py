@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-HASH_DISTANCE = 14
+HASH_DISTANCE = 20
 """Bits of 64 in which the hashes of a candidate pair may differ."""
 CORRELATION = 0.97
 """Smallest correlation of the signatures of copies."""

@@ -28,46 +28,48 @@ Floats = npt.NDArray[np.float64]
 
 
 def find(listing: Listing, scan: Scan, image_size: int) -> Iterator[Finding]:
-    """Findings on single images, by absolute limits and by the distance from the rest of the folder."""
+    """Findings on single images: beyond an absolute limit, and far from the rest of the folder as well.
+
+    A folder in which everything is dark, or soft, is meant to be so. ``image_size`` is the network's, in pixels.
+    """
     usable = scan.usable
     if not len(usable):
         return
     looks = [scan.looks[i] for i in usable]
-    mean, contrast, dark, bright, sharpness = (
-        np.array([getattr(look, name) for look in looks])
-        for name in ("mean", "contrast", "dark", "bright", "sharpness")
-    )
-    width, height = (np.array([getattr(look, name) for look in looks], np.float64) for name in ("width", "height"))
-    short = np.minimum(width, height)
-    blank = contrast < BLANK_CONTRAST
-    shown = ~blank
+    names = ("mean", "contrast", "dark", "bright", "sharpness", "width", "height")
+    of = {name: np.array([getattr(look, name) for look in looks], np.float64) for name in names}
+    blank = of["contrast"] < BLANK_CONTRAST
+    dark = ~blank & _low(of["bright"], DARK, ~blank)
+    bright = ~blank & _low(255 - of["dark"], 255 - BRIGHT, ~blank)
+    flat = ~(blank | dark | bright) & _low(of["contrast"], LOW_CONTRAST, ~blank)
+    blurred = ~blank & _low(of["sharpness"], SHARPNESS, ~blank)
+    short = np.minimum(of["width"], of["height"])
     small = short * _UPSCALED < image_size
-    checks = [
-        ("blank", blank, contrast, "one colour only (contrast {:.1f} of 255)"),
-        ("dark", shown & (bright < DARK) & _below(bright, shown), mean, "mean brightness {:.0f} of 255"),
-        ("bright", shown & (dark > BRIGHT) & _above(dark, shown), mean, "mean brightness {:.0f} of 255"),
-        ("low-contrast", shown & (contrast < LOW_CONTRAST) & _below(contrast, shown), contrast, "contrast {:.1f} of 255"),
-        ("blurred", shown & (sharpness < SHARPNESS) & _below(_log(sharpness), shown), sharpness, "sharpness {:.3f}"),
+    for kind, flagged, value, text in (
+        ("blank", blank, of["contrast"], "one colour only (contrast {:.1f} of 255)"),
+        ("dark", dark, of["mean"], "mean brightness {:.0f} of 255"),
+        ("bright", bright, of["mean"], "mean brightness {:.0f} of 255"),
+        ("low-contrast", flat, of["contrast"], "contrast {:.1f} of 255"),
+        ("blurred", blurred, of["sharpness"], "sharpness {:.3f}"),
         ("too-small", small, short, f"shorter edge {{:.0f}} pixels; the network takes {image_size}"),
-    ]  # fmt: skip
-    for kind, flagged, value, text in checks:
+    ):
         yield from _each(listing, usable, kind, flagged, value, text)
-    sizes = [f"{look.width} x {look.height} pixels" for look in looks]
-    area, aspect = np.log(width * height), np.log(np.maximum(width, height) / short)
-    odd = {
-        "odd-size": _far(area, np.log(_SIZE_FACTOR)) & ~small,
-        "odd-aspect": _far(aspect, np.log(_ASPECT_FACTOR)),
-    }
-    usually = {
-        "odd-size": f"{np.exp(np.median(area) / 2):.0f} squared",
-        "odd-aspect": f"{np.exp(np.median(aspect)):.2f} to 1",
-    }
-    for kind, flagged in odd.items():
+    yield from _shapes(listing, usable, of["width"], of["height"], small)
+
+
+def _shapes(
+    listing: Listing, usable: npt.NDArray[np.int64], width: Floats, height: Floats, small: npt.NDArray[np.bool_]
+) -> Iterator[Finding]:
+    """Sizes and proportions far from the rest; that an image stands instead of lying is not odd."""
+    area = np.log(width * height)
+    aspect = np.log(np.maximum(width, height) / np.minimum(width, height))
+    usual = f"{np.median(width):.0f} x {np.median(height):.0f}"
+    odd = (("odd-size", _far(area, _SIZE_FACTOR) & ~small), ("odd-aspect", _far(aspect, _ASPECT_FACTOR)))
+    for kind, flagged in odd:
         for place in np.flatnonzero(flagged):
             file = listing.shown(int(usable[place]))
-            usual = usually[kind]
-            details = {"width": int(width[place]), "height": int(height[place])}
-            yield Finding(kind, f"{file.path}: {sizes[place]}; usual is {usual}", (file,), details=details)
+            message = f"{file.path}: {width[place]:.0f} x {height[place]:.0f} pixels; usual is {usual}"
+            yield Finding(kind, message, (file,))
 
 
 def _each(
@@ -87,26 +89,13 @@ def _each(
         yield Finding(kind, f"{files[place].path}: {text.format(number)}", (files[place],), details=details)
 
 
-def _spread(values: Floats) -> tuple[float, float]:
-    """Median and robust standard deviation (1.4826 times the median absolute deviation)."""
-    middle = float(np.median(values))
-    return middle, 1.4826 * float(np.median(np.abs(values - middle)))
+def _low(values: Floats, limit: float, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Below the limit, and below half of what is usual."""
+    usual = float(np.median(values[among])) if among.any() else 0.0
+    return values < min(limit, usual / 2)
 
 
-def _below(values: Floats, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Far below the rest: a folder in which all is dark, or soft, is meant to be so."""
-    middle, spread = _spread(values[among] if among.any() else values)
-    return values < middle - _SPREADS * spread if spread else values < middle
-
-
-def _above(values: Floats, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    return _below(-values, among)
-
-
-def _far(logarithms: Floats, least: float) -> npt.NDArray[np.bool_]:
-    middle, spread = _spread(logarithms)
-    return np.abs(logarithms - middle) > max(_SPREADS * spread, least)
-
-
-def _log(values: Floats) -> Floats:
-    return np.log(np.maximum(values, 1e-3))
+def _far(logarithms: Floats, factor: float) -> npt.NDArray[np.bool_]:
+    """More than ``factor`` away from the median, and more than five robust standard deviations."""
+    distance = np.abs(logarithms - np.median(logarithms))
+    return distance > max(_SPREADS * 1.4826 * float(np.median(distance)), float(np.log(factor)))
