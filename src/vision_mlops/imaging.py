@@ -50,6 +50,28 @@ def open_rgb(source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXE
         data = source.read_bytes() if isinstance(source, Path) else source
     except OSError as error:
         raise ImageError(f"{label}: cannot be read ({error.strerror or error})", _HINT, "unreadable") from error
+    return _open(data, label, max_pixels, None)[0]
+
+
+def open_reduced(
+    data: bytes, edge: int, *, name: str = "image", max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Like :func:`open_rgb`, but a JPEG may be decoded at 1/2, 1/4 or 1/8 of its scale, no edge shorter than ``edge``.
+
+    The decoder reads the whole file all the same, so that a truncated one is found. For looking at many images, not for
+    what the network is trained on or asked about.
+
+    Returns:
+        The RGB image, upright, and the (width, height) of the original, upright as well.
+
+    Raises:
+        ImageError: as :func:`open_rgb`.
+    """
+    return _open(data, name, max_pixels, edge)
+
+
+def _open(data: bytes, label: str, max_pixels: int, edge: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode; with an ``edge``, at reduced scale where the format can. Returns the image and the original's size."""
     if not data:
         raise ImageError(f"{label}: the file is empty (0 bytes)", _HINT, "empty")
     with _decoding(label):
@@ -61,8 +83,12 @@ def open_rgb(source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXE
                 "scale the image down",
                 "too_large",
             )
+        if edge is not None:
+            image.draft(None, (edge, edge))
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        upright = ImageOps.exif_transpose(image)
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        return _to_rgb(upright), (height, width) if turned else (width, height)
 
 
 def read_size(path: Path) -> tuple[int, int]:

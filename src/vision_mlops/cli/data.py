@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops.cli import fetch
+from vision_mlops.cli import check, fetch
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 
-app = typer.Typer(no_args_is_help=True, help="Download images, prepare them and look at them.")
+app = typer.Typer(no_args_is_help=True, help="Download images, check and prepare them, and look at them.")
 app.command("fetch")(fetch.fetch)
+app.command("check")(check.check)
 
 
 @app.command()

@@ -100,6 +100,15 @@ def bundled_folder() -> Path:
     return Path(spec.origin).parent / _BUNDLED_FOLDER
 
 
+def class_folders(root: Path) -> list[str]:
+    """Names of all class folders of a source, also of the empty ones; of a split one, those of all its splits."""
+    folders = _folders(root)
+    names = {folder.name.lower() for folder in folders}
+    if is_split(names):
+        folders = [label for folder in folders for label in _folders(folder)]
+    return sorted({folder.name for folder in folders})
+
+
 def _list(root: Path, name: str) -> Source:
     folders = _folders(root)
     names = {folder.name.lower() for folder in folders}

@@ -13,9 +13,9 @@ from vision_mlops.data.manifest import Manifest
 from vision_mlops.exceptions import TrainingError
 from vision_mlops.inference.predictor import Predictor
 from vision_mlops.model.bundle import CARD, GRAPH, WEIGHTS, Bundle, GoldenExample, write_bundle
+from vision_mlops.model.graph import write_onnx
 from vision_mlops.model.network import Classifier, ExportedClassifier
 from vision_mlops.training.data import ImageSplit
-from vision_mlops.training.graph import write_onnx
 
 MIN_AGREEMENT = 0.995
 MAX_DIFFERENCE = 0.02

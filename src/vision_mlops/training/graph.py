@@ -1,17 +1,15 @@
-"""Networks as ONNX graphs over uint8 images: what a bundle serves, and what fills the prefix cache on a CPU."""
+"""The frozen prefix of a network as a function over uint8 images, on OpenVINO where there is no GPU."""
 
 from __future__ import annotations
 
-import io
 import tempfile
-import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from vision_mlops.model.graph import write_onnx
 from vision_mlops.model.network import Classifier
 
 
@@ -22,23 +20,6 @@ class _Prefix(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.network.prefix(pixels)
-
-
-def write_onnx(path: Path, module: nn.Module, image_size: int, outputs: list[str]) -> None:
-    """Write a module that takes uint8 images (N, S, S, 3) as a graph with the input ``images`` and these outputs."""
-    example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module.eval(),
-            (example,),
-            str(path),
-            input_names=["images"],
-            output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in ("images", *outputs)},
-            opset_version=17,
-            dynamo=False,
-        )
 
 
 def prefix_runner(network: Classifier, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -1,0 +1,153 @@
+"""Findings: what a check can say about a dataset, how bad it is, and what mends it."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+class Severity(enum.StrEnum):
+    """Errors make a model wrong or a training stop, warnings may, notes are worth a look."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of finding: its usual severity, its heading, what mends it, and whether ``--fix`` can move its files."""
+
+    severity: Severity
+    title: str
+    mend: str
+    fixable: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "corrupt": Kind(Severity.ERROR, "Corrupt files", "replace or remove the file", True),
+    "not-an-image": Kind(
+        Severity.ERROR, "Files that are no images", "remove the file, or give it its right suffix", True
+    ),
+    "unreadable": Kind(Severity.ERROR, "Unreadable files", "check the permissions and the disk"),
+    "too-large": Kind(Severity.ERROR, "Images with too many pixels", "scale the image down", True),
+    "missing-file": Kind(Severity.ERROR, "Files of the manifest that are gone", "run `mlops data prepare` again"),
+    "changed-file": Kind(Severity.ERROR, "Files changed after they were prepared", "run `mlops data prepare` again"),
+    "conflict": Kind(
+        Severity.ERROR, "The same picture under two classes", "decide on its class and remove the other copies", True
+    ),
+    "leak": Kind(Severity.ERROR, "The same picture in two splits", "keep it in one split, the one that judges", True),
+    "missing-class": Kind(Severity.ERROR, "Classes missing from a split", "add images of the class, or split again"),
+    "empty-class": Kind(Severity.WARNING, "Class folders without images", "add images, or remove the folder"),
+    "small-class": Kind(Severity.WARNING, "Classes with few images", "collect more images, or merge the class"),
+    "imbalance": Kind(
+        Severity.WARNING, "Class imbalance", "collect images of the small class; training weighs classes by itself"
+    ),
+    "exact-duplicate": Kind(Severity.WARNING, "Exact duplicates", "keep one copy", True),
+    "near-duplicate": Kind(Severity.WARNING, "Near duplicates", "keep the best copy", True),
+    "label-error": Kind(Severity.WARNING, "Suspected label errors", "look at it and move it to the right class", True),
+    "blank": Kind(Severity.WARNING, "Blank images", "remove the image", True),
+    "too-small": Kind(Severity.WARNING, "Images too small for the network", "use larger originals", True),
+    "bad-name": Kind(Severity.WARNING, "Names that are not UTF-8", "rename the file: preparing leaves it out"),
+    "loose": Kind(Severity.WARNING, "Images outside the class folders", "move them into a class folder"),
+    "dark": Kind(Severity.NOTE, "Dark images", "look whether the picture can still be told", True),
+    "bright": Kind(Severity.NOTE, "Overexposed images", "look whether the picture can still be told", True),
+    "low-contrast": Kind(
+        Severity.NOTE, "Images with little contrast", "look whether the picture can still be told", True
+    ),
+    "blurred": Kind(Severity.NOTE, "Blurred images", "look whether the picture can still be told", True),
+    "odd-size": Kind(Severity.NOTE, "Unusual sizes", "check where the image comes from", True),
+    "odd-aspect": Kind(Severity.NOTE, "Unusual proportions", "check whether it is cut off or a scan of several", True),
+    "not-listed": Kind(Severity.NOTE, "Images that the manifest does not list", "run `mlops data prepare` again"),
+    "ignored": Kind(Severity.NOTE, "Files that are not images", "nothing, if they are meant to lie there"),
+    "skipped": Kind(Severity.NOTE, "Checks that were not made", "see the message"),
+}
+"""All kinds, in the order of the report."""
+
+FIXABLE = tuple(name for name, kind in KINDS.items() if kind.fixable)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A file of a finding: ``path`` below the folder as a person reads it, ``index`` in the listing, or -1."""
+
+    path: str
+    index: int = -1
+    label: str = ""
+    split: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Path, class and split, without what is empty."""
+        values = {"path": self.path, "class": self.label, "split": self.split}
+        return {key: value for key, value in values.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong.
+
+    Args:
+        kind: A key of :data:`KINDS`.
+        message: What is wrong, naming the file or class.
+        files: All files that it is about; of duplicates the kept one first.
+        severity: That of the kind, unless it is milder or worse here.
+        surplus: Places in ``files`` that ``--fix`` moves away; all, where None.
+        details: Numbers behind it, for the report.
+    """
+
+    kind: str
+    message: str
+    files: tuple[Shown, ...] = ()
+    severity: Severity | None = None
+    surplus: tuple[int, ...] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def level(self) -> Severity:
+        """How bad it is."""
+        return self.severity or KINDS[self.kind].severity
+
+    @property
+    def moved(self) -> tuple[Shown, ...]:
+        """Files that ``--fix`` of this kind moves away."""
+        return self.files if self.surplus is None else tuple(self.files[place] for place in self.surplus)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding as in report.json."""
+        return {
+            "severity": self.level.value,
+            "kind": self.kind,
+            "message": self.message,
+            "mend": KINDS[self.kind].mend,
+            "files": [file.to_dict() for file in self.files],
+            **({"details": self.details} if self.details else {}),
+        }
+
+
+def by_severity(findings: Iterable[Finding]) -> dict[str, int]:
+    """Number of findings of each severity, the worst first."""
+    counts = Counter(finding.level for finding in findings)
+    return {severity.value: counts[severity] for severity in Severity}
+
+
+def by_kind(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """Findings of each kind that occurs, in the order of :data:`KINDS`, the worst of a kind first."""
+    groups: dict[str, list[Finding]] = {kind: [] for kind in KINDS}
+    for finding in findings:
+        groups[finding.kind].append(finding)
+    order = list(Severity)
+    return {kind: sorted(found, key=lambda item: order.index(item.level)) for kind, found in groups.items() if found}
+
+
+def fails(findings: Iterable[Finding], fail_on: str) -> bool:
+    """Whether any finding is as bad as ``fail_on`` (a severity, or ``never``) or worse."""
+    if fail_on == "never":
+        return False
+    order = list(Severity)
+    bad = order[: order.index(Severity(fail_on)) + 1]
+    return any(finding.level in bad for finding in findings)

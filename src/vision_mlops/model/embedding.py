@@ -1,0 +1,154 @@
+"""Images as feature vectors: a pretrained backbone, or a trained bundle, on OpenVINO.
+
+A pretrained backbone is converted once and kept below the home folder; from then on it needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_mlops import paths
+from vision_mlops.config.models import Model
+from vision_mlops.exceptions import BundleError, MissingExtraError
+from vision_mlops.imaging import Pixels, ResizeMode
+from vision_mlops.model.bundle import GRAPH, read_bundle
+
+CACHE = "cache/embeddings"
+_LAYOUT = 1  # of the exported features; a change makes kept graphs stale
+_OUTPUT = "features"
+
+
+class Embedding:
+    """A compiled network from uint8 images to features. Threads may call it at once, each is served by one core.
+
+    Args:
+        graph: OpenVINO model with an output ``features`` (N, F).
+        size: Edge of the square images that it takes.
+        resize: How images become square.
+    """
+
+    def __init__(self, graph: Any, size: int, resize: ResizeMode) -> None:
+        openvino = _openvino()
+        # One thread and one stream a core: 2.5 times as fast here as all cores on one small batch.
+        options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
+        streams = _cores()
+        options |= {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
+        self._model = openvino.Core().compile_model(graph, "CPU", options)
+        self.size = size
+        self.resize: ResizeMode = resize
+        self.width = int(self._model.output(_OUTPUT).get_partial_shape()[1].get_length())
+
+    def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """uint8 pixels (N, size, size, 3) to features (N, width)."""
+        # A request of one's own: the compiled model's shared one is not safe across threads.
+        return np.array(self._model.create_infer_request().infer([pixels])[_OUTPUT], np.float32)
+
+
+def from_bundle(folder: Path) -> Embedding:
+    """The features of a trained bundle: what its head sees.
+
+    Raises:
+        BundleError: the bundle is broken, or its graph has no feature map.
+        MissingExtraError: OpenVINO is not installed.
+    """
+    openvino = _openvino()
+    from openvino import opset13 as opset
+
+    bundle = read_bundle(folder)
+    try:
+        model = openvino.Core().read_model(str(folder / GRAPH))
+        # The activation map is the head applied to each place of the feature map: its convolution's input is that map.
+        node = model.output("activation_map").get_node().input_value(0).get_node()
+        while node.get_type_name() != "Convolution":
+            node = node.input_value(0).get_node()
+    except RuntimeError as error:
+        raise BundleError(f"{folder / GRAPH}: has no feature map ({error})", "train again") from error
+    pooled = opset.reduce_mean(node.input_value(0), np.array([2, 3]), keep_dims=False)
+    pooled.output(0).get_tensor().set_names({_OUTPUT})
+    graph = openvino.Model([opset.result(pooled)], model.get_parameters(), _OUTPUT)
+    return Embedding(graph, bundle.preprocessing.image_size, bundle.preprocessing.resize)
+
+
+def from_backbone(model: Model) -> Embedding:
+    """The features of a pretrained backbone: means of each stage's activations, where it has stages, and of the last ones.
+
+    Raises:
+        TrainingError: unknown backbone, or weights that cannot be had.
+        MissingExtraError: torch, timm or OpenVINO is not installed, and the graph has not been converted before.
+    """
+    path = paths.home() / CACHE / f"{_key(model)}.onnx"
+    if not path.is_file():
+        convert(model, path)
+    return Embedding(_openvino().Core().read_model(str(path)), model.image_size, model.resize)
+
+
+def convert(model: Model, path: Path) -> None:
+    """Write the graph of a pretrained backbone's features, whole or not at all."""
+    try:
+        import onnx as onnx
+        import torch
+        from torch import Tensor, nn
+
+        from vision_mlops.model.graph import write_onnx
+        from vision_mlops.model.network import Classifier
+    except ImportError as error:
+        raise MissingExtraError(error.name or "torch", "train") from error
+
+    class Features(nn.Module):
+        """Channel means of all stages, (N, F): early ones know texture, late ones objects."""
+
+        def __init__(self, network: Classifier) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            backbone = self.network.backbone
+            if not self.network.splits:
+                return self.network.features(pixels).mean((2, 3))
+            hidden = backbone.bn1(backbone.conv_stem(self.network.normalise(pixels)))
+            means = []
+            for stage in backbone.blocks:
+                hidden = stage(hidden)
+                means.append(hidden.mean((2, 3)))
+            means.append(backbone.bn2(backbone.conv_head(hidden)).mean((2, 3)))
+            return torch.cat(means, 1)
+
+    # One frozen stage, so that the network tells whether it is made of stages at all.
+    network = Classifier(model.model_copy(update={"frozen_stages": 1}), 2).eval()
+    with paths.atomic_folder(path.with_suffix(".conversion"), overwrite=True) as folder:
+        write_onnx(folder / path.name, Features(network), model.image_size, [_OUTPUT])
+        (folder / path.name).replace(path)
+    path.with_suffix(".conversion").rmdir()
+
+
+def _key(model: Model) -> str:
+    """Names the converted graph: the backbone, its size and weights, and the library that they come from."""
+    try:
+        version = metadata.version("timm")
+    except metadata.PackageNotFoundError:
+        version = ""
+    parts = [_LAYOUT, model.backbone, model.image_size, model.pretrained, version]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    name = "".join(sign if sign.isalnum() else "_" for sign in model.backbone)
+    return f"{name}-{model.image_size}-{digest}"
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", "serve") from error
+    return openvino
