@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from vision_mlops.cli import datasets
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
-from vision_mlops.cli.output import emit_json, emit_table, say, warn
+from vision_mlops.cli.output import say, warn
 
-app = typer.Typer(no_args_is_help=True, help="Prepare images and look at them.")
+app = typer.Typer(no_args_is_help=True, help="Prepare images, look at them, and keep versions of them.")
 
 
 @app.command()
@@ -48,27 +49,10 @@ def prepare(
         )
     for text in result.warnings:
         warn(text)
-    _print_counts(target, json_)
+    datasets.print_counts(target, as_json=json_)
     say(f"{'unchanged' if result.reused else 'prepared'}: {target} (fingerprint {result.manifest.fingerprint[:12]})")
 
 
-@app.command()
-def show(folder: Annotated[Path, typer.Argument(help="Prepared folder.")], json_: JsonOption = False) -> None:
-    """Print the number of images per class and split.
-
-    Example: `mlops data show outputs/data/textile`
-    """
-    _print_counts(folder, json_)
-
-
-def _print_counts(folder: Path, as_json: bool) -> None:
-    from vision_mlops.data.manifest import read_manifest
-
-    manifest = read_manifest(folder)
-    counts = manifest.counts()
-    if as_json:
-        excluded = [item.model_dump() for item in manifest.excluded]
-        emit_json({"folder": folder, "fingerprint": manifest.fingerprint, "counts": counts, "excluded": excluded})
-        return
-    rows = [{"class": label, **{split: counts[split][label] for split in counts}} for label in manifest.classes]
-    emit_table(rows, as_json=False)
+app.command("show")(datasets.show)
+app.command("register")(datasets.register)
+app.command("list")(datasets.list_)

@@ -7,7 +7,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -51,11 +51,12 @@ class Fingerprints:
 
     def of_files(self, folder: Path, relative: Iterable[str]) -> str:
         """Hash of some files below a folder, with their names relative to it."""
+        return total_hash(self.each(folder, relative))
+
+    def each(self, folder: Path, relative: Iterable[str]) -> dict[str, str]:
+        """Hash of each of some files below a folder, by its name relative to it. Raises OSError as :meth:`of` does."""
         names = list(relative)
-        total = hashlib.sha256()
-        for name, digest in zip(names, self._files([folder / name for name in names]), strict=True):
-            total.update(f"{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
-        return total.hexdigest()
+        return dict(zip(names, self._files([folder / name for name in names]), strict=True))
 
     def _files(self, files: list[Path]) -> list[str]:
         known = self._recall(files)
@@ -87,6 +88,14 @@ class Fingerprints:
             with contextlib.suppress(sqlite3.Error):  # broken in the middle: the files are hashed
                 found |= {row[0]: row[1:] for row in self._memory.execute(query, names).fetchall()}
         return found
+
+
+def total_hash(digests: Mapping[str, str]) -> str:
+    """One hash of the names and hashes of files, in their order."""
+    total = hashlib.sha256()
+    for name, digest in digests.items():
+        total.update(f"{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
 
 
 def _open_or_make(path: Path) -> sqlite3.Connection:
