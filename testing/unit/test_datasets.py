@@ -383,3 +383,83 @@ def test_properties_of_other_tools_do_no_harm() -> None:
     assert DataVersion("x", "1", "uri_folder", "", "", properties={"counts": "[1]"}).to_dict()["counts"] == {}
     with pytest.raises(PipelineError, match="there are no data named 'x'"):
         find("x")
+
+
+def steps_of(images: object, *changes: str) -> Any:
+    """The step that prepares, of the shipped pipeline as `mlops run` would run it."""
+    from vision_mlops.cli.datasets import images_for
+    from vision_mlops.cli.job import Place
+    from vision_mlops.cli.run import PIPELINE, pipeline_changes, workload_for
+    from vision_mlops.pipeline.changes import parse_changes
+    from vision_mlops.pipeline.plan import resolve
+
+    given = None if images is None else str(images)
+    workload = workload_for("textile", given, changes)
+    texts = pipeline_changes(workload, images_for(workload, given, Place.LOCAL))
+    plan = resolve(PIPELINE, changes=parse_changes(texts))
+    return workload, next(node for node in plan.nodes if node.step == "prepare")
+
+
+def test_the_pipeline_of_a_workload_reads_a_version(folder: Path) -> None:
+    for number in (1, 2):
+        (folder / "notes.txt").write_text(str(number))
+        register(describe(folder), "birds")
+    for reference in ("azureml:birds", "azureml:birds@latest", "azureml:birds:2"):
+        workload, prepare = steps_of(reference)
+        assert (workload.name, workload.title) == ("birds", "birds")
+        assert prepare.inputs["images"].path == "azureml:birds:2"
+        assert prepare.inputs["source"].text == "azureml:birds:2"
+    # A workload may name registered data itself.
+    workload, prepare = steps_of(None, "data.source=folder", "data.path=azureml:birds:1")
+    assert (workload.name, prepare.inputs["images"].path) == ("textile", "azureml:birds:1")
+    # A folder stays one, and an address is passed on.
+    workload, prepare = steps_of(folder, "data.source=folder", "data.path=azureml:birds:1")
+    assert (workload.name, prepare.inputs["images"].path, "source" in prepare.inputs) == (
+        "my-birds",
+        str(folder),
+        False,
+    )
+    workload, prepare = steps_of("azureml://datastores/lake/paths/photos/owls/")
+    assert (workload.name, "source" in prepare.inputs) == ("owls", False)
+
+
+def test_prepared_data_says_which_version_it_was_made_of(tmp_path: Path, prepared: Path) -> None:
+    register(describe(prepared), "colours")
+    words = ("data", "prepare", "--set", "data.min_images_per_class=1", "--out", tmp_path / "out", "--images")
+    invoke(*words, "azureml:colours@latest")
+    assert read_manifest(tmp_path / "out").source == "azureml:colours:1"
+    # In a step of a pipeline the folder is all that it sees.
+    path = find("colours").path
+    invoke(*words, path, "--source", "azureml:colours:7")
+    assert read_manifest(tmp_path / "out").source == "azureml:colours:7"
+    invoke(*words, path)
+    assert read_manifest(tmp_path / "out").source == path
+    assert describe(tmp_path / "out").fingerprint == find("colours").fingerprint
+
+
+def test_versions_of_another_kind_are_no_images(folder: Path, tmp_path: Path) -> None:
+    AssetStore().add("data", "table", None, "uri_file", folder / "notes.txt")
+    with pytest.raises(DataError, match="azureml:table:1 is of type uri_file, not a folder of images"):
+        steps_of("azureml:table")
+    with pytest.raises(
+        PipelineError, match=r"there are no data named 'tables' on this machine\n.*did you mean 'table'"
+    ):
+        steps_of("azureml:tables:1")
+    with pytest.raises(DataError, match=r"nowhere is not a folder\n.*or azureml:NAME:VERSION of registered data"):
+        invoke("run", "--images", tmp_path / "nowhere")
+
+
+def test_the_data_of_a_model_is_named(store: Path, prepared: Path, plain_bundle: Any) -> None:
+    from vision_mlops.registry import lineage, open_registry
+
+    manifest = read_manifest(prepared)
+    bundle = plain_bundle(data_fingerprint=manifest.fingerprint)
+    open_registry().register(bundle, "colours", data=prepared)
+    assert "azureml:" not in invoke("models", "explain", "colours")
+    for content in (prepared, bundle):
+        register(describe(content), "kept")
+    link = answer("models", "explain", "colours")["chain"][0]
+    assert link["facts"]["asset"] == "azureml:kept:1"
+    assert link["summary"].endswith(f"fingerprint {manifest.fingerprint[:12]} (azureml:kept:1)")
+    version = open_registry().get("colours:1")
+    assert lineage.explain(version)[0].summary.endswith(manifest.fingerprint[:12])

@@ -123,6 +123,7 @@ def find_or_create(
             same = [item for item in there if item.fingerprint == content.fingerprint]
             if same:
                 return same[-1], False
+            _require_datastore(client, datastore)
             number = 1 + max((int(item.version) for item in there if item.version.isdecimal()), default=0)
             say(f"uploading {content.path} as data asset {name}:{number}")
             from azure.ai.ml.entities import Data
@@ -154,6 +155,12 @@ def _create(client: MLClient, entity: Any, say: Say) -> DataVersion | None:
         if error.status == 409 or type(error.__cause__).__name__ == "AssetPathException":
             return None
         raise
+
+
+def _require_datastore(client: MLClient, name: str) -> None:
+    mend = "name one that Azure ML studio shows with MLOPS_AZURE_DATASTORE; every workspace has workspaceblobstore"
+    with azure_errors(f"datastore {name!r}", mend), quiet():
+        client.datastores.get(name)
 
 
 def _list(client: MLClient, name: str | None, *, archived: bool, say: Say) -> list[Any]:

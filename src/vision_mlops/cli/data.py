@@ -19,7 +19,15 @@ app = typer.Typer(no_args_is_help=True, help="Prepare images, look at them, and 
 def prepare(
     workload: WorkloadOption = "textile",
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default outputs/data/NAME.")] = None,
-    images: Annotated[Path | None, typer.Option("--images", help="Folder of class folders to use instead.")] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images", help="Folder of class folders to use instead, or registered data: `azureml:NAME:VERSION`."
+        ),
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--source", help="What the manifest says where the images are from; their folder by default.")
+    ] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Fail where something would be left out.")] = False,
     set_: SetOption = None,
     json_: JsonOption = False,
@@ -36,6 +44,7 @@ def prepare(
     from vision_mlops.data.prepare import prepare as run
 
     loaded = load_workload(workload, set_ or ())
+    folder, reference = datasets.images_here(loaded, images)
     target = out or paths.home() / "data" / loaded.name
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
@@ -43,7 +52,8 @@ def prepare(
         result = run(
             loaded,
             target,
-            images=images,
+            images=folder,
+            named=source or reference,
             strict=strict,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

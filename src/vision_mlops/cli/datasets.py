@@ -15,8 +15,12 @@ from vision_mlops.cli.job import Place
 from vision_mlops.cli.output import emit_json, emit_table, say
 
 if TYPE_CHECKING:
+    from vision_mlops.config.models import Workload
     from vision_mlops.runner.contents import Progress
     from vision_mlops.runner.datasets import DataVersion
+
+_PREFIX = "azureml:"
+_ADDRESS = "azureml://"
 
 PlaceOption = Annotated[Place, typer.Option("--on", help="On this machine or in the Azure ML workspace.")]
 
@@ -123,14 +127,9 @@ def show(
             raise DataError(f"{what} is a folder, not a version that could be verified", "give NAME:VERSION")
         print_counts(Path(what), as_json=json_)
         return
-    if on is Place.AZURE:
-        from vision_mlops.azure.datasets import find as find_remote
-
-        if verify:
-            raise DataError("--verify reads files of this machine", "leave --on azure away")
-        version = find_remote(_workspace()[0], what, say=say)
-    else:
-        version = _found_here(what)
+    if verify and on is Place.AZURE:
+        raise DataError("--verify reads files of this machine", "leave --on azure away")
+    version = _found(what, on)
     damage = _damage(version) if verify else None
     if json_:
         emit_json(version.to_dict() if damage is None else {**version.to_dict(), "damage": damage})
@@ -154,6 +153,69 @@ def print_counts(folder: Path, *, as_json: bool) -> None:
         return
     rows = [{"class": label, **{split: counts[split][label] for split in counts}} for label in manifest.classes]
     emit_table(rows, as_json=False)
+
+
+def images_for(workload: Workload, images: str | Path | None, place: Place) -> str | None:
+    """Where the images of a workload are.
+
+    Args:
+        workload: It may name a folder or registered data itself.
+        images: Folder or registered data to use instead.
+        place: Where they are read.
+
+    Returns:
+        The absolute path of a folder, ``azureml:NAME:VERSION`` of registered data (the version that is the latest now, where
+        none is given), another address as it is, or None where the workload brings its images.
+
+    Raises:
+        DataError: there is no such folder, or the registered data is none.
+        MlopsError: there is no such registered data.
+    """
+    from vision_mlops.exceptions import DataError
+
+    named = workload.data.path if workload.data.source == "folder" else ""
+    text = str(images) if images is not None else named
+    if not text:
+        return None
+    if is_registered(text):
+        version = _found(text, place)
+        if version.type != "uri_folder":
+            raise DataError(
+                f"{version.reference} is of type {version.type}, not a folder of images", "name another one"
+            )
+        return version.reference
+    if text.startswith(_PREFIX):
+        return text
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        hint = "give a folder with one sub-folder of images per class, or azureml:NAME:VERSION of registered data"
+        raise DataError(f"{text} is not a folder", hint)
+    return str(folder.resolve())
+
+
+def images_here(workload: Workload, images: str | None) -> tuple[Path | None, str]:
+    """The folder that images are read from, and the reference of registered data that it is.
+
+    Folder and reference are empty where images are the workload's own.
+    """
+    if not is_registered(images or workload.data.path):
+        return None if images is None else Path(images), ""
+    reference = images_for(workload, images, Place.LOCAL)
+    return (Path(_found(reference, Place.LOCAL).path), reference) if reference else (None, "")
+
+
+def is_registered(images: str) -> bool:
+    """Whether a text is the reference of registered data, as opposed to a folder or an address."""
+    return images.startswith(_PREFIX) and not images.startswith(_ADDRESS)
+
+
+def title_of(images: str) -> str:
+    """What images are called: the name of their folder or data asset."""
+    if is_registered(images):
+        return images.removeprefix(_PREFIX).partition("@")[0].partition(":")[0]
+    if images.startswith(_PREFIX):
+        return images.rstrip("/").rpartition("/")[2]
+    return Path(images).expanduser().resolve().name
 
 
 def parse_tags(items: Iterable[str]) -> dict[str, str]:
@@ -183,17 +245,21 @@ def _workspace() -> tuple[Any, Any]:
 
 def _is_folder(what: str) -> bool:
     """Whether a word means a folder: one that is there, or a path that can be no name."""
-    if what.startswith("azureml:"):
+    if what.startswith(_PREFIX):
         return False
     return Path(what).is_dir() or "/" in what
 
 
-def _found_here(what: str) -> DataVersion:
+def _found(what: str, place: Place) -> DataVersion:
     from vision_mlops.exceptions import DataError
     from vision_mlops.runner import datasets
 
+    if place is Place.AZURE:
+        from vision_mlops.azure.datasets import find
+
+        return find(_workspace()[0], what, say=say)
     name = what.partition("@")[0].partition(":")[0]
-    if not what.startswith("azureml:") and not datasets.versions(name):
+    if not what.startswith(_PREFIX) and not datasets.versions(name):
         hint = datasets.suggestion(name)
         raise DataError(f"{what} is neither a prepared folder nor a data asset of this machine", hint)
     return datasets.find(what)

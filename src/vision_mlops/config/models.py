@@ -37,7 +37,9 @@ class Data(StrictModel):
     """Where the images come from. ``source: bundled`` is the textile dataset of the train extra."""
 
     source: Literal["bundled", "folder"] = "folder"
-    path: str = Field("", description="Folder of class folders; --images overrides it.")
+    path: str = Field(
+        "", description="Folder of class folders, or registered data: azureml:NAME:VERSION; --images overrides it."
+    )
     split: Split = Split()
     min_images_per_class: PositiveInt = 5
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = Field(
