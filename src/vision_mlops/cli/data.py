@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
+from vision_mlops.cli import transfer
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 
-app = typer.Typer(no_args_is_help=True, help="Prepare images and look at them.")
+app = typer.Typer(no_args_is_help=True, help="Prepare images, look at them, and bring them to and from storage.")
+app.command("upload")(transfer.upload)
+app.command("download")(transfer.download)
 
 
 @app.command()
