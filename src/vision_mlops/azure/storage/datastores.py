@@ -15,7 +15,8 @@ from vision_mlops.exceptions import AzureError
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-_SUPPORTED = {"azure_blob": "container_name", "azure_data_lake_gen2": "filesystem"}
+_CONTAINER_OF = {"AzureBlob": "container_name", "AzureDataLakeGen2": "filesystem"}
+"""Kinds of datastores that are containers of Blob Storage, and the attribute that names it."""
 
 
 def resolve(address: DatastoreAddress, settings: AzureSettings, client: MLClient | None = None) -> Place:
@@ -41,8 +42,8 @@ def resolve(address: DatastoreAddress, settings: AzureSettings, client: MLClient
         from azure.ai.ml.constants._common import STORAGE_ACCOUNT_URLS
 
         found: Any = client.datastores.get(address.name)
-        kind = str(found.type or "")
-        container = str(getattr(found, _SUPPORTED.get(_snake(kind), ""), "") or "")
+        kind = str(getattr(found.type, "value", found.type) or "")
+        container = str(getattr(found, _CONTAINER_OF[kind]) or "") if kind in _CONTAINER_OF else ""
         if not container:
             raise AzureError(
                 f"datastore {address.name!r} is of type {kind}", "name one of type AzureBlob or AzureDataLakeGen2"
@@ -73,10 +74,6 @@ def _sign_in(client: Any, found: Any, container: str, settings: AzureSettings, a
     if account_url.startswith("http://"):
         raise AzureError(f"{source} has no secret that you may see, and {account_url} is not encrypted", "use https")
     return Identity(default_credential(settings))
-
-
-def _snake(kind: str) -> str:
-    return {"AzureBlob": "azure_blob", "AzureDataLakeGen2": "azure_data_lake_gen2"}.get(kind, kind)
 
 
 def _endpoint(found: Any) -> str:
