@@ -75,7 +75,7 @@ def download(
         raise DataError(f"{out} is a file, not a folder", "choose another --out")
     summary = Summary("download", place.url, str(out), dry_run=dry_run)
     with ExitStack() as stack, Transfer(summary, place, jobs, min(block, BLOCK), patience, progress) as transfer:
-        blobs = transfer.listed()
+        blobs = transfer.list().result()
         if not blobs:
             raise DataError(f"{place.url} holds no files", "check the path; nothing was written or removed")
         check_for_folder(list(blobs))

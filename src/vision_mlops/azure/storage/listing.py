@@ -1,4 +1,4 @@
-"""What is in a folder of a container: one request for 5,000 blobs, read by the parser in C."""
+"""What is in a folder of a container: pages of thousands of blobs, read by the parser in C."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import base64
 import binascii
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote
+from xml.sax.saxutils import unescape
 
 from vision_mlops.exceptions import AzureError
 
-PAGE = 5000
+PAGE = 2500
+"""Half of what one request may ask for: a page is read while the service makes the next."""
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """A blob as a listing shows it.
 
     Attributes:
@@ -29,18 +30,22 @@ class Blob:
     etag: str
 
 
-def read_page(content: bytes) -> tuple[list[tuple[str, Blob]], str]:
-    """Blobs of a page by name, and the mark of the next page, which is empty at the end. Markers of folders are left out.
+def next_marker(content: bytes) -> str:
+    """The mark of the page after one, which has not been read yet; empty at the end."""
+    _, found, rest = content.rpartition(b"<NextMarker>")
+    return unescape(rest.partition(b"</NextMarker>")[0].decode()) if found else ""
+
+
+def read_page(content: bytes) -> list[tuple[str, Blob]]:
+    """Blobs of a page by name. Markers of folders are left out.
 
     Raises:
         AzureError: it is no listing.
     """
     try:
-        root = ET.fromstring(content)
-        found = list(_blobs(root))
+        return list(_blobs(ET.fromstring(content)))
     except (ET.ParseError, KeyError, ValueError, TypeError) as error:
         raise AzureError(f"what storage lists cannot be read: {error}", "try again") from error
-    return found, root.findtext("NextMarker") or ""
 
 
 def _blobs(root: ET.Element) -> Iterator[tuple[str, Blob]]:
@@ -48,15 +53,15 @@ def _blobs(root: ET.Element) -> Iterator[tuple[str, Blob]]:
         label, properties = item[0], item.find("Properties")
         if label.tag != "Name" or properties is None:
             raise ValueError("a blob without a name or properties")
-        facts = {fact.tag: fact.text or "" for fact in properties}
-        size = int(facts["Content-Length"])
+        size = int(properties.findtext("Content-Length") or "")
         name = label.text or ""
         if label.get("Encoded") == "true":  # it holds letters that XML does not know
             name = unquote(name)
-        if facts.get("ResourceType") == "directory" or (size == 0 and _marks_folder(name, item)):
+        if properties.findtext("ResourceType") == "directory" or (size == 0 and _marks_folder(name, item)):
             continue
-        etag = facts["Etag"]
-        yield name, Blob(size, decode_md5(facts.get("Content-MD5", "")), etag if etag.startswith('"') else f'"{etag}"')
+        etag = properties.findtext("Etag") or ""
+        digest = decode_md5(properties.findtext("Content-MD5") or "")
+        yield name, Blob(size, digest, etag if etag.startswith('"') else f'"{etag}"')
 
 
 def _marks_folder(name: str, item: ET.Element) -> bool:

@@ -9,6 +9,7 @@ import ssl
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import formatdate
 from urllib.parse import quote, urlsplit
@@ -18,7 +19,7 @@ from vision_mlops import __version__
 from vision_mlops.azure.storage.answers import RefusalError, refusal, wait_asked_for
 from vision_mlops.azure.storage.connections import Answer, Connections
 from vision_mlops.azure.storage.hashes import md5
-from vision_mlops.azure.storage.listing import PAGE, Blob, decode_md5, encode_md5, read_page
+from vision_mlops.azure.storage.listing import PAGE, Blob, decode_md5, encode_md5, next_marker, read_page
 from vision_mlops.azure.storage.places import Place
 from vision_mlops.azure.storage.signins import AccountKey
 
@@ -69,15 +70,18 @@ class BlobService:
         Raises:
             RefusalError: there is no such container, no right to list it, or it is not reached.
         """
-        marker = ""
-        while True:
-            query = f"{_LIST}&maxresults={PAGE}&include=metadata&prefix={quote(self.place.prefix, safe='')}"
-            query += f"&marker={quote(marker, safe='')}" if marker else ""
-            answer = self._call("GET", f"container {self.place.container!r}", "", query, {}, expected=(200,))
-            page, marker = read_page(answer.content)
-            yield from page
-            if not marker:
-                return
+        with ThreadPoolExecutor(1, "listing") as ahead:
+            waiting: Future[bytes] | None = ahead.submit(self._page, "")
+            while waiting is not None:
+                content = waiting.result()
+                marker = next_marker(content)
+                waiting = ahead.submit(self._page, marker) if marker else None
+                yield from read_page(content)
+
+    def _page(self, marker: str) -> bytes:
+        query = f"{_LIST}&maxresults={PAGE}&include=metadata&prefix={quote(self.place.prefix, safe='')}"
+        query += f"&marker={quote(marker, safe='')}" if marker else ""
+        return self._call("GET", f"container {self.place.container!r}", "", query, {}, expected=(200,)).content
 
     def create_container(self) -> None:
         """Make the container; one that is there already is fine. Raises AzureError."""

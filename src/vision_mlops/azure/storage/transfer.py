@@ -65,6 +65,7 @@ class Transfer:
         self._saved = self._begun
         self._total = Count()
         self._moved = 0
+        self._listing: Listing | None = None
 
     def __enter__(self) -> Transfer:
         return self
@@ -75,13 +76,19 @@ class Transfer:
         self.summary.seconds = time.monotonic() - self._begun
         if error is not None:
             self.service.stop()
+        if self._listing is not None:
+            self._listing.wait()
         self.service.close()
         self.hashes.close()
 
-    def listed(self) -> dict[str, Blob]:
-        """What is in the folder in storage, by name relative to it; without noise."""
-        start = len(self.service.place.prefix)
-        return {name[start:]: blob for name, blob in self.service.blobs() if not is_noise(name[start:])}
+    def list(self, create_container: bool = False) -> Listing:
+        """Begin to ask what is in the folder in storage.
+
+        Args:
+            create_container: Make the container where there is none.
+        """
+        self._listing = Listing(self.service, create_container, self.summary.dry_run)
+        return self._listing
 
     def work(self, sizes: Mapping[str, int], names: Iterable[str], work: Callable[[str], None]) -> None:
         """Do the work for each name, in threads; a file that fails does not stop the others.
@@ -156,3 +163,38 @@ class Transfer:
                 done = [self.summary.transferred, self.summary.unchanged, self.summary.failed]
                 files, size = sum(count.files for count in done), sum(count.bytes for count in done) + self._moved
             self._progress(files, self._total.files, min(size, self._total.bytes), self._total.bytes)
+
+
+class Listing:
+    """What is in a folder in storage, asked for while something else is done."""
+
+    def __init__(self, service: BlobService, create: bool, dry_run: bool) -> None:
+        self._service, self._create, self._dry_run = service, create, dry_run
+        self._found: dict[str, Blob] = {}
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._list, daemon=True)
+        self._thread.start()
+
+    def result(self) -> dict[str, Blob]:
+        """By name relative to the folder, without noise. Raises what listing raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._found
+
+    def wait(self) -> None:
+        """Wait until nothing is under way."""
+        self._thread.join()
+
+    def _list(self) -> None:
+        start = len(self._service.place.prefix)
+        try:
+            try:
+                self._found = {name[start:]: blob for name, blob in self._service.blobs() if not is_noise(name[start:])}
+            except RefusalError as error:
+                if error.code != "ContainerNotFound" or not self._create:
+                    raise
+                if not self._dry_run:
+                    self._service.create_container()
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that asks for the result
+            self._error = error

@@ -72,7 +72,7 @@ def upload(
         raise DataError(f"{folder} {wrong}", "give the folder that holds the files")
     summary = Summary("upload", place.url, str(folder), dry_run=dry_run)
     with Transfer(summary, place, jobs, block, patience, progress) as transfer:
-        listing = _Listing(transfer, create_container, dry_run)
+        listing = transfer.list(create_container)
         files = walk(folder)
         if not files:
             raise DataError(f"{folder} holds no files", "check the path; nothing was transferred or removed")
@@ -86,36 +86,6 @@ def upload(
         if (delete or delete_all) and summary.ok:
             _delete(transfer, extra)
     return summary
-
-
-class _Listing:
-    """What is in storage, asked for while the folder is read."""
-
-    def __init__(self, transfer: Transfer, create: bool, dry_run: bool) -> None:
-        self._transfer, self._create, self._dry_run = transfer, create, dry_run
-        self._found: dict[str, Blob] = {}
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._list, daemon=True)
-        self._thread.start()
-
-    def result(self) -> dict[str, Blob]:
-        """By relative name. Raises what listing raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._found
-
-    def _list(self) -> None:
-        try:
-            try:
-                self._found = self._transfer.listed()
-            except RefusalError as error:
-                if error.code != "ContainerNotFound" or not self._create:
-                    raise
-                if not self._dry_run:
-                    self._transfer.service.create_container()
-        except BaseException as error:  # noqa: BLE001 - raised by the thread that asks for the result
-            self._error = error
 
 
 class _Upload:
