@@ -49,7 +49,7 @@ def answer(done: tuple[int, str, str]) -> Any:
 
 
 def create(place: Place, folder: Path, name: str, **options: Any) -> tuple[DataVersion, bool]:
-    return find_or_create(place.client, describe(folder), name, place.settings.datastore, **options)
+    return find_or_create(place.client, place.settings, describe(folder), name, **options)
 
 
 def stored(place: Place, version: DataVersion) -> dict[str, bytes]:
@@ -260,9 +260,10 @@ def test_without_permission(place: Place, run: Run, folder: Path, name: str, fau
 
 
 def test_a_datastore_that_is_not_there(place: Place, folder: Path, name: str) -> None:
+    settings = place.settings.model_copy(update={"datastore": "lake"})
     with pytest.raises(AzureError, match=r"datastore 'lake'.*HTTP 404") as caught:
-        find_or_create(place.client, describe(folder), name, "lake")
-    assert "MLOPS_AZURE_DATASTORE" in caught.value.hint
+        find_or_create(place.client, settings, describe(folder), name)
+    assert "workspaceblobstore" in caught.value.hint
     assert versions(place.client, name) == []
 
 

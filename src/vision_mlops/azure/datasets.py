@@ -16,19 +16,23 @@ from vision_mlops.azure.client import quiet
 from vision_mlops.azure.errors import azure_errors, is_missing
 from vision_mlops.azure.patience import patiently
 from vision_mlops.data.manifest import MANIFEST, write_manifest
-from vision_mlops.exceptions import AzureError
+from vision_mlops.exceptions import AzureError, DataError
 from vision_mlops.pipeline.findings import nearest
 from vision_mlops.runner.assets import check_part, version_order
-from vision_mlops.runner.contents import Content, public_source
+from vision_mlops.runner.contents import Content, describe, public_source
 from vision_mlops.runner.datasets import DataVersion, newest
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
+    from vision_mlops.azure.storage import Progress
+    from vision_mlops.config.azure import AzureSettings
+
 Say = Callable[[str], None]
 
 _ATTEMPTS = 5
 _PATIENCE_SECONDS = 60.0
+_FOLDER = "mlops/data"  # of the datastore
 _ADD = "add one with `mlops data register FOLDER --name NAME --on azure`"
 
 
@@ -85,13 +89,14 @@ def find(client: MLClient, reference: str, *, say: Say = lambda text: None) -> D
 
 def find_or_create(
     client: MLClient,
+    settings: AzureSettings,
     content: Content,
     name: str,
-    datastore: str,
     *,
     description: str = "",
     tags: Mapping[str, str] | None = None,
     say: Say = lambda text: None,
+    progress: Progress | None = None,
 ) -> tuple[DataVersion, bool]:
     """The version that holds a content; where there is none it is uploaded and gets the next whole number.
 
@@ -100,44 +105,72 @@ def find_or_create(
 
     Args:
         client: Client of a workspace.
+        settings: The datastore to upload to.
         content: A file or folder, as :func:`~vision_mlops.runner.contents.describe` found it.
         name: Name of the asset.
-        datastore: Where to upload it to.
         description: For people.
         tags: For people, too.
         say: Told what is uploaded.
+        progress: Told how far the upload is.
 
     Returns:
         The version, and whether it is new.
 
     Raises:
         PipelineError: the name is malformed.
-        AzureError: the service refuses.
+        DataError: a file has a name that storage does not take, or was changed meanwhile.
+        AzureError: the service refuses, or files could not be uploaded.
     """
     check_part(name, "name")
-    folder = content.path.is_dir()
-    with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:
-        staged = _stage(content, Path(temporary) / name)
-        for _ in range(_ATTEMPTS):
-            there = versions(client, name, archived=True, say=say)
-            same = [item for item in there if item.fingerprint == content.fingerprint]
-            if same:
-                return same[-1], False
-            _require_datastore(client, datastore)
-            number = 1 + max((int(item.version) for item in there if item.version.isdecimal()), default=0)
+    address = ""
+    for _ in range(_ATTEMPTS):
+        there = versions(client, name, archived=True, say=say)
+        same = [item for item in there if item.fingerprint == content.fingerprint]
+        if same:
+            return same[-1], False
+        number = 1 + max((int(item.version) for item in there if item.version.isdecimal()), default=0)
+        if not address:
             say(f"uploading {content.path} as data asset {name}:{number}")
-            from azure.ai.ml.entities import Data
+            address = _upload(client, settings, content, name, progress)
+        from azure.ai.ml.entities import Data
 
-            entity = Data(
-                name=name, version=str(number), type="uri_folder" if folder else "uri_file", path=str(staged),
-                datastore=datastore, description=description or None, tags=dict(tags or {}),
-                properties=content.properties(shared=True),
-            )  # fmt: skip
-            made = _create(client, entity, say)
-            # None, or another content: somebody else has taken the number in the meantime.
-            if made is not None and made.fingerprint == content.fingerprint:
-                return made, True
+        entity = Data(
+            name=name, version=str(number), type="uri_folder" if content.path.is_dir() else "uri_file", path=address,
+            description=description or None, tags=dict(tags or {}), properties=content.properties(shared=True),
+        )  # fmt: skip
+        made = _create(client, entity, say)
+        # None, or another content: somebody else has taken the number in the meantime.
+        if made is not None and made.fingerprint == content.fingerprint:
+            return made, True
     raise AzureError(f"data asset {name!r}: others register versions all the time", "try again")
+
+
+def _upload(client: MLClient, settings: AzureSettings, content: Content, name: str, progress: Progress | None) -> str:
+    """Put the files of a content where no other content lies; returns their address.
+
+    What was uploaded of it before, is not sent again.
+    """
+    from vision_mlops.azure import storage
+
+    address = f"azureml://datastores/{settings.datastore}/paths/{_FOLDER}/{name}/{content.fingerprint}"
+    place = storage.locate(address, settings, client=client)
+    files = {file: content.file(file) for file in content.files}
+    with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:
+        manifest = content.manifest
+        if manifest is not None and public_source(manifest.source) != manifest.source:
+            # It would tell others a path of this machine.
+            write_manifest(Path(temporary), manifest.model_copy(update={"source": public_source(manifest.source)}))
+            files[MANIFEST] = Path(temporary, MANIFEST)
+        summary = storage.upload(content.path.parent, place, files=files, progress=progress)
+    if summary.failures:
+        file, reason = next(iter(sorted(summary.failures.items())))
+        message = (
+            f"{len(summary.failures)} of {len(files)} files could not be uploaded to {place.url}: {file}: {reason}"
+        )
+        raise AzureError(message, "run the same command again: what is there is not sent again")
+    if describe(content.path, lenient=content.manifest is None).fingerprint != content.fingerprint:
+        raise DataError(f"{content.path} was changed while it was uploaded", "try again when nobody writes there")
+    return f"{address}/" if content.path.is_dir() else f"{address}/{content.path.name}"
 
 
 def _create(client: MLClient, entity: Any, say: Say) -> DataVersion | None:
@@ -155,12 +188,6 @@ def _create(client: MLClient, entity: Any, say: Say) -> DataVersion | None:
         if error.status == 409 or type(error.__cause__).__name__ == "AssetPathException":
             return None
         raise
-
-
-def _require_datastore(client: MLClient, name: str) -> None:
-    mend = "name one that Azure ML studio shows with MLOPS_AZURE_DATASTORE; every workspace has workspaceblobstore"
-    with azure_errors(f"datastore {name!r}", mend), quiet():
-        client.datastores.get(name)
 
 
 def _list(client: MLClient, name: str | None, *, archived: bool, say: Say) -> list[Any]:
@@ -187,18 +214,3 @@ def _record(entity: Any) -> DataVersion:
         str(entity.name), str(entity.version), str(entity.type), str(entity.path), created, entity.description or "",
         dict(entity.tags or {}), dict(entity.properties or {}),
     )  # fmt: skip
-
-
-def _stage(content: Content, target: Path) -> Path:
-    """Links to exactly the files that count, and a manifest that names no path of this machine."""
-    if not content.path.is_dir():
-        return content.path
-    for name in content.files:
-        link = target / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(content.file(name))
-    manifest = content.manifest
-    if manifest is not None and public_source(manifest.source) != manifest.source:
-        (target / MANIFEST).unlink()
-        write_manifest(target, manifest.model_copy(update={"source": public_source(manifest.source)}))
-    return target

@@ -20,7 +20,7 @@ from vision_mlops.azure.client import quiet
 from vision_mlops.azure.contexts import small_context
 from vision_mlops.azure.datasets import find_or_create
 from vision_mlops.azure.errors import azure_errors, is_missing
-from vision_mlops.config.azure import Cluster
+from vision_mlops.config.azure import AzureSettings, Cluster
 from vision_mlops.exceptions import AzureError, DataError, PipelineError
 from vision_mlops.model.bundle import file_hash
 from vision_mlops.runner.contents import data_files, describe
@@ -127,14 +127,14 @@ def require_compute(client: MLClient, name: str) -> None:
     _check_compute(found)
 
 
-def ensure_data(client: MLClient, path: Path, type_: str, datastore: str, say: Say) -> str:
+def ensure_data(client: MLClient, settings: AzureSettings, path: Path, type_: str, say: Say) -> str:
     """Upload a local file or folder as a data asset, unless the same content is there already.
 
     Args:
         client: Client of a workspace.
+        settings: The datastore to upload to.
         path: File or folder.
         type_: ``uri_file`` or ``uri_folder``.
-        datastore: Where to.
         say: Told what was uploaded.
 
     Returns:
@@ -149,7 +149,7 @@ def ensure_data(client: MLClient, path: Path, type_: str, datastore: str, say: S
         content = describe(path, lenient=True)
     except DataError as error:
         raise PipelineError(f"data {error.message}", error.hint) from error
-    version, _ = find_or_create(client, content, name_of(content, "data"), datastore, say=say)
+    version, _ = find_or_create(client, settings, content, name_of(content, "data"), say=say)
     return f"{version.name}:{version.version}"
 
 

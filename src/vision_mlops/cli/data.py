@@ -8,11 +8,19 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops.cli import datasets
+from vision_mlops.cli import datasets, transfer
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
 from vision_mlops.cli.output import say, warn
 
-app = typer.Typer(no_args_is_help=True, help="Prepare images, look at them, and keep versions of them.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Prepare images, look at them, keep versions of them, and bring them to and from storage.",
+)
+app.command("upload")(transfer.upload)
+app.command("download")(transfer.download)
+app.command("show")(datasets.show)
+app.command("register")(datasets.register)
+app.command("list")(datasets.list_)
 
 
 @app.command()
@@ -61,8 +69,3 @@ def prepare(
         warn(text)
     datasets.print_counts(target, as_json=json_)
     say(f"{'unchanged' if result.reused else 'prepared'}: {target} (fingerprint {result.manifest.fingerprint[:12]})")
-
-
-app.command("show")(datasets.show)
-app.command("register")(datasets.register)
-app.command("list")(datasets.list_)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vision_mlops.cli import transfer
 from vision_mlops.cli.config import JsonOption
 from vision_mlops.cli.job import Place
 from vision_mlops.cli.output import emit_json, emit_table, say
@@ -60,9 +61,10 @@ def register(
         from vision_mlops.azure.datasets import find_or_create
 
         client, settings = _workspace()
-        version, new = find_or_create(
-            client, content, chosen, settings.datastore, description=description, tags=tags, say=say
-        )
+        with transfer.progress_bar("uploading") as sent:
+            version, new = find_or_create(
+                client, settings, content, chosen, description=description, tags=tags, say=say, progress=sent
+            )
     else:
         with _progress("copying files") as progress:
             version, new = datasets.register(content, chosen, description=description, tags=tags, progress=progress)
