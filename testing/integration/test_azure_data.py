@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,13 +14,14 @@ from typing import Any
 import pytest
 from testing.azure_project import write_project
 from testing.fakes.faults import Faults
+from testing.fakes.proxy import Proxy
 from testing.places import LIVE, Place
 from testing.prepared import make_prepared
 
 from vision_mlops.azure import datasets, jobs
 from vision_mlops.azure.datasets import find_or_create, versions
 from vision_mlops.data.manifest import read_manifest, write_manifest
-from vision_mlops.exceptions import AzureError, PipelineError
+from vision_mlops.exceptions import AzureError, DataError, PipelineError
 from vision_mlops.runner.contents import describe
 from vision_mlops.runner.datasets import DataVersion
 
@@ -40,6 +43,16 @@ def folder(tmp_path: Path) -> Path:
         (root / file).write_bytes(file.encode())
     (root / ".DS_Store").write_bytes(b"noise")
     return root
+
+
+@pytest.fixture
+def storage_proxy(place: Place, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    """What is uploaded goes by way of a proxy that makes trouble on demand."""
+    from azure.ai.ml.constants import _common
+
+    _ = place.loopback
+    monkeypatch.setitem(_common.STORAGE_ACCOUNT_URLS, "AzureBlob", proxy.account_url)
+    return proxy
 
 
 def answer(done: tuple[int, str, str]) -> Any:
@@ -127,6 +140,7 @@ def test_numbers_go_on_after_archived_and_named_versions(place: Place, folder: P
     assert datasets.find(place.client, f"{name}@latest").version == "8"
 
 
+@pytest.mark.slow
 def test_more_versions_than_a_page(place: Place, folder: Path, name: str) -> None:
     from azure.ai.ml.entities import Data
 
@@ -169,6 +183,7 @@ def test_a_number_that_somebody_takes_meanwhile(
     assert len(versions(place.client, name)) == (1 if same else 2)
 
 
+@pytest.mark.slow
 def test_throttling_faults_and_lost_connections(place: Place, folder: Path, name: str, faults: Faults) -> None:
     faults.throttle("versions", times=2, method="GET")
     faults.drop("versions", method="GET")
@@ -189,6 +204,67 @@ def test_broken_off_before_the_version_is_made(place: Place, folder: Path, name:
     assert len(stored(place, version)) == 3
 
 
+def many(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:03}.txt").write_text(f"number {number}")
+    return folder
+
+
+@pytest.mark.slow
+def test_interrupted_in_the_middle_of_the_upload(
+    place: Place, run: Run, storage_proxy: Proxy, tmp_path: Path, name: str
+) -> None:
+    """Ctrl-C leaves no version; the same command again sends what is not there yet."""
+    folder, words = many(tmp_path / "many", 200), ("data", "register", str(tmp_path / "many"), "--name", name, *ON)
+    storage_proxy.trouble("answer", method="PUT", skip=20, before=lambda: os.kill(os.getpid(), signal.SIGINT))
+    code, out, err = run(*words)
+    assert (code, out) == (130, ""), err
+    assert versions(place.client, name, archived=True) == []
+    storage_proxy.calm()
+    assert run(*words)[:2] == (0, f"registered: azureml:{name}:1\n")
+    assert storage_proxy.count("PUT") <= 180
+    assert stored(place, versions(place.client, name)[0]) == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_broken_connections_and_refusals_of_storage(
+    place: Place, run: Run, storage_proxy: Proxy, folder: Path, name: str
+) -> None:
+    words = ("data", "register", str(folder), "--name", name, *ON)
+    storage_proxy.trouble("answer", method="PUT", skip=1, status=403, code="AuthorizationPermissionMismatch", times=9)
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert "AuthorizationPermissionMismatch" in err
+    assert "\n  -> " in err
+    assert versions(place.client, name, archived=True) == []
+    storage_proxy.calm()
+    storage_proxy.trouble("cut request", method="PUT")
+    storage_proxy.trouble("lose answer", method="PUT", skip=1)
+    assert run(*words)[:2] == (0, f"registered: azureml:{name}:1\n")
+    assert len(stored(place, versions(place.client, name)[0])) == 3
+
+
+@pytest.mark.slow
+def test_a_change_while_it_is_uploaded_makes_no_version(
+    place: Place, storage_proxy: Proxy, folder: Path, name: str
+) -> None:
+    content, image = describe(folder), folder / "robin" / "1.jpg"
+    storage_proxy.trouble("lose answer", method="PUT", before=lambda: image.write_bytes(b"other"))
+    with pytest.raises(DataError, match="was changed while it was uploaded"):
+        find_or_create(place.client, place.settings, content, name)
+    assert versions(place.client, name, archived=True) == []
+    assert create(place, folder, name)[0].fingerprint == describe(folder).fingerprint != content.fingerprint
+
+
+def test_a_name_that_storage_does_not_take(place: Place, folder: Path, name: str) -> None:
+    (folder / "robin" / "ends with a dot.").write_bytes(b"x")
+    with pytest.raises(DataError, match="cannot be names of blobs"):
+        create(place, folder, name)
+    assert versions(place.client, name, archived=True) == []
+
+
+@pytest.mark.slow
 def test_jobs_and_register_give_the_same_versions(place: Place, run: Run, tmp_path: Path) -> None:
     project = write_project(tmp_path / "project")
     said: list[str] = []
@@ -202,6 +278,7 @@ def test_jobs_and_register_give_the_same_versions(place: Place, run: Run, tmp_pa
     assert "a/1.txt" in stored(place, versions(place.client, "images")[-1])
 
 
+@pytest.mark.slow
 def test_the_pipeline_of_a_workload_reads_a_version(place: Place, run: Run, folder: Path, name: str) -> None:
     create(place, folder, name)
     words = ("run", "--workload", "textile", *ON, "--no-wait", "--json", "--images")
@@ -222,22 +299,19 @@ def test_the_pipeline_of_a_workload_reads_a_version(place: Place, run: Run, fold
     assert place.count("/data/", "PUT") == uploads
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["show", "bird", *ON], "error: there is no data asset 'bird' in the workspace\n  -> did you mean 'birds'?"),
-        (["show", "birds:2", *ON], "error: data asset 'birds' has no version '2' in the workspace\n  -> Valid here: 1"),
-        (["show", "a b", *ON], "error: 'a b' cannot be the name of an asset\n  -> "),
-        (["list", "--name", "bird", *ON], "error: there is no data asset 'bird' in the workspace\n  -> "),
-        (["show", "birds", "--verify", *ON], "error: --verify reads files of this machine\n  -> "),
-    ],
-)
-def test_mistakes_are_one_line(place: Place, run: Run, folder: Path, words: list[str], message: str) -> None:
+def test_mistakes_are_one_line(place: Place, run: Run, folder: Path) -> None:
     _ = place.loopback
     create(place, folder, "birds")
-    code, out, err = run("data", *words)
-    assert (code, out) == (2, "")
-    assert err.startswith(message)
+    for words, message in (
+        (["show", "bird"], "there is no data asset 'bird' in the workspace\n  -> did you mean 'birds'?"),
+        (["show", "birds:2"], "data asset 'birds' has no version '2' in the workspace\n  -> Valid here: 1"),
+        (["show", "a b"], "'a b' cannot be the name of an asset\n  -> "),
+        (["list", "--name", "bird"], "there is no data asset 'bird' in the workspace\n  -> "),
+        (["show", "birds", "--verify"], "--verify reads files of this machine\n  -> "),
+    ):
+        code, out, err = run("data", *words, *ON)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {message}")
 
 
 def test_nothing_is_sent_of_a_name_that_cannot_be(place: Place, folder: Path) -> None:

@@ -322,6 +322,21 @@ def test_a_manifest_of_another_tool_is_a_file(folder: Path) -> None:
     assert "manifest.json" in describe(folder).files
 
 
+def test_downloaded_data_knows_its_address_and_the_date_does_not_count(folder: Path) -> None:
+    plain = describe(folder)
+    files = [{"url": "https://example.org/a.zip", "sha256": "0"}, {"url": "https://example.org/b.zip", "sha256": "1"}]
+    for moment in ("2026-01-01", "2026-02-02"):
+        (folder / "fetch.json").write_text(json.dumps({"fetched": moment, "files": files}))
+        content = describe(folder)
+        assert content.source == "download:https://example.org/a.zip https://example.org/b.zip"
+        assert content.fingerprint == plain.fingerprint
+        assert "fetch.json" in content.files
+    for other in ("{}", "[]", "no JSON", '{"files": [1]}'):
+        (folder / "fetch.json").write_text(other)
+        assert describe(folder).source == "my birds"
+        assert describe(folder).fingerprint != plain.fingerprint
+
+
 def test_splits_are_counted(prepared: Path) -> None:
     (prepared / "manifest.json").unlink()
     assert describe(prepared).counts["val"] == {"blue": 1, "green": 1, "red": 1}

@@ -25,6 +25,9 @@ from vision_mlops.revision import git_commit
 from vision_mlops.runner.fingerprints import Fingerprints, total_hash
 from vision_mlops.runner.snapshots import IGNORE_FILES, snapshot_files
 
+FETCHED = "fetch.json"
+"""What `mlops data fetch` writes beside images: where they came from, and when. It does not count for the fingerprint."""
+
 UNSPLIT = "all"
 """The one split of images that are not split."""
 
@@ -128,7 +131,9 @@ def describe(path: Path, *, lenient: bool = False, progress: Progress | None = N
             return Content(path, digests, size, manifest.fingerprint, splits, images, source, manifest)
     counts = _counted(path, digests)
     images = sum(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in digests)
-    return Content(path, digests, size, total_hash(digests), counts, images, path.name)
+    downloaded = _download_source(path)
+    known = {name: digest for name, digest in digests.items() if not (downloaded and name == FETCHED)}
+    return Content(path, digests, size, total_hash(known), counts, images, downloaded or path.name)
 
 
 def data_files(folder: Path) -> list[str]:
@@ -211,6 +216,16 @@ def _is_prepared(folder: Path) -> bool:
     except ValueError:
         content = None
     return (folder / STATE).is_file() or (isinstance(content, dict) and {"fingerprint", "images"} <= content.keys())
+
+
+def _download_source(folder: Path) -> str:
+    """Addresses that a folder was downloaded from; empty where it was not."""
+    try:
+        record = json.loads((folder / FETCHED).read_text(encoding="utf-8"))
+        addresses = [str(file["url"]) for file in record["files"]]
+    except (OSError, ValueError, KeyError, TypeError):  # none, or another tool's file
+        return ""
+    return f"download:{' '.join(addresses)}" if addresses else ""
 
 
 def _checked_manifest(folder: Path, digests: Mapping[str, str]) -> Manifest:
