@@ -121,7 +121,7 @@ def test_prepared_data_names_no_path_of_this_machine(place: Place, tmp_path: Pat
         assert describe(down).fingerprint == manifest.fingerprint
 
 
-def test_numbers_go_on_after_archived_and_named_versions(place: Place, folder: Path, name: str) -> None:
+def test_numbers_go_on_after_archived_and_named_versions(place: Place, run: Run, folder: Path, name: str) -> None:
     from azure.ai.ml.entities import Data
 
     create(place, folder, name)
@@ -133,11 +133,16 @@ def test_numbers_go_on_after_archived_and_named_versions(place: Place, folder: P
     assert [item.version for item in versions(place.client, name)] == ["spring"]
     assert [item.version for item in versions(place.client, name, archived=True)] == ["1", "7", "spring"]
     # Archived content is there still, and an archived number is taken.
-    assert create(place, folder, name)[0].version == "1"
+    code, out, err = run("data", "register", str(folder), "--name", name, *ON)
+    assert (code, out) == (0, f"unchanged: azureml:{name}:1\n")
+    assert "note: it is archived" in err
     (folder / "robin" / "1.jpg").unlink()
     assert create(place, folder, name)[0].version == "8"
     assert datasets.find(place.client, f"{name}:1").version == "1"
     assert datasets.find(place.client, f"{name}@latest").version == "8"
+    place.client.data.archive(name)
+    with pytest.raises(AzureError, match=f"all versions of data asset '{name}' are archived"):
+        datasets.find(place.client, name)
 
 
 @pytest.mark.slow
@@ -331,6 +336,13 @@ def test_without_permission(place: Place, run: Run, folder: Path, name: str, fau
     faults.fail("versions", status=403, code="AuthorizationFailed", method="GET", retry_after=None)
     assert run(*words)[0] == 2
     assert versions(place.client, name) == []
+
+
+def test_a_refusal_for_another_reason_is_told(place: Place, folder: Path, name: str, faults: Faults) -> None:
+    faults.fail(name, status=409, code="Conflict", method="PUT", retry_after=None)
+    with pytest.raises(AzureError, match=rf"data {name}:1: .*HTTP 409 Conflict"):
+        create(place, folder, name)
+    assert place.count(f"/{name}/versions/1", "PUT") == 1
 
 
 def test_a_datastore_that_is_not_there(place: Place, folder: Path, name: str) -> None:

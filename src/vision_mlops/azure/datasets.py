@@ -74,12 +74,16 @@ def find(client: MLClient, reference: str, *, say: Say = lambda text: None) -> D
     plain = reference.removeprefix("azureml:")
     name, _, version = plain.partition("@") if "@" in plain else plain.partition(":")
     check_part(name, "name")
-    there = {item.version: item for item in versions(client, name, archived=version not in ("", "latest"), say=say)}
+    there = {item.version: item for item in versions(client, name, archived=True, say=say)}
     if not there:
         names = [item.name for item in list_newest(client, say=say)]
         raise AzureError(f"there is no data asset {name!r} in the workspace", nearest(name, names, _ADD), 404)
     if version in ("", "latest"):
-        return newest(there.values())
+        active = versions(client, name, say=say)
+        if not active:
+            hint = f"name one by its number: {', '.join(there)}"
+            raise AzureError(f"all versions of data asset {name!r} are archived", hint, 404)
+        return newest(active)
     if version not in there:
         raise AzureError(
             f"data asset {name!r} has no version {version!r} in the workspace", nearest(version, there), 404
@@ -122,12 +126,15 @@ def find_or_create(
         AzureError: the service refuses, or files could not be uploaded.
     """
     check_part(name, "name")
-    address = ""
+    address, number = "", 0
+    refused: AzureError | None = None
     for _ in range(_ATTEMPTS):
         there = versions(client, name, archived=True, say=say)
         same = [item for item in there if item.fingerprint == content.fingerprint]
         if same:
             return same[-1], False
+        if refused is not None and str(number) not in [item.version for item in there]:
+            raise refused  # not because somebody was faster
         number = 1 + max((int(item.version) for item in there if item.version.isdecimal()), default=0)
         if not address:
             say(f"uploading {content.path} as data asset {name}:{number}")
@@ -138,9 +145,15 @@ def find_or_create(
             name=name, version=str(number), type="uri_folder" if content.path.is_dir() else "uri_file", path=address,
             description=description or None, tags=dict(tags or {}), properties=content.properties(shared=True),
         )  # fmt: skip
-        made = _create(client, entity, say)
-        # None, or another content: somebody else has taken the number in the meantime.
-        if made is not None and made.fingerprint == content.fingerprint:
+        try:
+            made = _create(client, entity, say)
+        except AzureError as error:
+            # The SDK has a name of its own for one of the refusals of a number that is taken.
+            if error.status != 409 and type(error.__cause__).__name__ != "AssetPathException":
+                raise
+            refused = error
+            continue
+        if made.fingerprint == content.fingerprint:
             return made, True
     raise AzureError(f"data asset {name!r}: others register versions all the time", "try again")
 
@@ -173,21 +186,13 @@ def _upload(client: MLClient, settings: AzureSettings, content: Content, name: s
     return f"{address}/" if content.path.is_dir() else f"{address}/{content.path.name}"
 
 
-def _create(client: MLClient, entity: Any, say: Say) -> DataVersion | None:
-    """The new version; None where its number was taken."""
-    what = f"data {entity.name}:{entity.version}"
-
+def _create(client: MLClient, entity: Any, say: Say) -> DataVersion:
     def create() -> Any:
-        with azure_errors(what), quiet():
+        with azure_errors(f"data {entity.name}:{entity.version}"), quiet():
             return client.data.create_or_update(entity)
 
-    try:
-        # It has its number already, so sending it again makes no second version.
-        return _record(patiently(create, say, seconds=_PATIENCE_SECONDS))
-    except AzureError as error:
-        if error.status == 409 or type(error.__cause__).__name__ == "AssetPathException":
-            return None
-        raise
+    # It has its number already, so sending it again makes no second version.
+    return _record(patiently(create, say, seconds=_PATIENCE_SECONDS))
 
 
 def _list(client: MLClient, name: str | None, *, archived: bool, say: Say) -> list[Any]:

@@ -58,13 +58,15 @@ def register(
         say(f"note: {ignored}")
     chosen = name if name is not None else datasets.name_of(content)
     if on is Place.AZURE:
-        from vision_mlops.azure.datasets import find_or_create
+        from vision_mlops.azure.datasets import find_or_create, versions
 
         client, settings = _workspace()
         with transfer.progress_bar("uploading") as sent:
             version, new = find_or_create(
                 client, settings, content, chosen, description=description, tags=tags, say=say, progress=sent
             )
+        if not new and version not in versions(client, chosen, say=say):
+            say("note: it is archived; Azure ML studio can restore it")
     else:
         with _progress("copying files") as progress:
             version, new = datasets.register(content, chosen, description=description, tags=tags, progress=progress)
@@ -126,7 +128,7 @@ def show(
 
     if on is Place.LOCAL and _is_folder(what):
         if verify:
-            raise DataError(f"{what} is a folder, not a version that could be verified", "give NAME:VERSION")
+            raise DataError(f"{what} is a folder, not a version", f"give NAME:VERSION, or azureml:{what}")
         print_counts(Path(what), as_json=json_)
         return
     if verify and on is Place.AZURE:
