@@ -402,7 +402,7 @@ def test_properties_of_other_tools_do_no_harm() -> None:
 
 def steps_of(images: object, *changes: str) -> Any:
     """The step that prepares, of the shipped pipeline as `mlops run` would run it."""
-    from vision_mlops.cli.datasets import images_for
+    from vision_mlops.cli.images import images_for
     from vision_mlops.cli.job import Place
     from vision_mlops.cli.run import PIPELINE, pipeline_changes, workload_for
     from vision_mlops.pipeline.changes import parse_changes

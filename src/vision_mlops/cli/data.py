@@ -10,6 +10,7 @@ import typer
 
 from vision_mlops.cli import datasets, transfer
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
+from vision_mlops.cli.images import images_here
 from vision_mlops.cli.output import say, warn
 
 app = typer.Typer(
@@ -52,7 +53,7 @@ def prepare(
     from vision_mlops.data.prepare import prepare as run
 
     loaded = load_workload(workload, set_ or ())
-    folder, reference = datasets.images_here(loaded, images)
+    folder, reference = images_here(loaded, images)
     target = out or paths.home() / "data" / loaded.name
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:

@@ -16,12 +16,10 @@ from vision_mlops.cli.job import Place
 from vision_mlops.cli.output import emit_json, emit_table, say
 
 if TYPE_CHECKING:
-    from vision_mlops.config.models import Workload
     from vision_mlops.runner.contents import Progress
     from vision_mlops.runner.datasets import DataVersion
 
 _PREFIX = "azureml:"
-_ADDRESS = "azureml://"
 
 PlaceOption = Annotated[Place, typer.Option("--on", help="On this machine or in the Azure ML workspace.")]
 
@@ -133,7 +131,7 @@ def show(
         return
     if verify and on is Place.AZURE:
         raise DataError("--verify reads files of this machine", "leave --on azure away")
-    version = _found(what, on)
+    version = find_version(what, on)
     damage = _damage(version) if verify else None
     if json_:
         emit_json(version.to_dict() if damage is None else {**version.to_dict(), "damage": damage})
@@ -159,67 +157,20 @@ def print_counts(folder: Path, *, as_json: bool) -> None:
     emit_table(rows, as_json=False)
 
 
-def images_for(workload: Workload, images: str | Path | None, place: Place) -> str | None:
-    """Where the images of a workload are.
-
-    Args:
-        workload: It may name a folder or registered data itself.
-        images: Folder or registered data to use instead.
-        place: Where they are read.
-
-    Returns:
-        The absolute path of a folder, ``azureml:NAME:VERSION`` of registered data (the version that is the latest now, where
-        none is given), another address as it is, or None where the workload brings its images.
-
-    Raises:
-        DataError: there is no such folder, or the registered data is none.
-        MlopsError: there is no such registered data.
-    """
+def find_version(what: str, place: Place) -> DataVersion:
+    """A version on this machine or in the workspace, as somebody typed it. Raises MlopsError where there is none."""
     from vision_mlops.exceptions import DataError
+    from vision_mlops.runner import datasets
 
-    named = workload.data.path if workload.data.source == "folder" else ""
-    text = str(images) if images is not None else named
-    if not text:
-        return None
-    if is_registered(text):
-        version = _found(text, place)
-        if version.type != "uri_folder":
-            raise DataError(
-                f"{version.reference} is of type {version.type}, not a folder of images", "name another one"
-            )
-        return version.reference
-    if text.startswith(_PREFIX):
-        return text
-    folder = Path(text).expanduser()
-    if not folder.is_dir():
-        hint = "give a folder with one sub-folder of images per class, or azureml:NAME:VERSION of registered data"
-        raise DataError(f"{text} is not a folder", hint)
-    return str(folder.resolve())
+    if place is Place.AZURE:
+        from vision_mlops.azure.datasets import find
 
-
-def images_here(workload: Workload, images: str | None) -> tuple[Path | None, str]:
-    """The folder that images are read from, and the reference of registered data that it is.
-
-    Folder and reference are empty where images are the workload's own.
-    """
-    if not is_registered(images or workload.data.path):
-        return None if images is None else Path(images), ""
-    reference = images_for(workload, images, Place.LOCAL)
-    return (Path(_found(reference, Place.LOCAL).path), reference) if reference else (None, "")
-
-
-def is_registered(images: str) -> bool:
-    """Whether a text is the reference of registered data, as opposed to a folder or an address."""
-    return images.startswith(_PREFIX) and not images.startswith(_ADDRESS)
-
-
-def title_of(images: str) -> str:
-    """What images are called: the name of their folder or data asset."""
-    if is_registered(images):
-        return images.removeprefix(_PREFIX).partition("@")[0].partition(":")[0]
-    if images.startswith(_PREFIX):
-        return images.rstrip("/").rpartition("/")[2]
-    return Path(images).expanduser().resolve().name
+        return find(_workspace()[0], what, say=say)
+    name = what.partition("@")[0].partition(":")[0]
+    if not what.startswith(_PREFIX) and not datasets.versions(name):
+        hint = datasets.suggestion(name)
+        raise DataError(f"{what} is neither a prepared folder nor a data asset of this machine", hint)
+    return datasets.find(what)
 
 
 def parse_tags(items: Iterable[str]) -> dict[str, str]:
@@ -252,21 +203,6 @@ def _is_folder(what: str) -> bool:
     if what.startswith(_PREFIX):
         return False
     return Path(what).is_dir() or "/" in what
-
-
-def _found(what: str, place: Place) -> DataVersion:
-    from vision_mlops.exceptions import DataError
-    from vision_mlops.runner import datasets
-
-    if place is Place.AZURE:
-        from vision_mlops.azure.datasets import find
-
-        return find(_workspace()[0], what, say=say)
-    name = what.partition("@")[0].partition(":")[0]
-    if not what.startswith(_PREFIX) and not datasets.versions(name):
-        hint = datasets.suggestion(name)
-        raise DataError(f"{what} is neither a prepared folder nor a data asset of this machine", hint)
-    return datasets.find(what)
 
 
 def _row(version: DataVersion) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vision_mlops.cli import datasets
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
+from vision_mlops.cli.images import images_for, is_registered, title_of
 from vision_mlops.cli.job import ForceOption, JobsOption, OnOption, Place, WaitOption
 from vision_mlops.cli.local import interruptible, local_options, report
 from vision_mlops.cli.output import emit_json, say
@@ -70,7 +70,7 @@ def workload_for(reference: str, images: str | Path | None, set_: Sequence[str])
 
 
 def _named_after(images: str | Path) -> list[str]:
-    title = datasets.title_of(str(images))
+    title = title_of(str(images))
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     name = name if name[:1].isalpha() else f"images-{name}".rstrip("-")
@@ -83,7 +83,7 @@ def _run_on_azure(
     from vision_mlops import paths
     from vision_mlops.cli.cloud import bring_back, report_azure, run_on_azure
 
-    images = datasets.images_for(workload, images, Place.AZURE)
+    images = images_for(workload, images, Place.AZURE)
     changes = [*pipeline_changes(workload, images), *(["settings.force_rerun=true"] if force else [])]
     tags = {"workload": workload.name}
     job = run_on_azure(PIPELINE, changes, name, wait=wait, tags=tags)
@@ -112,7 +112,7 @@ def run_pipeline(
     from vision_mlops import paths
     from vision_mlops.runner.jobs import run_job
 
-    images = datasets.images_for(workload, images, Place.LOCAL)
+    images = images_for(workload, images, Place.LOCAL)
     home = paths.home()
     places = {
         "data": home / "data" / workload.name,
@@ -135,7 +135,7 @@ def pipeline_changes(workload: Workload, images: str | None) -> list[str]:
     changes = [f"inputs.workload={json.dumps(content)}", f"inputs.model_name={workload.name}"]
     if images is not None:
         changes.append(f"jobs.prepare.inputs.images={{type: uri_folder, path: {json.dumps(images)}}}")
-        if datasets.is_registered(images):
+        if is_registered(images):
             changes.append(f"jobs.prepare.inputs.source={images}")
     return changes
 
