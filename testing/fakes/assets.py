@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
 }
 KINDS = tuple(_REQUIRED)
 _DEFAULTS: dict[str, Json] = {"models": {"modelType": "custom_model", "flavors": {}}}
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}", re.ASCII)
+_LONGEST_VERSION = {"data": 30}
 # What may be changed later: the rest of a version stays as it was made.
 _CHANGEABLE = ("tags", "description", "isArchived", "stage", "properties", "isAnonymous", "provisioningState")
 
@@ -89,6 +92,7 @@ class Assets:
 
     def _put_version(self, call: Call) -> Response:
         kind, name, version = call.path.split("/")[-4], call.names["name"], call.names["version"]
+        _check_names(kind, name, version)
         if not any(call.properties.get(key) for key in _REQUIRED[kind]):
             raise malformed(f"{kind} need {' or '.join(_REQUIRED[kind])}")
         wanted = dict(call.properties)
@@ -208,6 +212,20 @@ def _viewed(items: list[Resource], view: str, container_archived: bool) -> list[
         for item in items
         if (bool(item.properties.get("isArchived")) or container_archived) == (view == "ArchivedOnly")
     ]
+
+
+def _check_names(kind: str, name: str, version: str) -> None:
+    """Refuse a name or version of a form that assets cannot have.
+
+    Raises:
+        RefusalError: 400.
+    """
+    for noun, text in (("name", name), ("version", version)):
+        if not _NAME.fullmatch(text):
+            raise malformed(f"The {noun} {text!r} is invalid: it may hold letters, digits, '.', '_' and '-' only.")
+    longest = _LONGEST_VERSION.get(kind, 255)
+    if len(version) > longest:
+        raise malformed(f"Argument 'version' exceeded maximum length of {longest}")
 
 
 def _check_unchanged(kept: Resource, wanted: Json, kind: str, name: str, version: str) -> None:

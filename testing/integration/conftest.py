@@ -13,8 +13,10 @@ from testing.fakes.client import environment, loopback_client, redirected, start
 from testing.fakes.cloud import Cloud
 from testing.fakes.faults import Faults
 from testing.fakes.identity import by_secret
+from testing.fakes.proxy import Proxy, proxied
 from testing.fakes.rehearsal import Rehearsal
 from testing.places import LIVE, MACHINE, Place
+from testing.storage import Container, make_container
 from testing.submissions import write_project
 
 from vision_mlops.azure.client import ml_client
@@ -29,6 +31,21 @@ if TYPE_CHECKING:
 def azurite() -> Iterator[Azurite]:
     """The running blob service."""
     with Azurite() as running:
+        yield running
+
+
+@pytest.fixture
+def container(azurite: Azurite) -> Iterator[Container]:
+    """An empty container of Azurite."""
+    made = make_container(azurite.account_url)
+    yield made
+    made.client.delete_container()
+
+
+@pytest.fixture
+def proxy(azurite: Azurite) -> Iterator[Proxy]:
+    """A proxy before Azurite that makes trouble on demand."""
+    with proxied(azurite) as running:
         yield running
 
 

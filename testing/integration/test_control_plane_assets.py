@@ -70,6 +70,28 @@ def test_a_data_version_cannot_get_other_content(client: MLClient, folder: Path)
     assert [item.version for item in client.data.list("images")] == ["1", "2"]
 
 
+@pytest.mark.parametrize(
+    ("name", "version", "message"),
+    [
+        ("a b", "1", "The name 'a b' is invalid"),
+        ("été", "1", "The name 'été' is invalid"),
+        ("-a", "1", "The name '-a' is invalid"),
+        ("a" * 256, "1", "is invalid"),
+        ("images", "1 2", "The version '1 2' is invalid"),
+        ("images", "1" * 31, "exceeded maximum length of 30"),
+    ],
+)
+def test_names_that_cannot_be(client: MLClient, name: str, version: str, message: str) -> None:
+    from azure.ai.ml.entities import Data
+    from azure.core.exceptions import HttpResponseError
+
+    address = "azureml://datastores/workspaceblobstore/paths/images"
+    with pytest.raises(HttpResponseError, match=message) as caught:
+        client.data.create_or_update(Data(name=name, version=version, path=address, type="uri_folder"))
+    assert caught.value.status_code == 400
+    assert list(client.data.list()) == []
+
+
 def test_what_is_missing_is_not_found(client: MLClient) -> None:
     from azure.ai.ml.exceptions import MlException
     from azure.core.exceptions import ResourceNotFoundError

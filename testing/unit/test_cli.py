@@ -88,7 +88,9 @@ def test_version_and_exit_codes() -> None:
 def test_verbose_shows_the_traceback() -> None:
     quiet, loud = (mlops(*words, "data", "show", "nowhere") for words in ([], ["--verbose"]))
     assert "Traceback" not in quiet.stderr
-    assert quiet.stderr.startswith("error: nowhere is not prepared data")
+    assert quiet.stderr.startswith(
+        "error: nowhere is neither a prepared folder nor a data asset of this machine\n  -> "
+    )
     assert "Traceback" in loud.stderr
 
 

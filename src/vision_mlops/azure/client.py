@@ -73,15 +73,24 @@ def check_workspace(client: MLClient, settings: AzureSettings) -> Any:
 
 
 def default_credential(settings: AzureSettings) -> TokenCredential:
+    """The sign-in of this machine for the cloud of the settings; see :func:`credential_at`."""
+    return credential_at(settings.cloud.authority_host)
+
+
+def credential_at(authority_host: str) -> TokenCredential:
     """The sign-in of this machine; it is only tried when a token is needed.
 
     In a job on Azure ML it is the identity of the job's user where the definition asks for that (``user_identity``), else
     the managed identity of the cluster. Neither could be tried without an Azure account.
 
+    Args:
+        authority_host: Where to sign in, such as ``https://login.microsoftonline.com``.
+
     Raises:
         MissingExtraError: the Azure packages are not installed.
         AzureError: the variables of a sign-in are set to what cannot be right.
     """
+    _prepare()
     with azure_errors("sign-in"):
         from azure.identity import DefaultAzureCredential
 
@@ -91,11 +100,10 @@ def default_credential(settings: AzureSettings) -> TokenCredential:
             return AzureMLOnBehalfOfCredential()
         identity = os.environ.get("DEFAULT_IDENTITY_CLIENT_ID")
         options = {"managed_identity_client_id": identity} if identity else {}
-        host = settings.cloud.authority_host
         # Microsoft's list of sign-in servers does not know those of another cloud.
-        known = host.rstrip("/") in (authority for authority, _ in KNOWN_CLOUDS.values())
+        known = authority_host.rstrip("/") in (authority for authority, _ in KNOWN_CLOUDS.values())
         try:
-            return DefaultAzureCredential(authority=host, disable_instance_discovery=not known, **options)
+            return DefaultAzureCredential(authority=authority_host, disable_instance_discovery=not known, **options)
         except ValueError as error:  # an empty secret, say
             raise AzureError(f"sign-in: {error}", SIGN_IN) from error
 

@@ -1,7 +1,7 @@
 """What a job needs before it can run: an environment, a compute cluster, a data asset. Each is made once and then reused.
 
-Environments and data get a version that is a hash of their content: the same content is never made twice, and a version
-never changes its content. A cluster that exists is never changed.
+An environment's version is a hash of its content, and data is found by the fingerprint of its content: the same is never
+made twice, and a version never changes. A cluster that exists is never changed.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,13 @@ import yaml
 
 from vision_mlops.azure.client import quiet
 from vision_mlops.azure.contexts import small_context
+from vision_mlops.azure.datasets import find_or_create
 from vision_mlops.azure.errors import azure_errors, is_missing
-from vision_mlops.config.azure import Cluster
-from vision_mlops.exceptions import AzureError, PipelineError
+from vision_mlops.config.azure import AzureSettings, Cluster
+from vision_mlops.exceptions import AzureError, DataError, PipelineError
 from vision_mlops.model.bundle import file_hash
-from vision_mlops.runner.snapshots import snapshot_files
+from vision_mlops.runner.contents import data_files, describe
+from vision_mlops.runner.datasets import name_of
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -32,9 +33,6 @@ Say = Callable[[str], None]
 
 _VERSION_LENGTH = 12
 _INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
-# Written beside data by file browsers and notebooks; they must not make the same data look new.
-_NOISE = frozenset({".DS_Store", "Thumbs.db", ".ipynb_checkpoints"})
 
 
 def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str:
@@ -129,36 +127,30 @@ def require_compute(client: MLClient, name: str) -> None:
     _check_compute(found)
 
 
-def ensure_data(client: MLClient, path: Path, type_: str, datastore: str, say: Say) -> str:
+def ensure_data(client: MLClient, settings: AzureSettings, path: Path, type_: str, say: Say) -> str:
     """Upload a local file or folder as a data asset, unless the same content is there already.
 
     Args:
         client: Client of a workspace.
+        settings: The datastore to upload to.
         path: File or folder.
         type_: ``uri_file`` or ``uri_folder``.
-        datastore: Where to.
         say: Told what was uploaded.
 
     Returns:
-        ``NAME:VERSION``: name of the file or folder, and a hash of its content.
+        ``NAME:VERSION``: the name of the file or folder, and the version that `mlops data register` would give.
 
     Raises:
-        PipelineError: it does not exist, is of the other kind, or is an empty folder.
+        PipelineError: it does not exist, is of the other kind, is empty, or cannot be read.
         AzureError: the service refuses.
     """
     _check_local(path, type_)
-    name = _NOT_IN_A_NAME.sub("-", path.resolve().stem).strip("-_") or "data"
-    version = content_hash(path)[:_VERSION_LENGTH]
-    with azure_errors(f"data {name}:{version}"):
-        if existing(lambda: client.data.get(name, version)):
-            return f"{name}:{version}"
-        from azure.ai.ml.entities import Data
-
-        say(f"uploading {path} as data asset {name}:{version}")
-        asset = Data(name=name, version=version, type=type_, path=str(path.resolve()), datastore=datastore)
-        with quiet():
-            client.data.create_or_update(asset)
-    return f"{name}:{version}"
+    try:
+        content = describe(path, lenient=True)
+    except DataError as error:
+        raise PipelineError(f"data {error.message}", error.hint) from error
+    version, _ = find_or_create(client, settings, content, name_of(content, "data"), say=say)
+    return f"{version.name}:{version.version}"
 
 
 def content_hash(path: Path) -> str:
@@ -173,8 +165,8 @@ def content_hash(path: Path) -> str:
         if path.is_file():
             return file_hash(path)
         digest = hashlib.sha256()
-        for file in _files(path):
-            digest.update(f"{file.relative_to(path).as_posix()}\0{file_hash(file)}\n".encode())
+        for name in data_files(path):
+            digest.update(f"{name}\0{file_hash(path / name)}\n".encode())
         return digest.hexdigest()
     except OSError as error:
         raise PipelineError(f"{path} cannot be read: {error}", "check the path and its permissions") from error
@@ -191,12 +183,6 @@ def existing(get: Callable[[], Any]) -> Any | None:
         raise
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for name in snapshot_files(folder):
-        if not _NOISE & set(name.split("/")) and (folder / name).is_file():
-            yield folder / name
-
-
 def _check_local(path: Path, type_: str) -> None:
     wrong = (
         "does not exist"
@@ -205,12 +191,10 @@ def _check_local(path: Path, type_: str) -> None:
         if type_ == "uri_file" and path.is_dir()
         else "is a file, not a folder"
         if type_ == "uri_folder" and path.is_file()
-        else "is an empty folder"
-        if path.is_dir() and not any(_files(path))
         else ""
     )
     if wrong:
-        raise PipelineError(f"data {path} {wrong}", f"give the path of a {type_.removeprefix('uri_')} with content")
+        raise PipelineError(f"data {path} {wrong}", f"give the path of a {type_.removeprefix('uri_')}")
 
 
 def _check_compute(compute: Any) -> None:

@@ -144,7 +144,7 @@ class Preparation:
                 and not path.lower().startswith(_REMOTE)
                 and "${{" not in path
             ):
-                reference = ensure_data(self.client, base / path, type_, self.settings.datastore, self.say)
+                reference = ensure_data(self.client, self.settings, base / path, type_, self.say)
                 item["path"] = f"azureml:{reference}"
 
 

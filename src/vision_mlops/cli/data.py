@@ -8,20 +8,37 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops.cli import check, fetch
+from vision_mlops.cli import check, datasets, fetch, transfer
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
-from vision_mlops.cli.output import emit_json, emit_table, say, warn
+from vision_mlops.cli.images import images_here
+from vision_mlops.cli.output import say, warn
 
-app = typer.Typer(no_args_is_help=True, help="Download images, check and prepare them, and look at them.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Download images, check and prepare them, keep versions of them, and bring them to and from storage.",
+)
 app.command("fetch")(fetch.fetch)
 app.command("check")(check.check)
+app.command("register")(datasets.register)
+app.command("list")(datasets.list_)
+app.command("show")(datasets.show)
+app.command("upload")(transfer.upload)
+app.command("download")(transfer.download)
 
 
 @app.command()
 def prepare(
     workload: WorkloadOption = "textile",
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default outputs/data/NAME.")] = None,
-    images: Annotated[Path | None, typer.Option("--images", help="Folder of class folders to use instead.")] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--images", help="Folder of class folders to use instead, or registered data: `azureml:NAME:VERSION`."
+        ),
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--source", help="What the manifest says where the images are from; their folder by default.")
+    ] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Fail where something would be left out.")] = False,
     set_: SetOption = None,
     json_: JsonOption = False,
@@ -38,6 +55,7 @@ def prepare(
     from vision_mlops.data.prepare import prepare as run
 
     loaded = load_workload(workload, set_ or ())
+    folder, reference = images_here(loaded, images)
     target = out or paths.home() / "data" / loaded.name
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
@@ -45,33 +63,12 @@ def prepare(
         result = run(
             loaded,
             target,
-            images=images,
+            images=folder,
+            named=source or reference,
             strict=strict,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     for text in result.warnings:
         warn(text)
-    _print_counts(target, json_)
+    datasets.print_counts(target, as_json=json_)
     say(f"{'unchanged' if result.reused else 'prepared'}: {target} (fingerprint {result.manifest.fingerprint[:12]})")
-
-
-@app.command()
-def show(folder: Annotated[Path, typer.Argument(help="Prepared folder.")], json_: JsonOption = False) -> None:
-    """Print the number of images per class and split.
-
-    Example: `mlops data show outputs/data/textile`
-    """
-    _print_counts(folder, json_)
-
-
-def _print_counts(folder: Path, as_json: bool) -> None:
-    from vision_mlops.data.manifest import read_manifest
-
-    manifest = read_manifest(folder)
-    counts = manifest.counts()
-    if as_json:
-        excluded = [item.model_dump() for item in manifest.excluded]
-        emit_json({"folder": folder, "fingerprint": manifest.fingerprint, "counts": counts, "excluded": excluded})
-        return
-    rows = [{"class": label, **{split: counts[split][label] for split in counts}} for label in manifest.classes]
-    emit_table(rows, as_json=False)

@@ -191,10 +191,11 @@ def explain(ref: Ref, json_: JsonOption = False) -> None:
     Example: `mlops models explain textile@champion`
     """
     from vision_mlops.registry import lineage
+    from vision_mlops.runner.datasets import reference_of
 
     registry = _registry()
     version = registry.get(ref)
-    links = lineage.explain(version, registry.history(version.name))
+    links = lineage.explain(version, registry.history(version.name), reference_of(version.data_fingerprint))
     if json_:
         emit_json({"model": version.name, "version": version.version, "chain": [link.to_dict() for link in links]})
         return

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
+from vision_mlops.cli.images import images_for, is_registered, title_of
 from vision_mlops.cli.job import ForceOption, JobsOption, OnOption, Place, WaitOption
 from vision_mlops.cli.local import interruptible, local_options, report
 from vision_mlops.cli.output import emit_json, say
-from vision_mlops.exceptions import DataError
 
 if TYPE_CHECKING:
     from vision_mlops.config.models import Workload
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 PIPELINE = Path(__file__).parents[1] / "pipeline" / "train.yml"
 
-ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of class folders to use instead.")]
+ImagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--images", help="Folder of class folders to use instead, or registered data: `azureml:NAME:VERSION`."
+    ),
+]
 
 
 def run(
@@ -40,9 +45,9 @@ def run(
     """Prepare, train, evaluate, judge and register a workload with the pipeline `train.yml`.
 
     Only what a change concerns is run again: after another threshold of the gate, the gate alone. With `--images`, a
-    shipped workload takes the name of the folder. On this machine the results are copied to `outputs/`: `data/NAME`,
-    `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On Azure ML, what the job needs is created where it is
-    missing, and its outputs come to `outputs/azure/JOB`.
+    shipped workload takes the name of the folder or data asset. On this machine the results are copied to `outputs/`:
+    `data/NAME`, `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On Azure ML, what the job needs is created where
+    it is missing, and its outputs come to `outputs/azure/JOB`.
 
     Example: `mlops run --workload textile --set training.epochs=4`
     """
@@ -56,7 +61,7 @@ def run(
         tell_verdict(ended)
 
 
-def workload_for(reference: str, images: Path | None, set_: Sequence[str]) -> Workload:
+def workload_for(reference: str, images: str | Path | None, set_: Sequence[str]) -> Workload:
     """The workload that is run. A shipped one with other images takes their folder's name, so that its model gets it too."""
     from vision_mlops.config import load_workload
     from vision_mlops.config.loader import is_shipped
@@ -65,8 +70,8 @@ def workload_for(reference: str, images: Path | None, set_: Sequence[str]) -> Wo
     return load_workload(reference, [*names, *set_])
 
 
-def _named_after(images: Path) -> list[str]:
-    title = images.expanduser().resolve().name
+def _named_after(images: str | Path) -> list[str]:
+    title = title_of(str(images))
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     name = name if name[:1].isalpha() else f"images-{name}".rstrip("-")
@@ -74,11 +79,12 @@ def _named_after(images: Path) -> list[str]:
 
 
 def _run_on_azure(
-    workload: Workload, images: Path | None, name: str | None, *, force: bool, wait: bool, as_json: bool
+    workload: Workload, images: str | None, name: str | None, *, force: bool, wait: bool, as_json: bool
 ) -> None:
     from vision_mlops import paths
     from vision_mlops.cli.cloud import bring_back, report_azure, run_on_azure
 
+    images = images_for(workload, images, Place.AZURE)
     changes = [*pipeline_changes(workload, images), *(["settings.force_rerun=true"] if force else [])]
     tags = {"workload": workload.name}
     job = run_on_azure(PIPELINE, changes, name, wait=wait, tags=tags)
@@ -94,7 +100,7 @@ def _run_on_azure(
 
 def run_pipeline(
     workload: Workload,
-    images: Path | None,
+    images: str | Path | None,
     *,
     name: str | None = None,
     jobs: int = 2,
@@ -107,6 +113,7 @@ def run_pipeline(
     from vision_mlops import paths
     from vision_mlops.runner.jobs import run_job
 
+    images = images_for(workload, images, Place.LOCAL)
     home = paths.home()
     places = {
         "data": home / "data" / workload.name,
@@ -123,21 +130,14 @@ def run_pipeline(
     return ended
 
 
-def pipeline_changes(workload: Workload, images: Path | None) -> list[str]:
-    """What makes the shipped pipeline that of a workload: the workload itself as JSON, and its images."""
+def pipeline_changes(workload: Workload, images: str | None) -> list[str]:
+    """What makes the shipped pipeline that of a workload: the workload itself as JSON, and where its images are."""
     content = json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
     changes = [f"inputs.workload={json.dumps(content)}", f"inputs.model_name={workload.name}"]
-    if images is None and workload.data.source == "folder" and workload.data.path:
-        images = Path(workload.data.path)
-    elif images is None and workload.data.source == "download":
-        from vision_mlops.data.downloads.record import fetched_folder
-
-        images = fetched_folder(workload)
     if images is not None:
-        if not images.expanduser().is_dir():
-            raise DataError(f"{images} is not a folder", "give a folder with one sub-folder of images per class")
-        path = json.dumps(str(images.expanduser().resolve()))
-        changes.append(f"jobs.prepare.inputs.images={{type: uri_folder, path: {path}}}")
+        changes.append(f"jobs.prepare.inputs.images={{type: uri_folder, path: {json.dumps(images)}}}")
+        if is_registered(images):
+            changes.append(f"jobs.prepare.inputs.source={images}")
     return changes
 
 

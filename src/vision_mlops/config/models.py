@@ -119,7 +119,11 @@ class Data(StrictModel):
     """Where the images come from. ``source: bundled`` is the textile dataset of the train extra."""
 
     source: Literal["bundled", "folder", "download"] = "folder"
-    path: str = Field("", description="Folder of class folders, or to download to; --images overrides it.")
+    path: str = Field(
+        "",
+        description="Folder of class folders, registered data (azureml:NAME:VERSION), or a folder to download to;"
+        " --images overrides it.",
+    )
     download: Download | None = None
     split: Split = Split()
     min_images_per_class: PositiveInt = 5

@@ -9,7 +9,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vision_mlops import __version__, paths
@@ -58,6 +58,7 @@ def prepare(
     out: Path,
     *,
     images: Path | None = None,
+    named: str = "",
     strict: bool = False,
     progress: Progress | None = None,
 ) -> PrepareResult:
@@ -67,6 +68,7 @@ def prepare(
         workload: Source, split fractions and limits.
         out: Folder to write, whole or not at all; replaced when it is an older preparation.
         images: Folder of class folders to use in place of the workload's source.
+        named: What the manifest calls the source; its folder where nothing is given.
         strict: Raise where an image or class would be left out with a warning.
         progress: Called with (checked, total) now and then.
 
@@ -74,9 +76,10 @@ def prepare(
         DataError: the source cannot be used, fewer than two classes remain, or ``strict`` finds something.
     """
     source = find_source(workload, images)
+    source = replace(source, name=named) if named else source
     out = out.expanduser().absolute()
     _check_target(source.root, out)
-    key = _key(source, workload)
+    key = _key(source, workload, named)
     if (reused := _reuse(out, key)) is not None:
         if strict and reused.excluded:
             raise _strict_error(reused.excluded)
@@ -129,10 +132,10 @@ def _check_target(root: Path, out: Path) -> None:
         raise DataError(f"{out} is not empty and was not written by `mlops data prepare`", "choose another --out")
 
 
-def _key(source: Source, workload: Workload) -> str:
+def _key(source: Source, workload: Workload, named: str) -> str:
     """Hash of what determines the result: every file's path, size and time, and the settings."""
     digest = hashlib.sha256(
-        f"{__version__}\0{source.root}\0{workload.data.model_dump_json()}\0{workload.name}".encode()
+        f"{__version__}\0{source.root}\0{named}\0{workload.data.model_dump_json()}\0{workload.name}".encode()
     )
     for path in [*(image.path for image in source.images), *source.loose]:
         try:

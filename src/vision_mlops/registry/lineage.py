@@ -155,17 +155,18 @@ def stored_facts(version: ModelVersion) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def explain(version: ModelVersion, history: Sequence[Mapping[str, Any]] = ()) -> list[Link]:
+def explain(version: ModelVersion, history: Sequence[Mapping[str, Any]] = (), asset: str = "") -> list[Link]:
     """The chain from image files to the served version, in that order.
 
     Args:
         version: What to explain.
         history: The model's alias changes, oldest first: alias, version, previous, at, forced.
+        asset: Reference of the registered data that has the fingerprint of its data, where there is one.
     """
     facts = stored_facts(version)
     mine = [dict(entry) for entry in history if version.version in (entry.get("version"), entry.get("previous"))]
     return [
-        _data_link(version, facts.get("data", {})),
+        _data_link(version, facts.get("data", {}), asset),
         _run_link(version, facts.get("run", {}), facts.get("training", {})),
         _bundle_link(version, facts.get("bundle", {})),
         _evaluation_link(version, facts),
@@ -174,17 +175,14 @@ def explain(version: ModelVersion, history: Sequence[Mapping[str, Any]] = ()) ->
     ]
 
 
-def _data_link(version: ModelVersion, data: Mapping[str, Any]) -> Link:
+def _data_link(version: ModelVersion, data: Mapping[str, Any], asset: str) -> Link:
+    known = f"fingerprint {version.data_fingerprint[:12] or 'unknown'}" + (f" ({asset})" if asset else "")
+    more = {"asset": asset} if asset else {}
     if not data:
-        known = f"fingerprint {version.data_fingerprint[:12] or 'unknown'}"
-        return Link(
-            "data", f"{known}; source not recorded (register with --data)", {"fingerprint": version.data_fingerprint}
-        )
+        facts = {"fingerprint": version.data_fingerprint, **more}
+        return Link("data", f"{known}; source not recorded (register with --data)", facts)
     splits = ", ".join(f"{split} {count}" for split, count in data.get("splits", {}).items())
-    summary = (
-        f"{data.get('images')} images from {data.get('source')} ({splits}), fingerprint {data['fingerprint'][:12]}"
-    )
-    return Link("data", summary, data)
+    return Link("data", f"{data.get('images')} images from {data.get('source')} ({splits}), {known}", {**data, **more})
 
 
 def _run_link(version: ModelVersion, run: Mapping[str, Any], training: object) -> Link:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,12 @@ from vision_mlops.pipeline.findings import nearest
 from vision_mlops.runner.locks import take
 
 KINDS = ("components", "data", "environments", "models")
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}", re.ASCII)
 _FACTS = "asset.json"
-_ADD = ("add one with `mlops assets create FILE`", "register one: `mlops run`, `mlops models register`")
+_ADD = {
+    "data": "add one with `mlops data register FOLDER --name NAME`, or `mlops assets create FILE`",
+    "models": "register one: `mlops run`, `mlops models register`",
+}
 _LONGEST_SECONDS = 300.0  # another process copies a large version
 
 
@@ -34,6 +37,8 @@ class Asset:
     path: Path
     created: str
     description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def reference(self) -> str:
@@ -58,10 +63,10 @@ class AssetStore:
         before = f"{what}: " if what else ""
         versions = {asset.version: asset for asset in self.versions(kind, name)}
         if not versions:
-            hint = nearest(name, [asset.name for asset in self.all(kind)], _ADD[kind == "models"])
+            hint = nearest(name, self.names(kind), _ADD.get(kind, "add one with `mlops assets create FILE`"))
             raise PipelineError(f"{before}there are no {kind} named {name!r} on this machine", hint)
         if version in ("", "latest"):
-            return max(versions.values(), key=lambda asset: (asset.created, _order(asset.version)))
+            return max(versions.values(), key=lambda asset: (asset.created, version_order(asset.version)))
         if version not in versions:
             message = f"{before}{name!r} has no version {version!r} on this machine"
             raise PipelineError(message, nearest(version, versions))
@@ -70,13 +75,18 @@ class AssetStore:
     def versions(self, kind: str, name: str) -> list[Asset]:
         """All versions of an asset, lowest first; empty where there are none."""
         folder = self._root / kind / name if _NAME.fullmatch(name) else None
-        found = [self._read(kind, path) for path in folder.glob(f"*/{_FACTS}")] if folder else []
-        return sorted(found, key=lambda asset: _order(asset.version))
+        files = folder.glob(f"*/{_FACTS}") if folder else ()
+        # A folder whose name begins with a dot is half written, perhaps for ever.
+        found = [self._read(kind, path) for path in files if _NAME.fullmatch(path.parent.name)]
+        return sorted(found, key=lambda asset: version_order(asset.version))
+
+    def names(self, kind: str) -> list[str]:
+        """Names of the assets of a kind, sorted."""
+        return sorted({path.parents[1].name for path in (self._root / kind).glob(f"*/[!.]*/{_FACTS}")})
 
     def all(self, kind: str) -> list[Asset]:
         """All versions of all assets of a kind."""
-        names = sorted(path.name for path in (self._root / kind).glob("*") if path.is_dir())
-        return [asset for name in names for asset in self.versions(kind, name)]
+        return [asset for name in self.names(kind) for asset in self.versions(kind, name)]
 
     def add(
         self,
@@ -87,6 +97,8 @@ class AssetStore:
         content: Path | Callable[[Path], Path],
         *,
         description: str = "",
+        tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
         same: Callable[[Asset], bool] | None = None,
     ) -> Asset:
         """Copy content in as a version; the next whole number where no version is given.
@@ -98,38 +110,37 @@ class AssetStore:
             type_: For instance ``uri_folder``.
             content: File or folder to copy, or a function that writes into a folder and returns the content's path.
             description: For people.
+            tags: For people, too: what they search for.
+            properties: What is known of the content.
             same: Says of an existing version that it is what is to be added: then that one is given, and nothing added.
 
         Raises:
             PipelineError: the name or version is malformed, or exists.
         """
-        lock = take(self._root / ".lock", wait=_LONGEST_SECONDS)
+        check_part(name, "name")
+        # A lock of each name: a job that registers an output need not wait while another asset is copied.
+        place = self._root / ".locks" / f"{kind}.{name}"
+        lock = take(place, wait=_LONGEST_SECONDS)
         if lock is None:
-            raise PipelineError(f"{self._root} is in use by another process", "try again")
+            raise PipelineError(f"{name!r} is being registered by another process ({place})", "try again")
         with lock:
             there = self.versions(kind, name)
             known = next((asset for asset in there if same and version in (None, asset.version) and same(asset)), None)
-            return known or self._add(kind, name, version, type_, content, description, there)
+            if known is not None:
+                return known
+            target = self._root / kind / name / (version or _next([asset.version for asset in there]))
+            check_part(target.name, "version")
+            if target.name in (taken := [asset.version for asset in there]):
+                message = f"{name!r} has a version {version!r} already, and versions do not change"
+                raise PipelineError(message, f"use another one; there are: {', '.join(taken)}")
+            for left in target.parent.glob(".*"):  # of a process that was killed: this one holds the lock
+                paths.remove(left)
+            facts = {"description": description, "tags": dict(tags or {}), "properties": dict(properties or {})}
+            return self._add(kind, target, type_, content, facts)
 
     def _add(
-        self,
-        kind: str,
-        name: str,
-        version: str | None,
-        type_: str,
-        content: Path | Callable[[Path], Path],
-        description: str,
-        there: list[Asset],
+        self, kind: str, target: Path, type_: str, content: Path | Callable[[Path], Path], facts: dict[str, Any]
     ) -> Asset:
-        taken = [asset.version for asset in there]
-        version = version or str(max([int(item) for item in taken if item.isdigit()], default=0) + 1)
-        for text, noun in ((name, "name"), (version, "version")):
-            if not _NAME.fullmatch(text):
-                raise PipelineError(f"{text!r} cannot be the {noun} of an asset", "use letters, digits, _, - and .")
-        if version in taken:
-            message = f"{name!r} has a version {version!r} already, and versions do not change"
-            raise PipelineError(message, f"use another one; there are: {', '.join(taken)}")
-        target = self._root / kind / name / version
         with paths.atomic_folder(target) as folder:
             if callable(content):
                 path = content(folder).relative_to(folder)
@@ -138,8 +149,8 @@ class AssetStore:
                 (folder / "content").mkdir()
                 copy = shutil.copytree if content.is_dir() else shutil.copy2
                 copy(content, folder / path)
-            facts = {"type": type_, "path": path.as_posix(), "description": description}
-            facts["created"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+            created = datetime.now(UTC).isoformat(timespec="milliseconds")
+            facts = {"type": type_, "path": path.as_posix(), "created": created, **facts}
             (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         return self._read(kind, target / _FACTS)
 
@@ -149,12 +160,25 @@ class AssetStore:
             content = path.parent / facts["path"]
             return Asset(
                 kind, path.parents[1].name, path.parent.name, facts["type"], content, facts["created"],
-                facts.get("description", ""),
+                facts.get("description", ""), dict(facts.get("tags") or {}), dict(facts.get("properties") or {}),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise PipelineError(f"{path} cannot be read: {error}", f"remove the folder {path.parent}") from error
 
 
-def _order(version: str) -> tuple[int, int, str]:
-    """Numbers by size and before text, so that 10 comes after 9."""
-    return (0, int(version), "") if version.isdigit() else (1, 0, version)
+def version_order(version: str) -> tuple[int, int, str]:
+    """Sort key of versions: numbers by size and before text, so that 10 comes after 9."""
+    return (0, int(version), "") if version.isdecimal() else (1, 0, version)
+
+
+def _next(taken: list[str]) -> str:
+    return str(max((int(item) for item in taken if item.isdecimal()), default=0) + 1)
+
+
+def check_part(text: str, noun: str) -> None:
+    """Refuse what cannot be the name or version of an asset, here or on Azure ML. Raises PipelineError."""
+    if not _NAME.fullmatch(text):
+        raise PipelineError(
+            f"{text!r} cannot be the {noun} of an asset",
+            "use letters, digits, _, - and .; begin with a letter or digit",
+        )

@@ -44,13 +44,21 @@ def create_asset(path: Path, version: str | None = None) -> Asset:
         type_ = model.type or ("uri_folder" if definition.kind == "data" else "custom_model")
         data = Data(model.path, type_, None, definition.file.parent)
         content = Sources().find(data, f"{path}: path")
-        return AssetStore().add(_KINDS[definition.kind], model.name, number, type_, content, description=description)
+        return AssetStore().add(
+            _KINDS[definition.kind], model.name, number, type_, content, description=description,
+            tags=_texts(model.tags), properties=_texts(model.properties),
+        )  # fmt: skip
     kind = _KINDS.get(definition.kind, "components")
     files = sorted(set(_files(definition, linter.files)))
     return AssetStore().add(
         kind, model.name, number, definition.type, lambda folder: _store(definition, files, folder),
         description=description,
     )  # fmt: skip
+
+
+def _texts(values: dict[str, Any] | None) -> dict[str, str]:
+    """Tags or properties as Azure ML keeps them: text, also where the file has numbers."""
+    return {key: "" if value is None else str(value) for key, value in (values or {}).items()}
 
 
 def _files(definition: Definition, files: Files) -> Iterator[Path]:

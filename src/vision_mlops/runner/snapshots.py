@@ -13,7 +13,7 @@ from vision_mlops.exceptions import PipelineError
 from vision_mlops.pipeline.nodes import Node
 from vision_mlops.runner.fingerprints import Fingerprints
 
-_IGNORE_FILES = (".amlignore", ".gitignore")
+IGNORE_FILES = (".amlignore", ".gitignore")
 _NEVER = {".git", "__pycache__"}
 
 
@@ -45,7 +45,7 @@ def snapshot_files(folder: Path) -> list[str]:
 
 
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
-    for name in _IGNORE_FILES:
+    for name in IGNORE_FILES:
         if (folder / name).is_file():
             try:
                 return pathspec.GitIgnoreSpec.from_lines((folder / name).read_text(encoding="utf-8").splitlines())

@@ -1,0 +1,109 @@
+"""What a transfer did: files and bytes by what became of them, and the reason of each failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Progress = Callable[[int, int, int, int], None]
+"""Told files done, files of all, bytes done, bytes of all, some times a second; in the thread that called."""
+
+
+@dataclass
+class Count:
+    """A number of files and the bytes in them."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def add(self, size: int) -> None:
+        """One more file."""
+        self.files += 1
+        self.bytes += size
+
+
+@dataclass
+class Summary:
+    """What was done, or with ``dry_run`` what would be done.
+
+    Attributes:
+        direction: Which way.
+        place: Address of the folder in storage, without a signature.
+        folder: The folder on this machine.
+        transferred: What was uploaded or downloaded.
+        unchanged: What was there already, with the same content.
+        deleted: What was removed at the other side, because it is not at this one.
+        failed: What was not transferred or removed after all retries.
+        failures: Reason of each of these, by its name relative to the folder.
+        to_delete: Names of what is removed, or would be.
+        seconds: How long it took.
+        dry_run: Nothing was changed.
+    """
+
+    direction: Literal["upload", "download"]
+    place: str
+    folder: str
+    transferred: Count = field(default_factory=Count)
+    unchanged: Count = field(default_factory=Count)
+    deleted: Count = field(default_factory=Count)
+    failed: Count = field(default_factory=Count)
+    failures: dict[str, str] = field(default_factory=dict)
+    to_delete: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether both sides hold the same files now."""
+        return not self.failures
+
+    @property
+    def megabytes_per_second(self) -> float:
+        """Transferred, in 10^6 bytes a second."""
+        return self.transferred.bytes / 1e6 / self.seconds if self.seconds > 0 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        counts = {
+            f"{self.direction}ed": self.transferred,
+            "unchanged": self.unchanged,
+            "deleted": self.deleted,
+            "failed": self.failed,
+        }
+        return {
+            "direction": self.direction,
+            "place": self.place,
+            "folder": self.folder,
+            "dry_run": self.dry_run,
+            **{name: {"files": count.files, "bytes": count.bytes} for name, count in counts.items()},
+            "failures": dict(sorted(self.failures.items())),
+            "to_delete": self.to_delete,
+            "seconds": round(self.seconds, 3),
+            "megabytes_per_second": round(self.megabytes_per_second, 3),
+        }
+
+    def text(self) -> str:
+        """One line for a person."""
+        verb = f"{self.direction}ed"
+        parts = [f"{verb} {_amount(self.transferred)}", f"unchanged {_amount(self.unchanged)}"]
+        if self.deleted.files or self.to_delete:
+            parts.append(f"deleted {_amount(self.deleted)}")
+        if self.failures:
+            parts.append(f"failed {_amount(self.failed)}")
+        speed = f" ({self.megabytes_per_second:.1f} MB/s)" if self.transferred.bytes and not self.dry_run else ""
+        start = "dry run, nothing was changed: " if self.dry_run else ""
+        return f"{start}{', '.join(parts)} in {self.seconds:.1f} s{speed}"
+
+
+def _amount(count: Count) -> str:
+    return f"{count.files} file{'' if count.files == 1 else 's'} ({size_text(count.bytes)})"
+
+
+def size_text(size: float) -> str:
+    """Bytes for people: ``1.5 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

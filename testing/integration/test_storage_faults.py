@@ -1,0 +1,205 @@
+"""Transfers while storage or the network fails: what is reported, and that the same command then completes."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from azure.storage.blob import ContentSettings
+from testing.fakes.proxy import Kind, Proxy
+from testing.storage import QUICK, Container, contents, many, write
+
+from vision_mlops.azure import storage
+from vision_mlops.azure.storage.answers import RefusalError
+from vision_mlops.azure.storage.service import Patience
+from vision_mlops.exceptions import AzureError
+
+BLOCK = 64 * 1024
+FILES = {**many(12, 5000), "large.bin": bytes(range(256)) * 1300}  # the large one is 5 blocks and a rest
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write(tmp_path / "folder", FILES)
+
+
+@pytest.fixture
+def through(container: Container, proxy: Proxy) -> Container:
+    return container.through(proxy.account_url)
+
+
+def upload(folder: Path, place: storage.Place, patience: Patience = QUICK, **options: bool) -> storage.Summary:
+    return storage.upload(folder, place, patience=patience, block=BLOCK, jobs=4, **options)
+
+
+def download(place: storage.Place, out: Path, patience: Patience = QUICK) -> storage.Summary:
+    return storage.download(place, out, patience=patience, block=BLOCK, jobs=4)
+
+
+def check(summary: storage.Summary, container: Container, transferred: int = len(FILES)) -> None:
+    assert summary.ok, summary.failures
+    assert (summary.transferred.files, summary.unchanged.files) == (transferred, len(FILES) - transferred)
+    assert container.contents() == FILES
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        (kind, part)
+        for part in ("00003.bin", "comp=blocklist", "comp=block&")
+        for kind in ("cut request", "lose answer", "damage request")
+        if (kind, part) != ("damage request", "comp=blocklist")  # a list of blocks has no MD5: only TLS protects it
+    ],
+)
+def test_an_upload_survives_two_broken_requests(
+    container: Container, through: Container, proxy: Proxy, folder: Path, kind: Kind, part: str
+) -> None:
+    trouble = proxy.trouble(kind, method="PUT", part=part, times=2)
+    check(upload(folder, through.place()), container)
+    # What is asked for again after a lost answer is refused, as it is there already: that counts as done.
+    assert trouble.struck == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        (kind, part)
+        for part in ("00003.bin", "large.bin", "comp=list")
+        for kind in ("cut answer", "lose answer", "damage answer")
+        if (kind, part) != ("damage answer", "comp=list")  # nor has a listing
+    ],
+)
+def test_a_download_survives_two_broken_answers(
+    container: Container, through: Container, proxy: Proxy, folder: Path, tmp_path: Path, kind: Kind, part: str
+) -> None:
+    upload(folder, container.place())
+    trouble = proxy.trouble(kind, method="GET", part=part, times=2)
+    summary = download(through.place(), tmp_path / "out")
+    assert summary.ok, summary.failures
+    assert trouble.struck == 2
+    assert contents(tmp_path / "out") == FILES
+
+
+def test_an_answer_that_does_not_come_is_asked_for_again(
+    container: Container, through: Container, proxy: Proxy, folder: Path, tmp_path: Path
+) -> None:
+    impatient = Patience(attempts=4, first=0.02, longest=0.1, silence=0.3)
+    proxy.trouble("stall", method="PUT", part="00002.bin", seconds=2)
+    check(upload(folder, through.place(), impatient), container)
+    proxy.trouble("stall", method="GET", part="00002.bin", seconds=2)
+    begun = time.monotonic()
+    assert download(through.place(), tmp_path / "out", impatient).ok
+    assert time.monotonic() - begun < 2
+    assert contents(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize(("headers", "seconds"), [({}, 0.0), ({"Retry-After": "1"}, 1.0)])
+def test_a_busy_service_is_asked_again_when_it_says(
+    container: Container, through: Container, proxy: Proxy, folder: Path, headers: dict[str, str], seconds: float
+) -> None:
+    proxy.trouble("answer", method="PUT", part="00004.bin", times=1, status=503, headers=headers)
+    proxy.trouble("answer", method="GET", part="comp=list", times=1, status=503)
+    begun = time.monotonic()
+    check(upload(folder, through.place()), container)
+    assert seconds <= time.monotonic() - begun < seconds + 3
+
+
+def test_a_file_that_fails_does_not_stop_the_others(
+    container: Container, through: Container, proxy: Proxy, folder: Path, tmp_path: Path
+) -> None:
+    proxy.trouble("cut request", method="PUT", part="00005.bin", times=1000)
+    summary = upload(folder, through.place(), delete=True)
+    assert list(summary.failures) == ["5/00005.bin"]
+    assert "the connection to 127.0.0.1" in summary.failures["5/00005.bin"]
+    assert (summary.transferred.files, summary.failed.files, summary.failed.bytes) == (len(FILES) - 1, 1, 5000)
+    proxy.calm()
+    check(upload(folder, through.place()), container, transferred=1)
+    proxy.trouble("damage answer", method="GET", part="00005.bin", times=1000)
+    summary = download(through.place(), tmp_path / "out")
+    assert list(summary.failures) == ["5/00005.bin"]
+    assert "does not match the MD5" in summary.failures["5/00005.bin"]
+    assert not (tmp_path / "out/5/00005.bin").exists()
+    proxy.calm()
+    assert download(through.place(), tmp_path / "out").transferred.files == 1
+    assert contents(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize("skip", [0, 6])
+def test_a_refusal_ends_all_at_once(
+    container: Container, through: Container, proxy: Proxy, folder: Path, tmp_path: Path, skip: int
+) -> None:
+    proxy.trouble("answer", method="PUT", times=1000, skip=skip, status=403, code="AuthorizationPermissionMismatch")
+    with pytest.raises(
+        RefusalError, match=r"HTTP 403 AuthorizationPermissionMismatch\)\n  -> make the signature"
+    ) as raised:
+        upload(folder, through.place())
+    assert raised.value.status == 403
+    assert proxy.count("PUT") <= skip + 4  # one for each thread
+    assert threading.active_count() < 12
+    proxy.calm()
+    summary = upload(folder, through.place())
+    assert summary.transferred.files <= len(FILES) - max(0, skip - 5)
+    assert container.contents() == FILES
+
+
+def test_a_service_that_goes_away_ends_all(
+    container: Container, through: Container, proxy: Proxy, folder: Path
+) -> None:
+    proxy.trouble("cut request", times=100_000, skip=5)
+    with pytest.raises(
+        AzureError, match=r"the connection to 127.0.0.1:\d+ failed: it was cut\n  -> check the network, then"
+    ):
+        upload(folder, through.place())
+    proxy.calm()
+    upload(folder, through.place())
+    assert container.contents() == FILES
+
+
+def test_what_somebody_else_writes_meanwhile_is_not_lost(
+    container: Container, through: Container, proxy: Proxy, folder: Path
+) -> None:
+    def write_it() -> None:
+        container.client.upload_blob("data/3/00003.bin", b"of somebody else", overwrite=True)
+
+    proxy.trouble("cut request", method="PUT", part="00003.bin", before=write_it)
+    summary = upload(folder, through.place())
+    assert list(summary.failures) == ["3/00003.bin"]
+    assert "somebody else changed it" in summary.failures["3/00003.bin"]
+    assert container.client.download_blob("data/3/00003.bin").readall() == b"of somebody else"
+    check(upload(folder, through.place()), container, transferred=1)
+
+
+def test_blobs_that_change_or_vanish_while_they_are_fetched(
+    container: Container, through: Container, proxy: Proxy, folder: Path, tmp_path: Path
+) -> None:
+    upload(folder, container.place())
+
+    def change() -> None:
+
+        digest = bytearray(hashlib.md5(b"newer", usedforsecurity=False).digest())
+        settings = ContentSettings(content_md5=digest)
+        container.client.upload_blob("data/3/00003.bin", b"newer", overwrite=True, content_settings=settings)
+        container.client.upload_blob("data/large.bin", b"newer", overwrite=True, content_settings=settings)
+
+    proxy.trouble("cut answer", method="GET", part="00003.bin", before=change)
+    proxy.trouble(
+        "cut answer", method="GET", part="00004.bin", before=lambda: container.client.delete_blob("data/4/00004.bin")
+    )
+    summary = download(through.place(), tmp_path / "out")
+    assert list(summary.failures) == ["4/00004.bin"]
+    assert "removed in storage" in summary.failures["4/00004.bin"]
+    assert contents(tmp_path / "out")["3/00003.bin"] == b"newer"
+    download(through.place(), tmp_path / "out")
+    assert {name: text for name, text in contents(tmp_path / "out").items() if name[0] != "."} == container.contents()
+
+
+def test_a_redirect_is_refused_and_takes_no_signature_along(through: Container, proxy: Proxy, folder: Path) -> None:
+    place = through.place()
+    proxy.trouble("answer", times=10, status=307, headers={"Location": "http://127.0.0.1:9/?" + place.sign_in.query()})
+    with pytest.raises(RefusalError, match="redirects") as raised:
+        upload(folder, place)
+    assert "sig=" not in str(raised.value)
+    assert proxy.count("GET") == 1
