@@ -37,6 +37,8 @@ from testing.webserver import Page, Site, serving
 from typer.testing import CliRunner, Result
 
 from vision_mlops import paths
+from vision_mlops.cli.images import images_for
+from vision_mlops.cli.job import Place
 from vision_mlops.cli.main import app
 from vision_mlops.cli.run import pipeline_changes
 from vision_mlops.config import load_workload
@@ -176,7 +178,8 @@ def test_before_it_is_fetched_nothing_runs(workload: str, home: Path, tmp_path: 
 
 def test_the_pipeline_gets_the_folder(workload: str, folder: Path) -> None:
     fetch(workload)
-    changes = pipeline_changes(load_workload(workload), None)
+    loaded = load_workload(workload)
+    changes = pipeline_changes(loaded, images_for(loaded, None, Place.LOCAL))
     assert changes[-1] == f'jobs.prepare.inputs.images={{type: uri_folder, path: "{folder}"}}'
     prepared = RUNNER.invoke(app, ["data", "prepare", "--workload", workload, "--images", str(folder)])
     assert prepared.exit_code == 0
