@@ -228,6 +228,7 @@ def test_gives_up_after_a_number_of_tries(site: Site, target: Path, status: int)
     assert len(site.log) == 3
 
 
+@pytest.mark.slow
 def test_waits_as_long_as_it_is_asked_to(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, first=[429], retry_after="1")
     started = time.monotonic()
@@ -249,6 +250,7 @@ def test_retry_after() -> None:
         assert retry_after({"Retry-After": odd}) == 0
 
 
+@pytest.mark.slow
 def test_pauses_grow_and_differ() -> None:
     said: list[str] = []
     with serving(Site({"/x": Page(status=503)})) as site, pytest.raises(DownloadError):
@@ -284,6 +286,7 @@ def test_a_connection_that_stalls(site: Site, target: Path) -> None:
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.slow
 def test_slow_is_not_stalled(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT[:65_536], pause=0.15)
     assert get(site, target, patience=Patience(attempts=1, stall=0.4)) == []
