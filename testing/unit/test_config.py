@@ -92,6 +92,32 @@ def test_dump_loads_again(tmp_path: Path) -> None:
         ("serving: {port: 70000}", "serving.port: Input should be less than or equal to 65535\n  -> got 70000"),
         ("data: {source: cloud}", "data.source: Input should be 'bundled', 'folder' or 'download'\n  -> got 'cloud'"),
         ("data: {max_pixels: 200000000}", "data.max_pixels: Input should be less than or equal to 178956970"),
+        ("data: {source: download}", "data: Value error, source: download needs a section `download:` with archives"),
+        ("data: {download: {archives: []}}", "data.download.archives: List should have at least 1 item"),
+        ("data: {download: {archives: [{url: 'ftp://a/b'}]}}", "must be an http, https or file address"),
+        (
+            "data: {download: {archives: [{url: 'http://[::1/b'}]}}",
+            "data.download.archives.0.url: Value error, Invalid",
+        ),
+        ("data: {download: {archives: [{ur: x}]}}", "data.download.archives.0.url: Field required"),
+        (
+            "data: {download: {archives: [{url: 'http://a/b', shasum: x}]}}",
+            "unknown key 'data.download.archives.0.shasum'\n  -> did you mean 'data.download.archives.0.sha256'?",
+        ),
+        (
+            "data: {download: {archives: [{url: 'http://a/b'}], licens: x}}",
+            "unknown key 'data.download.licens'\n  -> did you mean 'data.download.licence'?",
+        ),
+        ("data: {download: {archives: [{url: 'http://a/b', into: ../x}]}}", "must be a relative path with forward"),
+        ("data: {download: {archives: [{url: 'http://a/b'}], label_pattern: '('}}", "not a regular expression"),
+        (
+            "data: {download: {archives: [{url: 'http://a/b'}], label_pattern: x}}",
+            "must have one group, the class name",
+        ),
+        (
+            "data: {download: {archives: [{url: 'http://a/b'}], splits: {test: x}}}",
+            "data.download.splits.train: Field req",
+        ),
         ("data: {split: {train: 0.8}}", "train + val + test must be 1, not 1.1"),
         ("data: {split: {train: 1, val: 0, test: 0}}", "train, val and test must each be above 0"),
         ("title: [a]\ngate: {min_accuracy: 2}", "title: Input should be a valid string\n  -> got ['a'] (and 1 more)"),

@@ -132,6 +132,7 @@ def test_an_encrypted_zip(tmp_path: Path) -> None:
     assert refused(bytes(content), tmp_path) == "evil.tar: 'a/1.jpg' is encrypted"
 
 
+@pytest.mark.slow
 def test_bombs(tmp_path: Path) -> None:
     """A hundred megabytes of zeros; nothing of them is unpacked, as their size is known before."""
     zeros = {"a/1.jpg": bytes(100_000_000)}
@@ -246,6 +247,7 @@ def test_names_that_are_the_same_somewhere(first: str, second: str) -> None:
         names.add("evil.tar", second)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
     path = tmp_path / "archive"
     path.write_bytes(tar_of({f"a/{number:06d}.jpg": b"" for number in range(4_000)}, "gz"))

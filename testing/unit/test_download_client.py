@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from vision_mlops.data.downloads.answers import retry_after, shown
 from vision_mlops.data.downloads.checks import Wanted
 from vision_mlops.data.downloads.client import Client, Patience, StoppedError
 from vision_mlops.data.downloads.partial import Part, Version
-from vision_mlops.exceptions import DataError, DownloadError
+from vision_mlops.exceptions import DataError, DownloadError, MissingExtraError
 
 CONTENT = bytes(range(256)) * 1200  # 307,200 bytes, in several pieces
 HALF = 131_072
@@ -227,6 +228,7 @@ def test_gives_up_after_a_number_of_tries(site: Site, target: Path, status: int)
     assert len(site.log) == 3
 
 
+@pytest.mark.slow
 def test_waits_as_long_as_it_is_asked_to(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, first=[429], retry_after="1")
     started = time.monotonic()
@@ -248,6 +250,7 @@ def test_retry_after() -> None:
         assert retry_after({"Retry-After": odd}) == 0
 
 
+@pytest.mark.slow
 def test_pauses_grow_and_differ() -> None:
     said: list[str] = []
     with serving(Site({"/x": Page(status=503)})) as site, pytest.raises(DownloadError):
@@ -258,6 +261,12 @@ def test_pauses_grow_and_differ() -> None:
     assert len(pauses) == 3
     for pause, most in zip(pauses, (0.2, 0.3, 0.3), strict=True):
         assert most / 2 - 0.06 <= pause <= most + 0.06  # shown with one digit
+
+
+def test_without_the_library(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "requests", None)
+    with pytest.raises(MissingExtraError, match="'requests'"):
+        Client(QUICK).download(Wanted("http://127.0.0.1/x"), target)
 
 
 def test_nobody_answers(target: Path) -> None:
@@ -277,6 +286,7 @@ def test_a_connection_that_stalls(site: Site, target: Path) -> None:
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.slow
 def test_slow_is_not_stalled(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT[:65_536], pause=0.15)
     assert get(site, target, patience=Patience(attempts=1, stall=0.4)) == []

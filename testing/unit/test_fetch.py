@@ -468,6 +468,7 @@ def test_foreign_folders_are_safe(site: Site, tmp_path: Path) -> None:
         assert "is not empty and was not made by" in refused(url, "--out", tmp_path / "out", *more).message
     assert "is a file" in refused(url, "--out", tmp_path / "out" / "thesis.txt").message
     assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
+    assert refused(url, "--out", "/proc").hint == "choose a folder in it: --out /proc/proc"
     assert site.log == []
     (tmp_path / "empty").mkdir()
     fetch(url, "--out", tmp_path / "empty")
@@ -645,6 +646,7 @@ def test_a_bar_on_a_terminal(site: Site, workload: str) -> None:
     assert process.wait(20) == 0
     assert b"images.tar" in seen
     assert b"36 images of 3 classes" in seen
+    assert f"next: mlops run --workload {workload}".encode() in seen
 
 
 def test_threads_are_gone(tmp_path: Path, photos: Callable[[str], str]) -> None:

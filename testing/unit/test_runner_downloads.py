@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from testing.jobs import command, command_job, pipeline, run, statuses, text, wr
 from testing.webserver import Page, Site, serving
 
 from vision_mlops import paths
+from vision_mlops.data.downloads.client import Patience
 from vision_mlops.exceptions import PipelineError
+from vision_mlops.runner.downloads import download
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 
@@ -100,3 +103,22 @@ def test_odd_names(tmp_path: Path, site: Site, path: str) -> None:
     file = job(tmp_path, site.address + path)
     assert text(run(file), "job").startswith("content\n")
     assert statuses(run(file)) == {"job": "Reused"}
+
+
+def test_two_jobs_at_once_download_once(site: Site) -> None:
+    """The second waits for the first, and then only asks whether there is newer."""
+    site.pages["/x.csv"] = Page(b"x" * 50_000, etag='"1"', pause=0.1)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(download, [f"{site.address}/x.csv"] * 2))
+    assert found[0] == found[1]
+    assert found[0].read_bytes() == b"x" * 50_000
+    assert site.requests == [("/x.csv", None), ("/x.csv", '"1"')]
+    assert sorted(path.name for path in found[0].parents[1].iterdir()) == ["content", "facts.json"]
+
+
+def test_a_job_goes_on_with_a_download_that_broke_off(tmp_path: Path, site: Site) -> None:
+    site.pages["/x"] = Page(b"x" * 50_000, etag='"1"', ranges=True, breaks=[20_000, 10_000])
+    with pytest.raises(PipelineError, match="20,000 of 50,000 bytes came"):
+        download(f"{site.address}/x", Patience(attempts=1))
+    assert download(f"{site.address}/x", Patience(pause=0.01)).read_bytes() == b"x" * 50_000
+    assert [asked.sent for asked in site.log] == [20_000, 10_000, 20_000]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,7 +92,7 @@ def fetch(
             rest = f"{megabytes(size)} are kept, and the same command goes on there" if size else "nothing was kept"
             say(f"interrupted; {rest}")
             raise typer.Exit(130) from None
-    _tell(request, what, result, json_)
+    _tell(request, what[0] if _address(what[0]) is None else None, result, json_)
 
 
 def _request(
@@ -144,9 +145,9 @@ def _of_workload(what: list[str], out: Path | None, settings: dict[str, Any], se
             f"--{next(iter(settings)).replace('_', '-').replace('images', 'inside')} is for an address",
             "change the workload, for example with --set data.download.max_size=2000000000",
         )
-    return Request(
-        workload.name, (out.expanduser().resolve() if out else download_folder(workload)), workload.data.download
-    )
+    usual = download_folder(workload)
+    target = out.expanduser().resolve() if out else usual
+    return Request(workload.name, target, workload.data.download, elsewhere=target != usual)
 
 
 def _address(text: str) -> str | None:
@@ -200,7 +201,7 @@ def _progress() -> Iterator[tuple[Progress, Callable[[str], None]]]:
         yield report, lambda text: bar.console.print(text, highlight=False, markup=False)
 
 
-def _tell(request: Request, what: list[str], result: Result, as_json: bool) -> None:
+def _tell(request: Request, workload: str | None, result: Result, as_json: bool) -> None:
     record = result.record
     if not result.reused:
         for text in result.warnings:
@@ -215,3 +216,9 @@ def _tell(request: Request, what: list[str], result: Result, as_json: bool) -> N
     say(f"{'unchanged' if result.reused else 'fetched'}: {result.folder}: {total}")
     if result.archives is not None:
         say(f"archives kept in {result.archives}")
+    if sys.stderr.isatty():
+        words = [
+            *(["--workload", workload] if workload else []),
+            *(["--images", str(request.out)] if request.elsewhere else []),
+        ]
+        say(f"next: mlops run {shlex.join(words)}")

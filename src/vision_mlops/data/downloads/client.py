@@ -9,9 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
 
-from vision_mlops import __version__
 from vision_mlops.data.downloads.answers import (
     TEMPORARY,
     continues,
@@ -24,12 +22,12 @@ from vision_mlops.data.downloads.answers import (
 )
 from vision_mlops.data.downloads.checks import Wanted, check_length, check_space, not_written, too_long, verify
 from vision_mlops.data.downloads.partial import Part, Version
-from vision_mlops.exceptions import DownloadError, MissingExtraError
+from vision_mlops.data.downloads.sessions import CHUNK, RetryError, open_session, read_some, redirected, translated
+from vision_mlops.exceptions import DownloadError
 
 if TYPE_CHECKING:
     import requests
 
-_CHUNK = 2**20
 _REDIRECTS = 10
 
 Progress = Callable[[int, int | None], None]
@@ -58,21 +56,6 @@ class Patience:
 
 class StoppedError(Exception):
     """The download was ended by :meth:`Client.stop`; what came is kept."""
-
-
-class _RetryError(Exception):
-    """A try that failed in a way that the next one may not.
-
-    Args:
-        reason: For the message, should it be the last.
-        status: Of the answer, 0 without one.
-        wait: Seconds that the server asked for.
-    """
-
-    def __init__(self, reason: str, status: int = 0, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.wait = wait
 
 
 class Client:
@@ -120,7 +103,9 @@ class Client:
             DownloadError: it cannot be had, or is not what was wanted.
             DataError: the disk is full.
             StoppedError: after :meth:`stop`.
+            MissingExtraError: requests is not installed.
         """
+        self._session()
         part = Part(target)
         try:
             version = self._insist(wanted, part, known, progress)
@@ -141,13 +126,13 @@ class Client:
             before = part.size
             try:
                 return self._try(wanted, part, known, progress)
-            except _RetryError as again:
-                failures = 1 if part.size - before >= _CHUNK else failures + 1
+            except RetryError as again:
+                failures = 1 if part.size - before >= CHUNK else failures + 1
                 if failures >= self._patience.attempts:
                     raise _given_up(wanted, part, again, failures) from again
                 self._pause(wanted, again, failures)
 
-    def _pause(self, wanted: Wanted, again: _RetryError, failures: int) -> None:
+    def _pause(self, wanted: Wanted, again: RetryError, failures: int) -> None:
         if again.wait > self._patience.longest_wait:
             raise DownloadError(
                 f"{shown(wanted.url)}: {again}, and asks to wait {again.wait:,.0f} s", "try again then", again.status
@@ -173,7 +158,10 @@ class Client:
         if known is not None:
             conditions = {"If-None-Match": known.etag, "If-Modified-Since": known.modified}
             headers |= {key: value for key, value in conditions.items() if value}
-        with _translated(wanted.url, self._patience), self._answer(wanted.url, headers) as answer:
+        with (
+            translated(wanted.url, self._patience.connect, self._patience.stall),
+            self._answer(wanted.url, headers) as answer,
+        ):
             if answer.status_code == 304 and known is not None:
                 return None
             if answer.status_code in (206, 416) and "Range" in headers:
@@ -181,7 +169,7 @@ class Client:
                     return version
                 if answer.status_code == 416 or not continues(answer.headers, start, version, wanted.size):
                     part.discard()
-                    raise _RetryError("the server sends another range than it was asked for", answer.status_code)
+                    raise RetryError("the server sends another range than it was asked for", answer.status_code)
             elif answer.status_code == 200:
                 start, version = 0, version_of(answer.headers, length_of(answer.headers))
                 check_length(wanted, version.length)
@@ -210,7 +198,7 @@ class Client:
                     finally:
                         self._open.discard(answer)
                     return
-            place = _redirected(url, place, answer)
+            place = redirected(url, place, answer)
         raise DownloadError(f"{shown(url)}: more than {_REDIRECTS} redirects", "check the address", answer.status_code)
 
     def _receive(
@@ -225,7 +213,7 @@ class Client:
         limit = wanted.size if wanted.size is not None else wanted.limit
         total = length if length is not None else wanted.size
         done = start
-        while content := _read(answer, done, total):
+        while content := read_some(answer, done, total):
             done += len(content)
             if limit is not None and done > limit:
                 part.discard()
@@ -241,110 +229,23 @@ class Client:
         if total is not None and done != total:
             if done > total:
                 part.discard()
-            raise _RetryError(f"{done:,} of {total:,} bytes came", answer.status_code)
+            raise RetryError(f"{done:,} of {total:,} bytes came", answer.status_code)
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            self._local.session = _open_session()
+            self._local.session = open_session()
         found: requests.Session = self._local.session
         return found
-
-
-def _open_session() -> requests.Session:
-    try:
-        import requests
-    except ImportError as error:
-        raise MissingExtraError("requests", "train") from error
-
-    class Session(requests.Session):
-        """Sees no redirects: it would read their bodies, however large or slow they are, even where it does not follow."""
-
-        def get_redirect_target(self, resp: requests.Response) -> None:
-            return None
-
-    session = Session()
-    session.headers.update({"User-Agent": f"vision-mlops/{__version__}", "Accept-Encoding": "identity"})
-    return session
-
-
-def _redirected(url: str, place: str, answer: requests.Response) -> str:
-    """Where an answer sends one; never from https to http, where anybody on the way could change the content."""
-    location = answer.headers["Location"]
-    with suppress(UnicodeError):  # headers are read as latin-1, and what servers write is UTF-8
-        location = location.encode("latin-1").decode()
-    try:
-        target = urljoin(place, location)
-        schemes = urlsplit(place).scheme.lower(), urlsplit(target).scheme.lower()
-    except ValueError:
-        target, schemes = location, ("", "")
-    if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
-        raise DownloadError(
-            f"{shown(url)}: the server redirects to {shown(target)}, which is not as safe",
-            "check the address, or download it in a browser and give the file",
-            answer.status_code,
-        )
-    return target
-
-
-def _read(answer: requests.Response, done: int, total: int | None) -> bytes:
-    """What has come, at most a chunk; empty at the end.
-
-    Not iter_content: it would undo a Content-Encoding, which some servers declare for .tar.gz files. And not read: it
-    gives nothing before a whole chunk is there, and loses what has come where the connection breaks.
-    """
-    from urllib3.exceptions import ProtocolError
-
-    try:
-        content: bytes = answer.raw.read1(_CHUNK, decode_content=False)
-    except ProtocolError as error:
-        reason = "the answer ends too early" if total is None else f"{done:,} of {total:,} bytes came"
-        raise _RetryError(reason, answer.status_code) from error
-    return content
-
-
-@contextmanager
-def _translated(url: str, patience: Patience) -> Iterator[None]:
-    """Turn the many errors of the libraries into the two that matter: try again, or give up."""
-    import requests
-    import urllib3
-
-    try:
-        yield
-    except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
-        raise DownloadError(
-            f"{shown(url)} cannot be downloaded: {_reason(error)}", "check the certificate, or HTTPS_PROXY"
-        ) from error
-    except (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError) as error:
-        raise _RetryError(f"no connection after {patience.connect:g} s") from error
-    except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
-        raise _RetryError(f"nothing came for {patience.stall:g} s") from error
-    except requests.ConnectionError as error:
-        raise _RetryError(_reason(error)) from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
-        raise DownloadError(f"{shown(url)} cannot be downloaded: {_reason(error)}", "check the address") from error
-
-
-def _reason(error: BaseException) -> str:
-    """What the system said, below all that the libraries wrap around it."""
-    found, seen = "", [error, *(each for each in error.args if isinstance(each, BaseException))]
-    for each in seen:
-        found = getattr(each, "strerror", None) or found
-        seen += [
-            other
-            for other in (each.__cause__, each.__context__, getattr(each, "reason", None))
-            if isinstance(other, BaseException) and other not in seen
-        ]
-    return found or str(error)
 
 
 def _refuse(url: str, answer: requests.Response) -> None:
     said = f"the server answers {phrase(answer.status_code)}"
     if answer.status_code in TEMPORARY:
-        raise _RetryError(said, answer.status_code, retry_after(answer.headers))
+        raise RetryError(said, answer.status_code, retry_after(answer.headers))
     raise DownloadError(f"{shown(url)}: {said}", mend(answer.status_code), answer.status_code)
 
 
-def _given_up(wanted: Wanted, part: Part, again: _RetryError, failures: int) -> DownloadError:
+def _given_up(wanted: Wanted, part: Part, again: RetryError, failures: int) -> DownloadError:
     tries = f" ({failures} tries)" if failures > 1 else ""
     if again.status == 0:
         message = f"{shown(wanted.url)} cannot be downloaded: {again}{tries}"

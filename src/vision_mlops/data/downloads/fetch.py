@@ -88,6 +88,8 @@ def _present(request: Request, key: str, options: Options) -> Result | None:
     existing = next(path for path in (out, *out.parents) if path.exists())
     if not existing.is_dir():
         raise DataError(f"{existing} is a file", "choose another --out")
+    if out.is_mount():  # it could not be renamed, and that would be noticed last
+        raise DataError(f"{out} is a file system of its own", f"choose a folder in it: --out {out / request.name}")
     record = read_record(out)
     if record is None:
         if out.exists() and any(out.iterdir()):

@@ -37,11 +37,13 @@ class Request:
         name: Of the dataset.
         out: Folder to make.
         download: Archives and their layout. A single file may also be a list of addresses of images.
+        elsewhere: ``out`` is not where a workload looks for its images.
     """
 
     name: str
     out: Path
     download: Download
+    elsewhere: bool = True
 
 
 @dataclass(frozen=True, slots=True)
