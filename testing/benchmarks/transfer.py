@@ -1,11 +1,11 @@
-"""Uploads to Azurite: `mlops data upload` against the SDK, call after call and in threads, and against Azure ML's own upload.
+"""Uploads to Azurite: `mlops data upload` against the SDK, call after call and in threads, and against azure-ai-ml.
 
     python -m testing.benchmarks.transfer [--files 5000] [--size 20000] [--rounds 3] [--delay 0] [--write]
 
-Each arm is a process of its own with an empty container of its own; they take turns, so that a busy machine slows all of them,
-and the numbers are medians. Seconds count from the first request to the last answer: Python's start and imports are left out.
-`raw socket` sends requests that were made beforehand and does nothing else: Azurite cannot be faster than that. With `--delay`
-each way to Azurite and back takes that many milliseconds more, as in a data centre or over the internet.
+Each arm is a process of its own with an empty Azurite of its own; they take turns, so that a busy machine slows all of them, and
+the numbers are medians. Seconds count from the first request to the last answer: Python's start and imports are left out. `raw
+socket` sends requests that were made beforehand and does nothing else: Azurite cannot be faster than that. With `--delay` each
+way to Azurite and back takes that many milliseconds more, as in a data centre or over the internet.
 """
 
 from __future__ import annotations
@@ -143,11 +143,11 @@ def child(name: str, folder: Path, account_url: str, container: str) -> None:
 
     from vision_mlops.azure import storage
 
-    assert storage and azure.storage.blob
+    imported = [storage, azure.storage.blob]
     if name == "azure-ai-ml":
         import azure.ai.ml
 
-        assert azure.ai.ml
+        imported.append(azure.ai.ml)
     place = Container(account_url, container, ContainerClient(account_url, container, credential=KEY))
     global _begun
     _begun = time.perf_counter()

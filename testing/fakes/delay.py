@@ -50,16 +50,16 @@ class _End(asyncio.Protocol):
             self.transport.write(data)
 
     async def _connect(self, host: str, port: int) -> None:
-        self.other = _End(self._seconds)
-        self.other.other = self
-        await asyncio.get_running_loop().create_connection(lambda: cast(_End, self.other), host, port)
+        other = self.other = _End(self._seconds)
+        other.other = self
+        await asyncio.get_running_loop().create_connection(lambda: other, host, port)
 
     def data_received(self, data: bytes) -> None:
         asyncio.get_running_loop().call_later(self._seconds, self._pass_on, data)
 
     def _pass_on(self, data: bytes) -> None:
-        if self.other is None or self.other.transport is None:
-            assert self.other is not None
+        assert self.other is not None
+        if self.other.transport is None:
             self.other._early.append(data)
         else:
             self.other.transport.write(data)

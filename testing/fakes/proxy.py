@@ -25,7 +25,18 @@ from testing.fakes.calls import RefusalError
 from testing.fakes.credential import check
 
 AUDIENCE = "https://storage.azure.com"
-Kind = Literal["answer", "cut request", "cut answer", "lose answer", "damage request", "damage answer", "stall"]
+Kind = Literal[
+    "answer",
+    "cut request",
+    "cut answer",
+    "lose answer",
+    "damage request",
+    "damage answer",
+    "swap",
+    "hold",
+    "stall",
+    "watch",
+]
 _HOP = frozenset({"connection", "transfer-encoding", "keep-alive", "content-length", "host"})
 
 
@@ -34,7 +45,9 @@ class Trouble:
     """What happens to some requests.
 
     Attributes:
-        kind: ``answer`` with a status instead of passing it on; cut the connection in the middle of request or answer; is asked and ``lose`` the answer; change a byte of either body; ``stall`` in the middle of the answer.
+        kind: ``answer`` with a status instead of passing it on; cut the connection in the middle of request or answer; do
+            what is asked and ``lose`` the answer; damage a byte of either body; ``swap`` a text in the answer for another;
+            ``hold`` it without passing it on, or ``stall`` in the middle of the answer; only ``watch``.
         method: Of the requests, such as ``PUT``; empty for all.
         part: Text in their path and query.
         times: How many.
@@ -43,6 +56,7 @@ class Trouble:
         code: Of an answer, in the words of the service.
         headers: Of an answer.
         seconds: Of silence.
+        swap: Texts to swap.
         before: Called when it strikes.
     """
 
@@ -55,6 +69,7 @@ class Trouble:
     code: str = "ServerBusy"
     headers: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    swap: tuple[bytes, bytes] = (b"", b"")
     before: Callable[[], None] = lambda: None
     struck: int = 0
 
@@ -134,6 +149,10 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble is not None and trouble.kind == "answer":
             self._refuse(trouble.status, trouble.code, trouble.headers)
             return
+        if trouble is not None and trouble.kind == "hold":
+            time.sleep(trouble.seconds)
+            self._cut()
+            return
         if trouble is not None and trouble.kind == "damage request":
             body = _damaged(body)
         try:
@@ -143,6 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if trouble is not None and trouble.kind == "damage answer":
             content = _damaged(content)
+        if trouble is not None and trouble.kind == "swap":
+            content = content.replace(*trouble.swap)
         if trouble is not None and trouble.kind == "lose answer":
             self._cut()
             return

@@ -31,8 +31,8 @@ def through(container: Container, proxy: Proxy) -> Container:
     return container.through(proxy.account_url)
 
 
-def upload(folder: Path, place: storage.Place, patience: Patience = QUICK, **options: bool) -> storage.Summary:
-    return storage.upload(folder, place, patience=patience, block=BLOCK, jobs=4, **options)
+def upload(folder: Path, place: storage.Place, patience: Patience = QUICK, *, delete: bool = False) -> storage.Summary:
+    return storage.upload(folder, place, patience=patience, block=BLOCK, jobs=4, delete=delete)
 
 
 def download(place: storage.Place, out: Path, patience: Patience = QUICK) -> storage.Summary:

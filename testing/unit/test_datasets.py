@@ -402,16 +402,13 @@ def test_properties_of_other_tools_do_no_harm() -> None:
 
 def steps_of(images: object, *changes: str) -> Any:
     """The step that prepares, of the shipped pipeline as `mlops run` would run it."""
-    from vision_mlops.cli.images import images_for
-    from vision_mlops.cli.job import Place
     from vision_mlops.cli.run import PIPELINE, pipeline_changes, workload_for
     from vision_mlops.pipeline.changes import parse_changes
     from vision_mlops.pipeline.plan import resolve
 
     given = None if images is None else str(images)
     workload = workload_for("textile", given, changes)
-    texts = pipeline_changes(workload, images_for(workload, given, Place.LOCAL))
-    plan = resolve(PIPELINE, changes=parse_changes(texts))
+    plan = resolve(PIPELINE, changes=parse_changes(pipeline_changes(workload, given)))
     return workload, next(node for node in plan.nodes if node.step == "prepare")
 
 

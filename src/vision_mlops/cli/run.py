@@ -84,8 +84,7 @@ def _run_on_azure(
     from vision_mlops import paths
     from vision_mlops.cli.cloud import bring_back, report_azure, run_on_azure
 
-    images = images_for(workload, images, Place.AZURE)
-    changes = [*pipeline_changes(workload, images), *(["settings.force_rerun=true"] if force else [])]
+    changes = [*pipeline_changes(workload, images, Place.AZURE), *(["settings.force_rerun=true"] if force else [])]
     tags = {"workload": workload.name}
     job = run_on_azure(PIPELINE, changes, name, wait=wait, tags=tags)
     if wait and job.status == "Completed":
@@ -113,7 +112,6 @@ def run_pipeline(
     from vision_mlops import paths
     from vision_mlops.runner.jobs import run_job
 
-    images = images_for(workload, images, Place.LOCAL)
     home = paths.home()
     places = {
         "data": home / "data" / workload.name,
@@ -130,14 +128,15 @@ def run_pipeline(
     return ended
 
 
-def pipeline_changes(workload: Workload, images: str | None) -> list[str]:
+def pipeline_changes(workload: Workload, images: str | Path | None, on: Place = Place.LOCAL) -> list[str]:
     """What makes the shipped pipeline that of a workload: the workload itself as JSON, and where its images are."""
+    found = images_for(workload, images, on)
     content = json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
     changes = [f"inputs.workload={json.dumps(content)}", f"inputs.model_name={workload.name}"]
-    if images is not None:
-        changes.append(f"jobs.prepare.inputs.images={{type: uri_folder, path: {json.dumps(images)}}}")
-        if is_registered(images):
-            changes.append(f"jobs.prepare.inputs.source={images}")
+    if found is not None:
+        changes.append(f"jobs.prepare.inputs.images={{type: uri_folder, path: {json.dumps(found)}}}")
+        if is_registered(found):
+            changes.append(f"jobs.prepare.inputs.source={found}")
     return changes
 
 

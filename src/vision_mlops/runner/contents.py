@@ -31,8 +31,8 @@ FETCHED = "fetch.json"
 UNSPLIT = "all"
 """The one split of images that are not split."""
 
-# Written beside data by file browsers and notebooks; they must not make the same data look new.
-_NOISE = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints"})
+# Written beside data by file browsers, notebooks and downloads; they must not make the same data look new.
+_NOISE = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".mlops-download"})
 _LOCAL = re.compile(r"(file:)?(/|\\|~|[A-Za-z]:[\\/])")
 _MAX_CLASSES = 100  # of which the counts are written down
 _AT_ONCE = 200

@@ -43,6 +43,7 @@ _MENDS = {
     "LeaseIdMissing": "somebody holds a lease on it: break the lease, or wait until it ends",
     "SnapshotsPresent": "it has snapshots: delete these first",
     "BlobImmutableDueToPolicy": "a policy of the container forbids changes",
+    "InvalidBlobOrBlock": "another program left parts of an unfinished upload there: delete the blob, or wait a week",
     "InvalidBlobType": "it is an append or page blob: delete it first",
 }
 
@@ -89,7 +90,7 @@ def refusal(what: str, answer: Answer, kind: str, ended: str = "") -> RefusalErr
     if 300 <= status < 400:
         message, fatal = "the address redirects, which storage accounts do not do", True
         hint = "check the host: a proxy or another service answers there"
-    elif status in (401, 403) and not hint:
+    elif status in (401, 403) and (ended or not hint):
         hint = _sign_in_hint(code, kind, ended)
     word = f"HTTP {status} {code}".strip()
     reason = message or _phrase(status)

@@ -21,15 +21,16 @@ def block_size(size: int, block: int) -> int:
 class BlockNames:
     """Makes names of blocks: the number of the block and the MD5 of its content.
 
-    All names of a blob's uncommitted blocks must have one length. Where another program has left some, theirs is taken.
+    All names of a blob's blocks must have one length. Where another program has made some, theirs is taken.
 
     Args:
-        there: Names of the uncommitted blocks that a blob has.
+        there: Names of the blocks that a blob has; those that were sent last come last.
     """
 
     def __init__(self, there: Iterable[str]) -> None:
-        lengths = {_length(name) for name in there}
-        self._length = next(iter(lengths)) if len(lengths) == 1 else _OWN_LENGTH
+        self._length = _OWN_LENGTH
+        for name in there:
+            self._length = _length(name)
         self.tell_content = self._length >= _OWN_LENGTH
         """Whether equal names mean equal content."""
 

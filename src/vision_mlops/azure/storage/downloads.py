@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
-import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -28,7 +28,6 @@ from vision_mlops.runner import locks
 from vision_mlops.runner.hashmemory import mark_of
 
 _WORK = ".mlops-download"
-_PAUSE_SECONDS = 0.3
 # What would happen to every other file as well.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
@@ -89,12 +88,11 @@ def download(
             if lock is None:
                 raise DataError(f"another download into {out} is running", "wait for it, or choose another --out")
             stack.enter_context(lock)
+            stack.callback(_leave, out / _WORK)
         transfer.hashes.recall(files.values())
         etags = Hashes("blob_etag")
         stack.callback(etags.close)
         _Download(transfer, out, blobs, files, etags, checksum).run()
-        if not dry_run and summary.ok:
-            shutil.rmtree(out / _WORK, ignore_errors=True)
         if (delete or delete_all) and summary.ok:
             _delete(summary, out, extra)
     return summary
@@ -192,7 +190,7 @@ class _Download:
             if temporary is not None:
                 self._settle(name, blob, temporary, target)
                 return
-            self._service.rest(_PAUSE_SECONDS * (attempt + 1))
+            self._service.pause(attempt)
         raise FileError(
             "what came does not match the MD5 that storage keeps, or it changes all the time; upload it again"
         )
@@ -271,6 +269,15 @@ class _Download:
     def _version(self, name: str, blob: Blob) -> str:
         """Names a blob and its version."""
         return f"{self._service.place.url}\n{name}\n{blob.etag}"
+
+
+def _leave(work: Path) -> None:
+    """Remove the working folder, but parts of large files that did not come whole: the next download goes on with them."""
+    for path in work.iterdir():
+        if path.suffix == ".new" or path.name == "lock":
+            path.unlink()
+    with contextlib.suppress(OSError):  # parts are left
+        work.rmdir()
 
 
 def _is_below(path: str, root: str) -> bool:

@@ -113,12 +113,13 @@ class BlobService:
         self._call("PUT", name, name, "", headers, content, expected=(201,))
 
     def blocks(self, name: str) -> dict[str, int]:
-        """Sizes of the blocks of a blob that were sent and not yet made part of it, by name of the block."""
-        answer = self._call("GET", name, name, "comp=blocklist&blocklisttype=uncommitted", {}, expected=(200, 404))
+        """Sizes of the blocks of a blob, also of those that were sent and not yet made part of it, by name of the block."""
+        answer = self._call("GET", name, name, "comp=blocklist&blocklisttype=all", {}, expected=(200, 404))
         if answer.status == 404:
             return {}
         root = ET.fromstring(answer.content)
-        found = root.iterfind("UncommittedBlocks/Block")
+        # Where a name is in both, the one that was sent last counts, as in a commit.
+        found = [*root.iterfind("CommittedBlocks/Block"), *root.iterfind("UncommittedBlocks/Block")]
         return {item.findtext("Name") or "": int(item.findtext("Size") or -1) for item in found}
 
     def put_block(self, name: str, block: str, content: bytes, digest: bytes) -> None:
@@ -185,6 +186,10 @@ class BlobService:
     def close(self) -> None:
         """Close all connections."""
         self._connections.close()
+
+    def pause(self, attempt: int) -> None:
+        """Wait before another attempt at something; the first is number 0. Raises StoppedError."""
+        self.rest(min(self._patience.first * 2**attempt, self._patience.longest))
 
     def rest(self, seconds: float) -> None:
         """Wait. Raises StoppedError."""

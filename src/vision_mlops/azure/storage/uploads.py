@@ -24,8 +24,6 @@ from vision_mlops.azure.storage.transfer import BLOCK, READ_ATTEMPTS, FileError,
 from vision_mlops.exceptions import DataError
 from vision_mlops.runner.hashmemory import Mark, mark_of
 
-_PAUSE_SECONDS = 0.3
-
 
 def upload(
     folder: Path,
@@ -122,7 +120,7 @@ class _Upload:
                 raise FileError("it was removed while the folder was sent; run again") from error
             except OSError as error:
                 raise FileError(f"it cannot be read: {error.strerror or error}") from error
-            self._service.rest(_PAUSE_SECONDS * (attempt + 1))
+            self._service.pause(attempt)
         raise FileError("it changes while it is read; run again when nothing writes to it")
 
     def _sent(self, name: str, path: str) -> bool:
