@@ -3,8 +3,8 @@
 python -m testing.benchmarks.checks [--images 20000] [--folder DIR] [--write] [--flipped]
 
 The photos, 500 x 375 JPEGs, are made from the textile images: two of them, cut at random, mixed and tinted, with noise. They
-are kept in --folder where it is given. --flipped measures precision and recall of the label check on textile instead, with 5%
-of the labels flipped, with the pretrained backbone and, with --bundle, with the features of a bundle.
+are kept in --folder where it is given. --flipped measures precision and recall of the label check on textile instead, with
+5% of the labels flipped, with the pretrained backbone or, with --bundle, with the features of a bundle.
 """
 
 from __future__ import annotations
@@ -100,17 +100,13 @@ def speed(folder: Path, count: int, work: Path) -> list[str]:
     rows = []
     for images, place in ((count // 10, small), (count, folder)):
         loop = measured([*bare, str(place)], work)
-        rows.append(_row("decode everything once", images, loop, loop))
-        rows.append(
-            _row(
-                "`mlops data check --no-labels`",
-                images,
-                measured([*check, str(place), "--no-labels", *last], work),
-                loop,
-            )
-        )
-        rows.append(_row("`mlops data check`", images, measured([*check, str(place), *last], work), loop))
-        rows.append(_row("decode everything once, again", images, measured([*bare, str(place)], work), loop))
+        runs = {
+            "decode everything once": loop,
+            "`mlops data check --no-labels`": measured([*check, str(place), "--no-labels", *last], work),
+            "`mlops data check`": measured([*check, str(place), *last], work),
+            "decode everything once, again": measured([*bare, str(place)], work),
+        }
+        rows += [_row(name, images, taken, loop) for name, taken in runs.items()]
     return rows
 
 
