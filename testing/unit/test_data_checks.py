@@ -410,6 +410,7 @@ def test_another_file_system_and_links(tmp_path: Path, monkeypatch: pytest.Monke
         ((), "nothing to check"),
         (("nowhere",), "nowhere does not exist"),
         (("PHOTOS", "--out", "PHOTOS/out"), "overlaps the images"),
+        (("PHOTOS", "--out", "FULL/mine.txt/out"), "mine.txt is a file"),
         (("PHOTOS", "--out", "FULL"), "holds more than a report"),
         (("PHOTOS", "--fix", "fun"), "is no kind of finding"),
         (("PHOTOS", "--fix", "imbalance"), "cannot be mended by moving files"),
