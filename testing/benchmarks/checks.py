@@ -45,7 +45,8 @@ def make_photos(folder: Path, count: int) -> None:
             x, y = generator.integers(0, 760 - SIZE[0]), generator.integers(0, 570 - SIZE[1])
             mixed += bases[generator.integers(len(bases))][y : y + SIZE[1], x : x + SIZE[0]] / 2
         x, y = generator.integers(0, 600), generator.integers(0, 425)
-        mixed = mixed * generator.uniform(0.7, 1.25, 3) + noise[y : y + SIZE[1], x : x + SIZE[0]]
+        mixed *= generator.uniform(0.7, 1.25, 3).astype(np.float32)
+        mixed += noise[y : y + SIZE[1], x : x + SIZE[0]]
         Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8)).save(path, quality=88)
 
     for label in range(10):

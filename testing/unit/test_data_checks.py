@@ -266,19 +266,13 @@ def test_labels_judged_with_a_bundle_need_no_torch(tmp_path: Path) -> None:
     (tmp_path / "prepared" / "train").rename(folder)
     (folder / "blue" / "003.png").rename(folder / "red" / "wrong.png")
     make_bundle(tmp_path / "bundle")
-    code = "import sys\nfrom vision_mlops.cli.main import main\nsys.modules['torch'] = None\nmain()"
-    words = [
-        "data",
-        "check",
-        str(folder),
-        "--bundle",
-        str(tmp_path / "bundle"),
-        "--json",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    code = "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
+    code += "from vision_mlops.cli.main import main\nmain()"
+    words = ["data", "check", folder, "--bundle", tmp_path / "bundle", "--json", "--out", tmp_path / "out"]
+    command = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "False", "torch was loaded"
     (doubt,) = [item for item in json.loads(done.stdout)["findings"] if item["kind"] == "label-error"]
     assert doubt["files"] == [{"path": "red/wrong.png", "class": "red"}]
     assert doubt["details"]["suggested"] == "blue"
