@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from testing.bundles import make_bundle
 from testing.planted import CLASSES, Planted, make_clean, photo, plant, save
 from testing.prepared import make_prepared
 from typer.testing import CliRunner
@@ -29,7 +30,7 @@ from vision_mlops.data.checks.hashing import HASH_DISTANCE
 from vision_mlops.data.checks.listing import list_images
 from vision_mlops.data.checks.rows import RowFile
 from vision_mlops.exceptions import DataError
-from vision_mlops.imaging import Pixels, ResizeMode
+from vision_mlops.imaging import Pixels, ResizeMode, open_reduced
 
 RUNNER = CliRunner()
 STRUCTURAL = {"empty-class", "skipped", "label-error"}
@@ -249,6 +250,54 @@ def test_few_images_are_no_ground_for_judging_labels(tmp_path: Path) -> None:
     assert "labels were not checked" in next(f for f in result.findings if f.kind == "skipped").message
 
 
+def test_a_bundle_gives_the_features_that_its_head_sees(tmp_path: Path) -> None:
+    """Of the tiny bundle, whose head sees mean colours, the features are mean colours."""
+    from vision_mlops.model import embedding
+
+    network = embedding.from_bundle(make_bundle(tmp_path / "bundle"))
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    assert (network.size, network.resize, network.width) == (32, "squash", 3)
+    assert np.allclose(network(pixels), pixels.mean((1, 2)) / 255, atol=1e-3)
+
+
+def test_labels_judged_with_a_bundle_need_no_torch(tmp_path: Path) -> None:
+    make_prepared(tmp_path / "prepared", train=30)
+    folder = tmp_path / "photos"
+    (tmp_path / "prepared" / "train").rename(folder)
+    (folder / "blue" / "003.png").rename(folder / "red" / "wrong.png")
+    make_bundle(tmp_path / "bundle")
+    code = "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
+    code += "from vision_mlops.cli.main import main\nmain()"
+    words = ["data", "check", folder, "--bundle", tmp_path / "bundle", "--json", "--out", tmp_path / "out"]
+    command = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "False", "torch was loaded"
+    (doubt,) = [item for item in json.loads(done.stdout)["findings"] if item["kind"] == "label-error"]
+    assert doubt["files"] == [{"path": "red/wrong.png", "class": "red"}]
+    assert doubt["details"]["suggested"] == "blue"
+
+
+def test_without_the_extra_labels_are_left_out_with_a_note(tmp_path: Path) -> None:
+    folder = make_clean(tmp_path / "photos", 10)
+    code = "import sys\nfrom vision_mlops.cli.main import main\nsys.modules['cleanlab'] = None\nmain()"
+    words = ["data", "check", str(folder), "--json", "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    skipped = json.loads(done.stdout)["labels"]["skipped"]
+    assert "'cleanlab', which is not installed" in skipped
+    assert "pip install 'vision-mlops[train]'" in skipped
+
+
+def test_sizes_are_those_of_the_upright_original(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    data = save(photo(1, size=(800, 600)), tmp_path / "turned.jpg", exif=exif).read_bytes()
+    image, size = open_reduced(data, 160)
+    assert size == (600, 800)
+    assert image.size == (300, 400) == tuple(edge // 2 for edge in size)
+
+
 class _Page(HTMLParser):
     """Collects what a page refers to, and its tags."""
 
@@ -410,6 +459,7 @@ def test_another_file_system_and_links(tmp_path: Path, monkeypatch: pytest.Monke
         ((), "nothing to check"),
         (("nowhere",), "nowhere does not exist"),
         (("PHOTOS", "--out", "PHOTOS/out"), "overlaps the images"),
+        (("PHOTOS", "--out", "FULL/mine.txt/out"), "mine.txt is a file"),
         (("PHOTOS", "--out", "FULL"), "holds more than a report"),
         (("PHOTOS", "--fix", "fun"), "is no kind of finding"),
         (("PHOTOS", "--fix", "imbalance"), "cannot be mended by moving files"),

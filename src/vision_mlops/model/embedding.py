@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def from_bundle(folder: Path) -> Embedding:
         model = openvino.Core().read_model(str(folder / GRAPH))
         # The activation map is the head applied to each place of the feature map: its convolution's input is that map.
         node = model.output("activation_map").get_node().input_value(0).get_node()
-        while node.get_type_name() != "Convolution":
+        while node.get_type_name() != "Convolution":  # a bias is added after it
             node = node.input_value(0).get_node()
     except RuntimeError as error:
         raise BundleError(f"{folder / GRAPH}: has no feature map ({error})", "train again") from error
@@ -141,9 +142,7 @@ def _key(model: Model) -> str:
 
 
 def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return os.cpu_count() or 1
 
 
 def _openvino() -> Any:

@@ -42,8 +42,9 @@ def check_target(out: Path, root: Path) -> None:
     target = out.resolve()
     if target == root or root in target.parents or target in root.parents:
         raise DataError(f"{out} overlaps the images in {root}", "choose an --out beside them")
-    if target.exists() and not target.is_dir():
-        raise DataError(f"{out} is a file", "choose another --out")
+    existing = next(path for path in (target, *target.parents) if path.exists())
+    if not existing.is_dir():
+        raise DataError(f"{existing} is a file", "choose another --out")
     if target.is_dir() and {path.name for path in target.iterdir()} - {PAGE, DATA}:
         raise DataError(f"{out} is not empty and holds more than a report", "choose another --out")
 
@@ -122,11 +123,11 @@ def _section(kind: str, found: list[Finding], thumbnails: _Thumbnails) -> str:
     if kind in _GROUPED:
         body = f'<div class="groups">{"".join(_group(item, thumbnails) for item in found[:_GROUPS])}</div>'
         return head + body + _more(len(found) - _GROUPS, "groups")
-    if all(len(item.files) == 1 and item.files[0].index >= 0 for item in found):
+    if all(len(item.files) == 1 and thumbnails.exists(item.files[0]) for item in found):
         body = f'<div class="cards">{"".join(_single(item, thumbnails) for item in found[:_SINGLES])}</div>'
         return head + body + _more(len(found) - _SINGLES, "files")
     lines = "".join(f"<li>{html.escape(item.message)}</li>" for item in found[:_LINES])
-    files = [file for item in found for file in item.files if file.index >= 0]
+    files = [file for item in found for file in item.files if thumbnails.exists(file)]
     pictures = "".join(_figure(file, thumbnails) for file in files[:_MEMBERS])
     return f'{head}<ul>{lines}</ul><div class="cards">{pictures}</div>' + _more(len(found) - _LINES, "findings")
 
@@ -190,9 +191,13 @@ class _Thumbnails:
         look = self._result.looks[file.index] if file.index >= 0 else None
         return f"{look.width} x {look.height}" if look is not None and look.width else ""
 
+    def exists(self, file: Shown) -> bool:
+        """Whether there is a picture to show: the file was there and could be decoded."""
+        return file.index >= 0 and not self._result.looks[file.index].reason
+
     def picture(self, file: Shown) -> str:
         """The picture of a file, or why there is none."""
-        if file.index < 0 or self._result.looks[file.index].reason:
+        if not self.exists(file):
             return '<div class="missing">no picture</div>'
         if file.index not in self._made:
             if len(self._made) >= _THUMBNAILS or self._bytes > _THUMBNAIL_BYTES:

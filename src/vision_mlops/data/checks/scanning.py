@@ -99,7 +99,7 @@ def scan(
         threads: How many at once; 0 is one a processor.
         progress: Called with (done, total) after each few files.
     """
-    workers = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count()
+    workers = threads or os.cpu_count() or 1
     with contextlib.ExitStack() as stack:
         signatures = stack.enter_context(RowFile(folder, SIGNATURE, np.uint8))
         features = stack.enter_context(RowFile(folder, embedder.width, np.float16)) if embedder else None
@@ -113,7 +113,7 @@ def scan(
             waiting: deque[Future[list[Look]]] = deque()
             for start in range(0, len(entries), _CHUNK):
                 waiting.append(pool.submit(work, start))
-                if len(waiting) > 4 * (workers or 1):  # bounded: what is done must not pile up
+                if len(waiting) > 4 * workers:  # bounded: what is done must not pile up
                     _take(waiting, looks, len(entries), progress)
             while waiting:
                 _take(waiting, looks, len(entries), progress)
