@@ -21,7 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from vision_mlops.exceptions import ConfigError
 
-CONNECT_SECONDS = 20.0
+CONNECT_SECONDS = 10.0
 _CHUNK = 256 * 1024
 _SMALL = 64 * 1024
 
