@@ -216,6 +216,7 @@ def test_nothing_in_storage_changes_nothing_here(container: Container, tmp_path:
     assert contents(out) == {"kept": b"1"}
 
 
+@pytest.mark.slow
 def test_only_what_differs_is_sent(container: Container, proxy: Proxy, tmp_path: Path) -> None:
     files = {**many(5, 3000), "large": os.urandom(200_000), "empty": b""}
     folder = write(tmp_path / "f", files)
@@ -237,6 +238,7 @@ def test_only_what_differs_is_sent(container: Container, proxy: Proxy, tmp_path:
     assert container.contents() == contents(folder)
 
 
+@pytest.mark.slow
 def test_checksum_trusts_no_memory(container: Container, tmp_path: Path, home: Path) -> None:
     import sqlite3
 
@@ -255,6 +257,7 @@ def test_checksum_trusts_no_memory(container: Container, tmp_path: Path, home: P
     assert container.contents() == contents(folder)
 
 
+@pytest.mark.slow
 def test_blobs_without_an_md5(container: Container, proxy: Proxy, tmp_path: Path) -> None:
     for name in ("data/a", "data/large"):
         put(container, name, os.urandom(150_000 if "large" in name else 10), with_md5=False)

@@ -106,10 +106,13 @@ class Connections:
             self._open.add(connection)
         try:
             connection.connect()
+            connection.sock.settimeout(self._seconds)
+            with self._lock:
+                if self._cut:  # meanwhile
+                    raise ConnectionAbortedError("the transfer was stopped")
         except BaseException:
             self._drop(connection)
             raise
-        connection.sock.settimeout(self._seconds)
         self._local.connection = connection
         return connection
 
