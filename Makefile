@@ -51,6 +51,7 @@ bench: $(STAMP)  ## Run the benchmarks, side by side with the alternatives
 	$(BIN)/python -m testing.benchmarks.runner
 	$(BIN)/python -m testing.benchmarks.checks
 	$(BIN)/python -m testing.benchmarks.checks --flipped
+	$(BIN)/python -m testing.benchmarks.transfer
 
 clean:  ## Remove the environment and caches; outputs/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist src/*.egg-info

@@ -216,6 +216,7 @@ def test_nothing_in_storage_changes_nothing_here(container: Container, tmp_path:
     assert contents(out) == {"kept": b"1"}
 
 
+@pytest.mark.slow
 def test_only_what_differs_is_sent(container: Container, proxy: Proxy, tmp_path: Path) -> None:
     files = {**many(5, 3000), "large": os.urandom(200_000), "empty": b""}
     folder = write(tmp_path / "f", files)
@@ -237,6 +238,7 @@ def test_only_what_differs_is_sent(container: Container, proxy: Proxy, tmp_path:
     assert container.contents() == contents(folder)
 
 
+@pytest.mark.slow
 def test_checksum_trusts_no_memory(container: Container, tmp_path: Path, home: Path) -> None:
     import sqlite3
 
@@ -255,6 +257,7 @@ def test_checksum_trusts_no_memory(container: Container, tmp_path: Path, home: P
     assert container.contents() == contents(folder)
 
 
+@pytest.mark.slow
 def test_blobs_without_an_md5(container: Container, proxy: Proxy, tmp_path: Path) -> None:
     for name in ("data/a", "data/large"):
         put(container, name, os.urandom(150_000 if "large" in name else 10), with_md5=False)
@@ -304,6 +307,28 @@ def test_delete_removes_at_both_sides_what_is_not_at_the_other(container: Contai
     assert storage.download(place, out, delete=True).deleted.files == 1
     assert sorted(out.iterdir()) == [out / "kept"]
     assert list(container.client.list_blob_names(name_starts_with="database/")) == ["database/not ours"]
+
+
+def test_delete_leaves_what_links_lead_to(container: Container, tmp_path: Path) -> None:
+    put(container, "data/kept")
+    out = write(tmp_path / "out", {"kept": b"x", "gone": b"2"})
+    other = write(tmp_path / "other", {"ours": b"3"})
+    (out / "folder").symlink_to(other)
+    (out / "nowhere").symlink_to("nothing")
+    summary = storage.download(container.place(), out, delete=True)
+    assert summary.to_delete == ["gone"]
+    assert contents(other) == {"ours": b"3"}
+    assert (out / "nowhere").is_symlink()
+
+
+def test_progress_reaches_the_end(container: Container, tmp_path: Path) -> None:
+    files = {**many(5, 3000), "large": os.urandom(200_000)}
+    folder, told = write(tmp_path / "f", files), []
+    storage.upload(folder, container.place(), block=BLOCK, progress=lambda *numbers: told.append(numbers))
+    assert told[-1] == (6, 6, 215_000, 215_000)
+    told.clear()
+    storage.download(container.place(), tmp_path / "out", block=BLOCK, progress=lambda *numbers: told.append(numbers))
+    assert told[-1] == (6, 6, 215_000, 215_000)
 
 
 def test_delete_refuses_to_remove_everything(container: Container, tmp_path: Path) -> None:
@@ -431,4 +456,4 @@ def test_ten_thousand_files_and_a_large_one(container: Container, tmp_path: Path
     blob = container.client.get_blob_client("data/large")
     assert len(blob.get_block_list("committed")[0]) == 77
     digest = hashlib.md5(files["large"], usedforsecurity=False).digest()
-    assert blob.get_blob_properties().content_settings.content_md5 == digest
+    assert blob.get_blob_properties().content_settings.content_md5 == bytearray(digest)

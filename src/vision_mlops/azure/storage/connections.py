@@ -21,7 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from vision_mlops.exceptions import ConfigError
 
-CONNECT_SECONDS = 20.0
+CONNECT_SECONDS = 10.0
 _CHUNK = 256 * 1024
 _SMALL = 64 * 1024
 
@@ -106,10 +106,13 @@ class Connections:
             self._open.add(connection)
         try:
             connection.connect()
+            connection.sock.settimeout(self._seconds)
+            with self._lock:
+                if self._cut:  # meanwhile
+                    raise ConnectionAbortedError("the transfer was stopped")
         except BaseException:
             self._drop(connection)
             raise
-        connection.sock.settimeout(self._seconds)
         self._local.connection = connection
         return connection
 

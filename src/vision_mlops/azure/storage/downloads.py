@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from vision_mlops.azure.storage.answers import RefusalError
-from vision_mlops.azure.storage.blocks import block_size
 from vision_mlops.azure.storage.folders import File, walk
 from vision_mlops.azure.storage.hashes import Hashes, md5
 from vision_mlops.azure.storage.listing import Blob
@@ -78,10 +77,14 @@ def download(
         if not blobs:
             raise DataError(f"{place.url} holds no files", "check the path; nothing was written or removed")
         check_for_folder(list(blobs))
-        files = walk(out) if out.exists() else {}
-        extra = {name: file.mark[1] for name, file in files.items() if name not in blobs}
+        files = walk(out, lenient=True) if out.exists() else {}
+        extra = {
+            name: file.mark[1]
+            for name, file in files.items()
+            if name not in blobs and not any(folder.is_symlink() for folder in _folders(out, name))
+        }
         if delete or delete_all:
-            transfer.remove(extra, len(extra) < len(files), delete_all)
+            transfer.check_removal(extra, len(extra) < len(files), delete_all)
         if not dry_run:
             out.mkdir(parents=True, exist_ok=True)
             lock = locks.take(out / _WORK / "lock")
@@ -159,7 +162,7 @@ class _Download:
         except OSError as error:
             if error.errno in _NO_ROOM:
                 raise
-            raise FileError(f"it cannot be written: {error.strerror or error}") from error
+            raise FileError(f"it cannot be read or written: {error.strerror or error}") from error
 
     def _has_content(self, file: File, wanted: bytes) -> bool:
         """Whether a file has an MD5, which is read and remembered."""
@@ -198,7 +201,7 @@ class _Download:
     def _temporary(self, name: str, blob: Blob) -> Path | None:
         """A file with the content; None where that does not match its MD5."""
         if blob.size > self._transfer.block:
-            partial = PartialFile(self._out / _WORK / self._part_name(name, blob), blob.size, self._length(blob))
+            partial = PartialFile(self._out / _WORK / self._part_name(name, blob), blob.size, self._transfer.block)
             return partial.path if self._fetch_parts(name, blob, partial) else None
         full = self._service.place.prefix + name
         if blob.md5 or not blob.size:
@@ -212,11 +215,8 @@ class _Download:
             stream.write(content)
         return temporary
 
-    def _length(self, blob: Blob) -> int:
-        return self._transfer.block if not blob.md5 else block_size(blob.size, self._transfer.block)
-
     def _fetch_parts(self, name: str, blob: Blob, partial: PartialFile) -> bool:
-        full, moved = self._service.place.prefix + name, 0
+        full = self._service.place.prefix + name
 
         def fetch(index: int, start: int, size: int) -> None:
             content = self._service.get(full, blob, start, size, check=not blob.md5)
@@ -230,8 +230,7 @@ class _Download:
                         self._service.rest(0)
                         parts.add(lambda index=index, start=start, size=size: fetch(index, start, size))  # type: ignore[misc]
             finally:
-                moved = partial.fetched
-                self._transfer.moved(-moved)
+                self._transfer.moved(-partial.fetched)
             if blob.md5 and partial.md5() != blob.md5:
                 partial.forget()
                 return False
@@ -285,18 +284,21 @@ def _is_below(path: str, root: str) -> bool:
 
 
 def _delete(summary: Summary, out: Path, extra: Mapping[str, int]) -> None:
-    """Remove files that are not in storage, never what a link to a folder leads to, and folders that are empty then."""
+    """Remove files that are not in storage, and folders that are empty then."""
     summary.to_delete = sorted(extra)
     if summary.dry_run:
         return
     folders: set[Path] = set()
     for name in summary.to_delete:
-        path = out / name
-        if any(parent.is_symlink() for parent in path.parents if parent != out and out in parent.parents):
-            continue
-        path.unlink(missing_ok=True)
+        (out / name).unlink(missing_ok=True)
         summary.deleted.add(extra[name])
-        folders |= {parent for parent in path.parents if parent != out and out in parent.parents}
+        folders.update(_folders(out, name))
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _folders(out: Path, name: str) -> list[Path]:
+    """Folders between the target and a file of it."""
+    parts = name.split("/")[:-1]
+    return [out.joinpath(*parts[:count]) for count in range(1, len(parts) + 1)]

@@ -20,19 +20,23 @@ class File(NamedTuple):
     mark: Mark
 
 
-def walk(folder: Path) -> dict[str, File]:
+def walk(folder: Path, *, lenient: bool = False) -> dict[str, File]:
     """Files below a folder by relative name, with / between its parts.
 
     Links to files and folders are followed, but not into a folder that they are in. What file browsers leave is left out.
 
+    Args:
+        folder: The folder.
+        lenient: Leave out links that lead nowhere, and what is neither file nor folder, instead of refusing them.
+
     Raises:
-        DataError: a link leads nowhere, something is neither file nor folder, or a folder may not be read.
+        DataError: there is such a thing, or a folder may not be read.
     """
     root = os.path.abspath(folder)  # noqa: PTH100 - as a text, links in it stay
     found: dict[str, File] = {}
     try:
         facts = os.stat(root)  # noqa: PTH116
-        for name, file in _walk(root, "", {(facts.st_dev, facts.st_ino)}):
+        for name, file in _walk(root, "", {(facts.st_dev, facts.st_ino)}, lenient):
             found[name] = file
     except OSError as error:
         raise DataError(
@@ -59,7 +63,7 @@ def look_at(files: Mapping[str, Path]) -> dict[str, File]:
     return found
 
 
-def _walk(folder: str, prefix: str, above: set[tuple[int, int]]) -> Iterator[tuple[str, File]]:
+def _walk(folder: str, prefix: str, above: set[tuple[int, int]], lenient: bool) -> Iterator[tuple[str, File]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
@@ -68,8 +72,8 @@ def _walk(folder: str, prefix: str, above: set[tuple[int, int]]) -> Iterator[tup
             try:
                 facts = entry.stat()
             except FileNotFoundError as error:
-                if not entry.is_symlink():
-                    continue  # removed at this moment
+                if lenient or not entry.is_symlink():  # else it was removed at this moment
+                    continue
                 raise DataError(
                     f"{ascii_safe(entry.path)} is a link to nothing", "remove the link, or bring back what it points to"
                 ) from error
@@ -78,6 +82,6 @@ def _walk(folder: str, prefix: str, above: set[tuple[int, int]]) -> Iterator[tup
             elif stat.S_ISDIR(facts.st_mode):
                 identity = (facts.st_dev, facts.st_ino)
                 if identity not in above:
-                    yield from _walk(entry.path, f"{prefix}{name}/", above | {identity})
-            else:
+                    yield from _walk(entry.path, f"{prefix}{name}/", above | {identity}, lenient)
+            elif not lenient:
                 raise DataError(f"{ascii_safe(entry.path)} is neither a file nor a folder", "take it out of the folder")

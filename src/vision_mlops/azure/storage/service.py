@@ -24,6 +24,7 @@ from vision_mlops.azure.storage.places import Place
 from vision_mlops.azure.storage.signins import AccountKey
 
 API_VERSION = "2021-12-02"
+_FIRST_ATTEMPTS = 3
 _LIST = "restype=container&comp=list"
 
 
@@ -231,6 +232,8 @@ class BlobService:
                 if self._stopping.is_set():
                     raise StoppedError from None
                 error = self._not_reached(what, broken)
+                if not self._reached:  # a wrong address more likely than a network that is away for a moment
+                    left = min(left, _FIRST_ATTEMPTS)
             if error.status == 401 and self.place.sign_in.renew():
                 continue
             left -= 1

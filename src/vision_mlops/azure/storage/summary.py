@@ -87,7 +87,9 @@ class Summary:
         """One line for a person."""
         verb = f"{self.direction}ed"
         parts = [f"{verb} {_amount(self.transferred)}", f"unchanged {_amount(self.unchanged)}"]
-        if self.deleted.files or self.to_delete:
+        if self.dry_run and self.to_delete:
+            parts.append(f"to delete {_files(len(self.to_delete))}")
+        elif self.to_delete:
             parts.append(f"deleted {_amount(self.deleted)}")
         if self.failures:
             parts.append(f"failed {_amount(self.failed)}")
@@ -97,7 +99,11 @@ class Summary:
 
 
 def _amount(count: Count) -> str:
-    return f"{count.files} file{'' if count.files == 1 else 's'} ({size_text(count.bytes)})"
+    return f"{_files(count.files)} ({size_text(count.bytes)})"
+
+
+def _files(number: int) -> str:
+    return f"{number} file{'' if number == 1 else 's'}"
 
 
 def size_text(size: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -50,10 +51,8 @@ class Team(Generic[Item]):
         try:
             for thread in threads:
                 thread.start()
-            with self._change:
-                while self._running:
-                    self._change.wait(_TICK_SECONDS)
-                    tick()
+            while self._wait():
+                tick()
         except BaseException:
             self._end()
             for thread in threads:
@@ -68,6 +67,14 @@ class Team(Generic[Item]):
     def parts(self) -> Parts[Item]:
         """For one large item, in the thread that works on it."""
         return Parts(self)
+
+    def _wait(self) -> bool:
+        """Wait a moment, or less where all is done; whether threads are running."""
+        until = time.monotonic() + _TICK_SECONDS
+        with self._change:
+            while self._running and (left := until - time.monotonic()) > 0:
+                self._change.wait(left)
+            return self._running > 0
 
     def _end(self) -> None:
         with self._change:

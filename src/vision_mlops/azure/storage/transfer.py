@@ -135,7 +135,7 @@ class Transfer:
             self.summary.failed.add(size)
             self.summary.failures[name] = reason
 
-    def remove(self, extra: Mapping[str, Blob] | Mapping[str, int], kept: bool, everything: bool) -> None:
+    def check_removal(self, extra: Mapping[str, Blob] | Mapping[str, int], kept: bool, everything: bool) -> None:
         """Refuse to remove all that there is.
 
         Args:

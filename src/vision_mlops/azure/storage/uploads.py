@@ -70,6 +70,11 @@ def upload(
     if not folder.is_dir():
         wrong = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DataError(f"{folder} {wrong}", "give the folder that holds the files")
+    if (delete or delete_all) and place.datastore and not place.path:
+        raise DataError(
+            f"--delete in the root of the datastore {place.datastore!r} would remove what belongs to the workspace",
+            "name a path below it",
+        )
     summary = Summary("upload", place.url, str(folder), dry_run=dry_run)
     with Transfer(summary, place, jobs, block, patience, progress) as transfer:
         listing = transfer.list(create_container)
@@ -81,7 +86,7 @@ def upload(
         there = listing.result()
         extra = {name: blob for name, blob in there.items() if name not in sent}
         if delete or delete_all:
-            transfer.remove(extra, len(extra) < len(there), delete_all)
+            transfer.check_removal(extra, len(extra) < len(there), delete_all)
         _Upload(transfer, sent, there, checksum).run()
         if (delete or delete_all) and summary.ok:
             _delete(transfer, extra)
