@@ -189,7 +189,7 @@ def _discriminant(counts: Floats, sums: Floats, squares: Floats) -> tuple[Floats
 
 def _temperature(scores: npt.NDArray[np.float32], labels: Indices) -> float:
     """What to divide the scores by so that the given labels are most likely: discriminants are far too sure."""
-    from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]
+    from scipy.optimize import minimize_scalar
 
     def loss(logarithm: float) -> float:
         return -float(np.log(_softmax(scores / np.exp(logarithm))[np.arange(len(labels)), labels] + 1e-12).mean())
