@@ -19,6 +19,7 @@ from testing.prepared import make_prepared
 from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
+from vision_mlops.data.downloads.record import Fetched, Record
 from vision_mlops.data.manifest import read_manifest, write_manifest
 from vision_mlops.exceptions import DataError, MlopsError, PipelineError
 from vision_mlops.runner import datasets
@@ -324,9 +325,10 @@ def test_a_manifest_of_another_tool_is_a_file(folder: Path) -> None:
 
 def test_downloaded_data_knows_its_address_and_the_date_does_not_count(folder: Path) -> None:
     plain = describe(folder)
-    files = [{"url": "https://example.org/a.zip", "sha256": "0"}, {"url": "https://example.org/b.zip", "sha256": "1"}]
+    files = [Fetched(url=f"https://example.org/{name}.zip", size=1, sha256="0" * 64) for name in "ab"]
     for moment in ("2026-01-01", "2026-02-02"):
-        (folder / "fetch.json").write_text(json.dumps({"fetched": moment, "files": files}))
+        record = Record(name="birds", key="k", fetched=moment, version="1", files=files, counts={})
+        (folder / "fetch.json").write_text(record.model_dump_json())
         content = describe(folder)
         assert content.source == "download:https://example.org/a.zip https://example.org/b.zip"
         assert content.fingerprint == plain.fingerprint

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from vision_mlops import __version__
 from vision_mlops.config.models import Workload
+from vision_mlops.data.downloads.record import RECORD, read_record
 from vision_mlops.data.manifest import MANIFEST, Manifest, read_manifest
+from vision_mlops.data.noise import is_noise
 from vision_mlops.data.prepare import STATE
 from vision_mlops.data.sources import find_source
 from vision_mlops.exceptions import DataError
@@ -25,14 +27,9 @@ from vision_mlops.revision import git_commit
 from vision_mlops.runner.fingerprints import Fingerprints, total_hash
 from vision_mlops.runner.snapshots import IGNORE_FILES, snapshot_files
 
-FETCHED = "fetch.json"
-"""What `mlops data fetch` writes beside images: where they came from, and when. It does not count for the fingerprint."""
-
 UNSPLIT = "all"
 """The one split of images that are not split."""
 
-# Written beside data by file browsers, notebooks and downloads; they must not make the same data look new.
-_NOISE = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".mlops-download"})
 _LOCAL = re.compile(r"(file:)?(/|\\|~|[A-Za-z]:[\\/])")
 _MAX_CLASSES = 100  # of which the counts are written down
 _AT_ONCE = 200
@@ -131,14 +128,15 @@ def describe(path: Path, *, lenient: bool = False, progress: Progress | None = N
             return Content(path, digests, size, manifest.fingerprint, splits, images, source, manifest)
     counts = _counted(path, digests)
     images = sum(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in digests)
-    downloaded = _download_source(path)
-    known = {name: digest for name, digest in digests.items() if not (downloaded and name == FETCHED)}
-    return Content(path, digests, size, total_hash(known), counts, images, downloaded or path.name)
+    record = read_record(path)
+    # When it was downloaded does not make it other data.
+    known = {name: digest for name, digest in digests.items() if not (record and name == RECORD)}
+    return Content(path, digests, size, total_hash(known), counts, images, record.source if record else path.name)
 
 
 def data_files(folder: Path) -> list[str]:
     """Relative names of the files of a folder that count as its content, sorted."""
-    return [name for name in snapshot_files(folder) if not _NOISE & set(name.split("/"))]
+    return [name for name in snapshot_files(folder) if not is_noise(name)]
 
 
 def left_out(content: Content) -> str:
@@ -216,16 +214,6 @@ def _is_prepared(folder: Path) -> bool:
     except ValueError:
         content = None
     return (folder / STATE).is_file() or (isinstance(content, dict) and {"fingerprint", "images"} <= content.keys())
-
-
-def _download_source(folder: Path) -> str:
-    """Addresses that a folder was downloaded from; empty where it was not."""
-    try:
-        record = json.loads((folder / FETCHED).read_text(encoding="utf-8"))
-        addresses = [str(file["url"]) for file in record["files"]]
-    except (OSError, ValueError, KeyError, TypeError):  # none, or another tool's file
-        return ""
-    return f"download:{' '.join(addresses)}" if addresses else ""
 
 
 def _checked_manifest(folder: Path, digests: Mapping[str, str]) -> Manifest:

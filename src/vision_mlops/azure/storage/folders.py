@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from vision_mlops.azure.storage.names import NOISE, ascii_safe
+from vision_mlops.azure.storage.names import ascii_safe
+from vision_mlops.data.noise import NOISE
 from vision_mlops.exceptions import DataError
 from vision_mlops.runner.hashmemory import Mark, mark_of
 

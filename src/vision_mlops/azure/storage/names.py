@@ -7,19 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from vision_mlops.exceptions import DataError
 
-NOISE = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".mlops-download"})
-"""Files and folders that file browsers, notebooks and we ourselves leave beside data; they stay out, at both sides."""
-
 _LONGEST_NAME = 1024
 _MOST_SEGMENTS = 254
 _LONGEST_SEGMENT_BYTES = 255
 _SHOWN = 5
 _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ufffe\uffff]")
-
-
-def is_noise(name: str) -> bool:
-    """Whether a part of a relative name is :data:`NOISE`."""
-    return not NOISE.isdisjoint(name.split("/"))
 
 
 def check_for_storage(names: Iterable[str], prefix: str) -> None:

@@ -10,11 +10,11 @@ from types import TracebackType
 from vision_mlops.azure.storage.answers import RefusalError
 from vision_mlops.azure.storage.hashes import Hashes
 from vision_mlops.azure.storage.listing import Blob
-from vision_mlops.azure.storage.names import is_noise
 from vision_mlops.azure.storage.places import Place
 from vision_mlops.azure.storage.service import BlobService, Patience
 from vision_mlops.azure.storage.summary import Count, Progress, Summary
 from vision_mlops.azure.storage.team import Team
+from vision_mlops.data.noise import is_noise
 from vision_mlops.exceptions import DataError
 
 JOBS = 16
