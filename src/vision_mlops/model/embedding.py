@@ -45,6 +45,8 @@ class Embedding:
         self.size = size
         self.resize: ResizeMode = resize
         self.width = int(self._model.output(_OUTPUT).get_partial_shape()[1].get_length())
+        # The binding looks up numpy's functions on its first use, and two threads doing so wait for each other for ever.
+        self(np.zeros((1, size, size, 3), np.uint8))
 
     def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """uint8 pixels (N, size, size, 3) to features (N, width)."""
