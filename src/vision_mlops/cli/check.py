@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import enum
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vision_mlops.cli.config import JsonOption
-from vision_mlops.cli.output import emit_json, emit_table, say
+from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
 from vision_mlops.exceptions import DataError, MissingExtraError, MlopsError
 
 if TYPE_CHECKING:
@@ -136,9 +135,6 @@ def _run(
     labels: bool,
     target: Path,
 ) -> CheckResult:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from vision_mlops.config.models import Data, Model
     from vision_mlops.data.checks.check import Settings
     from vision_mlops.data.checks.check import check as run
@@ -154,15 +150,8 @@ def _run(
         no_labels=reason,
     )
     scratch = next(path for path in target.absolute().parents if path.is_dir())
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("checking images", total=len(listing.entries))
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, description="comparing images" if done == total else "checking images")
-
-        return run(name, listing, scratch, settings=settings, embedder=embedder, progress=show)
+    with count_bar("checking images", "comparing images") as progress:
+        return run(name, listing, scratch, settings=settings, embedder=embedder, progress=progress)
 
 
 def _embedder(listing: Listing, model: Model, bundle: Path | None) -> tuple[Embedding | None, str]:

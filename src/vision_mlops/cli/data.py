@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from vision_mlops.cli import check, datasets, fetch, transfer
 from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
 from vision_mlops.cli.images import images_here
-from vision_mlops.cli.output import say, warn
+from vision_mlops.cli.output import count_bar, say, warn
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,9 +46,6 @@ def prepare(
 
     Example: `mlops data prepare --workload textile --out outputs/data/textile`
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from vision_mlops import paths
     from vision_mlops.config import load_workload
     from vision_mlops.data.prepare import prepare as run
@@ -57,17 +53,8 @@ def prepare(
     loaded = load_workload(workload, set_ or ())
     folder, reference = images_here(loaded, images)
     target = out or paths.home() / "data" / loaded.name
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("checking images", total=None)
-        result = run(
-            loaded,
-            target,
-            images=folder,
-            named=source or reference,
-            strict=strict,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with count_bar("checking images") as progress:
+        result = run(loaded, target, images=folder, named=source or reference, strict=strict, progress=progress)
     for text in result.warnings:
         warn(text)
     datasets.print_counts(target, as_json=json_)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +11,9 @@ import typer
 from vision_mlops.cli import transfer
 from vision_mlops.cli.config import JsonOption
 from vision_mlops.cli.job import Place
-from vision_mlops.cli.output import emit_json, emit_table, say
+from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
 
 if TYPE_CHECKING:
-    from vision_mlops.runner.contents import Progress
     from vision_mlops.runner.datasets import DataVersion
 
 _PREFIX = "azureml:"
@@ -50,7 +47,7 @@ def register(
     tags = parse_tags(tag or ())
     if folder.is_file():
         raise DataError(f"{folder} is a file, not a folder", "give the folder that it lies in")
-    with _progress("hashing files") as progress:
+    with count_bar("hashing files") as progress:
         content = describe(folder, progress=progress)
     if ignored := left_out(content):
         say(f"note: {ignored}")
@@ -66,7 +63,7 @@ def register(
         if not new and version not in versions(client, chosen, say=say):
             say("note: it is archived; Azure ML studio can restore it")
     else:
-        with _progress("copying files") as progress:
+        with count_bar("copying files") as progress:
             version, new = datasets.register(content, chosen, description=description, tags=tags, progress=progress)
     if json_:
         emit_json({"new": new, **version.to_dict()})
@@ -263,14 +260,3 @@ def _say_damage(version: DataVersion, damage: dict[str, list[str]]) -> None:
         say(f"  -> remove the folder {Path(version.path).parent}, and register the data again")
     else:
         say(f"\nverified: the files of {version.reference} are as they were registered")
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Progress]:
-    """A bar on a terminal; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -25,6 +26,28 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """A warning on standard error, coloured on a terminal."""
     typer.secho(f"warning: {text}", err=True, fg=typer.colors.YELLOW)
+
+
+@contextmanager
+def count_bar(what: str, then: str = "") -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error where that is a terminal, nothing elsewhere.
+
+    Args:
+        what: What is counted, or done to it.
+        then: What is done once all is counted.
+
+    Yields:
+        A function that takes the count so far and the total.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(
+            task, completed=done, total=total, description=then if then and done == total else what
+        )
 
 
 def emit_json(value: Any) -> None:
