@@ -178,10 +178,7 @@ def _embedder(listing: Listing, model: Model, bundle: Path | None) -> tuple[Embe
 def _print(result: CheckResult) -> None:
     from vision_mlops.data.checks import findings, report
 
-    rows = list(report.lines(result))
-    for row in rows:
-        row.pop("mend")
-    emit_table(rows, as_json=False, empty="nothing was found")
+    emit_table(list(report.lines(result)), as_json=False, empty="nothing was found")
     counts = findings.by_severity(result.findings)
     text = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
     say(f"{len(result.listing.entries)} images in {result.seconds:.1f} s: {text}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -221,8 +222,10 @@ class _Thumbnails:
 
 
 def lines(result: CheckResult) -> Iterable[dict[str, object]]:
-    """The summary for a terminal: a row for each kind that was found."""
-    for kind, found in by_kind(result.findings).items():
-        files = len({file.path for finding in found for file in finding.files})
-        yield {"severity": found[0].level.value, "kind": kind, "findings": len(found), "files": files or "",
-               "first": found[0].message, "mend": KINDS[kind].mend}  # fmt: skip
+    """The summary for a terminal: a row for each kind and severity that was found."""
+    for kind, of_kind in by_kind(result.findings).items():
+        for level, group in itertools.groupby(of_kind, key=lambda finding: finding.level):
+            found = list(group)
+            files = len({file.path for finding in found for file in finding.files})
+            yield {"severity": level.value, "kind": kind, "findings": len(found), "files": files or "",
+                   "first": found[0].message}  # fmt: skip
