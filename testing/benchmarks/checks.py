@@ -133,12 +133,12 @@ def flipped(work: Path, seeds: list[int], more: list[str]) -> list[str]:
         folder = work / f"flipped-{seed}"
         names = set()
         for number, file in enumerate(files):
-            label = file.parent.name
+            label, name = file.parent.name, f"{number:04d}.jpg"  # names of the classes overlap
             if number in wrong:
                 label = str(generator.choice([other for other in labels if other != label]))
-                names.add(f"{label}/{file.name}")
+                names.add(f"{label}/{name}")
             (folder / label).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, folder / label / file.name)
+            shutil.copyfile(file, folder / label / name)
         words = [
             sys.executable,
             "-m",
@@ -161,9 +161,9 @@ def flipped(work: Path, seeds: list[int], more: list[str]) -> list[str]:
             if item["kind"] == "label-error" and item["severity"] == "warning"
         ]
         sizes = {"warnings": sure, "first 50": ranked[:50], "first 100": ranked[:100], "all": ranked}
-        for name, some in sizes.items():
+        for part, some in sizes.items():
             right = len(names & set(some))
-            row = f"| {seed} | {name} | {len(some)} | {right / max(1, len(some)):.2f} | {right / len(names):.2f} |"
+            row = f"| {seed} | {part} | {len(some)} | {right / max(1, len(some)):.2f} | {right / len(names):.2f} |"
             print(row, f"accuracy {found['labels']['accuracy']}", flush=True)
             rows.append(row)
     return rows
