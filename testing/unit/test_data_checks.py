@@ -260,6 +260,26 @@ def test_a_bundle_gives_the_features_that_its_head_sees(tmp_path: Path) -> None:
     assert np.allclose(network(pixels), pixels.mean((1, 2)) / 255, atol=1e-3)
 
 
+def test_the_first_calls_of_a_process_may_come_from_several_threads(tmp_path: Path) -> None:
+    """OpenVINO's binding blocks for ever, in most such processes, where nothing was computed before the threads start."""
+    make_bundle(tmp_path / "bundle")
+    code = """if True:
+        import sys, threading
+        from pathlib import Path
+        import numpy as np
+        from vision_mlops.model import embedding
+        sys.setswitchinterval(1e-6)
+        network, start = embedding.from_bundle(Path(sys.argv[1])), threading.Barrier(8)
+        def call():
+            start.wait()
+            network(np.zeros((4, 32, 32, 3), np.uint8))
+        threads = [threading.Thread(target=call) for _ in range(8)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    """
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "bundle")], check=True, timeout=60)
+
+
 def test_labels_judged_with_a_bundle_need_no_torch(tmp_path: Path) -> None:
     make_prepared(tmp_path / "prepared", train=30)
     folder = tmp_path / "photos"

@@ -45,7 +45,8 @@ class Embedding:
         self.size = size
         self.resize: ResizeMode = resize
         self.width = int(self._model.output(_OUTPUT).get_partial_shape()[1].get_length())
-        # The binding looks up numpy's functions on its first use, and two threads doing so wait for each other for ever.
+        # Once from here: where the first call of a process comes from two threads at once, OpenVINO's binding can block for
+        # ever. One waits for the initialisation of its access to numpy, the other, which initialises, for Python's lock.
         self(np.zeros((1, size, size, 3), np.uint8))
 
     def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
