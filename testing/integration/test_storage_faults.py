@@ -137,7 +137,9 @@ def test_a_refusal_ends_all_at_once(
     ) as raised:
         upload(folder, through.place())
     assert raised.value.status == 403
-    assert proxy.count("PUT") <= skip + 4  # one for each thread
+    # Each of four threads is refused once, and before that perhaps with a block of the large file, which fails as a whole.
+    # All 19 would be 12 small files, 6 blocks, and the list of the blocks.
+    assert proxy.count("PUT") <= skip + 8
     assert threading.active_count() < 12
     proxy.calm()
     summary = upload(folder, through.place())
