@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from vision_mlops.data.manifest import SPLITS, ImageRecord, Manifest, write_manifest
-from vision_mlops.model.bundle import file_hash
+from vision_mlops.paths import file_hash
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
 

@@ -11,7 +11,8 @@ import pytest
 
 from vision_mlops.data.manifest import ImageRecord, Manifest, write_manifest
 from vision_mlops.exceptions import BundleError, MlopsError, RegistryError
-from vision_mlops.model.bundle import MANIFEST, bundle_id, file_hash, read_bundle
+from vision_mlops.model.bundle import MANIFEST, bundle_id, read_bundle
+from vision_mlops.paths import file_hash
 from vision_mlops.registry.bundles import BundleRegistry
 from vision_mlops.registry.lineage import explain
 from vision_mlops.registry.tags import HASH_TAG

@@ -86,9 +86,13 @@ def _open(data: bytes, label: str, max_pixels: int, edge: int | None) -> tuple[I
         if edge is not None:
             image.draft(None, (edge, edge))
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        return _to_rgb(upright), (height, width) if turned else (width, height)
+        return _to_rgb(ImageOps.exif_transpose(image)), _as_displayed(image, width, height)
+
+
+def _as_displayed(image: Image.Image, width: int, height: int) -> tuple[int, int]:
+    """Width and height after the turn that the image's EXIF asks for."""
+    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -100,9 +104,7 @@ def read_size(path: Path) -> tuple[int, int]:
     try:
         with path.open("rb") as stream, _decoding(str(path)):
             image = Image.open(stream, formats=_FORMATS)
-            width, height = image.size
-            turned = image.getexif().get(_ORIENTATION, 1) >= 5
-            return (height, width) if turned else (width, height)
+            return _as_displayed(image, *image.size)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error})", _HINT, "unreadable") from error
 

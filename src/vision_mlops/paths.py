@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -69,6 +70,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, onerror=insist)
     else:
         path.unlink(missing_ok=True)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's content, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def atomic_write(target: Path, content: str | bytes) -> None:

@@ -15,7 +15,8 @@ from testing.registry_contract import MakeBundle, RegistryContract, write_metric
 
 from vision_mlops.azure.client import ml_client, registry_client
 from vision_mlops.exceptions import BundleError, ConfigError, RegistryError
-from vision_mlops.model.bundle import file_hash, read_bundle
+from vision_mlops.model.bundle import read_bundle
+from vision_mlops.paths import file_hash
 from vision_mlops.registry import open_registry
 from vision_mlops.registry.azure_registry import ALIAS, AzureRegistry
 from vision_mlops.registry.lineage import HISTORY_TAG, stored_facts

@@ -30,7 +30,7 @@ from vision_mlops.data.prepare import PrepareResult, prepare
 from vision_mlops.data.sources import find_source
 from vision_mlops.data.splits import assign
 from vision_mlops.exceptions import DataError
-from vision_mlops.model.bundle import file_hash
+from vision_mlops.paths import file_hash
 
 WORKLOAD = Workload(name="shapes", data=Data(min_images_per_class=3))
 RUNNER = CliRunner()

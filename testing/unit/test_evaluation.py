@@ -22,7 +22,8 @@ from vision_mlops.evaluation.gate import judge, mcnemar, write_verdict
 from vision_mlops.evaluation.metrics import reliability, summarise, wilson_interval
 from vision_mlops.exceptions import BundleError, DataError, MlopsError
 from vision_mlops.inference.predictor import Predictor
-from vision_mlops.model.bundle import MANIFEST, file_hash
+from vision_mlops.model.bundle import MANIFEST
+from vision_mlops.paths import file_hash
 
 
 @pytest.fixture

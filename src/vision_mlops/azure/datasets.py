@@ -18,7 +18,7 @@ from vision_mlops.azure.patience import patiently
 from vision_mlops.data.manifest import MANIFEST, write_manifest
 from vision_mlops.exceptions import AzureError, DataError
 from vision_mlops.pipeline.findings import nearest
-from vision_mlops.runner.assets import check_part, version_order
+from vision_mlops.runner.assets import check_part, split_reference, version_order
 from vision_mlops.runner.contents import Content, describe, public_source
 from vision_mlops.runner.datasets import DataVersion, newest
 
@@ -71,8 +71,7 @@ def find(client: MLClient, reference: str, *, say: Say = lambda text: None) -> D
     Raises:
         AzureError: there is no such version, or the service refuses.
     """
-    plain = reference.removeprefix("azureml:")
-    name, _, version = plain.partition("@") if "@" in plain else plain.partition(":")
+    name, version = split_reference(reference)
     check_part(name, "name")
     there = {item.version: item for item in versions(client, name, archived=True, say=say)}
     if not there:

@@ -22,7 +22,7 @@ from vision_mlops.azure.datasets import find_or_create
 from vision_mlops.azure.errors import azure_errors, is_missing
 from vision_mlops.config.azure import AzureSettings, Cluster
 from vision_mlops.exceptions import AzureError, DataError, PipelineError
-from vision_mlops.model.bundle import file_hash
+from vision_mlops.paths import file_hash
 from vision_mlops.runner.contents import data_files, describe
 from vision_mlops.runner.datasets import name_of
 

@@ -73,6 +73,7 @@ def check(
         raise MlopsError("--to and --dry-run belong to --fix", "for example --fix corrupt --dry-run")
     from vision_mlops.config import load_workload
     from vision_mlops.data.checks import findings, quarantine, report
+    from vision_mlops.data.checks.listing import printable
 
     kinds = quarantine.parse_kinds(fix) if fix is not None else []
     loaded = load_workload(workload, ()) if workload is not None else None
@@ -88,7 +89,7 @@ def check(
     page = report.write(result, target)
     moves = quarantine.plan(listing, result.findings, kinds, place) if kinds else []
     if json_:
-        planned = [{"from": _text(m.source), "to": _text(m.target), "why": m.why} for m in moves]
+        planned = [{"from": printable(m.source), "to": printable(m.target), "why": m.why} for m in moves]
         emit_json({**result.to_dict(), **({"quarantine": place, "moves": planned} if kinds else {})})
     else:
         _print(result)
@@ -96,7 +97,7 @@ def check(
     left = result.findings
     if kinds and dry_run:
         for item in moves:
-            say(f"would move {_text(item.source)} to {_text(str(place / item.target))}: {item.why}")
+            say(f"would move {printable(item.source)} to {printable(str(place / item.target))}: {item.why}")
         say(f"would move {len(moves)} file(s); nothing was touched")
     elif kinds:
         if moves:
@@ -110,12 +111,12 @@ def check(
 
 
 def _listing(folder: Path | None, workload: Workload | None) -> tuple[Listing, str]:
-    from vision_mlops.data.checks.listing import from_source, list_images
+    from vision_mlops.data.checks.listing import from_source, list_images, printable
     from vision_mlops.data.sources import find_source
 
     if folder is not None:
         listing = list_images(folder)
-        return listing, _text(listing.root.name) or "images"
+        return listing, printable(listing.root.name) or "images"
     if workload is None:
         raise DataError("nothing to check", "give a folder, for example `mlops data check photos/birds`")
     return from_source(find_source(workload, None)), workload.name
@@ -195,9 +196,3 @@ def _undo(folder: Path, as_json: bool) -> None:
     say(f"moved {len(undone.restored)} file(s) back")
     if undone.problems:
         raise typer.Exit(1)
-
-
-def _text(name: str) -> str:
-    import os
-
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

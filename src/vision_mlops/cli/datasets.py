@@ -158,12 +158,13 @@ def find_version(what: str, place: Place) -> DataVersion:
     """A version on this machine or in the workspace, as somebody typed it. Raises MlopsError where there is none."""
     from vision_mlops.exceptions import DataError
     from vision_mlops.runner import datasets
+    from vision_mlops.runner.assets import split_reference
 
     if place is Place.AZURE:
         from vision_mlops.azure.datasets import find
 
         return find(_workspace()[0], what, say=say)
-    name = what.partition("@")[0].partition(":")[0]
+    name, _ = split_reference(what)
     if not what.startswith(_PREFIX) and not datasets.versions(name):
         hint = datasets.suggestion(name)
         raise DataError(f"{what} is neither a prepared folder nor a data asset of this machine", hint)

@@ -202,6 +202,8 @@ def _progress() -> Iterator[tuple[Progress, Callable[[str], None]]]:
 
 
 def _tell(request: Request, workload: str | None, result: Result, as_json: bool) -> None:
+    from vision_mlops.data.manifest import UNSPLIT
+
     record = result.record
     if not result.reused:
         for text in result.warnings:
@@ -209,7 +211,7 @@ def _tell(request: Request, workload: str | None, result: Result, as_json: bool)
     if as_json:
         emit_json({"folder": result.folder, "reused": result.reused, **record.model_dump()})
     counts = ", ".join(
-        f"{split} {sum(classes.values()):,}" for split, classes in record.counts.items() if split != "all"
+        f"{split} {sum(classes.values()):,}" for split, classes in record.counts.items() if split != UNSPLIT
     )
     labels = {label for classes in record.counts.values() for label in classes}
     total = f"{record.images:,} images of {len(labels)} classes" + (f" ({counts})" if counts else "")

@@ -76,7 +76,9 @@ def is_registered(images: str) -> bool:
 def title_of(images: str) -> str:
     """What images are called: the name of their folder or data asset."""
     if is_registered(images):
-        return images.removeprefix(_PREFIX).partition("@")[0].partition(":")[0]
+        from vision_mlops.runner.assets import split_reference
+
+        return split_reference(images)[0]
     if images.startswith(_PREFIX):
         return images.rstrip("/").rpartition("/")[2]
     return Path(images).expanduser().resolve().name

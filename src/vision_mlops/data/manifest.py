@@ -16,6 +16,8 @@ MANIFEST = "manifest.json"
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+UNSPLIT = "all"
+"""Key of counts by split where images are not split."""
 
 
 class _Record(BaseModel):

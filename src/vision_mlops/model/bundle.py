@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vision_mlops.exceptions import BundleError
+from vision_mlops.paths import file_hash
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
@@ -64,12 +65,6 @@ class Bundle(_Record):
     libraries: dict[str, str] = Field(default_factory=dict)
     golden: list[GoldenExample] = Field(default_factory=list)
     files: dict[str, str] = Field(default_factory=dict, description="sha256 of each other file, by relative path.")
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file's content, as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_bundle(folder: Path, bundle: Bundle) -> Bundle:

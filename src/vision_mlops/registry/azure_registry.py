@@ -27,7 +27,8 @@ from vision_mlops.azure.client import quiet
 from vision_mlops.azure.errors import azure_errors, is_missing
 from vision_mlops.azure.patience import patiently
 from vision_mlops.exceptions import AzureError, BundleError, RegistryError
-from vision_mlops.model.bundle import MANIFEST, Bundle, file_hash, read_bundle
+from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
+from vision_mlops.paths import file_hash
 from vision_mlops.registry import lineage
 from vision_mlops.registry.base import CHAMPION, ModelVersion, check_name, missing
 from vision_mlops.registry.bundles import BundleRegistry, copy_bundle

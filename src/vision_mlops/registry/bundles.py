@@ -12,7 +12,8 @@ from typing import Any
 
 from vision_mlops import paths
 from vision_mlops.exceptions import RegistryError
-from vision_mlops.model.bundle import MANIFEST, Bundle, file_hash, read_bundle
+from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
+from vision_mlops.paths import file_hash
 from vision_mlops.registry import lineage
 from vision_mlops.registry.base import (
     CHAMPION,

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from vision_mlops import paths, tracking
 from vision_mlops.exceptions import BundleError, RegistryError
-from vision_mlops.model.bundle import MANIFEST, Bundle, bundle_id, file_hash, read_bundle
+from vision_mlops.model.bundle import MANIFEST, Bundle, bundle_id, read_bundle
+from vision_mlops.paths import file_hash
 from vision_mlops.registry import lineage
 from vision_mlops.registry.base import ModelVersion, check_name, missing
 from vision_mlops.registry.bundles import BundleRegistry, copy_bundle

@@ -58,8 +58,7 @@ class AssetStore:
         Raises:
             PipelineError: there is no such version.
         """
-        plain = reference.removeprefix("azureml:")
-        name, _, version = plain.partition("@") if "@" in plain else plain.partition(":")
+        name, version = split_reference(reference)
         before = f"{what}: " if what else ""
         versions = {asset.version: asset for asset in self.versions(kind, name)}
         if not versions:
@@ -164,6 +163,13 @@ class AssetStore:
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise PipelineError(f"{path} cannot be read: {error}", f"remove the folder {path.parent}") from error
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Name and version of ``NAME:VERSION``, ``NAME@latest`` or ``NAME``, with or without ``azureml:``; no version is ""."""
+    plain = reference.removeprefix("azureml:")
+    name, _, version = plain.partition("@") if "@" in plain else plain.partition(":")
+    return name, version
 
 
 def version_order(version: str) -> tuple[int, int, str]:

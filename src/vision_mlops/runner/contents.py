@@ -17,7 +17,7 @@ from pathlib import Path
 from vision_mlops import __version__
 from vision_mlops.config.models import Workload
 from vision_mlops.data.downloads.record import RECORD, read_record
-from vision_mlops.data.manifest import MANIFEST, Manifest, read_manifest
+from vision_mlops.data.manifest import MANIFEST, SPLITS, UNSPLIT, Manifest, read_manifest
 from vision_mlops.data.noise import is_noise
 from vision_mlops.data.prepare import STATE
 from vision_mlops.data.sources import find_source
@@ -26,9 +26,6 @@ from vision_mlops.imaging import IMAGE_SUFFIXES
 from vision_mlops.revision import git_commit
 from vision_mlops.runner.fingerprints import Fingerprints, total_hash
 from vision_mlops.runner.snapshots import IGNORE_FILES, snapshot_files
-
-UNSPLIT = "all"
-"""The one split of images that are not split."""
 
 _LOCAL = re.compile(r"(file:)?(/|\\|~|[A-Za-z]:[\\/])")
 _MAX_CLASSES = 100  # of which the counts are written down
@@ -47,7 +44,7 @@ class Content:
         files: sha256 of each file by its name relative to the folder, sorted; of a single file, by its own name.
         bytes: Size of all files together.
         fingerprint: Identifies the content.
-        counts: Number of images by split and class. Without splits there is one, :data:`UNSPLIT`.
+        counts: Number of images by split and class. Without splits there is one, ``all``.
         images: Number of images, also of those that are in no class.
         source: Where the images came from, as far as it is known.
         manifest: That of prepared data.
@@ -239,6 +236,6 @@ def _counted(folder: Path, names: Iterable[str]) -> dict[str, dict[str, int]]:
         for image in source.images
         if image.path.relative_to(source.root).as_posix() in kept
     )
-    splits = [split for split in ("train", "val", "test", UNSPLIT) if any(key[0] == split for key in found)]
+    splits = [split for split in (*SPLITS, UNSPLIT) if any(key[0] == split for key in found)]
     labels = sorted({label for _, label in found})
     return {split: {label: found[split, label] for label in labels} for split in splits}

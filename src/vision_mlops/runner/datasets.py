@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.exceptions import DataError
-from vision_mlops.model.bundle import file_hash
+from vision_mlops.paths import file_hash
 from vision_mlops.pipeline.findings import nearest
 from vision_mlops.runner.assets import Asset, AssetStore, version_order
 from vision_mlops.runner.contents import Content, Progress, compare, data_files

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from vision_mlops.model.bundle import file_hash
+from vision_mlops.paths import file_hash
 from vision_mlops.runner.hashmemory import HashMemory, is_settled, mark_of
 
 

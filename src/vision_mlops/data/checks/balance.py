@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from vision_mlops.data.checks.findings import Finding, Severity
 from vision_mlops.data.checks.listing import Listing
 from vision_mlops.data.checks.scanning import Scan
+from vision_mlops.data.manifest import UNSPLIT
 
 IMBALANCE = 10.0
 """The largest class may have this many times the images of the smallest."""
@@ -18,11 +19,11 @@ Counts = dict[str, dict[str, int]]
 def counts(listing: Listing, scan: Scan) -> Counts:
     """Readable images of each class in each split; the split is ``all`` where the folder is not split."""
     found = Counter(
-        (listing.entries[i].split or "all", listing.entries[i].label)
+        (listing.entries[i].split or UNSPLIT, listing.entries[i].label)
         for i, look in enumerate(scan.looks)
         if not look.reason
     )
-    splits = listing.splits or ["all"]
+    splits = listing.splits or [UNSPLIT]
     return {label: {split: found[split, label] for split in splits} for label in listing.classes}
 
 
@@ -33,7 +34,7 @@ def find(numbers: Counts, smallest: int) -> Iterator[Finding]:
         yield Finding("missing-class", f"{only!r} is the only class; a classifier needs at least two")
     for label, of in numbers.items():
         for split, count in of.items():
-            if split != "all" and count == 0:
+            if split != UNSPLIT and count == 0:
                 worst = Severity.ERROR if split != "val" else Severity.WARNING
                 yield Finding("missing-class", f"class {label!r} has no readable image in {split}", severity=worst)
         total = sum(of.values())

@@ -48,8 +48,12 @@ class Listing:
 
 def readable(path: Path, root: Path) -> str:
     r"""Path below ``root`` as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
-    relative = path.relative_to(root) if path.is_relative_to(root) else path
-    return os.fsencode(relative.as_posix()).decode("utf-8", "backslashreplace")
+    return printable((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
+
+
+def printable(name: str) -> str:
+    r"""A name as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def list_images(folder: Path) -> Listing:

@@ -17,7 +17,7 @@ from typing import Any
 
 from vision_mlops import paths
 from vision_mlops.data.checks.findings import FIXABLE, KINDS, Finding
-from vision_mlops.data.checks.listing import Listing
+from vision_mlops.data.checks.listing import Listing, printable
 from vision_mlops.exceptions import DataError
 
 JOURNAL = "moves.json"
@@ -75,7 +75,7 @@ def check_target(listing: Listing, quarantine: Path) -> Path:
         raise DataError(f"{target} overlaps the images in {root}", "choose a --to beside them")
     if (target / JOURNAL).exists():
         if (other := _read(target)["folder"]) != str(root):
-            raise DataError(f"{target} holds files of {_text(other)}", "choose another --to")
+            raise DataError(f"{target} holds files of {printable(other)}", "choose another --to")
     elif target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"{target} is not empty and is no quarantine", "choose another --to")
     return target
@@ -155,7 +155,7 @@ def undo(quarantine: Path) -> Undone:
     left: list[dict[str, str]] = []
     for entry in reversed(journal["moves"]):
         origin, place = root / entry["from"], target / entry["to"]
-        name = _text(entry["from"])
+        name = printable(entry["from"])
         if not os.path.lexists(place):
             if not os.path.lexists(origin):
                 problems.append(f"{name}: is in neither folder any more")
@@ -168,7 +168,7 @@ def undo(quarantine: Path) -> Undone:
             move_file(place, origin)
             restored.append(name)
         except FileExistsError:
-            problems.append(f"{name}: another file lies there now; the moved one stays in {_text(str(place))}")
+            problems.append(f"{name}: another file lies there now; the moved one stays in {printable(str(place))}")
             left.append(entry)
     if left:
         _write(target, root, left[::-1])
@@ -211,7 +211,3 @@ def _drop_empty(folder: Path) -> None:
     for parent, _, _ in sorted(os.walk(folder), key=lambda item: -len(Path(item[0]).parts)):
         with contextlib.suppress(OSError):
             Path(parent).rmdir()
-
-
-def _text(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -16,6 +16,7 @@ from PIL import Image
 from vision_mlops import paths
 from vision_mlops.data.checks.check import CheckResult
 from vision_mlops.data.checks.findings import KINDS, Finding, Severity, Shown, by_kind, by_severity
+from vision_mlops.data.manifest import UNSPLIT
 from vision_mlops.exceptions import DataError, ImageError
 from vision_mlops.imaging import open_reduced
 
@@ -87,7 +88,7 @@ def _tile(value: str, text: str, style: str) -> str:
 
 
 def _counts(result: CheckResult) -> str:
-    splits = result.listing.splits or ["all"]
+    splits = result.listing.splits or [UNSPLIT]
     totals = {label: sum(of.values()) for label, of in result.counts.items()}
     largest = max([*totals.values(), 1])
     head = "".join(f"<th class=n>{split}</th>" for split in splits)

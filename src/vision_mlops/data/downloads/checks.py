@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from vision_mlops.data.downloads.answers import shown
 from vision_mlops.data.downloads.partial import Part
 from vision_mlops.exceptions import DataError, DownloadError
+from vision_mlops.paths import file_hash
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of a write that freeing space mends."""
@@ -89,8 +89,7 @@ def verify(wanted: Wanted, part: Part) -> None:
         )
     if wanted.sha256 is None:
         return
-    with part.path.open("rb") as stream:
-        found_hash = hashlib.file_digest(stream, "sha256").hexdigest()
+    found_hash = file_hash(part.path)
     if found_hash != wanted.sha256:
         part.discard()
         raise DownloadError(

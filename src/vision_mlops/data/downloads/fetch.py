@@ -19,9 +19,10 @@ from vision_mlops.config.models import Download
 from vision_mlops.data.downloads.answers import shown
 from vision_mlops.data.downloads.checks import FULL
 from vision_mlops.data.downloads.client import Client
-from vision_mlops.data.downloads.making import Made, Making, Options, Progress, Request, local_file, sha256_of
+from vision_mlops.data.downloads.making import Made, Making, Options, Progress, Request, local_file
 from vision_mlops.data.downloads.record import RECORD, Fetched, Record, differences, key_of, megabytes, read_record
 from vision_mlops.exceptions import DataError, MissingExtraError
+from vision_mlops.paths import file_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def fetch(
 
 def _key(download: Download) -> str:
     """What is asked for: of files of this machine, the content counts too."""
-    local = [sha256_of(path) for archive in download.archives if (path := local_file(archive)) is not None]
+    local = [file_hash(path) for archive in download.archives if (path := local_file(archive)) is not None]
     return hashlib.sha256("".join([key_of(download), *local]).encode()).hexdigest() if local else key_of(download)
 
 
@@ -170,7 +171,7 @@ def _record(request: Request, key: str, made: Made) -> Record:
         fetched=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
         files=[
-            Fetched(url=shown(url), size=path.stat().st_size, sha256=known[url] or sha256_of(path))
+            Fetched(url=shown(url), size=path.stat().st_size, sha256=known[url] or file_hash(path))
             for url, path in made.files.items()
         ],
         homepage=download.homepage,

@@ -12,12 +12,10 @@ from pathlib import PurePosixPath
 from vision_mlops.config.models import Download
 from vision_mlops.data.downloads.archives import Names
 from vision_mlops.data.downloads.lists import assign_splits
-from vision_mlops.data.manifest import SplitName
+from vision_mlops.data.manifest import UNSPLIT, SplitName
 from vision_mlops.data.sources import SPLIT_FOLDERS, is_split
 from vision_mlops.exceptions import DataError
 from vision_mlops.imaging import IMAGE_SUFFIXES
-
-UNSPLIT = "all"
 
 
 @dataclass(slots=True)

@@ -18,8 +18,9 @@ from vision_mlops.data.downloads.client import Client
 from vision_mlops.data.downloads.layout import Layout, lay_out
 from vision_mlops.data.downloads.lists import MAX_BYTES, read_list
 from vision_mlops.data.downloads.partial import Part
-from vision_mlops.data.manifest import SplitName
+from vision_mlops.data.manifest import UNSPLIT, SplitName
 from vision_mlops.exceptions import DataError
+from vision_mlops.paths import file_hash
 
 _MANY_TIMES = 20
 _SMALLEST_LIMIT = 256 * 10**6
@@ -211,7 +212,7 @@ class Making:
                 path.unlink()
         layout = Layout()
         for row in done:
-            layout.count(row.split or "all", row.label)
+            layout.count(row.split or UNSPLIT, row.label)
         return Made(tree, layout.counts, dict(files), self._warnings)
 
 
@@ -219,7 +220,7 @@ def _whole(archive: Archive, path: Path, force: bool) -> bool:
     """Whether an archive was downloaded before and kept; without a checksum, ``force`` wants it anew."""
     if not path.is_file() or path.stat().st_size != (archive.size or path.stat().st_size):
         return False
-    return sha256_of(path) == archive.sha256 if archive.sha256 else not force
+    return file_hash(path) == archive.sha256 if archive.sha256 else not force
 
 
 def plain_name(url: str) -> str:
@@ -243,12 +244,6 @@ def local_file(archive: Archive) -> Path | None:
         raise DataError(f"{path} is not a file", "check the path")
     if archive.size not in (None, path.stat().st_size):
         raise DataError(f"{path}: expected {archive.size:,} bytes, it has {path.stat().st_size:,}", "get another copy")
-    if archive.sha256 is not None and (found := sha256_of(path)) != archive.sha256:
+    if archive.sha256 is not None and (found := file_hash(path)) != archive.sha256:
         raise DataError(f"{path}: expected sha256 {archive.sha256}, it has {found}", "get another copy")
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file's content, as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

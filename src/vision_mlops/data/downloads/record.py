@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vision_mlops import paths
 from vision_mlops.config import list_workloads
 from vision_mlops.config.models import Download, Workload
+from vision_mlops.data.manifest import UNSPLIT
 from vision_mlops.exceptions import DataError
 
 RECORD = "fetch.json"
@@ -73,7 +74,7 @@ def read_record(folder: Path) -> Record | None:
 def differences(folder: Path, record: Record) -> str:
     """How the number of files differs from the record, in words; empty where it does not."""
     wanted = {
-        (label if split == "all" else f"{split}/{label}"): count
+        (label if split == UNSPLIT else f"{split}/{label}"): count
         for split, classes in record.counts.items()
         for label, count in classes.items()
     }
