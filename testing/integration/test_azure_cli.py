@@ -36,6 +36,7 @@ def answer(done: tuple[int, str, str]) -> Any:
     return json.loads(out)
 
 
+@pytest.mark.slow
 def test_a_job_from_submission_to_its_outputs(run: Run, project: Path, tmp_path: Path) -> None:
     job = answer(run("job", "run", str(project / "pipeline.yml"), "--on", "azure", "--json"))
     assert (job["status"], job["experiment"]) == ("Completed", "counting")
@@ -80,6 +81,7 @@ def test_a_triggered_job_that_fails_is_exit_code_1(run: Run, place: Place, proje
     assert (code, out.endswith(": Failed\n")) == (1, True)
 
 
+@pytest.mark.slow
 def test_schedules(run: Run, project: Path) -> None:
     code, out, _ = run("pipeline", "schedule", "create", str(project / "schedule.yml"))
     assert (code, out) == (0, "count-weekly: enabled, every week on monday at 02:30, 14:30 (UTC)\n")

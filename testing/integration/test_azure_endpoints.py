@@ -142,6 +142,7 @@ def test_publish_outlives_throttling_and_lost_connections(place: Place, project:
     assert faults.pending == 0
 
 
+@pytest.mark.slow
 def test_a_schedule_is_created_paused_resumed_and_deleted(place: Place, project: Path) -> None:
     made = create(place, project)
     assert made.enabled

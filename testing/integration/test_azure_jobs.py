@@ -158,6 +158,7 @@ def test_stream_of_a_failed_job(place: Place, project: Path) -> None:
     assert not (project / "out").exists()
 
 
+@pytest.mark.slow
 def test_stream_outlives_throttling_faults_and_lost_connections(place: Place, project: Path, faults: Faults) -> None:
     held = place.loopback.executor = Rehearsal(held=True)
     job = submit(place, project / "pipeline.yml")
@@ -171,6 +172,7 @@ def test_stream_outlives_throttling_faults_and_lost_connections(place: Place, pr
     assert "[count] this is count" in lines
 
 
+@pytest.mark.slow
 def test_stream_says_that_it_waits_and_gives_up_in_the_end(place: Place, project: Path, faults: Faults) -> None:
     held = place.loopback.executor = Rehearsal(held=True)
     job = submit(place, project / "pipeline.yml")

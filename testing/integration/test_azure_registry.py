@@ -94,6 +94,7 @@ def test_an_alias_is_on_one_version(place: Place, registry: AzureRegistry, plain
     assert stages == ["Development", "Development", "Production"]
 
 
+@pytest.mark.slow
 def test_a_crash_between_the_two_steps_leaves_one_champion(
     place: Place, registry: AzureRegistry, plain_bundle: MakeBundle, faults: Faults
 ) -> None:
@@ -210,6 +211,7 @@ def test_throttling_and_faults_are_outlived(
     assert faults.pending == 0
 
 
+@pytest.mark.slow
 def test_from_workspace_to_workspace_through_a_registry(
     place: Place, registry: AzureRegistry, shared: AzureRegistry, plain_bundle: MakeBundle, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def project(tmp_path: Path, home: Path) -> Path:
     return write_project(tmp_path / "project")
 
 
+@pytest.mark.slow
 def test_a_job_uses_what_was_registered(project: Path, home: Path) -> None:
     """The component is whole in the store: the job runs though its source is gone."""
     (project / "code" / "prep.py").write_text(

@@ -186,6 +186,7 @@ def test_balance(tmp_path: Path) -> None:
     assert "warning: class 'a' has 16 times the images of 'b' (65 and 4)" in messages
 
 
+@pytest.mark.slow
 def test_flipped_labels_are_ranked_first(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     flipped = set()
@@ -280,6 +281,7 @@ def test_the_first_calls_of_a_process_may_come_from_several_threads(tmp_path: Pa
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "bundle")], check=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_labels_judged_with_a_bundle_need_no_torch(tmp_path: Path) -> None:
     make_prepared(tmp_path / "prepared", train=30)
     folder = tmp_path / "photos"

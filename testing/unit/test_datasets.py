@@ -463,6 +463,7 @@ def test_versions_of_another_kind_are_no_images(folder: Path, tmp_path: Path) ->
         invoke("run", "--images", tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_the_data_of_a_model_is_named(store: Path, prepared: Path, plain_bundle: Any) -> None:
     from vision_mlops.registry import lineage, open_registry
 

@@ -135,6 +135,7 @@ def test_warning_level_shows_failures_only(step: Step) -> None:
     assert "mini-batch 1 of 3: given to process" in result.stdout
 
 
+@pytest.mark.slow
 def test_table_comes_as_frames_that_never_cross_a_file(step: Step, tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("name,size\n" + "".join(f"item {i},{i}\n" for i in range(100)))

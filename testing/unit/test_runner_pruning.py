@@ -96,6 +96,7 @@ def test_a_job_that_holds_what_another_shows_stays(job: Path) -> None:
     assert job_names() == []
 
 
+@pytest.mark.slow
 def test_a_running_job_stays(job: Path, home: Path) -> None:
     job.write_text(JOB.replace("echo", "sleep 20; echo"))
     words = [sys.executable, "-m", "vision_mlops", "job", "run", str(job), "--name", "busy"]
