@@ -210,6 +210,7 @@ class Serving(StrictModel):
     max_batch: PositiveInt = 64
     max_queue: PositiveInt = 64  # requests waiting in one worker; more are answered with 429
     max_connections: PositiveInt = 4096
+    head_timeout_s: PositiveInt = 10
     request_timeout_s: PositiveInt = 30
     keep_alive_s: PositiveInt = 75  # longer than the idle limit of the usual proxies
     drain_timeout_s: PositiveInt = 30

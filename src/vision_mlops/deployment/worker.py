@@ -30,7 +30,6 @@ from vision_mlops.exceptions import MlopsError
 
 _LOG = logging.getLogger(__name__)
 _HEAD_BYTES = 64 * 1024
-_HEAD_SECONDS = 10.0
 _LINGER_SECONDS = 10.0
 _QUIET_SECONDS = 1.0
 """While draining, a connection on which nothing came for so long is taken for idle and closed."""
@@ -158,7 +157,7 @@ class Connection(HttpToolsProtocol):
             if now - self.closing_since > _LINGER_SECONDS:
                 self.transport.abort()  # its last answer is not being read
         elif self.message_since is not None and self.head_bytes is not None:
-            if now - self.message_since > _HEAD_SECONDS:
+            if now - self.message_since > serving.head_timeout_s:
                 self.refuse(b"408 Request Timeout")
         elif self.idle and self.message_since is not None:
             if now - self.message_since > serving.request_timeout_s + _LINGER_SECONDS:
