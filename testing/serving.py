@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -58,7 +60,7 @@ class RunningServer:
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
     def score(self, image: bytes, query: str = "", **headers: str) -> Answer:
-        return self.ask("POST", f"/score{query}", image, **{"Content_Type": "image/png", **headers})
+        return self.ask("POST", f"/score{query}", image, **_typed(headers))
 
     def connect(self, timeout: float = 20) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout)
@@ -81,6 +83,10 @@ class RunningServer:
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
         self.process.send_signal(number)
         return self.process.wait(seconds)
+
+
+def _typed(headers: dict[str, str]) -> dict[str, Any]:
+    return {"Content_Type": "image/png", **headers}
 
 
 def _children(pid: int) -> list[int]:
@@ -166,3 +172,38 @@ class Load:
             self.statuses[response.status] += 1
             if response.status == 200:
                 self.models[answer["model"]["id"]] += 1
+        connection.close()
+
+
+@contextlib.contextmanager
+def in_process(bundle: Path, **options: Any) -> Iterator[str]:
+    """An app of this process on a thread's event loop; yields the address once the app is ready or has a problem."""
+    from vision_mlops.deployment.models import ModelSource
+    from vision_mlops.deployment.server import ScoringApp
+
+    address: queue.Queue[str] = queue.Queue()
+    ending: list[Any] = []
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        version, serving = options.pop("version", ""), options.pop("serving", None)
+        app = ScoringApp(ModelSource(bundle, version=version), serving=serving, **options)
+        listener = await loop.create_server(app.hub, "127.0.0.1", 0)
+        stop = asyncio.Event()
+        ending.append(lambda: loop.call_soon_threadsafe(stop.set))
+        await app.start()
+        address.put(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
+        await stop.wait()
+        for connection in list(app.hub.connections):
+            connection.transport.abort()
+        app.close()
+        listener.close()
+        await listener.wait_closed()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        yield address.get(timeout=30)
+    finally:
+        ending[0]()
+        thread.join(10)

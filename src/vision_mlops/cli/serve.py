@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -52,6 +53,7 @@ def serve(
         raise ServingError(
             f"without a key the server listens on this machine only, not on {host}", "set MLOPS_SCORING_KEY"
         )
+    wanted_precision = _precision(precision)
     described = read_bundle(bundle)
     serving = load_serving(described.workload.get("serving"))
     listener = _listen(host, port)
@@ -62,7 +64,8 @@ def serve(
 
     def announce(problem: str) -> None:
         text = f"not ready: {problem}" if problem else f"serving {name or described.name} at http://{shown}:{bound}"
-        say(f"{text}  (Ctrl-C stops)")
+        with contextlib.suppress(OSError):  # a terminal that is gone or a full disk is no reason not to serve
+            say(f"{text}  (Ctrl-C stops)")
 
     with metrics_folder():
         try:
@@ -73,12 +76,13 @@ def serve(
             from vision_mlops.deployment.worker import WorkerSettings
         except ModuleNotFoundError as error:
             raise MissingExtraError(error.name or "uvicorn", "serve") from error
-        source = ModelSource(bundle.absolute(), name, version, _precision(precision))
+        source = ModelSource(bundle.absolute(), name, version, wanted_precision)
         settings = WorkerSettings(source, serving, key, admin_key)
         start_log()
         Supervisor(listener, settings, workers or serving.workers or available_cores(), on_ready=announce).run()
         stop_log()
-    say("stopped")
+    with contextlib.suppress(OSError):
+        say("stopped")
 
 
 def _precision(text: str) -> Precision:

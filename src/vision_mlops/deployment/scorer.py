@@ -19,14 +19,17 @@ class QueueFullError(Exception):
         self.retry_after_s = retry_after_s
 
 
+Done = Callable[[Any, BaseException | None], None]
+
+
 class Job:
     """One request in the queue; ``abandoned`` tells the scorer that nobody waits for the answer any more."""
 
-    __slots__ = ("abandoned", "future", "submitted", "work")
+    __slots__ = ("abandoned", "done", "submitted", "work")
 
-    def __init__(self, work: Callable[[Job], Any], future: asyncio.Future[Any]) -> None:
+    def __init__(self, work: Callable[[Job], Any], done: Done) -> None:
         self.work = work
-        self.future = future
+        self.done = done
         self.submitted = time.perf_counter()
         self.abandoned = False
 
@@ -63,18 +66,19 @@ class Scorer:
         if self.pending >= self.limit:
             raise QueueFullError(max(1, round(self.pending * self._seconds)))
 
-    def submit(self, work: Callable[[Job], Any], *, quick: bool) -> Job:
-        """Queue ``work``; its result is that of the job's future.
+    def submit(self, work: Callable[[Job], Any], done: Done, *, quick: bool) -> Job:
+        """Queue ``work``.
 
         Args:
             work: Called with the job.
+            done: Called on the event loop with the result, or with what ``work`` raised.
             quick: It takes some milliseconds only, and may run on the event loop.
 
         Raises:
             QueueFullError: the limit is reached.
         """
         self.check_room()
-        job = Job(work, self._loop.create_future())
+        job = Job(work, done)
         self.pending += 1
         if quick:
             self._quick.append(job)
@@ -93,10 +97,12 @@ class Scorer:
 
     def _run_quick(self) -> None:
         job = self._quick[0]
-        self._finish(job, *self._run(job))
-        self._quick.popleft()
-        if self._quick:
-            self._loop.call_soon(self._run_quick)
+        try:
+            self._finish(job, *self._run(job))
+        finally:
+            self._quick.popleft()
+            if self._quick:
+                self._loop.call_soon(self._run_quick)
 
     def _run_slow(self) -> None:
         while (job := self._slow.get()) is not None:
@@ -121,9 +127,4 @@ class Scorer:
 
     def _finish(self, job: Job, result: Any, error: BaseException | None) -> None:
         self.pending -= 1
-        if job.future.cancelled():
-            return
-        if error is None:
-            job.future.set_result(result)
-        else:
-            job.future.set_exception(error)
+        job.done(result, error)

@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from vision_mlops.deployment.channel import Channel, Message, channel_pair
-from vision_mlops.deployment.models import ModelSource
+from vision_mlops.deployment.models import ModelSource, pack_source, unpack_source
 from vision_mlops.deployment.reload import Reload, Step
 from vision_mlops.deployment.telemetry import forget_process, restart_counter
-from vision_mlops.deployment.worker import WorkerSettings, pack_source, unpack_source, work
+from vision_mlops.deployment.worker import WorkerSettings, work
 
 _LOG = logging.getLogger(__name__)
 _SILENT_SECONDS = 30.0
@@ -33,6 +33,7 @@ _BACKOFF_SECONDS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STABLE_SECONDS = 10.0
 _TICK_SECONDS = 0.25
 _ACCEPT_AT_ONCE = 64
+_FULL_SECONDS = 0.002
 _DRAIN_MARGIN_SECONDS = 5.0
 
 
@@ -78,6 +79,7 @@ class Supervisor:
         self._on_ready: Callable[[str], None] | None = on_ready
         self._selector = selectors.DefaultSelector()
         self._accepting = False
+        self._undealt: socket.socket | None = None
         self._draining_until: float | None = None
         self._deaths = 0
         self._fork_at = 0.0
@@ -91,8 +93,9 @@ class Supervisor:
             try:
                 while self.members or self._draining_until is None:
                     self._fill()
-                    self._listen(self._open() and self._draining_until is None)
-                    for key, _events in self._selector.select(_TICK_SECONDS):
+                    dealt = self._deal()
+                    self._listen(dealt and self._open() and self._draining_until is None)
+                    for key, _events in self._selector.select(_TICK_SECONDS if dealt else _FULL_SECONDS):
                         self._serve(key.fileobj, wakeup)
                     self._reap()
                     self._watch()
@@ -210,19 +213,27 @@ class Supervisor:
                 _LOG.warning("cannot accept: %s", error.strerror)
                 time.sleep(0.05)  # out of descriptors: the queue of the system has to hold them for a moment
                 return False
-            with connection:
-                self._deal(connection)
-            if not self._open():
+            self._undealt = connection
+            if not self._deal() or not self._open():
                 return False
         return True
 
-    def _deal(self, connection: socket.socket) -> None:
-        """To a ready worker before others, then to the one with the fewest connections."""
+    def _deal(self) -> bool:
+        """Hand over what was accepted: to a ready worker before others, then to the one with the fewest connections.
+
+        False where none can take it at the moment: it is kept until one does.
+        """
+        connection = self._undealt
+        if connection is None:
+            return True
         able = [member for member in self.members.values() if member.started]
         for member in sorted(able, key=lambda member: (not member.ready, member.load)):
             if member.channel.send_connection(connection):
                 member.load += 1
-                return
+                connection.close()
+                self._undealt = None
+                return True
+        return False
 
     # Events
 
@@ -361,8 +372,11 @@ class Supervisor:
     def _drain(self) -> None:
         """Take what has reached the system's queue, close the door, and have the workers answer what they hold."""
         self._draining_until = time.monotonic() + self.settings.serving.drain_timeout_s + _DRAIN_MARGIN_SECONDS
-        while self._open() and self._accept():
-            continue
+        while self._open() and time.monotonic() < self._draining_until:
+            if not self._deal():
+                time.sleep(_FULL_SECONDS)
+            elif not self._accept() and self._undealt is None:
+                break
         self._listen(False)
         self.listener.close()
         for member in self.members.values():

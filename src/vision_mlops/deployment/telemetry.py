@@ -32,7 +32,9 @@ class Telemetry:
             "scoring_queue_seconds", "Time that a scoring request waited for its turn.",
             registry=registry, buckets=(0.0005, 0.001, *_SECONDS),
         )  # fmt: skip
-        self.rejected = Counter("scoring_rejected", "Requests refused because the queue was full.", registry=registry)
+        self.rejected = Counter(
+            "scoring_rejected", "Requests told to come again: queue or memory full.", registry=registry
+        )
         self.in_flight = Gauge(
             "scoring_requests_in_flight", "Requests being answered.", registry=registry, multiprocess_mode="livesum"
         )
