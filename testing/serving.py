@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -73,9 +73,16 @@ class RunningServer:
         lines = self.ask(path="/metrics").body.decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
-    def wait(self, seconds: float, until: Any) -> None:
+    def wait(self, seconds: float, until: Callable[[], object]) -> None:
+        """Wait until something is so; a connection that breaks, as a dying worker's does, is not so."""
+
+        def reached() -> bool:
+            with contextlib.suppress(OSError):
+                return bool(until())
+            return False
+
         deadline = time.monotonic() + seconds
-        while not until():
+        while not reached():
             if time.monotonic() > deadline:
                 raise AssertionError(f"not within {seconds} s; the log ends with\n{self.log.read_text()[-2000:]}")
             time.sleep(0.02)
