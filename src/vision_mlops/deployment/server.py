@@ -34,7 +34,6 @@ from vision_mlops.exceptions import MlopsError
 _PAGE = Path(__file__).with_name("page.html")
 _LOG = logging.getLogger(__name__)
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
-_QUICK_BYTES = 8 * 2**20
 _BODIES = 8
 """So many bodies of the largest size may be in memory at once."""
 
@@ -212,11 +211,7 @@ class ScoringApp:
         assert self.model is not None
         work = partial(self._work, request, self.model, request.body)
         self.telemetry.in_flight.inc()
-        request.job = self.scorer.submit(work, partial(self._scored, request), quick=self._is_quick(request))
-
-    def _is_quick(self, request: Request) -> bool:
-        """One image that is decoded and inferred in some milliseconds."""
-        return not request.query and request.body[:3] == b"\xff\xd8\xff" and len(request.body) <= _QUICK_BYTES
+        request.job = self.scorer.submit(work, partial(self._scored, request))
 
     def _work(self, request: Request, model: ServedModel, content: bytes, job: Job) -> Answer:
         """What is done for one request when its turn has come, on the scorer."""
@@ -242,7 +237,7 @@ class ScoringApp:
         self.telemetry.queue.observe(waited)
         return Answer.json(200, result)
 
-    def _scored(self, request: Request, answer: Answer | None, error: BaseException | None) -> None:
+    def _scored(self, request: Request, answer: Answer | None, error: Exception | None) -> None:
         self.telemetry.in_flight.dec()
         if answer is not None:
             self.telemetry.latency.observe(time.perf_counter() - request.started)
