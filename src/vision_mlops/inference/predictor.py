@@ -69,7 +69,9 @@ class Predictor:
     def pixels(self, source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Pixels:
         """Decode one image to the (S, S, 3) uint8 array that :meth:`score` takes. Raises ImageError."""
         spec = self.bundle.preprocessing
-        return load_pixels(source, spec.image_size, spec.resize, name=name, max_pixels=max_pixels)
+        return load_pixels(
+            source, spec.image_size, spec.resize, scaled=spec.jpeg_scaling, name=name, max_pixels=max_pixels
+        )
 
     def score(self, pixels: Sequence[Pixels], *, explain: bool = False) -> Scores:
         """Score decoded images in one batch. ``explain`` adds the activation maps. Thread-safe."""

@@ -35,6 +35,9 @@ class Preprocessing(_Record):
 
     image_size: Annotated[int, Field(ge=16, le=1024)]
     resize: Literal["squash", "crop"] = "squash"
+    jpeg_scaling: bool = Field(
+        False, description="Large JPEGs are decoded at reduced scale; older bundles do not say so."
+    )
 
 
 class GoldenExample(_Record):
@@ -123,5 +126,7 @@ def _check_file(folder: Path, name: str, expected: str) -> None:
 
 def bundle_id(bundle: Bundle) -> str:
     """Short content hash that tells two bundles apart: the graph, classes and preprocessing."""
-    parts = [bundle.files.get(GRAPH, ""), *bundle.classes, bundle.preprocessing.model_dump_json()]
+    known = bundle.preprocessing
+    spec = known.model_dump_json(exclude=None if known.jpeg_scaling else {"jpeg_scaling"})  # as it was before that key
+    parts = [bundle.files.get(GRAPH, ""), *bundle.classes, spec]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

@@ -201,7 +201,9 @@ def _finish(
     bundle = Bundle(
         name=workload.name,
         classes=manifest.classes,
-        preprocessing=Preprocessing(image_size=workload.model.image_size, resize=workload.model.resize),
+        preprocessing=Preprocessing(
+            image_size=workload.model.image_size, resize=workload.model.resize, jpeg_scaling=True
+        ),
         backbone=workload.model.backbone,
         frozen_stages=workload.model.frozen_stages,
         temperature=fit_temperature(scores, labels),

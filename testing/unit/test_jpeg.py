@@ -1,0 +1,121 @@
+"""The fast way of decoding a JPEG gives Pillow's pixels, or leaves the file to Pillow."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vision_mlops.exceptions import ImageError
+from vision_mlops.imaging import MAX_PIXELS, load_pixels, open_rgb
+from vision_mlops.jpeg import decode_jpeg, reduction
+
+SIZES = [(64, 48), (65, 47), (200, 33), (17, 90), (8, 8)]
+MODES: dict[str, dict[str, Any]] = {
+    "444": {"subsampling": 0}, "422": {"subsampling": 1}, "420": {"subsampling": 2}, "grey": {"grey": True},
+    "progressive": {"progressive": True}, "restart": {"restart_marker_blocks": 2},
+}  # fmt: skip
+
+
+def photo(size: tuple[int, int], *, grey: bool = False, kind: str = "JPEG", **options: Any) -> bytes:
+    draw = np.random.default_rng(size[0])
+    coarse = Image.fromarray(draw.integers(0, 255, (9, 9, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    noisy = np.asarray(coarse).astype(int) + draw.normal(0, 9, (size[1], size[0], 3))
+    image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    stream = io.BytesIO()
+    (image.convert("L") if grey else image).save(stream, kind, quality=90, **options)
+    return stream.getvalue()
+
+
+def by_pillow(data: bytes, edge: int | None = None) -> np.ndarray:
+    image = Image.open(io.BytesIO(data))
+    if edge:
+        image.draft(None, (edge, edge))
+    return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("edge", [None, 4, 8, 16, 30])
+def test_pixels_are_those_of_pillow_at_every_scale(size: tuple[int, int], mode: str, edge: int | None) -> None:
+    data = photo(size, **MODES[mode])
+    found = decode_jpeg(data, edge, MAX_PIXELS)
+    assert found is not None
+    assert np.array_equal(found, by_pillow(data, edge))
+    assert edge is None or min(found.shape[:2]) >= min(edge, *size)
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 600))
+def test_the_scale_is_the_one_that_pillow_chooses(width: int, height: int, edge: int) -> None:
+    asked = min(width // edge, height // edge)  # what JpegImageFile.draft computes
+    assert reduction(width, height, edge) == max((scale for scale in (8, 4, 2, 1) if asked >= scale), default=1)
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 255])
+def test_orientation(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = photo((64, 32), exif=exif)
+    upright = open_rgb(data)
+    found = decode_jpeg(data, None, MAX_PIXELS)
+    assert found is not None
+    assert found.shape[:2] == ((64, 32) if orientation in (5, 6, 7, 8) else (32, 64))
+    assert np.array_equal(found, np.asarray(upright))
+
+
+def test_orientation_in_an_xmp_packet_counts_as_with_pillow() -> None:
+    packet = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"></x:xmpmeta>'
+    data = photo((64, 32))
+    segment = b"\xff\xe1" + (len(packet) + 2).to_bytes(2, "big") + packet
+    found = decode_jpeg(data[:2] + segment + data[2:], None, MAX_PIXELS)
+    assert found is not None
+    assert found.shape[:2] == (64, 32)
+
+
+def test_what_is_left_to_pillow() -> None:
+    stream = io.BytesIO()
+    Image.new("CMYK", (32, 32), (10, 200, 30, 0)).save(stream, "JPEG")
+    cmyk = stream.getvalue()
+    assert decode_jpeg(cmyk, None, MAX_PIXELS) is None
+    assert open_rgb(cmyk).size == (32, 32)
+    assert decode_jpeg(photo((32, 32), kind="PNG"), None, MAX_PIXELS) is None
+    assert decode_jpeg(photo((32, 32)), None, 32 * 32 - 1) is None
+    with pytest.raises(ImageError, match="more than the limit"):
+        load_pixels(photo((32, 32)), 16, max_pixels=32 * 32 - 1)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_cut_file_is_refused_at_every_scale(scaled: bool) -> None:
+    data = photo((200, 160))
+    for length in range(4, len(data) - 2, 97):
+        with pytest.raises(ImageError) as caught:
+            load_pixels(data[:length], 20, scaled=scaled)
+        assert caught.value.reason in ("truncated", "corrupt", "not_an_image")
+
+
+@given(st.integers(0, 10**6), st.integers(0, 255), st.sampled_from([None, 16]))
+@settings(max_examples=150, deadline=None)
+def test_a_changed_byte_is_taken_as_pillow_takes_it(place: int, value: int, edge: int | None) -> None:
+    data = bytearray(photo((64, 48)))
+    data[place % len(data)] = value
+    found = decode_jpeg(bytes(data), edge, MAX_PIXELS)
+    if found is not None:
+        image = Image.open(io.BytesIO(bytes(data)))
+        turned = image.getexif().get(0x0112, 1) != 1
+        assert turned or np.array_equal(found, by_pillow(bytes(data), edge))
+
+
+def test_large_photos_come_out_nearly_as_decoded_whole() -> None:
+    data = photo((1600, 1200))
+    whole, reduced = (load_pixels(data, 100, scaled=scaled).astype(int) for scaled in (False, True))
+    assert 0 < np.abs(whole - reduced).mean() < 1
+
+
+def test_an_image_of_the_right_size_is_only_decoded() -> None:
+    data = photo((48, 48))
+    assert np.array_equal(load_pixels(data, 48), by_pillow(data))
