@@ -1,8 +1,8 @@
 """What the server tells about itself in numbers: Prometheus metrics of one process, or the sum of several.
 
 A process that serves makes one :class:`Telemetry` and calls it for each request; that costs microseconds, as the children
-of labelled metrics are kept. With :class:`~vision_mlops.deployment.metricfiles.MetricFiles`, whoever is asked tells the sum over
-all processes; without, each object has a registry of its own, so that several apps can live in one process.
+of labelled metrics are kept. With :class:`~vision_mlops.deployment.metricfiles.MetricFiles`, whoever is asked tells the sum
+over all processes; without, each object has a registry of its own, so that several apps can live in one process.
 """
 
 from __future__ import annotations

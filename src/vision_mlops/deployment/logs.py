@@ -1,0 +1,252 @@
+"""The server's log: one JSON object a line on standard error, and nothing that happens there holds the server up.
+
+A line is written with one system call that never waits. Where it does not go through, as the disk is full, the pipe is
+closed or its reader has stopped, the line is dropped and counted. No line is longer than what a pipe takes as a whole, so
+lines of several processes never mix.
+
+    log = log_to_stderr(telemetry.log_lines_dropped.inc)      # in each process, after the fork
+    log.request(request_id, "POST", "/score", 200, 3.2, trace_id=..., queue_ms=0.4, inference_ms=2.1, model_id=...)
+    log.event("reloaded", model_id=...)
+
+Records of :mod:`logging`, such as uvicorn's warnings, become lines of the same form. Image data, keys and queries of
+addresses are never logged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import re
+import select
+import socket
+import stat
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+
+_PIPE_BYTES = 1024 * 1024
+"""Space of a pipe that we ask for: thousands of lines, while the reader waits for a processor that we keep busy."""
+_LONGEST_PATH = 256
+_LONGEST_METHOD = 16
+# What follows these words in addresses, connection strings and headers. A backslash or quote may belong to the JSON around.
+_SECRET = re.compile(
+    r"(?i)\b((?:sig|signature|token|secret|password|code|(?:api|account|access|instrumentation|shared|subscription)?[-_]?key)="
+    r"|bearer )[^\s&;,\"'<>\\]+"
+)
+
+
+class LineWriter:
+    """Writes whole lines to a file descriptor without ever waiting for anybody.
+
+    Args:
+        descriptor: Where to. Its flags are left alone, as other processes share them.
+        dropped: Called for each line that did not go through; must not log.
+    """
+
+    def __init__(self, descriptor: int = 2, dropped: Callable[[], object] = lambda: None) -> None:
+        self._dropped = dropped
+        self._torn = False
+        self._opened = contextlib.ExitStack()
+        self._send = self._choose(descriptor)
+
+    def write(self, line: bytes) -> None:
+        """Write a line, which ends with a newline; raises nothing."""
+        if self._torn:  # after a part of a line, for which there was no room, begin a new one
+            line = b"\n" + line
+        try:
+            written = self._send(line)
+        except OSError:
+            self._dropped()
+            return
+        if written == len(line):
+            self._torn = False
+        else:
+            self._torn = self._torn or written > 0
+            self._dropped()
+
+    def close(self) -> None:
+        """Let go of what was opened; the descriptor that was given stays open."""
+        self._send = _nowhere
+        self._opened.close()
+
+    def _choose(self, descriptor: int) -> Callable[[bytes], int]:
+        try:
+            mode = os.fstat(descriptor).st_mode
+        except OSError:
+            return _nowhere
+        if stat.S_ISREG(mode):  # never waits for a reader; and another opening would have another position in it
+            return lambda line: os.write(descriptor, line)
+        if stat.S_ISSOCK(mode):
+            connected = self._opened.enter_context(socket.socket(fileno=os.dup(descriptor)))
+            return lambda line: connected.send(line, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        with contextlib.suppress(OSError):  # opened a second time, a pipe or terminal has flags of its own
+            own = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            self._opened.callback(os.close, own)
+            with contextlib.suppress(OSError):  # no pipe, or the user has too many: it works with less
+                if fcntl.fcntl(own, fcntl.F_GETPIPE_SZ) < _PIPE_BYTES:
+                    fcntl.fcntl(own, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            return lambda line: os.write(own, line)
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        return lambda line: os.write(descriptor, line) if poll.poll(0) else 0
+
+
+def _nowhere(line: bytes) -> int:
+    return 0
+
+
+class Log:
+    """One process's log.
+
+    Args:
+        writer: Takes the lines.
+    """
+
+    def __init__(self, writer: LineWriter) -> None:
+        self._writer = writer
+        self._pid = os.getpid()
+
+    def request(
+        self,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        ms: float,
+        *,
+        trace_id: str = "",
+        span_id: str = "",
+        model_id: str = "",
+        queue_ms: float | None = None,
+        inference_ms: float | None = None,
+        error: str = "",
+    ) -> None:
+        """One request. Written by hand, as :func:`json.dumps` of it all takes three times as long.
+
+        Args:
+            request_id: Of safe characters, see :func:`~vision_mlops.deployment.telemetry.request_id`.
+            method: Of HTTP.
+            path: Without the query, in which there may be secrets.
+            status: Of the answer.
+            ms: From the first byte of the request to the end of the answer.
+            trace_id, span_id: Hexadecimal; empty without a trace.
+            model_id: The bundle's id.
+            queue_ms: How long it waited for its turn; None where nothing was scored.
+            inference_ms: How long the network took; likewise.
+            error: Code of an error, such as ``not_an_image``.
+        """
+        line = (
+            f'{{"time":"{_now()}","level":"{"info" if status < 500 else "error"}","event":"request"'
+            f',"request_id":"{request_id}","trace_id":"{trace_id}","span_id":"{span_id}"'
+            f',"method":{json.dumps(method[:_LONGEST_METHOD])},"path":{json.dumps(path[:_LONGEST_PATH])}'
+            f',"status":{status},"ms":{ms:.3f}'
+        )
+        if queue_ms is not None:
+            line += f',"queue_ms":{queue_ms:.3f}'
+        if inference_ms is not None:
+            line += f',"inference_ms":{inference_ms:.3f}'
+        if error:
+            line += f',"error":{json.dumps(error)}'
+        self._writer.write(f'{line},"model_id":{json.dumps(model_id)},"pid":{self._pid}}}\n'.encode())
+
+    def event(self, event: str, level: Level = "info", **fields: object) -> None:
+        """Something else that happened, in a word, with fields that may be anything that JSON knows."""
+        self._writer.write(_line(event, level, fields, self._pid))
+
+    def exception(self, error: BaseException, event: str = "exception", **fields: object) -> None:
+        """An error that nobody expected, with its traceback; ``fields`` such as ``request_id`` say where."""
+        told = {**fields, "exception": type(error).__name__, "message": str(error), "traceback": _traceback(error)}
+        self._writer.write(_line(event, "error", told, self._pid))
+
+
+class LogHandler(logging.Handler):
+    """Makes lines of the records of :mod:`logging`. A record's ``extra={"fields": {...}}`` are fields of the line.
+
+    Args:
+        writer: Takes the lines.
+    """
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; what cannot be formatted is told as it is."""
+        try:
+            message = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - whatever a caller has passed
+            message = f"{record.msg!r} with {record.args!r}: {error!r}"
+        fields: dict[str, object] = {"logger": record.name, "message": message}
+        given = getattr(record, "fields", None)
+        if isinstance(given, dict):
+            fields |= given
+        event = "log"
+        if record.exc_info and record.exc_info[1] is not None:
+            event = "exception"
+            fields |= {"exception": type(record.exc_info[1]).__name__, "traceback": _traceback(record.exc_info[1])}
+        self._writer.write(_line(event, record.levelname.lower(), fields, os.getpid()))
+
+
+def log_to_stderr(dropped: Callable[[], object] = lambda: None, *, descriptor: int = 2) -> Log:
+    """Send all logging of this process to standard error, in place of what was set up before.
+
+    Args:
+        dropped: Called for each line that did not go through.
+        descriptor: Another place than standard error.
+
+    Returns:
+        The log for requests and events.
+    """
+    writer = LineWriter(descriptor, dropped)
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(LogHandler(writer))
+    root.setLevel(logging.WARNING)
+    logging.getLogger("vision_mlops").setLevel(logging.INFO)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers = []
+        logger.propagate = name != "uvicorn.access"  # requests are logged here
+        logger.setLevel(logging.NOTSET)
+    logging.captureWarnings(True)
+    return Log(writer)
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+def _traceback(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def _line(event: str, level: str, fields: dict[str, object], pid: int) -> bytes:
+    """A line with no secrets and of the greatest length at most: a traceback loses its beginning, a message its end."""
+    whole = {"time": _now(), "level": level, "event": event, **fields, "pid": pid}
+    line = _encoded(whole)
+    for name, cut in (("traceback", -1), ("message", 1)):
+        text = whole.get(name)
+        while len(line) > select.PIPE_BUF and isinstance(text, str) and len(text) > 16:
+            keep = len(text) * 3 // 4
+            text = text[:keep] if cut > 0 else text[-keep:]
+            whole[name] = f"{text}..." if cut > 0 else f"...{text}"
+            line = _encoded(whole)
+    if len(line) > select.PIPE_BUF:
+        line = _encoded({key: whole[key] for key in ("time", "level", "event", "pid")} | {"message": "too long a line"})
+    return line
+
+
+def _encoded(fields: dict[str, object]) -> bytes:
+    try:
+        text = json.dumps(fields, separators=(",", ":"), default=str, skipkeys=True)
+    except Exception as error:  # noqa: BLE001 - an object that cannot even be shown must not stop who tells about it
+        text = json.dumps({"time": _now(), "level": "error", "event": "unloggable", "message": repr(error)})
+    return (_SECRET.sub(r"\1***", text) + "\n").encode()
