@@ -154,6 +154,7 @@ def test_an_exception_is_one_line_without_secrets(pipe: Pipe) -> None:
             "InstrumentationKey=***;IngestionEndpoint=https://x/",
         ),
         ("AccountName=a;AccountKey=a+b/c==;x", "AccountName=a;AccountKey=***;x"),
+        ("Data drop 400: {'iKey': '0000-1111', 'tags': 1}", "Data drop 400: {'iKey': '***', 'tags': 1}"),
         ('GET /score?code=s3cr3t&top_k=2 "x"', 'GET /score?code=***&top_k=2 "x"'),
         ("a key=va\\lue", "a key=***\\lue"),
         ("the key is missing, monkey=1", "the key is missing, monkey=1"),

@@ -37,7 +37,7 @@ _LONGEST_METHOD = 16
 # What follows these words in addresses, connection strings and headers. A backslash or quote may belong to the JSON around.
 _SECRET = re.compile(
     r"(?i)\b((?:sig|signature|token|secret|password|code|(?:api|account|access|instrumentation|shared|subscription)?[-_]?key)="
-    r"|bearer )[^\s&;,\"'<>\\]+"
+    r"|ikey': '|bearer )[^\s&;,\"'<>\\]+"
 )
 
 
