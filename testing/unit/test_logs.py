@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from vision_mlops.deployment.logs import LineWriter, Log, log_to_stderr
+from vision_mlops.deployment.logs import LineWriter, Log, log_event, log_request, start_log, stop_log
 
 
 class Counter:
@@ -69,8 +69,8 @@ def pipe() -> Iterator[Pipe]:
 
 @pytest.fixture
 def logging_restored() -> Iterator[None]:
-    """All that log_to_stderr changes in the process is as before afterwards."""
-    names = (None, "vision_mlops", "uvicorn", "uvicorn.error", "uvicorn.access")
+    """All that start_log changes in the process is as before afterwards."""
+    names = (None, "vision_mlops")
     loggers = [logging.getLogger(name) for name in names]
     kept = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     logging.getLogger().handlers = []  # those of pytest would be closed
@@ -198,29 +198,45 @@ def test_what_cannot_be_shown_is_said(pipe: Pipe) -> None:
 
 @pytest.mark.usefixtures("logging_restored")
 def test_records_of_logging_and_warnings_are_lines(pipe: Pipe) -> None:
-    log_to_stderr(descriptor=pipe.write_end)
-    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
-    logging.getLogger("uvicorn.error").info("Started server process")
-    logging.getLogger("uvicorn.access").info("GET /?code=secret")
+    start_log(descriptor=pipe.write_end)
+    logging.getLogger("asyncio").warning("socket.send() raised exception.")
+    logging.getLogger("asyncio").info("Using selector")
     logging.getLogger("vision_mlops.deployment").info("ready", extra={"fields": {"model_id": "abc"}})
     logging.getLogger("other").info("%d %d", 1, 2)
     logging.getLogger("other").warning("%d %d", 1)
     try:
         raise ValueError("no")
     except ValueError:
-        logging.getLogger("uvicorn.error").exception("Exception in ASGI application")
+        logging.getLogger("asyncio").exception("Task exception was never retrieved")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("old", UserWarning, stacklevel=1)
     refused, ready, wrong, error, warning = pipe.lines()
-    assert (refused["level"], refused["event"], refused["logger"]) == ("warning", "log", "uvicorn.error")
-    assert refused["message"] == "Invalid HTTP request received."
+    assert (refused["level"], refused["event"], refused["logger"]) == ("warning", "log", "asyncio")
+    assert refused["message"] == "socket.send() raised exception."
     assert refused["pid"] == os.getpid()
     assert (ready["level"], ready["model_id"]) == ("info", "abc")
     assert "'%d %d' with (1,)" in wrong["message"]
     assert (error["event"], error["exception"]) == ("exception", "ValueError")
     assert "ValueError: no" in error["traceback"]
     assert "UserWarning: old" in warning["message"]
+
+
+@pytest.mark.usefixtures("logging_restored")
+def test_the_log_of_the_process_is_started_and_stopped(pipe: Pipe) -> None:
+    log_event("early")
+    start_log(pipe.dropped, descriptor=pipe.write_end)
+    log_event("told", "warning", model_id="abc")
+    log_request("r-1", "GET", "/", 200, 1.5)
+    logging.getLogger("vision_mlops").info("ready")
+    told, asked, ready = pipe.lines()
+    assert (told["event"], told["level"], told["model_id"]) == ("told", "warning", "abc")
+    assert (asked["event"], asked["ms"], asked["trace_id"]) == ("request", 1.5, "")
+    assert ready["message"] == "ready"
+    stop_log()
+    log_event("late")
+    log_request("r-1", "GET", "/", 200, 1.5)
+    assert pipe.text() == ""
 
 
 def test_a_reader_that_has_stopped_holds_nobody_up_and_lines_stay_whole(pipe: Pipe) -> None:
@@ -341,10 +357,10 @@ def test_full_device() -> None:
 def test_lines_of_several_processes_do_not_mix(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
-        "from vision_mlops.deployment.logs import log_to_stderr\n"
+        "from vision_mlops.deployment.logs import start_log\n"
         "for number in range(3):\n"
         "    if os.fork() == 0:\n"
-        "        log = log_to_stderr()\n"
+        "        log = start_log()\n"
         "        for _ in range(300):\n"
         "            log.event('told', message=str(number) * 3500)\n"
         "        os._exit(0)\n"

@@ -7,14 +7,14 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
-from starlette.testclient import TestClient
 from testing.bundles import make_bundle
 from testing.prepared import COLOURS
+from testing.serving import in_process
 
 from vision_mlops.config.models import Serving
-from vision_mlops.deployment.server import create_app
 
 
 def encoded(colour: tuple[int, int, int] = COLOURS["green"], size: int = 40, kind: str = "PNG") -> bytes:
@@ -23,29 +23,22 @@ def encoded(colour: tuple[int, int, int] = COLOURS["green"], size: int = 40, kin
     return stream.getvalue()
 
 
-def ready(client: TestClient) -> TestClient:
-    for _ in range(500):
-        if client.get("/health/ready").status_code == 200:
-            return client
-    raise AssertionError(client.get("/health/ready").text)
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("bundle") / "b")
 
 
 @pytest.fixture(scope="module")
-def client(bundle: Path) -> Iterator[TestClient]:
+def client(bundle: Path) -> Iterator[httpx.Client]:
     serving = Serving(max_body_mb=1, max_batch=3)
-    with TestClient(create_app(bundle, model_version="7", serving=serving)) as client:
-        yield ready(client)
+    with in_process(bundle, version="7", serving=serving) as url, httpx.Client(base_url=url) as client:
+        yield client
 
 
 PNG = {"Content-Type": "image/png"}
 
 
-def test_all_forms_of_a_request_agree(client: TestClient) -> None:
+def test_all_forms_of_a_request_agree(client: httpx.Client) -> None:
     image = encoded()
     text = base64.b64encode(image).decode()
     answers = [
@@ -63,14 +56,14 @@ def test_all_forms_of_a_request_agree(client: TestClient) -> None:
     assert all(answer["predictions"] == answers[0]["predictions"] for answer in answers)
 
 
-def test_batches_keep_their_order(client: TestClient) -> None:
+def test_batches_keep_their_order(client: httpx.Client) -> None:
     images = [base64.b64encode(encoded(colour)).decode() for colour in COLOURS.values()]
     results = client.post("/score?top_k=1", json={"images": images}).json()["results"]
     assert [result["predictions"][0]["label"] for result in results] == list(COLOURS)
     assert all(len(result["predictions"]) == 1 for result in results)
 
 
-def test_heat_map_is_a_picture_of_the_networks_input(client: TestClient) -> None:
+def test_heat_map_is_a_picture_of_the_networks_input(client: httpx.Client) -> None:
     answer = client.post("/score?explain=true", content=encoded(), headers=PNG).json()
     assert Image.open(io.BytesIO(base64.b64decode(answer["heat_map"]))).size == (32, 32)
     assert "heat_map" not in client.post("/score", content=encoded(), headers=PNG).json()
@@ -96,20 +89,20 @@ def test_heat_map_is_a_picture_of_the_networks_input(client: TestClient) -> None
         ("/nothing", b"", "image/png", 404, "not_found"),
     ],
 )
-def test_mistakes(client: TestClient, path: str, body: bytes, kind: str, status: int, code: str) -> None:
+def test_mistakes(client: httpx.Client, path: str, body: bytes, kind: str, status: int, code: str) -> None:
     answer = client.post(path, content=body, headers={"Content-Type": kind})
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]["code"] == code
     assert answer.json()["error"]["message"]
 
 
-def test_wrong_method_and_large_batch(client: TestClient) -> None:
+def test_wrong_method_and_large_batch(client: httpx.Client) -> None:
     assert client.get("/score").json()["error"]["code"] == "method_not_allowed"
     text = base64.b64encode(encoded()).decode()
     assert client.post("/score", json={"images": [text] * 4}).json()["error"]["code"] == "batch_too_large"
 
 
-def test_a_body_without_a_length_is_cut_off_at_the_limit(client: TestClient) -> None:
+def test_a_body_without_a_length_is_cut_off_at_the_limit(client: httpx.Client) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(40):
             yield b"x" * 65536
@@ -118,7 +111,7 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(client: TestClient) -> 
     assert answer.status_code == 413
 
 
-def test_decompression_bomb_is_refused(client: TestClient) -> None:
+def test_decompression_bomb_is_refused(client: httpx.Client) -> None:
     stream = io.BytesIO()
     Image.new("1", (12_000, 12_000)).save(stream, "PNG")
     answer = client.post("/score", content=stream.getvalue(), headers=PNG)
@@ -127,15 +120,14 @@ def test_decompression_bomb_is_refused(client: TestClient) -> None:
 
 @pytest.mark.parametrize("header", [{"X-Api-Key": "secret"}, {"Authorization": "Bearer secret"}])
 def test_key(bundle: Path, header: dict[str, str]) -> None:
-    with TestClient(create_app(bundle, key="secret")) as client:
-        ready(client)
+    with in_process(bundle, key="secret") as url, httpx.Client(base_url=url) as client:
         assert client.post("/score", content=encoded(), headers=PNG).status_code == 401
         foreign = [(b"Content-Type", b"image/png"), (b"X-Api-Key", "sécret".encode("latin-1"))]
         assert client.post("/score", content=encoded(), headers=foreign).status_code == 401
         assert client.post("/score", content=encoded(), headers={**PNG, **header}).status_code == 200
 
 
-def test_metrics_page_and_description(client: TestClient) -> None:
+def test_metrics_page_and_description(client: httpx.Client) -> None:
     client.post("/score", content=encoded(), headers=PNG)
     text = client.get("/metrics").text
     assert "scoring_ready 1.0" in text
@@ -146,7 +138,7 @@ def test_metrics_page_and_description(client: TestClient) -> None:
     assert "<title>" in client.get("/").text
 
 
-def test_request_id_is_echoed_without_what_could_forge_a_log_line(client: TestClient) -> None:
+def test_request_id_is_echoed_without_what_could_forge_a_log_line(client: httpx.Client) -> None:
     assert client.get("/health/live", headers={"X-Request-Id": "abc-1"}).headers["x-request-id"] == "abc-1"
     assert len(client.get("/health/live", headers={"X-Request-Id": "x" * 500}).headers["x-request-id"]) == 128
 
@@ -155,11 +147,8 @@ def test_a_tampered_bundle_never_gets_ready(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "b")
     with (folder / "model.onnx").open("ab") as stream:
         stream.write(b"x")
-    with TestClient(create_app(folder)) as client:
-        for _ in range(200):
-            answer = client.get("/health/ready")
-            if "was changed" in answer.text:
-                break
+    with in_process(folder) as url, httpx.Client(base_url=url) as client:
+        answer = client.get("/health/ready")
         assert answer.status_code == 503
         assert "model.onnx was changed" in answer.json()["error"]["message"]
         assert client.get("/health/live").status_code == 200

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -15,9 +14,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from vision_mlops.deployment import metricfiles
-from vision_mlops.deployment.metricfiles import MetricFiles
-from vision_mlops.deployment.telemetry import Telemetry, request_id
+from vision_mlops.deployment import metrics_folder
+from vision_mlops.deployment.metrics_folder import MetricFiles
+from vision_mlops.deployment.telemetry import Telemetry
 
 
 def values(text: str) -> dict[str, float]:
@@ -31,23 +30,25 @@ def values(text: str) -> dict[str, float]:
 
 
 def shown(telemetry: Telemetry) -> dict[str, float]:
-    return values(telemetry.render()[0].decode())
+    return values(telemetry.expose().decode())
 
 
 def test_each_app_of_a_process_counts_for_itself() -> None:
     one, two = Telemetry(), Telemetry()
-    one.answered(200)
-    one.answered(418)
-    one.scored(["cat", "dog", "cat"])
+    one.count_request(200)
+    one.count_request(418)
+    for label in ("cat", "dog", "cat"):
+        one.count_label(label)
+    one.images.inc(3)
     one.latency.observe(0.003)
-    one.queue_wait.observe(0.2)
+    one.queue.observe(0.2)
     one.in_flight.inc()
-    one.rejections.inc()
-    one.restarts.inc()
-    one.reloaded("failure")
-    one.recorded("written", 3)
+    one.rejected.inc()
+    one.count_reload("failed")
+    one.count_record("written", 3)
     one.log_lines_dropped.inc()
-    one.set_model("pets", "3", "abc", ["cat", "bird"])
+    assert shown(one)["scoring_ready"] == 0
+    one.show_model("pets", "3", "abc", ["cat", "bird"])
     found = shown(one)
     assert found["scoring_requests_total{code=200}"] == 1
     assert found["scoring_requests_total{code=418}"] == 1
@@ -57,45 +58,27 @@ def test_each_app_of_a_process_counts_for_itself() -> None:
     assert found["scoring_latency_seconds_bucket{le=0.002}"] == 0
     assert found["scoring_latency_seconds_bucket{le=0.003}"] == 1
     assert found["scoring_latency_seconds_sum"] == pytest.approx(0.003)
-    assert found["scoring_queue_wait_seconds_count"] == 1
+    assert found["scoring_queue_seconds_count"] == 1
     assert found["scoring_requests_in_flight"] == 1
-    assert found["scoring_queue_rejections_total"] == 1
-    assert found["scoring_worker_restarts_total"] == 1
-    assert found["scoring_model_reloads_total{outcome=failure}"] == 1
-    assert found["scoring_prediction_records_total{fate=written}"] == 3
+    assert found["scoring_rejected_total"] == 1
+    assert found["scoring_worker_restarts_total"] == 0
+    assert found["scoring_reloads_total{outcome=failed}"] == 1
+    assert found["scoring_prediction_records_total{outcome=written}"] == 3
     assert found["scoring_log_lines_dropped_total"] == 1
     assert found["scoring_model_info{id=abc,name=pets,version=3}"] == 1
-    assert found["scoring_ready"] == 0
+    assert found["scoring_ready"] == 1
     assert shown(two)["scoring_images_total"] == 0
 
 
 def test_only_the_model_that_is_served_is_shown() -> None:
     telemetry = Telemetry()
-    telemetry.set_model("pets", "3", "abc")
-    telemetry.set_model("pets", "4", "def")
+    telemetry.show_model("pets", "3", "abc")
+    telemetry.show_model("pets", "4", "def")
     assert [name for name in shown(telemetry) if "model_info" in name] == [
         "scoring_model_info{id=def,name=pets,version=4}"
     ]
-    telemetry.set_model("pets", "3", "abc")
+    telemetry.show_model("pets", "3", "abc")
     assert "scoring_model_info{id=abc,name=pets,version=3}" in shown(telemetry)
-
-
-def test_the_scraper_chooses_the_format() -> None:
-    body, kind = Telemetry().render("application/openmetrics-text; version=1.0.0,text/plain;q=0.5")
-    assert kind.startswith("application/openmetrics-text; version=1.0.0")
-    assert body.endswith(b"# EOF\n")
-    assert Telemetry().render()[1] == "text/plain; version=0.0.4; charset=utf-8"
-
-
-@pytest.mark.parametrize(("given", "kept"), [("a-1.b:c_D", "a-1.b:c_D"), ('x\n"y\u00e9', "xy"), ("z" * 500, "z" * 128)])
-def test_request_ids_of_clients_are_made_safe(given: str, kept: str) -> None:
-    assert request_id(given) == kept
-
-
-def test_request_ids_are_new() -> None:
-    made = {request_id(given) for given in (None, "", "\u00e9") for _ in range(20)}
-    assert len(made) == 60
-    assert all(re.fullmatch("[0-9a-f]{32}", identity) for identity in made)
 
 
 # What follows runs as a server does: a supervisor that forks, in a process of its own.
@@ -103,7 +86,20 @@ def test_request_ids_are_new() -> None:
 PROLOGUE = """
 import os, signal, sys, time
 from pathlib import Path
-from vision_mlops.deployment.metricfiles import MetricFiles
+from vision_mlops.deployment.metrics_folder import metrics_folder
+
+def open_folder(workers):
+    global context
+    context = metrics_folder(workers)
+    return context.__enter__()
+
+def close_folder():
+    context.__exit__(None, None, None)
+
+def scored(telemetry, labels):
+    for label in labels:
+        telemetry.count_label(label)
+    telemetry.images.inc(len(labels))
 
 def fork(work):
     '''A worker: claims a slot, works, and ends when it is told to; returns (pid, end).'''
@@ -113,9 +109,8 @@ def fork(work):
     if pid == 0:
         try:
             os.close(end)
-            files.claim()
             from vision_mlops.deployment.telemetry import Telemetry
-            telemetry = Telemetry(files)
+            telemetry = Telemetry()
             work(telemetry)
             os.write(tell, b"x")
             os.read(ended, 1)
@@ -141,7 +136,7 @@ def finish(worker, sign=None):
 
 def show(telemetry, title):
     print("==", title, flush=True)
-    print(telemetry.render()[0].decode(), flush=True)
+    print(telemetry.expose().decode(), flush=True)
 """
 
 
@@ -173,19 +168,17 @@ def parent(tmp_path: Path) -> Iterator[Path]:
 def test_any_process_tells_the_sum_and_the_dead_are_counted(parent: Path) -> None:
     shows = supervise(
         """
-        files = MetricFiles.create(3)
+        files = open_folder(3)
         assert files.folder.parent == Path(os.environ["PARENT"]), files.folder
-        files.claim()
-        from vision_mlops.deployment.telemetry import SupervisorMetrics, Telemetry
-        supervisor = SupervisorMetrics()
+        from vision_mlops.deployment.telemetry import forget_process, restart_counter
+        restarts = restart_counter()
 
         def work(number):
             def work(telemetry):
-                telemetry.set_model("pets", "1", "abc", ["cat", "dog"])
-                telemetry.ready.set(1)
+                telemetry.show_model("pets", "1", "abc", ["cat", "dog"])
                 telemetry.in_flight.inc(number)
-                telemetry.answered(200)
-                telemetry.scored(["cat"] * number)
+                telemetry.count_request(200)
+                scored(telemetry, ["cat"] * number)
                 telemetry.latency.observe(0.0015 * number)
             return work
 
@@ -194,13 +187,17 @@ def test_any_process_tells_the_sum_and_the_dead_are_counted(parent: Path) -> Non
 
         workers = [fork(work(number)) for number in (1, 2, 3)]
         finish(fork(asking("three")))
-        files.reap()
+        forget_process(0)
         names = sorted(os.listdir(files.folder))
+        pid = workers[-1][0]
         finish(workers.pop(), signal.SIGKILL)
-        supervisor.restarts.inc()
-        files.reap()
+        restarts.inc()
+        forget_process(pid)
         finish(fork(asking("killed")))
-        workers.append(fork(lambda telemetry: telemetry.set_model("pets", "2", "def", ["cat", "dog"])))
+        workers.append(fork(lambda telemetry: None))
+        finish(fork(asking("starting")))
+        finish(workers.pop(), signal.SIGKILL)
+        workers.append(fork(lambda telemetry: telemetry.show_model("pets", "2", "def", ["cat", "dog"])))
         finish(fork(asking("replaced")))
         for _ in range(10):
             finish(workers.pop(), signal.SIGKILL)
@@ -209,13 +206,15 @@ def test_any_process_tells_the_sum_and_the_dead_are_counted(parent: Path) -> Non
         assert sorted(os.listdir(files.folder)) == names
         [finish(worker) for worker in workers]
         folder = files.folder
-        files.remove()
+        close_folder()
         assert not folder.exists()
+        assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
         """,
         PROMETHEUS_MULTIPROC_DIR=str(parent),
         PARENT=str(parent),
     )
-    three, killed, replaced, often = (shows[title] for title in ("three", "killed", "replaced", "often"))
+    three, killed, starting = (shows[title] for title in ("three", "killed", "starting"))
+    replaced, often = shows["replaced"], shows["often"]
     assert three["scoring_predictions_total{label=cat}"] == three["scoring_images_total"] == 6
     assert three["scoring_predictions_total{label=dog}"] == 0
     assert three["scoring_requests_total{code=200}"] == 3
@@ -231,7 +230,8 @@ def test_any_process_tells_the_sum_and_the_dead_are_counted(parent: Path) -> Non
     assert killed["scoring_requests_in_flight"] == 3, "its requests are not in flight any more"
     assert killed["scoring_worker_restarts_total"] == 1
 
-    assert replaced["scoring_ready"] == 0, "the new worker is not ready yet"
+    assert killed["scoring_ready"] == 1
+    assert starting["scoring_ready"] == 0, "the new worker is not ready yet"
     assert replaced["scoring_model_info{id=def,name=pets,version=2}"] == 1, "two models while they are replaced"
     assert replaced["scoring_model_info{id=abc,name=pets,version=1}"] == 1
 
@@ -256,8 +256,9 @@ def test_a_full_disk_stops_nobody_from_counting(small_disk: Path) -> None:
     """Without files that are allocated before, the process would be killed by SIGBUS, as the kernel finds no page."""
     shows = supervise(
         """
-        files = MetricFiles.create(1)
-        files.claim()
+        files = open_folder(1)
+        from vision_mlops.deployment.telemetry import forget_process, restart_counter
+        restarts = restart_counter()
         import errno
         with open(os.environ["PROMETHEUS_MULTIPROC_DIR"] + "/fill", "wb", buffering=0) as fill:
             try:
@@ -267,18 +268,19 @@ def test_a_full_disk_stops_nobody_from_counting(small_disk: Path) -> None:
                 assert error.errno == errno.ENOSPC
 
         def work(telemetry):
-            telemetry.set_model("pets", "1", "abc", [f"class {number}" for number in range(2000)])
+            telemetry.show_model("pets", "1", "abc", [f"class {number}" for number in range(2000)])
             for number in range(2000):
-                telemetry.scored([f"class {number}"])
+                scored(telemetry, [f"class {number}"])
             telemetry.latency.observe(0.1)
             for number in range(500):
-                telemetry.set_model("pets", str(number), "abc")
+                telemetry.show_model("pets", str(number), "abc")
         finish(fork(work), signal.SIGKILL)
-        files.reap()
-        finish(fork(lambda telemetry: (telemetry.scored(["class 0", "new"]), show(telemetry, "full"))))
+        forget_process(0)
+        restarts.inc()
+        finish(fork(lambda telemetry: (scored(telemetry, ["class 0", "new"]), show(telemetry, "full"))))
         os.remove(os.environ["PROMETHEUS_MULTIPROC_DIR"] + "/fill")
-        finish(fork(lambda telemetry: (telemetry.scored(["new"]), show(telemetry, "room"))))
-        files.remove()
+        finish(fork(lambda telemetry: (scored(telemetry, ["new"]), show(telemetry, "room"))))
+        close_folder()
         """,
         PROMETHEUS_MULTIPROC_DIR=str(small_disk),
     )
@@ -294,7 +296,7 @@ def test_a_full_disk_stops_nobody_from_counting(small_disk: Path) -> None:
 def test_where_nothing_can_be_written_the_server_counts_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(metricfiles, "_parents", lambda: iter([tmp_path / "missing", Path("/proc")]))
+    monkeypatch.setattr(metrics_folder, "_parents", lambda: iter([tmp_path / "missing", Path("/proc")]))
     assert MetricFiles.create(2) is None
     assert "metrics are those of one worker only" in caplog.text
     assert str(tmp_path / "missing") in caplog.text
@@ -303,7 +305,7 @@ def test_where_nothing_can_be_written_the_server_counts_all_the_same(
 def test_a_disk_without_room_is_not_chosen(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     roomy = tmp_path / "roomy"
     roomy.mkdir()
-    monkeypatch.setattr(metricfiles, "_parents", lambda: iter([small_disk, roomy]))
+    monkeypatch.setattr(metrics_folder, "_parents", lambda: iter([small_disk, roomy]))
     files = MetricFiles.create(50)
     assert files is not None
     assert files.folder.parent == roomy
@@ -315,7 +317,7 @@ def test_folders_of_killed_servers_are_removed(parent: Path) -> None:
         [
             sys.executable,
             "-c",
-            PROLOGUE + "files = MetricFiles.create(1); files.claim(); print(files.folder, flush=True); time.sleep(60)",
+            PROLOGUE + "files = open_folder(1); files.claim(); print(files.folder, flush=True); time.sleep(60)",
         ],
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(parent)},
         stdout=subprocess.PIPE,
@@ -324,7 +326,7 @@ def test_folders_of_killed_servers_are_removed(parent: Path) -> None:
     assert started.stdout is not None
     folder = Path(started.stdout.readline().strip())
     os.utime(folder, (1, 1))
-    own = "files = MetricFiles.create(1); files.claim(); files.remove()"
+    own = "open_folder(1); close_folder()"
     supervise(own, PROMETHEUS_MULTIPROC_DIR=str(parent))
     assert folder.is_dir(), "it is in use"
     started.send_signal(signal.SIGKILL)
@@ -340,15 +342,19 @@ def test_folders_of_killed_servers_are_removed(parent: Path) -> None:
 def test_a_folder_that_somebody_removed_is_no_error(parent: Path) -> None:
     shows = supervise(
         """
-        files = MetricFiles.create(1)
-        files.claim()
+        files = open_folder(1)
+        from vision_mlops.deployment.telemetry import forget_process, restart_counter
+        restarts = restart_counter()
         def work(telemetry):
-            telemetry.scored(["a"])
-            files.remove()
-            telemetry.scored(["a", "b"])
+            scored(telemetry, ["a"])
+            import shutil
+            shutil.rmtree(files.folder)
+            scored(telemetry, ["a", "b"])
             show(telemetry, "gone")
         finish(fork(work))
-        files.reap()
+        forget_process(0)
+        restarts.inc()
+        close_folder()
         """,
         PROMETHEUS_MULTIPROC_DIR=str(parent),
     )

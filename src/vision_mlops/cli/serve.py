@@ -2,69 +2,104 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from vision_mlops.cli.output import say
 from vision_mlops.exceptions import MissingExtraError, ServingError
 
+if TYPE_CHECKING:
+    from vision_mlops.deployment.models import Precision
+
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_BACKLOG = 2048
 
 
 def serve(
     bundle: Annotated[Path, typer.Argument(help="Model bundle.")],
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=64, help="Worker processes.", show_default="one per core")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto (the processor's fastest that reproduces the model) or f32.")
+    ] = "auto",
     name: Annotated[str, typer.Option("--name", help="Name of the model in answers.")] = "",
     version: Annotated[str, typer.Option("--version", help="Version of the model in answers.")] = "",
     port_file: Annotated[Path | None, typer.Option("--port-file", hidden=True)] = None,
 ) -> None:
-    """Serve a bundle over HTTP until Ctrl-C. The environment's MLOPS_SCORING_KEY, if set, must come with each request.
+    """Serve a bundle over HTTP until Ctrl-C.
+
+    The environment's MLOPS_SCORING_KEY, if set, must come with each request; MLOPS_ADMIN_KEY opens POST /admin/reload, which
+    swaps the model without downtime. SIGHUP loads the bundle's folder anew.
 
     Example: `mlops serve outputs/bundles/textile --port 8000`
     """
-    import socket
-
+    # One core a worker: the thread pools of the numeric libraries would only take memory.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from vision_mlops.config.loader import load_serving
+    from vision_mlops.deployment.metrics_folder import metrics_folder
     from vision_mlops.model.bundle import read_bundle
 
-    key = os.environ.get("MLOPS_SCORING_KEY") or None
+    key, admin_key = (os.environ.get(name) or None for name in ("MLOPS_SCORING_KEY", "MLOPS_ADMIN_KEY"))
     if key is None and host not in _LOOPBACK:
         raise ServingError(
             f"without a key the server listens on this machine only, not on {host}", "set MLOPS_SCORING_KEY"
         )
+    wanted_precision = _precision(precision)
     described = read_bundle(bundle)
-    try:
-        import uvicorn
+    serving = load_serving(described.workload.get("serving"))
+    listener = _listen(host, port)
+    bound = listener.getsockname()[1]
+    if port_file is not None:
+        port_file.write_text(f"{bound}\n", encoding="utf-8")
+    shown = f"[{host}]" if ":" in host else host
 
-        from vision_mlops.deployment.server import create_app
-        from vision_mlops.deployment.telemetry import log_to_stderr
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "uvicorn", "serve") from error
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def announce(problem: str) -> None:
+        text = f"not ready: {problem}" if problem else f"serving {name or described.name} at http://{shown}:{bound}"
+        with contextlib.suppress(OSError):  # a terminal that is gone or a full disk is no reason not to serve
+            say(f"{text}  (Ctrl-C stops)")
+
+    with metrics_folder():
+        try:
+            from vision_mlops.deployment.logs import start_log, stop_log
+            from vision_mlops.deployment.models import ModelSource
+            from vision_mlops.deployment.resources import available_cores
+            from vision_mlops.deployment.supervisor import Supervisor
+            from vision_mlops.deployment.worker import WorkerSettings
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(error.name or "uvicorn", "serve") from error
+        source = ModelSource(bundle.absolute(), name, version, wanted_precision)
+        settings = WorkerSettings(source, serving, key, admin_key)
+        start_log()
+        Supervisor(listener, settings, workers or serving.workers or available_cores(), on_ready=announce).run()
+        stop_log()
+    with contextlib.suppress(OSError):
+        say("stopped")
+
+
+def _precision(text: str) -> Precision:
+    if text not in ("auto", "f32"):
+        raise ServingError(f"--precision {text}: there is no such precision", "give auto or f32")
+    return cast("Precision", text)
+
+
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        listener.bind((host, port))
+        family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
     except OSError as error:
         raise ServingError(
             f"cannot listen on {host}:{port}: {error.strerror}", "stop what uses it, or give --port 0 for a free one"
         ) from error
-    bound = listener.getsockname()[1]
-    if port_file is not None:
-        port_file.write_text(f"{bound}\n", encoding="utf-8")
-    log_to_stderr()
-
-    def announce(problem: str) -> None:
-        text = f"not ready: {problem}" if problem else f"serving {name or described.name} at http://{host}:{bound}"
-        say(f"{text}  (Ctrl-C stops)")
-
-    app = create_app(bundle, model_name=name, model_version=version, key=key, on_loaded=announce)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on"))
-    try:
-        server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        pass  # uvicorn has drained by now and raises the signal again
-    say("stopped")
+    return listener

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from vision_mlops.config.models import NAME, Workload
+from vision_mlops.config.models import NAME, Serving, Workload
 from vision_mlops.exceptions import ConfigError
 
 _SHIPPED = Path(__file__).parent / "workloads"
@@ -111,6 +111,25 @@ def parse_workload(text: str, source: str) -> Workload:
         ConfigError: as of :func:`load_workload`.
     """
     return _validated(_parsed(text, source), source)
+
+
+def load_serving(recorded: object) -> Serving:
+    """Limits of the scoring server: those that a bundle's workload was trained with, under those of the environment.
+
+    Args:
+        recorded: The section ``serving`` as the bundle tells it. What this release does not know in it is left out.
+
+    Raises:
+        ConfigError: a variable MLOPS_SERVING__KEY has a wrong key or value.
+    """
+    known = recorded if isinstance(recorded, Mapping) else {}
+    section = {key: value for key, value in known.items() if key in Serving.model_fields}
+    content: dict[str, Any] = {"name": "serving", "serving": section}
+    environment = {name: item for name, item in _environment().items() if item.startswith("serving.")}
+    for variable, item in environment.items():
+        _apply(content, item, variable)
+    changes = " ".join(f"{variable}={os.environ[variable]}" for variable in environment)
+    return _validated(content, f"the bundle's workload with {changes}" if changes else "the bundle's workload").serving
 
 
 def _validated(content: dict[str, Any], source: str) -> Workload:

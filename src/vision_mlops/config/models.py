@@ -225,9 +225,15 @@ class Serving(StrictModel):
     """Defaults of the scoring server."""
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    workers: PositiveInt = 1
+    workers: Annotated[int, Field(ge=0, le=64)] = 0  # 0: one per core
     max_body_mb: PositiveInt = 20
     max_batch: PositiveInt = 64
+    max_queue: PositiveInt = 64  # requests waiting in one worker; more are answered with 429
+    max_connections: PositiveInt = 4096
+    head_timeout_s: PositiveInt = 10
+    request_timeout_s: PositiveInt = 30
+    keep_alive_s: PositiveInt = 75  # longer than the idle limit of the usual proxies
+    drain_timeout_s: PositiveInt = 30
     predictions: Predictions = Predictions()
 
 

@@ -4,11 +4,11 @@ A line is written with one system call that never waits. Where it does not go th
 closed or its reader has stopped, the line is dropped and counted. No line is longer than what a pipe takes as a whole, so
 lines of several processes never mix.
 
-    log = log_to_stderr(telemetry.log_lines_dropped.inc)      # in each process, after the fork
-    log.request(request_id, "POST", "/score", 200, 3.2, trace_id=..., queue_ms=0.4, inference_ms=2.1, model_id=...)
-    log.event("reloaded", model_id=...)
+    start_log(telemetry.log_lines_dropped.inc)      # in each process, after the fork
+    log_request(request_id, "POST", "/score", 200, 3.2, trace_id=..., queue_ms=0.4, inference_ms=2.1, model_id=...)
+    log_event("reloaded", model_id=...)
 
-Records of :mod:`logging`, such as uvicorn's warnings, become lines of the same form. Image data, keys and queries of
+Records of :mod:`logging`, those of libraries too, become lines of the same form. Image data, keys and queries of
 addresses are never logged.
 """
 
@@ -26,7 +26,7 @@ import stat
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -130,7 +130,7 @@ class Log:
         """One request. Written by hand, as :func:`json.dumps` of it all takes three times as long.
 
         Args:
-            request_id: Of safe characters, see :func:`~vision_mlops.deployment.telemetry.request_id`.
+            request_id: Of characters that need no escape in JSON.
             method: Of HTTP.
             path: Without the query, in which there may be secrets.
             status: Of the answer.
@@ -164,6 +164,10 @@ class Log:
         told = {**fields, "exception": type(error).__name__, "message": str(error), "traceback": _traceback(error)}
         self._writer.write(_line(event, "error", told, self._pid))
 
+    def close(self) -> None:
+        """Let go of standard error; what comes later is dropped."""
+        self._writer.close()
+
 
 class LogHandler(logging.Handler):
     """Makes lines of the records of :mod:`logging`. A record's ``extra={"fields": {...}}`` are fields of the line.
@@ -193,16 +197,20 @@ class LogHandler(logging.Handler):
         self._writer.write(_line(event, record.levelname.lower(), fields, os.getpid()))
 
 
-def log_to_stderr(dropped: Callable[[], object] = lambda: None, *, descriptor: int = 2) -> Log:
-    """Send all logging of this process to standard error, in place of what was set up before.
+_log: Log | None = None
+
+
+def start_log(dropped: Callable[[], object] = lambda: None, *, descriptor: int = 2) -> Log:
+    """Send all logging of this process to standard error, in place of what was set up before. To be called after a fork.
 
     Args:
         dropped: Called for each line that did not go through.
         descriptor: Another place than standard error.
 
     Returns:
-        The log for requests and events.
+        The log for requests and events, which :func:`log_request` and :func:`log_event` use.
     """
+    global _log
     writer = LineWriter(descriptor, dropped)
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -211,13 +219,29 @@ def log_to_stderr(dropped: Callable[[], object] = lambda: None, *, descriptor: i
     root.addHandler(LogHandler(writer))
     root.setLevel(logging.WARNING)
     logging.getLogger("vision_mlops").setLevel(logging.INFO)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logger = logging.getLogger(name)
-        logger.handlers = []
-        logger.propagate = name != "uvicorn.access"  # requests are logged here
-        logger.setLevel(logging.NOTSET)
     logging.captureWarnings(True)
-    return Log(writer)
+    _log = Log(writer)
+    return _log
+
+
+def stop_log() -> None:
+    """Log nothing more. Every line has been written by then, or dropped."""
+    global _log
+    if _log is not None:
+        _log.close()
+        _log = None
+
+
+def log_request(request_id: str, method: str, path: str, status: int, ms: float, **more: Any) -> None:
+    """See :meth:`Log.request`. Nothing where no log was started."""
+    if _log is not None:
+        _log.request(request_id, method, path, status, ms, **more)
+
+
+def log_event(event: str, level: Level = "info", **fields: object) -> None:
+    """See :meth:`Log.event`. Nothing where no log was started."""
+    if _log is not None:
+        _log.event(event, level, **fields)
 
 
 def _now() -> str:

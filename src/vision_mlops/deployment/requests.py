@@ -1,28 +1,31 @@
-"""Reads scoring requests: raw image bytes, multipart forms or JSON with base64, and the errors each can have."""
+"""Reads scoring requests: raw image bytes, multipart forms or JSON with base64, and the errors each can have.
+
+Free of any web framework: the scoring server and the entry script for Azure ML's own server read the same way.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from urllib.parse import parse_qsl
 
 from vision_mlops.config.models import Serving
+from vision_mlops.deployment.forms import FormError, read_files
+
+HeaderList = tuple[tuple[bytes, bytes], ...]
 
 
 class RequestError(Exception):
-    """A request that is answered with an error: HTTP status, code and message."""
+    """A request that is answered with an error: HTTP status, code and message, and headers of its own."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, headers: HeaderList = ()) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.headers = headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,68 +38,72 @@ class ScoringRequest:
     explain: bool
 
 
-async def read_scoring_request(request: Request, serving: Serving, classes: int) -> ScoringRequest:
+def read_scoring_request(
+    content_type: str, query: str, body: bytes, *, serving: Serving, classes: int
+) -> ScoringRequest:
     """Parse query and body.
+
+    Args:
+        content_type: Value of that header; may be empty.
+        query: What stands behind the question mark, percent-encoded. Keys that are not known are ignored.
+        body: All bytes of the body.
+        serving: Limits.
+        classes: How many the model has.
 
     Raises:
         RequestError: 400 malformed, 413 too large, 415 unknown type, 422 a value out of range.
     """
-    top_k = _top_k(request.query_params.get("top_k"), classes)
-    explain = _flag(request.query_params.get("explain"))
-    body = await _body(request, serving.max_body_mb * 2**20)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
+    top_k, explain = (min(5, classes), False) if not query else _read_query(query, classes)
+    limit = serving.max_body_mb
+    if len(body) > limit * 2**20:
+        raise RequestError(413, "body_too_large", f"the body is larger than {limit} MB")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        images, batch = [body], False
+    elif kind == "application/json":
         images, batch = _from_json(body)
     elif kind == "multipart/form-data":
-        images = await _from_form(request, body)
+        images = _from_form(content_type, body, serving.max_batch)
         batch = len(images) > 1
-    elif kind.startswith("image/") or kind == "application/octet-stream":
-        images, batch = [body], False
     else:
         raise RequestError(
             415,
             "unsupported_media_type",
-            f"content type {kind or '(none)'!r} is not supported: send image/*, multipart/form-data or application/json",
+            f"content type {kind[:100] or '(none)'!r} is not supported:"
+            " send image/*, multipart/form-data or application/json",
         )
     if not images or not all(images):
         raise RequestError(400, "empty", "the request holds no image bytes")
     if len(images) > serving.max_batch:
-        raise RequestError(
-            422, "batch_too_large", f"{len(images)} images in a request; the limit is {serving.max_batch}"
-        )
+        raise _too_many(str(len(images)), serving.max_batch)
     return ScoringRequest(images, batch, top_k, explain)
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """Read the body and stop as soon as it is over the limit, whatever its headers say."""
-    too_large = RequestError(413, "body_too_large", f"the body is larger than {limit // 2**20} MB")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
-    chunks, size = [], 0
+def _too_many(count: str, limit: int) -> RequestError:
+    return RequestError(422, "batch_too_large", f"{count} images in a request; the limit is {limit}")
+
+
+def _read_query(query: str, classes: int) -> tuple[int, bool]:
+    """Values of ``top_k`` and ``explain``; of a repeated key the last, as most frameworks take it."""
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise too_large
-            chunks.append(chunk)
-    except ClientDisconnect as error:
-        raise RequestError(400, "disconnected", "the client closed the connection") from error
-    return b"".join(chunks)
+        values = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=100))
+    except ValueError as error:
+        raise RequestError(422, "bad_query", f"the query cannot be read: {error}") from error
+    return _top_k(values.get("top_k"), classes), _flag(values.get("explain"))
 
 
 def _top_k(text: str | None, classes: int) -> int:
     if text is None:
         return min(5, classes)
-    if not text.isdecimal() or not 1 <= int(text) <= classes:
-        raise RequestError(422, "bad_query", f"top_k must be a whole number from 1 to {classes}, not {text!r}")
+    if not (text.isascii() and text.isdigit()) or len(text) > 9 or not 1 <= int(text) <= classes:
+        raise RequestError(422, "bad_query", f"top_k must be a whole number from 1 to {classes}, not {text[:40]!r}")
     return int(text)
 
 
 def _flag(text: str | None) -> bool:
     values = {None: False, "false": False, "0": False, "true": True, "1": True}
     if text not in values:
-        raise RequestError(422, "bad_query", f"explain must be true or false, not {text!r}")
+        raise RequestError(422, "bad_query", f"explain must be true or false, not {str(text)[:40]!r}")
     return values[text]
 
 
@@ -123,15 +130,14 @@ def _base64(text: str) -> bytes:
         raise RequestError(400, "bad_base64", f"an image is not valid base64: {error}") from error
 
 
-async def _from_form(request: Request, body: bytes) -> list[bytes]:
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
+def _from_form(content_type: str, body: bytes, limit: int) -> list[bytes]:
     try:
-        form = await MultiPartParser(request.headers, stream()).parse()
-    except (MultiPartException, KeyError) as error:
+        files, fields = read_files(content_type, body, limit)
+    except FormError as error:
         raise RequestError(400, "bad_form", f"the form cannot be read: {error}") from error
-    try:
-        return [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    finally:
-        await form.close()
+    if len(files) > limit:
+        raise _too_many(f"more than {limit}", limit)
+    if not files and fields:
+        names = ", ".join(fields[:5])
+        raise RequestError(400, "bad_form", f"the form has the plain field {names} but no file: give it a file name")
+    return files

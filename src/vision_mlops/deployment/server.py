@@ -1,233 +1,312 @@
-"""The scoring server: an ASGI app over one bundle. It needs the predictor and nothing else of the package."""
+"""The scoring server's application in one process: what is answered to whom, over one model.
+
+It needs the predictor and nothing else of the package. :mod:`~vision_mlops.deployment.connection` speaks HTTP for it, and
+the :class:`~vision_mlops.deployment.scorer.Scorer` decides when a request is scored.
+"""
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import hmac
-import io
+import logging
+import os
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
-import numpy as np
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from vision_mlops.config.models import Serving
+from vision_mlops.deployment.answers import score
+from vision_mlops.deployment.connection import Answer, Hub, Request, too_large
+from vision_mlops.deployment.logs import log_event
+from vision_mlops.deployment.models import ModelSource, ServedModel, load_model, read_reload
 from vision_mlops.deployment.openapi import describe
-from vision_mlops.deployment.requests import RequestError, ScoringRequest, read_scoring_request
-from vision_mlops.deployment.telemetry import Telemetry, log_request, request_id
-from vision_mlops.exceptions import ImageError, MlopsError
-from vision_mlops.inference.predictor import Predictor
+from vision_mlops.deployment.requests import RequestError, read_scoring_request
+from vision_mlops.deployment.scorer import AbandonedError, Job, QueueFullError, Scorer
+from vision_mlops.deployment.telemetry import Telemetry
+from vision_mlops.deployment.tracing import new_request_id, read_context
+from vision_mlops.exceptions import MlopsError
 
 _PAGE = Path(__file__).with_name("page.html")
-_IMAGE_ERRORS = {"not_an_image": (415, "not_an_image"), "too_large": (413, "image_too_large"), "empty": (400, "empty")}
+_LOG = logging.getLogger(__name__)
+_UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
+_BODIES = 8
+"""So many bodies of the largest size may be in memory at once."""
+
+Reloader = Callable[[ModelSource], Awaitable[dict[str, Any]]]
+"""Swaps the model of the whole server; returns the description of the new one. Raises RequestError."""
 
 
-class Server:
-    """State and handlers of one app.
+class ScoringApp:
+    """State and handlers of one process. To be made in its event loop.
 
     Args:
-        bundle: Folder of the model.
-        model_name, model_version: What answers call the model; the bundle's name where none is given.
-        key: Expected in ``X-Api-Key`` or ``Authorization: Bearer``; None leaves the server open.
+        source: The bundle to begin with.
         serving: Limits.
+        key: Expected in ``X-Api-Key`` or ``Authorization: Bearer`` of a scoring request; None leaves the server open.
+        admin_key: The same for ``/admin``; None closes it.
+        reloader: Swaps the model of all processes; None swaps it in this one, which is then the only one.
     """
 
     def __init__(
-        self, bundle: Path, *, model_name: str = "", model_version: str = "", key: str | None, serving: Serving
+        self,
+        source: ModelSource,
+        *,
+        serving: Serving | None = None,
+        key: str | None = None,
+        admin_key: str | None = None,
+        reloader: Reloader | None = None,
     ) -> None:
-        self.bundle = bundle
-        self.model_name = model_name
-        self.model_version = model_version
-        self.key = key
-        self.serving = serving
+        limits = self.serving = serving or Serving()
+        self.source = source
         self.telemetry = Telemetry()
-        self.predictor: Predictor | None = None
+        self.model: ServedModel | None = None
         self.problem = "the model is being loaded"
+        self.draining = False
+        self.max_body = limits.max_body_mb * 2**20
+        self.max_buffered = _BODIES * self.max_body
+        self.request_timeout_s = float(limits.request_timeout_s)
+        self.head_timeout_s = float(limits.head_timeout_s)
+        self.keep_alive_s = float(limits.keep_alive_s)
+        self.scorer = Scorer(limits.max_queue)
+        self.hub = Hub(self)
+        self._reloader = reloader or self._reload_here
+        self._reloading: asyncio.Task[None] | None = None
+        self._key = key
+        self._admin_key = admin_key
+        self._routes: dict[str, dict[str, Callable[[Request], Answer | None]]] = {
+            "/score": {"POST": self._score},
+            "/health/live": {"GET": self._live},
+            "/health/ready": {"GET": self._ready},
+            "/metrics": {"GET": self._metrics},
+            "/openapi.json": {"GET": self._openapi},
+            "/admin/reload": {"POST": self._reload},
+            "/": {"GET": self._page},
+        }
 
-    async def load(self) -> None:
-        """Load, verify and warm up. A bundle that fails leaves the server alive but never ready, with the reason."""
+    # The model
+
+    async def load(self, source: ModelSource) -> ServedModel:
+        """Load a bundle beside the current one, which goes on answering. Raises BundleError and its kin."""
+        return await asyncio.to_thread(load_model, source)
+
+    def swap(self, source: ModelSource, model: ServedModel) -> None:
+        """Answer with another model from the next request on; those under way end with the old one."""
+        self.source, self.model, self.problem = source, model, ""
+        self.telemetry.show_model(model.name, model.version, model.predictor.id)
+
+    async def start(self) -> None:
+        """Load the first model. A bundle that fails leaves the app alive but never ready, with the reason."""
         try:
-            predictor = await anyio.to_thread.run_sync(lambda: Predictor(self.bundle))
+            model = await self.load(self.source)
         except MlopsError as error:
             self.problem = str(error)
-            log_request(event="not_ready", reason=self.problem)
-            return
-        self.model_name = self.model_name or predictor.bundle.name
-        # The golden examples have just been scored, which warmed the graph up.
-        self.predictor = predictor
-        self.telemetry.ready.set(1)
+            log_event("not_ready", reason=self.problem, pid=os.getpid())
+        else:
+            if self.model is None:  # else another one was swapped in meanwhile
+                self.swap(self.source, model)
 
-    async def score(self, request: Request) -> Response:
-        """POST /score."""
-        started = time.perf_counter()
-        self._authorise(request)
-        predictor = self.predictor
-        if predictor is None:
-            raise RequestError(503, "not_ready", self.problem)
-        wanted = await read_scoring_request(request, self.serving, len(predictor.classes))
-        answer = await anyio.to_thread.run_sync(lambda: self._score(predictor, wanted))
-        answer["model"] = {"name": self.model_name, "version": self.model_version, "id": predictor.id}
-        answer["timing"]["total_ms"] = _milliseconds(started)
-        answer["request_id"] = request.state.request_id
-        self.telemetry.latency.observe(time.perf_counter() - started)
-        return JSONResponse(answer)
+    def close(self) -> None:
+        """End the scorer."""
+        self.scorer.close()
 
-    def _score(self, predictor: Predictor, wanted: ScoringRequest) -> dict[str, Any]:
-        started = time.perf_counter()
-        pixels = []
-        for number, data in enumerate(wanted.images):
-            name = f"image {number}" if wanted.batch else "image"
-            try:
-                pixels.append(predictor.pixels(data, name=name))
-            except ImageError as error:
-                status, code = _IMAGE_ERRORS.get(error.reason, (422, error.reason))
-                raise RequestError(status, code, error.message) from error
-        decoded = time.perf_counter()
-        scores = predictor.score(pixels, explain=wanted.explain)
-        timing = {
-            "decode_ms": round((decoded - started) * 1000, 3),
-            "inference_ms": _milliseconds(decoded),
+    # What a connection asks for
+
+    def refuse(self, request: Request) -> Answer | None:
+        """An answer that needs no body: the key is wrong, the queue is full, the body will be too large."""
+        self._identify(request)
+        try:
+            self._check(request)
+            declared = request.headers.get(b"content-length", b"")
+            if len(declared) < 20 and declared.isdigit() and int(declared) > self.max_body:
+                return Answer.error(413, "body_too_large", too_large(self.max_body))
+        except RequestError as error:
+            return Answer.error(error.status, error.code, error.message, error.headers)
+        return None
+
+    def handle(self, request: Request) -> Answer | None:
+        """Answer a complete request now, or later by the connection's ``respond``."""
+        if not request.request_id:
+            self._identify(request)
+        try:
+            return self._check(request)(request)
+        except RequestError as error:
+            return Answer.error(error.status, error.code, error.message, error.headers)
+        except Exception:  # noqa: BLE001 - a request that fails must not take the connection with it
+            return self._failed(request)
+
+    def answered(self, request: Request, answer: Answer) -> None:
+        """Count and log a request."""
+        self.telemetry.count_request(answer.status)
+        if answer.status == 429:
+            self.telemetry.rejected.inc()
+        fields: dict[str, Any] = {
+            "request_id": request.request_id,
+            "trace_id": request.trace.trace_id if request.trace else "",
+            "span_id": request.trace.span_id if request.trace else "",
+            "method": request.method,
+            "path": request.path,
+            "status": answer.status,
+            "ms": milliseconds(request.started),
         }
-        results = []
-        for i, row in enumerate(scores.probabilities):
-            best = predictor.top(row, wanted.top_k)
-            predictions = [{"label": label, "probability": round(value, 6)} for label, value in best]
-            result: dict[str, Any] = {"predictions": predictions}
-            if scores.activation_maps is not None:
-                result["heat_map"] = _heat_map(pixels[i], scores.activation_maps[i, int(row.argmax())])
-            results.append(result)
-            self.telemetry.labels.labels(best[0][0]).inc()
-        self.telemetry.images.inc(len(results))
-        return {"results": results, "timing": timing} if wanted.batch else {**results[0], "timing": timing}
+        if request.inference_ms:
+            fields |= {"queue_ms": request.queue_ms, "inference_ms": request.inference_ms}
+        log_event("request", **fields, model=self.model.predictor.id if self.model else "", pid=os.getpid())
 
-    def _authorise(self, request: Request) -> None:
-        if self.key is None:
+    def _identify(self, request: Request) -> None:
+        given = request.text(b"x-request-id")
+        request.request_id = (_UNPRINTABLE.sub("", given)[:128] if given else "") or new_request_id()
+        request.trace = read_context(request.text(b"traceparent"), request.text(b"tracestate"))
+
+    def _check(self, request: Request) -> Callable[[Request], Answer | None]:
+        """The handler of a request that may be answered. Raises RequestError for one that may not."""
+        methods = self._routes.get(request.path)
+        if methods is None:
+            raise RequestError(404, "not_found", f"{request.path[:200]}: nothing is here; /openapi.json says what is")
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            allowed = ", ".join(methods)
+            message = f"{request.path} takes {allowed}, not {request.method}"
+            raise RequestError(405, "method_not_allowed", message, ((b"allow", allowed.encode()),))
+        if request.path == "/score":
+            self._authorise(request, self._key)
+            if self.model is None:
+                raise RequestError(503, "not_ready", self.problem)
+            self._check_room()
+        elif request.path.startswith("/admin/"):
+            if self._admin_key is None:
+                message = "there is no administration without a key of its own: start the server with MLOPS_ADMIN_KEY"
+                raise RequestError(403, "admin_disabled", message)
+            self._authorise(request, self._admin_key)
+        return handler
+
+    def _authorise(self, request: Request, key: str | None) -> None:
+        if key is None:
             return
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        given = request.headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
-        if not hmac.compare_digest(given.encode(), self.key.encode()):
-            raise RequestError(401, "unauthorised", "send the key in the header X-Api-Key or Authorization: Bearer")
+        scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
+        given = request.headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
+        if not hmac.compare_digest(given, key.encode()):
+            message = "send the key in the header X-Api-Key or Authorization: Bearer"
+            raise RequestError(401, "unauthorised", message, ((b"www-authenticate", b"Bearer"),))
 
-    async def live(self, request: Request) -> Response:
-        """GET /health/live."""
-        return JSONResponse({"status": "live"})
+    def _check_room(self) -> None:
+        try:
+            self.scorer.check_room()
+        except QueueFullError as error:
+            retry = ((b"retry-after", str(error.retry_after_s).encode()),)
+            raise RequestError(429, "too_many_requests", str(error), retry) from error
 
-    async def ready(self, request: Request) -> Response:
-        """GET /health/ready."""
-        if self.predictor is None:
-            raise RequestError(503, "not_ready", self.problem)
-        model = {"name": self.model_name, "version": self.model_version, "id": self.predictor.id}
-        return JSONResponse({"status": "ready", "model": model})
+    def _failed(self, request: Request) -> Answer:
+        _LOG.exception("request %s failed", request.request_id)
+        return Answer.error(500, "internal", f"the server's log says more, at request {request.request_id}")
 
-    async def metrics(self, request: Request) -> Response:
-        """GET /metrics."""
-        return Response(generate_latest(self.telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+    # Scoring
 
-    async def openapi(self, request: Request) -> Response:
-        """GET /openapi.json."""
-        classes = self.predictor.classes if self.predictor else []
-        return JSONResponse(describe(f"Scoring API of {self.model_name or 'a model'}", classes))
+    def _score(self, request: Request) -> None:
+        """POST /score."""
+        assert self.model is not None
+        work = partial(self._work, request, self.model, request.body)
+        self.telemetry.in_flight.inc()
+        request.job = self.scorer.submit(work, partial(self._scored, request))
 
-    async def page(self, request: Request) -> Response:
-        """GET /: a page that scores an image of the visitor."""
-        return HTMLResponse(_PAGE.read_text(encoding="utf-8"))
+    def _work(self, request: Request, model: ServedModel, content: bytes, job: Job) -> Answer:
+        """What is done for one request when its turn has come, on the scorer."""
+        predictor = model.predictor
+        waited = time.perf_counter() - job.submitted
 
-    async def observe(self, request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Count and log every request, and put its id on the answer."""
-        started = time.perf_counter()
-        identity = request_id(request.headers.get("x-request-id"))
-        request.state.request_id = identity
-        response = await call_next(request)
-        response.headers["X-Request-Id"] = identity
-        self.telemetry.requests.labels(str(response.status_code)).inc()
-        log_request(
-            request_id=identity,
-            method=request.method,
-            path=request.url.path,
-            status=response.status_code,
-            ms=_milliseconds(started),
+        def check() -> None:
+            if job.abandoned:
+                raise AbandonedError
+
+        wanted = read_scoring_request(
+            request.text(b"content-type"), request.query, content, serving=self.serving, classes=len(predictor.classes)
         )
-        return response
+        result, labels = score(predictor, wanted, check=check)
+        result["model"] = model.describe()
+        result["timing"]["total_ms"] = milliseconds(request.started)
+        result["request_id"] = request.request_id
+        request.queue_ms = round(waited * 1000, 3)
+        request.inference_ms = result["timing"]["inference_ms"]
+        for label in labels:
+            self.telemetry.count_label(label)
+        self.telemetry.images.inc(len(labels))
+        self.telemetry.queue.observe(waited)
+        return Answer.json(200, result)
+
+    def _scored(self, request: Request, answer: Answer | None, error: Exception | None) -> None:
+        self.telemetry.in_flight.dec()
+        if answer is not None:
+            self.telemetry.latency.observe(time.perf_counter() - request.started)
+        elif isinstance(error, RequestError):
+            answer = Answer.error(error.status, error.code, error.message, error.headers)
+        elif isinstance(error, AbandonedError):
+            return
+        else:
+            try:
+                raise error or RuntimeError("no answer")
+            except Exception:  # noqa: BLE001 - raised only to be logged with its traceback
+                answer = self._failed(request)
+        request.connection.respond(request, answer)
+
+    # The rest
+
+    def _live(self, request: Request) -> Answer:
+        return Answer.json(200, {"status": "live"})
+
+    def _ready(self, request: Request) -> Answer:
+        if self.draining:
+            return Answer.error(503, "draining", "the server is shutting down")
+        if self.model is None:
+            return Answer.error(503, "not_ready", self.problem)
+        return Answer.json(200, {"status": "ready", "model": self.model.describe()})
+
+    def _metrics(self, request: Request) -> Answer:
+        return Answer(200, self.telemetry.expose(), CONTENT_TYPE_LATEST.encode())
+
+    def _openapi(self, request: Request) -> Answer:
+        title = f"Scoring API of {self.model.name if self.model else 'a model'}"
+        return Answer.json(200, describe(title, self.model.predictor.classes if self.model else []))
+
+    def _page(self, request: Request) -> Answer:
+        return Answer(200, _PAGE.read_bytes(), b"text/html; charset=utf-8")
+
+    # Another model
+
+    def _reload(self, request: Request) -> Answer | None:
+        """POST /admin/reload: another bundle, or the same folder anew."""
+        source = read_reload(request.body, self.source)
+        if self._reloading is not None and not self._reloading.done():
+            return Answer.error(409, "reloading", "a model is being loaded already; try again when it is")
+        self._reloading = asyncio.get_running_loop().create_task(self._swap_for(request, source))
+        return None
+
+    async def _swap_for(self, request: Request, source: ModelSource) -> None:
+        try:
+            model = await self._reloader(source)
+        except RequestError as error:
+            self.telemetry.count_reload("failed")
+            answer = Answer.error(error.status, error.code, error.message, error.headers)
+        except Exception:  # noqa: BLE001 - the one who asked must be told, and the model stays
+            self.telemetry.count_reload("failed")
+            answer = self._failed(request)
+        else:
+            self.telemetry.count_reload("done")
+            answer = Answer.json(200, {"status": "reloaded", "model": model})
+        request.connection.respond(request, answer)
+
+    async def _reload_here(self, source: ModelSource) -> dict[str, Any]:
+        try:
+            model = await self.load(source)
+        except MlopsError as error:
+            raise RequestError(422, "bundle_refused", str(error)) from error
+        self.swap(source, model)
+        return model.describe()
 
 
-def create_app(
-    bundle: Path,
-    *,
-    model_name: str = "",
-    model_version: str = "",
-    key: str | None = None,
-    serving: Serving | None = None,
-    on_loaded: Callable[[str], None] | None = None,
-) -> Starlette:
-    """The ASGI app of a bundle; see :class:`Server`. ``on_loaded`` gets "" once ready, or the problem."""
-    server = Server(bundle, model_name=model_name, model_version=model_version, key=key, serving=serving or Serving())
-
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async def load() -> None:
-            await server.load()
-            if on_loaded is not None:
-                on_loaded("" if server.predictor else server.problem)
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(load)  # in the background: liveness answers while the model loads
-            yield
-
-    app = Starlette(
-        routes=[
-            Route("/", server.page),
-            Route("/score", server.score, methods=["POST"]),
-            Route("/health/live", server.live),
-            Route("/health/ready", server.ready),
-            Route("/metrics", server.metrics),
-            Route("/openapi.json", server.openapi),
-        ],
-        exception_handlers={RequestError: _on_request_error, HTTPException: _on_http_error},
-        lifespan=lifespan,
-    )
-    app.state.server = server
-    from starlette.middleware.base import BaseHTTPMiddleware
-
-    app.add_middleware(BaseHTTPMiddleware, dispatch=server.observe)
-    return app
-
-
-async def _on_request_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-    return _error(error.status, error.code, error.message, headers)
-
-
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    codes = {404: "not_found", 405: "method_not_allowed"}
-    code = codes.get(error.status_code, "error")
-    return _error(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}", error.headers)
-
-
-def _error(status: int, code: str, message: str, headers: Any = None) -> Response:
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status, headers=headers)
-
-
-def _heat_map(pixels: np.ndarray, activation_map: np.ndarray) -> str:
-    """Base64 of a PNG: the image as the network saw it, under its heat map."""
-    from PIL import Image
-
-    from vision_mlops.inference.explain import overlay
-
-    stream = io.BytesIO()
-    overlay(Image.fromarray(pixels), activation_map).save(stream, "PNG")
-    return base64.b64encode(stream.getvalue()).decode()
-
-
-def _milliseconds(since: float) -> float:
+def milliseconds(since: float) -> float:
+    """Time since a reading of the performance counter."""
     return round((time.perf_counter() - since) * 1000, 3)

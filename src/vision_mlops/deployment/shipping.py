@@ -4,9 +4,9 @@ Every worker runs a thread for it; a lock lets one of them send at a time, and a
 cannot be sent stays and is tried again; :mod:`~vision_mlops.deployment.recordfiles` sees to it that the disk does not fill
 up meanwhile. A blob is ``TO/MODEL/YYYY/MM/DD/NAME.jsonl``. To be imported only where there is something to send.
 
-    check_destination(serving.predictions.to)                                      # the supervisor, at its start
-    shipper = start_shipping(serving.predictions, model_name, telemetry.recorded)  # a worker, after the fork; None: nowhere
-    shipper.close()                                                                # after the prediction log was closed
+    check_destination(serving.predictions.to)    # the supervisor, at its start
+    shipper = start_shipping(serving.predictions, model_name, telemetry.count_record)  # a worker, after the fork
+    shipper.close()                              # after the prediction log was closed
 """
 
 from __future__ import annotations

@@ -1,229 +1,171 @@
 """What the server tells about itself in numbers: Prometheus metrics of one process, or the sum of several.
 
 A process that serves makes one :class:`Telemetry` and calls it for each request; that costs microseconds, as the children
-of labelled metrics are kept. With :class:`~vision_mlops.deployment.metricfiles.MetricFiles`, whoever is asked tells the sum
-over all processes; without, each object has a registry of its own, so that several apps can live in one process.
+of labelled metrics are kept. Within :func:`~vision_mlops.deployment.metrics_folder.metrics_folder`, whoever is asked tells
+the sum over all processes; elsewhere each object counts for itself, so that several apps can live in one process.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import random
-import re
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.mmap_dict import mmap_key
 
-from vision_mlops.deployment.metricfiles import MetricFiles
+from vision_mlops.deployment.metrics_folder import shared_files
 
 OTHER = "(other)"
 """Label of what is counted together because there is no space for more labels."""
-_INFO = "scoring_model_info"
-_LATENCY = (0.001, 0.002, 0.003, 0.004, 0.006, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-_WAIT = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+_SECONDS = (0.001, 0.002, 0.003, 0.004, 0.006, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _CODES = (200, 400, 401, 404, 405, 413, 415, 422, 429, 500, 503)
-_UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
+_LABELS = ("scoring_predictions", "Images by predicted label.")
+_MODEL = ("scoring_model_info", "1 for the model that answers.")
 
-Outcome = Literal["success", "failure"]
+Outcome = Literal["done", "failed"]
 Fate = Literal["written", "dropped", "sent"]
 
 
-class SupervisorMetrics:
-    """What only the process that looks after the workers counts.
-
-    Args:
-        registry: Where to; not needed with files that several processes share.
-    """
-
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.restarts = Counter(
-            "scoring_worker_restarts", "Workers that ended on their own and were replaced.", registry=registry
-        )
-        reloads = Counter("scoring_model_reloads", "Changes of the model, by outcome.", ["outcome"], registry=registry)
-        self._reloads = {outcome: reloads.labels(outcome) for outcome in ("success", "failure")}
-
-    def reloaded(self, outcome: Outcome) -> None:
-        """The model was to be replaced by another."""
-        self._reloads[outcome].inc()
-
-
-class Telemetry(SupervisorMetrics):
+class Telemetry:
     """Metrics of a process that serves.
 
     Attributes:
-        requests, images, labels, rejections, log_lines_dropped: Counters.
-        latency, queue_wait: Histograms, in seconds.
+        images, rejected, log_lines_dropped: Counters.
+        latency, queue: Histograms, in seconds.
         in_flight, ready: Gauges.
-
-    Args:
-        files: Shared by the processes of a server, and claimed by this one.
     """
 
-    def __init__(self, files: MetricFiles | None = None) -> None:
-        self.registry = CollectorRegistry()
-        super().__init__(self.registry)
-        self._files = files
-        registry = self.registry
-        self.requests = Counter("scoring_requests", "Requests by status code.", ["code"], registry=registry)
+    def __init__(self) -> None:
+        self._files = shared_files()
+        self._registry = registry = CollectorRegistry()
+        requests = Counter("scoring_requests", "Requests by status code.", ["code"], registry=registry)
+        self._labels = Counter(*_LABELS, ["label"], registry=registry)
         self.images = Counter("scoring_images", "Images scored.", registry=registry)
-        self.labels = Counter("scoring_predictions", "Images by predicted label.", ["label"], registry=registry)
-        self.rejections = Counter(
-            "scoring_queue_rejections", "Requests answered 429, as too many were waiting.", registry=registry
-        )
         self.latency = Histogram(
-            "scoring_latency_seconds",
-            "Time from the first byte of a scoring request to its answer.",
-            registry=registry,
-            buckets=_LATENCY,
-        )
-        self.queue_wait = Histogram(
-            "scoring_queue_wait_seconds",
-            "Time that a scoring request waited for its turn.",
-            registry=registry,
-            buckets=_WAIT,
+            "scoring_latency_seconds", "Time from the head of a scoring request to its answer.",
+            registry=registry, buckets=_SECONDS,
+        )  # fmt: skip
+        self.queue = Histogram(
+            "scoring_queue_seconds", "Time that a scoring request waited for its turn.",
+            registry=registry, buckets=(0.0005, *_SECONDS),
+        )  # fmt: skip
+        self.rejected = Counter(
+            "scoring_rejected", "Requests told to come again: queue or memory full.", registry=registry
         )
         self.in_flight = Gauge(
-            "scoring_requests_in_flight",
-            "Requests that wait or are being worked on.",
-            registry=registry,
-            multiprocess_mode="livesum",
+            "scoring_requests_in_flight", "Requests being answered.", registry=registry, multiprocess_mode="livesum"
         )
         self.ready = Gauge(
-            "scoring_ready",
-            "1 once the model is loaded and verified, in all workers.",
-            registry=registry,
+            "scoring_ready", "1 once every worker has a verified model.", registry=registry,
             multiprocess_mode="livemin",
-        )
-        self._info = Gauge(
-            _INFO,
-            "The model that is served.",
-            ["name", "version", "id"],
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
+        )  # fmt: skip
+        self._models = Gauge(*_MODEL, ["name", "version", "id"], registry=registry, multiprocess_mode="livemax")
+        reloads = Counter("scoring_reloads", "Swaps of the model, by outcome.", ["outcome"], registry=registry)
+        self.log_lines_dropped = Counter("scoring_log_lines_dropped", "Log lines nobody could take.", registry=registry)
         records = Counter(
-            "scoring_prediction_records", "Records of the prediction log, by fate.", ["fate"], registry=registry
+            "scoring_prediction_records", "Records of sampled predictions, by outcome.", ["outcome"], registry=registry
         )
-        self.log_lines_dropped = Counter(
-            "scoring_log_lines_dropped", "Log lines that standard error did not take.", registry=registry
-        )
+        _restarts(registry)
+        self._reloads = {outcome: reloads.labels(outcome) for outcome in ("done", "failed")}
         self._records = {fate: records.labels(fate) for fate in ("written", "dropped", "sent")}
-        self._codes = {code: self.requests.labels(str(code)) for code in _CODES}
-        self._labels: dict[str, Any] = {}
-        self._model: Any = None
+        self._requests = requests
+        self._codes = {code: requests.labels(str(code)) for code in _CODES}
+        self._by_label: dict[str, Any] = {}
+        self._current: Any = None
 
-    def answered(self, code: int) -> None:
-        """A request was answered with a status code."""
+    def count_request(self, code: int) -> None:
+        """A request has been answered."""
         child = self._codes.get(code)
         if child is None:
-            child = self._codes[code] = self.requests.labels(str(code))
+            child = self._codes[code] = self._requests.labels(str(code))
         child.inc()
 
-    def scored(self, labels: Iterable[str]) -> None:
-        """Images were scored; ``labels`` are the most probable ones, one for each image."""
-        number = 0
-        for label in labels:
-            child = self._labels.get(label)
-            if child is None:
-                child = self._label(label)
-            child.inc()
-            number += 1
-        self.images.inc(number)
+    def count_label(self, label: str) -> None:
+        """An image has been given a label."""
+        child = self._by_label.get(label)
+        if child is None:
+            child = self._child(label)
+        child.inc()
 
-    def recorded(self, fate: Fate, number: int = 1) -> None:
-        """Records of the prediction log were written, dropped or sent."""
-        self._records[fate].inc(number)
+    def count_reload(self, outcome: Outcome) -> None:
+        """A swap has come to its end."""
+        self._reloads[outcome].inc()
 
-    def set_model(self, name: str, version: str, identity: str, classes: Iterable[str] = ()) -> None:
-        """The model that is served from now on. Its classes are shown from the start, with zero.
+    def count_record(self, outcome: Fate, number: int = 1) -> None:
+        """Records of sampled predictions were written, dropped or sent."""
+        self._records[outcome].inc(number)
+
+    def show_model(self, name: str, version: str, identity: str, classes: Iterable[str] = ()) -> None:
+        """Another model answers from now on.
 
         Args:
             name, version: What answers call it.
             identity: The bundle's id.
-            classes: Names of its classes.
+            classes: Names of its classes; they are shown from the start, with zero.
         """
         for label in classes:
-            if label not in self._labels:
-                self._label(label)
-        if self._model is not None:
-            self._model.set(0)
-        given = {"name": name, "version": version, "id": identity}
-        self._model = None
-        if self._room("gauge_livemax", _INFO, _INFO, given, "The model that is served."):
-            self._model = self._info.labels(**given)
-            self._model.set(1)
+            if label not in self._by_label:
+                self._child(label)
+        if self._current is not None:
+            self._current.set(0)
+        labels = {"name": name, "version": version, "id": identity}
+        # A server that was given very many models on a full disk has no space to name another one.
+        fits = self._fits("gauge_livemax", _MODEL[0], _MODEL[0], labels, _MODEL[1])
+        self._current = self._models.labels(**labels) if fits else None
+        if self._current is not None:
+            self._current.set(1)
+        self.ready.set(1)
 
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The metrics as text, the sum over all processes where they share files.
-
-        Args:
-            accept: The request's header ``Accept``; it chooses between Prometheus' format and OpenMetrics.
-
-        Returns:
-            Body and content type.
-        """
-        encode, kind = choose_encoder(accept)
+    def expose(self) -> bytes:
+        """The metrics in Prometheus' text format, of all processes where there are several."""
         registry = CollectorRegistry()
         registry.register(_Shown(self._source()))
-        return encode(registry), kind
+        return bytes(generate_latest(registry))
 
     def _source(self) -> Any:
         if self._files is None or self._files.slot < 0:
-            return self.registry
+            return self._registry
         try:
             return self._files.collector()
         except ValueError:  # somebody has removed the folder: this process knows its own values all the same
-            return self.registry
+            return self._registry
 
-    def _label(self, label: str) -> Any:
+    def _child(self, label: str) -> Any:
         """The counter of a label; the common one where there is no space for another."""
-        made = {"label": label}
-        if not self._room(
-            "counter", "scoring_predictions", "scoring_predictions_total", made, "Images by predicted label."
-        ):
-            label = OTHER
-        child = self._labels[label] = self.labels.labels(label)
+        fits = self._fits("counter", _LABELS[0], f"{_LABELS[0]}_total", {"label": label}, _LABELS[1])
+        child = self._by_label[label] = self._labels.labels(label if fits else OTHER)
         return child
 
-    def _room(self, kind: str, metric: str, name: str, labels: dict[str, str], text: str) -> bool:
+    def _fits(self, kind: str, metric: str, name: str, labels: dict[str, str], text: str) -> bool:
         key = mmap_key(metric, name, list(labels), list(labels.values()), text)
         return self._files is None or self._files.reserve(kind, key)
 
 
 class _Shown:
-    """Leaves out models that are not served any more: a series in a file cannot be removed, only set to zero."""
+    """Leaves out models that no longer answer: a series in a file cannot be removed, only set to zero."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
 
     def collect(self) -> Iterator[Any]:
         for metric in self._source.collect():
-            if metric.name == _INFO:
+            if metric.name == _MODEL[0]:
                 metric.samples = [sample for sample in metric.samples if sample.value]
             yield metric
 
 
-def request_id(given: str | None) -> str:
-    """The client's request id, reduced to safe characters and 128 of them, or a new one."""
-    return _UNPRINTABLE.sub("", given or "")[:128] or f"{random.getrandbits(128):032x}"
+def restart_counter() -> Counter:
+    """The supervisor's own metric: a whole :class:`Telemetry` there would count as a worker that is not ready."""
+    shared_files()
+    return _restarts(CollectorRegistry())
 
 
-def log_request(**fields: object) -> None:
-    """Write one JSON line to the log ``vision_mlops.requests``; never image data or keys."""
-    logging.getLogger("vision_mlops.requests").info(json.dumps({"time": round(time.time(), 3), **fields}))
+def forget_process(pid: int) -> None:
+    """A worker has ended: its gauges no longer count, its counters do."""
+    files = shared_files()
+    if files is not None:
+        files.reap()
 
 
-def log_to_stderr() -> None:
-    """Send the request log to standard error; called by the command that serves."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("vision_mlops.requests")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
+def _restarts(registry: CollectorRegistry) -> Counter:
+    return Counter("scoring_worker_restarts", "Workers that ended and were replaced.", registry=registry)

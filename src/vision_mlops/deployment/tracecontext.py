@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+import time
 from dataclasses import dataclass
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -59,3 +61,27 @@ def parse_tracestate(text: str) -> str:
             return ""
         keys.add(key)
     return ",".join(members) if len(members) <= _MOST_STATES else ""
+
+
+def read_context(traceparent: str = "", tracestate: str = "") -> TraceContext:
+    """Continue the caller's trace with a new span id, or begin a trace where the header is missing or not valid.
+
+    Args:
+        traceparent, tracestate: Headers of the request; several of one name joined by commas.
+    """
+    parent = parse_traceparent(traceparent) if traceparent else None
+    span_id = _new_id(64, 16)
+    if parent is None:
+        return TraceContext(_new_id(128, 32), span_id, started_ns=time.time_ns())
+    trace_id, parent_id, sampled = parent
+    return TraceContext(trace_id, span_id, parent_id, sampled, parse_tracestate(tracestate), time.time_ns())
+
+
+def new_request_id() -> str:
+    """An id for a request that came without one."""
+    return _new_id(128, 32)
+
+
+def _new_id(bits: int, digits: int) -> str:
+    """Random and not zero. Python seeds its generator anew in each forked process."""
+    return f"{random.getrandbits(bits) or 1:0{digits}x}"

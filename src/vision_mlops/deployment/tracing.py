@@ -14,20 +14,20 @@ as ``OTEL_TRACES_SAMPLER``, ``OTEL_SERVICE_NAME``, ``OTEL_BSP_SCHEDULE_DELAY`` a
 from __future__ import annotations
 
 import os
-import random
 import re
 import threading
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vision_mlops import __version__, paths
 from vision_mlops.azure.monitor import check_connection_string, require_exporter, span_exporter
-from vision_mlops.deployment.tracecontext import SAMPLED, TraceContext, parse_traceparent, parse_tracestate
+from vision_mlops.deployment.tracecontext import SAMPLED, TraceContext, new_request_id, read_context
 from vision_mlops.exceptions import ConfigError, ServingError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
+
+__all__ = ["TraceContext", "Tracing", "check_tracing", "new_request_id", "read_context", "start_tracing"]
 
 AZURE_VARIABLE = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -45,12 +45,7 @@ class Tracing:
         Args:
             traceparent, tracestate: Headers of the request; several of one name joined by commas.
         """
-        parent = parse_traceparent(traceparent) if traceparent else None
-        span_id = f"{random.getrandbits(64) or 1:016x}"  # Python seeds its generator anew in each forked process
-        if parent is None:
-            return TraceContext(f"{random.getrandbits(128) or 1:032x}", span_id, started_ns=time.time_ns())
-        trace_id, parent_id, sampled = parent
-        return TraceContext(trace_id, span_id, parent_id, sampled, parse_tracestate(tracestate), time.time_ns())
+        return read_context(traceparent, tracestate)
 
     def end(
         self,

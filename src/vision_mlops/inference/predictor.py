@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +57,7 @@ class Predictor:
             self._model = openvino.Core().compile_model(str(folder / GRAPH), "CPU", options)
         except RuntimeError as error:
             raise BundleError(f"{folder / GRAPH}: OpenVINO cannot load the graph: {error}", "train again") from error
+        self._local = threading.local()
         if verify:
             self._verify_golden()
 
@@ -72,10 +75,18 @@ class Predictor:
         """Score decoded images in one batch. ``explain`` adds the activation maps. Thread-safe."""
         if not pixels:
             return Scores(np.empty((0, len(self.classes)), np.float32))
-        # A request of one's own: the compiled model's shared one is not safe across threads.
-        result = self._model.create_infer_request().infer([np.stack(pixels)])
+        batch = pixels[0][None] if len(pixels) == 1 else np.stack(pixels)
+        result = self._request().infer([batch], share_inputs=True)
         maps = np.array(result["activation_map"]) if explain else None
         return Scores(np.array(result["probabilities"]), maps)
+
+    def _request(self) -> Any:
+        """This thread's inference request: it keeps its buffers, and the model's shared one is not safe across threads."""
+        try:
+            return self._local.request
+        except AttributeError:
+            self._local.request = self._model.create_infer_request()
+            return self._local.request
 
     def score_files(self, files: Sequence[Path], *, batch_size: int = 32) -> Iterator[tuple[Path, Floats]]:
         """Yield (file, probabilities (C,)) in the given order, decoding one batch at a time. Raises ImageError."""

@@ -9,16 +9,13 @@ whoever is asked adds the files up. Three things differ from its defaults:
   disk is killed with SIGBUS.
 - Files that a killed server left behind are removed by the next one.
 
-A server does this, in this order::
-
-    files = MetricFiles.create(workers)        # supervisor, before it forks; None where nothing can be written
-    files.claim()                              # supervisor, and each worker first of all after the fork
-    files.reap()                               # supervisor, after a worker has died
-    files.remove()                             # supervisor, at its end
+The supervisor opens the folder with :func:`metrics_folder` before it forks. Each process that makes metrics takes a slot by
+:func:`shared_files`, which :mod:`~vision_mlops.deployment.telemetry` calls.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -31,7 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "mlops-metrics-"
 _LOCK = "slots.lock"
 _KIB = 1024
@@ -52,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 class MetricFiles:
-    """One server's folder. See the module for who calls what; :meth:`create` makes one.
+    """One server's folder; :meth:`create` makes one.
 
     Attributes:
         folder: Where it is.
@@ -63,6 +60,7 @@ class MetricFiles:
         self.folder = folder
         self.slot = -1
         self._lock = -1
+        self._claimed_by = 0
         self._values: Callable[..., object] | None = None
         self._series: set[tuple[str, str]] = set()
 
@@ -99,13 +97,16 @@ class MetricFiles:
         return None
 
     def claim(self) -> bool:
-        """Take a free slot for this process; metrics that it makes from now on are kept there.
+        """Take a free slot for this process, once; metrics that it makes from now on are kept there.
 
-        A forked process calls it again; what it inherited then counts in its own slot.
+        What a forked process inherited then counts in its own slot.
 
         Returns:
             False where there is no space any more: then the metrics of this process are its own only.
         """
+        if self._claimed_by == os.getpid():
+            return self.slot >= 0
+        self._claimed_by = os.getpid()
         if self._lock >= 0:
             os.close(self._lock)  # of the process that forked this one, whose locks were not inherited
         from prometheus_client import values
@@ -119,7 +120,7 @@ class MetricFiles:
             _log.warning("the metrics of this process are not in the sum over all: %s", error.strerror or error)
             values.ValueClass = values.MutexValue
             return False
-        os.environ[_VARIABLE] = str(self.folder)
+        os.environ[FOLDER_VARIABLE] = str(self.folder)
         if self._values is None:
             self._values = values.MultiProcessValue(lambda: self.slot)
         values.ValueClass = self._values
@@ -162,7 +163,12 @@ class MetricFiles:
 
     def remove(self) -> None:
         """Remove the folder; nobody's metrics are added up any more."""
+        from prometheus_client import values
+
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._claimed_by == os.getpid():
+            values.ValueClass = values.MutexValue
+            os.environ.pop(FOLDER_VARIABLE, None)
 
     def collector(self) -> Any:
         """Adds up the metrics of all processes, for a registry. Raises ValueError where the folder is gone."""
@@ -220,6 +226,36 @@ class MetricFiles:
         return sorted({int(path.stem.rpartition("_")[2]) for path in self.folder.glob("*.db")})
 
 
+_files: MetricFiles | None = None
+
+
+@contextlib.contextmanager
+def metrics_folder(workers: int = 8) -> Iterator[MetricFiles | None]:
+    """Have the processes that are forked meanwhile share their metrics.
+
+    Args:
+        workers: About how many there will be.
+
+    Yields:
+        The folder; None where there is none, see :meth:`MetricFiles.create`.
+    """
+    global _files
+    _files = MetricFiles.create(workers)
+    try:
+        yield _files
+    finally:
+        if _files is not None:
+            _files.remove()
+        _files = None
+
+
+def shared_files() -> MetricFiles | None:
+    """The folder of this server, with a slot for this process; None where processes share nothing."""
+    if _files is not None:
+        _files.claim()
+    return _files
+
+
 def _allocate(file: Path, size: int) -> None:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -230,7 +266,7 @@ def _allocate(file: Path, size: int) -> None:
 
 def _parents() -> Iterator[Path]:
     """Where the folder may be, best first; what the variable of the library names was chosen by the user."""
-    named = os.environ.get(_VARIABLE, "").strip()
+    named = os.environ.get(FOLDER_VARIABLE, "").strip()
     if named:
         yield Path(named)
     yield Path("/dev/shm")

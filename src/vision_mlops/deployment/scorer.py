@@ -1,0 +1,109 @@
+"""The bounded queue of a worker, and what runs the requests in it one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+
+class QueueFullError(Exception):
+    """As many requests as allowed are waiting. ``retry_after_s``: when there should be room, in whole seconds."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"the queue is full; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+Done = Callable[[Any, Exception | None], None]
+
+
+class Job:
+    """One request in the queue; ``abandoned`` tells the scorer that nobody waits for the answer any more."""
+
+    __slots__ = ("abandoned", "done", "submitted", "work")
+
+    def __init__(self, work: Callable[[Job], Any], done: Done) -> None:
+        self.work = work
+        self.done = done
+        self.submitted = time.perf_counter()
+        self.abandoned = False
+
+
+class AbandonedError(Exception):
+    """The client has gone: its request was taken off the queue."""
+
+
+class Scorer:
+    """Runs jobs one after the other on a thread of its own; all other methods are called on the event loop.
+
+    Not on the loop itself, which would have been the fastest by one percent: a health check must not wait for an inference.
+
+    Args:
+        limit: Most jobs that may be waiting or running.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.pending = 0
+        """Jobs waiting or running."""
+        self.busy_since: float | None = None
+        """Monotonic time at which the running job began; None between jobs."""
+        self._seconds = 0.01  # moving average of a job's duration
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
+        self._thread.start()
+
+    def check_room(self) -> None:
+        """Raise :class:`QueueFullError` where a further job would not be taken."""
+        if self.pending >= self.limit:
+            raise QueueFullError(max(1, round(self.pending * self._seconds)))
+
+    def submit(self, work: Callable[[Job], Any], done: Done) -> Job:
+        """Queue ``work``.
+
+        Args:
+            work: Called with the job, on the scorer's thread.
+            done: Called on the event loop with the result, or with what ``work`` raised.
+
+        Raises:
+            QueueFullError: the limit is reached.
+        """
+        self.check_room()
+        job = Job(work, done)
+        self.pending += 1
+        self._queue.put(job)
+        return job
+
+    def close(self) -> None:
+        """End the thread after the jobs that are queued."""
+        self._queue.put(None)
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            self.busy_since = time.monotonic()
+            outcome = self._outcome(job)
+            self.busy_since = None
+            try:
+                self._loop.call_soon_threadsafe(self._finish, job, *outcome)
+            except RuntimeError:
+                return  # the loop is closed: nobody waits any more
+
+    def _outcome(self, job: Job) -> tuple[Any, Exception | None]:
+        started = time.perf_counter()
+        try:
+            if job.abandoned:
+                raise AbandonedError
+            result = job.work(job)
+        except Exception as error:  # noqa: BLE001 - handed to the one who waits, and the thread must go on
+            return None, error
+        self._seconds += 0.1 * (time.perf_counter() - started - self._seconds)
+        return result, None
+
+    def _finish(self, job: Job, result: Any, error: Exception | None) -> None:
+        self.pending -= 1
+        job.done(result, error)

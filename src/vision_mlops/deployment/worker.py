@@ -1,0 +1,210 @@
+"""A worker process: one event loop that serves the connections which the supervisor hands over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vision_mlops.config.models import Serving
+from vision_mlops.deployment.channel import Channel, Message
+from vision_mlops.deployment.logs import start_log, stop_log
+from vision_mlops.deployment.models import ModelSource, ServedModel, pack_source, unpack_source
+from vision_mlops.deployment.requests import RequestError
+from vision_mlops.deployment.server import ScoringApp
+from vision_mlops.exceptions import MlopsError
+
+_LOG = logging.getLogger(__name__)
+_TICK_SECONDS = 0.1
+_QUIET_SECONDS = 1.0
+"""While draining, a connection on which nothing came for so long is taken for idle and closed."""
+_HUNG_SECONDS = 120.0
+_RELOAD_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker needs to know. ``generation`` counts the models that the server has been told to serve."""
+
+    source: ModelSource
+    serving: Serving
+    key: str | None = None
+    admin_key: str | None = None
+    generation: int = 0
+
+
+class Worker:
+    """The loop of a worker. To be made in its event loop.
+
+    Args:
+        channel: To the supervisor.
+        settings: Model and limits.
+    """
+
+    def __init__(self, channel: Channel, settings: WorkerSettings) -> None:
+        self.channel = channel
+        self.settings = settings
+        self.app = ScoringApp(
+            settings.source, serving=settings.serving, key=settings.key, admin_key=settings.admin_key,
+            reloader=self._ask_for_reload,
+        )  # fmt: skip
+        self._loop = asyncio.get_running_loop()
+        self._parent = os.getppid()
+        self._ending = asyncio.Event()
+        self._prepared: tuple[ModelSource, ServedModel] | None = None
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._asked = 0
+        self._reported = -1
+        self._adopting = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve until told to end, or until the supervisor has ended; then drain."""
+        log = start_log(self.app.telemetry.log_lines_dropped.inc)
+        self._loop.add_reader(self.channel.fileno(), self._hear)
+        self._loop.add_signal_handler(signal.SIGTERM, self._leave)
+        self._start(self._load_first())
+        self.channel.send("started")
+        ticks = 0
+        while not self._ending.is_set():
+            self._tick(ticks)
+            ticks += 1
+            await asyncio.sleep(_TICK_SECONDS)
+        await self._drain()
+        self.app.close()
+        log.close()
+        stop_log()
+
+    def _leave(self) -> None:
+        self.app.draining = True
+        self._ending.set()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load_first(self) -> None:
+        await self.app.start()
+        self.channel.send("ready", problem="" if self.app.model else self.app.problem)
+
+    # The supervisor
+
+    def _hear(self) -> None:
+        try:
+            while (message := self.channel.receive()) is not None:
+                self._obey(message)
+        except EOFError:
+            self._loop.remove_reader(self.channel.fileno())
+            self._leave()  # the supervisor has ended
+
+    def _obey(self, message: Message) -> None:
+        fields = message.fields
+        if message.descriptor is not None:
+            self._adopting += 1
+            self._start(self._adopt(socket.socket(fileno=message.descriptor)))
+        elif message.kind == "drain":
+            self._leave()
+        elif message.kind == "prepare":
+            self._start(self._prepare(unpack_source(fields["source"]), fields["generation"]))
+        elif message.kind == "commit" and self._prepared is not None:
+            self.app.swap(*self._prepared)
+            self._prepared = None
+            self.settings = replace(self.settings, generation=fields["generation"])
+            self.channel.send("committed", generation=fields["generation"])
+        elif message.kind == "abort":
+            self._prepared = None
+        elif message.kind == "reloaded":
+            answer = self._answers.pop(fields["number"], None)
+            if answer is not None and not answer.done():
+                answer.set_result(fields)
+
+    async def _adopt(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        try:
+            await self._loop.connect_accepted_socket(self.app.hub, connection)
+        except OSError:
+            connection.close()  # the client has gone meanwhile
+        finally:
+            self._adopting -= 1
+
+    async def _prepare(self, source: ModelSource, generation: int) -> None:
+        problem, description = "", {}
+        try:
+            model = await self.app.load(source)
+        except MlopsError as error:
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the current model stays
+            _LOG.exception("loading %s failed", source.bundle)
+            problem = f"{type(error).__name__}: {error}"
+        else:
+            self._prepared, description = (source, model), model.describe()
+        self.channel.send("prepared", generation=generation, problem=problem, model=description)
+
+    async def _ask_for_reload(self, source: ModelSource) -> dict[str, Any]:
+        """Have the supervisor swap the model of every worker."""
+        self._asked += 1
+        number = self._asked
+        answer = self._answers[number] = self._loop.create_future()
+        self.channel.send("reload", number=number, source=pack_source(source))
+        try:
+            async with asyncio.timeout(_RELOAD_SECONDS):
+                fields = await answer
+        except TimeoutError as error:
+            raise RequestError(503, "timeout", f"no answer within {_RELOAD_SECONDS:.0f} s") from error
+        finally:
+            self._answers.pop(number, None)
+        if fields["problem"]:
+            raise RequestError(fields["status"], fields["code"], fields["problem"])
+        return dict(fields["model"])
+
+    # Time
+
+    def _tick(self, ticks: int) -> None:
+        """Ten times a second: report, and look whether the supervisor is there; once a second: sweep."""
+        connections = len(self.app.hub.connections) + self._adopting
+        if ticks % 10 == 0 or connections != self._reported:
+            self._reported = connections
+            self.channel.send("alive", connections=connections)
+        if ticks % 10 == 0:
+            self.app.hub.tick()
+        if os.getppid() != self._parent:
+            self._leave()
+        busy = self.app.scorer.busy_since
+        if busy is not None and time.monotonic() - busy > _HUNG_SECONDS:
+            _LOG.error("an inference has not come back for %.0f s: ending this worker", _HUNG_SECONDS)
+            stop_log()
+            os._exit(70)
+
+    async def _drain(self) -> None:
+        """Answer everything that was accepted, telling clients to close, and close what is idle."""
+        deadline = time.monotonic() + self.settings.serving.drain_timeout_s
+        connections = self.app.hub.connections
+        while (connections or self._adopting) and (now := time.monotonic()) < deadline:
+            for connection in list(connections):
+                if connection.idle and now - connection.heard > _QUIET_SECONDS:
+                    connection.transport.close()
+            self.channel.send("alive", connections=len(connections))
+            await asyncio.sleep(_TICK_SECONDS / 2)
+        for connection in list(connections):
+            connection.transport.abort()
+
+
+def work(channel: Channel, settings: WorkerSettings) -> None:
+    """Run a worker until it is told to end. The last thing that its process does."""
+
+    async def serve() -> None:
+        await Worker(channel, settings).run()
+
+    try:
+        import uvloop
+    except ImportError:  # no such thing on this system: slower, and the same
+        asyncio.run(serve())
+    else:
+        uvloop.run(serve())
