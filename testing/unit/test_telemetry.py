@@ -332,6 +332,9 @@ def test_folders_of_killed_servers_are_removed(parent: Path) -> None:
     started.send_signal(signal.SIGKILL)
     started.communicate()
     os.utime(folder, (1, 1))
+    early = parent / "mlops-metrics-0-early"  # killed before it had made anything
+    early.mkdir()
+    os.utime(early, (1, 1))
     foreign = parent / "mlops-metrics-0-link"
     foreign.symlink_to(folder)
     supervise(own, PROMETHEUS_MULTIPROC_DIR=str(parent))

@@ -286,7 +286,7 @@ def _remove_abandoned(parent: Path) -> None:
                 continue
             if time.time() - found.st_mtime < _SETTLED_SECONDS:
                 continue  # it may not be locked yet
-            with (folder / _LOCK).open("r+b") as stream:
+            with (folder / _LOCK).open("ab") as stream:  # made where the server was killed before it did
                 fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:  # it is in use, or has just been removed by another

@@ -66,7 +66,7 @@ class Sample:
     model_id: str
     classes: Sequence[str]
     images: Sequence[bytes]
-    probabilities: Sequence[Sequence[float]] | npt.NDArray[np.float32]
+    probabilities: Sequence[Sequence[float] | npt.NDArray[np.float32]] | npt.NDArray[np.float32]
     latency_ms: float
     time: float = field(default_factory=time.time)
 
