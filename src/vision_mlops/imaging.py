@@ -114,18 +114,19 @@ def _as_displayed(image: Image.Image, width: int, height: int) -> tuple[int, int
     return (height, width) if turned else (width, height)
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, as displayed, from a file's header alone: what follows it may still be broken.
+def read_size(source: bytes | Path) -> tuple[int, int]:
+    """Width and height in pixels, as displayed, from an image's header alone: what follows it may still be broken.
 
     Raises:
         ImageError: with reason ``unreadable``, ``too_large``, ``not_an_image`` or ``corrupt``.
     """
+    label = str(source) if isinstance(source, Path) else "image"
     try:
-        with path.open("rb") as stream, _decoding(str(path)):
+        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream, _decoding(label):
             image = Image.open(stream, formats=_FORMATS)
             return _as_displayed(image, *image.size)
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})", _HINT, "unreadable") from error
+        raise ImageError(f"{label}: cannot be read ({error.strerror or error})", _HINT, "unreadable") from error
 
 
 @contextmanager

@@ -201,6 +201,26 @@ class Gate(StrictModel):
     significance: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.05, description="Level of the paired test.")
 
 
+def _destination(value: str) -> str:
+    """Check what an address in Blob Storage begins with; the rest is checked where it is used."""
+    if value and not value.startswith(("https://", "http://", "azureml://", "datastore:")):
+        raise ValueError(
+            "must be empty, https://ACCOUNT.blob.core.windows.net/CONTAINER/PATH or azureml://datastores/NAME/paths/PATH"
+        )
+    return value
+
+
+class Predictions(StrictModel):
+    """Which predictions the scoring server keeps, to be looked at later. None, unless asked for."""
+
+    sample: Fraction = Field(0.0, description="Share of the requests.")
+    to: Annotated[str, AfterValidator(_destination)] = Field(
+        "", description="Folder in Blob Storage that they are sent to; without it they stay in MLOPS_HOME/predictions."
+    )
+    images: bool = Field(False, description="Keep the images themselves, too: they may show people.")
+    max_disk_mb: PositiveInt = Field(512, description="Most that is kept on this machine; the oldest goes first.")
+
+
 class Serving(StrictModel):
     """Defaults of the scoring server."""
 
@@ -214,6 +234,7 @@ class Serving(StrictModel):
     request_timeout_s: PositiveInt = 30
     keep_alive_s: PositiveInt = 75  # longer than the idle limit of the usual proxies
     drain_timeout_s: PositiveInt = 30
+    predictions: Predictions = Predictions()
 
 
 class Workload(StrictModel):

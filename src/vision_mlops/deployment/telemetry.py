@@ -1,28 +1,45 @@
-"""Prometheus metrics of the scoring server, summed over its processes.
+"""What the server tells about itself in numbers: Prometheus metrics of one process, or the sum of several.
 
-With ``PROMETHEUS_MULTIPROC_DIR`` in the environment, which must be set before prometheus_client is imported, every process
-keeps its values in files there, and any of them can answer for all: what a worker counted stays when it is replaced.
+A process that serves makes one :class:`Telemetry` and calls it for each request; that costs microseconds, as the children
+of labelled metrics are kept. Within :func:`~vision_mlops.deployment.metrics_folder.metrics_folder`, whoever is asked tells
+the sum over all processes; elsewhere each object counts for itself, so that several apps can live in one process.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.mmap_dict import mmap_key
 
-from vision_mlops.deployment.metrics_folder import FOLDER_VARIABLE
+from vision_mlops.deployment.metrics_folder import shared_files
 
-_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+OTHER = "(other)"
+"""Label of what is counted together because there is no space for more labels."""
+_SECONDS = (0.001, 0.002, 0.003, 0.004, 0.006, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_CODES = (200, 400, 401, 404, 405, 413, 415, 422, 429, 500, 503)
+_LABELS = ("scoring_predictions", "Images by predicted label.")
+_MODEL = ("scoring_model_info", "1 for the model that answers.")
+
+Outcome = Literal["done", "failed"]
+Fate = Literal["written", "dropped", "sent"]
 
 
 class Telemetry:
-    """Metrics of one app, in a registry of its own, so that several apps can live in one process."""
+    """Metrics of a process that serves.
+
+    Attributes:
+        images, rejected, log_lines_dropped: Counters.
+        latency, queue: Histograms, in seconds.
+        in_flight, ready: Gauges.
+    """
 
     def __init__(self) -> None:
+        self._files = shared_files()
         self._registry = registry = CollectorRegistry()
-        self._requests = Counter("scoring_requests", "Requests by status code.", ["code"], registry=registry)
-        self._labels = Counter("scoring_predictions", "Images by predicted label.", ["label"], registry=registry)
+        requests = Counter("scoring_requests", "Requests by status code.", ["code"], registry=registry)
+        self._labels = Counter(*_LABELS, ["label"], registry=registry)
         self.images = Counter("scoring_images", "Images scored.", registry=registry)
         self.latency = Histogram(
             "scoring_latency_seconds", "Time from the head of a scoring request to its answer.",
@@ -30,7 +47,7 @@ class Telemetry:
         )  # fmt: skip
         self.queue = Histogram(
             "scoring_queue_seconds", "Time that a scoring request waited for its turn.",
-            registry=registry, buckets=(0.0005, 0.001, *_SECONDS),
+            registry=registry, buckets=(0.0005, *_SECONDS),
         )  # fmt: skip
         self.rejected = Counter(
             "scoring_rejected", "Requests told to come again: queue or memory full.", registry=registry
@@ -42,18 +59,19 @@ class Telemetry:
             "scoring_ready", "1 once every worker has a verified model.", registry=registry,
             multiprocess_mode="livemin",
         )  # fmt: skip
-        self._model = Gauge(
-            "scoring_model_info", "1 for the model that answers.", ["name", "version", "id"], registry=registry,
-            multiprocess_mode="livemax",
-        )  # fmt: skip
-        self._reloads = Counter("scoring_reloads", "Swaps of the model, by outcome.", ["outcome"], registry=registry)
+        self._models = Gauge(*_MODEL, ["name", "version", "id"], registry=registry, multiprocess_mode="livemax")
+        reloads = Counter("scoring_reloads", "Swaps of the model, by outcome.", ["outcome"], registry=registry)
         self.log_lines_dropped = Counter("scoring_log_lines_dropped", "Log lines nobody could take.", registry=registry)
-        self._records = Counter(
-            "scoring_prediction_records", "Sampled predictions, by outcome.", ["outcome"], registry=registry
+        records = Counter(
+            "scoring_prediction_records", "Records of sampled predictions, by outcome.", ["outcome"], registry=registry
         )
-        self._codes: dict[int, Counter] = {}
-        self._by_label: dict[str, Counter] = {}
-        self._current: tuple[str, str, str] | None = None
+        _restarts(registry)
+        self._reloads = {outcome: reloads.labels(outcome) for outcome in ("done", "failed")}
+        self._records = {fate: records.labels(fate) for fate in ("written", "dropped", "sent")}
+        self._requests = requests
+        self._codes = {code: requests.labels(str(code)) for code in _CODES}
+        self._by_label: dict[str, Any] = {}
+        self._current: Any = None
 
     def count_request(self, code: int) -> None:
         """A request has been answered."""
@@ -66,42 +84,88 @@ class Telemetry:
         """An image has been given a label."""
         child = self._by_label.get(label)
         if child is None:
-            child = self._by_label[label] = self._labels.labels(label)
+            child = self._child(label)
         child.inc()
 
-    def count_reload(self, outcome: str) -> None:
-        """A swap has come to its end: ``done`` or ``failed``."""
-        self._reloads.labels(outcome).inc()
+    def count_reload(self, outcome: Outcome) -> None:
+        """A swap has come to its end."""
+        self._reloads[outcome].inc()
 
-    def count_record(self, outcome: str) -> None:
-        """A sampled prediction was ``written`` or ``dropped``."""
-        self._records.labels(outcome).inc()
+    def count_record(self, outcome: Fate, number: int = 1) -> None:
+        """Records of sampled predictions were written, dropped or sent."""
+        self._records[outcome].inc(number)
 
-    def show_model(self, name: str, version: str, identity: str) -> None:
-        """Another model answers from now on."""
+    def show_model(self, name: str, version: str, identity: str, classes: Iterable[str] = ()) -> None:
+        """Another model answers from now on.
+
+        Args:
+            name, version: What answers call it.
+            identity: The bundle's id.
+            classes: Names of its classes; they are shown from the start, with zero.
+        """
+        for label in classes:
+            if label not in self._by_label:
+                self._child(label)
         if self._current is not None:
-            self._model.labels(*self._current).set(0)
-        self._current = (name, version, identity)
-        self._model.labels(*self._current).set(1)
+            self._current.set(0)
+        labels = {"name": name, "version": version, "id": identity}
+        # A server that was given very many models on a full disk has no space to name another one.
+        fits = self._fits("gauge_livemax", _MODEL[0], _MODEL[0], labels, _MODEL[1])
+        self._current = self._models.labels(**labels) if fits else None
+        if self._current is not None:
+            self._current.set(1)
         self.ready.set(1)
 
     def expose(self) -> bytes:
         """The metrics in Prometheus' text format, of all processes where there are several."""
-        folder = os.environ.get(FOLDER_VARIABLE)
-        if folder is None:
-            return bytes(generate_latest(self._registry))
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=folder)
+        registry.register(_Shown(self._source()))
         return bytes(generate_latest(registry))
+
+    def _source(self) -> Any:
+        if self._files is None or self._files.slot < 0:
+            return self._registry
+        try:
+            return self._files.collector()
+        except ValueError:  # somebody has removed the folder: this process knows its own values all the same
+            return self._registry
+
+    def _child(self, label: str) -> Any:
+        """The counter of a label; the common one where there is no space for another."""
+        fits = self._fits("counter", _LABELS[0], f"{_LABELS[0]}_total", {"label": label}, _LABELS[1])
+        child = self._by_label[label] = self._labels.labels(label if fits else OTHER)
+        return child
+
+    def _fits(self, kind: str, metric: str, name: str, labels: dict[str, str], text: str) -> bool:
+        key = mmap_key(metric, name, list(labels), list(labels.values()), text)
+        return self._files is None or self._files.reserve(kind, key)
+
+
+class _Shown:
+    """Leaves out models that no longer answer: a series in a file cannot be removed, only set to zero."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Any]:
+        for metric in self._source.collect():
+            if metric.name == _MODEL[0]:
+                metric.samples = [sample for sample in metric.samples if sample.value]
+            yield metric
 
 
 def restart_counter() -> Counter:
     """The supervisor's own metric: a whole :class:`Telemetry` there would count as a worker that is not ready."""
-    return Counter("scoring_worker_restarts", "Workers that ended and were replaced.", registry=CollectorRegistry())
+    shared_files()
+    return _restarts(CollectorRegistry())
 
 
 def forget_process(pid: int) -> None:
     """A worker has ended: its gauges no longer count, its counters do."""
-    folder = os.environ.get(FOLDER_VARIABLE)
-    if folder is not None:
-        mark_process_dead(pid, path=folder)
+    files = shared_files()
+    if files is not None:
+        files.reap()
+
+
+def _restarts(registry: CollectorRegistry) -> Counter:
+    return Counter("scoring_worker_restarts", "Workers that ended and were replaced.", registry=registry)

@@ -1,0 +1,197 @@
+"""Files of JSON lines that several processes of a server write side by side, each its own, and of which each is whole.
+
+A file is called ``NAME.jsonl.part`` while it is written, and ``NAME.jsonl`` once it is complete, when it never changes any
+more. Names begin with the time: ``20260131T235959-HOST-PID-RANDOM``. A process holds a lock on the one that it writes, so
+that what a killed process left behind is found and finished by another one. A line for which there is no room is taken
+back, so that none is ever torn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+ENDING = ".jsonl"
+_PART = f"{ENDING}.part"
+_NEW = f"{ENDING}.new"
+_ABANDONED_SECONDS = 60.0
+_TAIL = 64 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class RecordFiles:
+    """One process's file in a folder, and the order in that folder. For one thread.
+
+    Args:
+        folder: Made when it is needed.
+        max_bytes: Most that all files in it may have; complete ones are removed, the oldest first, before there is more.
+        file_bytes: A file of so many bytes is complete.
+        seconds: A new file begins with each such span of the clock, such as each hour.
+        dropped: Told the number of lines of a file that was removed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int,
+        file_bytes: int = 8 * 1024 * 1024,
+        seconds: float = 3600.0,
+        dropped: Callable[[int], object] = lambda number: None,
+    ) -> None:
+        self.folder = folder
+        self._max_bytes = max_bytes
+        self._file_bytes = min(file_bytes, max(1, max_bytes // 4))
+        self._seconds = seconds
+        self._dropped = dropped
+        self._path: Path | None = None
+        self._descriptor = -1
+        self._size = 0
+        self._span = 0
+
+    def write(self, line: bytes) -> None:
+        """Append a line, which ends with a newline. Raises OSError where there is no room; then nothing of it is there."""
+        self.rotate()
+        if self._path is None:
+            self._open()
+        try:
+            _write(self._descriptor, line)
+        except OSError:
+            os.ftruncate(self._descriptor, self._size)
+            if self._size == 0:
+                self.finish()
+            raise
+        self._size += len(line)
+
+    def rotate(self) -> None:
+        """Finish the file where its time is over or it is large enough."""
+        if self._path is not None and (
+            self._size >= self._file_bytes or self._span != int(time.time() // self._seconds)
+        ):
+            self.finish()
+
+    def finish(self) -> None:
+        """Make the file a complete one; one without lines is removed."""
+        if self._path is None:
+            return
+        path, self._path = self._path, None
+        try:
+            _complete(path, self._descriptor, self._size)
+        except OSError as error:
+            _log.warning("%s stays unfinished: %s", path.name, error.strerror or error)
+        finally:
+            os.close(self._descriptor)
+        self.trim()
+
+    def adopt(self) -> None:
+        """Finish the files of processes that have ended; a line that one was writing is cut off."""
+        for path in [*self.folder.glob(f"*{_PART}"), *self.folder.glob(f"*{_NEW}")]:
+            with contextlib.suppress(OSError):  # another one has just done so, or it cannot be done
+                if path == self._path or (path.name.endswith(_NEW) and _age(path) < _ABANDONED_SECONDS):
+                    continue
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _complete(path, descriptor, _whole_lines(descriptor))
+                finally:
+                    os.close(descriptor)
+
+    def trim(self) -> None:
+        """Remove the oldest complete files where there is too much."""
+        total = sum(_size(path) for path in self.folder.glob("*") if path.suffix in (ENDING, ".part"))
+        for path in finished(self.folder):
+            if total <= self._max_bytes:
+                return
+            lines, size = count_lines(path), _size(path)
+            try:
+                path.unlink()
+            except OSError:  # it was sent, or removed by another process
+                continue
+            total -= size
+            self._dropped(lines)
+            _log.warning("%s was removed with %d records, as there is no more room for them", path.name, lines)
+
+    def _open(self) -> None:
+        self.trim()
+        now = time.time()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S")
+        name = f"{stamp}-{socket.gethostname().partition('.')[0]}-{os.getpid()}-{os.urandom(3).hex()}"
+        new = self.folder / f"{name}{_NEW}"
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(
+                descriptor, fcntl.LOCK_EX
+            )  # first: what has its final name and no lock belongs to a dead process
+            new.rename(self.folder / f"{name}{_PART}")
+        except OSError:
+            os.close(descriptor)
+            new.unlink(missing_ok=True)
+            raise
+        self._path, self._descriptor, self._size = self.folder / f"{name}{_PART}", descriptor, 0
+        self._span = int(now // self._seconds)
+
+
+def finished(folder: Path) -> list[Path]:
+    """Complete files in a folder, the oldest first."""
+    return sorted(folder.glob(f"*{ENDING}"))
+
+
+def day_of(path: Path) -> str:
+    """The day in UTC at which a file was begun, as folders: ``2026/01/31``."""
+    return f"{path.name[:4]}/{path.name[4:6]}/{path.name[6:8]}"
+
+
+def count_lines(path: Path) -> int:
+    """Number of lines of a file; 0 where it is gone."""
+    try:
+        with path.open("rb") as stream:
+            return sum(piece.count(b"\n") for piece in iter(lambda: stream.read(_TAIL), b""))
+    except OSError:
+        return 0
+
+
+def _complete(path: Path, descriptor: int, size: int) -> None:
+    if size == 0:
+        path.unlink()
+        return
+    os.ftruncate(descriptor, size)
+    os.fsync(descriptor)
+    path.rename(path.with_name(path.name.removesuffix(_PART).removesuffix(_NEW) + ENDING))
+
+
+def _whole_lines(descriptor: int) -> int:
+    """Bytes up to the end of the last whole line."""
+    end = os.fstat(descriptor).st_size
+    while end > 0:
+        begin = max(0, end - _TAIL)
+        found = os.pread(descriptor, end - begin, begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
