@@ -22,7 +22,7 @@ _AT_ONCE = 8
 
 def score(
     predictor: Predictor, wanted: ScoringRequest, *, check: Callable[[], None] = lambda: None
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], list[str], list[Floats]]:
     """Decode, infer and describe.
 
     Args:
@@ -31,13 +31,14 @@ def score(
         check: Called before each image; what it raises ends the work.
 
     Returns:
-        The answer without model and request id, and the label of each image.
+        The answer without model and request id, the label of each image, and its probabilities (C,).
 
     Raises:
         RequestError: an image cannot be decoded.
     """
     decoding = inferring = 0.0
     results: list[dict[str, Any]] = []
+    rows: list[Floats] = []
     for first in range(0, len(wanted.images), _AT_ONCE):
         started = time.perf_counter()
         pixels = []
@@ -52,9 +53,10 @@ def score(
             maps = scores.activation_maps
             heat = None if maps is None else _heat_map(pixels[i], maps[i, int(row.argmax())])
             results.append(_result(predictor, row, wanted.top_k, heat))
+            rows.append(row)
     timing = {"decode_ms": round(decoding * 1000, 3), "inference_ms": round(inferring * 1000, 3)}
     labels = [result["predictions"][0]["label"] for result in results]
-    return ({"results": results} if wanted.batch else results[0]) | {"timing": timing}, labels
+    return ({"results": results} if wanted.batch else results[0]) | {"timing": timing}, labels, rows
 
 
 def _decode(predictor: Predictor, data: bytes, name: str) -> Pixels:

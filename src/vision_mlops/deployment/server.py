@@ -22,13 +22,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from vision_mlops.config.models import Serving
 from vision_mlops.deployment.answers import score
 from vision_mlops.deployment.connection import Answer, Hub, Request, too_large
-from vision_mlops.deployment.logs import log_event
+from vision_mlops.deployment.logs import log_event, log_request
 from vision_mlops.deployment.models import ModelSource, ServedModel, load_model, read_reload
 from vision_mlops.deployment.openapi import describe
+from vision_mlops.deployment.predictions import PredictionLog, Sample
 from vision_mlops.deployment.requests import RequestError, read_scoring_request
 from vision_mlops.deployment.scorer import AbandonedError, Job, QueueFullError, Scorer
 from vision_mlops.deployment.telemetry import Telemetry
-from vision_mlops.deployment.tracing import new_request_id, read_context
+from vision_mlops.deployment.tracing import Tracing, new_request_id
 from vision_mlops.exceptions import MlopsError
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -64,6 +65,8 @@ class ScoringApp:
         limits = self.serving = serving or Serving()
         self.source = source
         self.telemetry = Telemetry()
+        self.tracing = Tracing()  # a worker puts the exporting one here, and the log of predictions
+        self.predictions: PredictionLog | None = None
         self.model: ServedModel | None = None
         self.problem = "the model is being loaded"
         self.draining = False
@@ -97,7 +100,7 @@ class ScoringApp:
     def swap(self, source: ModelSource, model: ServedModel) -> None:
         """Answer with another model from the next request on; those under way end with the old one."""
         self.source, self.model, self.problem = source, model, ""
-        self.telemetry.show_model(model.name, model.version, model.predictor.id)
+        self.telemetry.show_model(model.name, model.version, model.predictor.id, model.predictor.classes)
 
     async def start(self) -> None:
         """Load the first model. A bundle that fails leaves the app alive but never ready, with the reason."""
@@ -144,23 +147,24 @@ class ScoringApp:
         self.telemetry.count_request(answer.status)
         if answer.status == 429:
             self.telemetry.rejected.inc()
-        fields: dict[str, Any] = {
-            "request_id": request.request_id,
-            "trace_id": request.trace.trace_id if request.trace else "",
-            "span_id": request.trace.span_id if request.trace else "",
-            "method": request.method,
-            "path": request.path,
-            "status": answer.status,
-            "ms": milliseconds(request.started),
-        }
-        if request.inference_ms:
-            fields |= {"queue_ms": request.queue_ms, "inference_ms": request.inference_ms}
-        log_event("request", **fields, model=self.model.predictor.id if self.model else "", pid=os.getpid())
+        trace, scored = request.trace, request.inference_ms > 0
+        model_id = self.model.predictor.id if self.model else ""
+        log_request(
+            request.request_id, request.method, request.path, answer.status, milliseconds(request.started),
+            trace_id=trace.trace_id if trace else "", span_id=trace.span_id if trace else "", model_id=model_id,
+            queue_ms=request.queue_ms if scored else None, inference_ms=request.inference_ms if scored else None,
+            error=answer.code,
+        )  # fmt: skip
+        if trace is not None and request.path == "/score":
+            self.tracing.end(
+                trace, request.method, "/score", answer.status, request_id=request.request_id, model_id=model_id,
+                images=request.images, queue_ms=request.queue_ms, inference_ms=request.inference_ms, error=answer.code,
+            )  # fmt: skip
 
     def _identify(self, request: Request) -> None:
         given = request.text(b"x-request-id")
         request.request_id = (_UNPRINTABLE.sub("", given)[:128] if given else "") or new_request_id()
-        request.trace = read_context(request.text(b"traceparent"), request.text(b"tracestate"))
+        request.trace = self.tracing.begin(request.text(b"traceparent"), request.text(b"tracestate"))
 
     def _check(self, request: Request) -> Callable[[Request], Answer | None]:
         """The handler of a request that may be answered. Raises RequestError for one that may not."""
@@ -225,7 +229,7 @@ class ScoringApp:
         wanted = read_scoring_request(
             request.text(b"content-type"), request.query, content, serving=self.serving, classes=len(predictor.classes)
         )
-        result, labels = score(predictor, wanted, check=check)
+        result, labels, rows = score(predictor, wanted, check=check)
         result["model"] = model.describe()
         result["timing"]["total_ms"] = milliseconds(request.started)
         result["request_id"] = request.request_id
@@ -233,7 +237,16 @@ class ScoringApp:
         request.inference_ms = result["timing"]["inference_ms"]
         for label in labels:
             self.telemetry.count_label(label)
+        request.images = len(labels)
         self.telemetry.images.inc(len(labels))
+        trace, log = request.trace, self.predictions
+        if log is not None and log.wants(trace.trace_id if trace and trace.parent_id else request.request_id):
+            log.put(
+                Sample(
+                    request.request_id, trace.trace_id if trace else "", model.name, model.version, predictor.id,
+                    predictor.classes, wanted.images, rows, result["timing"]["total_ms"],
+                )
+            )  # fmt: skip
         self.telemetry.queue.observe(waited)
         return Answer.json(200, result)
 
