@@ -66,8 +66,8 @@ class Request:
     """One request, and what becomes known about it while it is answered; times are those of the performance counter."""
 
     __slots__ = (
-        "answered", "body", "chunks", "complete", "connection", "headers", "images", "inference_ms", "job", "keep_alive",
-        "method", "path", "query", "queue_ms", "request_id", "size", "started", "trace", "url",
+        "answered", "body", "chunks", "complete", "connection", "headers", "inference_ms", "job", "keep_alive",
+        "labels", "method", "path", "query", "queue_ms", "request_id", "size", "started", "trace", "url",
     )  # fmt: skip
 
     def __init__(self, connection: Connection) -> None:
@@ -89,7 +89,7 @@ class Request:
         self.trace: TraceContext | None = None
         self.queue_ms = 0.0
         self.inference_ms = 0.0
-        self.images = 0
+        self.labels: tuple[str, ...] = ()
 
     def text(self, name: bytes) -> str:
         """Value of a header, empty where it was not sent."""

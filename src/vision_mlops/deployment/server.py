@@ -22,7 +22,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from vision_mlops.config.models import Serving
 from vision_mlops.deployment.answers import score
 from vision_mlops.deployment.connection import Answer, Hub, Request, too_large
-from vision_mlops.deployment.logs import log_event, log_request
+from vision_mlops.deployment.ledger import Entry, Ledger
+from vision_mlops.deployment.logs import log_event
 from vision_mlops.deployment.models import ModelSource, ServedModel, load_model, read_reload
 from vision_mlops.deployment.openapi import describe
 from vision_mlops.deployment.predictions import PredictionLog, Sample
@@ -65,6 +66,7 @@ class ScoringApp:
         limits = self.serving = serving or Serving()
         self.source = source
         self.telemetry = Telemetry()
+        self.ledger = Ledger(self.telemetry)
         self.tracing = Tracing()  # a worker puts the exporting one here, and the log of predictions
         self.predictions: PredictionLog | None = None
         self.model: ServedModel | None = None
@@ -114,8 +116,9 @@ class ScoringApp:
                 self.swap(self.source, model)
 
     def close(self) -> None:
-        """End the scorer."""
+        """End the scorer, and book what is left."""
         self.scorer.close()
+        self.ledger.book()
 
     # What a connection asks for
 
@@ -143,22 +146,21 @@ class ScoringApp:
             return self._failed(request)
 
     def answered(self, request: Request, answer: Answer) -> None:
-        """Count and log a request."""
-        self.telemetry.count_request(answer.status)
-        if answer.status == 429:
-            self.telemetry.rejected.inc()
+        """Book a request, and end its span."""
         trace, scored = request.trace, request.inference_ms > 0
         model_id = self.model.predictor.id if self.model else ""
-        log_request(
-            request.request_id, request.method, request.path, answer.status, milliseconds(request.started),
-            trace_id=trace.trace_id if trace else "", span_id=trace.span_id if trace else "", model_id=model_id,
-            queue_ms=request.queue_ms if scored else None, inference_ms=request.inference_ms if scored else None,
-            error=answer.code,
+        self.ledger.add(
+            Entry(
+                time.time(), request.request_id, request.method, request.path, answer.status,
+                milliseconds(request.started), trace.trace_id if trace else "", trace.span_id if trace else "", model_id,
+                request.queue_ms if scored else None, request.inference_ms if scored else None, answer.code,
+                request.labels,
+            )
         )  # fmt: skip
         if trace is not None and request.path == "/score":
             self.tracing.end(
                 trace, request.method, "/score", answer.status, request_id=request.request_id, model_id=model_id,
-                images=request.images, queue_ms=request.queue_ms, inference_ms=request.inference_ms, error=answer.code,
+                images=len(request.labels), queue_ms=request.queue_ms, inference_ms=request.inference_ms, error=answer.code,
             )  # fmt: skip
 
     def _identify(self, request: Request) -> None:
@@ -214,7 +216,7 @@ class ScoringApp:
         """POST /score."""
         assert self.model is not None
         work = partial(self._work, request, self.model, request.body)
-        self.telemetry.in_flight.inc()
+        self.ledger.in_flight += 1
         request.job = self.scorer.submit(work, partial(self._scored, request))
 
     def _work(self, request: Request, model: ServedModel, content: bytes, job: Job) -> Answer:
@@ -235,10 +237,7 @@ class ScoringApp:
         result["request_id"] = request.request_id
         request.queue_ms = round(waited * 1000, 3)
         request.inference_ms = result["timing"]["inference_ms"]
-        for label in labels:
-            self.telemetry.count_label(label)
-        request.images = len(labels)
-        self.telemetry.images.inc(len(labels))
+        request.labels = tuple(labels)
         trace, log = request.trace, self.predictions
         if log is not None and log.wants(trace.trace_id if trace and trace.parent_id else request.request_id):
             log.put(
@@ -247,18 +246,15 @@ class ScoringApp:
                     predictor.classes, wanted.images, rows, result["timing"]["total_ms"],
                 )
             )  # fmt: skip
-        self.telemetry.queue.observe(waited)
         return Answer.json(200, result)
 
     def _scored(self, request: Request, answer: Answer | None, error: Exception | None) -> None:
-        self.telemetry.in_flight.dec()
-        if answer is not None:
-            self.telemetry.latency.observe(time.perf_counter() - request.started)
-        elif isinstance(error, RequestError):
-            answer = Answer.error(error.status, error.code, error.message, error.headers)
-        elif isinstance(error, AbandonedError):
+        self.ledger.in_flight -= 1
+        if isinstance(error, AbandonedError):
             return
-        else:
+        if isinstance(error, RequestError):
+            answer = Answer.error(error.status, error.code, error.message, error.headers)
+        elif answer is None:
             try:
                 raise error or RuntimeError("no answer")
             except Exception:  # noqa: BLE001 - raised only to be logged with its traceback
@@ -278,6 +274,7 @@ class ScoringApp:
         return Answer.json(200, {"status": "ready", "model": self.model.describe()})
 
     def _metrics(self, request: Request) -> Answer:
+        self.ledger.book()
         return Answer(200, self.telemetry.expose(), CONTENT_TYPE_LATEST.encode())
 
     def _openapi(self, request: Request) -> Answer:

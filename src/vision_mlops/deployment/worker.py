@@ -192,6 +192,7 @@ class Worker:
 
     def _tick(self, ticks: int) -> None:
         """Ten times a second: report, and look whether the supervisor is there; once a second: sweep."""
+        self.app.ledger.book()
         connections = len(self.app.hub.connections) + self._adopting
         if ticks % 10 == 0 or connections != self._reported:
             self._reported = connections
