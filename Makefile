@@ -54,4 +54,4 @@ bench: $(STAMP)  ## Run the benchmarks, side by side with the alternatives
 	$(BIN)/python -m testing.benchmarks.transfer
 
 clean:  ## Remove the environment and caches; outputs/ stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist src/*.egg-info
+	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist src/*.egg-info

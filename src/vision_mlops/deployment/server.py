@@ -231,10 +231,7 @@ class ScoringApp:
         wanted = read_scoring_request(
             request.text(b"content-type"), request.query, content, serving=self.serving, classes=len(predictor.classes)
         )
-        result, labels, rows = score(predictor, wanted, check=check)
-        result["model"] = model.describe()
-        result["timing"]["total_ms"] = milliseconds(request.started)
-        result["request_id"] = request.request_id
+        result, labels, rows = score(model, wanted, request_id=request.request_id, started=request.started, check=check)
         request.queue_ms = round(waited * 1000, 3)
         request.inference_ms = result["timing"]["inference_ms"]
         request.labels = tuple(labels)
