@@ -32,6 +32,9 @@ def serve(
     ] = "auto",
     name: Annotated[str, typer.Option("--name", help="Name of the model in answers.")] = "",
     version: Annotated[str, typer.Option("--version", help="Version of the model in answers.")] = "",
+    workload: Annotated[
+        str, typer.Option("--workload", help="Workload whose section `serving` has the limits.", show_default="none")
+    ] = "",
     port_file: Annotated[Path | None, typer.Option("--port-file", hidden=True)] = None,
 ) -> None:
     """Serve a bundle over HTTP until Ctrl-C.
@@ -56,7 +59,7 @@ def serve(
         )
     wanted_precision = _precision(precision)
     described = read_bundle(bundle)
-    serving = load_serving(described.workload.get("serving"))
+    serving = load_serving(workload)
     listener = _listen(host, port)
     bound = listener.getsockname()[1]
     if port_file is not None:

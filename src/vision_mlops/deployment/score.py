@@ -45,7 +45,7 @@ def init() -> None:
     name, version = registered_as(Path(root))
     threads = max(1, available_cores() // int(os.environ.get("WORKER_COUNT") or 1))
     _model = load_model(ModelSource(folder, name, version, threads=threads))
-    _serving = load_serving(_model.predictor.bundle.workload.get("serving"))
+    _serving = load_serving()
 
 
 def find_bundle(root: Path) -> Path:
