@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 from testing.benchmarks.serving import environments, load, report
-from testing.benchmarks.serving.__main__ import MARK, arguments, chosen, write_markdown
+from testing.benchmarks.serving.__main__ import END_MARK, MARK, SOAK_MARK, arguments, chosen, write_markdown
 from testing.benchmarks.serving.load import Load, parse
 from testing.benchmarks.serving.measure import LARGE, SMALL, Results, Soak
 from testing.benchmarks.serving.systems import BASE, BOUND, System, systems, top
 
-LINE = (
-    "result requests=1500 duration_us=10000000 p50_us=38000 p99_us=57000 connect=1 read=2 write=0 timeout=4 status=8"
-)
+LINE = "result requests=1500 duration_us=10000000 p50_us=38000 p99_us=57000 connect=1 read=2 write=0 timeout=4 status=8"
 
 
 def loads(*speeds: float) -> list[Load]:
@@ -69,6 +67,14 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert report.ratio(results, SMALL, "ours", BASE) == 3.0
     assert report.ratio(results, LARGE, "ours", BASE) is None
     assert report.ratio(results, SMALL, "ours", "fastapi") is None
+
+
+def test_a_load_without_answers_is_shown_as_such() -> None:
+    rows = named("ours", BASE)
+    results = {"ours": Results({SMALL: loads(100)}), BASE: Results({SMALL: [Load(0, 0.0, 0.0, 0.0, errors=8)]})}
+    assert report.ratio(results, SMALL, "ours", BASE) is None
+    assert report.speed_table(results, rows, SMALL).splitlines()[3].endswith("| 0.0 | 0.0 | inf | 8 | 0 |")
+    assert report.finite({"spread": [results[BASE].loads[SMALL][0].spread]}) == {"spread": [None]}
 
 
 def test_the_best_other_is_another_framework() -> None:
@@ -126,6 +132,16 @@ def test_a_document_keeps_what_stands_before_the_mark(tmp_path: Path) -> None:
     assert file.read_text() == f"# Title\n\n{MARK}\n\nnew\n"
     write_markdown(tmp_path / "other.md", "new\n")
     assert (tmp_path / "other.md").read_text() == "new\n"
+
+
+def test_tables_replace_those_behind_their_own_mark_alone(tmp_path: Path) -> None:
+    file = tmp_path / "serving.md"
+    between = f"\n{END_MARK}\n\n## Long load\n\n{SOAK_MARK}\n\n"
+    file.write_text(f"head\n{MARK}\n\nold\n{between}old\n\n{END_MARK}\n")
+    write_markdown(file, "soak\n", SOAK_MARK)
+    assert file.read_text() == f"head\n{MARK}\n\nold\n{between}soak\n\n{END_MARK}\n"
+    write_markdown(file, "new\n")
+    assert file.read_text() == f"head\n{MARK}\n\nnew\n{between}soak\n\n{END_MARK}\n"
 
 
 def test_rows_are_chosen_by_their_name_or_their_environment() -> None:

@@ -21,6 +21,8 @@ from testing.benchmarks.serving.measure import LARGE, SMALL, Plan
 from testing.benchmarks.serving.systems import System, systems
 
 MARK = "<!-- what follows is written by the benchmark -->"
+SOAK_MARK = "<!-- what follows is written by the benchmark with --soak -->"
+END_MARK = "<!-- until here -->"
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -94,11 +96,14 @@ def make_plan(given: argparse.Namespace, rows: list[System]) -> Plan:
     )
 
 
-def write_markdown(file: Path, text: str) -> None:
-    """Write the tables; what a file has up to the mark stays."""
+def write_markdown(file: Path, text: str, mark: str = MARK) -> None:
+    """Write the tables between their mark and the next end mark; a file without, or that is not there, gets them alone."""
     before = file.read_text(encoding="utf-8") if file.is_file() else ""
-    kept = f"{before.partition(MARK)[0]}{MARK}\n\n" if MARK in before else ""
-    file.write_text(kept + text, encoding="utf-8")
+    if mark in before:
+        head, _, rest = before.partition(mark)
+        _, end, tail = rest.partition(END_MARK)
+        text = f"{head}{mark}\n\n{text}" + (f"\n{end}{tail}" if end else "")
+    file.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -132,7 +137,7 @@ def main() -> None:
     if given.json:
         given.json.write_text(json.dumps(report.finite(content), indent=2) + "\n", encoding="utf-8")
     if given.markdown:
-        write_markdown(given.markdown, text)
+        write_markdown(given.markdown, text, SOAK_MARK if given.soak else MARK)
     print(text)
 
 

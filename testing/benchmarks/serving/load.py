@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -30,8 +31,8 @@ class Load:
 
     @property
     def spread(self) -> float:
-        """The 99th percentile as a multiple of the median."""
-        return self.p99_ms / self.p50_ms
+        """The 99th percentile as a multiple of the median; infinite where nothing was answered."""
+        return self.p99_ms / self.p50_ms if self.p50_ms else math.inf
 
     def to_dict(self) -> dict[str, float]:
         return asdict(self)
