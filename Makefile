@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PARALLEL := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format docs bench clean
+.PHONY: help setup demo test test-fast check format docs bench bench-serving clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -52,6 +52,10 @@ bench: $(STAMP)  ## Run the benchmarks, side by side with the alternatives
 	$(BIN)/python -m testing.benchmarks.checks
 	$(BIN)/python -m testing.benchmarks.checks --flipped
 	$(BIN)/python -m testing.benchmarks.transfer
+	$(MAKE) bench-serving
+
+bench-serving: $(STAMP)  ## Run the benchmark of the scoring server alone (needs wrk)
+	$(BIN)/python -m testing.benchmarks.serving $(if $(BUNDLE),--bundle $(BUNDLE))
 
 clean:  ## Remove the environment and caches; outputs/ stays
 	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist src/*.egg-info
