@@ -186,11 +186,13 @@ def _card(source: Path, bundle: Bundle) -> str:
     assert known is not None
     card = source / CARD
     text = card.read_text(encoding="utf-8") if card.is_file() else f"# {bundle.name}\n"
-    return (
-        f"{text}\n## int8\nThe graph was rounded to 8-bit integers, calibrated on {known.calibration_images} training"
-        f" images of bundle {known.source_id}.\nAccuracy on the test images: {known.accuracy:.4f}, before {known.source_accuracy:.4f}."
-        " The weights beside it are those of the source.\n"
-    )
+    told = [
+        "## int8",
+        f"The graph was rounded to 8-bit integers, calibrated on {known.calibration_images} training images.",
+        f"It was that of bundle {known.source_id}, whose weights lie beside it.",
+        f"Accuracy on the test images: {known.accuracy:.4f}, before {known.source_accuracy:.4f}.",
+    ]
+    return f"{text}\n" + "\n".join(told) + "\n"
 
 
 def _speedup(source: Path, folder: Path, files: list[Path]) -> float:
