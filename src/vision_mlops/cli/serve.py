@@ -79,7 +79,7 @@ def serve(
             from vision_mlops.deployment.tracing import check_tracing
             from vision_mlops.deployment.worker import WorkerSettings
         except ModuleNotFoundError as error:
-            raise MissingExtraError(error.name or "uvicorn", "serve") from error
+            raise MissingExtraError(error.name or "httptools", "serve") from error
         source = ModelSource(bundle.absolute(), name, version, wanted_precision)
         settings = WorkerSettings(source, serving, key, admin_key)
         check_tracing()
