@@ -58,4 +58,4 @@ bench-serving: $(STAMP)  ## Run the benchmark of the scoring server alone (needs
 	$(BIN)/python -m testing.benchmarks.serving $(if $(BUNDLE),--bundle $(BUNDLE))
 
 clean:  ## Remove the environment and caches; outputs/ stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist src/*.egg-info
+	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist src/*.egg-info

@@ -245,11 +245,13 @@ def test_a_killed_worker_is_replaced_and_nothing_is_forgotten(bundles: tuple[Pat
         for _ in range(10):
             assert server.score(IMAGE).status == 200
         before = server.workers()
+        time.sleep(0.2)  # booked ten times a second
         os.kill(before[0], signal.SIGKILL)
         with Load(server, IMAGE) as load:
             server.wait(10, lambda: len(set(server.workers()) - set(before)) == 1)
             server.wait(10, lambda: server.metric("scoring_ready") == 1)
             time.sleep(0.2)
+        time.sleep(0.2)
         assert load.statuses[200] > 10
         assert set(load.statuses) == {200}
         assert len(load.errors) <= load.clients, load.errors  # connections that the dying worker still got

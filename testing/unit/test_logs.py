@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from vision_mlops.deployment.logs import LineWriter, Log, log_event, log_request, start_log, stop_log
+from vision_mlops.deployment.logs import LineWriter, Log, log_event, log_requests, request_line, start_log, stop_log
 
 
 class Counter:
@@ -83,9 +83,8 @@ def logging_restored() -> Iterator[None]:
 
 def send(log: Log, **changes: Any) -> None:
     given: dict[str, Any] = {"trace_id": "1" * 32, "span_id": "2" * 16, "model_id": "abc", **changes}
-    log.request(
-        "r-1", given.pop("method", "POST"), given.pop("path", "/score"), given.pop("status", 200), 3.25, **given
-    )
+    asked = given.pop("method", "POST"), given.pop("path", "/score"), given.pop("status", 200)
+    log.requests([request_line(time.time(), "r-1", *asked, 3.25, **given)])
 
 
 def test_a_request_is_one_line(pipe: Pipe) -> None:
@@ -227,7 +226,7 @@ def test_the_log_of_the_process_is_started_and_stopped(pipe: Pipe) -> None:
     log_event("early")
     start_log(pipe.dropped, descriptor=pipe.write_end)
     log_event("told", "warning", model_id="abc")
-    log_request("r-1", "GET", "/", 200, 1.5)
+    log_requests([request_line(time.time(), "r-1", "GET", "/", 200, 1.5)])
     logging.getLogger("vision_mlops").info("ready")
     told, asked, ready = pipe.lines()
     assert (told["event"], told["level"], told["model_id"]) == ("told", "warning", "abc")
@@ -235,8 +234,19 @@ def test_the_log_of_the_process_is_started_and_stopped(pipe: Pipe) -> None:
     assert ready["message"] == "ready"
     stop_log()
     log_event("late")
-    log_request("r-1", "GET", "/", 200, 1.5)
+    log_requests([request_line(time.time(), "r-1", "GET", "/", 200, 1.5)])
     assert pipe.text() == ""
+
+
+def test_lines_of_many_requests_are_written_together_and_each_that_is_dropped_counts(pipe: Pipe) -> None:
+    log = Log(pipe.writer)
+    log.requests([request_line(time.time(), f"r-{number}", "POST", "/score", 200, 3.25) for number in range(100)])
+    assert [line["request_id"] for line in pipe.lines()] == [f"r-{number}" for number in range(100)]
+    with Path("/dev/full").open("wb") as full:
+        dropped = Counter()
+        log = Log(LineWriter(full.fileno(), dropped))
+        log.requests([request_line(time.time(), "r", "POST", "/score", 200, 3.25)] * 100)
+    assert dropped.number == 100
 
 
 def test_a_reader_that_has_stopped_holds_nobody_up_and_lines_stay_whole(pipe: Pipe) -> None:

@@ -134,7 +134,7 @@ def test_metrics_page_and_description(client: httpx.Client) -> None:
     assert 'scoring_predictions_total{label="green"}' in text
     assert 'scoring_requests_total{code="200"}' in text
     paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {"/score", "/health/live", "/health/ready", "/metrics"}
+    assert set(paths) == {"/score", "/health/live", "/health/ready", "/metrics", "/admin/reload"}
     assert "<title>" in client.get("/").text
 
 

@@ -18,6 +18,7 @@ from vision_mlops.cli import (
     data,
     demo,
     evaluate,
+    export,
     job,
     models,
     new,
@@ -66,6 +67,7 @@ app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("gate")(evaluate.gate)
+app.command("export")(export.export)
 app.add_typer(models.app, name="models")
 app.add_typer(job.app, name="job")
 app.add_typer(pipeline.app, name="pipeline")

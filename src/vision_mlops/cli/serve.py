@@ -32,6 +32,9 @@ def serve(
     ] = "auto",
     name: Annotated[str, typer.Option("--name", help="Name of the model in answers.")] = "",
     version: Annotated[str, typer.Option("--version", help="Version of the model in answers.")] = "",
+    workload: Annotated[
+        str, typer.Option("--workload", help="Workload whose section `serving` has the limits.", show_default="none")
+    ] = "",
     port_file: Annotated[Path | None, typer.Option("--port-file", hidden=True)] = None,
 ) -> None:
     """Serve a bundle over HTTP until Ctrl-C.
@@ -46,6 +49,7 @@ def serve(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from vision_mlops.config.loader import load_serving
     from vision_mlops.deployment.metrics_folder import metrics_folder
+    from vision_mlops.deployment.resources import available_cores
     from vision_mlops.model.bundle import read_bundle
 
     key, admin_key = (os.environ.get(name) or None for name in ("MLOPS_SCORING_KEY", "MLOPS_ADMIN_KEY"))
@@ -55,7 +59,7 @@ def serve(
         )
     wanted_precision = _precision(precision)
     described = read_bundle(bundle)
-    serving = load_serving(described.workload.get("serving"))
+    serving = load_serving(workload)
     listener = _listen(host, port)
     bound = listener.getsockname()[1]
     if port_file is not None:
@@ -67,17 +71,22 @@ def serve(
         with contextlib.suppress(OSError):  # a terminal that is gone or a full disk is no reason not to serve
             say(f"{text}  (Ctrl-C stops)")
 
-    with metrics_folder():
+    with metrics_folder(workers or serving.workers or available_cores()):
         try:
             from vision_mlops.deployment.logs import start_log, stop_log
             from vision_mlops.deployment.models import ModelSource
-            from vision_mlops.deployment.resources import available_cores
             from vision_mlops.deployment.supervisor import Supervisor
+            from vision_mlops.deployment.tracing import check_tracing
             from vision_mlops.deployment.worker import WorkerSettings
         except ModuleNotFoundError as error:
             raise MissingExtraError(error.name or "uvicorn", "serve") from error
         source = ModelSource(bundle.absolute(), name, version, wanted_precision)
         settings = WorkerSettings(source, serving, key, admin_key)
+        check_tracing()
+        if serving.predictions.sample and serving.predictions.to:
+            from vision_mlops.deployment.shipping import check_destination
+
+            check_destination(serving.predictions.to)
         start_log()
         Supervisor(listener, settings, workers or serving.workers or available_cores(), on_ready=announce).run()
         stop_log()

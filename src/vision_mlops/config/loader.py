@@ -113,23 +113,23 @@ def parse_workload(text: str, source: str) -> Workload:
     return _validated(_parsed(text, source), source)
 
 
-def load_serving(recorded: object) -> Serving:
-    """Limits of the scoring server: those that a bundle's workload was trained with, under those of the environment.
+def load_serving(workload: str = "") -> Serving:
+    """Limits of the scoring server: the defaults or those of a workload, under those of the environment.
 
     Args:
-        recorded: The section ``serving`` as the bundle tells it. What this release does not know in it is left out.
+        workload: As of :func:`load_workload`; empty for the defaults.
 
     Raises:
-        ConfigError: a variable MLOPS_SERVING__KEY has a wrong key or value.
+        ConfigError: there is no such workload, or a variable MLOPS_SERVING__KEY has a wrong key or value.
     """
-    known = recorded if isinstance(recorded, Mapping) else {}
-    section = {key: value for key, value in known.items() if key in Serving.model_fields}
-    content: dict[str, Any] = {"name": "serving", "serving": section}
+    if workload:
+        return load_workload(workload).serving
+    content: dict[str, Any] = {"name": "serving"}
     environment = {name: item for name, item in _environment().items() if item.startswith("serving.")}
     for variable, item in environment.items():
         _apply(content, item, variable)
     changes = " ".join(f"{variable}={os.environ[variable]}" for variable in environment)
-    return _validated(content, f"the bundle's workload with {changes}" if changes else "the bundle's workload").serving
+    return _validated(content, f"the environment: {changes}").serving
 
 
 def _validated(content: dict[str, Any], source: str) -> Workload:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vision_mlops.deployment.models import ServedModel
 from vision_mlops.deployment.requests import RequestError, ScoringRequest
 from vision_mlops.exceptions import ImageError
 from vision_mlops.imaging import Pixels
@@ -21,23 +22,32 @@ _AT_ONCE = 8
 
 
 def score(
-    predictor: Predictor, wanted: ScoringRequest, *, check: Callable[[], None] = lambda: None
-) -> tuple[dict[str, Any], list[str]]:
+    model: ServedModel,
+    wanted: ScoringRequest,
+    *,
+    request_id: str,
+    started: float,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Any], list[str], list[Floats]]:
     """Decode, infer and describe.
 
     Args:
-        predictor: The model.
+        model: Gives the probabilities.
         wanted: Images and options.
+        request_id: Of the request; stands in the answer.
+        started: When the request began, by the performance counter.
         check: Called before each image; what it raises ends the work.
 
     Returns:
-        The answer without model and request id, and the label of each image.
+        The answer, the label of each image, and its probabilities (C,).
 
     Raises:
         RequestError: an image cannot be decoded.
     """
+    predictor = model.predictor
     decoding = inferring = 0.0
     results: list[dict[str, Any]] = []
+    rows: list[Floats] = []
     for first in range(0, len(wanted.images), _AT_ONCE):
         started = time.perf_counter()
         pixels = []
@@ -52,9 +62,12 @@ def score(
             maps = scores.activation_maps
             heat = None if maps is None else _heat_map(pixels[i], maps[i, int(row.argmax())])
             results.append(_result(predictor, row, wanted.top_k, heat))
+            rows.append(row)
     timing = {"decode_ms": round(decoding * 1000, 3), "inference_ms": round(inferring * 1000, 3)}
     labels = [result["predictions"][0]["label"] for result in results]
-    return ({"results": results} if wanted.batch else results[0]) | {"timing": timing}, labels
+    answer: dict[str, Any] = {"results": results} if wanted.batch else results[0]
+    timing["total_ms"] = round((time.perf_counter() - started) * 1000, 3)
+    return answer | {"timing": timing, "model": model.describe(), "request_id": request_id}, labels, rows
 
 
 def _decode(predictor: Predictor, data: bytes, name: str) -> Pixels:

@@ -40,13 +40,14 @@ _STATUS = {code: f"HTTP/1.1 {code} {phrase}\r\n".encode() for code, phrase in _P
 class Answer:
     """Status, body and headers of what is sent back."""
 
-    __slots__ = ("body", "headers", "kind", "status")
+    __slots__ = ("body", "code", "headers", "kind", "status")
 
     def __init__(self, status: int, body: bytes, kind: bytes = JSON, headers: HeaderList = ()) -> None:
         self.status = status
         self.body = body
         self.kind = kind
         self.headers = headers
+        self.code = ""  # of an error
 
     @classmethod
     def json(cls, status: int, content: Any, headers: HeaderList = ()) -> Answer:
@@ -56,15 +57,17 @@ class Answer:
     @classmethod
     def error(cls, status: int, code: str, message: str, headers: HeaderList = ()) -> Answer:
         """An answer that says what is wrong."""
-        return cls.json(status, {"error": {"code": code, "message": message}}, headers)
+        answer = cls.json(status, {"error": {"code": code, "message": message}}, headers)
+        answer.code = code
+        return answer
 
 
 class Request:
     """One request, and what becomes known about it while it is answered; times are those of the performance counter."""
 
     __slots__ = (
-        "answered", "body", "chunks", "complete", "connection", "headers", "inference_ms", "job", "keep_alive", "method",
-        "path", "query", "queue_ms", "request_id", "size", "started", "trace", "url",
+        "answered", "body", "chunks", "complete", "connection", "headers", "inference_ms", "job", "keep_alive",
+        "labels", "method", "path", "query", "queue_ms", "request_id", "size", "started", "trace", "url",
     )  # fmt: skip
 
     def __init__(self, connection: Connection) -> None:
@@ -86,6 +89,7 @@ class Request:
         self.trace: TraceContext | None = None
         self.queue_ms = 0.0
         self.inference_ms = 0.0
+        self.labels: tuple[str, ...] = ()
 
     def text(self, name: bytes) -> str:
         """Value of a header, empty where it was not sent."""
@@ -231,7 +235,9 @@ class Connection(asyncio.Protocol):
         """A header; of a repeated one the first counts."""
         name = name.lower()
         if name in _READ and self._reading is not None:
-            self._reading.headers.setdefault(name, value)
+            first = self._reading.headers.setdefault(name, value)
+            if first is not value and name.startswith(b"trace"):  # these are joined, which makes two parents invalid
+                self._reading.headers[name] = b"%b,%b" % (first, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete: the app may refuse the request before its body is read."""

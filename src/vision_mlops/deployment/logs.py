@@ -5,7 +5,7 @@ closed or its reader has stopped, the line is dropped and counted. No line is lo
 lines of several processes never mix.
 
     start_log(telemetry.log_lines_dropped.inc)      # in each process, after the fork
-    log_request(request_id, "POST", "/score", 200, 3.2, trace_id=..., queue_ms=0.4, inference_ms=2.1, model_id=...)
+    log_requests([request_line(moment, request_id, "POST", "/score", 200, 3.2, queue_ms=0.4, inference_ms=2.1)])
     log_event("reloaded", model_id=...)
 
 Records of :mod:`logging`, those of libraries too, become lines of the same form. Image data, keys and queries of
@@ -23,10 +23,11 @@ import re
 import select
 import socket
 import stat
+import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -58,19 +59,19 @@ class LineWriter:
         self._opened = contextlib.ExitStack()
         self._send = self._choose(descriptor)
 
-    def write(self, line: bytes) -> None:
-        """Write a line, which ends with a newline; raises nothing."""
+    def write(self, line: bytes, count: int = 1) -> None:
+        """Write a line, which ends with a newline, or several as one; raises nothing."""
         if self._torn:  # after a part of a line, for which there was no room, begin a new one
             line = b"\n" + line
         try:
             written = self._send(line)
         except OSError:
-            self._dropped()
-            return
+            written = 0
         if written == len(line):
             self._torn = False
-        else:
-            self._torn = self._torn or written > 0
+            return
+        self._torn = self._torn or written > 0
+        for _ in range(count - line[:written].count(b"\n", 1)):
             self._dropped()
 
     def close(self) -> None:
@@ -115,48 +116,20 @@ class Log:
         self._writer = writer
         self._pid = os.getpid()
 
-    def request(
-        self,
-        request_id: str,
-        method: str,
-        path: str,
-        status: int,
-        ms: float,
-        *,
-        trace_id: str = "",
-        span_id: str = "",
-        model_id: str = "",
-        queue_ms: float | None = None,
-        inference_ms: float | None = None,
-        error: str = "",
-    ) -> None:
-        """One request. Written by hand, as :func:`json.dumps` of it all takes three times as long.
-
-        Args:
-            request_id: Of characters that need no escape in JSON.
-            method: Of HTTP.
-            path: Without the query, in which there may be secrets.
-            status: Of the answer.
-            ms: From the first byte of the request to the end of the answer.
-            trace_id, span_id: Hexadecimal; empty without a trace.
-            model_id: The bundle's id.
-            queue_ms: How long it waited for its turn; None where nothing was scored.
-            inference_ms: How long the network took; likewise.
-            error: Code of an error, such as ``not_an_image``.
-        """
-        line = (
-            f'{{"time":"{_now()}","level":"{"info" if status < 500 else "error"}","event":"request"'
-            f',"request_id":"{request_id}","trace_id":"{trace_id}","span_id":"{span_id}"'
-            f',"method":{json.dumps(method[:_LONGEST_METHOD])},"path":{json.dumps(path[:_LONGEST_PATH])}'
-            f',"status":{status},"ms":{ms:.3f}'
-        )
-        if queue_ms is not None:
-            line += f',"queue_ms":{queue_ms:.3f}'
-        if inference_ms is not None:
-            line += f',"inference_ms":{inference_ms:.3f}'
-        if error:
-            line += f',"error":{json.dumps(error)}'
-        self._writer.write(f'{line},"model_id":{json.dumps(model_id)},"pid":{self._pid}}}\n'.encode())
+    def requests(self, lines: list[str]) -> None:
+        """Lines of :func:`request_line`, with as few system calls as keep them whole."""
+        end = f',"pid":{self._pid}}}\n'
+        group: list[bytes] = []
+        size = 0
+        for text in lines:
+            line = f"{text}{end}".encode()
+            if group and size + len(line) > select.PIPE_BUF:
+                self._writer.write(b"".join(group), len(group))
+                group, size = [], 0
+            group.append(line)
+            size += len(line)
+        if group:
+            self._writer.write(b"".join(group), len(group))
 
     def event(self, event: str, level: Level = "info", **fields: object) -> None:
         """Something else that happened, in a word, with fields that may be anything that JSON knows."""
@@ -211,7 +184,7 @@ def start_log(dropped: Callable[[], object] = lambda: None, *, descriptor: int =
         descriptor: Another place than standard error.
 
     Returns:
-        The log for requests and events, which :func:`log_request` and :func:`log_event` use.
+        The log for requests and events, which :func:`log_requests` and :func:`log_event` use.
     """
     global _log
     writer = LineWriter(descriptor, dropped)
@@ -235,10 +208,54 @@ def stop_log() -> None:
         _log = None
 
 
-def log_request(request_id: str, method: str, path: str, status: int, ms: float, **more: Any) -> None:
-    """See :meth:`Log.request`. Nothing where no log was started."""
+def log_requests(lines: list[str]) -> None:
+    """See :meth:`Log.requests`. Nothing where no log was started."""
     if _log is not None:
-        _log.request(request_id, method, path, status, ms, **more)
+        _log.requests(lines)
+
+
+def request_line(
+    moment: float,
+    request_id: str,
+    method: str,
+    path: str,
+    status: int,
+    ms: float,
+    trace_id: str = "",
+    span_id: str = "",
+    model_id: str = "",
+    queue_ms: float | None = None,
+    inference_ms: float | None = None,
+    error: str = "",
+) -> str:
+    """The line of one request, but for its end. Written by hand, as :func:`json.dumps` of it all takes three times as long.
+
+    Args:
+        moment: Of the answer, in seconds since 1970.
+        request_id: Of characters that need no escape in JSON.
+        method: Of HTTP.
+        path: Without the query, in which there may be secrets.
+        status: Of the answer.
+        ms: From the first byte of the request to the end of the answer.
+        trace_id, span_id: Hexadecimal; empty without a trace.
+        model_id: The bundle's id.
+        queue_ms: How long it waited for its turn; None where nothing was scored.
+        inference_ms: How long the network took; likewise.
+        error: Code of an error, such as ``not_an_image``.
+    """
+    line = (
+        f'{{"time":"{_time(moment)}","level":"{"info" if status < 500 else "error"}","event":"request"'
+        f',"request_id":"{request_id}","trace_id":"{trace_id}","span_id":"{span_id}"'
+        f',"method":{json.dumps(method[:_LONGEST_METHOD])},"path":{json.dumps(path[:_LONGEST_PATH])}'
+        f',"status":{status},"ms":{ms:.3f}'
+    )
+    if queue_ms is not None:
+        line += f',"queue_ms":{queue_ms:.3f}'
+    if inference_ms is not None:
+        line += f',"inference_ms":{inference_ms:.3f}'
+    if error:
+        line += f',"error":{json.dumps(error)}'
+    return f'{line},"model_id":{json.dumps(model_id)}'
 
 
 def log_event(event: str, level: Level = "info", **fields: object) -> None:
@@ -248,7 +265,11 @@ def log_event(event: str, level: Level = "info", **fields: object) -> None:
 
 
 def _now() -> str:
-    return f"{datetime.now(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+    return _time(time.time())
+
+
+def _time(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def _traceback(error: BaseException) -> str:

@@ -9,10 +9,19 @@ from vision_mlops import __version__
 _ERRORS = {
     400: "Malformed body",
     401: "Key missing or wrong",
+    408: "Body not complete in time",
     413: "Body or image too large",
     415: "Content type not supported, or not an image",
     422: "Image cannot be decoded, or a value is out of range",
-    503: "Not ready",
+    429: "Queue full; see Retry-After",
+    503: "Not ready, or no answer in time",
+}
+_RELOAD_ERRORS = {
+    400: "Malformed body",
+    401: "Key missing or wrong",
+    403: "The server has no key for administration",
+    409: "Another model is being loaded",
+    422: "The bundle was refused; the model stays",
 }
 _PREDICTIONS = {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}}
 
@@ -54,6 +63,12 @@ def describe(title: str, classes: list[str]) -> dict[str, Any]:
                                 "responses": responses, "security": [{}, {"key": []}, {"bearer": []}]}},
             "/health/live": {"get": {"responses": {"200": {"description": "The process runs"}}}},
             "/health/ready": {"get": plain},
+            "/admin/reload": {"post": {
+                "requestBody": {"required": False, "content": {"application/json": {"schema": {
+                    "type": "object", "properties": {"bundle": text, "name": text, "version": text}}}}},
+                "responses": {"200": {"description": "All workers answer with the new model"}}
+                | {str(code): {"description": what, "content": failure} for code, what in _RELOAD_ERRORS.items()},
+                "security": [{"key": []}, {"bearer": []}]}},
             "/metrics": {"get": {"responses": {"200": {"description": "Prometheus text format"}}}},
         },
         "components": {

@@ -22,13 +22,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from vision_mlops.config.models import Serving
 from vision_mlops.deployment.answers import score
 from vision_mlops.deployment.connection import Answer, Hub, Request, too_large
+from vision_mlops.deployment.ledger import Entry, Ledger
 from vision_mlops.deployment.logs import log_event
 from vision_mlops.deployment.models import ModelSource, ServedModel, load_model, read_reload
 from vision_mlops.deployment.openapi import describe
+from vision_mlops.deployment.predictions import PredictionLog, Sample
 from vision_mlops.deployment.requests import RequestError, read_scoring_request
 from vision_mlops.deployment.scorer import AbandonedError, Job, QueueFullError, Scorer
 from vision_mlops.deployment.telemetry import Telemetry
-from vision_mlops.deployment.tracing import new_request_id, read_context
+from vision_mlops.deployment.tracing import Tracing, new_request_id
 from vision_mlops.exceptions import MlopsError
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -64,6 +66,9 @@ class ScoringApp:
         limits = self.serving = serving or Serving()
         self.source = source
         self.telemetry = Telemetry()
+        self.ledger = Ledger(self.telemetry)
+        self.tracing = Tracing()  # a worker puts the exporting one here, and the log of predictions
+        self.predictions: PredictionLog | None = None
         self.model: ServedModel | None = None
         self.problem = "the model is being loaded"
         self.draining = False
@@ -97,7 +102,7 @@ class ScoringApp:
     def swap(self, source: ModelSource, model: ServedModel) -> None:
         """Answer with another model from the next request on; those under way end with the old one."""
         self.source, self.model, self.problem = source, model, ""
-        self.telemetry.show_model(model.name, model.version, model.predictor.id)
+        self.telemetry.show_model(model.name, model.version, model.predictor.id, model.predictor.classes)
 
     async def start(self) -> None:
         """Load the first model. A bundle that fails leaves the app alive but never ready, with the reason."""
@@ -111,8 +116,9 @@ class ScoringApp:
                 self.swap(self.source, model)
 
     def close(self) -> None:
-        """End the scorer."""
+        """End the scorer, and book what is left."""
         self.scorer.close()
+        self.ledger.book()
 
     # What a connection asks for
 
@@ -140,27 +146,27 @@ class ScoringApp:
             return self._failed(request)
 
     def answered(self, request: Request, answer: Answer) -> None:
-        """Count and log a request."""
-        self.telemetry.count_request(answer.status)
-        if answer.status == 429:
-            self.telemetry.rejected.inc()
-        fields: dict[str, Any] = {
-            "request_id": request.request_id,
-            "trace_id": request.trace.trace_id if request.trace else "",
-            "span_id": request.trace.span_id if request.trace else "",
-            "method": request.method,
-            "path": request.path,
-            "status": answer.status,
-            "ms": milliseconds(request.started),
-        }
-        if request.inference_ms:
-            fields |= {"queue_ms": request.queue_ms, "inference_ms": request.inference_ms}
-        log_event("request", **fields, model=self.model.predictor.id if self.model else "", pid=os.getpid())
+        """Book a request, and end its span."""
+        trace, scored = request.trace, request.inference_ms > 0
+        model_id = self.model.predictor.id if self.model else ""
+        self.ledger.add(
+            Entry(
+                time.time(), request.request_id, request.method, request.path, answer.status,
+                milliseconds(request.started), trace.trace_id if trace else "", trace.span_id if trace else "", model_id,
+                request.queue_ms if scored else None, request.inference_ms if scored else None, answer.code,
+                request.labels,
+            )
+        )  # fmt: skip
+        if trace is not None and request.path == "/score":
+            self.tracing.end(
+                trace, request.method, "/score", answer.status, request_id=request.request_id, model_id=model_id,
+                images=len(request.labels), queue_ms=request.queue_ms, inference_ms=request.inference_ms, error=answer.code,
+            )  # fmt: skip
 
     def _identify(self, request: Request) -> None:
         given = request.text(b"x-request-id")
         request.request_id = (_UNPRINTABLE.sub("", given)[:128] if given else "") or new_request_id()
-        request.trace = read_context(request.text(b"traceparent"), request.text(b"tracestate"))
+        request.trace = self.tracing.begin(request.text(b"traceparent"), request.text(b"tracestate"))
 
     def _check(self, request: Request) -> Callable[[Request], Answer | None]:
         """The handler of a request that may be answered. Raises RequestError for one that may not."""
@@ -210,7 +216,7 @@ class ScoringApp:
         """POST /score."""
         assert self.model is not None
         work = partial(self._work, request, self.model, request.body)
-        self.telemetry.in_flight.inc()
+        self.ledger.in_flight += 1
         request.job = self.scorer.submit(work, partial(self._scored, request))
 
     def _work(self, request: Request, model: ServedModel, content: bytes, job: Job) -> Answer:
@@ -225,27 +231,27 @@ class ScoringApp:
         wanted = read_scoring_request(
             request.text(b"content-type"), request.query, content, serving=self.serving, classes=len(predictor.classes)
         )
-        result, labels = score(predictor, wanted, check=check)
-        result["model"] = model.describe()
-        result["timing"]["total_ms"] = milliseconds(request.started)
-        result["request_id"] = request.request_id
+        result, labels, rows = score(model, wanted, request_id=request.request_id, started=request.started, check=check)
         request.queue_ms = round(waited * 1000, 3)
         request.inference_ms = result["timing"]["inference_ms"]
-        for label in labels:
-            self.telemetry.count_label(label)
-        self.telemetry.images.inc(len(labels))
-        self.telemetry.queue.observe(waited)
+        request.labels = tuple(labels)
+        trace, log = request.trace, self.predictions
+        if log is not None and log.wants(trace.trace_id if trace and trace.parent_id else request.request_id):
+            log.put(
+                Sample(
+                    request.request_id, trace.trace_id if trace else "", model.name, model.version, predictor.id,
+                    predictor.classes, wanted.images, rows, result["timing"]["total_ms"],
+                )
+            )  # fmt: skip
         return Answer.json(200, result)
 
     def _scored(self, request: Request, answer: Answer | None, error: Exception | None) -> None:
-        self.telemetry.in_flight.dec()
-        if answer is not None:
-            self.telemetry.latency.observe(time.perf_counter() - request.started)
-        elif isinstance(error, RequestError):
-            answer = Answer.error(error.status, error.code, error.message, error.headers)
-        elif isinstance(error, AbandonedError):
+        self.ledger.in_flight -= 1
+        if isinstance(error, AbandonedError):
             return
-        else:
+        if isinstance(error, RequestError):
+            answer = Answer.error(error.status, error.code, error.message, error.headers)
+        elif answer is None:
             try:
                 raise error or RuntimeError("no answer")
             except Exception:  # noqa: BLE001 - raised only to be logged with its traceback
@@ -265,6 +271,7 @@ class ScoringApp:
         return Answer.json(200, {"status": "ready", "model": self.model.describe()})
 
     def _metrics(self, request: Request) -> Answer:
+        self.ledger.book()
         return Answer(200, self.telemetry.expose(), CONTENT_TYPE_LATEST.encode())
 
     def _openapi(self, request: Request) -> Answer:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +16,10 @@ from vision_mlops.config.models import Serving
 from vision_mlops.deployment.channel import Channel, Message
 from vision_mlops.deployment.logs import start_log, stop_log
 from vision_mlops.deployment.models import ModelSource, ServedModel, pack_source, unpack_source
+from vision_mlops.deployment.predictions import start_predictions
 from vision_mlops.deployment.requests import RequestError
 from vision_mlops.deployment.server import ScoringApp
+from vision_mlops.deployment.tracing import start_tracing
 from vision_mlops.exceptions import MlopsError
 
 _LOG = logging.getLogger(__name__)
@@ -66,7 +68,8 @@ class Worker:
 
     async def run(self) -> None:
         """Serve until told to end, or until the supervisor has ended; then drain."""
-        log = start_log(self.app.telemetry.log_lines_dropped.inc)
+        start_log(self.app.telemetry.log_lines_dropped.inc)
+        close = self._start_reporting()
         self._loop.add_reader(self.channel.fileno(), self._hear)
         self._loop.add_signal_handler(signal.SIGTERM, self._leave)
         self._start(self._load_first())
@@ -78,8 +81,29 @@ class Worker:
             await asyncio.sleep(_TICK_SECONDS)
         await self._drain()
         self.app.close()
-        log.close()
+        await asyncio.to_thread(close)
         stop_log()
+
+    def _start_reporting(self) -> Callable[[], None]:
+        """Begin what has threads, which must not exist before the fork; returns what ends it, within some seconds."""
+        app, settings = self.app, self.settings.serving.predictions
+        name = self.settings.source.name or self.settings.source.bundle.name
+        app.tracing = start_tracing()
+        app.predictions = start_predictions(settings, name, app.telemetry.count_record)
+        shipper = None
+        if app.predictions is not None and settings.to:
+            from vision_mlops.deployment.shipping import start_shipping  # needs the part of the package for storage
+
+            shipper = start_shipping(settings, name, app.telemetry.count_record)
+
+        def close() -> None:
+            if app.predictions is not None:
+                app.predictions.close(1.0)
+            if shipper is not None:
+                shipper.close(2.0)
+            app.tracing.close(1.0)
+
+        return close
 
     def _leave(self) -> None:
         self.app.draining = True
@@ -168,6 +192,7 @@ class Worker:
 
     def _tick(self, ticks: int) -> None:
         """Ten times a second: report, and look whether the supervisor is there; once a second: sweep."""
+        self.app.ledger.book()
         connections = len(self.app.hub.connections) + self._adopting
         if ticks % 10 == 0 or connections != self._reported:
             self._reported = connections

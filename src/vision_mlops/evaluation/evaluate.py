@@ -22,7 +22,7 @@ from vision_mlops.evaluation.metrics import Floats, Labels, summarise
 from vision_mlops.exceptions import DataError, MlopsError
 from vision_mlops.inference.explain import overlay
 from vision_mlops.inference.predictor import Predictor
-from vision_mlops.model.bundle import GRAPH
+from vision_mlops.model.bundle import graph_weights
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
@@ -113,7 +113,7 @@ def _facts(
         "git_commit": description.git_commit,
         "run_id": description.run_id,
         "temperature": description.temperature,
-        "graph_bytes": (bundle / GRAPH).stat().st_size,
+        "graph_bytes": sum((bundle / name).stat().st_size for name in (description.graph, *graph_weights(description))),
         "latency_ms": _latency(bundle, files[:_LATENCY_IMAGES]),
     }
 

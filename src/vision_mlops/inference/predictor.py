@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from vision_mlops.exceptions import BundleError, MissingExtraError
 from vision_mlops.imaging import MAX_PIXELS, Pixels, load_pixels
-from vision_mlops.model.bundle import GOLDEN_TOLERANCE, GRAPH, bundle_id, read_bundle
+from vision_mlops.model.bundle import GOLDEN_TOLERANCE, bundle_id, read_bundle
 
 Floats = npt.NDArray[np.float32]
 
@@ -48,15 +48,16 @@ class Predictor:
         self.folder = folder
         self.bundle = read_bundle(folder)
         self.id = bundle_id(self.bundle)
+        graph = folder / self.bundle.graph
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         if precision != "auto":
             options["INFERENCE_PRECISION_HINT"] = precision
         try:
-            self._model = openvino.Core().compile_model(str(folder / GRAPH), "CPU", options)
+            self._model = openvino.Core().compile_model(str(graph), "CPU", options)
         except RuntimeError as error:
-            raise BundleError(f"{folder / GRAPH}: OpenVINO cannot load the graph: {error}", "train again") from error
+            raise BundleError(f"{graph}: OpenVINO cannot load the graph: {error}", "train again") from error
         self._local = threading.local()
         if verify:
             self._verify_golden()

@@ -40,6 +40,16 @@ class Preprocessing(_Record):
     )
 
 
+class Quantization(_Record):
+    """How a bundle was made from another one by rounding its numbers, and what that cost."""
+
+    precision: Literal["int8"]
+    source_id: str = Field(description="Id of the bundle that it was made from.")
+    calibration_images: int
+    source_accuracy: float = Field(description="Share of the test images that the source gets right.")
+    accuracy: float = Field(description="The same of this bundle.")
+
+
 class GoldenExample(_Record):
     """A test image and the probabilities that the trained network gave it, in the order of the classes."""
 
@@ -67,6 +77,8 @@ class Bundle(_Record):
     parity: dict[str, float] = Field(default_factory=dict, description="Exported graph against trained network.")
     libraries: dict[str, str] = Field(default_factory=dict)
     golden: list[GoldenExample] = Field(default_factory=list)
+    graph: str = Field(GRAPH, description="ONNX, or OpenVINO's own form (.xml with a .bin beside it).")
+    quantization: Quantization | None = None
     files: dict[str, str] = Field(default_factory=dict, description="sha256 of each other file, by relative path.")
 
 
@@ -106,7 +118,7 @@ def read_bundle(folder: Path) -> Bundle:
         raise BundleError(f"{path}: not a valid bundle description: {error}", "train again") from error
     for name, expected in bundle.files.items():
         _check_file(folder, name, expected)
-    for needed in (GRAPH, WEIGHTS):
+    for needed in (bundle.graph, *graph_weights(bundle), WEIGHTS):
         if needed not in bundle.files:
             raise BundleError(f"{path} does not list {needed}", "train again")
     return bundle
@@ -124,9 +136,15 @@ def _check_file(folder: Path, name: str, expected: str) -> None:
         )
 
 
+def graph_weights(bundle: Bundle) -> tuple[str, ...]:
+    """Files beside the graph that hold its numbers: none for ONNX."""
+    return (f"{bundle.graph.removesuffix('.xml')}.bin",) if bundle.graph.endswith(".xml") else ()
+
+
 def bundle_id(bundle: Bundle) -> str:
     """Short content hash that tells two bundles apart: the graph, classes and preprocessing."""
     known = bundle.preprocessing
     spec = known.model_dump_json(exclude=None if known.jpeg_scaling else {"jpeg_scaling"})  # as it was before that key
-    parts = [bundle.files.get(GRAPH, ""), *bundle.classes, spec]
+    graph = [bundle.files.get(name, "") for name in (bundle.graph, *graph_weights(bundle))]
+    parts = [*graph, *bundle.classes, spec]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

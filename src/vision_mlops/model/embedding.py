@@ -19,7 +19,7 @@ from vision_mlops import paths
 from vision_mlops.config.models import Model
 from vision_mlops.exceptions import BundleError, MissingExtraError
 from vision_mlops.imaging import Pixels, ResizeMode
-from vision_mlops.model.bundle import GRAPH, read_bundle
+from vision_mlops.model.bundle import read_bundle
 
 CACHE = "cache/embeddings"
 _LAYOUT = 1  # of the exported features; a change makes kept graphs stale
@@ -67,13 +67,13 @@ def from_bundle(folder: Path) -> Embedding:
 
     bundle = read_bundle(folder)
     try:
-        model = openvino.Core().read_model(str(folder / GRAPH))
+        model = openvino.Core().read_model(str(folder / bundle.graph))
         # The activation map is the head applied to each place of the feature map: its convolution's input is that map.
         node = model.output("activation_map").get_node().input_value(0).get_node()
         while node.get_type_name() != "Convolution":  # a bias is added after it
             node = node.input_value(0).get_node()
     except RuntimeError as error:
-        raise BundleError(f"{folder / GRAPH}: has no feature map ({error})", "train again") from error
+        raise BundleError(f"{folder / bundle.graph}: has no feature map ({error})", "train again") from error
     pooled = opset.reduce_mean(node.input_value(0), np.array([2, 3]), keep_dims=False)
     pooled.output(0).get_tensor().set_names({_OUTPUT})
     graph = openvino.Model([opset.result(pooled)], model.get_parameters(), _OUTPUT)

@@ -1,0 +1,57 @@
+"""``mlops export``: a trained bundle in another precision."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vision_mlops.cli.config import JsonOption
+from vision_mlops.cli.output import emit_json, say
+from vision_mlops.exceptions import TrainingError
+
+
+class Target(enum.StrEnum):
+    """Precisions that a bundle can be exported to."""
+
+    INT8 = "int8"
+
+
+def export(
+    bundle: Annotated[Path, typer.Argument(help="Model bundle.")],
+    data: Annotated[Path, typer.Option("--data", help="Prepared data: calibrates on train, judges on test.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
+    precision: Annotated[Target, typer.Option("--precision", help="Precision of the new graph.")] = Target.INT8,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", min=0.0, max=1.0, help="Accuracy that may be lost, as a share.")
+    ] = 0.005,
+    images: Annotated[int, typer.Option("--images", min=1, help="Most training images to calibrate on.")] = 300,
+    json_: JsonOption = False,
+) -> None:
+    """Write a bundle in another precision, if it is as good: exit code 1, and nothing written, where it is not.
+
+    Example: `mlops export outputs/bundles/textile --data outputs/data/textile --out outputs/bundles/textile-int8`
+    """
+    from vision_mlops.training.quantize import quantize
+
+    try:
+        done = quantize(bundle, data, out, max_drop=max_drop, images=images)
+    except TrainingError as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(1) from error
+    if json_:
+        emit_json(
+            {
+                "bundle": str(out), "precision": precision.value, "accuracy": done.accuracy,
+                "source_accuracy": done.source_accuracy, "agreement": done.agreement,
+                "max_difference": done.max_difference, "graph_bytes": done.graph_bytes,
+                "source_bytes": done.source_bytes, "speedup": done.speedup,
+            }
+        )  # fmt: skip
+        return
+    say(f"accuracy {done.accuracy:.4f} after {done.source_accuracy:.4f}; {done.agreement:.2%} of the labels agree,")
+    say(f"probabilities differ by up to {done.max_difference:.3f}")
+    say(f"graph {done.graph_bytes / 1e6:.1f} MB after {done.source_bytes / 1e6:.1f}; {done.speedup:.2f} times as fast")
+    typer.echo(str(out))
