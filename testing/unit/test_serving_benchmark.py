@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
+import math
+import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from testing.benchmarks.serving import environments, load, report
 from testing.benchmarks.serving.__main__ import END_MARK, MARK, SOAK_MARK, arguments, chosen, write_markdown
 from testing.benchmarks.serving.load import Load, parse
-from testing.benchmarks.serving.measure import LARGE, SMALL, Results, Soak
-from testing.benchmarks.serving.systems import BASE, BOUND, System, systems, top
+from testing.benchmarks.serving.measure import LARGE, SMALL, Results, Soak, check_answers
+from testing.benchmarks.serving.systems import BASE, BOUND, Running, System, systems, top
 
 LINE = "result requests=1500 duration_us=10000000 p50_us=38000 p99_us=57000 connect=1 read=2 write=0 timeout=4 status=8"
 
@@ -59,6 +65,53 @@ def test_something_else_than_an_answer_is_refused(body: bytes) -> None:
 def test_the_first_prediction_counts() -> None:
     answer = {"predictions": [{"label": "b", "probability": 0.75}, {"label": "a", "probability": 0.25}]}
     assert top(json.dumps(answer).encode()) == ("b", 0.75)
+
+
+@contextlib.contextmanager
+def answering(status: int, body: bytes, tmp_path: Path) -> Iterator[Running]:
+    """A server that answers everything with this, as if it were one of the systems."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    (tmp_path / "log").write_text("the end of the log")
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server, subprocess.Popen(["true"]) as process:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield Running(named("fastapi")[0], process, server.server_address[1], tmp_path / "log")
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "label", "probability", "problem"),
+    [
+        (200, "a", 0.915, ""),
+        (200, "b", 0.9, "image.jpg is b with 0.9000, but a with 0.9000"),
+        (200, "a", 0.875, "image.jpg is a with 0.8750"),
+        (200, "a", math.nan, "image.jpg is a with nan"),
+        (503, "a", 0.9, "image.jpg was answered with 503"),
+    ],
+    ids=["right", "label", "probability", "nan", "status"],
+)
+def test_a_server_that_answers_something_else_ends_the_run(
+    status: int, label: str, probability: float, problem: str, tmp_path: Path
+) -> None:
+    image = tmp_path / "image.jpg"
+    image.write_bytes(b"an image")
+    body = json.dumps({"predictions": [{"label": label, "probability": probability}]}).encode()
+    with answering(status, body, tmp_path) as running:
+        outcome = pytest.raises(SystemExit, match=problem) if problem else contextlib.nullcontext()
+        with outcome as caught:
+            check_answers(running, {image: ("a", 0.9)})
+    assert not problem or "the end of the log" in str(caught)
 
 
 def test_ratios_are_taken_within_a_round() -> None:

@@ -4,7 +4,7 @@
                                          [--only NAME ...] [--one-worker] [--unpinned]
                                          [--json FILE] [--markdown FILE] [--soak SECONDS]
 
-Needs `wrk`. Each system has an environment of its own, made on the first run (about 2.5 GB). They take turns, each alone on
+Needs `wrk`. Each system has an environment of its own, made on the first run (about 3 GB). They take turns, each alone on
 the machine; numbers are medians over the rounds, ratios are taken within a round. docs/benchmarks/serving.md says more.
 Exit code 1: a server did not start, or answered something else than the predictor.
 """
