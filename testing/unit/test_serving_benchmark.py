@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
+import math
+import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from testing.benchmarks.serving import environments, load, report
 from testing.benchmarks.serving.__main__ import END_MARK, MARK, SOAK_MARK, arguments, chosen, write_markdown
 from testing.benchmarks.serving.load import Load, parse
-from testing.benchmarks.serving.measure import LARGE, SMALL, Results, Soak
-from testing.benchmarks.serving.systems import BASE, BOUND, System, systems, top
+from testing.benchmarks.serving.measure import LARGE, SMALL, Results, Soak, check_answers
+from testing.benchmarks.serving.systems import BASE, BOUND, Running, System, systems, top
 
 LINE = "result requests=1500 duration_us=10000000 p50_us=38000 p99_us=57000 connect=1 read=2 write=0 timeout=4 status=8"
 
@@ -20,7 +26,7 @@ def loads(*speeds: float) -> list[Load]:
 
 
 def named(*names: str) -> list[System]:
-    known = {system.name: system for system in systems(int8=True, one_worker=True)}
+    known = {system.name: system for system in systems(int8=True, one_worker=True, unpinned=True)}
     return [known[name] for name in names]
 
 
@@ -61,6 +67,53 @@ def test_the_first_prediction_counts() -> None:
     assert top(json.dumps(answer).encode()) == ("b", 0.75)
 
 
+@contextlib.contextmanager
+def answering(status: int, body: bytes, tmp_path: Path) -> Iterator[Running]:
+    """A server that answers everything with this, as if it were one of the systems."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    (tmp_path / "log").write_text("the end of the log")
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server, subprocess.Popen(["true"]) as process:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield Running(named("fastapi")[0], process, server.server_address[1], tmp_path / "log")
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "label", "probability", "problem"),
+    [
+        (200, "a", 0.915, ""),
+        (200, "b", 0.9, "image.jpg is b with 0.9000, but a with 0.9000"),
+        (200, "a", 0.875, "image.jpg is a with 0.8750"),
+        (200, "a", math.nan, "image.jpg is a with nan"),
+        (503, "a", 0.9, "image.jpg was answered with 503"),
+    ],
+    ids=["right", "label", "probability", "nan", "status"],
+)
+def test_a_server_that_answers_something_else_ends_the_run(
+    status: int, label: str, probability: float, problem: str, tmp_path: Path
+) -> None:
+    image = tmp_path / "image.jpg"
+    image.write_bytes(b"an image")
+    body = json.dumps({"predictions": [{"label": label, "probability": probability}]}).encode()
+    with answering(status, body, tmp_path) as running:
+        outcome = pytest.raises(SystemExit, match=problem) if problem else contextlib.nullcontext()
+        with outcome as caught:
+            check_answers(running, {image: ("a", 0.9)})
+    assert not problem or "the end of the log" in str(caught)
+
+
 def test_ratios_are_taken_within_a_round() -> None:
     # The machine was half as fast in the second round: medians of each would give 1.5.
     results = {"ours": Results({SMALL: loads(300, 150, 300)}), BASE: Results({SMALL: loads(100, 50, 200)})}
@@ -78,8 +131,8 @@ def test_a_load_without_answers_is_shown_as_such() -> None:
 
 
 def test_the_best_other_is_another_framework() -> None:
-    rows = named("ours", BOUND, BASE, "fastapi", "litserve", "fastapi, 1 worker")
-    speeds = [900.0, 950.0, 990.0, 300.0, 200.0, 310.0]
+    rows = named("ours", BOUND, BASE, "fastapi", "litserve, unpinned", "fastapi, 1 worker")
+    speeds = [900.0, 950.0, 990.0, 300.0, 305.0, 310.0]
     results = {system.name: Results({SMALL: loads(speed)}) for system, speed in zip(rows, speeds, strict=True)}
     assert report.best_other(results, rows, SMALL) == "fastapi, 1 worker"
     assert report.best_other(results, rows, LARGE) is None

@@ -1,9 +1,10 @@
 """The scoring server side by side with what one would take instead, with the same network and the same images.
 
     python -m testing.benchmarks.serving [--bundle BUNDLE] [--int8 BUNDLE] [--rounds 5] [--seconds 10] [--quick]
-                                         [--only NAME ...] [--one-worker] [--json FILE] [--markdown FILE] [--soak SECONDS]
+                                         [--only NAME ...] [--one-worker] [--unpinned]
+                                         [--json FILE] [--markdown FILE] [--soak SECONDS]
 
-Needs `wrk`. Each system has an environment of its own, made on the first run (about 2.5 GB). They take turns, each alone on
+Needs `wrk`. Each system has an environment of its own, made on the first run (about 3 GB). They take turns, each alone on
 the machine; numbers are medians over the rounds, ratios are taken within a round. docs/benchmarks/serving.md says more.
 Exit code 1: a server did not start, or answered something else than the predictor.
 """
@@ -43,6 +44,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--size", choices=[SMALL, LARGE], help="images of this size only")
     parser.add_argument("--one-worker", action="store_true", help="the other frameworks with one worker, too")
+    parser.add_argument("--unpinned", action="store_true", help="the other frameworks with OpenVINO's pinning off, too")
     parser.add_argument("--quick", action="store_true", help="one round of one second: does everything work?")
     parser.add_argument("--soak", type=int, default=0, metavar="SECONDS", help="a long load of our server instead")
     parser.add_argument("--json", type=Path, help="write all numbers to this file")
@@ -63,7 +65,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 def chosen(given: argparse.Namespace) -> list[System]:
     """The systems that the options ask for. Raises SystemExit for a name that none has."""
-    known = systems(int8=given.int8 is not None, one_worker=given.one_worker)
+    known = systems(int8=given.int8 is not None, one_worker=given.one_worker, unpinned=given.unpinned)
     names = {name for system in known for name in (system.name, system.environment)}
     if unknown := [name for name in given.only if name not in names]:
         raise SystemExit(f"--only {unknown[0]}: there is no such system; there are {', '.join(sorted(names))}")

@@ -97,8 +97,14 @@ _OTHERS = {
 }
 
 
-def systems(*, int8: bool = False, one_worker: bool = False) -> list[System]:
-    """All of them in the order of a round; with the int8 bundle, and the other frameworks with one worker, if wanted."""
+def systems(*, int8: bool = False, one_worker: bool = False, unpinned: bool = False) -> list[System]:
+    """All of them in the order of a round.
+
+    Args:
+        int8: Add ours with the int8 bundle.
+        one_worker: Add the other frameworks with one worker.
+        unpinned: Add the other frameworks with OpenVINO told not to pin its threads to cores, as ours tells it.
+    """
     others = [System(name, name, command, variables) for name, (command, variables) in _OTHERS.items()]
     rows = [
         _ours(OURS, "auto"),
@@ -112,6 +118,10 @@ def systems(*, int8: bool = False, one_worker: bool = False) -> list[System]:
         rows[4:4] = [_ours(f"{OURS}, int8", "auto", int8=True), _loop(f"{BOUND}, int8", "auto", int8=True)]
     if one_worker:
         rows += [replace(other, name=f"{other.name}, 1 worker", workers=1) for other in others]
+    if unpinned:
+        for other in others:
+            variables = {**other.variables, "UNPINNED": "1"}
+            rows.append(replace(other, name=f"{other.name}, unpinned", variables=variables))
     return rows
 
 

@@ -17,7 +17,8 @@ def init() -> None:
     bundle = Path(os.environ["AZUREML_MODEL_DIR"])
     described = json.loads((bundle / "bundle.json").read_text())
     classes, size = described["classes"], described["preprocessing"]["image_size"]
-    model = openvino.Core().compile_model(bundle / "model.onnx", "CPU")
+    options = {"ENABLE_CPU_PINNING": False} if os.environ.get("UNPINNED") else {}
+    model = openvino.Core().compile_model(bundle / "model.onnx", "CPU", options)
 
 
 @rawhttp

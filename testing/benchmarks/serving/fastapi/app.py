@@ -14,7 +14,8 @@ from PIL import Image
 bundle = Path(os.environ["BUNDLE"])
 described = json.loads((bundle / "bundle.json").read_text())
 classes, size = described["classes"], described["preprocessing"]["image_size"]
-model = openvino.Core().compile_model(bundle / "model.onnx", "CPU")
+options = {"ENABLE_CPU_PINNING": False} if os.environ.get("UNPINNED") else {}
+model = openvino.Core().compile_model(bundle / "model.onnx", "CPU", options)
 app = FastAPI()
 
 

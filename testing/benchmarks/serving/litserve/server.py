@@ -18,7 +18,8 @@ class Classifier(litserve.LitAPI):
         bundle = Path(os.environ["BUNDLE"])
         described = json.loads((bundle / "bundle.json").read_text())
         self.classes, self.size = described["classes"], described["preprocessing"]["image_size"]
-        self.model = openvino.Core().compile_model(bundle / "model.onnx", "CPU")
+        options = {"ENABLE_CPU_PINNING": False} if os.environ.get("UNPINNED") else {}
+        self.model = openvino.Core().compile_model(bundle / "model.onnx", "CPU", options)
 
     def decode_request(self, request: Annotated[bytes, Body(media_type="image/jpeg")]) -> np.ndarray:
         image = Image.open(io.BytesIO(request)).convert("RGB")
