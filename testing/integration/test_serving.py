@@ -78,6 +78,24 @@ def test_every_connection_finds_a_worker_and_they_get_the_same_number(server: Ru
         connection.close()
 
 
+def test_clients_that_come_again_at_once_are_still_shared_fairly(server: RunningServer) -> None:
+    def sockets(pid: int) -> int:
+        return sum(os.readlink(entry).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
+
+    time.sleep(0.2)  # connections of the test before may still be closing
+    before = {pid: sockets(pid) for pid in server.workers()}
+    for _ in range(25):
+        connections = [server.connect() for _ in range(8)]
+        for connection in connections:
+            connection.sendall(request(IMAGE))
+            assert b"200 OK" in connection.recv(65536)
+        shares = sorted(sockets(pid) - count for pid, count in before.items())
+        for connection in connections:
+            connection.close()
+        assert shares == [4, 4]
+        time.sleep(0.02)
+
+
 def test_requests_in_one_packet_are_answered_in_order(server: RunningServer) -> None:
     with server.connect() as connection:
         images = [encoded(colour) for colour in COLOURS.values()]

@@ -11,6 +11,7 @@ import asyncio
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -126,6 +127,8 @@ class Hub:
 
     def __init__(self, app: App) -> None:
         self.app = app
+        self.on_close: Callable[[], None] = lambda: None
+        """Called after each connection that has ended."""
         self.connections: set[Connection] = set()
         self.buffered = 0
         """Bytes of bodies that are held at the moment."""
@@ -201,6 +204,7 @@ class Connection(asyncio.Protocol):
         """The connection is gone, and nobody waits for answers any more."""
         self._ended = True
         self.hub.connections.discard(self)
+        self.hub.on_close()
         for request in (self._reading, self._active, *self._waiting):
             if request is not None:
                 self._release(request)

@@ -39,7 +39,10 @@ _DRAIN_MARGIN_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Member:
-    """One worker as the supervisor sees it. ``load`` counts its open connections."""
+    """One worker as the supervisor sees it, with the connections that it was handed and those that it says have ended.
+
+    Both only ever grow: what a worker says while more is on its way to it cannot make the supervisor forget that.
+    """
 
     pid: int
     channel: Channel
@@ -48,8 +51,14 @@ class Member:
     generation: int
     started: bool = False
     ready: bool = False
-    load: int = 0
+    dealt: int = 0
+    ended: int = 0
     settled: bool = False  # has told whether its first model is good
+
+    @property
+    def load(self) -> int:
+        """Its open connections."""
+        return self.dealt - self.ended
 
 
 class Supervisor:
@@ -95,8 +104,10 @@ class Supervisor:
                     self._fill()
                     dealt = self._deal()
                     self._listen(dealt and self._open() and self._draining_until is None)
-                    for key, _events in self._selector.select(_TICK_SECONDS if dealt else _FULL_SECONDS):
-                        self._serve(key.fileobj, wakeup)
+                    sources = [key.fileobj for key, _ in self._selector.select(_TICK_SECONDS if dealt else _FULL_SECONDS)]
+                    # The listener last: connections that have ended count before new ones are dealt.
+                    for source in sorted(sources, key=lambda source: source is self.listener):
+                        self._serve(source, wakeup)
                     self._reap()
                     self._watch()
             finally:
@@ -229,7 +240,7 @@ class Supervisor:
         able = [member for member in self.members.values() if member.started]
         for member in sorted(able, key=lambda member: (not member.ready, member.load)):
             if member.channel.send_connection(connection):
-                member.load += 1
+                member.dealt += 1
                 connection.close()
                 self._undealt = None
                 return True
@@ -263,7 +274,7 @@ class Supervisor:
         fields = message.fields
         member.heard = time.monotonic()
         if message.kind == "alive":
-            member.load = fields["connections"]
+            member.ended = fields["ended"]
         elif message.kind == "started":
             member.started = True
         elif message.kind == "ready":

@@ -62,8 +62,10 @@ class Worker:
         self._prepared: tuple[ModelSource, ServedModel] | None = None
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._asked = 0
-        self._reported = -1
         self._adopting = 0
+        self._ended = 0
+        self._reported = 0
+        self.app.hub.on_close = self._count_end
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -155,6 +157,7 @@ class Worker:
             await self._loop.connect_accepted_socket(self.app.hub, connection)
         except OSError:
             connection.close()  # the client has gone meanwhile
+            self._count_end()
         finally:
             self._adopting -= 1
 
@@ -188,16 +191,23 @@ class Worker:
             raise RequestError(fields["status"], fields["code"], fields["problem"])
         return dict(fields["model"])
 
+    def _count_end(self) -> None:
+        """Tell at once that a connection has ended, as the next one is dealt by that; several of a moment in one message."""
+        if self._ended == self._reported:
+            self._loop.call_soon(self._report)
+        self._ended += 1
+
+    def _report(self) -> None:
+        if self.channel.send("alive", ended=self._ended):
+            self._reported = self._ended
+
     # Time
 
     def _tick(self, ticks: int) -> None:
-        """Ten times a second: report, and look whether the supervisor is there; once a second: sweep."""
+        """Ten times a second: book, and look whether the supervisor is there; once a second: report, and sweep."""
         self.app.ledger.book()
-        connections = len(self.app.hub.connections) + self._adopting
-        if ticks % 10 == 0 or connections != self._reported:
-            self._reported = connections
-            self.channel.send("alive", connections=connections)
         if ticks % 10 == 0:
+            self._report()
             self.app.hub.tick()
         if os.getppid() != self._parent:
             self._leave()
@@ -215,7 +225,7 @@ class Worker:
             for connection in list(connections):
                 if connection.idle and now - connection.heard > _QUIET_SECONDS:
                     connection.transport.close()
-            self.channel.send("alive", connections=len(connections))
+            self._report()
             await asyncio.sleep(_TICK_SECONDS / 2)
         for connection in list(connections):
             connection.transport.abort()
