@@ -80,7 +80,7 @@ def test_every_connection_finds_a_worker_and_they_get_the_same_number(server: Ru
 
 def test_clients_that_come_again_at_once_are_still_shared_fairly(server: RunningServer) -> None:
     def sockets(pid: int) -> int:
-        return sum(os.readlink(entry).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
+        return sum(str(entry.readlink()).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
 
     time.sleep(0.2)  # connections of the test before may still be closing
     before = {pid: sockets(pid) for pid in server.workers()}

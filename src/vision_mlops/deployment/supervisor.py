@@ -104,7 +104,9 @@ class Supervisor:
                     self._fill()
                     dealt = self._deal()
                     self._listen(dealt and self._open() and self._draining_until is None)
-                    sources = [key.fileobj for key, _ in self._selector.select(_TICK_SECONDS if dealt else _FULL_SECONDS)]
+                    sources = [
+                        key.fileobj for key, _ in self._selector.select(_TICK_SECONDS if dealt else _FULL_SECONDS)
+                    ]
                     # The listener last: connections that have ended count before new ones are dealt.
                     for source in sorted(sources, key=lambda source: source is self.listener):
                         self._serve(source, wakeup)
