@@ -60,6 +60,10 @@ class ServingError(MlopsError, RuntimeError):
     """The scoring server cannot start or does not answer."""
 
 
+class DeploymentError(MlopsError, RuntimeError):
+    """An endpoint or deployment is missing, cannot be made or changed, or did not become ready."""
+
+
 class PipelineError(MlopsError, ValueError):
     """A definition cannot be read, or would not run as it is meant."""
 

@@ -17,6 +17,8 @@ from vision_mlops.cli import (
     config,
     data,
     demo,
+    deploy,
+    endpoint,
     evaluate,
     export,
     job,
@@ -74,6 +76,8 @@ app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(assets.app, name="assets")
 app.command("run")(run.run)
 app.command("serve")(serve.serve)
+app.command("deploy")(deploy.deploy)
+app.add_typer(endpoint.app, name="endpoint")
 app.command("demo")(demo.demo)
 
 

@@ -1,0 +1,101 @@
+"""``mlops deploy``: a registered model to a target."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vision_mlops.cli.output import emit_json, say
+from vision_mlops.exceptions import DeploymentError
+
+
+def deploy(
+    to: Annotated[
+        str,
+        typer.Option("--to", help="local, docker, aci, aks, kubernetes-endpoint, managed or batch.", metavar="TARGET"),
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="`NAME` (latest), `NAME:3` or `NAME@champion`.")],
+    endpoint: Annotated[
+        str | None, typer.Option("--endpoint", "-e", help="Name of the endpoint.", show_default="that of the model")
+    ] = None,
+    deployment: Annotated[
+        str | None, typer.Option("--deployment", help="Name of the deployment.", show_default="version-N")
+    ] = None,
+    traffic: Annotated[
+        int, typer.Option("--traffic", min=0, max=100, help="Percent of the traffic that it gets.")
+    ] = 100,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep deployments that are left without traffic.")] = False,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="local, docker: port on this machine.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Processes of the server.")] = None,
+    image: Annotated[str, typer.Option("--image", help="Inferencing image to run.", show_default="built")] = "",
+    bake: Annotated[bool, typer.Option("--bake", help="Build an image that holds the model.")] = False,
+    score_script: Annotated[
+        bool, typer.Option("--score-script", help="managed: Azure ML's inference server, without a container of ours.")
+    ] = False,
+    instance_type: Annotated[
+        str, typer.Option("--instance-type", help="managed: size of machine; kubernetes-endpoint: instance type.")
+    ] = "",
+    instances: Annotated[int | None, typer.Option("--instances", min=1, help="Machines, pods or nodes.")] = None,
+    cpu: Annotated[float | None, typer.Option("--cpu", min=0.1, help="aci, aks: cores of one instance.")] = None,
+    memory: Annotated[float | None, typer.Option("--memory", min=0.2, help="aci, aks: GB of one instance.")] = None,
+    compute: Annotated[
+        str, typer.Option("--compute", help="batch: cluster; kubernetes-endpoint: attached cluster.")
+    ] = "",
+    namespace: Annotated[str, typer.Option("--namespace", help="aks: namespace of the cluster.")] = "",
+    dns_label: Annotated[str, typer.Option("--dns-label", help="aci: first part of its host name.")] = "",
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Variable of the server. Repeatable.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option("--timeout", min=1, help="Seconds to become ready in.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also a version whose verdict is reject.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Serve a registered model at an endpoint; a further version takes over once it is ready, without a gap.
+
+    Example: `mlops deploy --to local --model textile@champion`
+    """
+    from vision_mlops.deployment.deploy import Plan, resolve
+    from vision_mlops.deployment.deploy import deploy as run
+    from vision_mlops.deployment.targets import known, open_target
+    from vision_mlops.deployment.targets.base import Options, Request, check_name, deployment_name, endpoint_name
+    from vision_mlops.registry import open_registry
+
+    target = open_target(to)
+    registry = open_registry()
+    version = resolve(registry, model, force=force)
+    options = Options(
+        port=port, workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
+        instances=instances, cpu=cpu, memory_gb=memory, compute=compute, namespace=namespace, dns_label=dns_label,
+        environment=_variables(env or []), timeout_s=timeout,
+    )  # fmt: skip
+    request = Request(
+        check_name("an endpoint", endpoint or endpoint_name(version.name)),
+        check_name("a deployment", deployment or deployment_name(version.version)),
+        version,
+        registry,
+        options,
+    )
+    made = run(target, request, Plan(traffic, keep), say)
+    known.remember(made.name, target.name)
+    if json_:
+        emit_json(made.to_dict())
+        return
+    typer.echo(f"{version.reference} is served at {made.url or made.name}")
+    say(f"try it: mlops endpoint test {made.name} --image FILE")
+
+
+def _variables(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for item in given:
+        name, mark, value = item.partition("=")
+        if not mark or not name:
+            raise DeploymentError(f"--env {item}: not of the form NAME=VALUE", "write --env NAME=VALUE")
+        if "KEY" in name.upper() or "SECRET" in name.upper() or "PASSWORD" in name.upper():
+            raise DeploymentError(
+                f"--env {name}: a secret does not belong in a definition", "see `mlops endpoint keys --help`"
+            )
+        found[name] = value
+    return found
