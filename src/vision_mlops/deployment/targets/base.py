@@ -144,6 +144,36 @@ class Access:
     deployments: Mapping[str, str] = field(default_factory=dict)
 
 
+LATENCY_BOUNDS_MS = tuple(round(1.1**power, 3) for power in range(110))
+"""Upper bounds of the buckets of :attr:`Counts.latencies`, 1 ms to 32 s, ten percent apart; the last bucket has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What an endpoint has seen of one deployment since it was made; the difference of two is what happened between.
+
+    ``errors`` are answers of 500 and above and requests without an answer, which callers do not cause. ``compared`` are
+    copies whose answer was held against that of the deployment that the caller got, ``disagreed`` those with another label.
+    ``latencies`` are the numbers of answers by bucket (one more than bounds), of the deployment alone.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    compared: int = 0
+    disagreed: int = 0
+    latencies: tuple[int, ...] = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
+
+    def __sub__(self, earlier: Counts) -> Counts:
+        """What was counted since an earlier reading."""
+        return Counts(
+            self.requests - earlier.requests,
+            self.errors - earlier.errors,
+            self.compared - earlier.compared,
+            self.disagreed - earlier.disagreed,
+            tuple(now - before for now, before in zip(self.latencies, earlier.latencies, strict=True)),
+        )
+
+
 class Target(Protocol):
     """What every target offers. What is missing or refused raises DeploymentError, on Azure AzureError."""
 
@@ -186,6 +216,10 @@ class Target(Protocol):
             traffic: Adds up to 100; a deployment that is not ready gets none.
             mirror: At most one deployment, without traffic: percent of the requests of which it gets a copy.
         """
+        ...
+
+    def counts(self, name: str) -> Mapping[str, Counts] | None:
+        """What the endpoint itself has counted, by deployment; None where the target does not tell."""
         ...
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
