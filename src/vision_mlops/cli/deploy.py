@@ -39,13 +39,20 @@ def deploy(
         str, typer.Option("--instance-type", help="managed: size of machine; kubernetes-endpoint: instance type.")
     ] = "",
     instances: Annotated[int | None, typer.Option("--instances", min=1, help="Machines, pods or nodes.")] = None,
-    cpu: Annotated[float | None, typer.Option("--cpu", min=0.1, help="aci, aks: cores of one instance.")] = None,
-    memory: Annotated[float | None, typer.Option("--memory", min=0.2, help="aci, aks: GB of one instance.")] = None,
+    cpu: Annotated[
+        float | None, typer.Option("--cpu", min=0.1, help="aci, aks, kubernetes-endpoint: cores of one instance.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option("--memory", min=0.2, help="aci, aks, kubernetes-endpoint: GB of one instance.")
+    ] = None,
     compute: Annotated[
         str, typer.Option("--compute", help="batch: cluster; kubernetes-endpoint: attached cluster.")
     ] = "",
     namespace: Annotated[str, typer.Option("--namespace", help="aks: namespace of the cluster.")] = "",
     dns_label: Annotated[str, typer.Option("--dns-label", help="aci: first part of its host name.")] = "",
+    auth: Annotated[
+        str, typer.Option("--auth", help="managed, kubernetes-endpoint: key or aad_token.", show_default="key")
+    ] = "",
     env: Annotated[
         list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Variable of the server. Repeatable.")
     ] = None,
@@ -69,7 +76,7 @@ def deploy(
     options = Options(
         port=port, workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
         instances=instances, cpu=cpu, memory_gb=memory, compute=compute, namespace=namespace, dns_label=dns_label,
-        environment=_variables(env or []), timeout_s=timeout,
+        auth=auth, environment=_variables(env or []), timeout_s=timeout,
     )  # fmt: skip
     request = Request(
         check_name("an endpoint", endpoint or endpoint_name(version.name)),

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from vision_mlops.exceptions import ConfigError, MissingExtraError
 
 Tier = Literal["dedicated", "low_priority"]
+EndpointAuth = Literal["key", "aad_token"]
 OWN_PREFIX = "MLOPS_AZURE_"
 _RETIRED = re.compile(r"Standard_(NC\d+r?|NC\d+r?s_v[23]|ND\d+r?s|NV\d+|NV\d+s_v2)(_Promo)?", re.IGNORECASE)
 KNOWN_CLOUDS = {
@@ -52,6 +53,7 @@ Address = Annotated[str, Field(pattern=r"^https://[\w.-]+(:\d+)?/?$")]
 WorkspaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{1,32}$")]
 ComputeName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]$")]
 Sku = Annotated[str, Field(pattern=r"(?i)^(Standard|Basic)_[A-Za-z0-9_]+$"), AfterValidator(_is_sold)]
+ImageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.:/_-]*(:[\w.-]+|@sha256:[0-9a-f]{64})$")]
 Nodes = Annotated[int, Field(ge=0, le=1000)]
 IdleSeconds = Annotated[int, Field(ge=60, le=86_400)]
 
@@ -110,6 +112,25 @@ class AzureSettings(BaseModel):
     )
     environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$")] = Field(
         "vision-mlops-train", alias="MLOPS_AZURE_ENVIRONMENT", description="Environment of the job steps."
+    )
+
+    inferencing_image: ImageName | None = Field(
+        None,
+        alias="MLOPS_AZURE_INFERENCING_IMAGE",
+        examples=["example.azurecr.io/vision-mlops-inferencing:1"],
+        description="Image of the scoring server, in a container registry.",
+    )
+    instance_type: Sku = Field(
+        "Standard_DS3_v2", alias="MLOPS_AZURE_INSTANCE_TYPE", description="Machine of a managed online endpoint."
+    )
+    kubernetes: ComputeName | None = Field(
+        None,
+        alias="MLOPS_AZURE_KUBERNETES",
+        examples=["kubernetes-cluster"],
+        description="Attached cluster of Kubernetes online endpoints.",
+    )
+    endpoint_auth: EndpointAuth = Field(
+        "key", alias="MLOPS_AZURE_ENDPOINT_AUTH", description="What new online endpoints ask for: key or aad_token."
     )
 
     cpu_cluster: ComputeName = Field("cpu-cluster", alias="MLOPS_AZURE_CPU_CLUSTER")

@@ -58,6 +58,11 @@ class AzureRegistry(BundleRegistry):
         self._place = place
         self._connected: MLClient | None = None
 
+    @property
+    def place(self) -> str:
+        """Where it is: ``workspace NAME`` or ``registry NAME``."""
+        return self._place
+
     def models(self) -> list[str]:
         """Names of all registered models, sorted."""
         with self._refused("models"), quiet():

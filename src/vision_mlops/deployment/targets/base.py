@@ -109,6 +109,7 @@ class Options:
     compute: str = ""
     namespace: str = ""
     dns_label: str = ""
+    auth: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
 

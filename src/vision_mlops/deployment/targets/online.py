@@ -1,0 +1,375 @@
+"""What the online endpoints of Azure ML have in common, managed or on Kubernetes: a target over the SDK's calls."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from vision_mlops.azure.client import quiet
+from vision_mlops.azure.errors import azure_errors
+from vision_mlops.azure.resources import content_hash, existing
+from vision_mlops.deployment.targets import azureml
+from vision_mlops.deployment.targets.azureml import PROBLEM_TAG, TAG_LENGTH, TARGET_TAG, Workspace
+from vision_mlops.deployment.targets.base import Access, Counts, Deployment, Endpoint, Request, Say, State
+from vision_mlops.deployment.targets.changes import carry_out, carry_out_removal
+from vision_mlops.deployment.targets.code import ENTRY_SCRIPT, package_code
+from vision_mlops.exceptions import AzureError, DeploymentError
+
+_TAIL = 10
+_NO_ENDPOINT = "see `mlops endpoint list`, or make it with `mlops deploy`"
+
+
+def _silent(text: str) -> None:
+    """Nobody listens."""
+
+
+class OnlineTarget(abc.ABC):
+    """A kind of online endpoint. What is missing or refused raises DeploymentError or AzureError."""
+
+    name: str
+    splits_traffic = True
+    options: frozenset[str]
+    mirrors_at_most: int
+    """Percent of the requests that the service copies."""
+
+    def __init__(self, workspace: Workspace | None = None) -> None:
+        self._workspace = workspace or Workspace()
+
+    # What a kind of endpoint decides
+
+    @abc.abstractmethod
+    def check(self, request: Request) -> None:
+        """Refuse what cannot be deployed, before anything is sent. Raises DeploymentError."""
+
+    @abc.abstractmethod
+    def endpoint_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+        """Name of the shipped definition of an endpoint, and its content for a request."""
+
+    @abc.abstractmethod
+    def deployment_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+        """The same of a deployment; names, model, variables and tags are added to it."""
+
+    # The protocol of targets
+
+    def deploy(self, request: Request, say: Say) -> Endpoint:
+        """See :meth:`vision_mlops.deployment.targets.base.Target.deploy`."""
+        self.check(request)
+        with azure_errors(f"endpoint {request.endpoint!r}"):
+            before = existing(lambda: self._workspace.client.online_endpoints.get(request.endpoint))
+        if before is not None:
+            self._check_endpoint(before, request)
+        address, name, version = azureml.workspace_model(self._workspace, request, say)
+        with self._prepared(request, address, f"{name}/{version}") as wanted:
+            if before is None:
+                self._create_endpoint(request, say)
+            self._create_deployment(request, wanted, new_endpoint=before is None, say=say)
+        endpoint = self.endpoint(request.endpoint)
+        if not any(item.traffic for item in endpoint.deployments):
+            return self.set_traffic(request.endpoint, {request.deployment: 100}, {})
+        return endpoint
+
+    def endpoints(self) -> list[Endpoint]:
+        """See :meth:`vision_mlops.deployment.targets.base.Target.endpoints`."""
+        with azure_errors("endpoints"), quiet():
+            found = [item for item in self._workspace.client.online_endpoints.list() if azureml.ours(item, self.name)]
+        return [self._described(entity) for entity in sorted(found, key=lambda item: str(item.name))]
+
+    def endpoint(self, name: str) -> Endpoint:
+        """See :meth:`vision_mlops.deployment.targets.base.Target.endpoint`."""
+        return self._described(self._entity(name))
+
+    def access(self, name: str) -> Access:
+        """See :meth:`vision_mlops.deployment.targets.base.Target.access`."""
+        entity = self._entity(name)
+        with azure_errors(f"keys of endpoint {name!r}"), quiet():
+            held = self._workspace.client.online_endpoints.get_keys(name)
+        secret = getattr(held, "primary_key", None) or getattr(held, "access_token", None)
+        return Access(str(entity.scoring_uri or ""), {"Authorization": f"Bearer {secret}"})
+
+    def logs(self, name: str, deployment: str, lines: int) -> str:
+        """See :meth:`vision_mlops.deployment.targets.base.Target.logs`.
+
+        Where the server has written nothing, because it never started, those of the container that mounts the model.
+        """
+        self._entity(name)
+        with azure_errors(f"log of deployment {deployment!r} of endpoint {name!r}"), quiet():
+            calls = self._workspace.client.online_deployments
+            text = calls.get_logs(deployment, name, lines)
+            return (
+                text if text.strip() else calls.get_logs(deployment, name, lines, container_type="storage-initializer")
+            )
+
+    def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
+        """See :meth:`vision_mlops.deployment.targets.base.Target.set_traffic`."""
+        for deployment, share in mirror.items():
+            if share > self.mirrors_at_most:
+                most = f"at most {self.mirrors_at_most} %" if self.mirrors_at_most else "no copies"
+                raise DeploymentError(
+                    f"--mirror {deployment}={share}: an endpoint on {self.name} gives {most}",
+                    f"give {self.mirrors_at_most} or less"
+                    if self.mirrors_at_most
+                    else "give it a share of the traffic",
+                )
+
+        def change(entity: Any) -> None:
+            entity.traffic = {deployment: share for deployment, share in traffic.items() if share}
+            entity.mirror_traffic = {deployment: share for deployment, share in mirror.items() if share}
+
+        self._update(name, change, f"traffic of endpoint {name!r}")
+        return self.endpoint(name)
+
+    def counts(self, name: str) -> Mapping[str, Counts] | None:
+        """None: Azure ML keeps its counts in Azure Monitor, not with the endpoint."""
+        return None
+
+    def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
+        """See :meth:`vision_mlops.deployment.targets.base.Target.set_tags`; those of this target stay."""
+
+        def change(entity: Any) -> None:
+            kept = {key: value for key, value in (entity.tags or {}).items() if _is_own(key)}
+            entity.tags = {**tags, **kept}
+
+        self._update(name, change, f"tags of endpoint {name!r}")
+
+    def keys(self, name: str) -> Mapping[str, str]:
+        """See :meth:`vision_mlops.deployment.targets.base.Target.keys`."""
+        self._require_keys(name)
+        with azure_errors(f"keys of endpoint {name!r}"), quiet():
+            held: Any = self._workspace.client.online_endpoints.get_keys(name)
+        return {"primary": str(held.primary_key), "secondary": str(held.secondary_key)}
+
+    def rotate_key(self, name: str, which: str) -> None:
+        """See :meth:`vision_mlops.deployment.targets.base.Target.rotate_key`."""
+        self._require_keys(name)
+        with azure_errors(f"{which} key of endpoint {name!r}"), quiet():
+            self._workspace.client.online_endpoints.begin_regenerate_keys(name, key_type=which).result()
+
+    def delete_deployment(self, name: str, deployment: str) -> None:
+        """See :meth:`vision_mlops.deployment.targets.base.Target.delete_deployment`."""
+        self._entity(name)
+        self._remove_deployment(name, deployment, _silent)
+
+    def delete(self, name: str) -> None:
+        """See :meth:`vision_mlops.deployment.targets.base.Target.delete`."""
+        self._entity(name)
+        self._remove_endpoint(name, _silent)
+
+    # Making
+
+    def _check_endpoint(self, entity: Any, request: Request) -> None:
+        azureml.require_ours(entity, self.name)
+        wanted = request.options.auth
+        if wanted and wanted != entity.auth_mode:
+            raise DeploymentError(
+                f"--auth {wanted}: endpoint {entity.name!r} takes {entity.auth_mode}, which cannot be changed",
+                "leave --auth out, or choose another --endpoint",
+            )
+        if azureml.state_of(entity) is State.CHANGING:
+            raise DeploymentError(
+                f"endpoint {entity.name!r} is {entity.provisioning_state}: another change is under way",
+                f"wait for its end: mlops endpoint show {entity.name} --on {self.name}",
+            )
+
+    @contextmanager
+    def _prepared(self, request: Request, address: str, mounted: str) -> Iterator[Any]:
+        """The SDK's entity of the deployment, and for its time the code that it is made of."""
+        from azure.ai.ml import load_online_deployment
+
+        name, content = self.deployment_definition(request)
+        variables: dict[str, str] = content.setdefault("environment_variables", {})
+        if "MLOPS_BUNDLE" in variables:
+            variables["MLOPS_BUNDLE"] = f"/var/azureml-app/azureml-models/{mounted}/bundle"
+            variables |= {"MLOPS_MODEL_NAME": request.model.name, "MLOPS_MODEL_VERSION": str(request.model.version)}
+        variables |= {key: str(value) for key, value in request.options.environment.items()}
+        content |= {"name": request.deployment, "endpoint_name": request.endpoint, "model": address}
+        if "code_configuration" not in content:
+            content["tags"] = azureml.deployment_tags(request, self.name, azureml.fingerprint(content))
+            yield azureml.load(load_online_deployment, name, content)
+            return
+        with package_code() as folder:
+            content["code_configuration"] = {"code": "code", "scoring_script": ENTRY_SCRIPT}
+            made_of = azureml.fingerprint(content, content_hash(folder))
+            content["tags"] = azureml.deployment_tags(request, self.name, made_of)
+            content["code_configuration"]["code"] = str(folder)
+            yield azureml.load(load_online_deployment, name, content)
+
+    def _create_endpoint(self, request: Request, say: Say) -> None:
+        from azure.ai.ml import load_online_endpoint
+
+        name = request.endpoint
+        file, content = self.endpoint_definition(request)
+        content |= {"name": name, "auth_mode": request.options.auth or self._workspace.settings.endpoint_auth}
+        content["tags"] = {TARGET_TAG: self.name}
+        wanted = azureml.load(load_online_endpoint, file, content)
+        say(f"creating endpoint {name}")
+        calls = self._workspace.client.online_endpoints
+        try:
+            carry_out(
+                lambda: calls.begin_create_or_update(wanted),
+                lambda: calls.get(name),
+                f"endpoint {name!r}",
+                say,
+                afterwards=self._afterwards(name),
+            )
+        except AzureError as error:
+            undone = self._undone(lambda: self._remove_new_endpoint(name, say), name)
+            raise AzureError(f"{error.message}{undone}", error.hint, error.status) from error
+
+    def _create_deployment(self, request: Request, wanted: Any, *, new_endpoint: bool, say: Say) -> None:
+        name, endpoint = request.deployment, request.endpoint
+        calls, what = self._workspace.client.online_deployments, f"deployment {name!r} of endpoint {endpoint!r}"
+        with azure_errors(what):
+            before = existing(lambda: calls.get(name, endpoint))
+        same = before is not None and before.tags.get(azureml.DEFINITION_TAG) == wanted.tags[azureml.DEFINITION_TAG]
+        if same and azureml.state_of(before) is State.READY:
+            return
+        say(f"deploying {request.model.reference} as {name}, which takes Azure some minutes")
+        try:
+            carry_out(
+                lambda: calls.begin_create_or_update(wanted, skip_script_validation=True),
+                lambda: calls.get(name, endpoint),
+                what,
+                say,
+                afterwards=self._afterwards(endpoint, name),
+                seconds=request.options.timeout_s,
+            )
+        except AzureError as error:
+            raise self._failed(error, request, kept=before is not None, new_endpoint=new_endpoint, say=say) from error
+        self._note_problem(endpoint, name, "")
+
+    def _failed(self, error: AzureError, request: Request, *, kept: bool, new_endpoint: bool, say: Say) -> AzureError:
+        """What is raised for a deployment that failed, after it is cleaned up; one that was there before stays."""
+        name, endpoint = request.deployment, request.endpoint
+        tail = self._tail(endpoint, name)
+        if kept:
+            undone = self._undone(lambda: self._note_problem(endpoint, name, error.message), endpoint)
+        elif new_endpoint:
+            undone = self._undone(lambda: self._remove_endpoint(endpoint, say), endpoint)
+        else:
+            undone = self._undone(lambda: self._remove_deployment(endpoint, name, say), endpoint, name)
+        return AzureError(f"{error.message}{undone}{tail}", error.hint, error.status)
+
+    def _tail(self, endpoint: str, deployment: str) -> str:
+        """The last lines of a log, for a message; empty where there is none, as nothing was made."""
+        try:
+            lines = self.logs(endpoint, deployment, _TAIL).strip().splitlines()
+        except (AzureError, DeploymentError) as error:
+            return "" if getattr(error, "status", 0) == 404 else f"\n  {error.message}"
+        return "\n  its log ends with:" + "".join(f"\n    {line}" for line in lines[-_TAIL:]) if lines else ""
+
+    def _undone(self, remove: Callable[[], None], endpoint: str, deployment: str = "") -> str:
+        """Clean up after a failure, which must not hide it; what is left there, in words."""
+        try:
+            remove()
+        except AzureError as error:
+            option = f" --deployment {deployment}" if deployment else ""
+            return (
+                f"\n  it is still there ({error.message}); later:"
+                f" mlops endpoint delete {endpoint}{option} --on {self.name}"
+            )
+        return ""
+
+    def _remove_new_endpoint(self, name: str, say: Say) -> None:
+        """Remove an endpoint whose creation failed, unless it is somebody else's or was never made."""
+        with azure_errors(f"endpoint {name!r}"):
+            found = existing(lambda: self._workspace.client.online_endpoints.get(name))
+        if found is not None and azureml.ours(found, self.name):
+            self._remove_endpoint(name, say)
+
+    def _remove_endpoint(self, name: str, say: Say) -> None:
+        calls = self._workspace.client.online_endpoints
+        carry_out_removal(lambda: calls.begin_delete(name), lambda: calls.get(name), f"endpoint {name!r}", say)
+
+    def _remove_deployment(self, endpoint: str, name: str, say: Say) -> None:
+        calls, what = self._workspace.client.online_deployments, f"deployment {name!r} of endpoint {endpoint!r}"
+        carry_out_removal(lambda: calls.begin_delete(name, endpoint), lambda: calls.get(name, endpoint), what, say)
+
+    def _note_problem(self, endpoint: str, deployment: str, problem: str) -> None:
+        """Keep why a deployment failed with its endpoint, or forget it; nothing is sent where nothing changes."""
+        key = f"{PROBLEM_TAG}{deployment}"
+        if (self._entity(endpoint).tags or {}).get(key, "") == problem[:TAG_LENGTH]:
+            return
+
+        def change(entity: Any) -> None:
+            others = {name: value for name, value in (entity.tags or {}).items() if name != key}
+            entity.tags = {**others, key: problem[:TAG_LENGTH]} if problem else others
+
+        self._update(endpoint, change, f"tags of endpoint {endpoint!r}")
+
+    def _afterwards(self, endpoint: str, deployment: str = "") -> str:
+        option = f" --deployment {deployment}" if deployment else ""
+        return (
+            f"To look: mlops endpoint show {endpoint} --on {self.name}; to remove it: mlops endpoint delete"
+            f" {endpoint}{option} --on {self.name}"
+        )
+
+    # Looking
+
+    def _entity(self, name: str) -> Any:
+        with azure_errors(f"endpoint {name!r}", _NO_ENDPOINT), quiet():
+            entity = self._workspace.client.online_endpoints.get(name)
+        azureml.require_ours(entity, self.name)
+        return entity
+
+    def _update(self, name: str, change: Callable[[Any], None], what: str) -> None:
+        entity = self._entity(name)
+        change(entity)
+        calls = self._workspace.client.online_endpoints
+        carry_out(lambda: calls.begin_create_or_update(entity), lambda: calls.get(name), what, _silent)
+
+    def _require_keys(self, name: str) -> None:
+        mode = self._entity(name).auth_mode
+        if mode != "key":
+            raise DeploymentError(
+                f"endpoint {name!r} takes tokens of Microsoft Entra ({mode}); it has no keys",
+                "sign in as somebody who may score, or make an endpoint with --auth key",
+            )
+
+    def _described(self, entity: Any) -> Endpoint:
+        name, tags = str(entity.name), dict(entity.tags or {})
+        with azure_errors(f"deployments of endpoint {name!r}"), quiet():
+            found = list(self._workspace.client.online_deployments.list(endpoint_name=name))
+        state = azureml.state_of(entity)
+        return Endpoint(
+            name=name,
+            target=self.name,
+            state=state,
+            url=str(entity.scoring_uri or ""),
+            auth=str(entity.auth_mode or ""),
+            deployments=tuple(
+                self._deployment(item, entity) for item in sorted(found, key=lambda item: str(item.name))
+            ),
+            problem=f"it is {entity.provisioning_state}: deploy again, or delete it" if state is State.FAILED else "",
+            tags={key: str(value) for key, value in tags.items() if not _is_own(key)},
+        )
+
+    def _deployment(self, entity: Any, endpoint: Any) -> Deployment:
+        name, tags = str(entity.name), entity.tags or {}
+        state = azureml.state_of(entity)
+        problem = ""
+        if state is State.FAILED:
+            problem = (endpoint.tags or {}).get(f"{PROBLEM_TAG}{name}") or self._last_line(str(endpoint.name), name)
+        model, version = azureml.model_of(entity)
+        return Deployment(
+            name=name,
+            model=tags.get(azureml.MODEL_TAG, model),
+            version=tags.get(azureml.VERSION_TAG, version),
+            state=state,
+            traffic=int((endpoint.traffic or {}).get(name, 0)),
+            mirror=int((endpoint.mirror_traffic or {}).get(name, 0)),
+            instances=int(entity.instance_count or 1),
+            problem=problem,
+        )
+
+    def _last_line(self, endpoint: str, deployment: str) -> str:
+        try:
+            lines = self.logs(endpoint, deployment, _TAIL).strip().splitlines()
+        except AzureError as error:
+            return error.message
+        return lines[-1] if lines else "it failed, and its log is empty"
+
+
+def _is_own(tag: str) -> bool:
+    return tag == TARGET_TAG or tag.startswith(PROBLEM_TAG)
