@@ -58,6 +58,12 @@ class BatchEndpoints(Endpoints):
         if (endpoint.properties.get("defaults") or {}).get("deploymentName") == deployment.name:
             raise malformed(f"{deployment.name!r} is the default deployment; choose another one first")
 
+    def bring_up(self, deployment: Resource) -> None:
+        """Nothing runs before it is invoked."""
+
+    def take_down(self, path: str) -> None:
+        """Nothing runs but jobs, which go on."""
+
     def _invoke(self, call: Call) -> Response:
         workspace = self._cloud.path(call.names["workspace"])
         endpoint = self._find(f"{workspace}/{self.kind}/{call.names['endpoint']}")

@@ -58,6 +58,7 @@ class Call:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: Json
+    content: bytes = b""
 
     @property
     def properties(self) -> Json:
@@ -82,21 +83,27 @@ def reply(body: object = None, status: int = 200, headers: Mapping[str, str] | N
     return JSONResponse(body, status, headers=dict(headers or {}))
 
 
-def route(path: str, before: Callable[[Call], None] | None = None, **handlers: Handler) -> Route:
+def route(
+    path: str, before: Callable[[Call], None] | None = None, *, parsed: bool = True, **handlers: Handler
+) -> Route:
     """A path and who answers each method; ``before`` may refuse the call first.
+
+    Calls that are not ``parsed`` bring anything in their ``content``, and no ``body``.
 
     Handlers run in threads, for they read and write blobs.
     """
 
     async def endpoint(request: Request) -> Response:
         try:
+            content = await request.body()
             call = Call(
                 method=request.method,
                 path=request.scope["path"],
                 names={name: str(value) for name, value in request.path_params.items()},
                 query=dict(request.query_params),
                 headers=dict(request.headers),
-                body=_parse(await request.body()),
+                body=parse(content) if parsed else {},
+                content=content,
             )
             if before is not None:
                 before(call)
@@ -107,7 +114,8 @@ def route(path: str, before: Callable[[Call], None] | None = None, **handlers: H
     return Route(path, endpoint, methods=list(handlers), include_in_schema=False)
 
 
-def _parse(raw: bytes) -> Json:
+def parse(raw: bytes) -> Json:
+    """The JSON object in a request. Raises RefusalError."""
     if not raw:
         return {}
     try:

@@ -14,11 +14,13 @@ from testing.fakes.blobs import Blobs
 from testing.fakes.calls import Call, Json, RefusalError
 from testing.fakes.credential import TENANT
 from testing.fakes.faults import Faults
+from testing.fakes.limits import Limits
 from testing.fakes.operations import Operations
 from testing.fakes.store import Resource, Store
 
 if TYPE_CHECKING:
     from testing.fakes.azurite import Azurite
+    from testing.fakes.containers import Containers
     from testing.fakes.executor import Executor
     from testing.fakes.jobs import Jobs
     from testing.fakes.records import JobRecord
@@ -59,6 +61,7 @@ class Cloud:
     registry = "shared"
 
     def __init__(self, azurite: Azurite, folder: Path, executor: Executor | None = None) -> None:
+        from testing.fakes.containers import Containers
         from testing.fakes.executor import LocalRunner
         from testing.fakes.jobs import Jobs
         from testing.fakes.scoring import ScriptScorer
@@ -75,6 +78,8 @@ class Cloud:
         self._default_executor = executor or LocalRunner()
         self.executor: Executor = self._default_executor
         self.scorer: Scorer = ScriptScorer()
+        self.limits = Limits()
+        self.servers: Containers = Containers()
         self._lock = threading.Lock()
         self._seen: list[Seen] = []
 
@@ -82,7 +87,7 @@ class Cloud:
         """Stop the jobs and start over with an empty workspace, one cluster, and an empty registry."""
         from testing.fakes.scoring import ScriptScorer
 
-        self.jobs.stop()
+        self.stop()
         for part in (self.store, self.faults, self.operations, self.blobs):
             part.clear()
         with self._lock:
@@ -91,11 +96,17 @@ class Cloud:
         self.folder.mkdir(parents=True)
         self.executor = self._default_executor
         self.scorer = ScriptScorer()
+        self.limits = Limits()
         self.page_size = 100
         self.operations.polls = 1
         self.add_workspace(self.workspace)
         self.add_registry(self.registry)
         self.add_compute("cpu-cluster")
+
+    def stop(self) -> None:
+        """End all that it runs: jobs, and the containers of deployments."""
+        self.jobs.stop()
+        self.servers.stop()
 
     def job_environment(self) -> dict[str, str]:
         """Variables of the processes that do the cloud's work: this process's, without what points at any cloud."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 from starlette.routing import Route
-from testing.fakes.calls import Call, Json, malformed, reply, route
+from testing.fakes.calls import Call, Json, RefusalError, malformed, reply, route
 from testing.fakes.cloud import LOCATION, WORKSPACE
 from testing.fakes.references import check
 
@@ -72,6 +72,18 @@ class Endpoints(abc.ABC):
             RefusalError: It is.
         """
 
+    @abc.abstractmethod
+    def bring_up(self, deployment: Resource) -> None:
+        """Start what a deployment runs, when it is made.
+
+        Raises:
+            RefusalError: It does not start; the operation fails, and the deployment stays as ``Failed``.
+        """
+
+    @abc.abstractmethod
+    def take_down(self, path: str) -> None:
+        """End what runs of the deployments at or below a path, when they are deleted."""
+
     def keys(self, endpoint: Resource) -> Json:
         """The keys of an endpoint."""
         raise malformed(f"the endpoint {endpoint.name!r} has no keys")
@@ -118,6 +130,7 @@ class Endpoints(abc.ABC):
         """Make an endpoint, or a deployment where ``before`` is None, as a long-running operation."""
         from testing.fakes.store import Resource
 
+        self._check_idle(call.path)
         draft = Resource(call.path, {**call.body, "properties": dict(call.properties)}, 0)
         draft.body.setdefault("location", LOCATION)
         draft.properties.setdefault("properties", {})
@@ -129,6 +142,12 @@ class Endpoints(abc.ABC):
         made.properties["provisioningState"] = "Creating" if new else "Updating"
 
         def finish() -> Json:
+            if before is None:
+                try:
+                    self.bring_up(made)
+                except RefusalError:
+                    made.properties["provisioningState"] = "Failed"
+                    raise
             made.properties["provisioningState"] = "Succeeded"
             return made.to_dict()
 
@@ -146,8 +165,19 @@ class Endpoints(abc.ABC):
     def _delete(self, path: str) -> Response:
         if self._cloud.store.find(path) is None:
             return reply(None, 204)
+        self._check_idle(path)
+        self._cloud.store.get(path).properties["provisioningState"] = "Deleting"
 
         def finish() -> None:
+            self.take_down(path)
             self._cloud.store.delete(path)
 
         return self._cloud.operations.start(finish, location=True)
+
+    def _check_idle(self, path: str) -> None:
+        """Refuse to change what is being changed."""
+        found = self._cloud.store.find(path)
+        state = found.properties.get("provisioningState") if found is not None else ""
+        if found is not None and state in ("Creating", "Updating", "Deleting"):
+            message = f"Another operation is under way: {found.name!r} is {state}. Wait until it has ended"
+            raise RefusalError(409, "Conflict", message)

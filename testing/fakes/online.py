@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 from starlette.routing import Route
-from testing.fakes.calls import Call, Json, RefusalError, malformed, missing, reply, route
+from testing.fakes.calls import Call, Json, RefusalError, malformed, missing, parse, reply, route
 from testing.fakes.credential import token
 from testing.fakes.endpoints import Endpoints
 
@@ -36,17 +36,24 @@ class OnlineEndpoints(Endpoints):
             route(base + "/regenerateKeys", before, POST=self._regenerate),
             route(base + "/token", before, POST=self._token),
             route(base + "/deployments/{deployment}/getLogs", before, POST=self._logs),
-            route("/scoring/{workspace}/{endpoint}/score", POST=self._score),
+            route("/scoring/{workspace}/{endpoint}/score", parsed=False, POST=self._score),
         ]
 
     def complete_endpoint(self, made: Resource, kept: Json) -> None:
-        """Traffic must go to deployments that exist, and add up."""
+        """Its name must be free, and traffic must go to deployments that exist, and add up."""
+        if not kept:
+            self._cloud.limits.check_name(made.name)
         traffic: dict[str, int] = made.properties.get("traffic") or {}
         known = {item.name for item in self.deployments(made)}
         for field in ("traffic", "mirrorTraffic"):
             for name in made.properties.get(field) or {}:
                 if name not in known:
                     raise malformed(f"{field} goes to the deployment {name!r}, which does not exist")
+        mirror: dict[str, int] = made.properties.get("mirrorTraffic") or {}
+        if len(mirror) > 1 or any(share > 50 for share in mirror.values()):
+            raise malformed("mirrorTraffic goes to one deployment, and is at most 50 percent")
+        if mirror and made.properties.get("compute"):
+            raise malformed("mirrorTraffic is not supported for Kubernetes online endpoints")
         if traffic and sum(traffic.values()) not in (0, 100):
             raise malformed(f"the traffic adds up to {sum(traffic.values())} percent, not to 100")
         workspace = made.id.split("/workspaces/")[1].split("/")[0]
@@ -57,18 +64,36 @@ class OnlineEndpoints(Endpoints):
         made.body.setdefault("kind", "Managed")
 
     def complete_deployment(self, made: Resource) -> None:
-        """A managed deployment names its machine."""
+        """A managed deployment names its machine, and there must be quota for it."""
         kind = made.properties.get("endpointComputeType")
         if kind not in ("Managed", "Kubernetes"):
             raise malformed(f"endpointComputeType {kind!r} is neither Managed nor Kubernetes")
         if kind == "Managed" and not made.properties.get("instanceType"):
             raise malformed("a managed deployment needs an instanceType")
+        if kind == "Managed":
+            endpoints = self._cloud.store.children(made.id.split("/deployments/")[0].rpartition("/")[0])
+            others = [
+                item
+                for endpoint in endpoints
+                for item in self.deployments(endpoint)
+                if item.id.lower() != made.id.lower()
+            ]
+            self._cloud.limits.check_machines(made, [item for item in others if item.properties.get("instanceType")])
         made.properties.setdefault("scaleSettings", {"scaleType": "Default"})
 
     def check_delete(self, deployment: Resource, endpoint: Resource) -> None:
         """A deployment with traffic stays."""
         if endpoint.properties["traffic"].get(deployment.name):
             raise malformed(f"the deployment {deployment.name!r} has traffic; set it to 0 first")
+
+    def bring_up(self, deployment: Resource) -> None:
+        """Start the container of a deployment; that of a scoring script starts with each request."""
+        if not deployment.properties.get("codeConfiguration"):
+            self._cloud.servers.start(self._cloud, deployment)
+
+    def take_down(self, path: str) -> None:
+        """End the containers at or below a path."""
+        self._cloud.servers.stop(path)
 
     def keys(self, endpoint: Resource) -> Json:
         """Two keys, made when they are first asked for."""
@@ -96,17 +121,43 @@ class OnlineEndpoints(Endpoints):
 
     def _logs(self, call: Call) -> Response:
         deployment = self._find(call.path.rsplit("/", 1)[0])
-        lines = self._cloud.scorer.log(deployment).splitlines()
+        if deployment.properties.get("codeConfiguration"):
+            text = self._cloud.scorer.log(deployment)
+        else:
+            text = self._cloud.servers.log(deployment, str(call.body.get("containerType") or ""))
+        lines = text.splitlines()
         return reply({"content": "\n".join(lines[-int(call.body.get("tail") or 100) :])})
 
     def _score(self, call: Call) -> Response:
-        """Answer with what the deployment's own script answers."""
+        """Answer with what the deployment's own container or script answers; the mirrored one gets a copy."""
         workspace = self._cloud.path(call.names["workspace"])
         endpoint = self._find(f"{workspace}/{self.kind}/{call.names['endpoint']}")
         self._authorise(endpoint, call.headers.get("authorization", ""))
-        deployment = self._choose(endpoint, call.headers.get(_DEPLOYMENT_HEADER, ""))
-        answer = self._cloud.scorer.score(self._cloud, deployment, call.body)
-        return reply(answer, headers={_DEPLOYMENT_HEADER: deployment.name})
+        wanted = call.headers.get(_DEPLOYMENT_HEADER, "")
+        deployment = self._choose(endpoint, wanted)
+        if deployment.properties.get("codeConfiguration"):
+            answer = self._cloud.scorer.score(self._cloud, deployment, parse(call.content))
+            return reply(answer, headers={_DEPLOYMENT_HEADER: deployment.name})
+        response = self._ask_container(deployment, call)
+        for name, share in ({} if wanted else endpoint.properties["mirrorTraffic"]).items():
+            if random.random() * 100 < share:
+                self._ask_container(self._find(f"{endpoint.id}/deployments/{name}"), call)  # nobody gets this answer
+        return response
+
+    def _ask_container(self, deployment: Resource, call: Call) -> Response:
+        container = self._cloud.servers.find(deployment)
+        headers = {_DEPLOYMENT_HEADER: deployment.name}
+        if container is None:
+            raise RefusalError(503, "ServiceUnavailable", f"nothing runs of {deployment.name!r}", headers)
+        query = "&".join(f"{key}={value}" for key, value in call.query.items())
+        try:
+            found = container.ask("scoringRoute", "POST", query, call.content, call.headers.get("content-type", ""))
+        except OSError as error:
+            raise RefusalError(503, "ServiceUnavailable", f"{deployment.name!r}: {error}", headers) from error
+        status = found.status
+        if status != 200:  # the service puts its own status over that of the container
+            headers["ms-azureml-model-error-statuscode"], status = str(status), 424
+        return Response(found.content, status, headers, found.kind)
 
     def _authorise(self, endpoint: Resource, authorization: str) -> None:
         from testing.fakes.credential import check

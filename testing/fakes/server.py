@@ -134,8 +134,8 @@ class Server:
         return self
 
     def stop(self) -> None:
-        """End it, and the jobs of its cloud."""
-        self._cloud.jobs.stop()
+        """End it, and all that its cloud runs."""
+        self._cloud.stop()
         self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()

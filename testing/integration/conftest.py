@@ -68,7 +68,7 @@ def cloud(running_cloud: tuple[Cloud, Path], monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("AZUREML_CURRENT_CLOUD")
     with redirected(cloud):
         yield cloud
-    cloud.jobs.stop()
+    cloud.stop()
 
 
 @pytest.fixture

@@ -19,9 +19,25 @@ _LENGTH = 600
 # The first whose pattern is found in the error's code or message says what to do.
 _MENDS = (
     (
+        r"unable to (download|pull)[^.]*image|imagepull|(failed|unable) to pull",
+        "check the name and tag of the image, and that the identity of the endpoint has the role AcrPull on its registry",
+    ),
+    (
+        r"(readiness|liveness|startup) probe|container (has )?crashed|resourcenotready",
+        "see what its log says below; the same server on this machine: mlops serve BUNDLE",
+    ),
+    (
+        r"endpoint name\b.*\b(taken|in use|not available|already exists)",
+        "the name of an endpoint is unique in a region: choose another with --endpoint",
+    ),
+    (
+        r"instance type \S+ is (not|un)\s?supported",
+        "choose a size that online endpoints have, such as Standard_DS3_v2 (--instance-type, MLOPS_AZURE_INSTANCE_TYPE)",
+    ),
+    (
         r"quota|not enough cores|insufficient.*(core|capacity)|skunotavailable|sku.*not (available|supported)",
         "ask for quota of this size in the Azure portal (Quotas), or choose another size or region"
-        " (MLOPS_AZURE_CPU_SKU, MLOPS_AZURE_GPU_SKU)",
+        " (MLOPS_AZURE_CPU_SKU, MLOPS_AZURE_GPU_SKU; of endpoints --instance-type, MLOPS_AZURE_INSTANCE_TYPE)",
     ),
     (r"subscriptionnotfound|invalidsubscription", "check AZURE_SUBSCRIPTION_ID, and that you signed in to its tenant"),
     (r"resourcegroupnotfound", "check AZURE_RESOURCE_GROUP, or create the group"),
@@ -132,7 +148,8 @@ def _answered(action: str, error: Any, mend: str) -> AzureError:
     elif status not in (400, 404):  # what the caller can advise is about names and values
         mend = _BY_STATUS.get(status, mend)
     hint = hint or mend or _BY_STATUS.get(status, "mend what the message names")
-    shown = f"HTTP {status} {code}".strip()
+    # An operation that failed was told by an answer that itself was fine.
+    shown = f"HTTP {status} {code}".strip() if status >= 400 else code or "failed"
     return AzureError(f"{action}: {reason} ({shown})", hint, status)
 
 

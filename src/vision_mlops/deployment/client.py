@@ -17,6 +17,8 @@ from typing import Any
 from vision_mlops.deployment.targets.base import DEPLOYMENT_HEADER, Access
 from vision_mlops.exceptions import DeploymentError
 
+_MODEL_STATUS = "ms-azureml-model-error-statuscode"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -72,7 +74,9 @@ def score(
         with urllib.request.urlopen(request, timeout=timeout_s, context=_tls(url)) as response:
             status, answered, raw = response.status, response.headers.get(DEPLOYMENT_HEADER, ""), response.read()
     except urllib.error.HTTPError as error:
-        status, answered, raw = error.code, error.headers.get(DEPLOYMENT_HEADER, ""), error.read()
+        # Azure ML answers 424 for whatever but 200 a container says, and tells what that was.
+        status = int(error.headers.get(_MODEL_STATUS) or error.code)
+        answered, raw = error.headers.get(DEPLOYMENT_HEADER, ""), error.read()
     except (OSError, ValueError) as error:
         return Answer(0, time.perf_counter() - started, {}, deployment, str(getattr(error, "reason", error)))
     seconds = time.perf_counter() - started

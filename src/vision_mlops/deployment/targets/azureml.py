@@ -1,4 +1,4 @@
-"""What the targets on Azure ML share: the workspace, the shipped definitions, tags, states, and models that must be there."""
+"""What the targets on Azure ML share: workspace, shipped definitions, tags, states, and models that must be there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The target ``kubernetes-endpoint``: an online endpoint of Azure ML on a Kubernetes cluster that is attached to the workspace."""
+"""The target ``kubernetes-endpoint``: an online endpoint of Azure ML on an attached Kubernetes cluster."""
 
 from __future__ import annotations
 
