@@ -98,7 +98,7 @@ class Cloud:
         self.scorer = ScriptScorer()
         self.limits = Limits()
         self.page_size = 100
-        self.operations.polls = 1
+        self.operations.polls, self.operations.alone = 1, None
         self.add_workspace(self.workspace)
         self.add_registry(self.registry)
         self.add_compute("cpu-cluster")

@@ -170,11 +170,10 @@ class Containers:
         """Ask readiness until it is good, then liveness; the service's minutes are seconds here."""
         deadline, problem = time.monotonic() + _PROBE_SECONDS, ""
         while time.monotonic() < deadline:
-            hopeless = "not ready: " in made.log.read_text()
+            written = made.log.read_text()
             problem = _problem(made, "readinessRoute")
-            if not problem:
-                break
-            if hopeless or "refused" in problem:
+            # The server has said its last word, so that waiting for the service's minutes changes nothing.
+            if not problem or "not ready: " in written or ("refused" in problem and "serving " in written):
                 break
             time.sleep(0.05)
         problem = problem and f"readiness probe failed: {problem}"

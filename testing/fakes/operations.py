@@ -38,9 +38,13 @@ class Operation:
 
 
 class Operations:
-    """The operations under way. ``polls`` is how often a new one answers that it is not done yet."""
+    """The operations under way. ``polls`` is how often a new one answers that it is not done yet.
+
+    With ``alone`` they also end without being looked at, after so many seconds.
+    """
 
     polls = 1
+    alone: float | None = None
 
     def __init__(self, base_url: Callable[[], str]) -> None:
         self._base_url = base_url
@@ -61,6 +65,8 @@ class Operations:
         operation = Operation(str(uuid.uuid4()), self.polls, finish)
         with self._lock:
             self._known[operation.id] = operation
+        if self.alone is not None:
+            threading.Timer(self.alone, self._end, [operation]).start()
         # A plain Retry-After of 0 makes the SDK wait for its default of seconds.
         headers = {"Azure-AsyncOperation": f"{self._base_url()}/operations/{operation.id}", "x-ms-retry-after-ms": "10"}
         if location:
@@ -78,6 +84,11 @@ class Operations:
             route("/operations/{id}", GET=self._status),
             route("/operationresults/{id}", GET=self._result),
         ]
+
+    def _end(self, operation: Operation) -> None:
+        with self._lock:
+            operation.polls_left = 0
+            operation.poll()
 
     def _find(self, call: Call) -> Operation:
         with self._lock:

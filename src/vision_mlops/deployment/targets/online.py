@@ -9,6 +9,7 @@ from typing import Any
 
 from vision_mlops.azure.client import quiet
 from vision_mlops.azure.errors import azure_errors
+from vision_mlops.azure.records import text_of
 from vision_mlops.azure.resources import content_hash, existing
 from vision_mlops.deployment.targets import azureml
 from vision_mlops.deployment.targets.azureml import PROBLEM_TAG, TAG_LENGTH, TARGET_TAG, Workspace
@@ -166,10 +167,13 @@ class OnlineTarget(abc.ABC):
                 f"--auth {wanted}: endpoint {entity.name!r} takes {entity.auth_mode}, which cannot be changed",
                 "leave --auth out, or choose another --endpoint",
             )
+        self._require_idle(entity, f"endpoint {entity.name!r}", str(entity.name))
+
+    def _require_idle(self, entity: Any, what: str, endpoint: str) -> None:
         if azureml.state_of(entity) is State.CHANGING:
             raise DeploymentError(
-                f"endpoint {entity.name!r} is {entity.provisioning_state}: another change is under way",
-                f"wait for its end: mlops endpoint show {entity.name} --on {self.name}",
+                f"{what} is {text_of(entity.provisioning_state)}: another change is under way",
+                f"wait for its end: mlops endpoint show {endpoint} --on {self.name}",
             )
 
     @contextmanager
@@ -223,6 +227,8 @@ class OnlineTarget(abc.ABC):
         with azure_errors(what):
             before = existing(lambda: calls.get(name, endpoint))
         same = before is not None and before.tags.get(azureml.DEFINITION_TAG) == wanted.tags[azureml.DEFINITION_TAG]
+        if before is not None:
+            self._require_idle(before, f"deployment {name!r}", endpoint)
         if same and azureml.state_of(before) is State.READY:
             return
         say(f"deploying {request.model.reference} as {name}, which takes Azure some minutes")
@@ -244,7 +250,7 @@ class OnlineTarget(abc.ABC):
         name, endpoint = request.deployment, request.endpoint
         tail = self._tail(endpoint, name)
         if kept:
-            undone = self._undone(lambda: self._note_problem(endpoint, name, error.message), endpoint)
+            undone = self._undone(lambda: self._keep_problem(endpoint, name, error.message), endpoint)
         elif new_endpoint:
             undone = self._undone(lambda: self._remove_endpoint(endpoint, say), endpoint)
         else:
@@ -285,6 +291,13 @@ class OnlineTarget(abc.ABC):
     def _remove_deployment(self, endpoint: str, name: str, say: Say) -> None:
         calls, what = self._workspace.client.online_deployments, f"deployment {name!r} of endpoint {endpoint!r}"
         carry_out_removal(lambda: calls.begin_delete(name, endpoint), lambda: calls.get(name, endpoint), what, say)
+
+    def _keep_problem(self, endpoint: str, deployment: str, problem: str) -> None:
+        """Note why a deployment failed that stays; one whose change was refused is as it was."""
+        with azure_errors(f"deployment {deployment!r}"), quiet():
+            found = self._workspace.client.online_deployments.get(deployment, endpoint)
+        if azureml.state_of(found) is State.FAILED:
+            self._note_problem(endpoint, deployment, problem)
 
     def _note_problem(self, endpoint: str, deployment: str, problem: str) -> None:
         """Keep why a deployment failed with its endpoint, or forget it; nothing is sent where nothing changes."""
@@ -341,7 +354,7 @@ class OnlineTarget(abc.ABC):
             deployments=tuple(
                 self._deployment(item, entity) for item in sorted(found, key=lambda item: str(item.name))
             ),
-            problem=f"it is {entity.provisioning_state}: deploy again, or delete it" if state is State.FAILED else "",
+            problem=f"it is {text_of(entity.provisioning_state)}: deploy again, or delete it" if state is State.FAILED else "",
             tags={key: str(value) for key, value in tags.items() if not _is_own(key)},
         )
 
