@@ -75,8 +75,8 @@ class Cloud:
         self.jobs: Jobs = Jobs(self)
         self.containers: dict[str, str] = {}
         self.page_size = 100
-        self._default_executor = executor or LocalRunner()
-        self.executor: Executor = self._default_executor
+        self.default_executor = executor or LocalRunner()
+        self.executor: Executor = self.default_executor
         self.scorer: Scorer = ScriptScorer()
         self.limits = Limits()
         self.servers: Containers = Containers()
@@ -94,7 +94,7 @@ class Cloud:
             self._seen.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.executor = self._default_executor
+        self.executor = self.default_executor
         self.scorer = ScriptScorer()
         self.limits = Limits()
         self.page_size = 100

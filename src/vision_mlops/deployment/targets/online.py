@@ -354,7 +354,9 @@ class OnlineTarget(abc.ABC):
             deployments=tuple(
                 self._deployment(item, entity) for item in sorted(found, key=lambda item: str(item.name))
             ),
-            problem=f"it is {text_of(entity.provisioning_state)}: deploy again, or delete it" if state is State.FAILED else "",
+            problem=f"it is {text_of(entity.provisioning_state)}: deploy again, or delete it"
+            if state is State.FAILED
+            else "",
             tags={key: str(value) for key, value in tags.items() if not _is_own(key)},
         )
 
