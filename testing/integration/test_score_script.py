@@ -25,6 +25,8 @@ from testing.bundles import make_bundle
 from testing.prepared import COLOURS
 from testing.serving import RunningServer, serving
 
+from vision_mlops.deployment.targets.code import ENTRY_SCRIPT, package_code
+
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements" / "azmlinfsrv.txt"
 SCRIPT = ROOT / "src" / "vision_mlops" / "deployment" / "score.py"
@@ -53,15 +55,15 @@ def environment() -> Path:
 
 
 @contextlib.contextmanager
-def azmlinfsrv(python: Path, model_dir: Path, log: Path) -> Iterator[RunningServer]:
+def azmlinfsrv(python: Path, model_dir: Path, log: Path, script: Path = SCRIPT) -> Iterator[RunningServer]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [str(python), "-c", START, "--entry_script", str(SCRIPT), "--port", str(port)]
+    command = [str(python), "-c", START, "--entry_script", str(script), "--port", str(port)]
     command += ["--worker_count", "1"]
     variables = {
         "AZUREML_MODEL_DIR": str(model_dir),
-        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONPATH": str(ROOT / "src") if script == SCRIPT else "",
         "MLOPS_SERVING__MAX_BODY_MB": "1",
     }
     with log.open("wb") as stream:
@@ -149,6 +151,15 @@ def test_both_servers_give_the_same_answer(servers: tuple[RunningServer, Running
     assert comparable(theirs.json) == comparable(ours.json)
     assert theirs.headers["content-type"] == ours.headers["content-type"]
     assert set(theirs.json.get("timing", {})) == set(ours.json.get("timing", {}))
+
+
+def test_the_code_that_is_deployed_needs_nothing_but_the_server(environment: Path, tmp_path: Path) -> None:
+    mounted = tmp_path / "azureml-models" / "colours" / "3"
+    make_bundle(mounted / "bundle")
+    with package_code() as code, azmlinfsrv(environment, mounted, tmp_path / "log", code / ENTRY_SCRIPT) as server:
+        server.wait(60, lambda: server.ask("POST", "/score", JPEG, Content_Type="image/jpeg").status == 200)
+        answer = server.ask("POST", "/score?top_k=1", JPEG, Content_Type="image/jpeg").json
+        assert (answer["predictions"][0]["label"], answer["model"]["version"]) == ("green", "3")
 
 
 def test_request_ids_and_methods(servers: tuple[RunningServer, RunningServer]) -> None:

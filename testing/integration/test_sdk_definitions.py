@@ -21,8 +21,10 @@ from vision_mlops.pipeline.lint import lint
 
 PACKAGE = Path(vision_mlops.__file__).parent
 ROOT = PACKAGE.parents[1]
-# YAML that is no definition of Azure ML, by folder.
-_OTHER = (PACKAGE / "config" / "workloads", ROOT / "environments" / "conda")
+DEPLOYED = sorted((PACKAGE / "deployment" / "definitions").glob("*.yml"))
+"""Endpoints and deployments, which the linter does not know: they run nothing on this machine."""
+# YAML that is no definition of Azure ML, or of another kind, by folder.
+_OTHER = (PACKAGE / "config" / "workloads", ROOT / "environments" / "conda", PACKAGE / "deployment" / "definitions")
 SHIPPED = sorted(
     path
     for folder in (PACKAGE, ROOT / "environments")
@@ -84,6 +86,48 @@ def test_the_sdk_takes_what_ships(path: Path) -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_our_linter_has_nothing_to_say_about_what_ships(path: Path) -> None:
     assert [str(finding) for finding in lint([path])] == []
+
+
+def converted(path: Path) -> Any:
+    """What would be sent of an endpoint or deployment."""
+    from azure.ai.ml import load_batch_endpoint, load_online_deployment, load_online_endpoint
+    from azure.ai.ml.entities._load_functions import load_model_batch_deployment
+
+    kind = kind_of(path)
+    if kind == "batchEndpoint":
+        return load_batch_endpoint(path)._to_rest_batch_endpoint(location="here")
+    if kind == "modelBatchDeployment":
+        return load_model_batch_deployment(path)._to_rest_object(location="here")
+    if kind.endswith("OnlineEndpoint"):
+        return load_online_endpoint(path)._to_rest_online_endpoint(location="here")
+    return load_online_deployment(path)._to_rest_object(location="here")
+
+
+@pytest.mark.parametrize("path", DEPLOYED, ids=lambda path: path.name)
+def test_the_sdk_takes_what_is_deployed(path: Path) -> None:
+    sent = dict(converted(path))
+    sent = {**sent, **dict(sent.get("properties") or {})}
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if "endpoint" in path.name:
+        assert sent["authMode"].lower().replace("_", "") in ("key", "aadtoken")
+        assert bool(sent.get("compute")) == ("compute" in content)
+        return
+    assert content["model"].endswith("textile:1")
+    assert "textile:1" in str(sent["model"])
+    if "batch" not in path.name:
+        assert sent["endpointComputeType"] == content["type"].capitalize()
+        assert (sent["requestSettings"]["requestTimeout"], sent["readinessProbe"]["period"]) == ("PT30S", "PT5S")
+        assert sent["appInsightsEnabled"] is True
+    code = content.get("code_configuration")
+    if code:
+        assert (path.parent / code["code"] / code["scoring_script"]).is_file()
+
+
+def test_the_packages_of_the_score_script_are_the_pinned_ones() -> None:
+    content = yaml.safe_load((PACKAGE / "deployment" / "definitions" / "managed-score-script.yml").read_text())
+    pip = content["environment"]["conda_file"]["dependencies"][-1]["pip"]
+    lines = (ROOT / "requirements" / "azmlinfsrv.txt").read_text(encoding="utf-8").splitlines()
+    assert pip == [line for line in lines if line and not line.startswith("#")]
 
 
 @pytest.mark.parametrize("name", FILES)

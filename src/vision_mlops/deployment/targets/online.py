@@ -97,10 +97,10 @@ class OnlineTarget(abc.ABC):
         self._entity(name)
         with azure_errors(f"log of deployment {deployment!r} of endpoint {name!r}"), quiet():
             calls = self._workspace.client.online_deployments
-            text = calls.get_logs(deployment, name, lines)
-            return (
-                text if text.strip() else calls.get_logs(deployment, name, lines, container_type="storage-initializer")
-            )
+            text = str(calls.get_logs(deployment, name, lines))
+            if not text.strip():
+                text = str(calls.get_logs(deployment, name, lines, container_type="storage-initializer"))
+        return text
 
     def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
         """See :meth:`vision_mlops.deployment.targets.base.Target.set_traffic`."""
