@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -100,7 +100,7 @@ def converted(path: Path) -> Any:
         return load_model_batch_deployment(path)._to_rest_object(location="here")
     if kind.endswith("OnlineEndpoint"):
         return load_online_endpoint(path)._to_rest_online_endpoint(location="here")
-    return load_online_deployment(path)._to_rest_object(location="here")
+    return cast(Any, load_online_deployment(path))._to_rest_object(location="here")
 
 
 @pytest.mark.parametrize("path", DEPLOYED, ids=lambda path: path.name)

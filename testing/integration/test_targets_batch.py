@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from testing.bundles import make_bundle
+from testing.fakes.rehearsal import Rehearsal
 from testing.places import Place
 
 from vision_mlops.deployment.targets.base import State
@@ -92,5 +93,16 @@ def test_what_a_batch_endpoint_does_not_do_is_said(place: Place, run: Run, tmp_p
     assert [item.state for item in Batch().endpoint("bulk").deployments] == [State.READY]
     with pytest.raises(DeploymentError, match="has no deployment 'other'"):
         score_on_azure("bulk", str(tmp_path), tmp_path / "out", deployment="other")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.txt").write_text("a")
+    out = tmp_path / "out"
+    started = score_on_azure("bulk", str(tmp_path / "images"), out, wait=False)
+    assert (started.job.name.startswith("bulk-"), started.file) == (True, None)
+    place.loopback.executor = Rehearsal(failing=("batchscoring",))
+    with pytest.raises(
+        AzureError, match=r"job 'bulk-\S+' of endpoint 'bulk' is Failed\n  -> see its log: mlops job logs bulk-"
+    ):
+        score_on_azure("bulk", str(tmp_path / "images"), out, poll_seconds=(0.05, 0.2))
+    assert not out.exists()
     assert run("endpoint", "delete", "bulk")[0] == 0
     assert Batch().endpoints() == []

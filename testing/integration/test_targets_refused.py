@@ -20,8 +20,11 @@ from testing.places import Place
 
 from vision_mlops.deployment.client import score_file
 from vision_mlops.deployment.targets import changes
+from vision_mlops.deployment.targets.azureml import Workspace
 from vision_mlops.deployment.targets.base import Endpoint, Options, Request, State
 from vision_mlops.deployment.targets.managed import Managed
+from vision_mlops.deployment.targets.onlinecalls import OnlineCalls
+from vision_mlops.deployment.targets.onlinefailures import deployment_failed, endpoint_failed
 from vision_mlops.exceptions import AzureError
 from vision_mlops.registry import ModelVersion, open_registry
 
@@ -167,6 +170,14 @@ def test_what_served_before_still_serves(place: Place, version: ModelVersion, bu
     assert refused.value.hint
     assert [item.state for item in listed().deployments] == [State.READY]
 
+    # What somebody else has made in the same moment is not cleaned up with what was refused.
+    request = Request("colours", "version-1", version, open_registry(), Options())
+    calls, refusal = OnlineCalls(Workspace(), "managed"), AzureError("refused", "mend it", 409)
+    raised = endpoint_failed(calls, refusal, "colours", "managed", print)
+    assert (raised.message, raised.hint, raised.status) == ("refused", "mend it", 409)
+    deployment_failed(calls, refusal, request, "managed", print, kept=False, new_endpoint=True)
+    assert [(item.name, item.state) for item in listed().deployments] == [("version-1", State.READY)]
+
     # A version that the workspace does not have is refused by it.
     request = Request("colours", "version-9", replace(version, version=9), open_registry(), Options())
     with pytest.raises(AzureError, match=r"model colours:9 was not found"):
@@ -217,8 +228,9 @@ def test_ctrl_c_says_what_goes_on(
 
     def press() -> None:
         deadline = time.monotonic() + 30
-        while not cloud.seen("/operations/") and time.monotonic() < deadline:
+        while not cloud.seen("onlineEndpoints", "PUT") and time.monotonic() < deadline:
             time.sleep(0.05)
+        time.sleep(0.3)  # until the command waits
         os.kill(os.getpid(), signal.SIGINT)
 
     presser = threading.Thread(target=press)

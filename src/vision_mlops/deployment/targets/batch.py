@@ -14,7 +14,7 @@ from vision_mlops.azure.submission import Preparation, find_environment_file
 from vision_mlops.deployment.targets import azureml
 from vision_mlops.deployment.targets.azureml import TARGET_TAG, Workspace
 from vision_mlops.deployment.targets.base import Access, Counts, Deployment, Endpoint, Request, Say, State
-from vision_mlops.deployment.targets.changes import carry_out, carry_out_removal
+from vision_mlops.deployment.targets.changes import carry_out, carry_out_removal, is_refusal
 from vision_mlops.exceptions import AzureError, DeploymentError
 
 _NO_ENDPOINT = "see `mlops endpoint list`, or make it with `mlops deploy --to batch`"
@@ -187,15 +187,16 @@ class Batch:
             )
         except AzureError as error:
             with azure_errors(what):
-                made = before is None and existing(lambda: calls.get(name, endpoint)) is not None
-            if made:
+                there = before is None and existing(lambda: calls.get(name, endpoint)) is not None
+            if there and not is_refusal(error):  # else somebody else has made it just now
                 self.delete_deployment(endpoint, name)
             raise error
 
     def _undone(self, error: AzureError, name: str, say: Say) -> AzureError:
         """What is raised where the first deployment of an endpoint failed, after the endpoint is removed again."""
         try:
-            self._remove_endpoint(name, say)
+            if not self.endpoint(name).deployments:
+                self._remove_endpoint(name, say)
         except AzureError as other:
             later = f"\n  it is still there ({other.message}); later: mlops endpoint delete {name} --on {self.name}"
             return AzureError(f"{error.message}{later}", error.hint, error.status)

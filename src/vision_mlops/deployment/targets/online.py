@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from vision_mlops.azure.client import quiet
-from vision_mlops.azure.errors import azure_errors
 from vision_mlops.azure.records import text_of
-from vision_mlops.azure.resources import content_hash, existing
+from vision_mlops.azure.resources import content_hash
 from vision_mlops.deployment.targets import azureml
-from vision_mlops.deployment.targets.azureml import PROBLEM_TAG, TAG_LENGTH, TARGET_TAG, Workspace
+from vision_mlops.deployment.targets.azureml import PROBLEM_TAG, TARGET_TAG, Workspace
 from vision_mlops.deployment.targets.base import Access, Counts, Deployment, Endpoint, Request, Say, State
-from vision_mlops.deployment.targets.changes import carry_out, carry_out_removal
 from vision_mlops.deployment.targets.code import ENTRY_SCRIPT, package_code
+from vision_mlops.deployment.targets.onlinecalls import OnlineCalls
+from vision_mlops.deployment.targets.onlinefailures import TAIL_LINES, deployment_failed, endpoint_failed
 from vision_mlops.exceptions import AzureError, DeploymentError
-
-_TAIL = 10
-_NO_ENDPOINT = "see `mlops endpoint list`, or make it with `mlops deploy`"
-
-
-def _silent(text: str) -> None:
-    """Nobody listens."""
 
 
 class OnlineTarget(abc.ABC):
@@ -37,6 +29,7 @@ class OnlineTarget(abc.ABC):
 
     def __init__(self, workspace: Workspace | None = None) -> None:
         self._workspace = workspace or Workspace()
+        self._calls = OnlineCalls(self._workspace, self.name)
 
     # What a kind of endpoint decides
 
@@ -57,8 +50,7 @@ class OnlineTarget(abc.ABC):
     def deploy(self, request: Request, say: Say) -> Endpoint:
         """See :meth:`vision_mlops.deployment.targets.base.Target.deploy`."""
         self.check(request)
-        with azure_errors(f"endpoint {request.endpoint!r}"):
-            before = existing(lambda: self._workspace.client.online_endpoints.get(request.endpoint))
+        before = self._calls.find(request.endpoint)
         if before is not None:
             self._check_endpoint(before, request)
         address, name, version = azureml.workspace_model(self._workspace, request, say)
@@ -73,19 +65,16 @@ class OnlineTarget(abc.ABC):
 
     def endpoints(self) -> list[Endpoint]:
         """See :meth:`vision_mlops.deployment.targets.base.Target.endpoints`."""
-        with azure_errors("endpoints"), quiet():
-            found = [item for item in self._workspace.client.online_endpoints.list() if azureml.ours(item, self.name)]
-        return [self._described(entity) for entity in sorted(found, key=lambda item: str(item.name))]
+        return [self._described(entity) for entity in self._calls.all()]
 
     def endpoint(self, name: str) -> Endpoint:
         """See :meth:`vision_mlops.deployment.targets.base.Target.endpoint`."""
-        return self._described(self._entity(name))
+        return self._described(self._calls.endpoint(name))
 
     def access(self, name: str) -> Access:
         """See :meth:`vision_mlops.deployment.targets.base.Target.access`."""
-        entity = self._entity(name)
-        with azure_errors(f"keys of endpoint {name!r}"), quiet():
-            held = self._workspace.client.online_endpoints.get_keys(name)
+        entity = self._calls.endpoint(name)
+        held = self._calls.credentials(name)
         secret = getattr(held, "primary_key", None) or getattr(held, "access_token", None)
         return Access(str(entity.scoring_uri or ""), {"Authorization": f"Bearer {secret}"})
 
@@ -94,13 +83,8 @@ class OnlineTarget(abc.ABC):
 
         Where the server has written nothing, because it never started, those of the container that mounts the model.
         """
-        self._entity(name)
-        with azure_errors(f"log of deployment {deployment!r} of endpoint {name!r}"), quiet():
-            calls = self._workspace.client.online_deployments
-            text = str(calls.get_logs(deployment, name, lines))
-            if not text.strip():
-                text = str(calls.get_logs(deployment, name, lines, container_type="storage-initializer"))
-        return text
+        self._calls.endpoint(name)
+        return self._calls.logs(name, deployment, lines)
 
     def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
         """See :meth:`vision_mlops.deployment.targets.base.Target.set_traffic`."""
@@ -118,7 +102,7 @@ class OnlineTarget(abc.ABC):
             entity.traffic = {deployment: share for deployment, share in traffic.items() if share}
             entity.mirror_traffic = {deployment: share for deployment, share in mirror.items() if share}
 
-        self._update(name, change, f"traffic of endpoint {name!r}")
+        self._calls.change(name, change)
         return self.endpoint(name)
 
     def counts(self, name: str) -> Mapping[str, Counts] | None:
@@ -132,35 +116,32 @@ class OnlineTarget(abc.ABC):
             kept = {key: value for key, value in (entity.tags or {}).items() if _is_own(key)}
             entity.tags = {**tags, **kept}
 
-        self._update(name, change, f"tags of endpoint {name!r}")
+        self._calls.change(name, change)
 
     def keys(self, name: str) -> Mapping[str, str]:
         """See :meth:`vision_mlops.deployment.targets.base.Target.keys`."""
         self._require_keys(name)
-        with azure_errors(f"keys of endpoint {name!r}"), quiet():
-            held: Any = self._workspace.client.online_endpoints.get_keys(name)
+        held = self._calls.credentials(name)
         return {"primary": str(held.primary_key), "secondary": str(held.secondary_key)}
 
     def rotate_key(self, name: str, which: str) -> None:
         """See :meth:`vision_mlops.deployment.targets.base.Target.rotate_key`."""
         self._require_keys(name)
-        with azure_errors(f"{which} key of endpoint {name!r}"), quiet():
-            self._workspace.client.online_endpoints.begin_regenerate_keys(name, key_type=which).result()
+        self._calls.renew_key(name, which)
 
     def delete_deployment(self, name: str, deployment: str) -> None:
         """See :meth:`vision_mlops.deployment.targets.base.Target.delete_deployment`."""
-        self._entity(name)
-        self._remove_deployment(name, deployment, _silent)
+        self._calls.endpoint(name)
+        self._calls.remove_deployment(name, deployment)
 
     def delete(self, name: str) -> None:
         """See :meth:`vision_mlops.deployment.targets.base.Target.delete`."""
-        self._entity(name)
-        self._remove_endpoint(name, _silent)
+        self._calls.endpoint(name)
+        self._calls.remove(name)
 
     # Making
 
     def _check_endpoint(self, entity: Any, request: Request) -> None:
-        azureml.require_ours(entity, self.name)
         wanted = request.options.auth
         if wanted and wanted != entity.auth_mode:
             raise DeploymentError(
@@ -208,24 +189,14 @@ class OnlineTarget(abc.ABC):
         content["tags"] = {TARGET_TAG: self.name}
         wanted = azureml.load(load_online_endpoint, file, content)
         say(f"creating endpoint {name}")
-        calls = self._workspace.client.online_endpoints
         try:
-            carry_out(
-                lambda: calls.begin_create_or_update(wanted),
-                lambda: calls.get(name),
-                f"endpoint {name!r}",
-                say,
-                afterwards=self._afterwards(name),
-            )
+            self._calls.make(wanted, say, afterwards=self._afterwards(name))
         except AzureError as error:
-            undone = self._undone(lambda: self._remove_new_endpoint(name, say), name)
-            raise AzureError(f"{error.message}{undone}", error.hint, error.status) from error
+            raise endpoint_failed(self._calls, error, name, self.name, say) from error
 
     def _create_deployment(self, request: Request, wanted: Any, *, new_endpoint: bool, say: Say) -> None:
         name, endpoint = request.deployment, request.endpoint
-        calls, what = self._workspace.client.online_deployments, f"deployment {name!r} of endpoint {endpoint!r}"
-        with azure_errors(what):
-            before = existing(lambda: calls.get(name, endpoint))
+        before = self._calls.find_deployment(endpoint, name)
         same = before is not None and before.tags.get(azureml.DEFINITION_TAG) == wanted.tags[azureml.DEFINITION_TAG]
         if before is not None:
             self._require_idle(before, f"deployment {name!r}", endpoint)
@@ -233,83 +204,13 @@ class OnlineTarget(abc.ABC):
             return
         say(f"deploying {request.model.reference} as {name}, which takes Azure some minutes")
         try:
-            carry_out(
-                lambda: calls.begin_create_or_update(wanted, skip_script_validation=True),
-                lambda: calls.get(name, endpoint),
-                what,
-                say,
-                afterwards=self._afterwards(endpoint, name),
-                seconds=request.options.timeout_s,
-            )
+            afterwards, seconds = self._afterwards(endpoint, name), request.options.timeout_s
+            self._calls.make_deployment(wanted, say, afterwards=afterwards, seconds=seconds)
         except AzureError as error:
-            raise self._failed(error, request, kept=before is not None, new_endpoint=new_endpoint, say=say) from error
-        self._note_problem(endpoint, name, "")
-
-    def _failed(self, error: AzureError, request: Request, *, kept: bool, new_endpoint: bool, say: Say) -> AzureError:
-        """What is raised for a deployment that failed, after it is cleaned up; one that was there before stays."""
-        name, endpoint = request.deployment, request.endpoint
-        tail = self._tail(endpoint, name)
-        if kept:
-            undone = self._undone(lambda: self._keep_problem(endpoint, name, error.message), endpoint)
-        elif new_endpoint:
-            undone = self._undone(lambda: self._remove_endpoint(endpoint, say), endpoint)
-        else:
-            undone = self._undone(lambda: self._remove_deployment(endpoint, name, say), endpoint, name)
-        return AzureError(f"{error.message}{undone}{tail}", error.hint, error.status)
-
-    def _tail(self, endpoint: str, deployment: str) -> str:
-        """The last lines of a log, for a message; empty where there is none, as nothing was made."""
-        try:
-            lines = self.logs(endpoint, deployment, _TAIL).strip().splitlines()
-        except (AzureError, DeploymentError) as error:
-            return "" if getattr(error, "status", 0) == 404 else f"\n  {error.message}"
-        return "\n  its log ends with:" + "".join(f"\n    {line}" for line in lines[-_TAIL:]) if lines else ""
-
-    def _undone(self, remove: Callable[[], None], endpoint: str, deployment: str = "") -> str:
-        """Clean up after a failure, which must not hide it; what is left there, in words."""
-        try:
-            remove()
-        except AzureError as error:
-            option = f" --deployment {deployment}" if deployment else ""
-            return (
-                f"\n  it is still there ({error.message}); later:"
-                f" mlops endpoint delete {endpoint}{option} --on {self.name}"
-            )
-        return ""
-
-    def _remove_new_endpoint(self, name: str, say: Say) -> None:
-        """Remove an endpoint whose creation failed, unless it is somebody else's or was never made."""
-        with azure_errors(f"endpoint {name!r}"):
-            found = existing(lambda: self._workspace.client.online_endpoints.get(name))
-        if found is not None and azureml.ours(found, self.name):
-            self._remove_endpoint(name, say)
-
-    def _remove_endpoint(self, name: str, say: Say) -> None:
-        calls = self._workspace.client.online_endpoints
-        carry_out_removal(lambda: calls.begin_delete(name), lambda: calls.get(name), f"endpoint {name!r}", say)
-
-    def _remove_deployment(self, endpoint: str, name: str, say: Say) -> None:
-        calls, what = self._workspace.client.online_deployments, f"deployment {name!r} of endpoint {endpoint!r}"
-        carry_out_removal(lambda: calls.begin_delete(name, endpoint), lambda: calls.get(name, endpoint), what, say)
-
-    def _keep_problem(self, endpoint: str, deployment: str, problem: str) -> None:
-        """Note why a deployment failed that stays; one whose change was refused is as it was."""
-        with azure_errors(f"deployment {deployment!r}"), quiet():
-            found = self._workspace.client.online_deployments.get(deployment, endpoint)
-        if azureml.state_of(found) is State.FAILED:
-            self._note_problem(endpoint, deployment, problem)
-
-    def _note_problem(self, endpoint: str, deployment: str, problem: str) -> None:
-        """Keep why a deployment failed with its endpoint, or forget it; nothing is sent where nothing changes."""
-        key = f"{PROBLEM_TAG}{deployment}"
-        if (self._entity(endpoint).tags or {}).get(key, "") == problem[:TAG_LENGTH]:
-            return
-
-        def change(entity: Any) -> None:
-            others = {name: value for name, value in (entity.tags or {}).items() if name != key}
-            entity.tags = {**others, key: problem[:TAG_LENGTH]} if problem else others
-
-        self._update(endpoint, change, f"tags of endpoint {endpoint!r}")
+            raise deployment_failed(
+                self._calls, error, request, self.name, say, kept=before is not None, new_endpoint=new_endpoint
+            ) from error
+        self._calls.note_problem(endpoint, name, "")
 
     def _afterwards(self, endpoint: str, deployment: str = "") -> str:
         option = f" --deployment {deployment}" if deployment else ""
@@ -320,20 +221,8 @@ class OnlineTarget(abc.ABC):
 
     # Looking
 
-    def _entity(self, name: str) -> Any:
-        with azure_errors(f"endpoint {name!r}", _NO_ENDPOINT), quiet():
-            entity = self._workspace.client.online_endpoints.get(name)
-        azureml.require_ours(entity, self.name)
-        return entity
-
-    def _update(self, name: str, change: Callable[[Any], None], what: str) -> None:
-        entity = self._entity(name)
-        change(entity)
-        calls = self._workspace.client.online_endpoints
-        carry_out(lambda: calls.begin_create_or_update(entity), lambda: calls.get(name), what, _silent)
-
     def _require_keys(self, name: str) -> None:
-        mode = self._entity(name).auth_mode
+        mode = self._calls.endpoint(name).auth_mode
         if mode != "key":
             raise DeploymentError(
                 f"endpoint {name!r} takes tokens of Microsoft Entra ({mode}); it has no keys",
@@ -342,8 +231,6 @@ class OnlineTarget(abc.ABC):
 
     def _described(self, entity: Any) -> Endpoint:
         name, tags = str(entity.name), dict(entity.tags or {})
-        with azure_errors(f"deployments of endpoint {name!r}"), quiet():
-            found = list(self._workspace.client.online_deployments.list(endpoint_name=name))
         state = azureml.state_of(entity)
         return Endpoint(
             name=name,
@@ -351,9 +238,7 @@ class OnlineTarget(abc.ABC):
             state=state,
             url=str(entity.scoring_uri or ""),
             auth=str(entity.auth_mode or ""),
-            deployments=tuple(
-                self._deployment(item, entity) for item in sorted(found, key=lambda item: str(item.name))
-            ),
+            deployments=tuple(self._deployment(item, entity) for item in self._calls.deployments(name)),
             problem=f"it is {text_of(entity.provisioning_state)}: deploy again, or delete it"
             if state is State.FAILED
             else "",
@@ -380,7 +265,7 @@ class OnlineTarget(abc.ABC):
 
     def _last_line(self, endpoint: str, deployment: str) -> str:
         try:
-            lines = self.logs(endpoint, deployment, _TAIL).strip().splitlines()
+            lines = self._calls.logs(endpoint, deployment, TAIL_LINES).strip().splitlines()
         except AzureError as error:
             return error.message
         return lines[-1] if lines else "it failed, and its log is empty"
