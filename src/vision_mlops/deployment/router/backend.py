@@ -11,7 +11,7 @@ from vision_mlops.deployment.router.process import ServerProcess
 from vision_mlops.deployment.router.state import LOGS, Spec
 from vision_mlops.deployment.router.tally import Tally
 from vision_mlops.deployment.router.upstream import Pool
-from vision_mlops.deployment.targets.base import Counts, State
+from vision_mlops.deployment.targets.base import State
 
 _LOG_BYTES = 16 * 2**20
 
@@ -22,15 +22,15 @@ class Backend:
     Args:
         spec: What it is.
         folder: Of the endpoint.
-        counts: What was counted of it before.
+        tally: What was counted of it before.
     """
 
-    def __init__(self, spec: Spec, folder: Path, counts: Counts = Counts()) -> None:
+    def __init__(self, spec: Spec, folder: Path, tally: Tally | None = None) -> None:
         self.spec = spec
         self.name = spec.name
         self.header = spec.name.encode()
         self.pool = Pool()
-        self.tally = Tally(counts)
+        self.tally = tally or Tally()
         self.ready = False
         self.in_flight = 0
         self.log = log_path(folder, spec.name)

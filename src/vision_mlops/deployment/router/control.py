@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -17,10 +18,12 @@ from vision_mlops.deployment.router.app import RouterApp
 from vision_mlops.deployment.router.backend import Backend, bound_log, tail
 from vision_mlops.deployment.router.shares import as_percent
 from vision_mlops.deployment.router.state import LOG, EndpointState, remove_files, spec_from, write_state
-from vision_mlops.deployment.router.tally import counts_to_dict, read_counts, write_counts
+from vision_mlops.deployment.router.tally import counts_to_dict, read_tallies, write_tallies
 
-_LEASE_SECONDS = 10.0
+_LEASE_SECONDS = 5.0
 """A deployment in the making that nobody has asked about for so long is given up: its command was ended."""
+_EMPTY_SECONDS = 10.0
+"""An endpoint without deployments, of which none is being made, ends after so long."""
 _COUNTS_SECONDS = 5.0
 _DRAIN_SECONDS = 40.0
 
@@ -51,6 +54,8 @@ class Control:
         self.folder = folder
         self.state = state
         self.ending = asyncio.Event()
+        self.given_up = False
+        """Whether it ends as it has no deployment, and no command makes one."""
         self.app = RouterApp(self)
         self._candidates: dict[str, _Candidate] = {}
         self._empty_since = time.monotonic()
@@ -63,9 +68,9 @@ class Control:
 
     def start(self) -> None:
         """Start what the state says."""
-        known = read_counts(self.folder)
+        known = read_tallies(self.folder)
         for spec in self.state.deployments:
-            backend = Backend(spec, self.folder, known[spec.name]) if spec.name in known else Backend(spec, self.folder)
+            backend = Backend(spec, self.folder, known.get(spec.name))
             self._add(backend)
             backend.start()
         self._apply(self.state)
@@ -92,16 +97,18 @@ class Control:
             if now - candidate.asked > _LEASE_SECONDS:
                 log_event("deploy_given_up", "warning", deployment=name)
                 self._drop(name)
+                self._empty_since = -math.inf
         if self.state.deployments or self._candidates:
             self._empty_since = now
-        elif now - self._empty_since > _LEASE_SECONDS:
-            self.ending.set()  # its first deployment was never made
+        elif now - self._empty_since > _EMPTY_SECONDS:
+            self.given_up = True  # its first deployment was never made
+            self.ending.set()
         if now - self._counted > _COUNTS_SECONDS:
             self.keep_counts()
         bound_log(self.folder / LOG)
 
     async def close(self) -> None:
-        """Answer what has come, end all servers, and keep the counts; an endpoint without deployments leaves nothing."""
+        """Answer what has come, end all servers, and keep the counts."""
         self.app.draining = True
         deadline = time.monotonic() + _DRAIN_SECONDS
         connections = self.app.hub.connections
@@ -115,7 +122,7 @@ class Control:
         stops = [backend.drain(_DRAIN_SECONDS) for backend in self.app.backends.values()]
         await asyncio.gather(*stops, *self._leaving)
         self.keep_counts()
-        if not self.state.deployments:
+        if self.given_up:
             remove_files(self.folder)
 
     def kill(self) -> None:
@@ -127,7 +134,7 @@ class Control:
         """Write the counts, so that a later router goes on with them: what was told once is never taken back."""
         self._counted = time.monotonic()
         if self.state.deployments:
-            write_counts(self.folder, {name: item.tally.counts() for name, item in self.app.backends.items()})
+            write_tallies(self.folder, {name: item.tally for name, item in self.app.backends.items()})
 
     # Actions
 

@@ -25,7 +25,7 @@ from vision_mlops.deployment.router.state import (
     remove_files,
     write_state,
 )
-from vision_mlops.deployment.router.tally import counts_from, read_counts
+from vision_mlops.deployment.router.tally import counts_from, read_tallies
 from vision_mlops.deployment.targets import local_router as router
 from vision_mlops.deployment.targets.base import (
     Access,
@@ -88,7 +88,7 @@ class LocalTarget:
             return state.port
         if state is not None:
             say(f"starting endpoint {folder.name!r} again, with {len(state.deployments)} deployment(s)")
-        return router.start(folder, router.ANY_PORT if port is None else port)
+        return router.start(folder, router.ANY_PORT if port is None or (state and not port) else port)
 
     def _make(self, folder: Path, port: int, spec: Spec, timeout: float, say: Say) -> None:
         state = read_state(folder)
@@ -181,7 +181,7 @@ class LocalTarget:
         folder = _folder(name)
         state = _state(folder)
         if not router.is_running(folder):
-            return {item.name: counts for item in state.deployments if (counts := read_counts(folder).get(item.name))}
+            return {name: tally.counts() for name, tally in read_tallies(folder).items() if state.spec(name)}
         return {key: counts_from(item) for key, item in router.ask(folder, state.port, "counts").items()}
 
     # Changing
