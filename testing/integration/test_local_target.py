@@ -118,7 +118,7 @@ def test_deployed_twice_nothing_changes_and_deleted_nothing_is_left(
     assert again == endpoint
     assert status(target)["deployments"][0]["pid"] == before
     assert "nothing changes" in said[0]
-    assert "serving colours" in target.logs(NAME, "version-1", 1)
+    assert "serving colours" in target.logs(NAME, "version-1", 9)
     target.set_tags(NAME, {"a": "b"})
     assert target.endpoint(NAME).tags == {"a": "b"}
     for call in (lambda: target.keys(NAME), lambda: target.rotate_key(NAME, "primary")):

@@ -17,14 +17,16 @@ import httpx
 import pytest
 
 from vision_mlops.deployment.connection import Answer
-from vision_mlops.deployment.router import backend as backends
+from vision_mlops.deployment.router import logfiles
 from vision_mlops.deployment.router.app import RouterApp
-from vision_mlops.deployment.router.backend import Backend, bound_log, tail
+from vision_mlops.deployment.router.backend import Backend
+from vision_mlops.deployment.router.control import Control
 from vision_mlops.deployment.router.exchange import Mirror, labels
+from vision_mlops.deployment.router.logfiles import bound_log, tail
 from vision_mlops.deployment.router.shares import Sampler, Shares
 from vision_mlops.deployment.router.state import EndpointState, Spec, read_state, write_key, write_state
 from vision_mlops.deployment.router.tally import Tally, read_tallies, write_tallies
-from vision_mlops.deployment.targets.base import LATENCY_BOUNDS_MS, Counts
+from vision_mlops.deployment.targets.base import LATENCY_BOUNDS_MS
 from vision_mlops.exceptions import DeploymentError
 
 
@@ -106,7 +108,7 @@ def test_the_key_is_for_its_owner(tmp_path: Path) -> None:
 
 
 def test_a_log_that_has_become_large_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_LOG_BYTES", 10)
+    monkeypatch.setattr(logfiles, "_LOG_BYTES", 10)
     log = tmp_path / "a.log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"one\ntwo\nthree\n")
@@ -368,5 +370,48 @@ def test_a_server_that_gives_no_answer_in_time_has_failed(tmp_path: Path) -> Non
     run(tmp_path, scenario)
 
 
-def test_counts_are_those_of_the_protocol() -> None:
-    assert Tally().counts() == Counts()
+def test_a_disk_that_takes_nothing_changes_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        control = Control(tmp_path, EndpointState("e", 1), "key")
+        for name in ("a", "b"):
+            backend = control.app.backends[name] = Backend(Spec(name, "m", "1", "/b"), tmp_path)
+            backend.ready = True
+            control.state = control.state.with_deployment(backend.spec)
+        control.app.share({"a": 100}, {})
+        (tmp_path / "counts.json").mkdir()  # a file cannot take the place of a folder
+        (tmp_path / "local.json").mkdir()
+        control.keep_counts()
+        with pytest.raises(OSError, match="local"):
+            control.obey("traffic", b'{"traffic": {"b": 100}, "mirror": {}}')
+        assert control.state.traffic == control.app.traffic == {"a": 100}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "status", "message"),
+    [
+        ("traffic", {"traffic": {"a": 90}, "mirror": {}}, 409, "adds up to 100"),
+        ("traffic", {"traffic": {"c": 100}, "mirror": {}}, 409, "no deployment 'c'"),
+        ("traffic", {"traffic": {"b": 100}, "mirror": {}}, 409, "'b' is not ready"),
+        ("traffic", {"traffic": {"a": 100}, "mirror": {"a": 5}}, 409, "without traffic"),
+        ("traffic", {}, 400, "KeyError"),
+        ("delete", {"deployment": "a"}, 409, "has 100 % of the traffic"),
+        ("deploy", {"spec": {"nam": "x"}}, 400, "TypeError"),
+        ("dance", {}, 404, "no action"),
+    ],
+    ids=["sum", "unknown", "not-ready", "mirror", "missing", "delete", "spec", "action"],
+)
+def test_what_cannot_be_done_is_refused(
+    tmp_path: Path, action: str, body: dict[str, object], status: int, message: str
+) -> None:
+    async def main() -> None:
+        control = Control(tmp_path, EndpointState("e", 1), "key")
+        for name in ("a", "b"):
+            control.app.backends[name] = Backend(Spec(name, "m", "1", "/b"), tmp_path)
+            control.state = control.state.with_deployment(Spec(name, "m", "1", "/b"))
+        control.app.backends["a"].ready = True
+        answer = control.obey(action, json.dumps(body).encode())
+        assert (answer.status, message in answer.body.decode()) == (status, True), answer.body
+
+    asyncio.run(main())

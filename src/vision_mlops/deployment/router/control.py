@@ -15,7 +15,8 @@ from typing import Any
 from vision_mlops.deployment.connection import Answer
 from vision_mlops.deployment.logs import log_event
 from vision_mlops.deployment.router.app import RouterApp
-from vision_mlops.deployment.router.backend import Backend, bound_log, tail
+from vision_mlops.deployment.router.backend import Backend
+from vision_mlops.deployment.router.logfiles import bound_log, tail
 from vision_mlops.deployment.router.shares import as_percent
 from vision_mlops.deployment.router.state import LOG, EndpointState, remove_files, spec_from, write_state
 from vision_mlops.deployment.router.tally import counts_to_dict, read_tallies, write_tallies
@@ -73,7 +74,8 @@ class Control:
             backend = Backend(spec, self.folder, known.get(spec.name))
             self._add(backend)
             backend.start()
-        self._apply(self.state)
+        self._keep(self.state)
+        self._reshare()
 
     def obey(self, action: str, body: bytes) -> Answer:
         """Do what an owner of the key asks for."""
@@ -134,7 +136,10 @@ class Control:
         """Write the counts, so that a later router goes on with them: what was told once is never taken back."""
         self._counted = time.monotonic()
         if self.state.deployments:
-            write_tallies(self.folder, {name: item.tally for name, item in self.app.backends.items()})
+            try:
+                write_tallies(self.folder, {name: item.tally for name, item in self.app.backends.items()})
+            except OSError as error:  # a full disk is no reason not to serve
+                log_event("counts_not_kept", "warning", problem=str(error))
 
     # Actions
 
@@ -193,12 +198,13 @@ class Control:
                 raise _RefusedError(f"deployment {name!r} is not ready: {self.app.backends[name].problem}")
         if sum(traffic.values()) != 100 or len(mirror) > 1 or traffic.keys() & mirror.keys():
             raise _RefusedError("traffic adds up to 100, and copies go to one deployment without traffic")
-        self._apply(replace(self.state, traffic=traffic, mirror=mirror))
+        self._keep(replace(self.state, traffic=traffic, mirror=mirror))
+        self._reshare()
         log_event("traffic", traffic=traffic, mirror=mirror)
         return {}
 
     def _tags(self, asked: dict[str, Any]) -> dict[str, Any]:
-        self._apply(replace(self.state, tags=asked["tags"]), reshare=False)
+        self._keep(replace(self.state, tags=asked["tags"]))
         return {}
 
     def _counts(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -212,7 +218,8 @@ class Control:
         if name in self._candidates:
             self._drop(name)
         if name in self.app.backends:
-            self._apply(self.state.without_deployment(name))
+            self._keep(self.state.without_deployment(name))
+            self._reshare()
             self._leave(self.app.backends.pop(name), forget=True)
             log_event("deployment_deleted", deployment=name)
         return {}
@@ -224,10 +231,12 @@ class Control:
     # Changes
 
     def _take_in(self, name: str) -> None:
-        backend = self._candidates.pop(name).backend
+        backend = self._candidates[name].backend
         former = self.app.backends.get(name)
+        self._keep(self.state.with_deployment(backend.spec))
+        del self._candidates[name]
         self._add(backend)
-        self._apply(self.state.with_deployment(backend.spec))
+        self._reshare()
         log_event("deployment_ready", deployment=name, model=f"{backend.spec.model}:{backend.spec.version}")
         if former is not None:
             self._leave(former)
@@ -255,10 +264,11 @@ class Control:
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    def _apply(self, state: EndpointState, *, reshare: bool = True) -> None:
-        """Make a state true: written first, so that what a caller is told holds after a crash, too."""
+    def _keep(self, state: EndpointState) -> None:
+        """Write a state before it becomes true: what a caller is told outlives a crash, and a full disk changes nothing."""
         write_state(self.folder, state)
         self.state = state
-        if reshare:
-            self.app.share(dict(state.traffic), dict(state.mirror))
-            self.app.set_limits()
+
+    def _reshare(self) -> None:
+        self.app.share(dict(self.state.traffic), dict(self.state.mirror))
+        self.app.set_limits()
