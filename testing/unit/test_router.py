@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import socket
 import struct
+import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
@@ -26,8 +30,8 @@ from vision_mlops.deployment.router.logfiles import bound_log, tail
 from vision_mlops.deployment.router.shares import Sampler, Shares
 from vision_mlops.deployment.router.state import EndpointState, Spec, read_state, write_key, write_state
 from vision_mlops.deployment.router.tally import Tally, read_tallies, write_tallies
-from vision_mlops.deployment.targets.base import LATENCY_BOUNDS_MS
-from vision_mlops.exceptions import DeploymentError
+from vision_mlops.deployment.targets.base import LATENCY_BOUNDS_MS, Options, Request
+from vision_mlops.exceptions import DeploymentError, MissingExtraError
 
 
 @dataclass(eq=False)
@@ -332,6 +336,38 @@ def test_a_mirror_that_hangs_delays_nobody(tmp_path: Path, monkeypatch: pytest.M
     run(tmp_path, scenario)
 
 
+def test_images_are_let_go_of_without_the_collector(tmp_path: Path) -> None:
+    image = bytes(2**20)
+
+    async def scenario(router: Router) -> None:
+        backend, tried = await router.add("a", answering("x")), await router.add("b", answering("x"))
+        router.app.share({"a": 100}, {"b": 50})
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.client.base_url.port)
+
+        async def send() -> None:
+            writer.write(b"POST /score HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(image) + image)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+
+        await send()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            for _ in range(10):
+                await send()
+            while tried.in_flight:
+                await asyncio.sleep(0.01)
+            held = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+        writer.close()
+        assert (backend.tally.requests, tried.tally.compared) == (11, 5)
+        assert held < 4 * len(image)
+
+    run(tmp_path, scenario)
+
+
 def test_who_hangs_up_is_not_waited_for(tmp_path: Path) -> None:
     gone = asyncio.Event()
 
@@ -368,6 +404,17 @@ def test_a_server_that_gives_no_answer_in_time_has_failed(tmp_path: Path) -> Non
         assert (backend.tally.counts().errors, backend.in_flight) == (1, 0)
 
     run(tmp_path, scenario)
+
+
+def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    from vision_mlops.deployment.targets.local import LocalTarget
+
+    monkeypatch.setitem(sys.modules, "httptools", None)
+    request = SimpleNamespace(endpoint="e", options=Options())
+    with pytest.raises(MissingExtraError, match="httptools"):
+        LocalTarget().deploy(cast(Request, request), print)
+    assert LocalTarget().endpoints() == []
+    assert not home.exists()
 
 
 def test_a_disk_that_takes_nothing_changes_nothing(tmp_path: Path) -> None:
