@@ -7,7 +7,6 @@ import os
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +20,6 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import ManagedOnlineDeployment
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def _invocations_are_apart() -> Iterator[None]:
-    """The SDK keeps the headers of an invocation in one dictionary and sends them with the next one too."""
-    from azure.ai.ml.constants._endpoint import EndpointInvokeFields
-
-    before = dict(EndpointInvokeFields.DEFAULT_HEADER)
-    yield
-    EndpointInvokeFields.DEFAULT_HEADER.clear()
-    EndpointInvokeFields.DEFAULT_HEADER.update(before)
 
 
 @pytest.fixture
