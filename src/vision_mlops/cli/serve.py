@@ -54,8 +54,8 @@ def serve(
 ) -> None:
     """Serve a bundle over HTTP until Ctrl-C.
 
-    The environment's MLOPS_SCORING_KEY, or a line of the file MLOPS_SCORING_KEY_FILE, must come with each request; MLOPS_ADMIN_KEY
-    opens POST /admin/reload, which swaps the model without downtime. SIGHUP loads the bundle's folder anew.
+    The environment's MLOPS_SCORING_KEY, or a line of the file MLOPS_SCORING_KEY_FILE, must come with each request;
+    MLOPS_ADMIN_KEY opens POST /admin/reload, which swaps the model without downtime. SIGHUP loads the bundle's folder anew.
 
     Example: `mlops serve outputs/bundles/textile --port 8000`
     """
