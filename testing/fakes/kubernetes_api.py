@@ -6,7 +6,7 @@ import base64
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -121,7 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
             return store.create(plural, namespace, body)
         if self.headers.get("Content-Type") != "application/apply-patch+yaml":
             raise RefusalError(415, "UnsupportedMediaType", "only server-side apply is done here")
-        return store.apply(plural, namespace, name, body, query["fieldManager"], force=query.get("force") == "True")
+        return store.apply(
+            plural, namespace, name, body, query["fieldManager"], force=query.get("force", "").lower() == "true"
+        )
 
     def _delete(self, plural: str, namespace: str, name: str) -> Object:
         store = self.cluster.store
@@ -164,7 +166,7 @@ def _service_defaults(made: Object) -> None:
 @contextmanager
 def kubernetes_cluster(folder: Path) -> Iterator[KubernetesCluster]:
     """Run a cluster with the namespace ``vision``; at the end nothing of it runs."""
-    defaults = {"deployments": _deployment_defaults, "services": _service_defaults}
+    defaults: dict[str, Callable[[Object], None]] = {"deployments": _deployment_defaults, "services": _service_defaults}
     store = Store(defaults=defaults)
     for name in ("default", "vision"):
         store.put("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,6 @@ class Control:
     @staticmethod
     def _end(pod: Pod) -> None:
         pod.manifest["metadata"].setdefault("deletionTimestamp", now())
-        pod.ready = False  # from now on no load balancer chooses it
 
     def _report(self, deployment: Object, fresh: list[Pod], live: list[Pod], failure: str) -> None:
         metadata, spec = deployment["metadata"], deployment["spec"]
@@ -221,7 +221,7 @@ class Control:
             if wanted and uid not in self._balancers:
                 selector = service["spec"]["selector"]
                 self._balancers[uid] = Balancer(
-                    service["spec"]["ports"][0]["port"], lambda selector=selector: self._ready_ports(selector)
+                    service["spec"]["ports"][0]["port"], partial(self._ready_ports, selector)
                 )
                 service["status"] = {"loadBalancer": {"ingress": [{"ip": "127.0.0.1"}]}}
                 self.store.put("services", service)
@@ -230,7 +230,7 @@ class Control:
         return [
             pod.port
             for pod in list(self.pods.values())
-            if pod.ready and selector.items() <= pod.manifest["metadata"]["labels"].items()
+            if pod.routed and selector.items() <= pod.manifest["metadata"]["labels"].items()
         ]
 
 

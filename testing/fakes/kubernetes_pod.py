@@ -18,6 +18,7 @@ from testing.fakes.kubernetes_store import Object, now
 
 Tell = Callable[[str, str, str], None]
 """Writes an event: name of the pod, reason, message."""
+_LATE_SECONDS = 5
 
 
 class Pod:
@@ -37,7 +38,7 @@ class Pod:
         self.state: Object = {"waiting": {"reason": "ContainerCreating"}}
         self.last_state: Object = {}
         self.restarts, self.pulls = 0, 0
-        self.ready = False
+        self.ready = self.was_ready = False
         self.scheduled: str | None = None
         self.ending_since: float | None = None
         self._next = 0.0
@@ -45,6 +46,13 @@ class Pod:
     @property
     def name(self) -> str:
         return str(self.manifest["metadata"]["name"])
+
+    @property
+    def routed(self) -> bool:
+        """Whether load balancers send it requests: also for some seconds after it has begun to end, as they learn late."""
+        if self.ending_since is not None:
+            return self.was_ready and time.monotonic() - self.ending_since < _LATE_SECONDS * self.pace
+        return self.ready
 
     @property
     def port(self) -> int:
@@ -82,7 +90,7 @@ class Pod:
         """One step of ending; True once nothing of it runs: preStop, SIGTERM, and SIGKILL when its grace is over."""
         moment = time.monotonic()
         if self.ending_since is None:
-            self.ending_since = moment
+            self.ending_since, self.was_ready = moment, self.ready
         self.ready = False
         if self.process is None or self.process.poll() is not None:
             return True

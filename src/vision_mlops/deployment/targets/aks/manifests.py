@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -121,9 +122,11 @@ def encode_keys(keys: Sequence[str]) -> str:
     return base64.b64encode("".join(f"{key}\n" for key in keys).encode()).decode()
 
 
-def _documents() -> Iterator[Manifest]:
+@cache
+def _documents() -> tuple[Manifest, ...]:
+    """The template; filling it makes copies."""
     text = files(__package__).joinpath("scoring.yaml").read_text(encoding="utf-8")
-    yield from yaml.safe_load_all(text)
+    return tuple(yaml.safe_load_all(text))
 
 
 def _values(definition: Definition, keys: Sequence[str] | None) -> dict[str, Any]:
