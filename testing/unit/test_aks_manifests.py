@@ -105,7 +105,11 @@ def test_an_update_keeps_what_is_not_said() -> None:
     settings = load_cluster_settings(environ={"MLOPS_AKS_DOMAIN": "ml.example.org", "MLOPS_AKS_EGRESS": "https"})
     first = define(request(cpu=0.5, port=81), settings, "vision", "image:1", None)
     assert (first.host, first.egress, first.max_instances) == ("textile.ml.example.org", "https", 4)
-    second = define(request(instances=5), settings, "vision", "image:2", first)
+    unset = load_cluster_settings(environ={})
+    second = define(request(instances=5), unset, "vision", "image:2", replace(first, deadline_s=5))
+    assert (second.egress, second.deadline_s) == ("https", 600), "a timeout is of one deploy"
+    third = define(request(), load_cluster_settings(environ={"MLOPS_AKS_EGRESS": "none"}), "vision", "image:2", second)
+    assert third == replace(second, egress="none")
     assert (second.image, second.cpu, second.port, second.host) == ("image:2", 0.5, 81, first.host)
     assert (second.instances, second.max_instances) == (5, 10)
     bounded = load_cluster_settings(environ={"MLOPS_AKS_MAX_INSTANCES": "4"})

@@ -32,6 +32,7 @@ class Rollout:
     def __init__(self, cluster: Cluster, definition: Definition, say: Say) -> None:
         self._cluster, self._wanted, self._say = cluster, definition, say
         self._deadline = time.monotonic() + definition.deadline_s
+        self._touched: set[tuple[str, str]] = set()
 
     def run(self) -> None:
         """Apply all objects and wait; whatever goes wrong, what was there before is there afterwards.
@@ -48,6 +49,7 @@ class Rollout:
             made = [item for item in render(wanted) if item["kind"] != "Namespace"]
             for manifest in made:
                 self._cluster.apply(manifest)
+                self._touched.add(_key(manifest))
             self._drop(before, made)
             self._wait_ready()
         except BaseException as error:
@@ -76,6 +78,7 @@ class Rollout:
         names = {_key(item) for item in made}
         for item in before:
             if item["kind"] != "Secret" and _key(item) not in names:
+                self._touched.add(_key(item))
                 self._cluster.delete(item["kind"], item["metadata"]["name"], self._wanted.namespace)
 
     def _wait_ready(self) -> None:
@@ -121,7 +124,7 @@ class Rollout:
             return f"(no log: {error.message})"
 
     def _go_back(self, before: list[Manifest], *, updates: bool) -> str:
-        """Make it be as it was; says what came of that."""
+        """Make what was changed be as it was; says what came of that."""
         wanted = self._wanted
         self._say("going back to the former version" if updates else f"removing {wanted.deployment} again")
         known = {_key(item) for item in before}
@@ -130,7 +133,7 @@ class Rollout:
                 if _key(item) not in known:
                     self._cluster.delete(item["kind"], item["metadata"]["name"], wanted.namespace)
             for item in before:
-                if item["kind"] != "Secret":  # an update never changes it
+                if _key(item) in self._touched:
                     self._cluster.apply(as_applied(item), force=True)
             if not updates:
                 _wait_gone(self._cluster, wanted.namespace, wanted.endpoint)

@@ -29,6 +29,9 @@ from vision_mlops.deployment.targets.aks.rollout import Rollout, remove
 from vision_mlops.deployment.targets.base import Access, Counts, Deployment, Endpoint, Request, Say, State
 from vision_mlops.exceptions import DeploymentError
 
+_TIMEOUT_SECONDS = 600  # a node that the autoscaler adds takes some minutes
+_SETTINGS = ("ingress_class", "cluster_issuer", "egress")
+"""Settings that an update takes where they are set; the others decide what a new endpoint is."""
 _TAGS_MANAGER = "mlops-tags"
 """Owns the tags, so that a deploy, which does not name them, leaves them."""
 
@@ -246,17 +249,17 @@ def define(
     facts: dict[str, Any] = {
         "endpoint": request.endpoint, "namespace": namespace, "deployment": request.deployment, "image": image,
         "model": model.name, "version": str(model.version), "bundle_id": model.bundle_id,
-        "ingress_class": settings.ingress_class, "cluster_issuer": settings.cluster_issuer, "egress": settings.egress,
+        "deadline_s": int(options.timeout_s or _TIMEOUT_SECONDS),
     }  # fmt: skip
+    set_now = {name: getattr(settings, name) for name in _SETTINGS if name in settings.model_fields_set}
     if former is None:
         host = f"{request.endpoint}.{settings.domain}" if settings.domain else ""
-        base = Definition(**facts, host=host, expose=settings.expose)
+        base = Definition(**facts, **set_now, host=host, expose=settings.expose)
     else:
-        base = replace(former, **facts)
+        base = replace(former, **facts, **set_now)
     said: dict[str, Any] = {
         "host": options.host or None, "port": options.port, "cpu": options.cpu, "memory_gb": options.memory_gb,
         "workers": options.workers, "instances": options.instances, "environment": dict(options.environment) or None,
-        "deadline_s": int(options.timeout_s) if options.timeout_s else None,
     }  # fmt: skip
     made = replace(base, **{name: value for name, value in said.items() if value is not None})
     most = settings.max_instances or max(made.max_instances, 2 * made.instances)
