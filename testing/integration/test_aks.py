@@ -8,19 +8,23 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
+from testing.aks_example import EXAMPLE
 from testing.bundles import make_bundle
-from testing.fakes.kubernetes_api import KubernetesCluster, kubernetes_cluster
+from testing.fakes.kubernetes_api import TOKEN, KubernetesCluster, kubernetes_cluster
 from testing.fakes.kubernetes_balancer import free_port
 from testing.prepared import COLOURS
 
 from vision_mlops.cli.main import main
 from vision_mlops.deployment.client import score
 from vision_mlops.deployment.targets import open_target
+from vision_mlops.deployment.targets.aks.manifests import render
 from vision_mlops.deployment.targets.base import Access
 
 REGISTRY = "crvision.azurecr.io"
@@ -121,11 +125,21 @@ class Clients:
                 self.problems.append(f"{answer.status} {answer.problem}")
 
 
-def test_an_endpoint_from_its_first_deploy_to_its_end(mlops: Mlops, cluster: KubernetesCluster, tmp_path: Path) -> None:
+def test_an_endpoint_from_its_first_deploy_to_its_end(
+    mlops: Mlops, cluster: KubernetesCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port, image = free_port(), image_file(tmp_path)
+    monkeypatch.setattr("vision_mlops.deployment.targets.aks.rollout._ADDRESS_SECONDS", 0.1)
+    cluster.control.gives_addresses = False
     code, out, err = deploy(mlops, 1, "--port", str(port), "--workers", "1", "--cpu", "0.5")
     assert code == 0, err
-    assert f"served at http://127.0.0.1:{port}/score" in out
+    assert "the load balancer has no address yet; MLOPS_AKS_EXPOSE=cluster is for clusters without one" in err
+    code, _out, err = mlops("endpoint", "test", "colours", "--image", str(image))
+    assert (code, f"kubectl port-forward --namespace vision service/colours 8000:{port}" in err) == (2, True)
+    cluster.control.gives_addresses = True
+    code, out, err = deploy(mlops, 1)
+    assert code == 0, err
+    wait(lambda: listed(mlops)[0]["url"] == f"http://127.0.0.1:{port}/score")
     [endpoint] = listed(mlops)
     assert (endpoint["state"], endpoint["problem"]) == ("ready", "")
     assert [(item["name"], item["version"]) for item in endpoint["deployments"]] == [("version-1", "1")]
@@ -331,6 +345,49 @@ def test_a_sign_in_that_has_ended(mlops: Mlops, cluster: KubernetesCluster) -> N
     assert code == 2
     assert "does not accept the sign-in" in err
     assert "kubelogin convert-kubeconfig" in err
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["signs-in", "fails"])
+def test_the_sign_in_by_a_plugin(mlops: Mlops, cluster: KubernetesCluster, tmp_path: Path, works: bool) -> None:
+    credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": TOKEN}}
+    plugin = tmp_path / "kubelogin"
+    plugin.write_text(
+        f"#!/bin/sh\necho '{json.dumps(credential)}'\n" if works else "#!/bin/sh\necho token has expired >&2\nexit 1\n"
+    )
+    plugin.chmod(0o755)
+    content = yaml.safe_load(cluster.kubeconfig.read_text())
+    content["users"][0]["user"] = {
+        "exec": {"apiVersion": credential["apiVersion"], "command": str(plugin), "interactiveMode": "Never"}
+    }
+    cluster.kubeconfig.write_text(yaml.safe_dump(content))
+    code, _out, err = mlops("endpoint", "list", "--on", "aks")
+    assert (code, "token has expired" in err) == ((0, False) if works else (2, True)), err
+    assert "ERROR" not in err
+
+
+def test_endpoints_that_others_have_applied(
+    mlops: Mlops, cluster: KubernetesCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.control.quota = 0
+    inside = replace(EXAMPLE, endpoint="inside", host="", expose="cluster")
+    elsewhere = replace(EXAMPLE, namespace="default")
+    for definition in (EXAMPLE, inside, elsewhere):
+        for item in render(definition, ["one", "two"]):
+            if item["kind"] in ("Deployment", "Service", "Secret"):
+                plural = item["kind"].lower() + "s"
+                cluster.store.apply(plural, definition.namespace, item["metadata"]["name"], item, "gitops", force=False)
+    found = {(item["name"], item["url"]) for item in listed(mlops)}
+    assert found == {("inside", ""), ("textile", "https://textile.ml.example.org/score")}
+    code, _out, err = mlops("endpoint", "show", "inside", "--on", "aks")
+    assert (code, "it can be called from within the cluster only" in err) == (0, True)
+    assert "exceeded quota" in err
+    code, _out, err = mlops("endpoint", "keys", "textile", "--rotate", "primary", "--on", "aks")
+    assert (code, "is in the namespaces default and vision" in err) == (2, True)
+    monkeypatch.setenv("MLOPS_AKS_NAMESPACE", "default")
+    assert mlops("endpoint", "keys", "textile", "--rotate", "primary", "--on", "aks")[0] == 0
+    assert open_target("aks").keys("textile")["secondary"] == "two"
+    monkeypatch.setenv("MLOPS_AKS_NAMESPACE", "vision")
+    assert open_target("aks").keys("textile")["primary"] == "one"
 
 
 def test_a_cluster_that_does_not_answer(mlops: Mlops, cluster: KubernetesCluster) -> None:

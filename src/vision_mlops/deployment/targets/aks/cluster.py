@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,14 +42,14 @@ PARTS = (
 
 
 class Cluster:
-    """One cluster of the kubeconfig, or the one that this process runs in.
+    """One cluster of the kubeconfig.
 
     Args:
         context: Of the kubeconfig; its current one where not given.
 
     Raises:
         MissingExtraError: the client is not installed.
-        ConfigError: there is no kubeconfig, or no such context.
+        ConfigError: there is no kubeconfig, or no such context, or its sign-in fails.
     """
 
     def __init__(self, context: str | None = None) -> None:
@@ -139,28 +141,44 @@ def _open(context: str | None) -> tuple[DynamicClient, str]:
         from kubernetes.dynamic import DynamicClient
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "kubernetes", "kubernetes") from error
-    # A plugin that fails is logged with a traceback by the library, and then every answer is 401, which we explain.
-    logging.getLogger("kubernetes").setLevel(logging.CRITICAL)
     file = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     settings = client.Configuration()
     settings.retries = 0  # what waits asks again itself; the library would log each try
-    present = any(Path(part).is_file() for part in file.split(os.pathsep) if part)
     try:
-        if not present and not context and os.environ.get("KUBERNETES_SERVICE_HOST"):
-            config.load_incluster_config(client_configuration=settings)
-            namespace = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read_text("utf-8").strip()
-        else:
+        with _logged_errors() as plugin:
             config.load_kube_config(file, context, settings, persist_config=False)
-            contexts, current = config.list_kube_config_contexts(file)
-            chosen = next(item for item in contexts if item["name"] == context) if context else current
-            namespace = str(chosen["context"].get("namespace") or "default")
+        contexts, current = config.list_kube_config_contexts(file)
     except config.ConfigException as error:
         where = f"context {context!r} of {file}" if context else file
         raise ConfigError(f"no cluster to use: {where}: {error}", f"{SIGN_IN}; or set MLOPS_AKS_CONTEXT") from error
     except OSError as error:
-        raise ClusterError(f"{file} cannot be read: {error.strerror}", SIGN_IN) from error
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", SIGN_IN) from error
+    if plugin:
+        raise ConfigError(f"the sign-in that {file} names has failed: {plugin[0]}", SIGN_IN)
+    chosen = next(item for item in contexts if item["name"] == context) if context else current
+    namespace = str(chosen["context"].get("namespace") or "default")
     # Objects are named by hand: nothing is discovered, so nothing has to be cached in a shared folder.
     return DynamicClient(client.ApiClient(settings), discoverer=lambda _client, _cache: None), namespace
+
+
+@contextmanager
+def _logged_errors() -> Iterator[list[str]]:
+    """What the library logs as errors: so it does where a sign-in plugin such as kubelogin fails, and goes on without a token."""
+    found: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            found.append(record.getMessage())
+        return record.levelno < logging.ERROR
+
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)  # without any, the first message would set one up
+    root.addFilter(keep)
+    try:
+        yield found
+    finally:
+        root.removeFilter(keep)
+        root.removeHandler(handler)
 
 
 def _named(manifest: Manifest) -> tuple[str, str, str | None]:
