@@ -257,6 +257,15 @@ def load_azure_settings(
         raise ConfigError(*_explain(error, values, origins, names)) from error
 
 
+def read_setting(variable: str, *, env_file: Path | None = None) -> str:
+    """One variable of the environment or ``.env``, where the others are not needed; empty where it is not set.
+
+    Raises:
+        ConfigError, MissingExtraError: as :func:`load_azure_settings` does for the file.
+    """
+    return os.environ.get(variable, "").strip() or read_env_file(env_file or Path(".env")).get(variable, "").strip()
+
+
 def read_env_file(file: Path) -> dict[str, str]:
     """``NAME=value`` lines of a file; none where it does not exist. Raises ConfigError or MissingExtraError."""
     if not file.exists():

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from vision_mlops.config.cluster import DOMAIN, ClusterSettings, load_cluster_settings
+from vision_mlops.deployment.containers.images import baked_image
 from vision_mlops.deployment.targets.aks import keys as secret_keys
 from vision_mlops.deployment.targets.aks.cluster import Cluster
 from vision_mlops.deployment.targets.aks.condition import condition_of, current_pods, last_lines
@@ -222,7 +223,7 @@ def image_of(request: Request, settings: ClusterSettings) -> str:
     """The image to run: the one that is named, else the one that `mlops deploy --to docker --bake` makes of the version.
 
     Raises:
-        DeploymentError: neither an image nor a registry is named.
+        DeploymentError: neither an image nor a registry is named, or the version has no image of its own.
     """
     if request.options.image:
         return request.options.image
@@ -231,10 +232,7 @@ def image_of(request: Request, settings: ClusterSettings) -> str:
             "no image to run: neither --image nor MLOPS_AZURE_CONTAINER_REGISTRY is given",
             "export MLOPS_AZURE_CONTAINER_REGISTRY=crvision.azurecr.io, where mlops deploy --to docker --bake pushes to",
         )
-    model = request.model
-    if not model.bundle_id:
-        raise DeploymentError(f"{model.reference} has no bundle id, so its image has no name", "name one with --image")
-    return f"{settings.container_registry}/mlops-{model.name.lower()}:{model.version}-{model.bundle_id[:12]}"
+    return baked_image(settings.container_registry, request.model)
 
 
 def define(
