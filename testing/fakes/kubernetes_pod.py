@@ -152,8 +152,7 @@ class Pod:
         # What the image's entry point does, but on loopback, and on a free port.
         command = [
             sys.executable, "-m", "vision_mlops", "serve", str(bundle), "--host", "127.0.0.1", "--port", "0",
-            "--port-file", str(self.folder / "port"), "--name", variables["MLOPS_MODEL_NAME"],
-            "--version", variables["MLOPS_MODEL_VERSION"],
+            "--port-file", str(self.folder / "port"),
         ]  # fmt: skip
         own = {"MLOPS_SCORING_KEY_FILE": str(self.folder / key_file.name), "HOME": str(self.folder)}
         with (self.folder / f"log-{self.restarts}").open("wb") as log:

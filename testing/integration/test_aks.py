@@ -155,6 +155,7 @@ def test_an_endpoint_from_its_first_deploy_to_its_end(
     pods = list(cluster.control.pods)
     answers = [score(Access(endpoint["url"], {"X-Api-Key": key}), image.read_bytes()) for key in (*keys.values(), "x")]
     assert [answer.status for answer in answers] == [200, 200, 401]
+    assert (answers[0].body["model"]["name"], answers[0].body["model"]["version"]) == ("colours", "1")
     code, _out, err = mlops("endpoint", "keys", "colours", "--rotate", "primary")
     assert code == 0, err
     deadline = time.monotonic() + 5

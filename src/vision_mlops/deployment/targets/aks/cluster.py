@@ -163,7 +163,7 @@ def _open(context: str | None) -> tuple[DynamicClient, str]:
 
 @contextmanager
 def _logged_errors() -> Iterator[list[str]]:
-    """What the library logs as errors, as it does where a sign-in plugin such as kubelogin fails; then it goes on without."""
+    """What the library logs as errors, as it does where a sign-in plugin such as kubelogin fails; it goes on without."""
     found: list[str] = []
 
     def keep(record: logging.LogRecord) -> bool:

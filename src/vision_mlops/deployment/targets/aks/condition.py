@@ -172,7 +172,7 @@ def _image(image: str, reason: str, message: str) -> Cause:
     elif refused:
         mend = "let the cluster pull: az aks update --name CLUSTER --resource-group GROUP --attach-acr REGISTRY"
     else:
-        mend = "push it there: mlops deploy --to docker --bake makes it; or name another with --image"
+        mend = "mlops deploy --to docker --bake makes it, docker push brings it there; or name another with --image"
     return Cause(f"its image {image} cannot be pulled ({reason}): {short}", mend, final=reason != "ErrImagePull")
 
 

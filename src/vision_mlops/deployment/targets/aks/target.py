@@ -230,7 +230,7 @@ def image_of(request: Request, settings: ClusterSettings) -> str:
     if not settings.container_registry:
         raise DeploymentError(
             "no image to run: neither --image nor MLOPS_AZURE_CONTAINER_REGISTRY is given",
-            "export MLOPS_AZURE_CONTAINER_REGISTRY=crvision.azurecr.io, where mlops deploy --to docker --bake pushes to",
+            "export MLOPS_AZURE_CONTAINER_REGISTRY=crvision.azurecr.io; mlops deploy --to docker --bake makes its image",
         )
     return baked_image(settings.container_registry, request.model)
 
