@@ -254,9 +254,9 @@ def test_an_image_that_is_refused_is_told_with_how_to_let_the_cluster_pull(
 
 
 def test_a_pod_that_no_node_takes(mlops: Mlops, cluster: KubernetesCluster) -> None:
-    code, _out, err = deploy(mlops, 1, "--cpu", "8", "--timeout", "1")
+    code, _out, err = deploy(mlops, 1, "--cpu", "8", "--timeout", "3")
     assert code == 2
-    assert "within 1 s: no node takes its pod: 0/1 nodes are available: 1 Insufficient cpu." in err
+    assert "within 3 s: no node takes its pod: 0/1 nodes are available: 1 Insufficient cpu." in err
     assert "take less with --cpu, or add nodes" in err
     assert listed(mlops) == []
 

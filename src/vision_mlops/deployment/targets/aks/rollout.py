@@ -31,7 +31,6 @@ class Rollout:
 
     def __init__(self, cluster: Cluster, definition: Definition, say: Say) -> None:
         self._cluster, self._wanted, self._say = cluster, definition, say
-        self._deadline = time.monotonic() + definition.deadline_s
         self._touched: set[tuple[str, str]] = set()
 
     def run(self) -> None:
@@ -85,6 +84,7 @@ class Rollout:
         wanted = self._wanted
         self._say(f"waiting for {wanted.deployment} in namespace {wanted.namespace} ({wanted.image})")
         told, pause, condition = "", 0.2, None
+        deadline = time.monotonic() + wanted.deadline_s
         while True:
             try:
                 condition = self._look()
@@ -98,7 +98,7 @@ class Rollout:
             except ClusterError as error:
                 if error.status not in (0, 429) and error.status < 500:
                     raise
-            if time.monotonic() >= self._deadline:
+            if time.monotonic() >= deadline:
                 cause = condition.cause if condition and condition.cause else Cause("the cluster did not answer")
                 raise self._failed(cause, f"within {wanted.deadline_s} s")
             time.sleep(pause)
@@ -143,7 +143,7 @@ class Rollout:
 
     def _wait_address(self) -> None:
         """Wait until the load balancer has an address; without one the endpoint serves within the cluster, which is said."""
-        end = min(self._deadline, time.monotonic() + _ADDRESS_SECONDS)
+        end = time.monotonic() + min(self._wanted.deadline_s, _ADDRESS_SECONDS)
         told = False
         while True:
             service = self._cluster.get("Service", self._wanted.endpoint, self._wanted.namespace) or {}
