@@ -254,9 +254,10 @@ def test_an_image_that_is_refused_is_told_with_how_to_let_the_cluster_pull(
 
 
 def test_a_pod_that_no_node_takes(mlops: Mlops, cluster: KubernetesCluster) -> None:
-    code, _out, err = deploy(mlops, 1, "--cpu", "8", "--timeout", "3")
+    code, _out, err = deploy(mlops, 1, "--cpu", "8", "--timeout", "2")
     assert code == 2
-    assert "within 3 s: no node takes its pod: 0/1 nodes are available: 1 Insufficient cpu." in err
+    assert "version-1 did not become ready" in err
+    assert ": no node takes its pod: 0/1 nodes are available: 1 Insufficient cpu." in err
     assert "take less with --cpu, or add nodes" in err
     assert listed(mlops) == []
 
