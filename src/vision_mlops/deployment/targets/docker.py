@@ -47,11 +47,12 @@ class DockerTarget:
             with folder.locked():
                 self._deploy(request, folder, say)
         except BaseException:
-            current = self._container(request.endpoint)
-            if current is not None:
-                folder.keep_bundle(fact(current, "copy"))
-            elif fresh:
-                folder.remove()
+            with contextlib.suppress(DeploymentError):  # what went wrong first is what is told
+                current = self._container(request.endpoint)
+                if current is not None:
+                    folder.keep_bundle(fact(current, "copy"))
+                elif fresh:
+                    folder.remove()
             raise
         return self.endpoint(request.endpoint)
 
@@ -199,9 +200,13 @@ class DockerTarget:
         """Remove the next container where the block fails, also by Ctrl-C, and then go back."""
         try:
             yield
-        except BaseException:
-            self.engine.remove(_next_name(endpoint))
-            back()
+        except BaseException as error:
+            with contextlib.suppress(DeploymentError):  # the next deployment tries again
+                self.engine.remove(_next_name(endpoint))
+            try:
+                back()
+            except DeploymentError as other:
+                raise DeploymentError(f"{error}\nand the old container cannot be started again: {other}") from error
             raise
 
     def _create_next(self, launch: Launch, port: int, *, trial: bool) -> None:
