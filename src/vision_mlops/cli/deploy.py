@@ -42,8 +42,12 @@ def deploy(
         str, typer.Option("--instance-type", help="managed: size of machine; kubernetes-endpoint: instance type.")
     ] = "",
     instances: Annotated[int | None, typer.Option("--instances", min=1, help="Machines, pods or nodes.")] = None,
-    cpu: Annotated[float | None, typer.Option("--cpu", min=0.1, help="aci, aks: cores of one instance.")] = None,
-    memory: Annotated[float | None, typer.Option("--memory", min=0.2, help="aci, aks: GB of one instance.")] = None,
+    cpu: Annotated[
+        float | None, typer.Option("--cpu", min=0.1, help="docker, aci, aks: cores of one instance.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option("--memory", min=0.2, help="docker, aci, aks: GB of one instance.")
+    ] = None,
     compute: Annotated[
         str, typer.Option("--compute", help="batch: cluster; kubernetes-endpoint: attached cluster.")
     ] = "",

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,8 @@ class Engine:
     @property
     def host_network(self) -> bool:
         """Whether containers share the network of this machine, so that no port can be published."""
-        pairs = zip(self.run_options, self.run_options[1:], strict=False)
         return any(option in _HOST_NETWORK for option in self.run_options) or any(
-            pair in (("--network", "host"), ("--net", "host")) for pair in pairs
+            pair in (("--network", "host"), ("--net", "host")) for pair in pairwise(self.run_options)
         )
 
     def call(self, *arguments: str, log: Path | None = None, long: bool = False) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from vision_mlops import paths
 from vision_mlops.deployment.containers.images import copy_readable
 from vision_mlops.exceptions import DeploymentError
+from vision_mlops.model.bundle import MANIFEST
 
 KEY_NAMES = ("primary", "secondary")
 
@@ -86,19 +87,19 @@ class EndpointFolder:
         self._write(keys)
         return keys[which]
 
-    def copy_bundle(self, bundle: Path, bundle_id: str) -> Path:
+    def copy_bundle(self, bundle: Path) -> Path:
         """A copy of a bundle, to be mounted: it stays while it is served, whatever becomes of the registry's."""
-        target = self.path / "bundles" / bundle_id[:12]
+        target = self.path / "bundles" / paths.file_hash(bundle / MANIFEST)[:12]
         if not target.is_dir():
             with paths.atomic_folder(target) as folder:
                 folder.rmdir()
                 copy_readable(bundle, folder)
         return target
 
-    def keep_bundle(self, bundle_id: str) -> None:
-        """Remove copies of all bundles but this one."""
+    def keep_bundle(self, name: str) -> None:
+        """Remove copies of all bundles but the one in the folder of this name."""
         for path in (self.path / "bundles").glob("*"):
-            if path.name != bundle_id[:12]:
+            if path.name != name:
                 paths.remove(path)
 
     def tags(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ from vision_mlops.config.azure import read_setting
 from vision_mlops.deployment.containers.engine import Engine
 from vision_mlops.deployment.targets.base import Request, Say
 from vision_mlops.exceptions import DeploymentError
+from vision_mlops.model.bundle import MANIFEST
 from vision_mlops.registry import ModelVersion
 
 REGISTRY_VARIABLE = "MLOPS_AZURE_CONTAINER_REGISTRY"
@@ -23,7 +24,7 @@ CONTEXT = ("LICENSE", "README.md", "pyproject.toml", "requirements", "src")
 _FOLDER = Path("environments") / "docker" / "inferencing_image"
 _REPOSITORY = re.compile(r"[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*")
 _BASE_LABEL = "vision-mlops.inferencing-image"
-_BUNDLE_LABEL = "vision-mlops.bundle"
+_MANIFEST_LABEL = "vision-mlops.manifest"
 
 
 def served_image(engine: Engine, image: str, say: Say) -> str:
@@ -57,8 +58,9 @@ def bake(engine: Engine, request: Request, say: Say) -> str:
     base_id = identity(engine, base)
     bundle = request.bundle()
     name = baked_image(read_setting(REGISTRY_VARIABLE), request.model)
+    labels = {_BASE_LABEL: base_id, _MANIFEST_LABEL: paths.file_hash(bundle / MANIFEST)}
     found = engine.image(name)
-    if found is not None and found[1].get(_BASE_LABEL) == base_id:
+    if found is not None and all(found[1].get(key) == value for key, value in labels.items()):
         return name
     say(f"building {name}")
     arguments = {
@@ -66,7 +68,6 @@ def bake(engine: Engine, request: Request, say: Say) -> str:
         "MODEL_NAME": request.model.name,
         "MODEL_VERSION": str(request.model.version),
     }
-    labels = {_BASE_LABEL: base_id, _BUNDLE_LABEL: request.model.bundle_id}
     options = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
     options += [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
     dockerfile = _project() / _FOLDER / "baked.Dockerfile"
@@ -93,6 +94,13 @@ def baked_image(registry: str, model: ModelVersion) -> str:
         raise DeploymentError(f"{model.reference} has no bundle id", "register its bundle again")
     name = f"{repository}:{model.version}-{model.bundle_id[:12]}"
     return f"{registry.strip('/')}/{name}" if registry else name
+
+
+def push_command(engine: Engine, image: str) -> str:
+    """What brings an image into a registry."""
+    if "/" in image:
+        return f"{engine.name} push {image}"
+    return f"set {REGISTRY_VARIABLE}, deploy again, and push what that builds"
 
 
 def identity(engine: Engine, reference: str) -> str:

@@ -40,8 +40,8 @@ class Launch:
     def fingerprint(self) -> str:
         """Changes with whatever would make another container, the port apart."""
         facts = [
-            self.deployment, self.model, self.version, self.bundle_id, self.image_id, self.bundle is None, self.workers,
-            self.cpu, self.memory_gb, sorted(self.environment.items()), self.run_options,
+            self.deployment, self.model, self.version, self.bundle_id, self.image_id, self._copy, self.workers, self.cpu,
+            self.memory_gb, sorted(self.environment.items()), self.run_options,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
@@ -78,11 +78,15 @@ class Launch:
         """Arguments of ``mlops serve`` in the container."""
         return ["--workers", str(self.workers)] if self.workers else []
 
+    @property
+    def _copy(self) -> str:
+        return self.bundle.name if self.bundle is not None else ""
+
     def _labels(self, port: int, trial: bool) -> dict[str, str]:
         facts = {
             **own_labels(), "endpoint": self.endpoint, "deployment": self.deployment, "model": self.model,
             "version": str(self.version), "bundle": self.bundle_id, "port": str(port), "image": self.image,
-            "fingerprint": self.fingerprint, "trial": "yes" if trial else "no",
+            "fingerprint": self.fingerprint, "copy": self._copy, "trial": "yes" if trial else "no",
         }  # fmt: skip
         return {name if name.startswith(_PREFIX) else _PREFIX + name: value for name, value in facts.items()}
 
@@ -94,7 +98,7 @@ def own_labels(endpoint: str = "") -> dict[str, str]:
 
 
 def fact(container: Container, name: str) -> str:
-    """What a label says: endpoint, deployment, model, version, bundle, port, image, fingerprint or trial."""
+    """What a label says: endpoint, deployment, model, version, bundle, port, image, fingerprint, copy or trial."""
     return container.labels.get(_PREFIX + name, "")
 
 

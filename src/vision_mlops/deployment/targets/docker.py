@@ -15,7 +15,7 @@ from functools import cached_property
 
 from vision_mlops.deployment.containers.engine import Container, Engine, open_engine
 from vision_mlops.deployment.containers.folder import EndpointFolder
-from vision_mlops.deployment.containers.images import bake, identity, served_image
+from vision_mlops.deployment.containers.images import bake, identity, push_command, served_image
 from vision_mlops.deployment.containers.launch import Launch, fact, own_labels
 from vision_mlops.deployment.containers.readiness import free_port, state_of, wait_until_ready
 from vision_mlops.deployment.targets.base import Access, Counts, Deployment, Endpoint, Request, Say, State
@@ -40,17 +40,19 @@ class DockerTarget:
     def deploy(self, request: Request, say: Say) -> Endpoint:
         """See the protocol. While a version takes the place of another one, there are some seconds without answers."""
         self.engine.check()
+        self._container(request.endpoint)
         folder = EndpointFolder(request.endpoint)
         fresh = not folder.path.exists()
         try:
             with folder.locked():
                 self._deploy(request, folder, say)
         except BaseException:
-            current = self._container(request.endpoint)
-            if current is not None:
-                folder.keep_bundle(fact(current, "bundle"))
-            elif fresh:
-                folder.remove()
+            with contextlib.suppress(DeploymentError):  # what went wrong first is what is told
+                current = self._container(request.endpoint)
+                if current is not None:
+                    folder.keep_bundle(fact(current, "copy"))
+                elif fresh:
+                    folder.remove()
             raise
         return self.endpoint(request.endpoint)
 
@@ -112,7 +114,7 @@ class DockerTarget:
     def delete(self, name: str) -> None:
         """See the protocol. Requests under way are answered."""
         folder = EndpointFolder(name)
-        if not folder.path.exists():
+        if self._container(name) is None and not folder.path.exists():
             self._existing(name)
         with folder.locked():
             for container in self.engine.containers(own_labels(name)):
@@ -147,11 +149,9 @@ class DockerTarget:
                 self._start_next(launch, port, timeout, trial=False)
                 say(f"{launch.deployment} is ready on port {port}")
             self._take_place(launch.endpoint, current)
-        folder.keep_bundle("" if request.options.bake else launch.bundle_id)
+        folder.keep_bundle(launch.bundle.name if launch.bundle is not None else "")
         if request.options.bake:
-            say(
-                f"the image {launch.image} holds the model; to have it run elsewhere: {self.engine.name} push {launch.image}"
-            )
+            say(f"{launch.image} holds the model; to have it elsewhere: {push_command(self.engine, launch.image)}")
 
     def _launch(self, request: Request, folder: EndpointFolder, say: Say) -> Launch:
         options, model = request.options, request.model
@@ -166,7 +166,7 @@ class DockerTarget:
             image=image,
             image_id=identity(self.engine, image),
             keys=folder.keys_path,
-            bundle=None if options.bake else folder.copy_bundle(bundle, model.bundle_id),
+            bundle=None if options.bake else folder.copy_bundle(bundle),
             workers=options.workers,
             cpu=options.cpu,
             memory_gb=options.memory_gb,
@@ -200,9 +200,13 @@ class DockerTarget:
         """Remove the next container where the block fails, also by Ctrl-C, and then go back."""
         try:
             yield
-        except BaseException:
-            self.engine.remove(_next_name(endpoint))
-            back()
+        except BaseException as error:
+            with contextlib.suppress(DeploymentError):  # the next deployment tries again
+                self.engine.remove(_next_name(endpoint))
+            try:
+                back()
+            except DeploymentError as other:
+                raise DeploymentError(f"{error}\nand the old container cannot be started again: {other}") from error
             raise
 
     def _create_next(self, launch: Launch, port: int, *, trial: bool) -> None:
