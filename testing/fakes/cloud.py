@@ -20,7 +20,7 @@ from testing.fakes.store import Resource, Store
 
 if TYPE_CHECKING:
     from testing.fakes.azurite import Azurite
-    from testing.fakes.containers import Containers
+    from testing.fakes.servers import Containers
     from testing.fakes.executor import Executor
     from testing.fakes.jobs import Jobs
     from testing.fakes.records import JobRecord
@@ -61,7 +61,7 @@ class Cloud:
     registry = "shared"
 
     def __init__(self, azurite: Azurite, folder: Path, executor: Executor | None = None) -> None:
-        from testing.fakes.containers import Containers
+        from testing.fakes.servers import Containers
         from testing.fakes.executor import LocalRunner
         from testing.fakes.jobs import Jobs
         from testing.fakes.scoring import ScriptScorer

@@ -1,191 +1,309 @@
-"""The containers behind deployments without a scoring script: the real server on the model, really probed."""
+"""A container engine that isolates nothing: Docker's command line over processes that really run ``mlops serve``.
+
+    python testing/fakes/containers.py STATE_FOLDER create --name a IMAGE ...
+
+It takes only the options that the package uses, with Docker's words for what goes wrong. Images whose name has ``crash`` end
+at once, those with ``sleepy`` never get ready. ``faults.json`` in the state folder makes further things go wrong.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import http.client
+import json
 import os
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NoReturn
 
-from testing.fakes.calls import Json, RefusalError
-from testing.fakes.references import Project, resolve
-
-if TYPE_CHECKING:
-    from testing.fakes.cloud import Cloud
-    from testing.fakes.store import Resource
-
-MOUNT = "/var/azureml-app"
-_START_SECONDS = 60.0
-_PROBE_SECONDS = 30.0
-_CRASHED = "User container has crashed or terminated"
+SOURCE = Path(__file__).parents[2] / "src"
+WITH_VALUE = {
+    "--name", "--tmpfs", "--cap-drop", "--security-opt", "--restart", "--stop-timeout", "--publish", "--cpus", "--memory",
+    "--mount", "--label", "--env", "-t", "--filter", "--tail", "-f", "--build-arg",
+}  # fmt: skip
+FLAGS = {"--read-only", "-a", "-q", "--no-trunc"}
 
 
-@dataclass
-class Reply:
-    """What a container answered."""
-
-    status: int
-    kind: str
-    content: bytes
-
-
-@dataclass
-class Container:
-    """One container: the process, the port that it got here for the one that it was told, and its logs."""
-
-    folder: Path
-    routes: Json
-    told: int
-    mounted: str = ""
-    process: subprocess.Popen[bytes] | None = None
-    port: int = 0
-    log: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.log = self.folder / "server.log"
-
-    def ask(self, route: str, method: str = "GET", query: str = "", body: bytes = b"", kind: str = "") -> Reply:
-        """A request to one of its routes. Raises OSError where nobody listens, as at a port that it does not have."""
-        found = self.routes[route]
-        if int(found["port"]) != self.told:
-            raise ConnectionRefusedError(f"connection refused at port {found['port']}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        with contextlib.closing(connection):
-            path = str(found["path"]) + (f"?{query}" if query else "")
-            connection.request(method, path, body or None, {"Content-Type": kind} if kind else {})
-            answer = connection.getresponse()
-            return Reply(answer.status, answer.headers.get("Content-Type", ""), answer.read())
-
-    def stop(self) -> None:
-        """End the process; the logs stay."""
-        if self.process is None:
-            return
-        if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+def main() -> None:
+    """Run one command of the engine."""
+    state, command, *rest = sys.argv[1:]
+    engine = Engine(Path(state))
+    if engine.faults.get("daemon"):
+        fail("Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?")
+    if command in ("container", "image"):
+        command, rest = f"{command}_{rest[0]}", rest[1:]
+    with (engine.root / "calls").open("a") as stream:
+        stream.write(" ".join([command, *rest]) + "\n")
+    method = getattr(engine, command.replace("-", "_"), None)
+    if method is None:
+        fail(f"docker: '{command}' is not a docker command.")
+    if command == "rm":
+        rest.remove("-f")  # here it has no value
+    options, arguments = parse(rest, until_image=command == "create")
+    method(options, arguments)
 
 
-class Containers:
-    """All containers, by deployment."""
+def fail(message: str, code: int = 1) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise SystemExit(code)
 
-    def __init__(self) -> None:
-        self._numbers = count(1)
-        self._running: dict[str, Container] = {}
-        self._last: dict[str, Container] = {}
 
-    def start(self, cloud: Cloud, deployment: Resource) -> None:
-        """Pull, mount, start and probe; the one before it runs until then, and on where this fails.
+def parse(words: list[str], *, until_image: bool = False) -> tuple[dict[str, list[str]], list[str]]:
+    """Options by name, and arguments; with ``until_image``, what follows the first argument is not looked at."""
+    options: dict[str, list[str]] = {}
+    arguments: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        name, mark, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        if name in WITH_VALUE:
+            options.setdefault(name, []).append(value if mark else left.pop(0))
+        elif name in FLAGS:
+            options.setdefault(name, []).append("")
+        elif word.startswith("-"):
+            fail(f"unknown flag: {word}", 125)
+        else:
+            arguments.append(word)
+            if until_image:
+                return options, [*arguments, *left]
+    return options, arguments
 
-        Raises:
-            RefusalError: as the operation of the service fails, with the reason.
-        """
-        environment = resolve(cloud, deployment.properties["environmentId"]).properties
-        variables = {
-            key: str(value) for key, value in (deployment.properties.get("environmentVariables") or {}).items()
-        }
-        folder = cloud.folder / "containers" / str(next(self._numbers))
-        made = Container(folder, environment.get("inferenceConfig") or {}, int(variables.get("MLOPS_PORT", 8000)))
-        key = deployment.id.lower()
-        self._last[key] = made
-        model = self._mount(cloud, deployment, made)
-        cloud.limits.check_image(str(environment.get("image")))
-        self._run(cloud, made, variables, model)
-        try:
-            self._probe(made)
-        except RefusalError:
-            made.stop()
-            raise
-        if key in self._running:
-            self._running[key].stop()
-        self._running[key] = made
 
-    def find(self, deployment: Resource) -> Container | None:
-        """The container that answers for a deployment."""
-        return self._running.get(deployment.id.lower())
+class Engine:
+    """State of the engine, in files."""
 
-    def log(self, deployment: Resource, kind: str) -> str:
-        """What its container, or the one that mounted its model, has written."""
-        found = self._last.get(deployment.id.lower())
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "containers").mkdir(parents=True, exist_ok=True)
+        self.faults: dict[str, Any] = self._read(root / "faults.json")
+        self.images: dict[str, Any] = self._read(root / "images.json")
+
+    # Images
+
+    def image_inspect(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        found = self._image(arguments[0])
         if found is None:
-            return ""
-        if kind == "StorageInitializer":
-            return found.mounted
-        return found.log.read_text() if found.log.exists() else ""
+            fail(f"Error response from daemon: No such image: {arguments[0]}")
+        print(json.dumps([{"Id": f"sha256:{found['id']}", "Config": {"Labels": found["labels"] or None}}]))
 
-    def stop(self, path: str = "") -> None:
-        """End the containers of all deployments at or below a path."""
-        for key in [key for key in self._last if key == path.lower() or key.startswith(path.lower().rstrip("/") + "/")]:
-            self._last.pop(key).stop()
-            if key in self._running:
-                self._running.pop(key).stop()
+    def pull(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        name = arguments[0]
+        if "denied" in name:
+            fail(
+                f"Error response from daemon: pull access denied for {name}, repository does not exist or may require login"
+            )
+        if "missing" in name:
+            fail(f"Error response from daemon: manifest for {name} not found: manifest unknown: manifest unknown")
+        self._add_image([name], {}, "")
 
-    def _mount(self, cloud: Cloud, deployment: Resource, made: Container) -> Path:
-        model = deployment.properties["model"]
-        asset = str(model if isinstance(model, str) else model["assetId"])
-        project = Project(cloud, deployment.id.split("/onlineEndpoints/")[0], made.folder)
-        source = project.folder / project.data("model", asset)
-        name, version = asset.split("/models/")[1].split("/versions/")
-        target = made.folder / "azureml-app" / "azureml-models" / name / version
-        target.mkdir(parents=True)
-        shutil.move(source, target / source.name)
-        made.mounted = f"downloaded {name}:{version} to {MOUNT}/azureml-models/{name}/{version}/{source.name}\n"
-        return target
+    def build(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        print("STEP 1: FROM base")
+        if self.faults.get("build"):
+            fail('ERROR: failed to solve: process "/bin/sh -c pip install" did not complete successfully: exit code: 1')
+        context, bundle = Path(arguments[0]), ""
+        if (context / "bundle").is_dir():  # the recipe of an image that holds a model
+            bundle = str(self.root / f"baked-{secrets.token_hex(4)}")
+            shutil.copytree(context / "bundle", bundle)
+        arguments_ = dict(item.split("=", 1) for item in options.get("--build-arg", []))
+        base = arguments_.get("INFERENCING_IMAGE")
+        if base is not None and self._image(base) is None:
+            fail(f"ERROR: failed to solve: {base}: not found")
+        self._add_image(options["-t"], dict(item.split("=", 1) for item in options.get("--label", [])), bundle)
 
-    def _run(self, cloud: Cloud, made: Container, variables: dict[str, str], model: Path) -> None:
-        here = str(made.folder / "azureml-app")
-        inside = {key: value.replace(MOUNT, here, 1) for key, value in variables.items()}
-        port_file = made.folder / "port"
-        # Of an image only its command is run: on loopback, and at a free port, as others run beside it.
-        command = [sys.executable, "-m", "vision_mlops", "serve", inside.get("MLOPS_BUNDLE", str(model))]
-        command += ["--host", "127.0.0.1", "--port", "0", "--port-file", str(port_file)]
-        command += ["--workers", inside.get("MLOPS_SERVING__WORKERS", "1")]
-        command += ["--name", inside.get("MLOPS_MODEL_NAME", ""), "--version", inside.get("MLOPS_MODEL_VERSION", "")]
-        hidden = ("MLOPS_HOST", "MLOPS_PORT")
-        environment = {key: value for key, value in inside.items() if key not in hidden}
-        with made.log.open("wb") as stream:
-            made.process = subprocess.Popen(
-                command, stdout=stream, stderr=stream, cwd=made.folder, start_new_session=True,
-                env={**cloud.job_environment(), "AZUREML_MODEL_DIR": str(model), **environment},
-            )  # fmt: skip
-        deadline = time.monotonic() + _START_SECONDS
-        while not (port_file.is_file() and port_file.read_text().strip()):
-            if (code := made.process.poll()) is not None:
-                raise RefusalError(400, "ResourceNotReady", f"{_CRASHED}: it ended with exit code {code}")
-            if time.monotonic() > deadline:
-                made.stop()
-                raise RefusalError(400, "ResourceNotReady", f"{_CRASHED}: it does not listen")
+    def _add_image(self, names: list[str], labels: dict[str, str], bundle: str) -> None:
+        made = {"id": secrets.token_hex(32), "labels": labels, "bundle": bundle}
+        self._write(self.root / "images.json", self.images | {self._tagged(name): made for name in names})
+
+    def _image(self, name: str) -> dict[str, Any] | None:
+        return self.images.get(self._tagged(name))
+
+    @staticmethod
+    def _tagged(name: str) -> str:
+        return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+    # Containers
+
+    def create(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        name = options["--name"][0]
+        if self._image(arguments[0]) is None:
+            fail(f"Unable to find image '{arguments[0]}' locally")
+        if self._find(name) is not None:
+            fail(f'Error response from daemon: Conflict. The container name "/{name}" is already in use')
+        mounts = [dict(item.partition("=")[::2] for item in text.split(",")) for text in options.get("--mount", [])]
+        for mount in mounts:
+            if not Path(mount["source"]).exists():
+                fail(f'invalid mount config for type "bind": bind source path does not exist: {mount["source"]}')
+        id_ = secrets.token_hex(32)
+        content = {
+            "id": id_, "name": name, "image": arguments[0], "command": arguments[1:], "mounts": mounts,
+            "labels": dict(item.split("=", 1) for item in options.get("--label", [])),
+            "env": dict(item.split("=", 1) for item in options.get("--env", [])),
+            "publish": options.get("--publish", [""])[0], "restart": options.get("--restart", ["no"])[0],
+        }  # fmt: skip
+        self._write(self.root / "containers" / f"{id_}.json", content)
+        self._write(self._state_file(id_), {"Status": "created", "ExitCode": 0, "Restarts": 0})
+        print(id_)
+
+    def start(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        container = self._need(arguments[0])
+        port = int(container["publish"].split(":")[1])
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                fail(
+                    "Error response from daemon: driver failed programming external connectivity on endpoint"
+                    f" {container['name']}: Bind for 127.0.0.1:{port} failed: port is already allocated"
+                )
+        self._write(self._state_file(container["id"]), {"Status": "running", "ExitCode": 0, "Restarts": 0})
+        self._stopping(container["id"]).unlink(missing_ok=True)
+        subprocess.Popen(
+            [sys.executable, __file__, str(self.root), "supervise", container["id"]],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        print(arguments[0])
+
+    def supervise(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        """Run a container's process, and run it again where its policy says so."""
+        container = self._need(arguments[0])
+        restarts = 0
+        while True:
+            with (self.root / "containers" / f"{container['id']}.log").open("ab") as log:
+                process = subprocess.Popen(
+                    self._command(container), env=self._environment(container), stdout=log, stderr=log, cwd="/"
+                )
+            state = {"Status": "running", "ExitCode": 0, "Restarts": restarts, "Pid": process.pid}
+            self._write(self._state_file(container["id"]), state)
+            code = process.wait()
+            code = code if code >= 0 else 128 - code
+            again = container["restart"] != "no" and not self._stopping(container["id"]).exists()
+            if not (self.root / "containers" / f"{container['id']}.json").exists():
+                return
+            state = {"Status": "restarting" if again else "exited", "ExitCode": code, "Restarts": restarts}
+            self._write(self._state_file(container["id"]), state)
+            if not again:
+                return
+            restarts += 1
+            time.sleep(0.3)
+
+    def stop(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        container = self._need(arguments[0])
+        self._end(container, signal.SIGTERM, float(options["-t"][0]))
+        print(arguments[0])
+
+    def rm(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        container = self._need(arguments[0])
+        self._end(container, signal.SIGKILL, 5)
+        for file in (self.root / "containers").glob(f"{container['id']}.*"):
+            file.unlink()
+
+    def rename(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        container = self._need(arguments[0])
+        if self._find(arguments[1]) is not None:
+            fail(f'Error response from daemon: Conflict. The container name "/{arguments[1]}" is already in use')
+        self._write(self.root / "containers" / f"{container['id']}.json", {**container, "name": arguments[1]})
+
+    def logs(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        container = self._need(arguments[0])
+        log = self.root / "containers" / f"{container['id']}.log"
+        lines = log.read_text().splitlines() if log.is_file() else []
+        print("\n".join(lines[-int(options["--tail"][0]) :]))
+
+    def ps(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        wanted = [
+            tuple(item.partition("=")[2].split("=", 1)) for item in options.get("--filter", []) if item[:5] == "label"
+        ]
+        for container in self._all():
+            if all(container["labels"].get(key) == value for key, value in wanted):
+                print(container["id"])
+
+    def container_inspect(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        container = self._find(arguments[0])
+        if container is None:
+            print("[]")
+            fail(f"Error response from daemon: No such container: {arguments[0]}")
+        state = self._read(self._state_file(container["id"]))
+        shown = {
+            "Id": container["id"], "Name": f"/{container['name']}", "RestartCount": state.pop("Restarts"),
+            "State": state, "Config": {"Labels": container["labels"], "Image": container["image"]},
+        }  # fmt: skip
+        print(json.dumps([shown]))
+
+    # Inside
+
+    def _command(self, container: dict[str, Any]) -> list[str]:
+        if "crash" in container["image"]:
+            return [sys.executable, "-c", "print('the log says why', flush=True); raise SystemExit(3)"]
+        if "sleepy" in container["image"]:
+            return [sys.executable, "-c", "import time; print('still starting', flush=True); time.sleep(60)"]
+        return [sys.executable, "-m", "vision_mlops", "serve", *container["command"]]
+
+    def _environment(self, container: dict[str, Any]) -> dict[str, str]:
+        """Only what the container is given, with the paths and the port of this machine."""
+        image = self._image(container["image"]) or {}
+        places = {mount["target"]: mount["source"] for mount in container["mounts"]}
+        if image.get("bundle"):
+            places["/model"] = image["bundle"]
+        given = {"MLOPS_BUNDLE": "/model", **container["env"]}
+        for name, value in given.items():
+            for target, source in places.items():
+                if value == target or value.startswith(f"{target}/"):
+                    given[name] = source + value.removeprefix(target)
+        _host, port, inside = container["publish"].split(":")
+        assert (given["MLOPS_HOST"], given["MLOPS_PORT"]) == ("0.0.0.0", inside)
+        home = self.root / "tmp"
+        return {
+            **given, "MLOPS_HOST": "127.0.0.1", "MLOPS_PORT": port, "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(SOURCE), "HOME": str(home), "MLOPS_HOME": str(home),
+        }  # fmt: skip
+
+    def _end(self, container: dict[str, Any], number: int, seconds: float) -> None:
+        self._stopping(container["id"]).touch()
+        deadline = time.monotonic() + seconds
+        while (state := self._read(self._state_file(container["id"])))["Status"] in ("running", "restarting"):
+            if pid := state.get("Pid"):
+                try:
+                    os.kill(pid, number if time.monotonic() < deadline else signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+                number = 0 if number == signal.SIGTERM else number
             time.sleep(0.02)
-        made.port = int(port_file.read_text())
 
-    def _probe(self, made: Container) -> None:
-        """Ask readiness until it is good, then liveness; the service's minutes are seconds here."""
-        deadline, problem = time.monotonic() + _PROBE_SECONDS, ""
-        while time.monotonic() < deadline:
-            written = made.log.read_text()
-            problem = _problem(made, "readinessRoute")
-            # The server has said its last word, so that waiting for the service's minutes changes nothing.
-            if not problem or "not ready: " in written or ("refused" in problem and "serving " in written):
-                break
-            time.sleep(0.05)
-        problem = problem and f"readiness probe failed: {problem}"
-        if not problem and (wrong := _problem(made, "livenessRoute")):
-            problem = f"liveness probe failed: {wrong}"
-        if problem:
-            raise RefusalError(400, "ResourceNotReady", f"{_CRASHED}: {problem}")
+    # Files
+
+    def _stopping(self, id_: str) -> Path:
+        return self.root / "containers" / f"{id_}.stopping"
+
+    def _state_file(self, id_: str) -> Path:
+        return self.root / "containers" / f"{id_}.state"
+
+    def _all(self) -> list[dict[str, Any]]:
+        return [self._read(path) for path in sorted((self.root / "containers").glob("*.json"))]
+
+    def _find(self, name: str) -> dict[str, Any] | None:
+        return next((item for item in self._all() if name in (item["name"], item["id"])), None)
+
+    def _need(self, name: str) -> dict[str, Any]:
+        found = self._find(name)
+        if found is None:
+            fail(f"Error response from daemon: No such container: {name}")
+        return found
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, Any]:
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+    @staticmethod
+    def _write(path: Path, content: dict[str, Any]) -> None:
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+        temporary.write_text(json.dumps(content))
+        temporary.replace(path)
 
 
-def _problem(container: Container, route: str) -> str:
-    try:
-        status = container.ask(route).status
-    except OSError as error:
-        return str(error)
-    return "" if status == 200 else f"{container.routes[route]['path']} answers HTTP {status}"
+if __name__ == "__main__":
+    main()

@@ -163,6 +163,18 @@ def test_a_score_script_is_sent_with_the_package_alone(place: Place, versions: l
     assert place.count("onlineEndpoints", "PUT") == writes
 
 
+def test_a_version_of_a_shared_registry_is_deployed_from_there(place: Place, bundles: tuple[Path, Path]) -> None:
+    shared = open_registry(f"azureml://registries/{place.loopback.registry}")
+    version = shared.register(bundles[0], "colours")
+    request = Request("colours", "version-1", version, shared, Options(score_script=True))
+    said: list[str] = []
+    endpoint = Managed().deploy(request, said.append)
+    assert [item.reference for item in endpoint.deployments] == ["colours:1"]
+    model = str(place.client.online_deployments.get("version-1", "colours").model)
+    assert model == f"azureml://registries/{place.loopback.registry}/models/colours/versions/1"
+    assert (list(place.client.models.list()), len(said)) == ([], 2)
+
+
 def test_a_kubernetes_endpoint(place: Place, versions: list[ModelVersion], image: str, run: Run) -> None:
     place.loopback.add_compute("aks")
     base = ("deploy", "--to", "kubernetes-endpoint", "--model", "colours:1")

@@ -49,7 +49,8 @@ _MENDS = (
 _BY_STATUS = {
     400: "mend the value that the message names",
     401: f"the sign-in is not valid here (expired, or another tenant): {SIGN_IN}",
-    403: "ask for a role on the workspace: AzureML Data Scientist runs jobs, AzureML Compute Operator creates clusters",
+    403: "ask for a role on the workspace: AzureML Data Scientist runs jobs and deploys models, AzureML Compute Operator"
+    " creates clusters",
     404: "check the name, and the workspace in AZUREML_WORKSPACE_NAME",
     409: "it exists already with other content, or another change is under way: choose another name, or try again",
     429: "Azure limits the number of calls: wait a minute, then try again",
