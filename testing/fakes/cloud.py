@@ -20,11 +20,11 @@ from testing.fakes.store import Resource, Store
 
 if TYPE_CHECKING:
     from testing.fakes.azurite import Azurite
-    from testing.fakes.servers import Containers
     from testing.fakes.executor import Executor
     from testing.fakes.jobs import Jobs
     from testing.fakes.records import JobRecord
     from testing.fakes.scoring import Scorer
+    from testing.fakes.servers import Containers
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 GROUP = "rg"
@@ -61,10 +61,10 @@ class Cloud:
     registry = "shared"
 
     def __init__(self, azurite: Azurite, folder: Path, executor: Executor | None = None) -> None:
-        from testing.fakes.servers import Containers
         from testing.fakes.executor import LocalRunner
         from testing.fakes.jobs import Jobs
         from testing.fakes.scoring import ScriptScorer
+        from testing.fakes.servers import Containers
 
         self.url = ""
         self.folder = folder

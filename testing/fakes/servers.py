@@ -145,17 +145,13 @@ class Containers:
         inside = {key: value.replace(MOUNT, here, 1) for key, value in variables.items()}
         port_file = made.folder / "port"
         # Of an image only its command is run: on loopback, and at a free port, as others run beside it.
-        command = [sys.executable, "-m", "vision_mlops", "serve", inside.get("MLOPS_BUNDLE", str(model))]
-        command += ["--host", "127.0.0.1", "--port", "0", "--port-file", str(port_file)]
-        command += ["--workers", inside.get("MLOPS_SERVING__WORKERS", "1")]
-        command += ["--name", inside.get("MLOPS_MODEL_NAME", ""), "--version", inside.get("MLOPS_MODEL_VERSION", "")]
-        hidden = ("MLOPS_HOST", "MLOPS_PORT")
-        environment = {key: value for key, value in inside.items() if key not in hidden}
+        command = [sys.executable, "-m", "vision_mlops", "serve", "--port-file", str(port_file)]
+        own = {"AZUREML_MODEL_DIR": str(model), "MLOPS_SERVING__WORKERS": "1"}
+        environment = {**cloud.job_environment(), **own, **inside, "MLOPS_HOST": "127.0.0.1", "MLOPS_PORT": "0"}
         with made.log.open("wb") as stream:
             made.process = subprocess.Popen(
-                command, stdout=stream, stderr=stream, cwd=made.folder, start_new_session=True,
-                env={**cloud.job_environment(), "AZUREML_MODEL_DIR": str(model), **environment},
-            )  # fmt: skip
+                command, stdout=stream, stderr=stream, cwd=made.folder, start_new_session=True, env=environment
+            )
         deadline = time.monotonic() + _START_SECONDS
         while not (port_file.is_file() and port_file.read_text().strip()):
             if (code := made.process.poll()) is not None:

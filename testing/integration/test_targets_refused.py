@@ -112,14 +112,14 @@ REFUSALS: dict[str, tuple[Callable[[Cloud], None], tuple[str, ...], str, str]] =
     "broken-bundle": (broken_bundle, (), "it ended with exit code 2", "see what its log says below"),
     "other-answers": (other_answers, (), "readiness probe failed: /health/ready answers HTTP 503", "mlops serve BUNDLE"),
     "wrong-port": (nothing, ("--env", "MLOPS_PORT=9000"), "connection refused at port 8000", "see what its log says"),
-    "crash": (nothing, ("--env", "MLOPS_BUNDLE=/nowhere"), "it ended with exit code 2", "see what its log says"),
+    "crash": (nothing, ("--env", "MLOPS_SERVING__MAX_BODY_MB=many"), "it ended with exit code 2", "see what its log says"),
 }  # fmt: skip
 LOGGED = {
     "image": "downloaded colours:1 to /var/azureml-app/azureml-models/colours/1/bundle",
     "broken-bundle": "model.onnx",
     "other-answers": "golden",
     "wrong-port": "serving colours",
-    "crash": "/nowhere",
+    "crash": "max_body_mb",
 }
 
 
