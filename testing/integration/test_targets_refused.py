@@ -109,10 +109,10 @@ REFUSALS: dict[str, tuple[Callable[[Cloud], None], tuple[str, ...], str, str]] =
     "forbidden": (forbidden, (), "HTTP 403 AuthorizationFailed", "ask for a role on the workspace"),
     "forbidden-deployment": (forbidden_deployment, (), "HTTP 403 AuthorizationFailed", "ask for a role"),
     "busy": (busy, (), "HTTP 409 Conflict", "another change is under way"),
-    "broken-bundle": (broken_bundle, (), "it ended with exit code 2", "see what its log says below"),
+    "broken-bundle": (broken_bundle, (), "it ended with exit code 2", "its log says why"),
     "other-answers": (other_answers, (), "readiness probe failed: /health/ready answers HTTP 503", "mlops serve BUNDLE"),
-    "wrong-port": (nothing, ("--env", "MLOPS_PORT=9000"), "connection refused at port 8000", "see what its log says"),
-    "crash": (nothing, ("--env", "MLOPS_SERVING__MAX_BODY_MB=many"), "it ended with exit code 2", "see what its log says"),
+    "wrong-port": (nothing, ("--env", "MLOPS_PORT=9000"), "connection refused at port 8000", "its log says why"),
+    "crash": (nothing, ("--env", "MLOPS_SERVING__MAX_BODY_MB=many"), "it ended with exit code 2", "its log says why"),
 }  # fmt: skip
 LOGGED = {
     "image": "downloaded colours:1 to /var/azureml-app/azureml-models/colours/1/bundle",
@@ -133,6 +133,7 @@ def test_a_refused_deployment_leaves_nothing(place: Place, version: ModelVersion
     assert mend in said.rpartition("->")[2]
     assert LOGGED.get(case, "colours") in said
     assert ("its log ends with" in said) == (case in LOGGED)
+    assert "/health/" not in said.partition("its log ends with")[2]
     assert "still there" not in said
     # Nothing is listed, and nothing is in the workspace.
     assert run("endpoint", "list", "--on", "managed", "--json")[1].strip() == "[]"

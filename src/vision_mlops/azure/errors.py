@@ -24,7 +24,7 @@ _MENDS = (
     ),
     (
         r"(readiness|liveness|startup) probe|container (has )?crashed|resourcenotready",
-        "see what its log says below; the same server on this machine: mlops serve BUNDLE",
+        "its log says why; the same server on this machine: mlops serve BUNDLE",
     ),
     (
         r"endpoint name\b.*\b(taken|in use|not available|already exists)",

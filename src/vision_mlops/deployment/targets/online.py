@@ -14,7 +14,7 @@ from vision_mlops.deployment.targets.azureml import PROBLEM_TAG, TARGET_TAG, Wor
 from vision_mlops.deployment.targets.base import Access, Counts, Deployment, Endpoint, Request, Say, State
 from vision_mlops.deployment.targets.code import ENTRY_SCRIPT, package_code
 from vision_mlops.deployment.targets.onlinecalls import OnlineCalls
-from vision_mlops.deployment.targets.onlinefailures import TAIL_LINES, deployment_failed, endpoint_failed
+from vision_mlops.deployment.targets.onlinefailures import deployment_failed, endpoint_failed
 from vision_mlops.exceptions import AzureError, DeploymentError
 
 
@@ -265,7 +265,7 @@ class OnlineTarget(abc.ABC):
 
     def _last_line(self, endpoint: str, deployment: str) -> str:
         try:
-            lines = self._calls.logs(endpoint, deployment, TAIL_LINES).strip().splitlines()
+            lines = self._calls.last_words(endpoint, deployment)
         except AzureError as error:
             return error.message
         return lines[-1] if lines else "it failed, and its log is empty"

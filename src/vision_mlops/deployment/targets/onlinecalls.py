@@ -13,6 +13,7 @@ from vision_mlops.deployment.targets.azureml import PROBLEM_TAG, TAG_LENGTH, Wor
 from vision_mlops.deployment.targets.base import Say
 from vision_mlops.deployment.targets.changes import carry_out, carry_out_removal
 
+_READ_LINES, _TAIL_LINES = 300, 10
 _NO_ENDPOINT = "see `mlops endpoint list`, or make it with `mlops deploy`"
 
 
@@ -129,6 +130,11 @@ class OnlineCalls:
                     self._deployments.get_logs(deployment, endpoint, lines, container_type="storage-initializer")
                 )
         return text
+
+    def last_words(self, endpoint: str, deployment: str) -> list[str]:
+        """The last lines of a log, without those of probes, of which a server that does not get ready has many."""
+        lines = self.logs(endpoint, deployment, _READ_LINES).strip().splitlines()
+        return ([line for line in lines if "/health/" not in line] or lines)[-_TAIL_LINES:]
 
     def note_problem(self, endpoint: str, deployment: str, problem: str) -> None:
         """Keep with an endpoint why a deployment failed, or forget it; nothing is sent where nothing changes."""

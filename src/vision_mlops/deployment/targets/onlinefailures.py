@@ -8,8 +8,6 @@ from vision_mlops.deployment.targets.changes import is_refusal
 from vision_mlops.deployment.targets.onlinecalls import OnlineCalls
 from vision_mlops.exceptions import AzureError, MlopsError
 
-TAIL_LINES = 10
-
 
 def endpoint_failed(calls: OnlineCalls, error: AzureError, name: str, target: str, say: Say) -> AzureError:
     """What to raise for an endpoint that could not be made; it is removed where it is there as failed."""
@@ -56,10 +54,10 @@ def deployment_failed(
 def _tail(calls: OnlineCalls, endpoint: str, deployment: str) -> str:
     """The last lines of a log, for a message; empty where there is none, as nothing was made."""
     try:
-        lines = calls.logs(endpoint, deployment, TAIL_LINES).strip().splitlines()
+        lines = calls.last_words(endpoint, deployment)
     except AzureError as error:
         return "" if error.status == 404 else f"\n  {error.message}"
-    return "\n  its log ends with:" + "".join(f"\n    {line}" for line in lines[-TAIL_LINES:]) if lines else ""
+    return "\n  its log ends with:" + "".join(f"\n    {line}" for line in lines) if lines else ""
 
 
 def _remove_made(calls: OnlineCalls, request: Request, begun: bool, new_endpoint: bool, say: Say) -> None:
