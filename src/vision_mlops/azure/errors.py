@@ -19,6 +19,36 @@ _LENGTH = 600
 # The first whose pattern is found in the error's code or message says what to do.
 _MENDS = (
     (
+        r"containergroupquotareached|containerinstance/containergroups' container group quota",
+        "delete container groups that nobody uses, ask for quota of Azure Container Instances in this region (portal:"
+        " Quotas), or choose another AZURE_LOCATION",
+    ),
+    (
+        r"not available in the location '[^']*' at this moment|resourcesnotavailableinregion",
+        "ask for less (--cpu, --memory), choose another AZURE_LOCATION, or try again later",
+    ),
+    (r"dns ?name ?label", "choose another --dns-label"),
+    (
+        r"inaccessibleimage|registryerrorresponse|failed to pull image",
+        "check that the image was pushed, and that the identity of MLOPS_AZURE_PULL_IDENTITY has the role AcrPull on"
+        " its registry",
+    ),
+    (r"containergrouptransitioning|still transitioning", "another change is under way: wait a minute, then try again"),
+    (
+        r"linkedauthorizationfailed|userassignedidentities/assign/action",
+        "ask for the role Managed Identity Operator on the identity of MLOPS_AZURE_PULL_IDENTITY",
+    ),
+    (
+        r"microsoft\.containerinstance/[\w/]+'",
+        "ask for a role on the resource group that may change container groups, such as Azure Container Instances"
+        " Contributor",
+    ),
+    (
+        r"forbiddenbyrbac|forbiddenbypolicy|secrets (get|set|list|delete|recover) permission|vaults/secrets",
+        "ask for the role Key Vault Secrets Officer on the vault of MLOPS_AZURE_KEY_VAULT",
+    ),
+    (r"forbiddenbyfirewall", "allow this machine's network in the firewall of the vault of MLOPS_AZURE_KEY_VAULT"),
+    (
         r"quota|not enough cores|insufficient.*(core|capacity)|skunotavailable|sku.*not (available|supported)",
         "ask for quota of this size in the Azure portal (Quotas), or choose another size or region"
         " (MLOPS_AZURE_CPU_SKU, MLOPS_AZURE_GPU_SKU)",
