@@ -192,6 +192,8 @@ class Supervisor:
 
     def _watch(self) -> None:
         now = time.monotonic()
+        if self.settings.keys is not None:
+            self.settings.keys.refresh()  # a worker that it forks begins with the keys of now
         for member in self.members.values():
             if now - member.heard > _SILENT_SECONDS:
                 _LOG.error("worker %d has been silent for %.0f s: killing it", member.pid, _SILENT_SECONDS)
