@@ -26,8 +26,9 @@ _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
 _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
-# The SDK reads the discovery without a token, signing in gives one, and scoring checks the endpoint's own key.
-_OPEN = ("/discovery", "/scoring/", f"/{TENANT}/")
+# The SDK reads the discovery without a token, signing in gives one, scoring checks the endpoint's own key, and a vault wants
+# tokens of its own.
+_OPEN = ("/discovery", "/scoring/", f"/{TENANT}/", "/secrets", "/deletedsecrets")
 
 
 class _Protocol(H11Protocol):
@@ -134,8 +135,9 @@ class Server:
         return self
 
     def stop(self) -> None:
-        """End it, and the jobs of its cloud."""
+        """End it, and the jobs and containers of its cloud."""
         self._cloud.jobs.stop()
+        self._cloud.groups.stop()
         self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()

@@ -162,7 +162,8 @@ def _answered(action: str, error: Any, mend: str) -> AzureError:
     elif status not in (400, 404):  # what the caller can advise is about names and values
         mend = _BY_STATUS.get(status, mend)
     hint = hint or mend or _BY_STATUS.get(status, "mend what the message names")
-    shown = f"HTTP {status} {code}".strip()
+    # A long-running operation that failed is told by an answer that is itself fine.
+    shown = code or "failed" if status < 400 else f"HTTP {status} {code}".strip()
     return AzureError(f"{action}: {reason} ({shown})", hint, status)
 
 

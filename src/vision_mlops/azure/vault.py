@@ -106,17 +106,17 @@ class KeyStore:
 
     def _write(self, endpoint: str, which: str, value: str) -> KeyVaultSecret:
         name = self.secret_name(endpoint, which)
-        options = {"content_type": "text/plain", "tags": {"mlops.endpoint": endpoint}}
+        tags = {"mlops.endpoint": endpoint}
         try:
             with self._errors(name):
-                return self._client.set_secret(name, value, **options)
+                return self._client.set_secret(name, value, content_type="text/plain", tags=tags)
         except AzureError as error:
             if error.status != 409:
                 raise
         # A vault keeps deleted secrets for some time, and their names: it must be recovered before it gets a new value.
         with self._errors(name):
             self._client.begin_recover_deleted_secret(name).wait()
-            return self._client.set_secret(name, value, **options)
+            return self._client.set_secret(name, value, content_type="text/plain", tags=tags)
 
     @contextlib.contextmanager
     def _errors(self, name: str) -> Iterator[None]:

@@ -236,7 +236,8 @@ class AzureSettings(BaseModel):
         suffix = _VAULT_SUFFIXES.get(self.cloud_name)
         if suffix is None:
             raise ConfigError(
-                f"where the vaults of the cloud {self.cloud_name!r} are is not known", "give MLOPS_AZURE_KEY_VAULT as URL"
+                f"where the vaults of the cloud {self.cloud_name!r} are is not known",
+                "give MLOPS_AZURE_KEY_VAULT as URL",
             )
         return f"https://{self.key_vault}.{suffix}"
 

@@ -1,0 +1,314 @@
+"""Container instances over the command line and the real SDK: groups of the loopback cloud whose servers really run."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testing.aci import CRASHING, DEAF, GROUPS, IDENTITY, REGISTRY, Given, given
+from testing.places import Place
+
+from vision_mlops.deployment.targets import open_target
+from vision_mlops.deployment.targets.aci import changes
+from vision_mlops.deployment.targets.base import State
+from vision_mlops.exceptions import DeploymentError
+
+Run = Callable[..., tuple[int, str, str]]
+DEPLOY = ("deploy", "--to", "aci", "--model")
+
+
+@pytest.fixture
+def aci(place: Place, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
+    monkeypatch.setattr(changes, "_LONGEST_PAUSE", 0.3)
+    return given(place.loopback, tmp_path, monkeypatch)
+
+
+def shown(run: Run, name: str = "colours") -> Any:
+    code, out, err = run("endpoint", "show", name, "--on", "aci", "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def tried(run: Run, aci: Given) -> Any:
+    code, out, err = run("endpoint", "test", "colours", "--image", str(aci.picture), "--on", "aci", "--json")
+    assert code == 0, out + err
+    return json.loads(out)[0]["label"]
+
+
+def answers(url: str, key: str, picture: Path) -> int:
+    headers = {"X-Api-Key": key, "Content-Type": "image/png"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, picture.read_bytes(), headers), timeout=10) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.slow
+def test_an_endpoint_from_its_first_version_to_its_end(run: Run, aci: Given, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    printed: list[str] = []
+
+    def call(*words: str) -> str:
+        code, out, err = run(*words)
+        printed.extend([out, err])
+        assert code == 0, err
+        return out
+
+    call("--verbose", *DEPLOY, "colours:1", "--cpu", "0.5", "--memory", "1.5", "--workers", "1", "--env", "WORD=hello")
+    sent = aci.cloud.groups.sent[0]
+    container = sent["properties"]["containers"][0]["properties"]
+    assert container["image"] == f"{REGISTRY}/mlops-colours:1-{aci.first.bundle_id[:12]}"
+    assert sent["properties"]["imageRegistryCredentials"] == [{"server": REGISTRY, "identity": IDENTITY}]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+    assert {item["name"]: item["value"] for item in container["environmentVariables"]}["WORD"] == "hello"
+    made = json.loads(call("endpoint", "list", "--json"))[0]
+    assert (made["state"], made["deployments"][0]["version"]) == ("ready", "1")
+    assert made["url"].startswith("http://localhost:"), "its name, not its number"
+    assert tried(run, aci) == aci.label
+    assert '"event": "request"' in call("endpoint", "logs", "colours") or "serving" in call(
+        "endpoint", "logs", "colours"
+    )
+
+    puts = len(aci.cloud.groups.sent)
+    call(*DEPLOY, "colours:1", "--workers", "1", "--env", "WORD=hello")
+    assert len(aci.cloud.groups.sent) == puts, "the same again changes nothing"
+
+    old = {which: aci.cloud.vault.secrets[f"mlops-colours-{which}"][-1][1] for which in ("primary", "secondary")}
+    assert answers(made["url"], old["secondary"], aci.picture) == 200
+    assert answers(made["url"], "another", aci.picture) == 401
+    call("endpoint", "keys", "colours", "--rotate", "secondary")
+    url = shown(run)["url"]
+    new = aci.cloud.vault.secrets["mlops-colours-secondary"][-1][1]
+    assert [answers(url, key, aci.picture) for key in (old["primary"], new, old["secondary"])] == [200, 200, 401]
+    puts = len(aci.cloud.groups.sent)
+    call(*DEPLOY, "colours:1", "--workers", "1", "--env", "WORD=hello")
+    assert len(aci.cloud.groups.sent) == puts, "rotating is no other definition"
+
+    aci.push(aci.second)
+    call("--verbose", *DEPLOY, "colours:2")
+    assert tried(run, aci) != aci.label
+    requests = aci.cloud.groups.sent[-1]["properties"]["containers"][0]["properties"]["resources"]["requests"]
+    assert requests == {"cpu": 0.5, "memoryInGB": 1.5}, "the service cannot change it, so it stays"
+
+    call("endpoint", "delete", "colours")
+    assert (aci.cloud.store.children(GROUPS), aci.cloud.vault.secrets) == ([], {})
+    written = "".join(printed) + caplog.text
+    for key in aci.cloud.vault.values():
+        assert key not in written
+        assert base64.b64encode(key.encode()).decode().rstrip("=") not in written
+
+
+def failed(run: Run, aci: Given, *words: str) -> str:
+    """The error of a first deployment that fails; nothing of it is left."""
+    code, out, err = run(*DEPLOY, *(words or ("colours:1",)))
+    assert (code, out) == (2, "")
+    assert aci.cloud.store.children(GROUPS) == []
+    assert aci.cloud.vault.secrets == {}
+    assert json.loads(run("endpoint", "list", "--on", "aci", "--json")[1]) == []
+    return err
+
+
+def test_quota(run: Run, aci: Given) -> None:
+    aci.cloud.groups.quota = 0
+    err = failed(run, aci)
+    assert "container group quota 'ContainerGroups' exceeded in region 'westeurope'" in err
+    assert "-> delete container groups that nobody uses, ask for quota" in err
+
+
+@pytest.mark.parametrize("why", ["not pushed", "not allowed"])
+def test_an_image_that_cannot_be_pulled(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    if why == "not pushed":
+        aci.cloud.groups.images.clear()
+    else:
+        monkeypatch.setenv("MLOPS_AZURE_PULL_IDENTITY", IDENTITY.replace("id-pull", "id-other"))
+    err = failed(run, aci)
+    assert f'Failed to pull image "{aci.image(aci.first)}"' in err
+    assert ("manifest unknown" if why == "not pushed" else "unauthorized: authentication required") in err
+    assert "the new container group is deleted again" in err
+    assert "-> push the image (az acr login --name crloopback; docker push" in err
+    assert "the role AcrPull on crloopback.azurecr.io" in err
+
+
+def test_a_dns_label_that_is_taken(run: Run, aci: Given) -> None:
+    aci.cloud.groups.taken_labels.add("textile-inspection")
+    err = failed(run, aci, "colours:1", "--dns-label", "textile-inspection")
+    assert "The DNS name label 'textile-inspection' in container group 'colours' not available" in err
+    assert "(DnsNameLabelNotAvailable)" in err
+    assert "-> choose another --dns-label" in err
+
+
+def test_a_region_without_capacity(run: Run, aci: Given) -> None:
+    message = "The requested resource is not available in the location 'westeurope' at this moment. Please retry."
+    aci.cloud.groups.fail_next("ServiceUnavailable", message)
+    err = failed(run, aci)
+    assert message in err
+    assert "-> ask for less (--cpu, --memory), choose another AZURE_LOCATION" in err
+
+
+@pytest.mark.slow
+def test_a_container_that_crashes_or_is_not_alive(run: Run, aci: Given) -> None:
+    aci.push(aci.first, command=CRASHING)
+    err = failed(run, aci)
+    assert "the container ended with exit code 3, " in err
+    assert "the last lines of its log:\n    no bundle in /model" in err
+    assert "-> mend what its log says" in err
+    aci.push(aci.first, command=DEAF)
+    err = failed(run, aci)
+    assert "started again and again: Liveness probe failed" in err
+    assert "listening to nobody" in err
+    assert "must answer /health/live on port 8000" in err
+
+
+@pytest.mark.slow
+def test_a_version_that_is_not_ready_gives_way_to_the_former(run: Run, aci: Given) -> None:
+    assert run(*DEPLOY, "colours:1")[0] == 0
+    target = open_target("aci")
+    target.set_tags("colours", {"team": "inspection"})
+    broken = aci.bundles[1]
+    (broken / "model.onnx").write_bytes(b"broken")
+    aci.push(aci.second)
+    code, _, err = run(*DEPLOY, "colours:2", "--timeout", "4")
+    assert code == 2
+    assert "endpoint 'colours' with colours:2: not ready after 4 s: it is not ready: " in err
+    assert "model.onnx" in err, "the reason that the server gives"
+    assert "Readiness probe failed" in err
+    assert "what was there before serves again" in err
+    assert "the last lines of its log:\n    " in err
+    after = shown(run)
+    assert (after["state"], after["deployments"][0]["version"], after["tags"]) == ("ready", "1", {"team": "inspection"})
+    assert tried(run, aci) == aci.label
+    # An image with the wrong model is found out, and a refused change leaves all as it was.
+    aci.push(aci.second, bundle=aci.bundles[0])
+    _, _, err = run(*DEPLOY, "colours:2")
+    assert "the image holds another model: bundle " in err
+    assert shown(run)["deployments"][0]["version"] == "1"
+    puts = len(aci.cloud.groups.sent)
+    assert "cannot change the size of endpoint 'colours'" in run(*DEPLOY, "colours:2", "--cpu", "2")[2]
+    assert len(aci.cloud.groups.sent) == puts
+    aci.cloud.faults.fail(
+        "containerGroups", status=400, code="InvalidContainerGroupUpdate", method="PUT", retry_after=None
+    )
+    assert "; it is as it was" in run(*DEPLOY, "colours:2")[2]
+    assert shown(run)["state"] == "ready"
+    # A key that could not be handed over is not the valid one in the vault either.
+    before = aci.cloud.vault.secrets["mlops-colours-primary"][-1][1]
+    aci.cloud.groups.fail_next("ServiceUnavailable", "no room")
+    code, _, err = run("endpoint", "keys", "colours", "--rotate", "primary")
+    assert code == 2
+    assert "what was there before serves again" in err
+    assert aci.cloud.vault.secrets["mlops-colours-primary"][-1][1] == before
+    assert tried(run, aci) == aci.label
+
+
+@pytest.mark.parametrize("action", ["get", "set"])
+def test_a_vault_that_says_no(run: Run, aci: Given, action: str) -> None:
+    aci.cloud.vault.deny(action)
+    code, _, err = run(*DEPLOY, "colours:1")
+    assert code == 2
+    assert f"secret 'mlops-colours-primary' of {aci.cloud.url}: Caller is not authorized" in err
+    assert "(HTTP 403 Forbidden)" in err
+    assert "-> ask for the role Key Vault Secrets Officer on the vault of MLOPS_AZURE_KEY_VAULT" in err
+    assert aci.cloud.groups.sent == []
+
+
+@pytest.mark.slow
+def test_throttling_while_waiting_and_an_interruption(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    aci.cloud.faults.throttle("operations", times=14)  # more than the SDK itself puts up with
+    aci.cloud.faults.throttle("containerGroups", times=2, method="GET")
+    waiting = threading.Event()
+    real = changes.Changes.wait
+
+    def noted(self: changes.Changes, *given: Any) -> None:
+        waiting.set()
+        real(self, *given)
+
+    monkeypatch.setattr(changes.Changes, "wait", noted)
+
+    def interrupt() -> None:
+        waiting.wait(30)
+        time.sleep(0.1)
+        signal.raise_signal(signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    code, _, err = run(*DEPLOY, "colours:1")
+    thread.join()
+    assert code == 130
+    assert "`mlops endpoint show colours --on aci` says how it is, the same `mlops deploy` again goes on waiting" in err
+    assert shown(run)["state"] == "changing"
+    code, _, err = run(*DEPLOY, "colours:1")
+    assert code == 0, err
+    assert len(aci.cloud.groups.sent) == 1
+    assert shown(run)["state"] == "ready"
+
+
+def test_what_is_not_set_is_named_and_nothing_is_sent(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [
+        ((), {"MLOPS_AZURE_KEY_VAULT": ""}, "MLOPS_AZURE_KEY_VAULT is not set"),
+        ((), {"MLOPS_AZURE_KEY_VAULT": "kv-vision"}, "give MLOPS_AZURE_KEY_VAULT as URL"),
+        (
+            (),
+            {"MLOPS_AZURE_PULL_IDENTITY": ""},
+            "MLOPS_AZURE_PULL_IDENTITY is not set: nobody may pull from crloopback",
+        ),
+        ((), {"MLOPS_AZURE_CONTAINER_REGISTRY": ""}, "no image is named"),
+        (("--dns-label", "No"), {}, "--dns-label No: not a label"),
+        (("--env", "MLOPS_PORT=1"), {}, "--env MLOPS_PORT: it is set for every container"),
+        (("--endpoint", "a--b"), {}, "'a--b' cannot be the name of a container group"),
+        (("--port", "80"), {}, "--port: not for --to aci"),
+    ]
+    for words, settings, message in cases:
+        with monkeypatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            code, _, err = run(*DEPLOY, "colours:1", *words)
+        assert (code, message in err) == (2, True), (message, err)
+    assert (aci.cloud.groups.sent, aci.cloud.vault.secrets) == ([], {})
+
+
+def test_a_group_of_somebody_else_is_left_alone(run: Run, aci: Given) -> None:
+    aci.cloud.store.put(f"{GROUPS}/colours", OTHERS)
+    assert "that mlops did not make" in run(*DEPLOY, "colours:1")[2]
+    assert json.loads(run("endpoint", "list", "--on", "aci", "--json")[1]) == []
+    for words in (("show", "colours"), ("delete", "colours"), ("keys", "colours", "--rotate", "primary")):
+        assert "there is no endpoint 'colours' on aci" in run("endpoint", *words, "--on", "aci")[2]
+    assert len(aci.cloud.store.children(GROUPS)) == 1
+
+
+OTHERS: dict[str, Any] = {
+    "location": "westeurope",
+    "tags": {"made-by": "hand"},
+    "properties": {
+        "osType": "Linux",
+        "provisioningState": "Succeeded",
+        "instanceView": {"state": "Running", "events": []},
+        "containers": [{"name": "web", "properties": {"image": "nginx", "resources": {"requests": {"cpu": 1}}}}],
+    },
+}
+
+
+@pytest.mark.slow
+def test_a_group_that_was_stopped_or_has_lost_its_server(run: Run, aci: Given) -> None:
+    assert run(*DEPLOY, "colours:1")[0] == 0
+    target = open_target("aci")
+    container = aci.cloud.groups._running[f"{GROUPS}/colours".lower()]
+    container.stop()
+    lost = target.endpoint("colours")
+    assert lost.state is not State.READY
+    with pytest.raises(DeploymentError, match="has one deployment"):
+        target.set_traffic("colours", {"version-1": 100}, {})
+    with pytest.raises(DeploymentError, match="mlops endpoint delete colours"):
+        target.delete_deployment("colours", "version-1")
+    assert target.counts("colours") is None
