@@ -96,6 +96,7 @@ class Container:
         self._identity = identity.lower()
         self._machine = dict(environment)
         self._folder = folder
+        self._log, self._former_log = folder / "log", folder / "log.1"
         self._events: list[_Event] = []
         self._state: Json = {"state": "Waiting", "detailStatus": "Creating"}
         self._previous: Json | None = None
@@ -125,9 +126,9 @@ class Container:
         return {**view, "events": [item.to_dict() for item in list(self._events)]}
 
     def log(self) -> str:
-        """What its present, or last, process has written."""
-        path = self._folder / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        """What its present process has written, or, before that has written anything, the one before."""
+        texts = [path.read_text(errors="replace") for path in (self._log, self._former_log) if path.exists()]
+        return next((text for text in texts if text), "")
 
     def stop(self) -> None:
         """End it."""
@@ -180,7 +181,9 @@ class Container:
             # On this machine there is but loopback, and a free port for each.
             command = [sys.executable, "-m", "vision_mlops", "serve", str(image.bundle), "--host", "127.0.0.1"]
             command += ["--port", "0", "--port-file", str(port_file)]
-        with (self._folder / "log").open("wb") as log:
+        if self._log.exists():
+            self._log.replace(self._former_log)
+        with self._log.open("wb") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=self._environment(), cwd=self._folder,
                 start_new_session=True,

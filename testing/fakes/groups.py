@@ -27,6 +27,7 @@ _LIST = "/subscriptions/{subscription}/resourceGroups/{group}/providers/" + PROV
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z][a-z0-9-]{3,61}[a-z0-9]")
 _FIXED = ("osType", "restartPolicy")
+_CHANGING = ("Pending", "Updating")
 _VOLUMES = ("azureFile", "emptyDir", "secret", "gitRepo")
 
 
@@ -81,7 +82,11 @@ class ContainerGroups:
         return reply(self._cloud.page_of(found, call))
 
     def _get(self, call: Call) -> Response:
-        return reply(self._viewed(self._find(call.path)))
+        found = self._find(call.path)
+        container = self._running.get(found.id.lower())
+        if container is not None and container.is_up and found.properties["provisioningState"] in _CHANGING:
+            self._settle(found)  # whether anybody looks at the operation or not
+        return reply(self._viewed(found))
 
     def _find(self, path: str) -> Resource:
         found = self._cloud.store.find(path)
@@ -115,11 +120,15 @@ class ContainerGroups:
             if refusal is not None:
                 made.properties["provisioningState"] = "Failed"
                 raise RefusalError(409, *refusal)
-            made.properties["provisioningState"] = "Succeeded"
-            made.properties["instanceView"]["state"] = "Running"
+            self._settle(made)
             return self._viewed(made)
 
         return finish
+
+    @staticmethod
+    def _settle(made: Resource) -> None:
+        made.properties["provisioningState"] = "Succeeded"
+        made.properties["instanceView"]["state"] = "Running"
 
     def _refusal(self, made: Resource) -> tuple[str, str] | None:
         label = (made.properties.get("ipAddress") or {}).get("dnsNameLabel")

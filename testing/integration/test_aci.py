@@ -22,6 +22,7 @@ from vision_mlops.deployment.targets import open_target
 from vision_mlops.deployment.targets.aci import changes
 from vision_mlops.deployment.targets.base import State
 from vision_mlops.exceptions import DeploymentError
+from vision_mlops.model.bundle import read_bundle, write_bundle
 
 Run = Callable[..., tuple[int, str, str]]
 DEPLOY = ("deploy", "--to", "aci", "--model")
@@ -110,6 +111,14 @@ def test_an_endpoint_from_its_first_version_to_its_end(run: Run, aci: Given, cap
         assert base64.b64encode(key.encode()).decode().rstrip("=") not in written
 
 
+def wrong_golden(bundle: Path) -> Path:
+    """A bundle that is whole, but does not reproduce its golden examples: its server lives, and is never ready."""
+    described = read_bundle(bundle)
+    golden = [item.model_copy(update={"probabilities": item.probabilities[::-1]}) for item in described.golden]
+    write_bundle(bundle, described.model_copy(update={"golden": golden}))
+    return bundle
+
+
 def failed(run: Run, aci: Given, *words: str) -> str:
     """The error of a first deployment that fails; nothing of it is left."""
     code, out, err = run(*DEPLOY, *(words or ("colours:1",)))
@@ -169,6 +178,7 @@ def test_a_container_that_crashes_or_is_not_alive(run: Run, aci: Given) -> None:
     assert "started again and again: Liveness probe failed" in err
     assert "listening to nobody" in err
     assert "must answer /health/live on port 8000" in err
+    assert "colours:1: not ready after 1 s: " in failed(run, aci, "colours:1", "--timeout", "1")
 
 
 @pytest.mark.slow
@@ -176,14 +186,11 @@ def test_a_version_that_is_not_ready_gives_way_to_the_former(run: Run, aci: Give
     assert run(*DEPLOY, "colours:1")[0] == 0
     target = open_target("aci")
     target.set_tags("colours", {"team": "inspection"})
-    broken = aci.bundles[1]
-    (broken / "model.onnx").write_bytes(b"broken")
-    aci.push(aci.second)
-    code, _, err = run(*DEPLOY, "colours:2", "--timeout", "4")
+    aci.push(aci.second, bundle=wrong_golden(aci.bundles[1]))
+    code, _, err = run(*DEPLOY, "colours:2")
     assert code == 2
-    assert "endpoint 'colours' with colours:2: not ready after 4 s: it is not ready: " in err
-    assert "model.onnx" in err, "the reason that the server gives"
-    assert "Readiness probe failed" in err
+    assert "endpoint 'colours' with colours:2: it is not ready: " in err
+    assert "golden" in err, "the reason that the server gives"
     assert "what was there before serves again" in err
     assert "the last lines of its log:\n    " in err
     after = shown(run)

@@ -153,6 +153,8 @@ class Changes:
         if not done or view.state is not State.READY:
             return view.problem or "the change is under way", view.mend or f"mlops endpoint logs {name} --on aci"
         found = health.ask(base_url(group))
+        if found.final:
+            raise NotReadyError(found.problem, "build and push an image with a bundle that `mlops serve` takes")
         if not found.ready:
             told = probe_failure(group)
             return found.problem + (f" ({told})" if told else ""), (

@@ -9,15 +9,21 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
+LOADING = "the model is being loaded"
+"""What our server says before it knows whether the model can be served."""
 _SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """``problem`` is empty where it is ready; ``bundle_id`` is that of the model it has loaded, where it says."""
+    """``problem`` is empty where it is ready; ``bundle_id`` is that of the model it has loaded, where it says.
+
+    ``final`` says that waiting does not help: a server that has refused its bundle stays so.
+    """
 
     problem: str = ""
     bundle_id: str = ""
+    final: bool = False
 
     @property
     def ready(self) -> bool:
@@ -40,8 +46,9 @@ def ask(base_url: str, *, timeout_s: float = _SECONDS) -> Health:
             model = _content(response.read()).get("model")
     except urllib.error.HTTPError as error:
         found = _content(error.read()).get("error")
-        told = found.get("message") if isinstance(found, dict) else ""
-        return Health(f"it is not ready: {told or f'HTTP {error.code}'}")
+        code, told = (found.get("code"), found.get("message")) if isinstance(found, dict) else ("", "")
+        told = " ".join(str(told or f"HTTP {error.code}").split())
+        return Health(f"it is not ready: {told}", final=code == "not_ready" and told != LOADING)
     except (OSError, http.client.HTTPException) as error:
         return Health(f"{base_url} is not reached from here: {getattr(error, 'reason', error)}")
     return Health(bundle_id=str(model.get("id", "")) if isinstance(model, dict) else "")
