@@ -203,6 +203,9 @@ class ContainerGroups:
         if kept.properties["provisioningState"] not in ("Succeeded", "Failed"):
             message = f"The container group '{kept.name}' is still transitioning, please retry later."
             raise RefusalError(409, "ContainerGroupTransitioning", message)
+        if kept.properties["instanceView"]["state"] in ("Failed", "Succeeded"):
+            message = f"The container group '{kept.name}' has terminated: it cannot be updated."
+            raise RefusalError(400, "InvalidContainerGroupUpdate", message)
         sizes = [
             {item["name"]: item["properties"]["resources"]["requests"] for item in properties["containers"]}
             for properties in (kept.properties, call.properties)

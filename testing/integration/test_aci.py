@@ -18,9 +18,12 @@ import pytest
 from testing.aci import CRASHING, DEAF, GROUPS, IDENTITY, REGISTRY, Given, given
 from testing.places import Place
 
+from vision_mlops.azure.client import vault_client
+from vision_mlops.azure.vault import KeyStore
+from vision_mlops.config.azure import load_azure_settings
 from vision_mlops.deployment.targets import open_target
 from vision_mlops.deployment.targets.aci import changes
-from vision_mlops.deployment.targets.base import State
+from vision_mlops.deployment.targets.aci.target import ContainerInstances
 from vision_mlops.exceptions import DeploymentError
 from vision_mlops.model.bundle import read_bundle, write_bundle
 
@@ -95,7 +98,11 @@ def test_an_endpoint_from_its_first_version_to_its_end(run: Run, aci: Given, cap
     assert [answers(url, key, aci.picture) for key in (old["primary"], new, old["secondary"])] == [200, 200, 401]
     puts = len(aci.cloud.groups.sent)
     call(*DEPLOY, "colours:1", "--workers", "1", "--env", "WORD=hello")
-    assert len(aci.cloud.groups.sent) == puts, "rotating is no other definition"
+    aci.cloud.vault.deny("set")
+    assert "HTTP 403" in run("endpoint", "keys", "colours", "--rotate", "primary")[2]
+    assert len(aci.cloud.groups.sent) == puts, (
+        "rotating is no other definition, and the container has only keys of the vault"
+    )
 
     aci.push(aci.second)
     call("--verbose", *DEPLOY, "colours:2")
@@ -103,7 +110,10 @@ def test_an_endpoint_from_its_first_version_to_its_end(run: Run, aci: Given, cap
     requests = aci.cloud.groups.sent[-1]["properties"]["containers"][0]["properties"]["resources"]["requests"]
     assert requests == {"cpu": 0.5, "memoryInGB": 1.5}, "the service cannot change it, so it stays"
 
-    call("endpoint", "delete", "colours")
+    aci.cloud.vault.deny("delete")
+    assert "endpoint 'colours' is deleted, but not its keys: " in run("endpoint", "delete", "colours")[2]
+    aci.cloud.vault.deny()
+    KeyStore(vault_client(load_azure_settings())).delete("colours")
     assert (aci.cloud.store.children(GROUPS), aci.cloud.vault.secrets) == ([], {})
     written = "".join(printed) + caplog.text
     for key in aci.cloud.vault.values():
@@ -129,41 +139,33 @@ def failed(run: Run, aci: Given, *words: str) -> str:
     return err
 
 
-def test_quota(run: Run, aci: Given) -> None:
+def test_what_the_service_refuses(run: Run, aci: Given) -> None:
     aci.cloud.groups.quota = 0
     err = failed(run, aci)
     assert "container group quota 'ContainerGroups' exceeded in region 'westeurope'" in err
     assert "-> delete container groups that nobody uses, ask for quota" in err
-
-
-@pytest.mark.parametrize("why", ["not pushed", "not allowed"])
-def test_an_image_that_cannot_be_pulled(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
-    if why == "not pushed":
-        aci.cloud.groups.images.clear()
-    else:
-        monkeypatch.setenv("MLOPS_AZURE_PULL_IDENTITY", IDENTITY.replace("id-pull", "id-other"))
-    err = failed(run, aci)
-    assert f'Failed to pull image "{aci.image(aci.first)}"' in err
-    assert ("manifest unknown" if why == "not pushed" else "unauthorized: authentication required") in err
-    assert "the new container group is deleted again" in err
-    assert "-> push the image (az acr login --name crloopback; docker push" in err
-    assert "the role AcrPull on crloopback.azurecr.io" in err
-
-
-def test_a_dns_label_that_is_taken(run: Run, aci: Given) -> None:
+    aci.cloud.groups.quota = 1
     aci.cloud.groups.taken_labels.add("textile-inspection")
     err = failed(run, aci, "colours:1", "--dns-label", "textile-inspection")
     assert "The DNS name label 'textile-inspection' in container group 'colours' not available" in err
-    assert "(DnsNameLabelNotAvailable)" in err
+    assert "(DnsNameLabelNotAvailable); the new container group is deleted again" in err
     assert "-> choose another --dns-label" in err
-
-
-def test_a_region_without_capacity(run: Run, aci: Given) -> None:
     message = "The requested resource is not available in the location 'westeurope' at this moment. Please retry."
     aci.cloud.groups.fail_next("ServiceUnavailable", message)
     err = failed(run, aci)
     assert message in err
     assert "-> ask for less (--cpu, --memory), choose another AZURE_LOCATION" in err
+
+
+def test_an_image_that_cannot_be_pulled(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_AZURE_PULL_IDENTITY", IDENTITY.replace("id-pull", "id-other"))
+    assert "unauthorized: authentication required; the new container group is deleted again" in failed(run, aci)
+    aci.cloud.groups.images.clear()
+    err = failed(run, aci)
+    assert f'Failed to pull image "{aci.image(aci.first)}"' in err
+    assert "manifest unknown; the new container group is deleted again" in err
+    assert "-> push the image (az acr login --name crloopback; docker push" in err
+    assert "the role AcrPull on crloopback.azurecr.io" in err
 
 
 @pytest.mark.slow
@@ -191,16 +193,16 @@ def test_a_version_that_is_not_ready_gives_way_to_the_former(run: Run, aci: Give
     assert code == 2
     assert "endpoint 'colours' with colours:2: it is not ready: " in err
     assert "golden" in err, "the reason that the server gives"
-    assert "what was there before serves again" in err
+    assert "; colours:1 serves again" in err
     assert "the last lines of its log:\n    " in err
     after = shown(run)
     assert (after["state"], after["deployments"][0]["version"], after["tags"]) == ("ready", "1", {"team": "inspection"})
     assert tried(run, aci) == aci.label
-    # An image with the wrong model is found out, and a refused change leaves all as it was.
-    aci.push(aci.second, bundle=aci.bundles[0])
+    # A group that hangs in its change is made anew as it was.
+    aci.cloud.groups.images.pop(aci.image(aci.second))
     _, _, err = run(*DEPLOY, "colours:2")
-    assert "the image holds another model: bundle " in err
-    assert shown(run)["deployments"][0]["version"] == "1"
+    assert "manifest unknown; colours:1 serves again" in err
+    assert tried(run, aci) == aci.label
     puts = len(aci.cloud.groups.sent)
     assert "cannot change the size of endpoint 'colours'" in run(*DEPLOY, "colours:2", "--cpu", "2")[2]
     assert len(aci.cloud.groups.sent) == puts
@@ -214,20 +216,25 @@ def test_a_version_that_is_not_ready_gives_way_to_the_former(run: Run, aci: Give
     aci.cloud.groups.fail_next("ServiceUnavailable", "no room")
     code, _, err = run("endpoint", "keys", "colours", "--rotate", "primary")
     assert code == 2
-    assert "what was there before serves again" in err
+    assert "; colours:1 serves again" in err
     assert aci.cloud.vault.secrets["mlops-colours-primary"][-1][1] == before
     assert tried(run, aci) == aci.label
 
 
-@pytest.mark.parametrize("action", ["get", "set"])
-def test_a_vault_that_says_no(run: Run, aci: Given, action: str) -> None:
-    aci.cloud.vault.deny(action)
-    code, _, err = run(*DEPLOY, "colours:1")
-    assert code == 2
-    assert f"secret 'mlops-colours-primary' of {aci.cloud.url}: Caller is not authorized" in err
-    assert "(HTTP 403 Forbidden)" in err
-    assert "-> ask for the role Key Vault Secrets Officer on the vault of MLOPS_AZURE_KEY_VAULT" in err
+def test_a_vault_that_says_no(run: Run, aci: Given) -> None:
+    for action in ("get", "set"):
+        aci.cloud.vault.deny(action)
+        code, _, err = run(*DEPLOY, "colours:1")
+        assert code == 2
+        assert f"secret 'mlops-colours-primary' of {aci.cloud.url}: Caller is not authorized" in err
+        assert "(HTTP 403 Forbidden)" in err
+        assert "-> ask for the role Key Vault Secrets Officer on the vault of MLOPS_AZURE_KEY_VAULT" in err
     assert aci.cloud.groups.sent == []
+    aci.cloud.vault.deny("delete")
+    aci.cloud.groups.quota = 0
+    _, _, err = run(*DEPLOY, "colours:1")
+    assert "quota 'ContainerGroups' exceeded" in err
+    assert "its new keys could not be deleted again: secret 'mlops-colours-primary'" in err
 
 
 @pytest.mark.slow
@@ -307,15 +314,33 @@ OTHERS: dict[str, Any] = {
 
 
 @pytest.mark.slow
-def test_a_group_that_was_stopped_or_has_lost_its_server(run: Run, aci: Given) -> None:
+def test_a_group_that_was_stopped_or_has_ended_or_holds_another_model(run: Run, aci: Given) -> None:
     assert run(*DEPLOY, "colours:1")[0] == 0
-    target = open_target("aci")
-    container = aci.cloud.groups._running[f"{GROUPS}/colours".lower()]
-    container.stop()
-    lost = target.endpoint("colours")
-    assert lost.state is not State.READY
+    target = ContainerInstances()
     with pytest.raises(DeploymentError, match="has one deployment"):
         target.set_traffic("colours", {"version-1": 100}, {})
     with pytest.raises(DeploymentError, match="mlops endpoint delete colours"):
         target.delete_deployment("colours", "version-1")
     assert target.counts("colours") is None
+    stop(target)
+    assert shown(run)["state"] == "stopped"
+    assert "endpoint 'colours' is stopped" in run(*DEPLOY, "colours:2")[2]
+    assert "is stopped" in run("endpoint", "keys", "colours", "--rotate", "primary", "--on", "aci")[2]
+    assert run(*DEPLOY, "colours:1")[0] == 0
+    assert (len(aci.cloud.groups.sent), shown(run)["state"]) == (1, "ready")
+    # One that has ended takes no change anymore; that the new one's image holds the wrong model is found out.
+    stop(target)
+    aci.cloud.store.get(f"{GROUPS}/colours").properties["instanceView"]["state"] = "Failed"
+    assert shown(run)["state"] == "failed"
+    aci.push(aci.second, bundle=aci.bundles[0])
+    code, _, err = run(*DEPLOY, "colours:2")
+    assert code == 2
+    assert "its containers have ended for good; making it anew" in err
+    assert f"the image holds another model: bundle {aci.first.bundle_id[:12]}, not that of colours:2" in err
+    assert "the new container group is deleted again" in err
+
+
+def stop(target: ContainerInstances) -> None:
+    """As somebody does in the portal."""
+    groups = target._groups
+    groups._client.container_groups.stop(groups._group, "colours")

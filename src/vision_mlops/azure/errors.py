@@ -14,6 +14,7 @@ SIGN_IN = (
     " identity federation"
 )
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_PACKAGES = {"azure.keyvault": "azure-keyvault-secrets", "azure.mgmt": "azure-mgmt-containerinstance"}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LENGTH = 600
 # The first whose pattern is found in the error's code or message says what to do.
@@ -89,7 +90,8 @@ def azure_errors(action: str, mend: str = "") -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("azure", "msal", "marshmallow"):
             raise
-        raise MissingExtraError("azure-ai-ml", "azure") from error
+        package = _PACKAGES.get(".".join((error.name or "").split(".")[:2]), "azure-ai-ml")
+        raise MissingExtraError(package, "azure") from error
     except Exception as error:
         translated = _translate(action, error, mend)
         if translated is None:

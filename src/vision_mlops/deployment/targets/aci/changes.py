@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import textwrap
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.errors import is_transient
 from vision_mlops.deployment.targets.aci import health
+from vision_mlops.deployment.targets.aci.definition import facts
 from vision_mlops.deployment.targets.aci.groups import Groups
 from vision_mlops.deployment.targets.aci.states import View, base_url, judge, probe_failure
 from vision_mlops.deployment.targets.base import Say, State
@@ -175,19 +176,29 @@ class Changes:
         """Put a group back to what it was; the error to raise."""
         log = self._log(name)
         message = f"endpoint {name!r} with {expected.title}: {error.message}"
-        self._say(f"{name}: {error.message.splitlines()[0]}; putting back what was there before")
+        known = facts(back)
+        was = Expected(f"{known.model}:{known.version}", known.bundle, 0.0) if known else Expected("it", "", 0.0)
+        self._say(f"{name}: {error.message.splitlines()[0]}; putting {was.title} back")
         try:
-            poller = self._groups.put(name, back)
+            poller = self._restore(name, back)
             if before.state is State.READY:
-                self.wait(
-                    name, poller, Expected("what it was before", "", expected.seconds), judge_now(self._groups, name)
-                )
-                now = "what was there before serves again"
+                self.wait(name, poller, replace(was, seconds=expected.seconds), judge_now(self._groups, name))
+                now = f"{was.title} serves again"
             else:
-                now = f"it is put back to what was there before, which was {before.state}"
+                now = f"it is put back to {was.title}, which was {before.state}"
         except MlopsError as second:
-            now = f"and it could not be put back: {second.message}"
+            now = f"and {was.title} could not be put back: {second.message}"
         return DeploymentError(f"{message}; {now}{log}", error.hint)
+
+    def _restore(self, name: str, back: ContainerGroup) -> LROPoller[ContainerGroup]:
+        """Have a group made as it was; one that is caught in its change is made anew, under the same host name."""
+        try:
+            return self._groups.put(name, back)
+        except AzureError as error:
+            if error.status != 409:
+                raise
+        self._groups.delete(name)
+        return self._groups.put(name, back)
 
     def _remove(self, name: str) -> str:
         """Delete a group that was new; what to say about it."""

@@ -125,8 +125,14 @@ class ContainerInstances:
     def delete(self, name: str) -> None:
         """Remove the group, then its keys."""
         self._groups.get(name)
+        store = self._store
         self._groups.delete(name)
-        self._store.delete(name)
+        try:
+            store.delete(name)
+        except MlopsError as error:
+            raise DeploymentError(
+                f"endpoint {name!r} is deleted, but not its keys: {error.message}", error.hint
+            ) from error
 
     @cached_property
     def _settings(self) -> AzureSettings:
@@ -147,9 +153,14 @@ class ContainerInstances:
         name, had_keys = group.endpoint, self._store.exist(group.endpoint)
         try:
             self._changes(say).make(name, definition(group, self._store.ensure(name), {}), expected)
-        except MlopsError:
-            if not had_keys:
+        except MlopsError as error:
+            if had_keys:
+                raise
+            try:
                 self._store.delete(name)
+            except MlopsError as second:
+                message = f"{error.message}\n  its new keys could not be deleted again: {second.message}"
+                raise DeploymentError(message, error.hint) from error
             raise
 
     def _change(
