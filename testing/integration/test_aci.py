@@ -77,13 +77,13 @@ def test_an_endpoint_from_its_first_version_to_its_end(run: Run, aci: Given, cap
     assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
     assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
     assert {item["name"]: item["value"] for item in container["environmentVariables"]}["WORD"] == "hello"
+    assert sent["properties"]["ipAddress"]["dnsNameLabel"].startswith("colours-")
     made = json.loads(call("endpoint", "list", "--json"))[0]
     assert (made["state"], made["deployments"][0]["version"]) == ("ready", "1")
     assert made["url"].startswith("http://localhost:"), "its name, not its number"
     assert tried(run, aci) == aci.label
-    assert '"event": "request"' in call("endpoint", "logs", "colours") or "serving" in call(
-        "endpoint", "logs", "colours"
-    )
+    assert "serving colours at http://127.0.0.1:" in call("endpoint", "logs", "colours")
+    assert len(call("endpoint", "logs", "colours", "--lines", "1").splitlines()) == 1
 
     puts = len(aci.cloud.groups.sent)
     call(*DEPLOY, "colours:1", "--workers", "1", "--env", "WORD=hello")

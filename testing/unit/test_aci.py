@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 from azure.mgmt.containerinstance.models import ContainerGroup
 
+from vision_mlops.azure.errors import azure_errors
 from vision_mlops.azure.vault import Keys
 from vision_mlops.config.azure import load_azure_settings
 from vision_mlops.deployment.models import ModelSource
@@ -31,7 +33,7 @@ from vision_mlops.deployment.targets.aci.definition import (
 from vision_mlops.deployment.targets.aci.health import LOADING, ask
 from vision_mlops.deployment.targets.aci.states import View, base_url, judge, probe_failure
 from vision_mlops.deployment.targets.base import Options, Request, State
-from vision_mlops.exceptions import ConfigError, DeploymentError
+from vision_mlops.exceptions import AzureError, ConfigError, DeploymentError
 from vision_mlops.registry import ModelVersion, Registry
 
 NEEDED = {
@@ -168,6 +170,39 @@ def test_the_default_label_stays_and_differs_between_resource_groups() -> None:
 )
 def test_vault_addresses(cloud: str, vault: str, url: str) -> None:
     assert settings(AZURE_CLOUD=cloud, MLOPS_AZURE_KEY_VAULT=vault).key_vault_url == url
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "mend"),
+    [
+        (
+            409,
+            "Resource type 'Microsoft.ContainerInstance/containerGroups' container group quota exceeded",
+            "ask for quota of",
+        ),
+        (
+            403,
+            "does not have authorization to perform action 'Microsoft.ContainerInstance/containerGroups/write'",
+            "Instances",
+        ),
+        (
+            403,
+            "LinkedAuthorizationFailed: Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",
+            "Identity Operator",
+        ),
+        (400, "The image 'x' in container group 'y' is not accessible (InaccessibleImage)", "AcrPull"),
+        (409, "The container group 'y' is still transitioning, please retry later.", "wait a minute"),
+        (403, "Client address is not authorized (ForbiddenByFirewall)", "in the firewall of the vault"),
+        (404, "The Resource 'Microsoft.ContainerInstance/containerGroups/x' was not found.", "the caller's advice"),
+    ],
+    ids=["quota", "role", "identity", "image", "transitioning", "firewall", "missing"],
+)
+def test_what_mends_a_refusal(status: int, message: str, mend: str) -> None:
+    refusal = HttpResponseError(message=message)
+    refusal.status_code = status
+    with pytest.raises(AzureError) as caught, azure_errors("container group 'y'", "the caller's advice"):
+        raise refusal
+    assert mend in caught.value.hint
 
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -40,9 +40,8 @@ _MENDS = (
         "ask for the role Managed Identity Operator on the identity of MLOPS_AZURE_PULL_IDENTITY",
     ),
     (
-        r"microsoft\.containerinstance/[\w/]+'",
-        "ask for a role on the resource group that may change container groups, such as Azure Container Instances"
-        " Contributor",
+        r"authorization to perform action 'microsoft\.containerinstance/",
+        "ask for the role Azure Container Instances Contributor Role on the resource group",
     ),
     (
         r"forbiddenbyrbac|forbiddenbypolicy|secrets (get|set|list|delete|recover) permission|vaults/secrets",

@@ -59,7 +59,7 @@ ComputeName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0
 Sku = Annotated[str, Field(pattern=r"(?i)^(Standard|Basic)_[A-Za-z0-9_]+$"), AfterValidator(_is_sold)]
 Nodes = Annotated[int, Field(ge=0, le=1000)]
 IdleSeconds = Annotated[int, Field(ge=60, le=86_400)]
-RegistryHost = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(:\d+)?$")]
+RegistryHost = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")]
 Image = Annotated[str, Field(pattern=r"^[a-z0-9][\w./:@-]*$")]
 IdentityId = Annotated[
     str,

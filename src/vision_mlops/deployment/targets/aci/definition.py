@@ -230,7 +230,8 @@ def _default_image(model: ModelVersion, settings: AzureSettings) -> str:
 
 def _puller(image: str, settings: AzureSettings) -> str:
     host = registry_host(image)
-    private = host == settings.container_registry or bool(_AZURE_REGISTRY.fullmatch(host))
+    own = settings.container_registry
+    private = (own is not None and host == registry_host(f"{own}/")) or bool(_AZURE_REGISTRY.fullmatch(host))
     if private and not settings.pull_identity:
         raise ConfigError(
             f"MLOPS_AZURE_PULL_IDENTITY is not set: nobody may pull from {host}",
