@@ -70,13 +70,11 @@ class KeyStore:
 
     def renew(self, endpoint: str, which: str) -> Keys:
         """Make one key anew, as a new version of its secret; the other stays. Raises AzureError."""
-        self._write(endpoint, which, _fresh())
-        return self.read(endpoint)
+        return self._replace(endpoint, which, _fresh(), self.read(endpoint))
 
-    def put_back(self, endpoint: str, which: str, keys: Keys) -> Keys:
+    def put_back(self, endpoint: str, which: str, former: Keys) -> Keys:
         """Make a former key the newest version again. Raises AzureError."""
-        self._write(endpoint, which, keys.to_dict()[which])
-        return self.read(endpoint)
+        return self._replace(endpoint, which, former.to_dict()[which], former)
 
     def delete(self, endpoint: str) -> None:
         """Delete the keys of an endpoint, as far as they are there. Raises AzureError."""
@@ -93,6 +91,12 @@ class KeyStore:
     def secret_name(endpoint: str, which: str) -> str:
         """What the secret with a key is called."""
         return f"mlops-{endpoint}-{which}"
+
+    def _replace(self, endpoint: str, which: str, value: str, keys: Keys) -> Keys:
+        version = str(self._write(endpoint, which, value).properties.version)
+        if which == PRIMARY:
+            return Keys(value, keys.secondary, (version, keys.versions[1]))
+        return Keys(keys.primary, value, (keys.versions[0], version))
 
     def _find(self, endpoint: str, which: str) -> KeyVaultSecret | None:
         name = self.secret_name(endpoint, which)

@@ -190,7 +190,7 @@ class Changes:
             now = f"and {was.title} could not be put back: {second.message}"
         return DeploymentError(f"{message}; {now}{log}", error.hint)
 
-    def _restore(self, name: str, back: ContainerGroup) -> LROPoller[ContainerGroup]:
+    def _restore(self, name: str, back: ContainerGroup) -> LROPoller[ContainerGroup] | None:
         """Have a group made as it was; one that is caught in its change is made anew, under the same host name."""
         try:
             return self._groups.put(name, back)

@@ -10,7 +10,7 @@ from vision_mlops.azure.errors import azure_errors, is_missing
 from vision_mlops.azure.patience import patiently
 from vision_mlops.config.azure import AzureSettings
 from vision_mlops.deployment.targets.aci.definition import CONTAINER, facts
-from vision_mlops.exceptions import DeploymentError
+from vision_mlops.exceptions import AzureError, DeploymentError
 
 if TYPE_CHECKING:
     from azure.core.polling import LROPoller
@@ -57,10 +57,19 @@ class Groups:
             found = self._client.container_groups.list_by_resource_group(self._group)
             return sorted(str(item.name) for item in found if facts(item) is not None)
 
-    def put(self, name: str, group: ContainerGroup) -> LROPoller[ContainerGroup]:
-        """Make a group, or change it, in place; comes back once the service has accepted it."""
-        with azure_errors(f"container group {name!r}"):
-            return self._client.container_groups.begin_create_or_update(self._group, name, group)
+    def put(self, name: str, group: ContainerGroup) -> LROPoller[ContainerGroup] | None:
+        """Make a group, or change it, in place; comes back once the service has accepted it.
+
+        None where the same change is under way already: the SDK sends a request again whose answer was lost.
+        """
+        try:
+            with azure_errors(f"container group {name!r}"):
+                return self._client.container_groups.begin_create_or_update(self._group, name, group)
+        except AzureError as error:
+            found = self.find(name) if error.status == 409 else None
+            if found is None or facts(found) is None or facts(found) != facts(group):
+                raise
+            return None
 
     def start(self, name: str) -> LROPoller[None]:
         """Start a group that was stopped; comes back once the service has accepted it."""
