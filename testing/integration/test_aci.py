@@ -239,8 +239,13 @@ def test_a_vault_that_says_no(run: Run, aci: Given) -> None:
 
 @pytest.mark.slow
 def test_throttling_while_waiting_and_an_interruption(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch) -> None:
-    aci.cloud.faults.throttle("operations", times=14)  # more than the SDK itself puts up with
+    aci.cloud.faults.throttle("operations", times=50)  # more than the SDK puts up with: it gives up watching
     aci.cloud.faults.throttle("containerGroups", times=2, method="GET")
+    code, _, err = run(*DEPLOY, "colours:1")
+    assert code == 0, err
+    assert {seen.status for seen in aci.cloud.seen("/operations/")} == {429}
+    assert shown(run)["state"] == "ready"
+    aci.push(aci.second)
     waiting = threading.Event()
     real = changes.Changes.wait
 
@@ -257,14 +262,15 @@ def test_throttling_while_waiting_and_an_interruption(run: Run, aci: Given, monk
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    code, _, err = run(*DEPLOY, "colours:1")
+    code, _, err = run(*DEPLOY, "colours:2")
     thread.join()
     assert code == 130
     assert "`mlops endpoint show colours --on aci` says how it is, the same `mlops deploy` again goes on waiting" in err
-    assert shown(run)["state"] == "changing"
-    code, _, err = run(*DEPLOY, "colours:1")
+    changing = shown(run)
+    assert (changing["state"], changing["deployments"][0]["version"]) == ("changing", "2")
+    code, _, err = run(*DEPLOY, "colours:2")
     assert code == 0, err
-    assert len(aci.cloud.groups.sent) == 1
+    assert len(aci.cloud.groups.sent) == 2
     assert shown(run)["state"] == "ready"
 
 

@@ -53,7 +53,7 @@ def judge(group: ContainerGroup) -> View:
     if provisioning == "deleting":
         return View(State.CHANGING, "it is being deleted")
     if running == "stopped":
-        return View(State.STOPPED, "it was stopped", "az container start", final=True)
+        return View(State.STOPPED, "it was stopped", "deploy its version again, which starts it", final=True)
     found = _container(group)
     if found is not None:
         return found

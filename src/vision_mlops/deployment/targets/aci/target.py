@@ -178,9 +178,8 @@ class ContainerInstances:
         same = (made_for.digest, made_for.keys) == (group.digest, " ".join(keys.versions))
         if view.state is State.STOPPED:
             if not same:
-                raise DeploymentError(
-                    f"endpoint {name!r} is stopped", f"start it (az container start --name {name}), or delete it"
-                )
+                hint = f"deploy {made_for.model}:{made_for.version} as it was, which starts it, or delete the endpoint"
+                raise DeploymentError(f"endpoint {name!r} is stopped", hint)
             changes.wait(name, self._groups.start(name), expected, view)
         elif not same or view.final:
             changes.update(name, new, expected, former, again(former, keys))
