@@ -13,7 +13,7 @@ from testing.fakes.cloud import SUBSCRIPTION, Cloud
 from testing.fakes.container import Image
 from testing.prepared import COLOURS
 
-from vision_mlops.deployment.targets.aci.definition import baked_image
+from vision_mlops.deployment.containers.images import baked_image
 from vision_mlops.registry import ModelVersion, open_registry
 
 REGISTRY = "crloopback.azurecr.io"

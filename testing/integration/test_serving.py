@@ -444,7 +444,7 @@ def test_keys_change_in_all_workers_and_outlive_their_file(bundles: tuple[Path, 
 def test_without_authentication_it_listens_anywhere(bundles: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "textile").mkdir()
     (tmp_path / "textile" / "4").symlink_to(bundles[0])
-    variables = {
+    variables: dict[str, Any] = {
         "MLOPS_AUTH": "none",
         "MLOPS_HOST": "127.0.0.2",
         "MLOPS_MODEL_NAME": "colours",

@@ -21,7 +21,6 @@ from vision_mlops.deployment.models import ModelSource
 from vision_mlops.deployment.server import ScoringApp
 from vision_mlops.deployment.targets.aci.definition import (
     again,
-    baked_image,
     default_label,
     definition,
     facts,
@@ -129,7 +128,6 @@ def test_registry_hosts(image: str, host: str) -> None:
 
 
 def test_images_and_who_pulls_them() -> None:
-    assert baked_image("cr.azurecr.io", MODEL) == "cr.azurecr.io/mlops-textile:3-0123456789ab"
     public = settings(MLOPS_AZURE_CONTAINER_REGISTRY="", MLOPS_AZURE_INFERENCING_IMAGE="ghcr.io/me/textile:3")
     found = wanted(request(), public, None)
     assert (found.image, found.identity) == ("ghcr.io/me/textile:3", "")

@@ -54,7 +54,7 @@ def test_a_file_without_keys_is_refused_at_the_start_and_passed_over_later(
             file.write_bytes(content)
 
     write()
-    with pytest.raises(ServingError, match="MLOPS_SCORING_KEY_FILE: .*keys "):
+    with pytest.raises(ServingError, match=r"MLOPS_SCORING_KEY_FILE: .*keys "):
         Keys(file=file)
     file.write_text("one-key")
     keys = Keys(file=file)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -60,6 +62,8 @@ def serve(
 
     Example: `mlops serve outputs/bundles/textile --port 8000`
     """
+    if os.getpid() == 1:  # the system ignores what the first process of a container has no handler for
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     # One core a worker: the thread pools of the numeric libraries would only take memory.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -131,7 +131,7 @@ class AzureSettings(BaseModel):
         None,
         alias="MLOPS_AZURE_CONTAINER_REGISTRY",
         examples=["crvision.azurecr.io"],
-        description="Registry of the inferencing images.",
+        description="Where images that hold a model are.",
     )
     inferencing_image: Image | None = Field(
         None,
@@ -286,7 +286,7 @@ def load_azure_settings(
     """
     file = env_file or Path(".env")
     layers: list[tuple[str, Mapping[str, str]]] = [
-        (str(file), _read(file)),
+        (str(file), read_env_file(file)),
         ("environment", os.environ if environ is None else environ),
     ]
     values: dict[str, str] = {}
@@ -311,8 +311,17 @@ def load_azure_settings(
         raise ConfigError(*_explain(error, values, origins, names)) from error
 
 
-def _read(file: Path) -> dict[str, str]:
-    """``NAME=value`` lines of a file; none where it does not exist."""
+def read_setting(variable: str, *, env_file: Path | None = None) -> str:
+    """One variable of the environment or ``.env``, where the others are not needed; empty where it is not set.
+
+    Raises:
+        ConfigError, MissingExtraError: as :func:`load_azure_settings` does for the file.
+    """
+    return os.environ.get(variable, "").strip() or read_env_file(env_file or Path(".env")).get(variable, "").strip()
+
+
+def read_env_file(file: Path) -> dict[str, str]:
+    """``NAME=value`` lines of a file; none where it does not exist. Raises ConfigError or MissingExtraError."""
     if not file.exists():
         return {}
     try:

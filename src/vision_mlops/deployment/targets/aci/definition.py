@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vision_mlops.azure.errors import azure_errors
 from vision_mlops.azure.vault import Keys
 from vision_mlops.config.azure import AzureSettings
+from vision_mlops.deployment.containers.images import baked_image
 from vision_mlops.deployment.targets.base import Request
 from vision_mlops.exceptions import ConfigError, DeploymentError
 from vision_mlops.registry import ModelVersion
@@ -201,11 +202,6 @@ def default_label(endpoint: str, settings: AzureSettings) -> str:
     return f"{endpoint}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
-def baked_image(registry: str, model: ModelVersion) -> str:
-    """Where the image that holds a model version is, as ``mlops deploy --to docker --bake`` names it."""
-    return f"{registry}/mlops-{model.name.lower()}:{model.version}-{model.bundle_id[:12]}"
-
-
 def registry_host(image: str) -> str:
     """Host of the registry of an image; Docker Hub's where it names none."""
     first, mark, _ = image.partition("/")
@@ -218,7 +214,7 @@ def _facts_of(group: Wanted, keys: Keys) -> dict[str, str]:
 
 
 def _default_image(model: ModelVersion, settings: AzureSettings) -> str:
-    if settings.container_registry and model.bundle_id:
+    if settings.container_registry:
         return baked_image(settings.container_registry, model)
     if settings.inferencing_image:
         return settings.inferencing_image
