@@ -14,7 +14,7 @@ from vision_mlops.cli.output import say
 from vision_mlops.exceptions import MissingExtraError, ServingError
 
 if TYPE_CHECKING:
-    from vision_mlops.deployment.models import Precision
+    from vision_mlops.inference.predictor import Precision
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _BACKLOG = 2048
