@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import stat
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,11 +87,9 @@ def score_images(
 def _read(name: str, path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(f"{name}: not a file", "leave it out", "unreadable")
-            if status.st_size > MAX_BYTES:
-                failed = too_large(name, status.st_size)
+            size = os.fstat(stream.fileno()).st_size
+            if size > MAX_BYTES:
+                failed = too_large(name, size)
                 raise ImageError(failed.message, "scale the image down", failed.code)
             return stream.read()
     except OSError as error:

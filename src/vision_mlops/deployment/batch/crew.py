@@ -111,9 +111,9 @@ class Crew:
                     yield from self._take(answer)
                 elif not worker.alive:
                     yield from self._bury(worker, f"its process was {worker.end}")
-            elif worker.seconds > self._overdue:
+            elif worker.seconds > (limit := self._overdue if worker.started else _OVERDUE_SECONDS):
                 worker.kill()
-                yield from self._bury(worker, f"it took longer than {self._overdue:g} seconds")
+                yield from self._bury(worker, f"it took longer than {limit:g} seconds")
 
     def _take(self, answer: Answer) -> Iterator[Result]:
         batch = self._images.pop(answer.number)

@@ -110,7 +110,7 @@ class Folder:
             if entry.is_dir(follow_symlinks=False):
                 if not entry.name.startswith(b"."):
                     yield from self._below(key)
-            elif is_image(os.fsdecode(entry.name)) and not entry.is_dir():
+            elif is_image(os.fsdecode(entry.name)) and (entry.is_file() or _is_broken_link(entry)):
                 yield _listed(entry, key)
             else:
                 self.skipped += 1
@@ -125,6 +125,10 @@ class Folder:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _is_broken_link(entry: os.DirEntry[bytes]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
 
 
 def _listed(entry: os.DirEntry[bytes], key: bytes) -> Listed:
