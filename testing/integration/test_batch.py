@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import multiprocessing
@@ -333,18 +334,28 @@ def test_memory_does_not_grow_with_the_images(large: Path, bundle: Path, tmp_pat
     assert parent < 150
 
 
+def readers(pipe: Path) -> list[int]:
+    """Children of this process that have a named pipe open."""
+    found = []
+    for listed in Path("/proc/self/task").glob("*/children"):
+        for child in listed.read_text().split():
+            with contextlib.suppress(OSError):  # it ends
+                if any(entry.readlink() == pipe for entry in Path(f"/proc/{child}/fd").iterdir()):
+                    found.append(int(child))
+    return found
+
+
 def killed(pipe: Path, times: int) -> threading.Thread:
     """Kills each process that opens a named pipe to read it: an image that takes its worker with it."""
 
     def lurk() -> None:
         for _ in range(times):
             opened = os.open(pipe, os.O_WRONLY)  # waits for a reader
-            for child in multiprocessing.active_children():
-                held = {
-                    str(entry.readlink()) for entry in Path(f"/proc/{child.pid}/fd").iterdir() if entry.is_symlink()
-                }
-                if str(pipe) in held:
-                    os.kill(child.pid or 0, signal.SIGKILL)
+            while not (found := readers(pipe)):
+                time.sleep(0.01)
+            os.kill(found[0], signal.SIGKILL)
+            while readers(pipe):
+                time.sleep(0.01)
             os.close(opened)
 
     thread = threading.Thread(target=lurk, daemon=True)
@@ -478,6 +489,10 @@ def test_the_command(images: Path, bundle: Path, tmp_path: Path, mlops: Callable
         pytest.param(["--out", "a.csv", "--bundle", "none"], "none is not a model bundle", id="bundle"),
         pytest.param(["--out", "a.csv", "--bundle", "b", "--precision", "x"], "no such precision", id="precision"),
         pytest.param(["--out", "a.csv", "--bundle", "b", "--endpoint", "e"], "use --on azure", id="endpoint"),
+        pytest.param(["--out", "a.jsonl", "--on", "azure"], "--on azure needs --endpoint and --out", id="no-endpoint"),
+        pytest.param(
+            ["--on", "azure", "--workers", "2"], "--on azure: --workers means nothing there", id="azure-options"
+        ),
     ],
 )
 def test_mistakes(

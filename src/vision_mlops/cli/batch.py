@@ -11,7 +11,7 @@ import typer
 
 from vision_mlops.cli.config import JsonOption
 from vision_mlops.cli.output import count_bar, emit_json, say, warn
-from vision_mlops.exceptions import DataError, MlopsError
+from vision_mlops.exceptions import DataError, MissingExtraError, MlopsError
 
 if TYPE_CHECKING:
     from vision_mlops.deployment.batch.images import Images
@@ -69,6 +69,12 @@ def score(
     Example: `mlops batch score data/examples --bundle outputs/bundles/textile --out outputs/scores.csv`
     """
     if on == "azure":
+        given = {"--model": model, "--bundle": bundle, "--workers": workers, "--batch-size": batch_size, "--workload": workload,
+                 "--restart": restart, "--overwrite": overwrite, "--fail-on-error": fail_on_error}  # fmt: skip
+        if unknown := [name for name, value in given.items() if value]:
+            raise MlopsError(
+                f"--on azure: {', '.join(unknown)} means nothing there", "the endpoint has a model of its own"
+            )
         _score_on_azure(images, out, endpoint, json_)
         return
     if on != "local" or endpoint:
@@ -171,5 +177,20 @@ def _interruptible(out: Path) -> Iterator[None]:
 
 
 def _score_on_azure(images: str, out: Path | None, endpoint: str, as_json: bool) -> None:
-    """Let a batch endpoint score; see `mlops deploy --to batch`."""
-    raise MlopsError("--on azure: this release scores on this machine only", "leave --on out")
+    """Let a batch endpoint score, which runs the same rows' code; the result is a line of JSON for each image."""
+    import importlib
+
+    if not endpoint or out is None:
+        raise MlopsError("--on azure needs --endpoint and --out", "mlops deploy --to batch makes an endpoint")
+    module = "vision_mlops.deployment.targets.batchscoring"
+    try:
+        score_on_azure = importlib.import_module(module).score_on_azure
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise MissingExtraError(error.name or "azure", "azure") from error
+        raise MlopsError("--on azure: this installation has no batch endpoints", "leave --on out") from error
+    made = score_on_azure(endpoint, images, out, on_line=say)
+    if as_json:
+        emit_json({"job": made.job.to_dict(), "out": str(made.file)})
+        return
+    typer.echo(str(made.file))
