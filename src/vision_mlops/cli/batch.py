@@ -69,8 +69,10 @@ def score(
     Example: `mlops batch score data/examples --bundle outputs/bundles/textile --out outputs/scores.csv`
     """
     if on == "azure":
-        given = {"--model": model, "--bundle": bundle, "--workers": workers, "--batch-size": batch_size, "--workload": workload,
-                 "--restart": restart, "--overwrite": overwrite, "--fail-on-error": fail_on_error}  # fmt: skip
+        given = {
+            "--model": model, "--bundle": bundle, "--workers": workers, "--batch-size": batch_size,
+            "--workload": workload, "--restart": restart, "--overwrite": overwrite, "--fail-on-error": fail_on_error,
+        }  # fmt: skip
         if unknown := [name for name, value in given.items() if value]:
             raise MlopsError(
                 f"--on azure: {', '.join(unknown)} means nothing there", "the endpoint has a model of its own"
