@@ -17,7 +17,6 @@ from urllib.parse import unquote
 
 import httptools
 
-from vision_mlops.deployment.scorer import Job
 from vision_mlops.deployment.tracing import TraceContext
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
@@ -27,7 +26,7 @@ LINGER_SECONDS = 10.0
 _DISCARDED_BODIES = 4
 _READ = frozenset(
     (b"content-type", b"content-length", b"authorization", b"x-api-key", b"x-request-id", b"traceparent", b"tracestate",
-     b"expect")
+     b"expect", b"azureml-model-deployment")
 )  # fmt: skip
 _PHRASES = {
     200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
@@ -63,6 +62,12 @@ class Answer:
         return answer
 
 
+class Work(Protocol):
+    """What is done for a request. ``abandoned`` is set when nobody waits for the answer any more."""
+
+    abandoned: bool
+
+
 class Request:
     """One request, and what becomes known about it while it is answered; times are those of the performance counter."""
 
@@ -85,7 +90,7 @@ class Request:
         self.complete = False
         self.keep_alive = True
         self.answered = False
-        self.job: Job | None = None
+        self.job: Work | None = None
         self.request_id = ""
         self.trace: TraceContext | None = None
         self.queue_ms = 0.0
@@ -155,7 +160,7 @@ class Connection(asyncio.Protocol):
         self.app = hub.app
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made
         self.heard = time.monotonic()
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)
         self._reading: Request | None = None
         self._active: Request | None = None
         self._waiting: deque[Request] = deque()
@@ -210,7 +215,7 @@ class Connection(asyncio.Protocol):
                 self._release(request)
                 if request.job is not None:
                     request.job.abandoned = True
-        self._reading = self._active = None
+        self._reading = self._active = self._parser = None  # the parser refers to this connection
         self._waiting.clear()
 
     def pause_writing(self) -> None:
