@@ -521,7 +521,7 @@ def test_a_registered_model(
 
 
 def test_outcomes_agree_with_the_predictor_in_f32(images: Path, bundle: Path) -> None:
-    files = sorted(images.rglob("*.png"))
+    files = sorted(images.rglob("[!.]*.png"))
     predictor = Predictor(bundle)
     outcomes = score_images(predictor, [(file.name, file) for file in files])
     for (_, expected), outcome in zip(predictor.score_files(files), outcomes, strict=True):
