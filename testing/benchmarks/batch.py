@@ -78,7 +78,7 @@ def eager(bundle: Path, folder: Path, share: int) -> int:
 
 
 def measure(words: list[str]) -> tuple[float, float, float]:
-    """Seconds, seconds of the processor, and peak memory in MB of a command. Each is started by a process of its own, whose children are few."""
+    """Seconds, seconds of the processor, and peak memory in MB of a command, which has a parent of its own."""
     code = (
         "import json, resource, subprocess, sys, time\n"
         "begun = time.perf_counter()\n"
