@@ -24,13 +24,14 @@ ROOT = PACKAGE.parents[1]
 DEPLOYED = sorted((PACKAGE / "deployment" / "definitions").glob("*.yml"))
 """Endpoints and deployments, which the linter does not know: they run nothing on this machine."""
 # YAML that is no definition of Azure ML, or of another kind, by folder.
-_OTHER = (PACKAGE / "config" / "workloads", ROOT / "environments" / "conda", PACKAGE / "deployment" / "definitions")
+_OTHER = (PACKAGE / "config" / "workloads", ROOT / "environments" / "conda", DEPLOYED[0].parent)
+_KUBERNETES = PACKAGE / "deployment" / "targets" / "aks"
 SHIPPED = sorted(
     path
     for folder in (PACKAGE, ROOT / "environments")
     for pattern in ("*.yml", "*.yaml")
     for path in folder.rglob(pattern)
-    if path.parent not in _OTHER
+    if path.parent not in (*_OTHER, _KUBERNETES)
 )
 
 

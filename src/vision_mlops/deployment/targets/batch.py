@@ -18,7 +18,7 @@ from vision_mlops.deployment.targets.changes import carry_out, carry_out_removal
 from vision_mlops.exceptions import AzureError, DeploymentError
 
 _NO_ENDPOINT = "see `mlops endpoint list`, or make it with `mlops deploy --to batch`"
-_ENTRY = azureml.DEFINITIONS.parent / "entry"
+_ENTRY = azureml.DEFINITIONS.parents[1] / "pipeline" / "batch"
 
 
 def open_target() -> Batch:
