@@ -69,7 +69,7 @@ def deploy(
     options = Options(
         port=port, workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
         instances=instances, cpu=cpu, memory_gb=memory, compute=compute, namespace=namespace, dns_label=dns_label,
-        environment=_variables(env or []), timeout_s=timeout,
+        environment=variables(env or []), timeout_s=timeout,
     )  # fmt: skip
     request = Request(
         check_name("an endpoint", endpoint or endpoint_name(version.name)),
@@ -87,7 +87,8 @@ def deploy(
     say(f"try it: mlops endpoint test {made.name} --image FILE")
 
 
-def _variables(given: list[str]) -> dict[str, str]:
+def variables(given: list[str]) -> dict[str, str]:
+    """Read ``--env NAME=VALUE``. Raises DeploymentError, also for what looks like a secret."""
     found: dict[str, str] = {}
     for item in given:
         name, mark, value = item.partition("=")

@@ -26,6 +26,7 @@ from vision_mlops.cli import (
     new,
     pipeline,
     predict,
+    rollout,
     run,
     serve,
     train,
@@ -78,6 +79,7 @@ app.command("run")(run.run)
 app.command("serve")(serve.serve)
 app.command("deploy")(deploy.deploy)
 app.add_typer(endpoint.app, name="endpoint")
+app.add_typer(rollout.app, name="rollout")
 app.command("demo")(demo.demo)
 
 

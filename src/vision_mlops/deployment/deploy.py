@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vision_mlops.deployment.targets.base import Endpoint, Request, Say, State, Target
+from vision_mlops.deployment.targets.base import Endpoint, Options, Request, Say, State, Target
 from vision_mlops.exceptions import DeploymentError
 from vision_mlops.registry import ModelVersion, Registry
 
@@ -44,10 +44,7 @@ def deploy(target: Target, request: Request, plan: Plan, say: Say) -> Endpoint:
     Raises:
         DeploymentError: an option means nothing at this target, a rollout is under way, or the target refuses.
     """
-    unknown = request.options.given() - target.options
-    if unknown:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unknown))
-        raise DeploymentError(f"{names}: not for --to {target.name}", "leave it out; see `mlops deploy --help`")
+    check_options(target, request.options)
     if plan.share != 100 and not target.splits_traffic:
         raise DeploymentError(f"--traffic: an endpoint on {target.name} has one deployment", "leave --traffic out")
     before = find(target, request.endpoint)
@@ -60,6 +57,14 @@ def deploy(target: Target, request: Request, plan: Plan, say: Say) -> Endpoint:
     if not target.splits_traffic:
         return endpoint
     return _move_traffic(target, endpoint, request.deployment, plan, say)
+
+
+def check_options(target: Target, options: Options) -> None:
+    """Refuse options that mean nothing at a target. Raises DeploymentError."""
+    unknown = options.given() - target.options
+    if unknown:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unknown))
+        raise DeploymentError(f"{names}: not for --to {target.name}", "leave it out; see `mlops deploy --help`")
 
 
 def find(target: Target, name: str) -> Endpoint | None:

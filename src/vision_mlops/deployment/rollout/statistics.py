@@ -1,0 +1,88 @@
+"""The little statistics that a judge of few requests needs: what a count or a sample can already tell, and what not yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_mlops.deployment.targets.base import LATENCY_BOUNDS_MS
+
+SIGNIFICANCE = 0.005
+"""Probability of the same or worse by chance, below which something is taken for known. Small, as one looks many times."""
+_RESAMPLES = 200
+_Array = npt.NDArray[np.float64]
+
+
+def chance(hits: int, trials: int, rate: float) -> float:
+    """Probability of at least so many hits in so many trials where the rate is ``rate``: the tail of a binomial."""
+    if hits <= 0 or rate >= 1:
+        return 1.0
+    if rate <= 0 or hits > trials:
+        return 0.0
+    below = math.fsum(_probability(count, trials, rate) for count in range(hits))
+    return min(1.0, max(0.0, 1.0 - below))
+
+
+def exceeds(hits: int, trials: int, rate: float) -> bool:
+    """Whether the true rate is known to be above ``rate``: the lower bound of its exact interval is."""
+    return hits > trials * rate and chance(hits, trials, rate) < SIGNIFICANCE
+
+
+def _probability(count: int, trials: int, rate: float) -> float:
+    ways = math.lgamma(trials + 1) - math.lgamma(count + 1) - math.lgamma(trials - count + 1)
+    return math.exp(ways + count * math.log(rate) + (trials - count) * math.log1p(-rate))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Durations in milliseconds, ascending, and how often each was seen."""
+
+    values: tuple[float, ...] = ()
+    weights: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, durations: Sequence[float]) -> Sample:
+        """Single measurements."""
+        return cls(tuple(sorted(durations)), (1,) * len(durations))
+
+    @classmethod
+    def of_buckets(cls, counts: Sequence[int]) -> Sample:
+        """Numbers by bucket of :data:`LATENCY_BOUNDS_MS`; each counts as the upper bound of its bucket."""
+        bounds = (*LATENCY_BOUNDS_MS, LATENCY_BOUNDS_MS[-1] * 1.1)
+        return cls(bounds, tuple(counts))
+
+    @property
+    def size(self) -> int:
+        """Number of measurements."""
+        return sum(self.weights)
+
+    def quantile(self, share: float) -> float:
+        """The smallest duration that at least this share of the measurements does not exceed; NaN of an empty one."""
+        if not self.size:
+            return math.nan
+        return float(_quantiles(self, np.array([self.weights], np.float64), share)[0])
+
+    def resampled(self, share: float, generator: np.random.Generator) -> _Array:
+        """The quantile of samples drawn from this one (_RESAMPLES,)."""
+        weights = np.array(self.weights, np.float64)
+        drawn = generator.multinomial(self.size, weights / weights.sum(), _RESAMPLES)
+        return _quantiles(self, drawn.astype(np.float64), share)
+
+
+def _quantiles(sample: Sample, weights: _Array, share: float) -> _Array:
+    total = weights.cumsum(axis=1)
+    # A little less than the share, so that 95 of 100 are 95 percent also in floating point.
+    places = (total < share * total[:, -1:] - 1e-9).sum(axis=1)
+    values: _Array = np.asarray(sample.values, np.float64)[places]
+    return values
+
+
+def surely_slower(slow: Sample, fast: Sample, share: float, ratio: float, allowance: float) -> bool:
+    """Whether a quantile of ``slow`` is known to be above ``ratio`` times that of ``fast`` and the allowance (bootstrap)."""
+    generator = np.random.default_rng(0)  # the same observations are judged the same
+    excess = slow.resampled(share, generator) - ratio * fast.resampled(share, generator) - allowance
+    return bool((excess <= 0).mean() < 2 * SIGNIFICANCE)
