@@ -36,6 +36,7 @@ def serve(
         str, typer.Option("--workload", help="Workload whose section `serving` has the limits.", show_default="none")
     ] = "",
     port_file: Annotated[Path | None, typer.Option("--port-file", hidden=True)] = None,
+    parent_socket: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
 ) -> None:
     """Serve a bundle over HTTP until Ctrl-C.
 
@@ -49,6 +50,7 @@ def serve(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from vision_mlops.config.loader import load_serving
     from vision_mlops.deployment.metrics_folder import metrics_folder
+    from vision_mlops.deployment.parent import Parent
     from vision_mlops.deployment.resources import available_cores
     from vision_mlops.model.bundle import read_bundle
 
@@ -57,6 +59,7 @@ def serve(
         raise ServingError(
             f"without a key the server listens on this machine only, not on {host}", "set MLOPS_SCORING_KEY"
         )
+    parent = None if parent_socket is None else Parent(parent_socket)
     wanted_precision = _precision(precision)
     described = read_bundle(bundle)
     serving = load_serving(workload)
@@ -64,10 +67,14 @@ def serve(
     bound = listener.getsockname()[1]
     if port_file is not None:
         port_file.write_text(f"{bound}\n", encoding="utf-8")
+    if parent is not None:
+        parent.tell(port=bound, max_body=serving.max_body_mb * 2**20, request_timeout_s=serving.request_timeout_s)
     shown = f"[{host}]" if ":" in host else host
 
     def announce(problem: str) -> None:
         text = f"not ready: {problem}" if problem else f"serving {name or described.name} at http://{shown}:{bound}"
+        if parent is not None:
+            parent.tell(problem=problem)
         with contextlib.suppress(OSError):  # a terminal that is gone or a full disk is no reason not to serve
             say(f"{text}  (Ctrl-C stops)")
 
@@ -88,7 +95,8 @@ def serve(
 
             check_destination(serving.predictions.to)
         start_log()
-        Supervisor(listener, settings, workers or serving.workers or available_cores(), on_ready=announce).run()
+        size = workers or serving.workers or available_cores()
+        Supervisor(listener, settings, size, on_ready=announce, parent=parent).run()
         stop_log()
     with contextlib.suppress(OSError):
         say("stopped")

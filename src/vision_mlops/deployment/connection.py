@@ -17,7 +17,6 @@ from urllib.parse import unquote
 
 import httptools
 
-from vision_mlops.deployment.scorer import Job
 from vision_mlops.deployment.tracing import TraceContext
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
@@ -27,7 +26,7 @@ LINGER_SECONDS = 10.0
 _DISCARDED_BODIES = 4
 _READ = frozenset(
     (b"content-type", b"content-length", b"authorization", b"x-api-key", b"x-request-id", b"traceparent", b"tracestate",
-     b"expect")
+     b"expect", b"azureml-model-deployment")
 )  # fmt: skip
 _PHRASES = {
     200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
@@ -63,6 +62,12 @@ class Answer:
         return answer
 
 
+class Work(Protocol):
+    """What is done for a request. ``abandoned`` is set when nobody waits for the answer any more."""
+
+    abandoned: bool
+
+
 class Request:
     """One request, and what becomes known about it while it is answered; times are those of the performance counter."""
 
@@ -85,7 +90,7 @@ class Request:
         self.complete = False
         self.keep_alive = True
         self.answered = False
-        self.job: Job | None = None
+        self.job: Work | None = None
         self.request_id = ""
         self.trace: TraceContext | None = None
         self.queue_ms = 0.0

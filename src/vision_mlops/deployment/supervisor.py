@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from vision_mlops.deployment.channel import Channel, Message, channel_pair
 from vision_mlops.deployment.models import ModelSource, pack_source, unpack_source
+from vision_mlops.deployment.parent import Parent
 from vision_mlops.deployment.reload import Reload, Step
 from vision_mlops.deployment.telemetry import forget_process, restart_counter
 from vision_mlops.deployment.worker import WorkerSettings, work
@@ -69,6 +70,7 @@ class Supervisor:
         settings: What workers serve.
         workers: How many.
         on_ready: Called once, with "" when every worker is ready, or with the problem of the first that cannot be.
+        parent: When it has ended, the server drains, too.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Supervisor:
         workers: int,
         *,
         on_ready: Callable[[str], None] = lambda problem: None,
+        parent: Parent | None = None,
     ) -> None:
         self.listener = listener
         self.settings = settings
@@ -86,6 +89,7 @@ class Supervisor:
         self.reload: Reload | None = None
         self._restarts = restart_counter()
         self._on_ready: Callable[[str], None] | None = on_ready
+        self._parent = parent
         self._selector = selectors.DefaultSelector()
         self._accepting = False
         self._undealt: socket.socket | None = None
@@ -98,6 +102,8 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT, drain, and return when the last worker has ended. A second signal kills."""
         with self._handling_signals() as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ)
+            if self._parent is not None:
+                self._selector.register(self._parent, selectors.EVENT_READ)
             self.listener.setblocking(False)
             try:
                 while self.members or self._draining_until is None:
@@ -151,6 +157,8 @@ class Supervisor:
                 signal.signal(name, signal.SIG_IGN)
             self._selector.close()
             self.listener.close()
+            if self._parent is not None:
+                self._parent.close()
             for member in self.members.values():
                 member.channel.close()
             work(channel, self.settings)
@@ -259,6 +267,11 @@ class Supervisor:
                 wakeup.recv(4096)
             while self._signals:
                 self._signalled(self._signals.pop(0))
+        elif isinstance(source, Parent):
+            if source.has_ended():
+                self._selector.unregister(source)
+                if self._draining_until is None:
+                    self._drain()
         else:
             self._hear(source)
 

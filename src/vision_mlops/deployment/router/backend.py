@@ -1,0 +1,116 @@
+"""One deployment as the router sees it: its server, the connections to it, and what was counted of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vision_mlops.deployment.router.process import ServerProcess
+from vision_mlops.deployment.router.state import LOGS, Spec
+from vision_mlops.deployment.router.tally import Tally
+from vision_mlops.deployment.router.upstream import Pool
+from vision_mlops.deployment.targets.base import Counts, State
+
+_LOG_BYTES = 16 * 2**20
+
+
+class Backend:
+    """A deployment. To be made in the event loop; :meth:`start` starts its server.
+
+    Args:
+        spec: What it is.
+        folder: Of the endpoint.
+        counts: What was counted of it before.
+    """
+
+    def __init__(self, spec: Spec, folder: Path, counts: Counts = Counts()) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.header = spec.name.encode()
+        self.pool = Pool()
+        self.tally = Tally(counts)
+        self.ready = False
+        self.in_flight = 0
+        self.log = log_path(folder, spec.name)
+        self.log.parent.mkdir(exist_ok=True)
+        self.changed: Callable[[], None] = lambda: None
+        """Called whenever its server has changed."""
+        self.server = ServerProcess(spec, self.log, self._changed)
+
+    def start(self) -> None:
+        """Start its server."""
+        self.server.start()
+
+    @property
+    def state(self) -> State:
+        """How it is."""
+        if self.ready:
+            return State.READY
+        return State.FAILED if self.server.problem else State.CHANGING
+
+    @property
+    def problem(self) -> str:
+        """Why it is not ready; empty where it is."""
+        return "" if self.ready else self.server.problem or "the server is starting"
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the answers that are under way, then end the server. Nobody may choose it any more."""
+        deadline = time.monotonic() + seconds
+        while self.in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        self.ready = False
+        self.pool.move(0)
+        await self.server.stop()
+
+    def sweep(self, now: float) -> None:
+        """Close idle connections, and keep the log small. To be called every second or so."""
+        self.pool.sweep(now)
+        bound_log(self.log)
+
+    def remove_log(self) -> None:
+        """Remove its log, as the deployment is gone."""
+        for path in (self.log, former_log(self.log)):
+            path.unlink(missing_ok=True)
+
+    def _changed(self) -> None:
+        server = self.server
+        if server.port != self.pool.port:
+            self.pool.move(server.port)
+        self.ready = server.ready
+        self.changed()
+
+
+def log_path(folder: Path, deployment: str) -> Path:
+    """Where the output of a deployment's server goes."""
+    return folder / LOGS / f"{deployment}.log"
+
+
+def former_log(log: Path) -> Path:
+    """The one that was before it."""
+    return log.with_name(f"{log.name}.1")
+
+
+def bound_log(log: Path) -> None:
+    """Begin a log anew where it has become large, keeping one former one beside it.
+
+    Its writers have it open to append, and go on where it is empty; what they write while it is copied is lost.
+    """
+    try:
+        if log.stat().st_size < _LOG_BYTES:
+            return
+        former_log(log).write_bytes(log.read_bytes())
+        with log.open("r+b") as stream:
+            stream.truncate()
+    except OSError:
+        return  # a full disk: the next second may have room
+
+
+def tail(log: Path, lines: int) -> str:
+    """The last lines of a log and of the former one beside it; empty where there is none."""
+    found: list[str] = []
+    for path in (log, former_log(log)):
+        if len(found) < lines and path.is_file():
+            found = [*path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines + len(found) :], *found]
+    return "\n".join(found)
