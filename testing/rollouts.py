@@ -229,7 +229,7 @@ class World:
     def make(cls, bundle: Path, **options: Any) -> World:
         registry = MemoryRegistry(
             {number: ModelVersion("colours", number, (CHAMPION,) if number == 1 else ()) for number in (1, 2, 3)},
-            {number: bundle for number in (1, 2, 3)},
+            dict.fromkeys((1, 2, 3), bundle),
         )
         target = MemoryTarget(**options)
         world = cls(target, registry)

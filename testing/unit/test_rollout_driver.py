@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from testing.rollouts import LIMITS, PACE, STEPS, Killed, World, tiny_bundle
+from typer.testing import CliRunner
 
+from vision_mlops.cli.main import app
 from vision_mlops.deployment.deploy import ROLLOUT_TAG
 from vision_mlops.deployment.rollout.control import abort, promote, resume, start, status
 from vision_mlops.deployment.rollout.driver import Ending
@@ -149,7 +151,7 @@ def calls_of(bundle: Path, run: Callable[[World], Any]) -> int:
 
 
 def ending_at(world: World, number: int, error: Callable[[], BaseException]) -> None:
-    """Raise at the n-th call, before or after what it does; readings of the counts are not numbered, as time says how many."""
+    """Raise at the n-th call, before or after its effect; readings of the counts do not count, as time says how many."""
     count = 0
 
     def perhaps(call: str) -> None:
@@ -165,11 +167,10 @@ def calm(world: World) -> None:
     world.target.before = world.target.after = world.registry.before = lambda call: None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [False, True], ids=["good", "bad"])
 @pytest.mark.parametrize("then", [resume, abort, promote], ids=["resume", "abort", "promote"])
-def test_killed_at_any_call_then_ended_whole(
-    bundle: Path, home: Path, then: Callable[..., Ending], bad: bool
-) -> None:
+def test_killed_at_any_call_then_ended_whole(bundle: Path, home: Path, then: Callable[..., Ending], bad: bool) -> None:
     """At every call to target and registry in turn, before and after its effect, the process ends."""
 
     def make() -> World:
@@ -216,6 +217,7 @@ def test_killed_at_any_call_then_ended_whole(
     assert interrupted > 10
 
 
+@pytest.mark.slow
 def test_azure_that_refuses_at_any_call_leaves_what_can_go_on(bundle: Path) -> None:
     def run(world: World) -> Ending:
         return begin(world, steps=parse_steps("mirror=50,100"), pace=replace(PACE, beat=60))
@@ -223,16 +225,20 @@ def test_azure_that_refuses_at_any_call_leaves_what_can_go_on(bundle: Path) -> N
     for number in range(1, calls_of(bundle, run) + 1):
         world = World.make(bundle)
         ending_at(world, number, lambda: AzureError("Azure has a fault", "try again", 503))
+        said = ""
         try:
             outcome = run(world).outcome
         except (AzureError, DeploymentError) as error:
-            calm(world)
-            if not world.under_way():
-                world.has_only(2 if "version-2" in world.target.deployments else 1)
-                continue
-            assert "mlops rollout resume colours --on memory" in str(error)
-            assert status(world.target, "colours")["rollout"]["driven_by"] == "nobody"
+            said = str(error)
+        calm(world)
+        if said and world.under_way():
+            told = status(world.target, "colours")["rollout"]
+            hints = ["mlops rollout resume colours --on memory", "mlops rollout abort colours --on memory"]
+            assert any(hint in said for hint in hints)
+            assert told["driven_by"] == "nobody"
             outcome = resume(world.controls()).outcome
+        elif said:
+            outcome = Outcome.PROMOTED if "version-2" in world.target.deployments else Outcome.ROLLED_BACK
         world.has_only(2 if outcome is Outcome.PROMOTED else 1)
 
 
@@ -364,7 +370,9 @@ def test_a_signal_pauses_and_it_goes_on(world: World, number: int) -> None:
     interrupt_in(world, "counts", number)
     ending = begin(world, limits=replace(LIMITS, min_seconds=30))
     assert ending.outcome is Outcome.PAUSED
-    assert "step 1 of 3: copies of 50 % of the traffic (version-1 100 %, copies of 50 % to version-2)" in ending.reasons[0]
+    assert (
+        "step 1 of 3: copies of 50 % of the traffic (version-1 100 %, copies of 50 % to version-2)" in ending.reasons[0]
+    )
     assert world.target.deployments["version-2"].mirror == 50
     told = status(world.target, "colours")["rollout"]
     assert (told["driven_by"], told["step"], told["mirror"]) == ("nobody", "mirror=50", {"version-2": 50})
@@ -396,6 +404,58 @@ def test_options_that_are_not_known_any_more_are_asked_for(world: World) -> None
     with pytest.raises(DeploymentError, match="the options for it are not known any more"):
         resume(world.controls())
     assert begin(world, request=world.request(2, options)).outcome is Outcome.PROMOTED
+
+
+# The command
+
+
+def command(world: World, monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
+    monkeypatch.setattr("vision_mlops.deployment.targets.open_target", lambda name: world.target)
+    monkeypatch.setattr("vision_mlops.registry.open_registry", lambda: world.registry)
+    monkeypatch.setattr(
+        "vision_mlops.deployment.rollout.probes.score", lambda *given, timeout_s: world.target.ask(*given)
+    )
+    monkeypatch.setattr("vision_mlops.deployment.rollout.settings.Pace", lambda probe_rate: PACE)
+    found = CliRunner().invoke(app, ["rollout", *words, "--on", "memory"])
+    if found.exception is not None and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    return found
+
+
+QUICK = ("--min-requests", "5", "--min-seconds", "0", "--steps", "mirror=50,100", "--probe-rate", "1000")
+
+
+def test_the_command_and_its_exit_codes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.behave(wrong=True)
+    start_it = ("start", "colours", "-m", "colours:2", *QUICK)
+    found = command(world, monkeypatch, *start_it)
+    assert found.exit_code == 1
+    assert "Rollout at colours (memory): rolled back" in found.stdout
+    assert "! version-2 failed at step 1 of 2: copies of 50 % of the traffic: disagreement" in found.stdout
+    assert "the last one from here was rolled back" in command(world, monkeypatch, "status", "colours").stdout
+    world.behave()
+    interrupt_in(world, "counts", signal.SIGTERM)
+    found = command(world, monkeypatch, *start_it)
+    assert found.exit_code == 130
+    assert "go on: mlops rollout resume colours; or end it: mlops rollout abort colours" in found.stderr
+    shown = command(world, monkeypatch, "status", "colours").stdout
+    assert "at       step 1 of 2: copies of 50 % of the traffic" in shown
+    assert "driven by nobody" in shown
+    calm(world)
+    found = command(world, monkeypatch, "resume", "colours", "--json")
+    assert found.exit_code == 0
+    assert json.loads(found.stdout)["outcome"] == "promoted"
+    with pytest.raises(DeploymentError, match="--on-interrupt stop: there is no such thing"):
+        command(world, monkeypatch, "resume", "colours", "--on-interrupt", "stop")
+
+
+@pytest.mark.parametrize("order", ["abort", "promote"])
+def test_the_command_ends_what_nobody_drives(world: World, monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    interrupt_in(world, "counts", signal.SIGTERM)
+    assert command(world, monkeypatch, "start", "colours", "-m", "colours:2", *QUICK).exit_code == 130
+    calm(world)
+    assert command(world, monkeypatch, order, "colours").exit_code == 0
+    world.has_only(1 if order == "abort" else 2)
 
 
 # Refusals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import mimetypes
 import os
@@ -73,7 +74,7 @@ def score(
             status, answered, raw = response.status, response.headers.get(DEPLOYMENT_HEADER, ""), response.read()
     except urllib.error.HTTPError as error:
         status, answered, raw = error.code, error.headers.get(DEPLOYMENT_HEADER, ""), error.read()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return Answer(0, time.perf_counter() - started, {}, deployment, str(getattr(error, "reason", error)))
     seconds = time.perf_counter() - started
     body, problem = _content(raw, status)

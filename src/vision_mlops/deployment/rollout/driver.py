@@ -18,7 +18,7 @@ from vision_mlops.deployment.rollout.nudge import Nudge
 from vision_mlops.deployment.rollout.observer import Observer
 from vision_mlops.deployment.rollout.place import LostError, Place, has, shares
 from vision_mlops.deployment.rollout.probes import Ask, Prober, ask
-from vision_mlops.deployment.rollout.report import Outcome, Report
+from vision_mlops.deployment.rollout.report import Outcome, Report, telling
 from vision_mlops.deployment.rollout.settings import Pace
 from vision_mlops.deployment.rollout.state import Order, Phase, Rollout
 from vision_mlops.deployment.targets.base import Endpoint, Request, Say, State
@@ -26,7 +26,8 @@ from vision_mlops.exceptions import AzureError, DeploymentError, MlopsError, Reg
 from vision_mlops.registry import CHAMPION, Registry
 from vision_mlops.runner.interruption import Interruption
 
-_LOG_LINES = 40
+_LOG_LINES = 500
+_LOG_SHOWN = 40
 _DEPLOY_SECONDS = 3600.0
 _ENDING_SECONDS = 900.0
 _RENEW_SECONDS = 300.0
@@ -239,7 +240,7 @@ class Driver:
         if self._place.set_traffic({state.champion: 100}, {}):
             self._say(f"{state.champion} has all of the traffic again")
         if has(self._place.endpoint(), state.candidate):
-            self._report.content["log"] = self._place.logs(state.candidate, _LOG_LINES)
+            self._report.content["log"] = telling(self._place.logs(state.candidate, _LOG_LINES), _LOG_SHOWN)
             self._report.write(Outcome.UNDER_WAY)
             if not state.wishes.keep_candidate:
                 self._place.delete_deployment(state.candidate)

@@ -6,9 +6,10 @@ passed only after enough requests; what is above a limit but not known to be is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from vision_mlops.deployment.rollout.settings import Limits
@@ -145,7 +146,7 @@ def _errors(seen: Observation, limits: Limits) -> _Finding:
     told = f"{_percent(mine.rate)} of {mine.requests} requests failed"
     return _decided(
         mine.rate > allowed,
-        exceeds(mine.errors, mine.requests, allowed),
+        lambda: exceeds(mine.errors, mine.requests, allowed),
         mine.requests,
         limits.min_requests,
         good=told,
@@ -158,7 +159,7 @@ def _disagreement(seen: Observation, limits: Limits) -> _Finding:
     told = f"{_percent(seen.disagreement)} of {seen.compared} images got another label than from the champion"
     return _decided(
         seen.disagreement > limits.max_disagreement,
-        exceeds(seen.disagreed, seen.compared, limits.max_disagreement),
+        lambda: exceeds(seen.disagreed, seen.compared, limits.max_disagreement),
         seen.pairs,
         _needed(limits),
         good=told,
@@ -178,7 +179,7 @@ def _latencies(seen: Observation, limits: Limits) -> Iterator[_Finding]:
             told = f"{item.what}, {name}: {mine:.1f} ms against {other:.1f} ms of the champion"
             yield _decided(
                 bool(mine > ratio * other + allowance),
-                size >= _FEWEST and surely_slower(item.candidate, item.champion, share, ratio, allowance),
+                partial(_surely_slower, item, share, limits),
                 size,
                 _needed(limits),
                 good=told,
@@ -187,8 +188,17 @@ def _latencies(seen: Observation, limits: Limits) -> Iterator[_Finding]:
             )
 
 
-def _decided(above: bool, known: bool, size: int, needed: int, *, good: str, bad: str, what: str) -> _Finding:
-    if above and (known or size >= _LONGER * needed):
+def _surely_slower(item: Latency, share: float, limits: Limits) -> bool:
+    if min(item.candidate.size, item.champion.size) < _FEWEST:
+        return False
+    ratio, allowance = limits.max_latency_ratio, limits.latency_allowance_ms
+    return surely_slower(item.candidate, item.champion, share, ratio, allowance)
+
+
+def _decided(
+    above: bool, known: Callable[[], bool], size: int, needed: int, *, good: str, bad: str, what: str
+) -> _Finding:
+    if above and (size >= _LONGER * needed or known()):
         return _Finding(Verdict.FAIL, bad)
     if size < needed:
         return _Finding(Verdict.WAIT, f"{size} of {needed} {what}" + (f"; {bad}" if above else ""))

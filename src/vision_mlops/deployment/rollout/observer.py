@@ -1,8 +1,9 @@
 """What is seen of a step: the probes' pairs, and what the target itself has counted meanwhile.
 
-A probe is a request like any other, so a target that counts has counted it as well. Where the target counts, requests,
-errors and the latency of the live traffic are its numbers alone; from the pairs come only what they compare. Where it does
-not, the pairs are all there is.
+A probe is a request like any other, so a target that counts has counted it as well: what both know is not added up. Of
+requests and errors the larger number holds, as a target need not count what it cannot hand on; the latency of the live
+traffic is the target's alone, and only copies and pairs tell of labels. Where a target does not count, the pairs are all
+there is.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Observer:
             live = Latency("live traffic", Sample.of_buckets(mine.latencies), Sample.of_buckets(other.latencies), False)
             latencies = (*latencies, live)
         return Observation(
-            seconds, Tally(mine.requests, mine.errors), Tally(other.requests, other.errors), pairs.scored,
+            seconds, _larger(mine, pairs.candidate), _larger(other, pairs.champion), pairs.scored,
             compared + mine.compared, disagreed + mine.disagreed, latencies, problem, pairs.note,
         )  # fmt: skip
 
@@ -74,6 +75,10 @@ def _since(now: Counts | None, before: Counts | None) -> Counts:
     gained = now - before
     anew = min(gained.requests, gained.errors, gained.compared, gained.disagreed, *gained.latencies) < 0
     return now if anew else gained
+
+
+def _larger(counted: Counts, probed: Tally) -> Tally:
+    return Tally(max(counted.requests, probed.requests), max(counted.errors, probed.errors))
 
 
 def _plus(one: Counts, other: Counts) -> Counts:

@@ -135,8 +135,8 @@ class Prober:
                 self._counting.wait()
             try:
                 self._pair(number)
-            except OSError as error:
-                self.problem = f"a probe image cannot be read: {error}"
+            except Exception as error:  # noqa: BLE001 - whoever waits for the pairs must hear why none come
+                self.problem = f"probing ended: {type(error).__name__}: {error}"
                 return
             number += 1
             # Late ones are not made up for: the rate is a bound, not an aim.

@@ -59,7 +59,7 @@ class Report:
             "log": "",
         }
         earlier = read_report(self.folder)
-        if earlier:
+        if earlier.get("outcome") in (Outcome.UNDER_WAY, Outcome.PAUSED):
             for key in ("champion", "reasons", "steps", "notes", "log"):
                 self.content[key] = earlier.get(key, self.content[key])
 
@@ -115,6 +115,13 @@ def read_report(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def telling(log: str, lines: int) -> str:
+    """The last lines of a server's log that are more than a request that went well; without any, the last of all."""
+    found = log.splitlines()
+    special = [line for line in found if not _went_well(line)]
+    return "\n".join((special or found)[-lines:])
+
+
 def as_text(content: dict[str, Any]) -> str:
     """A report to read."""
     candidate, champion = content["candidate"], content["champion"]
@@ -135,6 +142,14 @@ def as_text(content: dict[str, Any]) -> str:
     if content["log"]:
         lines += ["", f"Last lines of {candidate['deployment']}:", content["log"].rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def _went_well(line: str) -> bool:
+    try:
+        entry = json.loads(line)
+        return bool(entry["event"] == "request" and entry["status"] < 500)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _figures(figures: dict[str, Any] | None) -> list[str]:

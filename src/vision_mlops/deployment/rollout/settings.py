@@ -98,7 +98,7 @@ class Pace:
 
     probe_rate: float = 10.0
     tick: float = 0.1
-    look: float = 1.0  # how often the judge is asked
+    look: float = 0.5  # how often the judge is asked
     beat: float = 15.0  # how often the endpoint and its tag are read, and the lease renewed
     lease: float = 60.0
     patience: float = 300.0  # how long a target that does not answer is asked again
