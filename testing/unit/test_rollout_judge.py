@@ -120,10 +120,23 @@ def test_noise_of_a_millisecond_on_a_fast_model_does_not_count() -> None:
 
 
 def test_live_latency_counts_once_there_is_enough_of_it() -> None:
-    slow, fast = Sample.of([30.0] * 100), Sample.of([10.0] * 100)
-    few = Latency("live", Sample.of([30.0] * 10), fast, required=False)
-    assert verdict(seen(latencies=(few,))) is Verdict.CONTINUE
-    assert verdict(seen(latencies=(Latency("live", slow, fast, required=False),))) is Verdict.FAIL
+    def live(slow: list[int], fast: list[int]) -> Latency:
+        """Ten requests in each interval, of 30 ms each or of 10."""
+        kinds = {milliseconds: [0] * (len(LATENCY_BOUNDS_MS) + 1) for milliseconds in (10, 30)}
+        for milliseconds, counts in kinds.items():
+            counts[sum(bound < milliseconds for bound in LATENCY_BOUNDS_MS)] = 10
+        new, old = (Sample.of_buckets([kinds[item] for item in blocks]) for blocks in (slow, fast))
+        return Latency("live traffic", new, old, required=False)
+
+    fast = [10] * 12
+    assert verdict(seen(latencies=(live([30] * 2, fast),))) is Verdict.CONTINUE
+    assert verdict(seen(latencies=(live([30] * 7, fast[:7]),))) is Verdict.WAIT
+    assert verdict(seen(latencies=(live([30] * 12, fast),))) is Verdict.FAIL
+    # All that is slow came at once: the machine may have been busy just then.
+    assert verdict(seen(latencies=(live([30] * 2 + [10] * 10, fast),))) is Verdict.WAIT
+    assert verdict(seen(latencies=(live([30, 10] * 6, fast),))) is Verdict.FAIL
+    # Both were slow at the same time.
+    assert verdict(seen(latencies=(live([30, 10] * 6, [30, 10] * 6),))) is Verdict.CONTINUE
 
 
 observations = st.builds(
@@ -184,8 +197,9 @@ def test_quantiles_of_samples_and_buckets() -> None:
     assert (sample.quantile(0.5), sample.quantile(0.95), sample.quantile(1.0)) == (50, 95, 100)
     counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
     counts[3], counts[-1] = 10, 1
-    assert Sample.of_buckets(counts).quantile(0.5) == LATENCY_BOUNDS_MS[3]
-    assert Sample.of_buckets(counts).quantile(1.0) > LATENCY_BOUNDS_MS[-1]
+    assert Sample.of_buckets([counts] * 2).quantile(0.5) == LATENCY_BOUNDS_MS[3]
+    assert Sample.of_buckets([counts] * 2).quantile(1.0) > LATENCY_BOUNDS_MS[-1]
+    assert Sample.of_buckets([]).size == 0
     assert math.isnan(Sample.of([]).quantile(0.5))
 
 
@@ -210,6 +224,10 @@ def test_probes_are_not_counted_twice_and_a_restart_loses_nothing() -> None:
     assert (found.candidate, found.champion) == (Tally(50, 0), Tally(100, 0))
     assert (found.compared, found.disagreed) == (2 + 4, 1 + 1)
     assert found.latencies[-1].candidate.size == 50
+    for _ in range(600):
+        found = observer.see(counted(20), pairs)
+    assert found.latencies[-1].candidate.size == 50
+    assert len(found.latencies[-1].candidate.blocks) <= 240
     unheard = replace(pairs, candidate=Tally(70, 7))  # what the target could not hand on, it has not counted
     assert observer.see(counted(20), unheard).candidate == Tally(70, 7)
 

@@ -6,6 +6,7 @@ passed only after enough requests; what is above a limit but not known to be is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +19,9 @@ from vision_mlops.deployment.rollout.statistics import Sample, exceeds, surely_s
 PAIRS = 50
 """Images that both have scored, and with which their latencies are compared, before a step can be passed."""
 _LONGER = 5
-"""After so many times the needed number of requests, the number itself decides, known or not."""
+"""After so many times the needed number of requests, what was seen decides, known or not."""
+_LONGER_LATENCY = 20
+"""The same for latencies, which are noisy; what live traffic tells of them decides only once it is known."""
 _FEWEST = 20
 """Below this number of measurements, nothing is said of a latency."""
 _QUANTILES = {"median": 0.5, "p95": 0.95}
@@ -185,6 +188,7 @@ def _latencies(seen: Observation, limits: Limits) -> Iterator[_Finding]:
                 good=told,
                 bad=f"latency: {told}, allowed are {ratio:g} times as much and {allowance:g} ms",
                 what="measured pairs",
+                longer=_LONGER_LATENCY if item.required else math.inf,
             )
 
 
@@ -196,9 +200,17 @@ def _surely_slower(item: Latency, share: float, limits: Limits) -> bool:
 
 
 def _decided(
-    above: bool, known: Callable[[], bool], size: int, needed: int, *, good: str, bad: str, what: str
+    above: bool,
+    known: Callable[[], bool],
+    size: int,
+    needed: int,
+    *,
+    good: str,
+    bad: str,
+    what: str,
+    longer: float = _LONGER,
 ) -> _Finding:
-    if above and (size >= _LONGER * needed or known()):
+    if above and (size >= longer * needed or known()):
         return _Finding(Verdict.FAIL, bad)
     if size < needed:
         return _Finding(Verdict.WAIT, f"{size} of {needed} {what}" + (f"; {bad}" if above else ""))

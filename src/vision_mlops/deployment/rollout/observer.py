@@ -19,6 +19,7 @@ from vision_mlops.deployment.targets.base import Counts
 
 Readings = Mapping[str, Counts] | None
 _NOTHING = Counts()
+_MOST_BLOCKS = 240  # even
 
 
 class Observer:
@@ -37,6 +38,7 @@ class Observer:
         self._names = (candidate, champion)
         self._last = first
         self._sums = dict.fromkeys(self._names, _NOTHING)
+        self._blocks: dict[str, list[tuple[int, ...]]] = {name: [] for name in self._names}
         # With more to do than the champion, a candidate that is as fast would look slow.
         self.fair = step.share <= 50
 
@@ -57,12 +59,14 @@ class Observer:
                 pairs.note,
             )  # fmt: skip
         for name in self._names:
-            self._sums[name] = _plus(self._sums[name], _since(counts.get(name), self._last.get(name)))
+            gained = _since(counts.get(name), self._last.get(name))
+            self._sums[name] = _plus(self._sums[name], gained)
+            self._blocks[name] = _merged([*self._blocks[name], gained.latencies])
         self._last = counts
         mine, other = (self._sums[name] for name in self._names)
         if self.fair:
-            live = Latency("live traffic", Sample.of_buckets(mine.latencies), Sample.of_buckets(other.latencies), False)
-            latencies = (*latencies, live)
+            new, old = (Sample.of_buckets(self._blocks[name]) for name in self._names)
+            latencies = (*latencies, Latency("live traffic", new, old, required=False))
         return Observation(
             seconds, _larger(mine, pairs.candidate), _larger(other, pairs.champion), pairs.scored,
             compared + mine.compared, disagreed + mine.disagreed, latencies, problem, pairs.note,
@@ -75,6 +79,14 @@ def _since(now: Counts | None, before: Counts | None) -> Counts:
     gained = now - before
     anew = min(gained.requests, gained.errors, gained.compared, gained.disagreed, *gained.latencies) < 0
     return now if anew else gained
+
+
+def _merged(blocks: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Intervals of twice the length, once there are very many."""
+    if len(blocks) < _MOST_BLOCKS:
+        return blocks
+    pairs = zip(blocks[::2], blocks[1::2], strict=True)
+    return [tuple(one + other for one, other in zip(*pair, strict=True)) for pair in pairs]
 
 
 def _larger(counted: Counts, probed: Tally) -> Tally:

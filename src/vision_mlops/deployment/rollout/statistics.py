@@ -14,6 +14,8 @@ from vision_mlops.deployment.targets.base import LATENCY_BOUNDS_MS
 SIGNIFICANCE = 0.005
 """Probability of the same or worse by chance, below which something is taken for known. Small, as one looks many times."""
 _RESAMPLES = 200
+FEWEST_BLOCKS = 8
+"""Of fewer intervals nothing is known for sure."""
 _Array = npt.NDArray[np.float64]
 
 
@@ -39,10 +41,14 @@ def _probability(count: int, trials: int, rate: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Durations in milliseconds, ascending, and how often each was seen."""
+    """Durations in milliseconds, ascending, and how often each was seen; ``blocks``: the same for each interval of time.
+
+    Requests of one moment wait together, so it is the intervals that tell how sure something is, not the requests.
+    """
 
     values: tuple[float, ...] = ()
     weights: tuple[int, ...] = ()
+    blocks: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def of(cls, durations: Sequence[float]) -> Sample:
@@ -50,10 +56,11 @@ class Sample:
         return cls(tuple(sorted(durations)), (1,) * len(durations))
 
     @classmethod
-    def of_buckets(cls, counts: Sequence[int]) -> Sample:
-        """Numbers by bucket of :data:`LATENCY_BOUNDS_MS`; each counts as the upper bound of its bucket."""
+    def of_buckets(cls, blocks: Sequence[Sequence[int]]) -> Sample:
+        """Numbers by bucket of :data:`LATENCY_BOUNDS_MS`, of several intervals; each counts as its bucket's upper bound."""
         bounds = (*LATENCY_BOUNDS_MS, LATENCY_BOUNDS_MS[-1] * 1.1)
-        return cls(bounds, tuple(counts))
+        sums = tuple(map(sum, zip(*blocks, strict=True))) or (0,) * len(bounds)
+        return cls(bounds, sums, tuple(map(tuple, blocks)))
 
     @property
     def size(self) -> int:
@@ -69,7 +76,12 @@ class Sample:
     def resampled(self, share: float, generator: np.random.Generator) -> _Array:
         """The quantile of samples drawn from this one (_RESAMPLES,)."""
         weights = np.array(self.weights, np.float64)
-        drawn = generator.multinomial(self.size, weights / weights.sum(), _RESAMPLES)
+        if self.blocks:
+            count = len(self.blocks)
+            drawn = generator.multinomial(count, [1 / count] * count, _RESAMPLES) @ np.array(self.blocks)
+            drawn[drawn.sum(axis=1) == 0] = weights  # nothing but intervals in which nothing came
+        else:
+            drawn = generator.multinomial(self.size, weights / weights.sum(), _RESAMPLES)
         return _quantiles(self, drawn.astype(np.float64), share)
 
 
@@ -82,7 +94,13 @@ def _quantiles(sample: Sample, weights: _Array, share: float) -> _Array:
 
 
 def surely_slower(slow: Sample, fast: Sample, share: float, ratio: float, allowance: float) -> bool:
-    """Whether a quantile of ``slow`` is known to be above ``ratio`` times that of ``fast`` and the allowance (bootstrap)."""
-    generator = np.random.default_rng(0)  # the same observations are judged the same
-    excess = slow.resampled(share, generator) - ratio * fast.resampled(share, generator) - allowance
+    """Whether a quantile of ``slow`` is known to be above ``ratio`` times that of ``fast`` and the allowance (bootstrap).
+
+    Intervals, where there are any, are those of both, and drawn together.
+    """
+    if slow.blocks and len(slow.blocks) < FEWEST_BLOCKS:
+        return False
+    # The same observations are judged the same, and the same intervals are drawn of both.
+    mine, other = np.random.default_rng(0), np.random.default_rng(0 if slow.blocks else 1)
+    excess = slow.resampled(share, mine) - ratio * fast.resampled(share, other) - allowance
     return bool((excess <= 0).mean() < 2 * SIGNIFICANCE)
