@@ -160,7 +160,7 @@ class Connection(asyncio.Protocol):
         self.app = hub.app
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made
         self.heard = time.monotonic()
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)
         self._reading: Request | None = None
         self._active: Request | None = None
         self._waiting: deque[Request] = deque()
@@ -215,7 +215,7 @@ class Connection(asyncio.Protocol):
                 self._release(request)
                 if request.job is not None:
                     request.job.abandoned = True
-        self._reading = self._active = None
+        self._reading = self._active = self._parser = None  # the parser refers to this connection
         self._waiting.clear()
 
     def pause_writing(self) -> None:

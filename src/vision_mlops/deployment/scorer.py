@@ -92,6 +92,7 @@ class Scorer:
                 self._loop.call_soon_threadsafe(self._finish, job, *outcome)
             except RuntimeError:
                 return  # the loop is closed: nobody waits any more
+            del job, outcome  # or the image would stay in memory until the next one comes
 
     def _outcome(self, job: Job) -> tuple[Any, Exception | None]:
         started = time.perf_counter()
@@ -101,9 +102,17 @@ class Scorer:
             result = job.work(job)
         except Exception as error:  # noqa: BLE001 - handed to the one who waits, and the thread must go on
             return None, error
+        finally:
+            job.work = _nothing
         self._seconds += 0.1 * (time.perf_counter() - started - self._seconds)
         return result, None
 
     def _finish(self, job: Job, result: Any, error: Exception | None) -> None:
         self.pending -= 1
-        job.done(result, error)
+        done, job.done = job.done, _nothing
+        done(result, error)
+
+
+def _nothing(*_: Any) -> None:
+    """Takes the place of what a job has done: it refers to the request, which refers to the job, and no image shall have
+    to wait for the collector of such circles."""
