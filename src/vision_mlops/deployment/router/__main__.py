@@ -32,6 +32,7 @@ _LAST_PORT = 8999
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 4096
 _OTHER_DESCRIPTORS = 128
+_held: list[TextIO] = []  # the lock, which is to be let go by nothing but the end of the process
 
 
 class _Full(asyncio.Protocol):
@@ -53,6 +54,7 @@ def main(folder: Path, port: int, report: TextIO) -> int:
     if lock is None:
         _tell(report, {"running": True})
         return 0
+    _held.append(lock)
     try:
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -168,4 +170,6 @@ def _tell(report: TextIO, content: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), os.fdopen(int(sys.argv[3]), "w")))
+    code = main(Path(sys.argv[1]), int(sys.argv[2]), os.fdopen(int(sys.argv[3]), "w"))
+    sys.stderr.flush()
+    os._exit(code)

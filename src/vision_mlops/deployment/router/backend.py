@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from vision_mlops.deployment.router.logfiles import bound_log, former_log, log_path
 from vision_mlops.deployment.router.process import ServerProcess
-from vision_mlops.deployment.router.state import LOGS, Spec
+from vision_mlops.deployment.router.state import Spec
 from vision_mlops.deployment.router.tally import Tally
 from vision_mlops.deployment.router.upstream import Pool
-from vision_mlops.deployment.targets.base import Counts, State
-
-_LOG_BYTES = 16 * 2**20
+from vision_mlops.deployment.targets.base import State
 
 
 class Backend:
@@ -22,15 +21,15 @@ class Backend:
     Args:
         spec: What it is.
         folder: Of the endpoint.
-        counts: What was counted of it before.
+        tally: What was counted of it before.
     """
 
-    def __init__(self, spec: Spec, folder: Path, counts: Counts = Counts()) -> None:
+    def __init__(self, spec: Spec, folder: Path, tally: Tally | None = None) -> None:
         self.spec = spec
         self.name = spec.name
         self.header = spec.name.encode()
         self.pool = Pool()
-        self.tally = Tally(counts)
+        self.tally = tally or Tally()
         self.ready = False
         self.in_flight = 0
         self.log = log_path(folder, spec.name)
@@ -80,37 +79,3 @@ class Backend:
             self.pool.move(server.port)
         self.ready = server.ready
         self.changed()
-
-
-def log_path(folder: Path, deployment: str) -> Path:
-    """Where the output of a deployment's server goes."""
-    return folder / LOGS / f"{deployment}.log"
-
-
-def former_log(log: Path) -> Path:
-    """The one that was before it."""
-    return log.with_name(f"{log.name}.1")
-
-
-def bound_log(log: Path) -> None:
-    """Begin a log anew where it has become large, keeping one former one beside it.
-
-    Its writers have it open to append, and go on where it is empty; what they write while it is copied is lost.
-    """
-    try:
-        if log.stat().st_size < _LOG_BYTES:
-            return
-        former_log(log).write_bytes(log.read_bytes())
-        with log.open("r+b") as stream:
-            stream.truncate()
-    except OSError:
-        return  # a full disk: the next second may have room
-
-
-def tail(log: Path, lines: int) -> str:
-    """The last lines of a log and of the former one beside it; empty where there is none."""
-    found: list[str] = []
-    for path in (log, former_log(log)):
-        if len(found) < lines and path.is_file():
-            found = [*path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines + len(found) :], *found]
-    return "\n".join(found)

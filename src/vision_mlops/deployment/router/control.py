@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -14,13 +15,16 @@ from typing import Any
 from vision_mlops.deployment.connection import Answer
 from vision_mlops.deployment.logs import log_event
 from vision_mlops.deployment.router.app import RouterApp
-from vision_mlops.deployment.router.backend import Backend, bound_log, tail
+from vision_mlops.deployment.router.backend import Backend
+from vision_mlops.deployment.router.logfiles import bound_log, tail
 from vision_mlops.deployment.router.shares import as_percent
 from vision_mlops.deployment.router.state import LOG, EndpointState, remove_files, spec_from, write_state
-from vision_mlops.deployment.router.tally import counts_to_dict, read_counts, write_counts
+from vision_mlops.deployment.router.tally import counts_to_dict, read_tallies, write_tallies
 
-_LEASE_SECONDS = 10.0
+_LEASE_SECONDS = 5.0
 """A deployment in the making that nobody has asked about for so long is given up: its command was ended."""
+_EMPTY_SECONDS = 10.0
+"""An endpoint without deployments, of which none is being made, ends after so long."""
 _COUNTS_SECONDS = 5.0
 _DRAIN_SECONDS = 40.0
 
@@ -51,6 +55,8 @@ class Control:
         self.folder = folder
         self.state = state
         self.ending = asyncio.Event()
+        self.given_up = False
+        """Whether it ends as it has no deployment, and no command makes one."""
         self.app = RouterApp(self)
         self._candidates: dict[str, _Candidate] = {}
         self._empty_since = time.monotonic()
@@ -63,12 +69,13 @@ class Control:
 
     def start(self) -> None:
         """Start what the state says."""
-        known = read_counts(self.folder)
+        known = read_tallies(self.folder)
         for spec in self.state.deployments:
-            backend = Backend(spec, self.folder, known[spec.name]) if spec.name in known else Backend(spec, self.folder)
+            backend = Backend(spec, self.folder, known.get(spec.name))
             self._add(backend)
             backend.start()
-        self._apply(self.state)
+        self._keep(self.state)
+        self._reshare()
 
     def obey(self, action: str, body: bytes) -> Answer:
         """Do what an owner of the key asks for."""
@@ -92,16 +99,18 @@ class Control:
             if now - candidate.asked > _LEASE_SECONDS:
                 log_event("deploy_given_up", "warning", deployment=name)
                 self._drop(name)
+                self._empty_since = -math.inf
         if self.state.deployments or self._candidates:
             self._empty_since = now
-        elif now - self._empty_since > _LEASE_SECONDS:
-            self.ending.set()  # its first deployment was never made
+        elif now - self._empty_since > _EMPTY_SECONDS:
+            self.given_up = True  # its first deployment was never made
+            self.ending.set()
         if now - self._counted > _COUNTS_SECONDS:
             self.keep_counts()
         bound_log(self.folder / LOG)
 
     async def close(self) -> None:
-        """Answer what has come, end all servers, and keep the counts; an endpoint without deployments leaves nothing."""
+        """Answer what has come, end all servers, and keep the counts."""
         self.app.draining = True
         deadline = time.monotonic() + _DRAIN_SECONDS
         connections = self.app.hub.connections
@@ -115,7 +124,7 @@ class Control:
         stops = [backend.drain(_DRAIN_SECONDS) for backend in self.app.backends.values()]
         await asyncio.gather(*stops, *self._leaving)
         self.keep_counts()
-        if not self.state.deployments:
+        if self.given_up:
             remove_files(self.folder)
 
     def kill(self) -> None:
@@ -127,7 +136,10 @@ class Control:
         """Write the counts, so that a later router goes on with them: what was told once is never taken back."""
         self._counted = time.monotonic()
         if self.state.deployments:
-            write_counts(self.folder, {name: item.tally.counts() for name, item in self.app.backends.items()})
+            try:
+                write_tallies(self.folder, {name: item.tally for name, item in self.app.backends.items()})
+            except OSError as error:  # a full disk is no reason not to serve
+                log_event("counts_not_kept", "warning", problem=str(error))
 
     # Actions
 
@@ -186,12 +198,13 @@ class Control:
                 raise _RefusedError(f"deployment {name!r} is not ready: {self.app.backends[name].problem}")
         if sum(traffic.values()) != 100 or len(mirror) > 1 or traffic.keys() & mirror.keys():
             raise _RefusedError("traffic adds up to 100, and copies go to one deployment without traffic")
-        self._apply(replace(self.state, traffic=traffic, mirror=mirror))
+        self._keep(replace(self.state, traffic=traffic, mirror=mirror))
+        self._reshare()
         log_event("traffic", traffic=traffic, mirror=mirror)
         return {}
 
     def _tags(self, asked: dict[str, Any]) -> dict[str, Any]:
-        self._apply(replace(self.state, tags=asked["tags"]), reshare=False)
+        self._keep(replace(self.state, tags=asked["tags"]))
         return {}
 
     def _counts(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +218,8 @@ class Control:
         if name in self._candidates:
             self._drop(name)
         if name in self.app.backends:
-            self._apply(self.state.without_deployment(name))
+            self._keep(self.state.without_deployment(name))
+            self._reshare()
             self._leave(self.app.backends.pop(name), forget=True)
             log_event("deployment_deleted", deployment=name)
         return {}
@@ -217,10 +231,12 @@ class Control:
     # Changes
 
     def _take_in(self, name: str) -> None:
-        backend = self._candidates.pop(name).backend
+        backend = self._candidates[name].backend
         former = self.app.backends.get(name)
+        self._keep(self.state.with_deployment(backend.spec))
+        del self._candidates[name]
         self._add(backend)
-        self._apply(self.state.with_deployment(backend.spec))
+        self._reshare()
         log_event("deployment_ready", deployment=name, model=f"{backend.spec.model}:{backend.spec.version}")
         if former is not None:
             self._leave(former)
@@ -248,10 +264,11 @@ class Control:
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    def _apply(self, state: EndpointState, *, reshare: bool = True) -> None:
-        """Make a state true: written first, so that what a caller is told holds after a crash, too."""
+    def _keep(self, state: EndpointState) -> None:
+        """Write a state before it becomes true: what a caller is told outlives a crash, and a full disk changes nothing."""
         write_state(self.folder, state)
         self.state = state
-        if reshare:
-            self.app.share(dict(state.traffic), dict(state.mirror))
-            self.app.set_limits()
+
+    def _reshare(self) -> None:
+        self.app.share(dict(self.state.traffic), dict(self.state.mirror))
+        self.app.set_limits()

@@ -65,6 +65,7 @@ class Exchange:
     def abandoned(self, value: bool) -> None:
         if value and not self._abandoned:
             self._abandoned = True
+            self._let_go()
             upstream, self._upstream = self._upstream, None
             if upstream is not None:
                 self.backend.in_flight -= 1
@@ -81,6 +82,7 @@ class Exchange:
         mirror = self.app.mirror
         if mirror is not None and not self.picked and self.request.path == "/score":
             mirror.offer(self, status, body)
+        self._let_go()
 
     def broken(self) -> None:
         """The connection broke before the answer was whole."""
@@ -129,6 +131,11 @@ class Exchange:
         backend.tally.failed()
         message = f"deployment {backend.name} does not answer; try again in 1 s"
         self.request.connection.respond(self.request, Answer.error(503, "no_answer", message, RETRY))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let go of the image: request and exchange refer to each other, and it shall not wait for the collector."""
+        self.head = self.body = b""
 
 
 class Copy:

@@ -13,6 +13,7 @@ from vision_mlops.deployment.router.state import COUNTS
 from vision_mlops.deployment.targets.base import LATENCY_BOUNDS_MS, Counts
 
 _SHOWN_EACH = 5  # of the bounds: a series for each of them would be many for Prometheus
+_NONE = Counts()
 
 
 class Tally:
@@ -20,13 +21,13 @@ class Tally:
 
     __slots__ = ("compared", "disagreed", "dropped", "errors", "latencies", "requests", "seconds")
 
-    def __init__(self, counts: Counts = Counts()) -> None:
+    def __init__(self, counts: Counts = _NONE, seconds: float = 0.0) -> None:
         self.requests = counts.requests
         self.errors = counts.errors
         self.compared = counts.compared
         self.disagreed = counts.disagreed
         self.latencies = list(counts.latencies)
-        self.seconds = 0.0
+        self.seconds = seconds
         self.dropped = 0
         """Copies of requests that there was no room for."""
 
@@ -48,19 +49,21 @@ class Tally:
         return Counts(self.requests, self.errors, self.compared, self.disagreed, tuple(self.latencies))
 
 
-def read_counts(folder: Path) -> dict[str, Counts]:
-    """Counts by deployment as they were written last; those of a file that cannot be read begin anew."""
+def read_tallies(folder: Path) -> dict[str, Tally]:
+    """Tallies by deployment as they were written last; those of a file that cannot be read begin anew."""
     try:
         content = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
-        found = {name: counts_from(item) for name, item in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {name: Tally(counts_from(item["counts"]), float(item["seconds"])) for name, item in content.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
-    return {name: counts for name, counts in found.items() if len(counts.latencies) == len(LATENCY_BOUNDS_MS) + 1}
 
 
-def write_counts(folder: Path, counts: Mapping[str, Counts]) -> None:
-    """Keep counts for a router that comes after this one."""
-    paths.atomic_write(folder / COUNTS, json.dumps({name: counts_to_dict(item) for name, item in counts.items()}))
+def write_tallies(folder: Path, tallies: Mapping[str, Tally]) -> None:
+    """Keep tallies for a router that comes after this one."""
+    content = {
+        name: {"counts": counts_to_dict(item.counts()), "seconds": item.seconds} for name, item in tallies.items()
+    }
+    paths.atomic_write(folder / COUNTS, json.dumps(content))
 
 
 def counts_to_dict(counts: Counts) -> dict[str, Any]:
@@ -72,8 +75,11 @@ def counts_to_dict(counts: Counts) -> dict[str, Any]:
 
 
 def counts_from(content: Mapping[str, Any]) -> Counts:
-    """Counts from JSON. Raises TypeError where it is something else."""
-    return Counts(**{**content, "latencies": tuple(content["latencies"])})
+    """Counts from JSON. Raises TypeError, KeyError or ValueError where it is something else."""
+    counts = Counts(**{**content, "latencies": tuple(content["latencies"])})
+    if len(counts.latencies) != len(LATENCY_BOUNDS_MS) + 1:
+        raise ValueError("another number of buckets")
+    return counts
 
 
 def expose(tallies: Mapping[str, Tally], ready: Mapping[str, bool], traffic: Mapping[str, int]) -> tuple[bytes, str]:

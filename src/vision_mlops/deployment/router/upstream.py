@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 import httptools
 
@@ -35,7 +35,7 @@ class Upstream(asyncio.Protocol):
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made
         self.idle_since = 0.0
         self._waiting: Waiting | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._sent = 0.0
         self._kind = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -76,6 +76,7 @@ class Upstream(asyncio.Protocol):
         """The connection is gone."""
         self.pool.lost(self)
         waiting, self._waiting = self._waiting, None
+        self._parser = None  # it refers to this connection
         if waiting is not None:
             waiting.broken()
 
@@ -107,7 +108,7 @@ class Upstream(asyncio.Protocol):
             return
         self._waiting = None
         seconds = time.perf_counter() - self._sent
-        chunks = self._chunks
+        chunks, self._chunks = self._chunks, []
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         kind, headers = self._kind, tuple(self._headers)
         if self._parser.should_keep_alive():

@@ -7,6 +7,7 @@ The router alone writes there while it runs; it holds a lock, so who runs and wh
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops import paths
-from vision_mlops.deployment.router.backend import log_path, tail
+from vision_mlops.deployment.router.logfiles import former_log, log_path, tail
 from vision_mlops.deployment.router.shares import as_percent
 from vision_mlops.deployment.router.state import (
     FILE,
@@ -25,7 +26,7 @@ from vision_mlops.deployment.router.state import (
     remove_files,
     write_state,
 )
-from vision_mlops.deployment.router.tally import counts_from, read_counts
+from vision_mlops.deployment.router.tally import counts_from, read_tallies
 from vision_mlops.deployment.targets import local_router as router
 from vision_mlops.deployment.targets.base import (
     Access,
@@ -38,7 +39,7 @@ from vision_mlops.deployment.targets.base import (
     Target,
     check_traffic,
 )
-from vision_mlops.exceptions import DeploymentError
+from vision_mlops.exceptions import DeploymentError, MissingExtraError
 
 _TIMEOUT_SECONDS = 120.0
 _POLL_SECONDS = 0.05
@@ -62,6 +63,9 @@ class LocalTarget:
     def deploy(self, request: Request, say: Say) -> Endpoint:
         """See :class:`~vision_mlops.deployment.targets.base.Target`."""
         options = request.options
+        for package in ("httptools", "prometheus_client", "openvino"):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtraError(package, "serve")
         folder = _folder(request.endpoint)
         spec = _spec(request)
         timeout = options.timeout_s or _TIMEOUT_SECONDS
@@ -88,7 +92,7 @@ class LocalTarget:
             return state.port
         if state is not None:
             say(f"starting endpoint {folder.name!r} again, with {len(state.deployments)} deployment(s)")
-        return router.start(folder, router.ANY_PORT if port is None else port)
+        return router.start(folder, router.ANY_PORT if port is None or (state and not port) else port)
 
     def _make(self, folder: Path, port: int, spec: Spec, timeout: float, say: Say) -> None:
         state = read_state(folder)
@@ -181,7 +185,7 @@ class LocalTarget:
         folder = _folder(name)
         state = _state(folder)
         if not router.is_running(folder):
-            return {item.name: counts for item in state.deployments if (counts := read_counts(folder).get(item.name))}
+            return {name: tally.counts() for name, tally in read_tallies(folder).items() if state.spec(name)}
         return {key: counts_from(item) for key, item in router.ask(folder, state.port, "counts").items()}
 
     # Changing
@@ -228,6 +232,9 @@ class LocalTarget:
             state = _state(folder)
             if not router.is_running(folder):
                 write_state(folder, state.without_deployment(deployment))
+                log = log_path(folder, deployment)
+                for path in (log, former_log(log)):
+                    path.unlink(missing_ok=True)
                 return
             router.ask(folder, state.port, "delete", deployment=deployment)
             router.wait(lambda: not router.ask(folder, state.port, "status")["leaving"], _TIMEOUT_SECONDS)
