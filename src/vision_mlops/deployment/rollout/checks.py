@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vision_mlops.deployment.rollout.images import ProbeImage, folder_images, golden_images
 from vision_mlops.deployment.rollout.probes import Ask
-from vision_mlops.deployment.rollout.settings import Limits
+from vision_mlops.deployment.rollout.settings import Limits, Step
 from vision_mlops.deployment.targets.base import Access, Deployment, Endpoint, Say, State, Target
 from vision_mlops.exceptions import DeploymentError, RegistryError
 from vision_mlops.model.bundle import read_bundle
@@ -22,6 +22,16 @@ def check_target(target: Target) -> None:
             f"an endpoint on {target.name} has one deployment: nothing can be rolled out beside it",
             f"mlops deploy --to {target.name} takes the new version over without a gap",
         )
+
+
+def copied_at_most(target: Target, steps: tuple[Step, ...], say: Say) -> tuple[Step, ...]:
+    """The steps with no more copies than a target gives; of targets that do not say, all that is asked for."""
+    most = int(getattr(target, "mirrors_at_most", 100))
+    if all(step.mirror <= most for step in steps):
+        return steps
+    say(f"an endpoint on {target.name} copies at most {most} % of its requests" if most else
+        f"an endpoint on {target.name} copies no requests: the first step has probes only")  # fmt: skip
+    return tuple(replace(step, mirror=min(step.mirror, most)) for step in steps)
 
 
 def champion_of(endpoint: Endpoint) -> Deployment:
