@@ -60,6 +60,7 @@ class MemoryTarget:
 
     name: str = "memory"
     splits_traffic: bool = True
+    mirrors_at_most: int = 100
     options: frozenset[str] = frozenset({"workers", "environment"})
     counting: bool = True
     live: int = 0

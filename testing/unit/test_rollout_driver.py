@@ -103,6 +103,16 @@ def test_wishes_keep_deployments_and_alias(bundle: Path) -> None:
     assert world.target.deployments["version-1"].traffic == 100
 
 
+def test_copies_are_as_many_as_the_target_gives(bundle: Path) -> None:
+    world = World.make(bundle, mirrors_at_most=0)
+    assert begin(world).outcome is Outcome.PROMOTED
+    assert world.target.history[0] == (
+        {"version-1": 50, "version-2": 50},
+        {},
+    )  # at the first step nothing had to change
+    assert any("copies no requests" in line for line in world.said)
+
+
 def test_a_candidate_that_does_not_become_ready_is_reported(world: World) -> None:
     world.target.broken = "version-2 did not become ready: its log says no"
     ending = begin(world)

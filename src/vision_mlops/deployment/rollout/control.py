@@ -16,6 +16,7 @@ from vision_mlops.deployment.rollout.checks import (
     check_classes,
     check_probe,
     check_target,
+    copied_at_most,
     probe_images,
 )
 from vision_mlops.deployment.rollout.driver import Driver, Ending, Equipment
@@ -102,6 +103,7 @@ def start(
             _check_elsewhere(controls, state)
             return _drive(controls, endpoint, state, request)
         wanted = wishes or Wishes()
+        steps = copied_at_most(controls.target, steps, controls.say)
         champion = champion_of(endpoint)
         check_candidate(endpoint, champion, request.deployment, request.model)
         limits, bundles = check_classes(
