@@ -34,25 +34,28 @@ pytestmark = pytest.mark.slow
 NAME = "colours"
 GOOD, SWAPPED = 2, 3
 SOURCE = Path(vision_mlops.__file__).parents[1]
-# What servers run before they start: a scorer that is slow, or fails now and then, without a line of the product changed.
+# What servers run before they start: a network that is slow, a scorer that fails now and then. The product is as it is.
 TROUBLE = """
 import os, time
 from vision_mlops.deployment.scorer import Scorer
+from vision_mlops.inference.predictor import Predictor
 
 milliseconds, every, count = float(os.environ.get("SLOW_MS", 0)), int(os.environ.get("EVERY", 0)), 0
-inner = Scorer._outcome
+inner, scored = Scorer._outcome, Predictor.score
 
 
 def outcome(self, job):
     global count
     count += 1
-    if every and count % every == 0:
-        return None, RuntimeError("injected")
+    return (None, RuntimeError("injected")) if every and count % every == 0 else inner(self, job)
+
+
+def score(self, *images, **options):
     time.sleep(milliseconds / 1000)
-    return inner(self, job)
+    return scored(self, *images, **options)
 
 
-Scorer._outcome = outcome
+Scorer._outcome, Predictor.score = outcome, score
 """
 
 

@@ -329,6 +329,22 @@ def test_a_traffic_that_somebody_changes_stops_it(long: Long) -> None:
     assert resume(world.controls()).outcome is Outcome.PROMOTED
 
 
+@pytest.mark.slow
+def test_the_lease_is_renewed_in_time(bundle: Path) -> None:
+    world = World.make(bundle)
+    until: list[int] = []
+
+    def note(call: str) -> None:
+        if call == "set_tags" and ROLLOUT_TAG in world.target.tags and world.target.history:
+            until.append(unpack(world.target.tags[ROLLOUT_TAG]).until)
+
+    world.target.after = note
+    pace = replace(PACE, lease=2)
+    begin(world, limits=replace(LIMITS, min_seconds=1.5), steps=parse_steps("mirror=50,100"), pace=pace)
+    assert len(set(until)) > 2
+    assert len(until) < 20  # and not at each look
+
+
 def test_a_machine_that_took_over_is_left_alone(long: Long) -> None:
     world, thread, found = long
     state = unpack(world.target.tags[ROLLOUT_TAG])

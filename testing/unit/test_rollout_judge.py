@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vision_mlops.cli.rollout import start
 from vision_mlops.deployment.rollout.judge import Judgement, Latency, Observation, Tally, Verdict, judge
 from vision_mlops.deployment.rollout.observer import Observer
 from vision_mlops.deployment.rollout.probes import Pairs
-from vision_mlops.deployment.rollout.settings import DEFAULT_STEPS, Limits, Step, Wishes, parse_steps, write_steps
+from vision_mlops.deployment.rollout.settings import DEFAULT_STEPS, Limits, Pace, Step, Wishes, parse_steps, write_steps
 from vision_mlops.deployment.rollout.state import TAG_LENGTH, Order, Phase, Rollout, pack, unpack
 from vision_mlops.deployment.rollout.statistics import Sample, chance, exceeds, surely_slower
 from vision_mlops.deployment.targets.base import LATENCY_BOUNDS_MS, Counts
@@ -151,7 +153,7 @@ observations = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(observations)
 def test_whatever_is_seen_is_judged_with_reasons(observation: Observation) -> None:
     found = judge(observation, LIMITS)
@@ -165,7 +167,7 @@ def test_whatever_is_seen_is_judged_with_reasons(observation: Observation) -> No
         assert found.verdict is not Verdict.WAIT
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(observations, st.integers(1, 20))
 def test_more_errors_never_make_it_better(observation: Observation, more: int) -> None:
     order = [Verdict.CONTINUE, Verdict.WAIT, Verdict.FAIL]
@@ -224,7 +226,7 @@ def test_probes_are_not_counted_twice_and_a_restart_loses_nothing() -> None:
     assert (found.candidate, found.champion) == (Tally(50, 0), Tally(100, 0))
     assert (found.compared, found.disagreed) == (2 + 4, 1 + 1)
     assert found.latencies[-1].candidate.size == 50
-    for _ in range(600):
+    for _ in range(250):
         found = observer.see(counted(20), pairs)
     assert found.latencies[-1].candidate.size == 50
     assert len(found.latencies[-1].candidate.blocks) <= 240
@@ -236,6 +238,7 @@ def test_live_latency_is_not_compared_where_the_candidate_has_more_to_do() -> No
     pairs = Pairs(round_trips=[(1.0, 1.0)], work=[(1.0, 1.0)])
     for share, whats in (
         (50, ["work on a probe", "round trip of a probe", "live traffic"]),
+        (0, ["work on a probe", "round trip of a probe"]),
         (100, ["work on a probe"]),
     ):
         found = Observer(Step(share), "new", "old", counted(0), 0.0).see(counted(10), pairs)
@@ -243,6 +246,14 @@ def test_live_latency_is_not_compared_where_the_candidate_has_more_to_do() -> No
 
 
 # Steps and states
+
+
+def test_the_options_of_the_command_have_the_same_defaults() -> None:
+    given = {name: item.default for name, item in inspect.signature(start).parameters.items()}
+    given["latency_allowance_ms"] = given.pop("latency_allowance")
+    for name, value in asdict(Limits()).items():
+        assert given[name] == value
+    assert (given["steps"], given["probe_rate"]) == (DEFAULT_STEPS, Pace().probe_rate)
 
 
 def test_steps_are_read_and_written() -> None:
@@ -277,7 +288,7 @@ def test_wrong_steps_are_refused(text: str, message: str) -> None:
 
 names = st.from_regex(r"[a-z][a-z0-9-]{1,10}[a-z0-9]", fullmatch=True)
 limits = st.builds(
-    Limits, st.sampled_from([100, 20]), st.sampled_from([0.01, 0.05]), st.sampled_from([1.5, 2.0]), st.just(2.0),
+    Limits, st.sampled_from([100, 20]), st.sampled_from([0.01, 0.05]), st.sampled_from([1.5, 2.0]), st.just(1.0),
     st.sampled_from([0.1, 1.0]), st.just(900.0), st.sampled_from([10.0, 0.0]),
 )  # fmt: skip
 

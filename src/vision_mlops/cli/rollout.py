@@ -54,7 +54,7 @@ def start(
     ] = 1.5,
     latency_allowance: Annotated[
         float, typer.Option("--latency-allowance", min=0, help="Milliseconds that do not count for it.")
-    ] = 2.0,
+    ] = 1.0,
     max_disagreement: Annotated[
         float, typer.Option("--max-disagreement", min=0, max=1, help="Share of images that may get another label.")
     ] = 0.1,

@@ -276,15 +276,16 @@ class Driver:
             raise _Turn(Phase.ROLLBACK, problem) from error
 
     def _look_up(self, *, expected: bool = False) -> str:
-        """Renew the lease and hear what others want; returns why the candidate cannot serve.
+        """Hear what others want, and renew the lease in time; returns why the candidate cannot serve.
 
         Args:
             expected: Whether the traffic has to be that of the step.
         """
         self._obey()
-        self._write(self._state)
+        endpoint, self._state = self._place.look(self._state)
         self._obey()
-        endpoint = self._place.endpoint()
+        if self._state.until - time.time() < self._with.pace.lease / 2:
+            self._write(self._state)  # seldom, as a change of tags takes Azure a while
         problem = self._unfit(endpoint)
         wanted = self._state.step.traffic(self._state.candidate, self._state.champion)
         if expected and not problem and shares(endpoint) != wanted:

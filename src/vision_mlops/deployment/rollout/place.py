@@ -78,6 +78,17 @@ class Place:
         self._call(lambda: self.target.delete_deployment(self.name, deployment))
         return True
 
+    def look(self, state: Rollout) -> tuple[Endpoint, Rollout]:
+        """The endpoint, and the state with what another process has ordered meanwhile.
+
+        Raises:
+            LostError: see :meth:`write`.
+        """
+        endpoint = self.endpoint()
+        there = rollout_of(endpoint)
+        _check_ours(endpoint, there, state)
+        return endpoint, _with_order(state, there)
+
     def write(self, state: Rollout, *, first: bool = False) -> Rollout:
         """Put the state into the tag; what another process has ordered meanwhile stays in it, and comes back.
 
@@ -88,8 +99,7 @@ class Place:
         there = rollout_of(endpoint)
         if not first:
             _check_ours(endpoint, there, state)
-        if there is not None and there.order and state.phase in (Phase.DEPLOY, Phase.STEP):
-            state = replace(state, order=there.order)
+        state = _with_order(state, there)
         tags = {**endpoint.tags, ROLLOUT_TAG: pack(state)}
         if tags != dict(endpoint.tags):
             self._call(lambda: self.target.set_tags(self.name, tags))
@@ -125,6 +135,12 @@ def shares(endpoint: Endpoint) -> tuple[dict[str, int], dict[str, int]]:
 def has(endpoint: Endpoint, deployment: str) -> bool:
     """Whether it has a deployment of that name."""
     return any(item.name == deployment for item in endpoint.deployments)
+
+
+def _with_order(state: Rollout, there: Rollout | None) -> Rollout:
+    if there is not None and there.order and state.phase in (Phase.DEPLOY, Phase.STEP):
+        return replace(state, order=there.order)
+    return state
 
 
 def _check_ours(endpoint: Endpoint, there: Rollout | None, state: Rollout) -> None:

@@ -116,7 +116,7 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 def telling(log: str, lines: int) -> str:
-    """The last lines of a server's log that are more than a request that went well; without any, the last of all."""
+    """The last lines of a server's log that are more than requests that went well; without any, the last of all."""
     found = log.splitlines()
     special = [line for line in found if not _went_well(line)]
     return "\n".join((special or found)[-lines:])
@@ -147,8 +147,8 @@ def as_text(content: dict[str, Any]) -> str:
 def _went_well(line: str) -> bool:
     try:
         entry = json.loads(line)
-        return bool(entry["event"] == "request" and entry["status"] < 500)
-    except (ValueError, KeyError, TypeError):
+        return bool(entry["event"] == "request" and (entry["status"] < 500 or entry["path"].startswith("/health/")))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

@@ -80,7 +80,7 @@ class Limits:
     min_requests: int = 100
     max_error_rate: float = 0.01
     max_latency_ratio: float = 1.5
-    latency_allowance_ms: float = 2.0
+    latency_allowance_ms: float = 1.0
     max_disagreement: float = 0.1
     step_timeout: float = 900.0
     min_seconds: float = 10.0
@@ -99,8 +99,8 @@ class Pace:
     probe_rate: float = 10.0
     tick: float = 0.1
     look: float = 0.5  # how often the judge is asked
-    beat: float = 15.0  # how often the endpoint and its tag are read, and the lease renewed
-    lease: float = 60.0
+    beat: float = 15.0  # how often the endpoint and its tag are read
+    lease: float = 600.0  # for how long a driver claims a step; renewed when half of it is over
     patience: float = 300.0  # how long a target that does not answer is asked again
     warm_up: int = 5  # pairs at the beginning of a step that do not count
 

@@ -93,14 +93,19 @@ def _quantiles(sample: Sample, weights: _Array, share: float) -> _Array:
     return values
 
 
-def surely_slower(slow: Sample, fast: Sample, share: float, ratio: float, allowance: float) -> bool:
-    """Whether a quantile of ``slow`` is known to be above ``ratio`` times that of ``fast`` and the allowance (bootstrap).
+def probably_slower(slow: Sample, fast: Sample, share: float, ratio: float, allowance: float) -> float:
+    """How probable it is that a quantile of ``slow`` is above ``ratio`` times that of ``fast`` and the allowance.
 
-    Intervals, where there are any, are those of both, and drawn together.
+    By bootstrap; intervals, where there are any, are those of both, and drawn together.
     """
-    if slow.blocks and len(slow.blocks) < FEWEST_BLOCKS:
-        return False
     # The same observations are judged the same, and the same intervals are drawn of both.
     mine, other = np.random.default_rng(0), np.random.default_rng(0 if slow.blocks else 1)
     excess = slow.resampled(share, mine) - ratio * fast.resampled(share, other) - allowance
-    return bool((excess <= 0).mean() < 2 * SIGNIFICANCE)
+    return float((excess > 0).mean())
+
+
+def surely_slower(slow: Sample, fast: Sample, share: float, ratio: float, allowance: float) -> bool:
+    """Whether that is so for sure."""
+    if slow.blocks and len(slow.blocks) < FEWEST_BLOCKS:
+        return False
+    return probably_slower(slow, fast, share, ratio, allowance) > 1 - 2 * SIGNIFICANCE
