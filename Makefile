@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PARALLEL := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format docs bench bench-serving clean
+.PHONY: help setup demo test test-fast image test-image check format docs bench bench-serving clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,6 +30,12 @@ test: $(STAMP)  ## Run all tests, the fast ones first
 
 test-fast: $(STAMP)  ## Run the fast tests
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" -q
+
+image: $(STAMP)  ## Build the image of the scoring server (needs docker or podman)
+	@$(BIN)/python -c 'from vision_mlops.deployment.containers import engine, images; print(images.served_image(engine.open_engine(), "", print))'
+
+test-image: $(STAMP)  ## Build it, and test it in containers
+	MLOPS_TEST_IMAGE=1 $(BIN)/python -m pytest -n 0 testing/integration/test_image.py
 
 check: $(STAMP)  ## Lint, types, import contracts, docs drift
 	$(BIN)/ruff check .

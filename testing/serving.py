@@ -142,6 +142,9 @@ class Load:
     server: RunningServer
     image: bytes
     clients: int = 4
+    headers: dict[str, str] = field(default_factory=dict)
+    patient: bool = False  # a refused connection is tried again, however often
+    gap: float = 0.0  # longest time in seconds without an answer of 200
     statuses: Counter[int] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
@@ -163,12 +166,17 @@ class Load:
 
     def _run(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=20)
+        last = time.monotonic()
         while not self._ending.is_set():
             try:
-                connection.request("POST", "/score", self.image, PNG)
+                connection.request("POST", "/score", self.image, {**PNG, **self.headers})
                 response = connection.getresponse()
                 answer = json.loads(response.read())
             except (OSError, http.client.HTTPException, ValueError) as error:
+                if isinstance(error, ConnectionRefusedError) and self.patient:
+                    connection.close()
+                    time.sleep(0.02)
+                    continue
                 if isinstance(error, ConnectionRefusedError) and self.server.process.poll() is not None:
                     return
                 self.errors.append(repr(error))
@@ -178,6 +186,7 @@ class Load:
                 continue
             self.statuses[response.status] += 1
             if response.status == 200:
+                self.gap, last = max(self.gap, time.monotonic() - last), time.monotonic()
                 self.models[answer["model"]["id"]] += 1
         connection.close()
 

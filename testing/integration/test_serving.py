@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import io
 import json
 import os
@@ -405,3 +407,52 @@ def test_wrong_limits_in_the_environment_are_named(bundles: tuple[Path, Path]) -
     )  # fmt: skip
     assert done.returncode == 2
     assert "max_queue" in done.stderr
+
+
+def test_keys_change_in_all_workers_and_outlive_their_file(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    def accepted(server: RunningServer, key: str) -> set[bool]:
+        """By each of the workers, as connections are dealt in turn."""
+        connections = [server.connect() for _ in range(4)]
+        head = f"POST /score HTTP/1.1\r\nX-Api-Key: {key}\r\n".encode()
+        for connection in connections:
+            connection.sendall(request(IMAGE).replace(b"POST /score HTTP/1.1\r\n", head))
+        answers = {b" 200 OK" in connection.recv(65536) for connection in connections}
+        for connection in connections:
+            connection.close()
+        return answers
+
+    file = tmp_path / "keys"
+    file.write_text("first-key\nother-key\n")
+    with serving(bundles[0], MLOPS_SCORING_KEY_FILE=str(file)) as server:
+        assert [accepted(server, key) for key in ("first-key", "other-key", "no-key")] == [{True}, {True}, {False}]
+        (tmp_path / "new").write_text("other-key\nlast-key\n")
+        (tmp_path / "new").replace(file)
+        server.wait(15, lambda: accepted(server, "last-key") == {True} and accepted(server, "first-key") == {False})
+        assert accepted(server, "other-key") == {True}
+        file.unlink()
+        server.wait(15, lambda: server.log.read_text().count("the keys stay as they are") == 3)
+        old = server.workers()
+        os.kill(old[0], signal.SIGKILL)
+        server.wait(
+            10, lambda: len(server.workers()) == 2 and old[0] not in server.workers() and server.ask().status == 200
+        )
+        server.wait(15, lambda: accepted(server, "last-key") == {True})
+        assert accepted(server, "first-key") == {False}
+        assert not any(key in server.log.read_text() for key in ("first-key", "other-key", "last-key"))
+
+
+def test_without_authentication_it_listens_anywhere(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "textile").mkdir()
+    (tmp_path / "textile" / "4").symlink_to(bundles[0])
+    variables: dict[str, Any] = {
+        "MLOPS_AUTH": "none",
+        "MLOPS_HOST": "127.0.0.2",
+        "MLOPS_MODEL_NAME": "colours",
+        "MLOPS_MODEL_VERSION": "4",
+    }
+    with serving(tmp_path, "--workers", "1", **variables) as server:
+        connection = http.client.HTTPConnection("127.0.0.2", server.port, timeout=20)
+        with contextlib.closing(connection):
+            connection.request("POST", "/score", IMAGE, {"Content-Type": "image/png"})
+            model = json.loads(connection.getresponse().read())["model"]
+        assert (model["name"], model["version"]) == ("colours", "4")

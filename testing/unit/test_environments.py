@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from itertools import chain
@@ -19,6 +21,7 @@ from packaging.utils import canonicalize_name
 import vision_mlops
 
 ROOT = Path(vision_mlops.__file__).parents[2]
+DOCKERFILES = sorted((ROOT / "environments" / "docker").rglob("*Dockerfile"))
 CONDA = sorted((ROOT / "environments" / "conda").glob("*.yml"))
 DOCKERFILE = ROOT / "environments" / "docker" / "train" / "Dockerfile"
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
@@ -118,6 +121,31 @@ def test_the_image_needs_nothing_but_debian_and_python() -> None:
     text = DOCKERFILE.read_text(encoding="utf-8")
     assert f"\nARG BASE_IMAGE=python:{_python()}-slim-bookworm\nFROM ${{BASE_IMAGE}}\n" in text
     assert "requirements/azure-train.txt" in text
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.relative_to(path.parents[1]).as_posix())
+def test_dockerfiles_follow_the_rules(path: Path) -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, path], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_inferencing_image_serves_without_what_trains() -> None:
+    folder = ROOT / "environments" / "docker" / "inferencing_image"
+    text = (folder / "Dockerfile").read_text(encoding="utf-8")
+    assert text.count("\nFROM ${BASE_IMAGE}") == 2, (
+        "packages are installed in one stage, and only copied into the other"
+    )
+    assert f"\nARG BASE_IMAGE=python:{_python()}-slim-bookworm\n" in text
+    assert "\nARG EXTRAS=serve\n" in text
+    serving = packages(ROOT / "requirements" / "serve.txt")
+    assert not {"torch", "mlflow", "mlflow-skinny", "azure-ai-ml", "opentelemetry-sdk"} & set(serving)
+    (user,) = [line.split()[1] for line in text.splitlines() if line.startswith("USER ")]
+    assert all(int(part) > 0 for part in user.split(":"))
+    assert text.rstrip().endswith('ENTRYPOINT ["mlops", "serve"]')
+    baked = (folder / "baked.Dockerfile").read_text(encoding="utf-8")
+    assert "\nCOPY bundle/ /model/\n" in baked
+    assert "MLOPS_BUNDLE=/model" in text
 
 
 def test_the_image_is_built_from_what_is_sent() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vision_mlops import paths
 from vision_mlops.cli.output import emit_json, say
 from vision_mlops.exceptions import DeploymentError
 
@@ -27,7 +29,8 @@ def deploy(
     ] = 100,
     keep: Annotated[bool, typer.Option("--keep", help="Keep deployments that are left without traffic.")] = False,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="local, docker: port on this machine.")
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="local, docker: port on this machine; aks: of the Service."),
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Processes of the server.")] = None,
     image: Annotated[str, typer.Option("--image", help="Inferencing image to run.", show_default="built")] = "",
@@ -39,18 +42,31 @@ def deploy(
         str, typer.Option("--instance-type", help="managed: size of machine; kubernetes-endpoint: instance type.")
     ] = "",
     instances: Annotated[int | None, typer.Option("--instances", min=1, help="Machines, pods or nodes.")] = None,
-    cpu: Annotated[float | None, typer.Option("--cpu", min=0.1, help="aci, aks: cores of one instance.")] = None,
-    memory: Annotated[float | None, typer.Option("--memory", min=0.2, help="aci, aks: GB of one instance.")] = None,
+    cpu: Annotated[
+        float | None, typer.Option("--cpu", min=0.1, help="docker, aci, aks: cores of one instance.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option("--memory", min=0.2, help="docker, aci, aks: GB of one instance.")
+    ] = None,
     compute: Annotated[
         str, typer.Option("--compute", help="batch: cluster; kubernetes-endpoint: attached cluster.")
     ] = "",
     namespace: Annotated[str, typer.Option("--namespace", help="aks: namespace of the cluster.")] = "",
     dns_label: Annotated[str, typer.Option("--dns-label", help="aci: first part of its host name.")] = "",
+    host: Annotated[
+        str, typer.Option("--host", help="aks: name that its Ingress answers to, over TLS.", show_default="no Ingress")
+    ] = "",
     env: Annotated[
         list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Variable of the server. Repeatable.")
     ] = None,
     timeout: Annotated[float | None, typer.Option("--timeout", min=1, help="Seconds to become ready in.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also a version whose verdict is reject.")] = False,
+    render: Annotated[
+        Path | None,
+        typer.Option(
+            "--render", metavar="FILE", help="aks: write the manifests there, - for stdout, and deploy nothing."
+        ),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Serve a registered model at an endpoint; a further version takes over once it is ready, without a gap.
@@ -59,6 +75,7 @@ def deploy(
     """
     from vision_mlops.deployment.deploy import Plan, resolve
     from vision_mlops.deployment.deploy import deploy as run
+    from vision_mlops.deployment.deploy import render as rendered
     from vision_mlops.deployment.targets import known, open_target
     from vision_mlops.deployment.targets.base import Options, Request, check_name, deployment_name, endpoint_name
     from vision_mlops.registry import open_registry
@@ -68,7 +85,7 @@ def deploy(
     version = resolve(registry, model, force=force)
     options = Options(
         port=port, workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
-        instances=instances, cpu=cpu, memory_gb=memory, compute=compute, namespace=namespace, dns_label=dns_label,
+        instances=instances, cpu=cpu, memory_gb=memory, compute=compute, namespace=namespace, dns_label=dns_label, host=host,
         environment=variables(env or []), timeout_s=timeout,
     )  # fmt: skip
     request = Request(
@@ -78,6 +95,9 @@ def deploy(
         registry,
         options,
     )
+    if render is not None:
+        _write(rendered(target, request), render)
+        return
     made = run(target, request, Plan(traffic, keep), say)
     known.remember(made.name, target.name)
     if json_:
@@ -85,6 +105,17 @@ def deploy(
         return
     typer.echo(f"{version.reference} is served at {made.url or made.name}")
     say(f"try it: mlops endpoint test {made.name} --image FILE")
+
+
+def _write(text: str, file: Path) -> None:
+    if str(file) == "-":
+        typer.echo(text, nl=False)
+        return
+    try:
+        paths.atomic_write(file, text)
+    except OSError as error:
+        raise DeploymentError(f"{file} cannot be written: {error.strerror}", "choose another --render") from error
+    say(f"the manifests are in {file}; the Secret with the keys is not, its first lines say how to make it")
 
 
 def variables(given: list[str]) -> dict[str, str]:

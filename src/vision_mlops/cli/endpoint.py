@@ -85,7 +85,7 @@ def try_out(
 ) -> None:
     """Send images to an endpoint and show what it answers; exit code 1 where one is not scored.
 
-    Example: `mlops endpoint test textile --image data/examples/textile/nominal_1.jpg`
+    Example: `mlops endpoint test textile --image data/examples/nominal.jpg`
     """
     from vision_mlops.deployment.client import score_file
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -14,6 +16,7 @@ from vision_mlops.cli.output import say
 from vision_mlops.exceptions import MissingExtraError, ServingError
 
 if TYPE_CHECKING:
+    from vision_mlops.deployment.keys import Keys
     from vision_mlops.deployment.models import Precision
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -21,17 +24,31 @@ _BACKLOG = 2048
 
 
 def serve(
-    bundle: Annotated[Path, typer.Argument(help="Model bundle.")],
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Model bundle, or a folder that holds one up to two folders below.",
+            show_default="MLOPS_BUNDLE, else AZUREML_MODEL_DIR",
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.", envvar="MLOPS_HOST")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.", envvar="MLOPS_PORT")
+    ] = 8000,
+    auth: Annotated[
+        str,
+        typer.Option("--auth", help="key, or none where what is in front authenticates.", envvar="MLOPS_AUTH"),
+    ] = "key",
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=64, help="Worker processes.", show_default="one per core")
     ] = None,
     precision: Annotated[
         str, typer.Option("--precision", help="auto (the processor's fastest that reproduces the model) or f32.")
     ] = "auto",
-    name: Annotated[str, typer.Option("--name", help="Name of the model in answers.")] = "",
-    version: Annotated[str, typer.Option("--version", help="Version of the model in answers.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Name of the model in answers.", envvar="MLOPS_MODEL_NAME")] = "",
+    version: Annotated[
+        str, typer.Option("--version", help="Version of the model in answers.", envvar="MLOPS_MODEL_VERSION")
+    ] = "",
     workload: Annotated[
         str, typer.Option("--workload", help="Workload whose section `serving` has the limits.", show_default="none")
     ] = "",
@@ -40,27 +57,31 @@ def serve(
 ) -> None:
     """Serve a bundle over HTTP until Ctrl-C.
 
-    The environment's MLOPS_SCORING_KEY, if set, must come with each request; MLOPS_ADMIN_KEY opens POST /admin/reload, which
-    swaps the model without downtime. SIGHUP loads the bundle's folder anew.
+    The environment's MLOPS_SCORING_KEY, or a line of the file MLOPS_SCORING_KEY_FILE, must come with each request;
+    MLOPS_ADMIN_KEY opens POST /admin/reload, which swaps the model without downtime. SIGHUP loads the bundle's folder anew.
 
     Example: `mlops serve outputs/bundles/textile --port 8000`
     """
+    if os.getpid() == 1:  # the system ignores what the first process of a container has no handler for
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     # One core a worker: the thread pools of the numeric libraries would only take memory.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from vision_mlops.config.loader import load_serving
     from vision_mlops.deployment.metrics_folder import metrics_folder
+    from vision_mlops.deployment.mounts import bundle_root, find_bundle, registered_as
     from vision_mlops.deployment.parent import Parent
     from vision_mlops.deployment.resources import available_cores
     from vision_mlops.model.bundle import read_bundle
 
-    key, admin_key = (os.environ.get(name) or None for name in ("MLOPS_SCORING_KEY", "MLOPS_ADMIN_KEY"))
-    if key is None and host not in _LOOPBACK:
-        raise ServingError(
-            f"without a key the server listens on this machine only, not on {host}", "set MLOPS_SCORING_KEY"
-        )
+    admin_key = os.environ.get("MLOPS_ADMIN_KEY") or None
+    keys = _keys(auth, host)
     parent = None if parent_socket is None else Parent(parent_socket)
     wanted_precision = _precision(precision)
+    root = bundle or bundle_root()
+    bundle = find_bundle(root)
+    if (registered := registered_as(root)) != ("", ""):
+        name, version = name or registered[0], version or registered[1]
     described = read_bundle(bundle)
     serving = load_serving(workload)
     listener = _listen(host, port)
@@ -88,7 +109,7 @@ def serve(
         except ModuleNotFoundError as error:
             raise MissingExtraError(error.name or "httptools", "serve") from error
         source = ModelSource(bundle.absolute(), name, version, wanted_precision)
-        settings = WorkerSettings(source, serving, key, admin_key)
+        settings = WorkerSettings(source, serving, keys, admin_key)
         check_tracing()
         if serving.predictions.sample and serving.predictions.to:
             from vision_mlops.deployment.shipping import check_destination
@@ -100,6 +121,25 @@ def serve(
         stop_log()
     with contextlib.suppress(OSError):
         say("stopped")
+
+
+def _keys(auth: str, host: str) -> Keys | None:
+    """The keys of the environment; None where none is needed."""
+    from vision_mlops.deployment.keys import keys_of_environment
+
+    if auth not in ("key", "none"):
+        raise ServingError(f"--auth {auth}: there is no such way", "give key or none")
+    keys = keys_of_environment()
+    if auth == "none":
+        if keys:
+            raise ServingError("--auth none with a key", "leave out one of --auth none and the key of the environment")
+        return None
+    if not keys and host not in _LOOPBACK:
+        raise ServingError(
+            f"without a key the server listens on this machine only, not on {host}",
+            "set MLOPS_SCORING_KEY or MLOPS_SCORING_KEY_FILE; --auth none says that something in front authenticates",
+        )
+    return keys
 
 
 def _precision(text: str) -> Precision:

@@ -112,6 +112,13 @@ class AzureSettings(BaseModel):
         "vision-mlops-train", alias="MLOPS_AZURE_ENVIRONMENT", description="Environment of the job steps."
     )
 
+    container_registry: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")] | None = Field(
+        None,
+        alias="MLOPS_AZURE_CONTAINER_REGISTRY",
+        examples=["crvision.azurecr.io"],
+        description="Where images that hold a model are.",
+    )
+
     cpu_cluster: ComputeName = Field("cpu-cluster", alias="MLOPS_AZURE_CPU_CLUSTER")
     cpu_sku: Sku = Field("Standard_DS3_v2", alias="MLOPS_AZURE_CPU_SKU")
     cpu_min_nodes: Nodes = Field(0, alias="MLOPS_AZURE_CPU_MIN_NODES")
@@ -225,7 +232,7 @@ def load_azure_settings(
     """
     file = env_file or Path(".env")
     layers: list[tuple[str, Mapping[str, str]]] = [
-        (str(file), _read(file)),
+        (str(file), read_env_file(file)),
         ("environment", os.environ if environ is None else environ),
     ]
     values: dict[str, str] = {}
@@ -250,8 +257,17 @@ def load_azure_settings(
         raise ConfigError(*_explain(error, values, origins, names)) from error
 
 
-def _read(file: Path) -> dict[str, str]:
-    """``NAME=value`` lines of a file; none where it does not exist."""
+def read_setting(variable: str, *, env_file: Path | None = None) -> str:
+    """One variable of the environment or ``.env``, where the others are not needed; empty where it is not set.
+
+    Raises:
+        ConfigError, MissingExtraError: as :func:`load_azure_settings` does for the file.
+    """
+    return os.environ.get(variable, "").strip() or read_env_file(env_file or Path(".env")).get(variable, "").strip()
+
+
+def read_env_file(file: Path) -> dict[str, str]:
+    """``NAME=value`` lines of a file; none where it does not exist. Raises ConfigError or MissingExtraError."""
     if not file.exists():
         return {}
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vision_mlops.deployment.targets.base import Endpoint, Options, Request, Say, State, Target
+from vision_mlops.deployment.targets.base import Endpoint, Renders, Request, Say, State, Target
 from vision_mlops.exceptions import DeploymentError
 from vision_mlops.registry import ModelVersion, Registry
 
@@ -44,7 +44,7 @@ def deploy(target: Target, request: Request, plan: Plan, say: Say) -> Endpoint:
     Raises:
         DeploymentError: an option means nothing at this target, a rollout is under way, or the target refuses.
     """
-    check_options(target, request.options)
+    check_options(target, request)
     if plan.share != 100 and not target.splits_traffic:
         raise DeploymentError(f"--traffic: an endpoint on {target.name} has one deployment", "leave --traffic out")
     before = find(target, request.endpoint)
@@ -59,12 +59,20 @@ def deploy(target: Target, request: Request, plan: Plan, say: Say) -> Endpoint:
     return _move_traffic(target, endpoint, request.deployment, plan, say)
 
 
-def check_options(target: Target, options: Options) -> None:
+def check_options(target: Target, request: Request) -> None:
     """Refuse options that mean nothing at a target. Raises DeploymentError."""
-    unknown = options.given() - target.options
+    unknown = request.options.given() - target.options
     if unknown:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unknown))
         raise DeploymentError(f"{names}: not for --to {target.name}", "leave it out; see `mlops deploy --help`")
+
+
+def render(target: Target, request: Request) -> str:
+    """The manifests that a deploy would apply. Raises DeploymentError, also where a target has none."""
+    if not isinstance(target, Renders):
+        raise DeploymentError(f"--render: not for --to {target.name}, which has no manifests", "leave it out")
+    check_options(target, request)
+    return target.render(request)
 
 
 def find(target: Target, name: str) -> Endpoint | None:

@@ -21,10 +21,10 @@ from vision_mlops.config.loader import load_serving
 from vision_mlops.config.models import Serving
 from vision_mlops.deployment.answers import score
 from vision_mlops.deployment.models import ModelSource, ServedModel, load_model
+from vision_mlops.deployment.mounts import find_bundle, registered_as
 from vision_mlops.deployment.requests import RequestError, read_scoring_request
 from vision_mlops.deployment.resources import available_cores
 from vision_mlops.exceptions import BundleError
-from vision_mlops.model.bundle import MANIFEST
 
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
 _model: ServedModel | None = None
@@ -46,28 +46,6 @@ def init() -> None:
     threads = max(1, available_cores() // int(os.environ.get("WORKER_COUNT") or 1))
     _model = load_model(ModelSource(folder, name, version, threads=threads))
     _serving = load_serving()
-
-
-def find_bundle(root: Path) -> Path:
-    """The bundle in a folder, at its top or, as a registered model is mounted, up to two folders below.
-
-    Raises:
-        BundleError: there is none, or more than one.
-    """
-    found = [root] if (root / MANIFEST).is_file() else [path.parent for path in sorted(root.glob(f"*/{MANIFEST}"))]
-    found = found or [path.parent for path in sorted(root.glob(f"*/*/{MANIFEST}"))]
-    if len(found) != 1:
-        what = "no model bundle" if not found else f"{len(found)} model bundles: " + ", ".join(map(str, found[:3]))
-        raise BundleError(f"{root} holds {what}", "deploy one model, registered with `mlops models register`")
-    return found[0]
-
-
-def registered_as(root: Path) -> tuple[str, str]:
-    """Name and version of a model that Azure ML mounted at ``azureml-models/NAME/VERSION``; else empty."""
-    parts = root.parts
-    if len(parts) >= 3 and parts[-3] == "azureml-models":
-        return parts[-2], parts[-1]
-    return "", ""
 
 
 @rawhttp  # type: ignore[untyped-decorator, unused-ignore]

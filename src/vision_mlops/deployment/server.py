@@ -7,7 +7,6 @@ the :class:`~vision_mlops.deployment.scorer.Scorer` decides when a request is sc
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import os
 import re
@@ -22,6 +21,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from vision_mlops.config.models import Serving
 from vision_mlops.deployment.answers import score
 from vision_mlops.deployment.connection import Answer, Hub, Request, too_large
+from vision_mlops.deployment.keys import Keys
 from vision_mlops.deployment.ledger import Entry, Ledger
 from vision_mlops.deployment.logs import log_event
 from vision_mlops.deployment.models import ModelSource, ServedModel, load_model, read_reload
@@ -49,7 +49,8 @@ class ScoringApp:
     Args:
         source: The bundle to begin with.
         serving: Limits.
-        key: Expected in ``X-Api-Key`` or ``Authorization: Bearer`` of a scoring request; None leaves the server open.
+        keys: One is expected in ``X-Api-Key`` or ``Authorization: Bearer`` of a scoring request; None, or a set without
+            any, leaves the server open.
         admin_key: The same for ``/admin``; None closes it.
         reloader: Swaps the model of all processes; None swaps it in this one, which is then the only one.
     """
@@ -59,7 +60,7 @@ class ScoringApp:
         source: ModelSource,
         *,
         serving: Serving | None = None,
-        key: str | None = None,
+        keys: Keys | None = None,
         admin_key: str | None = None,
         reloader: Reloader | None = None,
     ) -> None:
@@ -81,8 +82,8 @@ class ScoringApp:
         self.hub = Hub(self)
         self._reloader = reloader or self._reload_here
         self._reloading: asyncio.Task[None] | None = None
-        self._key = key
-        self._admin_key = admin_key
+        self.keys = keys
+        self._admin_keys = Keys([admin_key]) if admin_key else None
         self._routes: dict[str, dict[str, Callable[[Request], Answer | None]]] = {
             "/score": {"POST": self._score},
             "/health/live": {"GET": self._live},
@@ -179,23 +180,23 @@ class ScoringApp:
             message = f"{request.path} takes {allowed}, not {request.method}"
             raise RequestError(405, "method_not_allowed", message, ((b"allow", allowed.encode()),))
         if request.path == "/score":
-            self._authorise(request, self._key)
+            self._authorise(request, self.keys)
             if self.model is None:
                 raise RequestError(503, "not_ready", self.problem)
             self._check_room()
         elif request.path.startswith("/admin/"):
-            if self._admin_key is None:
+            if self._admin_keys is None:
                 message = "there is no administration without a key of its own: start the server with MLOPS_ADMIN_KEY"
                 raise RequestError(403, "admin_disabled", message)
-            self._authorise(request, self._admin_key)
+            self._authorise(request, self._admin_keys)
         return handler
 
-    def _authorise(self, request: Request, key: str | None) -> None:
-        if key is None:
+    def _authorise(self, request: Request, keys: Keys | None) -> None:
+        if not keys:
             return
         scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
         given = request.headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
-        if not hmac.compare_digest(given, key.encode()):
+        if not keys.accepts(given):
             message = "send the key in the header X-Api-Key or Authorization: Bearer"
             raise RequestError(401, "unauthorised", message, ((b"www-authenticate", b"Bearer"),))
 

@@ -179,6 +179,14 @@ class Supervisor:
                 done, status = pid, 0
             if done:
                 self._bury(pid, os.waitstatus_to_exitcode(status))
+        if os.getpid() == 1:  # of a container: processes that have lost their parent become its children
+            self._reap_adopted()
+
+    def _reap_adopted(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] in self.members:
+                    self._bury(ended[0], os.waitstatus_to_exitcode(ended[1]))
 
     def _bury(self, pid: int, code: int) -> None:
         member = self.members.pop(pid)
@@ -200,6 +208,8 @@ class Supervisor:
 
     def _watch(self) -> None:
         now = time.monotonic()
+        if self.settings.keys is not None:
+            self.settings.keys.refresh()  # a worker that it forks begins with the keys of now
         for member in self.members.values():
             if now - member.heard > _SILENT_SECONDS:
                 _LOG.error("worker %d has been silent for %.0f s: killing it", member.pid, _SILENT_SECONDS)

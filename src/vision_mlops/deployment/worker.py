@@ -14,6 +14,7 @@ from typing import Any
 
 from vision_mlops.config.models import Serving
 from vision_mlops.deployment.channel import Channel, Message
+from vision_mlops.deployment.keys import Keys
 from vision_mlops.deployment.logs import start_log, stop_log
 from vision_mlops.deployment.models import ModelSource, ServedModel, pack_source, unpack_source
 from vision_mlops.deployment.predictions import start_predictions
@@ -36,7 +37,7 @@ class WorkerSettings:
 
     source: ModelSource
     serving: Serving
-    key: str | None = None
+    keys: Keys | None = None
     admin_key: str | None = None
     generation: int = 0
 
@@ -53,7 +54,7 @@ class Worker:
         self.channel = channel
         self.settings = settings
         self.app = ScoringApp(
-            settings.source, serving=settings.serving, key=settings.key, admin_key=settings.admin_key,
+            settings.source, serving=settings.serving, keys=settings.keys, admin_key=settings.admin_key,
             reloader=self._ask_for_reload,
         )  # fmt: skip
         self._loop = asyncio.get_running_loop()
@@ -204,11 +205,13 @@ class Worker:
     # Time
 
     def _tick(self, ticks: int) -> None:
-        """Ten times a second: book, and look whether the supervisor is there; once a second: report, and sweep."""
+        """Ten times a second: book, and look whether the supervisor is there; once a second: report, sweep, read keys."""
         self.app.ledger.book()
         if ticks % 10 == 0:
             self._report()
             self.app.hub.tick()
+            if self.app.keys is not None:
+                self.app.keys.refresh()
         if os.getppid() != self._parent:
             self._leave()
         busy = self.app.scorer.busy_since

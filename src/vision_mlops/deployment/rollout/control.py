@@ -87,7 +87,7 @@ def start(
         DeploymentError: something speaks against it, or the target refuses.
     """
     check_target(controls.target)
-    check_options(controls.target, request.options)
+    check_options(controls.target, request)
     with _lock(controls):
         endpoint = controls.current()
         state = rollout_of(endpoint)

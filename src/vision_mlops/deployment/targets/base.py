@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from vision_mlops.exceptions import DeploymentError
 from vision_mlops.registry import ModelVersion, Registry
@@ -109,6 +109,7 @@ class Options:
     compute: str = ""
     namespace: str = ""
     dns_label: str = ""
+    host: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
 
@@ -240,6 +241,15 @@ class Target(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove an endpoint with all its deployments, and all that runs of them."""
+        ...
+
+
+@runtime_checkable
+class Renders(Protocol):
+    """A target whose deployments are manifests, which can be written instead of applied."""
+
+    def render(self, request: Request) -> str:
+        """The manifests as text, without secrets; nothing is asked or changed. Raises DeploymentError."""
         ...
 
 

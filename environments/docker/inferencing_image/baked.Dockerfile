@@ -1,0 +1,8 @@
+# The image of the scoring server with a model in it. The context is a folder that holds the model's bundle as `bundle/`;
+# `mlops deploy --to docker --bake` makes it.
+ARG INFERENCING_IMAGE=mlops-inferencing
+FROM ${INFERENCING_IMAGE}
+ARG MODEL_NAME=""
+ARG MODEL_VERSION=""
+COPY bundle/ /model/
+ENV MLOPS_MODEL_NAME=${MODEL_NAME} MLOPS_MODEL_VERSION=${MODEL_VERSION}

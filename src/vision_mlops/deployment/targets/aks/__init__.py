@@ -1,0 +1,13 @@
+"""A Kubernetes cluster of the kubeconfig, such as Azure Kubernetes Service: manifests from one template, applied by its API.
+
+An endpoint is the objects of ``scoring.yaml``. Nothing of Azure's SDK is used: the sign-in is that of the kubeconfig.
+"""
+
+from __future__ import annotations
+
+from vision_mlops.deployment.targets.aks.target import AksTarget
+
+
+def open_target() -> AksTarget:
+    """The target; the cluster is looked up when it is first used."""
+    return AksTarget()
