@@ -20,10 +20,11 @@ from testing.serving import Load, RunningServer
 
 import vision_mlops
 from vision_mlops import paths
-from vision_mlops.deployment.rollout.control import Controls, resume, start, status
-from vision_mlops.deployment.rollout.driver import Ending
+from vision_mlops.deployment.rollout.control import Controls, resume, start
+from vision_mlops.deployment.rollout.equipment import Ending
 from vision_mlops.deployment.rollout.report import Outcome, read_report
 from vision_mlops.deployment.rollout.settings import Limits, Pace
+from vision_mlops.deployment.rollout.status import status
 from vision_mlops.deployment.targets import local_router
 from vision_mlops.deployment.targets.base import Options, Request, State
 from vision_mlops.deployment.targets.local import LocalTarget

@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
 from vision_mlops.deployment.deploy import ROLLOUT_TAG
-from vision_mlops.deployment.rollout.control import abort, promote, resume, start, status
-from vision_mlops.deployment.rollout.driver import Ending
+from vision_mlops.deployment.rollout.control import abort, promote, resume, start
+from vision_mlops.deployment.rollout.equipment import Ending
 from vision_mlops.deployment.rollout.report import Outcome, read_report, rollouts_folder
 from vision_mlops.deployment.rollout.settings import Limits, Wishes, parse_steps
 from vision_mlops.deployment.rollout.state import pack, unpack
+from vision_mlops.deployment.rollout.status import status
 from vision_mlops.deployment.targets.base import Options, State
 from vision_mlops.exceptions import AzureError, DeploymentError, RegistryError
 

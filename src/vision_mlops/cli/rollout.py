@@ -13,7 +13,7 @@ from vision_mlops.exceptions import DeploymentError
 
 if TYPE_CHECKING:
     from vision_mlops.deployment.rollout.control import Controls
-    from vision_mlops.deployment.rollout.driver import Ending
+    from vision_mlops.deployment.rollout.equipment import Ending
 
 app = typer.Typer(no_args_is_help=True, help="Roll a model version out step by step, judged against the champion.")
 
@@ -172,7 +172,7 @@ def status(name: Name, on: On = None, json_: JsonOption = False) -> None:
 
     Example: `mlops rollout status textile`
     """
-    from vision_mlops.deployment.rollout.control import status as read
+    from vision_mlops.deployment.rollout.status import status as read
     from vision_mlops.deployment.targets import known, open_target
 
     found = read(open_target(on or known.target_of(name)), name)

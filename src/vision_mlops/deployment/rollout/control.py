@@ -1,10 +1,8 @@
-"""What can be done with a rollout: start it, go on with it, end it, look at it; also beside a process that drives."""
+"""What can be done with a rollout: start it, go on with it, end it; also beside a process that drives."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,15 @@ from vision_mlops.deployment.rollout.checks import (
     copied_at_most,
     probe_images,
 )
-from vision_mlops.deployment.rollout.driver import Driver, Ending, Equipment
+from vision_mlops.deployment.rollout.driver import Driver
+from vision_mlops.deployment.rollout.drivers import check_elsewhere, driving, elsewhere, lock_path
+from vision_mlops.deployment.rollout.equipment import Ending, Equipment
 from vision_mlops.deployment.rollout.nudge import Nudge
-from vision_mlops.deployment.rollout.place import Place, has, shares
+from vision_mlops.deployment.rollout.place import Place, has
 from vision_mlops.deployment.rollout.probes import Ask, ask
-from vision_mlops.deployment.rollout.report import Outcome, Report, read_report, rollouts_folder
+from vision_mlops.deployment.rollout.report import Outcome, Report
 from vision_mlops.deployment.rollout.settings import DEFAULT_STEPS, Limits, Pace, Step, Wishes, parse_steps
-from vision_mlops.deployment.rollout.state import Order, Phase, Rollout, driver_id, pack, rollout_of
+from vision_mlops.deployment.rollout.state import Order, Phase, Rollout, pack, rollout_of
 from vision_mlops.deployment.targets.base import Endpoint, Request, Say, Target
 from vision_mlops.exceptions import DeploymentError
 from vision_mlops.registry import ModelVersion, Registry
@@ -88,7 +88,7 @@ def start(
     """
     check_target(controls.target)
     check_options(controls.target, request)
-    with _lock(controls):
+    with driving(controls.target, controls.endpoint):
         endpoint = controls.current()
         state = rollout_of(endpoint)
         if state is not None:
@@ -100,7 +100,8 @@ def start(
             controls.say(
                 f"going on with the rollout of {state.candidate}, with the steps and limits that it began with"
             )
-            _check_elsewhere(controls, state)
+            if not controls.take_over:
+                check_elsewhere(controls.endpoint, state)
             return _drive(controls, endpoint, state, request)
         wanted = wishes or Wishes()
         steps = copied_at_most(controls.target, steps, controls.say)
@@ -125,10 +126,11 @@ def start(
 def resume(controls: Controls) -> Ending:
     """Go on with a rollout that nobody drives. Raises DeploymentError."""
     check_target(controls.target)
-    with _lock(controls):
+    with driving(controls.target, controls.endpoint):
         endpoint = controls.current()
         state = _state(endpoint)
-        _check_elsewhere(controls, state)
+        if not controls.take_over:
+            check_elsewhere(controls.endpoint, state)
         return _drive(controls, endpoint, state, None)
 
 
@@ -140,77 +142,6 @@ def abort(controls: Controls) -> Ending:
 def promote(controls: Controls) -> Ending:
     """Give the candidate all of the traffic for good, without the steps that are left. Raises DeploymentError."""
     return _order(controls, Order.PROMOTE)
-
-
-def status(target: Target, name: str) -> dict[str, Any]:
-    """What is known of an endpoint's rollout, and of the last one that was driven from here; ready for JSON."""
-    endpoint = target.endpoint(name)
-    state = rollout_of(endpoint)
-    folders = sorted(path for path in rollouts_folder(name).glob("*-*") if path.is_dir())
-    if state is None:
-        last = folders[-1] if folders else None
-        return {
-            "endpoint": name,
-            "rollout": None,
-            "last": {"report": str(last), "outcome": read_report(last).get("outcome")} if last else None,
-        }
-    traffic, mirror = shares(endpoint)
-    folder = rollouts_folder(name) / state.folder_name
-    return {
-        "endpoint": name,
-        "rollout": {
-            "candidate": state.candidate,
-            "model": state.model,
-            "champion": state.champion,
-            "phase": str(state.phase),
-            "step": str(state.step) if state.phase is Phase.STEP else None,
-            "at": state.describe(),
-            "traffic": traffic,
-            "mirror": mirror,
-            "driven_by": _driven_by(target, name, state),
-            "order": str(state.order) if state.order else None,
-            "report": str(folder) if folder.is_dir() else None,
-            "seen": next(iter(read_report(folder).get("steps", [])[-1:]), None),
-        },
-    }
-
-
-# Who drives
-
-
-@contextmanager
-def _lock(controls: Controls) -> Iterator[None]:
-    lock = locks.take(_lock_path(controls.target, controls.endpoint))
-    if lock is None:
-        raise DeploymentError(
-            f"another process on this machine drives the rollout of {controls.endpoint!r}",
-            f"mlops rollout status {controls.endpoint}; abort and promote tell it what to do",
-        )
-    with lock:
-        yield
-
-
-def _lock_path(target: Target, endpoint: str) -> Path:
-    return rollouts_folder(endpoint) / f".driver-{target.name}.lock"
-
-
-def _check_elsewhere(controls: Controls, state: Rollout) -> None:
-    if _elsewhere(state) and not controls.take_over:
-        left = max(1, round(state.until - time.time()))
-        raise DeploymentError(
-            f"another machine drives the rollout of {controls.endpoint!r}",
-            f"wait for it, or, where that machine is gone, for {left} s, or give --take-over",
-        )
-
-
-def _elsewhere(state: Rollout) -> bool:
-    return bool(state.driver) and state.driver != driver_id() and state.until > time.time()
-
-
-def _driven_by(target: Target, name: str, state: Rollout) -> str:
-    if locks.is_taken(_lock_path(target, name)):
-        return "a process on this machine"
-    return "another machine" if _elsewhere(state) else "nobody"
 
 
 # Driving
@@ -260,7 +191,7 @@ def _order(controls: Controls, order: Order) -> Ending:
     known: Rollout | None = None
     waiting = 0.0
     while True:
-        lock = locks.take(_lock_path(controls.target, controls.endpoint))
+        lock = locks.take(lock_path(controls.target, controls.endpoint))
         if lock is not None:
             with lock:
                 ending = _order_here(controls, order, known)
@@ -288,7 +219,7 @@ def _order_here(controls: Controls, order: Order, known: Rollout | None) -> Endi
     state = rollout_of(endpoint)
     if state is None:
         return _ended(controls, endpoint, known)
-    if _elsewhere(state) and not controls.take_over:
+    if elsewhere(state) and not controls.take_over:
         return None
     if order is Order.PROMOTE:
         if state.phase is Phase.ROLLBACK:

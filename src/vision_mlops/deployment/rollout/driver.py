@@ -7,23 +7,20 @@ next one goes on or rolls back.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from vision_mlops.azure.errors import is_transient
-from vision_mlops.deployment.rollout.images import ProbeImage
+from vision_mlops.deployment.rollout.equipment import Ending, Equipment
 from vision_mlops.deployment.rollout.judge import Verdict, judge
 from vision_mlops.deployment.rollout.nudge import Nudge
 from vision_mlops.deployment.rollout.observer import Observer
 from vision_mlops.deployment.rollout.place import LostError, Place, has, shares
-from vision_mlops.deployment.rollout.probes import Ask, Prober, ask
+from vision_mlops.deployment.rollout.probes import Prober
 from vision_mlops.deployment.rollout.report import Outcome, Report, telling
-from vision_mlops.deployment.rollout.settings import Pace
 from vision_mlops.deployment.rollout.state import Order, Phase, Rollout
-from vision_mlops.deployment.targets.base import Endpoint, Request, Say, State
+from vision_mlops.deployment.targets.base import Endpoint, Say, State
 from vision_mlops.exceptions import AzureError, DeploymentError, MlopsError, RegistryError
-from vision_mlops.registry import CHAMPION, Registry
+from vision_mlops.registry import CHAMPION
 from vision_mlops.runner.interruption import Interruption
 
 _LOG_LINES = 500
@@ -31,31 +28,6 @@ _LOG_SHOWN = 40
 _DEPLOY_SECONDS = 3600.0
 _ENDING_SECONDS = 900.0
 _RENEW_SECONDS = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How driving ended. ``problem`` is what is left to be mended by hand although the rollout is over.
-
-    ``report`` is None where another process drove.
-    """
-
-    outcome: Outcome
-    reasons: tuple[str, ...] = ()
-    problem: str = ""
-    report: Report | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Equipment:
-    """What a driver works with. ``request`` is None where a rollout goes on whose candidate is deployed."""
-
-    registry: Registry
-    images: Sequence[ProbeImage]
-    request: Request | None
-    ask: Ask = ask
-    pace: Pace = field(default_factory=Pace)
-    roll_back_on_interrupt: bool = False
 
 
 class _Turn(Exception):  # noqa: N818 - not an error
