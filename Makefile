@@ -58,6 +58,7 @@ bench: $(STAMP)  ## Run the benchmarks, side by side with the alternatives
 	$(BIN)/python -m testing.benchmarks.checks
 	$(BIN)/python -m testing.benchmarks.checks --flipped
 	$(BIN)/python -m testing.benchmarks.transfer
+	$(BIN)/python -m testing.benchmarks.batch $(if $(BUNDLE),--bundle $(BUNDLE))
 	$(MAKE) bench-serving
 
 bench-serving: $(STAMP)  ## Run the benchmark of the scoring server alone (needs wrk)

@@ -10,5 +10,8 @@ given to run it runs, on this machine. It proves that our code and the SDK fit t
 - :mod:`~testing.fakes.translate` turns a submitted job back into YAML, :mod:`~testing.fakes.executor` runs it, and
   :mod:`~testing.fakes.rehearsal` only pretends to.
 
+- :mod:`~testing.fakes.groups` are container instances, :mod:`~testing.fakes.container` runs what is in them, and
+  :mod:`~testing.fakes.vault` is a key vault.
+
 Start it with :func:`testing.fakes.client.start_cloud`, talk to it with :func:`testing.fakes.client.loopback_client`.
 """

@@ -45,6 +45,8 @@ def routes(cloud: Cloud) -> list[BaseRoute]:
         *Schedules(cloud).routes(),
         *OnlineEndpoints(cloud).routes(),
         *BatchEndpoints(cloud).routes(),
+        *cloud.groups.routes(),
+        *cloud.vault.routes(),
     ]
 
 

@@ -20,9 +20,11 @@ from testing.fakes.store import Resource, Store
 if TYPE_CHECKING:
     from testing.fakes.azurite import Azurite
     from testing.fakes.executor import Executor
+    from testing.fakes.groups import ContainerGroups
     from testing.fakes.jobs import Jobs
     from testing.fakes.records import JobRecord
     from testing.fakes.scoring import Scorer
+    from testing.fakes.vault import Vault
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 GROUP = "rg"
@@ -60,8 +62,10 @@ class Cloud:
 
     def __init__(self, azurite: Azurite, folder: Path, executor: Executor | None = None) -> None:
         from testing.fakes.executor import LocalRunner
+        from testing.fakes.groups import ContainerGroups
         from testing.fakes.jobs import Jobs
         from testing.fakes.scoring import ScriptScorer
+        from testing.fakes.vault import Vault
 
         self.url = ""
         self.folder = folder
@@ -70,6 +74,8 @@ class Cloud:
         self.blobs = Blobs(azurite)
         self.operations = Operations(lambda: self.url)
         self.jobs: Jobs = Jobs(self)
+        self.vault: Vault = Vault(self)
+        self.groups: ContainerGroups = ContainerGroups(self)
         self.containers: dict[str, str] = {}
         self.page_size = 100
         self._default_executor = executor or LocalRunner()
@@ -83,7 +89,7 @@ class Cloud:
         from testing.fakes.scoring import ScriptScorer
 
         self.jobs.stop()
-        for part in (self.store, self.faults, self.operations, self.blobs):
+        for part in (self.groups, self.store, self.faults, self.operations, self.blobs, self.vault):
             part.clear()
         with self._lock:
             self._seen.clear()

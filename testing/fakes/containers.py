@@ -10,11 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -106,7 +102,9 @@ class Engine:
             fail('ERROR: failed to solve: process "/bin/sh -c pip install" did not complete successfully: exit code: 1')
         context, bundle = Path(arguments[0]), ""
         if (context / "bundle").is_dir():  # the recipe of an image that holds a model
-            bundle = str(self.root / f"baked-{secrets.token_hex(4)}")
+            import shutil
+
+            bundle = str(self.root / f"baked-{os.urandom(4).hex()}")
             shutil.copytree(context / "bundle", bundle)
         arguments_ = dict(item.split("=", 1) for item in options.get("--build-arg", []))
         base = arguments_.get("INFERENCING_IMAGE")
@@ -115,7 +113,7 @@ class Engine:
         self._add_image(options["-t"], dict(item.split("=", 1) for item in options.get("--label", [])), bundle)
 
     def _add_image(self, names: list[str], labels: dict[str, str], bundle: str) -> None:
-        made = {"id": secrets.token_hex(32), "labels": labels, "bundle": bundle}
+        made = {"id": os.urandom(32).hex(), "labels": labels, "bundle": bundle}
         self._write(self.root / "images.json", self.images | {self._tagged(name): made for name in names})
 
     def _image(self, name: str) -> dict[str, Any] | None:
@@ -137,7 +135,7 @@ class Engine:
         for mount in mounts:
             if not Path(mount["source"]).exists():
                 fail(f'invalid mount config for type "bind": bind source path does not exist: {mount["source"]}')
-        id_ = secrets.token_hex(32)
+        id_ = os.urandom(32).hex()
         content = {
             "id": id_, "name": name, "image": arguments[0], "command": arguments[1:], "mounts": mounts,
             "labels": dict(item.split("=", 1) for item in options.get("--label", [])),
@@ -149,6 +147,9 @@ class Engine:
         print(id_)
 
     def start(self, options: dict[str, list[str]], arguments: list[str]) -> None:
+        import socket
+        import subprocess
+
         container = self._need(arguments[0])
         port = int(container["publish"].split(":")[1])
         with socket.socket() as probe:
@@ -170,6 +171,8 @@ class Engine:
 
     def supervise(self, options: dict[str, list[str]], arguments: list[str]) -> None:
         """Run a container's process, and run it again where its policy says so."""
+        import subprocess
+
         container = self._need(arguments[0])
         restarts = 0
         while True:

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["answer", "drop"]
+Kind = Literal["answer", "drop", "lose"]
 
 
 @dataclass
@@ -60,6 +60,10 @@ class Faults:
     def drop(self, collection: str, times: int = 1, method: str = "") -> None:
         """Break the connection instead of answering."""
         self._add(Fault(collection, times, method, "drop"))
+
+    def lose(self, collection: str, times: int = 1, method: str = "") -> None:
+        """Do what is asked, and break the connection before the answer."""
+        self._add(Fault(collection, times, method, "lose"))
 
     def take(self, method: str, path: str) -> Fault | None:
         """The fault for a call, which counts as used; None where none is waiting for it."""

@@ -19,13 +19,14 @@ class Operation:
     id: str
     polls_left: int
     finish: Callable[[], Json | None]
+    until: Callable[[], bool] = lambda: True
     error: RefusalError | None = None
     done: bool = False
     result: Json | None = None
 
     def poll(self) -> str:
         """One look at it; it ends when it was looked at often enough."""
-        if not self.done and self.polls_left <= 0:
+        if not self.done and self.polls_left <= 0 and self.until():
             self.done = True
             try:
                 self.result = self.finish()
@@ -48,7 +49,12 @@ class Operations:
         self._known: dict[str, Operation] = {}
 
     def start(
-        self, finish: Callable[[], Json | None], body: Json | None = None, status: int = 202, location: bool = False
+        self,
+        finish: Callable[[], Json | None],
+        body: Json | None = None,
+        status: int = 202,
+        location: bool = False,
+        until: Callable[[], bool] = lambda: True,
     ) -> Response:
         """Begin an operation and answer with where to poll it.
 
@@ -57,8 +63,9 @@ class Operations:
             body: The resource as it is while the work goes on.
             status: 202, or 201 where a resource is being made.
             location: The final answer is to be had at ``Location`` as well, for calls without a resource.
+            until: Whether the work may be over, for work that takes as long as it takes.
         """
-        operation = Operation(str(uuid.uuid4()), self.polls, finish)
+        operation = Operation(str(uuid.uuid4()), self.polls, finish, until)
         with self._lock:
             self._known[operation.id] = operation
         # A plain Retry-After of 0 makes the SDK wait for its default of seconds.

@@ -26,8 +26,9 @@ _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
 _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
-# The SDK reads the discovery without a token, signing in gives one, and scoring checks the endpoint's own key.
-_OPEN = ("/discovery", "/scoring/", f"/{TENANT}/")
+# The SDK reads the discovery without a token, signing in gives one, scoring checks the endpoint's own key, and a vault wants
+# tokens of its own.
+_OPEN = ("/discovery", "/scoring/", f"/{TENANT}/", "/secrets", "/deletedsecrets")
 
 
 class _Protocol(H11Protocol):
@@ -66,14 +67,19 @@ class _Gate:
             await send(message)
 
         try:
-            if fault is not None:
+            if fault is not None and fault.kind == "answer":
                 raise RefusalError(fault.status, fault.code, fault.message, fault.headers())
             if not path.startswith(_OPEN):
                 self._check(scope, path)
         except RefusalError as refusal:
             await refusal.response()(scope, receive, noting)
             return
-        await self._app(scope, receive, noting)
+        if fault is None:
+            await self._app(scope, receive, noting)
+            return
+        await self._app(scope, receive, _swallow)
+        self._cloud.note(method, path, 0)
+        scope["state"]["transport"].abort()
 
     def _check(self, scope: _Message, path: str) -> None:
         headers = dict(scope["headers"])
@@ -84,6 +90,10 @@ class _Gate:
         if "/registries/" in path or path.startswith(("/operations/", "/operationresults/")):
             audiences += ("https://management.azure.com", "https://ml.azure.com")
         check(headers.get(b"authorization", b"").decode("latin-1"), audiences)
+
+
+async def _swallow(message: _Message) -> None:
+    """An answer that never arrives."""
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
@@ -134,8 +144,9 @@ class Server:
         return self
 
     def stop(self) -> None:
-        """End it, and the jobs of its cloud."""
+        """End it, and the jobs and containers of its cloud."""
         self._cloud.jobs.stop()
+        self._cloud.groups.stop()
         self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()

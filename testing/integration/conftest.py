@@ -69,6 +69,7 @@ def cloud(running_cloud: tuple[Cloud, Path], monkeypatch: pytest.MonkeyPatch) ->
     with redirected(cloud):
         yield cloud
     cloud.jobs.stop()
+    cloud.groups.stop()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from testing.prepared import COLOURS, make_prepared
 from vision_mlops import pipeline
 from vision_mlops.exceptions import BundleError, DataError, MlopsError
 from vision_mlops.inference.predictor import Predictor
+from vision_mlops.paths import file_hash
 from vision_mlops.pipeline.definitions import load
 from vision_mlops.pipeline.findings import Findings
 from vision_mlops.pipeline.steps import ParallelComponent
@@ -66,12 +68,32 @@ def test_a_row_for_each_image_in_order(bundle: Path, images: list[Path], monkeyp
     rows = scored(script, images)
     assert [row["image"] for row in rows] == [str(path) for path in images]
     assert [row["predictions"][0]["label"] for row in rows] == [path.parent.name for path in images]
-    predictor = Predictor(bundle)
+    predictor = Predictor(bundle, precision="auto")
     expected = dict(zip(predictor.classes, next(predictor.score_files(images[:1]))[1].tolist(), strict=True))
     told = {item["label"]: item["probability"] for item in rows[0]["predictions"]}
     assert told == pytest.approx(expected, abs=1e-5)
     assert [item["probability"] for item in rows[0]["predictions"]] == sorted(told.values(), reverse=True)
-    assert rows[0]["model"] == {"name": "colours", "id": predictor.id}
+    assert rows[0]["model"] == {"name": "colours", "version": "", "id": predictor.id}
+    assert (rows[0]["sha256"], rows[0]["width"], rows[0]["height"]) == (file_hash(images[0]), 40, 40)
+
+
+def test_the_model_that_azure_ml_mounts(
+    bundle: Path, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a batch endpoint no argument names the bundle: it is in AZUREML_MODEL_DIR, below the name and version."""
+    root = tmp_path / "azureml-models" / "paint" / "7"
+    shutil.copytree(bundle, root / "bundle")
+    monkeypatch.setenv("AZUREML_MODEL_DIR", str(root))
+    script = entry_script()
+    script.init([])
+    (row,) = scored(script, images[:1])
+    assert (row["model"]["name"], row["model"]["version"]) == ("paint", "7")
+    script.init(["--model-name", "other", "--model-version", "8", "--precision", "f32"])
+    (row,) = scored(script, images[:1])
+    assert (row["model"]["name"], row["model"]["version"]) == ("other", "8")
+    expected = next(Predictor(bundle).score_files(images[:1]))[1]
+    told = {item["label"]: item["probability"] for item in row["predictions"]}
+    assert list(told.values()) == sorted((round(float(value), 6) for value in expected), reverse=True)
 
 
 def test_a_broken_image_gets_a_row_that_says_so(bundle: Path, images: list[Path]) -> None:
@@ -119,6 +141,8 @@ def test_a_broken_bundle_and_wrong_arguments_are_refused_at_once(
     for value in (len(COLOURS) + 1, -1):
         with pytest.raises(MlopsError, match=f"--top-k {value}: the model has 3 classes"):
             script.init(["--bundle", str(bundle), "--top-k", str(value)])
-    with pytest.raises(SystemExit):
+    with pytest.raises(BundleError, match="AZUREML_MODEL_DIR is not set"):
         script.init([])
-    assert "--bundle" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        script.init(["--precision", "int8"])
+    assert "--precision" in capsys.readouterr().err

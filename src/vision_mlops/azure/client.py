@@ -22,6 +22,8 @@ from vision_mlops.exceptions import AzureError, ConfigError
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.core.credentials import TokenCredential
+    from azure.keyvault.secrets import SecretClient
+    from azure.mgmt.containerinstance import ContainerInstanceManagementClient
 
 _LOGGERS = ("azure", "azure.ai.ml", "azure.ai.ml._utils._experimental", "azure.identity", "msal", "msrest")
 
@@ -59,6 +61,43 @@ def registry_client(
     if not registry:
         raise ConfigError("AZUREML_REGISTRY_NAME is not set", "export AZUREML_REGISTRY_NAME=mlr-vision")
     return _client(settings, credential, registry_name=registry)
+
+
+def containers_client(
+    settings: AzureSettings, credential: TokenCredential | None = None
+) -> ContainerInstanceManagementClient:
+    """A client of Azure Container Instances. Nothing is sent before it is used.
+
+    Raises:
+        MissingExtraError: the Azure packages are not installed.
+    """
+    _prepare()
+    with azure_errors("Azure Container Instances"):
+        from azure.mgmt.containerinstance import ContainerInstanceManagementClient
+
+        manager = settings.cloud.resource_manager
+        return ContainerInstanceManagementClient(
+            credential or default_credential(settings),
+            settings.subscription_id,
+            base_url=manager,
+            credential_scopes=[f"{manager}/.default"],
+            polling_interval=5,
+        )
+
+
+def vault_client(settings: AzureSettings, credential: TokenCredential | None = None) -> SecretClient:
+    """A client of the secrets of the key vault. Nothing is sent before it is used.
+
+    Raises:
+        ConfigError: MLOPS_AZURE_KEY_VAULT is not set.
+        MissingExtraError: the Azure packages are not installed.
+    """
+    _prepare()
+    url = settings.key_vault_url
+    with azure_errors("Azure Key Vault"):
+        from azure.keyvault.secrets import SecretClient
+
+        return SecretClient(url, credential or default_credential(settings))
 
 
 def check_workspace(client: MLClient, settings: AzureSettings) -> Any:

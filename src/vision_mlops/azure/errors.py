@@ -14,10 +14,40 @@ SIGN_IN = (
     " identity federation"
 )
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_PACKAGES = {"azure.keyvault": "azure-keyvault-secrets", "azure.mgmt": "azure-mgmt-containerinstance"}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LENGTH = 600
 # The first whose pattern is found in the error's code or message says what to do.
 _MENDS = (
+    (
+        r"containergroupquotareached|containerinstance/containergroups' container group quota",
+        "delete container groups that nobody uses, ask for quota of Azure Container Instances in this region (portal:"
+        " Quotas), or choose another AZURE_LOCATION",
+    ),
+    (
+        r"not available in the location '[^']*' at this moment|resourcesnotavailableinregion",
+        "ask for less (--cpu, --memory), choose another AZURE_LOCATION, or try again later",
+    ),
+    (r"dns ?name ?label", "choose another --dns-label"),
+    (
+        r"inaccessibleimage|registryerrorresponse|failed to pull image",
+        "check that the image was pushed, and that the identity of MLOPS_AZURE_PULL_IDENTITY has the role AcrPull on"
+        " its registry",
+    ),
+    (r"containergrouptransitioning|still transitioning", "another change is under way: wait a minute, then try again"),
+    (
+        r"linkedauthorizationfailed|userassignedidentities/assign/action",
+        "ask for the role Managed Identity Operator on the identity of MLOPS_AZURE_PULL_IDENTITY",
+    ),
+    (
+        r"authorization to perform action 'microsoft\.containerinstance/",
+        "ask for the role Azure Container Instances Contributor Role on the resource group",
+    ),
+    (
+        r"forbiddenbyrbac|forbiddenbypolicy|secrets (get|set|list|delete|recover) permission|vaults/secrets",
+        "ask for the role Key Vault Secrets Officer on the vault of MLOPS_AZURE_KEY_VAULT",
+    ),
+    (r"forbiddenbyfirewall", "allow this machine's network in the firewall of the vault of MLOPS_AZURE_KEY_VAULT"),
     (
         r"quota|not enough cores|insufficient.*(core|capacity)|skunotavailable|sku.*not (available|supported)",
         "ask for quota of this size in the Azure portal (Quotas), or choose another size or region"
@@ -59,7 +89,8 @@ def azure_errors(action: str, mend: str = "") -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("azure", "msal", "marshmallow"):
             raise
-        raise MissingExtraError("azure-ai-ml", "azure") from error
+        package = _PACKAGES.get(".".join((error.name or "").split(".")[:2]), "azure-ai-ml")
+        raise MissingExtraError(package, "azure") from error
     except Exception as error:
         translated = _translate(action, error, mend)
         if translated is None:
@@ -132,7 +163,8 @@ def _answered(action: str, error: Any, mend: str) -> AzureError:
     elif status not in (400, 404):  # what the caller can advise is about names and values
         mend = _BY_STATUS.get(status, mend)
     hint = hint or mend or _BY_STATUS.get(status, "mend what the message names")
-    shown = f"HTTP {status} {code}".strip()
+    # A long-running operation that failed is told by an answer that is itself fine.
+    shown = code or "failed" if status < 400 else f"HTTP {status} {code}".strip()
     return AzureError(f"{action}: {reason} ({shown})", hint, status)
 
 

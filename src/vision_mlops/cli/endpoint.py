@@ -166,6 +166,8 @@ def keys(
 ) -> None:
     """Rotate the keys of an endpoint, or write one to a file; they are never printed.
 
+    On aci the container gets a new key by a restart: for some seconds the endpoint does not answer.
+
     Example: `mlops endpoint keys textile --rotate secondary`
     """
     if rotate not in ("", "primary", "secondary"):

@@ -14,6 +14,7 @@ import typer
 from vision_mlops import __version__
 from vision_mlops.cli import (
     assets,
+    batch,
     config,
     data,
     demo,
@@ -80,6 +81,7 @@ app.command("serve")(serve.serve)
 app.command("deploy")(deploy.deploy)
 app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(batch.app, name="batch")
 app.command("demo")(demo.demo)
 
 

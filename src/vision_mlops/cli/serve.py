@@ -17,7 +17,7 @@ from vision_mlops.exceptions import MissingExtraError, ServingError
 
 if TYPE_CHECKING:
     from vision_mlops.deployment.keys import Keys
-    from vision_mlops.deployment.models import Precision
+    from vision_mlops.inference.predictor import Precision
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _BACKLOG = 2048

@@ -36,6 +36,11 @@ CLOUD_ADDRESSES = {
     "AZUREML_REGISTRY_DISCOVERY": "registry_discovery_endpoint",
 }
 """Variables with the addresses of a cloud that the SDK does not know, and the SDK's name of each."""
+_VAULT_SUFFIXES = {
+    "AzureCloud": "vault.azure.net",
+    "AzureUSGovernment": "vault.usgovcloudapi.net",
+    "AzureChinaCloud": "vault.azure.cn",
+}
 _NO_GUID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -54,6 +59,16 @@ ComputeName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0
 Sku = Annotated[str, Field(pattern=r"(?i)^(Standard|Basic)_[A-Za-z0-9_]+$"), AfterValidator(_is_sold)]
 Nodes = Annotated[int, Field(ge=0, le=1000)]
 IdleSeconds = Annotated[int, Field(ge=60, le=86_400)]
+RegistryHost = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")]
+Image = Annotated[str, Field(pattern=r"^[a-z0-9][\w./:@-]*$")]
+IdentityId = Annotated[
+    str,
+    Field(
+        pattern=r"(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ManagedIdentity"
+        r"/userAssignedIdentities/[^/]+$"
+    ),
+]
+Vault = Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]|https://[\w.-]+(:\d+)?/?)$")]
 
 
 @dataclass(frozen=True)
@@ -112,11 +127,32 @@ class AzureSettings(BaseModel):
         "vision-mlops-train", alias="MLOPS_AZURE_ENVIRONMENT", description="Environment of the job steps."
     )
 
-    container_registry: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")] | None = Field(
+    container_registry: RegistryHost | None = Field(
         None,
         alias="MLOPS_AZURE_CONTAINER_REGISTRY",
         examples=["crvision.azurecr.io"],
         description="Where images that hold a model are.",
+    )
+    inferencing_image: Image | None = Field(
+        None,
+        alias="MLOPS_AZURE_INFERENCING_IMAGE",
+        examples=["crvision.azurecr.io/mlops-inferencing:1"],
+        description="Image that serves, where a deployment names none.",
+    )
+    pull_identity: IdentityId | None = Field(
+        None,
+        alias="MLOPS_AZURE_PULL_IDENTITY",
+        examples=[
+            f"/subscriptions/{_NO_GUID}/resourceGroups/rg-vision/providers/Microsoft.ManagedIdentity"
+            "/userAssignedIdentities/id-pull"
+        ],
+        description="User-assigned managed identity that pulls images: its resource id.",
+    )
+    key_vault: Vault | None = Field(
+        None,
+        alias="MLOPS_AZURE_KEY_VAULT",
+        examples=["kv-vision"],
+        description="Key vault for the keys of endpoints that Azure ML does not keep: its name, or its URL.",
     )
 
     cpu_cluster: ComputeName = Field("cpu-cluster", alias="MLOPS_AZURE_CPU_CLUSTER")
@@ -186,6 +222,24 @@ class AzureSettings(BaseModel):
             return Cloud(self.cloud_name, self.authority_host or authority_host, resource_manager, {})
         addresses = {key: getattr(self, VARIABLES[alias]) for alias, key in CLOUD_ADDRESSES.items()}
         return Cloud(self.cloud_name, str(self.authority_host), str(self.resource_manager).rstrip("/"), addresses)
+
+    @property
+    def key_vault_url(self) -> str:
+        """Address of the key vault. Raises ConfigError where none is set, or the cloud's vaults are not known."""
+        if not self.key_vault:
+            raise ConfigError(
+                "MLOPS_AZURE_KEY_VAULT is not set: the keys of an endpoint need a place",
+                "export MLOPS_AZURE_KEY_VAULT=kv-vision, or write it to .env",
+            )
+        if self.key_vault.startswith("https://"):
+            return self.key_vault.rstrip("/")
+        suffix = _VAULT_SUFFIXES.get(self.cloud_name)
+        if suffix is None:
+            raise ConfigError(
+                f"where the vaults of the cloud {self.cloud_name!r} are is not known",
+                "give MLOPS_AZURE_KEY_VAULT as URL",
+            )
+        return f"https://{self.key_vault}.{suffix}"
 
     @model_validator(mode="after")
     def _clusters_can_exist(self) -> AzureSettings:

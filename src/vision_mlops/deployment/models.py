@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vision_mlops.deployment.requests import RequestError
-from vision_mlops.exceptions import BundleError
-from vision_mlops.inference.predictor import Predictor
-
-Precision = Literal["auto", "f32"]
-_LOG = logging.getLogger(__name__)
+from vision_mlops.inference.predictor import Precision, Predictor, load_predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +36,13 @@ class ServedModel:
 
 
 def load_model(source: ModelSource) -> ServedModel:
-    """Load a bundle, verify its hashes and golden examples, and so warm it up.
-
-    With precision ``auto`` the processor's fastest precision is taken where it reproduces the golden examples, else f32.
+    """Load a bundle as :func:`~vision_mlops.inference.predictor.load_predictor` does, and so warm it up.
 
     Raises:
         BundleError: the bundle is broken, was changed, or does not reproduce its golden examples.
         MissingExtraError: OpenVINO is not installed.
     """
-    try:
-        predictor = Predictor(source.bundle, threads=source.threads, precision=source.precision)
-    except BundleError as error:
-        if source.precision == "f32":
-            raise
-        predictor = Predictor(source.bundle, threads=source.threads, precision="f32")
-        _LOG.warning("serving with 32-bit floats: %s", error.message)
+    predictor = load_predictor(source.bundle, threads=source.threads, precision=source.precision)
     return ServedModel(predictor, source.name or predictor.bundle.name, source.version)
 
 

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 from vision_mlops.exceptions import BundleError
-from vision_mlops.model.bundle import MANIFEST
+from vision_mlops.model.mounted import find_bundle, registered_as
+
+__all__ = ["AZURE_VARIABLE", "BUNDLE_VARIABLE", "bundle_root", "find_bundle", "registered_as"]
 
 BUNDLE_VARIABLE = "MLOPS_BUNDLE"
 AZURE_VARIABLE = "AZUREML_MODEL_DIR"
@@ -24,25 +26,3 @@ def bundle_root() -> Path:
     if not azure:
         raise BundleError("no bundle to serve", f"name one, or set {BUNDLE_VARIABLE} to its folder")
     return Path(azure)
-
-
-def find_bundle(root: Path) -> Path:
-    """The bundle in a folder, at its top or, as a registered model is mounted, up to two folders below.
-
-    Raises:
-        BundleError: there is none, or more than one.
-    """
-    found = [root] if (root / MANIFEST).is_file() else [path.parent for path in sorted(root.glob(f"*/{MANIFEST}"))]
-    found = found or [path.parent for path in sorted(root.glob(f"*/*/{MANIFEST}"))]
-    if len(found) != 1:
-        what = "no model bundle" if not found else f"{len(found)} model bundles: " + ", ".join(map(str, found[:3]))
-        raise BundleError(f"{root} holds {what}", "name the folder of one bundle, such as the --out of `mlops train`")
-    return found[0]
-
-
-def registered_as(root: Path) -> tuple[str, str]:
-    """Name and version of a model that Azure ML mounted at ``azureml-models/NAME/VERSION``; else empty."""
-    parts = root.parts
-    if len(parts) >= 3 and parts[-3] == "azureml-models":
-        return parts[-2], parts[-1]
-    return "", ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from vision_mlops.imaging import MAX_PIXELS, Pixels, load_pixels
 from vision_mlops.model.bundle import GOLDEN_TOLERANCE, bundle_id, read_bundle
 
 Floats = npt.NDArray[np.float32]
+Precision = Literal["auto", "f32"]
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +119,25 @@ class Predictor:
                     f" (tolerance {GOLDEN_TOLERANCE})",
                     "this machine or library version does not reproduce the model: train again here",
                 )
+
+
+def load_predictor(folder: Path, *, threads: int = 0, precision: Precision = "auto") -> Predictor:
+    """Load and verify a bundle in the processor's fastest precision, or in f32 where that does not reproduce the bundle.
+
+    Args:
+        folder: The bundle.
+        threads: As of :class:`Predictor`.
+        precision: ``f32`` takes that at once.
+
+    Raises:
+        BundleError: the bundle is broken, was changed, or does not reproduce its golden examples.
+        MissingExtraError: OpenVINO is not installed.
+    """
+    try:
+        return Predictor(folder, threads=threads, precision=precision)
+    except BundleError as error:
+        if precision == "f32":
+            raise
+        predictor = Predictor(folder, threads=threads, precision="f32")
+        _LOG.warning("computing with 32-bit floats: %s", error.message)
+        return predictor

@@ -138,10 +138,6 @@ class Engine:
             raise _explained(f"{self.name} {arguments[0]}", (err or out).decode(errors="replace"))
         return out.decode(errors="replace")
 
-    def check(self) -> None:
-        """Raises DeploymentError where the engine is missing, not running, or not for this user."""
-        self.call("ps", "-q", "--filter", "name=nothing-is-called-so")
-
     # Containers
 
     def containers(self, labels: Mapping[str, str]) -> list[Container]:
@@ -155,7 +151,7 @@ class Engine:
         try:
             content = json.loads(self.call("container", "inspect", name))
         except DeploymentError as error:
-            if "no such container" in str(error).lower() or "no container with" in str(error).lower():
+            if _is_missing(error):
                 return None
             raise
         return _container(content[0])
@@ -179,8 +175,11 @@ class Engine:
 
     def remove(self, name: str) -> None:
         """Remove a container, whatever it is doing; it may be missing."""
-        if self.find(name) is not None:
+        try:
             self.call("rm", "-f", name)
+        except DeploymentError as error:
+            if not _is_missing(error):
+                raise
 
     def logs(self, name: str, lines: int) -> str:
         """The last lines that a container has written, in their order."""
@@ -233,6 +232,10 @@ def open_engine() -> Engine:
             )
         words = [found]
     return Engine(words, _words(RUN_VARIABLE), _words(BUILD_VARIABLE))
+
+
+def _is_missing(error: DeploymentError) -> bool:
+    return any(words in str(error).lower() for words in ("no such container", "no container with"))
 
 
 def _words(variable: str) -> list[str]:

@@ -39,7 +39,6 @@ class DockerTarget:
 
     def deploy(self, request: Request, say: Say) -> Endpoint:
         """See the protocol. While a version takes the place of another one, there are some seconds without answers."""
-        self.engine.check()
         self._container(request.endpoint)
         folder = EndpointFolder(request.endpoint)
         fresh = not folder.path.exists()
@@ -148,6 +147,8 @@ class DockerTarget:
             with self._undone(launch.endpoint):
                 self._start_next(launch, port, timeout, trial=False)
                 say(f"{launch.deployment} is ready on port {port}")
+            if current is not None and current.active:
+                self.engine.stop(current.id)
             self._take_place(launch.endpoint, current)
         folder.keep_bundle(launch.bundle.name if launch.bundle is not None else "")
         if request.options.bake:
@@ -221,8 +222,6 @@ class DockerTarget:
     def _take_place(self, endpoint: str, current: Container | None) -> None:
         """The next container becomes the current one."""
         if current is not None:
-            if current.active:
-                self.engine.stop(current.id)
             self.engine.remove(current.id)
         self.engine.rename(_next_name(endpoint), _container_name(endpoint))
 

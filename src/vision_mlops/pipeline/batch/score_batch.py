@@ -1,31 +1,35 @@
 """Entry script of batch scoring: ``init()`` is called once in each process, then ``run()`` for one mini-batch after another.
 
-Arguments: ``--bundle FOLDER``, ``--top-k N``; all others are those of the service and are left alone. A row is one line of
-JSON: ``{"image": ..., "predictions": [{"label": ..., "probability": ...}, ...], "model": {"name": ..., "id": ...}}``, or
-``{"image": ..., "error": {"code": ..., "message": ...}}`` for an image that cannot be read. Needs the package, not torch.
+The bundle is that of ``--bundle FOLDER``, else the model that Azure ML mounted in AZUREML_MODEL_DIR. Further arguments:
+``--top-k N``, ``--precision auto|f32``, ``--model-name`` and ``--model-version`` for what rows call the model; all others
+are those of the service and are left alone. A row is one line of JSON with what a row of ``mlops batch score`` has:
+``{"image": ..., "predictions": [{"label": ..., "probability": ...}, ...], "model": {"name": ..., "version": ..., "id": ...},
+"sha256": ..., "width": ..., "height": ...}``, or ``{"image": ..., "error": {"code": ..., "message": ...}}`` for one that
+cannot be read. Needs the package, not torch.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_mlops.exceptions import DataError, ImageError, MlopsError
-from vision_mlops.imaging import Pixels
-from vision_mlops.inference.predictor import Predictor
+from vision_mlops.exceptions import DataError, MlopsError
+from vision_mlops.inference.predictor import Predictor, load_predictor
+from vision_mlops.inference.rows import Failed, Model, score_images, to_json
+from vision_mlops.model.mounted import mounted_model
 
-_AT_ONCE = 32  # images in memory, whatever the size of a mini-batch
+_AT_ONCE = 4  # images in memory, whatever the size of a mini-batch; larger batches are no faster on a core
 _SUSPICIOUS = 10
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A loaded bundle, and how many classes a row gets."""
+    """A loaded bundle, what rows say about it, and how many classes a row gets."""
 
     predictor: Predictor
+    model: Model
     top_k: int
 
     def rows(self, paths: Sequence[Path]) -> list[str]:
@@ -34,60 +38,56 @@ class Scorer:
         Raises:
             DataError: none of ten or more images can be read, so that the folder is wrong rather than an image.
         """
-        found = [
-            row for start in range(0, len(paths), _AT_ONCE) for row in self._chunk(paths[start : start + _AT_ONCE])
+        images = [(str(path), path) for path in paths]
+        outcomes = [
+            outcome
+            for start in range(0, len(images), _AT_ONCE)
+            for outcome in score_images(self.predictor, images[start : start + _AT_ONCE])
         ]
-        if len(found) >= _SUSPICIOUS and all("error" in row for row in found):
+        errors = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+        if len(errors) >= _SUSPICIOUS and len(errors) == len(outcomes):
             raise DataError(
-                f"none of {len(found)} files is an image that can be read, the first: {found[0]['error']}",
+                f"none of {len(errors)} files is an image that can be read, the first: {errors[0].code},"
+                f" {errors[0].message}",
                 "give a folder of images as the input `images`",
             )
-        return [json.dumps(row, ensure_ascii=False) for row in found]
-
-    def _chunk(self, paths: Sequence[Path]) -> list[dict[str, object]]:
-        images: list[Pixels] = []
-        errors: dict[Path, ImageError] = {}
-        for path in paths:
-            try:
-                images.append(self.predictor.pixels(path))
-            except ImageError as error:
-                errors[path] = error
-        scores = iter(self.predictor.score(images).probabilities)
-        model = {"name": self.predictor.bundle.name, "id": self.predictor.id}
-        rows: list[dict[str, object]] = []
-        for path in paths:
-            if path in errors:
-                problem = {"code": errors[path].reason, "message": errors[path].message}
-                rows.append({"image": str(path), "error": problem})
-                continue
-            best = self.predictor.top(next(scores), self.top_k)
-            predictions = [{"label": label, "probability": round(value, 6)} for label, value in best]
-            rows.append({"image": str(path), "predictions": predictions, "model": model})
-        return rows
+        return [
+            to_json(name, outcome, self.model, self.predictor.classes, self.top_k)
+            for (name, _), outcome in zip(images, outcomes, strict=True)
+        ]
 
 
 _scorer: Scorer | None = None
 
 
 def init(arguments: Sequence[str] | None = None) -> None:
-    """Load and verify the bundle that the command line names.
+    """Load and verify the bundle.
 
     Raises:
-        BundleError: the bundle is broken, so that nothing can be scored.
+        BundleError: there is none, or it is broken, so that nothing can be scored.
         MlopsError: ``--top-k`` is above the number of classes.
     """
     global _scorer
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--top-k", type=int, default=0)
-    options, _ = parser.parse_known_args(arguments)
-    predictor = Predictor(options.bundle, threads=1)
+    options, _ = _parser().parse_known_args(arguments)
+    folder, name, version = (options.bundle, "", "") if options.bundle else mounted_model()
+    predictor = load_predictor(folder, threads=1, precision=options.precision)
     classes = len(predictor.classes)
     if not 0 <= options.top_k <= classes:
         raise MlopsError(
             f"--top-k {options.top_k}: the model has {classes} classes", f"use 0 to {classes}; 0 gives all"
         )
-    _scorer = Scorer(predictor, options.top_k or classes)
+    model = Model(options.model_name or name or predictor.bundle.name, options.model_version or version, predictor.id)
+    _scorer = Scorer(predictor, model, options.top_k)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--top-k", type=int, default=0)
+    parser.add_argument("--precision", choices=("auto", "f32"), default="auto")
+    parser.add_argument("--model-name", default="")
+    parser.add_argument("--model-version", default="")
+    return parser
 
 
 def run(mini_batch: Sequence[str]) -> list[str]:

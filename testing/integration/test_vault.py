@@ -1,0 +1,84 @@
+"""Keys of endpoints in a key vault, through the real SDK: made, renewed, deleted and recovered, and never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from testing.fakes.cloud import Cloud
+from testing.fakes.credential import LoopbackCredential
+from testing.places import Place
+
+from vision_mlops.azure.client import vault_client
+from vision_mlops.azure.vault import KeyStore
+from vision_mlops.config.azure import AzureSettings, load_azure_settings
+from vision_mlops.exceptions import AzureError, ConfigError
+
+
+@pytest.fixture
+def settings(place: Place, monkeypatch: pytest.MonkeyPatch) -> AzureSettings:
+    monkeypatch.setenv("MLOPS_AZURE_KEY_VAULT", place.loopback.url)
+    return load_azure_settings()
+
+
+@pytest.fixture
+def keys(settings: AzureSettings) -> KeyStore:
+    return KeyStore(vault_client(settings))
+
+
+def test_keys_are_made_once_and_renewed_one_by_one(keys: KeyStore, cloud: Cloud) -> None:
+    assert not keys.exist("textile")
+    made = keys.ensure("textile")
+    assert keys.exist("textile")
+    assert keys.ensure("textile") == keys.read("textile") == made
+    assert len({made.primary, made.secondary}) == 2
+    assert min(len(made.primary), len(made.secondary)) >= 43, "32 random bytes"
+    assert made.primary not in repr(made)
+    assert made.secondary not in str(made)
+    assert made.to_file().splitlines() == [made.primary, made.secondary]
+    renewed = keys.renew("textile", "secondary")
+    assert (renewed.primary, renewed.versions[0]) == (made.primary, made.versions[0])
+    assert made.secondary != renewed.secondary
+    assert made.versions[1] != renewed.versions[1]
+    assert len(cloud.vault.secrets["mlops-textile-secondary"]) == 2
+    back = keys.put_back("textile", "secondary", made)
+    assert back.to_dict() == made.to_dict()
+    assert back.versions != made.versions
+
+
+def test_a_deleted_key_is_recovered_before_it_gets_a_new_value(keys: KeyStore, cloud: Cloud) -> None:
+    old = keys.ensure("textile")
+    keys.delete("textile")
+    keys.delete("textile")
+    assert (cloud.vault.secrets, sorted(cloud.vault.deleted)) == (
+        {},
+        ["mlops-textile-primary", "mlops-textile-secondary"],
+    )
+    with pytest.raises(AzureError, match="there is no secret 'mlops-textile-primary'"):
+        keys.read("textile")
+    new = keys.ensure("textile")
+    assert cloud.vault.deleted == {}
+    assert not {old.primary, old.secondary} & {new.primary, new.secondary}
+
+
+def test_refusals_name_the_role_and_no_key(keys: KeyStore, cloud: Cloud) -> None:
+    made = keys.ensure("textile")
+    calls: dict[str, Callable[[], object]] = {
+        "get": lambda: keys.read("textile"),
+        "set": lambda: keys.renew("textile", "primary"),
+        "delete": lambda: keys.delete("textile"),
+    }
+    for action, call in calls.items():
+        cloud.vault.deny(action)
+        with pytest.raises(AzureError, match=r"HTTP 403 Forbidden.*\n.*Key Vault Secrets Officer") as caught:
+            call()
+        assert made.primary not in str(caught.value)
+
+
+def test_tokens_are_for_the_vault_alone(settings: AzureSettings, cloud: Cloud) -> None:
+    foreign = KeyStore(vault_client(settings, LoopbackCredential(audience=cloud.url)))
+    with pytest.raises(AzureError, match="HTTP 401"):
+        foreign.ensure("textile")
+    assert cloud.vault.secrets == {}
+    with pytest.raises(ConfigError, match="MLOPS_AZURE_KEY_VAULT is not set"):
+        vault_client(settings.model_copy(update={"key_vault": None}))
