@@ -91,7 +91,7 @@ def deploy(
     options = Options(
         port=port, workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
         instances=instances, cpu=cpu, memory_gb=memory, compute=compute, namespace=namespace, dns_label=dns_label, host=host,
-        auth=auth, environment=_variables(env or []), timeout_s=timeout,
+        auth=auth, environment=variables(env or []), timeout_s=timeout,
     )  # fmt: skip
     request = Request(
         check_name("an endpoint", endpoint or endpoint_name(version.name)),
@@ -123,7 +123,8 @@ def _write(text: str, file: Path) -> None:
     say(f"the manifests are in {file}; the Secret with the keys is not, its first lines say how to make it")
 
 
-def _variables(given: list[str]) -> dict[str, str]:
+def variables(given: list[str]) -> dict[str, str]:
+    """Read ``--env NAME=VALUE``. Raises DeploymentError, also for what looks like a secret."""
     found: dict[str, str] = {}
     for item in given:
         name, mark, value = item.partition("=")

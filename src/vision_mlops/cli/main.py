@@ -27,6 +27,7 @@ from vision_mlops.cli import (
     new,
     pipeline,
     predict,
+    rollout,
     run,
     serve,
     train,
@@ -79,6 +80,7 @@ app.command("run")(run.run)
 app.command("serve")(serve.serve)
 app.command("deploy")(deploy.deploy)
 app.add_typer(endpoint.app, name="endpoint")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(batch.app, name="batch")
 app.command("demo")(demo.demo)
 

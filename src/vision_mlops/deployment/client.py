@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import mimetypes
 import os
@@ -77,7 +78,7 @@ def score(
         # Azure ML answers 424 for whatever but 200 a container says, and tells what that was.
         status = int(error.headers.get(_MODEL_STATUS) or error.code)
         answered, raw = error.headers.get(DEPLOYMENT_HEADER, ""), error.read()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return Answer(0, time.perf_counter() - started, {}, deployment, str(getattr(error, "reason", error)))
     seconds = time.perf_counter() - started
     body, problem = _content(raw, status)

@@ -1,0 +1,239 @@
+"""``mlops rollout``: a model version takes the traffic of an endpoint over step by step, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vision_mlops.cli.deploy import variables
+from vision_mlops.cli.output import emit_json, say, warn
+from vision_mlops.exceptions import DeploymentError
+
+if TYPE_CHECKING:
+    from vision_mlops.deployment.rollout.control import Controls
+    from vision_mlops.deployment.rollout.equipment import Ending
+
+app = typer.Typer(no_args_is_help=True, help="Roll a model version out step by step, judged against the champion.")
+
+Name = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Endpoint.")]
+On = Annotated[
+    str | None, typer.Option("--on", metavar="TARGET", help="Its target.", show_default="where it was deployed to")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", help="Images to probe with, or prepared data.", show_default="the golden examples"),
+]
+ProbeRate = Annotated[float, typer.Option("--probe-rate", min=0.1, max=1000, help="Pairs of probes a second, at most.")]
+OnInterrupt = Annotated[
+    str, typer.Option("--on-interrupt", metavar="pause|rollback", help="What Ctrl-C and SIGTERM do.")
+]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Do not wait for another machine that was driving: it is gone.")
+]
+
+
+@app.command()
+def start(
+    name: Name,
+    model: Annotated[str, typer.Option("--model", "-m", help="Candidate: `NAME` (latest), `NAME:3` or `NAME@alias`.")],
+    deployment: Annotated[
+        str | None, typer.Option("--deployment", help="Name of its deployment.", show_default="version-N")
+    ] = None,
+    steps: Annotated[
+        str, typer.Option("--steps", help="Copies of requests first, then shares, in percent.")
+    ] = "mirror=50,10,50,100",
+    min_requests: Annotated[int, typer.Option("--min-requests", min=1, help="Requests to judge a step by.")] = 100,
+    max_error_rate: Annotated[
+        float, typer.Option("--max-error-rate", min=0, max=1, help="Share of requests that may fail.")
+    ] = 0.01,
+    max_latency_ratio: Annotated[
+        float, typer.Option("--max-latency-ratio", min=0.1, help="Latency by that of the champion, p95 and median.")
+    ] = 1.5,
+    latency_allowance: Annotated[
+        float, typer.Option("--latency-allowance", min=0, help="Milliseconds that do not count for it.")
+    ] = 1.0,
+    max_disagreement: Annotated[
+        float, typer.Option("--max-disagreement", min=0, max=1, help="Share of images that may get another label.")
+    ] = 0.1,
+    step_timeout: Annotated[
+        float, typer.Option("--step-timeout", min=1, help="Seconds in which a step has to be passed.")
+    ] = 900.0,
+    min_seconds: Annotated[
+        float, typer.Option("--min-seconds", min=0, help="Seconds that a step takes at least.")
+    ] = 10.0,
+    images: Images = None,
+    probe_rate: ProbeRate = 10.0,
+    keep_candidate: Annotated[
+        bool, typer.Option("--keep-candidate", help="Leave it deployed after a rollback.")
+    ] = False,
+    keep_champion: Annotated[
+        bool, typer.Option("--keep-champion", help="Leave it deployed, without traffic, after success.")
+    ] = False,
+    no_alias: Annotated[bool, typer.Option("--no-alias", help="Leave the alias champion where it is.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also with other classes, or a version whose verdict is reject.")
+    ] = False,
+    on_interrupt: OnInterrupt = "pause",
+    take_over: TakeOver = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Processes of the server.")] = None,
+    image: Annotated[str, typer.Option("--image", help="Inferencing image to run.", show_default="built")] = "",
+    bake: Annotated[bool, typer.Option("--bake", help="Build an image that holds the model.")] = False,
+    score_script: Annotated[
+        bool, typer.Option("--score-script", help="managed: Azure ML's inference server, without a container of ours.")
+    ] = False,
+    instance_type: Annotated[str, typer.Option("--instance-type", help="Size of machine, or instance type.")] = "",
+    instances: Annotated[int | None, typer.Option("--instances", min=1, help="Machines or pods.")] = None,
+    cpu: Annotated[float | None, typer.Option("--cpu", min=0.1, help="Cores of one instance.")] = None,
+    memory: Annotated[float | None, typer.Option("--memory", min=0.2, help="GB of one instance.")] = None,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Variable of the server. Repeatable.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option("--timeout", min=1, help="Seconds to become ready in.")] = None,
+    on: On = None,
+    json_: JsonOption = False,
+) -> None:
+    """Deploy a candidate beside the champion and give it the traffic step by step, or take it back at the first fault.
+
+    Exit code 0: the candidate has all of the traffic; 1: it was rolled back; 130: paused by a signal. The same command again
+    goes on where it stands.
+
+    Example: `mlops rollout start textile --model textile:4`
+    """
+    from vision_mlops.deployment.deploy import resolve
+    from vision_mlops.deployment.rollout.control import start as run
+    from vision_mlops.deployment.rollout.settings import Limits, Wishes, parse_steps
+    from vision_mlops.deployment.targets.base import Options, Request, check_name, deployment_name
+
+    planned = parse_steps(steps)
+    limits = Limits(
+        min_requests, max_error_rate, max_latency_ratio, latency_allowance, max_disagreement, step_timeout, min_seconds
+    )
+    options = Options(
+        workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
+        instances=instances, cpu=cpu, memory_gb=memory, environment=variables(env or []), timeout_s=timeout,
+    )  # fmt: skip
+    controls = _controls(name, on, images, probe_rate, on_interrupt, take_over=take_over)
+    version = resolve(controls.registry, model, force=force)
+    wanted = check_name("a deployment", deployment or deployment_name(version.version))
+    request = Request(name, wanted, version, controls.registry, options)
+    wishes = Wishes(keep_candidate, keep_champion, no_alias, force)
+    _show(run(controls, request, steps=planned, limits=limits, wishes=wishes), name, as_json=json_)
+
+
+@app.command()
+def resume(
+    name: Name,
+    images: Images = None,
+    probe_rate: ProbeRate = 10.0,
+    on_interrupt: OnInterrupt = "pause",
+    take_over: TakeOver = False,
+    on: On = None,
+    json_: JsonOption = False,
+) -> None:
+    """Go on with a rollout that nobody drives any more: the step that it stands at begins anew.
+
+    Example: `mlops rollout resume textile`
+    """
+    from vision_mlops.deployment.rollout.control import resume as run
+
+    _show(run(_controls(name, on, images, probe_rate, on_interrupt, take_over=take_over)), name, as_json=json_)
+
+
+@app.command()
+def abort(name: Name, take_over: TakeOver = False, on: On = None, json_: JsonOption = False) -> None:
+    """Give the champion all of the traffic again and remove the candidate; a process that drives does it, else this one.
+
+    Example: `mlops rollout abort textile`
+    """
+    from vision_mlops.deployment.rollout.control import abort as run
+    from vision_mlops.deployment.rollout.report import Outcome
+
+    ending = run(_controls(name, on, None, 1.0, "pause", take_over=take_over))
+    _show(ending, name, as_json=json_, wanted=Outcome.ROLLED_BACK)
+
+
+@app.command()
+def promote(name: Name, take_over: TakeOver = False, on: On = None, json_: JsonOption = False) -> None:
+    """Give the candidate all of the traffic for good, without the steps that are left.
+
+    Example: `mlops rollout promote textile`
+    """
+    from vision_mlops.deployment.rollout.control import promote as run
+
+    _show(run(_controls(name, on, None, 1.0, "pause", take_over=take_over)), name, as_json=json_)
+
+
+@app.command()
+def status(name: Name, on: On = None, json_: JsonOption = False) -> None:
+    """Show where a rollout stands, who drives it, and what was seen.
+
+    Example: `mlops rollout status textile`
+    """
+    from vision_mlops.deployment.rollout.status import status as read
+    from vision_mlops.deployment.targets import known, open_target
+
+    found = read(open_target(on or known.target_of(name)), name)
+    if json_:
+        emit_json(found)
+        return
+    for line in _lines(found):
+        typer.echo(line)
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    name, state, last = found["endpoint"], found["rollout"], found.get("last")
+    if state is None:
+        told = f"; the last one from here was {last['outcome']}: {last['report']}" if last else ""
+        return [f"{name} is under no rollout{told}"]
+    shares = [f"{who} {share} %" for who, share in state["traffic"].items()]
+    shares += [f"copies of {share} % to {who}" for who, share in state["mirror"].items()]
+    lines = [
+        f"{name}: {state['candidate']} ({state['model']}) beside {state['champion']}",
+        f"at       {state['at']}",
+        f"traffic  {', '.join(shares) or 'none'}",
+        f"driven by {state['driven_by']}",
+    ]
+    lines += [f"         {reason}" for reason in (state["seen"] or {}).get("reasons", [])]
+    if state["order"]:
+        lines.append(f"ordered  {state['order']}")
+    if state["driven_by"] == "nobody":
+        lines.append(f"go on: mlops rollout resume {name}; or end it: mlops rollout abort {name}, or promote")
+    return lines
+
+
+def _controls(
+    name: str, on: str | None, images: Path | None, probe_rate: float, on_interrupt: str, *, take_over: bool
+) -> Controls:
+    from vision_mlops.deployment.rollout.control import Controls
+    from vision_mlops.deployment.rollout.settings import Pace
+    from vision_mlops.deployment.targets import known, open_target
+    from vision_mlops.registry import open_registry
+
+    if on_interrupt not in ("pause", "rollback"):
+        raise DeploymentError(f"--on-interrupt {on_interrupt}: there is no such thing", "give pause or rollback")
+    target = open_target(on or known.target_of(name))
+    back = on_interrupt == "rollback"
+    return Controls(target, open_registry(), name, say, images, Pace(probe_rate=probe_rate), back, take_over)
+
+
+def _show(ending: Ending, name: str, *, as_json: bool, wanted: str = "promoted") -> None:
+    """Print how it ended and where the report is; ends the process with the exit code."""
+    report = ending.report
+    if as_json:
+        emit_json(report.content if report else {"endpoint": name, "outcome": str(ending.outcome)})
+    if ending.problem:
+        warn(ending.problem)
+    if ending.outcome == "paused":
+        for reason in ending.reasons:
+            say(reason)
+        say(f"go on: mlops rollout resume {name}; or end it: mlops rollout abort {name}, or promote")
+        raise typer.Exit(130)
+    if report is not None:
+        if not as_json:
+            typer.echo(report.text, nl=False)
+        say(f"report: {report.folder}")
+    if ending.outcome != wanted or ending.problem:
+        raise typer.Exit(1)

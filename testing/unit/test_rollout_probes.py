@@ -1,0 +1,147 @@
+"""Probes: which images are sent, how often, to whom first, and what becomes of the answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testing.prepared import make_prepared
+from testing.rollouts import PACE, tiny_bundle
+
+from vision_mlops.deployment.client import Answer
+from vision_mlops.deployment.rollout.images import ProbeImage, folder_images, golden_images
+from vision_mlops.deployment.rollout.judge import Tally
+from vision_mlops.deployment.rollout.probes import Pairs, Prober
+from vision_mlops.deployment.rollout.report import telling
+from vision_mlops.deployment.targets.base import Access
+from vision_mlops.exceptions import DeploymentError
+
+ACCESS = Access("memory:")
+
+
+def scored(label: str, deployment: str = "", seconds: float = 0.01, **body: Any) -> Answer:
+    return Answer(200, seconds, {"predictions": [{"label": label}], **body}, deployment)
+
+
+def test_of_prepared_data_the_test_split_is_sent_and_of_a_folder_all(tmp_path: Path) -> None:
+    make_prepared(tmp_path / "prepared", train=2, val=1, test=3)
+    found = folder_images(tmp_path / "prepared")
+    assert {path.path.relative_to(tmp_path / "prepared").parts[0] for path in found} == {"test"}
+    assert (len(found), {image.kind for image in found}) == (9, {"image/png"})
+    assert found == folder_images(tmp_path / "prepared")
+    (tmp_path / "plain" / "a").mkdir(parents=True)
+    for name in ("a/1.JPG", "2.png", "notes.txt"):
+        (tmp_path / "plain" / name).write_bytes(b"x")
+    assert sorted(image.path.name for image in folder_images(tmp_path / "plain")) == ["1.JPG", "2.png"]
+
+
+def test_golden_examples_of_both_are_sent_once_each(tmp_path: Path) -> None:
+    one, other = tiny_bundle(tmp_path / "one", ("a", "b")), tiny_bundle(tmp_path / "other", ("b", "c"))
+    assert sorted(image.read() for image in golden_images([one, other])) == [b"a", b"b", b"c"]
+    with pytest.raises(DeploymentError, match="no golden examples"):
+        golden_images([])
+
+
+def test_answers_are_compared_where_both_have_scored() -> None:
+    pairs = Pairs()
+    pairs.add(0, scored("a"), scored("a"))
+    pairs.add(0, scored("b"), scored("a"))  # the same image, now another label
+    pairs.add(1, Answer(422, 0.01, {}, problem="not an image"), scored("a"))  # one takes it, the other does not
+    pairs.add(2, Answer(429, 0.01, {}, problem="busy"), scored("a"))
+    pairs.add(3, Answer(0, 0.01, {}, problem="reset"), scored("a"))
+    pairs.add(4, scored("a"), Answer(500, 0.01, {}, problem="fault"))
+    assert pairs.seen == {0: True, 1: True}
+    assert (pairs.candidate, pairs.champion, pairs.scored) == (Tally(6, 1), Tally(6, 1), 3)
+    assert len(pairs.round_trips) == 2
+    assert pairs.note == "the champion answered a probe with 500: fault"
+
+
+def test_time_of_work_counts_where_both_tell_it() -> None:
+    pairs = Pairs()
+    pairs.add(0, scored("a", timing={"total_ms": 3}), scored("a"))
+    pairs.add(0, scored("a", timing={"total_ms": 3}), scored("a", timing={"total_ms": 2.5}))
+    assert pairs.work == [(3.0, 2.5)]
+    assert [item.what for item in pairs.latencies(fair=False)] == ["work on a probe"]
+
+
+class Endpoint:
+    """Keeps who was asked, and when."""
+
+    def __init__(self, answer: Callable[[str], Answer] = lambda name: scored("a", name)) -> None:
+        self.asked: list[str] = []
+        self.began = time.monotonic()
+        self._answer = answer
+
+    def ask(self, access: Access, image: bytes, kind: str, deployment: str) -> Answer:
+        self.asked.append(deployment)
+        return self._answer(deployment)
+
+
+def prober(endpoint: Endpoint, folder: Path, **pace: Any) -> Prober:
+    folder.mkdir(exist_ok=True)
+    (folder / "a.png").write_bytes(b"a")
+    images = [ProbeImage(folder / "a.png", "image/png")]
+    return Prober(endpoint.ask, ACCESS, images, "new", "old", replace(PACE, **pace))
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_pairs_come_in_changing_order_at_a_bounded_rate_once_they_count(tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    probing = prober(endpoint, tmp_path, probe_rate=50, warm_up=2)
+    probing.start()
+    assert probing.warm.wait(10)
+    time.sleep(0.1)
+    assert (len(endpoint.asked), probing.pairs().scored) == (4, 0)  # the first ones warm up; then it waits
+    began = time.monotonic()
+    probing.count()
+    until(lambda: probing.pairs().scored >= 5)
+    assert time.monotonic() - began > 3 / 50  # the first one may be due already
+    probing.end()
+    assert endpoint.asked[:8] == ["old", "new", "new", "old", "old", "new", "new", "old"]
+
+
+def test_an_answer_of_another_deployment_is_none(tmp_path: Path) -> None:
+    probing = prober(Endpoint(lambda name: scored("a", "old")), tmp_path, warm_up=0)
+    probing.count()
+    probing.start()
+    until(lambda: probing.pairs().candidate.requests)
+    probing.end()
+    assert probing.pairs().scored == 0
+    assert "old answered instead of new" in probing.pairs().note
+
+
+def test_a_key_that_is_not_valid_any_more_is_noticed(tmp_path: Path) -> None:
+    probing = prober(Endpoint(lambda name: Answer(401, 0.01, {}, problem="key")), tmp_path)
+    probing.start()
+    until(lambda: probing.refused)
+    probing.renew(ACCESS)
+    probing.end()
+
+
+def test_what_ends_probing_is_told(tmp_path: Path) -> None:
+    probing = prober(Endpoint(), tmp_path / "gone")
+    (tmp_path / "gone" / "a.png").unlink()
+    probing.start()
+    until(lambda: probing.problem)
+    assert "FileNotFoundError" in probing.problem
+
+
+def test_of_a_log_what_went_well_is_left_out() -> None:
+    def line(status: int, path: str = "/score") -> str:
+        return json.dumps({"event": "request", "status": status, "path": path})
+
+    log = ["serving", line(200), line(500), line(503, "/health/ready"), "Traceback", line(404)]
+    assert telling("\n".join(log), 40) == "\n".join(["serving", line(500), "Traceback"])
+    assert telling("\n".join(log), 1) == "Traceback"
+    assert telling("\n".join([line(200)] * 3), 2) == "\n".join([line(200)] * 2)
