@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from testing.bundles import make_bundle
@@ -23,7 +24,8 @@ def test_a_good_candidate_takes_a_managed_endpoint_over_and_a_bad_one_does_not(
     monkeypatch.setenv("MLOPS_REGISTRY", "azure")
     monkeypatch.setenv("MLOPS_AZURE_INFERENCING_IMAGE", "example.azurecr.io/vision-mlops-inferencing:1")
     registry = open_registry()
-    for number, how in enumerate(({}, {"swap": True}, {"image_size": 48}), 1):
+    kinds: tuple[dict[str, Any], ...] = ({}, {"swap": True}, {"image_size": 48})
+    for number, how in enumerate(kinds, 1):
         aliases = (CHAMPION,) if number == 1 else ()
         registry.register(make_bundle(tmp_path / str(number), **how), "colours", aliases=aliases)
     assert run("deploy", "--to", "managed", "--model", "colours:1")[0] == 0
