@@ -74,7 +74,7 @@ def deploy(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Serve a registered model at an endpoint; a further version takes over once it is ready, without a gap.
+    """Serve a registered model at an endpoint; a further version takes over once it is ready.
 
     Example: `mlops deploy --to local --model textile@champion`
     """
@@ -109,7 +109,12 @@ def deploy(
         emit_json(made.to_dict())
         return
     typer.echo(f"{version.reference} is served at {made.url or made.name}")
-    say(f"try it: mlops endpoint test {made.name} --image FILE")
+    trial = (
+        f"batch score FOLDER --on azure --endpoint {made.name} --out FILE"
+        if to == "batch"
+        else f"endpoint test {made.name} --image FILE"
+    )
+    say(f"try it: mlops {trial}")
 
 
 def _write(text: str, file: Path) -> None:

@@ -28,8 +28,8 @@ def available_cores(groups: Path = _GROUPS) -> int:
 def return_large_blocks() -> bool:
     """Have freed blocks of 256 KiB and more go back to the system at once, where the C library is glibc.
 
-    By itself it raises that bound to the size of what was freed, up to 32 MiB, so that after the first large image the bodies
-    of all others lie between small things that stay. Returns whether it has taken effect.
+    By itself it raises that bound to the size of what was freed, up to 32 MiB, so that after the first large image the
+    bodies of all others lie between small things that stay. Returns whether it has taken effect.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

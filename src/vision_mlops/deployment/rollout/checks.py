@@ -20,13 +20,13 @@ def check_target(target: Target) -> None:
     if not target.splits_traffic:
         raise DeploymentError(
             f"an endpoint on {target.name} has one deployment: nothing can be rolled out beside it",
-            f"mlops deploy --to {target.name} takes the new version over without a gap",
+            f"mlops deploy --to {target.name} takes the new version",
         )
 
 
 def copied_at_most(target: Target, steps: tuple[Step, ...], say: Say) -> tuple[Step, ...]:
-    """The steps with no more copies than a target gives; of targets that do not say, all that is asked for."""
-    most = int(getattr(target, "mirrors_at_most", 100))
+    """The steps with no more copies than a target gives."""
+    most = target.mirrors_at_most
     if all(step.mirror <= most for step in steps):
         return steps
     say(f"an endpoint on {target.name} copies at most {most} % of its requests" if most else

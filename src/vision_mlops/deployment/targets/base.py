@@ -182,6 +182,8 @@ class Target(Protocol):
     name: str
     splits_traffic: bool
     """Whether an endpoint can have several deployments; else a new one takes the place of the old one."""
+    mirrors_at_most: int
+    """Largest percentage of the requests that a deployment can get copies of."""
     options: frozenset[str]
     """The fields of :class:`Options` that mean something here."""
 

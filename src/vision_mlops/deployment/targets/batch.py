@@ -35,6 +35,7 @@ class Batch:
 
     name = "batch"
     splits_traffic = False
+    mirrors_at_most = 0
     options = frozenset({"compute", "instances", "environment", "timeout_s"})
 
     def __init__(self, workspace: Workspace | None = None) -> None:

@@ -30,6 +30,7 @@ class DockerTarget:
 
     name = "docker"
     splits_traffic = False
+    mirrors_at_most = 0
     options = frozenset({"port", "workers", "image", "bake", "cpu", "memory_gb", "environment", "timeout_s"})
 
     @cached_property

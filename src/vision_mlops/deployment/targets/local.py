@@ -56,6 +56,7 @@ class LocalTarget:
 
     name = "local"
     splits_traffic = True
+    mirrors_at_most = 100
     options = frozenset({"port", "workers", "environment", "timeout_s"})
 
     # Making

@@ -41,6 +41,7 @@ class ContainerInstances:
 
     name = "aci"
     splits_traffic = False
+    mirrors_at_most = 0
     options = frozenset({"image", "workers", "cpu", "memory_gb", "dns_label", "environment", "timeout_s"})
 
     def deploy(self, request: Request, say: Say) -> Endpoint:

@@ -42,6 +42,7 @@ class AksTarget:
 
     name = "aks"
     splits_traffic = False
+    mirrors_at_most = 0
     options = frozenset(
         {"port", "workers", "image", "instances", "cpu", "memory_gb", "namespace", "host", "environment", "timeout_s"}
     )
