@@ -19,7 +19,6 @@ from vision_mlops.deployment.logs import start_log, stop_log
 from vision_mlops.deployment.models import ModelSource, ServedModel, pack_source, unpack_source
 from vision_mlops.deployment.predictions import start_predictions
 from vision_mlops.deployment.requests import RequestError
-from vision_mlops.deployment.resources import return_large_blocks
 from vision_mlops.deployment.server import ScoringApp
 from vision_mlops.deployment.tracing import start_tracing
 from vision_mlops.exceptions import MlopsError
@@ -241,7 +240,6 @@ def work(channel: Channel, settings: WorkerSettings) -> None:
     async def serve() -> None:
         await Worker(channel, settings).run()
 
-    return_large_blocks()
     try:
         import uvloop
     except ImportError:  # no such thing on this system: slower, and the same
