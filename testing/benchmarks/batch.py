@@ -2,10 +2,10 @@
 
     python -m testing.benchmarks.batch [--bundle DIR] [--rounds 3] [--write]
 
-All score the textile images, 2,000 JPEGs, with one bundle. The arms take turns, so that a busy machine slows all of them; the
-best of each counts. Processor seconds hardly depend on what else the machine does. PyTorch gets the bundle's weights and a
-DataLoader with a process per core; ``--share 10`` gives it a tenth of the images, and its start then weighs more. Seconds are
-those of the whole process, its start included; memory is the largest of its processes.
+All score the textile images, 2,000 JPEGs, with one bundle. The arms take turns, so that a busy machine slows all of them;
+the best of each counts. Processor seconds hardly depend on what else the machine does. PyTorch gets the bundle's weights and
+a DataLoader with a process per core; ``--share 10`` gives it a tenth of the images, and its start then weighs more. Seconds
+are those of the whole process, its start included; memory is the largest of its processes.
 """
 
 from __future__ import annotations
