@@ -105,15 +105,20 @@ def render(definition: Definition, keys: Sequence[str] | None = None) -> list[Ma
 
 
 def render_text(definition: Definition) -> str:
-    """The manifests as YAML documents, with how to make the Secret in front instead of the Secret."""
+    """The manifests as YAML documents, with how to make the Secret in front instead of the Secret.
+
+    Without the Namespace: it may be there, with others in it that do not meet what its labels ask for.
+    """
     name, namespace = definition.secret, definition.namespace
     head = [
         f"# Endpoint {definition.endpoint}: {definition.model}:{definition.version}, bundle {definition.bundle_id}.",
-        "# The Secret with the two keys, one a line, is not in here. Make it once, before the rest:",
+        "# The namespace and the Secret with the two keys, one a line, are not in here. Make them once, before the rest:",
+        *([] if namespace == "default" else [f"#   kubectl create namespace {namespace}"]),
         "#   (umask 077; for n in 1 2; do openssl rand -hex 32; done > keys)",
         f"#   kubectl create secret generic {name} --namespace {namespace} --from-file={KEYS_ITEM}=keys; rm keys",
     ]
-    documents = [yaml.safe_dump(item, sort_keys=False, width=120) for item in render(definition)]
+    made = [item for item in render(definition) if item["kind"] != "Namespace"]
+    documents = [yaml.safe_dump(item, sort_keys=False, width=120) for item in made]
     return "\n".join(head) + "\n---\n" + "---\n".join(documents)
 
 
