@@ -16,6 +16,15 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+# As the engine does, it holds the published port from the start, and closes what comes as long as nobody listens behind it.
+_SLEEPY = """
+import os, socket
+print("still starting", flush=True)
+listener = socket.create_server(("127.0.0.1", int(os.environ["MLOPS_PORT"])))
+while True:
+    listener.accept()[0].close()
+"""
+
 SOURCE = Path(__file__).parents[2] / "src"
 WITH_VALUE = {
     "--name", "--tmpfs", "--cap-drop", "--security-opt", "--restart", "--stop-timeout", "--publish", "--cpus", "--memory",
@@ -243,7 +252,7 @@ class Engine:
         if "crash" in container["image"]:
             return [sys.executable, "-c", "print('the log says why', flush=True); raise SystemExit(3)"]
         if "sleepy" in container["image"]:
-            return [sys.executable, "-c", "import time; print('still starting', flush=True); time.sleep(60)"]
+            return [sys.executable, "-c", _SLEEPY]
         return [sys.executable, "-m", "vision_mlops", "serve", *container["command"]]
 
     def _environment(self, container: dict[str, Any]) -> dict[str, str]:

@@ -267,7 +267,8 @@ def test_throttling_while_waiting_and_an_interruption(run: Run, aci: Given, monk
     assert code == 130
     assert "`mlops endpoint show colours --on aci` says how it is, the same `mlops deploy` again goes on waiting" in err
     changing = shown(run)
-    assert (changing["state"], changing["deployments"][0]["version"]) == ("changing", "2")
+    assert changing["deployments"][0]["version"] == "2"
+    assert changing["state"] in ("changing", "ready"), "it goes on without the command"
     code, _, err = run(*DEPLOY, "colours:2")
     assert code == 0, err
     assert len(aci.cloud.groups.sent) == 2

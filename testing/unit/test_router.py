@@ -254,21 +254,41 @@ def test_where_a_server_takes_no_connection_another_deployment_answers(tmp_path:
     run(tmp_path, scenario)
 
 
-def test_a_request_that_ends_servers_is_sent_twice_and_no_more(tmp_path: Path) -> None:
-    seen = 0
+def test_a_request_that_ends_servers_is_sent_twice_to_one_and_once_to_another(tmp_path: Path) -> None:
+    seen: list[str] = []
 
+    def crashing(name: str) -> Server:
+        async def crash(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            seen.append(name)
+            writer.close()
+
+        return crash
+
+    async def scenario(router: Router) -> None:
+        for name in ("a", "b", "c"):
+            await router.add(name, crashing(name))
+        router.app.share({"a": 98, "b": 1, "c": 1}, {})
+        assert ((await router.score()).status_code, seen) == (503, ["a", "a", "b"])
+        seen.clear()
+        assert (await router.score(**{"azureml-model-deployment": "c"})).status_code == 503
+        assert seen == ["c", "c"]
+
+    run(tmp_path, scenario)
+
+
+def test_another_deployment_answers_for_one_that_breaks_connections(tmp_path: Path) -> None:
     async def crash(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal seen
         await read_request(reader)
-        seen += 1
         writer.close()
 
     async def scenario(router: Router) -> None:
-        await router.add("a", crash)
+        broken = await router.add("a", crash)
         other = await router.add("b", answering("x"))
         router.app.share({"a": 99, "b": 1}, {})
         answer = await router.score()
-        assert (answer.status_code, seen, other.tally.requests) == (503, 2, 0)
+        assert (answer.status_code, answer.headers["azureml-model-deployment"]) == (200, "b")
+        assert (broken.tally.errors, other.tally.requests) == (1, 1)
 
     run(tmp_path, scenario)
 

@@ -22,8 +22,8 @@ class Exchange:
     """A request and who answers it.
 
     Where a connection breaks, it is sent once more, on a new connection: a server that was ended just then has taken
-    nothing from it, and scoring an image twice changes nothing. A server that takes no connection is passed over for another
-    deployment with traffic, unless the request has picked it.
+    nothing from it, and scoring an image twice changes nothing. A server that breaks that one, or takes none, is passed over
+    for another deployment with traffic, unless the request has picked it; that one gets it once.
 
     Args:
         app: The router.
@@ -88,10 +88,12 @@ class Exchange:
         """The connection broke before the answer was whole."""
         self._upstream = None
         self.backend.in_flight -= 1
-        if self._tries < _TRIES:
-            self._again()
-        else:
+        if self._tries > _TRIES:
             self._fail(self.backend)
+            return
+        if self._tries == _TRIES:  # a server that is ending may take a connection, and break it, too
+            self._refused.append(self.backend)
+        self._again()
 
     def _send(self, upstream: Upstream) -> None:
         self._tries += 1
