@@ -102,6 +102,12 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def ports(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports of its own: tests of other files take and give up some of the usual ones at the same time."""
+    monkeypatch.setenv("MLOPS_SERVING__PORT", "18000")
+
+
 @pytest.fixture
 def bench(tmp_path: Path, bundles: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """An engine that is called docker, on the path."""

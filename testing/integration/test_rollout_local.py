@@ -111,6 +111,7 @@ def served(bundles: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLOPS_HOME", str(home))
+        patch.setenv("MLOPS_SERVING__PORT", "20000")  # others take and give up the usual ones at the same time
         site = Site(bundles, tmp_path_factory.mktemp("site"))
         yield site, home
         patch.setenv("MLOPS_HOME", str(home))
@@ -132,6 +133,7 @@ def end(target: LocalTarget) -> None:
 @pytest.fixture
 def site(served: tuple[Site, Path], monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setenv("MLOPS_HOME", str(served[1]))
+    monkeypatch.setenv("MLOPS_SERVING__PORT", "20000")
     return served[0]
 
 

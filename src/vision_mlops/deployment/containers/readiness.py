@@ -10,10 +10,10 @@ from contextlib import closing
 
 from vision_mlops.deployment.containers.engine import Container, Engine
 from vision_mlops.deployment.containers.launch import Launch, fact
+from vision_mlops.deployment.ports import first_port
 from vision_mlops.deployment.targets.base import State
 from vision_mlops.exceptions import DeploymentError
 
-_FIRST_PORT = 8000
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.5
 _LOADING = "the model is being loaded"
@@ -21,7 +21,7 @@ _LOG_LINES = 10
 
 
 def free_port(wanted: int | None) -> int:
-    """A port of the loopback interface that nobody listens on: the wanted one, or the first from 8000.
+    """A port of the loopback interface that nobody listens on: the wanted one, or the first from :func:`first_port` on.
 
     Raises:
         DeploymentError: the wanted one is taken, or all are.
@@ -30,9 +30,9 @@ def free_port(wanted: int | None) -> int:
         if not _is_free(wanted):
             raise DeploymentError(f"port {wanted} is taken", "give another one with --port, or stop what uses it")
         return wanted
-    found = next((port for port in range(_FIRST_PORT, 2**16) if _is_free(port)), None)
+    found = next((port for port in range(first_port(), 2**16) if _is_free(port)), None)
     if found is None:
-        raise DeploymentError("all ports from 8000 are taken", "stop what uses them")
+        raise DeploymentError(f"all ports from {first_port()} are taken", "stop what uses them")
     return found
 
 

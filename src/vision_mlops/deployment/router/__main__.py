@@ -1,7 +1,7 @@
 """The process of a router: ``python -m vision_mlops.deployment.router FOLDER PORT REPORT``, started by ``mlops deploy``.
 
-PORT is -1 for the first free one from 8000 on, 0 for any free one. REPORT is a descriptor on which it says, once, where it
-listens or why it does not.
+PORT is -1 for the first free one (:mod:`vision_mlops.deployment.ports`), 0 for any free one. REPORT is a descriptor on which
+it says, once, where it listens or why it does not.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import TextIO
 
 from vision_mlops.deployment.connection import Answer
 from vision_mlops.deployment.logs import log_event, start_log, stop_log
+from vision_mlops.deployment.ports import first_port
 from vision_mlops.deployment.router.control import Control
 from vision_mlops.deployment.router.state import KEY, LOCK, EndpointState, read_key, read_state, write_key
 from vision_mlops.exceptions import DeploymentError
 from vision_mlops.runner.locks import take
 
-FIRST_PORT = 8000
-_LAST_PORT = 8999
+_PORTS = 1000
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 4096
 _OTHER_DESCRIPTORS = 128
@@ -122,11 +122,12 @@ def _listen(folder: Path, port: int, state: EndpointState | None) -> socket.sock
     if port >= 0:
         return _bind(port, "asked for with --port")
     kept = _kept_ports(folder.parent)
-    for candidate in range(FIRST_PORT, _LAST_PORT + 1):
+    ports = range(first_port(), min(first_port() + _PORTS, 2**16))
+    for candidate in ports:
         if candidate not in kept:
             with contextlib.suppress(DeploymentError):
                 return _bind(candidate, "")
-    raise DeploymentError(f"no port from {FIRST_PORT} to {_LAST_PORT} is free", "give --port 0 for any other")
+    raise DeploymentError(f"no port from {ports[0]} to {ports[-1]} is free", "give --port 0 for any other")
 
 
 def _bind(port: int, whose: str) -> socket.socket:
