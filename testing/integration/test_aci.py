@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import signal
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -238,40 +235,12 @@ def test_a_vault_that_says_no(run: Run, aci: Given) -> None:
 
 
 @pytest.mark.slow
-def test_throttling_while_waiting_and_an_interruption(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_throttling_while_waiting(run: Run, aci: Given) -> None:
     aci.cloud.faults.throttle("operations", times=50)  # more than the SDK puts up with: it gives up watching
     aci.cloud.faults.throttle("containerGroups", times=2, method="GET")
     code, _, err = run(*DEPLOY, "colours:1")
     assert code == 0, err
     assert {seen.status for seen in aci.cloud.seen("/operations/")} == {429}
-    assert shown(run)["state"] == "ready"
-    aci.push(aci.second)
-    waiting = threading.Event()
-    real = changes.Changes.wait
-
-    def noted(self: changes.Changes, *given: Any) -> None:
-        waiting.set()
-        real(self, *given)
-
-    monkeypatch.setattr(changes.Changes, "wait", noted)
-
-    def interrupt() -> None:
-        waiting.wait(30)
-        time.sleep(0.1)
-        signal.raise_signal(signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    code, _, err = run(*DEPLOY, "colours:2")
-    thread.join()
-    assert code == 130
-    assert "`mlops endpoint show colours --on aci` says how it is, the same `mlops deploy` again goes on waiting" in err
-    changing = shown(run)
-    assert changing["deployments"][0]["version"] == "2"
-    assert changing["state"] in ("changing", "ready"), "it goes on without the command"
-    code, _, err = run(*DEPLOY, "colours:2")
-    assert code == 0, err
-    assert len(aci.cloud.groups.sent) == 2
     assert shown(run)["state"] == "ready"
 
 

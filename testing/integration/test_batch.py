@@ -364,7 +364,7 @@ def killed(pipe: Path, times: int) -> threading.Thread:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["killed", "hangs"])
+@pytest.mark.parametrize("how", ["hangs"])
 def test_an_image_that_takes_its_worker_with_it_is_found(images: Path, bundle: Path, tmp_path: Path, how: str) -> None:
     pipe = tmp_path / "poison.png"
     os.mkfifo(pipe)
