@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from testing.aci import CRASHING, DEAF, GROUPS, IDENTITY, REGISTRY, Given, given
+from testing.fakes.container import Container
 from testing.places import Place
 
 from vision_mlops.azure.client import vault_client
@@ -235,12 +237,35 @@ def test_a_vault_that_says_no(run: Run, aci: Given) -> None:
 
 
 @pytest.mark.slow
-def test_throttling_while_waiting(run: Run, aci: Given) -> None:
+def test_throttling_while_waiting_and_an_interruption(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     aci.cloud.faults.throttle("operations", times=50)  # more than the SDK puts up with: it gives up watching
     aci.cloud.faults.throttle("containerGroups", times=2, method="GET")
     code, _, err = run(*DEPLOY, "colours:1")
     assert code == 0, err
     assert {seen.status for seen in aci.cloud.seen("/operations/")} == {429}
+    assert shown(run)["state"] == "ready"
+    aci.push(aci.second)
+    look = changes.Changes._look
+
+    def interrupted(self: changes.Changes, *given: Any, **named: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return look(self, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Container, "is_up", property(lambda self: False))  # it takes its time
+        with monkeypatch.context() as keyboard:
+            keyboard.setattr(changes.Changes, "_look", interrupted)
+            code, _, err = run(*DEPLOY, "colours:2")
+        assert code == 130
+        assert (
+            "`mlops endpoint show colours --on aci` says how it is, the same `mlops deploy` again goes on waiting"
+            in err
+        )
+        changing = shown(run)
+        assert (changing["state"], changing["deployments"][0]["version"]) == ("changing", "2")
+    code, _, err = run(*DEPLOY, "colours:2")
+    assert code == 0, err
+    assert len(aci.cloud.groups.sent) == 2
     assert shown(run)["state"] == "ready"
 
 
