@@ -69,10 +69,10 @@ def serve(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from vision_mlops.config.loader import load_serving
     from vision_mlops.deployment.metrics_folder import metrics_folder
-    from vision_mlops.deployment.mounts import bundle_root, find_bundle, registered_as
     from vision_mlops.deployment.parent import Parent
     from vision_mlops.deployment.resources import available_cores
     from vision_mlops.model.bundle import read_bundle
+    from vision_mlops.model.mounted import bundle_root, find_bundle, registered_as
 
     admin_key = os.environ.get("MLOPS_ADMIN_KEY") or None
     keys = _keys(auth, host)

@@ -11,7 +11,6 @@ import os
 import re
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 from azureml_inference_server_http.api.aml_request import rawhttp
@@ -21,10 +20,9 @@ from vision_mlops.config.loader import load_serving
 from vision_mlops.config.models import Serving
 from vision_mlops.deployment.answers import score
 from vision_mlops.deployment.models import ModelSource, ServedModel, load_model
-from vision_mlops.deployment.mounts import find_bundle, registered_as
 from vision_mlops.deployment.requests import RequestError, read_scoring_request
 from vision_mlops.deployment.resources import available_cores
-from vision_mlops.exceptions import BundleError
+from vision_mlops.model.mounted import mounted_model
 
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
 _model: ServedModel | None = None
@@ -38,11 +36,7 @@ def init() -> None:
         BundleError: there is none, or it is refused. The server then ends, and Azure ML shows the message.
     """
     global _model, _serving
-    root = os.environ.get("AZUREML_MODEL_DIR")
-    if not root:
-        raise BundleError("AZUREML_MODEL_DIR is not set", "give the folder of the bundle in it")
-    folder = find_bundle(Path(root))
-    name, version = registered_as(Path(root))
+    folder, name, version = mounted_model()
     threads = max(1, available_cores() // int(os.environ.get("WORKER_COUNT") or 1))
     _model = load_model(ModelSource(folder, name, version, threads=threads))
     _serving = load_serving()

@@ -1,26 +1,40 @@
-"""A registered model where Azure ML puts it: the bundle in AZUREML_MODEL_DIR, and the name and version it goes by."""
+"""Where a model to serve is found: in the folder that is named, or where Azure ML mounts a registered one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from vision_mlops.exceptions import BundleError
 from vision_mlops.model.bundle import MANIFEST
 
-VARIABLE = "AZUREML_MODEL_DIR"
+BUNDLE_VARIABLE = "MLOPS_BUNDLE"
+AZURE_VARIABLE = "AZUREML_MODEL_DIR"
 
 
-def mounted_model(environ: Mapping[str, str] | None = None) -> tuple[Path, str, str]:
+def bundle_root() -> Path:
+    """The folder that the environment names: MLOPS_BUNDLE, or AZUREML_MODEL_DIR where that is unset or not there.
+
+    Raises:
+        BundleError: neither is set.
+    """
+    ours, azure = os.environ.get(BUNDLE_VARIABLE), os.environ.get(AZURE_VARIABLE)
+    if ours and (not azure or Path(ours).exists()):
+        return Path(ours)
+    if not azure:
+        raise BundleError("no bundle to serve", f"name one, or set {BUNDLE_VARIABLE} to its folder")
+    return Path(azure)
+
+
+def mounted_model() -> tuple[Path, str, str]:
     """The bundle that Azure ML mounted, and the name and version of its registration; these are empty where unknown.
 
     Raises:
         BundleError: the variable is not set, or its folder does not hold one bundle.
     """
-    root = (os.environ if environ is None else environ).get(VARIABLE)
+    root = os.environ.get(AZURE_VARIABLE)
     if not root:
-        raise BundleError(f"{VARIABLE} is not set", "give the folder of the bundle in it")
+        raise BundleError(f"{AZURE_VARIABLE} is not set", "give the folder of the bundle in it")
     return (find_bundle(Path(root)), *registered_as(Path(root)))
 
 
