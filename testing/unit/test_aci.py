@@ -18,6 +18,7 @@ from vision_mlops.azure.errors import azure_errors
 from vision_mlops.azure.vault import Keys
 from vision_mlops.config.azure import load_azure_settings
 from vision_mlops.deployment.models import ModelSource
+from vision_mlops.deployment.openapi import LOADING
 from vision_mlops.deployment.server import ScoringApp
 from vision_mlops.deployment.targets.aci.definition import (
     again,
@@ -29,7 +30,7 @@ from vision_mlops.deployment.targets.aci.definition import (
     wanted,
     with_tags,
 )
-from vision_mlops.deployment.targets.aci.health import LOADING, ask
+from vision_mlops.deployment.targets.aci.health import ask
 from vision_mlops.deployment.targets.aci.states import View, base_url, judge, probe_failure
 from vision_mlops.deployment.targets.base import Options, Request, State
 from vision_mlops.exceptions import AzureError, ConfigError, DeploymentError

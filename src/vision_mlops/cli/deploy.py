@@ -11,6 +11,18 @@ from vision_mlops import paths
 from vision_mlops.cli.output import emit_json, say
 from vision_mlops.exceptions import DeploymentError
 
+# What is said of a server is the same for `mlops rollout start`.
+Workers = Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Processes of the server.")]
+Image = Annotated[str, typer.Option("--image", help="Inferencing image to run.", show_default="built")]
+Bake = Annotated[bool, typer.Option("--bake", help="Build an image that holds the model.")]
+ScoreScript = Annotated[
+    bool, typer.Option("--score-script", help="managed: Azure ML's inference server, without a container of ours.")
+]
+Env = Annotated[
+    list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Variable of the server. Repeatable.")
+]
+Timeout = Annotated[float | None, typer.Option("--timeout", min=1, help="Seconds to become ready in.")]
+
 
 def deploy(
     to: Annotated[
@@ -32,12 +44,10 @@ def deploy(
         int | None,
         typer.Option("--port", min=0, max=65535, help="local, docker: port on this machine; aks: of the Service."),
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Processes of the server.")] = None,
-    image: Annotated[str, typer.Option("--image", help="Inferencing image to run.", show_default="built")] = "",
-    bake: Annotated[bool, typer.Option("--bake", help="Build an image that holds the model.")] = False,
-    score_script: Annotated[
-        bool, typer.Option("--score-script", help="managed: Azure ML's inference server, without a container of ours.")
-    ] = False,
+    workers: Workers = None,
+    image: Image = "",
+    bake: Bake = False,
+    score_script: ScoreScript = False,
     instance_type: Annotated[
         str, typer.Option("--instance-type", help="managed: size of machine; kubernetes-endpoint: instance type.")
     ] = "",
@@ -61,10 +71,8 @@ def deploy(
     host: Annotated[
         str, typer.Option("--host", help="aks: name that its Ingress answers to, over TLS.", show_default="no Ingress")
     ] = "",
-    env: Annotated[
-        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Variable of the server. Repeatable.")
-    ] = None,
-    timeout: Annotated[float | None, typer.Option("--timeout", min=1, help="Seconds to become ready in.")] = None,
+    env: Env = None,
+    timeout: Timeout = None,
     force: Annotated[bool, typer.Option("--force", help="Also a version whose verdict is reject.")] = False,
     render: Annotated[
         Path | None,

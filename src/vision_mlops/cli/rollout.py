@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vision_mlops.cli.deploy import variables
+from vision_mlops.cli.deploy import Bake, Env, Image, ScoreScript, Timeout, Workers, variables
+from vision_mlops.cli.endpoint import JsonOption, On
 from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.exceptions import DeploymentError
 
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Roll a model version out step by step, judged against the champion.")
 
 Name = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Endpoint.")]
-On = Annotated[
-    str | None, typer.Option("--on", metavar="TARGET", help="Its target.", show_default="where it was deployed to")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Images = Annotated[
     Path | None,
     typer.Option("--images", help="Images to probe with, or prepared data.", show_default="the golden examples"),
@@ -78,20 +75,16 @@ def start(
     ] = False,
     on_interrupt: OnInterrupt = "pause",
     take_over: TakeOver = False,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Processes of the server.")] = None,
-    image: Annotated[str, typer.Option("--image", help="Inferencing image to run.", show_default="built")] = "",
-    bake: Annotated[bool, typer.Option("--bake", help="Build an image that holds the model.")] = False,
-    score_script: Annotated[
-        bool, typer.Option("--score-script", help="managed: Azure ML's inference server, without a container of ours.")
-    ] = False,
+    workers: Workers = None,
+    image: Image = "",
+    bake: Bake = False,
+    score_script: ScoreScript = False,
     instance_type: Annotated[str, typer.Option("--instance-type", help="Size of machine, or instance type.")] = "",
     instances: Annotated[int | None, typer.Option("--instances", min=1, help="Machines or pods.")] = None,
     cpu: Annotated[float | None, typer.Option("--cpu", min=0.1, help="Cores of one instance.")] = None,
     memory: Annotated[float | None, typer.Option("--memory", min=0.2, help="GB of one instance.")] = None,
-    env: Annotated[
-        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Variable of the server. Repeatable.")
-    ] = None,
-    timeout: Annotated[float | None, typer.Option("--timeout", min=1, help="Seconds to become ready in.")] = None,
+    env: Env = None,
+    timeout: Timeout = None,
     on: On = None,
     json_: JsonOption = False,
 ) -> None:

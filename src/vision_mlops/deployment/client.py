@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,13 @@ def _content(raw: bytes, status: int) -> tuple[dict[str, Any], str]:
 
 
 def _tls(url: str) -> ssl.SSLContext | None:
-    """Verifies certificates, also by the authorities that REQUESTS_CA_BUNDLE names, as the Azure SDK does."""
-    if not url.startswith("https:"):
-        return None
+    return _trusting(os.environ.get("REQUESTS_CA_BUNDLE", "")) if url.startswith("https:") else None
+
+
+@cache
+def _trusting(bundle: str) -> ssl.SSLContext:
+    """Verifies certificates, also by the authorities of a file, as the Azure SDK does; reading them takes a while."""
     context = ssl.create_default_context()
-    if bundle := os.environ.get("REQUESTS_CA_BUNDLE"):
+    if bundle:
         context.load_verify_locations(bundle)
     return context

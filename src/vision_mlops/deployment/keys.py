@@ -9,12 +9,15 @@ from __future__ import annotations
 import hmac
 import logging
 import os
+import secrets
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from vision_mlops.exceptions import ServingError
 
+KEY_NAMES = ("primary", "secondary")
+"""The keys of an endpoint, in the order of the lines of a file."""
 KEY_VARIABLE = "MLOPS_SCORING_KEY"
 FILE_VARIABLE = "MLOPS_SCORING_KEY_FILE"
 _LOG = logging.getLogger(__name__)
@@ -71,6 +74,11 @@ class Keys:
             self._from_file = keys
             _LOG.warning("the keys have changed: %d are valid", len({*self._fixed, *keys}))
         self._problem = problem
+
+
+def new_key() -> str:
+    """A random key."""
+    return secrets.token_urlsafe(32)
 
 
 def keys_of_environment() -> Keys:

@@ -6,6 +6,8 @@ from typing import Any
 
 from vision_mlops import __version__
 
+LOADING = "the model is being loaded"
+"""What a server says before it knows whether its model can be served: who waits for it, waits on."""
 _ERRORS = {
     400: "Malformed body",
     401: "Key missing or wrong",

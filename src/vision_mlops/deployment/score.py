@@ -20,6 +20,7 @@ from vision_mlops.config.loader import load_serving
 from vision_mlops.config.models import Serving
 from vision_mlops.deployment.answers import score
 from vision_mlops.deployment.models import ModelSource, ServedModel, load_model
+from vision_mlops.deployment.openapi import LOADING
 from vision_mlops.deployment.requests import RequestError, read_scoring_request
 from vision_mlops.deployment.resources import available_cores
 from vision_mlops.model.mounted import mounted_model
@@ -66,7 +67,7 @@ def run(request: Any) -> Any:
 
 def _answer(request: Any, request_id: str, started: float) -> dict[str, Any]:
     if _model is None:
-        raise RequestError(503, "not_ready", "the model is being loaded")
+        raise RequestError(503, "not_ready", LOADING)
     if request.method != "POST":
         raise RequestError(
             405, "method_not_allowed", f"/score takes POST, not {request.method}", ((b"allow", b"POST"),)

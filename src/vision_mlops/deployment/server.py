@@ -25,7 +25,7 @@ from vision_mlops.deployment.keys import Keys
 from vision_mlops.deployment.ledger import Entry, Ledger
 from vision_mlops.deployment.logs import log_event
 from vision_mlops.deployment.models import ModelSource, ServedModel, load_model, read_reload
-from vision_mlops.deployment.openapi import describe
+from vision_mlops.deployment.openapi import LOADING, describe
 from vision_mlops.deployment.predictions import PredictionLog, Sample
 from vision_mlops.deployment.requests import RequestError, read_scoring_request
 from vision_mlops.deployment.scorer import AbandonedError, Job, QueueFullError, Scorer
@@ -71,7 +71,7 @@ class ScoringApp:
         self.tracing = Tracing()  # a worker puts the exporting one here, and the log of predictions
         self.predictions: PredictionLog | None = None
         self.model: ServedModel | None = None
-        self.problem = "the model is being loaded"
+        self.problem = LOADING
         self.draining = False
         self.max_body = limits.max_body_mb * 2**20
         self.max_buffered = _BODIES * self.max_body

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vision_mlops.inference.predictor import Precision
 
 BATCH_SIZE = 4
-"""Images that a process computes at once. More do not fit its core's cache, and are slower."""
+"""Images that a process computes at once; more are no faster."""
 _SUSPICIOUS = 32
 _BATCH_BYTES = 64 * 2**20
 

@@ -7,20 +7,17 @@ there: on this machine nobody else does, and in a container the server does, wha
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vision_mlops import paths
 from vision_mlops.deployment.containers.images import copy_readable
+from vision_mlops.deployment.keys import KEY_NAMES, new_key
 from vision_mlops.exceptions import DeploymentError
 from vision_mlops.model.bundle import MANIFEST
-
-KEY_NAMES = ("primary", "secondary")
+from vision_mlops.runner.locks import take
 
 
 class EndpointFolder:
@@ -45,17 +42,13 @@ class EndpointFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.chmod(0o700)
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DeploymentError(
-                    f"endpoint {self.name!r} is being changed by another command", "wait until that is done"
-                ) from error
+        lock = take(self.path / "lock")
+        if lock is None:
+            raise DeploymentError(
+                f"endpoint {self.name!r} is being changed by another command", "wait until that is done"
+            )
+        with lock:
             yield
-        finally:
-            os.close(descriptor)
 
     def keys(self) -> dict[str, str]:
         """The keys by name. Raises DeploymentError where they have gone."""
@@ -75,15 +68,15 @@ class EndpointFolder:
         try:
             self.keys()
         except DeploymentError:
-            self._write({name: secrets.token_urlsafe(32) for name in KEY_NAMES})
+            self._write({name: new_key() for name in KEY_NAMES})
 
     def rotate(self, which: str) -> str:
         """Make one key anew and return it."""
         try:
             keys = self.keys()
         except DeploymentError:  # they have gone: both are made anew
-            keys = {name: secrets.token_urlsafe(32) for name in KEY_NAMES}
-        keys[which] = secrets.token_urlsafe(32)
+            keys = {name: new_key() for name in KEY_NAMES}
+        keys[which] = new_key()
         self._write(keys)
         return keys[which]
 

@@ -10,13 +10,13 @@ from contextlib import closing
 
 from vision_mlops.deployment.containers.engine import Container, Engine
 from vision_mlops.deployment.containers.launch import Launch, fact
+from vision_mlops.deployment.openapi import LOADING
 from vision_mlops.deployment.ports import first_port
 from vision_mlops.deployment.targets.base import State
 from vision_mlops.exceptions import DeploymentError
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.5
-_LOADING = "the model is being loaded"
 _LOG_LINES = 10
 
 
@@ -70,7 +70,7 @@ def wait_until_ready(engine: Engine, name: str, port: int, launch: Launch, timeo
             container = engine.find(name)
             if container is None or not container.running or container.restarts:
                 raise _failure(engine, name, f"the container has ended: {ending(container)}")
-            if not problem.startswith((_LOADING, "it does not answer")):
+            if not problem.startswith((LOADING, "it does not answer")):
                 raise _failure(engine, name, f"the server cannot get ready: {problem}")
         if now > deadline:
             raise _failure(engine, name, f"it was not ready within {timeout_s:.0f} s: {problem}")
@@ -83,7 +83,7 @@ def state_of(container: Container) -> tuple[State, str]:
         return State.FAILED, f"it ends again and again: {ending(container)}"
     if container.status == "running":
         problem, _model = ask_ready(int(fact(container, "port")))
-        if problem.startswith(_LOADING):
+        if problem.startswith(LOADING):
             return State.CHANGING, problem
         return (State.FAILED, problem) if problem else (State.READY, "")
     if container.status in ("created", "configured", "initialized", "paused") or not container.exit_code:

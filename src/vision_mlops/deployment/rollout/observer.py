@@ -62,7 +62,7 @@ class Observer:
             )  # fmt: skip
         for name in self._names:
             gained = _since(counts.get(name), self._last.get(name))
-            self._sums[name] = _plus(self._sums[name], gained)
+            self._sums[name] = self._sums[name] + gained
             self._blocks[name] = _merged([*self._blocks[name], gained.latencies])
         self._last = counts
         mine, other = (self._sums[name] for name in self._names)
@@ -93,7 +93,3 @@ def _merged(blocks: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
 
 def _larger(counted: Counts, probed: Tally) -> Tally:
     return Tally(max(counted.requests, probed.requests), max(counted.errors, probed.errors))
-
-
-def _plus(one: Counts, other: Counts) -> Counts:
-    return one - (_NOTHING - other)

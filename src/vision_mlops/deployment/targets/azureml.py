@@ -149,7 +149,8 @@ def _same(registry: AzureRegistry, model: ModelVersion) -> ModelVersion | None:
 
 
 def model_of(entity: Any) -> tuple[str, str]:
-    """Name and version of the model that a deployment names by its id; empty where it does not."""
-    model = getattr(entity, "model", None)
+    """Name and version of the model that a deployment serves: by its tags, else by the model's id; empty where unknown."""
+    model, tags = getattr(entity, "model", None), entity.tags or {}
     found = _MODEL_ID.search(str(getattr(model, "id", None) or model or ""))
-    return (found[1], found[2]) if found else ("", "")
+    name, version = (found[1], found[2]) if found else ("", "")
+    return str(tags.get(MODEL_TAG, name)), str(tags.get(VERSION_TAG, version))

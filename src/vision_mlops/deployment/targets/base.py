@@ -165,6 +165,16 @@ class Counts:
     disagreed: int = 0
     latencies: tuple[int, ...] = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
 
+    def __add__(self, more: Counts) -> Counts:
+        """Both together."""
+        return Counts(
+            self.requests + more.requests,
+            self.errors + more.errors,
+            self.compared + more.compared,
+            self.disagreed + more.disagreed,
+            tuple(one + other for one, other in zip(self.latencies, more.latencies, strict=True)),
+        )
+
     def __sub__(self, earlier: Counts) -> Counts:
         """What was counted since an earlier reading."""
         return Counts(

@@ -250,13 +250,12 @@ class Batch:
 
 
 def _deployment(entity: Any, default: str | None) -> Deployment:
-    tags = entity.tags or {}
     model, version = azureml.model_of(entity)
     state = azureml.state_of(entity)
     return Deployment(
         name=str(entity.name),
-        model=tags.get(azureml.MODEL_TAG, model),
-        version=tags.get(azureml.VERSION_TAG, version),
+        model=model,
+        version=version,
         state=state,
         traffic=100 if entity.name == default else 0,
         instances=int(getattr(entity.resources, "instance_count", None) or 1),

@@ -246,7 +246,7 @@ class OnlineTarget(abc.ABC):
         )
 
     def _deployment(self, entity: Any, endpoint: Any) -> Deployment:
-        name, tags = str(entity.name), entity.tags or {}
+        name = str(entity.name)
         state = azureml.state_of(entity)
         problem = ""
         if state is State.FAILED:
@@ -254,8 +254,8 @@ class OnlineTarget(abc.ABC):
         model, version = azureml.model_of(entity)
         return Deployment(
             name=name,
-            model=tags.get(azureml.MODEL_TAG, model),
-            version=tags.get(azureml.VERSION_TAG, version),
+            model=model,
+            version=version,
             state=state,
             traffic=int((endpoint.traffic or {}).get(name, 0)),
             mirror=int((endpoint.mirror_traffic or {}).get(name, 0)),

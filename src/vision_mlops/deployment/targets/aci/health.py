@@ -9,8 +9,8 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-LOADING = "the model is being loaded"
-"""What our server says before it knows whether the model can be served."""
+from vision_mlops.deployment.openapi import LOADING
+
 _SECONDS = 3.0
 
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
 from collections.abc import Mapping
 
+from vision_mlops.deployment.keys import KEY_NAMES, new_key
 from vision_mlops.deployment.targets.aks.cluster import Cluster
 from vision_mlops.deployment.targets.aks.errors import ClusterError
 from vision_mlops.deployment.targets.aks.manifests import KEYS_ITEM, Definition, Manifest, encode_keys, render
 from vision_mlops.exceptions import DeploymentError
-
-WHICH = ("primary", "secondary")
 
 
 def ensure_keys(cluster: Cluster, definition: Definition) -> None:
     """Make the Secret where there is none; one that is there stays as it is. Raises ClusterError."""
     if cluster.get("Secret", definition.secret, definition.namespace) is not None:
         return
-    made = next(item for item in render(definition, [_new(), _new()]) if item["kind"] == "Secret")
+    made = next(item for item in render(definition, [new_key(), new_key()]) if item["kind"] == "Secret")
     try:
         cluster.create(made)
     except ClusterError as error:
@@ -38,19 +36,15 @@ def rotate(cluster: Cluster, definition: Definition, which: str) -> None:
     Raises:
         DeploymentError: there is no such key, or the cluster refuses.
     """
-    if which not in WHICH:
-        raise DeploymentError(f"there is no key {which!r}", f"give {' or '.join(WHICH)}")
+    if which not in KEY_NAMES:
+        raise DeploymentError(f"there is no key {which!r}", f"give {' or '.join(KEY_NAMES)}")
     secret = _secret(cluster, definition)
-    keys = {**_decoded(secret, definition), which: _new()}
-    changed = next(item for item in render(definition, [keys[name] for name in WHICH]) if item["kind"] == "Secret")
+    keys = {**_decoded(secret, definition), which: new_key()}
+    changed = next(item for item in render(definition, [keys[name] for name in KEY_NAMES]) if item["kind"] == "Secret")
     # So that of two rotations at once one is refused, and not undone.
     changed["metadata"]["resourceVersion"] = secret["metadata"]["resourceVersion"]
-    changed["data"] = {KEYS_ITEM: encode_keys([keys[name] for name in WHICH])}
+    changed["data"] = {KEYS_ITEM: encode_keys([keys[name] for name in KEY_NAMES])}
     cluster.apply(changed, force=True)
-
-
-def _new() -> str:
-    return secrets.token_urlsafe(32)
 
 
 def _secret(cluster: Cluster, definition: Definition) -> Manifest:
@@ -71,4 +65,4 @@ def _decoded(secret: Manifest, definition: Definition) -> dict[str, str]:
         raise DeploymentError(
             f"Secret {definition.secret} has no item {KEYS_ITEM!r} with a key a line", "delete it and deploy again"
         ) from None
-    return {"primary": lines[0], "secondary": lines[-1]}
+    return dict(zip(KEY_NAMES, (lines[0], lines[-1]), strict=True))
