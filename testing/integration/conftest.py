@@ -116,16 +116,20 @@ def rehearsal(cloud: Cloud) -> Rehearsal:
 
 
 @pytest.fixture
-def run(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Run ``mlops`` in this process, where the SDK is redirected: exit code, standard output, standard error."""
+def mlops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run ``mlops`` in this process: exit code, standard output, standard error."""
 
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mlops", *words])
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mlops", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             main()
         printed = capsys.readouterr()
         return int(ended.value.code or 0), printed.out, printed.err
 
     return call
+
+
+@pytest.fixture
+def run(place: Place, mlops: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+    """The same where the SDK is redirected."""
+    return mlops

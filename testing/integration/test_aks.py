@@ -21,7 +21,6 @@ from testing.fakes.kubernetes_api import TOKEN, KubernetesCluster, kubernetes_cl
 from testing.fakes.kubernetes_balancer import free_port
 from testing.prepared import COLOURS
 
-from vision_mlops.cli.main import main
 from vision_mlops.deployment.client import score
 from vision_mlops.deployment.targets import open_target
 from vision_mlops.deployment.targets.aks.manifests import render
@@ -63,20 +62,6 @@ def cluster(
         monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig))
         monkeypatch.setenv("MLOPS_AZURE_CONTAINER_REGISTRY", REGISTRY)
         yield running
-
-
-@pytest.fixture
-def mlops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mlops:
-    """Run ``mlops`` in this process: exit code, standard output, standard error."""
-
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mlops", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 def deploy(mlops: Mlops, version: int = 1, *words: str) -> tuple[int, str, str]:

@@ -26,7 +26,6 @@ from testing.bundles import make_bundle
 from testing.prepared import COLOURS
 from testing.storage import QUICK, Container
 
-from vision_mlops.cli.main import main
 from vision_mlops.deployment.batch import container as batch_container
 from vision_mlops.deployment.batch import crew, score, workers
 from vision_mlops.deployment.batch.images import Fetched, Folder, Listed
@@ -462,24 +461,11 @@ def test_a_container_is_scored_like_a_folder(
     gone.close()
 
 
-@pytest.fixture
-def mlops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run ``mlops batch score`` in this process: exit code, standard output and standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mlops", "batch", "score", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
-
-
 def test_the_command(images: Path, bundle: Path, tmp_path: Path, mlops: Callable[..., tuple[int, str, str]]) -> None:
     (images / "text.png").write_text("no image")
     out = tmp_path / "scores.csv"
-    code, printed, said = mlops(images, "--bundle", bundle, "--out", out, "--workers", "1", "--fail-on-error", "--json")
+    words = ("--bundle", bundle, "--out", out, "--workers", "1", "--fail-on-error", "--json")
+    code, printed, said = mlops("batch", "score", images, *words)
     assert code == 1
     summary = json.loads(printed)
     assert (summary["images"], summary["errors"], summary["errors_file"]) == (21, 1, f"{out}.errors.csv")
@@ -508,7 +494,7 @@ def test_mistakes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    code, _, said = mlops(images, *words)
+    code, _, said = mlops("batch", "score", images, *words)
     assert (code, expected in said) == (2, True), said
     assert [path.name for path in tmp_path.iterdir() if path.name != "images"] == []
 
@@ -521,7 +507,7 @@ def test_a_registered_model(
 
     open_registry().register(bundle, "paint", aliases=["champion"])
     out = tmp_path / "scores.csv"
-    code, _, said = mlops(images, "--model", "paint@champion", "--out", out, "--workers", "1")
+    code, _, said = mlops("batch", "score", images, "--model", "paint@champion", "--out", out, "--workers", "1")
     assert code == 0, said
     assert "20 images, 0 errors, 2 other files skipped: " in said
     assert "  red: 6\n" in said
