@@ -32,7 +32,7 @@ test-fast: $(STAMP)  ## Run the fast tests
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" -q
 
 image: $(STAMP)  ## Build the image of the scoring server (needs docker or podman)
-	@$(BIN)/python -c 'from vision_mlops.deployment.containers import engine, images; print(images.served_image(engine.open_engine(), "", print))'
+	@$(BIN)/python -c 'from vision_mlops.endpoints.docker import engine, images; print(images.served_image(engine.open_engine(), "", print))'
 
 test-image: $(STAMP)  ## Build it, and test it in containers
 	MLOPS_TEST_IMAGE=1 $(BIN)/python -m pytest -n 0 testing/integration/test_image.py
@@ -52,17 +52,17 @@ docs: $(STAMP)  ## Write the generated parts of the documentation
 	$(BIN)/python docs/cli_reference.py
 
 bench: $(STAMP)  ## Run the benchmarks, side by side with the alternatives
-	$(BIN)/python testing/benchmarks/training.py --variants
-	$(BIN)/python testing/benchmarks/pipeline.py
-	$(BIN)/python -m testing.benchmarks.runner
-	$(BIN)/python -m testing.benchmarks.checks
-	$(BIN)/python -m testing.benchmarks.checks --flipped
-	$(BIN)/python -m testing.benchmarks.transfer
-	$(BIN)/python -m testing.benchmarks.batch $(if $(BUNDLE),--bundle $(BUNDLE))
+	$(BIN)/python benchmarks/training.py --variants
+	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python -m benchmarks.runner
+	$(BIN)/python -m benchmarks.checks
+	$(BIN)/python -m benchmarks.checks --flipped
+	$(BIN)/python -m benchmarks.transfer
+	$(BIN)/python -m benchmarks.batch $(if $(BUNDLE),--bundle $(BUNDLE))
 	$(MAKE) bench-serving
 
 bench-serving: $(STAMP)  ## Run the benchmark of the scoring server alone (needs wrk)
-	$(BIN)/python -m testing.benchmarks.serving $(if $(BUNDLE),--bundle $(BUNDLE))
+	$(BIN)/python -m benchmarks.serving $(if $(BUNDLE),--bundle $(BUNDLE))
 
 clean:  ## Remove the environment and caches; outputs/ stays
 	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist src/*.egg-info

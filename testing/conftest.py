@@ -36,12 +36,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty tracking database: MLflow's migrations take seconds, a copy of the file does not."""
-    from vision_mlops import tracking
+    from vision_mlops.tracking import mlflow_runs
 
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLOPS_HOME", str(database.parent))
-        tracking.client()
+        mlflow_runs.client()
     return database
 
 

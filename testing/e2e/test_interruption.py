@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from testing.journey import Journey
+from testing.support.journey import Journey
 
 pytestmark = pytest.mark.slow
 

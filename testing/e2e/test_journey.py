@@ -9,9 +9,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from testing.journey import LABELS, Journey
+from testing.support.journey import LABELS, Journey
 
-from vision_mlops.deployment.local import running_server
+from vision_mlops.serving.launch import running_server
 
 pytestmark = pytest.mark.slow
 

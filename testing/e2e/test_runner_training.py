@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.jobs import pipeline, resume, run, state, statuses, until, write
-from testing.prepared import make_prepared
+from testing.support.jobs import pipeline, resume, run, state, statuses, until, write
+from testing.support.prepared_data import make_prepared
 
-import vision_mlops
-from vision_mlops import paths, tracking
-from vision_mlops.inference.predictor import Predictor
+from vision_mlops.core import paths
+from vision_mlops.jobs.pipelines import PIPELINES
+from vision_mlops.model.predictor import Predictor
+from vision_mlops.tracking import mlflow_runs
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,7 @@ WORKLOAD = {
 def project(tmp_path: Path) -> Path:
     """The shipped components beside prepared images."""
     make_prepared(tmp_path / "data")
-    shutil.copytree(Path(vision_mlops.__file__).parent / "pipeline" / "components", tmp_path / "components")
+    shutil.copytree(PIPELINES / "components", tmp_path / "components")
     return tmp_path
 
 
@@ -64,7 +65,7 @@ def test_two_processes_train_one_bundle(project: Path, store: Path) -> None:
     assert sorted(path.name for path in folder.glob("*.log")) == [
         "stderr.log", "stderr.rank1.log", "stdout.log", "stdout.rank1.log"]  # fmt: skip
     assert len(Predictor(Path(ended.state.outputs["bundle"])).classes) == 3
-    trained = tracking.client().get_run(ended.state.steps["train"].run_id)
+    trained = mlflow_runs.client().get_run(ended.state.steps["train"].run_id)
     assert trained.info.status == "FINISHED"
     assert trained.data.tags["mlflow.parentRunId"] == ended.state.run_id
     assert "val_accuracy" in trained.data.metrics

@@ -15,13 +15,13 @@ from testing.fakes.faults import Faults
 from testing.fakes.identity import by_secret
 from testing.fakes.proxy import Proxy, proxied
 from testing.fakes.rehearsal import Rehearsal
-from testing.places import LIVE, MACHINE, Place
-from testing.storage import Container, make_container
-from testing.submissions import write_project
+from testing.support.blob_containers import Container, make_container
+from testing.support.places import LIVE, MACHINE, Place
+from testing.support.submissions import write_project
 
-from vision_mlops.azure.client import ml_client
+from vision_mlops.azure.clients import ml_client
 from vision_mlops.cli.main import main
-from vision_mlops.config.azure import load_azure_settings
+from vision_mlops.config.azure_settings import load_azure_settings
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.aci import CRASHING, DEAF, GROUPS, IDENTITY, REGISTRY, Given, given
 from testing.fakes.container import Container
-from testing.places import Place
+from testing.support.container_instances import CRASHING, DEAF, GROUPS, IDENTITY, REGISTRY, Given, given
+from testing.support.places import Place
 
-from vision_mlops.azure.client import vault_client
-from vision_mlops.azure.vault import KeyStore
-from vision_mlops.config.azure import load_azure_settings
-from vision_mlops.deployment.targets import open_target
-from vision_mlops.deployment.targets.aci import changes
-from vision_mlops.deployment.targets.aci.target import ContainerInstances
-from vision_mlops.exceptions import DeploymentError
+from vision_mlops.azure.clients import vault_client
+from vision_mlops.config.azure_settings import load_azure_settings
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.aci import group_changes
+from vision_mlops.endpoints.aci.key_vault import KeyStore
+from vision_mlops.endpoints.aci.target import ContainerInstances
+from vision_mlops.endpoints.targets import open_target
 from vision_mlops.model.bundle import read_bundle, write_bundle
 
 Run = Callable[..., tuple[int, str, str]]
@@ -32,7 +32,7 @@ DEPLOY = ("deploy", "--to", "aci", "--model")
 
 @pytest.fixture
 def aci(place: Place, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
-    monkeypatch.setattr(changes, "_LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr(group_changes, "_LONGEST_PAUSE", 0.3)
     return given(place.loopback, tmp_path, monkeypatch)
 
 
@@ -245,16 +245,16 @@ def test_throttling_while_waiting_and_an_interruption(run: Run, aci: Given, monk
     assert {seen.status for seen in aci.cloud.seen("/operations/")} == {429}
     assert shown(run)["state"] == "ready"
     aci.push(aci.second)
-    look = changes.Changes._look
+    look = group_changes.Changes._look
 
-    def interrupted(self: changes.Changes, *given: Any, **named: Any) -> Any:
+    def interrupted(self: group_changes.Changes, *given: Any, **named: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
         return look(self, *given, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(Container, "is_up", property(lambda self: False))  # it takes its time
         with monkeypatch.context() as keyboard:
-            keyboard.setattr(changes.Changes, "_look", interrupted)
+            keyboard.setattr(group_changes.Changes, "_look", interrupted)
             code, _, err = run(*DEPLOY, "colours:2")
         assert code == 130
         assert (

@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
-from testing.aks_example import EXAMPLE
-from testing.bundles import make_bundle
 from testing.fakes.kubernetes_api import TOKEN, KubernetesCluster, kubernetes_cluster
 from testing.fakes.kubernetes_balancer import free_port
-from testing.prepared import COLOURS
+from testing.support.aks_example import EXAMPLE
+from testing.support.bundles import make_bundle
+from testing.support.prepared_data import COLOURS
 
-from vision_mlops.deployment.client import score
-from vision_mlops.deployment.targets import open_target
-from vision_mlops.deployment.targets.aks.manifests import render
-from vision_mlops.deployment.targets.base import Access
+from vision_mlops.endpoints.aks.manifests import render
+from vision_mlops.endpoints.contract import Access
+from vision_mlops.endpoints.scoring_client import score
+from vision_mlops.endpoints.targets import open_target
 
 REGISTRY = "crvision.azurecr.io"
 pytestmark = pytest.mark.slow
@@ -114,7 +114,7 @@ def test_an_endpoint_from_its_first_deploy_to_its_end(
     mlops: Mlops, cluster: KubernetesCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, image = free_port(), image_file(tmp_path)
-    monkeypatch.setattr("vision_mlops.deployment.targets.aks.rollout._ADDRESS_SECONDS", 0.1)
+    monkeypatch.setattr("vision_mlops.endpoints.aks.cluster_update._ADDRESS_SECONDS", 0.1)
     cluster.control.gives_addresses = False
     code, out, err = deploy(mlops, 1, "--port", str(port), "--workers", "1", "--cpu", "0.5")
     assert code == 0, err

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.azure_project import write_project
 from testing.fakes.rehearsal import Rehearsal
-from testing.places import Place
-from testing.registry_contract import MakeBundle
+from testing.support.azure_project import write_project
+from testing.support.places import Place
+from testing.support.registry_contract import MakeBundle
 
-import vision_mlops
+from vision_mlops.jobs.pipelines import PIPELINES
 
-SHIPPED = Path(vision_mlops.__file__).parent / "pipeline"
+SHIPPED = PIPELINES
 Run = Callable[..., tuple[int, str, str]]
 
 

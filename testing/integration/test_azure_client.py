@@ -11,11 +11,11 @@ import pytest
 from testing.fakes.credential import LoopbackCredential
 from testing.fakes.faults import Faults
 from testing.fakes.identity import CLIENT, by_federation
-from testing.places import Place
+from testing.support.places import Place
 
-from vision_mlops.azure.client import check_workspace, ml_client, registry_client
-from vision_mlops.azure.errors import azure_errors, is_missing, is_transient, retry_after
-from vision_mlops.exceptions import AzureError, ConfigError, MissingExtraError
+from vision_mlops.azure.azure_errors import azure_errors, is_missing, is_transient, retry_after
+from vision_mlops.azure.clients import check_workspace, ml_client, registry_client
+from vision_mlops.core.errors import AzureError, ConfigError, MissingExtraError
 
 
 def test_the_default_sign_in_reaches_the_workspace(place: Place) -> None:
@@ -137,8 +137,8 @@ def test_the_sdk_is_silent_and_sends_no_telemetry(place: Place, capfd: pytest.Ca
 
 def test_nothing_of_azure_is_imported_before_it_is_used() -> None:
     code = (
-        "import sys, vision_mlops.azure.jobs, vision_mlops.azure.endpoints, vision_mlops.azure.schedules,"
-        " vision_mlops.registry.azure_registry;"
+        "import sys, vision_mlops.jobs.azureml.azure_jobs, vision_mlops.jobs.azureml.published_pipelines,"
+        " vision_mlops.jobs.azureml.schedules, vision_mlops.registry.azureml.azureml_registry;"
         "print([name for name in sys.modules if name.split('.')[0] in ('azure', 'msal', 'torch', 'mlflow')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.azure_project import write_project
 from testing.fakes.faults import Faults
 from testing.fakes.proxy import Proxy
-from testing.places import LIVE, Place
-from testing.prepared import make_prepared
+from testing.support.azure_project import write_project
+from testing.support.places import LIVE, Place
+from testing.support.prepared_data import make_prepared
 
-from vision_mlops.azure import datasets, jobs
-from vision_mlops.azure.datasets import find_or_create, versions
+from vision_mlops.core.errors import AzureError, DataError, PipelineError
+from vision_mlops.data.contents import describe
+from vision_mlops.data.data_versions import DataVersion
 from vision_mlops.data.manifest import read_manifest, write_manifest
-from vision_mlops.exceptions import AzureError, DataError, PipelineError
-from vision_mlops.runner.contents import describe
-from vision_mlops.runner.datasets import DataVersion
+from vision_mlops.jobs.azureml import azure_jobs, data_assets
+from vision_mlops.jobs.azureml.data_assets import find_or_create, versions
 
 Run = Callable[..., tuple[int, str, str]]
 ON = ("--on", "azure")
@@ -138,11 +138,11 @@ def test_numbers_go_on_after_archived_and_named_versions(place: Place, run: Run,
     assert "note: it is archived" in err
     (folder / "robin" / "1.jpg").unlink()
     assert create(place, folder, name)[0].version == "8"
-    assert datasets.find(place.client, f"{name}:1").version == "1"
-    assert datasets.find(place.client, f"{name}@latest").version == "8"
+    assert data_assets.find(place.client, f"{name}:1").version == "1"
+    assert data_assets.find(place.client, f"{name}@latest").version == "8"
     place.client.data.archive(name)
     with pytest.raises(AzureError, match=f"all versions of data asset '{name}' are archived"):
-        datasets.find(place.client, name)
+        data_assets.find(place.client, name)
 
 
 @pytest.mark.slow
@@ -273,13 +273,13 @@ def test_a_name_that_storage_does_not_take(place: Place, folder: Path, name: str
 def test_jobs_and_register_give_the_same_versions(place: Place, run: Run, tmp_path: Path) -> None:
     project = write_project(tmp_path / "project")
     said: list[str] = []
-    jobs.submit(project / "pipeline.yml", (), place.settings, client=place.client, say=said.append)
+    azure_jobs.submit(project / "pipeline.yml", (), place.settings, client=place.client, say=said.append)
     assert sum("data asset images:" in line for line in said) <= 1
     version = answer(run("data", "register", str(project / "images"), *ON, "--json"))
     assert (version["name"], version["new"]) == ("images", False)
     # A prepared folder with a file of its own goes into a job as it is.
     make_prepared(project / "images", train=1, val=1, test=1, size=16)
-    jobs.submit(project / "pipeline.yml", (), place.settings, client=place.client, say=said.append)
+    azure_jobs.submit(project / "pipeline.yml", (), place.settings, client=place.client, say=said.append)
     assert "a/1.txt" in stored(place, versions(place.client, "images")[-1])
 
 

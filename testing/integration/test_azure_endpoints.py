@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from testing.azure_project import write_project
 from testing.fakes.faults import Faults
 from testing.fakes.rehearsal import Rehearsal
-from testing.places import ENDPOINT, Place
+from testing.support.azure_project import write_project
+from testing.support.places import ENDPOINT, Place
 
-from vision_mlops.azure import endpoints, jobs, schedules
-from vision_mlops.azure.records import EndpointRecord, JobRecord, ScheduleRecord
-from vision_mlops.exceptions import AzureError, PipelineError
+from vision_mlops.core.errors import AzureError, PipelineError
+from vision_mlops.jobs.azureml import azure_jobs, published_pipelines, schedules
+from vision_mlops.jobs.azureml.azure_records import EndpointRecord, JobRecord, ScheduleRecord
 
 FAST = (0.05, 0.2)
 
@@ -25,13 +25,13 @@ def project(tmp_path: Path) -> Path:
 def publish(place: Place, project: Path, *, said: list[str] | None = None, deployment: str = "main") -> EndpointRecord:
     say = said.append if said is not None else lambda text: None
     file = project / "published.yml"
-    return endpoints.publish(file, ENDPOINT, deployment, place.settings, client=place.client, say=say)
+    return published_pipelines.publish(file, ENDPOINT, deployment, place.settings, client=place.client, say=say)
 
 
 def trigger(place: Place, inputs: dict[str, str], *, wait: bool = False, lines: list[str] | None = None) -> JobRecord:
     on_line = lines.append if lines is not None else lambda text: None
     tags = {"trigger": "test"}
-    return endpoints.trigger(
+    return published_pipelines.trigger(
         ENDPOINT, inputs, tags, place.settings, wait=wait, client=place.client, on_line=on_line, poll_seconds=FAST
     )
 
@@ -88,7 +88,7 @@ def test_trigger_starts_the_job_with_its_inputs(place: Place, project: Path) -> 
     values = {name: str(sent[name]["value"]).lower() for name in ("word", "times", "share", "loud")}
     assert values == {"word": "7", "times": "3", "share": "0.5", "loud": "true"}
     assert sent["images"]["uri"].startswith("azureml://datastores/workspaceblobstore/")
-    found = jobs.download(job.name, ["note"], project / "out", place.settings, client=place.client)
+    found = azure_jobs.download(job.name, ["note"], project / "out", place.settings, client=place.client)
     assert found["note"].is_file()
 
 
@@ -115,17 +115,17 @@ def test_wrong_inputs_start_nothing(place: Place, project: Path, inputs: dict[st
     publish(place, project)
     with pytest.raises((AzureError, PipelineError), match=message):
         trigger(place, inputs)
-    assert jobs.list_jobs(place.settings, client=place.client) == []
+    assert azure_jobs.list_jobs(place.settings, client=place.client) == []
 
 
 def test_what_is_missing_or_wrong_is_named(place: Place, project: Path, faults: Faults) -> None:
     with pytest.raises(AzureError, match=rf"endpoint '{ENDPOINT}': .*HTTP 404.*\n  -> mlops pipeline publish --help"):
         trigger(place, {})
     with pytest.raises(PipelineError, match="the file defines a pipelineJob"):
-        endpoints.publish(project / "pipeline.yml", ENDPOINT, "main", place.settings, client=place.client)
+        published_pipelines.publish(project / "pipeline.yml", ENDPOINT, "main", place.settings, client=place.client)
     for name in ("no", "1abc", "a_b", "a" * 33):
         with pytest.raises(AzureError, match=f"{name!r} cannot be the name of an endpoint"):
-            endpoints.publish(project / "published.yml", name, "main", place.settings, client=place.client)
+            published_pipelines.publish(project / "published.yml", name, "main", place.settings, client=place.client)
     assert place.count("batchEndpoints", "PUT") == 0
     faults.fail("deployments", status=409, code="Conflict", method="PUT", retry_after=None)
     with pytest.raises(AzureError, match=rf"deployment 'main' of endpoint '{ENDPOINT}'.*HTTP 409"):

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from testing.azure_project import write_project
 from testing.fakes.client import loopback_client
 from testing.fakes.executor import LocalRunner
 from testing.fakes.faults import Faults
 from testing.fakes.rehearsal import Rehearsal
-from testing.places import Place
+from testing.support.azure_project import write_project
+from testing.support.places import Place
 
-from vision_mlops.azure import jobs
-from vision_mlops.azure.client import ml_client
-from vision_mlops.azure.records import JobRecord
-from vision_mlops.exceptions import AzureError, MlopsError, PipelineError
+from vision_mlops.azure.clients import ml_client
+from vision_mlops.core.errors import AzureError, MlopsError, PipelineError
+from vision_mlops.jobs.azureml import azure_jobs
+from vision_mlops.jobs.azureml.azure_records import JobRecord
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -32,12 +32,12 @@ def project(tmp_path: Path) -> Path:
 
 
 def submit(place: Place, file: Path, *overrides: str, **options: object) -> JobRecord:
-    return jobs.submit(file, overrides, place.settings, client=place.client, **options)  # type: ignore[arg-type]
+    return azure_jobs.submit(file, overrides, place.settings, client=place.client, **options)  # type: ignore[arg-type]
 
 
 def follow(place: Place, job: JobRecord) -> tuple[JobRecord, list[str]]:
     lines: list[str] = []
-    ended = jobs.stream(job.name, place.settings, client=place.client, on_line=lines.append, poll_seconds=FAST)
+    ended = azure_jobs.stream(job.name, place.settings, client=place.client, on_line=lines.append, poll_seconds=FAST)
     return ended, lines
 
 
@@ -67,7 +67,7 @@ def test_submit_outlives_throttling_faults_and_lost_connections(place: Place, pr
     faults.fail("jobs", method="PUT")
     assert submit(place, project / "pipeline.yml", name="once").name == "once"
     assert faults.pending == 0
-    assert [job.name for job in jobs.list_jobs(place.settings, client=place.client)] == ["once"]
+    assert [job.name for job in azure_jobs.list_jobs(place.settings, client=place.client)] == ["once"]
 
 
 def test_what_arrives_is_what_was_meant(place: Place, project: Path) -> None:
@@ -105,7 +105,7 @@ def test_clusters_are_made_with_the_settings_and_never_changed(place: Place, pro
     cloud = place.loopback
     settings = place.settings.model_copy(update={"cpu_cluster": "small", "gpu_sku": "Standard_NC24ads_A100_v4"})
     said: list[str] = []
-    job = jobs.submit(project / "pipeline.yml", (), settings, client=place.client, say=said.append)
+    job = azure_jobs.submit(project / "pipeline.yml", (), settings, client=place.client, say=said.append)
     assert any(line.startswith("creating compute cluster small (Standard_DS3_v2") for line in said)
     sent = cloud.jobs.find(job.name).resource.properties
     assert sent["settings"]["default_compute"].endswith("/computes/small")
@@ -115,7 +115,9 @@ def test_clusters_are_made_with_the_settings_and_never_changed(place: Place, pro
     )  # fmt: skip
     cloud.add_compute("gpu-cluster", size="Standard_NC4as_T4_v3")
     said.clear()
-    jobs.submit(project / "pipeline.yml", (), settings, client=place.client, say=said.append, compute="gpu-cluster")
+    azure_jobs.submit(
+        project / "pipeline.yml", (), settings, client=place.client, say=said.append, compute="gpu-cluster"
+    )
     assert said == [
         "note: compute cluster gpu-cluster has Standard_NC4as_T4_v3, the settings say Standard_NC24ads_A100_v4;"
         " it is left as it is"
@@ -128,7 +130,7 @@ def test_a_command_job_gets_the_cluster_of_the_settings(place: Place, project: P
     assert name == "say-1"
     cloud = place.loopback
     assert cloud.jobs.find(name).resource.properties["computeId"].endswith("/computes/cpu-cluster")
-    ended, lines = follow(place, jobs.status(name, place.settings, client=place.client))
+    ended, lines = follow(place, azure_jobs.status(name, place.settings, client=place.client))
     assert ended.status == "Completed"
     assert lines[-1] == "job say-1: Completed"
     with pytest.raises(AzureError, match="there is a job 'say-1' already\n  -> choose another name"):
@@ -144,7 +146,7 @@ def test_stream_says_states_and_log_lines(place: Place, project: Path) -> None:
     for step in ("count", "summary"):
         assert f"{step}: Completed" in lines
         assert [line for line in lines if line.startswith(f"[{step}] ")], lines
-    steps = jobs.steps(job.name, place.settings, client=place.client)
+    steps = azure_jobs.steps(job.name, place.settings, client=place.client)
     assert {step.step: step.status for step in steps} == {"count": "Completed", "summary": "Completed"}
 
 
@@ -154,7 +156,7 @@ def test_stream_of_a_failed_job(place: Place, project: Path) -> None:
     assert ended.status == "Failed"
     assert "summary: Failed" in lines
     with pytest.raises(AzureError, match="wrote no output 'note'"):
-        jobs.download(ended.name, ["note"], project / "out", place.settings, client=place.client)
+        azure_jobs.download(ended.name, ["note"], project / "out", place.settings, client=place.client)
     assert not (project / "out").exists()
 
 
@@ -180,13 +182,13 @@ def test_stream_says_that_it_waits_and_gives_up_in_the_end(place: Place, project
     faults.fail("jobs", status=503, times=4)
     threading.Timer(3, held.release).start()
     lines: list[str] = []
-    ended = jobs.stream(job.name, place.settings, client=impatient, on_line=lines.append, poll_seconds=FAST)
+    ended = azure_jobs.stream(job.name, place.settings, client=impatient, on_line=lines.append, poll_seconds=FAST)
     assert ended.status == "Completed"
     assert [line for line in lines if "HTTP 503 ServiceUnavailable" in line and line.endswith("trying again")]
     assert "Azure answers again" in lines
     faults.fail("jobs", status=503, times=50)
     with pytest.raises(AzureError, match=r"HTTP 503.*\n  -> Azure has a fault: try again"):
-        jobs.wait(job.name, place.settings, client=impatient, poll_seconds=FAST, patience_seconds=0.5)
+        azure_jobs.wait(job.name, place.settings, client=impatient, poll_seconds=FAST, patience_seconds=0.5)
 
 
 def ml_client_without_retries(place: Place) -> MLClient:
@@ -204,13 +206,13 @@ def test_ctrl_c_ends_the_following_not_the_job(place: Place, project: Path) -> N
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        jobs.stream(job.name, place.settings, client=place.client, on_line=interrupt, poll_seconds=FAST)
+        azure_jobs.stream(job.name, place.settings, client=place.client, on_line=interrupt, poll_seconds=FAST)
     assert lines[-1] == f"job {job.name} goes on; to stop it: mlops job cancel {job.name} --on azure"
-    assert jobs.status(job.name, place.settings, client=place.client).status == "Running"
-    cancelled = jobs.cancel(job.name, place.settings, client=place.client)
+    assert azure_jobs.status(job.name, place.settings, client=place.client).status == "Running"
+    cancelled = azure_jobs.cancel(job.name, place.settings, client=place.client)
     assert cancelled.status == "Canceled"
     said: list[str] = []
-    assert jobs.cancel(job.name, place.settings, client=place.client, say=said.append).status == "Canceled"
+    assert azure_jobs.cancel(job.name, place.settings, client=place.client, say=said.append).status == "Canceled"
     assert said == [f"job {job.name} has ended already: Canceled"]
     held.release()
 
@@ -220,13 +222,13 @@ def test_download_brings_outputs_back_whole_or_not_at_all(place: Place, project:
     job = submit(place, project / "pipeline.yml")
     out = project / "out"
     with pytest.raises(AzureError, match=r"is (Starting|Running|Preparing)\n  -> wait for its end"):
-        jobs.download(job.name, (), out, place.settings, client=place.client)
+        azure_jobs.download(job.name, (), out, place.settings, client=place.client)
     held.release()
-    jobs.wait(job.name, place.settings, client=place.client, poll_seconds=FAST)
+    azure_jobs.wait(job.name, place.settings, client=place.client, poll_seconds=FAST)
     with pytest.raises(AzureError, match="has no output 'notes'\n  -> it has: counted, note"):
-        jobs.download(job.name, ["note", "notes"], out, place.settings, client=place.client)
+        azure_jobs.download(job.name, ["note", "notes"], out, place.settings, client=place.client)
     assert not out.exists()
-    found = jobs.download(job.name, (), out, place.settings, client=place.client)
+    found = azure_jobs.download(job.name, (), out, place.settings, client=place.client)
     assert {name: path.relative_to(out).parts[0] for name, path in found.items()} == {
         "counted": "counted", "note": "note",
     }  # fmt: skip
@@ -234,19 +236,19 @@ def test_download_brings_outputs_back_whole_or_not_at_all(place: Place, project:
     assert found["note"].is_file()
     assert sorted(path.name for path in out.iterdir()) == ["counted", "note"]
     with pytest.raises(MlopsError, match="exists already"):
-        jobs.download(job.name, (), out, place.settings, client=place.client)
+        azure_jobs.download(job.name, (), out, place.settings, client=place.client)
 
 
 def test_list_and_metrics(place: Place, project: Path) -> None:
     first = submit(place, project / "command.yml")
     second = submit(place, project / "command.yml")
-    names = [job.name for job in jobs.list_jobs(place.settings, client=place.client)]
+    names = [job.name for job in azure_jobs.list_jobs(place.settings, client=place.client)]
     assert {first.name, second.name} <= set(names)
-    assert len(jobs.list_jobs(place.settings, client=place.client, limit=1)) == 1
+    assert len(azure_jobs.list_jobs(place.settings, client=place.client, limit=1)) == 1
     place.loopback.jobs.find(first.name).wait()
-    assert jobs.metrics(first.name, place.settings, client=place.client) == {"length": len(first.name)}
+    assert azure_jobs.metrics(first.name, place.settings, client=place.client) == {"length": len(first.name)}
     with pytest.raises(AzureError, match=r"metrics of job 'nothing'.*HTTP 404"):
-        jobs.metrics("nothing", place.settings, client=place.client)
+        azure_jobs.metrics("nothing", place.settings, client=place.client)
 
 
 @pytest.mark.parametrize(
@@ -283,15 +285,15 @@ def test_what_the_service_refuses_is_worded(place: Place, project: Path, faults:
     settings = place.settings.model_copy(update={"cpu_cluster": "big"})
     faults.fail("computes", status=400, code="ClusterCoreQuotaReached", method="PUT", retry_after=None)
     with pytest.raises(AzureError, match=r"'big' \(Standard_DS3_v2\).*ClusterCoreQuotaReached.*\n  -> ask for quota"):
-        jobs.submit(project / "pipeline.yml", (), settings, client=place.client)
+        azure_jobs.submit(project / "pipeline.yml", (), settings, client=place.client)
     faults.fail("jobs", status=403, code="AuthorizationFailed", method="PUT", retry_after=None)
     with pytest.raises(AzureError, match=r"HTTP 403 AuthorizationFailed.*\n  -> ask for a role on the workspace"):
         submit(place, project / "pipeline.yml")
     with pytest.raises(AzureError, match=r"job 'nothing': .*HTTP 404.*\n  -> see `mlops job list --on azure`"):
-        jobs.status("nothing", place.settings, client=place.client)
+        azure_jobs.status("nothing", place.settings, client=place.client)
 
 
-@pytest.mark.parametrize("call", [jobs.status, jobs.cancel, jobs.steps])
+@pytest.mark.parametrize("call", [azure_jobs.status, azure_jobs.cancel, azure_jobs.steps])
 def test_a_missing_job_is_named(place: Place, call: Callable[..., object]) -> None:
     with pytest.raises(AzureError, match=r"'nothing'.*HTTP 404"):
         call("nothing", place.settings, client=place.client)
@@ -304,6 +306,6 @@ def test_a_job_that_really_runs(place: Place, project: Path) -> None:
     ended, lines = follow(place, submit(place, project / "pipeline.yml", "inputs.word=live"))
     assert ended.status == "Completed", lines
     assert "[count] live: 2 files" in lines
-    found = jobs.download(ended.name, (), project / "out", place.settings, client=ml_client(place.settings))
+    found = azure_jobs.download(ended.name, (), project / "out", place.settings, client=ml_client(place.settings))
     assert (found["counted"] / "count.txt").read_text() == "live 2"
     assert found["note"].read_text() == "live 2"

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 from testing.fakes.faults import Faults
-from testing.places import Place
-from testing.registry_contract import MakeBundle, RegistryContract, write_metrics, write_verdict
+from testing.support.places import Place
+from testing.support.registry_contract import MakeBundle, RegistryContract, write_metrics, write_verdict
 
-from vision_mlops.azure.client import ml_client, registry_client
-from vision_mlops.exceptions import BundleError, ConfigError, RegistryError
+from vision_mlops.azure.clients import ml_client, registry_client
+from vision_mlops.core.errors import BundleError, ConfigError, RegistryError
+from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import read_bundle
-from vision_mlops.paths import file_hash
 from vision_mlops.registry import open_registry
-from vision_mlops.registry.azure_registry import ALIAS, AzureRegistry
+from vision_mlops.registry.azureml.azureml_registry import ALIAS, AzureRegistry
+from vision_mlops.registry.azureml.tag_packing import TAG_LENGTH, shorten, whole
 from vision_mlops.registry.lineage import HISTORY_TAG, stored_facts
 from vision_mlops.registry.mlflow_registry import MlflowRegistry
-from vision_mlops.registry.short_tags import TAG_LENGTH, shorten, whole
-from vision_mlops.registry.tags import HASH_TAG
-from vision_mlops.registry.transfer import transfer
+from vision_mlops.registry.registry_transfer import transfer
+from vision_mlops.registry.version_tags import HASH_TAG
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from testing.fakes.executor import LocalRunner
-from testing.places import ENDPOINT, Place
+from testing.support.places import ENDPOINT, Place
 
-import vision_mlops
-from vision_mlops.cli.run import pipeline_changes, workload_for
+from vision_mlops.cli.jobs.run import pipeline_changes, workload_for
+from vision_mlops.jobs.pipelines import PIPELINES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-COMPONENT = Path(vision_mlops.__file__).parent / "pipeline" / "train-component.yml"
+COMPONENT = PIPELINES / "train-component.yml"
 QUICK = (
     "model.backbone=test_resnet", "model.pretrained=false", "model.image_size=32", "model.frozen_stages=0",
     "training.epochs=4", "training.batch_size=8", "gate.max_calibration_error=0.9", "gate.min_accuracy=0.5",

@@ -22,21 +22,21 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from testing.bundles import make_bundle
-from testing.prepared import COLOURS
-from testing.storage import QUICK, Container
+from testing.support.blob_containers import QUICK, Container
+from testing.support.bundles import make_bundle
+from testing.support.prepared_data import COLOURS
 
-from vision_mlops.deployment.batch import container as batch_container
-from vision_mlops.deployment.batch import crew, score, workers
-from vision_mlops.deployment.batch.images import Fetched, Folder, Listed
-from vision_mlops.exceptions import DataError, MissingExtraError, MlopsError
-from vision_mlops.inference.predictor import Predictor, load_predictor
-from vision_mlops.inference.rows import Failed, Scored, score_images
+from vision_mlops.batch import batch_scoring, scoring_process, worker_pool
+from vision_mlops.batch import blob_images as batch_container
+from vision_mlops.batch.image_sources import Fetched, Folder, Listed
+from vision_mlops.batch.rows import Failed, Scored, score_images
+from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
+from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import read_bundle, write_bundle
-from vision_mlops.paths import file_hash
+from vision_mlops.model.predictor import Predictor, load_predictor
 
-ONE = score.Options(workers=1)
-TWO = score.Options(workers=2, batch_size=3)
+ONE = batch_scoring.Options(workers=1)
+TWO = batch_scoring.Options(workers=2, batch_size=3)
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +85,10 @@ def make_images(folder: Path, count: int, size: tuple[int, int] = (48, 40)) -> P
     return folder
 
 
-def run(images: Path, bundle: Path, out: Path, options: score.Options = ONE, **more: Any) -> score.Summary:
-    return score.score(Folder(images), bundle, out, options=options, **more)
+def run(
+    images: Path, bundle: Path, out: Path, options: batch_scoring.Options = ONE, **more: Any
+) -> batch_scoring.Summary:
+    return batch_scoring.score(Folder(images), bundle, out, options=options, **more)
 
 
 def read(file: Path) -> list[dict[str, str]]:
@@ -157,7 +159,7 @@ def test_bad_images_are_listed_and_stop_nothing(images: Path, bundle: Path, tmp_
         stream.truncate(257 * 2**20)
     shutil.copyfile(good, images / "b" / os.fsdecode(b"caf\xe9.jpg"))
     out = tmp_path / "scores.csv"
-    summary = run(images, bundle, out, score.Options(workers=1, max_pixels=2_000_000))
+    summary = run(images, bundle, out, batch_scoring.Options(workers=1, max_pixels=2_000_000))
     assert (summary.images, summary.scored, summary.errors) == (27, 21, 6)
     errors = read(tmp_path / "scores.csv.errors.csv")
     assert [(Path(row["image"]).name, row["code"]) for row in errors] == [
@@ -317,7 +319,7 @@ def test_memory_does_not_grow_with_the_images(large: Path, bundle: Path, tmp_pat
     """All images of a batch decoded at once would be 300 MB, and all of them 600 MB."""
     code = (
         "import resource, sys\nfrom pathlib import Path\n"
-        "from vision_mlops.deployment.batch import score\nfrom vision_mlops.deployment.batch.images import Folder\n"
+        "from vision_mlops.batch import score\nfrom vision_mlops.batch.image_sources import Folder\n"
         "if __name__ == '__main__':\n"
         "    images, bundle, out = map(Path, sys.argv[1:])\n"
         "    score.score(Folder(images), bundle, out, options=score.Options(batch_size=25, workers=2))\n"
@@ -379,9 +381,9 @@ def test_an_image_that_takes_its_worker_with_it_is_found(images: Path, bundle: P
     good = list(Folder(images).fetch(found, tmp_path))
     poison = Fetched(Listed(b"poison.png", 0, ""), pipe)
     batches = [good[:3], [good[3], poison, good[4]], good[5:8], good[8:]]
-    settings = workers.Settings(bundle, "auto", 10**6)
+    settings = scoring_process.Settings(bundle, "auto", 10**6)
     thread = killed(pipe, 3) if how == "killed" else None
-    with crew.Crew(settings, 2, overdue=300 if thread else 1) as running:
+    with worker_pool.Crew(settings, 2, overdue=300 if thread else 1) as running:
         outcomes = {item.listed.name: outcome for item, outcome in running.results(batches)}
     failed = outcomes.pop("poison.png")
     assert isinstance(failed, Failed)
@@ -439,9 +441,11 @@ def test_a_container_is_scored_like_a_folder(
             raise _StopError
 
     with pytest.raises(_StopError):
-        score.score(batch_container.Container(container.place(), QUICK), bundle, out, options=TWO, progress=progress)
+        batch_scoring.score(
+            batch_container.Container(container.place(), QUICK), bundle, out, options=TWO, progress=progress
+        )
     run(images, bundle, local)
-    summary = score.score(
+    summary = batch_scoring.score(
         batch_container.Container(container.place(), QUICK), bundle, out, options=TWO, progress=progress
     )
     assert (summary.images, summary.errors, summary.skipped) == (22, 1, 2)

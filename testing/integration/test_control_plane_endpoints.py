@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from testing.fakes.cloud import Cloud
 from testing.fakes.rehearsal import Rehearsal
-from testing.submissions import finished
+from testing.support.submissions import finished
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -290,7 +290,7 @@ def test_a_model_deployment_scores_a_folder(
     from azure.ai.ml import Input
     from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
-    from vision_mlops.pipeline.lint import lint
+    from vision_mlops.jobs.definitions.linter.linter import lint
 
     file = project / "deployment.yml"
     file.write_text(

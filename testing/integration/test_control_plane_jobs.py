@@ -9,7 +9,7 @@ import pytest
 from testing.fakes.client import loopback_client
 from testing.fakes.cloud import Cloud
 from testing.fakes.rehearsal import Rehearsal
-from testing.submissions import COMMAND, SMALL, finished, submit
+from testing.support.submissions import COMMAND, SMALL, finished, submit
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from testing.fakes.cloud import Cloud
 from testing.fakes.credential import LoopbackCredential
-from testing.submissions import finished, submit
+from testing.support.submissions import finished, submit
 
-from vision_mlops.azure.metrics import run_metrics
+from vision_mlops.jobs.azureml.run_metrics import run_metrics
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

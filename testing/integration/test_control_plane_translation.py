@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 from testing.fakes.cloud import Cloud
 from testing.fakes.rehearsal import Rehearsal
-from testing.submissions import SWEEP, finished, submit
+from testing.support.submissions import SWEEP, finished, submit
 
-import vision_mlops.pipeline
+from vision_mlops.jobs.pipelines import PIPELINES
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 pytestmark = pytest.mark.slow
-SHIPPED = sorted(Path(vision_mlops.pipeline.__path__[0]).glob("*.yml"))
+SHIPPED = sorted(PIPELINES.glob("*.yml"))
 
 
 def test_a_submitted_pipeline_becomes_a_project_that_lints(
     client: MLClient, cloud: Cloud, project: Path, rehearsal: Rehearsal
 ) -> None:
-    from vision_mlops.pipeline.lint import lint
+    from vision_mlops.jobs.definitions.linter.linter import lint
 
     submit(client, project / "large.yml")
     finished(cloud)
@@ -67,7 +67,7 @@ def test_a_component_is_what_it_was(client: MLClient, cloud: Cloud, project: Pat
 def test_a_sweep_is_what_it_was(client: MLClient, cloud: Cloud, project: Path, rehearsal: Rehearsal) -> None:
     import yaml
 
-    from vision_mlops.pipeline.lint import lint
+    from vision_mlops.jobs.definitions.linter.linter import lint
 
     submit(client, project / "sweep.yml")
     finished(cloud)
@@ -79,7 +79,7 @@ def test_a_sweep_is_what_it_was(client: MLClient, cloud: Cloud, project: Path, r
 
 
 def test_a_command_is_what_it_was(client: MLClient, cloud: Cloud, project: Path, rehearsal: Rehearsal) -> None:
-    from vision_mlops.pipeline.lint import lint
+    from vision_mlops.jobs.definitions.linter.linter import lint
 
     submit(client, project / "command.yml")
     finished(cloud)
@@ -117,7 +117,7 @@ def test_what_ships_goes_there_and_back(
     from azure.ai.ml.entities import Data, Environment, Model
     from azure.ai.ml.entities._load_functions import load_schedule
 
-    from vision_mlops.pipeline.lint import lint
+    from vision_mlops.jobs.definitions.linter.linter import lint
 
     cloud.add_compute("gpu-cluster", size="Standard_NC4as_T4_v3")
     client.environments.create_or_update(Environment(name="vision-mlops-train", version="1", image="python:3.11"))

@@ -19,20 +19,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from testing.bundles import make_bundle
 from testing.fakes import containers
-from testing.prepared import COLOURS
-from testing.serving import PNG
+from testing.support.bundles import make_bundle
+from testing.support.prepared_data import COLOURS
+from testing.support.scoring_servers import PNG
 
-from vision_mlops import paths
-from vision_mlops.deployment.client import Answer, score
-from vision_mlops.deployment.containers.folder import EndpointFolder
-from vision_mlops.deployment.containers.readiness import wait_until_ready
-from vision_mlops.deployment.deploy import Plan
-from vision_mlops.deployment.deploy import deploy as deploy_to
-from vision_mlops.deployment.targets.base import Endpoint, Options, Request, State
-from vision_mlops.deployment.targets.docker import DockerTarget, open_target
-from vision_mlops.exceptions import DeploymentError
+from vision_mlops.core import paths
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.contract import Endpoint, Options, Request, State
+from vision_mlops.endpoints.deploying import Plan
+from vision_mlops.endpoints.deploying import deploy as deploy_to
+from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
+from vision_mlops.endpoints.docker.readiness import wait_until_ready
+from vision_mlops.endpoints.docker.target import DockerTarget, open_target
+from vision_mlops.endpoints.scoring_client import Answer, score
 from vision_mlops.model.bundle import bundle_id, read_bundle, write_bundle
 from vision_mlops.registry import ModelVersion, Registry
 
@@ -256,7 +256,7 @@ def test_a_version_that_fails_after_its_trial_gives_the_place_back(
         real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("vision_mlops.deployment.targets.docker.wait_until_ready", wait)
+        patch.setattr("vision_mlops.endpoints.docker.target.wait_until_ready", wait)
         with pytest.raises(KeyboardInterrupt):
             bench.deploy(2)
     assert bench.said[-1] == "version-1 serves again"

@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from testing.bundles import make_bundle
-from testing.serving import Load, RunningServer
+from testing.support.bundles import make_bundle
+from testing.support.scoring_servers import Load, RunningServer
 
-from vision_mlops import paths
-from vision_mlops.deployment.client import score
-from vision_mlops.deployment.containers.engine import Engine, open_engine
-from vision_mlops.deployment.containers.folder import EndpointFolder
-from vision_mlops.deployment.containers.images import identity, served_image
-from vision_mlops.deployment.containers.launch import Launch
-from vision_mlops.deployment.containers.readiness import ask_ready, free_port, wait_until_ready
-from vision_mlops.deployment.targets.base import Options, Request
-from vision_mlops.deployment.targets.docker import open_target
-from vision_mlops.exceptions import DeploymentError
-from vision_mlops.imaging import IMAGE_SUFFIXES
+from vision_mlops.core import paths
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.container_engine import Engine, open_engine
+from vision_mlops.endpoints.contract import Options, Request
+from vision_mlops.endpoints.docker.container_launch import Launch
+from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
+from vision_mlops.endpoints.docker.readiness import ask_ready, free_port, wait_until_ready
+from vision_mlops.endpoints.docker.target import open_target
+from vision_mlops.endpoints.inferencing_image import identity, served_image
+from vision_mlops.endpoints.scoring_client import score
+from vision_mlops.images.decoding import IMAGE_SUFFIXES
 from vision_mlops.model.bundle import bundle_id, read_bundle
 from vision_mlops.registry import ModelVersion, Registry
 

@@ -20,17 +20,17 @@ from typing import Any, cast
 
 import pytest
 from PIL import Image
-from testing.bundles import make_bundle
-from testing.prepared import COLOURS
-from testing.serving import Load, RunningServer
+from testing.support.bundles import make_bundle
+from testing.support.prepared_data import COLOURS
+from testing.support.scoring_servers import Load, RunningServer
 from typer.testing import CliRunner
 
-from vision_mlops.deployment.client import score
-from vision_mlops.deployment.deploy import Plan
-from vision_mlops.deployment.deploy import deploy as run_plan
-from vision_mlops.deployment.targets.base import Endpoint, Options, Request, State
-from vision_mlops.deployment.targets.local import LocalTarget
-from vision_mlops.exceptions import DeploymentError
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.contract import Endpoint, Options, Request, State
+from vision_mlops.endpoints.deploying import Plan
+from vision_mlops.endpoints.deploying import deploy as run_plan
+from vision_mlops.endpoints.local.target import LocalTarget
+from vision_mlops.endpoints.scoring_client import score
 from vision_mlops.registry import ModelVersion, Registry
 
 pytestmark = pytest.mark.slow
@@ -97,8 +97,8 @@ def deploy(target: LocalTarget, bundles: dict[int, Path], version: int, said: li
 
 
 def status(target: LocalTarget) -> dict[str, Any]:
-    from vision_mlops.deployment.router.state import read_state
-    from vision_mlops.deployment.targets.local_router import ask
+    from vision_mlops.endpoints.local.router.endpoint_state import read_state
+    from vision_mlops.endpoints.local.router_client import ask
 
     folder = Path(os.environ["MLOPS_HOME"], "endpoints", NAME)
     state = read_state(folder)

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import openvino
 import pytest
-from testing.bundles import make_bundle
-from testing.prepared import make_prepared
+from testing.support.bundles import make_bundle
+from testing.support.prepared_data import make_prepared
 from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
+from vision_mlops.core.errors import BundleError, DataError, MlopsError, TrainingError
 from vision_mlops.data.manifest import read_manifest, write_manifest
-from vision_mlops.exceptions import BundleError, DataError, MlopsError, TrainingError
-from vision_mlops.inference.predictor import Predictor
 from vision_mlops.model.bundle import CARD, bundle_id, read_bundle
-from vision_mlops.training import quantize as module
-from vision_mlops.training.quantize import quantize
+from vision_mlops.model.predictor import Predictor
+from vision_mlops.training import quantization as module
+from vision_mlops.training.quantization import quantize
 
 pytestmark = pytest.mark.slow
 

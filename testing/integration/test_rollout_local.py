@@ -13,23 +13,23 @@ from typing import Any, cast
 
 import pytest
 from PIL import Image
-from testing.bundles import make_bundle
-from testing.prepared import COLOURS
-from testing.rollouts import MemoryRegistry
-from testing.serving import Load, RunningServer
+from testing.support.bundles import make_bundle
+from testing.support.prepared_data import COLOURS
+from testing.support.rollout_world import MemoryRegistry
+from testing.support.scoring_servers import Load, RunningServer
 
 import vision_mlops
-from vision_mlops import paths
-from vision_mlops.deployment.rollout.control import Controls, resume, start
-from vision_mlops.deployment.rollout.equipment import Ending
-from vision_mlops.deployment.rollout.report import Outcome, read_report
-from vision_mlops.deployment.rollout.settings import Limits, Pace
-from vision_mlops.deployment.rollout.status import status
-from vision_mlops.deployment.targets import local_router
-from vision_mlops.deployment.targets.base import Options, Request, State
-from vision_mlops.deployment.targets.local import LocalTarget
+from vision_mlops.core import paths
+from vision_mlops.endpoints.contract import Options, Request, State
+from vision_mlops.endpoints.local import router_client
+from vision_mlops.endpoints.local.target import LocalTarget
 from vision_mlops.model.bundle import bundle_id, read_bundle
 from vision_mlops.registry import CHAMPION, ModelVersion, Registry, open_registry
+from vision_mlops.rollout.equipment import Ending
+from vision_mlops.rollout.rollout_control import Controls, resume, start
+from vision_mlops.rollout.rollout_report import Outcome, read_report
+from vision_mlops.rollout.rollout_settings import Limits, Pace
+from vision_mlops.rollout.status import status
 
 pytestmark = pytest.mark.slow
 NAME = "colours"
@@ -38,8 +38,8 @@ SOURCE = Path(vision_mlops.__file__).parents[1]
 # What servers run before they start: a network that is slow, a scorer that fails now and then. The product is as it is.
 TROUBLE = """
 import os, time
-from vision_mlops.deployment.scorer import Scorer
-from vision_mlops.inference.predictor import Predictor
+from vision_mlops.serving.workers.scoring_queue import Scorer
+from vision_mlops.model.predictor import Predictor
 
 milliseconds, every, count = float(os.environ.get("SLOW_MS", 0)), int(os.environ.get("EVERY", 0)), 0
 inner, scored = Scorer._outcome, Predictor.score
@@ -123,11 +123,11 @@ def end(target: LocalTarget) -> None:
     target.delete(NAME)
     folder = paths.home() / "endpoints" / NAME
     deadline = time.monotonic() + 10
-    while local_router.is_running(folder):
+    while router_client.is_running(folder):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.2)
-    local_router.is_running(folder)  # takes note of the end of the process, too
+    router_client.is_running(folder)  # takes note of the end of the process, too
 
 
 @pytest.fixture

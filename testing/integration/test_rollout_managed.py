@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.bundles import make_bundle
-from testing.places import Place
+from testing.support.bundles import make_bundle
+from testing.support.places import Place
 
-from vision_mlops.deployment.targets.managed import Managed
+from vision_mlops.endpoints.azureml.managed_target import Managed
 from vision_mlops.registry import CHAMPION, open_registry
 
 pytestmark = pytest.mark.slow

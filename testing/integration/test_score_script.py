@@ -21,15 +21,15 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from testing.bundles import make_bundle
-from testing.prepared import COLOURS
-from testing.serving import RunningServer, serving
+from testing.support.bundles import make_bundle
+from testing.support.prepared_data import COLOURS
+from testing.support.scoring_servers import RunningServer, serving
 
-from vision_mlops.deployment.targets.code import ENTRY_SCRIPT, package_code
+from vision_mlops.endpoints.azureml.package_code import ENTRY_SCRIPT, package_code
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements" / "azmlinfsrv.txt"
-SCRIPT = ROOT / "src" / "vision_mlops" / "deployment" / "score.py"
+SCRIPT = ROOT / "src" / "vision_mlops" / "serving" / "score.py"
 # It listens on every address by itself; its launcher takes the address from this name.
 START = """
 from azureml_inference_server_http import amlserver

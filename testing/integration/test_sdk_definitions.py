@@ -12,20 +12,22 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from testing.broken import BROKEN, make_mistake
-from testing.definitions import FILES, write_project
+from testing.support.broken_definitions import BROKEN, make_mistake
+from testing.support.definitions import FILES, write_project
 
 import vision_mlops
-from vision_mlops.pipeline.findings import Severity
-from vision_mlops.pipeline.lint import lint
+from vision_mlops.endpoints.azureml.azureml_workspace import DEFINITIONS
+from vision_mlops.jobs.definitions.findings import Severity
+from vision_mlops.jobs.definitions.linter.linter import lint
+from vision_mlops.jobs.pipelines import PIPELINES
 
 PACKAGE = Path(vision_mlops.__file__).parent
 ROOT = PACKAGE.parents[1]
-DEPLOYED = sorted((PACKAGE / "deployment" / "definitions").glob("*.yml"))
+DEPLOYED = sorted(DEFINITIONS.glob("*.yml"))
 """Endpoints and deployments, which the linter does not know: they run nothing on this machine."""
 # YAML that is no definition of Azure ML, or of another kind, by folder.
 _OTHER = (PACKAGE / "config" / "workloads", ROOT / "environments" / "conda", DEPLOYED[0].parent)
-_KUBERNETES = PACKAGE / "deployment" / "targets" / "aks"
+_KUBERNETES = PACKAGE / "endpoints" / "aks"
 SHIPPED = sorted(
     path
     for folder in (PACKAGE, ROOT / "environments")
@@ -125,7 +127,7 @@ def test_the_sdk_takes_what_is_deployed(path: Path) -> None:
 
 
 def test_the_packages_of_the_score_script_are_the_pinned_ones() -> None:
-    content = yaml.safe_load((PACKAGE / "deployment" / "definitions" / "managed-score-script.yml").read_text())
+    content = yaml.safe_load((DEFINITIONS / "managed-score-script.yml").read_text())
     pip = content["environment"]["conda_file"]["dependencies"][-1]["pip"]
     lines = (ROOT / "requirements" / "azmlinfsrv.txt").read_text(encoding="utf-8").splitlines()
     assert pip == [line for line in lines if line and not line.startswith("#")]
@@ -221,14 +223,14 @@ def test_the_linter_finds_what_the_sdk_lets_through(project: Path, case: str) ->
 
 
 def test_the_number_of_processes_of_training_comes_from_an_input() -> None:
-    entity, sent = accepted(PACKAGE / "pipeline" / "train.yml")
+    entity, sent = accepted(PIPELINES / "train.yml")
     step = sent.properties.jobs["train"]
     assert step["distribution"]["process_count_per_instance"] == "${{parent.inputs.processes}}"
     assert entity.settings.default_compute == "cpu-cluster"
 
 
 def test_a_sweep_step_carries_the_component_and_its_space() -> None:
-    _, sent = accepted(PACKAGE / "pipeline" / "sweep.yml")
+    _, sent = accepted(PIPELINES / "sweep.yml")
     step = sent.properties.jobs["search"]
     inputs = step["trial"]["properties"]["componentSpec"]["inputs"]
     assert set(step["search_space"]) <= set(inputs)
@@ -237,7 +239,7 @@ def test_a_sweep_step_carries_the_component_and_its_space() -> None:
 
 
 def test_a_schedule_carries_its_changes_of_the_job() -> None:
-    _, sent = accepted(PACKAGE / "pipeline" / "schedule-cron.yml")
+    _, sent = accepted(PIPELINES / "schedule-cron.yml")
     job = sent.properties.action.job_definition
     assert job["experimentName"] == "vision-mlops-scheduled"
     assert job["inputs"]["seed"]["value"] == "1"
@@ -266,7 +268,7 @@ def test_the_context_of_the_image_is_small_and_whole() -> None:
         "LICENSE",
         "requirements/azure-train.txt",
         "src/vision_mlops/__init__.py",
-        "src/vision_mlops/pipeline/batch/score_batch.py",
+        "src/vision_mlops/jobs/pipelines/batch/score_batch.py",
         entity.build.dockerfile_path,
     } <= set(sent)
     assert {Path(name).parts[0] for name in sent if len(Path(name).parts) > 1} == {

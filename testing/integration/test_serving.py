@@ -22,9 +22,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from testing.bundles import make_bundle
-from testing.prepared import COLOURS
-from testing.serving import Load, RunningServer, serving
+from testing.support.bundles import make_bundle
+from testing.support.prepared_data import COLOURS
+from testing.support.scoring_servers import Load, RunningServer, serving
 
 
 def encoded(colour: tuple[int, int, int] = COLOURS["green"], size: int = 40, kind: str = "PNG") -> bytes:

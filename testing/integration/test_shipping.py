@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 from testing.fakes.proxy import Proxy
-from testing.storage import QUICK, Container
+from testing.support.blob_containers import QUICK, Container
 
-from vision_mlops.azure.storage import Place
-from vision_mlops.config.models import Predictions
-from vision_mlops.deployment.predictions import Sample, start_predictions
-from vision_mlops.deployment.recordfiles import RecordFiles, finished
-from vision_mlops.deployment.shipping import Shipper, check_destination, start_shipping
-from vision_mlops.exceptions import ConfigError
+from vision_mlops.config.workload import Predictions
+from vision_mlops.core.errors import ConfigError
+from vision_mlops.serving.prediction_log.predictions import Sample, start_predictions
+from vision_mlops.serving.prediction_log.record_files import RecordFiles, finished
+from vision_mlops.serving.prediction_log.shipping import Shipper, check_destination, start_shipping
+from vision_mlops.storage import Place
 
 Start = Callable[[Callable[[], Place]], Shipper]
 
@@ -160,10 +160,10 @@ def test_a_closed_shipper_leaves_the_rest_for_the_next_start(
 SENDER = """
 import sys
 from pathlib import Path
-from testing.storage import QUICK
-from vision_mlops.azure.storage import locate
-from vision_mlops.deployment.recordfiles import RecordFiles
-from vision_mlops.deployment.shipping import Shipper
+from testing.support.blob_containers import QUICK
+from vision_mlops.storage import locate
+from vision_mlops.serving.prediction_log.record_files import RecordFiles
+from vision_mlops.serving.prediction_log.shipping import Shipper
 sent = []
 shipper = Shipper(Path(sys.argv[1]), lambda: locate(sys.argv[2]), sent.append, every_s=0.02, patience=QUICK)
 files = RecordFiles(Path(sys.argv[1]), max_bytes=10**7)

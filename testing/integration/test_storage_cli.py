@@ -19,7 +19,7 @@ from testing.fakes.azurite import KEY, Azurite
 from testing.fakes.cloud import Cloud
 from testing.fakes.identity import by_secret
 from testing.fakes.proxy import Proxy, proxied
-from testing.storage import Container, connection_string, contents, many, write
+from testing.support.blob_containers import Container, connection_string, contents, many, write
 
 from vision_mlops.cli.main import main
 
@@ -176,7 +176,7 @@ def test_errors_of_the_way_never_show_the_signature(
         monkeypatch.setenv("AZURE_STORAGE_SUFFIX", "core.invalid")
     else:
         proxy.trouble("cut request", times=99)
-        monkeypatch.setattr("vision_mlops.azure.storage.service.Patience.__init__.__defaults__", (2, 0.01, 0.1, 5.0))
+        monkeypatch.setattr("vision_mlops.storage.blob_service.Patience.__init__.__defaults__", (2, 0.01, 0.1, 5.0))
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", SAS)
     for verbose in ((), ("--verbose",)):
         code, out, err = mlops(*verbose, "data", "upload", str(folder), "--to", address, "--json")
@@ -352,7 +352,7 @@ def test_a_download_that_ends_in_the_middle_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     number: signal.Signals,
 ) -> None:
-    from vision_mlops.azure import storage
+    from vision_mlops import storage
 
     files = {**many(60, 5000), "large": os.urandom(20_000_000)}
     storage.upload(write(tmp_path / "f", files), container.place())

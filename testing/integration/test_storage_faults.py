@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import ContentSettings
 from testing.fakes.proxy import Kind, Proxy
-from testing.storage import QUICK, Container, contents, many, write
+from testing.support.blob_containers import QUICK, Container, contents, many, write
 
-from vision_mlops.azure import storage
-from vision_mlops.azure.storage.answers import RefusalError
-from vision_mlops.azure.storage.service import Patience
-from vision_mlops.exceptions import AzureError
+from vision_mlops import storage
+from vision_mlops.core.errors import AzureError
+from vision_mlops.storage.blob_service import Patience
+from vision_mlops.storage.service_errors import RefusalError
 
 BLOCK = 64 * 1024
 FILES = {**many(12, 5000), "large.bin": bytes(range(256)) * 1300}  # the large one is 5 blocks and a rest

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import BlobBlock, ContentSettings
 from testing.fakes.proxy import Proxy
-from testing.storage import QUICK, Container, connection_string, contents, many, write
+from testing.support.blob_containers import QUICK, Container, connection_string, contents, many, write
 
-from vision_mlops.azure import storage
-from vision_mlops.exceptions import DataError
+from vision_mlops import storage
+from vision_mlops.core.errors import DataError
 
 BLOCK = 64 * 1024
 NFC, NFD = unicodedata.normalize("NFC", "Übergröße é"), unicodedata.normalize("NFD", "Übergröße é")
@@ -424,7 +424,7 @@ def test_folder_markers_are_no_files(container: Container, tmp_path: Path) -> No
 
 
 def test_only_one_download_into_a_folder(container: Container, tmp_path: Path) -> None:
-    from vision_mlops.runner import locks
+    from vision_mlops.core import locks
 
     put(container, "data/a")
     lock = locks.take(tmp_path / "out/.mlops-download/lock")

@@ -9,11 +9,11 @@ import pytest
 from testing.fakes.azurite import Azurite
 from testing.fakes.cloud import Cloud
 from testing.fakes.proxy import proxied
-from testing.places import Place as Workspace
-from testing.storage import contents, write
+from testing.support.blob_containers import contents, write
+from testing.support.places import Place as Workspace
 
-from vision_mlops.azure import storage
-from vision_mlops.exceptions import AzureError, DataError
+from vision_mlops import storage
+from vision_mlops.core.errors import AzureError, DataError
 
 
 @pytest.mark.parametrize(

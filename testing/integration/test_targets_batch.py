@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from testing.bundles import make_bundle
 from testing.fakes.rehearsal import Rehearsal
-from testing.places import Place
+from testing.support.bundles import make_bundle
+from testing.support.places import Place
 
-from vision_mlops.deployment.targets.base import State
-from vision_mlops.deployment.targets.batch import Batch
-from vision_mlops.deployment.targets.batchscoring import score_on_azure
-from vision_mlops.exceptions import AzureError, DeploymentError
+from vision_mlops.core.errors import AzureError, DeploymentError
+from vision_mlops.endpoints.azureml.batch_jobs import score_on_azure
+from vision_mlops.endpoints.azureml.batch_target import Batch
+from vision_mlops.endpoints.contract import State
 from vision_mlops.registry import open_registry
 
 pytestmark = pytest.mark.slow

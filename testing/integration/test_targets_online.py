@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.bundles import make_bundle
-from testing.places import Place
-from testing.prepared import COLOURS
+from testing.support.bundles import make_bundle
+from testing.support.places import Place
+from testing.support.prepared_data import COLOURS
 
-from vision_mlops.deployment.client import score_file
-from vision_mlops.deployment.targets.base import Options, Request
-from vision_mlops.deployment.targets.kubernetes_endpoint import KubernetesEndpoint
-from vision_mlops.deployment.targets.managed import Managed
+from vision_mlops.endpoints.azureml.kubernetes_target import KubernetesEndpoint
+from vision_mlops.endpoints.azureml.managed_target import Managed
+from vision_mlops.endpoints.contract import Options, Request
+from vision_mlops.endpoints.scoring_client import score_file
 from vision_mlops.registry import ModelVersion, open_registry
 
 pytestmark = pytest.mark.slow
@@ -156,7 +156,7 @@ def test_a_score_script_is_sent_with_the_package_alone(place: Place, versions: l
         cloud.store.get(properties["codeConfiguration"]["codeId"]).properties["codeUri"]
     )
     names = {name.removeprefix(path).lstrip("/") for name in cloud.blobs.names(container, path)}
-    assert {"score.py", "vision_mlops/deployment/score.py", "vision_mlops/config/workloads/textile.yml"} <= names
+    assert {"score.py", "vision_mlops/serving/score.py", "vision_mlops/config/workloads/textile.yml"} <= names
     assert {name.split("/")[0] for name in names} == {"score.py", "vision_mlops"}
     writes = place.count("onlineEndpoints", "PUT")
     Managed().deploy(request, lambda text: None)

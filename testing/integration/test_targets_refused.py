@@ -12,20 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from testing.bundles import make_bundle
 from testing.fakes.cloud import Cloud
 from testing.fakes.faults import Faults
 from testing.fakes.outputs import datastore_path
-from testing.places import Place
+from testing.support.bundles import make_bundle
+from testing.support.places import Place
 
-from vision_mlops.deployment.client import score_file
-from vision_mlops.deployment.targets import changes
-from vision_mlops.deployment.targets.azureml import Workspace
-from vision_mlops.deployment.targets.base import Endpoint, Options, Request, State
-from vision_mlops.deployment.targets.managed import Managed
-from vision_mlops.deployment.targets.onlinecalls import OnlineCalls
-from vision_mlops.deployment.targets.onlinefailures import deployment_failed, endpoint_failed
-from vision_mlops.exceptions import AzureError
+from vision_mlops.core.errors import AzureError
+from vision_mlops.endpoints.azureml import long_running
+from vision_mlops.endpoints.azureml.azureml_workspace import Workspace
+from vision_mlops.endpoints.azureml.managed_target import Managed
+from vision_mlops.endpoints.azureml.online_calls import OnlineCalls
+from vision_mlops.endpoints.azureml.online_failures import deployment_failed, endpoint_failed
+from vision_mlops.endpoints.contract import Endpoint, Options, Request, State
+from vision_mlops.endpoints.scoring_client import score_file
 from vision_mlops.registry import ModelVersion, open_registry
 
 pytestmark = pytest.mark.slow
@@ -189,7 +189,7 @@ def test_what_served_before_still_serves(place: Place, version: ModelVersion, bu
 def test_throttling_faults_and_lost_connections_are_outlived(
     place: Place, version: ModelVersion, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "POLL_SECONDS", (0.05, 0.1))
+    monkeypatch.setattr(long_running, "POLL_SECONDS", (0.05, 0.1))
     said: list[str] = []
     faults.throttle("onlineEndpoints", times=2)
     faults.fail("deployments", status=503)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from testing.fakes.ingestion import Ingestion, Trouble, ingesting
 
-from vision_mlops.deployment.tracing import Tracing, start_tracing
+from vision_mlops.serving.telemetry.tracing import Tracing, start_tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -218,7 +218,7 @@ def test_a_request_arrives_at_a_collector(azure: Ingestion, monkeypatch: pytest.
 
 WORKER = """
 import os, sys
-from vision_mlops.deployment.tracing import check_tracing, start_tracing
+from vision_mlops.serving.telemetry.tracing import check_tracing, start_tracing
 assert check_tracing() == ["azure"]
 for _ in range(2):
     if os.fork() == 0:

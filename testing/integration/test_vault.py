@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 from testing.fakes.cloud import Cloud
 from testing.fakes.credential import LoopbackCredential
-from testing.places import Place
+from testing.support.places import Place
 
-from vision_mlops.azure.client import vault_client
-from vision_mlops.azure.vault import KeyStore
-from vision_mlops.config.azure import AzureSettings, load_azure_settings
-from vision_mlops.exceptions import AzureError, ConfigError
+from vision_mlops.azure.clients import vault_client
+from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
+from vision_mlops.core.errors import AzureError, ConfigError
+from vision_mlops.endpoints.aci.key_vault import KeyStore
 
 
 @pytest.fixture

@@ -14,13 +14,10 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 from azure.mgmt.containerinstance.models import ContainerGroup
 
-from vision_mlops.azure.errors import azure_errors
-from vision_mlops.azure.vault import Keys
-from vision_mlops.config.azure import load_azure_settings
-from vision_mlops.deployment.models import ModelSource
-from vision_mlops.deployment.openapi import LOADING
-from vision_mlops.deployment.server import ScoringApp
-from vision_mlops.deployment.targets.aci.definition import (
+from vision_mlops.azure.azure_errors import azure_errors
+from vision_mlops.config.azure_settings import load_azure_settings
+from vision_mlops.core.errors import AzureError, ConfigError, DeploymentError
+from vision_mlops.endpoints.aci.group_definition import (
     again,
     default_label,
     definition,
@@ -30,11 +27,14 @@ from vision_mlops.deployment.targets.aci.definition import (
     wanted,
     with_tags,
 )
-from vision_mlops.deployment.targets.aci.health import ask
-from vision_mlops.deployment.targets.aci.states import View, base_url, judge, probe_failure
-from vision_mlops.deployment.targets.base import Options, Request, State
-from vision_mlops.exceptions import AzureError, ConfigError, DeploymentError
+from vision_mlops.endpoints.aci.group_state import View, base_url, judge, probe_failure
+from vision_mlops.endpoints.aci.key_vault import Keys
+from vision_mlops.endpoints.aci.server_health import ask
+from vision_mlops.endpoints.contract import Options, Request, State
 from vision_mlops.registry import ModelVersion, Registry
+from vision_mlops.serving.http.openapi import LOADING
+from vision_mlops.serving.scoring_app import ScoringApp
+from vision_mlops.serving.served_model import ModelSource
 
 NEEDED = {
     "AZURE_SUBSCRIPTION_ID": "12345678-9abc-def0-1234-56789abcdef0",
@@ -314,7 +314,7 @@ def test_a_server_that_loads_its_model_says_what_is_waited_for(tmp_path: Path) -
 
 def test_the_target_is_known_without_azure() -> None:
     code = (
-        "import sys; import vision_mlops.cli.main; from vision_mlops.deployment.targets import open_target;"
+        "import sys; import vision_mlops.cli.main; from vision_mlops.endpoints.targets import open_target;"
         " open_target('aci'); print([m for m in sys.modules if m.split('.')[0] in ('azure', 'msal', 'torch')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

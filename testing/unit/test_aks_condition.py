@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from vision_mlops.deployment.targets.aks.cluster import Cluster
-from vision_mlops.deployment.targets.aks.condition import Condition, condition_of, last_lines
-from vision_mlops.deployment.targets.aks.errors import ClusterError
-from vision_mlops.deployment.targets.aks.manifests import Manifest
-from vision_mlops.deployment.targets.base import State
+from vision_mlops.endpoints.aks.cluster import Cluster
+from vision_mlops.endpoints.aks.cluster_errors import ClusterError
+from vision_mlops.endpoints.aks.endpoint_condition import Condition, condition_of, last_lines
+from vision_mlops.endpoints.aks.manifests import Manifest
+from vision_mlops.endpoints.contract import State
 
 REVISION = "deployment.kubernetes.io/revision"
 RUNNING = {"state": {"running": {}}, "restartCount": 0}

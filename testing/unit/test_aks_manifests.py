@@ -10,17 +10,17 @@ from typing import Any, cast
 import kubernetes_validate
 import pytest
 import yaml
-from testing.aks_example import EXAMPLE, FILE
+from testing.support.aks_example import EXAMPLE, FILE
 
-from vision_mlops.config.cluster import VARIABLES, load_cluster_settings
-from vision_mlops.deployment.deploy import render as render_request
-from vision_mlops.deployment.targets import open_target
-from vision_mlops.deployment.targets.aks.errors import explain
-from vision_mlops.deployment.targets.aks.manifests import Definition, Manifest, render, render_text
-from vision_mlops.deployment.targets.aks.rollout import as_applied
-from vision_mlops.deployment.targets.aks.target import define, image_of
-from vision_mlops.deployment.targets.base import Options, Request, Target
-from vision_mlops.exceptions import ConfigError, DeploymentError
+from vision_mlops.config.cluster_settings import VARIABLES, load_cluster_settings
+from vision_mlops.core.errors import ConfigError, DeploymentError
+from vision_mlops.endpoints.aks.cluster_errors import explain
+from vision_mlops.endpoints.aks.cluster_update import as_applied
+from vision_mlops.endpoints.aks.manifests import Definition, Manifest, render, render_text
+from vision_mlops.endpoints.aks.target import define, image_of
+from vision_mlops.endpoints.contract import Options, Request, Target
+from vision_mlops.endpoints.deploying import render as render_request
+from vision_mlops.endpoints.targets import open_target
 from vision_mlops.registry import ModelVersion, Registry
 
 ROOT = FILE.parents[2]
@@ -92,7 +92,7 @@ def test_what_depends_on_the_host() -> None:
 
 
 def test_the_example_is_up_to_date() -> None:
-    assert FILE.read_text(encoding="utf-8") == render_text(EXAMPLE), "python -m testing.aks_example"
+    assert FILE.read_text(encoding="utf-8") == render_text(EXAMPLE), "python -m testing.support.aks_example"
 
 
 def test_a_definition_survives_its_annotation() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.definitions import SCHEMA, write_project
+from testing.support.definitions import SCHEMA, write_project
 
-from vision_mlops.exceptions import PipelineError
-from vision_mlops.pipeline.nodes import Data
-from vision_mlops.runner.assets import AssetStore
-from vision_mlops.runner.creation import create_asset
-from vision_mlops.runner.sources import Sources
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.data.asset_store import AssetStore
+from vision_mlops.jobs.definitions.plan.nodes import Data
+from vision_mlops.jobs.local.inputs.asset_creation import create_asset
+from vision_mlops.jobs.local.inputs.input_sources import Sources
 
 
 def mlops(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:

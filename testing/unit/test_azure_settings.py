@@ -11,8 +11,8 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 import vision_mlops
-from vision_mlops.config.azure import CLOUD_ADDRESSES, VARIABLES, AzureSettings, Cloud, load_azure_settings
-from vision_mlops.exceptions import ConfigError
+from vision_mlops.config.azure_settings import CLOUD_ADDRESSES, VARIABLES, AzureSettings, Cloud, load_azure_settings
+from vision_mlops.core.errors import ConfigError
 
 ROOT = Path(vision_mlops.__file__).parents[2]
 NEEDED = {
@@ -178,6 +178,8 @@ def test_the_example_file_has_every_setting_with_its_default(tmp_path: Path) -> 
 
 
 def test_nothing_is_read_on_import() -> None:
-    code = "import sys, vision_mlops.config.azure; print([m for m in ('dotenv', 'azure.ai') if m in sys.modules])"
+    code = (
+        "import sys, vision_mlops.config.azure_settings; print([m for m in ('dotenv', 'azure.ai') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -113,7 +113,7 @@ def test_shell_completion() -> None:
 
 def test_a_missing_extra_names_what_to_install(tmp_path: Path) -> None:
     """Without torch, `mlops train` says which extra brings it."""
-    from testing.prepared import make_prepared
+    from testing.support.prepared_data import make_prepared
 
     make_prepared(tmp_path / "data")
     code = "import sys\nsys.modules['torch'] = None\nfrom vision_mlops.cli.main import main\nmain()"

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vision_mlops.cli.models import app
-from vision_mlops.exceptions import RegistryError
+from vision_mlops.core.errors import RegistryError
 
 MakeBundle = Callable[..., Path]
 

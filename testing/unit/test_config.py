@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
 from vision_mlops.config import Workload, list_workloads, load_workload
-from vision_mlops.config.loader import find_workload
-from vision_mlops.config.models import Split
-from vision_mlops.exceptions import ConfigError
+from vision_mlops.config.workload import Split
+from vision_mlops.config.workload_files import find_workload
+from vision_mlops.core.errors import ConfigError
 
 RUNNER = CliRunner()
 

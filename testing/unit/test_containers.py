@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 import vision_mlops
-from vision_mlops.config.azure import read_setting
-from vision_mlops.deployment.containers import engine as module
-from vision_mlops.deployment.containers.engine import Container, Engine, open_engine
-from vision_mlops.deployment.containers.folder import EndpointFolder
-from vision_mlops.deployment.containers.images import CONTEXT, baked_image, context_hash
-from vision_mlops.deployment.containers.launch import Launch, fact, own_labels
-from vision_mlops.deployment.containers.readiness import state_of
-from vision_mlops.deployment.targets.base import State
-from vision_mlops.exceptions import DeploymentError
+from vision_mlops.config.azure_settings import read_setting
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints import container_engine as module
+from vision_mlops.endpoints.container_engine import Container, Engine, open_engine
+from vision_mlops.endpoints.contract import State
+from vision_mlops.endpoints.docker.container_launch import Launch, fact, own_labels
+from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
+from vision_mlops.endpoints.docker.readiness import state_of
+from vision_mlops.endpoints.inferencing_image import CONTEXT, baked_image, context_hash
 from vision_mlops.registry import ModelVersion
 
 ROOT = Path(vision_mlops.__file__).parents[2]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import vision_mlops
-from vision_mlops.azure.contexts import MAX_BYTES, MAX_FILES, small_context
-from vision_mlops.azure.resources import content_hash, environment_version
-from vision_mlops.exceptions import PipelineError
-from vision_mlops.runner.snapshots import snapshot_files
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.ignore_files import snapshot_files
+from vision_mlops.jobs.azureml.docker_context import MAX_BYTES, MAX_FILES, small_context
+from vision_mlops.jobs.azureml.job_resources import content_hash, environment_version
 
 ROOT = Path(vision_mlops.__file__).parents[2]
 DOCKERFILE = "environments/docker/train/Dockerfile"

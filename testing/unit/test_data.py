@@ -19,18 +19,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from testing.prepared import make_prepared
+from testing.support.prepared_data import make_prepared
 from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
 from vision_mlops.config import Workload, load_workload
-from vision_mlops.config.models import Data, Split
+from vision_mlops.config.workload import Data, Split
+from vision_mlops.core.errors import DataError
+from vision_mlops.core.hashing import file_hash
 from vision_mlops.data.manifest import SPLITS, Manifest, read_manifest, write_manifest
 from vision_mlops.data.prepare import PrepareResult, prepare
 from vision_mlops.data.sources import find_source
 from vision_mlops.data.splits import assign
-from vision_mlops.exceptions import DataError
-from vision_mlops.paths import file_hash
 
 WORKLOAD = Workload(name="shapes", data=Data(min_images_per_class=3))
 RUNNER = CliRunner()

@@ -17,20 +17,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from testing.bundles import make_bundle
-from testing.planted import CLASSES, Planted, make_clean, photo, plant, save
-from testing.prepared import make_prepared
+from testing.support.bundles import make_bundle
+from testing.support.planted_faults import CLASSES, Planted, make_clean, photo, plant, save
+from testing.support.prepared_data import make_prepared
 from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
-from vision_mlops.data.checks import labels, quarantine, report
-from vision_mlops.data.checks.check import CheckResult, Settings, check
-from vision_mlops.data.checks.findings import KINDS, Severity, by_kind
-from vision_mlops.data.checks.hashing import HASH_DISTANCE
-from vision_mlops.data.checks.listing import list_images
-from vision_mlops.data.checks.rows import RowFile
-from vision_mlops.exceptions import DataError
-from vision_mlops.imaging import Pixels, ResizeMode, open_reduced
+from vision_mlops.core.errors import DataError
+from vision_mlops.data.check import check_report, label_errors, quarantine
+from vision_mlops.data.check.dataset_check import CheckResult, Settings, check
+from vision_mlops.data.check.dataset_findings import KINDS, Severity, by_kind
+from vision_mlops.data.check.feature_rows import RowFile
+from vision_mlops.data.check.file_listing import list_images
+from vision_mlops.images.decoding import Pixels, ResizeMode, open_reduced
+from vision_mlops.images.perceptual_hash import HASH_DISTANCE
 
 RUNNER = CliRunner()
 STRUCTURAL = {"empty-class", "skipped", "label-error"}
@@ -152,7 +152,7 @@ def test_five_hundred_equal_images_are_one_group_and_a_small_page(tmp_path: Path
         (tmp_path / "photos" / "b" / f"{number}.jpg").write_bytes(other + str(number).encode())
     start = time.perf_counter()
     result = run(tmp_path / "photos", tmp_path)
-    page = report.render(result)
+    page = check_report.render(result)
     assert time.perf_counter() - start < 10
     kinds = by_kind(result.findings)
     assert [len(finding.files) for finding in kinds["exact-duplicate"]] == [500]
@@ -214,12 +214,12 @@ def test_copies_share_a_fold_and_classes_are_spread() -> None:
     groups = np.arange(500)
     groups[100:120] = 100
     contents = [generator.bytes(32) for _ in range(500)]
-    folds = labels.assign_folds(contents, given, groups)
+    folds = label_errors.assign_folds(contents, given, groups)
     assert len(set(folds[100:120])) == 1
-    counts = np.array([np.bincount(folds[given == label], minlength=labels.FOLDS) for label in range(4)])
+    counts = np.array([np.bincount(folds[given == label], minlength=label_errors.FOLDS) for label in range(4)])
     assert counts.min() >= 15
     order = generator.permutation(500)
-    again = labels.assign_folds([contents[i] for i in order], given[order], groups[order])
+    again = label_errors.assign_folds([contents[i] for i in order], given[order], groups[order])
     assert (again == folds[order]).all(), "folds depend on content, not on the order of the files"
 
 
@@ -230,14 +230,14 @@ def test_cross_validated_probabilities_are_those_of_scikit_learn(tmp_path: Path)
     generator = np.random.default_rng(2)
     given = generator.integers(0, 3, 300)
     values = (generator.normal(0, 1, (300, 12)) + given[:, None] * generator.uniform(0, 1, 12)).astype(np.float16)
-    folds = generator.integers(0, labels.FOLDS, 300)
+    folds = generator.integers(0, label_errors.FOLDS, 300)
     rows = np.arange(300)
     with RowFile(tmp_path, 12, np.float16) as features:
         features.write(0, values)
-        ours = labels.cross_validated(features, rows, given, folds, 3, tmp_path)
+        ours = label_errors.cross_validated(features, rows, given, folds, 3, tmp_path)
     scaled = values.astype(float)
     scaled = (scaled - scaled.mean(0)) / scaled.std(0)
-    for fold in range(labels.FOLDS):
+    for fold in range(label_errors.FOLDS):
         other = folds != fold
         model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.0).fit(scaled[other], given[other])
         agreement = (model.predict(scaled[~other]) == ours[~other].argmax(1)).mean()
@@ -335,7 +335,7 @@ class _Page(HTMLParser):
 
 def test_the_page_needs_nothing_else_and_escapes_names(planted_once: Planted, tmp_path: Path) -> None:
     result = run(planted_once.root, tmp_path)
-    page = report.write(result, tmp_path / "out").read_text(encoding="utf-8")
+    page = check_report.write(result, tmp_path / "out").read_text(encoding="utf-8")
     parsed = _Page()
     parsed.feed(page)
     assert parsed.sources

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.definitions import SCHEMA
-from testing.prepared import make_prepared
+from testing.support.definitions import SCHEMA
+from testing.support.prepared_data import make_prepared
 from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
-from vision_mlops.data.downloads.record import Fetched, Record
+from vision_mlops.core.errors import DataError, MlopsError, PipelineError
+from vision_mlops.data import data_versions
+from vision_mlops.data.asset_store import AssetStore
+from vision_mlops.data.contents import describe, public_source
+from vision_mlops.data.data_versions import DataVersion, find, register, verify
+from vision_mlops.data.fetch_record import Fetched, Record
 from vision_mlops.data.manifest import read_manifest, write_manifest
-from vision_mlops.exceptions import DataError, MlopsError, PipelineError
-from vision_mlops.runner import datasets
-from vision_mlops.runner.assets import AssetStore
-from vision_mlops.runner.contents import describe, public_source
-from vision_mlops.runner.datasets import DataVersion, find, register, verify
 
 RUNNER = CliRunner()
 
@@ -111,7 +111,7 @@ def test_the_same_content_is_one_version_wherever_it_lies(folder: Path, tmp_path
     (folder / "notes.txt").rename(folder / "renamed.txt")
     assert answer("data", "register", folder, "--name", "birds")["version"] == "12"
     assert find("birds@latest").version == "12"
-    assert [version.version for version in datasets.versions("birds")] == [str(n) for n in range(1, 13)]
+    assert [version.version for version in data_versions.versions("birds")] == [str(n) for n in range(1, 13)]
     # Back to what it was: the old version, and not the newest.
     assert answer("data", "register", tmp_path / "elsewhere", "--name", "birds")["version"] == "1"
 
@@ -171,7 +171,7 @@ def test_processes_at_once_make_one_version_each_content(folder: Path, tmp_path:
     said = [process.communicate()[0].split(": ") for process in running]
     assert sorted(words[0] for words in said) == ["registered", "registered", "unchanged", "unchanged"]
     assert said[0][1] == said[2][1] != said[1][1] == said[3][1]
-    assert len(datasets.versions("birds")) == 2
+    assert len(data_versions.versions("birds")) == 2
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ def test_killed_half_way_nothing_is_registered_and_a_rerun_completes(tmp_path: P
     left = list(place.iterdir())
     assert [path.name[:3] for path in left] == [".1."]
     (left[0] / "asset.json").write_text("{}")  # killed at the last moment
-    assert datasets.list_newest() == []
+    assert data_versions.list_newest() == []
     assert AssetStore().all("data") == []
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "registered: azureml:many:1\n"
@@ -209,7 +209,7 @@ def test_a_change_while_it_is_registered_is_refused(folder: Path) -> None:
     (folder / "robin" / "1.jpg").unlink()
     with pytest.raises(DataError, match=r"robin/1\.jpg was changed while it was registered"):
         register(content, "birds")
-    assert datasets.versions("birds") == []
+    assert data_versions.versions("birds") == []
 
 
 def test_jobs_read_a_version(folder: Path, tmp_path: Path, without_mlflow: None) -> None:
@@ -383,7 +383,7 @@ def test_mistakes_are_named(
     Path(os.fsdecode(b"latin/\xe9.jpg")).touch()
     with pytest.raises(MlopsError, match=message):
         invoke("data", *words)
-    assert [version.version for version in datasets.versions("birds")] == ["1"]
+    assert [version.version for version in data_versions.versions("birds")] == ["1"]
     assert AssetStore().names("data") == ["birds"]
 
 
@@ -404,9 +404,9 @@ def test_properties_of_other_tools_do_no_harm() -> None:
 
 def steps_of(images: object, *changes: str) -> Any:
     """The step that prepares, of the shipped pipeline as `mlops run` would run it."""
-    from vision_mlops.cli.run import PIPELINE, pipeline_changes, workload_for
-    from vision_mlops.pipeline.changes import parse_changes
-    from vision_mlops.pipeline.plan import resolve
+    from vision_mlops.cli.jobs.run import PIPELINE, pipeline_changes, workload_for
+    from vision_mlops.jobs.definitions.overrides import parse_changes
+    from vision_mlops.jobs.definitions.plan.planner import resolve
 
     given = None if images is None else str(images)
     workload = workload_for("textile", given, changes)

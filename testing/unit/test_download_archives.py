@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.datasets import dog_images, dog_paths, matlab_list, member, picture, tar_of, zip_of
+from testing.support.archives import dog_images, dog_paths, matlab_list, member, picture, tar_of, zip_of
 
-from vision_mlops.config.models import Download
-from vision_mlops.data.downloads.archives import ArchiveError, Budget, Names, entries, kind_of
-from vision_mlops.data.downloads.layout import Layout, lay_out
-from vision_mlops.data.downloads.lists import assign_splits, read_list
-from vision_mlops.exceptions import DataError
+from vision_mlops.config.workload import Download
+from vision_mlops.core.errors import DataError
+from vision_mlops.data.fetch.archives import ArchiveError, Budget, Names, entries, kind_of
+from vision_mlops.data.fetch.class_layout import Layout, lay_out
+from vision_mlops.data.fetch.published_splits import assign_splits, read_list
 
 FILES = {"a/1.jpg": b"one" * 500, "a/2.jpg": b"", "b/deep/er/3.jpg": b"three", "README": b"text"}
 SMALL = 10_000_000
@@ -160,7 +160,7 @@ def test_a_header_that_wants_memory(tmp_path: Path) -> None:
 
 
 def test_a_zip_that_lies_about_its_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vision_mlops.data.downloads.archives.MAX_FILES", 50)
+    monkeypatch.setattr("vision_mlops.data.fetch.archives.MAX_FILES", 50)
     assert "has too many files" in refused(zip_of({f"a/{number}": b"" for number in range(51)}), tmp_path)
 
 

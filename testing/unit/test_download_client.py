@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.webserver import Page, Site, serving
+from testing.support.web_server import Page, Site, serving
 
-from vision_mlops.data.downloads import checks
-from vision_mlops.data.downloads.answers import retry_after, shown
-from vision_mlops.data.downloads.checks import Wanted
-from vision_mlops.data.downloads.client import Client, Patience, StoppedError
-from vision_mlops.data.downloads.partial import Part, Version
-from vision_mlops.exceptions import DataError, DownloadError, MissingExtraError
+from vision_mlops.core.errors import DataError, DownloadError, MissingExtraError
+from vision_mlops.data.fetch import verification
+from vision_mlops.data.fetch.download_client import Client, Patience, StoppedError
+from vision_mlops.data.fetch.http_responses import retry_after, shown
+from vision_mlops.data.fetch.partial_file import Part, Version
+from vision_mlops.data.fetch.verification import Wanted
 
 CONTENT = bytes(range(256)) * 1200  # 307,200 bytes, in several pieces
 HALF = 131_072
@@ -446,7 +446,7 @@ def test_too_little_space(site: Site, target: Path, monkeypatch: pytest.MonkeyPa
     error = refused(site, target)
     assert "data.bin needs 10,000,000,000,000,000 bytes" in error.message
     assert "are free" in error.message
-    assert checks.check_space(target, 1) is None  # type: ignore[func-returns-value]
+    assert verification.check_space(target, 1) is None  # type: ignore[func-returns-value]
 
 
 def test_a_full_disk(site: Site, target: Path) -> None:

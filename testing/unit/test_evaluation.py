@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from testing.bundles import make_bundle
-from testing.prepared import make_prepared
+from testing.support.bundles import make_bundle
+from testing.support.prepared_data import make_prepared
 from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
-from vision_mlops.config.models import Gate
+from vision_mlops.config.workload import Gate
+from vision_mlops.core.errors import BundleError, DataError, MlopsError
+from vision_mlops.core.hashing import file_hash
 from vision_mlops.evaluation.evaluate import evaluate, read_evaluation
 from vision_mlops.evaluation.gate import judge, mcnemar, write_verdict
 from vision_mlops.evaluation.metrics import reliability, summarise, wilson_interval
-from vision_mlops.exceptions import BundleError, DataError, MlopsError
-from vision_mlops.inference.predictor import Predictor
 from vision_mlops.model.bundle import MANIFEST
-from vision_mlops.paths import file_hash
+from vision_mlops.model.predictor import Predictor
 
 
 @pytest.fixture

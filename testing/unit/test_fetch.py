@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.datasets import (
+from testing.support.archives import (  # fmt: skip
     BREEDS,
     TEST,
     TRAIN,
@@ -32,19 +32,19 @@ from testing.datasets import (
     picture,
     tar_of,
     zip_of,
-)  # fmt: skip
-from testing.webserver import Page, Site, serving
+)
+from testing.support.web_server import Page, Site, serving
 from typer.testing import CliRunner, Result
 
-from vision_mlops import paths
-from vision_mlops.cli.images import images_for
-from vision_mlops.cli.job import Place
+from vision_mlops.cli.data.image_location import images_for
+from vision_mlops.cli.jobs.run import pipeline_changes
 from vision_mlops.cli.main import app
-from vision_mlops.cli.run import pipeline_changes
+from vision_mlops.cli.options import Place
 from vision_mlops.config import load_workload
-from vision_mlops.data.downloads.record import Record, read_record
+from vision_mlops.core import paths
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.data.fetch_record import Record, read_record
 from vision_mlops.data.manifest import read_manifest
-from vision_mlops.exceptions import MlopsError
 
 QUICK = ("--attempts", "2", "--pause", "0.001")
 PHOTOS = zip_of({"a/1.jpg": picture(1), "b/1.jpg": picture(2)})

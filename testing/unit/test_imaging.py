@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vision_mlops.exceptions import ImageError
-from vision_mlops.imaging import ResizeMode, load_pixels, open_rgb, resize
+from vision_mlops.core.errors import ImageError
+from vision_mlops.images.decoding import ResizeMode, load_pixels, open_rgb, resize
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 REASONS = {"empty", "too_large", "truncated", "not_an_image", "corrupt", "fine"}

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from testing.broken import BROKEN, LINES, make_mistake
-from testing.definitions import FILES, SCHEMA, write_project
+from testing.support.broken_definitions import BROKEN, LINES, make_mistake
+from testing.support.definitions import FILES, SCHEMA, write_project
 
-from vision_mlops.pipeline.findings import Finding, Severity
-from vision_mlops.pipeline.lint import lint
+from vision_mlops.jobs.definitions.findings import Finding, Severity
+from vision_mlops.jobs.definitions.linter.linter import lint
 
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 

@@ -14,19 +14,26 @@ from typing import Any
 import pytest
 import typer
 from pydantic import ValidationError
-from testing.definitions import write_project
+from testing.support.definitions import write_project
 
 from vision_mlops.cli.main import app
 from vision_mlops.config import load_workload
-from vision_mlops.exceptions import PipelineError
-from vision_mlops.pipeline import lint as module
-from vision_mlops.pipeline.definitions import load
-from vision_mlops.pipeline.expressions import ExpressionError, Optional, Reference, parse, references, render, sole
-from vision_mlops.pipeline.findings import Findings
-from vision_mlops.pipeline.plan import plan
-from vision_mlops.pipeline.ports import InputDeclaration
-from vision_mlops.pipeline.schedule import cron_problem
-from vision_mlops.pipeline.steps import (
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.jobs.definitions.definition import load
+from vision_mlops.jobs.definitions.expressions import (
+    ExpressionError,
+    Optional,
+    Reference,
+    parse,
+    references,
+    render,
+    sole,
+)
+from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.linter import linter as module
+from vision_mlops.jobs.definitions.models.ports import InputDeclaration
+from vision_mlops.jobs.definitions.models.schedule import cron_problem
+from vision_mlops.jobs.definitions.models.steps import (
     CommandComponent,
     ComponentStep,
     ParallelComponent,
@@ -34,9 +41,11 @@ from vision_mlops.pipeline.steps import (
     PipelineJob,
     SweepStep,
 )
+from vision_mlops.jobs.definitions.plan.planner import plan
+from vision_mlops.jobs.pipelines import PIPELINES
 
-SHIPPED = sorted(Path(module.__file__).parent.rglob("*.yml"))
-TRAIN = Path(module.__file__).parent / "train.yml"
+SHIPPED = sorted(PIPELINES.rglob("*.yml"))
+TRAIN = PIPELINES / "train.yml"
 
 
 def test_something_ships() -> None:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vision_mlops.exceptions import ImageError
-from vision_mlops.imaging import MAX_PIXELS, load_pixels, open_rgb
-from vision_mlops.jpeg import decode_jpeg, reduction
+from vision_mlops.core.errors import ImageError
+from vision_mlops.images.decoding import MAX_PIXELS, load_pixels, open_rgb
+from vision_mlops.images.jpeg import decode_jpeg, reduction
 
 SIZES = [(64, 48), (65, 47), (200, 33), (17, 90), (8, 8)]
 MODES: dict[str, dict[str, Any]] = {

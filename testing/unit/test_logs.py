@@ -22,7 +22,15 @@ from typing import Any
 
 import pytest
 
-from vision_mlops.deployment.logs import LineWriter, Log, log_event, log_requests, request_line, start_log, stop_log
+from vision_mlops.serving.telemetry.server_log import (
+    LineWriter,
+    Log,
+    log_event,
+    log_requests,
+    request_line,
+    start_log,
+    stop_log,
+)
 
 
 class Counter:
@@ -200,7 +208,7 @@ def test_records_of_logging_and_warnings_are_lines(pipe: Pipe) -> None:
     start_log(descriptor=pipe.write_end)
     logging.getLogger("asyncio").warning("socket.send() raised exception.")
     logging.getLogger("asyncio").info("Using selector")
-    logging.getLogger("vision_mlops.deployment").info("ready", extra={"fields": {"model_id": "abc"}})
+    logging.getLogger("vision_mlops.serving").info("ready", extra={"fields": {"model_id": "abc"}})
     logging.getLogger("other").info("%d %d", 1, 2)
     logging.getLogger("other").warning("%d %d", 1)
     try:
@@ -367,7 +375,7 @@ def test_full_device() -> None:
 def test_lines_of_several_processes_do_not_mix(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
-        "from vision_mlops.deployment.logs import start_log\n"
+        "from vision_mlops.serving.telemetry.server_log import start_log\n"
         "for number in range(3):\n"
         "    if os.fork() == 0:\n"
         "        log = start_log()\n"

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vision_mlops.exceptions import DataError, MlopsError, PipelineError
-from vision_mlops.runner.partitions import split
+from vision_mlops.core.errors import DataError, MlopsError, PipelineError
+from vision_mlops.jobs.local.parallel.partitions import split
 
 Step = Callable[..., "subprocess.CompletedProcess[str]"]
 NAMES = """
@@ -54,7 +54,12 @@ def command(tmp_path: Path, files: Path) -> Callable[..., tuple[list[str], Path]
             **changes,
         }
         (tmp_path / "spec.json").write_text(json.dumps(spec))
-        return [sys.executable, "-m", "vision_mlops.runner.minibatches", str(tmp_path / "spec.json")], code
+        return [
+            sys.executable,
+            "-m",
+            "vision_mlops.jobs.local.parallel.mini_batches",
+            str(tmp_path / "spec.json"),
+        ], code
 
     return write
 

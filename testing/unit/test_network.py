@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vision_mlops.config.models import Model
-from vision_mlops.exceptions import TrainingError
+from vision_mlops.config.workload import Model
+from vision_mlops.core.errors import TrainingError
 from vision_mlops.model.network import Classifier, ExportedClassifier
 
 

@@ -14,13 +14,19 @@ from PIL import Image
 
 from vision_mlops.cli.main import main
 from vision_mlops.config import list_workloads, load_workload
-from vision_mlops.config.loader import find_workload, is_shipped, own_workload, parse_workload, shipped_workloads
-from vision_mlops.config.models import Split
-from vision_mlops.data import look as looking
-from vision_mlops.data.draft import draft, workload_text
-from vision_mlops.data.look import Look, look_at
-from vision_mlops.exceptions import ConfigError, DataError
-from vision_mlops.imaging import read_size
+from vision_mlops.config.workload import Split
+from vision_mlops.config.workload_files import (
+    find_workload,
+    is_shipped,
+    own_workload,
+    parse_workload,
+    shipped_workloads,
+)
+from vision_mlops.core.errors import ConfigError, DataError
+from vision_mlops.data import overview as looking
+from vision_mlops.data.overview import Look, look_at
+from vision_mlops.data.workload_draft import draft, workload_text
+from vision_mlops.images.decoding import read_size
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from vision_mlops.deployment.parent import Parent
-from vision_mlops.exceptions import ServingError
+from vision_mlops.core.errors import ServingError
+from vision_mlops.serving.workers.parent import Parent
 
 
 def test_lines_reach_the_parent_and_its_end_is_noticed() -> None:

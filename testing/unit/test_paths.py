@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from testing.rights import as_nobody, open_folder
+from testing.support.user_rights import as_nobody, open_folder
 
-from vision_mlops import paths
-from vision_mlops.exceptions import MlopsError
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.core.files import atomic_folder, atomic_write, remove_path
 
 
 def test_a_failed_body_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "out"
-    with paths.atomic_folder(target) as folder:
+    with atomic_folder(target) as folder:
         (folder / "a").write_text("old")
 
     def fail() -> None:
-        with paths.atomic_folder(target, overwrite=True) as folder:
+        with atomic_folder(target, overwrite=True) as folder:
             (folder / "a").write_text("new")
             raise RuntimeError("half way")
 
@@ -29,9 +29,9 @@ def test_a_failed_body_leaves_the_old_folder_and_nothing_else(tmp_path: Path) ->
 
 def test_an_existing_folder_needs_overwrite(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with paths.atomic_folder(tmp_path / "out") as folder:
+    with atomic_folder(tmp_path / "out") as folder:
         (folder / "a").write_text("x")
-    with pytest.raises(MlopsError, match="exists already"), paths.atomic_folder(tmp_path / "out"):
+    with pytest.raises(MlopsError, match="exists already"), atomic_folder(tmp_path / "out"):
         pass
 
 
@@ -39,7 +39,7 @@ def test_of_a_link_the_folder_behind_it_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     for text in ("one", "two"):
-        with paths.atomic_folder(tmp_path / "link", overwrite=True) as folder:
+        with atomic_folder(tmp_path / "link", overwrite=True) as folder:
             (folder / "a").write_text(text)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real" / "a").read_text() == "two"
@@ -47,8 +47,8 @@ def test_of_a_link_the_folder_behind_it_is_replaced(tmp_path: Path) -> None:
 
 
 def test_atomic_write_replaces_and_cleans_up(tmp_path: Path) -> None:
-    paths.atomic_write(tmp_path / "deep" / "file", "one")
-    paths.atomic_write(tmp_path / "deep" / "file", b"two")
+    atomic_write(tmp_path / "deep" / "file", "one")
+    atomic_write(tmp_path / "deep" / "file", b"two")
     assert (tmp_path / "deep" / "file").read_bytes() == b"two"
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
 
@@ -62,6 +62,6 @@ def test_what_was_made_read_only_is_removed_all_the_same() -> None:
         for path in (folder / "a" / "b" / "c", folder / "a" / "b", folder / "a"):
             path.chmod(0o500)
         (folder / "a").chmod(0)
-        paths.remove(folder / "a")
-        paths.remove(folder / "nothing")
+        remove_path(folder / "a")
+        remove_path(folder / "nothing")
         assert [path.name for path in folder.iterdir()] == ["kept"]

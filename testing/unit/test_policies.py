@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from vision_mlops.pipeline.sweep import EarlyTermination
-from vision_mlops.runner.policies import Curve, stops
+from vision_mlops.jobs.definitions.models.sweep import EarlyTermination
+from vision_mlops.jobs.local.sweep.early_termination import Curve, stops
 
 
 def policy(**options: Any) -> EarlyTermination:

@@ -22,17 +22,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision_mlops.config.loader import load_workload
-from vision_mlops.config.models import Predictions
-from vision_mlops.deployment.predictions import (
+from vision_mlops.config.workload import Predictions
+from vision_mlops.config.workload_files import load_workload
+from vision_mlops.core.errors import ConfigError
+from vision_mlops.serving.prediction_log.predictions import (
     PredictionLog,
     Sample,
     describe,
     predictions_folder,
     start_predictions,
 )
-from vision_mlops.deployment.recordfiles import RecordFiles, count_lines, finished
-from vision_mlops.exceptions import ConfigError
+from vision_mlops.serving.prediction_log.record_files import RecordFiles, count_lines, finished
 
 CLASSES = ["blackbird", "r\u00f6bin"]
 
@@ -215,7 +215,7 @@ def test_the_oldest_go_first_where_there_is_too_much(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from vision_mlops.deployment.recordfiles import RecordFiles
+from vision_mlops.serving.prediction_log.record_files import RecordFiles
 files = RecordFiles(Path(sys.argv[1]), max_bytes=10**6)
 files.write(b'{"a":1}\\n')
 import os

@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from testing.registry_contract import MakeBundle, RegistryContract, write_metrics, write_prepared, write_verdict
+from testing.support.registry_contract import MakeBundle, RegistryContract, write_metrics, write_prepared, write_verdict
 
-from vision_mlops import tracking
-from vision_mlops.exceptions import BundleError, RegistryError
+from vision_mlops.core.errors import BundleError, RegistryError
 from vision_mlops.registry import ModelVersion, Reference, compare, open_registry, parse_reference
 from vision_mlops.registry.lineage import explain
 from vision_mlops.registry.mlflow_registry import MlflowRegistry
+from vision_mlops.tracking import mlflow_runs
 
 
 class TestMlflowRegistry(RegistryContract):
@@ -120,8 +120,8 @@ def test_compare_tolerates_missing_metrics() -> None:
 def test_explain_outlives_data_run_and_reports(store: Path, tmp_path: Path, plain_bundle: MakeBundle) -> None:
     registry = MlflowRegistry()
     manifest = write_prepared(tmp_path / "prepared")
-    run_id = tracking.start_run("textile", "night run")
-    tracking.log_params(run_id, {"epochs": 2})
+    run_id = mlflow_runs.start_run("textile", "night run")
+    mlflow_runs.log_params(run_id, {"epochs": 2})
     bundle = plain_bundle(run_id=run_id, data_fingerprint=manifest.fingerprint)
     reports = tmp_path / "reports"
     metrics = write_metrics(
@@ -139,7 +139,7 @@ def test_explain_outlives_data_run_and_reports(store: Path, tmp_path: Path, plai
     registry.promote("textile", 1)
     for folder in (tmp_path / "prepared", reports, bundle):
         shutil.rmtree(folder)
-    tracking.client().delete_run(run_id)
+    mlflow_runs.client().delete_run(run_id)
     links = explain(registry.get("textile@champion"), registry.history("textile"))
     assert [link.step for link in links] == ["data", "run", "bundle", "evaluation", "verdict", "registry"]
     text = {link.step: link.summary for link in links}

@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.rollouts import LIMITS, PACE, STEPS, Killed, World, tiny_bundle
+from testing.support.rollout_world import LIMITS, PACE, STEPS, Killed, World, tiny_bundle
 from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
-from vision_mlops.deployment.deploy import ROLLOUT_TAG
-from vision_mlops.deployment.rollout.control import abort, promote, resume, start
-from vision_mlops.deployment.rollout.equipment import Ending
-from vision_mlops.deployment.rollout.report import Outcome, read_report, rollouts_folder
-from vision_mlops.deployment.rollout.settings import Limits, Wishes, parse_steps
-from vision_mlops.deployment.rollout.state import pack, unpack
-from vision_mlops.deployment.rollout.status import status
-from vision_mlops.deployment.targets.base import Options, State
-from vision_mlops.exceptions import AzureError, DeploymentError, RegistryError
+from vision_mlops.core.errors import AzureError, DeploymentError, RegistryError
+from vision_mlops.endpoints.contract import Options, State
+from vision_mlops.endpoints.deploying import ROLLOUT_TAG
+from vision_mlops.rollout.equipment import Ending
+from vision_mlops.rollout.rollout_control import abort, promote, resume, start
+from vision_mlops.rollout.rollout_report import Outcome, read_report, rollouts_folder
+from vision_mlops.rollout.rollout_settings import Limits, Wishes, parse_steps
+from vision_mlops.rollout.rollout_state import pack, unpack
+from vision_mlops.rollout.status import status
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +321,7 @@ def test_another_process_ends_it_within_a_second(long: Long, order: Callable[...
 def test_a_traffic_that_somebody_changes_stops_it(long: Long) -> None:
     world, thread, found = long
     world.target.set_traffic("colours", {"version-1": 70, "version-2": 30}, {})
-    from vision_mlops.deployment.rollout.nudge import Nudge
+    from vision_mlops.rollout.nudge import Nudge
 
     Nudge("memory", "colours").give()
     thread.join(10)
@@ -351,7 +351,7 @@ def test_a_machine_that_took_over_is_left_alone(long: Long) -> None:
     state = unpack(world.target.tags[ROLLOUT_TAG])
     there = replace(state, driver="other1", until=int(time.time()) + 60)
     world.target.tags[ROLLOUT_TAG] = pack(there)
-    from vision_mlops.deployment.rollout.nudge import Nudge
+    from vision_mlops.rollout.nudge import Nudge
 
     Nudge("memory", "colours").give()
     thread.join(10)
@@ -437,12 +437,10 @@ def test_options_that_are_not_known_any_more_are_asked_for(world: World) -> None
 
 
 def command(world: World, monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
-    monkeypatch.setattr("vision_mlops.deployment.targets.open_target", lambda name: world.target)
+    monkeypatch.setattr("vision_mlops.endpoints.targets.open_target", lambda name: world.target)
     monkeypatch.setattr("vision_mlops.registry.open_registry", lambda: world.registry)
-    monkeypatch.setattr(
-        "vision_mlops.deployment.rollout.probes.score", lambda *given, timeout_s: world.target.ask(*given)
-    )
-    monkeypatch.setattr("vision_mlops.deployment.rollout.settings.Pace", lambda probe_rate: PACE)
+    monkeypatch.setattr("vision_mlops.rollout.probes.score", lambda *given, timeout_s: world.target.ask(*given))
+    monkeypatch.setattr("vision_mlops.rollout.rollout_settings.Pace", lambda probe_rate: PACE)
     found = CliRunner().invoke(app, ["rollout", *words, "--on", "memory"])
     if found.exception is not None and not isinstance(found.exception, SystemExit):
         raise found.exception

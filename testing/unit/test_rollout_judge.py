@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_mlops.cli.rollout import start
-from vision_mlops.deployment.rollout.judge import Judgement, Latency, Observation, Tally, Verdict, judge
-from vision_mlops.deployment.rollout.observer import Observer
-from vision_mlops.deployment.rollout.probes import Pairs
-from vision_mlops.deployment.rollout.settings import DEFAULT_STEPS, Limits, Pace, Step, Wishes, parse_steps, write_steps
-from vision_mlops.deployment.rollout.state import TAG_LENGTH, Order, Phase, Rollout, pack, unpack
-from vision_mlops.deployment.rollout.statistics import Sample, chance, exceeds, surely_slower
-from vision_mlops.deployment.targets.base import LATENCY_BOUNDS_MS, Counts
-from vision_mlops.exceptions import DeploymentError
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, Counts
+from vision_mlops.rollout.judge import Judgement, Latency, Observation, Tally, Verdict, judge
+from vision_mlops.rollout.observer import Observer
+from vision_mlops.rollout.probes import Pairs
+from vision_mlops.rollout.rollout_settings import DEFAULT_STEPS, Limits, Pace, Step, Wishes, parse_steps, write_steps
+from vision_mlops.rollout.rollout_state import TAG_LENGTH, Order, Phase, Rollout, pack, unpack
+from vision_mlops.rollout.statistics import Sample, chance, exceeds, surely_slower
 
 LIMITS = Limits()
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.prepared import make_prepared
-from testing.rollouts import PACE, tiny_bundle
+from testing.support.prepared_data import make_prepared
+from testing.support.rollout_world import PACE, tiny_bundle
 
-from vision_mlops.deployment.client import Answer
-from vision_mlops.deployment.rollout.images import ProbeImage, folder_images, golden_images
-from vision_mlops.deployment.rollout.judge import Tally
-from vision_mlops.deployment.rollout.probes import Pairs, Prober
-from vision_mlops.deployment.rollout.report import telling
-from vision_mlops.deployment.targets.base import Access
-from vision_mlops.exceptions import DeploymentError
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.contract import Access
+from vision_mlops.endpoints.scoring_client import Answer
+from vision_mlops.rollout.judge import Tally
+from vision_mlops.rollout.probe_images import ProbeImage, folder_images, golden_images
+from vision_mlops.rollout.probes import Pairs, Prober
+from vision_mlops.rollout.rollout_report import telling
 
 ACCESS = Access("memory:")
 

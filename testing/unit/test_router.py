@@ -20,18 +20,18 @@ from typing import cast
 import httpx
 import pytest
 
-from vision_mlops.deployment.connection import Answer
-from vision_mlops.deployment.router import logfiles
-from vision_mlops.deployment.router.app import RouterApp
-from vision_mlops.deployment.router.backend import Backend
-from vision_mlops.deployment.router.control import Control
-from vision_mlops.deployment.router.exchange import Mirror, labels
-from vision_mlops.deployment.router.logfiles import bound_log, tail
-from vision_mlops.deployment.router.shares import Sampler, Shares
-from vision_mlops.deployment.router.state import EndpointState, Spec, read_state, write_key, write_state
-from vision_mlops.deployment.router.tally import Tally, read_tallies, write_tallies
-from vision_mlops.deployment.targets.base import LATENCY_BOUNDS_MS, Options, Request
-from vision_mlops.exceptions import DeploymentError, MissingExtraError
+from vision_mlops.core.errors import DeploymentError, MissingExtraError
+from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, Options, Request
+from vision_mlops.endpoints.local.router import log_files
+from vision_mlops.endpoints.local.router.backend import Backend
+from vision_mlops.endpoints.local.router.counters import Tally, read_tallies, write_tallies
+from vision_mlops.endpoints.local.router.endpoint_state import EndpointState, Spec, read_state, write_key, write_state
+from vision_mlops.endpoints.local.router.exchange import Mirror, labels
+from vision_mlops.endpoints.local.router.log_files import bound_log, tail
+from vision_mlops.endpoints.local.router.router_admin import Control
+from vision_mlops.endpoints.local.router.router_app import RouterApp
+from vision_mlops.endpoints.local.router.traffic_shares import Sampler, Shares
+from vision_mlops.serving.http.http_connection import Answer
 
 
 @dataclass(eq=False)
@@ -112,7 +112,7 @@ def test_the_key_is_for_its_owner(tmp_path: Path) -> None:
 
 
 def test_a_log_that_has_become_large_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logfiles, "_LOG_BYTES", 10)
+    monkeypatch.setattr(log_files, "_LOG_BYTES", 10)
     log = tmp_path / "a.log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"one\ntwo\nthree\n")
@@ -427,7 +427,7 @@ def test_a_server_that_gives_no_answer_in_time_has_failed(tmp_path: Path) -> Non
 
 
 def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    from vision_mlops.deployment.targets.local import LocalTarget
+    from vision_mlops.endpoints.local.target import LocalTarget
 
     monkeypatch.setitem(sys.modules, "httptools", None)
     request = SimpleNamespace(endpoint="e", options=Options())

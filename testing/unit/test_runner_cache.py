@@ -13,10 +13,22 @@ from typing import Any
 
 import pytest
 import yaml
-from testing.jobs import command, command_job, component, output, pipeline, ran, resume, run, statuses, text, write
+from testing.support.jobs import (
+    command,
+    command_job,
+    component,
+    output,
+    pipeline,
+    ran,
+    resume,
+    run,
+    statuses,
+    text,
+    write,
+)
 
-from vision_mlops import paths
-from vision_mlops.runner.state import JobFolder
+from vision_mlops.core import paths
+from vision_mlops.jobs.local.state.job_state import JobFolder
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 
@@ -322,7 +334,7 @@ def test_a_broken_memory_of_hashes_is_made_again(job: Path) -> None:
 
 def test_workloads_count_by_the_parts_that_a_command_reads(tmp_path: Path) -> None:
     """A threshold of the gate must not train again; a file beside the code is found where the command finds it."""
-    from vision_mlops.runner.tools import identity
+    from vision_mlops.jobs.local.steps.dependencies import identity
 
     workload: dict[str, Any] = {"name": "own", "title": "Own", "gate": {"min_accuracy": 0.5}}
     first = identity(f"mlops train --workload '{json.dumps(workload)}' --out o")

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from testing.jobs import command, command_job, pipeline, run, statuses, text, write
-from testing.webserver import Page, Site, serving
+from testing.support.jobs import command, command_job, pipeline, run, statuses, text, write
+from testing.support.web_server import Page, Site, serving
 
-from vision_mlops import paths
-from vision_mlops.data.downloads.client import Patience
-from vision_mlops.exceptions import PipelineError
-from vision_mlops.runner.downloads import download
+from vision_mlops.core import paths
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.data.fetch.download_client import Patience
+from vision_mlops.jobs.local.inputs.input_downloads import download
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.jobs import (
+from testing.support.jobs import (
     WITHOUT_MLFLOW,
     alive,
     command,
@@ -34,11 +34,11 @@ from testing.jobs import (
 )
 from typer.testing import CliRunner, Result
 
-from vision_mlops import paths
 from vision_mlops.cli.main import app
-from vision_mlops.exceptions import JobError
-from vision_mlops.runner.jobs import Ended, cancel_job
-from vision_mlops.runner.state import JobFolder
+from vision_mlops.core import paths
+from vision_mlops.core.errors import JobError
+from vision_mlops.jobs.local.engine.local_jobs import Ended, cancel_job
+from vision_mlops.jobs.local.state.job_state import JobFolder
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 

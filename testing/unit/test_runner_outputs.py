@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.jobs import SCHEMA, command, command_job, component, pipeline, run, state, statuses, write
+from testing.support.jobs import SCHEMA, command, command_job, component, pipeline, run, state, statuses, write
 
-from vision_mlops import paths
-from vision_mlops.exceptions import PipelineError
-from vision_mlops.runner.assets import AssetStore
+from vision_mlops.core import paths
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.data.asset_store import AssetStore
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from testing.definitions import SCHEMA
+from testing.support.definitions import SCHEMA
 
-from vision_mlops.runner.display import PlainDisplay
-from vision_mlops.runner.jobs import Options, run_job
-from vision_mlops.runner.pruning import prune
-from vision_mlops.runner.state import JobFolder, Status, job_names
+from vision_mlops.jobs.local.engine.local_jobs import Options, run_job
+from vision_mlops.jobs.local.engine.pruning import prune
+from vision_mlops.jobs.local.state.job_display import PlainDisplay
+from vision_mlops.jobs.local.state.job_state import JobFolder, Status, job_names
 
 JOB = f"""\
 $schema: {SCHEMA}/pipelineJob.schema.json

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.jobs import (
+from testing.support.jobs import (
     SCHEMA,
     command,
     command_job,
@@ -22,10 +22,10 @@ from testing.jobs import (
     text,
     write,
 )
-from testing.rights import as_nobody, open_folder
+from testing.support.user_rights import as_nobody, open_folder
 
-from vision_mlops import paths
-from vision_mlops.exceptions import JobError, MlopsError, PipelineError
+from vision_mlops.core import paths
+from vision_mlops.core.errors import JobError, MlopsError, PipelineError
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 

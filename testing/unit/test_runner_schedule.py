@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.jobs import (
+from testing.support.jobs import (
     SCHEMA,
     WITHOUT_MLFLOW,
     Lines,
@@ -30,7 +30,7 @@ from testing.jobs import (
     write,
 )
 
-from vision_mlops import paths
+from vision_mlops.core import paths
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.jobs import (
+from testing.support.jobs import (
     SCHEMA,
     command,
     command_job,
@@ -24,9 +24,9 @@ from testing.jobs import (
     write,
 )
 
-from vision_mlops import paths
-from vision_mlops.exceptions import PipelineError
-from vision_mlops.runner.assets import AssetStore
+from vision_mlops.core import paths
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.data.asset_store import AssetStore
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 
@@ -413,7 +413,7 @@ def test_what_only_azure_needs_is_recorded(project: Path) -> None:
 
 def test_valid_project_as_far_as_it_can_run(tmp_path: Path) -> None:
     """The job of the definitions that all other tests start from; the others need a service or a trial's MLflow."""
-    from testing.definitions import write_project
+    from testing.support.definitions import write_project
 
     project = write_project(tmp_path / "project")
     write(

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.definitions import SCHEMA
+from testing.support.definitions import SCHEMA
 
-from vision_mlops import tracking
-from vision_mlops.runner.display import PlainDisplay
-from vision_mlops.runner.jobs import Ended, Options, resume_job, run_job
-from vision_mlops.runner.state import Status
+from vision_mlops.jobs.local.engine.local_jobs import Ended, Options, resume_job, run_job
+from vision_mlops.jobs.local.state.job_display import PlainDisplay
+from vision_mlops.jobs.local.state.job_state import Status
+from vision_mlops.tracking import mlflow_runs
 
 pytestmark = pytest.mark.slow
 
@@ -113,7 +113,7 @@ def test_the_best_trial_becomes_the_output(project: Path) -> None:
     table = Path(step.folder) / "trials"
     assert {item.name for item in table.iterdir()} >= {"trials.csv", "trials.json", "trials.png", "best.json"}
     assert not list((Path(ended.state.outputs["model"]).resolve().parent).glob(".sweep")), "only what was asked for"
-    client = tracking.client()
+    client = mlflow_runs.client()
     parent = client.get_run(step.run_id)
     assert parent.data.metrics["best_score"] == pytest.approx(0.91)
     children = client.search_runs(
@@ -184,7 +184,7 @@ def test_an_interrupted_sweep_keeps_its_finished_trials(project: Path, home: Pat
     ended = resume_job("long", options=Options(display=PlainDisplay(write=lines.append)))
     assert ended.state.status is Status.COMPLETED, lines
     assert [trial["state"] for trial in trials(ended)] == ["Completed"] * 3
-    client = tracking.client()
+    client = mlflow_runs.client()
     found = [client.search_runs([str(item.experiment_id)], "tags.`mlops.trial` = '0'") for item in
              client.search_experiments()]  # fmt: skip
     assert before >= 1

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.jobs import command, command_job, mlops, pipeline, resume, run, state, statuses, until, write
+from testing.support.jobs import command, command_job, mlops, pipeline, resume, run, state, statuses, until, write
 
-from vision_mlops import paths, tracking
-from vision_mlops.exceptions import MlopsError
+from vision_mlops.core import paths
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.tracking import mlflow_runs
 
 
 def of_job(name: str) -> dict[str, Any]:
     """The runs that a search by the job's tag finds, by step; the job's own under an empty name."""
-    store = tracking.client()
+    store = mlflow_runs.client()
     experiments = [item.experiment_id for item in store.search_experiments()]
     found = store.search_runs(experiments, f"tags.`mlops.job` = '{name}'")
     return {run.data.tags.get("mlops.step", ""): run for run in found}
@@ -37,7 +38,7 @@ def test_runs_of_a_job_and_its_steps(tmp_path: Path, store: Path) -> None:
     assert set(runs) == {"", "good", "bad", "after"}
     job = runs.pop("")
     assert job.info.run_id == ended.state.run_id == state("job")["run_id"]
-    assert tracking.client().get_experiment(job.info.experiment_id).name == "exp"
+    assert mlflow_runs.client().get_experiment(job.info.experiment_id).name == "exp"
     assert (job.info.run_name, job.info.status) == ("job", "FAILED")
     assert job.data.tags.items() >= {"team": "x", "mlops.definition": "job.yml", "mlops.step.bad": "Failed"}.items()
     assert {name: item.info.status for name, item in runs.items()} == {
@@ -71,7 +72,7 @@ def test_a_resumed_job_goes_on_in_its_run(tmp_path: Path, store: Path) -> None:
     assert statuses(second) == {"a": "Completed", "b": "Completed"}
     assert second.state.run_id == first.state.run_id
     assert of_job("job")[""].info.status == "FINISHED"
-    everything = tracking.client().search_runs(
+    everything = mlflow_runs.client().search_runs(
         [of_job("job")[""].info.experiment_id], "tags.`mlops.step` = 'a'", order_by=["attributes.start_time"]
     )
     assert [item.info.status for item in everything] == ["FAILED", "FINISHED"]
@@ -112,10 +113,10 @@ def test_a_step_logs_into_its_own_run(tmp_path: Path, store: Path) -> None:
     assert runs["b"].data.metrics == {"bare": 3}
     assert {runs[name].info.status for name in "ab"} == {"FINISHED"}
     experiment = runs["a"].info.experiment_id
-    inner = tracking.client().search_runs([experiment], f"tags.`mlflow.parentRunId` = '{runs['a'].info.run_id}'")
+    inner = mlflow_runs.client().search_runs([experiment], f"tags.`mlflow.parentRunId` = '{runs['a'].info.run_id}'")
     assert [item.data.metrics for item in inner] == [{"inner": 1}]
     # MLflow gives the run away once; what comes after it is a run of its own, in the same experiment.
-    late = tracking.client().search_runs([experiment], "metrics.late = 2")
+    late = mlflow_runs.client().search_runs([experiment], "metrics.late = 2")
     assert len(late) == 1
 
 
@@ -139,7 +140,7 @@ def test_no_run_stays_open(tmp_path: Path, store: Path, number: signal.Signals) 
     ended = resume("job")
     assert ended.state.run_id == before[""].info.run_id
     experiment = before[""].info.experiment_id
-    everything = tracking.client().search_runs([experiment], order_by=["attributes.start_time"])
+    everything = mlflow_runs.client().search_runs([experiment], order_by=["attributes.start_time"])
     assert sorted(item.info.status for item in everything) == ["FAILED", "FINISHED", "FINISHED"]
 
 

@@ -15,10 +15,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from vision_mlops.exceptions import PipelineError
-from vision_mlops.pipeline.sweep import Distributions, Sweep
-from vision_mlops.runner.distributions import value_at
-from vision_mlops.runner.sampling import Sampler
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.jobs.definitions.models.sweep import Distributions, Sweep
+from vision_mlops.jobs.local.sweep.distributions import value_at
+from vision_mlops.jobs.local.sweep.sampling import Sampler
 
 SPACE: dict[str, Any] = {
     "lr": {"type": "loguniform", "min_value": -7, "max_value": -2},
@@ -283,9 +283,9 @@ def test_space_that_cannot_be_drawn_from_is_refused(
 def test_optuna_is_quiet_and_loaded_late(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     script = f"""
 import sys
-import vision_mlops.runner.sampling as sampling
+import vision_mlops.jobs.local.sweep.sampling as sampling
 assert "optuna" not in sys.modules and "scipy" not in sys.modules
-from vision_mlops.pipeline.sweep import Sweep
+from vision_mlops.jobs.definitions.models.sweep import Sweep
 sampler = sampling.Sampler(Sweep.model_validate({sweep("bayesian").model_dump()!r}), __import__("pathlib").Path("t"))
 for _ in range(12):
     number, _ = sampler.ask()

@@ -12,18 +12,18 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from testing.bundles import make_bundle
-from testing.prepared import COLOURS, make_prepared
+from testing.support.bundles import make_bundle
+from testing.support.prepared_data import COLOURS, make_prepared
 
-from vision_mlops import pipeline
-from vision_mlops.exceptions import BundleError, DataError, MlopsError
-from vision_mlops.inference.predictor import Predictor
-from vision_mlops.paths import file_hash
-from vision_mlops.pipeline.definitions import load
-from vision_mlops.pipeline.findings import Findings
-from vision_mlops.pipeline.steps import ParallelComponent
+from vision_mlops.core.errors import BundleError, DataError, MlopsError
+from vision_mlops.core.hashing import file_hash
+from vision_mlops.jobs.definitions.definition import load
+from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.models.steps import ParallelComponent
+from vision_mlops.jobs.pipelines import PIPELINES
+from vision_mlops.model.predictor import Predictor
 
-FOLDER = Path(pipeline.__file__).parent
+FOLDER = PIPELINES
 
 
 def entry_script() -> ModuleType:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from vision_mlops.deployment.scorer import Job, QueueFullError, Scorer
+from vision_mlops.serving.scoring_queue import Job, QueueFullError, Scorer
 
 
 class Request:

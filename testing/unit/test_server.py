@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
-from testing.bundles import make_bundle
-from testing.prepared import COLOURS
-from testing.serving import in_process
+from testing.support.bundles import make_bundle
+from testing.support.prepared_data import COLOURS
+from testing.support.scoring_servers import in_process
 
-from vision_mlops.config.models import Serving
-from vision_mlops.deployment.keys import Keys
+from vision_mlops.config.workload import Serving
+from vision_mlops.serving.access_keys import Keys
 
 
 def encoded(colour: tuple[int, int, int] = COLOURS["green"], size: int = 40, kind: str = "PNG") -> bytes:

@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
-from vision_mlops.deployment import keys as module
-from vision_mlops.deployment.keys import Keys, keys_of_environment
-from vision_mlops.exceptions import BundleError, ServingError
+from vision_mlops.core.errors import BundleError, ServingError
 from vision_mlops.model.bundle import MANIFEST
-from vision_mlops.model.mounted import bundle_root, find_bundle, registered_as
+from vision_mlops.model.bundle_lookup import bundle_root, find_bundle, registered_as
+from vision_mlops.serving import access_keys as module
+from vision_mlops.serving.access_keys import Keys, keys_of_environment
 
 
 @pytest.fixture(autouse=True)

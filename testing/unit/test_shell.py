@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision_mlops.pipeline.expressions import ExpressionError
-from vision_mlops.pipeline.shell import render_command
+from vision_mlops.jobs.definitions.expressions import ExpressionError
+from vision_mlops.jobs.definitions.plan.shell import render_command
 
 IN, OUT = ("inputs", "data"), ("outputs", "out")
 

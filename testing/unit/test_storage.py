@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from vision_mlops.azure.storage.addresses import ContainerAddress, DatastoreAddress, parse_address
-from vision_mlops.azure.storage.answers import refusal, wait_asked_for
-from vision_mlops.azure.storage.blocks import BlockNames, block_size
-from vision_mlops.azure.storage.connections import Answer
-from vision_mlops.azure.storage.listing import next_marker, read_page
-from vision_mlops.azure.storage.places import locate
-from vision_mlops.azure.storage.signins import Identity, SharedAccessSignature
-from vision_mlops.azure.storage.summary import Count, Summary
-from vision_mlops.azure.storage.team import Team
-from vision_mlops.exceptions import AzureError, ConfigError
+from vision_mlops.core.errors import AzureError, ConfigError
+from vision_mlops.storage.addresses import ContainerAddress, DatastoreAddress, parse_address
+from vision_mlops.storage.blob_listing import next_marker, read_page
+from vision_mlops.storage.blocks import BlockNames, block_size
+from vision_mlops.storage.http_connections import Answer
+from vision_mlops.storage.locations import locate
+from vision_mlops.storage.service_errors import refusal, wait_asked_for
+from vision_mlops.storage.sign_in import Identity, SharedAccessSignature
+from vision_mlops.storage.thread_pool import Team
+from vision_mlops.storage.transfer_summary import Count, Summary
 
 HOST = "https://photos.blob.core.windows.net"
 

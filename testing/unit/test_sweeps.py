@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from vision_mlops import tracking
-from vision_mlops.exceptions import PipelineError
-from vision_mlops.pipeline.sweep import Sweep
-from vision_mlops.runner.leaderboard import write_leaderboard
-from vision_mlops.runner.sweeps import SweepResult, SweepRun
-from vision_mlops.runner.trials import Report, Trial, mlflow_metric_history, mlflow_metric_names
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.jobs.definitions.models.sweep import Sweep
+from vision_mlops.jobs.local.sweep.leaderboard import write_leaderboard
+from vision_mlops.jobs.local.sweep.sweep_run import SweepResult, SweepRun
+from vision_mlops.jobs.local.sweep.trials import Report, Trial, mlflow_metric_history, mlflow_metric_names
+from vision_mlops.tracking import mlflow_runs
 
 
 class Clock:
@@ -429,7 +429,7 @@ class Processes:
         self.started: list[Process] = []
 
     def start(self, number: int, values: Mapping[str, Any]) -> Process:
-        run_id = tracking.start_run("sweep", f"trial {number}")
+        run_id = mlflow_runs.start_run("sweep", f"trial {number}")
         self.started.append(Process(self.script, run_id, values["x"]))
         return self.started[-1]
 

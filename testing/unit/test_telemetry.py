@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from vision_mlops.deployment import metrics_folder
-from vision_mlops.deployment.metrics_folder import MetricFiles
-from vision_mlops.deployment.telemetry import Telemetry
+from vision_mlops.serving.telemetry import metrics_folder
+from vision_mlops.serving.telemetry.metrics_folder import MetricFiles
+from vision_mlops.serving.telemetry.prometheus_metrics import Telemetry
 
 
 def values(text: str) -> dict[str, float]:
@@ -86,7 +86,7 @@ def test_only_the_model_that_is_served_is_shown() -> None:
 PROLOGUE = """
 import os, signal, sys, time
 from pathlib import Path
-from vision_mlops.deployment.metrics_folder import metrics_folder
+from vision_mlops.serving.telemetry.metrics_folder import metrics_folder
 
 def open_folder(workers):
     global context
@@ -109,7 +109,7 @@ def fork(work):
     if pid == 0:
         try:
             os.close(end)
-            from vision_mlops.deployment.telemetry import Telemetry
+            from vision_mlops.serving.telemetry.prometheus_metrics import Telemetry
             telemetry = Telemetry()
             work(telemetry)
             os.write(tell, b"x")
@@ -170,7 +170,7 @@ def test_any_process_tells_the_sum_and_the_dead_are_counted(parent: Path) -> Non
         """
         files = open_folder(3)
         assert files.folder.parent == Path(os.environ["PARENT"]), files.folder
-        from vision_mlops.deployment.telemetry import forget_process, restart_counter
+        from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
         restarts = restart_counter()
 
         def work(number):
@@ -257,7 +257,7 @@ def test_a_full_disk_stops_nobody_from_counting(small_disk: Path) -> None:
     shows = supervise(
         """
         files = open_folder(1)
-        from vision_mlops.deployment.telemetry import forget_process, restart_counter
+        from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
         restarts = restart_counter()
         import errno
         with open(os.environ["PROMETHEUS_MULTIPROC_DIR"] + "/fill", "wb", buffering=0) as fill:
@@ -346,7 +346,7 @@ def test_a_folder_that_somebody_removed_is_no_error(parent: Path) -> None:
     shows = supervise(
         """
         files = open_folder(1)
-        from vision_mlops.deployment.telemetry import forget_process, restart_counter
+        from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
         restarts = restart_counter()
         def work(telemetry):
             scored(telemetry, ["a"])

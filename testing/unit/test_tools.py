@@ -8,10 +8,10 @@ import shlex
 import pytest
 
 from vision_mlops.config import load_workload
-from vision_mlops.config.models import Workload
 from vision_mlops.config.sections import READS, sections_read
-from vision_mlops.exceptions import PipelineError
-from vision_mlops.runner.tools import calls_mlops, identity, source_hash
+from vision_mlops.config.workload import Workload
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.jobs.local.steps.dependencies import calls_mlops, identity, source_hash
 
 COMMANDS = {
     "prepare": "mlops data prepare --workload {} --out /x",

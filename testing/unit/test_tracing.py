@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from vision_mlops.deployment.tracecontext import parse_traceparent, parse_tracestate
-from vision_mlops.deployment.tracing import Tracing, check_tracing, start_tracing
-from vision_mlops.exceptions import ConfigError, MlopsError, ServingError
+from vision_mlops.core.errors import ConfigError, MlopsError, ServingError
+from vision_mlops.serving.telemetry.trace_context import parse_traceparent, parse_tracestate
+from vision_mlops.serving.telemetry.tracing import Tracing, check_tracing, start_tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -190,7 +190,7 @@ def test_wrong_variables(variables: dict[str, str], message: str) -> None:
 
 def test_the_server_does_not_load_what_it_does_not_need() -> None:
     script = (
-        "import sys; from vision_mlops.deployment.tracing import start_tracing; start_tracing();"
+        "import sys; from vision_mlops.serving.telemetry.tracing import start_tracing; start_tracing();"
         "assert not {'opentelemetry', 'azure', 'requests'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vision_mlops import tracking
-from vision_mlops.exceptions import MissingExtraError, MlopsError
+from vision_mlops.core.errors import MissingExtraError, MlopsError
+from vision_mlops.tracking import mlflow_runs
 
 _FIRST_USE = """
 from vision_mlops import tracking
@@ -20,13 +20,13 @@ print(tracking.start_run("race", "run"))
 
 
 def test_uri_is_below_home_unless_the_environment_says_otherwise(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tracking.tracking_uri() == f"sqlite:///{home}/mlflow.db"
+    assert mlflow_runs.tracking_uri() == f"sqlite:///{home}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "azureml://somewhere")
-    assert tracking.tracking_uri() == "azureml://somewhere"
+    assert mlflow_runs.tracking_uri() == "azureml://somewhere"
 
 
 def test_importing_loads_no_mlflow() -> None:
-    code = "import sys, vision_mlops.tracking, vision_mlops.registry; print('mlflow' in sys.modules)"
+    code = "import sys, vision_mlops.tracking.mlflow_runs, vision_mlops.registry; print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -34,12 +34,12 @@ def test_importing_loads_no_mlflow() -> None:
 def test_run_holds_params_metrics_and_files(store: Path, tmp_path: Path) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "metrics.json").write_text("{}")
-    run_id = tracking.start_run("textile", "first", {"kind": "test"})
-    tracking.log_params(run_id, {"training": {"epochs": 2}, "name": "x" * 7000})
+    run_id = mlflow_runs.start_run("textile", "first", {"kind": "test"})
+    mlflow_runs.log_params(run_id, {"training": {"epochs": 2}, "name": "x" * 7000})
     metrics = {"accuracy": 0.5, "recall/a:b": 1.0, "bad": math.nan, "worse": math.inf}
-    assert tracking.log_evaluation(run_id, metrics, tmp_path / "report")
-    tracking.end_run(run_id)
-    run = tracking.find_run(run_id)
+    assert mlflow_runs.log_evaluation(run_id, metrics, tmp_path / "report")
+    mlflow_runs.end_run(run_id)
+    run = mlflow_runs.find_run(run_id)
     assert run is not None
     assert run.data.params["training.epochs"] == "2"
     assert run.data.metrics == {"accuracy": 0.5, "recall/a_b": 1.0}
@@ -50,40 +50,40 @@ def test_run_holds_params_metrics_and_files(store: Path, tmp_path: Path) -> None
 
 
 def test_more_metrics_than_one_request_takes(store: Path) -> None:
-    run_id = tracking.start_run("textile", "many")
-    tracking.log_metrics(run_id, {f"m{i}": float(i) for i in range(250)})
-    run = tracking.find_run(run_id)
+    run_id = mlflow_runs.start_run("textile", "many")
+    mlflow_runs.log_metrics(run_id, {f"m{i}": float(i) for i in range(250)})
+    run = mlflow_runs.find_run(run_id)
     assert run is not None
     assert len(run.data.metrics) == 250
 
 
 @pytest.mark.parametrize("run_id", ["", "0" * 32, "not an id / at all"])
 def test_evaluation_of_a_run_of_another_store_is_not_logged(store: Path, tmp_path: Path, run_id: str) -> None:
-    assert not tracking.log_evaluation(run_id, {"accuracy": 1.0}, tmp_path)
+    assert not mlflow_runs.log_evaluation(run_id, {"accuracy": 1.0}, tmp_path)
 
 
 def test_looking_for_a_run_creates_no_store(home: Path, tmp_path: Path) -> None:
-    assert not tracking.log_evaluation("0" * 32, {"accuracy": 1.0}, tmp_path)
+    assert not mlflow_runs.log_evaluation("0" * 32, {"accuracy": 1.0}, tmp_path)
     assert not home.exists()
 
 
 def test_deleted_run_and_experiment(store: Path, tmp_path: Path) -> None:
-    run_id = tracking.start_run("textile", "first")
-    client = tracking.client()
+    run_id = mlflow_runs.start_run("textile", "first")
+    client = mlflow_runs.client()
     client.delete_run(run_id)
-    assert not tracking.log_evaluation(run_id, {"accuracy": 1.0}, tmp_path)
-    first = tracking.experiment_id("textile")
+    assert not mlflow_runs.log_evaluation(run_id, {"accuracy": 1.0}, tmp_path)
+    first = mlflow_runs.experiment_id("textile")
     client.delete_experiment(first)
-    assert tracking.experiment_id("textile") == first
-    assert tracking.start_run("textile", "second")
+    assert mlflow_runs.experiment_id("textile") == first
+    assert mlflow_runs.start_run("textile", "second")
 
 
 def test_run_of_a_surrounding_job_is_used_and_left_open(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = tracking.start_run("textile", "job")
+    given = mlflow_runs.start_run("textile", "job")
     monkeypatch.setenv("MLFLOW_RUN_ID", given)
-    assert tracking.start_run("other", "mine", {"step": "train"}) == given
-    tracking.end_run(given)
-    run = tracking.find_run(given)
+    assert mlflow_runs.start_run("other", "mine", {"step": "train"}) == given
+    mlflow_runs.end_run(given)
+    run = mlflow_runs.find_run(given)
     assert run is not None
     assert (run.info.status, run.data.tags["step"]) == ("RUNNING", "train")
 
@@ -92,28 +92,28 @@ def test_a_file_that_is_no_database_is_refused(home: Path) -> None:
     home.mkdir()
     (home / "mlflow.db").write_text("this is not a database")
     with pytest.raises(MlopsError, match=r"mlflow\.db is not an SQLite database"):
-        tracking.client()
+        mlflow_runs.client()
 
 
 def test_home_that_is_a_file_is_refused(home: Path) -> None:
     home.write_text("")
     with pytest.raises(MlopsError, match="cannot be written") as caught:
-        tracking.client()
+        mlflow_runs.client()
     assert "MLOPS_HOME" in caught.value.hint
 
 
 def test_missing_mlflow_names_the_extra(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
     with pytest.raises(MissingExtraError, match=r"vision-mlops\[train\]"):
-        tracking.client()
+        mlflow_runs.client()
 
 
 def test_lock_that_is_held_ends_in_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(mlflow_runs, "LOCK_TIMEOUT_SECONDS", 0.1)
     with (
-        tracking.file_lock(tmp_path / "lock"),
+        mlflow_runs.file_lock(tmp_path / "lock"),
         pytest.raises(MlopsError, match="held by another process"),
-        tracking.file_lock(tmp_path / "lock"),
+        mlflow_runs.file_lock(tmp_path / "lock"),
     ):
         raise AssertionError("the lock was given twice")
 
@@ -130,9 +130,9 @@ def test_retries_end(monkeypatch: pytest.MonkeyPatch) -> None:
             raise MlflowException("(sqlite3.OperationalError) database is locked")
         return "done"
 
-    assert tracking.with_retries(lambda: locked(4)) == "done"
+    assert mlflow_runs.with_retries(lambda: locked(4)) == "done"
     with pytest.raises(MlflowException, match="is locked"):
-        tracking.with_retries(lambda: locked(100))
+        mlflow_runs.with_retries(lambda: locked(100))
     assert len(calls) == 12
 
 

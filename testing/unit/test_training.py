@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from testing.prepared import make_prepared
+from testing.support.prepared_data import make_prepared
 
-from vision_mlops import tracking
 from vision_mlops.config import Workload, load_workload
-from vision_mlops.config.models import Augment, Training
+from vision_mlops.config.workload import Augment, Training
+from vision_mlops.core.errors import DataError, MlopsError, TrainingError
 from vision_mlops.data.manifest import read_manifest
-from vision_mlops.exceptions import DataError, MlopsError, TrainingError
-from vision_mlops.inference.predictor import Predictor
 from vision_mlops.model.bundle import WEIGHTS, Bundle
 from vision_mlops.model.network import Classifier
-from vision_mlops.training import export as exporting
+from vision_mlops.model.predictor import Predictor
+from vision_mlops.tracking import mlflow_runs
+from vision_mlops.training import bundle_export as exporting
 from vision_mlops.training.calibration import fit_temperature
-from vision_mlops.training.data import ImageSplit, PrefixSplit, augmented, prefix_cache_fits, view
 from vision_mlops.training.fit import fit
-from vision_mlops.training.graph import prefix_runner
-from vision_mlops.training.module import FineTuning, balanced_weights
+from vision_mlops.training.frozen_prefix import prefix_runner
+from vision_mlops.training.lightning_module import FineTuning, balanced_weights
+from vision_mlops.training.training_batches import ImageSplit, PrefixSplit, augmented, prefix_cache_fits, view
 
 import pytorch_lightning as pl  # isort: skip  # after the package, which makes its torchvision importable
 
@@ -84,12 +84,12 @@ def test_fit_writes_a_bundle_that_predicts_like_the_network(data: Path, store: P
     got = predictor.score([split.image(i).numpy() for i in range(len(split))]).probabilities
     np.testing.assert_allclose(got, expected, atol=0.01)
     assert not list(tmp_path.glob(".bundle*")), "checkpoints must go once the bundle is whole"
-    run = tracking.client().get_run(bundle.run_id)
+    run = mlflow_runs.client().get_run(bundle.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["model.backbone"] == "test_resnet"
-    history = tracking.client().get_metric_history(bundle.run_id, "val_accuracy")
+    history = mlflow_runs.client().get_metric_history(bundle.run_id, "val_accuracy")
     assert len({point.step for point in history}) >= 6
-    assert {item.path for item in tracking.client().list_artifacts(bundle.run_id)} >= {"curves.png", "bundle.json"}
+    assert {item.path for item in mlflow_runs.client().list_artifacts(bundle.run_id)} >= {"curves.png", "bundle.json"}
     with pytest.raises(MlopsError, match="exists already"):
         fit(tiny(), data, tmp_path / "bundle", progress=False)
 
@@ -142,7 +142,7 @@ import os, signal
 from pathlib import Path
 from vision_mlops.config import load_workload
 from vision_mlops.training.fit import fit
-from vision_mlops.training.graph import prefix_runner
+from vision_mlops.training.frozen_prefix import prefix_runner
 import pytorch_lightning as pl
 class Kill(pl.Callback):
     def on_train_epoch_start(self, trainer, pl_module):
@@ -161,7 +161,7 @@ fit(workload, Path({str(data)!r}), Path({str(tmp_path / "bundle")!r}), progress=
     fitted = fit(tiny(), data, tmp_path / "bundle", resume=True, progress=False)
     assert fitted is not None
     assert fitted.epochs == 3
-    steps = {point.step for point in tracking.client().get_metric_history(fitted.bundle.run_id, "train_loss")}
+    steps = {point.step for point in mlflow_runs.client().get_metric_history(fitted.bundle.run_id, "train_loss")}
     assert steps >= {0, 1, 2}, "the resumed run goes on in the MLflow run that it began"
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from vision_mlops.exceptions import DataError, PipelineError
-from vision_mlops.runner.watching import Rhythm, Watch
+from vision_mlops.core.errors import DataError, PipelineError
+from vision_mlops.jobs.local.engine.image_watch import Rhythm, Watch
 
 QUICK = Rhythm(poll=0.02, settle=0.15)
 
@@ -115,7 +115,7 @@ def test_no_folder(tmp_path: Path) -> None:
 
 def test_a_run_that_was_killed_is_begun_again(place: Place, tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from vision_mlops.runner.watching import Rhythm, Watch\n"
+        "import sys, time; from pathlib import Path; from vision_mlops.jobs.local.engine.image_watch import Rhythm, Watch\n"
         "run = lambda fingerprint: print('begun', flush=True) or time.sleep(60)\n"
         "Watch(Path(sys.argv[1]), Path(sys.argv[2]), run, rhythm=Rhythm(0.02, 0.05)).once()\n"
     )

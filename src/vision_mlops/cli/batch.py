@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from vision_mlops.cli.config import JsonOption
+from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import count_bar, emit_json, say, warn
-from vision_mlops.exceptions import DataError, MissingExtraError, MlopsError
+from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 
 if TYPE_CHECKING:
-    from vision_mlops.deployment.batch.images import Images
-    from vision_mlops.deployment.batch.score import Summary
-    from vision_mlops.inference.predictor import Precision
+    from vision_mlops.batch.batch_scoring import Summary
+    from vision_mlops.batch.image_sources import Images
+    from vision_mlops.model.predictor import Precision
 
 app = typer.Typer(no_args_is_help=True, help="Score many images at once.")
 
@@ -87,8 +87,8 @@ def score(
         raise MlopsError("--out is missing", "name a file with .csv or .parquet")
     if (bundle is None) == (not model):
         raise MlopsError("which model?", "give either --model NAME@champion or --bundle PATH")
-    from vision_mlops.deployment.batch import score as batch
-    from vision_mlops.imaging import MAX_PIXELS
+    from vision_mlops.batch import batch_scoring as batch
+    from vision_mlops.images.decoding import MAX_PIXELS
 
     options = batch.Options(
         workers=workers or 0,
@@ -110,17 +110,17 @@ def score(
 
 
 def _images(text: str) -> Images:
-    from vision_mlops.cli.images import is_registered
-    from vision_mlops.deployment.batch.images import Folder
+    from vision_mlops.batch.image_sources import Folder
+    from vision_mlops.cli.data.image_location import is_registered
 
     if is_registered(text):
-        from vision_mlops.cli.datasets import find_version
-        from vision_mlops.cli.job import Place
+        from vision_mlops.cli.data.versions import find_version
+        from vision_mlops.cli.options import Place
 
         return Folder(Path(find_version(text, Place.LOCAL).path))
     if "://" in text or text.startswith("datastore:"):
-        from vision_mlops.azure import storage
-        from vision_mlops.deployment.batch.container import Container
+        from vision_mlops import storage
+        from vision_mlops.batch.blob_images import Container
 
         return Container(storage.locate(text))
     return Folder(Path(text).expanduser())
@@ -171,7 +171,7 @@ def _interruptible(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from vision_mlops.deployment.batch.score import partial_folder
+        from vision_mlops.batch.batch_scoring import partial_folder
 
         kept = partial_folder(out).is_dir()
         say("interrupted; the same command goes on where it was" if kept else "interrupted; nothing was done yet")
@@ -184,7 +184,7 @@ def _score_on_azure(images: str, out: Path | None, endpoint: str, as_json: bool)
 
     if not endpoint or out is None:
         raise MlopsError("--on azure needs --endpoint and --out", "mlops deploy --to batch makes an endpoint")
-    module = "vision_mlops.deployment.targets.batchscoring"
+    module = "vision_mlops.endpoints.azureml.batch_jobs"
     try:
         score_on_azure = importlib.import_module(module).score_on_azure
     except ModuleNotFoundError as error:

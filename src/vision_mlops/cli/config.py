@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
+from vision_mlops.cli.options import JsonOption, SetOption, WorkloadOption
 from vision_mlops.cli.output import emit_json, say
 
 app = typer.Typer(no_args_is_help=True, help="Show and check workload files.")
-
-WorkloadOption = Annotated[str, typer.Option("--workload", "-w", help="Name of a workload, or path of a YAML file.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a key of the workload: `training.epochs=2`. Repeatable.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @app.command()

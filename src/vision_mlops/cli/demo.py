@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_mlops.cli.config import SetOption, WorkloadOption
+from vision_mlops.cli.jobs.run import ImagesOption, run_pipeline, tell_verdict, workload_for
+from vision_mlops.cli.options import SetOption, WorkloadOption
 from vision_mlops.cli.output import say
-from vision_mlops.cli.run import ImagesOption, run_pipeline, tell_verdict, workload_for
 
 if TYPE_CHECKING:
-    from vision_mlops.config.models import Workload
+    from vision_mlops.config.workload import Workload
 
 
 def demo(
@@ -35,8 +35,8 @@ def demo(
 
     Example: `mlops demo`, or with images of your own `mlops demo --images photos/birds`
     """
-    from vision_mlops import paths
-    from vision_mlops.cli.local import report
+    from vision_mlops.cli.jobs.on_this_machine import report
+    from vision_mlops.core import paths
 
     started = time.perf_counter()
     loaded = workload_for(workload, images, set_ or ())
@@ -60,10 +60,10 @@ def _short(word: object) -> str:
 
 def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
     """Serve the champion: until Ctrl-C on a terminal, else for as long as the sample images take."""
+    from vision_mlops.core.errors import RegistryError
     from vision_mlops.data.manifest import read_manifest
-    from vision_mlops.deployment.local import running_server
-    from vision_mlops.exceptions import RegistryError
     from vision_mlops.registry import open_registry
+    from vision_mlops.serving.launch import running_server
 
     registry = open_registry()
     try:

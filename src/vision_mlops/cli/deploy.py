@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops import paths
 from vision_mlops.cli.output import emit_json, say
-from vision_mlops.exceptions import DeploymentError
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.core.files import atomic_write
 
 # What is said of a server is the same for `mlops rollout start`.
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Processes of the server.")]
@@ -86,11 +86,12 @@ def deploy(
 
     Example: `mlops deploy --to local --model textile@champion`
     """
-    from vision_mlops.deployment.deploy import Plan, resolve
-    from vision_mlops.deployment.deploy import deploy as run
-    from vision_mlops.deployment.deploy import render as rendered
-    from vision_mlops.deployment.targets import known, open_target
-    from vision_mlops.deployment.targets.base import Options, Request, check_name, deployment_name, endpoint_name
+    from vision_mlops.endpoints import known
+    from vision_mlops.endpoints.contract import Options, Request, check_name, deployment_name, endpoint_name
+    from vision_mlops.endpoints.deploying import Plan, resolve
+    from vision_mlops.endpoints.deploying import deploy as run
+    from vision_mlops.endpoints.deploying import render as rendered
+    from vision_mlops.endpoints.targets import open_target
     from vision_mlops.registry import open_registry
 
     target = open_target(to)
@@ -130,7 +131,7 @@ def _write(text: str, file: Path) -> None:
         typer.echo(text, nl=False)
         return
     try:
-        paths.atomic_write(file, text)
+        atomic_write(file, text)
     except OSError as error:
         raise DeploymentError(f"{file} cannot be written: {error.strerror}", "choose another --render") from error
     say(f"the manifests are in {file}; the Secret with the keys is not, its first lines say how to make it")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
-from vision_mlops.exceptions import DeploymentError, MlopsError
+from vision_mlops.core.errors import DeploymentError, MlopsError
 
 if TYPE_CHECKING:
-    from vision_mlops.deployment.targets.base import Deployment, Endpoint, Target
+    from vision_mlops.endpoints.contract import Deployment, Endpoint, Target
 
 app = typer.Typer(no_args_is_help=True, help="List, try, watch, share out and delete what is deployed.")
 
@@ -34,7 +34,8 @@ def list_(
 
     Example: `mlops endpoint list`
     """
-    from vision_mlops.deployment.targets import known, open_target
+    from vision_mlops.endpoints import known
+    from vision_mlops.endpoints.targets import open_target
 
     found: list[Endpoint] = []
     failed: list[MlopsError] = []
@@ -87,7 +88,7 @@ def try_out(
 
     Example: `mlops endpoint test textile --image data/examples/nominal.jpg`
     """
-    from vision_mlops.deployment.client import score_file
+    from vision_mlops.endpoints.scoring_client import score_file
 
     target = _target(name, on)
     if deployment:
@@ -144,7 +145,7 @@ def traffic(
 
     Example: `mlops endpoint traffic textile version-3=90 version-4=10`
     """
-    from vision_mlops.deployment.targets.base import check_traffic
+    from vision_mlops.endpoints.contract import check_traffic
 
     target = _target(name, on)
     if not target.splits_traffic:
@@ -201,7 +202,7 @@ def delete(
 
     Example: `mlops endpoint delete textile`
     """
-    from vision_mlops.deployment.targets import known
+    from vision_mlops.endpoints import known
 
     target = _target(name, on)
     endpoint = target.endpoint(name)
@@ -220,7 +221,8 @@ def delete(
 
 
 def _target(name: str, on: str | None) -> Target:
-    from vision_mlops.deployment.targets import known, open_target
+    from vision_mlops.endpoints import known
+    from vision_mlops.endpoints.targets import open_target
 
     return open_target(on or known.target_of(name))
 

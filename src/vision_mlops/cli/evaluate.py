@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_mlops.cli.config import JsonOption, SetOption, WorkloadOption
+from vision_mlops.cli.options import JsonOption, SetOption, WorkloadOption
 from vision_mlops.cli.output import emit_json, emit_table, say
-from vision_mlops.exceptions import MlopsError
+from vision_mlops.core.errors import MlopsError
 
 if TYPE_CHECKING:
     from vision_mlops.evaluation.evaluate import Evaluation
@@ -49,9 +49,9 @@ def evaluate(
     evaluation = run(bundle, data, out, split=split.value)
     metrics = evaluation.metrics
     if metrics["run_id"]:
-        from vision_mlops import tracking
+        from vision_mlops.tracking import mlflow_runs
 
-        if not tracking.log_evaluation(metrics["run_id"], headline(metrics), evaluation.folder):
+        if not mlflow_runs.log_evaluation(metrics["run_id"], headline(metrics), evaluation.folder):
             say(f"note: the run {metrics['run_id']} is not in this tracking store; the report is on disk only")
     if json_:
         emit_json(metrics)
@@ -121,7 +121,7 @@ def _champion(name: str, candidate: Evaluation, data: Path) -> Evaluation | None
     import tempfile
 
     from vision_mlops.registry import open_registry
-    from vision_mlops.registry.challenge import champion_evaluation
+    from vision_mlops.registry.champion import champion_evaluation
 
     with tempfile.TemporaryDirectory() as folder:
         found, note = champion_evaluation(open_registry(), name, candidate, data, Path(folder))

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops.cli.config import JsonOption
+from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json, say
-from vision_mlops.exceptions import TrainingError
+from vision_mlops.core.errors import TrainingError
 
 
 class Target(enum.StrEnum):
@@ -34,7 +34,7 @@ def export(
 
     Example: `mlops export outputs/bundles/textile --data outputs/data/textile --out outputs/bundles/textile-int8`
     """
-    from vision_mlops.training.quantize import quantize
+    from vision_mlops.training.quantization import quantize
 
     try:
         done = quantize(bundle, data, out, max_drop=max_drop, images=images)

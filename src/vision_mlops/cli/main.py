@@ -13,27 +13,24 @@ import typer
 
 from vision_mlops import __version__
 from vision_mlops.cli import (
-    assets,
     batch,
     config,
-    data,
     demo,
     deploy,
     endpoint,
     evaluate,
     export,
-    job,
     models,
     new,
-    pipeline,
     predict,
     rollout,
-    run,
     serve,
     train,
 )
+from vision_mlops.cli.data import data
+from vision_mlops.cli.jobs import assets, job, pipeline, run
 from vision_mlops.cli.output import State
-from vision_mlops.exceptions import MlopsError
+from vision_mlops.core.errors import MlopsError
 
 app = typer.Typer(
     name="mlops",

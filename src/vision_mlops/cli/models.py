@@ -11,7 +11,7 @@ import typer
 
 from vision_mlops.cli.evaluate import FailOn, exit_on
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
-from vision_mlops.exceptions import MlopsError
+from vision_mlops.core.errors import MlopsError
 
 if TYPE_CHECKING:
     from vision_mlops.registry import ModelVersion, Registry
@@ -178,7 +178,7 @@ def transfer(
     Example: `mlops models transfer textile@champion --to azureml://registries/mlr-vision`
     """
     from vision_mlops.registry import open_registry
-    from vision_mlops.registry.transfer import transfer as run
+    from vision_mlops.registry.registry_transfer import transfer as run
 
     version = run(open_registry(from_), ref, open_registry(to), name=name, aliases=alias or (), force=force)
     _emit_version(version, as_json=json_, text=f"{version.reference}{_suffix(version)} is in {to}")
@@ -190,8 +190,8 @@ def explain(ref: Ref, json_: JsonOption = False) -> None:
 
     Example: `mlops models explain textile@champion`
     """
+    from vision_mlops.data.data_versions import reference_of
     from vision_mlops.registry import lineage
-    from vision_mlops.runner.datasets import reference_of
 
     registry = _registry()
     version = registry.get(ref)

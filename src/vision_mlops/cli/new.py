@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_mlops.cli.config import JsonOption
+from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
-from vision_mlops.exceptions import ConfigError
+from vision_mlops.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vision_mlops.data.look import Look
+    from vision_mlops.data.overview import Look
 
 
 def new(
@@ -29,10 +29,10 @@ def new(
 
     Example: `mlops new birds --images photos/birds`
     """
-    from vision_mlops import paths
-    from vision_mlops.config.loader import own_workload, parse_workload, shipped_workloads
-    from vision_mlops.data.draft import workload_text
-    from vision_mlops.data.look import look_at
+    from vision_mlops.config.workload_files import own_workload, parse_workload, shipped_workloads
+    from vision_mlops.core.files import atomic_write
+    from vision_mlops.data.overview import look_at
+    from vision_mlops.data.workload_draft import workload_text
 
     target = own_workload(name)
     if name in shipped_workloads():
@@ -42,7 +42,7 @@ def new(
     look = look_at(images)
     text = workload_text(name, title or name.replace("-", " ").replace("_", " ").capitalize(), _path(look), look)
     workload = parse_workload(text, str(target))
-    paths.atomic_write(target, text)
+    atomic_write(target, text)
     for message in _warnings(look, workload.data.min_images_per_class):
         warn(message)
     if json_:

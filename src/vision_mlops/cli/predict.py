@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops.cli.config import JsonOption
+from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json, say
-from vision_mlops.exceptions import ImageError, MlopsError
+from vision_mlops.core.errors import ImageError, MlopsError
 
 
 def predict(
@@ -24,8 +24,8 @@ def predict(
 
     Example: `mlops predict outputs/bundles/textile data/examples/nominal.jpg --top-k 3 --explain outputs/why.png`
     """
-    from vision_mlops.imaging import IMAGE_SUFFIXES
-    from vision_mlops.inference.predictor import Predictor
+    from vision_mlops.images.decoding import IMAGE_SUFFIXES
+    from vision_mlops.model.predictor import Predictor
 
     files: list[Path] = []
     for path in images:
@@ -70,8 +70,8 @@ def predict(
 def _write_heat_map(path: Path, pixels: object, activation_map: object) -> None:
     from PIL import Image
 
-    from vision_mlops.inference.explain import overlay
-    from vision_mlops.paths import atomic_write
+    from vision_mlops.core.files import atomic_write
+    from vision_mlops.model.explanations import overlay
 
     stream = io.BytesIO()
     overlay(Image.fromarray(pixels), activation_map).save(stream, "PNG")  # type: ignore[arg-type]

@@ -10,11 +10,11 @@ import typer
 from vision_mlops.cli.deploy import Bake, Env, Image, ScoreScript, Timeout, Workers, variables
 from vision_mlops.cli.endpoint import JsonOption, On
 from vision_mlops.cli.output import emit_json, say, warn
-from vision_mlops.exceptions import DeploymentError
+from vision_mlops.core.errors import DeploymentError
 
 if TYPE_CHECKING:
-    from vision_mlops.deployment.rollout.control import Controls
-    from vision_mlops.deployment.rollout.equipment import Ending
+    from vision_mlops.rollout.equipment import Ending
+    from vision_mlops.rollout.rollout_control import Controls
 
 app = typer.Typer(no_args_is_help=True, help="Roll a model version out step by step, judged against the champion.")
 
@@ -95,10 +95,10 @@ def start(
 
     Example: `mlops rollout start textile --model textile:4`
     """
-    from vision_mlops.deployment.deploy import resolve
-    from vision_mlops.deployment.rollout.control import start as run
-    from vision_mlops.deployment.rollout.settings import Limits, Wishes, parse_steps
-    from vision_mlops.deployment.targets.base import Options, Request, check_name, deployment_name
+    from vision_mlops.endpoints.contract import Options, Request, check_name, deployment_name
+    from vision_mlops.endpoints.deploying import resolve
+    from vision_mlops.rollout.rollout_control import start as run
+    from vision_mlops.rollout.rollout_settings import Limits, Wishes, parse_steps
 
     planned = parse_steps(steps)
     limits = Limits(
@@ -130,7 +130,7 @@ def resume(
 
     Example: `mlops rollout resume textile`
     """
-    from vision_mlops.deployment.rollout.control import resume as run
+    from vision_mlops.rollout.rollout_control import resume as run
 
     _show(run(_controls(name, on, images, probe_rate, on_interrupt, take_over=take_over)), name, as_json=json_)
 
@@ -141,8 +141,8 @@ def abort(name: Name, take_over: TakeOver = False, on: On = None, json_: JsonOpt
 
     Example: `mlops rollout abort textile`
     """
-    from vision_mlops.deployment.rollout.control import abort as run
-    from vision_mlops.deployment.rollout.report import Outcome
+    from vision_mlops.rollout.rollout_control import abort as run
+    from vision_mlops.rollout.rollout_report import Outcome
 
     ending = run(_controls(name, on, None, 1.0, "pause", take_over=take_over))
     _show(ending, name, as_json=json_, wanted=Outcome.ROLLED_BACK)
@@ -154,7 +154,7 @@ def promote(name: Name, take_over: TakeOver = False, on: On = None, json_: JsonO
 
     Example: `mlops rollout promote textile`
     """
-    from vision_mlops.deployment.rollout.control import promote as run
+    from vision_mlops.rollout.rollout_control import promote as run
 
     _show(run(_controls(name, on, None, 1.0, "pause", take_over=take_over)), name, as_json=json_)
 
@@ -165,8 +165,9 @@ def status(name: Name, on: On = None, json_: JsonOption = False) -> None:
 
     Example: `mlops rollout status textile`
     """
-    from vision_mlops.deployment.rollout.status import status as read
-    from vision_mlops.deployment.targets import known, open_target
+    from vision_mlops.endpoints import known
+    from vision_mlops.endpoints.targets import open_target
+    from vision_mlops.rollout.status import status as read
 
     found = read(open_target(on or known.target_of(name)), name)
     if json_:
@@ -200,10 +201,11 @@ def _lines(found: dict[str, Any]) -> list[str]:
 def _controls(
     name: str, on: str | None, images: Path | None, probe_rate: float, on_interrupt: str, *, take_over: bool
 ) -> Controls:
-    from vision_mlops.deployment.rollout.control import Controls
-    from vision_mlops.deployment.rollout.settings import Pace
-    from vision_mlops.deployment.targets import known, open_target
+    from vision_mlops.endpoints import known
+    from vision_mlops.endpoints.targets import open_target
     from vision_mlops.registry import open_registry
+    from vision_mlops.rollout.rollout_control import Controls
+    from vision_mlops.rollout.rollout_settings import Pace
 
     if on_interrupt not in ("pause", "rollback"):
         raise DeploymentError(f"--on-interrupt {on_interrupt}: there is no such thing", "give pause or rollback")

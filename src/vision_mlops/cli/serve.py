@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from vision_mlops.cli.output import say
-from vision_mlops.exceptions import MissingExtraError, ServingError
+from vision_mlops.core.errors import MissingExtraError, ServingError
 
 if TYPE_CHECKING:
-    from vision_mlops.deployment.keys import Keys
-    from vision_mlops.inference.predictor import Precision
+    from vision_mlops.model.predictor import Precision
+    from vision_mlops.serving.access_keys import Keys
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _BACKLOG = 2048
@@ -67,12 +67,12 @@ def serve(
     # One core a worker: the thread pools of the numeric libraries would only take memory.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from vision_mlops.config.loader import load_serving
-    from vision_mlops.deployment.metrics_folder import metrics_folder
-    from vision_mlops.deployment.parent import Parent
-    from vision_mlops.deployment.resources import available_cores
+    from vision_mlops.config.workload_files import load_serving
+    from vision_mlops.core.cpu import available_cores
     from vision_mlops.model.bundle import read_bundle
-    from vision_mlops.model.mounted import bundle_root, find_bundle, registered_as
+    from vision_mlops.model.bundle_lookup import bundle_root, find_bundle, registered_as
+    from vision_mlops.serving.telemetry.metrics_folder import metrics_folder
+    from vision_mlops.serving.workers.parent import Parent
 
     admin_key = os.environ.get("MLOPS_ADMIN_KEY") or None
     keys = _keys(auth, host)
@@ -101,18 +101,18 @@ def serve(
 
     with metrics_folder(workers or serving.workers or available_cores()):
         try:
-            from vision_mlops.deployment.logs import start_log, stop_log
-            from vision_mlops.deployment.models import ModelSource
-            from vision_mlops.deployment.supervisor import Supervisor
-            from vision_mlops.deployment.tracing import check_tracing
-            from vision_mlops.deployment.worker import WorkerSettings
+            from vision_mlops.serving.served_model import ModelSource
+            from vision_mlops.serving.telemetry.server_log import start_log, stop_log
+            from vision_mlops.serving.telemetry.tracing import check_tracing
+            from vision_mlops.serving.workers.supervisor import Supervisor
+            from vision_mlops.serving.workers.worker import WorkerSettings
         except ModuleNotFoundError as error:
             raise MissingExtraError(error.name or "httptools", "serve") from error
         source = ModelSource(bundle.absolute(), name, version, wanted_precision)
         settings = WorkerSettings(source, serving, keys, admin_key)
         check_tracing()
         if serving.predictions.sample and serving.predictions.to:
-            from vision_mlops.deployment.shipping import check_destination
+            from vision_mlops.serving.prediction_log.shipping import check_destination
 
             check_destination(serving.predictions.to)
         start_log()
@@ -125,7 +125,7 @@ def serve(
 
 def _keys(auth: str, host: str) -> Keys | None:
     """The keys of the environment; None where none is needed."""
-    from vision_mlops.deployment.keys import keys_of_environment
+    from vision_mlops.serving.access_keys import keys_of_environment
 
     if auth not in ("key", "none"):
         raise ServingError(f"--auth {auth}: there is no such way", "give key or none")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops.cli.config import SetOption, WorkloadOption
+from vision_mlops.cli.options import SetOption, WorkloadOption
 from vision_mlops.cli.output import say
 
 
@@ -30,16 +30,16 @@ def train(
     Several processes: `torchrun --nproc-per-node 2 -m vision_mlops train --data D --out B`
     """
     from vision_mlops.config import load_workload
+    from vision_mlops.core.errors import MissingExtraError
     from vision_mlops.data.manifest import read_manifest
-    from vision_mlops.exceptions import MissingExtraError
 
     loaded = load_workload(workload, set_ or ())
     manifest = read_manifest(data)  # before torch is loaded: a wrong path should answer at once
     try:
+        from vision_mlops.training.checkpoints import Workspace
         from vision_mlops.training.fit import fit
-        from vision_mlops.training.journal import EpochLines
-        from vision_mlops.training.runtime import rank
-        from vision_mlops.training.workspace import Workspace
+        from vision_mlops.training.mlflow_callback import EpochLines
+        from vision_mlops.training.training_runtime import rank
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
     if auto_resume:

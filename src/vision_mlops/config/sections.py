@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vision_mlops.config.models import Workload
+from vision_mlops.config.workload import Workload
 
 READS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("data", "prepare"): ("name", "data"),

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vision_mlops.exceptions import DataError
+from vision_mlops.core.errors import DataError
 
 MANIFEST = "manifest.json"
 

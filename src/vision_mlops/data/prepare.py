@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vision_mlops import __version__, paths
-from vision_mlops.config.models import Split, Workload
+from vision_mlops import __version__
+from vision_mlops.config.workload import Split, Workload
+from vision_mlops.core.errors import DataError, ImageError
+from vision_mlops.core.files import atomic_folder
 from vision_mlops.data.manifest import (
     MANIFEST,
     SPLITS,
@@ -26,8 +28,7 @@ from vision_mlops.data.manifest import (
 )
 from vision_mlops.data.sources import Source, SourceImage, find_source
 from vision_mlops.data.splits import assign
-from vision_mlops.exceptions import DataError, ImageError
-from vision_mlops.imaging import open_rgb
+from vision_mlops.images.decoding import open_rgb
 
 STATE = "prepare.json"
 _SHOWN = 10
@@ -103,7 +104,7 @@ def prepare(
             raise DataError(
                 f"{source.root}: class {min(missing)!r} has no image in {name}", "add images, or change data.split"
             )
-    with paths.atomic_folder(out, overwrite=True) as folder:
+    with atomic_folder(out, overwrite=True) as folder:
         records = _write_images(folder, checked, splits, source.root)
         manifest = write_manifest(
             folder,

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_mlops.config.models import Workload
-from vision_mlops.data.downloads.record import fetched_folder, read_record
+from vision_mlops.config.workload import Workload
+from vision_mlops.core.errors import DataError, MissingExtraError
+from vision_mlops.data.fetch_record import fetched_folder, read_record
 from vision_mlops.data.manifest import SplitName
-from vision_mlops.exceptions import DataError, MissingExtraError
-from vision_mlops.imaging import IMAGE_SUFFIXES
+from vision_mlops.images.decoding import IMAGE_SUFFIXES
 
 _BUNDLED_PACKAGE = "conformal_clip_data"
 _BUNDLED_FOLDER = "data/textile_images/simulated"

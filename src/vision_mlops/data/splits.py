@@ -6,7 +6,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable
 
-from vision_mlops.config.models import Split
+from vision_mlops.config.workload import Split
 from vision_mlops.data.manifest import SplitName
 
 

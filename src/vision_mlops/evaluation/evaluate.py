@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vision_mlops import paths
+from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.core.files import atomic_folder
 from vision_mlops.data.manifest import ImageRecord, Manifest, SplitName, read_manifest
-from vision_mlops.evaluation import plots, report
+from vision_mlops.evaluation import evaluation_report, plots
 from vision_mlops.evaluation.metrics import Floats, Labels, summarise
-from vision_mlops.exceptions import DataError, MlopsError
-from vision_mlops.inference.explain import overlay
-from vision_mlops.inference.predictor import Predictor
 from vision_mlops.model.bundle import graph_weights
+from vision_mlops.model.explanations import overlay
+from vision_mlops.model.predictor import Predictor
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
@@ -64,12 +64,12 @@ def evaluate(bundle: Path, data: Path, out: Path, *, split: SplitName = "test") 
     labels = np.array([manifest.classes.index(record.label) for record in records])
     metrics = summarise(labels, probabilities, manifest.classes)
     metrics |= _facts(predictor, manifest, split, files, bundle)
-    with paths.atomic_folder(out, overwrite=True) as folder:
+    with atomic_folder(out, overwrite=True) as folder:
         plots.draw_all(folder, labels, probabilities, manifest.classes, metrics["confusion_matrix"])
         metrics["mistakes"] = _mistakes(folder, predictor, data, records, labels, probabilities)
         _write_predictions(folder / PREDICTIONS, records, probabilities, manifest.classes)
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        (folder / report.REPORT).write_text(report.render(folder, metrics), encoding="utf-8")
+        (folder / evaluation_report.REPORT).write_text(evaluation_report.render(folder, metrics), encoding="utf-8")
     return read_evaluation(out)
 
 

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vision_mlops import paths
-from vision_mlops.config.models import Gate
-from vision_mlops.evaluation import report
+from vision_mlops.config.workload import Gate
+from vision_mlops.core.errors import DataError
+from vision_mlops.core.files import atomic_write
+from vision_mlops.evaluation import evaluation_report
 from vision_mlops.evaluation.evaluate import Evaluation
-from vision_mlops.exceptions import DataError
 
 VERDICT = "verdict.json"
 Decision = Literal["promote", "reject", "inconclusive"]
@@ -68,7 +68,7 @@ def write_verdict(verdict: Verdict, candidate: Evaluation, out: Path | None = No
     In a pipeline the candidate's folder is an input, which a step leaves as it is.
     """
     target = out or candidate.folder / VERDICT
-    paths.atomic_write(target, json.dumps(verdict.to_dict(), indent=2) + "\n")
+    atomic_write(target, json.dumps(verdict.to_dict(), indent=2) + "\n")
     if out is None:
         show_verdict(candidate, verdict.to_dict())
     return target
@@ -76,8 +76,8 @@ def write_verdict(verdict: Verdict, candidate: Evaluation, out: Path | None = No
 
 def show_verdict(candidate: Evaluation, verdict: dict[str, Any]) -> None:
     """Show a verdict in the candidate's report."""
-    page = report.render(candidate.folder, candidate.metrics, verdict)
-    paths.atomic_write(candidate.folder / report.REPORT, page)
+    page = evaluation_report.render(candidate.folder, candidate.metrics, verdict)
+    atomic_write(candidate.folder / evaluation_report.REPORT, page)
 
 
 def read_verdict(path: Path) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vision_mlops.exceptions import BundleError
-from vision_mlops.paths import file_hash
+from vision_mlops.core.errors import BundleError
+from vision_mlops.core.hashing import file_hash
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"

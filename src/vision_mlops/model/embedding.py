@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vision_mlops import paths
-from vision_mlops.config.models import Model
-from vision_mlops.exceptions import BundleError, MissingExtraError
-from vision_mlops.imaging import Pixels, ResizeMode
+from vision_mlops.config.workload import Model
+from vision_mlops.core import paths
+from vision_mlops.core.errors import BundleError, MissingExtraError
+from vision_mlops.core.files import atomic_folder
+from vision_mlops.images.decoding import Pixels, ResizeMode
 from vision_mlops.model.bundle import read_bundle
 
 CACHE = "cache/embeddings"
@@ -100,8 +101,8 @@ def convert(model: Model, path: Path) -> None:
         import torch
         from torch import Tensor, nn
 
-        from vision_mlops.model.graph import write_onnx
         from vision_mlops.model.network import Classifier
+        from vision_mlops.model.onnx_graph import write_onnx
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
 
@@ -126,7 +127,7 @@ def convert(model: Model, path: Path) -> None:
 
     # One frozen stage, so that the network tells whether it is made of stages at all.
     network = Classifier(model.model_copy(update={"frozen_stages": 1}), 2).eval()
-    with paths.atomic_folder(path.with_suffix(".conversion"), overwrite=True) as folder:
+    with atomic_folder(path.with_suffix(".conversion"), overwrite=True) as folder:
         write_onnx(folder / path.name, Features(network), model.image_size, [_OUTPUT])
         (folder / path.name).replace(path)
     path.with_suffix(".conversion").rmdir()

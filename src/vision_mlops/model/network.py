@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vision_mlops.config.models import Model as ModelConfig
-from vision_mlops.exceptions import MissingExtraError, TrainingError
-from vision_mlops.model import operators as operators  # before timm, which imports torchvision
+from vision_mlops.config.workload import Model as ModelConfig
+from vision_mlops.core.errors import MissingExtraError, TrainingError
+from vision_mlops.model import torchvision_operators as torchvision_operators  # before timm, which imports torchvision
 
 _LITE0 = "tf_efficientnet_lite0"
 

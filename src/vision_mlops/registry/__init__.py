@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vision_mlops.registry.base import CHAMPION, ModelVersion, Reference, Registry, compare, parse_reference
-from vision_mlops.registry.places import open_registry
+from vision_mlops.registry.model_versions import CHAMPION, ModelVersion, Reference, Registry, compare, parse_reference
+from vision_mlops.registry.registry_address import open_registry
 
 __all__ = ["CHAMPION", "ModelVersion", "Reference", "Registry", "compare", "open_registry", "parse_reference"]

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vision_mlops import tracking
+from vision_mlops.core.errors import RegistryError
 from vision_mlops.data.manifest import Manifest, read_manifest
-from vision_mlops.exceptions import RegistryError
 from vision_mlops.model.bundle import Bundle, bundle_id
-from vision_mlops.registry.base import ModelVersion
+from vision_mlops.registry.model_versions import ModelVersion
+from vision_mlops.tracking import mlflow_runs
 
 FACTS_TAG = "mlops.lineage"
 HISTORY_TAG = "mlops.history"
@@ -97,7 +97,7 @@ def data_facts(manifest: Manifest) -> dict[str, Any]:
 
 def run_facts(run_id: str) -> dict[str, Any]:
     """Name, status, start and parameters of the training run; empty where this store does not have it."""
-    run = tracking.find_run(run_id)
+    run = mlflow_runs.find_run(run_id)
     if run is None:
         return {}
     started = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")

@@ -12,14 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vision_mlops import paths, tracking
-from vision_mlops.exceptions import BundleError, RegistryError
+from vision_mlops.core import paths
+from vision_mlops.core.errors import BundleError, RegistryError
+from vision_mlops.core.files import atomic_folder
+from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import MANIFEST, Bundle, bundle_id, read_bundle
-from vision_mlops.paths import file_hash
 from vision_mlops.registry import lineage
-from vision_mlops.registry.base import ModelVersion, check_name, missing
-from vision_mlops.registry.bundles import BundleRegistry, copy_bundle
-from vision_mlops.registry.tags import HASH_TAG, to_version
+from vision_mlops.registry.bundle_registry import BundleRegistry, copy_bundle
+from vision_mlops.registry.model_versions import ModelVersion, check_name, missing
+from vision_mlops.registry.version_tags import HASH_TAG, to_version
+from vision_mlops.tracking import mlflow_runs
 
 T = TypeVar("T")
 
@@ -27,7 +29,7 @@ _HISTORY_LENGTH = 100
 
 
 class MlflowRegistry(BundleRegistry):
-    """Registry in the store of :func:`vision_mlops.tracking.tracking_uri`. Safe for threads and processes."""
+    """Registry in the store of :func:`vision_mlops.tracking.mlflow_runs.tracking_uri`. Safe for threads and processes."""
 
     def models(self) -> list[str]:
         """Names of all registered models, sorted."""
@@ -65,12 +67,12 @@ class MlflowRegistry(BundleRegistry):
         )
 
     def _client(self) -> Any:
-        return tracking.client()
+        return mlflow_runs.client()
 
     @contextmanager
     def _changing(self, name: str) -> Iterator[None]:
         """One change of a model at a time on this machine; readers do not wait."""
-        with tracking.file_lock(paths.home() / "models" / f".{check_name(name)}.lock"):
+        with mlflow_runs.file_lock(paths.home() / "models" / f".{check_name(name)}.lock"):
             yield
 
     def _model(self, name: str) -> Any:
@@ -78,7 +80,7 @@ class MlflowRegistry(BundleRegistry):
 
         check_name(name)
         try:
-            return tracking.with_retries(lambda: self._client().get_registered_model(name))
+            return mlflow_runs.with_retries(lambda: self._client().get_registered_model(name))
         except MlflowException as error:
             if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
                 raise RegistryError(f"the registry refuses: {error}", "check MLFLOW_TRACKING_URI") from error
@@ -101,22 +103,22 @@ class MlflowRegistry(BundleRegistry):
         from mlflow.exceptions import MlflowException
 
         target = _folder(name) / f"{bundle_id(content)}-{uuid.uuid4().hex[:8]}"
-        with paths.atomic_folder(target) as temporary:
+        with atomic_folder(target) as temporary:
             copy_bundle(bundle, content, temporary)
             read_bundle(temporary)
             if file_hash(temporary / MANIFEST) != tags[HASH_TAG]:
                 raise BundleError(f"{bundle} was changed while it was registered", "register it again")
         store = self._client()
         # A run that this store does not have would make MLflow look for its artifacts: a tag keeps its id instead.
-        run_id = content.run_id if tracking.find_run(content.run_id) is not None else None
+        run_id = content.run_id if mlflow_runs.find_run(content.run_id) is not None else None
         created = False
         try:
             try:
-                tracking.with_retries(lambda: store.create_registered_model(name))
+                mlflow_runs.with_retries(lambda: store.create_registered_model(name))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-            entry = tracking.with_retries(
+            entry = mlflow_runs.with_retries(
                 lambda: store.create_model_version(name, source=str(target), run_id=run_id, tags=dict(tags))
             )
             created = True
@@ -149,7 +151,7 @@ def _stored(call: Callable[[], T]) -> T:
     from mlflow.exceptions import MlflowException
 
     try:
-        return tracking.with_retries(call)
+        return mlflow_runs.with_retries(call)
     except MlflowException as error:
         raise RegistryError(f"the registry refuses the change: {error}", "try again") from error
 

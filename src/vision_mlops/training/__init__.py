@@ -1,4 +1,4 @@
 """Fine-tuning with PyTorch Lightning, calibration, and export to a model bundle."""
 
 # Lightning imports torchvision, so the operators must be declared before any module here is loaded.
-from vision_mlops.model import operators as operators
+from vision_mlops.model import torchvision_operators as torchvision_operators

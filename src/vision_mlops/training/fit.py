@@ -19,22 +19,22 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vision_mlops import paths
-from vision_mlops.config.models import Workload
 from vision_mlops.config.sections import sections_read
+from vision_mlops.config.workload import Workload
+from vision_mlops.core.errors import MlopsError, TrainingError
+from vision_mlops.core.files import atomic_folder
+from vision_mlops.core.revision import git_commit
 from vision_mlops.data.manifest import Manifest, read_manifest
-from vision_mlops.exceptions import MlopsError, TrainingError
 from vision_mlops.model.bundle import Bundle, Preprocessing, read_bundle
 from vision_mlops.model.network import Classifier
-from vision_mlops.revision import git_commit
-from vision_mlops.training import runtime
+from vision_mlops.training import training_runtime
+from vision_mlops.training.bundle_export import export, logits
 from vision_mlops.training.calibration import fit_temperature
-from vision_mlops.training.data import ImageSplit, PrefixSplit, Sample, collate, prefix_cache_fits
-from vision_mlops.training.export import export, logits
-from vision_mlops.training.graph import prefix_runner
-from vision_mlops.training.journal import Journal
-from vision_mlops.training.module import FineTuning, balanced_weights
-from vision_mlops.training.workspace import Workspace
+from vision_mlops.training.checkpoints import Workspace
+from vision_mlops.training.frozen_prefix import prefix_runner
+from vision_mlops.training.lightning_module import FineTuning, balanced_weights
+from vision_mlops.training.mlflow_callback import Journal
+from vision_mlops.training.training_batches import ImageSplit, PrefixSplit, Sample, collate, prefix_cache_fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +80,14 @@ def fit(
     manifest = read_manifest(data)
     work = Workspace(out, workload, manifest)
     _check_target(out, work, resume=resume, overwrite=overwrite)
-    runtime.keep_freed_memory()
+    training_runtime.keep_freed_memory()
     pl.seed_everything(workload.training.seed, workers=True, verbose=False)
     network = Classifier(workload.model, len(manifest.classes))
     if resume:
         # The prefix cache below must come from the weights that the interrupted run used.
         saved = torch.load(work.last, weights_only=False, map_location="cpu")["state_dict"]
         network.load_state_dict({key.removeprefix("network."): value for key, value in saved.items()})
-    elif runtime.rank() == 0:
+    elif training_runtime.rank() == 0:
         work.begin()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with _quiet():
@@ -126,7 +126,7 @@ def _train(
     config = workload.training
     train = ImageSplit(data, manifest, "train", workload, augment=True)
     batch_size = min(config.batch_size, len(train))
-    cached = runtime.world_size() == 1 and prefix_cache_fits(network, workload, len(train) + len(val))
+    cached = training_runtime.world_size() == 1 and prefix_cache_fits(network, workload, len(train) + len(val))
     weights = balanced_weights(train.labels, len(manifest.classes)) if config.class_weights == "balanced" else None
     module = FineTuning(network, config, weights, from_prefix=cached)
     splits: tuple[Dataset[Sample], Dataset[Sample]] = (train, val)
@@ -157,7 +157,7 @@ def _train(
 
 def _trainer(workload: Workload, work: Workspace, callbacks: Sequence[pl.Callback], progress: bool) -> pl.Trainer:
     config = workload.training
-    processes, local = runtime.world_size(), runtime.local_world_size()
+    processes, local = training_runtime.world_size(), training_runtime.local_world_size()
     checkpoints = pl.callbacks.ModelCheckpoint(
         dirpath=work.checkpoints, filename="best", monitor="val_loss", save_last=True, enable_version_counter=False
     )
@@ -168,7 +168,7 @@ def _trainer(workload: Workload, work: Workspace, callbacks: Sequence[pl.Callbac
         devices=local,
         num_nodes=processes // local,
         strategy="ddp" if processes > 1 else "auto",
-        precision=runtime.precision(config),
+        precision=training_runtime.precision(config),
         callbacks=[checkpoints, stopping, *callbacks],
         logger=False,
         enable_progress_bar=progress,
@@ -212,10 +212,10 @@ def _finish(
         run_id=journal.run_id,
         workload=workload.model_dump(include=set(sections_read(("train",)))),
         metrics={"val_accuracy": float((scores.argmax(1) == labels).float().mean())},
-        libraries=runtime.library_versions(),
+        libraries=training_runtime.library_versions(),
     )
     test = ImageSplit(data, manifest, "test", workload)
-    with paths.atomic_folder(out, overwrite=overwrite) as folder:
+    with atomic_folder(out, overwrite=overwrite) as folder:
         bundle = export(folder, bundle, network, test, manifest, batch_size=batch_size)
     journal.finish(bundle, module.history)
     work.drop()

@@ -1,0 +1,230 @@
+"""The systems side by side: how each is started, when it is ready, what it answers, and how it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.serving.environments import HERE, OURS, Environment, cache
+from benchmarks.serving.load import Load
+
+from benchmarks.serving import processes
+
+BASE = "flask_torch"
+BOUND = "in_process"
+PATH = "/score"
+_READY_SECONDS = 90.0
+_POLL_SECONDS = 0.01
+# What could steer a system from outside is kept from all of them.
+_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "TMPDIR")
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of the table.
+
+    ``command`` and the values of ``variables`` may hold {bin} (the environment's programs), {bundle}, {port} and {workers}.
+    """
+
+    name: str
+    environment: str
+    command: tuple[str, ...]
+    variables: dict[str, str] = field(default_factory=dict)
+    workers: int = 2
+    precision: str = "auto"
+    int8: bool = False
+
+    @property
+    def is_loop(self) -> bool:
+        """It is the predictor in a loop, without a server."""
+        return self.name.startswith(BOUND)
+
+    @property
+    def is_ours(self) -> bool:
+        return self.name.startswith(OURS)
+
+    @property
+    def is_other(self) -> bool:
+        """It serves the bundle's graph with OpenVINO by another framework."""
+        return not (self.is_loop or self.is_ours or self.name == BASE)
+
+
+def _ours(name: str, precision: str, *, int8: bool = False) -> System:
+    command = (
+        "{bin}/mlops",
+        "serve",
+        "{bundle}",
+        "--port",
+        "{port}",
+        "--workers",
+        "{workers}",
+        "--precision",
+        precision,
+    )
+    return System(name, OURS, command, {"MLOPS_HOME": "{home}"}, precision=precision, int8=int8)
+
+
+def _loop(name: str, precision: str, *, int8: bool = False) -> System:
+    return System(name, OURS, (), precision=precision, int8=int8)
+
+
+_AZURE = ("{bin}/azmlinfsrv", "--entry_script", "score.py", "--model_dir", "{bundle}", "--port", "{port}",
+          "--worker_count", "{workers}")  # fmt: skip
+_UVICORN = ("{bin}/uvicorn", "app:app", "--host", "127.0.0.1", "--port", "{port}", "--workers", "{workers}",
+            "--log-level", "warning")  # fmt: skip
+_GUNICORN = ("{bin}/gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "{workers}", "app:app")
+_BENTO = ("{bin}/bentoml", "serve", "service:Classifier", "--host", "127.0.0.1", "--port", "{port}")
+_OTHERS = {
+    "azmlinfsrv": (_AZURE, {"AML_APP_INSIGHTS_ENABLED": "false"}),
+    "fastapi": (_UVICORN, {"BUNDLE": "{bundle}"}),
+    "litserve": (
+        ("{bin}/python", "server.py"),
+        {"BUNDLE": "{bundle}", "PORT": "{port}", "WORKERS": "{workers}"},
+    ),
+    "bentoml": (
+        _BENTO,
+        {"BUNDLE": "{bundle}", "WORKERS": "{workers}", "BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": "{home}"},
+    ),
+}
+
+
+def systems(*, int8: bool = False, one_worker: bool = False, unpinned: bool = False) -> list[System]:
+    """All of them in the order of a round.
+
+    Args:
+        int8: Add ours with the int8 bundle.
+        one_worker: Add the other frameworks with one worker.
+        unpinned: Add the other frameworks with OpenVINO told not to pin its threads to cores, as ours tells it.
+    """
+    others = [System(name, name, command, variables) for name, (command, variables) in _OTHERS.items()]
+    rows = [
+        _ours(OURS, "auto"),
+        _loop(BOUND, "auto"),
+        _ours(f"{OURS}, f32", "f32"),
+        _loop(f"{BOUND}, f32", "f32"),
+        System(BASE, BASE, _GUNICORN, {"BUNDLE": "{bundle}"}),
+        *others,
+    ]
+    if int8:
+        rows[4:4] = [_ours(f"{OURS}, int8", "auto", int8=True), _loop(f"{BOUND}, int8", "auto", int8=True)]
+    if one_worker:
+        rows += [replace(other, name=f"{other.name}, 1 worker", workers=1) for other in others]
+    if unpinned:
+        for other in others:
+            variables = {**other.variables, "UNPINNED": "1"}
+            rows.append(replace(other, name=f"{other.name}, unpinned", variables=variables))
+    return rows
+
+
+@dataclass
+class Running:
+    """A server that answers. ``ready_seconds``: from its start to its first answer to an image."""
+
+    system: System
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+    ready_seconds: float = 0.0
+
+    def megabytes(self) -> float:
+        """PSS of all its processes, in MB."""
+        return processes.proportional_megabytes(self.process.pid)
+
+    def ask(self, image: bytes, timeout: float = 60.0) -> tuple[int, bytes]:
+        """Status and body of the answer to one image."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        with contextlib.closing(connection):
+            connection.request("POST", PATH, image, {"Content-Type": "image/jpeg"})
+            response = connection.getresponse()
+            return response.status, response.read()
+
+    def fail(self, problem: str) -> SystemExit:
+        """An error that names the system and shows the end of its log."""
+        return SystemExit(
+            f"{self.system.name}: {problem}; its log ends with\n{self.log.read_text(errors='replace')[-3000:]}"
+        )
+
+
+def top(body: bytes) -> tuple[str, float]:
+    """Label and probability of the first prediction of an answer. Raises ValueError for anything else."""
+    try:
+        first: dict[str, Any] = json.loads(body)["predictions"][0]
+        return str(first["label"]), float(first["probability"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"not an answer with predictions: {body[:200]!r}") from error
+
+
+def _surroundings(extra: dict[str, str]) -> dict[str, str]:
+    home = cache() / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {**kept, "HOME": str(home), "PYTHONUNBUFFERED": "1", **extra}
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(system: System, environment: Environment, bundle: Path, image: bytes) -> Iterator[Running]:
+    """Start a server in its environment, wait for its first answer, and stop it with all its processes afterwards.
+
+    Raises:
+        SystemExit: it ended, or did not answer in time; shows the end of its log.
+    """
+    port = _free_port()
+    places = {"bin": str(environment.folder / "bin"), "bundle": str(bundle), "port": str(port),
+              "workers": str(system.workers), "home": str(cache() / "home")}  # fmt: skip
+    command = [word.format(**places) for word in system.command]
+    variables = _surroundings({name: value.format(**places) for name, value in system.variables.items()})
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "log")
+        with log.open("wb") as stream:
+            begun = time.perf_counter()
+            process = subprocess.Popen(command, cwd=HERE / system.environment, env=variables, stdin=subprocess.DEVNULL,
+                                       stdout=stream, stderr=stream, start_new_session=True)  # fmt: skip
+        running = Running(system, process, port, log)
+        try:
+            _await_answer(running, image, begun)
+            running.ready_seconds = time.perf_counter() - begun
+            yield running
+        finally:
+            processes.end(process.pid)
+            process.wait()
+
+
+def _await_answer(running: Running, image: bytes, begun: float) -> None:
+    last = "no answer"
+    while time.perf_counter() - begun < _READY_SECONDS:
+        if running.process.poll() is not None:
+            raise running.fail(f"ended with {running.process.returncode} before it answered")
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            status, body = running.ask(image)
+            if status == 200:
+                return
+            last = f"{status} {body[:300]!r}"
+        time.sleep(_POLL_SECONDS)
+    raise running.fail(f"not ready within {_READY_SECONDS:.0f} s ({last})")
+
+
+def run_loop(
+    system: System, environment: Environment, bundle: Path, files: list[Path], warm_up: int, seconds: int
+) -> Load:
+    """Run the predictor in two processes, each with one thread."""
+    command = [str(environment.python), "loop.py", str(bundle), system.precision, str(warm_up), str(seconds)]
+    done = subprocess.run([*command, *map(str, files)], cwd=HERE / OURS, env=_surroundings({}), capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{system.name} failed:\n{done.stderr[-3000:]}")
+    return Load(**json.loads(done.stdout.splitlines()[-1]))

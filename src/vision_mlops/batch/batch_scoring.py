@@ -1,0 +1,246 @@
+"""Scores all images of a folder into one table: list, score what is not done, keep it, and write the table at the end."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vision_mlops.batch.batch_journal import Journal
+from vision_mlops.batch.image_sources import Fetched, Images
+from vision_mlops.batch.output_table import check_format, write_errors, write_table
+from vision_mlops.batch.rows import Failed, Model, Outcome
+from vision_mlops.batch.scoring_process import Settings
+from vision_mlops.batch.worker_pool import Crew
+from vision_mlops.core.cpu import available_cores
+from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.images.decoding import MAX_PIXELS
+from vision_mlops.model.bundle import bundle_id, read_bundle
+
+if TYPE_CHECKING:
+    from vision_mlops.model.predictor import Precision
+
+BATCH_SIZE = 4
+"""Images that a process computes at once; more are no faster."""
+_SUSPICIOUS = 32
+_BATCH_BYTES = 64 * 2**20
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a batch is scored. ``workers`` 0 is one a core."""
+
+    workers: int = 0
+    batch_size: int = BATCH_SIZE
+    precision: Precision = "auto"
+    max_pixels: int = MAX_PIXELS
+    restart: bool = False
+    overwrite: bool = False
+
+
+@dataclass(slots=True)
+class Summary:
+    """What was done.
+
+    Attributes:
+        source: The folder.
+        out: The table.
+        errors_file: List of the images without a row; empty where all have one.
+        model: Name, version and id.
+        images: All that were listed.
+        scored: Those that have a row.
+        errors: Those that have none.
+        resumed: Those whose result an interrupted run has left.
+        skipped: Files that are no images.
+        labels: How many images got each label.
+        seconds: From the listing to the table.
+        images_per_second: Of those that this run has looked at.
+    """
+
+    source: str
+    out: str
+    model: dict[str, str]
+    errors_file: str = ""
+    images: int = 0
+    scored: int = 0
+    errors: int = 0
+    resumed: int = 0
+    skipped: int = 0
+    workers: int = 0
+    batch_size: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return asdict(self) | {"seconds": round(self.seconds, 3), "images_per_second": round(self.images_per_second, 1)}
+
+
+def partial_folder(out: Path) -> Path:
+    """Where an output is kept until it is whole."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def errors_file(out: Path) -> Path:
+    """Where the images without a row are listed."""
+    return out.with_name(f"{out.name}.errors.csv")
+
+
+def score(
+    images: Images,
+    bundle: Path,
+    out: Path,
+    *,
+    name: str = "",
+    version: str = "",
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Score all images with a bundle into a table.
+
+    The same call goes on where an interrupted one was. Rows have the order of the listing, and the table's bytes depend
+    neither on the number of processes nor on interruptions.
+
+    Args:
+        images: Where they are; closed at the end.
+        bundle: The model.
+        out: File with the suffix ``.csv`` or ``.parquet``.
+        name: What rows call the model; the bundle's own name where not given.
+        version: Its registered version.
+        options: How.
+        progress: Told the images that are done, and all.
+
+    Raises:
+        DataError: there are no images, none of the first can be read, the output exists, or what is there of it was begun
+            with another model or other options.
+        BundleError: the bundle is broken.
+        MissingExtraError: OpenVINO, or what writes Parquet, is not installed.
+        AzureError: storage refuses, or is not reached.
+    """
+    options = options or Options()
+    try:
+        with closing(images):
+            return _Scoring(images, bundle, out, name, version, options).run(progress or (lambda done, total: None))
+    except _NothingReadableError:
+        shutil.rmtree(partial_folder(out))  # it holds nothing, and would be in the way of a second try
+        raise
+
+
+class _Scoring:
+    def __init__(self, images: Images, bundle: Path, out: Path, name: str, version: str, options: Options) -> None:
+        check_format(out)
+        if out.exists() and not options.overwrite:
+            raise DataError(f"{out} exists already", "choose another --out, or replace it with --overwrite")
+        described = read_bundle(bundle)
+        self._classes = described.classes
+        self._model = Model(name or described.name, version, bundle_id(described))
+        self._images, self._out, self._options = images, out, options
+        self._settings = Settings(bundle.resolve(), options.precision, options.max_pixels)
+        self._workers = options.workers or available_cores()
+        self._folder = partial_folder(out)
+        self._scored = self._failed = 0
+        self._first = ""
+
+    def run(self, progress: Progress) -> Summary:
+        begun = time.monotonic()
+        model, options = self._model, self._options
+        about = {
+            "model": model.name, "version": model.version, "bundle": model.id, "source": self._images.address,
+            "precision": options.precision, "max_pixels": str(options.max_pixels),
+        }  # fmt: skip
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with Journal(self._folder / "journal.db", about, restart=options.restart) as journal:
+            self._tidy()
+            journal.list(self._images.listing())
+            total, *_ = before = journal.counts()
+            _, self._scored, self._failed = before
+            if not total:
+                raise _NothingReadableError(
+                    f"{self._images.address} holds no images", "give a folder of .jpg, .png or other images"
+                )
+            self._score(journal, total, progress)
+            return self._finish(journal, before, begun)
+
+    def _tidy(self) -> None:
+        """Remove what a killed run has left beside its journal."""
+        for path in self._folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif not path.name.startswith("journal.db"):
+                path.unlink()
+
+    def _score(self, journal: Journal, total: int, progress: Progress) -> None:
+        progress(self._scored + self._failed, total)
+        if self._scored + self._failed < total:
+            kept = self._folder / "images"
+            kept.mkdir()
+            with (
+                closing(self._images.fetch(journal.todo(), kept)) as fetched,
+                Crew(self._settings, min(self._workers, total)) as crew,
+            ):
+                for item, outcome in crew.results(self._batches(fetched, journal)):
+                    self._images.release(item)
+                    self._add(journal, item, outcome)
+                    progress(self._scored + self._failed, total)
+        self._check(total)
+
+    def _batches(self, fetched: Iterable[Fetched], journal: Journal) -> Iterator[list[Fetched]]:
+        """Images in batches; those that could not be fetched are failures at once."""
+        batch: list[Fetched] = []
+        size = 0
+        for item in fetched:
+            if item.failed is not None:
+                self._add(journal, item, item.failed)
+                continue
+            batch.append(item)
+            size += item.listed.size
+            if len(batch) == self._options.batch_size or size > _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _add(self, journal: Journal, item: Fetched, outcome: Outcome) -> None:
+        journal.add(item.listed, outcome)
+        if isinstance(outcome, Failed):
+            self._failed += 1
+            self._first = self._first or f"{outcome.code}, {outcome.message}"
+            self._check(_SUSPICIOUS)
+        else:
+            self._scored += 1
+
+    def _check(self, enough: int) -> None:
+        """Refuse where nothing at all can be read: then it is the folder that is wrong."""
+        if not self._scored and self._failed >= enough:
+            raise _NothingReadableError(
+                f"none of the first {self._failed} images of {self._images.address} can be read, the first: {self._first}",
+                "check the folder; if these are a few that are broken, move them away",
+            )
+
+    def _finish(self, journal: Journal, before: tuple[int, int, int], begun: float) -> Summary:
+        total, scored, failed = journal.counts()
+        if scored + failed != total:
+            raise MlopsError(f"{total - scored - failed} images have no result", "run the same command again")
+        errors = errors_file(self._out)
+        write_errors(errors, self._folder, journal.failed(), failed)
+        labels = write_table(self._out, self._folder, journal.scored(), self._model, self._classes)
+        shutil.rmtree(self._folder)
+        seconds = time.monotonic() - begun
+        resumed = before[1] + before[2]
+        return Summary(
+            source=self._images.address, out=str(self._out), model=self._model.describe(),
+            errors_file=str(errors) if failed else "", images=total, scored=scored, errors=failed, resumed=resumed,
+            skipped=self._images.skipped, workers=self._workers, batch_size=self._options.batch_size, labels=labels,
+            seconds=seconds, images_per_second=(total - resumed) / seconds if seconds > 0 else 0.0,
+        )  # fmt: skip
+
+
+class _NothingReadableError(DataError):
+    """There are no images, or none of many can be read."""

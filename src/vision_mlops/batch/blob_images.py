@@ -1,0 +1,85 @@
+"""Images in Blob Storage, fetched while others are scored: what is on this disk at once is bounded."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from vision_mlops.batch.image_sources import Fetched, Listed, is_image
+from vision_mlops.batch.rows import MAX_BYTES, Failed, too_large
+from vision_mlops.storage import Place
+from vision_mlops.storage.blob_listing import Blob
+from vision_mlops.storage.blob_reader import Reading
+from vision_mlops.storage.blob_service import Patience
+from vision_mlops.storage.transfer import JOBS, FileError
+
+_AHEAD = 4 * JOBS
+_AHEAD_BYTES = 256 * 2**20
+
+
+class Container:
+    """A folder in a container.
+
+    Args:
+        place: The folder.
+        patience: How long requests are tried.
+    """
+
+    def __init__(self, place: Place, patience: Patience | None = None) -> None:
+        self._reading = Reading(place, patience)
+        self._pool: ThreadPoolExecutor | None = None
+        self.address = place.url
+        self.skipped = 0
+
+    def listing(self) -> Iterator[Listed]:
+        """All images, in the order of their names. Raises RefusalError."""
+        self.skipped = 0
+        for name, blob in self._reading.blobs():
+            if is_image(name):
+                yield Listed(name.encode(), blob.size, blob.etag)
+            else:
+                self.skipped += 1
+
+    def fetch(self, wanted: Iterable[Listed], folder: Path) -> Generator[Fetched]:
+        """Fetch images into ``folder``, ahead of what is asked for: at most 64 of them, or 256 MB and one.
+
+        Raises:
+            RefusalError: storage is not reached any more, or takes no request of ours.
+        """
+        self._pool = ThreadPoolExecutor(JOBS, "fetching")
+        waiting: deque[tuple[Listed, Future[Fetched]]] = deque()
+        size = 0
+        left = enumerate(wanted)
+        following = next(left, None)
+        while waiting or following:
+            while following and len(waiting) < _AHEAD and (not waiting or size + following[1].size < _AHEAD_BYTES):
+                number, listed = following
+                waiting.append((listed, self._pool.submit(self._fetch, listed, folder / str(number))))
+                size += listed.size
+                following = next(left, None)
+            listed, future = waiting.popleft()
+            size -= listed.size
+            yield future.result()
+
+    def _fetch(self, listed: Listed, target: Path) -> Fetched:
+        if listed.size > MAX_BYTES:
+            return Fetched(listed, target, too_large(listed.name, listed.size))
+        try:
+            self._reading.fetch(listed.key.decode(), Blob(listed.size, b"", listed.version), target)
+        except FileError as error:
+            target.unlink(missing_ok=True)
+            return Fetched(listed, target, Failed("unreadable", f"{listed.name}: {error}"))
+        return Fetched(listed, target)
+
+    def release(self, fetched: Fetched) -> None:
+        """Remove the file of an image."""
+        fetched.path.unlink()
+
+    def close(self) -> None:
+        """End what is under way, and close all connections."""
+        if self._pool is not None:
+            self._reading.stop()
+            self._pool.shutdown(cancel_futures=True)
+        self._reading.close()

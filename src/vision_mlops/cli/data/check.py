@@ -1,0 +1,198 @@
+"""``mlops data check``: what is wrong with a folder of images, as a table, a page and JSON."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vision_mlops.cli.options import JsonOption
+from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
+from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
+
+if TYPE_CHECKING:
+    from vision_mlops.config.workload import Model, Workload
+    from vision_mlops.data.check.dataset_check import CheckResult
+    from vision_mlops.data.check.file_listing import Listing
+    from vision_mlops.model.embedding import Embedding
+
+_EMBEDDED_AT = 160  # pixels; half the time of 224, where nothing says how large the network's images will be
+
+
+class FailOn(enum.StrEnum):
+    """Severities that end the command with exit code 1."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+    NEVER = "never"
+
+
+def check(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of class folders, split or not, or prepared data.")
+    ] = None,
+    workload: Annotated[
+        str | None,
+        typer.Option("--workload", "-w", help="Workload whose network and limits count; without FOLDER, its images."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="Trained bundle whose features judge the labels.")
+    ] = None,
+    labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Look for label errors.")] = True,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the report; default outputs/checks/NAME.")
+    ] = None,
+    fail_on: Annotated[
+        FailOn, typer.Option("--fail-on", help="Severity from which on the exit code is 1.")
+    ] = FailOn.ERROR,
+    fix: Annotated[
+        str | None, typer.Option("--fix", help="Kinds of findings, with commas, whose files are moved to quarantine.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Quarantine folder; default FOLDER.quarantine.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --fix: say what would be moved, and where.")] = False,
+    undo: Annotated[
+        Path | None, typer.Option("--undo", help="Move everything back from this quarantine folder, and stop.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Check a folder of images: broken files, copies, leaks, conflicts, odd images, imbalance, wrong labels.
+
+    Example: `mlops data check photos/birds --fail-on warning`
+
+    Files are moved only when asked to, and come back with --undo: `mlops data check photos/birds --fix corrupt,leak`
+    """
+    if undo is not None:
+        if folder is not None or fix is not None:
+            raise MlopsError("--undo goes alone", "`mlops data check --undo DIR`")
+        _undo(undo, json_)
+        return
+    if (to is not None or dry_run) and fix is None:
+        raise MlopsError("--to and --dry-run belong to --fix", "for example --fix corrupt --dry-run")
+    from vision_mlops.config import load_workload
+    from vision_mlops.data.check import check_report, dataset_findings, quarantine
+    from vision_mlops.data.check.file_listing import printable
+
+    kinds = quarantine.parse_kinds(fix) if fix is not None else []
+    loaded = load_workload(workload, ()) if workload is not None else None
+    listing, name = _listing(folder, loaded)
+    target = out or _default_out(name)
+    check_report.check_target(target, listing.root)
+    place = listing.root.with_name(f"{listing.root.name}.quarantine") if to is None else to
+    if kinds:
+        if not labels and "label-error" in kinds:
+            raise MlopsError("--fix label-error needs the check that --no-labels switches off", "leave one of them out")
+        place = quarantine.check_target(listing, place)
+    result = _run(name, listing, loaded, bundle, labels, target)
+    page = check_report.write(result, target)
+    moves = quarantine.plan(listing, result.findings, kinds, place) if kinds else []
+    if json_:
+        planned = [{"from": printable(m.source), "to": printable(m.target), "why": m.why} for m in moves]
+        emit_json({**result.to_dict(), **({"quarantine": place, "moves": planned} if kinds else {})})
+    else:
+        _print(result)
+    say(f"report: {page}")
+    left = result.findings
+    if kinds and dry_run:
+        for item in moves:
+            say(f"would move {printable(item.source)} to {printable(str(place / item.target))}: {item.why}")
+        say(f"would move {len(moves)} file(s); nothing was touched")
+    elif kinds:
+        if moves:
+            done = quarantine.move(listing.root, place, moves)
+            say(f"moved {done} file(s) to {place}; `mlops data check --undo {place}` brings them back")
+        else:
+            say("nothing to move")
+        left = [finding for finding in left if finding.kind not in kinds]
+    if dataset_findings.fails(left, fail_on.value):
+        raise typer.Exit(1)
+
+
+def _listing(folder: Path | None, workload: Workload | None) -> tuple[Listing, str]:
+    from vision_mlops.data.check.file_listing import from_source, list_images, printable
+    from vision_mlops.data.sources import find_source
+
+    if folder is not None:
+        listing = list_images(folder)
+        return listing, printable(listing.root.name) or "images"
+    if workload is None:
+        raise DataError("nothing to check", "give a folder, for example `mlops data check photos/birds`")
+    return from_source(find_source(workload, None)), workload.name
+
+
+def _default_out(name: str) -> Path:
+    from vision_mlops.core import paths
+
+    return paths.home() / "checks" / (name.lstrip(".") or "images")
+
+
+def _run(
+    name: str,
+    listing: Listing,
+    workload: Workload | None,
+    bundle: Path | None,
+    labels: bool,
+    target: Path,
+) -> CheckResult:
+    from vision_mlops.config.workload import Data, Model
+    from vision_mlops.data.check.dataset_check import Settings
+    from vision_mlops.data.check.dataset_check import check as run
+
+    model, data = (workload.model, workload.data) if workload is not None else (Model(), Data())
+    if workload is None:
+        model = model.model_copy(update={"image_size": _EMBEDDED_AT})
+    embedder, reason = _embedder(listing, model, bundle) if labels else (None, "--no-labels was given")
+    settings = Settings(
+        image_size=workload.model.image_size if workload is not None else Model().image_size,
+        max_pixels=data.max_pixels,
+        smallest_class=data.min_images_per_class,
+        no_labels=reason,
+    )
+    scratch = next(path for path in target.absolute().parents if path.is_dir())
+    with count_bar("checking images", "comparing images") as progress:
+        return run(name, listing, scratch, settings=settings, embedder=embedder, progress=progress)
+
+
+def _embedder(listing: Listing, model: Model, bundle: Path | None) -> tuple[Embedding | None, str]:
+    """The network that judges the labels, or why there is none."""
+    from collections import Counter
+
+    from vision_mlops.data.check.label_errors import SMALLEST
+    from vision_mlops.model import embedding
+
+    sizes = Counter(entry.label for entry in listing.entries)
+    if sum(count >= SMALLEST for count in sizes.values()) < 2:
+        return None, f"fewer than two classes have {SMALLEST} images"
+    try:
+        import cleanlab as cleanlab
+
+        return (embedding.from_bundle(bundle) if bundle is not None else embedding.from_backbone(model)), ""
+    except MissingExtraError as error:
+        return None, f"{error.message}: {error.hint}"
+    except ImportError:
+        missing = MissingExtraError("cleanlab", "train")
+        return None, f"{missing.message}: {missing.hint}"
+
+
+def _print(result: CheckResult) -> None:
+    from vision_mlops.data.check import check_report, dataset_findings
+
+    emit_table(list(check_report.lines(result)), as_json=False, empty="nothing was found")
+    counts = dataset_findings.by_severity(result.findings)
+    text = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
+    say(f"{len(result.listing.entries)} images in {result.seconds:.1f} s: {text}")
+
+
+def _undo(folder: Path, as_json: bool) -> None:
+    from vision_mlops.data.check.quarantine import undo
+
+    undone = undo(folder)
+    if as_json:
+        emit_json({"restored": undone.restored, "problems": undone.problems})
+    for problem in undone.problems:
+        say(f"warning: {problem}")
+    say(f"moved {len(undone.restored)} file(s) back")
+    if undone.problems:
+        raise typer.Exit(1)

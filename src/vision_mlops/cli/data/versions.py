@@ -1,0 +1,264 @@
+"""``mlops data register``, ``list`` and ``show``: versions of data, on this machine or in an Azure ML workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vision_mlops.cli.data import transfer
+from vision_mlops.cli.options import JsonOption, Place
+from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
+
+if TYPE_CHECKING:
+    from vision_mlops.data.data_versions import DataVersion
+
+_PREFIX = "azureml:"
+
+PlaceOption = Annotated[Place, typer.Option("--on", help="On this machine or in the Azure ML workspace.")]
+
+
+def register(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Prepared data, class folders, or any folder.")],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Name of the asset; that of the prepared workload or the folder by default."),
+    ] = None,
+    description: Annotated[str, typer.Option("--description", help="What it is, for people.")] = "",
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="Tag of a new version. Repeatable.")
+    ] = None,
+    on: PlaceOption = Place.LOCAL,
+    json_: JsonOption = False,
+) -> None:
+    """Keep a folder as a version of a data asset, which jobs name as `azureml:NAME:VERSION`. A version never changes.
+
+    The same content gets the same version again; changed content the next whole number.
+
+    Example: `mlops data register outputs/data/textile --name textile`
+    """
+    from vision_mlops.core.errors import DataError
+    from vision_mlops.data import data_versions
+    from vision_mlops.data.contents import describe, left_out
+
+    tags = parse_tags(tag or ())
+    if folder.is_file():
+        raise DataError(f"{folder} is a file, not a folder", "give the folder that it lies in")
+    with count_bar("hashing files") as progress:
+        content = describe(folder, progress=progress)
+    if ignored := left_out(content):
+        say(f"note: {ignored}")
+    chosen = name if name is not None else data_versions.name_of(content)
+    if on is Place.AZURE:
+        from vision_mlops.jobs.azureml.data_assets import find_or_create, versions
+
+        client, settings = _workspace()
+        with transfer.progress_bar("uploading") as sent:
+            version, new = find_or_create(
+                client, settings, content, chosen, description=description, tags=tags, say=say, progress=sent
+            )
+        if not new and version not in versions(client, chosen, say=say):
+            say("note: it is archived; Azure ML studio can restore it")
+    else:
+        with count_bar("copying files") as progress:
+            version, new = data_versions.register(
+                content, chosen, description=description, tags=tags, progress=progress
+            )
+    if json_:
+        emit_json({"new": new, **version.to_dict()})
+        return
+    typer.echo(f"{'registered' if new else 'unchanged'}: {version.reference}")
+    if not new and (tags or description):
+        say("note: tags and description are those that it was registered with")
+
+
+def list_(
+    name: Annotated[str | None, typer.Option("--name", help="All versions of this asset.")] = None,
+    on: PlaceOption = Place.LOCAL,
+    json_: JsonOption = False,
+) -> None:
+    """List the data assets with their newest version, or the versions of one.
+
+    Example: `mlops data list --name textile`
+    """
+    from vision_mlops.data import data_versions
+
+    if on is Place.AZURE:
+        from vision_mlops.jobs.azureml import data_assets as remote
+
+        client, _ = _workspace()
+        found = remote.list_newest(client, say=say) if name is None else remote.versions(client, name, say=say)
+        if name is not None and not found:
+            remote.find(client, name, say=say)  # says what there is instead
+    else:
+        found = data_versions.list_newest() if name is None else data_versions.versions(name)
+        if name is not None and not found:
+            data_versions.find(name)
+    if json_:
+        emit_json([version.to_dict() for version in found])
+        return
+    place = " --on azure" if on is Place.AZURE else ""
+    rows = [_row(version) if name or on is Place.LOCAL else _asset_row(version) for version in found]
+    emit_table(rows, as_json=False, empty=f"no data assets yet: mlops data register FOLDER --name NAME{place}")
+
+
+def show(
+    what: Annotated[
+        str, typer.Argument(metavar="FOLDER|NAME[:VERSION]", help="Prepared folder, or a data asset: `textile@latest`.")
+    ],
+    on: PlaceOption = Place.LOCAL,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash the files of the version again; exit code 1 where some were changed.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Print the number of images per class and split of a prepared folder, or all that is known of a data asset.
+
+    A word that is a folder here means the folder; write `azureml:NAME` for an asset of the same name.
+
+    Example: `mlops data show outputs/data/textile`, or `mlops data show azureml:textile:3`
+    """
+    from vision_mlops.core.errors import DataError
+
+    if on is Place.LOCAL and _is_folder(what):
+        if verify:
+            raise DataError(f"{what} is a folder, not a version", f"give NAME:VERSION, or azureml:{what}")
+        print_counts(Path(what), as_json=json_)
+        return
+    if verify and on is Place.AZURE:
+        raise DataError("--verify reads files of this machine", "leave --on azure away")
+    version = find_version(what, on)
+    damage = _damage(version) if verify else None
+    if json_:
+        emit_json(version.to_dict() if damage is None else {**version.to_dict(), "damage": damage})
+    else:
+        _print_version(version)
+        if damage is not None:
+            _say_damage(version, damage)
+    if damage:
+        raise typer.Exit(1)
+
+
+def print_counts(folder: Path, *, as_json: bool) -> None:
+    """Print the number of images per class and split of a prepared folder."""
+    from vision_mlops.data.manifest import read_manifest
+
+    manifest = read_manifest(folder)
+    counts = manifest.counts()
+    if as_json:
+        excluded = [item.model_dump() for item in manifest.excluded]
+        emit_json({"folder": folder, "fingerprint": manifest.fingerprint, "counts": counts, "excluded": excluded})
+        return
+    rows = [{"class": label, **{split: counts[split][label] for split in counts}} for label in manifest.classes]
+    emit_table(rows, as_json=False)
+
+
+def find_version(what: str, place: Place) -> DataVersion:
+    """A version on this machine or in the workspace, as somebody typed it. Raises MlopsError where there is none."""
+    from vision_mlops.core.errors import DataError
+    from vision_mlops.data import data_versions
+    from vision_mlops.data.asset_store import split_reference
+
+    if place is Place.AZURE:
+        from vision_mlops.jobs.azureml.data_assets import find
+
+        return find(_workspace()[0], what, say=say)
+    name, _ = split_reference(what)
+    if not what.startswith(_PREFIX) and not data_versions.versions(name):
+        hint = data_versions.suggestion(name)
+        raise DataError(f"{what} is neither a prepared folder nor a data asset of this machine", hint)
+    return data_versions.find(what)
+
+
+def parse_tags(items: Iterable[str]) -> dict[str, str]:
+    """Read ``key=value`` texts. Raises DataError where one is of another form, or a key is given twice."""
+    from vision_mlops.core.errors import DataError
+
+    found: dict[str, str] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise DataError(f"--tag {item!r} is not of the form KEY=VALUE", "for example --tag season=spring")
+        if key.strip() in found:
+            raise DataError(f"--tag {key.strip()!r} is given twice", "give it once")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def _workspace() -> tuple[Any, Any]:
+    from vision_mlops.azure.clients import check_workspace, ml_client
+    from vision_mlops.config.azure_settings import load_azure_settings
+
+    place = load_azure_settings()
+    client = ml_client(place)
+    check_workspace(client, place)
+    return client, place
+
+
+def _is_folder(what: str) -> bool:
+    """Whether a word means a folder: one that is there, or a path that can be no name."""
+    if what.startswith(_PREFIX):
+        return False
+    return Path(what).is_dir() or "/" in what
+
+
+def _row(version: DataVersion) -> dict[str, Any]:
+    return {
+        "reference": version.reference,
+        "created": version.created[:19],
+        "images": version.number("images"),
+        "bytes": version.number("bytes"),
+        "fingerprint": version.fingerprint[:12],
+        "source": version.properties.get("source", ""),
+        "tags": ", ".join(f"{key}={value}" for key, value in version.tags.items()),
+    }
+
+
+def _asset_row(version: DataVersion) -> dict[str, Any]:
+    return {"reference": version.reference, "type": version.type}
+
+
+def _print_version(version: DataVersion) -> None:
+    properties = version.properties
+    rows = {
+        "reference": version.reference,
+        "type": version.type,
+        "path": version.path,
+        "created": version.created,
+        "created by": properties.get("created_by", ""),
+        "description": version.description,
+        "tags": ", ".join(f"{key}={value}" for key, value in version.tags.items()),
+        "fingerprint": version.fingerprint,
+        "source": properties.get("source", ""),
+        "git commit": properties.get("git_commit", ""),
+        "files": properties.get("files", ""),
+        "bytes": properties.get("bytes", ""),
+        "images": properties.get("images", ""),
+    }
+    for key, value in rows.items():
+        if value:
+            typer.echo(f"{key + ':':13}{value}")
+    counts = version.counts
+    labels = sorted({label for of_split in counts.values() for label in of_split})
+    if labels:
+        typer.echo("")
+        table = [{"class": label, **{split: counts[split].get(label, 0) for split in counts}} for label in labels]
+        emit_table(table, as_json=False)
+
+
+def _damage(version: DataVersion) -> dict[str, list[str]]:
+    from vision_mlops.data.data_versions import verify
+
+    return verify(version)
+
+
+def _say_damage(version: DataVersion, damage: dict[str, list[str]]) -> None:
+    from vision_mlops.data.contents import worded
+
+    if damage:
+        say(f"\ndamaged: {version.reference} is not as it was registered: {worded(damage)}")
+        say(f"  -> remove the folder {Path(version.path).parent}, and register the data again")
+    else:
+        say(f"\nverified: the files of {version.reference} are as they were registered")

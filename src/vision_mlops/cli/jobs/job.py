@@ -1,0 +1,254 @@
+"""``mlops job``: check, show and run Azure ML v2 definitions, and look after the jobs that they became."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
+from vision_mlops.cli.options import JsonOption, Place
+from vision_mlops.cli.output import emit_json, emit_table, say
+
+if TYPE_CHECKING:
+    from vision_mlops.jobs.local.state.job_state import JobState
+
+app = typer.Typer(no_args_is_help=True, help="Check, show and run jobs, components and schedules in Azure ML v2 YAML.")
+
+NameArgument = Annotated[str, typer.Argument(metavar="JOB", help="Name of a job, as `mlops job list` shows it.")]
+ChangeOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change the definition: `inputs.seed=3`. Repeatable."),
+]
+JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Most steps at once, on this machine.")]
+
+
+ForceOption = Annotated[bool, typer.Option("--force", help="Run every step, though nothing has changed.")]
+WaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="With --on azure: follow the job until it ends, or only submit it.")
+]
+OnOption = Annotated[Place, typer.Option("--on", help="Run it on this machine or on Azure ML.")]
+
+
+@app.command()
+def lint(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Azure ML v2 YAML files of any kind.")],
+    json_: JsonOption = False,
+) -> None:
+    """Check definitions and the components they point to; exit code 2 where one has an error.
+
+    Warnings alone give exit code 0. It finds wrong names, types, values, bindings and paths, and needs no Azure account.
+
+    Example: `mlops job lint src/vision_mlops/jobs/pipelines/train.yml`
+    """
+    from vision_mlops.jobs.definitions.linter.linter import lint as run
+
+    findings = run(files)
+    errors = len(findings.errors)
+    if json_:
+        emit_json([finding.to_dict() for finding in findings])
+    else:
+        for finding in findings:
+            typer.echo(str(finding))
+    if not findings:
+        say(f"ok: {len(files)} file{'s' if len(files) > 1 else ''} without findings")
+    else:
+        say(f"{errors} error{'' if errors == 1 else 's'}, {len(findings) - errors} warnings")
+    if errors:
+        raise typer.Exit(2)
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a job or component.")],
+    json_: JsonOption = False,
+) -> None:
+    """Show the steps of a job in the order they can run, with their inputs and outputs; `--json` adds the commands.
+
+    Example: `mlops job show src/vision_mlops/jobs/pipelines/train.yml`
+    """
+    from vision_mlops.jobs.definitions.plan.planner import plan
+
+    steps = plan(file)
+    if json_:
+        emit_json([step.to_dict() for step in steps])
+        return
+    rows = [
+        {
+            "step": step.step,
+            "type": step.type,
+            "component": step.component,
+            "inputs": "\n".join(f"{name} = {value}" for name, value in step.inputs.items()),
+            "outputs": "\n".join(f"{name} = {value}" for name, value in step.outputs.items()),
+        }
+        for step in steps
+    ]
+    emit_table(rows, as_json=False)
+
+
+@app.command()
+def run(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a command, pipeline or sweep job.")
+    ],
+    on: OnOption = Place.LOCAL,
+    set_: ChangeOption = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
+    jobs: JobsOption = 2,
+    force: ForceOption = False,
+    wait: WaitOption = True,
+    json_: JsonOption = False,
+) -> None:
+    """Run a job: its steps as processes of this machine, or on Azure ML. Exit code 1 where a step fails.
+
+    A step whose definition, code, parameters and inputs have not changed since it last ended well is reused.
+
+    Example: `mlops job run src/vision_mlops/jobs/pipelines/train.yml --set inputs.seed=1`
+    """
+    if on is Place.AZURE:
+        from vision_mlops.cli.jobs.on_azure import report_azure, run_on_azure
+
+        changes = [*(set_ or ()), *(["settings.force_rerun=true"] if force else [])]
+        job = run_on_azure(file, changes, name, wait=wait)
+        report_azure(job, as_json=json_, waited=wait)
+        return
+    from vision_mlops.jobs.local.engine.local_jobs import run_job
+
+    with interruptible():
+        ended = run_job(file, set_ or (), name=name, options=local_options(jobs, force, json_))
+    report(ended, as_json=json_)
+
+
+@app.command()
+def resume(name: NameArgument, jobs: JobsOption = 2, json_: JsonOption = False) -> None:
+    """Continue a local job that was interrupted, canceled or has failed; steps that ended well are kept.
+
+    Example: `mlops job resume train-20261124-061502-3fa2`
+    """
+    from vision_mlops.jobs.local.engine.local_jobs import resume_job
+
+    with interruptible():
+        ended = resume_job(name, options=local_options(jobs, False, json_))
+    report(ended, as_json=json_)
+
+
+@app.command("list")
+def list_(on: OnOption = Place.LOCAL, json_: JsonOption = False) -> None:
+    """List jobs, the newest first.
+
+    Example: `mlops job list`
+    """
+    if on is Place.AZURE:
+        from vision_mlops.cli.jobs.on_azure import list_azure
+
+        list_azure(as_json=json_)
+        return
+    from vision_mlops.jobs.local.state.job_display import duration
+    from vision_mlops.jobs.local.state.job_state import jobs
+
+    found = jobs()
+    if json_:
+        emit_json([_row(state) for state in found])
+        return
+    rows = [{**_row(state), "seconds": duration(state.seconds)} for state in found]
+    emit_table(rows, as_json=False, empty="no jobs yet: mlops job run FILE")
+
+
+@app.command()
+def logs(
+    name: NameArgument,
+    step: Annotated[str | None, typer.Argument(metavar="STEP", help="Only this step.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the job runs.")] = False,
+    on: OnOption = Place.LOCAL,
+) -> None:
+    """Print what the steps of a job wrote; those of a job on Azure ML are always followed to its end.
+
+    Example: `mlops job logs train-20261124-061502-3fa2 train --follow`
+    """
+    if on is Place.AZURE:
+        from vision_mlops.cli.jobs.on_azure import logs_azure
+
+        logs_azure(name)
+        return
+    from vision_mlops.jobs.local.engine.local_jobs import job_logs
+
+    for each, line in job_logs(name, step, follow=follow):
+        typer.echo(line if step else f"{each} | {line}")
+
+
+@app.command()
+def cancel(name: NameArgument, on: OnOption = Place.LOCAL, json_: JsonOption = False) -> None:
+    """End a running job and its steps. `mlops job resume` continues a local one.
+
+    Example: `mlops job cancel train-20261124-061502-3fa2`
+    """
+    if on is Place.AZURE:
+        from vision_mlops.cli.jobs.on_azure import cancel_azure
+
+        cancel_azure(name, as_json=json_)
+        return
+    from vision_mlops.jobs.local.engine.local_jobs import cancel_job
+
+    state = cancel_job(name)
+    if json_:
+        emit_json(state.to_dict())
+    else:
+        typer.echo(f"{state.name}: {state.status.value.lower()}")
+
+
+@app.command()
+def prune(
+    days: Annotated[float, typer.Option("--days", min=0.0, help="Age of what is removed; 0 takes all that has ended.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Remove old local jobs, and cached results that no other job shows; models and MLflow runs stay.
+
+    Example: `mlops job prune --days 30 --dry-run`
+    """
+    from dataclasses import asdict
+
+    from vision_mlops.jobs.local.engine.pruning import prune as run
+
+    found = run(days, dry_run=dry_run)
+    if json_:
+        emit_json(asdict(found))
+        return
+    for name in found.jobs:
+        typer.echo(name)
+    verb = "would be removed" if dry_run else "removed"
+    say(f"{len(found.jobs)} jobs and {found.results} cached results {verb}: {found.size / 2**20:.1f} MB")
+
+
+@app.command()
+def download(
+    name: NameArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist.")],
+    outputs: Annotated[
+        list[str] | None, typer.Option("--output", help="Name of an output; all by default. Repeatable.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Bring outputs of a job on Azure ML to this machine, whole or not at all.
+
+    Example: `mlops job download train-20261124-061502-3fa2 --out results`
+    """
+    from vision_mlops.cli.jobs.on_azure import download_azure
+
+    download_azure(name, outputs or (), out, as_json=json_)
+
+
+def _row(state: JobState) -> dict[str, Any]:
+    from vision_mlops.jobs.local.state.job_state import Status
+
+    done = sum(step.status.succeeded for step in state.steps.values())
+    reused = sum(step.status is Status.REUSED for step in state.steps.values())
+    return {
+        "name": state.name,
+        "status": state.status.value,
+        "steps": f"{done}/{len(state.steps)}" + (f" ({reused} reused)" if reused else ""),
+        "created": state.created,
+        "seconds": round(state.seconds, 1),
+        "definition": state.definition,
+    }

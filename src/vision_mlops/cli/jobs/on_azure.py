@@ -1,0 +1,113 @@
+"""What `mlops job` and `mlops run` do with ``--on azure``: submit, follow, bring back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vision_mlops.cli.output import emit_json, emit_table, say
+from vision_mlops.config.azure_settings import load_azure_settings
+
+if TYPE_CHECKING:
+    from vision_mlops.jobs.azureml.azure_records import JobRecord
+
+
+def run_on_azure(
+    file: Path,
+    changes: Sequence[str],
+    name: str | None,
+    *,
+    wait: bool,
+    tags: dict[str, str] | None = None,
+) -> JobRecord:
+    """Submit a job and follow it to its end, unless told not to wait. What is told goes to standard error."""
+    from vision_mlops.jobs.azureml import azure_jobs
+
+    place = load_azure_settings()
+    job = azure_jobs.submit(file, changes, place, name, tags=tags, say=say)
+    say(f"submitted {job.name}")
+    if not wait:
+        say(f"follow it with: mlops job logs {job.name} --on azure --follow")
+        return job
+    return azure_jobs.stream(job.name, place, on_line=say)
+
+
+def report_azure(job: JobRecord, *, as_json: bool, waited: bool) -> None:
+    """Say how a job ended; exit code 1 where it did not complete."""
+    if as_json:
+        emit_json(job.to_dict())
+    else:
+        typer.echo(f"{job.name}: {job.status}")
+        if waited and job.status == "Completed":
+            say(f"bring its outputs here with: mlops job download {job.name} --out DIR")
+    if waited and job.status != "Completed":
+        raise typer.Exit(1)
+
+
+def list_azure(*, as_json: bool) -> None:
+    """Print the newest jobs of the workspace."""
+    from vision_mlops.jobs.azureml.azure_jobs import list_jobs
+
+    found = list_jobs(load_azure_settings())
+    if as_json:
+        emit_json([job.to_dict() for job in found])
+        return
+    rows = [{key: getattr(job, key) for key in ("name", "status", "type", "experiment", "created")} for job in found]
+    emit_table(rows, as_json=False, empty="no jobs yet: mlops job run FILE --on azure")
+
+
+def logs_azure(name: str) -> None:
+    """Print what a job has written, and go on until it ends."""
+    from vision_mlops.jobs.azureml.azure_jobs import stream
+
+    stream(name, load_azure_settings(), on_line=typer.echo)
+
+
+def cancel_azure(name: str, *, as_json: bool) -> None:
+    """Cancel a job."""
+    from vision_mlops.jobs.azureml.azure_jobs import cancel
+
+    job = cancel(name, load_azure_settings(), say=say)
+    if as_json:
+        emit_json(job.to_dict())
+    else:
+        typer.echo(f"{job.name}: {job.status}")
+
+
+def download_azure(name: str, outputs: Sequence[str], out: Path, *, as_json: bool) -> dict[str, Path]:
+    """Bring outputs of a job here."""
+    from vision_mlops.jobs.azureml.azure_jobs import download
+
+    found = download(name, outputs, out, load_azure_settings())
+    if as_json:
+        emit_json({key: str(path) for key, path in found.items()})
+    else:
+        for key, path in found.items():
+            say(f"  {key}: {path}")
+    return found
+
+
+def metrics_azure(name: str) -> dict[str, float]:
+    """Metrics that a job logged; empty, with a note, where the tracking server does not answer."""
+    from vision_mlops.core.errors import AzureError
+    from vision_mlops.jobs.azureml.azure_jobs import metrics
+
+    try:
+        return metrics(name, load_azure_settings())
+    except AzureError as error:
+        say(f"note: its metrics could not be read: {error.message}")
+        return {}
+
+
+def bring_back(job: JobRecord, out: Path) -> dict[str, Any]:
+    """Outputs and metrics of a pipeline job that has completed; its metrics are those that its steps logged."""
+    from vision_mlops.jobs.azureml.azure_jobs import steps
+
+    place = load_azure_settings()
+    outputs = download_azure(job.name, (), out, as_json=False)
+    metrics = {step.step: metrics_azure(step.name) for step in steps(job.name, place)}
+    found = {step: values for step, values in metrics.items() if values}
+    return {"outputs": {key: str(path) for key, path in outputs.items()}, "metrics": found}

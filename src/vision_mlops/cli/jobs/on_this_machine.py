@@ -1,0 +1,89 @@
+"""What commands that run jobs on this machine share: the runner's options, Ctrl-C, and what is said at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from vision_mlops.cli.output import emit_json, say
+
+if TYPE_CHECKING:
+    from vision_mlops.jobs.definitions.plan.nodes import Node
+    from vision_mlops.jobs.local.engine.local_jobs import Ended
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Say after Ctrl-C how the job goes on; exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        say(str(error) or "interrupted")
+        raise typer.Exit(130) from None
+
+
+def local_options(jobs: int, force: bool, quiet: bool) -> Any:
+    """Options of a local run, with what the command line knows of models and of the registry."""
+    from vision_mlops.jobs.local.engine.local_jobs import Options
+    from vision_mlops.jobs.local.state.job_display import open_display
+
+    return Options(
+        jobs=jobs, force=force, display=open_display(quiet=quiet), find_model=model_folder, outside_state=registry_state
+    )
+
+
+def report(ended: Ended, *, as_json: bool) -> None:
+    """Say how a job ended; exit code 1 where it did not complete."""
+    from vision_mlops.jobs.local.state.job_display import duration
+    from vision_mlops.jobs.local.state.job_state import Status
+
+    state = ended.state
+    for step, (lines, command) in ended.failures.items():
+        say(f"\nstep {step!r} failed: {state.steps[step].message}")
+        for line in lines:
+            say(f"  {line}")
+        say(f"  -> repeat it alone with: {command}")
+    if as_json:
+        emit_json(state.to_dict())
+    else:
+        reused = sum(step.status is Status.REUSED for step in state.steps.values())
+        note = f", {reused} of {len(state.steps)} steps reused" if reused else ""
+        say(f"\njob {state.name}: {state.status.value.lower()} after {duration(state.seconds)}{note}")
+        for name, path in state.outputs.items():
+            say(f"  {name}: {path}")
+    if state.status is not Status.COMPLETED:
+        if not as_json:
+            say(f"  mend the cause, then: mlops job resume {state.name}")
+        raise typer.Exit(1)
+
+
+def registry_state(kind: str, node: Node, inputs: Mapping[str, str]) -> str:
+    """What the registry holds of the model that a step judges against and registers; for the runner's cache."""
+    from vision_mlops.core.errors import PipelineError, RegistryError
+    from vision_mlops.registry import open_registry
+
+    if kind != "registry":
+        raise PipelineError(f"step {node.step!r} depends on an unknown state {kind!r}", "known: registry")
+    registry = open_registry()
+    try:
+        versions = registry.versions(inputs["model_name"])
+    except RegistryError:
+        return "none"
+    return json.dumps([[version.version, version.bundle_id, sorted(version.aliases)] for version in versions])
+
+
+def model_folder(reference: str) -> Path | None:
+    """Bundle of a registered model, for an input ``azureml:NAME:VERSION`` of a local run; None where there is none."""
+    from vision_mlops.core.errors import RegistryError
+    from vision_mlops.registry import open_registry
+
+    registry = open_registry()
+    try:
+        return registry.bundle_path(registry.get(reference))
+    except RegistryError:
+        return None

@@ -1,0 +1,183 @@
+"""``mlops pipeline``: what starts pipelines: calls, schedules, and changes of the images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vision_mlops.cli.jobs.watch import watch
+from vision_mlops.cli.options import JsonOption
+from vision_mlops.cli.output import emit_json, emit_table, say
+
+if TYPE_CHECKING:
+    from vision_mlops.config.azure_settings import AzureSettings
+    from vision_mlops.jobs.azureml.azure_records import ScheduleRecord
+
+app = typer.Typer(
+    no_args_is_help=True, help="Publish pipelines on Azure ML, start and schedule them; retrain here on new images."
+)
+schedule_app = typer.Typer(no_args_is_help=True, help="Create, list, pause, resume and delete schedules on Azure ML.")
+app.add_typer(schedule_app, name="schedule")
+app.command("watch")(watch)
+
+EndpointArgument = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Name of the batch endpoint.")]
+NameArgument = Annotated[str, typer.Argument(metavar="SCHEDULE", help="Name of the schedule.")]
+EnvironmentOption = Annotated[
+    Path | None,
+    typer.Option("--environment", help="YAML file of the environment; `environments/train.yml` of the project."),
+]
+
+
+@app.command()
+def publish(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a pipeline component.")],
+    endpoint: Annotated[
+        str, typer.Option("--endpoint", "-e", help="Batch endpoint; created when new. Unique in the Azure region.")
+    ],
+    deployment: Annotated[
+        str, typer.Option("--deployment", "-d", help="Deployment of the endpoint; it becomes the default.")
+    ] = "default",
+    compute: Annotated[
+        str | None, typer.Option("--compute", help="Cluster of the steps; the CPU cluster of the settings by default.")
+    ] = None,
+    environment: EnvironmentOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Register a pipeline component and put it behind a batch endpoint; the same again changes nothing.
+
+    Example: `mlops pipeline publish src/vision_mlops/jobs/pipelines/train-component.yml --endpoint vision-train`
+    """
+    from vision_mlops.jobs.azureml.published_pipelines import publish as run
+
+    found = run(file, endpoint, deployment, _settings(), compute=compute, environment_file=environment, say=say)
+    if json_:
+        emit_json(found.to_dict())
+        return
+    state = "published" if found.changed else "unchanged"
+    typer.echo(f"{state}: {found.component} as {found.deployment} of {found.endpoint}")
+    say(f"start it with: mlops pipeline trigger {found.endpoint}")
+
+
+@app.command()
+def trigger(
+    endpoint: EndpointArgument,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", "-i", metavar="NAME=VALUE", help="Input of the pipeline. Repeatable.")
+    ] = None,
+    tags: Annotated[
+        list[str] | None, typer.Option("--tag", "-t", metavar="NAME=VALUE", help="Tag of the job. Repeatable.")
+    ] = None,
+    deployment: Annotated[str | None, typer.Option("--deployment", "-d", help="Another one than the default.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Start the pipeline behind an endpoint. With `--wait`, exit code 1 where the job does not complete.
+
+    Example: `mlops pipeline trigger vision-train --input seed=3 --tag reason=drift --wait`
+    """
+    from vision_mlops.jobs.azureml.published_pipelines import trigger as run
+
+    values, marks = _pairs(inputs or (), "--input", "seed=3"), _pairs(tags or (), "--tag", "reason=drift")
+    job = run(endpoint, values, marks, _settings(), wait=wait, deployment=deployment, on_line=say)
+    if json_:
+        emit_json(job.to_dict())
+    else:
+        typer.echo(f"{job.name}: {job.status}")
+        if not wait:
+            say(f"follow it with: mlops job logs {job.name} --on azure")
+    if wait and job.status != "Completed":
+        raise typer.Exit(1)
+
+
+@schedule_app.command("create")
+def create(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a schedule.")],
+    environment: EnvironmentOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Create a schedule, or change the one of its name.
+
+    Example: `mlops pipeline schedule create src/vision_mlops/jobs/pipelines/schedule-recurrence.yml`
+    """
+    from vision_mlops.jobs.azureml.schedules import create as run
+
+    _emit(run(file, _settings(), environment_file=environment, say=say), as_json=json_)
+
+
+@schedule_app.command("list")
+def list_(json_: JsonOption = False) -> None:
+    """List the schedules of the workspace, paused ones too.
+
+    Example: `mlops pipeline schedule list`
+    """
+    from vision_mlops.jobs.azureml.schedules import list_schedules
+
+    rows = [schedule.to_dict() for schedule in list_schedules(_settings())]
+    emit_table(rows, as_json=json_, empty="no schedules yet: mlops pipeline schedule create FILE")
+
+
+@schedule_app.command()
+def pause(name: NameArgument, json_: JsonOption = False) -> None:
+    """Let a schedule start nothing until it is resumed.
+
+    Example: `mlops pipeline schedule pause vision-mlops-train-weekly`
+    """
+    from vision_mlops.jobs.azureml.schedules import pause as run
+
+    _emit(run(name, _settings()), as_json=json_)
+
+
+@schedule_app.command()
+def resume(name: NameArgument, json_: JsonOption = False) -> None:
+    """Let a paused schedule start its job again.
+
+    Example: `mlops pipeline schedule resume vision-mlops-train-weekly`
+    """
+    from vision_mlops.jobs.azureml.schedules import resume as run
+
+    _emit(run(name, _settings()), as_json=json_)
+
+
+@schedule_app.command()
+def delete(name: NameArgument, json_: JsonOption = False) -> None:
+    """Delete a schedule; jobs that it started go on.
+
+    Example: `mlops pipeline schedule delete vision-mlops-train-weekly`
+    """
+    from vision_mlops.jobs.azureml.schedules import delete as run
+
+    run(name, _settings())
+    if json_:
+        emit_json({"name": name, "deleted": True})
+    else:
+        typer.echo(f"{name}: deleted")
+
+
+def _settings() -> AzureSettings:
+    from vision_mlops.config.azure_settings import load_azure_settings
+
+    return load_azure_settings()
+
+
+def _pairs(items: list[str] | tuple[str, ...], option: str, example: str) -> dict[str, str]:
+    """``NAME=VALUE`` texts by name. Raises MlopsError where one has another form, or a name comes twice."""
+    from vision_mlops.core.errors import MlopsError
+
+    found: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip():
+            raise MlopsError(f"{option} {item!r} is not of the form NAME=VALUE", f"for example {option} {example}")
+        if name.strip() in found:
+            raise MlopsError(f"{option} {name.strip()!r} is given twice", "give it once")
+        found[name.strip()] = value
+    return found
+
+
+def _emit(schedule: ScheduleRecord, *, as_json: bool) -> None:
+    if as_json:
+        emit_json(schedule.to_dict())
+    else:
+        typer.echo(f"{schedule.name}: {'enabled' if schedule.enabled else 'paused'}, {schedule.trigger}")

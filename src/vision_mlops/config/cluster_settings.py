@@ -1,0 +1,78 @@
+"""Which Kubernetes cluster the target ``aks`` uses, and how; from the environment or ``.env``.
+
+Nothing here needs an Azure subscription: the sign-in is that of the kubeconfig.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vision_mlops.config.azure_settings import read_env_file
+from vision_mlops.core.errors import ConfigError
+
+PREFIX = "MLOPS_AKS_"
+DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+DOMAIN = rf"({DNS_LABEL}\.)+{DNS_LABEL}"
+Domain = Annotated[str, Field(pattern=rf"^{DOMAIN}$", max_length=253)]
+DnsLabel = Annotated[str, Field(pattern=rf"^{DNS_LABEL}$")]
+DnsName = Annotated[str, Field(pattern=rf"^{DNS_LABEL}(\.{DNS_LABEL})*$", max_length=253)]
+RegistryHost = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")]
+
+
+class ClusterSettings(BaseModel):
+    """All settings; the alias of a field is the variable that holds it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    container_registry: RegistryHost | None = Field(
+        None, alias="MLOPS_AZURE_CONTAINER_REGISTRY", examples=["crvision.azurecr.io"]
+    )
+    context: str | None = Field(None, alias="MLOPS_AKS_CONTEXT", examples=["aks-vision"])
+    namespace: DnsLabel | None = Field(None, alias="MLOPS_AKS_NAMESPACE", examples=["vision"])
+    domain: Domain | None = Field(None, alias="MLOPS_AKS_DOMAIN", examples=["ml.example.org"])
+    ingress_class: DnsName | None = Field(None, alias="MLOPS_AKS_INGRESS_CLASS", examples=["nginx"])
+    cluster_issuer: DnsName | None = Field(None, alias="MLOPS_AKS_CLUSTER_ISSUER", examples=["letsencrypt"])
+    expose: Literal["internal", "cluster"] = Field("internal", alias="MLOPS_AKS_EXPOSE")
+    max_instances: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, alias="MLOPS_AKS_MAX_INSTANCES", examples=["4"]
+    )
+    egress: Literal["none", "https"] = Field("none", alias="MLOPS_AKS_EGRESS")
+
+
+VARIABLES: dict[str, str] = {str(field.alias): name for name, field in ClusterSettings.model_fields.items()}
+"""Field of each variable."""
+
+
+def load_cluster_settings(*, env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> ClusterSettings:
+    """Read and check all settings; an empty value counts as none.
+
+    Args:
+        env_file: File of ``NAME=value`` lines; ``.env`` in the current folder where not given. It may be missing.
+        environ: The environment, which wins over the file; that of the process where not given.
+
+    Raises:
+        ConfigError: a value is malformed, or there is no setting of a name.
+        MissingExtraError: there is an ``.env``, and python-dotenv is not installed.
+    """
+    values: dict[str, str] = {}
+    for layer in (read_env_file(env_file or Path(".env")), os.environ if environ is None else environ):
+        for name, value in layer.items():
+            if name.startswith(PREFIX) and name not in VARIABLES:
+                near = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.0)[0]
+                raise ConfigError(f"there is no setting {name}", f"did you mean {near}?")
+            if name in VARIABLES and value.strip():
+                values[name] = value.strip()
+    try:
+        return ClusterSettings.model_validate_strings(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        field = ClusterSettings.model_fields[VARIABLES[name]]
+        hint = f"write it like {field.examples[0]}" if field.examples else first["msg"]
+        raise ConfigError(f"{name}={values[name]!r} is not valid", hint) from error

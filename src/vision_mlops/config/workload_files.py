@@ -1,0 +1,248 @@
+"""Reads a workload file, lays the environment and ``--set a.b=value`` over it, and words every mistake for its maker.
+
+An environment variable ``MLOPS_SECTION__KEY`` sets one key: ``MLOPS_TRAINING__EPOCHS=2``. The command line wins over the
+environment, and the environment over the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from vision_mlops.config.workload import NAME, Serving, Workload
+from vision_mlops.core.errors import ConfigError
+
+_SHIPPED = Path(__file__).parent / "workloads"
+_OWN = Path("workloads")
+_PREFIX = "MLOPS_"
+# PyYAML lets the ValueError of an impossible date or number through.
+_BAD_YAML = (yaml.YAMLError, ValueError, RecursionError)
+
+
+def shipped_workloads() -> list[str]:
+    """Names of the workloads that ship with the package, sorted."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.yml"))
+
+
+def list_workloads() -> list[str]:
+    """Names that :func:`find_workload` takes: the shipped ones, and those in ``workloads/`` of the current folder."""
+    return sorted({*shipped_workloads(), *(path.stem for path in _OWN.glob("*.yml"))})
+
+
+def is_shipped(reference: str) -> bool:
+    """Whether a reference means a workload that ships with the package."""
+    return reference in shipped_workloads() and not (_OWN / f"{reference}.yml").is_file()
+
+
+def own_workload(name: str) -> Path:
+    """File of a workload of the user's own: ``workloads/NAME.yml`` in the current folder, whether it exists or not.
+
+    Raises:
+        ConfigError: that cannot be the name of a workload.
+    """
+    if not re.fullmatch(NAME, name):
+        raise ConfigError(
+            f"{name!r} cannot be the name of a workload",
+            "begin with a lower case letter; then lower case letters, digits, - and _, 2 to 63 in all",
+        )
+    return _OWN / f"{name}.yml"
+
+
+def find_workload(reference: str) -> Path:
+    """Path of a workload given by name or by file path. One in ``workloads/`` wins over a shipped one of its name.
+
+    Raises:
+        ConfigError: there is neither; the nearest name is offered.
+    """
+    path = Path(reference)
+    if path.suffix in (".yml", ".yaml"):
+        if not path.is_file():
+            raise ConfigError(f"workload file {reference} does not exist", "give the path of a .yml file")
+        return path
+    names = list_workloads()
+    if reference not in names:
+        near = difflib.get_close_matches(reference, names, n=1, cutoff=0.0)
+        raise ConfigError(
+            f"there is no workload {reference!r}",
+            f"did you mean {near[0]!r}? There are: {', '.join(names)}. A path to a .yml file works too, and"
+            " `mlops new NAME --images DIR` writes one.",
+        )
+    own = _OWN / f"{reference}.yml"
+    return own if own.is_file() else _SHIPPED / f"{reference}.yml"
+
+
+def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
+    """Load and check one workload.
+
+    Args:
+        reference: Name (``textile``), path of a YAML file, or the workload itself as JSON (``{"name": ...}``).
+        overrides: ``dotted.key=value`` strings, values in YAML syntax; the last one wins. They win over the environment.
+
+    Raises:
+        ConfigError: names file, key, and the nearest valid key or the accepted values.
+    """
+    path, content = _inline(reference) if reference.lstrip().startswith("{") else _read(find_workload(reference))
+    environment, overrides = _environment(), list(overrides)
+    for variable, item in environment.items():
+        _apply(content, item, variable)
+    for item in overrides:
+        _apply(content, item, "--set")
+    changes = [f"--set {item}" for item in overrides]
+    changes += [f"{variable}={os.environ[variable]}" for variable in environment]
+    return _validated(content, f"{path} with {' '.join(changes)}" if changes else path)
+
+
+def parse_workload(text: str, source: str) -> Workload:
+    """A workload from the text of its file, nothing laid over it.
+
+    Args:
+        text: YAML.
+        source: What an error calls it.
+
+    Raises:
+        ConfigError: as of :func:`load_workload`.
+    """
+    return _validated(_parsed(text, source), source)
+
+
+def load_serving(workload: str = "") -> Serving:
+    """Limits of the scoring server: the defaults or those of a workload, under those of the environment.
+
+    Args:
+        workload: As of :func:`load_workload`; empty for the defaults.
+
+    Raises:
+        ConfigError: there is no such workload, or a variable MLOPS_SERVING__KEY has a wrong key or value.
+    """
+    if workload:
+        return load_workload(workload).serving
+    content: dict[str, Any] = {"name": "serving"}
+    environment = {name: item for name, item in _environment().items() if item.startswith("serving.")}
+    for variable, item in environment.items():
+        _apply(content, item, variable)
+    changes = " ".join(f"{variable}={os.environ[variable]}" for variable in environment)
+    return _validated(content, f"the environment: {changes}").serving
+
+
+def _validated(content: dict[str, Any], source: str) -> Workload:
+    try:
+        return Workload.model_validate(_floats(Workload, content))
+    except ValidationError as error:
+        raise ConfigError(*_explain(source, error)) from error
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """Name, for messages, and content of a workload file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: {error}", "save the file as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}", "check its permissions") from error
+    return str(path), _parsed(text, str(path))
+
+
+def _parsed(text: str, source: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except _BAD_YAML as error:
+        raise ConfigError(f"{source}: not valid YAML: {error}", "mend the line that the message names") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{source}: must be a mapping of keys to values", "see `mlops config show`")
+    return content
+
+
+def _inline(text: str) -> tuple[str, dict[str, Any]]:
+    """The same of a workload that is given as JSON, as a pipeline hands it to its steps."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"the workload {text[:40]!r}... is not valid JSON: {error}", "quote it for the shell"
+        ) from error
+    return "the workload given as JSON", content
+
+
+def _environment() -> dict[str, str]:
+    """Overrides from the environment: ``dotted.key=value`` by variable. Other MLOPS_ variables have no double underscore."""
+    found = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_PREFIX) and "__" in name}
+    return {name: f"{name.removeprefix(_PREFIX).lower().replace('__', '.')}={value}" for name, value in found.items()}
+
+
+def _apply(content: dict[str, Any], item: str, origin: str) -> None:
+    key, equals, text = item.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"{origin} {item!r} is not of the form key=value", "for example --set training.epochs=2")
+    try:
+        value = yaml.safe_load(text)
+    except _BAD_YAML as error:
+        raise ConfigError(f"{origin} {item!r}: the value is not valid YAML", "quote text with special signs") from error
+    *parents, last = key.strip().split(".")
+    node = content
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"{origin} {item!r}: {parent!r} holds a value, not a section", "see `mlops config show`")
+        node = child
+    node[last] = value
+
+
+def _floats(model: type[BaseModel], content: Any) -> Any:
+    """Turn ``1`` and ``2e-3`` into floats where a float is wanted: YAML 1.1 reads the first as int, the second as text."""
+    if not isinstance(content, Mapping):
+        return content
+    result: dict[str, Any] = {}
+    for key, value in content.items():
+        field = model.model_fields.get(str(key))
+        kind = field.annotation if field else None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            value = _floats(kind, value)
+        elif kind is float and not isinstance(value, bool) and isinstance(value, int | str):
+            try:
+                value = float(value)
+            except (ValueError, OverflowError):
+                pass  # left as it is: the model reports it with its key
+        result[str(key)] = value
+    return result
+
+
+def _explain(source: str, error: ValidationError) -> tuple[str, str]:
+    """Message and hint for the first mistake; the others are only counted."""
+    problems = error.errors()
+    first = problems[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        valid = _keys_beside(first["loc"])
+        near = difflib.get_close_matches(str(first["loc"][-1]), valid, n=1, cutoff=0.0)
+        message = f"{source}: unknown key {key!r}"
+        parent = key.rpartition(".")[0]
+        hint = f"did you mean {f'{parent}.{near[0]}' if parent else near[0]!r}? Valid keys here: {', '.join(valid)}"
+    else:
+        message = f"{source}: {key or 'workload'}: {first['msg']}"
+        hint = f"got {first['input']!r}" if key and not isinstance(first["input"], dict) else "see `mlops config show`"
+    if len(problems) > 1:
+        hint += f" (and {len(problems) - 1} more)"
+    return message, hint
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Workload
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        model = (_section(field.annotation) if field is not None else None) or model
+    return list(model.model_fields)
+
+
+def _section(kind: Any) -> type[BaseModel] | None:
+    """The model that a key holds, also where it is optional or a list of them."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return next((found for each in get_args(kind) if (found := _section(each)) is not None), None)

@@ -1,0 +1,91 @@
+"""Files and folders: written whole or not at all, removed for good, and those that are no part of any data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core.errors import MlopsError
+
+CLUTTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".mlops-download"})
+"""Names of files and folders that file browsers, notebooks and interrupted downloads leave beside data.
+
+They are no part of it: they are not hashed, uploaded or downloaded.
+"""
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a part of a relative name is :data:`CLUTTER`."""
+    return not CLUTTER.isdisjoint(name.split("/"))
+
+
+@contextmanager
+def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Write a folder beside ``target`` and move it into place only when the body succeeds.
+
+    Args:
+        target: The folder that shall exist afterwards.
+        overwrite: Replace an existing one; it stays as it was until the new one is whole.
+
+    Yields:
+        An empty temporary folder on the same file system.
+
+    Raises:
+        MlopsError: ``target`` exists, is not empty, and ``overwrite`` is false.
+    """
+    target = target.resolve()  # of a link, the folder that it points to is replaced, not the link
+    if target.exists() and not overwrite and (not target.is_dir() or any(target.iterdir())):
+        raise MlopsError(f"{target} exists already", "choose another --out, or remove it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        if target.exists():
+            old = temporary.with_name(temporary.name + ".old")
+            target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_path(path: Path) -> None:
+    """Remove a file, link or folder, also where a folder in it was made read-only. It may be missing."""
+
+    def insist(function: Callable[[str], object], name: str, reason: Any) -> None:
+        if not isinstance(reason[1], PermissionError):
+            raise reason[1]
+        with suppress(PermissionError):  # of another user: then what is to be done fails as well
+            Path(name).parent.chmod(0o700)
+        if function in (os.rmdir, os.unlink):
+            function(name)
+        else:  # it could not be looked into
+            Path(name).chmod(0o700)
+            remove_path(Path(name))
+
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, onerror=insist)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def atomic_write(target: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never half of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,191 @@
+"""The asset store of this machine: what ``azureml:NAME:VERSION`` means in a local run. A version never changes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core import paths
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.files import atomic_folder, remove_path
+from vision_mlops.core.locks import take
+from vision_mlops.core.text import nearest
+
+KINDS = ("components", "data", "environments", "models")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}", re.ASCII)
+_FACTS = "asset.json"
+_ADD = {
+    "data": "add one with `mlops data register FOLDER --name NAME`, or `mlops assets create FILE`",
+    "models": "register one: `mlops run`, `mlops models register`",
+}
+_LONGEST_SECONDS = 300.0  # another process copies a large version
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One version. ``path`` is its content: a file or folder, of a component its definition."""
+
+    kind: str
+    name: str
+    version: str
+    type: str
+    path: Path
+    created: str
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> str:
+        """How a definition names it."""
+        return f"azureml:{self.name}:{self.version}"
+
+
+class AssetStore:
+    """Versions below ``assets/KIND/NAME/VERSION`` of the home folder."""
+
+    def __init__(self) -> None:
+        self._root = paths.home() / "assets"
+
+    def find(self, kind: str, reference: str, what: str = "") -> Asset:
+        """One version, from ``NAME:VERSION``, ``NAME@latest`` or ``NAME`` (the latest), with or without ``azureml:``.
+
+        Raises:
+            PipelineError: there is no such version.
+        """
+        name, version = split_reference(reference)
+        before = f"{what}: " if what else ""
+        versions = {asset.version: asset for asset in self.versions(kind, name)}
+        if not versions:
+            hint = nearest(name, self.names(kind), _ADD.get(kind, "add one with `mlops assets create FILE`"))
+            raise PipelineError(f"{before}there are no {kind} named {name!r} on this machine", hint)
+        if version in ("", "latest"):
+            return max(versions.values(), key=lambda asset: (asset.created, version_order(asset.version)))
+        if version not in versions:
+            message = f"{before}{name!r} has no version {version!r} on this machine"
+            raise PipelineError(message, nearest(version, versions))
+        return versions[version]
+
+    def versions(self, kind: str, name: str) -> list[Asset]:
+        """All versions of an asset, lowest first; empty where there are none."""
+        folder = self._root / kind / name if _NAME.fullmatch(name) else None
+        files = folder.glob(f"*/{_FACTS}") if folder else ()
+        # A folder whose name begins with a dot is half written, perhaps for ever.
+        found = [self._read(kind, path) for path in files if _NAME.fullmatch(path.parent.name)]
+        return sorted(found, key=lambda asset: version_order(asset.version))
+
+    def names(self, kind: str) -> list[str]:
+        """Names of the assets of a kind, sorted."""
+        return sorted({path.parents[1].name for path in (self._root / kind).glob(f"*/[!.]*/{_FACTS}")})
+
+    def all(self, kind: str) -> list[Asset]:
+        """All versions of all assets of a kind."""
+        return [asset for name in self.names(kind) for asset in self.versions(kind, name)]
+
+    def add(
+        self,
+        kind: str,
+        name: str,
+        version: str | None,
+        type_: str,
+        content: Path | Callable[[Path], Path],
+        *,
+        description: str = "",
+        tags: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+        same: Callable[[Asset], bool] | None = None,
+    ) -> Asset:
+        """Copy content in as a version; the next whole number where no version is given.
+
+        Args:
+            kind: One of :data:`KINDS`.
+            name: Letters, digits, ``_``, ``-`` and ``.``.
+            version: Any text of that form; must not exist.
+            type_: For instance ``uri_folder``.
+            content: File or folder to copy, or a function that writes into a folder and returns the content's path.
+            description: For people.
+            tags: For people, too: what they search for.
+            properties: What is known of the content.
+            same: Says of an existing version that it is what is to be added: then that one is given, and nothing added.
+
+        Raises:
+            PipelineError: the name or version is malformed, or exists.
+        """
+        check_part(name, "name")
+        # A lock of each name: a job that registers an output need not wait while another asset is copied.
+        place = self._root / ".locks" / f"{kind}.{name}"
+        lock = take(place, wait=_LONGEST_SECONDS)
+        if lock is None:
+            raise PipelineError(f"{name!r} is being registered by another process ({place})", "try again")
+        with lock:
+            there = self.versions(kind, name)
+            known = next((asset for asset in there if same and version in (None, asset.version) and same(asset)), None)
+            if known is not None:
+                return known
+            target = self._root / kind / name / (version or _next([asset.version for asset in there]))
+            check_part(target.name, "version")
+            if target.name in (taken := [asset.version for asset in there]):
+                message = f"{name!r} has a version {version!r} already, and versions do not change"
+                raise PipelineError(message, f"use another one; there are: {', '.join(taken)}")
+            for left in target.parent.glob(".*"):  # of a process that was killed: this one holds the lock
+                remove_path(left)
+            facts = {"description": description, "tags": dict(tags or {}), "properties": dict(properties or {})}
+            return self._add(kind, target, type_, content, facts)
+
+    def _add(
+        self, kind: str, target: Path, type_: str, content: Path | Callable[[Path], Path], facts: dict[str, Any]
+    ) -> Asset:
+        with atomic_folder(target) as folder:
+            if callable(content):
+                path = content(folder).relative_to(folder)
+            else:
+                path = Path("content") / content.name
+                (folder / "content").mkdir()
+                copy = shutil.copytree if content.is_dir() else shutil.copy2
+                copy(content, folder / path)
+            created = datetime.now(UTC).isoformat(timespec="milliseconds")
+            facts = {"type": type_, "path": path.as_posix(), "created": created, **facts}
+            (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        return self._read(kind, target / _FACTS)
+
+    def _read(self, kind: str, path: Path) -> Asset:
+        try:
+            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content = path.parent / facts["path"]
+            return Asset(
+                kind, path.parents[1].name, path.parent.name, facts["type"], content, facts["created"],
+                facts.get("description", ""), dict(facts.get("tags") or {}), dict(facts.get("properties") or {}),
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise PipelineError(f"{path} cannot be read: {error}", f"remove the folder {path.parent}") from error
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Name and version of ``NAME:VERSION``, ``NAME@latest`` or ``NAME``, with or without ``azureml:``; no version is ""."""
+    plain = reference.removeprefix("azureml:")
+    name, _, version = plain.partition("@") if "@" in plain else plain.partition(":")
+    return name, version
+
+
+def version_order(version: str) -> tuple[int, int, str]:
+    """Sort key of versions: numbers by size and before text, so that 10 comes after 9."""
+    return (0, int(version), "") if version.isdecimal() else (1, 0, version)
+
+
+def _next(taken: list[str]) -> str:
+    return str(max((int(item) for item in taken if item.isdecimal()), default=0) + 1)
+
+
+def check_part(text: str, noun: str) -> None:
+    """Refuse what cannot be the name or version of an asset, here or on Azure ML. Raises PipelineError."""
+    if not _NAME.fullmatch(text):
+        raise PipelineError(
+            f"{text!r} cannot be the {noun} of an asset",
+            "use letters, digits, _, - and .; begin with a letter or digit",
+        )

@@ -1,0 +1,51 @@
+"""How many images each class has, in all and in each split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from vision_mlops.data.check.dataset_findings import Finding, Severity
+from vision_mlops.data.check.file_listing import Listing
+from vision_mlops.data.check.image_scan import Scan
+from vision_mlops.data.manifest import UNSPLIT
+
+IMBALANCE = 10.0
+"""The largest class may have this many times the images of the smallest."""
+
+Counts = dict[str, dict[str, int]]
+
+
+def counts(listing: Listing, scan: Scan) -> Counts:
+    """Readable images of each class in each split; the split is ``all`` where the folder is not split."""
+    found = Counter(
+        (listing.entries[i].split or UNSPLIT, listing.entries[i].label)
+        for i, look in enumerate(scan.looks)
+        if not look.reason
+    )
+    splits = listing.splits or [UNSPLIT]
+    return {label: {split: found[split, label] for split in splits} for label in listing.classes}
+
+
+def find(numbers: Counts, smallest: int) -> Iterator[Finding]:
+    """Classes that are missing, small, or far smaller than the others. ``smallest`` is what preparing asks for."""
+    if len(numbers) == 1:
+        only = next(iter(numbers))
+        yield Finding("missing-class", f"{only!r} is the only class; a classifier needs at least two")
+    for label, of in numbers.items():
+        for split, count in of.items():
+            if split != UNSPLIT and count == 0:
+                worst = Severity.ERROR if split != "val" else Severity.WARNING
+                yield Finding("missing-class", f"class {label!r} has no readable image in {split}", severity=worst)
+        total = sum(of.values())
+        if total < smallest:
+            yield Finding("small-class", f"class {label!r} has {total} readable images, fewer than {smallest}")
+    totals = {label: sum(of.values()) for label, of in numbers.items() if sum(of.values())}
+    if len(totals) > 1:
+        least, most = min(totals, key=lambda name: totals[name]), max(totals, key=lambda name: totals[name])
+        ratio = totals[most] / totals[least]
+        if ratio > IMBALANCE:
+            message = (
+                f"class {most!r} has {ratio:.0f} times the images of {least!r} ({totals[most]} and {totals[least]})"
+            )
+            yield Finding("imbalance", message, details={"ratio": round(ratio, 1)})

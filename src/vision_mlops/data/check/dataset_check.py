@@ -1,0 +1,129 @@
+"""The whole check of a folder: read every file once, then judge files, copies, looks, balance and labels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core.errors import MissingExtraError
+from vision_mlops.data.check import balance, duplicates, image_quality, label_errors
+from vision_mlops.data.check.balance import Counts
+from vision_mlops.data.check.dataset_findings import SCHEMA_VERSION, Finding, by_kind, by_severity
+from vision_mlops.data.check.file_listing import Listing
+from vision_mlops.data.check.image_scan import Embedder, Look, Progress, scan
+from vision_mlops.data.check.label_errors import LabelCheck
+from vision_mlops.images.decoding import MAX_PIXELS
+
+_KIND_OF_REASON = {"not_an_image": "not-an-image", "unreadable": "unreadable", "too_large": "too-large"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a check measures against.
+
+    Args:
+        image_size: Edge that the network will take, in pixels.
+        max_pixels: Images with more pixels are not decoded, in preparing neither.
+        smallest_class: Images that a class needs to be prepared.
+        no_labels: Why labels are not checked, where they are not.
+    """
+
+    image_size: int = 224
+    max_pixels: int = MAX_PIXELS
+    smallest_class: int = 5
+    no_labels: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a check found, with what it looked at."""
+
+    name: str
+    listing: Listing
+    looks: list[Look]
+    counts: Counts
+    findings: list[Finding]
+    labels: LabelCheck
+    seconds: float
+    created: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of report.json: everything, whereas the page shows the first of each kind."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "folder": str(self.listing.root).encode("utf-8", "backslashreplace").decode(),
+            "prepared": self.listing.prepared,
+            "created": self.created,
+            "seconds": round(self.seconds, 2),
+            "images": len(self.listing.entries),
+            "severities": by_severity(self.findings),
+            "kinds": {kind: len(found) for kind, found in by_kind(self.findings).items()},
+            "counts": self.counts,
+            "labels": {
+                "checked": self.labels.checked,
+                "accuracy": None if self.labels.accuracy is None else round(self.labels.accuracy, 4),
+                "skipped": self.labels.skipped,
+            },
+            "findings": [finding.to_dict() for found in by_kind(self.findings).values() for finding in found],
+        }
+
+
+def check(
+    name: str,
+    listing: Listing,
+    scratch: Path,
+    *,
+    settings: Settings,
+    embedder: Embedder | None = None,
+    progress: Progress | None = None,
+) -> CheckResult:
+    """Check the files of a listing.
+
+    Args:
+        name: What the report calls the dataset.
+        listing: The files.
+        scratch: Existing folder on a disk with room for about 5 kB an image meanwhile; nothing stays there.
+        settings: Limits.
+        embedder: The network whose features judge the labels; without it, labels are not checked.
+        progress: Called with (done, total) after each few files.
+    """
+    started = time.perf_counter()
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    reading = scan(listing.entries, scratch, embedder=embedder, max_pixels=settings.max_pixels, progress=progress)
+    with reading as found:
+        findings = [*listing.findings, *_files(listing, found.looks)]
+        exact = duplicates.exact_groups(found)
+        near = duplicates.near_groups(found)
+        findings += duplicates.find(listing, found, exact, near)
+        findings += image_quality.find(listing, found, settings.image_size)
+        counts = balance.counts(listing, found)
+        findings += balance.find(counts, settings.smallest_class)
+        verdict = LabelCheck(skipped=settings.no_labels or "no network was given")
+        if embedder is not None and not settings.no_labels:
+            try:
+                doubts, verdict = label_errors.find(listing, found, [*exact, *near], scratch)
+                findings += doubts
+            except MissingExtraError as error:
+                verdict = LabelCheck(skipped=f"{error.message}: {error.hint}")
+        if verdict.skipped:
+            findings.append(Finding("skipped", f"labels were not checked: {verdict.skipped}"))
+        return CheckResult(
+            name, listing, found.looks, counts, findings, verdict, time.perf_counter() - started, created
+        )
+
+
+def _files(listing: Listing, looks: list[Look]) -> Iterator[Finding]:
+    """Files that do not decode, and prepared ones that are no longer what the manifest says."""
+    for index, look in enumerate(looks):
+        file = listing.shown(index)
+        if look.reason:
+            details = {"reason": look.reason}
+            yield Finding(_KIND_OF_REASON.get(look.reason, "corrupt"), look.message, (file,), details=details)
+        recorded = listing.entries[index].sha256
+        if recorded and look.sha256 and look.sha256.hex() != recorded:
+            yield Finding("changed-file", f"{file.path}: its content is not what the manifest recorded", (file,))

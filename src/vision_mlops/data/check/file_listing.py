@@ -1,0 +1,126 @@
+"""The files to check: of a raw folder, as preparing would list them, or of a prepared one, by its manifest."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vision_mlops.core.errors import DataError
+from vision_mlops.data import sources
+from vision_mlops.data.check.dataset_findings import Finding, Shown
+from vision_mlops.data.manifest import MANIFEST, SPLITS, read_manifest
+from vision_mlops.data.sources import Source, class_folders
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image file: where it is, how a person reads its path, its class, its split, and its hash where one is recorded."""
+
+    path: Path
+    shown: str
+    label: str
+    split: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All image files of a folder, sorted, and what the folder's structure alone tells."""
+
+    root: Path
+    prepared: bool
+    entries: list[Entry]
+    classes: list[str]
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def splits(self) -> list[str]:
+        """Splits that occur, in their usual order; empty where the folder is not split."""
+        present = {entry.split for entry in self.entries}
+        return [name for name in SPLITS if name in present]
+
+    def shown(self, index: int) -> Shown:
+        """Entry ``index`` as a file of a finding."""
+        entry = self.entries[index]
+        return Shown(entry.shown, index, entry.label, entry.split)
+
+
+def readable(path: Path, root: Path) -> str:
+    r"""Path below ``root`` as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
+    return printable((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
+
+
+def printable(name: str) -> str:
+    r"""A name as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def list_images(folder: Path) -> Listing:
+    """List a raw or prepared folder.
+
+    Raises:
+        DataError: it does not exist, has no images, or its manifest cannot be read.
+    """
+    root = folder.expanduser().resolve()
+    if not root.exists():
+        raise DataError(f"{folder} does not exist", "give a folder with one sub-folder of images per class")
+    if (root / MANIFEST).is_file():
+        return _prepared(root)
+    return from_source(sources.list_images(root, str(folder)))
+
+
+def from_source(source: Source) -> Listing:
+    """List the images of a source, with what its structure tells."""
+    root = source.root
+    entries = [
+        Entry(image.path, readable(image.path, root), readable(Path(image.label), root), image.split or "")
+        for image in source.images
+    ]
+    filled = {entry.label for entry in entries}
+    findings = [Finding("loose", f"{name} is in no class folder", (Shown(name),))
+                for name in (readable(path, root) for path in source.loose)]  # fmt: skip
+    empty = sorted({readable(Path(name), root) for name in class_folders(root)} - filled)
+    findings += [Finding("empty-class", f"class folder {name!r} has no images") for name in empty]
+    findings += [
+        Finding("bad-name", f"{entry.shown}: the name is not UTF-8", (Shown(entry.shown, i, entry.label, entry.split),))
+        for i, entry in enumerate(entries)
+        if not _is_utf8(entry.path)
+    ]
+    if source.ignored:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(source.ignored.items()))
+        findings.append(Finding("ignored", f"not looked at, because of their suffix: {kinds}"))
+    return Listing(root, False, entries, sorted(filled), findings)
+
+
+def _prepared(root: Path) -> Listing:
+    manifest = read_manifest(root)
+    entries: list[Entry] = []
+    findings: list[Finding] = []
+    for record in sorted(manifest.images, key=lambda image: image.path):
+        path = root / record.path
+        if path.is_file():
+            entries.append(Entry(path, record.path, record.label, record.split, record.sha256))
+        else:
+            gone = (Shown(record.path, -1, record.label, record.split),)
+            findings.append(Finding("missing-file", f"{record.path} is listed in {MANIFEST} but not there", gone))
+    if not entries:
+        raise DataError(f"{root}: none of the files of its {MANIFEST} is there", "run `mlops data prepare` again")
+    listed = {record.path for record in manifest.images}
+    try:
+        present = sources.list_images(root).images
+    except DataError:  # the manifest says what belongs to it, the folders around need not be as in a source
+        present = []
+    for image in present:
+        name = readable(image.path, root)
+        if name not in listed:
+            findings.append(Finding("not-listed", f"{name} is not in {MANIFEST}", (Shown(name),)))
+    return Listing(root, True, entries, list(manifest.classes), findings)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

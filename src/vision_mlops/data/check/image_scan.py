@@ -1,0 +1,195 @@
+"""Reading every file once: its hash, whether it decodes, how it looks, and what a network makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vision_mlops.core.errors import ImageError
+from vision_mlops.data.check.feature_rows import RowFile
+from vision_mlops.data.check.file_listing import Entry
+from vision_mlops.images.decoding import Pixels, ResizeMode, open_reduced, resize
+from vision_mlops.images.perceptual_hash import SIGNATURE, perceptual_hash, signature
+
+LOOK = 160
+"""Images are looked at with no edge shorter than this, where they are larger: enough to tell a blurred one."""
+_MEASURED = 256  # longest edge of the picture whose sharpness is measured
+_CHUNK = 8
+
+Progress = Callable[[int, int], None]
+
+
+class Embedder(Protocol):
+    """A network's view of images. Called by several threads at once."""
+
+    size: int
+    resize: ResizeMode
+    width: int
+
+    def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """uint8 pixels (N, size, size, 3) to features (N, width)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one file is like.
+
+    Brightness values are in grey levels, 0 to 255, ``dark`` and ``bright`` the 5th and 95th percentile. ``sharpness`` is the
+    strength of edges relative to the contrast. Where ``reason`` is not empty the file could not be decoded, and ``message``
+    says why; all other values but the hash are then 0.
+    """
+
+    sha256: bytes
+    reason: str = ""
+    message: str = ""
+    width: int = 0
+    height: int = 0
+    mean: float = 0.0
+    contrast: float = 0.0
+    dark: float = 0.0
+    bright: float = 0.0
+    sharpness: float = 0.0
+    phash: int = 0
+
+
+@dataclass(slots=True)
+class Scan:
+    """The looks of all files in order, with signatures (N, 768) and features (N, F) on disk."""
+
+    looks: list[Look]
+    signatures: RowFile
+    features: RowFile | None
+
+    @property
+    def usable(self) -> npt.NDArray[np.int64]:
+        """Indices of the files that could be decoded, rising."""
+        return np.array([i for i, look in enumerate(self.looks) if not look.reason], np.int64)
+
+
+@contextlib.contextmanager
+def scan(
+    entries: list[Entry],
+    folder: Path,
+    *,
+    embedder: Embedder | None = None,
+    max_pixels: int,
+    threads: int = 0,
+    progress: Progress | None = None,
+) -> Iterator[Scan]:
+    """Look at all files, each read once.
+
+    Decoding, resizing and the network leave Python's lock, so threads use all processors, and end with the process.
+
+    Args:
+        entries: The files.
+        folder: Where the numbers of each image are kept meanwhile; nothing stays there.
+        embedder: Computes features too, where given.
+        max_pixels: Images with more are not decoded.
+        threads: How many at once; 0 is one a processor.
+        progress: Called with (done, total) after each few files.
+    """
+    workers = threads or os.cpu_count() or 1
+    with contextlib.ExitStack() as stack:
+        signatures = stack.enter_context(RowFile(folder, SIGNATURE, np.uint8))
+        features = stack.enter_context(RowFile(folder, embedder.width, np.float16)) if embedder else None
+        looks: list[Look] = []
+
+        def work(start: int) -> list[Look]:
+            return _chunk(entries[start : start + _CHUNK], start, signatures, features, embedder, max_pixels)
+
+        pool = ThreadPoolExecutor(workers)
+        try:
+            waiting: deque[Future[list[Look]]] = deque()
+            for start in range(0, len(entries), _CHUNK):
+                waiting.append(pool.submit(work, start))
+                if len(waiting) > 4 * workers:  # bounded: what is done must not pile up
+                    _take(waiting, looks, len(entries), progress)
+            while waiting:
+                _take(waiting, looks, len(entries), progress)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        yield Scan(looks, signatures, features)
+
+
+def _take(waiting: deque[Future[list[Look]]], looks: list[Look], total: int, progress: Progress | None) -> None:
+    looks += waiting.popleft().result()
+    if progress is not None:
+        progress(len(looks), total)
+
+
+def _chunk(
+    entries: list[Entry],
+    start: int,
+    signatures: RowFile,
+    features: RowFile | None,
+    embedder: Embedder | None,
+    max_pixels: int,
+) -> list[Look]:
+    edge = max(LOOK, embedder.size if embedder else 0)
+    looks: list[Look] = []
+    pixels: list[Pixels] = []
+    places: list[int] = []
+    for index, entry in enumerate(entries, start=start):
+        look, image = _read(entry, edge, max_pixels)
+        looks.append(look)
+        if image is None:
+            continue
+        signatures.write(index, signature(image))
+        if embedder is not None:
+            pixels.append(resize(image, embedder.size, embedder.resize))
+            places.append(index)
+    if embedder is not None and features is not None and pixels:
+        for place, row in zip(places, embedder(np.stack(pixels)), strict=True):
+            features.write(place, row)
+    return looks
+
+
+def _read(entry: Entry, edge: int, max_pixels: int) -> tuple[Look, Image.Image | None]:
+    try:
+        data = entry.path.read_bytes()
+    except OSError as error:
+        return Look(b"", "unreadable", f"{entry.shown}: cannot be read ({error.strerror or error})"), None
+    digest = hashlib.sha256(data).digest()
+    try:
+        image, (width, height) = open_reduced(data, edge, name=entry.shown, max_pixels=max_pixels)
+    except ImageError as error:
+        return Look(digest, error.reason, error.message), None
+    grey = image.convert("L")
+    return Look(digest, width=width, height=height, phash=perceptual_hash(grey), **_appearance(grey)), image
+
+
+def _appearance(grey: Image.Image) -> dict[str, Any]:
+    """Brightness, contrast and sharpness, measured at one size so that images of all sizes compare."""
+    longest = max(grey.size)
+    if longest > _MEASURED:
+        size = (max(1, round(grey.width * _MEASURED / longest)), max(1, round(grey.height * _MEASURED / longest)))
+        grey = grey.resize(size, Image.Resampling.BOX)
+    histogram = np.array(grey.histogram()[:256], np.float64)
+    levels = np.arange(256)
+    total = histogram.sum()
+    mean = float(histogram @ levels / total)
+    contrast = float(np.sqrt(max(0.0, float(histogram @ (levels - mean) ** 2) / total)))
+    dark, bright = np.searchsorted(np.cumsum(histogram), (0.05 * total, 0.95 * total))
+    return {"mean": mean, "contrast": contrast, "dark": float(dark), "bright": float(bright),
+            "sharpness": _edges(grey) / max(contrast, 1.0)}  # fmt: skip
+
+
+def _edges(grey: Image.Image) -> float:
+    """Standard deviation of the Laplacian, in grey levels. Pech-Pacheco et al., Diatom autofocusing, 2000."""
+    values = np.asarray(grey, np.int16)
+    if min(values.shape) < 3:
+        return 0.0
+    inside = values[1:-1, 1:-1]
+    laplacian = values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:] - 4 * inside
+    return float(laplacian.std(dtype=np.float32))

@@ -1,0 +1,215 @@
+"""Versions of data: what is known of one, here or on Azure ML, and those of this machine's asset store."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core.errors import DataError
+from vision_mlops.core.hashing import file_hash
+from vision_mlops.core.text import nearest
+from vision_mlops.data.asset_store import Asset, AssetStore, version_order
+from vision_mlops.data.contents import Content, Progress, compare, data_files
+
+FINGERPRINT = "fingerprint"
+FILES = "files.json"
+"""Beside the content of a version: the hash of each of its files."""
+
+_KIND = "data"
+_CONTENT = "content"
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """One version of a data asset. ``path`` is a path of this machine, or an address in Azure storage."""
+
+    name: str
+    version: str
+    type: str
+    path: str
+    created: str
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> str:
+        """How a definition names it."""
+        return f"azureml:{self.name}:{self.version}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the content; empty where `mlops` did not register it."""
+        return self.properties.get(FINGERPRINT, "")
+
+    def number(self, key: str) -> int | None:
+        """A property that is a whole number; None where it is not."""
+        text = self.properties.get(key, "")
+        return int(text) if text.isdecimal() else None
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of images by split and class; empty where it is not known."""
+        try:
+            found = json.loads(self.properties.get("counts", "{}"))
+            return {split: {label: int(n) for label, n in labels.items()} for split, labels in found.items()}
+        except (ValueError, AttributeError, TypeError):  # another tool's property of that name
+            return {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON; what the properties say as values of their own."""
+        known = {key: self.number(key) for key in ("images", "files", "bytes")}
+        texts = {key: self.properties.get(key, "") for key in (FINGERPRINT, "source", "git_commit", "created_by")}
+        return {"reference": self.reference, **asdict(self), **texts, **known, "counts": self.counts}
+
+
+def newest(versions: Iterable[DataVersion]) -> DataVersion:
+    """What ``@latest`` means: the version that was made last, which need not have the highest number."""
+    return max(versions, key=lambda item: (item.created, version_order(item.version)))
+
+
+def name_of(content: Content, otherwise: str = "") -> str:
+    """Name of the asset that a file or folder becomes where none is given: the workload's of prepared data, else its own.
+
+    Args:
+        content: The file or folder.
+        otherwise: Where nothing of its name can be part of one.
+
+    Raises:
+        DataError: that is so, and ``otherwise`` is empty.
+    """
+    if content.manifest is not None:
+        return content.manifest.name
+    title = content.path.name if content.path.is_dir() else content.path.stem
+    name = _NOT_IN_A_NAME.sub("-", title).strip("-_") or otherwise
+    if not name:
+        raise DataError(f"no name of an asset can be made of {title!r}", "give one with --name")
+    return name
+
+
+def describe_asset(asset: Asset) -> DataVersion:
+    """A version of this machine's store."""
+    return DataVersion(
+        asset.name, asset.version, asset.type, str(asset.path), asset.created, asset.description, asset.tags,
+        asset.properties,
+    )  # fmt: skip
+
+
+def find(reference: str) -> DataVersion:
+    """A version of this machine's store, from ``NAME[:VERSION]`` or ``NAME@latest``. Raises PipelineError."""
+    return describe_asset(AssetStore().find(_KIND, reference))
+
+
+def versions(name: str) -> list[DataVersion]:
+    """All versions of a name in this machine's store, lowest first."""
+    return [describe_asset(asset) for asset in AssetStore().versions(_KIND, name)]
+
+
+def suggestion(name: str) -> str:
+    """Hint where this machine has no data asset of a name: the nearest one, and all that there are."""
+    return nearest(name, AssetStore().names(_KIND), "register one with `mlops data register FOLDER --name NAME`")
+
+
+def list_newest() -> list[DataVersion]:
+    """The newest version of each data asset of this machine."""
+    return [newest(versions(name)) for name in AssetStore().names(_KIND)]
+
+
+def reference_of(fingerprint: str) -> str:
+    """Reference of the newest version with a fingerprint; empty where this machine has none."""
+    assets = AssetStore().all(_KIND) if fingerprint else []
+    found = [describe_asset(asset) for asset in assets if asset.properties.get(FINGERPRINT) == fingerprint]
+    return newest(found).reference if found else ""
+
+
+def register(
+    content: Content,
+    name: str,
+    *,
+    description: str = "",
+    tags: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> tuple[DataVersion, bool]:
+    """Copy content into this machine's store, unless a version of this name holds the same already.
+
+    Args:
+        content: A folder, as :func:`~vision_mlops.data.contents.describe` found it.
+        name: Name of the asset.
+        description: For people.
+        tags: For people, too.
+        progress: Called with (copied, total) files now and then.
+
+    Returns:
+        The version, and whether it is new.
+
+    Raises:
+        PipelineError: the name is malformed, or another process holds it for minutes.
+        DataError: the folder was changed in the meantime; nothing is registered then.
+    """
+    made = False
+
+    def write(folder: Path) -> Path:
+        nonlocal made
+        made = True
+        target = folder / _CONTENT
+        _copy(content, target, progress)
+        (folder / FILES).write_text(json.dumps(content.files, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+        return target
+
+    asset = AssetStore().add(
+        _KIND, name, None, "uri_folder", write, description=description, tags=tags,
+        properties=content.properties(shared=False),
+        same=lambda known: known.properties.get(FINGERPRINT) == content.fingerprint,
+    )  # fmt: skip
+    return describe_asset(asset), made
+
+
+def verify(version: DataVersion) -> dict[str, list[str]]:
+    """Hash the files of a version of this machine again.
+
+    Returns:
+        Names of files that are ``changed``, ``missing`` or ``added``; empty where the version is as it was registered.
+
+    Raises:
+        DataError: nobody wrote down what it held.
+    """
+    content = Path(version.path)
+    try:
+        files = json.loads((content.parent / FILES).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        hint = "only what `mlops data register` has stored can be verified"
+        raise DataError(f"{version.reference} has no list of its files ({FILES})", hint) from error
+    there = {name: file_hash(content / name) for name in data_files(content)} if content.is_dir() else {}
+    return compare(files, there)
+
+
+def _copy(content: Content, target: Path, progress: Progress | None) -> None:
+    """Copy files and check the copies, for the folder may change at any moment. They become read-only, like the version."""
+    made: set[Path] = set()
+    for number, (name, digest) in enumerate(content.files.items(), start=1):
+        file = target / name
+        if file.parent not in made:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            made.add(file.parent)
+        try:
+            # No hard link: an edit of the original would change the version.
+            shutil.copyfile(content.file(name), file)
+        except FileNotFoundError as error:
+            raise _changed(content, name) from error
+        if file_hash(file) != digest:
+            raise _changed(content, name)
+        file.chmod(0o444)
+        if progress is not None and (number % 50 == 0 or number == len(content.files)):
+            progress(number, len(content.files))
+
+
+def _changed(content: Content, name: str) -> DataError:
+    return DataError(
+        f"{content.path}: {name} was changed while it was registered", "try again when nobody writes there"
+    )

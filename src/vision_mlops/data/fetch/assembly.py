@@ -1,0 +1,249 @@
+"""Makes a folder of class folders in a folder to work in: from archives, or from a list of addresses of images."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from vision_mlops.config.workload import Archive, Download
+from vision_mlops.core.errors import DataError
+from vision_mlops.core.hashing import file_hash
+from vision_mlops.data.fetch import url_list
+from vision_mlops.data.fetch.archives import ArchiveError, Budget, Names, entries, kind_of
+from vision_mlops.data.fetch.class_layout import Layout, lay_out
+from vision_mlops.data.fetch.download_client import Client
+from vision_mlops.data.fetch.partial_file import Part
+from vision_mlops.data.fetch.published_splits import MAX_BYTES, read_list
+from vision_mlops.data.fetch.verification import Wanted, check_space
+from vision_mlops.data.manifest import UNSPLIT, SplitName
+
+_MANY_TIMES = 20
+_SMALLEST_LIMIT = 256 * 10**6
+_SHOWN = 5
+
+Progress = Callable[[str, int, int | None, str], None]
+"""Called with what is done, how much of it, how much there is, and the unit: ``bytes`` or ``images``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to fetch.
+
+    Attributes:
+        name: Of the dataset.
+        out: Folder to make.
+        download: Archives and their layout. A single file may also be a list of addresses of images.
+        elsewhere: ``out`` is not where a workload looks for its images.
+    """
+
+    name: str
+    out: Path
+    download: Download
+    elsewhere: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to fetch.
+
+    Attributes:
+        force: Download though the folder is there, and replace what was downloaded there before.
+        keep_archives: Leave the archives in ``.NAME.fetch``, where the next run finds them.
+        jobs: Images of a list at once.
+        skip_missing: Leave out images of a list that cannot be had.
+    """
+
+    force: bool = False
+    keep_archives: bool = False
+    jobs: int = 8
+    skip_missing: bool = False
+
+
+@dataclass(slots=True)
+class Made:
+    """A folder with images, and what goes into its record. ``files`` are paths by address."""
+
+    tree: Path
+    counts: dict[str, dict[str, int]]
+    files: dict[str, Path]
+    warnings: list[str]
+
+
+class Making:
+    """Makes the folder of one request."""
+
+    def __init__(self, request: Request, client: Client, options: Options, work: Path, progress: Progress) -> None:
+        self._out = request.out
+        self._settings = request.download
+        self._client = client
+        self._options = options
+        self._work = work
+        self._progress = progress
+        self._warnings: list[str] = []
+
+    def make(self) -> Made:
+        """Download, and make the folder of images."""
+        files = self._download()
+        only = next(iter(files.values()))
+        try:
+            if len(files) == 1 and self._settings.splits is None and kind_of(only) is None:
+                return self._make_of_list(only, files)
+            return self._make_of_archives(files)
+        except (ArchiveError, url_list.ListError):
+            for archive in self._settings.archives:  # the next run must not find them: the server may have better ones
+                if archive.sha256 is None and files[archive.url].parent == self._work:
+                    files[archive.url].unlink()
+            raise
+
+    def _download(self) -> dict[str, Path]:
+        """All files by address."""
+        given = {archive.url: local_file(archive) for archive in self._settings.archives}
+        targets = {url: path or self._work / _file_name(url) for url, path in given.items()}
+        remote = [archive for archive in self._settings.archives if given[archive.url] is None]
+        missing = [archive for archive in remote if not _whole(archive, targets[archive.url], self._options.force)]
+        # The images in the archives are about as large as the archives: they are compressed as it is.
+        rest = sum((archive.size or 0) - Part(targets[archive.url]).size for archive in missing if archive.size)
+        check_space(self._out, rest + sum(archive.size or 0 for archive in remote))
+        for archive in missing:
+            target = targets[archive.url]
+            name = plain_name(archive.url)
+            wanted = Wanted(archive.url, archive.size, archive.sha256)
+            self._client.download(wanted, target, progress=partial(self._report, name))
+        return targets
+
+    def _report(self, name: str, done: int, total: int | None) -> None:
+        self._progress(name, done, total, "bytes")
+
+    def _make_of_archives(self, files: Mapping[str, Path]) -> Made:
+        packed = sum(path.stat().st_size for path in files.values())
+        limit = self._settings.max_size or max(_MANY_TIMES * packed, _SMALLEST_LIMIT)
+        sources = [(files[each.url], plain_name(each.url), each.into) for each in self._settings.archives]
+        sizes, lists = self._survey(sources, limit)
+        layout = lay_out(sizes, self._settings, lists)
+        total = sum(sizes[name] for name in layout.targets)
+        check_space(self._out, total)
+        tree = self._work / "tree"
+        self._unpack(sources, limit, layout, tree, total)
+        self._tell(layout)
+        return Made(tree, layout.counts, dict(files), self._warnings)
+
+    def _survey(
+        self, sources: Sequence[tuple[Path, str, str]], limit: int
+    ) -> tuple[dict[str, int], dict[SplitName, list[str]] | None]:
+        """Check everything in the archives; sizes in bytes by name, and the split lists."""
+        wanted = {path: split for split, path in self._settings.splits.named().items()} if self._settings.splits else {}
+        budget, names = Budget(limit), Names()
+        sizes: dict[str, int] = {}
+        lists: dict[SplitName, list[str]] = {}
+        for path, shown_name, into in sources:
+            for entry in entries(path, shown_name, budget):
+                name = f"{into}/{entry.name}" if into else entry.name
+                names.add(shown_name, name)
+                sizes[name] = entry.size
+                self._progress("checking the archives", len(sizes), None, "images")
+                split = wanted.get(name)
+                if split is not None:
+                    if entry.size > MAX_BYTES:
+                        raise DataError(
+                            f"{shown_name}: the split list {name} is too large", "check data.download.splits"
+                        )
+                    lists[split] = read_list(b"".join(entry.chunks()), name, self._settings.list_variable)
+        absent = [path for path, split in wanted.items() if split not in lists]
+        if absent:
+            raise DataError(f"the archives have no split list {absent[0]!r}", "check data.download.splits")
+        return sizes, lists or None
+
+    def _unpack(
+        self, sources: Sequence[tuple[Path, str, str]], limit: int, layout: Layout, tree: Path, total: int
+    ) -> None:
+        """Write the images, each once and where it stays."""
+        tree.mkdir()
+        budget = Budget(limit)
+        made: set[Path] = set()
+        done = 0
+        for path, shown_name, into in sources:
+            for entry in entries(path, shown_name, budget):
+                place = layout.targets.get(f"{into}/{entry.name}" if into else entry.name)
+                if place is None:
+                    continue
+                target = tree / place
+                if target.parent not in made:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    made.add(target.parent)
+                with target.open("xb") as stream:
+                    for content in entry.chunks():
+                        stream.write(content)
+                done += entry.size
+                self._progress("unpacking", done, total, "bytes")
+
+    def _tell(self, layout: Layout) -> None:
+        for what, names in (("in none of the split lists", layout.unlisted), ("in no class folder", layout.loose)):
+            if names:
+                more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+                self._warnings.append(
+                    f"left out: {len(names)} images {what}: {', '.join(sorted(names)[:_SHOWN])}{more}"
+                )
+
+    def _make_of_list(self, file: Path, files: Mapping[str, Path]) -> Made:
+        if file.stat().st_size > url_list.MAX_LIST_BYTES:
+            raise DataError(
+                f"{file.name}: neither an archive nor a list of addresses", "tar, zip, text and CSV are read"
+            )
+        rows = url_list.read_rows(file.read_bytes(), next(plain_name(url) for url in files))
+        tree = self._work / "images"
+        done, failed = url_list.download_rows(
+            rows,
+            tree,
+            self._client,
+            jobs=self._options.jobs,
+            progress=lambda count, total: self._progress("downloading", count, total, "images"),
+        )
+        if failed and not (self._options.skip_missing and done):
+            raise url_list.failures(failed)
+        self._warnings += [f"left out: {error.message}" for error in failed.values()]
+        wanted = set(done.values())
+        for path in tree.rglob("*"):  # of an older list, or of what failed
+            if path.is_file() and path not in wanted:
+                path.unlink()
+        layout = Layout()
+        for row in done:
+            layout.count(row.split or UNSPLIT, row.label)
+        return Made(tree, layout.counts, dict(files), self._warnings)
+
+
+def _whole(archive: Archive, path: Path, force: bool) -> bool:
+    """Whether an archive was downloaded before and kept; without a checksum, ``force`` wants it anew."""
+    if not path.is_file() or path.stat().st_size != (archive.size or path.stat().st_size):
+        return False
+    return file_hash(path) == archive.sha256 if archive.sha256 else not force
+
+
+def plain_name(url: str) -> str:
+    """Last part of an address, as a name for people and files: letters, digits, dots, dashes."""
+    name = Path(unquote(urlsplit(url).path)).name
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")[-60:] or "download"
+
+
+def _file_name(url: str) -> str:
+    """File for an address: a kept archive must not be taken for one of the same name from elsewhere."""
+    return f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{plain_name(url)}"
+
+
+def local_file(archive: Archive) -> Path | None:
+    """The file of this machine that an address names; None of another one."""
+    parts = urlsplit(archive.url)
+    if parts.scheme != "file":
+        return None
+    path = Path(unquote(parts.path))
+    if not path.is_file():
+        raise DataError(f"{path} is not a file", "check the path")
+    if archive.size not in (None, path.stat().st_size):
+        raise DataError(f"{path}: expected {archive.size:,} bytes, it has {path.stat().st_size:,}", "get another copy")
+    if archive.sha256 is not None and (found := file_hash(path)) != archive.sha256:
+        raise DataError(f"{path}: expected sha256 {archive.sha256}, it has {found}", "get another copy")
+    return path

@@ -1,0 +1,156 @@
+"""Where the images of archives go: folders of classes, below train, val and test where the split is published."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from vision_mlops.config.workload import Download
+from vision_mlops.core.errors import DataError
+from vision_mlops.data.fetch.archives import Names
+from vision_mlops.data.fetch.published_splits import assign_splits
+from vision_mlops.data.manifest import UNSPLIT, SplitName
+from vision_mlops.data.sources import SPLIT_FOLDERS, is_split
+from vision_mlops.images.decoding import IMAGE_SUFFIXES
+
+
+@dataclass(slots=True)
+class Layout:
+    """What becomes of the files of archives.
+
+    Attributes:
+        targets: Path in the new folder, by name in the archives.
+        counts: Images by split (``all`` where there is none) and class.
+        unlisted: Images that are in no split list.
+        loose: Images outside of the class folders.
+    """
+
+    targets: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    unlisted: list[str] = field(default_factory=list)
+    loose: list[str] = field(default_factory=list)
+
+    def count(self, split: str, label: str) -> None:
+        """Count an image."""
+        classes = self.counts.setdefault(split, {})
+        classes[label] = classes.get(label, 0) + 1
+
+
+def lay_out(names: Iterable[str], download: Download, lists: Mapping[SplitName, list[str]] | None = None) -> Layout:
+    """Plan where each image goes.
+
+    Args:
+        names: Of all files in the archives; they are harmless and differ.
+        download: Says where the class folders are, and how folders name classes.
+        lists: Paths below the class folders' parent by split, where a split is published.
+
+    Raises:
+        DataError: there are no class folders with images, a folder gives no class name, two give the same, or the lists
+            do not fit.
+    """
+    layout, names = Layout(), list(names)
+    images = [name for name in names if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+    root = _root(images) if download.images is None else download.images
+    prefix = f"{root}/" if root else ""
+    below = [name.removeprefix(prefix) for name in images if name.startswith(prefix)]
+    layout.loose = [name for name in images if not name.startswith(prefix)]
+    layout.loose += [prefix + name for name in below if "/" not in name]
+    below = [name for name in below if "/" in name]
+    if not below:
+        raise _no_images(names, images, root)
+    splits = _given_splits(below, prefix, lists)
+    layout.unlisted = [] if splits is None else [prefix + name for name in below if name not in splits]
+    _place(layout, below, prefix, splits, _Labels(download.label_pattern))
+    return layout
+
+
+def _no_images(names: list[str], images: list[str], root: str) -> DataError:
+    message = "the archive has no images in class folders" + (f" below {root!r}" if root else "")
+    if not images:
+        kinds = Counter(PurePosixPath(name).suffix.lower() or "(none)" for name in names)
+        found = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(5)) or "nothing"
+        return DataError(f"{message}: it has {found}", f"known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    folders = sorted({name.rpartition("/")[0] or "." for name in images})
+    return DataError(
+        message, f"--inside or data.download.images says where they are; images are in {', '.join(folders[:5])}"
+    )
+
+
+def _root(images: list[str]) -> str:
+    """The innermost folder that has all images, but not a class folder itself where there is but one."""
+    parents = {name.rpartition("/")[0] for name in images}
+    common = os.path.commonpath(parents) if parents else ""
+    inside = {parent.removeprefix(common).strip("/").partition("/")[0] for parent in parents - {common}}
+    return common.rpartition("/")[0] if common in parents and len(inside) < 2 else common
+
+
+def _given_splits(
+    below: list[str], prefix: str, lists: Mapping[SplitName, list[str]] | None
+) -> dict[str, SplitName] | None:
+    """Split by image below the class folders' parent: of the lists, else None."""
+    if lists is None:
+        return None
+    return assign_splits(
+        {split: [path.removeprefix(prefix) for path in paths] for split, paths in lists.items()}, below
+    )
+
+
+def _place(
+    layout: Layout, below: list[str], prefix: str, splits: Mapping[str, SplitName] | None, labels: _Labels
+) -> None:
+    """Fill in targets and counts."""
+    tops = {name.split("/")[0].lower() for name in below}
+    split_folders = splits is None and is_split(tops)
+    taken = Names()
+    for name in below:
+        parts = name.split("/")
+        if splits is not None:
+            if name not in splits:
+                continue
+            where: str = splits[name]
+        elif split_folders:
+            split = SPLIT_FOLDERS.get(parts[0].lower())
+            if split is None:
+                raise DataError(f"{prefix}{parts[0]} lies beside train, val and test", "set data.download.images")
+            if len(parts) < 3:
+                layout.loose.append(prefix + name)
+                continue
+            where, parts = split, parts[1:]
+        else:
+            where = UNSPLIT
+        label = labels.of(parts[0])
+        target = "/".join([*([] if where == UNSPLIT else [where]), label, *parts[1:]])
+        taken.add("the archive", target)
+        layout.targets[prefix + name] = target
+        layout.count(where, label)
+
+
+class _Labels:
+    """Class names of folders."""
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = re.compile(pattern)
+        self._folders: dict[str, str] = {}
+
+    def of(self, folder: str) -> str:
+        match = self._pattern.fullmatch(folder)
+        label = (match[1] or "").strip() if match else ""
+        if not is_folder_name(label):
+            raise DataError(
+                f"folder {folder!r} gives no class name with the pattern {self._pattern.pattern!r}",
+                "mend data.download.label_pattern, or set data.download.images to the folder of the class folders",
+            )
+        other = self._folders.setdefault(label.casefold(), folder)
+        if other != folder:
+            raise DataError(f"folders {other!r} and {folder!r} give the same class {label!r}", "mend label_pattern")
+        return label
+
+
+def is_folder_name(label: str) -> bool:
+    """Whether a class may be called so: as one visible folder."""
+    odd = any(sign in "/\\" or not sign.isprintable() for sign in label)
+    return bool(label) and not odd and label == label.strip() and label[0] != "." and len(label.encode()) <= 200

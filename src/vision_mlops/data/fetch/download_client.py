@@ -1,0 +1,259 @@
+"""Downloads a file over http or https: goes on where it stopped, tries again with patience, and verifies what came."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vision_mlops.core.errors import DownloadError
+from vision_mlops.data.fetch.http_responses import (
+    TEMPORARY,
+    continues,
+    length_of,
+    mend,
+    phrase,
+    retry_after,
+    shown,
+    version_of,
+)
+from vision_mlops.data.fetch.http_sessions import CHUNK, RetryError, open_session, read_some, redirected, translated
+from vision_mlops.data.fetch.partial_file import Part, Version
+from vision_mlops.data.fetch.verification import Wanted, check_length, check_space, not_written, too_long, verify
+
+if TYPE_CHECKING:
+    import requests
+
+_REDIRECTS = 10
+
+Progress = Callable[[int, int | None], None]
+"""Called with bytes that are there, and bytes of the whole where the server says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often and how long to try. All times are in seconds.
+
+    Attributes:
+        attempts: Tries in a row that bring nothing, or less than a megabyte, before giving up.
+        pause: Before the second try; doubles with each, less a random part, up to ``longest_pause``.
+        longest_wait: Most that a server may ask for with ``Retry-After``.
+        connect: Until a connection stands.
+        stall: Without a byte, until a connection counts as dead.
+    """
+
+    attempts: int = 6
+    pause: float = 1.0
+    longest_pause: float = 60.0
+    longest_wait: float = 300.0
+    connect: float = 15.0
+    stall: float = 60.0
+
+
+class StoppedError(Exception):
+    """The download was ended by :meth:`Client.stop`; what came is kept."""
+
+
+class Client:
+    """Downloads files; may be used from several threads.
+
+    Args:
+        patience: How often and how long to try.
+        say: Told why and when it tries again.
+    """
+
+    def __init__(self, patience: Patience | None = None, say: Callable[[str], None] = lambda text: None) -> None:
+        self._patience = patience or Patience()
+        self._say = say
+        self._stop = threading.Event()
+        self._local = threading.local()  # a session keeps connections, and is not for several threads
+        self._open: set[requests.Response] = set()
+
+    def stop(self) -> None:
+        """End the downloads of all threads, also those that wait for a byte."""
+        self._stop.set()
+        for answer in list(self._open):
+            with suppress(OSError, ValueError, RuntimeError):  # it ends at this moment by itself
+                answer.raw.shutdown()
+
+    def download(
+        self,
+        wanted: Wanted,
+        target: Path,
+        *,
+        known: Version | None = None,
+        progress: Progress | None = None,
+    ) -> Version | None:
+        """Bring a file to ``target``, whole or not at all; what came of it before an interruption is used.
+
+        Args:
+            wanted: Address, and what is known of the content.
+            target: The file; its beginning lies beside it as ``NAME.part``.
+            known: Version of a copy that the caller has; the file is not sent where it is the same.
+            progress: Told how far it is.
+
+        Returns:
+            Version of the file; None where ``known`` is still what the server has.
+
+        Raises:
+            DownloadError: it cannot be had, or is not what was wanted.
+            DataError: the disk is full.
+            StoppedError: after :meth:`stop`.
+            MissingExtraError: requests is not installed.
+        """
+        self._session()
+        part = Part(target)
+        try:
+            version = self._insist(wanted, part, known, progress)
+            if version is None:
+                part.discard()
+                return None
+            verify(wanted, part)
+        except BaseException:
+            if not part.resumable(wanted.sha256):
+                part.discard()  # nothing would tell whether the rest, another time, is of the same content
+            raise
+        part.finish()
+        return version
+
+    def _insist(self, wanted: Wanted, part: Part, known: Version | None, progress: Progress | None) -> Version | None:
+        failures = 0
+        while True:
+            before = part.size
+            try:
+                return self._try(wanted, part, known, progress)
+            except RetryError as again:
+                failures = 1 if part.size - before >= CHUNK else failures + 1
+                if failures >= self._patience.attempts:
+                    raise _given_up(wanted, part, again, failures) from again
+                self._pause(wanted, again, failures)
+
+    def _pause(self, wanted: Wanted, again: RetryError, failures: int) -> None:
+        if again.wait > self._patience.longest_wait:
+            raise DownloadError(
+                f"{shown(wanted.url)}: {again}, and asks to wait {again.wait:,.0f} s", "try again then", again.status
+            )
+        pause = min(self._patience.pause * 2 ** (failures - 1), self._patience.longest_pause)
+        pause = max(again.wait, pause * random.uniform(0.5, 1.0))
+        self._say(f"{shown(wanted.url)}: {again}; trying again in {pause:.1f} s")
+        if self._stop.wait(pause):
+            raise StoppedError
+
+    def _try(self, wanted: Wanted, part: Part, known: Version | None, progress: Progress | None) -> Version | None:
+        """One request, and its body to the end of the part."""
+        if self._stop.is_set():
+            raise StoppedError
+        version, start = part.version, part.size
+        if start and start == wanted.size and part.resumable(wanted.sha256):
+            return version  # killed between the last byte and the verification
+        headers: dict[str, str] = {}
+        if start and part.resumable(wanted.sha256):
+            headers["Range"] = f"bytes={start}-"
+            if version.condition:
+                headers["If-Range"] = version.condition
+        if known is not None:
+            conditions = {"If-None-Match": known.etag, "If-Modified-Since": known.modified}
+            headers |= {key: value for key, value in conditions.items() if value}
+        with (
+            translated(wanted.url, self._patience.connect, self._patience.stall),
+            self._answer(wanted.url, headers) as answer,
+        ):
+            if answer.status_code == 304 and known is not None:
+                return None
+            if answer.status_code in (206, 416) and "Range" in headers:
+                if answer.status_code == 416 and start == version.length:
+                    return version
+                if answer.status_code == 416 or not continues(answer.headers, start, version, wanted.size):
+                    part.discard()
+                    raise RetryError("the server sends another range than it was asked for", answer.status_code)
+            elif answer.status_code == 200:
+                start, version = 0, version_of(answer.headers, length_of(answer.headers))
+                check_length(wanted, version.length)
+                check_space(part.target, version.length or 0)
+                part.begin(version)
+            else:
+                _refuse(wanted.url, answer)
+            check_space(part.target, (version.length or start) - start)
+            self._receive(wanted, part, answer, start, version.length, progress)
+        return version
+
+    @contextmanager
+    def _answer(self, url: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
+        """The answer after redirects."""
+        session = self._session()
+        place = url
+        for _ in range(_REDIRECTS + 1):
+            timeout = (self._patience.connect, self._patience.stall)
+            with session.get(place, headers=headers, stream=True, timeout=timeout) as answer:
+                if not answer.is_redirect:
+                    self._open.add(answer)
+                    try:
+                        if self._stop.is_set():  # it came after stop had looked for it
+                            raise StoppedError
+                        yield answer
+                    finally:
+                        self._open.discard(answer)
+                    return
+            place = redirected(url, place, answer)
+        raise DownloadError(f"{shown(url)}: more than {_REDIRECTS} redirects", "check the address", answer.status_code)
+
+    def _receive(
+        self,
+        wanted: Wanted,
+        part: Part,
+        answer: requests.Response,
+        start: int,
+        length: int | None,
+        progress: Progress | None,
+    ) -> None:
+        limit = wanted.size if wanted.size is not None else wanted.limit
+        total = length if length is not None else wanted.size
+        done = start
+        while content := read_some(answer, done, total):
+            done += len(content)
+            if limit is not None and done > limit:
+                part.discard()
+                raise too_long(wanted, f"more than {limit:,}", answer.status_code)
+            try:
+                part.append(content)
+            except OSError as error:
+                raise not_written(part, error, total, part.resumable(wanted.sha256)) from error
+            if progress is not None:
+                progress(done, total)
+            if self._stop.is_set():
+                raise StoppedError
+        if total is not None and done != total:
+            if done > total:
+                part.discard()
+            raise RetryError(f"{done:,} of {total:,} bytes came", answer.status_code)
+
+    def _session(self) -> requests.Session:
+        if not hasattr(self._local, "session"):
+            self._local.session = open_session()
+        found: requests.Session = self._local.session
+        return found
+
+
+def _refuse(url: str, answer: requests.Response) -> None:
+    said = f"the server answers {phrase(answer.status_code)}"
+    if answer.status_code in TEMPORARY:
+        raise RetryError(said, answer.status_code, retry_after(answer.headers))
+    raise DownloadError(f"{shown(url)}: {said}", mend(answer.status_code), answer.status_code)
+
+
+def _given_up(wanted: Wanted, part: Part, again: RetryError, failures: int) -> DownloadError:
+    tries = f" ({failures} tries)" if failures > 1 else ""
+    if again.status == 0:
+        message = f"{shown(wanted.url)} cannot be downloaded: {again}{tries}"
+        hint = "check the address and the network"
+    else:
+        message, hint = f"{shown(wanted.url)}: {again}{tries}", mend(again.status)
+        if again.status < 300:
+            hint = "try again"
+    if part.size and part.resumable(wanted.sha256):
+        hint += f"; {part.size:,} bytes are kept and not downloaded again"
+    return DownloadError(message, hint, again.status)

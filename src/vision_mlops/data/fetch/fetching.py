@@ -1,0 +1,190 @@
+"""From the address of a dataset to a folder of class folders: download, check, lay out, and put in place at once.
+
+Everything is made in a hidden folder beside the target, ``.NAME.fetch``, which a later run of the same goes on with, and
+which is renamed at the end. Archives are read twice: the first time only to check every name, type and size, and to find the
+split lists; the second time images go straight to where they stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vision_mlops import __version__
+from vision_mlops.config.workload import Download
+from vision_mlops.core.errors import DataError, MissingExtraError
+from vision_mlops.core.files import remove_path
+from vision_mlops.core.hashing import file_hash
+from vision_mlops.data.fetch.assembly import Made, Making, Options, Progress, Request, local_file
+from vision_mlops.data.fetch.download_client import Client
+from vision_mlops.data.fetch.http_responses import shown
+from vision_mlops.data.fetch.verification import FULL
+from vision_mlops.data.fetch_record import RECORD, Fetched, Record, differences, key_of, megabytes, read_record
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A fetched folder; ``reused`` where it was there already. ``archives`` is where they were kept."""
+
+    folder: Path
+    record: Record
+    reused: bool
+    warnings: list[str] = field(default_factory=list)
+    archives: Path | None = None
+
+
+def fetch(
+    request: Request,
+    client: Client,
+    options: Options | None = None,
+    *,
+    begin: Callable[[], None] = lambda: None,
+    progress: Progress = lambda *_: None,
+) -> Result:
+    """Download a dataset, whole or not at all.
+
+    Args:
+        request: What, and where to.
+        client: Downloads; its patience is the caller's.
+        options: How.
+        begin: Called before the first request; not where everything is there already.
+        progress: Told how far it is.
+
+    Raises:
+        DataError: it cannot be downloaded, is not what was wanted, is dangerous or damaged, or does not fit on the disk.
+    """
+    options = options or Options()
+    key = _key(request.download)
+    if (present := _present(request, key, options)) is not None:
+        return present
+    with _work(request.out) as work:
+        if (present := _present(request, key, options)) is not None:  # made by another process meanwhile
+            return present
+        begin()
+        with _full_disk_explained(request.out):
+            made = Making(request, client, options, work, progress).make()
+            record = _record(request, key, made)
+            (made.tree / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        _put(made.tree, request.out, work)
+        archives = None
+        if options.keep_archives and any(file.parent == work for file in made.files.values()):
+            archives = work
+        else:
+            remove_path(work)
+    return Result(request.out, record, False, made.warnings, archives)
+
+
+def _key(download: Download) -> str:
+    """What is asked for: of files of this machine, the content counts too."""
+    local = [file_hash(path) for archive in download.archives if (path := local_file(archive)) is not None]
+    return hashlib.sha256("".join([key_of(download), *local]).encode()).hexdigest() if local else key_of(download)
+
+
+def _present(request: Request, key: str, options: Options) -> Result | None:
+    """What is in place already, where it is what is asked for; an error where it is something else."""
+    out = request.out
+    existing = next(path for path in (out, *out.parents) if path.exists())
+    if not existing.is_dir():
+        raise DataError(f"{existing} is a file", "choose another --out")
+    if out.is_mount():  # it could not be renamed, and that would be noticed last
+        raise DataError(f"{out} is a file system of its own", f"choose a folder in it: --out {out / request.name}")
+    record = read_record(out)
+    if record is None:
+        if out.exists() and any(out.iterdir()):
+            raise DataError(f"{out} is not empty and was not made by `mlops data fetch`", "choose another --out")
+        return None
+    if options.force:
+        return None
+    if record.key != key:
+        raise DataError(
+            f"{out} holds another download: {record.source.removeprefix('download:')}",
+            "--force replaces it; or choose another --out",
+        )
+    if different := differences(out, record):
+        raise DataError(f"{out} was changed: {different}", "--force downloads and replaces it")
+    return Result(out, record, True)
+
+
+def _work_folder(out: Path) -> Path:
+    return out.with_name(f".{out.name}.fetch")
+
+
+def kept(out: Path) -> int:
+    """Bytes that an interrupted download has left for the next one."""
+    return sum(path.stat().st_size for path in _work_folder(out).rglob("*") if path.is_file())
+
+
+@contextmanager
+def _work(out: Path) -> Iterator[Path]:
+    """The folder to work in, for one process at a time. Afterwards it is removed where nothing in it is worth keeping."""
+    try:
+        from filelock import FileLock, Timeout
+    except ImportError as error:
+        raise MissingExtraError("filelock", "train") from error
+    work = _work_folder(out)
+    work.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise DataError(f"another process is fetching {out}", "wait for it") from error
+    try:
+        remove_path(work / "tree")  # of a process that was killed
+        if not out.exists() and (work / "old").exists():
+            (work / "old").rename(out)
+        remove_path(work / "old")
+        yield work
+    finally:
+        remove_path(work / "tree")
+        if work.exists() and not any(path.name != "lock" for path in work.rglob("*") if path.is_file()):
+            remove_path(work)
+        lock.release()
+
+
+@contextmanager
+def _full_disk_explained(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DataError(f"{out}: {error.strerror}", "free space; the same command goes on where it stopped") from error
+
+
+def _put(tree: Path, out: Path, work: Path) -> None:
+    """Move the new folder into its place; an older one is there until then, and after a kill in between."""
+    if out.exists():
+        out.rename(work / "old")
+    tree.rename(out)
+    remove_path(work / "old")
+
+
+def _record(request: Request, key: str, made: Made) -> Record:
+    download = request.download
+    known = {archive.url: archive.sha256 for archive in download.archives}
+    return Record(
+        name=request.name,
+        key=key,
+        fetched=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+        files=[
+            Fetched(url=shown(url), size=path.stat().st_size, sha256=known[url] or file_hash(path))
+            for url, path in made.files.items()
+        ],
+        homepage=download.homepage,
+        licence=download.licence,
+        citation=download.citation,
+        counts={split: dict(sorted(classes.items())) for split, classes in sorted(made.counts.items())},
+        left_out=made.warnings,
+    )
+
+
+def describe(request: Request) -> str:
+    """What will be fetched, on one line."""
+    size = f", {megabytes(request.download.size)}" if request.download.size else ""
+    count = len(request.download.archives)
+    return f"fetching {request.name}: {count} file{'s' if count > 1 else ''}{size}, to {request.out}"

@@ -1,0 +1,90 @@
+"""Reads what a server answers: which range, how long to wait, which version, and what a refusal means for the user."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit, urlunsplit
+
+from vision_mlops.data.fetch.partial_file import Version
+
+TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses after which the same request may succeed."""
+
+_RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
+_MENDS = {
+    401: "the server wants a login: download it in a browser, and give the file",
+    403: "the server refuses access: look at the home page of the data, or download it in a browser and give the file",
+    404: "check the address: nothing is there, or no longer",
+    410: "it was removed for good: look for another address",
+    429: "the server wants fewer requests: try again later, or with a lower --jobs",
+}
+
+
+def shown(url: str) -> str:
+    """An address for messages and records: without what may be a secret, the user's name, password and the query."""
+    try:
+        parts = urlsplit(url)
+        return printable(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
+    except ValueError:
+        return printable(url.partition("?")[0])
+
+
+def printable(text: str) -> str:
+    """Text of a stranger without what a terminal would obey."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def version_of(headers: Mapping[str, str], length: int | None) -> Version:
+    """Version that an answer is of."""
+    return Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), length)
+
+
+def length_of(headers: Mapping[str, str]) -> int | None:
+    """Bytes that the body of an answer has; None where it does not say."""
+    text = headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def continues(headers: Mapping[str, str], start: int, version: Version, size: int | None) -> bool:
+    """Whether a partial answer is the rest of what is there.
+
+    Args:
+        headers: Of the answer with status 206.
+        start: Bytes that are there.
+        version: What they are of.
+        size: Bytes that the whole must have, where that is known.
+    """
+    match = _RANGE.fullmatch(headers.get("Content-Range", ""))
+    if match is None or int(match[1]) != start:
+        return False
+    if match[3] != "*":
+        total = int(match[3])
+        if int(match[2]) != total - 1 or any(known not in (None, total) for known in (size, version.length)):
+            return False
+    etag = headers.get("ETag", "")
+    return not (etag and version.etag) or etag == version.etag
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds that the server asks to wait; 0 where it does not."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def phrase(status: int) -> str:
+    """A status with its standard name: what the server itself calls it may be anything."""
+    return f"{status} {http.client.responses.get(status, '')}".rstrip()
+
+
+def mend(status: int) -> str:
+    """What a user does about a refusal."""
+    return _MENDS.get(status, "try again later" if status in TEMPORARY or status >= 500 else "check the address")

@@ -1,0 +1,214 @@
+"""Lists of image addresses: read from text or CSV, and downloaded side by side."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from queue import Empty, SimpleQueue
+from urllib.parse import unquote, urlsplit
+
+from vision_mlops.core.errors import DataError, DownloadError
+from vision_mlops.data.fetch.class_layout import is_folder_name
+from vision_mlops.data.fetch.download_client import Client
+from vision_mlops.data.fetch.http_responses import shown
+from vision_mlops.data.fetch.verification import Wanted
+from vision_mlops.data.sources import SPLIT_FOLDERS
+from vision_mlops.images.decoding import IMAGE_SUFFIXES
+
+MAX_LIST_BYTES = 256 * 2**20
+MAX_IMAGE_BYTES = 256 * 2**20
+_COLUMNS = ("url", "label", "split")
+_HINT = "a list has an address a line, or the columns url,label[,split]"
+_SHOWN = 5
+_LONGEST_END_SECONDS = 2.0
+_SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif", "WEBP": ".webp"}
+
+
+class ListError(DataError):
+    """A list of addresses cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An image of a list."""
+
+    url: str
+    label: str
+    split: str = ""
+
+    def place(self, suffix: str) -> str:
+        """Path of the image in the new folder. Its name is a hash of the address: the server has no say in it."""
+        name = hashlib.sha256(self.url.encode()).hexdigest()[:20] + suffix
+        return "/".join([*([self.split] if self.split else []), self.label, name])
+
+
+def read_rows(content: bytes, name: str) -> list[Row]:
+    """Images that a list names, each once.
+
+    Args:
+        content: UTF-8 text. Without a column ``label``, the class is the last folder of the address.
+        name: What messages call it.
+
+    Raises:
+        ListError: names the line that is wrong.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ListError(f"{name}: neither an archive nor UTF-8 text", _HINT) from error
+    if text.lstrip()[:9].lower().startswith(("<!doctype", "<html")):
+        raise ListError(f"{name}: is a web page, neither an archive nor a list", "give the address of the file itself")
+    columns: Sequence[str] = _COLUMNS
+    rows: dict[str, Row] = {}
+    for number, cells in _lines(text, name):
+        lowered = [cell.strip().lower() for cell in cells]
+        if not rows and "url" in lowered:
+            columns = lowered
+            continue
+        row = _row(dict(zip(columns, (cell.strip() for cell in cells), strict=False)), f"{name}, line {number}")
+        if rows.setdefault(row.url, row) != row:
+            raise ListError(
+                f"{name}, line {number}: {shown(row.url)} is there twice, with another class or split", _HINT
+            )
+    if not rows:
+        raise ListError(f"{name}: has no addresses", _HINT)
+    if len({bool(row.split) for row in rows.values()}) > 1:
+        raise ListError(f"{name}: some images have a split and some have none", "give all of them one, or none")
+    return list(rows.values())
+
+
+def _lines(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise ListError(f"{name}, line {reader.line_num}: {error}", _HINT) from error
+
+
+def _row(cells: dict[str, str], where: str) -> Row:
+    url, split = cells.get("url", ""), cells.get("split", "").lower()
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ListError(f"{where}: {url[:100]!r} is no address: {error}", _HINT) from error
+    if parts.scheme.lower() not in ("http", "https") or not parts.netloc or any(sign.isspace() for sign in url):
+        raise ListError(f"{where}: {url[:100]!r} is no address", _HINT)
+    label = cells.get("label", "") or PurePosixPath(unquote(parts.path)).parent.name
+    if not is_folder_name(label):
+        raise ListError(f"{where}: {label!r} is no class name", "give a column label; it becomes the name of a folder")
+    if split and split not in SPLIT_FOLDERS:
+        raise ListError(f"{where}: {split!r} is no split", "train, val or test")
+    return Row(url, label, SPLIT_FOLDERS[split] if split else "")
+
+
+def download_rows(
+    rows: Sequence[Row],
+    folder: Path,
+    client: Client,
+    *,
+    jobs: int,
+    progress: Callable[[int, int | None], None],
+) -> tuple[dict[Row, Path], dict[Row, DownloadError]]:
+    """Download the images of a list into ``folder``; those that are there already are kept.
+
+    Returns:
+        Path of each image, and for each that cannot be had the reason.
+
+    Raises:
+        DataError: the disk is full.
+    """
+    todo: SimpleQueue[Row] = SimpleQueue()
+    results: SimpleQueue[tuple[Row, Path | BaseException]] = SimpleQueue()
+    for row in rows:
+        todo.put(row)
+    # Not a pool: at the end of the process it would wait for threads whose servers are silent.
+    work = partial(_work, todo, results, folder, client)
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(rows)))]
+    done: dict[Row, Path] = {}
+    failed: dict[Row, DownloadError] = {}
+    try:
+        for thread in threads:
+            thread.start()
+        for count in range(1, len(rows) + 1):
+            row, result = results.get()
+            if isinstance(result, Path):
+                done[row] = result
+            elif isinstance(result, DownloadError):
+                failed[row] = result
+            else:
+                raise result
+            progress(count, len(rows))
+    except BaseException:
+        client.stop()
+        for thread in threads:
+            thread.join(_LONGEST_END_SECONDS / jobs)
+        raise
+    return done, failed
+
+
+def _work(
+    todo: SimpleQueue[Row], results: SimpleQueue[tuple[Row, Path | BaseException]], folder: Path, client: Client
+) -> None:
+    """Download images until there are no more, or until something else than a missing image happens."""
+    while True:
+        try:
+            row = todo.get_nowait()
+        except Empty:
+            return
+        try:
+            results.put((row, _image(row, folder, client)))
+        except DownloadError as error:
+            results.put((row, error))
+        except BaseException as error:  # noqa: BLE001 - raised in the main thread
+            results.put((row, error))
+            return
+
+
+_MAKING = threading.Lock()
+
+
+def _image(row: Row, folder: Path, client: Client) -> Path:
+    """Download one image and give it the suffix of its format."""
+    plain = folder / row.place("")
+    for suffix in IMAGE_SUFFIXES:
+        if (found := folder / row.place(suffix)).is_file():
+            return found
+    with _MAKING:
+        plain.parent.mkdir(parents=True, exist_ok=True)
+    client.download(Wanted(row.url, limit=MAX_IMAGE_BYTES), plain)
+    try:
+        target = plain.with_suffix(_suffix(plain, row.url))
+    except DownloadError:
+        plain.unlink()
+        raise
+    plain.rename(target)
+    return target
+
+
+def _suffix(path: Path, url: str) -> str:
+    """Suffix by the content: what a server calls an image may be a web page that says sorry."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=tuple(_SUFFIX_OF_FORMAT)) as image:
+            return _SUFFIX_OF_FORMAT[image.format or ""]
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
+        raise DownloadError(f"{shown(url)}: what came is no image", "remove it from the list", 200) from error
+
+
+def failures(failed: dict[Row, DownloadError]) -> DataError:
+    """One error for all images that could not be had."""
+    lines = [error.message for error in failed.values()]
+    more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    return DataError(
+        f"{len(lines)} images cannot be downloaded: {'; '.join(lines[:_SHOWN])}{more}",
+        "the others are kept: the same command tries these again, --skip-missing goes on without them",
+    )

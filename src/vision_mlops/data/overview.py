@@ -1,0 +1,105 @@
+"""A quick look at a folder of images, before anything is prepared: classes, counts and sizes, from the files' headers."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_mlops.config.workload import Split
+from vision_mlops.core.errors import DataError, ImageError
+from vision_mlops.data.manifest import SplitName
+from vision_mlops.data.sources import Source, SourceImage, list_images
+from vision_mlops.images.decoding import read_size
+
+MOST_HEADERS = 2_000
+"""Headers that are read, spread evenly over the images: enough for a median, and quick on a network drive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a folder holds.
+
+    ``counts`` are images by class, ``splits`` images by split (empty where the folder is not split). Sizes are in pixels,
+    as displayed, medians over the images whose headers were read; ``same_size`` says that those are all alike.
+    ``unreadable`` names files that are no images.
+    """
+
+    folder: Path
+    counts: dict[str, int]
+    splits: dict[SplitName, int]
+    width: int
+    height: int
+    same_size: bool
+    unreadable: list[str]
+    ignored: dict[str, int]
+
+    @property
+    def images(self) -> int:
+        """Number of image files in class folders."""
+        return sum(self.counts.values())
+
+    @property
+    def largest_share(self) -> float:
+        """Share of the images that the largest class has: the accuracy of always answering with it."""
+        return max(self.counts.values()) / self.images
+
+    def expected(self, split: SplitName, fractions: Split) -> int:
+        """Number of images that a split will have after preparation, roughly."""
+        if not self.splits:
+            return round(self.images * float(getattr(fractions, split)))
+        if split in self.splits and split != "train":
+            return self.splits[split]
+        # What the folder lacks is drawn from its train.
+        lacking: list[SplitName] = [name for name in ("val", "test") if name not in self.splits]
+        shares = {name: float(getattr(fractions, name)) for name in lacking}
+        share = shares.get(split, 1.0 - sum(shares.values()))
+        return round(self.splits["train"] * share)
+
+
+def look_at(folder: Path) -> Look:
+    """List a folder of class folders and read some headers.
+
+    Raises:
+        DataError: it does not exist, has fewer than two classes with images, or none of its files is an image.
+    """
+    source = list_images(folder)
+    counts = dict(sorted(Counter(image.label for image in source.images).items()))
+    if len(counts) < 2:
+        raise DataError(
+            f"{source.root}: {len(counts)} class folder(s) with images; a classifier needs at least two",
+            "give a folder with one sub-folder of images per class",
+        )
+    sizes, unreadable = _sizes(source)
+    if not sizes:
+        raise DataError(f"{source.root}: none of its files is an image: {unreadable[0]}", "give a folder of images")
+    return Look(
+        folder=source.root,
+        counts=counts,
+        splits=dict(Counter(image.split for image in source.images if image.split is not None)),
+        width=round(statistics.median(width for width, _ in sizes)),
+        height=round(statistics.median(height for _, height in sizes)),
+        same_size=len(set(sizes)) == 1,
+        unreadable=unreadable,
+        ignored=source.ignored,
+    )
+
+
+def _sizes(source: Source) -> tuple[list[tuple[int, int]], list[str]]:
+    sizes: list[tuple[int, int]] = []
+    unreadable: list[str] = []
+    for image in _spread(source.images):
+        try:
+            sizes.append(read_size(image.path))
+        except ImageError as error:
+            unreadable.append(error.message)
+    return sizes, unreadable
+
+
+def _spread(images: Sequence[SourceImage]) -> list[SourceImage]:
+    """At most :data:`MOST_HEADERS` images, evenly over the list, which is sorted by class."""
+    if len(images) <= MOST_HEADERS:
+        return list(images)
+    return [images[number * len(images) // MOST_HEADERS] for number in range(MOST_HEADERS)]

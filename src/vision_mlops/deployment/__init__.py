@@ -1,1 +1,0 @@
-"""Serving a bundle: the scoring server, and the processes that run it."""

@@ -1,1 +1,0 @@
-"""Containers on this machine: the engine that runs them, the images, and what one endpoint keeps on disk."""

@@ -1,0 +1,1 @@
+"""Places where registered models are served, each behind the same contract."""

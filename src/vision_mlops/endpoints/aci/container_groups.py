@@ -1,0 +1,99 @@
+"""The calls of Azure Container Instances, in one resource group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vision_mlops.azure.azure_errors import azure_errors, is_missing
+from vision_mlops.azure.clients import containers_client
+from vision_mlops.azure.retries import patiently
+from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.core.errors import AzureError, DeploymentError
+from vision_mlops.endpoints.aci.group_definition import CONTAINER, facts
+
+if TYPE_CHECKING:
+    from azure.core.polling import LROPoller
+    from azure.mgmt.containerinstance import ContainerInstanceManagementClient
+    from azure.mgmt.containerinstance.models import ContainerGroup
+
+_PATIENCE_SECONDS = 120.0
+
+
+class Groups:
+    """Container groups of a resource group. Everything raises AzureError.
+
+    Args:
+        settings: Where.
+        client: Client to use instead of a new one.
+    """
+
+    def __init__(self, settings: AzureSettings, client: ContainerInstanceManagementClient | None = None) -> None:
+        self._group = settings.resource_group
+        self._client = client or containers_client(settings)
+
+    def find(self, name: str, say: Callable[[str], None] = lambda text: None) -> ContainerGroup | None:
+        """A group with its instance view; None where there is none of the name."""
+        with azure_errors(f"container group {name!r}"):
+            try:
+                return patiently(
+                    lambda: self._client.container_groups.get(self._group, name), say, seconds=_PATIENCE_SECONDS
+                )
+            except Exception as error:
+                if is_missing(error) and getattr(getattr(error, "error", None), "code", "") != "ResourceGroupNotFound":
+                    return None
+                raise
+
+    def get(self, name: str) -> ContainerGroup:
+        """A group that this package made. Raises DeploymentError where there is none."""
+        found = self.find(name)
+        if found is None or facts(found) is None:
+            raise DeploymentError(f"there is no endpoint {name!r} on aci", "mlops endpoint list --on aci")
+        return found
+
+    def made(self) -> list[str]:
+        """Names of all groups that this package made."""
+        with azure_errors("container groups"):
+            found = self._client.container_groups.list_by_resource_group(self._group)
+            return sorted(str(item.name) for item in found if facts(item) is not None)
+
+    def put(self, name: str, group: ContainerGroup) -> LROPoller[ContainerGroup] | None:
+        """Make a group, or change it, in place; comes back once the service has accepted it.
+
+        None where the same change is under way already: the SDK sends a request again whose answer was lost.
+        """
+        try:
+            with azure_errors(f"container group {name!r}"):
+                return self._client.container_groups.begin_create_or_update(self._group, name, group)
+        except AzureError as error:
+            found = self.find(name) if error.status == 409 else None
+            if found is None or facts(found) is None or facts(found) != facts(group):
+                raise
+            return None
+
+    def start(self, name: str) -> LROPoller[None]:
+        """Start a group that was stopped; comes back once the service has accepted it."""
+        with azure_errors(f"container group {name!r}"):
+            return self._client.container_groups.begin_start(self._group, name)
+
+    def result(self, name: str, poller: LROPoller[Any]) -> None:
+        """The end of a change that is over; raises what made it fail."""
+        with azure_errors(f"container group {name!r}"):
+            poller.result()
+
+    def delete(self, name: str) -> None:
+        """Delete a group, and wait until it is gone."""
+        with azure_errors(f"container group {name!r}"):
+            self._client.container_groups.begin_delete(self._group, name).result()
+
+    def logs(self, name: str, lines: int) -> str:
+        """The last lines that the container has written."""
+        with azure_errors(f"log of container group {name!r}"):
+            return str(self._client.containers.list_logs(self._group, name, CONTAINER, tail=lines).content or "")
+
+    def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
+        """Replace all tags of a group; its container goes on."""
+        with azure_errors(f"container group {name!r}"):
+            from azure.mgmt.containerinstance.models import Resource
+
+            self._client.container_groups.update(self._group, name, Resource(tags=dict(tags)))

@@ -1,0 +1,225 @@
+"""Making and changing container groups: wait until the server is ready, and undo what does not become so.
+
+A new group that fails is deleted again. A group that was there is put back to its former definition, so that what served
+before serves again. In between nothing answers: the service changes a group in place.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from vision_mlops.azure.azure_errors import is_transient
+from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError
+from vision_mlops.endpoints.aci import server_health
+from vision_mlops.endpoints.aci.container_groups import Groups
+from vision_mlops.endpoints.aci.group_definition import facts
+from vision_mlops.endpoints.aci.group_state import View, base_url, judge, probe_failure
+from vision_mlops.endpoints.contract import Say, State
+
+if TYPE_CHECKING:
+    from azure.core.polling import LROPoller
+    from azure.mgmt.containerinstance.models import ContainerGroup
+
+LOG_LINES = 20
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
+
+
+class NotReadyError(DeploymentError):
+    """A group did not become ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a group shall become.
+
+    Args:
+        title: What it serves, for messages: ``textile:3``.
+        bundle_id: Of the model; empty where it is not known.
+        seconds: How long it may take.
+    """
+
+    title: str
+    bundle_id: str
+    seconds: float
+
+
+class Changes:
+    """Makes and changes groups.
+
+    Args:
+        groups: The service.
+        say: Told how far it is.
+    """
+
+    def __init__(self, groups: Groups, say: Say) -> None:
+        self._groups = groups
+        self._say = say
+
+    def make(self, name: str, group: ContainerGroup, expected: Expected) -> None:
+        """Make a new group; it is deleted again where it does not become ready. Raises DeploymentError, AzureError."""
+        try:
+            poller = self._groups.put(name, group)
+            self._say(f"{name}: making a container group for {expected.title}")
+            self.wait(name, poller, expected)
+        except MlopsError as error:
+            log, left = self._log(name), self._remove(name)
+            message = f"endpoint {name!r} with {expected.title}: {error.message}{left}"
+            raise DeploymentError(message + log, error.hint) from error
+
+    def update(
+        self, name: str, group: ContainerGroup, expected: Expected, former: ContainerGroup, back: ContainerGroup
+    ) -> None:
+        """Change a group in place.
+
+        Args:
+            name: Of the group.
+            group: As it shall be.
+            expected: What it shall become.
+            former: As it was read before.
+            back: Definition that makes it as it was.
+
+        Raises:
+            DeploymentError: it did not work; the message says how the group is now.
+        """
+        before = judge(former)
+        try:
+            poller = self._groups.put(name, group)
+        except AzureError as error:
+            if 400 <= error.status < 500:  # refused: nothing has changed
+                message = f"endpoint {name!r} with {expected.title}: {error.message}; it is as it was"
+                raise DeploymentError(message, error.hint) from error
+            raise self._failed(name, error, expected, before, back) from error
+        self._say(f"{name}: changing to {expected.title}; it does not answer until that is ready")
+        try:
+            self.wait(name, poller, expected, before)
+        except MlopsError as error:
+            raise self._failed(name, error, expected, before, back) from error
+
+    def wait(self, name: str, poller: LROPoller[Any] | None, expected: Expected, before: View | None = None) -> None:
+        """Wait until the server of a group is ready, with the model that is expected.
+
+        Args:
+            name: Of the group.
+            poller: Of the change under way, where there is one.
+            expected: What it shall become.
+            before: How it was before; what was wrong then does not count.
+
+        Raises:
+            NotReadyError: it does not become ready.
+            AzureError: the change failed, or the service is not reached for long.
+        """
+        deadline, pause = time.monotonic() + expected.seconds, _FIRST_PAUSE
+        try:
+            while True:
+                done = self._is_done(name, poller)
+                problem, mend = self._look(name, expected, done=done, before=before)
+                if not problem:
+                    return
+                if time.monotonic() > deadline:
+                    raise NotReadyError(f"not ready after {expected.seconds:g} s: {problem}", mend)
+                time.sleep(pause)
+                pause = min(1.5 * pause, _LONGEST_PAUSE)
+        except KeyboardInterrupt:
+            self._say(
+                f"endpoint {name} goes on changing in Azure. `mlops endpoint show {name} --on aci` says how it is, the same"
+                f" `mlops deploy` again goes on waiting, `mlops endpoint delete {name} --on aci` removes it"
+            )
+            raise
+
+    def _is_done(self, name: str, poller: LROPoller[Any] | None) -> bool:
+        """Whether a change is over. Raises what made it fail."""
+        if poller is None:
+            return True
+        if not poller.done():
+            return False
+        try:
+            self._groups.result(name, poller)
+        except AzureError as error:
+            # The watching has failed, not what is watched: the group itself says how it is.
+            if error.__cause__ is None or not is_transient(error.__cause__):
+                raise
+        return True
+
+    def _look(self, name: str, expected: Expected, *, done: bool, before: View | None) -> tuple[str, str]:
+        """What is still missing, and what may mend it; empty where it is ready. Raises NotReadyError."""
+        group = self._groups.find(name, self._say)
+        if group is None:
+            raise NotReadyError("the container group is gone", "was it deleted? deploy again")
+        view = judge(group)
+        if view.final and (before is None or not before.final or view.since > before.since):
+            raise NotReadyError(view.problem, view.mend)
+        if not done or view.state is not State.READY:
+            return view.problem or "the change is under way", view.mend or f"mlops endpoint logs {name} --on aci"
+        found = server_health.ask(base_url(group))
+        if found.final:
+            raise NotReadyError(found.problem, "build and push an image with a bundle that `mlops serve` takes")
+        if not found.ready:
+            told = probe_failure(group)
+            return found.problem + (f" ({told})" if told else ""), (
+                "see its log; the container must answer on port 8000, which this machine must reach; give it more time with"
+                " --timeout"
+            )
+        if expected.bundle_id and found.bundle_id != expected.bundle_id:
+            raise NotReadyError(
+                f"the image holds another model: bundle {found.bundle_id[:12] or 'unknown'}, not that of {expected.title},"
+                f" {expected.bundle_id[:12]}",
+                "build and push the image of this version: mlops deploy --to docker --bake; see docs/how_to/deploy_aci.md",
+            )
+        return "", ""
+
+    def _failed(
+        self, name: str, error: MlopsError, expected: Expected, before: View, back: ContainerGroup
+    ) -> DeploymentError:
+        """Put a group back to what it was; the error to raise."""
+        log = self._log(name)
+        message = f"endpoint {name!r} with {expected.title}: {error.message}"
+        known = facts(back)
+        was = Expected(f"{known.model}:{known.version}", known.bundle, 0.0) if known else Expected("it", "", 0.0)
+        self._say(f"{name}: {error.message.splitlines()[0]}; putting {was.title} back")
+        try:
+            poller = self._restore(name, back)
+            if before.state is State.READY:
+                self.wait(name, poller, replace(was, seconds=expected.seconds), judge_now(self._groups, name))
+                now = f"{was.title} serves again"
+            else:
+                now = f"it is put back to {was.title}, which was {before.state}"
+        except MlopsError as second:
+            now = f"and {was.title} could not be put back: {second.message}"
+        return DeploymentError(f"{message}; {now}{log}", error.hint)
+
+    def _restore(self, name: str, back: ContainerGroup) -> LROPoller[ContainerGroup] | None:
+        """Have a group made as it was; one that is caught in its change is made anew, under the same host name."""
+        try:
+            return self._groups.put(name, back)
+        except AzureError as error:
+            if error.status != 409:
+                raise
+        self._groups.delete(name)
+        return self._groups.put(name, back)
+
+    def _remove(self, name: str) -> str:
+        """Delete a group that was new; what to say about it."""
+        try:
+            if self._groups.find(name) is None:
+                return ""
+            self._groups.delete(name)
+        except AzureError as error:
+            return f"; the new container group could not be deleted again: {error.message}"
+        return "; the new container group is deleted again"
+
+    def _log(self, name: str) -> str:
+        """The last lines of the container, as a part of a message; empty where it has written none."""
+        try:
+            text = self._groups.logs(name, LOG_LINES).rstrip()
+        except AzureError:  # it has never run
+            return ""
+        return "\n  the last lines of its log:\n" + textwrap.indent(text, "    ") if text else ""
+
+
+def judge_now(groups: Groups, name: str) -> View | None:
+    """How a group is now; None where it is gone."""
+    group = groups.find(name)
+    return judge(group) if group is not None else None

@@ -1,0 +1,171 @@
+"""How a container group is, read from the states and events in the service's answer; why, and what mends it.
+
+What is said of a container in its past (a pull that failed at first, say) is not held against it once it has started since.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from vision_mlops.endpoints.contract import State
+
+if TYPE_CHECKING:
+    from azure.mgmt.containerinstance.models import ContainerGroup, Event
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_REPEATS = 3  # a container that ended so often, or a pull that failed so often, will not come right by itself
+_STEADY = timedelta(minutes=5)
+"""A container that runs for so long is not judged by what was before."""
+_FOR_GOOD = re.compile(
+    r"unauthori[sz]ed|denied|forbidden|\b40[13]\b|not found|manifest unknown|invalid reference", re.I
+)
+_TERMINAL = ("failed", "succeeded", "terminated")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a group is, as the service sees it; READY still has to be asked of the server itself.
+
+    ``final`` says that waiting does not help; ``since`` is when what ``problem`` tells was last seen.
+    """
+
+    state: State
+    problem: str = ""
+    mend: str = ""
+    final: bool = False
+    since: datetime = _NEVER
+
+
+def base_url(group: ContainerGroup) -> str:
+    """Address of the server, by name where it has one; empty while it has none."""
+    address = group.ip_address
+    host = address and (address.fqdn or address.ip)
+    return f"http://{host}:{address.ports[0].port}" if address and host and address.ports else ""
+
+
+def judge(group: ContainerGroup) -> View:
+    """How a group is."""
+    provisioning = str(group.provisioning_state or "").lower()
+    running = str(getattr(group.instance_view, "state", None) or "").lower()
+    if provisioning == "deleting":
+        return View(State.CHANGING, "it is being deleted")
+    if running == "stopped":
+        return View(State.STOPPED, "it was stopped", "deploy its version again, which starts it", final=True)
+    found = _container(group)
+    if found is not None:
+        return found
+    if provisioning in ("failed", "canceled") or is_over(group):
+        word = provisioning if provisioning in ("failed", "canceled") else running
+        told = _newest(_events(group), lambda item: _is(item, "Warning"))
+        reason = f": {_text(told)}" if told else ""
+        return View(
+            State.FAILED,
+            f"the container group is {word}{reason}",
+            "mend what the message names, then deploy again",
+            final=True,
+            since=_at(told) if told else _NEVER,
+        )
+    state = _current(group)
+    if provisioning != "succeeded" or str(getattr(state, "state", None) or "").lower() != "running":
+        waiting = str(getattr(state, "detail_status", None) or getattr(state, "state", None) or "no container yet")
+        return View(State.CHANGING, f"the container group is {provisioning or 'unknown'}: {waiting}")
+    return View(State.READY)
+
+
+def is_over(group: ContainerGroup) -> bool:
+    """Whether its containers have ended for good: the service takes no change of such a group."""
+    return str(getattr(group.instance_view, "state", None) or "").lower() in _TERMINAL
+
+
+def started_at(group: ContainerGroup) -> datetime:
+    """When the container that runs was started; long ago where that is not known."""
+    moment = getattr(_current(group), "start_time", None)
+    return moment if isinstance(moment, datetime) else _NEVER
+
+
+def probe_failure(group: ContainerGroup) -> str:
+    """What the readiness probe of the service has complained about since the container has started; empty if nothing."""
+    started = started_at(group)
+    told = _newest(_events(group), lambda item: _is(item, "Unhealthy") and "readiness" in _text(item).lower())
+    return _text(told) if told is not None and _at(told) >= started else ""
+
+
+def _container(group: ContainerGroup) -> View | None:
+    """What is wrong with the container; None where nothing is known to be."""
+    events = _events(group)
+    started = _newest(events, lambda item: _is(item, "Started", "Pulled"))
+    since_start = _at(started) if started else _NEVER
+    pull = _newest(
+        events, lambda item: _is(item, "Failed", "ErrImagePull", "ImagePullBackOff") and "image" in _text(item)
+    )
+    if pull is not None and _at(pull) > since_start:
+        # A registry that is not reached for a moment is asked again by the service; a no is a no.
+        final = bool(_FOR_GOOD.search(_text(pull))) or int(pull.count or 1) >= _REPEATS
+        return View(State.FAILED if final else State.CHANGING, _text(pull), _pull_mend(group), final, _at(pull))
+    return _crash(group, events)
+
+
+def _crash(group: ContainerGroup, events: list[Event]) -> View | None:
+    view = group.containers[0].instance_view if group.containers else None
+    current, previous = getattr(view, "current_state", None), getattr(view, "previous_state", None)
+    word = str(getattr(current, "state", None) or "").lower()
+    ended = current if word == "terminated" else previous if word == "waiting" else None
+    restarts = int(getattr(view, "restart_count", None) or 0)
+    looping = "crashloop" in str(getattr(current, "detail_status", None) or "").lower()
+    since = getattr(ended, "finish_time", None) or _NEVER
+    probe = _newest(events, lambda item: _is(item, "Unhealthy") and "liveness" in _text(item).lower())
+    killed = _newest(events, lambda item: _is(item, "Killing"))
+    steady = word == "running" and datetime.now(UTC) - started_at(group) > _STEADY
+    if probe is not None and killed is not None and not steady and (restarts >= _REPEATS or looping):
+        mend = "see its log below; the server must answer /health/live on port 8000 (MLOPS_HOST, MLOPS_PORT)"
+        return View(State.FAILED, f"the container is started again and again: {_text(probe)}", mend, True, _at(killed))
+    if ended is None or not (looping or restarts >= _REPEATS or word == "terminated"):
+        return None
+    code = getattr(ended, "exit_code", None)
+    why = f" with exit code {code}" if code is not None else ""
+    detail = str(getattr(ended, "detail_status", None) or "")
+    why += " (it used more memory than it has: give --memory)" if "oom" in detail.lower() else ""
+    mend = "mend what its log says; the image must hold the model's bundle and run `mlops serve`"
+    final = looping or restarts >= _REPEATS
+    state = State.FAILED if final else State.CHANGING
+    return View(state, f"the container ended{why}, {restarts + 1} times so far", mend, final, since)
+
+
+def _pull_mend(group: ContainerGroup) -> str:
+    image = group.containers[0].image
+    host = image.partition("/")[0]
+    return (
+        f"push the image (az acr login --name {host.partition('.')[0]}; docker push {image}), and give the identity of"
+        f" MLOPS_AZURE_PULL_IDENTITY the role AcrPull on {host}"
+    )
+
+
+def _current(group: ContainerGroup) -> Any:
+    view = group.containers[0].instance_view if group.containers else None
+    return getattr(view, "current_state", None)
+
+
+def _events(group: ContainerGroup) -> list[Event]:
+    """Of the container and of the group, oldest first."""
+    views: list[Any] = [item.instance_view for item in group.containers] + [group.instance_view]
+    found = [event for view in views for event in getattr(view, "events", None) or []]
+    return sorted(found, key=_at)
+
+
+def _newest(events: list[Event], wanted: Any) -> Event | None:
+    return next((item for item in reversed(events) if wanted(item)), None)
+
+
+def _is(event: Event, *words: str) -> bool:
+    return event.name in words or event.type in words
+
+
+def _text(event: Event) -> str:
+    return " ".join(str(event.message or event.name or "").split())
+
+
+def _at(event: Event) -> datetime:
+    return event.last_timestamp or event.first_timestamp or _NEVER

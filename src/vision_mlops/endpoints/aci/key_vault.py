@@ -1,0 +1,141 @@
+"""Keys of endpoints, kept as secrets of an Azure Key Vault: two for each endpoint, so that one can be made anew while the
+other one is in use.
+
+A key is never printed, logged or part of an exception; objects here do not show it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vision_mlops.azure.azure_errors import azure_errors, is_missing
+from vision_mlops.core.errors import AzureError
+
+if TYPE_CHECKING:
+    from azure.keyvault.secrets import KeyVaultSecret, SecretClient
+
+PRIMARY, SECONDARY = "primary", "secondary"
+_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Both keys of an endpoint. ``versions`` are those of their secrets, which may be shown and compared."""
+
+    primary: str = field(repr=False)
+    secondary: str = field(repr=False)
+    versions: tuple[str, str]
+
+    def to_dict(self) -> dict[str, str]:
+        """The keys by name."""
+        return {PRIMARY: self.primary, SECONDARY: self.secondary}
+
+    def to_file(self) -> str:
+        """The content of the file that the scoring server reads: a key a line."""
+        return f"{self.primary}\n{self.secondary}\n"
+
+
+class KeyStore:
+    """The keys of endpoints in one vault."""
+
+    def __init__(self, client: SecretClient) -> None:
+        self._client = client
+
+    def read(self, endpoint: str) -> Keys:
+        """The keys of an endpoint. Raises AzureError."""
+        first, second = (self._find(endpoint, which) for which in (PRIMARY, SECONDARY))
+        if first is None or second is None:
+            missing = self.secret_name(endpoint, SECONDARY if first else PRIMARY)
+            raise AzureError(
+                f"there is no secret {missing!r} in {self._client.vault_url}",
+                "check MLOPS_AZURE_KEY_VAULT, or deploy the endpoint again, which makes missing keys",
+                404,
+            )
+        return _keys(first, second)
+
+    def ensure(self, endpoint: str) -> Keys:
+        """The keys of an endpoint; those that are missing are made. Raises AzureError."""
+        first, second = (
+            self._find(endpoint, which) or self._write(endpoint, which, _fresh()) for which in (PRIMARY, SECONDARY)
+        )
+        return _keys(first, second)
+
+    def exist(self, endpoint: str) -> bool:
+        """Whether there is a key of an endpoint. Raises AzureError."""
+        return any(self._find(endpoint, which) is not None for which in (PRIMARY, SECONDARY))
+
+    def renew(self, endpoint: str, which: str) -> Keys:
+        """Make one key anew, as a new version of its secret; the other stays. Raises AzureError."""
+        return self._replace(endpoint, which, _fresh(), self.read(endpoint))
+
+    def put_back(self, endpoint: str, which: str, former: Keys) -> Keys:
+        """Make a former key the newest version again. Raises AzureError."""
+        return self._replace(endpoint, which, former.to_dict()[which], former)
+
+    def delete(self, endpoint: str) -> None:
+        """Delete the keys of an endpoint, as far as they are there. Raises AzureError."""
+        for which in (PRIMARY, SECONDARY):
+            name = self.secret_name(endpoint, which)
+            try:
+                with self._errors(name):
+                    self._client.begin_delete_secret(name).wait()
+            except AzureError as error:
+                if error.status != 404:
+                    raise
+
+    @staticmethod
+    def secret_name(endpoint: str, which: str) -> str:
+        """What the secret with a key is called."""
+        return f"mlops-{endpoint}-{which}"
+
+    def _replace(self, endpoint: str, which: str, value: str, keys: Keys) -> Keys:
+        version = str(self._write(endpoint, which, value).properties.version)
+        if which == PRIMARY:
+            return Keys(value, keys.secondary, (version, keys.versions[1]))
+        return Keys(keys.primary, value, (keys.versions[0], version))
+
+    def _find(self, endpoint: str, which: str) -> KeyVaultSecret | None:
+        name = self.secret_name(endpoint, which)
+        with self._errors(name):
+            try:
+                return self._client.get_secret(name)
+            except Exception as error:
+                if is_missing(error):
+                    return None
+                raise
+
+    def _write(self, endpoint: str, which: str, value: str) -> KeyVaultSecret:
+        name = self.secret_name(endpoint, which)
+        tags = {"mlops.endpoint": endpoint}
+        try:
+            with self._errors(name):
+                return self._client.set_secret(name, value, content_type="text/plain", tags=tags)
+        except AzureError as error:
+            if error.status != 409:
+                raise
+        # A vault keeps deleted secrets for some time, and their names: it must be recovered before it gets a new value.
+        with self._errors(name):
+            self._client.begin_recover_deleted_secret(name).wait()
+            return self._client.set_secret(name, value, content_type="text/plain", tags=tags)
+
+    @contextlib.contextmanager
+    def _errors(self, name: str) -> Iterator[None]:
+        mend = "check MLOPS_AZURE_KEY_VAULT"
+        with azure_errors(f"secret {name!r} of {self._client.vault_url}", mend):
+            try:
+                yield
+            except ValueError as error:  # the vault asks for a token that is not meant for it
+                raise AzureError(f"{self._client.vault_url} cannot be trusted: {error}", mend) from error
+
+
+def _keys(first: KeyVaultSecret, second: KeyVaultSecret) -> Keys:
+    versions = (str(first.properties.version), str(second.properties.version))
+    return Keys(str(first.value), str(second.value), versions)
+
+
+def _fresh() -> str:
+    return secrets.token_urlsafe(_BYTES)

@@ -1,0 +1,235 @@
+"""Endpoints on Azure Container Instances: a container group each, changed in place, with keys in a key vault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from vision_mlops.azure.clients import vault_client
+from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
+from vision_mlops.core.errors import DeploymentError, MlopsError
+from vision_mlops.endpoints.aci import server_health
+from vision_mlops.endpoints.aci.container_groups import Groups
+from vision_mlops.endpoints.aci.group_changes import Changes, Expected
+from vision_mlops.endpoints.aci.group_definition import (
+    Facts,
+    Wanted,
+    again,
+    definition,
+    facts,
+    other_tags,
+    wanted,
+    with_tags,
+)
+from vision_mlops.endpoints.aci.group_state import base_url, is_over, judge, started_at
+from vision_mlops.endpoints.aci.key_vault import PRIMARY, Keys, KeyStore
+from vision_mlops.endpoints.contract import Access, Counts, Deployment, Endpoint, Request, Say, State
+
+if TYPE_CHECKING:
+    from azure.mgmt.containerinstance.models import ContainerGroup
+
+_READY_SECONDS = 900.0
+_STARTING = timedelta(seconds=90)
+"""A container that has just been started is still starting; later it has a problem."""
+
+
+def open_target() -> ContainerInstances:
+    """The target; nothing is read or sent before it is used."""
+    return ContainerInstances()
+
+
+class ContainerInstances:
+    """The target ``aci``."""
+
+    name = "aci"
+    splits_traffic = False
+    mirrors_at_most = 0
+    options = frozenset({"image", "workers", "cpu", "memory_gb", "dns_label", "environment", "timeout_s"})
+
+    def deploy(self, request: Request, say: Say) -> Endpoint:
+        """Make the group, or change it in place, and wait until its server is ready."""
+        name = request.endpoint
+        if "--" in name:
+            raise DeploymentError(f"{name!r} cannot be the name of a container group", "do not use '--' in --endpoint")
+        store, former = self._store, self._groups.find(name)
+        made_for = facts(former) if former is not None else None
+        if former is not None and made_for is None:
+            raise DeploymentError(
+                f"there is a container group {name!r} that mlops did not make", "choose another --endpoint"
+            )
+        group = wanted(request, self._settings, former)
+        expected = Expected(request.model.reference, group.bundle_id, request.options.timeout_s or _READY_SECONDS)
+        if former is None or made_for is None:
+            self._make(group, expected, say)
+        else:
+            self._change(group, expected, former, made_for, store.ensure(name), say)
+        return self.endpoint(name)
+
+    def endpoints(self) -> list[Endpoint]:
+        """All groups of the resource group that mlops made."""
+        found = [self._groups.find(name) for name in self._groups.made()]
+        return [self._endpoint(group) for group in found if group is not None]
+
+    def endpoint(self, name: str) -> Endpoint:
+        """One group; its server is asked whether it is ready."""
+        return self._endpoint(self._groups.get(name))
+
+    def access(self, name: str) -> Access:
+        """Address and primary key."""
+        group = self._groups.get(name)
+        address = base_url(group)
+        if not address:
+            raise DeploymentError(f"endpoint {name!r} has no address: {judge(group).problem}", "mlops endpoint show")
+        return Access(f"{address}/score", {"Authorization": f"Bearer {self._store.read(name).to_dict()[PRIMARY]}"})
+
+    def logs(self, name: str, deployment: str, lines: int) -> str:
+        """What the container has written since it was started last."""
+        self._endpoint(self._groups.get(name), asking=False).deployment(deployment)
+        return self._groups.logs(name, lines)
+
+    def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
+        """Refused: there is one deployment, which has all of it."""
+        raise DeploymentError("an endpoint on aci has one deployment", "deploy another version, or use another target")
+
+    def counts(self, name: str) -> Mapping[str, Counts] | None:
+        """None: the service does not count requests."""
+        self._groups.get(name)
+        return None
+
+    def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
+        """Replace the tags; the container goes on."""
+        self._groups.set_tags(name, with_tags(self._groups.get(name), tags))
+
+    def keys(self, name: str) -> Mapping[str, str]:
+        """Both keys, of the vault."""
+        self._groups.get(name)
+        return self._store.read(name).to_dict()
+
+    def rotate_key(self, name: str, which: str) -> None:
+        """Make one key anew and hand it to the container, which the service restarts; if that fails, the old one is kept."""
+        former = self._groups.get(name)
+        if judge(former).state is not State.READY:
+            raise DeploymentError(f"endpoint {name!r} is {self.endpoint(name).state}", f"mlops endpoint show {name}")
+        store, made_for = self._store, _facts(former)
+        old = store.read(name)
+        new = store.renew(name, which)
+        expected = Expected(f"a new {which} key", made_for.bundle, _READY_SECONDS)
+        try:
+            self._changes(_silent).update(name, again(former, new), expected, former, again(former, old))
+        except MlopsError as error:
+            self._take_back(name, which, old, error)
+            raise
+
+    def delete_deployment(self, name: str, deployment: str) -> None:
+        """Refused: the one deployment has all the traffic."""
+        self._endpoint(self._groups.get(name), asking=False).deployment(deployment)
+        raise DeploymentError(f"{deployment!r} is all there is of endpoint {name!r}", f"mlops endpoint delete {name}")
+
+    def delete(self, name: str) -> None:
+        """Remove the group, then its keys."""
+        self._groups.get(name)
+        store = self._store
+        self._groups.delete(name)
+        try:
+            store.delete(name)
+        except MlopsError as error:
+            raise DeploymentError(
+                f"endpoint {name!r} is deleted, but not its keys: {error.message}", error.hint
+            ) from error
+
+    @cached_property
+    def _settings(self) -> AzureSettings:
+        return load_azure_settings()
+
+    @cached_property
+    def _groups(self) -> Groups:
+        return Groups(self._settings)
+
+    @cached_property
+    def _store(self) -> KeyStore:
+        return KeyStore(vault_client(self._settings))
+
+    def _changes(self, say: Say) -> Changes:
+        return Changes(self._groups, say)
+
+    def _make(self, group: Wanted, expected: Expected, say: Say) -> None:
+        name, had_keys = group.endpoint, self._store.exist(group.endpoint)
+        try:
+            self._changes(say).make(name, definition(group, self._store.ensure(name), {}), expected)
+        except MlopsError as error:
+            if had_keys:
+                raise
+            try:
+                self._store.delete(name)
+            except MlopsError as second:
+                message = f"{error.message}\n  its new keys could not be deleted again: {second.message}"
+                raise DeploymentError(message, error.hint) from error
+            raise
+
+    def _change(
+        self, group: Wanted, expected: Expected, former: ContainerGroup, made_for: Facts, keys: Keys, say: Say
+    ) -> None:
+        name, changes = group.endpoint, self._changes(say)
+        view = judge(former)
+        new = definition(group, keys, other_tags(former))
+        new.location = former.location
+        if is_over(former):
+            say(f"{name}: its containers have ended for good; making it anew")
+            self._groups.delete(name)
+            changes.make(name, new, expected)
+            return
+        same = (made_for.digest, made_for.keys) == (group.digest, " ".join(keys.versions))
+        if view.state is State.STOPPED:
+            if not same:
+                hint = f"deploy {made_for.model}:{made_for.version} as it was, which starts it, or delete the endpoint"
+                raise DeploymentError(f"endpoint {name!r} is stopped", hint)
+            changes.wait(name, self._groups.start(name), expected, view)
+        elif not same or view.final:
+            changes.update(name, new, expected, former, again(former, keys))
+        else:  # it is so already, or on its way
+            changes.wait(name, None, expected)
+
+    def _take_back(self, name: str, which: str, old: Keys, error: MlopsError) -> None:
+        """The container has the former key, so the vault gets it back, too. Raises DeploymentError where that fails."""
+        try:
+            kept = self._store.put_back(name, which, old)
+            # The tag names the versions of the secrets that the container has; with others a deployment brings them anew.
+            self._groups.set_tags(name, again(self._groups.get(name), kept).tags or {})
+        except MlopsError as second:
+            raise DeploymentError(
+                f"{error.message}; and the former {which} key could not be put back into the vault: {second.message}",
+                f"mlops endpoint keys {name} --rotate {which}, once that is mended",
+            ) from error
+
+    def _endpoint(self, group: ContainerGroup, *, asking: bool = True) -> Endpoint:
+        made_for, view, address = _facts(group), judge(group), base_url(group)
+        state, problem = view.state, f"{view.problem}\n  -> {view.mend}" if view.mend else view.problem
+        if asking and state is State.READY:
+            found = server_health.ask(address)
+            if not found.ready:
+                just_started = datetime.now(UTC) - started_at(group) < _STARTING
+                state, problem = State.CHANGING if just_started else State.FAILED, found.problem
+        deployment = Deployment(made_for.deployment, made_for.model, made_for.version, state, traffic=100)
+        return Endpoint(
+            str(group.name),
+            self.name,
+            state,
+            f"{address}/score" if address else "",
+            "key",
+            (replace(deployment, problem=problem),),
+            tags=other_tags(group),
+        )
+
+
+def _facts(group: ContainerGroup) -> Facts:
+    found = facts(group)
+    if found is None:
+        raise DeploymentError(f"there is no endpoint {group.name!r} on aci", "mlops endpoint list --on aci")
+    return found
+
+
+def _silent(text: str) -> None:
+    """Rotating is told by the command."""

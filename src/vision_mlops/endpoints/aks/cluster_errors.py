@@ -1,0 +1,123 @@
+"""What a cluster refuses, in words that say what to do about it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from vision_mlops.core.errors import DeploymentError
+
+SIGN_IN = (
+    "sign in again: az login; az aks get-credentials --resource-group GROUP --name CLUSTER; "
+    "kubelogin convert-kubeconfig --login azurecli"
+)
+
+
+class ClusterError(DeploymentError):
+    """The cluster refuses or is not reached. ``status`` is the HTTP status, 0 without an answer."""
+
+    def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+@contextmanager
+def cluster_errors(what: str, *, secret: bool = False) -> Iterator[None]:
+    """Errors of the client as ClusterError.
+
+    Args:
+        what: What is done, for example ``applying the Deployment textile``.
+        secret: What was sent must not come back in a message or a traceback.
+    """
+    from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except ApiException as error:
+        message, hint = explain(int(error.status or 0), _status(error.body), secret=secret)
+        translated = ClusterError(f"{what}: {message}", hint, int(error.status or 0))
+        raise translated from (None if secret else error)
+    except (HTTPError, OSError) as error:
+        reason = str(getattr(error, "reason", None) or error)
+        reason = re.sub(r"<[^>]*>:? ?|\(Caused by |\)$", "", reason).strip()
+        raise ClusterError(f"{what}: the cluster is not reached: {reason}", _unreached(reason)) from (
+            None if secret else error
+        )
+
+
+def explain(status: int, content: Mapping[str, Any], *, secret: bool = False) -> tuple[str, str]:
+    """Message and hint for an answer of the API.
+
+    Args:
+        status: Of HTTP.
+        content: The ``Status`` object that came with it.
+        secret: Leave out what may repeat the content of the request.
+    """
+    message = str(content.get("message") or f"HTTP {status}")
+    if status == 401:
+        return "the cluster does not accept the sign-in", SIGN_IN
+    if status == 409 and (managers := _managers(content)):
+        return (
+            f"other tools own fields of it: {managers}",
+            "let one tool manage the endpoint: take these fields out of the other one, or use --render with it",
+        )
+    if cause := refusal(message):
+        return cause
+    if status == 403:
+        return message, (
+            "ask for a role in the namespace that may do this, such as Azure Kubernetes Service RBAC Writer; "
+            "another namespace: --namespace"
+        )
+    if status == 422 or status == 400:
+        return (
+            "the API refuses the object" if secret else message
+        ), "see the versions of Kubernetes that are supported"
+    if status == 409:
+        return message, "something else has just changed it: try again"
+    if status == 429 or status >= 500:
+        return message, "the cluster is busy or not well: try again"
+    return message, "kubectl get events shows more"
+
+
+def refusal(message: str) -> tuple[str, str] | None:
+    """Message and hint where a quota, a webhook or a policy refuses, directly or when pods are made; else None."""
+    if "exceeded quota" in message:
+        return message, "raise the ResourceQuota of the namespace, or take less: --cpu, --memory, --instances"
+    if "LimitRange" in message or "maximum cpu usage" in message or "maximum memory usage" in message:
+        return message, "the namespace's LimitRange bounds a container: give another --cpu or --memory"
+    if "admission webhook" in message or "ValidatingAdmissionPolicy" in message:
+        return message, "a policy of the cluster refuses this: change what it names, or ask who runs the cluster"
+    if "violates PodSecurity" in message:
+        return message, "something adds what the namespace does not allow, such as an injected sidecar"
+    return None
+
+
+def _status(body: Any) -> Mapping[str, Any]:
+    try:
+        content = json.loads(body)
+    except (TypeError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _managers(content: Mapping[str, Any]) -> str:
+    causes = (content.get("details") or {}).get("causes") or []
+    found: dict[str, list[str]] = {}
+    for cause in causes:
+        if cause.get("reason") == "FieldManagerConflict":
+            match = re.search(r'conflict with "([^"]*)"', str(cause.get("message")))
+            found.setdefault(match[1] if match else "another", []).append(str(cause.get("field")))
+    return "; ".join(f"{manager} has {', '.join(names[:4])}" for manager, names in found.items())
+
+
+def _unreached(reason: str) -> str:
+    if "certificate" in reason.lower():
+        return "the certificate is not that of the kubeconfig: az aks get-credentials --overwrite-existing"
+    return (
+        "check that the cluster runs (az aks show), and that this machine reaches it: a private cluster needs its network; "
+        "MLOPS_AKS_CONTEXT picks another context of the kubeconfig"
+    )

@@ -1,0 +1,221 @@
+"""How an endpoint in a cluster is: its state, and where it is not ready, why, from conditions, pods and events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vision_mlops.endpoints.aks.cluster import Cluster
+from vision_mlops.endpoints.aks.cluster_errors import ClusterError, refusal
+from vision_mlops.endpoints.aks.manifests import Manifest, selector_of
+from vision_mlops.endpoints.contract import State
+
+_REVISION = "deployment.kubernetes.io/revision"
+_RESTARTS = 2
+"""So often a server that ends is started again before it counts as failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a deployment is not ready. ``final`` where waiting does not help; ``pod`` has a log of it."""
+
+    text: str
+    mend: str = ""
+    final: bool = False
+    pod: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a deployment is. ``pods`` are those of its present version, the newest first."""
+
+    state: State
+    ready: int
+    cause: Cause | None = None
+    pods: Sequence[Manifest] = field(default_factory=tuple)
+
+    @property
+    def problem(self) -> str:
+        """What keeps it from being ready; empty where it is."""
+        return self.cause.text if self.cause else ""
+
+
+def condition_of(cluster: Cluster, deployment: Manifest) -> Condition:
+    """How a Deployment is now. Raises ClusterError."""
+    metadata, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status") or {}
+    pods = current_pods(cluster, deployment)
+    wanted, available = int(spec.get("replicas", 1)), int(status.get("availableReplicas") or 0)
+    updated, total = int(status.get("updatedReplicas") or 0), int(status.get("replicas") or 0)
+    seen = int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0)
+    ready = sum(_is_ready(pod) for pod in pods)
+    if metadata.get("deletionTimestamp"):
+        return Condition(State.CHANGING, ready, Cause("it is being deleted"), pods)
+    if wanted == 0:
+        return Condition(State.STOPPED, 0, Cause("it is scaled to no pods"), pods)
+    if seen and updated >= wanted and total == updated and available >= wanted:
+        return Condition(State.READY, ready, None, pods)
+    if not seen:
+        return Condition(State.CHANGING, ready, Cause("the cluster has not looked at it yet"), pods)
+    cause = _of_conditions(status) or _of_pods(cluster, pods)
+    if late := _too_late(status):
+        cause = replace(cause, final=True) if cause else Cause(late, "deploy it again", final=True)
+    if cause is None:
+        return Condition(State.CHANGING, ready, Cause(f"{ready} of {wanted} pods are ready"), pods)
+    serves = ready > 0 or not cause.final
+    return Condition(State.CHANGING if serves else State.FAILED, ready, cause, pods)
+
+
+def current_pods(cluster: Cluster, deployment: Manifest) -> list[Manifest]:
+    """Pods of the present version of a Deployment, the newest first, without those that end. Raises ClusterError."""
+    metadata = deployment["metadata"]
+    labels, namespace = selector_of(metadata["name"]), metadata["namespace"]
+    revision = (metadata.get("annotations") or {}).get(_REVISION)
+    hashes = {
+        item["metadata"]["labels"].get("pod-template-hash")
+        for item in cluster.list("ReplicaSet", namespace, labels)
+        if (item["metadata"].get("annotations") or {}).get(_REVISION) == revision
+    }
+    pods = [
+        pod
+        for pod in cluster.list("Pod", namespace, labels)
+        if pod["metadata"]["labels"].get("pod-template-hash") in hashes and not pod["metadata"].get("deletionTimestamp")
+    ]
+    return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True)
+
+
+def last_lines(cluster: Cluster, pod: Manifest, lines: int) -> str:
+    """What the server of a pod wrote last; where it has not been started again yet, or only just, what it wrote before."""
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    text = _try_log(cluster, namespace, name, lines, previous=False)
+    container = _container(pod)
+    if container.get("restartCount") and "waiting" in (container.get("state") or {}):
+        text = _try_log(cluster, namespace, name, lines, previous=True) or text
+    elif not text and container.get("restartCount"):
+        text = _try_log(cluster, namespace, name, lines, previous=True)
+    return text.rstrip("\n")
+
+
+def _try_log(cluster: Cluster, namespace: str, name: str, lines: int, *, previous: bool) -> str:
+    try:
+        return cluster.log(namespace, name, lines, previous=previous)
+    except ClusterError as error:
+        if error.status == 400 or error.status == 404:  # the container has not started, or no former one is kept
+            return ""
+        raise
+
+
+def _of_conditions(status: Manifest) -> Cause | None:
+    for item in status.get("conditions") or []:
+        if item["type"] == "ReplicaFailure" and item["status"] == "True":
+            message = str(item.get("message"))
+            text, mend = refusal(message) or (message, "mend what it names, and deploy again")
+            return Cause(f"its pods cannot be made: {text}", mend, final=True)
+    return None
+
+
+def _too_late(status: Manifest) -> str:
+    """What the cluster says where the time for a rollout is over; else empty."""
+    for item in status.get("conditions") or []:
+        if item["type"] == "Progressing" and item["status"] == "False":
+            return str(item.get("message") or item.get("reason"))
+    return ""
+
+
+def _of_pods(cluster: Cluster, pods: Sequence[Manifest]) -> Cause | None:
+    """The worst that is wrong with any of them."""
+    causes = [cause for pod in pods if (cause := _of_pod(cluster, pod)) is not None]
+    return max(causes, key=lambda cause: cause.final, default=None)
+
+
+def _of_pod(cluster: Cluster, pod: Manifest) -> Cause | None:
+    name, status = pod["metadata"]["name"], pod.get("status") or {}
+    if _is_ready(pod):
+        return None
+    for item in status.get("conditions") or []:
+        if item["type"] == "PodScheduled" and item["status"] == "False":
+            return _unschedulable(str(item.get("message")))
+    if status.get("reason") == "Evicted":
+        return Cause(f"pod {name} was evicted: {status.get('message')}", "give it more --memory", pod=name)
+    container = _container(pod)
+    waiting = (container.get("state") or {}).get("waiting") or {}
+    reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+    if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName"):
+        return _image(str(container.get("image") or ""), reason, message)
+    if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+        return Cause(
+            f"its container cannot be started: {reason}: {message}", "mend what it names, and deploy again", True, name
+        )
+    ended = (container.get("lastState") or {}).get("terminated") or (container.get("state") or {}).get("terminated")
+    restarts = int(container.get("restartCount") or 0)
+    if ended and (reason == "CrashLoopBackOff" or restarts):
+        return _crash(cluster, pod, ended, restarts, final=reason == "CrashLoopBackOff" and restarts >= _RESTARTS)
+    if "running" in (container.get("state") or {}):
+        return _unready(cluster, pod)
+    return None
+
+
+def _unschedulable(message: str) -> Cause:
+    lacks = [what for what in ("cpu", "memory") if f"Insufficient {what}" in message]
+    mend = (
+        f"take less with --{' or --'.join(lacks)}, or add nodes" if lacks else "add nodes, or see what their taints ask"
+    )
+    return Cause(f"no node takes its pod: {message}", f"{mend}; a cluster with an autoscaler needs some minutes")
+
+
+def _image(image: str, reason: str, message: str) -> Cause:
+    """Refused or missing: what the kubelet says tells them apart."""
+    short = message.removeprefix("Back-off pulling image ").strip() or reason
+    refused = any(word in message.lower() for word in ("401", "403", "unauthorized", "forbidden", "denied"))
+    if reason == "InvalidImageName":
+        mend = "give --image as REGISTRY/NAME:TAG"
+    elif refused:
+        mend = "let the cluster pull: az aks update --name CLUSTER --resource-group GROUP --attach-acr REGISTRY"
+    else:
+        mend = "mlops deploy --to docker --bake makes it, docker push brings it there; or name another with --image"
+    return Cause(f"its image {image} cannot be pulled ({reason}): {short}", mend, final=reason != "ErrImagePull")
+
+
+def _crash(cluster: Cluster, pod: Manifest, ended: Manifest, restarts: int, *, final: bool) -> Cause:
+    name, code, reason = pod["metadata"]["name"], ended.get("exitCode"), str(ended.get("reason") or "Error")
+    ends = max(1, restarts)
+    times = f"{ends} time{'' if ends == 1 else 's'}" + (" (CrashLoopBackOff)" if final else "")
+    if reason == "OOMKilled":
+        return Cause(
+            f"its server ran out of memory {times}", "give it more with --memory, or fewer --workers", final, name
+        )
+    text = f"its server ended {times} with exit code {code} ({reason})"
+    if probe := _probe(cluster, pod):
+        return Cause(f"{text}; {probe}", "see its log; more --cpu where it is slow to start", final, name)
+    return Cause(text, "see its log", final, name)
+
+
+def _unready(cluster: Cluster, pod: Manifest) -> Cause:
+    name = pod["metadata"]["name"]
+    probe = _probe(cluster, pod)
+    text = "its server runs and is not ready" + (f": {probe}" if probe else "")
+    return Cause(text, "its log says why; a bundle that does not verify never gets ready", pod=name)
+
+
+def _probe(cluster: Cluster, pod: Manifest) -> str:
+    """The last probe that failed, by the events."""
+    metadata = pod["metadata"]
+    try:
+        events = cluster.list("Event", metadata["namespace"], fields=f"involvedObject.name={metadata['name']}")
+    except ClusterError as error:
+        if error.status == 403:  # events only make the message better
+            return ""
+        raise
+    failed = [item for item in events if item.get("reason") == "Unhealthy"]
+    last = max(failed, key=lambda item: str(item.get("lastTimestamp") or ""), default={})
+    return str(last.get("message") or "")
+
+
+def _container(pod: Manifest) -> dict[str, Any]:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return next((item for item in statuses if item.get("name") == "server"), {})
+
+
+def _is_ready(pod: Manifest) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)

@@ -1,0 +1,1 @@
+"""Endpoints of Azure Machine Learning."""

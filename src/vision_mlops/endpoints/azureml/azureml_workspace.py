@@ -1,0 +1,156 @@
+"""What the targets on Azure ML share: workspace, shipped definitions, tags, states, and models that must be there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from vision_mlops.azure.azure_errors import azure_errors
+from vision_mlops.azure.clients import ml_client, quiet
+from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
+from vision_mlops.core.errors import DeploymentError, RegistryError
+from vision_mlops.endpoints.contract import Request, Say, State
+from vision_mlops.jobs.azureml.azure_records import text_of
+from vision_mlops.registry import ModelVersion
+from vision_mlops.registry.azureml.azureml_registry import AzureRegistry
+from vision_mlops.registry.registry_transfer import transfer
+from vision_mlops.registry.version_tags import HASH_TAG
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+DEFINITIONS = Path(__file__).parent / "definitions"
+TARGET_TAG = "mlops.target"
+"""Tag of what this package made: the name of the target."""
+MODEL_TAG = "mlops.model"
+VERSION_TAG = "mlops.version"
+BUNDLE_TAG = "mlops.bundle"
+DEFINITION_TAG = "mlops.definition"
+"""Tag of a deployment: hash of all that it was made of."""
+PROBLEM_TAG = "mlops.problem."
+"""Tag of an endpoint, with the name of a deployment: why its last change failed, which the service itself forgets."""
+TAG_LENGTH = 256
+_CHANGING = ("Creating", "Updating", "Deleting", "Scaling")
+_MODEL_ID = re.compile(r"/models/([^/]+)/versions/([^/]+)")
+
+
+class Workspace:
+    """The workspace of the Azure settings; nothing is read or sent before it is used."""
+
+    @cached_property
+    def settings(self) -> AzureSettings:
+        """The settings. Raises ConfigError."""
+        return load_azure_settings()
+
+    @cached_property
+    def client(self) -> MLClient:
+        """A client of the workspace. Raises MissingExtraError, AzureError."""
+        return ml_client(self.settings)
+
+
+def definition(name: str) -> dict[str, Any]:
+    """The content of a shipped definition, ready to be filled in."""
+    content: dict[str, Any] = yaml.safe_load((DEFINITIONS / f"{name}.yml").read_text(encoding="utf-8"))
+    return content
+
+
+def load(loader: Callable[..., Any], name: str, content: Mapping[str, Any]) -> Any:
+    """The SDK's entity of a definition that was filled in. Raises AzureError where the SDK does not take it."""
+    with azure_errors(f"definition {name}.yml"), quiet():
+        text = io.StringIO(yaml.safe_dump(dict(content), sort_keys=False))
+        return loader(text, relative_origin=str(DEFINITIONS / f"{name}.yml"))
+
+
+def fingerprint(content: Mapping[str, Any], *more: str) -> str:
+    """Hash of a definition, and of what it points to."""
+    text = json.dumps([content, more], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def state_of(entity: Any) -> State:
+    """State of the SDK's endpoint or deployment. Batch endpoints and their deployments tell it in the same words."""
+    word = text_of(getattr(entity, "provisioning_state", "")).capitalize()
+    if word in _CHANGING:
+        return State.CHANGING
+    return State.READY if word in ("Succeeded", "") else State.FAILED
+
+
+def ours(entity: Any, target: str) -> bool:
+    """Whether this package made an endpoint, at this target."""
+    return (entity.tags or {}).get(TARGET_TAG) == target
+
+
+def require_ours(entity: Any, target: str) -> None:
+    """Refuse to touch what somebody else made. Raises DeploymentError."""
+    if ours(entity, target):
+        return
+    made = (entity.tags or {}).get(TARGET_TAG)
+    if made:
+        raise DeploymentError(f"endpoint {entity.name!r} is on {made}, not on {target}", f"say --on {made}")
+    raise DeploymentError(
+        f"endpoint {entity.name!r} was not made by mlops", "choose another name with --endpoint, or delete it yourself"
+    )
+
+
+def deployment_tags(request: Request, target: str, made_of: str) -> dict[str, str]:
+    """Tags that a deployment gets."""
+    return {
+        TARGET_TAG: target,
+        MODEL_TAG: request.model.name,
+        VERSION_TAG: str(request.model.version),
+        BUNDLE_TAG: request.model.bundle_id[:TAG_LENGTH],
+        DEFINITION_TAG: made_of,
+    }
+
+
+def workspace_model(workspace: Workspace, request: Request, say: Say) -> tuple[str, str, str]:
+    """The model asset of a version, as a deployment names it, with its name and version in Azure ML.
+
+    A version of the workspace, or of a registry of Azure ML, is taken as it is. One of another place is looked for in the
+    workspace by the digest of its bundle, and registered there, as `mlops models transfer` does, where it is missing.
+
+    Raises:
+        RegistryError: it is not there any more, or cannot be registered.
+    """
+    model, registry = request.model, request.registry
+    here = AzureRegistry(lambda: workspace.client, f"workspace {workspace.settings.workspace_name}")
+    if isinstance(registry, AzureRegistry):
+        if registry.place == here.place:
+            return f"azureml:{model.name}:{model.version}", model.name, str(model.version)
+        if registry.place.startswith("registry "):
+            shared = registry.place.removeprefix("registry ")
+            address = f"azureml://registries/{shared}/models/{model.name}/versions/{model.version}"
+            return address, model.name, str(model.version)
+    found = _same(here, model)
+    if found is None:
+        say(f"registering {model.reference} in workspace {workspace.settings.workspace_name}")
+        found = transfer(registry, model.reference, here)
+    if found.version != model.version:
+        say(f"{model.reference} is {found.reference} in workspace {workspace.settings.workspace_name}")
+    return f"azureml:{found.name}:{found.version}", found.name, str(found.version)
+
+
+def _same(registry: AzureRegistry, model: ModelVersion) -> ModelVersion | None:
+    digest = model.tags.get(HASH_TAG)
+    if model.name not in registry.models():
+        return None
+    same = [item for item in registry.versions(model.name) if digest and item.tags.get(HASH_TAG) == digest]
+    if not same and not digest:
+        raise RegistryError(f"{model.reference} has no digest", f"mlops models transfer {model.reference} --to azure")
+    return same[-1] if same else None
+
+
+def model_of(entity: Any) -> tuple[str, str]:
+    """Name and version of the model that a deployment serves: by its tags, else by the model's id; empty where unknown."""
+    model, tags = getattr(entity, "model", None), entity.tags or {}
+    found = _MODEL_ID.search(str(getattr(model, "id", None) or model or ""))
+    name, version = (found[1], found[2]) if found else ("", "")
+    return str(tags.get(MODEL_TAG, name)), str(tags.get(VERSION_TAG, version))

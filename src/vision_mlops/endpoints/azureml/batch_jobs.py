@@ -1,0 +1,117 @@
+"""Scoring a folder of images at a batch endpoint: input is uploaded, the job is followed, and its table comes back."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_mlops.azure.azure_errors import azure_errors
+from vision_mlops.azure.clients import quiet
+from vision_mlops.core.errors import AzureError, DeploymentError
+from vision_mlops.core.files import atomic_write
+from vision_mlops.endpoints.azureml.azureml_workspace import Workspace
+from vision_mlops.endpoints.azureml.batch_target import Batch
+from vision_mlops.endpoints.contract import Say
+from vision_mlops.jobs.azureml.azure_jobs import new_name, stream
+from vision_mlops.jobs.azureml.azure_records import JobRecord, job_record
+from vision_mlops.jobs.azureml.job_resources import ensure_data
+from vision_mlops.jobs.azureml.run_history import Runs
+
+_REMOTE = ("azureml:", "azureml://", "https://", "wasbs://", "abfss://")
+_OUTPUT = "score"
+"""What the service calls the output of a batch scoring job, as its documentation says."""
+
+
+@dataclass(frozen=True)
+class BatchScores:
+    """A scoring job, and the file with its rows; None where it was not waited for."""
+
+    job: JobRecord
+    file: Path | None = None
+
+
+def score_on_azure(
+    endpoint: str,
+    source: str,
+    out: Path,
+    *,
+    deployment: str = "",
+    wait: bool = True,
+    workspace: Workspace | None = None,
+    on_line: Say = lambda text: None,
+    poll_seconds: tuple[float, float] = (2.0, 20.0),
+) -> BatchScores:
+    """Have a folder of images scored by a batch endpoint that `mlops deploy --to batch` made.
+
+    Args:
+        endpoint: Batch endpoint.
+        source: A folder of this machine, which becomes a data asset unless the same content is one already,
+            ``azureml:NAME:VERSION``, or the address of a folder in storage.
+        out: File to write: a line of JSON for each image, as those of ``jobs/pipelines/batch/score_batch.py``.
+            Must not exist.
+        deployment: Another deployment than the default one.
+        wait: Follow the job to its end and download; else the job is started only, and ``out`` is not written.
+        workspace: Where; that of the settings where not given.
+        on_line: Gets what is uploaded, and the states and log lines of the job.
+        poll_seconds: As of :func:`vision_mlops.jobs.azureml.azure_jobs.stream`.
+
+    Raises:
+        DeploymentError: there is no such deployment, none is the default, or ``out`` exists.
+        PipelineError: the local folder cannot be read, or is empty.
+        AzureError: the service refuses, or the job failed.
+        KeyboardInterrupt: Ctrl-C; the job goes on, and ``on_line`` was told how to stop it.
+    """
+    if out.exists():
+        raise DeploymentError(f"{out} exists already", "choose another --out, or remove it")
+    place = workspace or Workspace()
+    found = Batch(place).endpoint(endpoint)
+    chosen = found.deployment(deployment) if deployment else found.serving
+    if chosen is None:
+        raise DeploymentError(f"endpoint {endpoint!r} has no default deployment", "mlops deploy --to batch --help")
+    path = source
+    if not source.startswith(_REMOTE):
+        reference = ensure_data(
+            place.client, place.settings, Path(source).expanduser().resolve(), "uri_folder", on_line
+        )
+        path = f"azureml:{reference}"
+    job = _invoke(place, endpoint, chosen.name, path)
+    if not wait:
+        return BatchScores(job)
+    on_line(f"job {job.name} scores {source} with {chosen.reference}")
+    ended = stream(job.name, place.settings, on_line=on_line, client=place.client, poll_seconds=poll_seconds)
+    if ended.status != "Completed":
+        hint = f"see its log: mlops job logs {job.name} --on azure"
+        raise AzureError(f"job {job.name!r} of endpoint {endpoint!r} is {ended.status}", hint)
+    _fetch(place, job.name, out)
+    return BatchScores(ended, out)
+
+
+def _invoke(workspace: Workspace, endpoint: str, deployment: str, path: str) -> JobRecord:
+    from azure.ai.ml import Input
+
+    client = workspace.client
+    with azure_errors(f"endpoint {endpoint!r}"), quiet():
+        # The name is chosen here, so that a call that the network repeats does not start a second job. The deployment is
+        # always named: the SDK keeps the name of one call in a header and sends it with the next one that names none.
+        started = client.batch_endpoints.invoke(
+            endpoint_name=endpoint,
+            deployment_name=deployment,
+            input=Input(type="uri_folder", path=path),
+            job_name=new_name(endpoint),
+        )
+        return job_record(client.jobs.get(str(started.name)))
+
+
+def _fetch(workspace: Workspace, job: str, out: Path) -> None:
+    """Download the table, whole or not at all. The output is the scoring step's, as the service documents it."""
+    steps = Runs(workspace.client).steps(job)
+    if not steps:
+        raise AzureError(f"job {job!r} has no step, so no output", f"mlops job logs {job} --on azure")
+    with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:
+        with azure_errors(f"output of job {job!r}"), quiet():
+            workspace.client.jobs.download(steps[-1].name, download_path=temporary, output_name=_OUTPUT)
+        files = sorted(path for path in Path(temporary).rglob("*") if path.is_file())
+        if len(files) != 1:
+            raise AzureError(f"job {job!r} wrote {len(files)} files, not one", f"mlops job download {job} --out FOLDER")
+        atomic_write(out, files[0].read_text(encoding="utf-8"))

@@ -1,0 +1,69 @@
+"""The target ``kubernetes-endpoint``: an online endpoint of Azure ML on an attached Kubernetes cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.azureml import azureml_workspace
+from vision_mlops.endpoints.azureml.managed_target import check_auth
+from vision_mlops.endpoints.azureml.online_target import OnlineTarget
+from vision_mlops.endpoints.contract import Request
+from vision_mlops.endpoints.images import inferencing_image
+
+
+def open_target() -> KubernetesEndpoint:
+    """The target; nothing is read or sent before it is used."""
+    return KubernetesEndpoint()
+
+
+class KubernetesEndpoint(OnlineTarget):
+    """Kubernetes online endpoints: the pods run in a cluster with the extension of Azure ML."""
+
+    name = "kubernetes-endpoint"
+    mirrors_at_most = 0
+    options = frozenset(
+        {
+            "image", "instance_type", "instances", "cpu", "memory_gb", "compute", "workers", "auth", "environment",
+            "timeout_s",
+        }
+    )  # fmt: skip
+
+    def check(self, request: Request) -> None:
+        """Refuse a deployment without an image or a cluster."""
+        check_auth(request.options.auth)
+        inferencing_image(request.options, self._workspace.settings)
+        self._compute(request)
+
+    def endpoint_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+        """With its cluster."""
+        return "kubernetes-endpoint", {
+            **azureml_workspace.definition("kubernetes-endpoint"),
+            "compute": f"azureml:{self._compute(request)}",
+        }
+
+    def deployment_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+        """With image, resources of a pod, number of pods and workers; a named instance type brings its own resources."""
+        options = request.options
+        content = azureml_workspace.definition("kubernetes-deployment")
+        content["environment"]["image"] = inferencing_image(options, self._workspace.settings)
+        content["instance_count"] = options.instances or content["instance_count"]
+        if options.instance_type:
+            content["instance_type"] = options.instance_type
+            del content["resources"]
+        else:
+            for part in content["resources"].values():
+                part["cpu"] = f"{options.cpu:g}" if options.cpu else part["cpu"]
+                part["memory"] = f"{round(options.memory_gb * 1024)}Mi" if options.memory_gb else part["memory"]
+        if options.workers:
+            content["environment_variables"]["MLOPS_SERVING__WORKERS"] = str(options.workers)
+        return "kubernetes-deployment", content
+
+    def _compute(self, request: Request) -> str:
+        name = request.options.compute or self._workspace.settings.kubernetes
+        if not name:
+            raise DeploymentError(
+                "there is no Kubernetes cluster to deploy to",
+                "attach one to the workspace, and name it with --compute or MLOPS_AZURE_KUBERNETES",
+            )
+        return name.removeprefix("azureml:")

@@ -1,0 +1,59 @@
+"""The target ``managed``: a managed online endpoint of Azure ML, with our own container or Azure ML's inference server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.azureml import azureml_workspace
+from vision_mlops.endpoints.azureml.online_target import OnlineTarget
+from vision_mlops.endpoints.contract import Request
+from vision_mlops.endpoints.images import inferencing_image
+
+
+def open_target() -> Managed:
+    """The target; nothing is read or sent before it is used."""
+    return Managed()
+
+
+class Managed(OnlineTarget):
+    """Managed online endpoints: Azure runs the machines."""
+
+    name = "managed"
+    mirrors_at_most = 50
+    options = frozenset(
+        {"image", "score_script", "instance_type", "instances", "workers", "auth", "environment", "timeout_s"}
+    )
+
+    def check(self, request: Request) -> None:
+        """Refuse an unknown authentication, and a deployment without an image or with one that would not be used."""
+        options = request.options
+        check_auth(options.auth)
+        if options.score_script and options.image:
+            raise DeploymentError("--score-script and --image exclude each other", "leave one of them out")
+        if not options.score_script:
+            inferencing_image(options, self._workspace.settings)
+
+    def endpoint_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+        """As it is shipped."""
+        return "managed-endpoint", azureml_workspace.definition("managed-endpoint")
+
+    def deployment_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+        """With image, machine, number of instances and workers."""
+        options, settings = request.options, self._workspace.settings
+        name = "managed-score-script" if options.score_script else "managed-deployment"
+        content = azureml_workspace.definition(name)
+        content["instance_type"] = options.instance_type or settings.instance_type
+        content["instance_count"] = options.instances or content["instance_count"]
+        if not options.score_script:
+            content["environment"]["image"] = inferencing_image(options, settings)
+        if options.workers:
+            variable = "WORKER_COUNT" if options.score_script else "MLOPS_SERVING__WORKERS"
+            content["environment_variables"][variable] = str(options.workers)
+        return name, content
+
+
+def check_auth(auth: str) -> None:
+    """Refuse what no online endpoint takes as authentication. Raises DeploymentError."""
+    if auth not in ("", "key", "aad_token"):
+        raise DeploymentError(f"--auth {auth}: there is no such authentication", "give key or aad_token")

@@ -1,0 +1,149 @@
+"""The calls about online endpoints that their targets are made of; all refuse what another tool, or another target, made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vision_mlops.azure.azure_errors import azure_errors
+from vision_mlops.azure.clients import quiet
+from vision_mlops.endpoints.azureml import azureml_workspace
+from vision_mlops.endpoints.azureml.azureml_workspace import PROBLEM_TAG, TAG_LENGTH, Workspace
+from vision_mlops.endpoints.azureml.long_running import carry_out, carry_out_removal
+from vision_mlops.endpoints.contract import Say
+from vision_mlops.jobs.azureml.job_resources import existing
+
+_READ_LINES, _TAIL_LINES = 300, 10
+_NO_ENDPOINT = "see `mlops endpoint list`, or make it with `mlops deploy`"
+
+
+def silent(text: str) -> None:
+    """Nobody listens."""
+
+
+class OnlineCalls:
+    """Calls about the endpoints of one target. All raise AzureError, for what is not ours DeploymentError."""
+
+    def __init__(self, workspace: Workspace, target: str) -> None:
+        self._workspace = workspace
+        self._target = target
+
+    @property
+    def _endpoints(self) -> Any:
+        return self._workspace.client.online_endpoints
+
+    @property
+    def _deployments(self) -> Any:
+        return self._workspace.client.online_deployments
+
+    def all(self) -> list[Any]:
+        """The SDK's entities of our endpoints, by name."""
+        with azure_errors("endpoints"), quiet():
+            found = [item for item in self._endpoints.list() if azureml_workspace.ours(item, self._target)]
+        return sorted(found, key=lambda item: str(item.name))
+
+    def endpoint(self, name: str) -> Any:
+        """The SDK's entity of one of our endpoints."""
+        with azure_errors(f"endpoint {name!r}", _NO_ENDPOINT), quiet():
+            entity = self._endpoints.get(name)
+        azureml_workspace.require_ours(entity, self._target)
+        return entity
+
+    def find(self, name: str) -> Any | None:
+        """The SDK's entity of an endpoint; None where there is none of that name."""
+        with azure_errors(f"endpoint {name!r}"):
+            entity = existing(lambda: self._endpoints.get(name))
+        if entity is not None:
+            azureml_workspace.require_ours(entity, self._target)
+        return entity
+
+    def deployments(self, endpoint: str) -> list[Any]:
+        """The SDK's entities of the deployments of an endpoint, by name."""
+        with azure_errors(f"deployments of endpoint {endpoint!r}"), quiet():
+            found = list(self._deployments.list(endpoint_name=endpoint))
+        return sorted(found, key=lambda item: str(item.name))
+
+    def find_deployment(self, endpoint: str, name: str) -> Any | None:
+        """The SDK's entity of a deployment; None where there is none."""
+        with azure_errors(f"deployment {name!r} of endpoint {endpoint!r}"):
+            return existing(lambda: self._deployments.get(name, endpoint))
+
+    def make(self, wanted: Any, say: Say = silent, *, afterwards: str = "") -> None:
+        """Create or change an endpoint, and wait for it."""
+        name = str(wanted.name)
+        carry_out(
+            lambda: self._endpoints.begin_create_or_update(wanted),
+            lambda: self._endpoints.get(name),
+            f"endpoint {name!r}",
+            say,
+            afterwards=afterwards,
+        )
+
+    def make_deployment(self, wanted: Any, say: Say, *, afterwards: str, seconds: float | None) -> None:
+        """Create or change a deployment, and wait until it is ready."""
+        name, endpoint = str(wanted.name), str(wanted.endpoint_name)
+        carry_out(
+            lambda: self._deployments.begin_create_or_update(wanted, skip_script_validation=True),
+            lambda: self._deployments.get(name, endpoint),
+            f"deployment {name!r} of endpoint {endpoint!r}",
+            say,
+            afterwards=afterwards,
+            seconds=seconds,
+        )
+
+    def change(self, name: str, change: Callable[[Any], None]) -> None:
+        """Change an endpoint as it is now, in one update."""
+        entity = self.endpoint(name)
+        change(entity)
+        self.make(entity)
+
+    def remove(self, name: str, say: Say = silent) -> None:
+        """Delete an endpoint with its deployments, and wait until it is gone."""
+        what = f"endpoint {name!r}"
+        carry_out_removal(lambda: self._endpoints.begin_delete(name), lambda: self._endpoints.get(name), what, say)
+
+    def remove_deployment(self, endpoint: str, name: str, say: Say = silent) -> None:
+        """Delete a deployment, and wait until it is gone."""
+        carry_out_removal(
+            lambda: self._deployments.begin_delete(name, endpoint),
+            lambda: self._deployments.get(name, endpoint),
+            f"deployment {name!r} of endpoint {endpoint!r}",
+            say,
+        )
+
+    def credentials(self, name: str) -> Any:
+        """The SDK's keys or token of an endpoint."""
+        with azure_errors(f"keys of endpoint {name!r}"), quiet():
+            return self._endpoints.get_keys(name)
+
+    def renew_key(self, name: str, which: str) -> None:
+        """Make a key anew."""
+        with azure_errors(f"{which} key of endpoint {name!r}"), quiet():
+            self._endpoints.begin_regenerate_keys(name, key_type=which).result()
+
+    def logs(self, endpoint: str, deployment: str, lines: int) -> str:
+        """The last lines of the server, or, where it never started, of the container that mounts its model."""
+        with azure_errors(f"log of deployment {deployment!r} of endpoint {endpoint!r}"), quiet():
+            text = str(self._deployments.get_logs(deployment, endpoint, lines))
+            if not text.strip():
+                text = str(
+                    self._deployments.get_logs(deployment, endpoint, lines, container_type="storage-initializer")
+                )
+        return text
+
+    def last_words(self, endpoint: str, deployment: str) -> list[str]:
+        """The last lines of a log, without those of probes, of which a server that does not get ready has many."""
+        lines = self.logs(endpoint, deployment, _READ_LINES).strip().splitlines()
+        return ([line for line in lines if "/health/" not in line] or lines)[-_TAIL_LINES:]
+
+    def note_problem(self, endpoint: str, deployment: str, problem: str) -> None:
+        """Keep with an endpoint why a deployment failed, or forget it; nothing is sent where nothing changes."""
+        key = f"{PROBLEM_TAG}{deployment}"
+        if (self.endpoint(endpoint).tags or {}).get(key, "") == problem[:TAG_LENGTH]:
+            return
+
+        def change(entity: Any) -> None:
+            others = {name: value for name, value in (entity.tags or {}).items() if name != key}
+            entity.tags = {**others, key: problem[:TAG_LENGTH]} if problem else others
+
+        self.change(endpoint, change)

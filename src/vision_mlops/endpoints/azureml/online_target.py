@@ -1,0 +1,280 @@
+"""What the online endpoints of Azure ML have in common, managed or on Kubernetes: a target over the SDK's calls."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from vision_mlops.core.errors import AzureError, DeploymentError
+from vision_mlops.endpoints.azureml import azureml_workspace
+from vision_mlops.endpoints.azureml.azureml_workspace import PROBLEM_TAG, TARGET_TAG, Workspace
+from vision_mlops.endpoints.azureml.online_calls import OnlineCalls
+from vision_mlops.endpoints.azureml.online_failures import deployment_failed, endpoint_failed
+from vision_mlops.endpoints.azureml.package_code import ENTRY_SCRIPT, package_code
+from vision_mlops.endpoints.contract import Access, Counts, Deployment, Endpoint, Request, Say, State
+from vision_mlops.jobs.azureml.azure_records import text_of
+from vision_mlops.jobs.azureml.job_resources import content_hash
+
+
+class OnlineTarget(abc.ABC):
+    """A kind of online endpoint. What is missing or refused raises DeploymentError or AzureError."""
+
+    name: str
+    splits_traffic = True
+    options: frozenset[str]
+    mirrors_at_most: int
+    """Percent of the requests that the service copies."""
+
+    def __init__(self, workspace: Workspace | None = None) -> None:
+        self._workspace = workspace or Workspace()
+        self._calls = OnlineCalls(self._workspace, self.name)
+
+    # What a kind of endpoint decides
+
+    @abc.abstractmethod
+    def check(self, request: Request) -> None:
+        """Refuse what cannot be deployed, before anything is sent. Raises DeploymentError."""
+
+    @abc.abstractmethod
+    def endpoint_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+        """Name of the shipped definition of an endpoint, and its content for a request."""
+
+    @abc.abstractmethod
+    def deployment_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+        """The same of a deployment; names, model, variables and tags are added to it."""
+
+    # The protocol of targets
+
+    def deploy(self, request: Request, say: Say) -> Endpoint:
+        """See :meth:`vision_mlops.endpoints.contract.Target.deploy`."""
+        self.check(request)
+        before = self._calls.find(request.endpoint)
+        if before is not None:
+            self._check_endpoint(before, request)
+        address, name, version = azureml_workspace.workspace_model(self._workspace, request, say)
+        with self._prepared(request, address, f"{name}/{version}") as wanted:
+            if before is None:
+                self._create_endpoint(request, say)
+            self._create_deployment(request, wanted, new_endpoint=before is None, say=say)
+        endpoint = self.endpoint(request.endpoint)
+        if not any(item.traffic for item in endpoint.deployments):
+            return self.set_traffic(request.endpoint, {request.deployment: 100}, {})
+        return endpoint
+
+    def endpoints(self) -> list[Endpoint]:
+        """See :meth:`vision_mlops.endpoints.contract.Target.endpoints`."""
+        return [self._described(entity) for entity in self._calls.all()]
+
+    def endpoint(self, name: str) -> Endpoint:
+        """See :meth:`vision_mlops.endpoints.contract.Target.endpoint`."""
+        return self._described(self._calls.endpoint(name))
+
+    def access(self, name: str) -> Access:
+        """See :meth:`vision_mlops.endpoints.contract.Target.access`."""
+        entity = self._calls.endpoint(name)
+        held = self._calls.credentials(name)
+        secret = getattr(held, "primary_key", None) or getattr(held, "access_token", None)
+        return Access(str(entity.scoring_uri or ""), {"Authorization": f"Bearer {secret}"})
+
+    def logs(self, name: str, deployment: str, lines: int) -> str:
+        """See :meth:`vision_mlops.endpoints.contract.Target.logs`.
+
+        Where the server has written nothing, because it never started, those of the container that mounts the model.
+        """
+        self._calls.endpoint(name)
+        return self._calls.logs(name, deployment, lines)
+
+    def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
+        """See :meth:`vision_mlops.endpoints.contract.Target.set_traffic`."""
+        for deployment, share in mirror.items():
+            if share > self.mirrors_at_most:
+                most = f"at most {self.mirrors_at_most} %" if self.mirrors_at_most else "no copies"
+                raise DeploymentError(
+                    f"--mirror {deployment}={share}: an endpoint on {self.name} gives {most}",
+                    f"give {self.mirrors_at_most} or less"
+                    if self.mirrors_at_most
+                    else "give it a share of the traffic",
+                )
+
+        def change(entity: Any) -> None:
+            entity.traffic = {deployment: share for deployment, share in traffic.items() if share}
+            entity.mirror_traffic = {deployment: share for deployment, share in mirror.items() if share}
+
+        self._calls.change(name, change)
+        return self.endpoint(name)
+
+    def counts(self, name: str) -> Mapping[str, Counts] | None:
+        """None: Azure ML keeps its counts in Azure Monitor, not with the endpoint."""
+        return None
+
+    def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
+        """See :meth:`vision_mlops.endpoints.contract.Target.set_tags`; those of this target stay."""
+
+        def change(entity: Any) -> None:
+            kept = {key: value for key, value in (entity.tags or {}).items() if _is_own(key)}
+            entity.tags = {**tags, **kept}
+
+        self._calls.change(name, change)
+
+    def keys(self, name: str) -> Mapping[str, str]:
+        """See :meth:`vision_mlops.endpoints.contract.Target.keys`."""
+        self._require_keys(name)
+        held = self._calls.credentials(name)
+        return {"primary": str(held.primary_key), "secondary": str(held.secondary_key)}
+
+    def rotate_key(self, name: str, which: str) -> None:
+        """See :meth:`vision_mlops.endpoints.contract.Target.rotate_key`."""
+        self._require_keys(name)
+        self._calls.renew_key(name, which)
+
+    def delete_deployment(self, name: str, deployment: str) -> None:
+        """See :meth:`vision_mlops.endpoints.contract.Target.delete_deployment`."""
+        self._calls.endpoint(name)
+        self._calls.remove_deployment(name, deployment)
+
+    def delete(self, name: str) -> None:
+        """See :meth:`vision_mlops.endpoints.contract.Target.delete`."""
+        self._calls.endpoint(name)
+        self._calls.remove(name)
+
+    # Making
+
+    def _check_endpoint(self, entity: Any, request: Request) -> None:
+        wanted = request.options.auth
+        if wanted and wanted != entity.auth_mode:
+            raise DeploymentError(
+                f"--auth {wanted}: endpoint {entity.name!r} takes {entity.auth_mode}, which cannot be changed",
+                "leave --auth out, or choose another --endpoint",
+            )
+        self._require_idle(entity, f"endpoint {entity.name!r}", str(entity.name))
+
+    def _require_idle(self, entity: Any, what: str, endpoint: str) -> None:
+        if azureml_workspace.state_of(entity) is State.CHANGING:
+            raise DeploymentError(
+                f"{what} is {text_of(entity.provisioning_state)}: another change is under way",
+                f"wait for its end: mlops endpoint show {endpoint} --on {self.name}",
+            )
+
+    @contextmanager
+    def _prepared(self, request: Request, address: str, mounted: str) -> Iterator[Any]:
+        """The SDK's entity of the deployment, and for its time the code that it is made of."""
+        from azure.ai.ml import load_online_deployment
+
+        name, content = self.deployment_definition(request)
+        variables: dict[str, str] = content.setdefault("environment_variables", {})
+        if "MLOPS_BUNDLE" in variables:
+            variables["MLOPS_BUNDLE"] = f"/var/azureml-app/azureml-models/{mounted}/bundle"
+            variables |= {"MLOPS_MODEL_NAME": request.model.name, "MLOPS_MODEL_VERSION": str(request.model.version)}
+        variables |= {key: str(value) for key, value in request.options.environment.items()}
+        content |= {"name": request.deployment, "endpoint_name": request.endpoint, "model": address}
+        if "code_configuration" not in content:
+            content["tags"] = azureml_workspace.deployment_tags(
+                request, self.name, azureml_workspace.fingerprint(content)
+            )
+            yield azureml_workspace.load(load_online_deployment, name, content)
+            return
+        with package_code() as folder:
+            content["code_configuration"] = {"code": "code", "scoring_script": ENTRY_SCRIPT}
+            made_of = azureml_workspace.fingerprint(content, content_hash(folder))
+            content["tags"] = azureml_workspace.deployment_tags(request, self.name, made_of)
+            content["code_configuration"]["code"] = str(folder)
+            yield azureml_workspace.load(load_online_deployment, name, content)
+
+    def _create_endpoint(self, request: Request, say: Say) -> None:
+        from azure.ai.ml import load_online_endpoint
+
+        name = request.endpoint
+        file, content = self.endpoint_definition(request)
+        content |= {"name": name, "auth_mode": request.options.auth or self._workspace.settings.endpoint_auth}
+        content["tags"] = {TARGET_TAG: self.name}
+        wanted = azureml_workspace.load(load_online_endpoint, file, content)
+        say(f"creating endpoint {name}")
+        try:
+            self._calls.make(wanted, say, afterwards=self._afterwards(name))
+        except AzureError as error:
+            raise endpoint_failed(self._calls, error, name, self.name, say) from error
+
+    def _create_deployment(self, request: Request, wanted: Any, *, new_endpoint: bool, say: Say) -> None:
+        name, endpoint = request.deployment, request.endpoint
+        before = self._calls.find_deployment(endpoint, name)
+        same = (
+            before is not None
+            and before.tags.get(azureml_workspace.DEFINITION_TAG) == wanted.tags[azureml_workspace.DEFINITION_TAG]
+        )
+        if before is not None:
+            self._require_idle(before, f"deployment {name!r}", endpoint)
+        if same and azureml_workspace.state_of(before) is State.READY:
+            return
+        say(f"deploying {request.model.reference} as {name}, which takes Azure some minutes")
+        try:
+            afterwards, seconds = self._afterwards(endpoint, name), request.options.timeout_s
+            self._calls.make_deployment(wanted, say, afterwards=afterwards, seconds=seconds)
+        except AzureError as error:
+            raise deployment_failed(
+                self._calls, error, request, self.name, say, kept=before is not None, new_endpoint=new_endpoint
+            ) from error
+        self._calls.note_problem(endpoint, name, "")
+
+    def _afterwards(self, endpoint: str, deployment: str = "") -> str:
+        option = f" --deployment {deployment}" if deployment else ""
+        return (
+            f"To look: mlops endpoint show {endpoint} --on {self.name}; to remove it: mlops endpoint delete"
+            f" {endpoint}{option} --on {self.name}"
+        )
+
+    # Looking
+
+    def _require_keys(self, name: str) -> None:
+        mode = self._calls.endpoint(name).auth_mode
+        if mode != "key":
+            raise DeploymentError(
+                f"endpoint {name!r} takes tokens of Microsoft Entra ({mode}); it has no keys",
+                "sign in as somebody who may score, or make an endpoint with --auth key",
+            )
+
+    def _described(self, entity: Any) -> Endpoint:
+        name, tags = str(entity.name), dict(entity.tags or {})
+        state = azureml_workspace.state_of(entity)
+        return Endpoint(
+            name=name,
+            target=self.name,
+            state=state,
+            url=str(entity.scoring_uri or ""),
+            auth=str(entity.auth_mode or ""),
+            deployments=tuple(self._deployment(item, entity) for item in self._calls.deployments(name)),
+            problem=f"it is {text_of(entity.provisioning_state)}: deploy again, or delete it"
+            if state is State.FAILED
+            else "",
+            tags={key: str(value) for key, value in tags.items() if not _is_own(key)},
+        )
+
+    def _deployment(self, entity: Any, endpoint: Any) -> Deployment:
+        name = str(entity.name)
+        state = azureml_workspace.state_of(entity)
+        problem = ""
+        if state is State.FAILED:
+            problem = (endpoint.tags or {}).get(f"{PROBLEM_TAG}{name}") or self._last_line(str(endpoint.name), name)
+        model, version = azureml_workspace.model_of(entity)
+        return Deployment(
+            name=name,
+            model=model,
+            version=version,
+            state=state,
+            traffic=int((endpoint.traffic or {}).get(name, 0)),
+            mirror=int((endpoint.mirror_traffic or {}).get(name, 0)),
+            instances=int(entity.instance_count or 1),
+            problem=problem,
+        )
+
+    def _last_line(self, endpoint: str, deployment: str) -> str:
+        try:
+            lines = self._calls.last_words(endpoint, deployment)
+        except AzureError as error:
+            return error.message
+        return lines[-1] if lines else "it failed, and its log is empty"
+
+
+def _is_own(tag: str) -> bool:
+    return tag == TARGET_TAG or tag.startswith(PROBLEM_TAG)

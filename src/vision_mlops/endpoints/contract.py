@@ -1,0 +1,306 @@
+"""What a target is: a place where endpoints live, each with deployments of model versions that share its traffic.
+
+An endpoint has an address that stays; a deployment is one model version behind it. The words are Azure ML's, and the
+same on every target.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.registry import ModelVersion, Registry
+
+Say = Callable[[str], None]
+DEPLOYMENT_HEADER = "azureml-model-deployment"
+"""Header of a request that picks a deployment, whatever the traffic; also of an answer: which deployment gave it."""
+_NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
+
+
+class State(StrEnum):
+    """How an endpoint or deployment is."""
+
+    READY = "ready"
+    CHANGING = "changing"  # being made, updated or deleted
+    FAILED = "failed"
+    STOPPED = "stopped"  # known, but nothing runs
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One model version behind an endpoint.
+
+    ``traffic`` is its share of the requests in percent, ``mirror`` the share of which it gets copies. ``problem`` says why
+    it is not ready.
+    """
+
+    name: str
+    model: str
+    version: str
+    state: State
+    traffic: int = 0
+    mirror: int = 0
+    instances: int = 1
+    problem: str = ""
+
+    @property
+    def reference(self) -> str:
+        """``NAME:VERSION`` of its model."""
+        return f"{self.model}:{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address where images are scored. ``url`` is that of the scoring route; ``auth`` is none, key or aad_token.
+
+    ``tags`` are kept with the endpoint, where it lives.
+    """
+
+    name: str
+    target: str
+    state: State
+    url: str = ""
+    auth: str = "key"
+    deployments: tuple[Deployment, ...] = ()
+    problem: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def deployment(self, name: str) -> Deployment:
+        """One of its deployments. Raises DeploymentError."""
+        for item in self.deployments:
+            if item.name == name:
+                return item
+        known = ", ".join(item.name for item in self.deployments) or "none"
+        raise DeploymentError(f"endpoint {self.name!r} has no deployment {name!r}", f"it has: {known}")
+
+    @property
+    def serving(self) -> Deployment | None:
+        """The deployment with the largest share of the traffic; None where none has any."""
+        best = max(self.deployments, key=lambda item: item.traffic, default=None)
+        return best if best is not None and best.traffic else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What can be said about a deployment; None or empty leaves it to the target. See `mlops deploy --help`.
+
+    ``environment`` are variables of the server, ``memory_gb`` is in units of 2^30 bytes, ``timeout_s`` is how long it may
+    take to become ready.
+    """
+
+    port: int | None = None
+    workers: int | None = None
+    image: str = ""
+    bake: bool = False
+    score_script: bool = False
+    instance_type: str = ""
+    instances: int | None = None
+    cpu: float | None = None
+    memory_gb: float | None = None
+    compute: str = ""
+    namespace: str = ""
+    dns_label: str = ""
+    auth: str = ""
+    host: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+
+    def given(self) -> frozenset[str]:
+        """Names of the fields that were set."""
+        return frozenset(name for name, value in asdict(self).items() if value not in (None, "", False, {}))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A wish to have a model version served: ``deployment`` behind ``endpoint``."""
+
+    endpoint: str
+    deployment: str
+    model: ModelVersion
+    registry: Registry
+    options: Options = Options()
+
+    def bundle(self) -> Path:
+        """Folder of the model's bundle on this machine; fetched when it is asked for."""
+        return self.registry.bundle_path(self.model).absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How requests reach an endpoint. ``headers`` may hold a key: never print or log it.
+
+    ``deployments`` are addresses of deployments that have one of their own, beside the header that picks them.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    deployments: Mapping[str, str] = field(default_factory=dict)
+
+
+LATENCY_BOUNDS_MS = tuple(round(1.1**power, 3) for power in range(110))
+"""Upper bounds of the buckets of :attr:`Counts.latencies`, 1 ms to 32 s, ten percent apart; the last bucket has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What an endpoint has seen of one deployment since it was made; the difference of two is what happened between.
+
+    ``errors`` are answers of 500 and above and requests without an answer, which callers do not cause. ``compared`` are
+    copies whose answer was held against that of the deployment that the caller got, ``disagreed`` those with another label.
+    ``latencies`` are the numbers of answers by bucket (one more than bounds), of the deployment alone.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    compared: int = 0
+    disagreed: int = 0
+    latencies: tuple[int, ...] = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
+
+    def __add__(self, more: Counts) -> Counts:
+        """Both together."""
+        return Counts(
+            self.requests + more.requests,
+            self.errors + more.errors,
+            self.compared + more.compared,
+            self.disagreed + more.disagreed,
+            tuple(one + other for one, other in zip(self.latencies, more.latencies, strict=True)),
+        )
+
+    def __sub__(self, earlier: Counts) -> Counts:
+        """What was counted since an earlier reading."""
+        return Counts(
+            self.requests - earlier.requests,
+            self.errors - earlier.errors,
+            self.compared - earlier.compared,
+            self.disagreed - earlier.disagreed,
+            tuple(now - before for now, before in zip(self.latencies, earlier.latencies, strict=True)),
+        )
+
+
+class Target(Protocol):
+    """What every target offers. What is missing or refused raises DeploymentError, on Azure AzureError."""
+
+    name: str
+    splits_traffic: bool
+    """Whether an endpoint can have several deployments; else a new one takes the place of the old one."""
+    mirrors_at_most: int
+    """Largest percentage of the requests that a deployment can get copies of."""
+    options: frozenset[str]
+    """The fields of :class:`Options` that mean something here."""
+
+    def deploy(self, request: Request, say: Say) -> Endpoint:
+        """Make the endpoint where it is new, and the deployment, and wait until it is ready.
+
+        The same again changes nothing. Where traffic splits, the first deployment gets all of it and a further one gets
+        none. A deployment that does not become ready is removed again, unless it was there before, and the error holds
+        the last lines of its log.
+        """
+        ...
+
+    def endpoints(self) -> list[Endpoint]:
+        """All endpoints that this package made here, as they are now, by name."""
+        ...
+
+    def endpoint(self, name: str) -> Endpoint:
+        """One endpoint as it is now."""
+        ...
+
+    def access(self, name: str) -> Access:
+        """Where to send requests, with what authorises them."""
+        ...
+
+    def logs(self, name: str, deployment: str, lines: int) -> str:
+        """The last lines that a deployment has written."""
+        ...
+
+    def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
+        """Share the traffic anew, in percent by deployment; those not named get none. Takes effect as one change.
+
+        Args:
+            name: Endpoint.
+            traffic: Adds up to 100; a deployment that is not ready gets none.
+            mirror: At most one deployment, without traffic: percent of the requests of which it gets a copy.
+        """
+        ...
+
+    def counts(self, name: str) -> Mapping[str, Counts] | None:
+        """What the endpoint itself has counted, by deployment; None where the target does not tell."""
+        ...
+
+    def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
+        """Replace the tags of an endpoint."""
+        ...
+
+    def keys(self, name: str) -> Mapping[str, str]:
+        """The keys ``primary`` and ``secondary``. Never print or log them."""
+        ...
+
+    def rotate_key(self, name: str, which: str) -> None:
+        """Make ``primary`` or ``secondary`` anew; the other one stays valid."""
+        ...
+
+    def delete_deployment(self, name: str, deployment: str) -> None:
+        """Remove a deployment that has no traffic, and all that runs of it."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove an endpoint with all its deployments, and all that runs of them."""
+        ...
+
+
+@runtime_checkable
+class Renders(Protocol):
+    """A target whose deployments are manifests, which can be written instead of applied."""
+
+    def render(self, request: Request) -> str:
+        """The manifests as text, without secrets; nothing is asked or changed. Raises DeploymentError."""
+        ...
+
+
+def check_name(what: str, name: str) -> str:
+    """The name itself, where every target takes it as that of an endpoint or deployment. Raises DeploymentError."""
+    if not _NAME.fullmatch(name):
+        hint = "use 3 to 32 lower-case letters, digits and '-', starting with a letter and not ending with '-'"
+        raise DeploymentError(f"{name!r} cannot be the name of {what}", hint)
+    return name
+
+
+def endpoint_name(model: str) -> str:
+    """What an endpoint is called where nobody has named it: after its model, in the letters that all targets take."""
+    name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    name = name if name[:1].isalpha() else f"m-{name}"
+    return name[:32].rstrip("-") if len(name) >= 3 else f"{name}-model"
+
+
+def deployment_name(version: int) -> str:
+    """What the deployment of a model version is called."""
+    return f"version-{version}"
+
+
+def check_traffic(endpoint: Endpoint, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> None:
+    """Refuse shares that no target takes. Raises DeploymentError."""
+    for name, share in [*traffic.items(), *mirror.items()]:
+        found = endpoint.deployment(name)
+        if not 0 <= share <= 100:
+            raise DeploymentError(f"{name}={share}: a share is 0 to 100 percent", "give shares that add up to 100")
+        if share and found.state is not State.READY:
+            problem = f": {found.problem}" if found.problem else ""
+            raise DeploymentError(f"deployment {name!r} is {found.state}{problem}", "deploy it again, or delete it")
+    if sum(traffic.values()) != 100:
+        raise DeploymentError(
+            f"the traffic adds up to {sum(traffic.values())} percent", "give shares that add up to 100"
+        )
+    mirrored = [name for name, share in mirror.items() if share]
+    if len(mirrored) > 1 or any(traffic.get(name) for name in mirrored):
+        raise DeploymentError(
+            "one deployment without traffic can get copies of requests", "set its traffic to 0, and mirror to it alone"
+        )

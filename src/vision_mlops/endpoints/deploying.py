@@ -1,0 +1,108 @@
+"""Bringing a registered model to a target: deploy beside what serves, move the traffic, then remove what it replaced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.contract import Endpoint, Renders, Request, Say, State, Target
+from vision_mlops.registry import ModelVersion, Registry
+
+ROLLOUT_TAG = "mlops.rollout"
+"""Tag of an endpoint under a rollout; holds its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What becomes of the traffic once the new deployment is ready.
+
+    ``share`` is what it gets, in percent; the rest stays in proportion. ``keep`` leaves deployments without traffic there.
+    """
+
+    share: int = 100
+    keep: bool = False
+
+
+def resolve(registry: Registry, reference: str, *, force: bool = False) -> ModelVersion:
+    """The version to deploy.
+
+    Raises:
+        RegistryError: there is no such version.
+        DeploymentError: its verdict is reject, and ``force`` is not given.
+    """
+    version = registry.get(reference)
+    if version.verdict == "reject" and not force:
+        raise DeploymentError(
+            f"{version.reference} was rejected by its gate", "deploy another version, or give --force"
+        )
+    return version
+
+
+def deploy(target: Target, request: Request, plan: Plan, say: Say) -> Endpoint:
+    """Serve a model version at an endpoint; whatever fails, what served before still serves.
+
+    Raises:
+        DeploymentError: an option means nothing at this target, a rollout is under way, or the target refuses.
+    """
+    check_options(target, request)
+    if plan.share != 100 and not target.splits_traffic:
+        raise DeploymentError(f"--traffic: an endpoint on {target.name} has one deployment", "leave --traffic out")
+    before = find(target, request.endpoint)
+    if before is not None and ROLLOUT_TAG in before.tags:
+        raise DeploymentError(
+            f"endpoint {before.name!r} is under a rollout",
+            f"mlops rollout status {before.name}; then mlops rollout promote or abort",
+        )
+    endpoint = target.deploy(request, say)
+    if not target.splits_traffic:
+        return endpoint
+    return _move_traffic(target, endpoint, request.deployment, plan, say)
+
+
+def check_options(target: Target, request: Request) -> None:
+    """Refuse options that mean nothing at a target. Raises DeploymentError."""
+    unknown = request.options.given() - target.options
+    if unknown:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unknown))
+        raise DeploymentError(f"{names}: not for --to {target.name}", "leave it out; see `mlops deploy --help`")
+
+
+def render(target: Target, request: Request) -> str:
+    """The manifests that a deploy would apply. Raises DeploymentError, also where a target has none."""
+    if not isinstance(target, Renders):
+        raise DeploymentError(f"--render: not for --to {target.name}, which has no manifests", "leave it out")
+    check_options(target, request)
+    return target.render(request)
+
+
+def find(target: Target, name: str) -> Endpoint | None:
+    """An endpoint; None where there is none of that name."""
+    return next((item for item in target.endpoints() if item.name == name), None)
+
+
+def shares_with(endpoint: Endpoint, deployment: str, share: int) -> dict[str, int]:
+    """Traffic in which one deployment gets a share, and the others what is left, in the proportion they have."""
+    others = {item.name: item.traffic for item in endpoint.deployments if item.name != deployment and item.traffic}
+    left, total = 100 - share, sum(others.values())
+    if not total:
+        return {deployment: 100}
+    shares = {name: left * traffic // total for name, traffic in others.items()}
+    first = max(shares, key=lambda name: others[name])
+    shares[first] += left - sum(shares.values())
+    return {deployment: share, **shares}
+
+
+def _move_traffic(target: Target, endpoint: Endpoint, deployment: str, plan: Plan, say: Say) -> Endpoint:
+    shares = shares_with(endpoint, deployment, plan.share)
+    if {item.name: item.traffic for item in endpoint.deployments if item.traffic} != {
+        name: share for name, share in shares.items() if share
+    }:
+        endpoint = target.set_traffic(endpoint.name, shares, {})
+        say("traffic: " + ", ".join(f"{name} {share} %" for name, share in shares.items()))
+    if plan.keep:
+        return endpoint
+    for item in endpoint.deployments:
+        if item.name != deployment and not item.traffic and item.state is not State.CHANGING:
+            say(f"removing {item.name} ({item.reference})")
+            target.delete_deployment(endpoint.name, item.name)
+    return target.endpoint(endpoint.name)

@@ -1,0 +1,1 @@
+"""Endpoints in containers of this machine."""

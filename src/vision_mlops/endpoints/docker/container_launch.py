@@ -1,0 +1,106 @@
+"""How the scoring server is run in a container: the options of the engine, and labels that tell what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vision_mlops.core import paths
+from vision_mlops.endpoints.container_engine import STOP_SECONDS, Container
+from vision_mlops.serving.access_keys import FILE_VARIABLE
+
+_PREFIX = "vision-mlops."
+_PORT_INSIDE = 8000
+_KEYS_INSIDE = "/run/mlops"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One deployment as a container. ``bundle`` is mounted; None where the image, whose id is ``image_id``, holds it."""
+
+    endpoint: str
+    deployment: str
+    model: str
+    version: int
+    bundle_id: str
+    image: str
+    image_id: str
+    keys: Path
+    bundle: Path | None = None
+    workers: int | None = None
+    cpu: float | None = None
+    memory_gb: float | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    run_options: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with whatever would make another container, the port apart."""
+        facts = [
+            self.deployment, self.model, self.version, self.bundle_id, self.image_id, self._copy, self.workers, self.cpu,
+            self.memory_gb, sorted(self.environment.items()), self.run_options,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def options(self, port: int, *, trial: bool, host_network: bool) -> list[str]:
+        """Options of the engine for this deployment.
+
+        Args:
+            port: On this machine's loopback interface.
+            trial: It only has to show that it gets ready: it is not started again.
+            host_network: The container shares this machine's network, where the server itself must keep to loopback.
+        """
+        variables = {**self.environment, FILE_VARIABLE: f"{_KEYS_INSIDE}/keys", "MLOPS_AUTH": "key"}
+        variables |= {"MLOPS_MODEL_NAME": self.model, "MLOPS_MODEL_VERSION": str(self.version)}
+        if self.bundle is not None:
+            variables["MLOPS_BUNDLE"] = "/model"
+        if host_network:
+            variables |= {"MLOPS_HOST": "127.0.0.1", "MLOPS_PORT": str(port)}
+        else:
+            variables |= {"MLOPS_HOST": "0.0.0.0", "MLOPS_PORT": str(_PORT_INSIDE)}
+        options = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+        options += ["--restart", "no" if trial else "unless-stopped", "--stop-timeout", str(STOP_SECONDS)]
+        options += [] if host_network else ["--publish", f"127.0.0.1:{port}:{_PORT_INSIDE}"]
+        options += ["--cpus", f"{self.cpu:g}"] if self.cpu else []
+        options += ["--memory", str(round(self.memory_gb * 2**30))] if self.memory_gb else []
+        options += _mount(self.keys, _KEYS_INSIDE)
+        options += _mount(self.bundle, "/model") if self.bundle is not None else []
+        for name, value in self._labels(port, trial).items():
+            options += ["--label", f"{name}={value}"]
+        for name, value in variables.items():
+            options += ["--env", f"{name}={value}"]
+        return options
+
+    def command(self) -> list[str]:
+        """Arguments of ``mlops serve`` in the container."""
+        return ["--workers", str(self.workers)] if self.workers else []
+
+    @property
+    def _copy(self) -> str:
+        return self.bundle.name if self.bundle is not None else ""
+
+    def _labels(self, port: int, trial: bool) -> dict[str, str]:
+        facts = {
+            **own_labels(), "endpoint": self.endpoint, "deployment": self.deployment, "model": self.model,
+            "version": str(self.version), "bundle": self.bundle_id, "port": str(port), "image": self.image,
+            "fingerprint": self.fingerprint, "copy": self._copy, "trial": "yes" if trial else "no",
+        }  # fmt: skip
+        return {name if name.startswith(_PREFIX) else _PREFIX + name: value for name, value in facts.items()}
+
+
+def own_labels(endpoint: str = "") -> dict[str, str]:
+    """Labels of all containers that belong to this home folder, or to one endpoint of it."""
+    labels = {f"{_PREFIX}made-by": "mlops", f"{_PREFIX}home": str(paths.home())}
+    return {**labels, f"{_PREFIX}endpoint": endpoint} if endpoint else labels
+
+
+def fact(container: Container, name: str) -> str:
+    """What a label says: endpoint, deployment, model, version, bundle, port, image, fingerprint, copy or trial."""
+    return container.labels.get(_PREFIX + name, "")
+
+
+def _mount(source: Path, target: str) -> list[str]:
+    return ["--mount", f"type=bind,source={source},target={target},readonly"]

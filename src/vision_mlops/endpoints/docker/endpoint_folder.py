@@ -1,0 +1,121 @@
+"""What an endpoint of containers keeps on this machine: its keys, a copy of each bundle that it serves, and its tags.
+
+The folder is for its owner only. What is mounted into containers lies one level deeper and may be read by everyone who gets
+there: on this machine nobody else does, and in a container the server does, whatever its user is called there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from vision_mlops.core import paths
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.core.files import atomic_folder, atomic_write, remove_path
+from vision_mlops.core.hashing import file_hash
+from vision_mlops.core.locks import take
+from vision_mlops.endpoints.inferencing_image import copy_readable
+from vision_mlops.model.bundle import MANIFEST
+from vision_mlops.serving.access_keys import KEY_NAMES, new_key
+
+
+class EndpointFolder:
+    """The folder of one endpoint.
+
+    Args:
+        name: Of the endpoint.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.path = paths.home() / "endpoints" / f"docker-{name}"
+        self.keys_path = self.path / "keys"
+        """Folder that is mounted; a file alone would not be seen to be replaced."""
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, and keep other deployments of this endpoint out of it.
+
+        Raises:
+            DeploymentError: another one is under way.
+        """
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.chmod(0o700)
+        lock = take(self.path / "lock")
+        if lock is None:
+            raise DeploymentError(
+                f"endpoint {self.name!r} is being changed by another command", "wait until that is done"
+            )
+        with lock:
+            yield
+
+    def keys(self) -> dict[str, str]:
+        """The keys by name. Raises DeploymentError where they have gone."""
+        try:
+            lines = (self.keys_path / "keys").read_text(encoding="ascii").split()
+        except (OSError, ValueError):
+            lines = []
+        if len(lines) != len(KEY_NAMES):
+            raise DeploymentError(
+                f"the keys of endpoint {self.name!r} are not in {self.keys_path}",
+                "rotate both with `mlops endpoint keys`",
+            )
+        return dict(zip(KEY_NAMES, lines, strict=True))
+
+    def make_keys(self) -> None:
+        """Make both keys, where there are none."""
+        try:
+            self.keys()
+        except DeploymentError:
+            self._write({name: new_key() for name in KEY_NAMES})
+
+    def rotate(self, which: str) -> str:
+        """Make one key anew and return it."""
+        try:
+            keys = self.keys()
+        except DeploymentError:  # they have gone: both are made anew
+            keys = {name: new_key() for name in KEY_NAMES}
+        keys[which] = new_key()
+        self._write(keys)
+        return keys[which]
+
+    def copy_bundle(self, bundle: Path) -> Path:
+        """A copy of a bundle, to be mounted: it stays while it is served, whatever becomes of the registry's."""
+        target = self.path / "bundles" / file_hash(bundle / MANIFEST)[:12]
+        if not target.is_dir():
+            with atomic_folder(target) as folder:
+                folder.rmdir()
+                copy_readable(bundle, folder)
+        return target
+
+    def keep_bundle(self, name: str) -> None:
+        """Remove copies of all bundles but the one in the folder of this name."""
+        for path in (self.path / "bundles").glob("*"):
+            if path.name != name:
+                remove_path(path)
+
+    def tags(self) -> dict[str, str]:
+        """Tags of the endpoint."""
+        try:
+            content = json.loads((self.path / "tags.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return {str(name): str(value) for name, value in content.items()}
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Replace the tags."""
+        atomic_write(self.path / "tags.json", json.dumps(dict(tags), indent=1))
+
+    def remove(self) -> None:
+        """Remove the folder with the keys; it may be missing."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self.path.exists():
+            remove_path(self.path)
+
+    def _write(self, keys: Mapping[str, str]) -> None:
+        self.keys_path.mkdir(parents=True, exist_ok=True)
+        self.keys_path.chmod(0o755)
+        atomic_write(self.keys_path / "keys", "".join(f"{keys[name]}\n" for name in KEY_NAMES))

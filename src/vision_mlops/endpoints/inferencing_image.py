@@ -1,0 +1,149 @@
+"""The images: that of the scoring server, built when it is missing, and those that hold a model as well."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from vision_mlops.config.azure_settings import read_setting
+from vision_mlops.core import paths
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.core.hashing import file_hash
+from vision_mlops.endpoints.container_engine import Engine
+from vision_mlops.endpoints.contract import Request, Say
+from vision_mlops.model.bundle import MANIFEST
+from vision_mlops.registry import ModelVersion
+
+REGISTRY_VARIABLE = "MLOPS_AZURE_CONTAINER_REGISTRY"
+NAME = "mlops-inferencing"
+CONTEXT = ("LICENSE", "README.md", "pyproject.toml", "requirements", "src")
+"""What the image is made of; .dockerignore keeps everything else out."""
+_FOLDER = Path("environments") / "docker" / "inferencing_image"
+_REPOSITORY = re.compile(r"[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*")
+_BASE_LABEL = "vision-mlops.inferencing-image"
+_MANIFEST_LABEL = "vision-mlops.manifest"
+
+
+def served_image(engine: Engine, image: str, say: Say) -> str:
+    """Reference of the image of the scoring server: the given one, pulled where it is not here, or our own.
+
+    Raises:
+        DeploymentError: it cannot be pulled or built.
+    """
+    if image:
+        if engine.image(image) is None:
+            say(f"pulling {image}")
+            engine.pull(image)
+        return image
+    folder = _project()
+    tag = f"{NAME}:{context_hash(folder, engine.build_options)}"
+    if engine.image(tag) is None:
+        say(f"building {tag}, which takes a few minutes the first time")
+        log = paths.home() / "endpoints" / "build.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        engine.build(folder, folder / _FOLDER / "Dockerfile", [tag, f"{NAME}:latest"], (), log)
+    return tag
+
+
+def bake(engine: Engine, request: Request, say: Say) -> str:
+    """Build the image that holds the model of a request, where it is missing or has an older server; returns its name.
+
+    Raises:
+        DeploymentError: it cannot be built.
+    """
+    base = served_image(engine, request.options.image, say)
+    base_id = identity(engine, base)
+    bundle = request.bundle()
+    name = baked_image(read_setting(REGISTRY_VARIABLE), request.model)
+    labels = {_BASE_LABEL: base_id, _MANIFEST_LABEL: file_hash(bundle / MANIFEST)}
+    found = engine.image(name)
+    if found is not None and all(found[1].get(key) == value for key, value in labels.items()):
+        return name
+    say(f"building {name}")
+    arguments = {
+        "INFERENCING_IMAGE": base,
+        "MODEL_NAME": request.model.name,
+        "MODEL_VERSION": str(request.model.version),
+    }
+    options = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
+    options += [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
+    dockerfile = _project() / _FOLDER / "baked.Dockerfile"
+    with tempfile.TemporaryDirectory(prefix="mlops-bake-") as context:
+        copy_readable(bundle, Path(context, "bundle"))
+        engine.build(Path(context), dockerfile, [name], options, Path(context).with_suffix(".log"))
+    Path(context).with_suffix(".log").unlink(missing_ok=True)
+    return name
+
+
+def baked_image(registry: str, model: ModelVersion) -> str:
+    """What the image that holds a model version is called; in a registry where one is given.
+
+    Raises:
+        DeploymentError: the version has no bundle id, or its name cannot be that of an image.
+    """
+    repository = f"mlops-{model.name.lower()}"
+    if not _REPOSITORY.fullmatch(repository):
+        raise DeploymentError(
+            f"{repository!r} cannot be the name of an image",
+            "leave --bake out, or register the model under another name",
+        )
+    if not model.bundle_id:
+        raise DeploymentError(f"{model.reference} has no bundle id", "register its bundle again")
+    name = f"{repository}:{model.version}-{model.bundle_id[:12]}"
+    return f"{registry.strip('/')}/{name}" if registry else name
+
+
+def push_command(engine: Engine, image: str) -> str:
+    """What brings an image into a registry."""
+    if "/" in image:
+        return f"{engine.name} push {image}"
+    return f"set {REGISTRY_VARIABLE}, deploy again, and push what that builds"
+
+
+def identity(engine: Engine, reference: str) -> str:
+    """Id of an image that was just there. Raises DeploymentError."""
+    found = engine.image(reference)
+    if found is None:
+        raise DeploymentError(f"image {reference} has gone", "try again")
+    return found[0]
+
+
+def context_hash(folder: Path, options: tuple[str, ...] = ()) -> str:
+    """Twelve digits that change with whatever goes into the image."""
+    digest = hashlib.sha256("\0".join(options).encode())
+    for file in (folder / _FOLDER / "Dockerfile", *_context(folder)):
+        content = file_hash(file)
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def copy_readable(source: Path, target: Path) -> None:
+    """Copy a folder so that every user may read it; who may get at it, the folder above decides."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _context(folder: Path) -> Iterator[Path]:
+    for name in CONTEXT:
+        path = folder / name
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            parts = file.relative_to(folder).parts
+            generated = any(part == "__pycache__" or part.endswith(".egg-info") for part in parts)
+            if file.is_file() and not generated and file.suffix != ".pyc":
+                yield file
+
+
+def _project() -> Path:
+    """The repository, with what the image is built from."""
+    for folder in (Path.cwd(), Path(__file__).parents[3]):
+        if (folder / _FOLDER / "Dockerfile").is_file() and (folder / "src" / "vision_mlops").is_dir():
+            return folder
+    raise DeploymentError(
+        f"the image cannot be built: there is no {_FOLDER.as_posix()} here",
+        "run the command in a clone of the repository, or give --image",
+    )

@@ -1,0 +1,1 @@
+"""Endpoints on this machine: a router in front of scoring servers."""

@@ -1,0 +1,81 @@
+"""One deployment as the router sees it: its server, the connections to it, and what was counted of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vision_mlops.endpoints.contract import State
+from vision_mlops.endpoints.local.router.counters import Tally
+from vision_mlops.endpoints.local.router.endpoint_state import Spec
+from vision_mlops.endpoints.local.router.log_files import bound_log, former_log, log_path
+from vision_mlops.endpoints.local.router.server_process import ServerProcess
+from vision_mlops.endpoints.local.router.upstream import Pool
+
+
+class Backend:
+    """A deployment. To be made in the event loop; :meth:`start` starts its server.
+
+    Args:
+        spec: What it is.
+        folder: Of the endpoint.
+        tally: What was counted of it before.
+    """
+
+    def __init__(self, spec: Spec, folder: Path, tally: Tally | None = None) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.header = spec.name.encode()
+        self.pool = Pool()
+        self.tally = tally or Tally()
+        self.ready = False
+        self.in_flight = 0
+        self.log = log_path(folder, spec.name)
+        self.log.parent.mkdir(exist_ok=True)
+        self.changed: Callable[[], None] = lambda: None
+        """Called whenever its server has changed."""
+        self.server = ServerProcess(spec, self.log, self._changed)
+
+    def start(self) -> None:
+        """Start its server."""
+        self.server.start()
+
+    @property
+    def state(self) -> State:
+        """How it is."""
+        if self.ready:
+            return State.READY
+        return State.FAILED if self.server.problem else State.CHANGING
+
+    @property
+    def problem(self) -> str:
+        """Why it is not ready; empty where it is."""
+        return "" if self.ready else self.server.problem or "the server is starting"
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the answers that are under way, then end the server. Nobody may choose it any more."""
+        deadline = time.monotonic() + seconds
+        while self.in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        self.ready = False
+        self.pool.move(0)
+        await self.server.stop()
+
+    def sweep(self, now: float) -> None:
+        """Close idle connections, and keep the log small. To be called every second or so."""
+        self.pool.sweep(now)
+        bound_log(self.log)
+
+    def remove_log(self) -> None:
+        """Remove its log, as the deployment is gone."""
+        for path in (self.log, former_log(self.log)):
+            path.unlink(missing_ok=True)
+
+    def _changed(self) -> None:
+        server = self.server
+        if server.port != self.pool.port:
+            self.pool.move(server.port)
+        self.ready = server.ready
+        self.changed()

@@ -1,0 +1,135 @@
+"""What the router counts of a deployment, kept over restarts, and shown to Prometheus."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core.files import atomic_write
+from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, Counts
+from vision_mlops.endpoints.local.router.endpoint_state import COUNTS
+
+_SHOWN_EACH = 5  # of the bounds: a series for each of them would be many for Prometheus
+_NONE = Counts()
+
+
+class Tally:
+    """Counters of one deployment; :class:`~vision_mlops.endpoints.contract.Counts` says what they mean."""
+
+    __slots__ = ("compared", "disagreed", "dropped", "errors", "latencies", "requests", "seconds")
+
+    def __init__(self, counts: Counts = _NONE, seconds: float = 0.0) -> None:
+        self.requests = counts.requests
+        self.errors = counts.errors
+        self.compared = counts.compared
+        self.disagreed = counts.disagreed
+        self.latencies = list(counts.latencies)
+        self.seconds = seconds
+        self.dropped = 0
+        """Copies of requests that there was no room for."""
+
+    def answered(self, status: int, seconds: float) -> None:
+        """Count an answer."""
+        self.requests += 1
+        if status >= 500:
+            self.errors += 1
+        self.seconds += seconds
+        self.latencies[bisect_left(LATENCY_BOUNDS_MS, seconds * 1000)] += 1
+
+    def failed(self) -> None:
+        """Count a request that got no answer."""
+        self.requests += 1
+        self.errors += 1
+
+    def counts(self) -> Counts:
+        """The counts up to now."""
+        return Counts(self.requests, self.errors, self.compared, self.disagreed, tuple(self.latencies))
+
+
+def read_tallies(folder: Path) -> dict[str, Tally]:
+    """Tallies by deployment as they were written last; those of a file that cannot be read begin anew."""
+    try:
+        content = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
+        return {name: Tally(counts_from(item["counts"]), float(item["seconds"])) for name, item in content.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def write_tallies(folder: Path, tallies: Mapping[str, Tally]) -> None:
+    """Keep tallies for a router that comes after this one."""
+    content = {
+        name: {"counts": counts_to_dict(item.counts()), "seconds": item.seconds} for name, item in tallies.items()
+    }
+    atomic_write(folder / COUNTS, json.dumps(content))
+
+
+def counts_to_dict(counts: Counts) -> dict[str, Any]:
+    """Counts for JSON."""
+    return {
+        "requests": counts.requests, "errors": counts.errors, "compared": counts.compared,
+        "disagreed": counts.disagreed, "latencies": list(counts.latencies),
+    }  # fmt: skip
+
+
+def counts_from(content: Mapping[str, Any]) -> Counts:
+    """Counts from JSON. Raises TypeError, KeyError or ValueError where it is something else."""
+    counts = Counts(**{**content, "latencies": tuple(content["latencies"])})
+    if len(counts.latencies) != len(LATENCY_BOUNDS_MS) + 1:
+        raise ValueError("another number of buckets")
+    return counts
+
+
+def expose(tallies: Mapping[str, Tally], ready: Mapping[str, bool], traffic: Mapping[str, int]) -> tuple[bytes, str]:
+    """What Prometheus reads, and its media type."""
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+    registry = CollectorRegistry()
+    registry.register(_Collector(tallies, ready, traffic))
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class _Collector:
+    def __init__(self, tallies: Mapping[str, Tally], ready: Mapping[str, bool], traffic: Mapping[str, int]) -> None:
+        self._tallies, self._ready, self._traffic = tallies, ready, traffic
+
+    def collect(self) -> Iterator[Any]:
+        """All families of metrics."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        counters = {
+            "requests": "Requests that a deployment got, copies among them.",
+            "errors": "Answers of 500 and above, and requests without an answer.",
+            "compared": "Copies whose answer was held against that of the deployment that the caller got.",
+            "disagreed": "Copies that were answered with another label.",
+            "dropped": "Copies that there was no room for.",
+        }
+        for field, text in counters.items():
+            family = CounterMetricFamily(f"router_{field}", text, labels=["deployment"])
+            for name, tally in self._tallies.items():
+                family.add_metric([name], getattr(tally, field))
+            yield family
+        gauges = {"ready": ("Whether a deployment is ready.", self._ready), "traffic": ("Its share.", self._traffic)}
+        for field, (text, values) in gauges.items():
+            gauge = GaugeMetricFamily(f"router_{field}", text, labels=["deployment"])
+            for name in self._tallies:
+                gauge.add_metric([name], values.get(name, 0))
+            yield gauge
+        latency = HistogramMetricFamily("router_latency_seconds", "Time of a deployment.", labels=["deployment"])
+        for name, tally in self._tallies.items():
+            latency.add_metric([name], _buckets(tally.latencies), tally.seconds)
+        yield latency
+
+
+def _buckets(latencies: list[int]) -> list[tuple[str, int]]:
+    total, shown = 0, []
+    for number, count in enumerate(latencies):
+        total += count
+        if number == len(LATENCY_BOUNDS_MS):
+            shown.append(("+Inf", total))
+        elif number % _SHOWN_EACH == 0:
+            shown.append((str(round(LATENCY_BOUNDS_MS[number] / 1000, 6)), total))
+    return shown

@@ -1,0 +1,130 @@
+"""What an endpoint on this machine is meant to be, in a file of its folder; whoever holds the folder's lock may write it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.core.files import atomic_write, remove_path
+
+FILE = "local.json"
+LOCK = "router.lock"
+"""Held by the router as long as it runs; holds its process id."""
+KEY = "router.key"
+COUNTS = "counts.json"
+LOG = "router.log"
+LOGS = "logs"
+CHANGE_LOCK = "change.lock"
+"""Held by a command that makes or deletes something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One deployment: a model version, and how it is served. ``bundle`` is an absolute path."""
+
+    name: str
+    model: str
+    version: str
+    bundle: str
+    workers: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """An endpoint: its port, its deployments in order of age, and how the traffic is shared, in percent by deployment."""
+
+    name: str
+    port: int
+    deployments: tuple[Spec, ...] = ()
+    traffic: Mapping[str, int] = field(default_factory=dict)
+    mirror: Mapping[str, int] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def spec(self, name: str) -> Spec | None:
+        """One of its deployments."""
+        return next((item for item in self.deployments if item.name == name), None)
+
+    def with_deployment(self, spec: Spec) -> EndpointState:
+        """With a deployment added or replaced; the first one gets all traffic."""
+        if self.spec(spec.name) is not None:
+            kept = tuple(spec if item.name == spec.name else item for item in self.deployments)
+            return replace(self, deployments=kept)
+        traffic = self.traffic if self.deployments else {spec.name: 100}
+        return replace(self, deployments=(*self.deployments, spec), traffic=traffic)
+
+    def without_deployment(self, name: str) -> EndpointState:
+        """Without one of its deployments, which has no traffic."""
+        return replace(
+            self,
+            deployments=tuple(item for item in self.deployments if item.name != name),
+            traffic={other: share for other, share in self.traffic.items() if other != name},
+            mirror={other: share for other, share in self.mirror.items() if other != name},
+        )
+
+
+def spec_from(content: Mapping[str, Any]) -> Spec:
+    """A deployment from JSON. Raises TypeError where a field is missing or unknown."""
+    return Spec(**content)
+
+
+def read_state(folder: Path) -> EndpointState | None:
+    """The state in an endpoint's folder; None where there is none.
+
+    Raises:
+        DeploymentError: the file cannot be read.
+    """
+    path = folder / FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        specs = tuple(spec_from(item) for item in content.pop("deployments"))
+        return EndpointState(**content, deployments=specs)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DeploymentError(
+            f"{path} cannot be read: {error}", f"mlops endpoint delete {folder.name}, and deploy it again"
+        ) from error
+
+
+def write_state(folder: Path, state: EndpointState) -> None:
+    """Put a state in the place of the former one, whole or not at all."""
+    atomic_write(folder / FILE, json.dumps(asdict(state), indent=1) + "\n")
+
+
+def read_key(folder: Path) -> str:
+    """The key with which this user's commands may change the router. Raises DeploymentError."""
+    try:
+        return (folder / KEY).read_text(encoding="ascii")
+    except OSError as error:
+        raise DeploymentError(f"{folder / KEY} cannot be read: {error.strerror}", "run this as its owner") from error
+
+
+def write_key(folder: Path, key: str) -> None:
+    """Keep the key of a router, for its owner only."""
+    path = folder / KEY
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(key)
+
+
+def remove_files(folder: Path) -> None:
+    """Remove what an endpoint has in its folder, and the folder where nothing else is in it."""
+    for name in (FILE, COUNTS, KEY, LOGS, LOG, f"{LOG}.1", LOCK, CHANGE_LOCK):
+        remove_path(folder / name)
+    with contextlib.suppress(OSError):  # missing, or another target has an endpoint of this name
+        folder.rmdir()
+
+
+def read_pid(folder: Path) -> int | None:
+    """Process of the router, to be trusted only while its lock is held."""
+    try:
+        return int((folder / LOCK).read_text())
+    except (OSError, ValueError):
+        return None

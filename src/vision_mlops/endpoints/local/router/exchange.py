@@ -1,0 +1,263 @@
+"""One request on its way through the router, and its copy for a deployment that is being tried."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from vision_mlops.endpoints.local.router.backend import Backend
+from vision_mlops.endpoints.local.router.traffic_shares import Sampler, Shares
+from vision_mlops.endpoints.local.router.upstream import Upstream
+from vision_mlops.serving.http.http_connection import Answer, HeaderList, Request
+
+_TRIES = 2
+_PASSED_ON = (b"content-type", b"traceparent", b"tracestate")
+RETRY = ((b"retry-after", b"1"),)
+
+
+class Router(Protocol):
+    """What an exchange needs of the router that it belongs to."""
+
+    shares: Shares[Backend]
+    mirror: Mirror | None
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside."""
+
+
+class Exchange:
+    """A request and who answers it.
+
+    Where a connection breaks, it is sent once more, on a new connection: a server that was ended just then has taken
+    nothing from it, and scoring an image twice changes nothing. A server that breaks that one, or takes none, is passed over
+    for another deployment with traffic, unless the request has picked it; that one gets it once.
+
+    Args:
+        app: The router.
+        request: What came.
+        backend: The deployment to begin with.
+        picked: Whether the request names it.
+    """
+
+    __slots__ = ("_abandoned", "_refused", "_tries", "_upstream", "app", "backend", "body", "head", "picked", "request")
+
+    def __init__(self, app: Router, request: Request, backend: Backend, *, picked: bool) -> None:
+        self.app = app
+        self.request = request
+        self.backend = backend
+        self.picked = picked
+        self.body = request.body
+        self.head = _head(request)
+        self._abandoned = False
+        self._upstream: Upstream | None = None
+        self._tries = 0
+        self._refused: list[Backend] = []
+
+    def start(self) -> None:
+        """Send it."""
+        backend = self.backend
+        backend.in_flight += 1
+        upstream = backend.pool.take()
+        if upstream is None:
+            self.app.spawn(self._connect())
+        else:
+            self._send(upstream)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self._abandoned
+
+    @abandoned.setter
+    def abandoned(self, value: bool) -> None:
+        if value and not self._abandoned:
+            self._abandoned = True
+            self._let_go()
+            upstream, self._upstream = self._upstream, None
+            if upstream is not None:
+                self.backend.in_flight -= 1
+                upstream.abandon()
+
+    def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
+        """The answer came."""
+        backend = self.backend
+        self._upstream = None
+        backend.in_flight -= 1
+        backend.tally.answered(status, seconds)
+        answer = Answer(status, body, kind, (*headers, (b"azureml-model-deployment", backend.header)))
+        self.request.connection.respond(self.request, answer)
+        mirror = self.app.mirror
+        if mirror is not None and not self.picked and self.request.path == "/score":
+            mirror.offer(self, status, body)
+        self._let_go()
+
+    def broken(self) -> None:
+        """The connection broke before the answer was whole."""
+        self._upstream = None
+        self.backend.in_flight -= 1
+        if self._tries > _TRIES:
+            self._fail(self.backend)
+            return
+        if self._tries == _TRIES:  # a server that is ending may take a connection, and break it, too
+            self._refused.append(self.backend)
+        self._again()
+
+    def _send(self, upstream: Upstream) -> None:
+        self._tries += 1
+        self._upstream = upstream
+        upstream.send(self, self.head, self.body)
+
+    async def _connect(self) -> None:
+        backend = self.backend
+        try:
+            upstream = await backend.pool.connect()
+        except OSError:
+            backend.in_flight -= 1
+            if not self._abandoned:
+                self._refused.append(backend)
+                self._again()
+            return
+        if self._abandoned:
+            backend.in_flight -= 1
+            backend.pool.give(upstream)
+        else:
+            self._send(upstream)
+
+    def _again(self) -> None:
+        """Try the same deployment on a new connection, or another one that has traffic."""
+        former = self.backend
+        if former in self._refused or not former.ready:
+            other = None if self.picked else self.app.shares.largest(without=[*self._refused, former])
+            if other is None:
+                self._fail(former)
+                return
+            former.tally.failed()
+            self.backend = other
+        self.backend.in_flight += 1
+        self.app.spawn(self._connect())
+
+    def _fail(self, backend: Backend) -> None:
+        backend.tally.failed()
+        message = f"deployment {backend.name} does not answer; try again in 1 s"
+        self.request.connection.respond(self.request, Answer.error(503, "no_answer", message, RETRY))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let go of the image: request and exchange refer to each other, and it shall not wait for the collector."""
+        self.head = self.body = b""
+
+
+class Copy:
+    """A copy of a request, whose answer is compared with the one that the caller got, and given to nobody."""
+
+    __slots__ = ("body", "head", "label", "mirror", "upstream")
+
+    def __init__(self, mirror: Mirror, exchange: Exchange, status: int, answer: bytes) -> None:
+        self.mirror = mirror
+        self.head = exchange.head
+        self.body = exchange.body
+        self.label = answer if status == 200 else b""
+
+    def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
+        """The answer of the mirror came."""
+        tally = self.mirror.backend.tally
+        tally.answered(status, seconds)
+        if status == 200 and self.label:
+            tally.compared += 1
+            tally.disagreed += labels(self.label) != labels(body)
+        self.mirror.ended()
+
+    def broken(self) -> None:
+        """The mirror gave none."""
+        self.mirror.backend.tally.failed()
+        self.mirror.ended()
+
+
+class Mirror:
+    """Sends copies of requests to a deployment, a few at once; when it does not keep up, they are dropped.
+
+    Args:
+        app: The router.
+        backend: Gets the copies.
+        percent: Of the requests.
+    """
+
+    AT_ONCE = 4
+    MOST_WAITING = 64
+    MOST_BYTES = 64 * 2**20
+
+    def __init__(self, app: Router, backend: Backend, percent: int) -> None:
+        self.backend = backend
+        self._app = app
+        self._sampler = Sampler(percent)
+        self._waiting: deque[Copy] = deque()
+        self._bytes = 0
+        self._running = 0
+
+    def offer(self, exchange: Exchange, status: int, answer: bytes) -> None:
+        """A request was answered: copy it, where it is its turn and there is room."""
+        if not self._sampler.next():
+            return
+        size = len(exchange.body)
+        if not self.backend.ready or len(self._waiting) >= self.MOST_WAITING or self._bytes + size > self.MOST_BYTES:
+            self.backend.tally.dropped += 1
+            return
+        self._waiting.append(Copy(self, exchange, status, answer))
+        self._bytes += size
+        self._go_on()
+
+    def ended(self) -> None:
+        """A copy has had its answer, or will have none."""
+        self._running -= 1
+        self.backend.in_flight -= 1
+        self._go_on()
+
+    def stop(self) -> None:
+        """Send no further ones."""
+        self._waiting.clear()
+
+    def _go_on(self) -> None:
+        while self._waiting and self._running < self.AT_ONCE:
+            copy = self._waiting.popleft()
+            self._bytes -= len(copy.body)
+            self._running += 1
+            self.backend.in_flight += 1
+            upstream = self.backend.pool.take()
+            if upstream is None:
+                self._app.spawn(self._connect(copy))
+            else:
+                upstream.send(copy, copy.head, copy.body)
+
+    async def _connect(self, copy: Copy) -> None:
+        try:
+            upstream = await self.backend.pool.connect()
+        except OSError:
+            copy.broken()
+        else:
+            upstream.send(copy, copy.head, copy.body)
+
+
+def labels(answer: bytes) -> list[str] | None:
+    """The most probable class of each image of an answer; None where it is something else."""
+    try:
+        content = json.loads(answer)
+        results = content.get("results", [content])
+        return [result["predictions"][0]["label"] for result in results]
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+        return None
+
+
+def _head(request: Request) -> bytes:
+    """Head of the request to a server: what it reads, and nothing else."""
+    method = "GET" if request.method == "HEAD" else request.method
+    head = b"%b %b HTTP/1.1\r\nhost: localhost\r\nx-request-id: %b\r\n" % (
+        method.encode(), request.url, request.request_id.encode()
+    )  # fmt: skip
+    headers = request.headers
+    for name in _PASSED_ON:
+        value = headers.get(name)
+        if value is not None:
+            head += b"%b: %b\r\n" % (name, value)
+    return head + b"content-length: %d\r\n\r\n" % len(request.body)

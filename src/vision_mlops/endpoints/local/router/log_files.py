@@ -1,0 +1,43 @@
+"""The files that servers write what they have to say to: kept small, and read from the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vision_mlops.endpoints.local.router.endpoint_state import LOGS
+
+_LOG_BYTES = 16 * 2**20
+
+
+def log_path(folder: Path, deployment: str) -> Path:
+    """Where the output of a deployment's server goes."""
+    return folder / LOGS / f"{deployment}.log"
+
+
+def former_log(log: Path) -> Path:
+    """The one that was before it."""
+    return log.with_name(f"{log.name}.1")
+
+
+def bound_log(log: Path) -> None:
+    """Begin a log anew where it has become large, keeping one former one beside it.
+
+    Its writers have it open to append, and go on where it is empty; what they write while it is copied is lost.
+    """
+    try:
+        if log.stat().st_size < _LOG_BYTES:
+            return
+        former_log(log).write_bytes(log.read_bytes())
+        with log.open("r+b") as stream:
+            stream.truncate()
+    except OSError:
+        return  # a full disk: the next second may have room
+
+
+def tail(log: Path, lines: int) -> str:
+    """The last lines of a log and of the former one beside it; empty where there is none."""
+    found: list[str] = []
+    for path in (log, former_log(log)):
+        if len(found) < lines and path.is_file():
+            found = [*path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines + len(found) :], *found]
+    return "\n".join(found)

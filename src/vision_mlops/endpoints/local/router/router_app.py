@@ -1,0 +1,176 @@
+"""The router's application: who answers a request, and the few that the router answers itself."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from vision_mlops.endpoints.local.router.backend import Backend
+from vision_mlops.endpoints.local.router.counters import expose
+from vision_mlops.endpoints.local.router.exchange import RETRY, Exchange, Mirror
+from vision_mlops.endpoints.local.router.traffic_shares import Shares
+from vision_mlops.serving.http.http_connection import Answer, Hub, Request, too_large
+from vision_mlops.serving.telemetry.trace_context import new_request_id
+
+_LOG = logging.getLogger(__name__)
+_UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
+_PICK = b"azureml-model-deployment"
+_BODIES = 8
+_LEAST_BODY = 2**20  # while no server has told its limit: what is asked to change the endpoint is small
+_MARGIN_SECONDS = 5.0
+"""A server says itself that it was too slow: the router waits longer for that."""
+ADMIN = "/admin/"
+
+
+class Admin(Protocol):
+    """What changes the endpoint."""
+
+    key: str
+
+    def obey(self, action: str, body: bytes) -> Answer:
+        """Do what an owner of the key asks for."""
+
+
+class RouterApp:
+    """Sends each request to a deployment. To be made in its event loop.
+
+    Args:
+        admin: Answers what comes to ``/admin/`` with its key.
+    """
+
+    def __init__(self, admin: Admin) -> None:
+        self.admin = admin
+        self.backends: dict[str, Backend] = {}
+        self.shares: Shares[Backend] = Shares()
+        self.traffic: dict[str, int] = {}
+        self.mirror: Mirror | None = None
+        self.draining = False
+        self.head_timeout_s = 10.0
+        self.keep_alive_s = 75.0
+        self.hub = Hub(self)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._own: dict[str, Callable[[], Answer]] = {
+            "/health/live": self._live, "/health/ready": self._ready, "/metrics": self._metrics
+        }  # fmt: skip
+        self.set_limits()
+
+    def set_limits(self) -> None:
+        """Take on the limits of the servers, the largest of each."""
+        servers = [backend.server for backend in self.backends.values()]
+        self.max_body = max((server.max_body for server in servers), default=0) or _LEAST_BODY
+        self.max_buffered = _BODIES * self.max_body
+        self.request_timeout_s = max((server.request_timeout_s for server in servers), default=0.0) + _MARGIN_SECONDS
+
+    def share(self, traffic: dict[str, int], mirror: dict[str, int]) -> None:
+        """Share the traffic anew, from the next request on."""
+        self.traffic = traffic
+        self.shares = Shares([(self.backends[name], share) for name, share in traffic.items()])
+        if self.mirror is not None:
+            self.mirror.stop()
+        copied = [(self.backends[name], percent) for name, percent in mirror.items() if percent]
+        self.mirror = Mirror(self, *copied[0]) if copied else None
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside; it is kept until it is done."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # What a connection asks for
+
+    def refuse(self, request: Request) -> Answer | None:
+        """An answer that needs no body."""
+        _identify(request)
+        declared = request.headers.get(b"content-length", b"")
+        if len(declared) < 20 and declared.isdigit() and int(declared) > self.max_body:
+            return Answer.error(413, "body_too_large", too_large(self.max_body))
+        return None
+
+    def handle(self, request: Request) -> Answer | None:
+        """Answer a complete request, or hand it on."""
+        if not request.request_id:
+            _identify(request)
+        path = request.path
+        if path.startswith(ADMIN):
+            return self._administer(request)
+        name = request.headers.get(_PICK)
+        if name is not None:
+            backend = self.backends.get(name.decode("latin-1"))
+            if backend is None:
+                known = ", ".join(self.backends) or "none"
+                message = f"this endpoint has no deployment {name.decode('latin-1')[:64]!r}; it has: {known}"
+                return Answer.error(404, "deployment_not_found", message)
+            if not backend.ready:
+                return Answer.error(503, "not_ready", f"deployment {backend.name}: {backend.problem}", RETRY)
+            self._forward(request, backend, picked=True)
+            return None
+        if path == "/score":
+            chosen = self.shares.next()
+        elif path in self._own:
+            return self._answer_here(request)
+        else:
+            chosen = self.shares.largest()
+        if chosen is None:
+            return Answer.error(503, "not_ready", self._problem(), RETRY)
+        self._forward(request, chosen, picked=False)
+        return None
+
+    def answered(self, request: Request, answer: Answer) -> None:
+        """Called after each answer: one that came too late counts as none."""
+        if answer.code == "timeout" and isinstance(request.job, Exchange):
+            request.job.backend.tally.failed()
+
+    def _forward(self, request: Request, backend: Backend, *, picked: bool) -> None:
+        exchange = Exchange(self, request, backend, picked=picked)
+        request.job = exchange
+        exchange.start()
+
+    # What is answered here
+
+    def _answer_here(self, request: Request) -> Answer:
+        if request.method not in ("GET", "HEAD"):
+            message = f"{request.path} takes GET, not {request.method}"
+            return Answer.error(405, "method_not_allowed", message, ((b"allow", b"GET"),))
+        return self._own[request.path]()
+
+    def _live(self) -> Answer:
+        return Answer.json(200, {"status": "live"})
+
+    def _ready(self) -> Answer:
+        if self.draining:
+            return Answer.error(503, "draining", "the endpoint is shutting down")
+        if not self.shares.ready:
+            return Answer.error(503, "not_ready", self._problem())
+        states = {name: str(backend.state) for name, backend in self.backends.items()}
+        return Answer.json(200, {"status": "ready", "deployments": states})
+
+    def _metrics(self) -> Answer:
+        tallies = {name: backend.tally for name, backend in self.backends.items()}
+        content, kind = expose(tallies, {name: item.ready for name, item in self.backends.items()}, self.traffic)
+        return Answer(200, content, kind.encode())
+
+    def _problem(self) -> str:
+        waiting = [
+            f"deployment {name}: {self.backends[name].problem}" for name in self.traffic if name in self.backends
+        ]
+        return "; ".join(waiting) or "the endpoint has no deployment yet"
+
+    def _administer(self, request: Request) -> Answer:
+        if not hmac.compare_digest(request.headers.get(b"x-api-key", b""), self.admin.key.encode()):
+            return Answer.error(403, "admin_disabled", "an endpoint is changed by `mlops endpoint` and `mlops deploy`")
+        if request.method != "POST":
+            return Answer.error(405, "method_not_allowed", "it takes POST", ((b"allow", b"POST"),))
+        try:
+            return self.admin.obey(request.path[len(ADMIN) :], request.body)
+        except Exception as error:  # noqa: BLE001 - whoever asked must be told, and the others are served on
+            _LOG.exception("%s failed", request.path)
+            return Answer.error(500, "internal", f"{type(error).__name__}: {error}")
+
+
+def _identify(request: Request) -> None:
+    given = request.text(b"x-request-id")
+    request.request_id = (_UNPRINTABLE.sub("", given)[:128] if given else "") or new_request_id()

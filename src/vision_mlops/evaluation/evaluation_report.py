@@ -1,0 +1,94 @@
+"""The report of an evaluation: one HTML file with everything inside, readable without a network."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable
+from pathlib import Path
+from string import Template
+from typing import Any
+
+REPORT = "report.html"
+_TEMPLATE = Path(__file__).with_name("evaluation_report.html")
+_PLOTS = ("confusion_matrix.png", "reliability.png", "roc.png", "precision_recall.png")
+
+
+def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None = None) -> str:
+    """Render the report of the evaluation in ``folder``, whose PNGs it takes in.
+
+    Args:
+        folder: Where the PNGs lie.
+        metrics: Content of metrics.json.
+        verdict: Content of verdict.json, once the gate has judged.
+    """
+    low, high = metrics["accuracy_interval"]
+    latency = metrics["latency_ms"]
+    cards = [
+        ("Accuracy", f"{metrics['accuracy']:.2%}", f"95% interval {low:.1%} to {high:.1%}"),
+        ("Macro F1", f"{metrics['macro_f1']:.4f}", f"{metrics['images']} images of the {metrics['split']} split"),
+        (
+            "Calibration error",
+            f"{metrics['expected_calibration_error']:.4f}",
+            f"temperature {metrics['temperature']:.2f}",
+        ),
+        ("Latency", f"{latency['median']:.1f} ms", f"p95 {latency['p95']:.1f} ms, one thread, file to answer"),
+    ]
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=html.escape(f"Evaluation of {metrics['name']}"),
+        cards="".join(_card(*card) for card in cards),
+        verdict=_verdict(verdict),
+        classes=_table(
+            ("class", "precision", "recall", "F1", "AUC", "images"),
+            (
+                (name, *(_number(row[key]) for key in ("precision", "recall", "f1", "auc")), str(row["support"]))
+                for name, row in metrics["per_class"].items()
+            ),
+        ),
+        plots="".join(f'<img alt="{name[:-4]}" src="{_data_url(folder / name)}">' for name in _PLOTS),
+        mistakes=_mistakes(folder, metrics["mistakes"]),
+        facts=_table(
+            ("fact", "value"),
+            ((key.replace("_", " "), str(metrics[key])) for key in
+             ("name", "bundle_id", "backbone", "trained", "git_commit", "run_id", "data_fingerprint", "graph_bytes")),
+        ),
+    )  # fmt: skip
+
+
+def _card(title: str, value: str, detail: str) -> str:
+    return f"<div class=card><h3>{title}</h3><strong>{value}</strong><small>{html.escape(detail)}</small></div>"
+
+
+def _verdict(verdict: dict[str, Any] | None) -> str:
+    if verdict is None:
+        return "<p>Not judged yet: run <code>mlops gate</code>.</p>"
+    signs = {True: "passed", False: "failed", None: "noted"}
+    rows = ((reason["check"], signs[reason["passed"]], reason["message"]) for reason in verdict["reasons"])
+    decision = html.escape(verdict["decision"])
+    return f'<p class="decision {decision}">{decision}</p>' + _table(("check", "result", "why"), rows)
+
+
+def _mistakes(folder: Path, mistakes: list[dict[str, Any]]) -> str:
+    if not mistakes:
+        return "<p>No image was classified wrongly.</p>"
+    figures = (
+        f'<figure><img alt="{html.escape(item["path"])}" src="{_data_url(folder / item["image"])}"><figcaption>'
+        f"{html.escape(item['path'])}: is <b>{html.escape(item['label'])}</b>, taken for"
+        f" <b>{html.escape(item['predicted'])}</b> with {item['probability']:.1%}</figcaption></figure>"
+        for item in mistakes
+    )
+    return "".join(figures)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    header = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{header}</tr>{body}</table>"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _data_url(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,283 @@
+"""Jobs on Azure ML: submit a definition, follow it, cancel it, bring its outputs back."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vision_mlops.azure.azure_errors import azure_errors, is_missing
+from vision_mlops.azure.clients import check_workspace, default_credential, ml_client, quiet
+from vision_mlops.azure.retries import PATIENCE_SECONDS, patiently
+from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.core.errors import AzureError
+from vision_mlops.core.files import atomic_folder
+from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord, StepRecord, job_record, text_of
+from vision_mlops.jobs.azureml.job_follower import Follower
+from vision_mlops.jobs.azureml.run_history import Runs
+from vision_mlops.jobs.azureml.run_metrics import run_metrics
+from vision_mlops.jobs.azureml.submission import Preparation, checked
+from vision_mlops.jobs.definitions.definition import JOBS
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core.credentials import TokenCredential
+
+Say = Callable[[str], None]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+_OUTPUTS = "named-outputs"
+_SUBMIT_SECONDS = 60.0
+
+
+def submit(
+    path: Path,
+    overrides: Iterable[str],
+    settings: AzureSettings,
+    name: str | None = None,
+    *,
+    compute: str | None = None,
+    tags: dict[str, str] | None = None,
+    environment_file: Path | None = None,
+    client: MLClient | None = None,
+    say: Say = lambda text: None,
+) -> JobRecord:
+    """Check a job and start it on Azure ML; what it needs is created when it is missing.
+
+    Args:
+        path: Azure ML v2 YAML of a command, pipeline or sweep job.
+        overrides: ``inputs.seed=3`` texts, laid over the file before it is checked.
+        settings: Where to.
+        name: Name of the job; made of the file's name and the time where not given.
+        compute: Cluster to run on instead of the definition's default: a name, ``cpu-cluster`` or ``gpu-cluster``.
+        tags: More tags for the job.
+        environment_file: YAML of the environment; ``environments/train.yml`` of the project where not given.
+        client: Client to use instead of a new one.
+        say: Told what is created and uploaded.
+
+    Returns:
+        The job as it was accepted.
+
+    Raises:
+        PipelineError: the definition, a value or local data has errors; nothing was sent then.
+        AzureError: not signed in, no access, no quota, or a job of that name exists.
+    """
+    definition = checked(path, overrides, JOBS)
+    chosen = _checked_name(name) if name else new_name(path.stem)
+    client = client or ml_client(settings)
+    check_workspace(client, settings)
+    if name and _find(client, name) is not None:
+        raise AzureError(f"there is a job {name!r} already", "choose another name, or leave it away")
+    from azure.ai.ml import load_job
+
+    preparation = Preparation(client, settings, say, environment_file)
+    job = preparation.load(definition, load_job)
+    job.name = chosen
+    job.tags = {**(job.tags or {}), **(tags or {})}
+    preparation.choose_compute(job, compute)
+
+    def create() -> Any:
+        with azure_errors(f"job {chosen!r}"), quiet():
+            return client.jobs.create_or_update(job)
+
+    # The job has its name already, so sending it again starts no second one.
+    return job_record(patiently(create, say, seconds=_SUBMIT_SECONDS))
+
+
+def status(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> JobRecord:
+    """The job of a name. Raises AzureError where there is none."""
+    return job_record(_get(client or ml_client(settings), name))
+
+
+def steps(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> list[StepRecord]:
+    """Steps of a pipeline job, or trials of a sweep. Raises AzureError."""
+    return Runs(client or ml_client(settings)).steps(name)
+
+
+def list_jobs(settings: AzureSettings, *, limit: int = 50, client: MLClient | None = None) -> list[JobRecord]:
+    """The newest jobs of the workspace, newest first; archived ones are left out. Raises AzureError."""
+    client = client or ml_client(settings)
+    with azure_errors("jobs"), quiet():
+        found = [job_record(job) for job in islice(client.jobs.list(), limit) if job is not None]
+    return sorted(found, key=lambda job: job.created, reverse=True)
+
+
+def cancel(
+    name: str, settings: AzureSettings, *, client: MLClient | None = None, say: Say = lambda text: None
+) -> JobRecord:
+    """Cancel a job, and wait until the service has taken it; a job that has ended is left as it is.
+
+    Raises:
+        AzureError: there is no such job, or the service refuses.
+    """
+    client = client or ml_client(settings)
+    job = job_record(_get(client, name))
+    if job.is_final:
+        say(f"job {name} has ended already: {job.status}")
+        return job
+    with azure_errors(f"job {name!r}"), quiet():
+        client.jobs.begin_cancel(name).result()
+    return job_record(_get(client, name))
+
+
+def stream(
+    name: str,
+    settings: AzureSettings,
+    *,
+    on_line: Say = print,
+    client: MLClient | None = None,
+    poll_seconds: tuple[float, float] = (2.0, 20.0),
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> JobRecord:
+    """Follow a job until it ends: each change of state of the job and its steps, and each line of their logs.
+
+    Throttling and lost connections are waited out. Ctrl-C ends the following, not the job.
+
+    Args:
+        name: Job.
+        settings: Where it is.
+        on_line: Gets each line.
+        client: Client to use instead of a new one.
+        poll_seconds: Pause between two looks at the service: while something happens, and at most.
+        patience_seconds: How long the service may be busy or away before this gives up.
+
+    Returns:
+        The job as it ended.
+
+    Raises:
+        AzureError: there is no such job, or the service was away for too long.
+        KeyboardInterrupt: Ctrl-C; before that, a line says that the job goes on, and how to stop it.
+    """
+    client = client or ml_client(settings)
+    connected = client
+    follower = Follower(lambda: job_record(_get(connected, name)), Runs(client), name, on_line, patience_seconds)
+    try:
+        return follower.run(*poll_seconds)
+    except KeyboardInterrupt:
+        on_line(f"job {name} goes on; to stop it: mlops job cancel {name} --on azure")
+        raise
+
+
+def wait(
+    name: str,
+    settings: AzureSettings,
+    *,
+    client: MLClient | None = None,
+    poll_seconds: tuple[float, float] = (2.0, 20.0),
+    patience_seconds: float = PATIENCE_SECONDS,
+    say: Say = lambda text: None,
+) -> JobRecord:
+    """The job as it ended; like :func:`stream`, without logs. Raises AzureError."""
+    client = client or ml_client(settings)
+    pause, longest = poll_seconds
+    while True:
+        job = patiently(lambda: job_record(_get(client, name)), say, seconds=patience_seconds, first=pause)
+        if job.is_final:
+            return job
+        time.sleep(pause)
+        pause = min(1.5 * pause, longest)
+
+
+def download(
+    name: str, outputs: Sequence[str], out: Path, settings: AzureSettings, *, client: MLClient | None = None
+) -> dict[str, Path]:
+    """Bring outputs of a job that has ended to this machine, all of them or nothing.
+
+    Args:
+        name: Job.
+        outputs: Names of its outputs; all that it has where empty.
+        out: Folder to write; must not exist. It gets a folder for each output.
+        settings: Where the job is.
+        client: Client to use instead of a new one.
+
+    Returns:
+        Path by output: its folder, or its file where it is a ``uri_file``.
+
+    Raises:
+        AzureError: there is no such job or output, it has not ended, or an output was never written.
+        MlopsError: ``out`` exists.
+    """
+    client = client or ml_client(settings)
+    job = _get(client, name)
+    state = text_of(job.status)
+    if state not in FINAL:
+        raise AzureError(f"job {name!r} is {state}", f"wait for its end: mlops job logs {name} --on azure")
+    declared: dict[str, Any] = dict(getattr(job, "outputs", None) or {})
+    has = ", ".join(sorted(set(declared) - {"default"})) or "none"
+    wanted = list(outputs) or sorted(set(declared) - {"default"})
+    for output in wanted:
+        if output not in declared:
+            raise AzureError(f"job {name!r} has no output {output!r}", f"it has: {has}")
+    if not wanted:
+        raise AzureError(f"job {name!r} has no outputs", "name them in the definition")
+    with atomic_folder(out) as temporary:
+        for output in wanted:
+            with azure_errors(f"output {output!r} of job {name!r}"), quiet():
+                client.jobs.download(name, download_path=temporary, output_name=output)
+            written = temporary / _OUTPUTS / output
+            if not written.is_dir() or not any(written.iterdir()):
+                raise AzureError(f"job {name!r} ({state}) wrote no output {output!r}", "see its log")
+            written.rename(temporary / output)
+        (temporary / _OUTPUTS).rmdir()
+    return {output: _written(out / output, declared[output]) for output in wanted}
+
+
+def metrics(
+    name: str,
+    settings: AzureSettings,
+    *,
+    client: MLClient | None = None,
+    credential: TokenCredential | None = None,
+) -> dict[str, float]:
+    """Last values of the metrics that a job logged with MLflow, by name; empty where it logged none.
+
+    They are read from the tracking server of the workspace with plain REST calls, as ``azureml-mlflow`` pins packages
+    that do not go with the others here. The address and its token are those that Microsoft documents for MLflow's REST
+    API on Azure ML; that the service takes them was not tried, for no Azure account was at hand.
+
+    Raises:
+        AzureError: there is no such run, or the tracking server refuses.
+    """
+    client = client or ml_client(settings)
+    workspace = check_workspace(client, settings)
+    scope = f"{settings.cloud.resource_manager}/.default"
+    return run_metrics(
+        credential or default_credential(settings), scope, str(workspace.mlflow_tracking_uri or ""), name
+    )
+
+
+def new_name(stem: str) -> str:
+    """A name for a job that says what and when. It is chosen here, so that a request sent twice starts one job."""
+    stem = _NOT_IN_A_NAME.sub("-", stem).strip("-_") or "job"
+    return f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _written(folder: Path, declared: Any) -> Path:
+    files = [path for path in folder.iterdir() if path.is_file()]
+    return files[0] if getattr(declared, "type", "") == "uri_file" and len(files) == 1 else folder
+
+
+def _get(client: MLClient, name: str) -> Any:
+    with azure_errors(f"job {name!r}", "see `mlops job list --on azure`"), quiet():
+        return client.jobs.get(name)
+
+
+def _find(client: MLClient, name: str) -> Any | None:
+    try:
+        return _get(client, name)
+    except AzureError as error:
+        if is_missing(error):
+            return None
+        raise
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise AzureError(f"{name!r} cannot be the name of a job", "use letters, digits, '_' and '-', at most 255")
+    return name

@@ -1,0 +1,83 @@
+"""Follows a job: each change of state of it and its steps, and each line of their logs, is said once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from vision_mlops.azure.retries import patiently
+from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord
+from vision_mlops.jobs.azureml.run_history import Runs
+
+
+class Follower:
+    """Keeps what was said about a job, and says what is new.
+
+    Args:
+        look: Gives the job as it is now.
+        runs: Steps and logs.
+        name: Job.
+        say: Gets each line.
+        patience: Seconds that the service may be busy or away.
+    """
+
+    def __init__(
+        self, look: Callable[[], JobRecord], runs: Runs, name: str, say: Callable[[str], None], patience: float
+    ) -> None:
+        self._job = look
+        self._runs = runs
+        self._name = name
+        self._say = say
+        self._patience = patience
+        self._told: dict[str, str] = {}
+        self._read: set[str] = set()
+
+    def run(self, shortest: float, longest: float) -> JobRecord:
+        """Follow the job to its end; the pauses between two looks grow while nothing happens, in seconds."""
+        pause, first = shortest, True
+        while True:
+            before = dict(self._told)
+            job: JobRecord = self._call(self._job)
+            if first and job.studio_url:
+                self._say(f"studio: {job.studio_url}")
+            lines = self._look(job)
+            if job.is_final:
+                self._tell("", job.status)
+                return job
+            pause = shortest if lines or self._told != before else min(1.5 * pause, longest)
+            first = False
+            time.sleep(pause)
+
+    def _look(self, job: JobRecord) -> int:
+        """Say what is new; returns how many lines of logs there were."""
+        if not job.is_final:
+            self._tell("", job.status)
+        count = 0
+        parts = self._call(lambda: self._runs.steps(self._name)) if job.type in ("pipeline", "sweep") else []
+        for step in parts:
+            self._tell(step.step, step.status)
+            # A step that cannot begin any more has no log.
+            if step.status not in ("NotStarted", "Queued"):
+                count += self._log(step.step, step.name, final=step.status in FINAL or job.is_final)
+        if not parts:
+            count += self._log("", self._name, final=job.is_final)
+        return count
+
+    def _log(self, step: str, run: str, *, final: bool) -> int:
+        if run in self._read:
+            return 0
+        lines = self._call(lambda: self._runs.new_lines(run, final=final))
+        for line in lines:
+            self._say(f"[{step}] {line}" if step else line)
+        if final:
+            self._read.add(run)
+        return len(lines)
+
+    def _tell(self, step: str, state: str) -> None:
+        if self._told.get(step) != state:
+            self._told[step] = state
+            self._say(f"{step or f'job {self._name}'}: {state}")
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        return patiently(call, self._say, seconds=self._patience)

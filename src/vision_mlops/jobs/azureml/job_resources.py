@@ -1,0 +1,217 @@
+"""What a job needs before it can run: an environment, a compute cluster, a data asset. Each is made once and then reused.
+
+An environment's version is a hash of its content, and data is found by the fingerprint of its content: the same is never
+made twice, and a version never changes. A cluster that exists is never changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from vision_mlops.azure.azure_errors import azure_errors, is_missing
+from vision_mlops.azure.clients import quiet
+from vision_mlops.config.azure_settings import AzureSettings, Cluster
+from vision_mlops.core.errors import AzureError, DataError, PipelineError
+from vision_mlops.core.hashing import file_hash
+from vision_mlops.data.contents import data_files, describe
+from vision_mlops.data.data_versions import name_of
+from vision_mlops.jobs.azureml.data_assets import find_or_create
+from vision_mlops.jobs.azureml.docker_context import small_context
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+Say = Callable[[str], None]
+
+_VERSION_LENGTH = 12
+_INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
+
+
+def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str:
+    """Create an environment from its YAML file, unless the same content is there already.
+
+    Args:
+        client: Client of a workspace.
+        name: Name that it gets; that in the file counts for nothing.
+        file: Azure ML v2 YAML of an environment: an image with a conda file, or a Docker context.
+        say: Told what was created.
+
+    Returns:
+        ``NAME:VERSION``; the version is a hash of the file and of all that it points to.
+
+    Raises:
+        PipelineError: the file, or what it points to, cannot be read, or its Docker context is too large.
+        AzureError: the service refuses.
+    """
+    version = environment_version(file)
+    content = {**_read(file), "name": name, "version": version}
+    with azure_errors(f"environment {name}:{version}"), ExitStack() as stack:
+        if existing(lambda: client.environments.get(name, version)):
+            return f"{name}:{version}"
+        from azure.ai.ml import load_environment
+
+        if isinstance(content.get("build"), dict):
+            context = file.parent / str(content["build"].get("path", "."))
+            dockerfile = str(content["build"].get("dockerfile_path") or "Dockerfile")
+            context = stack.enter_context(small_context(context, dockerfile))
+            content["build"] = {"path": str(context.resolve()), "dockerfile_path": dockerfile}
+        with quiet():
+            environment = load_environment(io.StringIO(yaml.safe_dump(content)), relative_origin=str(file.resolve()))
+            client.environments.create_or_update(environment)
+    say(f"created environment {name}:{version}")
+    return f"{name}:{version}"
+
+
+def environment_version(file: Path) -> str:
+    """Version of an environment: a hash of its definition, conda file and Docker context.
+
+    Raises:
+        PipelineError: a file cannot be read.
+    """
+    content = _read(file)
+    # Names and descriptions do not change what is installed, nor does where in the project its files are.
+    parts = {key: value for key, value in content.items() if key in _INSTALLS}
+    conda, build = content.get("conda_file"), content.get("build")
+    if isinstance(conda, str):
+        parts["conda_file"] = _read(file.parent / conda)
+    if isinstance(build, dict):
+        context = content_hash(file.parent / str(build.get("path", ".")))
+        parts["build"] = [context, build.get("dockerfile_path") or "Dockerfile"]
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
+
+
+def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
+    """Create a cluster, unless there is one of its name; that one is left as it is.
+
+    Raises:
+        AzureError: the service refuses (no quota for the size, say), or the cluster is broken.
+    """
+    with azure_errors(f"compute cluster {cluster.name!r} ({cluster.sku})"):
+        found = existing(lambda: client.compute.get(cluster.name))
+        if not found:
+            from azure.ai.ml.entities import AmlCompute, IdentityConfiguration
+
+            say(f"creating compute cluster {cluster.name} ({cluster.sku}, up to {cluster.max_nodes} nodes)")
+            wanted = AmlCompute(
+                name=cluster.name,
+                size=cluster.sku,
+                min_instances=cluster.min_nodes,
+                max_instances=cluster.max_nodes,
+                idle_time_before_scale_down=cluster.idle_seconds,
+                tier=cluster.tier,
+                # Steps that register models sign in as the cluster.
+                identity=IdentityConfiguration(type="system_assigned"),
+            )
+            with quiet():
+                found = client.compute.begin_create_or_update(wanted).result()
+    _check_compute(found)
+    size = getattr(found, "size", None)
+    if size and size.lower() != cluster.sku.lower():
+        say(f"note: compute cluster {cluster.name} has {size}, the settings say {cluster.sku}; it is left as it is")
+
+
+def require_compute(client: MLClient, name: str) -> None:
+    """Make sure that a compute target which the settings do not describe is there. Raises AzureError."""
+    mend = "name one that Azure ML studio shows, or cpu-cluster or gpu-cluster, which are created when they are missing"
+    with azure_errors(f"compute {name!r}", mend), quiet():
+        found = client.compute.get(name)
+    _check_compute(found)
+
+
+def ensure_data(client: MLClient, settings: AzureSettings, path: Path, type_: str, say: Say) -> str:
+    """Upload a local file or folder as a data asset, unless the same content is there already.
+
+    Args:
+        client: Client of a workspace.
+        settings: The datastore to upload to.
+        path: File or folder.
+        type_: ``uri_file`` or ``uri_folder``.
+        say: Told what was uploaded.
+
+    Returns:
+        ``NAME:VERSION``: the name of the file or folder, and the version that `mlops data register` would give.
+
+    Raises:
+        PipelineError: it does not exist, is of the other kind, is empty, or cannot be read.
+        AzureError: the service refuses.
+    """
+    _check_local(path, type_)
+    try:
+        content = describe(path, lenient=True)
+    except DataError as error:
+        raise PipelineError(f"data {error.message}", error.hint) from error
+    version, _ = find_or_create(client, settings, content, name_of(content, "data"), say=say)
+    return f"{version.name}:{version.version}"
+
+
+def content_hash(path: Path) -> str:
+    """sha256 of a file, or of a folder's files with their relative paths; independent of order, dates and place.
+
+    Files that ``.amlignore`` (else ``.gitignore``) in the folder leaves out do not count, as they are not uploaded.
+
+    Raises:
+        PipelineError: it cannot be read.
+    """
+    try:
+        if path.is_file():
+            return file_hash(path)
+        digest = hashlib.sha256()
+        for name in data_files(path):
+            digest.update(f"{name}\0{file_hash(path / name)}\n".encode())
+        return digest.hexdigest()
+    except OSError as error:
+        raise PipelineError(f"{path} cannot be read: {error}", "check the path and its permissions") from error
+
+
+def existing(get: Callable[[], Any]) -> Any | None:
+    """What a call gets; None where the service says that there is none."""
+    try:
+        with quiet():
+            return get()
+    except Exception as error:
+        if is_missing(error):
+            return None
+        raise
+
+
+def _check_local(path: Path, type_: str) -> None:
+    wrong = (
+        "does not exist"
+        if not path.exists()
+        else "is a folder, not a file"
+        if type_ == "uri_file" and path.is_dir()
+        else "is a file, not a folder"
+        if type_ == "uri_folder" and path.is_file()
+        else ""
+    )
+    if wrong:
+        raise PipelineError(f"data {path} {wrong}", f"give the path of a {type_.removeprefix('uri_')}")
+
+
+def _check_compute(compute: Any) -> None:
+    state = str(getattr(compute, "provisioning_state", None) or "")
+    if state in ("Failed", "Deleting", "Canceled"):
+        errors = getattr(compute, "provisioning_errors", None) or []
+        why = "; ".join(str(getattr(item, "message", None) or item) for item in errors)
+        hint = "delete it in Azure ML studio and run again, or name another one"
+        raise AzureError(f"compute {compute.name!r} is in state {state}" + (f": {why}" if why else ""), hint)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise PipelineError(f"{file} cannot be read: {reason}", "check the path and that it is YAML") from error
+    if not isinstance(content, dict):
+        raise PipelineError(f"{file} is not a mapping of keys to values", "see environments/train.yml")
+    return content

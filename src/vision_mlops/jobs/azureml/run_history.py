@@ -1,0 +1,107 @@
+"""Steps and logs of a job, from the run history of the workspace.
+
+The SDK has no public call for a job's log addresses: its ``jobs.stream`` prints to standard output, in its own pace and
+form, and gives up at the first lost connection. So this module, and no other, reads the SDK's own run history client.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from vision_mlops.azure.azure_errors import azure_errors
+from vision_mlops.azure.clients import quiet
+from vision_mlops.jobs.azureml.azure_records import StepRecord, text_of
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+# What the first process of a run printed; the others of a distributed run say the same.
+_SHOWN = re.compile(
+    r"(user_logs/std_log\D*0*\.txt|azureml-logs/70_driver_log\D*0*\.txt|logs/azureml/executionlogs\.txt)"
+)
+
+
+@dataclass
+class Log:
+    """A log file that is read bit by bit: ``read`` bytes of it were given out, ``rest`` is a line without its end."""
+
+    read: int = 0
+    rest: bytes = b""
+
+    def lines(self, content: bytes, *, final: bool) -> list[str]:
+        """Whole lines of what is new; at the end of the run, the last one too."""
+        self.read += len(content)
+        parts = (self.rest + content).split(b"\n")
+        self.rest = parts.pop()
+        if final and self.rest:
+            parts.append(self.rest)
+            self.rest = b""
+        return [part.decode("utf-8", "replace").rstrip("\r") for part in parts]
+
+
+class Runs:
+    """Reads the run history of a workspace."""
+
+    def __init__(self, client: MLClient) -> None:
+        self._client = client
+        self._logs: dict[tuple[str, str], Log] = {}
+
+    def steps(self, job: str) -> list[StepRecord]:
+        """The steps of a pipeline job, or the trials of a sweep, in the order in which they were made.
+
+        Those of a nested pipeline count as one step.
+
+        Raises:
+            AzureError: there is no such job, or the service refuses.
+        """
+        with azure_errors(f"steps of job {job!r}"), quiet():
+            children = [child for child in self._client.jobs.list(parent_job_name=job) if child is not None]
+        found = [
+            StepRecord(str(child.display_name or child.name), str(child.name), text_of(child.status))
+            for child in children
+        ]
+        created = {str(child.name): str(getattr(child.creation_context, "created_at", "") or "") for child in children}
+        return sorted(found, key=lambda step: (created[step.name], step.step))
+
+    def new_lines(self, run: str, *, final: bool) -> list[str]:
+        """Lines that a run's log has gained since the last call.
+
+        Args:
+            run: Name of a job or of a step's run.
+            final: Whether the run has ended, so that its last line needs no line end.
+
+        Raises:
+            AzureError: the service refuses.
+        """
+        with azure_errors(f"log of {run!r}"), quiet():
+            operations: Any = self._client.jobs._runs_operations
+            files = operations.get_run_details(run).log_files or {}
+        lines: list[str] = []
+        for name in sorted(name for name in files if _SHOWN.fullmatch(name)):
+            log = self._logs.setdefault((run, name), Log())
+            lines += log.lines(self._content(files[name], log.read), final=final)
+        return lines
+
+    def _content(self, url: str, start: int) -> bytes:
+        """A file from an offset on; nothing where there is no more, or the file does not exist yet."""
+        from azure.core.rest import HttpRequest
+
+        with azure_errors("log"):
+            answer = self._http.send_request(HttpRequest("GET", url, headers={"Range": f"bytes={start}-"}))
+            if answer.status_code in (404, 416):
+                return b""
+            answer.raise_for_status()
+            content = answer.read()
+        # A server that knows no ranges sends all.
+        return bytes(content if answer.status_code == 206 else content[start:])
+
+    @cached_property
+    def _http(self) -> Any:
+        from azure.core import PipelineClient
+        from azure.core.pipeline.policies import RetryPolicy
+
+        # The address carries its own access right, so no token is sent along.
+        return PipelineClient("", policies=[RetryPolicy()])

@@ -1,0 +1,136 @@
+"""Schedules of the workspace: jobs that Azure ML starts by the clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vision_mlops.azure.azure_errors import azure_errors
+from vision_mlops.azure.clients import check_workspace, ml_client, quiet
+from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.core.errors import AzureError
+from vision_mlops.jobs.azureml.azure_records import ScheduleRecord, text_of
+from vision_mlops.jobs.azureml.job_resources import Say
+from vision_mlops.jobs.azureml.submission import Preparation, checked
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+_MEND = "see `mlops pipeline schedule list`"
+
+
+def create(
+    file: Path,
+    settings: AzureSettings,
+    *,
+    environment_file: Path | None = None,
+    client: MLClient | None = None,
+    say: Say = lambda text: None,
+) -> ScheduleRecord:
+    """Create a schedule, or change the one of its name; what its job needs is created when it is missing.
+
+    Args:
+        file: Azure ML v2 YAML of a schedule.
+        settings: Where to.
+        environment_file: YAML of the environment; ``environments/train.yml`` of the project where not given.
+        client: Client to use instead of a new one.
+        say: Told what is created and uploaded.
+
+    Raises:
+        PipelineError: the definition or that of its job has errors; nothing was sent then.
+        AzureError: the service refuses.
+    """
+    definition = checked(file, (), ("schedule",))
+    client = client or ml_client(settings)
+    check_workspace(client, settings)
+    with azure_errors(str(file)):
+        from azure.ai.ml.entities._load_functions import load_schedule
+
+        preparation = Preparation(client, settings, say, environment_file)
+        schedule = preparation.load(definition, load_schedule)
+    job = schedule.create_job
+    if not isinstance(job, str):
+        preparation.place(job, file)
+        preparation.choose_compute(job)
+    with azure_errors(f"schedule {schedule.name!r}"), quiet():
+        return _record(client.schedules.begin_create_or_update(schedule).result())
+
+
+def list_schedules(settings: AzureSettings, *, client: MLClient | None = None) -> list[ScheduleRecord]:
+    """All schedules of the workspace, paused ones too, by name. Raises AzureError."""
+    client = client or ml_client(settings)
+    with azure_errors("schedules"), quiet():
+        from azure.ai.ml.constants import ListViewType
+
+        # The SDK's own list of schedules' views says All, as this one does.
+        found = [_record(item) for item in client.schedules.list(list_view_type=ListViewType.ALL)]
+    return sorted(found, key=lambda item: item.name)
+
+
+def pause(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> ScheduleRecord:
+    """Let a schedule start nothing until it is resumed. Raises AzureError."""
+    return _switch(name, settings, client, on=False)
+
+
+def resume(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> ScheduleRecord:
+    """Let a paused schedule start its job again. Raises AzureError."""
+    return _switch(name, settings, client, on=True)
+
+
+def delete(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> None:
+    """Delete a schedule; jobs that it started go on. Raises AzureError where there is none."""
+    client = client or ml_client(settings)
+    if _get(client, name).enabled:
+        # The service deletes no schedule that is enabled.
+        pause(name, settings, client=client)
+    with azure_errors(f"schedule {name!r}", _MEND), quiet():
+        client.schedules.begin_delete(name).result()
+
+
+def _switch(name: str, settings: AzureSettings, client: MLClient | None, *, on: bool) -> ScheduleRecord:
+    client = client or ml_client(settings)
+    found = _get(client, name)
+    if found.enabled == on:
+        return found
+    with azure_errors(f"schedule {name!r}", _MEND), quiet():
+        begin = client.schedules.begin_enable if on else client.schedules.begin_disable
+        begin(name).result()
+    found = _get(client, name)
+    if found.enabled != on:
+        raise AzureError(f"schedule {name!r} is still {'enabled' if found.enabled else 'paused'}", "try again")
+    return found
+
+
+def _get(client: MLClient, name: str) -> ScheduleRecord:
+    with azure_errors(f"schedule {name!r}", _MEND), quiet():
+        return _record(client.schedules.get(name))
+
+
+def _record(schedule: Any) -> ScheduleRecord:
+    return ScheduleRecord(
+        name=str(schedule.name),
+        enabled=bool(schedule._is_enabled),
+        trigger=_words(schedule.trigger),
+        state=text_of(getattr(schedule, "provisioning_state", "")),
+        description=str(schedule.description or ""),
+    )
+
+
+def _words(trigger: Any) -> str:
+    zone = f" ({text_of(trigger.time_zone)})" if getattr(trigger, "time_zone", None) else ""
+    if getattr(trigger, "expression", None):
+        return f"cron {trigger.expression}{zone}"
+    count = int(trigger.interval or 1)
+    unit = text_of(trigger.frequency).lower()
+    every = f"every {unit}" if count == 1 else f"every {count} {unit}s"
+    pattern = trigger.schedule
+    if pattern is None or pattern.hours is None:
+        return f"{every}{zone}"
+    days = _list(pattern.week_days) or _list(pattern.month_days)
+    times = [f"{int(hour):02}:{int(minute):02}" for hour in _list(pattern.hours) for minute in _list(pattern.minutes)]
+    on = f" on {', '.join(text_of(day).lower() for day in days)}" if days else ""
+    return f"{every}{on} at {', '.join(times)}{zone}"
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]

@@ -1,0 +1,206 @@
+"""Makes a checked definition ready for one workspace: its clusters, environment and data are there and named exactly.
+
+The definitions name the clusters ``cpu-cluster`` and ``gpu-cluster`` and the environment ``vision-mlops-train@latest``;
+which ones that are in the workspace, the settings say. Everything else in the file is submitted as it stands.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from vision_mlops.azure.azure_errors import azure_errors
+from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.jobs.azureml.job_resources import (
+    Say,
+    ensure_compute,
+    ensure_data,
+    ensure_environment,
+    require_compute,
+)
+from vision_mlops.jobs.definitions.definition import Definition
+from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.linter.linter import Linter
+from vision_mlops.jobs.definitions.overrides import parse_changes
+from vision_mlops.jobs.definitions.referenced_files import project_root
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+CPU, GPU = "cpu-cluster", "gpu-cluster"
+ENVIRONMENT = "vision-mlops-train"
+ENVIRONMENT_FILE = Path("environments") / "train.yml"
+_REMOTE = ("azureml:", "http:", "https:", "wasb:", "wasbs:", "abfs:", "abfss:", "adl:")
+_UPLOADED = ("uri_folder", "uri_file")
+_SERVERLESS = "serverless"
+
+
+def checked(path: Path, overrides: Iterable[str], among: tuple[str, ...]) -> Definition:
+    """A definition without errors, with ``--set`` values laid over it.
+
+    Raises:
+        PipelineError: the file or a value has errors; the first one is worded, the others are counted.
+    """
+    return Linter(path, Findings(), changes=parse_changes(overrides)).checked(among)
+
+
+def find_environment_file(definition: Path, given: Path | None = None) -> Path:
+    """The file that describes the environment: as given, in the project of the definition, or in the working directory.
+
+    Raises:
+        PipelineError: there is none.
+    """
+    places = [given] if given else [project_root(definition) / ENVIRONMENT_FILE, Path.cwd() / ENVIRONMENT_FILE]
+    for place in places:
+        if place.is_file():
+            return place
+    raise PipelineError(
+        f"there is no {' and no '.join(str(place) for place in places)}, so the environment cannot be created",
+        "give the YAML file of an environment, or name an existing one in the definition (azureml:NAME:VERSION)",
+    )
+
+
+@dataclass
+class Preparation:
+    """Prepares definitions for one workspace; what it made sure of once, it does not ask for again."""
+
+    client: MLClient
+    settings: AzureSettings
+    say: Say
+    environment_file: Path | None = None
+    _environment: str = ""
+    _computes: set[str] = field(default_factory=set)
+
+    def load(self, definition: Definition, loader: Callable[..., Any]) -> Any:
+        """The SDK's entity of a definition, with local data uploaded and clusters and environment in place.
+
+        Args:
+            definition: As :func:`checked` gives it.
+            loader: ``load_job``, ``load_component`` or alike.
+
+        Raises:
+            PipelineError: local data or the environment's file cannot be used.
+            AzureError: the service or the SDK refuses.
+        """
+        content = _plain(definition.node)
+        self._upload(content, definition.file.parent)
+        with azure_errors(str(definition.file)):
+            text = io.StringIO(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+            entity = loader(text, relative_origin=str(definition.file.resolve()))
+        self.place(entity, definition.file)
+        return entity
+
+    def place(self, entity: Any, file: Path) -> None:
+        """Name cluster and environment of everything that runs in a job or component, and make sure that they exist."""
+        for run in _runs(entity):
+            reference = getattr(run, "environment", None)
+            if isinstance(reference, str) and _is_ours(reference):
+                run.environment = self._ensured_environment(file)
+        for owner, key in _computes(entity):
+            name = getattr(owner, key, None)
+            if isinstance(name, str) and "${{" not in name:
+                setattr(owner, key, self.compute(name))
+
+    def compute(self, name: str) -> str:
+        """The workspace's name of a compute target, which is there afterwards."""
+        bare = name.removeprefix("azureml:")
+        if bare in self._computes or bare == _SERVERLESS or bare.startswith("/"):
+            return bare
+        clusters = {CPU: self.settings.cpu, GPU: self.settings.gpu}
+        clusters |= {cluster.name: cluster for cluster in (self.settings.cpu, self.settings.gpu)}
+        if bare in clusters:
+            bare = clusters[bare].name
+            if bare not in self._computes:
+                ensure_compute(self.client, clusters[bare], self.say)
+        else:
+            require_compute(self.client, bare)
+        self._computes.add(bare)
+        return bare
+
+    def choose_compute(self, job: Any, compute: str | None = None) -> None:
+        """Give a job the cluster that is asked for; without that, one that names none gets that of the settings."""
+        settings = getattr(job, "settings", None) if job.type == "pipeline" else None
+        if settings is None:
+            if compute or not job.compute:
+                job.compute = self.compute(compute or self.settings.cpu.name)
+        elif compute or not (settings.default_compute or job.compute):
+            settings.default_compute = self.compute(compute or self.settings.cpu.name)
+
+    def _ensured_environment(self, file: Path) -> str:
+        if not self._environment:
+            source = find_environment_file(file, self.environment_file)
+            self._environment = ensure_environment(self.client, self.settings.environment, source, self.say)
+        return self._environment
+
+    def _upload(self, content: dict[str, Any], base: Path) -> None:
+        """Replace local paths of inputs by the data assets that they become."""
+        parts = [content, *(step for step in (content.get("jobs") or {}).values() if isinstance(step, dict))]
+        for item in (item for part in parts for item in (part.get("inputs") or {}).values()):
+            path = item.get("path") if isinstance(item, dict) else None
+            type_ = item.get("type", "uri_folder") if isinstance(item, dict) else ""
+            if (
+                isinstance(path, str)
+                and type_ in _UPLOADED
+                and not path.lower().startswith(_REMOTE)
+                and "${{" not in path
+            ):
+                reference = ensure_data(self.client, self.settings, base / path, type_, self.say)
+                item["path"] = f"azureml:{reference}"
+
+
+def local_code(entity: Any) -> Iterator[Path]:
+    """Code folders and files on this machine that a job or component takes along."""
+    for run in _runs(entity):
+        code = _own(run, "code")
+        if isinstance(code, str) and not code.lower().startswith((*_REMOTE, "git+")):
+            yield Path(run.base_path or ".", code)
+
+
+def _is_ours(reference: str) -> bool:
+    """Whether a reference means the environment that this repository describes, in its newest version."""
+    return reference.removeprefix("azureml:") in (f"{ENVIRONMENT}@latest", ENVIRONMENT)
+
+
+def _runs(entity: Any) -> Iterator[Any]:
+    """Everything below a job, component or step that has an environment: commands, tasks, trials."""
+    for step in (_own(entity, "jobs") or {}).values():
+        yield from _runs(step)
+    for part in ("component", "trial", "task"):
+        inner = _own(entity, part)
+        if inner is not None and not isinstance(inner, str):
+            yield from _runs(inner)
+    if isinstance(_own(entity, "environment"), str):
+        yield entity
+
+
+def _computes(entity: Any) -> Iterator[tuple[Any, str]]:
+    """Everything below a job or component that names a compute target, with the attribute that does."""
+    for step in (_own(entity, "jobs") or {}).values():
+        yield from _computes(step)
+    inner = _own(entity, "component")
+    if inner is not None and not isinstance(inner, str):
+        yield from _computes(inner)
+    settings = _own(entity, "settings")
+    if settings is not None and _own(settings, "default_compute"):
+        yield settings, "default_compute"
+    if _own(entity, "compute"):
+        yield entity, "compute"
+
+
+def _own(entity: Any, name: str) -> Any:
+    """An attribute that is really there: the SDK's nodes make up those that one asks for."""
+    there = name in getattr(entity, "__dict__", {}) or hasattr(type(entity), name)
+    return getattr(entity, name, None) if there else None
+
+
+def _plain(value: Any) -> Any:
+    """What the reader of definitions gives, in the types that YAML is written from."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

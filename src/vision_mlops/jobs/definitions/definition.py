@@ -1,0 +1,224 @@
+"""Which definition a file holds, and the model that reads it; mistakes become findings with their line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from vision_mlops.core.text import nearest
+from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.models.base_model import Asset, Environment, ModelAsset, Reporter
+from vision_mlops.jobs.definitions.models.schedule import Schedule, ScheduledJob
+from vision_mlops.jobs.definitions.models.steps import (
+    CommandComponent,
+    CommandJob,
+    ParallelComponent,
+    PipelineComponent,
+    PipelineJob,
+    SweepJob,
+    Trial,
+)
+from vision_mlops.jobs.definitions.overrides import Change, apply_changes
+from vision_mlops.jobs.definitions.yaml_source import Mapping, line_at, read
+
+_HOST = "https://azuremlschemas.azureedge.net/latest/"
+_MODELS: dict[str, tuple[type[BaseModel], str]] = {
+    "commandComponent": (CommandComponent, "command"),
+    "parallelComponent": (ParallelComponent, "parallel"),
+    "pipelineComponent": (PipelineComponent, "pipeline"),
+    "commandJob": (CommandJob, "command"),
+    "pipelineJob": (PipelineJob, "pipeline"),
+    "sweepJob": (SweepJob, "sweep"),
+    "schedule": (Schedule, "schedule"),
+    "environment": (Environment, "environment"),
+    "data": (Asset, "data"),
+    "model": (ModelAsset, "model"),
+    "trial": (Trial, "command"),
+    "scheduledJob": (ScheduledJob, "pipeline"),
+}
+FILES = tuple(kind for kind in _MODELS if kind not in ("trial", "scheduledJob"))  # the others are parts of a file
+ASSETS = ("environment", "data", "model")
+COMPONENTS = ("commandComponent", "parallelComponent", "pipelineComponent")
+JOBS = ("commandJob", "pipelineJob", "sweepJob")
+_SUGGESTIONS = {
+    "string_type": "write text; quote it where YAML reads it as something else",
+    "bool_type": "write true or false",
+    "int_type": "write a whole number",
+    "dict_type": "write a mapping of keys to values",
+    "model_type": "write a mapping of keys to values",
+    "model_attributes_type": "write a mapping of keys to values",
+    "list_type": "write a list",
+    "too_short": "give at least one",
+}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A file, or a part of one, that was read without errors of form."""
+
+    kind: str
+    model: BaseModel
+    node: Mapping
+    file: Path
+
+    @property
+    def type(self) -> str:
+        """The word that a step which uses it has as its type."""
+        return _MODELS[self.kind][1]
+
+    def line(self, *path: str | int) -> int:
+        """Line of a key."""
+        return line_at(self.node, *path)
+
+
+def load(
+    path: Path, findings: Findings, among: tuple[str, ...] = FILES, changes: Iterable[Change] = ()
+) -> Definition | None:
+    """Read a file; None, and errors in ``findings``, where it is not one of the wanted kinds.
+
+    Raises:
+        PipelineError: ``changes`` cannot be laid over it.
+    """
+    node = read(path, findings)
+    if node is None:
+        return None
+    apply_changes(node, changes, path)
+    kind = _by_schema(path, node, findings) if "$schema" in node else None
+    if "$schema" in node and kind is None:
+        return None
+    if kind is None:
+        kind = _by_content(node, among)
+        where = f"put `$schema: {_HOST}{kind or 'pipelineJob'}.schema.json` first"
+        if kind is None:
+            findings.error(path, 1, "schema", "neither $schema nor the keys say what this file defines", where)
+            return None
+        findings.warning(path, 1, "schema", f"$schema is missing; read as {kind}", where)
+    if kind not in among:
+        line = line_at(node, "$schema")
+        findings.error(path, line, "kind", f"the file defines a {kind}", f"wanted here: {', '.join(among)}")
+        return None
+    return parse(kind, node, path, findings)
+
+
+def parse(kind: str, node: Mapping, file: Path, findings: Findings) -> Definition | None:
+    """Read a mapping as one kind of definition; unknown keys and wrong values become findings."""
+    before = len(findings.errors)
+    model, type_ = _MODELS[kind]
+    given = node.get("type")
+    if "$schema" in node and isinstance(given, str) and given != type_ and kind not in ASSETS:
+        message = f"$schema says {kind}, type says {given!r}"
+        findings.error(file, line_at(node, "type"), "schema", message, f"write `type: {type_}`, or another $schema")
+        return None
+    try:
+        result = model.model_validate(node, context=Reporter(file, findings))
+    except ValidationError as error:
+        _report(error, node, file, findings)
+        return None
+    return Definition(kind, result, node, file) if len(findings.errors) == before else None
+
+
+def inline(node: Mapping, file: Path, findings: Findings, among: tuple[str, ...]) -> Definition | None:
+    """Read a definition that stands inside of another."""
+    kind = _by_content(node, among)
+    if kind is None:
+        message = "the keys do not say what this defines"
+        findings.error(file, node.line, "kind", message, f"add `type`; wanted here: {', '.join(among)}")
+        return None
+    return parse(kind, node, file, findings)
+
+
+def _by_schema(path: Path, node: Mapping, findings: Findings) -> str | None:
+    value, line = node["$schema"], node.lines["$schema"]
+    name = str(value).rsplit("/", 1)[-1].removesuffix(".schema.json")
+    known = {kind.lower(): kind for kind in FILES}
+    is_schema = str(value).endswith(".schema.json")
+    if not is_schema or name.lower() not in known:
+        near = difflib.get_close_matches(name, FILES, n=1, cutoff=0.85)  # not sparkComponent for commandComponent
+        if is_schema and not near:
+            message, hint = f"a {name[:60]} is not supported here", f"supported are {', '.join(FILES)}"
+        else:
+            message = f"$schema {str(value)[:100]!r} is none that is known here"
+            hint = f"did you mean {_HOST}{(near or ['pipelineJob'])[0]}.schema.json?"
+        findings.error(path, line, "schema", message, hint)
+        return None
+    if next(iter(node)) != "$schema":
+        findings.warning(path, line, "schema", "$schema is not the first key", "editors look for it in the first line")
+    return known[name.lower()]
+
+
+def _by_content(node: Mapping, among: tuple[str, ...]) -> str | None:
+    inputs = node.get("inputs")
+    entries = inputs.values() if isinstance(inputs, Mapping) else ()
+    declared = any(isinstance(item, Mapping) and not {"path", "value"} & set(item) for item in entries)
+    component = declared or "version" in node or "is_deterministic" in node
+    if "job" in node and "scheduledJob" in among:
+        order = ["scheduledJob"]
+    elif "trigger" in node or "create_job" in node:
+        order = ["schedule"]
+    elif "trial" in node or node.get("type") == "sweep":
+        order = ["sweepJob"]
+    elif "jobs" in node or node.get("type") == "pipeline":
+        order = ["pipelineComponent", "pipelineJob"] if component else ["pipelineJob", "pipelineComponent"]
+    elif "task" in node or node.get("type") == "parallel":
+        order = ["parallelComponent"]
+    elif "command" in node or node.get("type") == "command":
+        order = ["commandComponent", "commandJob"] if component else ["commandJob", "commandComponent"]
+    else:
+        order = ["environment"] if {"image", "build", "conda_file"} & set(node) else []
+    return next((kind for kind in order if kind in among), None)
+
+
+def _report(error: ValidationError, node: Mapping, file: Path, findings: Findings) -> None:
+    seen: set[tuple[str | int, ...]] = set()
+    for item in error.errors(include_url=False, include_context=True):
+        path = _existing(node, item["loc"])
+        missing = item["type"] == "missing"
+        if path in seen and not missing:  # the other branches of the same union
+            continue
+        seen.add(path)
+        line, key = line_at(node, *path), ".".join(str(part) for part in path)
+        if missing:
+            name = item["loc"][-1]
+            where = f" in {key}" if key else ""
+            rule = "trigger" if name == "trigger" else "missing-key"
+            findings.error(file, line, rule, f"the key {name!r} is missing{where}", f"add `{name}: ...`")
+            continue
+        message, suggestion = _words(item)
+        rule = {"expression": "cron", "early_termination": "early-termination"}.get(
+            str(path[-1]) if path else "", "value"
+        )
+        findings.error(file, line, rule, f"{key}: {message}" if key else message, suggestion)
+
+
+def _existing(node: Any, location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The parts of pydantic's location that are keys of the file; names of union branches drop out."""
+    path: list[str | int] = []
+    for part in location:
+        inside = part in node if isinstance(node, Mapping) else isinstance(part, int) and isinstance(node, list)
+        if inside and (not isinstance(node, list) or int(part) < len(node)):
+            path.append(part)
+            node = node[part]
+    return tuple(path)
+
+
+def _words(item: Any) -> tuple[str, str]:
+    kind, value, context = item["type"], item["input"], item.get("ctx", {})
+    if kind == "value_error":
+        message, _, suggestion = str(context["error"]).partition("\n")
+        return message, suggestion
+    if kind in ("literal_error", "union_tag_invalid"):
+        given = context["tag"] if kind == "union_tag_invalid" else value
+        expected = context["expected_tags"] if kind == "union_tag_invalid" else context["expected"]
+        options = [part.strip().strip("'") for part in str(expected).replace(" or ", ", ").split(",")]
+        return f"{str(given)[:60]!r} is not valid", nearest(str(given), options)
+    if kind == "union_tag_not_found":
+        return "the key 'type' is missing", "add `type: ...`"
+    shown = "" if isinstance(value, dict | list) else f" (got {str(value)[:60]!r})"
+    return f"{item['msg'][0].lower()}{item['msg'][1:]}{shown}", _SUGGESTIONS.get(
+        kind, "see the Azure ML YAML reference"
+    )

@@ -1,0 +1,198 @@
+"""Checks the text of commands, and all other texts of a component or job, against declared inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from vision_mlops.core.text import nearest
+from vision_mlops.jobs.definitions.definition import Definition
+from vision_mlops.jobs.definitions.expressions import ExpressionError, Reference, references
+from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES, InputDeclaration, JobInput, literal_problem
+from vision_mlops.jobs.definitions.models.steps import CommandComponent, CommandJob, ParallelComponent
+from vision_mlops.jobs.definitions.yaml_source import Mapping, texts
+
+_OUTPUT_MACROS = frozenset({"name", "output_name", "default_datastore", "parent"})
+
+
+@dataclass
+class Scope:
+    """The names that texts may refer to, and those that they did."""
+
+    inputs: Collection[str]
+    outputs: Collection[str]
+    optional: Collection[str] = ()
+    space: Collection[str] | None = None  # None outside of a sweep
+    used: set[tuple[str, str]] = field(default_factory=set)
+
+
+def check_texts(definition: Definition, node: Mapping, keys: Iterable[str], scope: Scope, findings: Findings) -> None:
+    """Check every text below some keys of ``node``."""
+    for key in keys:
+        for text, line in texts(node.get(key), node.lines.get(key, node.line)):
+            for reference in safe_references(text, definition, line, findings):
+                _check_reference(reference, definition, line, scope, findings)
+
+
+def safe_references(text: str, definition: Definition, line: int, findings: Findings) -> list[Reference]:
+    """References of a text; a broken expression is a finding."""
+    if "${{" not in text and "$[[" not in text:
+        return []
+    try:
+        return list(references(text))
+    except ExpressionError as error:
+        findings.error(
+            definition.file, line, "expression", str(error), "for example ${{inputs.NAME}}, $[[ --x ${{inputs.x}} ]]"
+        )
+        return []
+
+
+def _check_reference(reference: Reference, definition: Definition, line: int, scope: Scope, findings: Findings) -> None:
+    root, *rest = reference.parts
+    file = definition.file
+    if root == "search_space" and len(rest) == 1:
+        scope.used.add((root, rest[0]))
+        if scope.space is None:
+            message = f"{reference} outside of a sweep"
+            findings.error(
+                file, line, "search-space", message, "use ${{inputs.NAME}}, or make this the trial of a sweep"
+            )
+        elif rest[0] not in scope.space:
+            message = f"{reference}: the search space has no {rest[0]!r}"
+            findings.error(file, line, "search-space", message, nearest(rest[0], scope.space))
+        return
+    if root not in ("inputs", "outputs") or len(rest) != 1:
+        hint = f"write ${{{{{root}.{rest[0]}}}}}" if root in ("inputs", "outputs") and rest else None
+        message = f"{reference} means nothing here"
+        findings.error(file, line, "binding", message, hint or "use ${{inputs.NAME}} or ${{outputs.NAME}}")
+        return
+    name = rest[0]
+    scope.used.add((root, name))
+    declared = scope.inputs if root == "inputs" else scope.outputs
+    if name not in declared:
+        message = f"{reference}: there is no {root[:-1]} {name!r} declared"
+        findings.error(file, line, f"undeclared-{root[:-1]}", message, nearest(name, declared))
+    elif root == "inputs" and name in scope.optional and not reference.optional:
+        message = f"{reference} stands outside of $[[ ]], but the input is optional"
+        findings.error(file, line, "optional-input", message, f"write $[[--{name} {reference}]], or give it a default")
+
+
+def check_declarations(definition: Definition, inputs: dict[str, InputDeclaration], findings: Findings) -> None:
+    """Defaults, enums and bounds must fit each other and the type."""
+    for name, declared in inputs.items():
+        line = definition.line("inputs", name)
+
+        def report(rule: str, message: str, hint: str, key: str, name: str = name) -> None:
+            at = definition.line("inputs", name, key)
+            findings.error(definition.file, at, rule, f"input {name!r}: {message}", hint)
+
+        if odd := [item for item in declared.enum or () if not _is_enum_item(item, declared.type)]:
+            report(
+                "input-enum",
+                f"its enum holds {odd[0]!r}, which is not of type {declared.type}",
+                "mend or quote it",
+                "enum",
+            )
+            continue
+        if declared.type not in VALUE_TYPES:
+            for key in ("enum", "min", "max"):
+                if getattr(declared, key) is not None:
+                    report("input-type", f"{key} means nothing for type {declared.type}", f"remove {key}", key)
+            continue
+        if declared.min is not None or declared.max is not None:
+            if declared.type not in ("integer", "number"):
+                key = "min" if declared.min is not None else "max"
+                report("input-type", f"{key} means nothing for type {declared.type}", f"remove {key}", key)
+            elif declared.min is not None and declared.max is not None and declared.min > declared.max:
+                report("input-range", f"min {declared.min} is above max {declared.max}", "exchange them", "min")
+                continue
+        if declared.default is not None and (found := literal_problem(declared.default, declared)):
+            report(found[0], f"its default {found[1]}", found[2], "default")
+        if declared.path is not None:
+            findings.error(
+                definition.file, line, "value", f"input {name!r} of type {declared.type} has a path", "use default"
+            )
+
+
+def _is_enum_item(value: object, type_: str) -> bool:
+    if type_ == "string":
+        return isinstance(value, str)
+    return type_ not in VALUE_TYPES or literal_problem(value, InputDeclaration.model_validate({"type": type_})) is None
+
+
+def check_component(definition: Definition, findings: Findings) -> None:
+    """Check a command or parallel component: declarations, texts, and that nothing is declared in vain."""
+    model = definition.model
+    assert isinstance(model, CommandComponent | ParallelComponent)
+    check_declarations(definition, model.inputs, findings)
+    optional = [name for name, item in model.inputs.items() if item.optional and item.default is None]
+    _check_whole(definition, Scope(model.inputs, model.outputs, optional), findings)
+
+
+def check_job(definition: Definition, findings: Findings) -> None:
+    """Check a command job: its inputs have values, and its command uses what there is."""
+    model = definition.model
+    assert isinstance(model, CommandJob)
+    check_job_inputs(definition, model.inputs, findings)
+    _check_whole(definition, Scope(model.inputs, model.outputs), findings)
+    check_outputs(definition, definition.node, findings)
+
+
+def _check_whole(definition: Definition, scope: Scope, findings: Findings) -> None:
+    """Check every text of a definition that runs one command, and that nothing is declared in vain."""
+    keys = [key for key in definition.node if key not in ("inputs", "outputs", "description")]
+    check_texts(definition, definition.node, keys, scope, findings)
+    report_unused(definition, definition.node, scope, findings)
+
+
+def check_job_inputs(definition: Definition, inputs: dict[str, object], findings: Findings, *base: str) -> None:
+    """Every input of a job must have a path or a value."""
+    for name, item in inputs.items():
+        line = definition.line(*base, "inputs", name)
+        text = (item.path or item.value) if isinstance(item, JobInput) else item
+        for reference in safe_references(text, definition, line, findings) if isinstance(text, str) else ():
+            if len(reference.parts) > 1:
+                message = f"input {name!r} of a job cannot be bound to {reference}"
+                findings.error(definition.file, line, "binding", message, "give it a path or a value")
+        if not isinstance(item, JobInput):
+            continue
+        if item.path is None and item.value is None:
+            message = f"input {name!r} has neither path nor value"
+            findings.error(definition.file, line, "missing-input", message, "add `path: ...`")
+
+
+def check_outputs(definition: Definition, node: Mapping, findings: Findings) -> None:
+    """No two outputs may be written to the same place."""
+    seen: dict[str, str] = {}
+    outputs = node.get("outputs")
+    for name, item in outputs.items() if isinstance(outputs, Mapping) else ():
+        if isinstance(item, str) and node is definition.node:
+            message = f"output {name!r} of a job is given {item!r}"
+            findings.error(
+                definition.file, definition.line("outputs", name), "value", message, "write {type: ..., path: ...}"
+            )
+        path = item.get("path") if isinstance(item, Mapping) else None
+        if not isinstance(path, str):
+            continue
+        line = item.lines["path"]
+        for reference in safe_references(path, definition, line, findings):
+            if reference.parts[0] not in _OUTPUT_MACROS:
+                message = f"{reference} means nothing in the path of an output"
+                findings.error(definition.file, line, "binding", message, "use ${{name}} and ${{output_name}}")
+        place = path.rstrip("/")
+        if place in seen and "${{output_name}}" not in place.replace(" ", ""):
+            message = f"outputs {seen[place]!r} and {name!r} have the same path"
+            findings.error(definition.file, line, "duplicate-output", message, "give each a path of its own")
+        seen[place] = name
+
+
+def report_unused(definition: Definition, node: Mapping, scope: Scope, findings: Findings, *base: str) -> None:
+    """Warn about inputs and outputs that no text refers to."""
+    for root, names in (("inputs", scope.inputs), ("outputs", scope.outputs)):
+        for name in names:
+            if (root, name) not in scope.used:
+                message = f"the {root[:-1]} {name!r} is never used"
+                line = definition.line(*base, root, name)
+                hint = f"use ${{{{{root}.{name}}}}}, or remove it"
+                findings.warning(definition.file, line, f"unused-{root[:-1]}", message, hint)

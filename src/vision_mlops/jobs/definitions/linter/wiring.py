@@ -1,0 +1,251 @@
+"""Checks how the steps of a pipeline are wired: what each is bound to exists and fits, and no steps wait in a circle."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from vision_mlops.core.text import nearest
+from vision_mlops.jobs.definitions.definition import Definition
+from vision_mlops.jobs.definitions.expressions import Reference, sole
+from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.linter.command_checks import (
+    Scope,
+    check_job_inputs,
+    check_outputs,
+    check_texts,
+    report_unused,
+    safe_references,
+)
+from vision_mlops.jobs.definitions.linter.input_checks import check_known, check_required
+from vision_mlops.jobs.definitions.models.ports import (
+    VALUE_TYPES,
+    InputDeclaration,
+    JobInput,
+    JobOutput,
+    declared_by,
+    fits,
+    literal_problem,
+)
+from vision_mlops.jobs.definitions.models.steps import CommandStep, ParallelStep, PipelineComponent, PipelineJob
+from vision_mlops.jobs.definitions.step_graph import Ports, ordered
+from vision_mlops.jobs.definitions.yaml_source import Mapping, texts
+
+_STEP = re.compile(r"[a-z_][a-z0-9_]*")
+_COUNT = InputDeclaration.model_validate({"type": "integer", "min": 1})
+
+
+class Wiring:
+    """Checks one pipeline.
+
+    Args:
+        definition: The pipeline.
+        ports: Of each step.
+        findings: Where mistakes go.
+    """
+
+    def __init__(self, definition: Definition, ports: dict[str, Ports], findings: Findings) -> None:
+        assert isinstance(definition.model, PipelineJob | PipelineComponent)
+        self._definition = definition
+        self._pipeline = definition.model
+        self._ports = ports
+        self._findings = findings
+        self._used: set[str] = set()
+        self._written: dict[str, str] = {}
+
+    def check(self) -> None:
+        """Check everything."""
+        pipeline, definition = self._pipeline, self._definition
+        if isinstance(pipeline, PipelineJob):
+            check_job_inputs(definition, pipeline.inputs, self._findings)
+            check_outputs(definition, definition.node, self._findings)
+        for name, step in pipeline.jobs.items():
+            if not _STEP.fullmatch(name):
+                hint = "use small letters, digits and underscores; begin with a letter"
+                self._error(definition.line("jobs", name), "name", f"{name!r} cannot be the name of a step", hint)
+            self._check_step(name, step)
+        circle = ordered(pipeline.jobs)[1]
+        if circle:
+            text = " -> ".join([*circle, circle[0]])
+            line = definition.line("jobs", circle[0])
+            self._error(line, "cycle", f"the steps wait for each other: {text}", "remove one of these bindings")
+        for name in pipeline.inputs:
+            if name not in self._used:
+                message = f"the input {name!r} is never used"
+                hint = f"bind it with ${{{{parent.inputs.{name}}}}}, or remove it"
+                self._findings.warning(definition.file, definition.line("inputs", name), "unused-input", message, hint)
+        for name in pipeline.outputs:
+            if name not in self._written:
+                message = f"no step writes the output {name!r}"
+                hint = f"give a step's output as ${{{{parent.outputs.{name}}}}}, or remove it"
+                line = definition.line("outputs", name)
+                self._findings.warning(definition.file, line, "unused-output", message, hint)
+
+    def _error(self, line: int, rule: str, message: str, suggestion: str) -> None:
+        self._findings.error(self._definition.file, line, rule, message, suggestion)
+
+    def _check_step(self, name: str, step: Any) -> None:
+        definition, node = self._definition, self._definition.node["jobs"][name]
+        base, ports = ("jobs", name), self._ports[name]
+        owner, given = f"step {name!r}", [*step.inputs, *getattr(step, "search_space", {})]
+        if ports.inputs is not None:
+            check_known(definition, step.inputs, ports.inputs, owner, self._findings, *base)
+            check_required(definition, given, ports.inputs, owner, self._findings, *base)
+        for key, value in step.inputs.items():
+            declared = ports.inputs.get(key) if ports.inputs is not None else None
+            self._check_value(name, key, value, declared, definition.line(*base, "inputs", key))
+        self._check_outputs(name, step, ports, node)
+        self._check_counts(name, node)
+        apart = ("inputs", "outputs", "component", "trial", "search_space", "description")
+        placing = ("compute", "distribution", "resources")  # of the pipeline around, also where the command stands here
+        if isinstance(step, CommandStep | ParallelStep):
+            scope = Scope(step.inputs, step.outputs)
+            own = [key for key in node if key not in (*apart, *placing)]
+            check_texts(definition, node, own, scope, self._findings)
+            report_unused(definition, node, scope, self._findings, *base)
+            self._check_parent_texts(name, node, [*placing])
+        else:
+            self._check_parent_texts(name, node, [key for key in node if key not in apart])
+
+    def _check_parent_texts(self, name: str, node: Mapping, keys: list[str]) -> None:
+        for key in keys:
+            for text, line in texts(node.get(key), node.lines.get(key, node.line)):
+                for reference in safe_references(text, self._definition, line, self._findings):
+                    self._source(name, reference, line)
+
+    def _check_counts(self, name: str, node: Mapping) -> None:
+        """Numbers of nodes and processes that are bound to an input of the pipeline must be whole numbers above 0."""
+        for part, key in (("distribution", "process_count_per_instance"), ("resources", "instance_count")):
+            section = node.get(part)
+            reference = sole(section.get(key)) if isinstance(section, Mapping) else None
+            if reference is None or not isinstance(section, Mapping):
+                continue
+            source = self._source(name, reference, section.lines[key])
+            if source is not None and source.default is None and source.type != "integer":
+                message = f"step {name!r}: {key} is a whole number, but {reference} is of type {source.type}"
+                self._error(section.lines[key], "binding-type", message, "bind it to an integer")
+            elif source is not None and source.default is not None:
+                line = self._definition.line("inputs", reference.parts[-1])
+                self._check_literal(f"step {name!r}: {key}", source.default, _COUNT, line)
+
+    def _check_value(self, step: str, key: str, value: Any, declared: InputDeclaration | None, line: int) -> None:
+        """Check what an input is given: a literal, data, or a binding."""
+        where, mapping = f"step {step!r}: input {key!r}", isinstance(value, JobInput)
+        content = (value.value if value.path is None else value.path) if mapping else value
+        type_ = value.type if mapping else None
+        if content is None:
+            self._error(line, "missing-input", f"{where} has neither path nor value", "add `path: ...`, or a value")
+            return
+        found = safe_references(content, self._definition, line, self._findings) if isinstance(content, str) else []
+        for reference in found:
+            source = self._source(step, reference, line)
+            if source is None or declared is None:
+                continue
+            type_ = source.type if sole(content) else "string"
+            if not fits(type_, declared.type):
+                message = f"{where} is of type {declared.type}, but {reference} is of type {type_}"
+                self._error(line, "binding-type", message, f"bind it to a {declared.type}")
+            elif source.optional and source.default is None and declared.required:
+                message = f"{where} is required, but {reference} is optional"
+                self._error(line, "optional-input", message, "make the one optional, or give the other a default")
+            elif source.default is not None and declared.type in VALUE_TYPES and sole(content):
+                self._check_literal(
+                    where, source.default, declared, self._definition.line("inputs", reference.parts[-1])
+                )
+        if found or declared is None or (isinstance(content, str) and "${{" in content):
+            return
+        data = mapping and value.path is not None
+        if declared.type in VALUE_TYPES and not data:
+            self._check_literal(where, content, declared, line)
+        elif declared.type in VALUE_TYPES:
+            message = f"{where} is of type {declared.type}, but is given data"
+            self._error(line, "input-type", message, f"write the value itself: `{key}: ...`")
+        elif not isinstance(content, str):
+            message = f"{where} is of type {declared.type}, but is given {content!r}"
+            hint = f"write `{key}: {{type: {declared.type}, path: ...}}`, or a binding"
+            self._error(line, "input-type", message, hint)
+        elif data and not fits(type_ or "uri_folder", declared.type):
+            message = f"{where} is of type {declared.type}, but is given {type_ or 'uri_folder'}"
+            self._error(line, "input-type", message, f"write `type: {declared.type}`")
+
+    def _check_literal(self, where: str, value: object, declared: InputDeclaration, line: int) -> None:
+        if found := literal_problem(value, declared):
+            self._error(line, found[0], f"{where}: {found[1]}", found[2])
+
+    def _source(self, step: str, reference: Reference, line: int) -> InputDeclaration | None:
+        """What a binding of a step points to; None, with an error, where there is no such thing."""
+        parts = reference.parts
+        if parts[:2] == ("parent", "inputs") and len(parts) == 3:
+            self._used.add(parts[2])
+            given = self._pipeline.inputs.get(parts[2])
+            if given is None:
+                message = f"{reference}: the pipeline has no input {parts[2]!r}"
+                self._error(line, "unknown-input", message, nearest(parts[2], self._pipeline.inputs))
+                return None
+            return given if isinstance(given, InputDeclaration) else declared_by(given)
+        if parts[:2] == ("parent", "jobs") and len(parts) == 5 and parts[3] in ("outputs", "inputs"):
+            return self._of_step(step, reference, line)
+        if parts[0] in ("inputs", "outputs", "jobs") and len(parts) > 1:
+            hint = f"write ${{{{parent.{'.'.join(parts)}}}}}"
+        else:
+            hint = "use ${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
+        self._error(line, "binding", f"step {step!r}: {reference} means nothing here", hint)
+        return None
+
+    def _of_step(self, step: str, reference: Reference, line: int) -> InputDeclaration | None:
+        _, _, job, direction, name = reference.parts
+        if job not in self._ports:
+            message = f"{reference}: the pipeline has no step {job!r}"
+            others = [other for other in self._ports if other != step]
+            self._error(line, "unknown-job", message, nearest(job, others))
+            return None
+        ports = self._ports[job]
+        if direction == "inputs":
+            if ports.inputs is not None and name not in ports.inputs:
+                message = f"{reference}: step {job!r} has no input {name!r}"
+                self._error(line, "unknown-input", message, nearest(name, ports.inputs))
+            return ports.inputs.get(name) if ports.inputs is not None else None
+        if ports.outputs is None:
+            return None
+        if name not in ports.outputs:
+            message = f"{reference}: step {job!r} has no output {name!r}"
+            self._error(line, "unknown-output", message, nearest(name, ports.outputs))
+            return None
+        return InputDeclaration.model_validate({"type": ports.outputs[name]})
+
+    def _check_outputs(self, name: str, step: Any, ports: Ports, node: Mapping) -> None:
+        types = ports.outputs
+        for key, value in step.outputs.items():
+            line = self._definition.line("jobs", name, "outputs", key)
+            if types is not None and key not in types:
+                message = f"step {name!r}: its component has no output {key!r}"
+                self._error(line, "unknown-output", message, nearest(key, types))
+                continue
+            text = value.path if isinstance(value, JobOutput) else value
+            target = sole(text)
+            if target is None or target.parts[0] != "parent":
+                if isinstance(value, str):
+                    message = f"step {name!r}: output {key!r} is given {value!r}"
+                    self._error(line, "binding", message, "write ${{parent.outputs.NAME}}, or {type: ..., path: ...}")
+                continue
+            if target.parts[:2] != ("parent", "outputs") or len(target.parts) != 3:
+                message = f"step {name!r}: output {key!r} cannot be written to {target}"
+                self._error(line, "binding", message, "write ${{parent.outputs.NAME}}")
+                continue
+            self._bind_output(f"{name}.{key}", target, types.get(key) if types else None, line)
+        check_outputs(self._definition, node, self._findings)
+
+    def _bind_output(self, origin: str, target: Reference, type_: str | None, line: int) -> None:
+        name = target.parts[2]
+        if name not in self._pipeline.outputs:
+            message = f"{target}: the pipeline has no output {name!r}"
+            self._error(line, "unknown-output", message, nearest(name, self._pipeline.outputs))
+            return
+        if name in self._written:
+            message = f"{origin} and {self._written[name]} both write the output {name!r}"
+            self._error(line, "duplicate-output", message, "give each an output of its own")
+        self._written[name] = origin
+        declared = getattr(self._pipeline.outputs[name], "type", None)
+        if type_ and declared and not fits(type_, declared):
+            message = f"{origin} is of type {type_}, but the output {name!r} is of type {declared}"
+            self._error(line, "binding-type", message, f"declare it with `type: {type_}`")

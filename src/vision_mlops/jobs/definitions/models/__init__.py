@@ -1,0 +1,1 @@
+"""Models of the Azure ML v2 YAML."""

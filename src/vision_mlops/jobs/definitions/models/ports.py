@@ -1,0 +1,172 @@
+"""Inputs and outputs: as a component declares them, and as a job or step fills them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Tag
+
+from vision_mlops.jobs.definitions.models.base_model import Spec, Text, problem
+
+DataType = Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"]
+InputType = Literal[
+    "uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model",
+    "string", "number", "integer", "boolean",
+]  # fmt: skip
+InputMode = Literal["ro_mount", "rw_mount", "download", "direct", "eval_mount", "eval_download", "mount"]
+OutputMode = Literal["rw_mount", "mount", "upload", "direct"]
+VALUE_TYPES = frozenset({"string", "number", "integer", "boolean"})
+_FILES = frozenset({"uri_file"})
+_FOLDERS = frozenset({"uri_folder", "mltable", "mlflow_model"})
+
+
+class InputDeclaration(Spec):
+    """An input of a component."""
+
+    type: InputType
+    description: str | None = None
+    default: Any = None
+    optional: bool = False
+    enum: list[Any] | None = None
+    min: int | float | None = None
+    max: int | float | None = None
+    mode: InputMode | None = None
+    path: str | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether a step must fill it."""
+        return not self.optional and self.default is None and self.path is None
+
+
+class OutputDeclaration(Spec):
+    """An output of a component."""
+
+    type: InputType
+    description: str | None = None
+    mode: OutputMode | None = None
+    path: str | None = None
+    is_control: bool | None = None
+    early_available: bool | None = None
+
+
+def _data_type(value: Any) -> Any:
+    if isinstance(value, str) and value in VALUE_TYPES:
+        raise problem(f"a job gives a {value} as it is, without a type", "write `NAME: VALUE`")
+    return value
+
+
+class JobInput(Spec):
+    """Data, or a value in long form, that a job or step is given."""
+
+    type: Annotated[DataType, BeforeValidator(_data_type)] | None = None
+    path: str | None = None
+    mode: InputMode | None = None
+    datastore: str | None = None
+    value: Any = None
+
+
+class JobOutput(Spec):
+    """Where an output of a job or step goes, and the asset that it becomes."""
+
+    type: DataType | None = None
+    path: str | None = None
+    mode: OutputMode | None = None
+    name: str | None = None
+    version: Text | None = None
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, str | int | float | bool):
+        raise problem(f"{'nothing' if value is None else 'a list'} is no value", "give a value, or a mapping with path")
+    return value
+
+
+def _sort(value: Any) -> str:
+    return "<mapping>" if isinstance(value, dict | JobInput) else "<value>"
+
+
+def _output_sort(value: Any) -> str:
+    return "<text>" if isinstance(value, str) else "<mapping>"
+
+
+Scalar = Annotated[Any, BeforeValidator(_scalar)]
+InputValue = Annotated[Annotated[JobInput, Tag("<mapping>")] | Annotated[Scalar, Tag("<value>")], Discriminator(_sort)]
+OutputValue = Annotated[
+    Annotated[JobOutput | None, Tag("<mapping>")] | Annotated[str, Tag("<text>")], Discriminator(_output_sort)
+]
+
+
+def declared_by(value: Any) -> InputDeclaration:
+    """The input of a pipeline job as a declaration: its type from what it is given."""
+    if isinstance(value, JobInput) and (value.path is not None or value.value is None):
+        return InputDeclaration.model_validate({"type": value.type or "uri_folder"})
+    literal = value.value if isinstance(value, JobInput) else value
+    kinds = ((bool, "boolean"), (int, "integer"), (float, "number"))
+    type_ = next((name for kind, name in kinds if isinstance(literal, kind)), "string")
+    return InputDeclaration.model_validate({"type": type_, "default": literal})
+
+
+def fits(source: str, target: str) -> bool:
+    """Whether a value or data of one type may be given to an input of another."""
+    if source == target or (target == "string" and source in VALUE_TYPES):
+        return True
+    if source in VALUE_TYPES or target in VALUE_TYPES:
+        # Text may hold a number: what it holds is checked where it is known.
+        return (source, target) == ("integer", "number") or (source == "string" and target in VALUE_TYPES)
+    return not (source in _FILES and target in _FOLDERS) and not (source in _FOLDERS and target in _FILES)
+
+
+def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, str] | None:
+    """Why a literal does not fit an input: rule, message and suggestion; None where it fits.
+
+    Azure ML turns text such as ``"3"`` into the declared type, so such text fits.
+    """
+    number = _convert(value, declared.type)
+    if number is None:
+        wanted = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+        expected = wanted.get(declared.type, "text")
+        return "input-type", f"{value!r} is not of type {declared.type}", f"write {expected}"
+    if declared.enum and number not in [_convert(item, declared.type) for item in declared.enum]:
+        valid = ", ".join(str(item) for item in declared.enum)
+        return "input-enum", f"{value!r} is not one of the values of its enum", f"use one of: {valid}"
+    if declared.type in ("integer", "number"):
+        below = declared.min is not None and number < declared.min
+        above = declared.max is not None and number > declared.max
+        if below or above:
+            bounds = (
+                f"{'-' if declared.min is None else declared.min} to {'-' if declared.max is None else declared.max}"
+            )
+            return "input-range", f"{value!r} is {'below min' if below else 'above max'}", f"use a value in {bounds}"
+    return None
+
+
+def literal_text(text: str, declared: InputDeclaration) -> str:
+    """A text in the form that a command gets where it fits an input: whole numbers without a point, true or false."""
+    if declared.type == "boolean" and text.lower() in ("true", "false"):
+        return text.lower()
+    number = _convert(text, "number") if declared.type == "integer" and not text.isdecimal() else None
+    return str(int(number)) if number is not None and float(number).is_integer() else text
+
+
+def _convert(value: Any, type_: str) -> Any:
+    """The value as the declared type; None where it cannot be."""
+    if type_ == "string":
+        return str(value) if isinstance(value, str | int | float) else None
+    if type_ == "boolean":
+        if isinstance(value, str):
+            return {"true": True, "false": False}.get(value.lower())
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        return int(value) if type_ == "integer" and not isinstance(value, float) else _number(value, type_)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(value: str | int | float, type_: str) -> float | int | None:
+    number = float(value)
+    if type_ == "integer":
+        return int(number) if number.is_integer() else None
+    return number if number == number and abs(number) != float("inf") else None

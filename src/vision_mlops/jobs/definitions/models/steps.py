@@ -1,0 +1,266 @@
+"""Models of components, jobs and pipeline steps."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo, model_validator
+
+from vision_mlops.jobs.definitions.models.base_model import (
+    Count,
+    Distribution,
+    EnvironmentRef,
+    Free,
+    Identity,
+    Limits,
+    Named,
+    Resources,
+    Spec,
+    Text,
+    problem,
+)
+from vision_mlops.jobs.definitions.models.ports import InputDeclaration, InputValue, OutputDeclaration, OutputValue
+from vision_mlops.jobs.definitions.models.sweep import Sweep
+
+Variables = dict[str, str | int | float | bool]
+STEP_TYPES = ("command", "parallel", "pipeline", "sweep")
+_ELSEWHERE = ("spark", "automl", "import", "data_transfer")
+_MINI_BATCH = re.compile(r"\d+([kmg]b)?", re.IGNORECASE)
+
+
+def _default(value: str) -> str:
+    """A step may name its compute alone; what holds for all steps must be a reference."""
+    if not value.startswith("azureml:") and value != "serverless":
+        raise problem(f"{value!r} is no reference", f"write azureml:{value}, or serverless where it is a compute")
+    return value
+
+
+class _Run(Spec):
+    """What a command needs besides its text."""
+
+    code: str | None = None
+    environment: EnvironmentRef | None = None
+    environment_variables: Variables | None = None
+    distribution: Distribution | None = None
+    resources: Resources | None = None
+
+
+class _Placed(Spec):
+    """Where and as whom a job runs: recorded, not needed on this machine."""
+
+    compute: str | None = None
+    identity: Identity | None = None
+    services: Free | None = None
+    queue_settings: Free | None = None
+    experiment_name: str | None = None
+
+
+class _Filled(Spec):
+    inputs: dict[str, InputValue] = Field(default_factory=dict)
+    outputs: dict[str, OutputValue] = Field(default_factory=dict)
+
+
+class _Component(Named):
+    version: Text | None = None
+    inputs: dict[str, InputDeclaration] = Field(default_factory=dict)
+    outputs: dict[str, OutputDeclaration] = Field(default_factory=dict)
+    is_deterministic: bool = True
+    additional_includes: list[str] | None = None
+
+
+class Trial(_Run):
+    """The command of a sweep job, inline."""
+
+    command: Annotated[str, Field(min_length=1)]
+    environment: EnvironmentRef
+    queue_settings: Free | None = None
+
+
+class CommandComponent(_Component, _Run):
+    """A command with declared inputs and outputs."""
+
+    type: Literal["command"] = "command"
+    command: Annotated[str, Field(min_length=1)]
+    environment: EnvironmentRef
+    limits: Limits | None = None
+
+
+class CommandJob(Named, _Run, _Placed, _Filled):
+    """A command with its inputs."""
+
+    type: Literal["command"] = "command"
+    command: Annotated[str, Field(min_length=1)]
+    environment: EnvironmentRef
+    limits: Limits | None = None
+
+
+class Task(Spec):
+    """The entry script of a parallel step: ``init()`` and ``run(mini_batch)``."""
+
+    type: Literal["run_function", "function", "model"]
+    entry_script: Annotated[str, Field(min_length=1)]
+    environment: EnvironmentRef
+    code: str | None = None
+    program_arguments: str | None = None
+    append_row_to: str | None = None
+    model: str | Free | None = None
+
+
+def _mini_batch(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise problem(f"{value!r} is not text", f'quote it: "{value}"')
+    if not _MINI_BATCH.fullmatch(value) and "${{" not in value:
+        raise problem(
+            f"{value!r} is no size of a mini-batch", 'write a number of files such as "32", or a size: "10mb"'
+        )
+    return value
+
+
+MiniBatch = Annotated[str, BeforeValidator(_mini_batch)]
+
+
+class Retry(Spec):
+    """How often a mini-batch is tried again, and for how long (seconds)."""
+
+    max_retries: Annotated[int, Field(ge=0)] | str | None = None
+    timeout: Count | None = None
+
+
+class _Parallel(Spec):
+    task: Task
+    input_data: str
+    mini_batch_size: MiniBatch | None = None
+    partition_keys: list[str] | None = None
+    max_concurrency_per_instance: Count | None = None
+    error_threshold: Annotated[int, Field(ge=-1)] | None = None
+    mini_batch_error_threshold: Annotated[int, Field(ge=-1)] | None = None
+    retry_settings: Retry | None = None
+    logging_level: Literal["DEBUG", "INFO", "WARNING"] | None = None
+    environment_variables: Variables | None = None
+    resources: Resources | None = None
+
+
+class ParallelComponent(_Component, _Parallel):
+    """An entry script that is run over mini-batches of a folder."""
+
+    type: Literal["parallel"]
+
+
+class _Step(Spec):
+    name: str | None = None
+    display_name: str | None = None
+    description: str | None = None
+    tags: Free | None = None
+    properties: Free | None = None
+
+
+class ComponentStep(_Step, _Placed, _Filled):
+    """A step that runs a component: in a file, inline or registered."""
+
+    type: Literal["command", "parallel", "pipeline"] | None = None
+    component: str | Free
+    environment: EnvironmentRef | None = None
+    environment_variables: Variables | None = None
+    distribution: Distribution | None = None
+    resources: Resources | None = None
+    limits: Limits | None = None
+    mini_batch_size: MiniBatch | None = None
+    max_concurrency_per_instance: Count | None = None
+    error_threshold: int | None = None
+    mini_batch_error_threshold: int | None = None
+    retry_settings: Retry | None = None
+    logging_level: Literal["DEBUG", "INFO", "WARNING"] | None = None
+
+
+class CommandStep(_Step, _Run, _Placed, _Filled):
+    """A step with its command inline."""
+
+    type: Literal["command"] = "command"
+    command: Annotated[str, Field(min_length=1)]
+    environment: EnvironmentRef
+    limits: Limits | None = None
+
+
+class ParallelStep(_Step, _Parallel, _Placed, _Filled):
+    """A step with its entry script inline."""
+
+    type: Literal["parallel"]
+
+
+class SweepStep(_Step, Sweep, _Placed, _Filled):
+    """A step that searches for the best values of a component's inputs."""
+
+    type: Literal["sweep"]
+
+
+class SweepJob(Named, Sweep, _Placed, _Filled):
+    """A search for the best values of a command's inputs."""
+
+    type: Literal["sweep"]
+
+
+def _not_supported(value: str) -> str:
+    raise problem(f"a step of type {value!r} is not supported here", f"supported are {', '.join(STEP_TYPES)}")
+
+
+class UnsupportedStep(_Filled):
+    """A step that Azure ML knows and this project does not: one clear error instead of one for each of its keys."""
+
+    type: Annotated[str, AfterValidator(_not_supported)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _report_unknown(cls, data: Any, info: ValidationInfo) -> Any:
+        return {"type": data["type"]}
+
+
+def _step_sort(value: Any) -> str:
+    """Which model reads a step. A type that none of them knows is left to the one that says so."""
+    if isinstance(value, dict):
+        if value.get("type") in _ELSEWHERE:
+            return "<unsupported>"
+        if value.get("type") == "sweep" or "trial" in value:
+            return "<sweep>"
+        if "component" in value or value.get("type") == "pipeline":
+            return "<component>"
+        if value.get("type") == "parallel" or "task" in value:
+            return "<parallel>"
+    return "<command>"
+
+
+Step = Annotated[
+    Annotated[ComponentStep, Tag("<component>")]
+    | Annotated[CommandStep, Tag("<command>")]
+    | Annotated[ParallelStep, Tag("<parallel>")]
+    | Annotated[SweepStep, Tag("<sweep>")]
+    | Annotated[UnsupportedStep, Tag("<unsupported>")],
+    Discriminator(_step_sort),
+]
+
+
+class Settings(Spec):
+    """How a pipeline runs."""
+
+    default_compute: Annotated[str, AfterValidator(_default)] | None = None
+    default_datastore: Annotated[str, AfterValidator(_default)] | None = None
+    continue_on_step_failure: bool | None = None
+    continue_run_on_step_failure: bool | None = None
+    continue_run_on_failed_optional_input: bool | None = None
+    force_rerun: bool | None = None
+
+
+class PipelineJob(Named, _Placed, _Filled):
+    """Steps whose inputs are bound to each other's outputs."""
+
+    type: Literal["pipeline"]
+    settings: Settings | None = None
+    jobs: Annotated[dict[str, Step], Field(min_length=1)]
+
+
+class PipelineComponent(_Component):
+    """A pipeline that is itself a step of another, or deployed to an endpoint."""
+
+    type: Literal["pipeline"]
+    settings: Settings | None = None
+    jobs: Annotated[dict[str, Step], Field(min_length=1)]

@@ -1,0 +1,1 @@
+"""What a definition runs, once every binding is followed."""

@@ -1,0 +1,154 @@
+"""What the inputs of steps are bound to: values, data, or what other steps write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.jobs.definitions.definition import COMPONENTS, Definition
+from vision_mlops.jobs.definitions.expressions import ExpressionError, Reference, references, render, sole
+from vision_mlops.jobs.definitions.models.ports import (
+    VALUE_TYPES,
+    InputDeclaration,
+    JobInput,
+    literal_problem,
+    literal_text,
+)
+from vision_mlops.jobs.definitions.plan.nodes import Data, Searched, Source, StepOutput, Value
+
+Origins = dict[str, tuple[str, str]]  # output of a pipeline: the step and output that write it
+
+
+class Scope:
+    """What the steps of one pipeline may refer to."""
+
+    def __init__(
+        self,
+        file: Path,
+        given: Mapping[str, Source],
+        sources: Mapping[str, Mapping[str, Source]],
+        written: Mapping[str, Origins],
+        types: Mapping[str, InputDeclaration],
+    ) -> None:
+        self._file = file
+        self._given = given
+        self._sources = sources
+        self._written = written
+        self._types = types
+
+    def inputs(self, step: Any) -> dict[str, Source]:
+        """Sources of a step's inputs; those bound to an optional input that nobody fills are left out."""
+        found = {key: self._source(key, value) for key, value in step.inputs.items()}
+        return {key: source for key, source in found.items() if source is not None}
+
+    def text(self, value: str) -> str:
+        """Put the values of the pipeline's inputs into a text, such as that of an environment variable."""
+        if "${{" not in value or "parent." not in value:
+            return value
+        try:
+            return render(value, self._values(value))
+        except ExpressionError as error:
+            raise PipelineError(f"{self._file}: {value!r}: {error}", "give the input a value") from error
+
+    def _values(self, text: str) -> dict[tuple[str, ...], str | None]:
+        values: dict[tuple[str, ...], str | None] = {}
+        for reference in references(text):
+            source = self._refer(reference)
+            values[reference.parts] = source.text if isinstance(source, Value) else None
+        return values
+
+    def _source(self, key: str, value: Any) -> Source | None:
+        item = value if isinstance(value, JobInput) else None
+        text = (item.path if item.path is not None else item.value) if item else value
+        reference = sole(text)
+        if reference is not None:
+            source = self._refer(reference)
+            mode = item.mode if item else None
+            if isinstance(source, StepOutput) and mode:
+                return StepOutput(source.step, source.output, mode)
+            return source
+        if isinstance(text, str) and "${{" in text:
+            try:
+                text = render(text, self._values(text))
+            except ExpressionError as error:
+                message = f"{self._file}: input {key!r}: {error}; only values can be part of a text"
+                raise PipelineError(message, "bind the input to nothing but ${{parent...}}") from error
+        return source_of(item, text, self._types.get(key), self._file)
+
+    def _refer(self, reference: Reference) -> Source | None:
+        parts = reference.parts
+        if parts[:2] == ("parent", "inputs"):
+            return self._given.get(parts[2])
+        _, _, job, direction, name = parts
+        if direction == "inputs":
+            return self._sources[job].get(name)
+        step, output = self._written[job].get(name, (job, name))
+        return StepOutput(step, output)
+
+
+def settled(step: str, definition: Definition, scope: Scope | None, inputs: Mapping[str, Source], text: str) -> str:
+    """A text with the values of the pipeline's and of the step's own inputs in it, for a limit or a number."""
+    text = scope.text(text) if scope else text
+    own: dict[tuple[str, ...], str | None] = {
+        ("inputs", key): source.text for key, source in inputs.items() if isinstance(source, Value)
+    }
+    try:
+        return render(text, own)
+    except ExpressionError as error:
+        if definition.kind in COMPONENTS:  # looked at alone: nobody has given it anything yet
+            return ""
+        raise PipelineError(f"step {step!r}: {text!r}: {error}", "write a number, or bind it to an input") from error
+
+
+def as_declared(step: str, key: str, source: Source, declared: InputDeclaration | None) -> Source:
+    """A value as its input is declared: 3.0 for an integer is 3, True for a boolean is true.
+
+    Raises:
+        PipelineError: it does not fit, which shows only here where it comes through the inputs of pipelines.
+    """
+    if declared is None or not isinstance(source, Value) or declared.type not in VALUE_TYPES:
+        return source
+    text = literal_text(source.text, declared)
+    if found := literal_problem(text, declared):
+        raise PipelineError(f"step {step!r}: input {key!r}: {found[1]}", found[2])
+    return Value(text)
+
+
+def source_of(item: JobInput | None, text: Any, declared: InputDeclaration | None, file: Path) -> Source:
+    """A literal or data in the form that the definition has it. Data is what is written with a path or declared so."""
+    is_data = (item is not None and item.path is not None) or (
+        declared is not None and declared.type not in VALUE_TYPES
+    )
+    if not is_data:
+        return Value(as_text(text))
+    type_ = (item.type if item else None) or (declared.type if declared else None) or "uri_folder"
+    mode = (item.mode if item else None) or (declared.mode if declared else None)
+    return Data(str(text), type_, mode, file.parent)
+
+
+def as_text(value: Any) -> str:
+    """A value as the text that a command gets: true and false in small letters, as Azure ML writes them."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def shown(source: Source) -> str:
+    """A source as a person would write it."""
+    if isinstance(source, Value):
+        return source.text
+    if isinstance(source, Data):
+        return source.path
+    if isinstance(source, Searched):
+        return f"${{{{search_space.{source.name}}}}}"
+    return f"${{{{parent.jobs.{source.step}.outputs.{source.output}}}}}"
+
+
+def defaults_of(component: Definition) -> dict[str, Source]:
+    """What the inputs of a component are where nobody gives them anything."""
+    found: dict[str, Source] = {}
+    for key, item in getattr(component.model, "inputs", {}).items():
+        if isinstance(item, InputDeclaration) and (item.default is not None or item.path is not None):
+            text = item.default if item.default is not None else item.path
+            found[key] = source_of(None, text, item, component.file)
+    return found

@@ -1,0 +1,255 @@
+"""Follows every binding of a job down to the steps that run: :func:`resolve` for the runner, :func:`plan` for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.jobs.definitions.definition import COMPONENTS, JOBS, Definition
+from vision_mlops.jobs.definitions.expressions import sole
+from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.linter.linter import Linter
+from vision_mlops.jobs.definitions.linter.sweep_checks import TRIALS
+from vision_mlops.jobs.definitions.models.ports import InputDeclaration, JobInput, JobOutput
+from vision_mlops.jobs.definitions.models.steps import (
+    ComponentStep,
+    PipelineComponent,
+    PipelineJob,
+    SweepJob,
+    SweepStep,
+)
+from vision_mlops.jobs.definitions.overrides import Change
+from vision_mlops.jobs.definitions.plan.bindings import (
+    Origins,
+    Scope,
+    as_declared,
+    defaults_of,
+    settled,
+    shown,
+    source_of,
+)
+from vision_mlops.jobs.definitions.plan.nodes import Data, Node, Plan, PlannedStep, Searched, Source, Target
+from vision_mlops.jobs.definitions.plan.step_settings import runs_of, unused_of
+from vision_mlops.jobs.definitions.referenced_files import Files
+from vision_mlops.jobs.definitions.step_graph import ordered, ports_of
+
+Registered = Callable[[str], Path | None]
+
+
+def plan(path: Path) -> list[PlannedStep]:
+    """Steps of a job or component as text, each after those whose outputs it reads.
+
+    Raises:
+        PipelineError: the file has errors; the first one is worded, the others are counted.
+    """
+    found = resolve(path, among=(*JOBS, *COMPONENTS))
+    bound = {origin[:2]: f"outputs.{key}" for key, origin in found.outputs.items() if len(found.nodes) > 1}
+    return [_as_text(node, bound) for node in found.nodes]
+
+
+def resolve(
+    path: Path,
+    *,
+    changes: Iterable[Change] = (),
+    registered: Registered | None = None,
+    among: tuple[str, ...] = JOBS,
+) -> Plan:
+    """Check a job and follow its bindings.
+
+    Args:
+        path: Definition.
+        changes: What ``--set`` says, laid over the file.
+        registered: Gives the file of a registered component (``azureml:NAME:VERSION``), None where there is none;
+            without it such components stay unknown.
+        among: Kinds of definitions that are wanted.
+
+    Raises:
+        PipelineError: the file has errors; the first one is worded, the others are counted.
+    """
+    linter = Linter(path, Findings(), changes=changes, registered=registered)
+    definition = linter.checked(among)
+    return _Resolver(linter.files).plan(definition)
+
+
+class _Resolver:
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._nodes: list[Node] = []
+
+    def plan(self, definition: Definition) -> Plan:
+        model: Any = definition.model
+        inputs = _own_inputs(definition)
+        if isinstance(model, PipelineJob | PipelineComponent):
+            origins = self._pipeline(definition, "", inputs)
+        else:
+            component = None
+            if isinstance(model, SweepJob):
+                component = self._files.component(model.trial, definition, ("trial",), TRIALS)
+            name = re.sub(r"\W+", "_", model.name or definition.file.stem)
+            node = self._node(definition, model, component, name, inputs)
+            origins = {key: (name, key) for key in node.outputs}
+        outputs = {}
+        for key, (step, output) in origins.items():
+            written = next(node for node in self._nodes if node.step == step).outputs[output]
+            declared = model.outputs.get(key)
+            outputs[key] = (
+                step,
+                output,
+                _target(declared, getattr(declared, "type", None) or written.type, definition),
+            )
+        settings = getattr(model, "settings", None)
+        return Plan(
+            file=definition.file,
+            kind=definition.kind,
+            name=model.name or definition.file.stem,
+            display_name=model.display_name or "",
+            experiment=getattr(model, "experiment_name", None) or "",
+            nodes=tuple(self._nodes),
+            inputs={key: shown(source) for key, source in inputs.items()},
+            outputs=outputs,
+            settings=settings.model_dump(exclude_none=True) if settings else {},
+            tags={key: str(value) for key, value in (model.tags or {}).items()},
+            unused=unused_of(model),
+        )
+
+    def _pipeline(self, definition: Definition, prefix: str, given: Mapping[str, Source]) -> Origins:
+        """Add the steps of a pipeline; returns who writes its outputs."""
+        model: Any = definition.model
+        written: dict[str, Origins] = {}
+        sources: dict[str, dict[str, Source]] = {}
+        outputs: Origins = {}
+        for name in ordered(model.jobs)[0]:
+            step = model.jobs[name]
+            component = self._component(definition, name, step)
+            scope = Scope(definition.file, given, sources, written, _types(step, component))
+            inputs = scope.inputs(step)
+            sources[name] = {**(defaults_of(component) if component else {}), **inputs}
+            if component is not None and isinstance(component.model, PipelineComponent):
+                inner = {**defaults_of(component), **inputs}
+                written[name] = self._pipeline(component, f"{prefix}{name}/", inner)
+            else:
+                node = self._node(definition, step, component, f"{prefix}{name}", inputs, scope)
+                written[name] = {key: (node.step, key) for key in node.outputs}
+            for key, value in step.outputs.items():
+                target = sole(value.path if isinstance(value, JobOutput) else value)
+                if target is not None and target.parts[:2] == ("parent", "outputs") and key in written[name]:
+                    outputs[target.parts[2]] = written[name][key]
+                if component is not None and isinstance(component.model, PipelineComponent) and key in written[name]:
+                    self._lead(written[name][key], _target(value, None, definition))
+        return outputs
+
+    def _lead(self, origin: tuple[str, str], outer: Target) -> None:
+        """Let an output of a nested pipeline go where the step that stands for this pipeline wants it."""
+        if outer.path is None and outer.name is None:
+            return
+        step, output = origin
+        position = next(number for number, node in enumerate(self._nodes) if node.step == step)
+        node = self._nodes[position]
+        target = replace(outer, type=node.outputs[output].type)
+        self._nodes[position] = replace(node, outputs={**node.outputs, output: target})
+
+    def _component(self, definition: Definition, name: str, step: Any) -> Definition | None:
+        if isinstance(step, SweepStep):
+            return self._files.component(step.trial, definition, ("jobs", name, "trial"), TRIALS)
+        if isinstance(step, ComponentStep):
+            return self._files.component(step.component, definition, ("jobs", name, "component"))
+        return None
+
+    def _node(
+        self,
+        definition: Definition,
+        step: Any,
+        component: Definition | None,
+        name: str,
+        inputs: Mapping[str, Source],
+        scope: Scope | None = None,
+    ) -> Node:
+        declared: Mapping[str, InputDeclaration] = getattr(component.model, "inputs", {}) if component else {}
+        if definition.kind in COMPONENTS and step is definition.model:
+            declared = getattr(definition.model, "inputs", {})
+        space = getattr(step, "search_space", {})
+        filled = {**(defaults_of(component) if component else {}), **inputs}
+        filled |= {key: Searched(key) for key in declared if key in space}
+        filled = {key: as_declared(name, key, source, declared.get(key)) for key, source in filled.items()}
+        names = dict.fromkeys([*declared, *filled])
+        reference = getattr(step, "component", getattr(step, "trial", ""))
+        shown_as = reference if isinstance(reference, str) and reference else "inline"
+        if not reference and step is definition.model:
+            shown_as = definition.file.name
+        types = ports_of(step, component).outputs or {}
+        targets = {key: _target(step.outputs.get(key), types.get(key), definition) for key in {**types, **step.outputs}}
+        node = Node(
+            step=name,
+            type=getattr(step, "type", None) or (component.type if component else "command"),
+            component=shown_as,
+            inputs={key: filled[key] for key in names if key in filled},
+            outputs=targets,
+            declared=declared,
+            sweep=step if isinstance(step, SweepStep | SweepJob) else None,
+            **runs_of(
+                definition,
+                step,
+                component,
+                scope.text if scope else None,
+                partial(settled, name, definition, scope, filled),
+            ),
+        )
+        self._nodes.append(node)
+        return node
+
+
+def _own_inputs(definition: Definition) -> dict[str, Source]:
+    """What the inputs of the outermost definition are given; those of a component alone stay open."""
+    model: Any = definition.model
+    if definition.kind in COMPONENTS:
+        open_ = {
+            key: Data(f"${{{{inputs.{key}}}}}", item.type, item.mode, definition.file.parent, open=True)
+            for key, item in model.inputs.items()
+            if item.required
+        }
+        return {**open_, **defaults_of(definition)}
+    found: dict[str, Source] = {}
+    for key, value in model.inputs.items():
+        item = value if isinstance(value, JobInput) else None
+        text = (item.path if item.path is not None else item.value) if item else value
+        found[key] = source_of(item, text, None, definition.file)
+    return found
+
+
+def _types(step: Any, component: Definition | None) -> Mapping[str, InputDeclaration]:
+    return ports_of(step, component).inputs or {}
+
+
+def _target(value: Any, type_: str | None, definition: Definition) -> Target:
+    """Where an output goes. A binding to an output of the pipeline is followed elsewhere."""
+    item = value if isinstance(value, JobOutput) else None
+    path = item.path if item else None
+    if path is not None and (reference := sole(path)) and reference.parts[0] == "parent":
+        path = None
+    return Target(
+        type=type_ or (item.type if item else None) or "uri_folder",
+        mode=item.mode if item else None,
+        path=path,
+        name=item.name if item else None,
+        version=item.version if item else None,
+        base=definition.file.parent,
+    )
+
+
+def _as_text(node: Node, bound: Mapping[tuple[str, str], str]) -> PlannedStep:
+    inputs = {key: shown(source) for key, source in node.inputs.items()}
+    script = f"{node.parallel.task.entry_script} " if node.parallel else ""
+    command = script + node.describe(inputs)
+    return PlannedStep(
+        node.step,
+        node.type,
+        node.component,
+        node.needs,
+        inputs,
+        {key: bound.get((node.step, key)) or target.path or "(default)" for key, target in node.outputs.items()},
+        re.sub(" {2,}", " ", command).strip(),  # an optional group that is left out leaves two
+    )

@@ -1,0 +1,145 @@
+"""Files that a definition points to: that they exist, and lie within the project that is sent along."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from vision_mlops.core.text import nearest
+from vision_mlops.jobs.definitions.definition import COMPONENTS, Definition, inline, load, parse
+from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.overrides import Change
+from vision_mlops.jobs.definitions.yaml_source import Mapping
+
+_MARKERS = (".git", ".amlignore", "pyproject.toml")
+_REMOTE = re.compile(r"(azureml|https?|wasbs?|abfss?|git\+\w+|git)://?|azureml:", re.IGNORECASE)
+_REGISTERED = re.compile(r"azureml:(//.+|/.+|[\w.-]+([:@][\w.-]+)?)")
+
+
+def project_root(file: Path) -> Path:
+    """The nearest folder above a file that looks like the top of a project; else the folder of the file."""
+    folder = file.resolve().parent
+    return next((up for up in (folder, *folder.parents) if any((up / name).exists() for name in _MARKERS)), folder)
+
+
+class Files:
+    """Follows the paths of definitions; each file is read once."""
+
+    def __init__(self, root: Path, findings: Findings, registered: Callable[[str], Path | None] | None = None) -> None:
+        self._root = root
+        self._findings = findings
+        self._registered = registered
+        self._read: dict[tuple[Path, tuple[str, ...]], Definition | None] = {}
+
+    def local(self, text: str, owner: Definition, line: int, what: str, *, folder: bool = False) -> Path | None:
+        """The existing local path that a text names; None, with an error, where it is missing or leaves the project.
+
+        Text that names something remote, or holds an expression, gives None without an error.
+        """
+        if _REMOTE.match(text) or "${{" in text:
+            return None
+        relative = text.removeprefix("file:")
+        path = owner.file.parent / relative
+        if Path(relative).is_absolute():
+            message = f"{what} {text!r} is an absolute path"
+            self._findings.error(owner.file, line, "path", message, "write it relative to the folder of this file")
+            return None
+        try:
+            whole, exists = path.resolve(), path.exists()
+            # A registered component lies outside of the project, in one of its own.
+            inside = whole.is_relative_to(self._root) or whole.is_relative_to(project_root(owner.file))
+        except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, links in a circle
+            inside, exists = True, False
+        if not inside:
+            message = f"{what} {text!r} leaves the project {self._root.name}"
+            self._findings.error(
+                owner.file, line, "path", message, "move it into the project, it is sent along as a whole"
+            )
+            return None
+        if not exists or (folder and not path.is_dir()):
+            state = "is not a folder" if exists else "does not exist"
+            hint = self._neighbours(path)
+            self._findings.error(owner.file, line, f"{what}-missing", f"{what} {text!r} {state}", hint)
+            return None
+        return path
+
+    def component(
+        self,
+        value: str | dict[str, object],
+        owner: Definition,
+        path: tuple[str, ...],
+        among: tuple[str, ...] = COMPONENTS,
+    ) -> Definition | None:
+        """The definition that a ``component``, ``trial`` or ``create_job`` names or holds; None: it is remote or wrong."""
+        line, what = owner.line(*path), "job" if path[-1] in ("create_job", "job") else "component"
+        if not isinstance(value, str):
+            node = owner.node
+            for part in path:
+                node = node[part]
+            if among == ("trial",) or ("trial" in among and "inputs" not in node):
+                return parse("trial", node, owner.file, self._findings)
+            return inline(node, owner.file, self._findings, among)
+        if not value.startswith("file:") and not value.lower().endswith((".yml", ".yaml")):
+            if not _REGISTERED.fullmatch(value):
+                message = f"{value!r} is neither a file nor a registered {what}"
+                hint = f"write ./{what}.yml, or azureml:NAME:VERSION"
+                self._findings.error(owner.file, line, f"{what}-missing", message, hint)
+                return None
+            return self._of_store(value, owner, line, what, among)
+        file = self.local(value, owner, line, what)
+        return self.read(file, among) if file is not None else None
+
+    def _of_store(
+        self, value: str, owner: Definition, line: int, what: str, among: tuple[str, ...]
+    ) -> Definition | None:
+        if self._registered is None:
+            return None
+        file = self._registered(value)
+        if file is None:
+            message, hint = f"there is no {what} {value!r} on this machine", "`mlops assets create FILE` adds one"
+            self._findings.error(owner.file, line, f"{what}-missing", message, hint)
+            return None
+        return self.read(file, among)
+
+    def read(self, file: Path, among: tuple[str, ...], changes: Iterable[Change] = ()) -> Definition | None:
+        """Read a file, or give what was read before."""
+        key = file.resolve(), among
+        if key not in self._read:
+            self._read[key] = load(file, self._findings, among, changes)
+        return self._read[key]
+
+    def check_code(self, owner: Definition, code: str | None, *path: str) -> Path | None:
+        """The local code folder or file."""
+        return self.local(code, owner, owner.line(*path), "code") if code else None
+
+    def check_environment(self, owner: Definition, value: object, node: object, *path: str) -> None:
+        """Check the files of an environment, inline or referenced."""
+        line = owner.line(*path)
+        if isinstance(value, str):
+            if value.startswith("file:") or value.lower().endswith((".yml", ".yaml")):
+                file = self.local(value, owner, line, "environment")
+                found = self.read(file, ("environment",)) if file else None
+                if found:
+                    self.check_environment(found, found.model, found.node)
+            elif not _REGISTERED.fullmatch(value) and "${{" not in value:
+                message = f"environment {value!r} is no reference"
+                hint = "write azureml:NAME:VERSION, azureml:NAME@latest, or a mapping with image"
+                self._findings.error(owner.file, line, "environment-missing", message, hint)
+        elif isinstance(node, Mapping):
+            conda, build = node.get("conda_file"), node.get("build")
+            if isinstance(conda, str):
+                self.local(conda, owner, owner.line(*path, "conda_file"), "environment")
+            if isinstance(build, Mapping):
+                at = owner.line(*path, "build", "path")
+                context = self.local(str(build["path"]), owner, at, "environment", folder=True)
+                if context is not None:
+                    name = build.get("dockerfile_path") or "Dockerfile"
+                    self.local(f"{build['path']}/{name}", owner, at, "environment")
+
+    def _neighbours(self, path: Path) -> str:
+        try:
+            names = sorted(item.name for item in path.parent.iterdir() if not item.name.startswith("."))[:20]
+        except OSError:
+            return f"there is no folder {path.parent.name!r} beside it"
+        return nearest(path.name, names, "the folder is empty")

@@ -1,0 +1,74 @@
+"""Steps of a pipeline as a graph: what each takes and gives, whose outputs it reads, and an order to run them in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as AbstractMapping
+from dataclasses import dataclass
+from typing import Any
+
+from vision_mlops.jobs.definitions.definition import Definition
+from vision_mlops.jobs.definitions.expressions import ExpressionError, references
+from vision_mlops.jobs.definitions.models.ports import InputDeclaration, JobInput, JobOutput
+from vision_mlops.jobs.definitions.models.steps import (
+    CommandComponent,
+    ComponentStep,
+    ParallelComponent,
+    PipelineComponent,
+    Step,
+    SweepStep,
+)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Inputs and outputs of a step; None where a registered component keeps them to itself."""
+
+    inputs: AbstractMapping[str, InputDeclaration] | None
+    outputs: AbstractMapping[str, str] | None
+
+
+def ports_of(step: Step, component: Definition | None) -> Ports:
+    """What a step takes and gives. ``component`` is that of the step, or the trial of a sweep step."""
+    model = component.model if component else None
+    if isinstance(model, CommandComponent | ParallelComponent | PipelineComponent):
+        return Ports(model.inputs, {name: item.type for name, item in model.outputs.items()})
+    if isinstance(step, ComponentStep) or (isinstance(step, SweepStep) and model is None):
+        return Ports(None, None)
+    types = {name: item.type if isinstance(item, JobOutput) else None for name, item in step.outputs.items()}
+    return Ports(None, {name: type_ or "uri_folder" for name, type_ in types.items()})
+
+
+def needs(step: Any) -> list[str]:
+    """Names of the steps whose outputs a step reads, in order of appearance."""
+    found: dict[str, None] = {}
+    for value in step.inputs.values():
+        text = value.path if isinstance(value, JobInput) else value
+        try:
+            for reference in references(text) if isinstance(text, str) else ():
+                if reference.parts[:2] == ("parent", "jobs") and len(reference.parts) > 2:
+                    found.setdefault(reference.parts[2])
+        except ExpressionError:  # a finding of its own
+            continue
+    return list(found)
+
+
+def ordered(jobs: AbstractMapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Steps so that each comes after those it needs, and the steps of one circle (empty where there is none)."""
+    done: dict[str, None] = {}
+    waiting = {name: [other for other in needs(step) if other in jobs] for name, step in jobs.items()}
+    while waiting:
+        ready = next((name for name, others in waiting.items() if all(other in done for other in others)), None)
+        if ready is None:
+            return list(done), _circle(waiting)
+        done.setdefault(ready)
+        del waiting[ready]
+    return list(done), []
+
+
+def _circle(waiting: dict[str, list[str]]) -> list[str]:
+    path = [next(iter(waiting))]
+    while True:
+        following = next(other for other in waiting[path[-1]] if other in waiting)
+        if following in path:
+            return path[path.index(following) :]
+        path.append(following)

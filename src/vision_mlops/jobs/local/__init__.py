@@ -1,0 +1,1 @@
+"""Runs Azure ML v2 definitions on this machine."""

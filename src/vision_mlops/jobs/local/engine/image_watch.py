@@ -1,0 +1,132 @@
+"""Retrains when images change: watches a folder's content and starts one run at a time, also across restarts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.core.files import atomic_write
+from vision_mlops.core.hashing import Fingerprints
+from vision_mlops.jobs.local.state.job_state import now
+
+Say = Callable[[str], None]
+_SUFFIXES_OF_UNFINISHED = (".part", ".tmp", ".crdownload")
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """Seconds between two looks, and for how long nothing may change before a run starts."""
+
+    poll: float = 5.0
+    settle: float = 30.0
+
+
+class Watch:
+    """Watches one folder.
+
+    Args:
+        folder: Images.
+        memory: File that remembers what was trained on, so that a restart does not train again.
+        run: Trains; False where that failed. It is given the fingerprint of the images.
+        rhythm: How often to look.
+        say: Told what happens.
+
+    Raises:
+        DataError: ``folder`` is no folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        memory: Path,
+        run: Callable[[str], bool],
+        *,
+        rhythm: Rhythm | None = None,
+        say: Say = lambda text: None,
+    ) -> None:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder", "give the folder with the class folders of images")
+        self._folder = folder.resolve()
+        self._memory = memory
+        self._run = run
+        self._rhythm = rhythm or Rhythm()
+        self._say = say
+
+    def forever(self) -> None:
+        """Look until the process is interrupted."""
+        self._say(f"watching {self._folder}; Ctrl-C stops")
+        while True:
+            self.once()
+            time.sleep(self._rhythm.poll)
+
+    def once(self) -> bool | None:
+        """Look once: where the images are not those of the last run, wait until they have settled, and run.
+
+        Returns:
+            Whether the run was good; None where there was none.
+        """
+        if self._unchanged(self._fingerprint()):
+            return None
+        settled = self._settled()
+        if self._unchanged(settled):  # back to what it was
+            return None
+        self._say(f"the images have changed ({settled[:12]}): training")
+        self._remember(settled, "running")
+        try:
+            good = self._run(settled)
+        except MlopsError as error:
+            self._say(f"error: {error}")
+            good = False
+        self._remember(settled, "completed" if good else "failed")
+        if not good:
+            self._say("the run failed; the next change of the images starts another")
+        return good
+
+    def _unchanged(self, fingerprint: str) -> bool:
+        """Whether these images were trained on, or tried. A run that was interrupted is begun again."""
+        memory = self._recall()
+        return memory.get("fingerprint") == fingerprint and memory.get("state") != "running"
+
+    def _settled(self) -> str:
+        """Fingerprint once it has not changed for the time that it needs to settle."""
+        last, since = self._fingerprint(), time.monotonic()
+        while time.monotonic() - since < self._rhythm.settle:
+            time.sleep(min(self._rhythm.poll, self._rhythm.settle / 4))
+            found = self._fingerprint()
+            if found != last:
+                last, since = found, time.monotonic()
+        return last
+
+    def _fingerprint(self) -> str:
+        while True:
+            try:
+                with Fingerprints() as fingerprints:
+                    return fingerprints.of_files(self._folder, self._files())
+            except FileNotFoundError:  # removed between the listing and the reading
+                time.sleep(0.1)
+
+    def _files(self) -> list[str]:
+        """Relative names of all files but hidden ones and those that are still being copied."""
+        found = [
+            path.relative_to(self._folder)
+            for path in self._folder.rglob("*")
+            if path.is_file() and path.suffix not in _SUFFIXES_OF_UNFINISHED
+        ]
+        return sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
+
+    def _recall(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self._memory.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        same = isinstance(content, dict) and content.get("folder") == str(self._folder)
+        return content if same else {}
+
+    def _remember(self, fingerprint: str, state: str) -> None:
+        content = {"folder": str(self._folder), "fingerprint": fingerprint, "state": state, "at": now()}
+        atomic_write(self._memory, json.dumps(content, indent=2) + "\n")

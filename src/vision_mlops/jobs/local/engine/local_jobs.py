@@ -1,0 +1,259 @@
+"""Local jobs: run one, resume one that was interrupted, cancel one, read its logs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vision_mlops.core.errors import JobError, MlopsError, PipelineError
+from vision_mlops.core.hashing import Fingerprints
+from vision_mlops.core.revision import git_commit
+from vision_mlops.data.asset_store import AssetStore
+from vision_mlops.data.fetch.download_client import Patience
+from vision_mlops.jobs.definitions.overrides import parse_changes
+from vision_mlops.jobs.definitions.plan.nodes import Plan
+from vision_mlops.jobs.definitions.plan.planner import resolve
+from vision_mlops.jobs.local.engine.output_publishing import check_places, job_outputs
+from vision_mlops.jobs.local.engine.scheduler import Scheduler
+from vision_mlops.jobs.local.inputs.input_sources import ModelFinder, Sources
+from vision_mlops.jobs.local.state.job_context import Context, OutsideState
+from vision_mlops.jobs.local.state.job_display import Display, open_display
+from vision_mlops.jobs.local.state.job_runs import Runs
+from vision_mlops.jobs.local.state.job_state import JobFolder, JobState, Status, StepState, new_name, now
+from vision_mlops.jobs.local.steps.preflight import check
+from vision_mlops.jobs.local.steps.step_process import LogTail
+from vision_mlops.jobs.local.steps.step_results import end_owners
+
+DEFAULT_EXPERIMENT = "jobs"
+_CANCEL_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a job is run.
+
+    Attributes:
+        jobs: Most processes at once.
+        force: Reuse nothing from earlier jobs.
+        display: What a person sees; the one that suits the terminal by default.
+        find_model: Gives the folder of a registered model.
+        outside_state: Answers for steps that depend on a state outside of the job.
+        tags: Of the job.
+        patience: With the servers of http inputs.
+    """
+
+    jobs: int = 2
+    force: bool = False
+    display: Display | None = None
+    find_model: ModelFinder | None = None
+    outside_state: OutsideState | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    patience: Patience | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that has ended. ``failures`` are the last lines of each failed step, and the command that repeats it."""
+
+    state: JobState
+    failures: dict[str, tuple[list[str], str]]
+
+
+def run_job(
+    path: Path, changes: Iterable[str] = (), *, name: str | None = None, options: Options | None = None
+) -> Ended:
+    """Run an Azure ML v2 command, pipeline or sweep job on this machine.
+
+    Args:
+        path: Its definition.
+        changes: ``dotted.key=value`` texts, laid over the definition.
+        name: Of the job; a new one by default.
+        options: How it is run.
+
+    Returns:
+        The job as it ended, also where steps failed.
+
+    Raises:
+        PipelineError: the definition has mistakes, or asks for what this machine cannot do.
+        JobError: there is a job of that name.
+    """
+    options, changes = options or Options(), list(changes)
+    base = Path.cwd()
+    plan, sources = _plan(path, changes, base, options)
+    folder = JobFolder(name or new_name(plan.name))
+    with folder.hold():
+        if folder.exists:
+            raise JobError(f"there is a job {folder.name!r} already", "use another name, or `mlops job resume`")
+        state = JobState(name=folder.name, definition=str(path.resolve()), kind=plan.kind, created=now(),
+                         changes=changes, base=str(base), jobs=options.jobs, force=options.force)  # fmt: skip
+        return _run(folder, plan, state, sources, options, resumed=False)
+
+
+def resume_job(name: str, *, options: Options | None = None) -> Ended:
+    """Continue a job that was interrupted, canceled, or has failed: steps that ended well are kept.
+
+    Raises:
+        JobError: there is no such job, it is running, or has completed.
+        PipelineError: its definition has mistakes by now.
+    """
+    options, folder = options or Options(), JobFolder(name)
+    before = _resumable(folder)
+    plan, sources = _plan(Path(before.definition), before.changes, Path(before.base), options)
+    with folder.hold():
+        before = _resumable(folder)  # as it is by now
+        for step in before.steps:
+            end_owners(folder.step(step))
+        options = replace(options, force=options.force or before.force)
+        return _run(folder, plan, before, sources, options, resumed=True)
+
+
+def _resumable(folder: JobFolder) -> JobState:
+    state = folder.load()
+    if state.status is Status.COMPLETED:
+        raise JobError(f"the job {folder.name!r} has completed", "run its definition again with `mlops job run`")
+    return state
+
+
+def _plan(path: Path, changes: list[str], base: Path, options: Options) -> tuple[Plan, Sources]:
+    plan = resolve(path, changes=parse_changes(changes, base), registered=_registered)
+    sources = Sources(options.find_model, options.patience)
+    check(plan, sources)
+    return plan, sources
+
+
+def _registered(reference: str) -> Path | None:
+    """Definition of a component of this machine's asset store."""
+    try:
+        return AssetStore().find("components", reference).path
+    except PipelineError:
+        return None
+
+
+def _run(folder: JobFolder, plan: Plan, state: JobState, sources: Sources, options: Options, *, resumed: bool) -> Ended:
+    check_places(plan, folder)
+    left_open = [step.run_id for step in state.steps.values() if step.run_id and not step.ended]
+    state.kind, state.display_name, state.experiment = (
+        plan.kind,
+        plan.display_name,
+        plan.experiment or DEFAULT_EXPERIMENT,
+    )
+    state.inputs, state.tags = dict(plan.inputs), {**plan.tags, **state.tags, **options.tags}
+    state.unused = {"": dict(plan.unused), **{node.step: dict(node.unused) for node in plan.nodes if node.unused}}
+    state.steps = {node.step: StepState() for node in plan.nodes}
+    state.status, state.started, state.ended, state.message = Status.RUNNING, now(), "", ""
+    with Fingerprints() as fingerprints, options.display or open_display() as display:
+        folder.cancel_file.unlink(missing_ok=True)
+        tags = {"mlops.definition": plan.file.name, **state.tags}
+        context = Context(
+            folder, plan, state, fingerprints, sources,
+            Runs(state.experiment, state.name, tags, state.run_id, left_open), display,
+            force=options.force or bool(plan.settings.get("force_rerun")), resumed=resumed,
+            outside_state=options.outside_state,
+            commit=git_commit(plan.file.parent.resolve()),
+        )  # fmt: skip
+        context.save()
+        scheduler = Scheduler(context, options.jobs)
+        _see_through(context, scheduler)
+    failures = {run.node.step: (run.last_lines(), _repeat(folder, run.node.step)) for run in scheduler.failed}
+    return Ended(state, failures)
+
+
+def _see_through(context: Context, scheduler: Scheduler) -> None:
+    """Run the steps, and write down how the job ended, however it did."""
+    state = context.state
+    try:
+        state.status = scheduler.run()
+        state.run_id = context.runs.run_id
+        if state.status is Status.FAILED:
+            names = ", ".join(run.node.step for run in scheduler.failed)
+            state.message = f"failed: {names}"
+        elif state.status is Status.COMPLETED:
+            state.outputs = job_outputs(context.plan, context.folder)
+    except KeyboardInterrupt as error:
+        state.status, state.message = Status.INTERRUPTED, "interrupted"
+        raise KeyboardInterrupt(f"interrupted; it goes on with: mlops job resume {state.name}") from error
+    except BaseException as error:
+        state.status, state.message = Status.FAILED, str(error)
+        raise
+    finally:
+        state.ended = now()
+        context.folder.cancel_file.unlink(missing_ok=True)
+        context.save()
+        _close_run(context)
+
+
+def _close_run(context: Context) -> None:
+    """End the job's MLflow run. The job has ended as it has, whatever becomes of that."""
+    state = context.state
+    try:
+        run_id = context.runs.run_id  # a job that ends within its first seconds waits for it
+        context.runs.note({f"mlops.step.{name}": step.status.value for name, step in state.steps.items()})
+        context.runs.end(run_id, failed=state.status is not Status.COMPLETED)
+    except MlopsError as error:
+        if error.message not in state.message:
+            state.message = f"{state.message}; {error.message}".removeprefix("; ")
+            context.save()
+        return
+    if run_id != state.run_id:
+        context.save()
+
+
+def _repeat(folder: JobFolder, step: str) -> str:
+    script = folder.step(step) / "repeat.sh"
+    return f"bash {script}" if script.is_file() else f"mlops job resume {folder.name}"
+
+
+def cancel_job(name: str) -> JobState:
+    """Ask the process that runs a job to end it, and wait until it has.
+
+    Where that process was killed and has left steps behind that still run, these are ended.
+
+    Raises:
+        JobError: there is no such job, it is over, or it does not end within a minute.
+    """
+    folder = JobFolder(name)
+    state = folder.load()
+    ended = [end_owners(folder.step(step)) for step in state.steps] if state.status is Status.INTERRUPTED else []
+    if any(ended):
+        with folder.hold():
+            state.status, state.message, state.ended = Status.CANCELED, "its steps ran on without it", now()
+            folder.save(state)
+        return state
+    if state.status.over:
+        raise JobError(f"the job {name!r} is not running: {state.status.value.lower()}", "`mlops job list` shows all")
+    folder.cancel_file.touch()
+    deadline = time.monotonic() + _CANCEL_SECONDS
+    while folder.held:
+        if time.monotonic() > deadline:
+            raise JobError(f"the job {name!r} has not ended within {_CANCEL_SECONDS:g} s", "look at its logs")
+        time.sleep(0.1)
+    return folder.load()
+
+
+def job_logs(name: str, step: str | None = None, *, follow: bool = False) -> Iterator[tuple[str, str]]:
+    """Lines that the steps of a job wrote, each with the name of its step.
+
+    Args:
+        name: Of the job.
+        step: Only this one.
+        follow: Go on while the job runs.
+
+    Raises:
+        JobError: there is no such job or step.
+    """
+    folder = JobFolder(name)
+    state = folder.load()
+    if step is not None and step not in state.steps:
+        raise JobError(f"the job {name!r} has no step {step!r}", f"it has: {', '.join(state.steps)}")
+    tails: dict[tuple[str, str], LogTail] = {}
+    while True:
+        over = not folder.held
+        for each in [step] if step else list(state.steps):
+            for file in sorted(folder.step(each).glob("std*.log")):
+                tail = tails.setdefault((each, file.name), LogTail(file, from_start=True))
+                yield from ((each, line) for line in tail.lines(last=over or not follow))
+        if over or not follow:
+            return
+        time.sleep(0.2)

@@ -1,0 +1,121 @@
+"""Removes old jobs of this machine, and the cached results that no job shows any more."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from vision_mlops.core import paths
+from vision_mlops.core.files import remove_path
+from vision_mlops.core.locks import is_taken
+from vision_mlops.jobs.local.state.job_state import JobFolder, JobState, jobs
+from vision_mlops.jobs.local.steps.step_results import Workplace
+
+_DAY_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was removed, or would be: names of jobs, number of cached results, and bytes."""
+
+    jobs: list[str]
+    results: int
+    size: int
+
+
+def prune(days: float, *, dry_run: bool = False) -> Pruned:
+    """Remove jobs that ended at least so many days ago, and results as old that no remaining job shows.
+
+    A running job, and one whose results another job shows, stays. Models in the registry, MLflow runs, registered assets
+    and what was copied to places of the user's are not touched.
+
+    Args:
+        days: Age; 0 removes everything that is not running.
+        dry_run: Only tell.
+    """
+    before = time.time() - days * _DAY_SECONDS
+    known = jobs()
+    old = [state for state in known if _is_old(state, before)]
+    old = _without_used(old, known)
+    gone = {state.name for state in old}
+    used = {path for state in known if state.name not in gone for path in _outputs(state)}
+    folders = [JobFolder(state.name).path for state in old]
+    results = [folder for folder in _results() if _is_free(folder, before, used)]
+    size = sum(_size(folder) for folder in [*folders, *results])
+    if not dry_run:
+        for state in old:
+            _remove_job(JobFolder(state.name))
+        for folder in results:
+            workplace = Workplace(folder)
+            if workplace.claim():  # nobody has begun to write there since
+                remove_path(folder)
+                workplace.release()
+    return Pruned(sorted(gone), len(results), size)
+
+
+def _is_old(state: JobState, before: float) -> bool:
+    moment = state.ended or state.created
+    return state.status.over and datetime.fromisoformat(moment).timestamp() <= before
+
+
+def _without_used(old: list[JobState], known: list[JobState]) -> list[JobState]:
+    """Old jobs but those that hold results which another job, one that stays, shows."""
+    while True:
+        gone = {state.name for state in old}
+        shown = [path for state in known if state.name not in gone for path in _outputs(state)]
+        keep = {state.name for state in old if any(path.is_relative_to(JobFolder(state.name).path) for path in shown)}
+        if not keep:
+            return old
+        old = [state for state in old if state.name not in keep]
+
+
+def _outputs(state: JobState) -> Iterator[Path]:
+    for step in state.steps.values():
+        yield from (Path(text) for text in step.outputs.values())
+
+
+def _results() -> Iterator[Path]:
+    root = paths.home() / "cache" / "steps"
+    return (path for path in root.iterdir() if path.is_dir()) if root.is_dir() else iter(())
+
+
+def _is_free(folder: Path, before: float, used: set[Path]) -> bool:
+    """Whether a folder of the cache is as old, is not written to, and is shown by no job."""
+    if any(path.is_relative_to(folder) for path in used) or is_taken(folder / ".lock"):
+        return False
+    marks = [folder / "result.json", folder / "outputs", folder]
+    mark = next(path for path in marks if path.exists())
+    return mark.stat().st_mtime <= before and not _points_to(folder, used)
+
+
+def _points_to(folder: Path, used: set[Path]) -> bool:
+    """Whether it stands for results of another folder that a job shows."""
+    try:
+        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        return any(paths.home() / item["path"] in used for item in content["outputs"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _remove_job(folder: JobFolder) -> None:
+    """Its state goes last, so that what is left of a removal that breaks off is still a job, and removed the next time."""
+    with folder.hold():
+        for item in folder.path.iterdir():
+            if item.name not in (".lock", "state.json"):
+                remove_path(item)
+        remove_path(folder.path)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = Path(root) / name
+            if not path.is_symlink():
+                total += path.stat().st_size
+    return total

@@ -1,0 +1,304 @@
+"""One step of a job from ready to done: find its inputs, reuse what is known, else run it and keep what it wrote."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Protocol
+
+from vision_mlops.core.errors import MlopsError, PipelineError
+from vision_mlops.jobs.definitions.expressions import ExpressionError
+from vision_mlops.jobs.definitions.plan.nodes import Node, Searched, StepOutput, Value
+from vision_mlops.jobs.local.engine.output_publishing import publish
+from vision_mlops.jobs.local.state.job_context import Context
+from vision_mlops.jobs.local.state.job_state import Status, StepState, now
+from vision_mlops.jobs.local.steps.cache_keys import STATE_TAG, key_now, step_key
+from vision_mlops.jobs.local.steps.step_attempt import Attempt, CommandActivity, prepare_attempt
+from vision_mlops.jobs.local.steps.step_process import LogTail, end_orphans, log_name
+from vision_mlops.jobs.local.steps.step_results import (
+    Result,
+    Workplace,
+    cache_folder,
+    forget_owner,
+    missing_outputs,
+    point_to,
+    read_result,
+    write_owner,
+    write_result,
+)
+
+_LAST_LINES = 20
+_MOST_BYTES = 1 << 16
+
+
+class Activity(Protocol):
+    """What a step does while it runs: a process, or a sweep of them."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def poll(self, free: int) -> int | None:
+        """Exit code once it has ended; until then it may start ``free`` more processes."""
+
+    def end(self) -> None:
+        """Ask it to end; :meth:`poll` says when it has."""
+
+    @property
+    def slots(self) -> int:
+        """How many processes it has at the moment."""
+
+    @property
+    def failed_rank(self) -> int:
+        """Which of several processes of the same command failed first."""
+
+    @property
+    def message(self) -> str:
+        """Why it failed, where its exit code does not say it."""
+
+
+class StepRun:
+    """One step of a running job."""
+
+    def __init__(self, context: Context, node: Node) -> None:
+        self.node = node
+        self._context = context
+        self._state: StepState = context.state.steps[node.step]
+        self._folder = context.folder.step(node.step)
+        self._tails: list[LogTail] = []
+        self._groups: list[dict[str, int]] = []
+        self._log_sizes: dict[str, int] = {}
+        self._activity: Activity | None = None
+        self._workplace: Workplace | None = None
+        self._outputs: dict[str, Path] = {}
+        self._key = ""
+        self._inputs: dict[str, str] = {}
+        self._began = 0.0
+        self._canceled = False
+
+    @property
+    def slots(self) -> int:
+        """How many processes it may have at the moment."""
+        return self._activity.slots if self._activity is not None else 0
+
+    def start(self) -> None:
+        """Reuse an earlier result, or start the process. Problems of the step itself end it as failed."""
+        self._state.started, self._state.folder = now(), str(self._folder)
+        try:
+            self._inputs = self._find_inputs()
+            self._key = step_key(self._context, self.node, self._inputs)
+            self._state.key = self._key
+            if not self._reuse():
+                self._workplace = self._claim()
+                if self._reuse():  # another job has ended it in the meantime
+                    self._workplace.release()
+                else:
+                    self._workplace.clear()
+                    self._launch()
+        except (MlopsError, ExpressionError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """End the step as failed, because of something that is no matter of its command."""
+        self.kill()
+        if self._workplace is not None:
+            self._workplace.abandon()
+        self._end(Status.FAILED, _in_one_line(error))
+
+    def _find_inputs(self) -> dict[str, str]:
+        """Text of each input as its command gets it."""
+        found: dict[str, str] = {}
+        for name, source in self.node.inputs.items():
+            if isinstance(source, Searched):
+                continue
+            if isinstance(source, Value):
+                found[name] = source.text
+            elif isinstance(source, StepOutput):
+                found[name] = self._context.state.steps[source.step].outputs[source.output]
+            elif source.unread:
+                found[name] = source.path
+            else:
+                found[name] = str(self._context.sources.find(source, f"step {self.node.step!r}: input {name!r}"))
+        return found
+
+    def _reuse(self) -> bool:
+        context, node = self._context, self.node
+        key = key_now(context, node, self._inputs, self._key)
+        places = [cache_folder(key)] if node.deterministic or STATE_TAG in node.tags else []
+        places += [self._folder / "result"] if context.resumed else []
+        results = (read_result(place, key, node.outputs, context.fingerprints) for place in places)
+        own = context.state.name
+        usable = (item for item in results if item and (not context.force or (context.resumed and item.job == own)))
+        found = next(usable, None)
+        if found is None:
+            return False
+        same_job = found.job == own and context.resumed
+        self._state.run_id, self._state.seconds = found.run_id, found.seconds if same_job else 0.0
+        self._done(found, Status.COMPLETED if same_job else Status.REUSED)
+        return True
+
+    def _launch(self) -> None:
+        node, context = self.node, self._context
+        assert self._workplace is not None
+        self._outputs = self._workplace.prepare(node.outputs)
+        self._state.run_id = context.runs.step(node.step, {"mlops.component": node.component})
+        attempt = prepare_attempt(
+            Attempt(
+                node=node,
+                job=context.state.name,
+                commit=context.commit,
+                folder=self._folder,
+                work=self._folder / "work",
+                inputs=self._inputs,
+                outputs=self._outputs,
+                run_id=self._state.run_id,
+                own=self._own,
+                experiment=context.state.experiment,
+            )
+        )
+        self._log_sizes = {path.name: path.stat().st_size for path in self._folder.glob("std*.log")}
+        self._tails = [LogTail(self._folder / name) for name in ("stdout.log", "stderr.log")]
+        if node.sweep is not None:
+            from vision_mlops.jobs.local.sweep.sweep_step import SweepActivity
+
+            self._activity = SweepActivity(attempt, node.sweep, context, self._state)
+        else:
+            self._activity = CommandActivity(attempt)
+        self._state.status = Status.RUNNING
+        self._began = time.monotonic()
+        context.save()
+        context.display.changed(context.state, node.step)
+        self._activity.start()
+
+    def _own(self, groups: list[dict[str, int]]) -> None:
+        """Note which processes are the step's, for this job and for whoever wants to write to the same folder."""
+        assert self._workplace is not None
+        self._groups = groups
+        self._workplace.own(groups)
+        write_owner(self._folder, groups)
+
+    @property
+    def _shared(self) -> bool:
+        """Whether other jobs reuse what it writes, whatever the state outside of them."""
+        return self.node.deterministic and STATE_TAG not in self.node.tags
+
+    def _claim(self) -> Workplace:
+        """Folder that the step writes into: that of its key, or one of its own.
+
+        It has its own where it is not reused, where another job writes to that of its key, and where it runs though
+        there is a result: another job may be reading that.
+        """
+        if self._shared and not self._context.force:
+            workplace = Workplace(cache_folder(self._key))
+            if workplace.claim():
+                return workplace
+        workplace = Workplace(self._folder / "result")
+        if not workplace.claim():
+            raise PipelineError(f"{workplace.folder} is in use", "end the other process")
+        return workplace
+
+    def poll(self, free: int) -> bool:
+        """Look after the process; True once the step is over. ``free`` is how many more processes may be started."""
+        if self._state.status.over or self._activity is None:
+            return True
+        try:
+            code = self._activity.poll(free)
+        except MlopsError as error:
+            self._give_up(error)
+            return True
+        for tail in self._tails:
+            for line in tail.lines(last=code is not None):
+                self._context.display.line(self.node.step, line)
+        if code is None:
+            return False
+        self._state.seconds = time.monotonic() - self._began
+        self._state.exit_code = code
+        self._conclude(code)
+        return True
+
+    def _conclude(self, code: int) -> None:
+        assert self._workplace is not None
+        missing = missing_outputs(self._outputs)
+        if self._canceled or code or missing:
+            self._workplace.abandon()
+            status = Status.CANCELED if self._canceled else Status.FAILED
+            self._end(status, "" if self._canceled else self._reason(code, missing))
+            return
+        try:
+            hashes = {name: self._context.fingerprints.of(path) for name, path in self._outputs.items()}
+            result = Result(
+                self._outputs, hashes, self._state.run_id, round(self._state.seconds, 3), self._context.state.name
+            )
+            key = key_now(self._context, self.node, self._inputs, self._key)
+            write_result(self._workplace.folder, key, result)
+            if cache_folder(key) != self._workplace.folder and (self.node.deterministic or STATE_TAG in self.node.tags):
+                point_to(cache_folder(key), key, result)
+        except (OSError, MlopsError) as error:
+            self._workplace.abandon()
+            self._end(Status.FAILED, f"its outputs cannot be kept: {error}")
+            return
+        self._workplace.finish()
+        shutil.rmtree(self._folder / "inputs", ignore_errors=True)  # copies that only this step could see
+        self._done(result, Status.COMPLETED)
+
+    def _reason(self, code: int, missing: list[str]) -> str:
+        if self._activity is not None and self._activity.message:
+            return self._activity.message
+        if code == 127:
+            return "exit code 127: a command of it does not exist"
+        if code:
+            return f"exit code {code}"
+        return f"ended well, but did not write its output {missing[0]!r}"
+
+    def _done(self, result: Result, status: Status) -> None:
+        """Publish the outputs of a step that ended well."""
+        try:
+            publish(self._context, self.node, result)
+        except MlopsError as error:
+            self._end(Status.FAILED, _in_one_line(error))
+            return
+        self._state.outputs = {name: str(path) for name, path in result.outputs.items()}
+        for name, digest in result.hashes.items():
+            self._context.hashes[f"{self.node.step}:{name}"] = digest
+        self._end(status)
+
+    def cancel(self) -> None:
+        """Ask it to end; :meth:`poll` sees it through."""
+        self._canceled = True
+        if self._activity is not None:
+            self._activity.end()
+
+    def _end(self, status: Status, message: str = "") -> None:
+        context, state = self._context, self._state
+        state.status, state.message, state.ended = status, message, now()
+        forget_owner(self._folder)
+        context.save()
+        if state.run_id and status is not Status.REUSED and self._activity is not None:
+            try:
+                context.runs.end(state.run_id, failed=not status.succeeded)
+            except MlopsError as error:  # what the step made is worth more than its run
+                state.message = f"{state.message}; {error.message}".removeprefix("; ")
+                context.save()
+        context.display.changed(context.state, self.node.step)
+
+    def kill(self) -> None:
+        """End its processes at once."""
+        end_orphans(self._groups)
+
+    def last_lines(self) -> list[str]:
+        """The end of what a failed step wrote: its standard error, or its standard output where that is empty."""
+        rank = self._activity.failed_rank if self._activity is not None else 0
+        for stream in ("stderr", "stdout"):
+            path = self._folder / log_name(stream, rank)
+            if not path.is_file():
+                continue
+            with path.open("rb") as log:  # what earlier attempts wrote comes before
+                log.seek(max(self._log_sizes.get(path.name, 0), path.stat().st_size - _MOST_BYTES))
+                text = log.read().decode("utf-8", "replace")
+            if text.strip():
+                return text.rstrip().splitlines()[-_LAST_LINES:]
+        return []
+
+
+def _in_one_line(error: Exception) -> str:
+    return " -> ".join(str(error).split("\n  -> "))

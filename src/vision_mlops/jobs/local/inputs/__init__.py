@@ -1,0 +1,1 @@
+"""Where the inputs of steps come from."""

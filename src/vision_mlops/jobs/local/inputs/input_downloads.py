@@ -1,0 +1,79 @@
+"""Downloads of http and https inputs, kept below the home folder and asked for again only where the server has newer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from vision_mlops.core import paths
+from vision_mlops.core.errors import DataError, DownloadError, PipelineError
+from vision_mlops.core.files import atomic_write
+from vision_mlops.core.locks import take
+from vision_mlops.data.fetch.download_client import Client, Patience
+from vision_mlops.data.fetch.partial_file import Version
+from vision_mlops.data.fetch.verification import Wanted
+
+_LONGEST_SECONDS = 3600.0  # another job downloads the same
+
+
+def download(url: str, patience: Patience | None = None) -> Path:
+    """File with the content of an address.
+
+    A copy from before is used where the server says that it has not changed, or cannot be reached.
+
+    Args:
+        url: http or https.
+        patience: How often and how long to try; not long where there is a copy.
+
+    Raises:
+        PipelineError: the server refuses, cannot be reached and there is no copy, or stops halfway.
+    """
+    folder = paths.home() / "cache" / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:24]
+    target = folder / "content" / _name(url)
+    lock_path = folder / "lock"
+    lock = take(lock_path, wait=_LONGEST_SECONDS)
+    if lock is None:
+        raise PipelineError(f"another job has been downloading {target.name} for an hour", "cancel it, or wait")
+    with lock:
+        try:
+            return _newest(url, folder, target, patience)
+        finally:
+            lock_path.unlink()  # while it is held: whoever waits for it takes a new one
+
+
+def _newest(url: str, folder: Path, target: Path, patience: Patience | None) -> Path:
+    facts = folder / "facts.json"
+    known = _read(facts) if target.is_file() else None
+    patience = patience or Patience(attempts=2 if target.is_file() else 4)
+    try:
+        version = Client(patience).download(Wanted(url), target, known=known)
+    except DownloadError as error:
+        if error.status == 0 and target.is_file():  # nobody answers
+            return target
+        raise PipelineError(error.message, error.hint) from error
+    except DataError as error:
+        raise PipelineError(error.message, error.hint) from error
+    if version is not None:
+        atomic_write(facts, json.dumps({"url": url, **asdict(version)}) + "\n")
+    return target
+
+
+def _name(url: str) -> str:
+    """Name for the file: a step may go by its ending."""
+    try:
+        name = Path(unquote(urlsplit(url).path)).name.replace("\0", "")
+    except ValueError as error:
+        raise PipelineError(f"{url!r} is no address: {error}", "check it") from error
+    return name[-60:] if name not in ("", "..") else "download"
+
+
+def _read(path: Path) -> Version | None:
+    """Version of the copy; None where it is not known."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Version(str(content.get("etag") or ""), str(content.get("modified") or ""))
+    except (OSError, ValueError, AttributeError):
+        return None

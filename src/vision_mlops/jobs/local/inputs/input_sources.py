@@ -1,0 +1,131 @@
+"""Finds the data that a definition names: a local path, a datastore or registered asset of this machine, an address."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from vision_mlops.core import paths
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.files import remove_path
+from vision_mlops.data.asset_store import AssetStore
+from vision_mlops.data.fetch.download_client import Patience
+from vision_mlops.jobs.definitions.plan.nodes import Data
+from vision_mlops.jobs.local.inputs.input_downloads import download
+
+_DATASTORE = re.compile(r"azureml://(?:.*/)?datastores/([\w-]+)/paths/(.*)", re.IGNORECASE)
+_FOLDERS = frozenset({"uri_folder", "mltable", "mlflow_model"})
+_MODELS = frozenset({"custom_model", "mlflow_model", "triton_model"})
+_MARKS = {"mltable": "MLTable", "mlflow_model": "MLmodel"}
+
+ModelFinder = Callable[[str], Path | None]
+
+
+def datastore_path(text: str) -> Path | None:
+    """Folder below ``datastores/`` of the home folder for an ``azureml://datastores/...`` address; None for other text."""
+    match = _DATASTORE.fullmatch(text)
+    if match is None:
+        return None
+    root = (paths.home() / "datastores" / match[1]).resolve()
+    path = (root / match[2]).resolve()
+    if not path.is_relative_to(root):
+        raise PipelineError(f"{text!r} leaves the datastore {match[1]!r}", "remove the ..")
+    return path
+
+
+class Sources:
+    """Finds data; what is at an address is downloaded once.
+
+    Args:
+        find_model: Gives the folder of a registered model, from NAME:VERSION or NAME@LABEL; None where there is none.
+        patience: With servers.
+    """
+
+    def __init__(self, find_model: ModelFinder | None = None, patience: Patience | None = None) -> None:
+        self._find_model = find_model
+        self._patience = patience
+        self._assets = AssetStore()
+        self._downloaded: dict[str, Path] = {}
+
+    def find(self, data: Data, what: str) -> Path:
+        """Absolute path of the data.
+
+        Args:
+            data: As the definition has it.
+            what: Whose it is, for messages: ``step 'train': input 'data'``.
+
+        Raises:
+            PipelineError: it is not there, is of another type, or is somewhere this machine does not read.
+        """
+        try:
+            path = self._path(data, what)
+            exists = path.exists()
+        except PipelineError:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, a ~user who does not exist
+            raise PipelineError(f"{what}: {data.path!r} cannot be used: {error}", "check the path") from error
+        if not exists:
+            raise PipelineError(f"{what}: {data.path!r} does not exist", f"looked for {path}")
+        if data.type == "uri_file" and not path.is_file():
+            raise PipelineError(f"{what}: {data.path!r} is a folder, not a file", "use `type: uri_folder`")
+        if data.type in _FOLDERS and not path.is_dir():
+            raise PipelineError(f"{what}: {data.path!r} is a file, not a folder", "use `type: uri_file`")
+        mark = _MARKS.get(data.type)
+        if mark and not (path / mark).is_file():
+            raise PipelineError(f"{what}: {data.path!r} holds no {mark} file", f"it is no {data.type}")
+        return path
+
+    def _path(self, data: Data, what: str) -> Path:
+        text = data.path
+        if data.open:
+            raise PipelineError(f"{what} is given nothing", "run a job that gives it a path or value")
+        store = datastore_path(text)
+        if store is not None:
+            return store
+        scheme = urlsplit(text).scheme.lower()
+        if scheme in ("http", "https"):
+            if data.type in _FOLDERS:
+                raise PipelineError(f"{what}: {text!r} is one file, not a folder", "use `type: uri_file`")
+            if text not in self._downloaded:  # all steps of a job get the same
+                self._downloaded[text] = download(text, self._patience)
+            return self._downloaded[text]
+        if text.lower().startswith("azureml:") and not text.lower().startswith("azureml://"):
+            return self._registered(text.partition(":")[2], data.type, what)
+        if scheme and scheme != "file" and len(scheme) > 1:
+            raise PipelineError(f"{what}: {text!r} is not read on this machine", "download it, or run with --on azure")
+        local = unquote(urlsplit(text).path) if text.lower().startswith("file://") else text.removeprefix("file:")
+        return (data.base / Path(local).expanduser()).resolve()
+
+    def _registered(self, reference: str, type_: str, what: str) -> Path:
+        if type_ in _MODELS and self._find_model is not None:
+            found = self._find_model(reference)
+            if found is not None:
+                return found
+        return self._assets.find("models" if type_ in _MODELS else "data", reference, what).path
+
+
+def private_copy(source: Path, target: Path) -> Path:
+    """A copy that a step may write into, for inputs of mode download or rw_mount. A file keeps its name, below ``target``.
+
+    Raises:
+        OSError: something cannot be read, or there is no space.
+    """
+    remove_path(target)
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=_copy_writable, ignore_dangling_symlinks=True)
+        for folder, _, _ in os.walk(target):
+            Path(folder).chmod(Path(folder).stat().st_mode | stat.S_IRWXU)
+        return target
+    target.mkdir(parents=True)
+    return Path(_copy_writable(source, target / source.name))
+
+
+def _copy_writable(source: str | Path, target: str | Path) -> str:
+    copy = shutil.copy2(source, target)
+    Path(copy).chmod(Path(copy).stat().st_mode | stat.S_IWUSR)
+    return str(copy)

@@ -1,0 +1,1 @@
+"""Parallel steps: an entry script over mini-batches."""

@@ -1,0 +1,175 @@
+"""What a person sees of a running job: a live tree of its steps on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol
+
+from vision_mlops.jobs.local.state.job_state import JobState, Status, StepState
+
+_SIGNS = {
+    Status.WAITING: ("·", "dim"),
+    Status.RUNNING: ("▶", "cyan"),
+    Status.COMPLETED: ("✓", "green"),
+    Status.REUSED: ("↺", "green"),
+    Status.FAILED: ("✗", "red"),
+    Status.CANCELED: ("■", "yellow"),
+    Status.SKIPPED: ("–", "dim"),
+    Status.INTERRUPTED: ("■", "yellow"),
+}
+_REFRESH_SECONDS = 0.25
+
+
+class Display(Protocol):
+    """Shows a job. All methods are called from the thread that runs it."""
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def line(self, step: str, text: str) -> None:
+        """A line that a step wrote."""
+
+    def changed(self, state: JobState, step: str) -> None:
+        """A step has another state."""
+
+    def tick(self, state: JobState) -> None:
+        """Time has passed."""
+
+
+def open_display(*, quiet: bool = False) -> Display:
+    """A live tree where standard error is a terminal, else lines; with ``quiet`` only changes of state."""
+    if sys.stderr.isatty() and not quiet:
+        return LiveDisplay()
+    return PlainDisplay(quiet=quiet)
+
+
+def words(name: str, step: StepState) -> str:
+    """A step's state as a person would say it."""
+    if step.status is Status.REUSED:
+        return f"{name}: reused, nothing that it depends on has changed"
+    took = f" after {duration(step.seconds)}" if step.status.over and step.seconds else ""
+    detail = f": {step.message}" if step.message else ""
+    return f"{name}: {step.status.value.lower()}{took}{detail}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 3.2 s, 2 min 05 s or 1 h 02 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class PlainDisplay:
+    """Lines on standard error: changes of state, and what the steps write behind the name of the step."""
+
+    def __init__(self, *, quiet: bool = False, write: Callable[[str], None] | None = None) -> None:
+        self._quiet = quiet
+        self._write = write or _to_stderr
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def line(self, step: str, text: str) -> None:
+        """Write it."""
+        if not self._quiet:
+            self._write(f"{step} | {text}")
+
+    def changed(self, state: JobState, step: str) -> None:
+        """Write the state."""
+        sign = _SIGNS[state.steps[step].status][0]
+        self._write(f"{sign} {words(step, state.steps[step])}")
+
+    def tick(self, state: JobState) -> None:
+        """Nothing moves here."""
+
+
+class LiveDisplay:
+    """The tree stays at the bottom of the terminal while lines pass above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._drawn = 0.0
+        self._began: dict[str, float] = {}
+        self._state: JobState | None = None
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+        if self._state is not None:
+            self._console.print(self._tree(self._state))
+
+    def line(self, step: str, text: str) -> None:
+        """Print it above the tree."""
+        from rich.text import Text
+
+        self._console.print(Text.assemble((f"{step} │ ", "dim"), text))
+
+    def changed(self, state: JobState, step: str) -> None:
+        """Draw the tree again."""
+        if state.steps[step].status is Status.RUNNING:
+            self._began[step] = time.monotonic()
+        self._draw(state)
+
+    def tick(self, state: JobState) -> None:
+        """Let the clocks go on."""
+        if time.monotonic() - self._drawn > _REFRESH_SECONDS:
+            self._draw(state)
+
+    def _draw(self, state: JobState) -> None:
+        self._state = state
+        self._drawn = time.monotonic()
+        self._live.update(self._tree(state), refresh=True)
+
+    def _tree(self, state: JobState) -> Any:
+        from rich.text import Text
+        from rich.tree import Tree
+
+        tree = Tree(
+            Text.assemble((state.name, "bold"), (f"  {state.display_name}" if state.display_name else "", "dim"))
+        )
+        branches = {"": tree}
+        for name, step in state.steps.items():
+            *above, last = name.split("/")
+            for depth in range(len(above)):
+                path = "/".join(above[: depth + 1])
+                if path not in branches:
+                    branches[path] = branches["/".join(above[:depth])].add(Text(above[depth], "bold"))
+            branches["/".join(above)].add(self._row(name, last, step))
+        return tree
+
+    def _row(self, name: str, label: str, step: StepState) -> Any:
+        from rich.text import Text
+
+        sign, style = _SIGNS[step.status]
+        running = step.status is Status.RUNNING
+        seconds = time.monotonic() - self._began.get(name, time.monotonic()) if running else step.seconds
+        note = "reused" if step.status is Status.REUSED else duration(seconds) if seconds else ""
+        detail = step.details.get("progress", "") if running else step.message
+        return Text.assemble((f"{sign} ", style), f"{label}  ", (note, "dim"), (f"  {detail}" if detail else "", style))
+
+
+def _to_stderr(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody reads any more: the job goes on
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - what a person is told goes to standard error

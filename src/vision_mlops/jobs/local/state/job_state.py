@@ -1,0 +1,239 @@
+"""What is known about a job of this machine: one JSON file, replaced at each change, that other processes read."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TextIO
+
+from vision_mlops.core import paths
+from vision_mlops.core.errors import JobError
+from vision_mlops.core.files import atomic_write
+from vision_mlops.core.locks import is_taken, take
+from vision_mlops.core.text import nearest
+
+_NAME = re.compile(r"[A-Za-z0-9][\w-]{0,127}", re.ASCII)
+_LOOK_SECONDS = 0.3  # somebody who looks whether the job is running holds it for a moment
+
+
+class Status(StrEnum):
+    """Of a job or step, in Azure ML's words; Reused and Interrupted are ours."""
+
+    WAITING = "Waiting"
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    REUSED = "Reused"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+    SKIPPED = "Skipped"
+    INTERRUPTED = "Interrupted"
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether there are outputs."""
+        return self in (Status.COMPLETED, Status.REUSED)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more happens."""
+        return self not in (Status.WAITING, Status.RUNNING)
+
+
+@dataclass
+class StepState:
+    """One step. ``outputs`` are absolute paths; ``key`` is that of the cache, without state outside of the job."""
+
+    status: Status = Status.WAITING
+    started: str = ""
+    ended: str = ""
+    seconds: float = 0.0
+    exit_code: int | None = None
+    message: str = ""
+    run_id: str = ""
+    folder: str = ""
+    key: str = ""
+    outputs: dict[str, str] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class JobState:
+    """One job: what it is made of, how it stands, and its steps in an order in which they can run.
+
+    ``base`` is the folder that local paths in ``changes`` are relative to.
+    """
+
+    name: str
+    definition: str
+    kind: str
+    created: str
+    changes: list[str] = field(default_factory=list)
+    base: str = ""
+    display_name: str = ""
+    experiment: str = ""
+    status: Status = Status.WAITING
+    started: str = ""
+    ended: str = ""
+    message: str = ""
+    run_id: str = ""
+    jobs: int = 1
+    force: bool = False
+    inputs: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, dict[str, str]] = field(default_factory=dict)
+    steps: dict[str, StepState] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as plain values."""
+        return {**vars(self), "steps": {name: dict(vars(step)) for name, step in self.steps.items()}}
+
+    @property
+    def seconds(self) -> float:
+        """How long it ran, or has been running."""
+        if not self.started:
+            return 0.0
+        end = datetime.fromisoformat(self.ended) if self.ended else datetime.now(UTC)
+        return (end - datetime.fromisoformat(self.started)).total_seconds()
+
+
+class JobFolder:
+    """Folder ``jobs/NAME`` of the home folder."""
+
+    def __init__(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise JobError(f"{name!r} cannot be the name of a job", "use letters, digits, - and _")
+        self.name = name
+        self.path = paths.home() / "jobs" / name
+        self._lock: TextIO | None = None
+
+    def step(self, step: str) -> Path:
+        """Folder of a step: logs, working copy, and links to its outputs."""
+        return self.path / "steps" / step
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a job."""
+        return (self.path / "state.json").is_file()
+
+    def save(self, state: JobState) -> None:
+        """Replace the state file. It is laid out for people once the job is over: that takes ten times as long."""
+        text = json.dumps(state.to_dict(), indent=2 if state.status.over else None)
+        atomic_write(self.path / "state.json", text + "\n")
+
+    def load(self) -> JobState:
+        """The state. A job that says it is running while no process holds it was interrupted.
+
+        Raises:
+            JobError: there is no such job, or its file is broken.
+        """
+        state = self._read()
+        if not state.status.over and not self.held:
+            state = self._read()  # it may have ended since
+        if not state.status.over and not self.held:
+            state.status = Status.INTERRUPTED
+            state.message = state.message or f"its process ended; `mlops job resume {self.name}` continues it"
+            for step in state.steps.values():
+                if step.status is Status.RUNNING:
+                    step.status = Status.INTERRUPTED
+        return state
+
+    def _read(self) -> JobState:
+        try:
+            content = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+            return _job(content)
+        except FileNotFoundError:
+            hint = nearest(self.name, job_names(), "`mlops job run FILE` makes one")
+            raise JobError(f"there is no job {self.name!r}", hint) from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise JobError(f"{self.path / 'state.json'} cannot be read: {error}", f"remove {self.path}") from error
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep every other process from running this job. A folder without a job in it is removed afterwards.
+
+        Raises:
+            JobError: another process runs it.
+        """
+        self._lock = take(self.path / ".lock", wait=_LOOK_SECONDS)
+        if self._lock is None:
+            hint = f"follow it with `mlops job logs {self.name} --follow`"
+            raise JobError(f"the job {self.name!r} is running already", hint)
+        try:
+            yield
+        finally:
+            if not self.exists:
+                (self.path / ".lock").unlink(missing_ok=True)
+                with suppress(OSError):  # it was there before, with something in it
+                    self.path.rmdir()
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def held(self) -> bool:
+        """Whether a process, this one included, runs it."""
+        return self._lock is not None or is_taken(self.path / ".lock")
+
+    @property
+    def cancel_file(self) -> Path:
+        """Its existence asks the running process to stop."""
+        return self.path / ".cancel"
+
+
+def job_names() -> list[str]:
+    """Names of all jobs of this machine, oldest first."""
+    found = list((paths.home() / "jobs").glob("*/state.json"))
+    return [path.parent.name for path in sorted(found, key=lambda path: path.parent.stat().st_ctime_ns)]
+
+
+def jobs() -> list[JobState]:
+    """All jobs of this machine, newest first; a broken one is left out."""
+    found = []
+    for name in job_names():
+        try:
+            found.append(JobFolder(name).load())
+        except JobError:
+            continue
+    return sorted(found, key=lambda state: state.created, reverse=True)
+
+
+def new_name(stem: str) -> str:
+    """A name that no job has: ``train-20261124-061502-3fa2``."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", stem).strip("-") or "job"
+    return f"{plain[:60]}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def now() -> str:
+    """This moment, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def started_at(pid: int) -> int | None:
+    """Start of a process in clock ticks, which tells it from a later one of the same id; None where there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def _job(content: dict[str, Any]) -> JobState:
+    known = {item.name for item in fields(JobState)}
+    values = {key: value for key, value in content.items() if key in known}
+    values["status"] = Status(values["status"])
+    values["steps"] = {name: _step(item) for name, item in values["steps"].items()}
+    return JobState(**values)
+
+
+def _step(content: dict[str, Any]) -> StepState:
+    known = {item.name for item in fields(StepState)}
+    return StepState(
+        **{**{key: value for key, value in content.items() if key in known}, "status": Status(content["status"])}
+    )

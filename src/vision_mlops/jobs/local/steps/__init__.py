@@ -1,0 +1,1 @@
+"""Steps: their commands, processes, and results that need not be made again."""

@@ -1,0 +1,88 @@
+"""The cache key of a step: definition, code, parameters and the content of its inputs, but not where these lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.jobs.definitions.expressions import render
+from vision_mlops.jobs.definitions.plan.nodes import Data, Node, StepOutput, Value
+from vision_mlops.jobs.local.state.job_context import Context
+from vision_mlops.jobs.local.steps import dependencies
+from vision_mlops.jobs.local.steps.code_snapshots import code_fingerprint
+from vision_mlops.jobs.local.steps.step_results import cache_key
+
+STATE_TAG = "mlops.state"
+_SWEEP = {"search_space", "sampling_algorithm", "objective", "limits", "early_termination"}
+
+
+def step_key(context: Context, node: Node, inputs: Mapping[str, str]) -> str:
+    """Key over all that the outputs of a step depend on.
+
+    Args:
+        context: Of the job.
+        node: The step.
+        inputs: Text of each input, as its command gets it.
+
+    Raises:
+        PipelineError: an input cannot be read, or a workload that its command names does not exist.
+    """
+    contents = {name: _content(context, node, name, text) for name, text in inputs.items()}
+    searched = {name: f"<{name}>" for name in (node.sweep.search_space if node.sweep else {})}
+    outputs = {name: f"<{name}>" for name in node.outputs}
+    command = node.render({**contents, **searched}, outputs, searched)
+    ours = dependencies.calls_mlops(command) or _entry_script_is_ours(node)
+    return cache_key(
+        {
+            "type": node.type,
+            "command": dependencies.identity(command, node.code),
+            "package": dependencies.source_hash() if ours else "",
+            "code": code_fingerprint(node, context.fingerprints),
+            "inputs": {name: contents[name] for name in contents if not node.is_value(name)},
+            "outputs": {name: target.type for name, target in node.outputs.items()},
+            "variables": {name: fill(text, contents, outputs) for name, text in node.variables.items()},
+            "environment": node.environment,
+            "distribution": [node.distribution, node.processes],
+            "parallel": [repr(node.parallel), contents.get(node.parallel.input)] if node.parallel else None,
+            "sweep": node.sweep.model_dump(mode="json", include=_SWEEP) if node.sweep else None,
+        }
+    )
+
+
+def key_now(context: Context, node: Node, inputs: Mapping[str, str], key: str) -> str:
+    """A step's key with the present state outside of the job in it, for a step that says it depends on one."""
+    kind = node.tags.get(STATE_TAG)
+    if kind is None or context.outside_state is None:
+        return key
+    return cache_key({"key": key, "state": context.outside_state(kind, node, inputs)})
+
+
+def fill(text: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> str:
+    """Put inputs and outputs into a text, such as an environment variable."""
+    known: dict[tuple[str, ...], str | None] = {("inputs", key): item for key, item in inputs.items()}
+    known |= {("outputs", key): item for key, item in outputs.items()}
+    return render(text, known)
+
+
+def _content(context: Context, node: Node, name: str, text: str) -> str:
+    source = node.inputs[name]
+    if isinstance(source, Value) or (isinstance(source, Data) and source.unread):
+        return text
+    if isinstance(source, StepOutput):
+        known = context.hashes.get(f"{source.step}:{source.output}")
+        if known:
+            return f"<{known}>"
+    path = Path(text)
+    try:
+        # A command sees the name of a file, and may go by its ending; folders are the same wherever they lie.
+        return f"<{context.fingerprints.of(path)}>" + (path.name if path.is_file() else "")
+    except OSError as error:
+        raise PipelineError(f"input {name!r} cannot be read: {error}", "check its permissions") from error
+
+
+def _entry_script_is_ours(node: Node) -> bool:
+    if node.parallel is None or node.code is None:
+        return False
+    script = node.code / node.parallel.task.entry_script
+    return "vision_mlops" in script.read_text(encoding="utf-8", errors="replace")

@@ -1,0 +1,79 @@
+"""Working copies of code folders: what ``.amlignore`` (else ``.gitignore``) leaves out stays out, as on Azure ML."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.files import remove_path
+from vision_mlops.core.hashing import Fingerprints
+from vision_mlops.core.ignore_files import snapshot_files
+from vision_mlops.jobs.definitions.plan.nodes import Node
+
+
+def code_fingerprint(node: Node, fingerprints: Fingerprints) -> dict[str, str]:
+    """Hash of the code of a step and of each of its additional includes, by role."""
+    found = {}
+    for role, path in (("code", node.code), *((item.name, item) for item in node.includes)):
+        if path is None:
+            continue
+        _require(node, path)
+        found[role] = fingerprints.of_files(path, snapshot_files(path)) if path.is_dir() else fingerprints.of(path)
+    return found
+
+
+def copy_code(node: Node, target: Path) -> None:
+    """Make the working copy of a step: an empty folder where it has no code.
+
+    Raises:
+        PipelineError: the code is not on this machine any more.
+    """
+    remove_path(target)
+    target.mkdir(parents=True)
+    if node.code is not None:
+        _require(node, node.code)
+        _copy(node.code, target if node.code.is_dir() else target / node.code.name)
+    for include in node.includes:
+        _copy(include, target / include.name)
+
+
+def check_code(node: Node) -> None:
+    """Raise PipelineError where the code is not on this machine, or an include would replace a part of it."""
+    taken: set[str] = set()
+    for path in (node.code, *node.includes):
+        if path is None:
+            continue
+        _require(node, path)
+        files = snapshot_files(path) if path.is_dir() else [""]
+        closed = next((path / name for name in files if not os.access(path / name, os.R_OK)), None)
+        if closed is not None:
+            raise PipelineError(f"step {node.step!r}: {closed} cannot be read", "check its permissions, or ignore it")
+        if path is node.code and path.is_dir():
+            taken = {name.partition("/")[0] for name in files}
+            continue
+        if path.name in taken:
+            message = (
+                f"step {node.step!r}: its code already has {path.name!r}, which an additional include is named too"
+            )
+            raise PipelineError(message, "rename one of them")
+        taken.add(path.name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_file():
+        shutil.copy2(source, target)
+        return
+    made: set[Path] = set()
+    for name in snapshot_files(source):
+        destination = target / name
+        if destination.parent not in made:
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            made.add(destination.parent)
+        shutil.copy2(source / name, destination)
+
+
+def _require(node: Node, path: Path) -> None:
+    if not path.exists():
+        raise PipelineError(f"step {node.step!r}: the code {path} is not on this machine", "use a local path")

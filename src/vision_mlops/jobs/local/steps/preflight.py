@@ -1,0 +1,155 @@
+"""What a job asks for and this machine cannot do: said by name before anything runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.hashing import unreadable
+from vision_mlops.jobs.definitions.expressions import ExpressionError
+from vision_mlops.jobs.definitions.plan.bindings import shown
+from vision_mlops.jobs.definitions.plan.nodes import Data, Node, Plan, Target
+from vision_mlops.jobs.local.inputs.input_sources import Sources, datastore_path
+from vision_mlops.jobs.local.steps import dependencies
+from vision_mlops.jobs.local.steps.cache_keys import fill
+from vision_mlops.jobs.local.steps.code_snapshots import check_code
+
+_PLAIN_WORD = re.compile(r"[A-Za-z][\w.+-]*")
+_SHELL = """
+    alias bg bind break builtin caller case cd command compgen complete continue coproc declare dirs disown do done echo
+    elif else enable esac eval exec exit export false fc fg fi for function getopts hash help history if in jobs kill let
+    local logout mapfile popd printf pushd pwd read readarray readonly return select set shift shopt source suspend test
+    then time times trap true type typeset ulimit umask unalias unset until wait while
+"""
+_SHELL_WORDS = frozenset(_SHELL.split())
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_REMOTE_CODE = ("azureml:", "http://", "https://", "git+", "git://")
+_LOCAL_OUTPUT = re.compile(r"(?!\w[\w+.-]+:)|file:|azureml://", re.IGNORECASE)
+
+
+def step_path() -> str:
+    """PATH of the steps: the programs of this Python's environment come first."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def check(plan: Plan, sources: Sources) -> None:
+    """Refuse what cannot be done.
+
+    Raises:
+        PipelineError: words the first thing, and counts the others.
+    """
+    problems = [problem for node in plan.nodes for problem in _of_node(node, sources)]
+    problems += [problem for key, (_, _, target) in plan.outputs.items() for problem in _of_target("job", key, target)]
+    if problems:
+        message, hint = problems[0]
+        raise PipelineError(message, hint + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""))
+
+
+def _of_node(node: Node, sources: Sources) -> Iterator[tuple[str, str]]:
+    where = f"step {node.step!r}"
+    if node.distribution not in (None, "pytorch") and (
+        node.processes > 1 or node.distribution in ("tensorflow", "ray")
+    ):
+        yield f"{where}: distribution {node.distribution} is not run on this machine", "use pytorch, or --on azure"
+    if node.code is not None and (str(node.code).startswith(_REMOTE_CODE) or not node.code.exists()):
+        yield f"{where}: the code {str(node.code)!r} is not on this machine", "use a folder of the project"
+    else:
+        yield from _worded(lambda: check_code(node))
+    for name, source in node.inputs.items():
+        if isinstance(source, Data):
+            if not source.unread:
+                yield from _worded(partial(_find, sources, source, f"{where}: input {name!r}"))
+            if source.mode in ("eval_mount", "eval_download"):
+                yield f"{where}: input {name!r} has mode {source.mode}", "use ro_mount, download or direct"
+    for name, target in node.outputs.items():
+        yield from _of_target(where, name, target)
+    yield from _of_parallel(node, where)
+    yield from _of_command(node, where)
+
+
+def _worded(look: Callable[[], None]) -> Iterator[tuple[str, str]]:
+    try:
+        look()
+    except PipelineError as error:
+        yield error.message, error.hint
+
+
+def _find(sources: Sources, data: Data, what: str) -> None:
+    path = sources.find(data, what)
+    if (closed := unreadable(path)) is not None:
+        raise PipelineError(f"{what}: {closed} cannot be read", "check its permissions")
+
+
+def _of_target(where: str, name: str, target: Target) -> Iterator[tuple[str, str]]:
+    if target.path is None:
+        return
+    if not _LOCAL_OUTPUT.match(target.path):
+        message = f"{where}: output {name!r} goes to {target.path!r}, which this machine does not write"
+        yield message, "use a local path or azureml://datastores/NAME/paths/..."
+    elif target.path.startswith("azureml:") and "${{" not in target.path and datastore_path(target.path) is None:
+        yield f"{where}: output {name!r}: {target.path!r} is no datastore path", "azureml://datastores/NAME/paths/..."
+
+
+def _of_parallel(node: Node, where: str) -> Iterator[tuple[str, str]]:
+    parallel = node.parallel
+    if parallel is None:
+        return
+    if parallel.task.type == "model":
+        yield f"{where}: a task of type model is not run on this machine", "use run_function and an entry script"
+    if parallel.partition_keys:
+        yield f"{where}: partition_keys are not supported on this machine", "use mini_batch_size"
+    if node.code is None or not (node.code / parallel.task.entry_script).is_file():
+        yield f"{where}: there is no entry script {parallel.task.entry_script!r} in its code", "check code and name"
+
+
+def _of_command(node: Node, where: str) -> Iterator[tuple[str, str]]:
+    try:
+        text = node.render(
+            {key: shown(source) for key, source in node.inputs.items()},
+            {key: key for key in node.outputs},
+            {key: key for key in (node.sweep.search_space if node.sweep else {})},
+        )
+    except ExpressionError as error:
+        yield f"{where}: {error}", "give the input a value, or put it in $[[ ]]"
+        return
+    for name, value in node.variables.items():
+        if "=" in name or "\0" in name + value:
+            yield f"{where}: environment variable {name!r} cannot be set", "use no = in its name, and no zero byte"
+        try:
+            fill(value, {key: shown(source) for key, source in node.inputs.items()}, {key: key for key in node.outputs})
+        except ExpressionError as error:
+            yield f"{where}: environment variable {name!r}: {error}", "give the input a value, or put it in $[[ ]]"
+    yield from _worded(lambda: _check_workload(text, node))
+    if node.parallel is None and (word := _first_word(text)) and not _is_known(word, node):
+        yield f"{where}: there is no command {word!r} on this machine", "install it, or mend the name"
+
+
+def _check_workload(command: str, node: Node) -> None:
+    dependencies.identity(command, node.code)
+
+
+def _first_word(command: str) -> str:
+    """The program that a command begins with; empty where only a shell can tell."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""
+    program = next((word for word in words if not _ASSIGNMENT.match(word)), "")  # VARIABLE=value program
+    return program.rstrip(";")
+
+
+def _is_known(word: str, node: Node) -> bool:
+    if word.startswith("./"):
+        return node.code is None or not node.code.is_dir() or (node.code / word).exists()
+    if "PATH" in node.variables:
+        return True
+    if not _PLAIN_WORD.fullmatch(word) or word in _SHELL_WORDS:
+        return True
+    return shutil.which(word, path=step_path()) is not None

@@ -1,0 +1,189 @@
+"""One attempt at a step: its command, working copy, environment, and the script that repeats it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vision_mlops.core import paths, revision
+from vision_mlops.core.files import atomic_write
+from vision_mlops.jobs.definitions.plan.nodes import Data, Node, StepOutput
+from vision_mlops.jobs.local.inputs.input_sources import private_copy
+from vision_mlops.jobs.local.steps.cache_keys import fill
+from vision_mlops.jobs.local.steps.code_snapshots import copy_code
+from vision_mlops.jobs.local.steps.preflight import step_path
+from vision_mlops.jobs.local.steps.step_process import StepProcess
+from vision_mlops.tracking import mlflow_runs
+
+_PRIVATE_MODES = frozenset({"download", "rw_mount"})
+# Starts the processes of a distributed step; where one fails, the others are ended.
+_RANKS = """\
+export MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + RANDOM % 20000))
+export WORLD_SIZE={processes} LOCAL_WORLD_SIZE={processes} NODE_RANK=0
+code=0
+for ((rank = 0; rank < WORLD_SIZE; rank++)); do
+  RANK=$rank LOCAL_RANK=$rank bash -c {command} &
+done
+for ((rank = 0; rank < WORLD_SIZE; rank++)); do
+  wait -n
+  ended=$?
+  if [ $ended != 0 ] && [ $code = 0 ]; then
+    code=$ended
+    kill $(jobs -p) 2> /dev/null
+  fi
+done
+exit $code"""
+_NOT_INHERITED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one run of a step needs.
+
+    Attributes:
+        folder: For logs and notes.
+        work: The working copy of its code.
+        inputs: Text of each input as the command gets it.
+        outputs: Path of each output.
+        own: Takes down which processes write to the outputs.
+        experiment: Of further MLflow runs that the step may start.
+    """
+
+    node: Node
+    job: str
+    commit: str
+    folder: Path
+    work: Path
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, Path]
+    run_id: str
+    own: Callable[[list[dict[str, int]]], None]
+    experiment: str = ""
+
+    def command(self, searched: Mapping[str, str] | None = None) -> str:
+        """The command with everything put in; ``searched`` are the values of a trial."""
+        values = {**self.inputs, **(searched or {})}
+        return self.node.render(values, {key: str(path) for key, path in self.outputs.items()}, searched)
+
+    def environment(self) -> dict[str, str]:
+        """Environment of the step: ours, where the stores are, and what Azure ML would set."""
+        outputs = {key: str(path) for key, path in self.outputs.items()}
+        found = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
+        found |= {
+            "PATH": step_path(),
+            "PYTHONUNBUFFERED": "1",
+            "MLOPS_HOME": str(paths.home()),
+            "MLFLOW_TRACKING_URI": mlflow_runs.absolute_uri(),
+            "AZUREML_RUN_ID": self.job,
+            revision.VARIABLE: self.commit,
+        }
+        if "PYTHONPATH" in os.environ:
+            entries = os.environ["PYTHONPATH"].split(os.pathsep)
+            found["PYTHONPATH"] = os.pathsep.join(str(Path(entry).resolve()) for entry in entries if entry)
+        if self.run_id:
+            found |= {"MLFLOW_RUN_ID": self.run_id, "MLFLOW_EXPERIMENT_NAME": self.experiment}
+        data = {name: text for name, text in self.inputs.items() if not self.node.is_value(name)}
+        found |= {f"AZURE_ML_INPUT_{name}": text for name, text in data.items()}
+        found |= {f"AZURE_ML_OUTPUT_{name}": text for name, text in outputs.items()}
+        return found | {name: fill(text, self.inputs, outputs) for name, text in self.node.variables.items()}
+
+
+def prepare_attempt(attempt: Attempt) -> Attempt:
+    """Make the working copy, and copies of the inputs that the step may write into."""
+    copy_code(attempt.node, attempt.work)
+    inputs = dict(attempt.inputs)
+    for name, source in attempt.node.inputs.items():
+        private = isinstance(source, Data | StepOutput) and source.mode in _PRIVATE_MODES
+        if private and "://" not in inputs.get(name, "://"):
+            inputs[name] = str(private_copy(Path(inputs[name]), attempt.folder / "inputs" / name))
+    return replace(attempt, inputs=inputs)
+
+
+def write_repeat_script(attempt: Attempt, command: str) -> None:
+    """Write ``repeat.sh``, which runs the step alone, as it was run, in its working copy."""
+    ours = {key: value for key, value in attempt.environment().items() if os.environ.get(key) != value}
+    exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in sorted(ours.items()))
+    folders = {
+        str(path.parent if attempt.node.outputs[name].type == "uri_file" else path): None
+        for name, path in attempt.outputs.items()
+    }
+    make = f"mkdir -p {shlex.join(folders)}\n" if folders else ""
+    head = f"#!/usr/bin/env bash\n# Runs the step {attempt.node.step!r} alone.\n"
+    if attempt.node.distribution == "pytorch":
+        command = _RANKS.format(processes=attempt.node.processes, command=shlex.quote(command))
+    text = f"{head}{exports}{make}cd {shlex.quote(str(attempt.work))} || exit\n{command}\n"
+    atomic_write(attempt.folder / "repeat.sh", text)
+
+
+def _parallel_command(attempt: Attempt) -> list[str]:
+    """Write down what a parallel step is to do, and give the command that runs its entry script over the mini-batches."""
+    node, parallel = attempt.node, attempt.node.parallel
+    assert parallel is not None
+    declared = node.declared.get(parallel.input)
+    source = node.inputs[parallel.input]
+    type_ = declared.type if declared else getattr(source, "type", "uri_folder")
+    retry = parallel.retry
+    spec = {
+        "entry_script": parallel.task.entry_script,
+        "program_arguments": attempt.command(),
+        "input": attempt.inputs[parallel.input],
+        "input_type": type_,
+        "mini_batch_size": parallel.mini_batch_size,
+        "max_concurrency": parallel.max_concurrency or 1,
+        "error_threshold": -1 if parallel.error_threshold is None else parallel.error_threshold,
+        "mini_batch_error_threshold": (
+            -1 if parallel.mini_batch_error_threshold is None else parallel.mini_batch_error_threshold
+        ),
+        "max_retries": int(retry.max_retries) if retry and retry.max_retries is not None else None,
+        "timeout": int(retry.timeout) if retry and retry.timeout is not None else None,
+        "append_row_to": str(attempt.outputs[parallel.append_to]) if parallel.append_to else None,
+        "logging_level": parallel.logging_level,
+    }
+    file = attempt.folder / "minibatches.json"
+    given = {key: value for key, value in spec.items() if value is not None}
+    atomic_write(file, json.dumps(given, indent=2) + "\n")
+    return [sys.executable, "-m", "vision_mlops.jobs.local.parallel.mini_batches", str(file)]
+
+
+class CommandActivity:
+    """A command, or the mini-batches of a parallel step, as a process."""
+
+    slots = 1
+
+    def __init__(self, attempt: Attempt) -> None:
+        node = attempt.node
+        command = _parallel_command(attempt) if node.parallel else attempt.command()
+        self._attempt = attempt
+        self._process = StepProcess(
+            command, attempt.work, attempt.environment(), attempt.folder,
+            processes=node.processes, distributed=node.distribution == "pytorch", timeout=node.timeout,
+        )  # fmt: skip
+        write_repeat_script(attempt, command if isinstance(command, str) else shlex.join(command))
+
+    def start(self) -> None:
+        """Start it."""
+        self._process.start()
+        self._attempt.own(self._process.groups)
+
+    def poll(self, free: int) -> int | None:
+        """Exit code once it has ended."""
+        return self._process.poll()
+
+    def end(self) -> None:
+        """Ask it to end."""
+        self._process.end()
+
+    @property
+    def failed_rank(self) -> int:
+        """The process that failed first."""
+        return self._process.failed_rank
+
+    @property
+    def message(self) -> str:
+        """Why it failed, where its exit code does not say it."""
+        return f"ended by its timeout of {self._attempt.node.timeout} s" if self._process.timed_out else ""

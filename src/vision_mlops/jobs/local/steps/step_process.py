@@ -1,0 +1,228 @@
+"""The process or processes of one step: a command in bash, its output in files, ended as a group."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from vision_mlops.core.errors import JobError
+from vision_mlops.jobs.local.state.job_state import started_at
+
+TIMED_OUT = 124  # as the command timeout says it
+_POLITE_SECONDS = 5.0  # after which SIGTERM follows: what a script starts in the background ignores SIGINT
+_GRACE_SECONDS = 15.0
+_MOST_BYTES = 1 << 16
+
+
+class StepProcess:
+    """Runs a command once, or several times side by side as a launcher of distributed training does.
+
+    Args:
+        command: For ``bash -c``, or words that are run as they are.
+        cwd: Working folder.
+        environment: Of the process, whole.
+        folder: Where stdout.log and stderr.log go.
+        processes: How many; each gets RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT
+            where ``distributed``.
+        distributed: Whether it is started as a distributed training.
+        timeout: Seconds until it is ended.
+    """
+
+    def __init__(
+        self,
+        command: str | list[str],
+        cwd: Path,
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        processes: int = 1,
+        distributed: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        self.folder = folder
+        self._command = ["bash", "-c", command] if isinstance(command, str) else command
+        self._cwd = cwd
+        self._environment = dict(environment)
+        self._ranks = processes
+        self._distributed = distributed
+        self._timeout = timeout
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._exit: int | None = None
+        self._failed: tuple[int, int] | None = None  # rank and code of the first that failed
+        self._ending = 0.0  # when the gentle end was asked for
+        self._terminated = False
+        self._began = 0.0
+        self.timed_out = False
+
+    def start(self) -> None:
+        """Start the processes.
+
+        Raises:
+            JobError: the system cannot start them.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        port = str(_free_port()) if self._distributed else ""
+        self._began = time.monotonic()
+        for rank in range(self._ranks):
+            environment = self._environment
+            if self._distributed:
+                environment = {**environment, **_rank_variables(rank, self._ranks, port)}
+            with self._log("stdout", rank) as out, self._log("stderr", rank) as error:
+                try:
+                    self._running.append(
+                        subprocess.Popen(
+                            self._command, cwd=self._cwd, env=environment, stdin=subprocess.DEVNULL,
+                            stdout=out, stderr=error, start_new_session=True,
+                        )
+                    )  # fmt: skip
+                except (OSError, ValueError) as problem:  # ValueError: a zero byte, or a variable's name with a =
+                    self.kill()
+                    hint = "check the length of its command, and its environment variables"
+                    raise JobError(f"the step cannot be started: {problem}", hint) from problem
+
+    def _log(self, stream: str, rank: int) -> BinaryIO:
+        return (self.folder / log_name(stream, rank)).open("ab")
+
+    @property
+    def groups(self) -> list[dict[str, int]]:
+        """Ids and starts of the processes, each the leader of its group."""
+        return [{"pid": process.pid, "started": started_at(process.pid) or 0} for process in self._running]
+
+    def poll(self) -> int | None:
+        """Exit code once all processes have ended, else None. When one fails, the others are ended."""
+        if self._exit is not None:
+            return self._exit
+        codes = [process.poll() for process in self._running]
+        if self._failed is None:
+            self._failed = next(((rank, code) for rank, code in enumerate(codes) if code), None)
+        if self._timeout and not self._ending and time.monotonic() - self._began > self._timeout:
+            self.timed_out = True
+            self.end()
+        if any(codes) and None in codes and not self._ending:
+            self.end()
+        ending = time.monotonic() - self._ending if self._ending else 0.0
+        if ending > _GRACE_SECONDS:
+            self.kill()
+        elif ending > _POLITE_SECONDS and not self._terminated:
+            self._terminated = True
+            self._signal(signal.SIGTERM)
+        if None in codes:
+            return None
+        self._exit = TIMED_OUT if self.timed_out else _exit_code(self._failed[1]) if self._failed else 0
+        self._signal(signal.SIGKILL)  # what the command left in the background
+        return self._exit
+
+    @property
+    def failed_rank(self) -> int:
+        """The process that failed first, and made the others end; 0 where none did."""
+        return self._failed[0] if self._failed else 0
+
+    def end(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Ask the processes to end, as Ctrl-C does; :meth:`poll` insists after 5 seconds, and kills them after 15."""
+        self._ending = self._ending or time.monotonic()
+        self._signal(how)
+
+    def kill(self) -> None:
+        """End them at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._running:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, number)
+
+
+def log_name(stream: str, rank: int = 0) -> str:
+    """File that a process of a step writes its ``stdout`` or ``stderr`` to."""
+    return f"{stream}.rank{rank}.log" if rank else f"{stream}.log"
+
+
+def end_orphans(groups: Iterable[Mapping[str, int]]) -> bool:
+    """Kill processes that a runner which is no more has left behind; ids that now belong to others are left alone.
+
+    Returns:
+        Whether there were any.
+    """
+    found = False
+    for group in groups:
+        pid, started = group["pid"], group["started"]
+        leads = started and started_at(pid) == started
+        if leads or (started_at(pid) is None and any(_is_step(member) for member in _members(pid))):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+            deadline = time.monotonic() + 5
+            while _members(pid) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            found = True
+    return found
+
+
+class LogTail:
+    """Whole lines that were added to a file since the last look, or with ``from_start`` all of them."""
+
+    def __init__(self, path: Path, *, from_start: bool = False) -> None:
+        self._path = path
+        self._position = path.stat().st_size if path.is_file() and not from_start else 0
+        self._rest = b""
+
+    def lines(self, *, last: bool = False) -> list[str]:
+        """New lines without their ends; with ``last`` also one that has no end yet."""
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self._position)
+                content = stream.read(_MOST_BYTES if not last else -1)
+        except FileNotFoundError:
+            return []
+        self._position += len(content)
+        *whole, self._rest = (self._rest + content).split(b"\n")
+        if last and self._rest:
+            whole.append(self._rest)
+            self._rest = b""
+        # A progress bar draws over itself: its last state is what counts.
+        return [line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace") for line in whole]
+
+
+def _rank_variables(rank: int, world: int, port: str) -> dict[str, str]:
+    return {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+    }  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _exit_code(code: int) -> int:
+    """As a shell says it: 128 and the signal's number."""
+    return code if code >= 0 else 128 - code
+
+
+def _members(group: int) -> list[int]:
+    """Ids of the living processes of a group; its leader may have gone before them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, member_of = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):  # it has ended by now
+            continue
+        if int(member_of) == group and state not in "ZX":
+            found.append(int(folder.name))
+    return found
+
+
+def _is_step(pid: int) -> bool:
+    """Whether a process was started as part of a step."""
+    try:
+        return b"AZUREML_RUN_ID=" in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False

@@ -1,0 +1,185 @@
+"""Folders that steps write into, and the cache of those that are whole: a ``result.json``, written last, says so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from vision_mlops.core import paths
+from vision_mlops.core.files import atomic_write, remove_path
+from vision_mlops.core.hashing import Fingerprints
+from vision_mlops.core.locks import take
+from vision_mlops.jobs.definitions.plan.nodes import Target
+from vision_mlops.jobs.local.steps.step_process import end_orphans
+
+_FILES = frozenset({"uri_file"})
+_FORMAT = 1
+_OWNER = "owner.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outputs of a step that ended well: absolute path and content hash by name."""
+
+    outputs: dict[str, Path]
+    hashes: dict[str, str]
+    run_id: str
+    seconds: float
+    job: str
+
+
+def cache_key(parts: Mapping[str, Any]) -> str:
+    """Key of everything that a step's outputs depend on."""
+    text = json.dumps({"format": _FORMAT, **parts}, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def cache_folder(key: str) -> Path:
+    """Where the step with this key writes."""
+    return paths.home() / "cache" / "steps" / key
+
+
+def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fingerprints) -> Result | None:
+    """What an earlier run left in a folder; None where it is not whole, or was changed since.
+
+    Args:
+        folder: Of :func:`cache_folder`, or a folder of a job.
+        key: That it must have been made with.
+        names: Outputs that it must have.
+        fingerprints: To compare the contents.
+    """
+    try:
+        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        outputs = {name: paths.home() / item["path"] for name, item in content["outputs"].items()}
+        hashes = {name: str(item["hash"]) for name, item in content["outputs"].items()}
+        result = Result(outputs, hashes, content["run_id"], float(content["seconds"]), content["job"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if content["key"] != key or set(outputs) != set(names):
+        return None
+    try:
+        same = all(fingerprints.of(path) == hashes[name] for name, path in outputs.items())
+    except OSError:  # removed by hand
+        return None
+    return result if same else None
+
+
+def write_result(folder: Path, key: str, result: Result) -> None:
+    """Mark a folder as whole; its outputs may lie in another one."""
+    home = paths.home()
+    outputs = {
+        name: {"path": path.relative_to(home).as_posix(), "hash": result.hashes[name]}
+        for name, path in result.outputs.items()
+    }
+    content = {"key": key, "outputs": outputs, "run_id": result.run_id, "seconds": result.seconds, "job": result.job}
+    atomic_write(folder / "result.json", json.dumps(content, indent=2) + "\n")
+
+
+def point_to(folder: Path, key: str, result: Result) -> None:
+    """Let the next step with this key reuse a result that lies elsewhere, unless another process is making one."""
+    workplace = Workplace(folder)
+    if workplace.claim():
+        try:
+            write_result(folder, key, result)
+        finally:
+            workplace.release()
+
+
+def write_owner(folder: Path, groups: list[dict[str, int]]) -> None:
+    """Write down which processes belong to a folder, so that they can be ended when this process is killed."""
+    atomic_write(folder / _OWNER, json.dumps(groups) + "\n")
+
+
+def end_owners(folder: Path) -> bool:
+    """End the processes that belong to a folder, left behind by one that is no more; says whether there were any."""
+    try:
+        groups = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return end_orphans(groups)
+
+
+def forget_owner(folder: Path) -> None:
+    """The processes of a folder have ended."""
+    (folder / _OWNER).unlink(missing_ok=True)
+
+
+class Workplace:
+    """A folder that one step of one job writes into at a time.
+
+    What a step keeps beside its outputs under a name that begins with a dot, such as the checkpoints of a training,
+    stays there for the next attempt with the same key; all else that an attempt left half done is removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.outputs = folder / "outputs"
+        self._lock: TextIO | None = None
+
+    def claim(self) -> bool:
+        """Take the folder, as it is; False where another process has it."""
+        self._lock = take(self.folder / ".lock")
+        return self._lock is not None
+
+    def clear(self) -> None:
+        """Remove what is there, and end the processes that still write there."""
+        end_owners(self.folder)
+        (self.folder / "result.json").unlink(missing_ok=True)
+        self._clear()
+
+    def own(self, groups: list[dict[str, int]]) -> None:
+        """Write down which processes write here."""
+        write_owner(self.folder, groups)
+
+    def prepare(self, targets: Mapping[str, Target]) -> dict[str, Path]:
+        """Paths of the outputs; those that are folders exist, as on Azure ML."""
+        self.outputs.mkdir(parents=True, exist_ok=True)
+        found = {name: self.outputs / name for name in targets}
+        for name, target in targets.items():
+            if target.type not in _FILES:
+                found[name].mkdir(exist_ok=True)
+        return found
+
+    def finish(self) -> None:
+        """Let go of a folder that is whole."""
+        for item in self.outputs.glob(".*"):
+            shutil.rmtree(item, ignore_errors=True)
+        forget_owner(self.folder)
+        self.release()
+
+    def abandon(self) -> None:
+        """Remove what was half done and let go."""
+        if self._lock is None:
+            return
+        try:
+            self._clear()
+            forget_owner(self.folder)
+            if not self.outputs.exists():
+                shutil.rmtree(self.folder, ignore_errors=True)
+        finally:
+            self.release()
+
+    def _clear(self) -> None:
+        if not self.outputs.is_dir():
+            return
+        for item in self.outputs.iterdir():
+            if not item.name.startswith("."):
+                remove_path(item)
+        if not any(self.outputs.iterdir()):
+            self.outputs.rmdir()
+
+    def release(self) -> None:
+        """Let go of a folder as it is."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def missing_outputs(outputs: Mapping[str, Path]) -> list[str]:
+    """Names of outputs that a step which ended well did not write."""
+    return [name for name, path in outputs.items() if not path.exists()]

@@ -1,0 +1,1 @@
+"""Sweeps: trials, how they are drawn, and when they are given up."""

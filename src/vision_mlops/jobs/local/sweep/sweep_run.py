@@ -1,0 +1,278 @@
+"""Runs a sweep: draws trials, starts as many as may run, gives up the hopeless ones, and finds the best.
+
+The engine never waits. Whoever runs it calls :meth:`SweepRun.poll` ten times a second or so until there is a result.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.jobs.definitions.models.sweep import Sweep
+from vision_mlops.jobs.local.sweep.early_termination import Curve, stops
+from vision_mlops.jobs.local.sweep.sampling import Sampler, TrialState
+from vision_mlops.jobs.local.sweep.trials import Report, Trial, TrialHandle, TrialLauncher
+
+STORAGE = "trials.log"
+# Azure ML's defaults.
+_MOST_TRIALS = 1000
+_LONGEST_SWEEP = 5184000.0
+_READ_EVERY = 1.0
+_READ_BUDGET = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """How a sweep ended: ``best`` is the completed trial with the best metric, which a completed sweep has."""
+
+    status: Literal["Completed", "Failed", "Canceled"]
+    trials: tuple[Trial, ...]
+    best: Trial | None = None
+    message: str = ""
+
+
+@dataclass(slots=True)
+class _Running:
+    number: int
+    values: dict[str, Any]
+    handle: TrialHandle
+    began: float
+    read: float
+    reports: tuple[Report, ...] = ()
+    judged: int = 0
+    ending: TrialState | None = None  # what it will be once it has ended as it was told
+    reason: str = ""
+    cut_short: bool = False  # by the end of the sweep, not for a reason of its own
+
+
+class SweepRun:
+    """One sweep, new or gone on with.
+
+    Args:
+        sweep: Space, sampling, objective, limits and early termination.
+        folder: Where the trials are kept. Those in it that have ended count, those that have not are started anew.
+        launcher: Starts trials.
+        clock: Seconds, for limits. The sweep's own limit is counted from the first :meth:`poll` of this process.
+        seed: For sampling algorithms that name none.
+
+    Raises:
+        MlopsError: the search space cannot be drawn from, or the folder belongs to another sweep.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        folder: Path,
+        launcher: TrialLauncher,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        seed: int | None = None,
+    ) -> None:
+        self._sweep = sweep
+        self._launcher = launcher
+        self._clock = clock
+        self._sampler = Sampler(sweep, folder / STORAGE, seed=seed)
+        self._total = sweep.limits.max_total_trials or _MOST_TRIALS
+        self._at_once = sweep.limits.max_concurrent_trials or self._total
+        self._ended: dict[int, Trial] = {}
+        self._again: list[tuple[int, dict[str, Any]]] = []
+        self._running: list[_Running] = []
+        self._logged: set[str] = set()
+        self._exhausted = False
+        self._stopped: Literal["", "canceled", "timeout"] = ""
+        self._reason = ""
+        self._began: float | None = None
+        self._result: SweepResult | None = None
+        for draw in self._sampler.draws():
+            if draw.state is None:
+                self._again.append((draw.number, draw.values))
+            else:
+                reports = tuple((int(step), float(value)) for step, value in draw.record["reports"])
+                self._ended[draw.number] = Trial(
+                    draw.number, draw.values, draw.state, draw.value, reports,
+                    draw.record["seconds"], draw.record["message"],
+                )  # fmt: skip
+                self._logged.update(draw.record["logged"])
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials that were started, in their order, with those that run."""
+        now = self._clock()
+        found = dict(self._ended)
+        for item in self._running:
+            metric, seconds = self._best_report(item.reports), now - item.began
+            found[item.number] = Trial(item.number, item.values, "Running", metric, item.reports, seconds, item.reason)
+        return tuple(found[number] for number in sorted(found))
+
+    def poll(self, free_slots: int) -> SweepResult | None:
+        """Look after the trials, and start one more where that may be; returns the result once there is one.
+
+        Args:
+            free_slots: How many more processes may be started now.
+        """
+        if self._result is None:
+            now = self._clock()
+            self._began = now if self._began is None else self._began
+            self._collect(now)
+            self._read(now)
+            self._enforce(now, now - self._began)
+            if not self._stopped and free_slots > 0:
+                self._start(now)
+            if not self._running and (self._stopped or not self._more):
+                self._result = self._conclude()
+        return self._result
+
+    def cancel(self) -> None:
+        """End the running trials and start no more; :meth:`poll` sees it through. They can be gone on with later."""
+        self._stop("canceled", "the sweep was canceled")
+
+    @property
+    def _more(self) -> bool:
+        """Whether there are trials to start."""
+        drawn = len(self._ended) + len(self._running) + len(self._again)
+        return bool(self._again) or (drawn < self._total and not self._exhausted)
+
+    def _collect(self, now: float) -> None:
+        """Take leave of the trials that have ended."""
+        for item in list(self._running):
+            code = item.handle.poll()
+            if code is None:
+                continue
+            self._running.remove(item)
+            item.reports = _finite(item.handle.metrics())
+            if item.ending is not None:
+                self._book(item, item.ending, item.reason, now)
+            elif code:
+                self._book(item, "Failed", f"exit code {code}", now)
+            elif item.reports:
+                self._book(item, "Completed", "", now)
+            else:
+                logged = sorted(item.handle.metric_names())
+                self._logged.update(logged)
+                message = f"did not log {self._metric!r}, but {_listed(logged)}"
+                self._book(item, "Completed", message, now, logged)
+
+    def _book(
+        self, item: _Running, state: TrialState, message: str, now: float, logged: list[str] | None = None
+    ) -> None:
+        """Keep how a trial ended. One that was cut short has not, for the storage."""
+        metric, seconds = self._best_report(item.reports), round(now - item.began, 3)
+        self._ended[item.number] = Trial(item.number, item.values, state, metric, item.reports, seconds, message)
+        if not item.cut_short:
+            record = {"reports": item.reports, "seconds": seconds, "message": message, "logged": logged or []}
+            self._sampler.tell(item.number, metric, state, record)
+
+    def _read(self, now: float) -> None:
+        """Read what the trials have reported: each once a second, those that wait longest first, for a moment only."""
+        for item in sorted(self._running, key=lambda item: item.read):
+            if now - item.read < _READ_EVERY or self._clock() - now > _READ_BUDGET:
+                return
+            item.read = now
+            if item.ending is None:
+                item.reports = _finite(item.handle.metrics())
+
+    def _enforce(self, now: float, elapsed: float) -> None:
+        """End what has taken too long, or is given up by the policy."""
+        limits, policy, metric = self._sweep.limits, self._sweep.early_termination, self._metric
+        longest = limits.timeout or _LONGEST_SWEEP
+        if elapsed > longest:
+            self._stop("timeout", f"the sweep reached its timeout of {longest:g} seconds")
+        for item in self._running:
+            if item.ending is None and limits.trial_timeout and now - item.began > limits.trial_timeout:
+                self._end(item, "Canceled", f"reached the trial_timeout of {limits.trial_timeout} seconds")
+        running = {item.number: item for item in self._running if item.ending is None}
+        if policy is None or all(item.judged == len(item.reports) for item in running.values()):
+            return
+        for number, reason in stops(policy, self._sweep.objective.goal, metric, self._curves()).items():
+            self._end(running[number], "EarlyTerminated", reason)
+        for item in running.values():
+            item.judged = len(item.reports)
+
+    def _curves(self) -> list[Curve]:
+        """What the policy compares: no trial is measured by one that failed or was canceled, which cannot be the best."""
+        ended = [trial for trial in self._ended.values() if trial.state in ("Completed", "EarlyTerminated")]
+        curves = [Curve(trial.number, _values(trial.reports), running=False) for trial in ended]
+        for item in self._running:
+            if item.ending != "Canceled":
+                curves.append(Curve(item.number, _values(item.reports), item.ending is None, item.judged))
+        return curves
+
+    def _start(self, now: float) -> None:
+        """Start one trial. One at a time, because drawing takes a moment."""
+        if len(self._running) >= self._at_once or not self._more:
+            return
+        drawn = self._again.pop(0) if self._again else self._sampler.ask()
+        if drawn is None:
+            self._exhausted = True
+            return
+        number, values = drawn
+        try:
+            handle = self._launcher.start(number, values)
+        except MlopsError as error:
+            self._ended[number] = Trial(number, values, "Failed", message=error.message)
+            record = {"reports": [], "seconds": 0.0, "message": error.message, "logged": []}
+            self._sampler.tell(number, None, "Failed", record)
+            return
+        self._running.append(_Running(number, values, handle, began=now, read=now))
+
+    def _stop(self, why: Literal["canceled", "timeout"], reason: str) -> None:
+        if not self._stopped and self._result is None:
+            self._stopped, self._reason = why, reason
+            for item in self._running:
+                if item.ending is None:
+                    item.cut_short = True
+                    self._end(item, "Canceled", reason)
+
+    @staticmethod
+    def _end(item: _Running, state: TrialState, reason: str) -> None:
+        item.ending, item.reason = state, reason
+        item.handle.cancel()
+
+    def _conclude(self) -> SweepResult:
+        trials = self.trials
+        if self._stopped == "canceled":
+            return SweepResult("Canceled", trials, self._best(trials), self._reason)
+        best = self._best(trials)
+        if best is not None:
+            return SweepResult("Completed", trials, best, self._reason)
+        completed = [trial for trial in trials if trial.state == "Completed"]
+        if completed:
+            message = (
+                f"no trial logged the primary metric {self._metric!r}; they logged {_listed(sorted(self._logged))}"
+            )
+        else:
+            message = self._reason or f"none of the {len(trials)} trials completed"
+            if trials and not self._reason:
+                message += f": trial {trials[0].number}: {trials[0].message}"
+        return SweepResult("Failed", trials, None, message)
+
+    @property
+    def _metric(self) -> str:
+        return self._sweep.objective.primary_metric
+
+    def _best(self, trials: tuple[Trial, ...]) -> Trial | None:
+        """The completed trial with the best metric, of equals the first."""
+        judged = [trial for trial in trials if trial.state == "Completed" and trial.metric is not None]
+        sign = 1 if self._sweep.objective.goal == "maximize" else -1
+        return max(judged, key=lambda trial: sign * (trial.metric or 0.0), default=None)
+
+    def _best_report(self, reports: tuple[Report, ...]) -> float | None:
+        choose = max if self._sweep.objective.goal == "maximize" else min
+        return choose(_values(reports), default=None)
+
+
+def _finite(reports: Sequence[Report]) -> tuple[Report, ...]:
+    return tuple((step, value) for step, value in reports if math.isfinite(value))
+
+
+def _values(reports: tuple[Report, ...]) -> tuple[float, ...]:
+    return tuple(value for _, value in reports)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) if names else "no metric"

@@ -1,0 +1,227 @@
+"""A sweep as a step of a job: its trials are processes of their own, and the best one's outputs become the step's."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core.errors import MissingExtraError
+from vision_mlops.core.files import atomic_write
+from vision_mlops.jobs.definitions.models.sweep import Sweep
+from vision_mlops.jobs.definitions.plan.bindings import as_text
+from vision_mlops.jobs.local.state.job_context import Context
+from vision_mlops.jobs.local.state.job_state import StepState
+from vision_mlops.jobs.local.steps.code_snapshots import copy_code
+from vision_mlops.jobs.local.steps.step_attempt import Attempt, write_repeat_script
+from vision_mlops.jobs.local.steps.step_process import LogTail, StepProcess
+from vision_mlops.jobs.local.sweep.leaderboard import write_leaderboard
+from vision_mlops.jobs.local.sweep.sweep_run import SweepResult, SweepRun
+from vision_mlops.jobs.local.sweep.trials import Report, Trial, mlflow_metric_history, mlflow_metric_names
+from vision_mlops.tracking import mlflow_runs
+
+# Hidden among the outputs, so that an interrupted sweep goes on where it was; gone once it is whole.
+_KEPT = ".sweep"
+
+
+class TrialProcess:
+    """One trial that runs."""
+
+    def __init__(self, attempt: Attempt, metric: str, context: Context, searched: Mapping[str, str]) -> None:
+        node = attempt.node
+        command = attempt.command(searched)
+        self.label = f"{node.step}/{attempt.folder.name}"
+        self.run_id = attempt.run_id
+        self.code: int | None = None
+        self._metric = metric
+        self._context = context
+        attempt.folder.mkdir(parents=True, exist_ok=True)
+        self._tails = [LogTail(attempt.folder / name) for name in ("stdout.log", "stderr.log")]
+        self._process = StepProcess(
+            command, attempt.work, attempt.environment(), attempt.folder,
+            processes=node.processes, distributed=node.distribution == "pytorch", timeout=node.timeout,
+        )  # fmt: skip
+        write_repeat_script(attempt, command)
+        self._process.start()
+
+    @property
+    def groups(self) -> list[dict[str, int]]:
+        """Its processes."""
+        return self._process.groups
+
+    def poll(self) -> int | None:
+        """Its exit code once it has ended."""
+        if self.code is None:
+            code = self._process.poll()
+            for tail in self._tails:
+                for line in tail.lines(last=code is not None):
+                    self._context.display.line(self.label, line)
+            if code is not None:
+                self.code = code
+                self._context.runs.end(self.run_id, failed=code != 0)
+        return self.code
+
+    def metrics(self) -> Sequence[Report]:
+        """What it logged of the primary metric."""
+        return mlflow_metric_history(self.run_id, self._metric)
+
+    def metric_names(self) -> Sequence[str]:
+        """What it logged at all."""
+        return mlflow_metric_names(self.run_id)
+
+    def cancel(self) -> None:
+        """Ask it to end; not as Ctrl-C does, for nobody needs a traceback of that."""
+        self._process.end(signal.SIGTERM)
+
+
+class SweepActivity:
+    """The trials of a sweep step or job.
+
+    Args:
+        attempt: Of the step; each trial is a variation of it.
+        sweep: Space, objective, limits.
+        context: Of the job.
+        state: Of the step, whose details say how far it is.
+    """
+
+    failed_rank = 0
+
+    def __init__(self, attempt: Attempt, sweep: Sweep, context: Context, state: StepState) -> None:
+        if not attempt.run_id:
+            raise MissingExtraError("mlflow", "train")  # trials tell their metric through it
+        self._attempt = attempt
+        self._sweep = sweep
+        self._context = context
+        self._state = state
+        self._running: list[TrialProcess] = []
+        self._kept = self._outputs_root() / _KEPT
+        self._table = attempt.folder / "trials"
+        self._run: SweepRun | None = None
+        self._seen: tuple[Any, ...] = ()
+        self.message = ""
+
+    def start(self) -> None:
+        """Take up the sweep, with the trials that an interrupted one has finished."""
+        self._run = SweepRun(self._sweep, self._kept, _Launcher(self))
+
+    @property
+    def slots(self) -> int:
+        """How many trials run."""
+        return len(self._running)
+
+    def poll(self, free: int) -> int | None:
+        """Look after the trials; exit code once the sweep has ended."""
+        assert self._run is not None
+        result = self._run.poll(free)
+        ended = [trial for trial in self._running if trial.code is not None]
+        if ended:
+            self._running = [trial for trial in self._running if trial.code is None]
+            self._own()
+        self._tell(self._run.trials)
+        return None if result is None else self._conclude(result)
+
+    def end(self) -> None:
+        """Give the sweep up."""
+        if self._run is not None:
+            self._run.cancel()
+
+    def launch(self, number: int, values: Mapping[str, Any]) -> TrialProcess:
+        """Start one trial in folders of its own."""
+        texts = {name: as_text(value) for name, value in values.items()}
+        outputs = self._trial_outputs(number)
+        shutil.rmtree(outputs, ignore_errors=True)
+        outputs.mkdir(parents=True)
+        folder = self._table / str(number)
+        node = self._attempt.node
+        run_id = self._context.runs.step(
+            f"{node.step}-trial-{number}", {"mlops.trial": str(number)}, parent=self._attempt.run_id
+        )
+        mlflow_runs.log_params(run_id, dict(values))
+        attempt = replace(
+            self._attempt,
+            folder=folder,
+            work=folder / "work",
+            inputs={**self._attempt.inputs, **{key: text for key, text in texts.items() if key in node.declared}},
+            outputs={name: outputs / name for name in node.outputs},
+            run_id=run_id,
+        )
+        for name, target in node.outputs.items():
+            if target.type != "uri_file":
+                attempt.outputs[name].mkdir()
+        copy_code(node, attempt.work)
+        trial = TrialProcess(attempt, self._sweep.objective.primary_metric, self._context, texts)
+        self._running.append(trial)
+        self._own()
+        return trial
+
+    def _own(self) -> None:
+        self._attempt.own([group for trial in self._running for group in trial.groups])
+
+    def _outputs_root(self) -> Path:
+        return next(iter(self._attempt.outputs.values())).parent if self._attempt.outputs else self._attempt.folder
+
+    def _trial_outputs(self, number: int) -> Path:
+        return self._kept / "outputs" / str(number)
+
+    def _tell(self, trials: Sequence[Trial]) -> None:
+        """Put the progress where the display and `state.json` show it."""
+        seen = tuple((trial.number, trial.state, trial.metric) for trial in trials)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        over = [trial for trial in trials if trial.state != "Running"]
+        values = [trial.metric for trial in trials if trial.metric is not None]
+        best = (max if self._sweep.objective.goal == "maximize" else min)(values, default=None)
+        total = self._sweep.limits.max_total_trials
+        progress = f"{len(over)} of {total} trials" if total else f"{len(over)} trials"
+        note = f", best {self._sweep.objective.primary_metric} {best:.4g}" if best is not None else ""
+        self._state.details = {"progress": progress + note, "trials": [trial.to_dict() for trial in trials]}
+        self._context.save()
+
+    def _conclude(self, result: SweepResult) -> int:
+        """Write the table and the picture, and make the best trial's outputs those of the step."""
+        self._state.details["best"] = result.best.to_dict() if result.best else None
+        self.message = result.message
+        if result.trials:
+            objective = self._sweep.objective
+            write_leaderboard(self._table, result.trials, objective.primary_metric, objective.goal)
+            self._log(result)
+        if result.status != "Completed" or result.best is None:
+            return 1
+        source = self._trial_outputs(result.best.number)
+        for name, path in self._attempt.outputs.items():
+            if (source / name).is_dir():
+                shutil.copytree(source / name, path, dirs_exist_ok=True)
+            elif (source / name).exists():
+                shutil.copy2(source / name, path)
+        values = shlex.join(f"{key}={as_text(value)}" for key, value in result.best.values.items())
+        metric = f"{self._sweep.objective.primary_metric} {result.best.metric:.4g}"
+        self._context.display.line(self._attempt.node.step, f"best: trial {result.best.number}, {metric}, {values}")
+        self._context.display.line(self._attempt.node.step, f"trials: {self._table / 'trials.csv'}")
+        return 0
+
+    def _log(self, result: SweepResult) -> None:
+        """The table, the picture and the best values in the sweep's MLflow run."""
+        run_id = self._attempt.run_id
+        for name in ("trials.csv", "trials.json", "trials.png"):
+            mlflow_runs.log_artifact(run_id, self._table / name)
+        if result.best is not None and result.best.metric is not None:
+            mlflow_runs.log_metrics(run_id, {f"best_{self._sweep.objective.primary_metric}": result.best.metric})
+            mlflow_runs.set_tags(run_id, {"mlops.best_trial": str(result.best.number)})
+            atomic_write(self._table / "best.json", json.dumps(result.best.to_dict(), indent=2) + "\n")
+
+
+class _Launcher:
+    """What the engine starts trials with."""
+
+    def __init__(self, activity: SweepActivity) -> None:
+        self._activity = activity
+
+    def start(self, number: int, values: Mapping[str, Any]) -> TrialProcess:
+        """Start one trial."""
+        return self._activity.launch(number, values)

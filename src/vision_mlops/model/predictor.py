@@ -1,0 +1,143 @@
+"""The predictor: encoded images in, calibrated class probabilities out, on OpenVINO and without torch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vision_mlops.core.errors import BundleError, MissingExtraError
+from vision_mlops.images.decoding import MAX_PIXELS, Pixels, load_pixels
+from vision_mlops.model.bundle import GOLDEN_TOLERANCE, bundle_id, read_bundle
+
+Floats = npt.NDArray[np.float32]
+Precision = Literal["auto", "f32"]
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Result for a batch: ``probabilities`` (N, C) and, where asked for, ``activation_maps`` (N, C, h, w)."""
+
+    probabilities: Floats
+    activation_maps: Floats | None = None
+
+
+class Predictor:
+    """One loaded bundle.
+
+    Args:
+        folder: The bundle.
+        threads: Inference threads; 0 lets OpenVINO choose.
+        precision: ``f32`` gives the golden probabilities everywhere; ``auto`` lets the processor use bf16 where it can.
+        verify: Recompute the golden examples and refuse the bundle where they differ.
+
+    Raises:
+        BundleError: the bundle is broken, was changed, or does not reproduce its golden examples.
+        MissingExtraError: OpenVINO is not installed.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 0, precision: str = "f32", verify: bool = True) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise MissingExtraError("openvino", "serve") from error
+        self.folder = folder
+        self.bundle = read_bundle(folder)
+        self.id = bundle_id(self.bundle)
+        graph = folder / self.bundle.graph
+        options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
+        if precision != "auto":
+            options["INFERENCE_PRECISION_HINT"] = precision
+        try:
+            self._model = openvino.Core().compile_model(str(graph), "CPU", options)
+        except RuntimeError as error:
+            raise BundleError(f"{graph}: OpenVINO cannot load the graph: {error}", "train again") from error
+        self._local = threading.local()
+        if verify:
+            self._verify_golden()
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of the probabilities."""
+        return self.bundle.classes
+
+    def pixels(self, source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Pixels:
+        """Decode one image to the (S, S, 3) uint8 array that :meth:`score` takes. Raises ImageError."""
+        spec = self.bundle.preprocessing
+        return load_pixels(
+            source, spec.image_size, spec.resize, scaled=spec.jpeg_scaling, name=name, max_pixels=max_pixels
+        )
+
+    def score(self, pixels: Sequence[Pixels], *, explain: bool = False) -> Scores:
+        """Score decoded images in one batch. ``explain`` adds the activation maps. Thread-safe."""
+        if not pixels:
+            return Scores(np.empty((0, len(self.classes)), np.float32))
+        batch = pixels[0][None] if len(pixels) == 1 else np.stack(pixels)
+        result = self._request().infer([batch], share_inputs=True)
+        maps = np.array(result["activation_map"]) if explain else None
+        return Scores(np.array(result["probabilities"]), maps)
+
+    def _request(self) -> Any:
+        """This thread's inference request: it keeps its buffers, and the model's shared one is not safe across threads."""
+        try:
+            return self._local.request
+        except AttributeError:
+            self._local.request = self._model.create_infer_request()
+            return self._local.request
+
+    def score_files(self, files: Sequence[Path], *, batch_size: int = 32) -> Iterator[tuple[Path, Floats]]:
+        """Yield (file, probabilities (C,)) in the given order, decoding one batch at a time. Raises ImageError."""
+        for start in range(0, len(files), batch_size):
+            chunk = files[start : start + batch_size]
+            scores = self.score([self.pixels(file) for file in chunk])
+            yield from zip(chunk, scores.probabilities, strict=True)
+
+    def top(self, probabilities: Floats, k: int) -> list[tuple[str, float]]:
+        """The k most probable (label, probability) pairs, best first."""
+        order = np.argsort(-probabilities, kind="stable")[:k]
+        return [(self.classes[i], float(probabilities[i])) for i in order]
+
+    def _verify_golden(self) -> None:
+        golden = self.bundle.golden
+        if not golden:
+            raise BundleError(f"{self.folder} has no golden examples", "train again")
+        scores = self.score([self.pixels(self.folder / example.file) for example in golden])
+        for example, got in zip(golden, scores.probabilities, strict=True):
+            gap = float(np.abs(got - np.asarray(example.probabilities, np.float32)).max())
+            if not gap <= GOLDEN_TOLERANCE:
+                raise BundleError(
+                    f"{self.folder}: golden example {example.file} differs by {gap:.3f} from training"
+                    f" (tolerance {GOLDEN_TOLERANCE})",
+                    "this machine or library version does not reproduce the model: train again here",
+                )
+
+
+def load_predictor(folder: Path, *, threads: int = 0, precision: Precision = "auto") -> Predictor:
+    """Load and verify a bundle in the processor's fastest precision, or in f32 where that does not reproduce the bundle.
+
+    Args:
+        folder: The bundle.
+        threads: As of :class:`Predictor`.
+        precision: ``f32`` takes that at once.
+
+    Raises:
+        BundleError: the bundle is broken, was changed, or does not reproduce its golden examples.
+        MissingExtraError: OpenVINO is not installed.
+    """
+    try:
+        return Predictor(folder, threads=threads, precision=precision)
+    except BundleError as error:
+        if precision == "f32":
+            raise
+        predictor = Predictor(folder, threads=threads, precision="f32")
+        _LOG.warning("computing with 32-bit floats: %s", error.message)
+        return predictor

@@ -1,1 +1,0 @@
-"""Azure ML v2 definitions: read strictly, checked before anything runs. Nothing here imports the SDK."""

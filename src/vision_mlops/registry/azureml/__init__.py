@@ -1,0 +1,1 @@
+"""The model registry on Azure Machine Learning."""

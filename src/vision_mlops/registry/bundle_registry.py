@@ -1,0 +1,264 @@
+"""What registering, finding and promoting mean, whatever stores the bundles: the part that all registries share."""
+
+from __future__ import annotations
+
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core.errors import RegistryError
+from vision_mlops.core.files import atomic_folder
+from vision_mlops.core.hashing import file_hash
+from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
+from vision_mlops.registry import lineage
+from vision_mlops.registry.model_versions import (
+    CHAMPION,
+    ModelVersion,
+    Reference,
+    check_alias,
+    check_name,
+    missing,
+    parse_reference,
+)
+from vision_mlops.registry.version_tags import HASH_TAG, evidence, fact_tags, identity_tags
+
+
+class BundleRegistry(ABC):
+    """The protocol :class:`~vision_mlops.registry.model_versions.Registry` on top of a few steps that a store provides."""
+
+    def register(
+        self,
+        bundle: Path,
+        name: str,
+        *,
+        verdict: Path | None = None,
+        metrics: Path | None = None,
+        data: Path | None = None,
+        aliases: Sequence[str] = (),
+        force: bool = False,
+    ) -> ModelVersion:
+        """Verify a bundle, store a copy of it, and record it as the next version.
+
+        Args:
+            bundle: Folder that training wrote.
+            name: Model to add a version to; created when new.
+            verdict: ``verdict.json`` of the gate, or its folder.
+            metrics: ``metrics.json`` of the evaluation, or its folder.
+            data: Prepared folder that it was trained on, for its lineage.
+            aliases: Aliases that the version shall get.
+            force: Add a version even where this very bundle is registered already.
+
+        Returns:
+            The new version. Where the identical bundle is registered already, that version, with the verdict, metrics
+            and data given now added to it.
+
+        Raises:
+            BundleError: the bundle is incomplete or was changed.
+            RegistryError: a name is invalid, a report is missing or of another bundle, or an alias is asked for a
+                bundle that was rejected.
+        """
+        check_name(name)
+        for alias in aliases:
+            check_alias(alias)
+        content = read_bundle(bundle)
+        reports = evidence(content, verdict, metrics)
+        if aliases and reports.get("verdict", {}).get("decision") == "reject":
+            raise refusal(f"{bundle}", aliases[0], reports["verdict"], "register it without an alias")
+        tags = identity_tags(content, file_hash(bundle / MANIFEST))
+        with self._changing(name):
+            existing = None if force else self._identical(name, tags[HASH_TAG])
+            if existing is None:
+                facts = {**lineage.gather(content, data), **reports}
+                version = self._add(bundle, name, content, {**tags, **fact_tags(facts)})
+            else:
+                version = existing.version
+                if reports or data is not None:
+                    facts = lineage.stored_facts(existing)
+                    # A run that is gone by now must not erase what was known about it.
+                    fresh = {key: value for key, value in lineage.gather(content, data).items() if value}
+                    self._set_tags(name, version, fact_tags({**facts, **fresh, **reports}))
+            for alias in aliases:
+                self._move_alias(name, version, alias, force=False)
+        return self.get(name, str(version))
+
+    def adopt(
+        self, bundle: Path, name: str, facts: Mapping[str, Any], *, aliases: Sequence[str] = (), force: bool = False
+    ) -> ModelVersion:
+        """Register a bundle of another registry with all that is known about it there.
+
+        Args:
+            bundle: Verified copy of it.
+            name: Model to add a version to; created when new.
+            facts: As :func:`vision_mlops.registry.lineage.stored_facts` gives them for the other version.
+            aliases: Aliases that the version shall get.
+            force: Give the aliases also where the verdict is reject.
+
+        Raises:
+            BundleError: the bundle is incomplete or was changed.
+            RegistryError: a name is invalid, or an alias is asked for a bundle that was rejected.
+        """
+        check_name(name)
+        for alias in aliases:
+            check_alias(alias)
+        content = read_bundle(bundle)
+        if aliases and not force and facts.get("verdict", {}).get("decision") == "reject":
+            raise refusal(f"{bundle}", aliases[0], facts["verdict"], "add --force, or give no alias")
+        tags = {**identity_tags(content, file_hash(bundle / MANIFEST)), **fact_tags(facts)}
+        with self._changing(name):
+            existing = self._identical(name, tags[HASH_TAG])
+            version = existing.version if existing else self._add(bundle, name, content, tags)
+            for alias in aliases:
+                self._move_alias(name, version, alias, force=force)
+        return self.get(name, str(version))
+
+    def get(self, name: str, ref: str = "") -> ModelVersion:
+        """One version of a model.
+
+        Args:
+            name: Model, or a whole reference (``NAME:3``, ``NAME@champion``) where ``ref`` is empty.
+            ref: Version number, alias, ``latest``, or a whole reference.
+
+        Raises:
+            RegistryError: there is none; the message lists what there is.
+        """
+        reference = _reference(name, ref)
+        versions = self.versions(reference.name)
+        if not versions:
+            raise RegistryError(f"model {reference.name!r} has no versions", "mlops models register --help")
+        if reference.alias is not None:
+            for version in versions:
+                if reference.alias in version.aliases:
+                    return version
+            known = sorted({alias for version in versions for alias in version.aliases})
+            raise missing(
+                f"model {reference.name!r} has no alias {reference.alias!r}",
+                reference.alias,
+                known,
+                f"mlops models promote {versions[-1].reference} --alias {reference.alias}",
+            )
+        if reference.version is None:
+            return versions[-1]
+        for version in versions:
+            if version.version == reference.version:
+                return version
+        raise missing(
+            f"model {reference.name!r} has no version {reference.version}",
+            "",
+            (str(version.version) for version in versions),
+            f"mlops models list {reference.name}",
+        )
+
+    def promote(self, name: str, version: int, alias: str = CHAMPION, *, force: bool = False) -> ModelVersion:
+        """Point an alias at a version and record when, and which version had it before.
+
+        Raises:
+            RegistryError: no such version, or its verdict is reject and ``force`` is not given.
+        """
+        check_alias(alias)
+        with self._changing(name):
+            self._move_alias(name, version, alias, force=force)
+        return self.get(name, str(version))
+
+    def download(self, ref: str, out: Path) -> ModelVersion:
+        """Write a verified copy of a version's bundle to ``out``, whole or not at all.
+
+        Raises:
+            RegistryError: no such version, or it is not the bundle that was registered.
+            BundleError: its files were changed.
+            MlopsError: ``out`` exists.
+        """
+        version = self.get(ref)
+        with atomic_folder(out) as temporary:
+            self._fetch(version, temporary)
+            read_bundle(temporary)
+            expected = version.tags.get(HASH_TAG)
+            if expected and file_hash(temporary / MANIFEST) != expected:
+                raise RegistryError(
+                    f"{version.source} is not the bundle that was registered as {version.reference}"
+                    f" ({MANIFEST} differs)",
+                    "restore the folder, or register the bundle again",
+                )
+        return version
+
+    @abstractmethod
+    def models(self) -> list[str]:
+        """Names of all registered models, sorted."""
+
+    @abstractmethod
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model, sorted by number. Raises RegistryError where there is no such model."""
+
+    @abstractmethod
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """Alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""
+
+    @abstractmethod
+    def bundle_path(self, version: ModelVersion) -> Path:
+        """Folder with the bundle of a version, to read from. Raises RegistryError where it is gone."""
+
+    @abstractmethod
+    def _changing(self, name: str) -> AbstractContextManager[None]:
+        """One change of a model at a time on this machine; readers do not wait."""
+
+    @abstractmethod
+    def _identical(self, name: str, digest: str) -> ModelVersion | None:
+        """The version that holds a bundle, given the hash of its ``bundle.json``."""
+
+    @abstractmethod
+    def _add(self, bundle: Path, name: str, content: Bundle, tags: Mapping[str, str]) -> int:
+        """Store a bundle as the next version of a model, which may be new; returns its number."""
+
+    @abstractmethod
+    def _set_tags(self, name: str, version: int, tags: Mapping[str, str]) -> None:
+        """Add tags to a version, or replace their values."""
+
+    @abstractmethod
+    def _point(self, name: str, alias: str, entry: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Move an alias to ``entry["version"]``, add the entry to the history, and the tags to the version."""
+
+    @abstractmethod
+    def _fetch(self, version: ModelVersion, folder: Path) -> None:
+        """Write the bundle's files into an empty folder."""
+
+    def _move_alias(self, name: str, version: int, alias: str, *, force: bool) -> None:
+        versions = {item.version: item for item in self.versions(name)}
+        chosen = versions.get(version) or self.get(name, str(version))
+        rejected = chosen.verdict == "reject"
+        if rejected and not force:
+            verdict = lineage.stored_facts(chosen).get("verdict", {})
+            raise refusal(chosen.reference, alias, verdict, "promote another version, or add --force")
+        if alias in chosen.aliases:
+            return
+        previous = next((number for number, item in versions.items() if alias in item.aliases), None)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        entry = {"alias": alias, "version": version, "previous": previous, "at": now, "forced": rejected}
+        since = {f"{alias}.since": now, f"{alias}.previous": "" if previous is None else str(previous)}
+        self._point(name, alias, entry, since)
+
+
+def copy_bundle(source: Path, content: Bundle, target: Path) -> None:
+    """Copy the files that a bundle lists, and no others, into a folder."""
+    for name in (MANIFEST, *content.files):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
+
+
+def refusal(what: str, alias: str, verdict: Mapping[str, Any], hint: str) -> RegistryError:
+    """The error for an alias that a rejected bundle shall not get; names the checks that failed."""
+    failed = [
+        reason["message"] or reason["check"] for reason in verdict.get("reasons", []) if reason.get("passed") is False
+    ]
+    why = f" ({'; '.join(failed)})" if failed else ""
+    return RegistryError(f"{what} cannot become {alias}: its verdict is reject{why}", hint)
+
+
+def _reference(name: str, ref: str) -> Reference:
+    if not ref:
+        return parse_reference(name)
+    if ref == name or ref.startswith((f"{name}:", f"{name}@")):
+        return parse_reference(ref)
+    return parse_reference(f"{name}:{ref}" if ref.isdigit() or ref == "latest" else f"{name}@{ref}")

@@ -1,0 +1,167 @@
+"""What a model registry is: versions of named bundles, aliases such as ``champion``, and references to them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from vision_mlops.core.errors import RegistryError
+
+CHAMPION = "champion"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One registered bundle. ``metrics`` are those of its evaluation, flat, by dotted name; empty without one."""
+
+    name: str
+    version: int
+    aliases: tuple[str, ...] = ()
+    created: str = ""
+    data_fingerprint: str = ""
+    git_commit: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    verdict: str = ""
+    bundle_id: str = ""
+    run_id: str = ""
+    source: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> str:
+        """The version as text that every command takes: ``NAME:3``."""
+        return f"{self.name}:{self.version}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A parsed model reference: a version number, an alias, or neither, which means the latest version."""
+
+    name: str
+    version: int | None = None
+    alias: str | None = None
+
+    def __str__(self) -> str:
+        """The reference as text."""
+        if self.alias is not None:
+            return f"{self.name}@{self.alias}"
+        return self.name if self.version is None else f"{self.name}:{self.version}"
+
+
+class Registry(Protocol):
+    """What every implementation offers. Everything that is missing or refused raises RegistryError."""
+
+    def register(
+        self,
+        bundle: Path,
+        name: str,
+        *,
+        verdict: Path | None = None,
+        metrics: Path | None = None,
+        data: Path | None = None,
+        aliases: Sequence[str] = (),
+        force: bool = False,
+    ) -> ModelVersion:
+        """Store a verified bundle as the next version; an identical one gives the existing version unless forced."""
+        ...
+
+    def adopt(
+        self, bundle: Path, name: str, facts: Mapping[str, Any], *, aliases: Sequence[str] = (), force: bool = False
+    ) -> ModelVersion:
+        """Register a verified bundle of another registry with the facts that are known about it there."""
+        ...
+
+    def models(self) -> list[str]:
+        """Names of all registered models, sorted."""
+        ...
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model, sorted by number."""
+        ...
+
+    def get(self, name: str, ref: str = "") -> ModelVersion:
+        """One version: ``get("textile", "3")``, ``get("textile", "champion")`` or ``get("textile@champion")``."""
+        ...
+
+    def promote(self, name: str, version: int, alias: str = CHAMPION, *, force: bool = False) -> ModelVersion:
+        """Move an alias to a version; one whose verdict is reject only with ``force``."""
+        ...
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """Alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""
+        ...
+
+    def bundle_path(self, version: ModelVersion) -> Path:
+        """Folder with the bundle of a version, to read from."""
+        ...
+
+    def download(self, ref: str, out: Path) -> ModelVersion:
+        """Write a verified copy of a version's bundle to ``out``, whole or not at all."""
+        ...
+
+
+def check_name(name: str) -> str:
+    """The name itself, where it is a valid model name. Raises RegistryError."""
+    if not _NAME.fullmatch(name):
+        raise RegistryError(
+            f"{name!r} is not a valid model name",
+            "use 1 to 63 letters, digits, '.', '_' and '-', starting with a letter or digit",
+        )
+    return name
+
+
+def check_alias(alias: str) -> str:
+    """The alias itself, where it is valid; ``latest`` and ``v3`` already mean something else. Raises RegistryError."""
+    if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
+        raise RegistryError(
+            f"{alias!r} is not a valid alias",
+            "use letters, digits, '_' and '-', starting with a letter; 'latest' and 'v<number>' are reserved",
+        )
+    return alias
+
+
+def parse_reference(text: str) -> Reference:
+    """Parse ``NAME`` (latest), ``NAME:3``, ``NAME:latest`` or ``NAME@alias``.
+
+    Raises:
+        RegistryError: the text is none of these.
+    """
+    name, mark, rest = text.partition("@")
+    if mark:
+        return Reference(check_name(name), alias=None if rest == "latest" else check_alias(rest))
+    name, mark, rest = text.partition(":")
+    if not mark or rest == "latest":
+        return Reference(check_name(name))
+    if not re.fullmatch(r"[0-9]{1,9}", rest) or int(rest) < 1:
+        hint = f"for an alias write {name}@{rest}" if _ALIAS.fullmatch(rest) else "write NAME:3 or NAME@champion"
+        raise RegistryError(f"{text!r}: {rest!r} is not a version number", hint)
+    return Reference(check_name(name), version=int(rest))
+
+
+def missing(what: str, wanted: str, existing: Iterable[str], otherwise: str) -> RegistryError:
+    """The error for something that is not there: names it, lists what is, and puts the nearest match in the hint."""
+    known = list(existing)
+    listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    near = difflib.get_close_matches(wanted, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else otherwise
+    return RegistryError(f"{what}; there is {listed}" if known else what, hint)
+
+
+def compare(a: ModelVersion, b: ModelVersion) -> list[dict[str, Any]]:
+    """Rows of metric, ``a``, ``b`` and difference b - a; what one version lacks is None."""
+    rows: list[dict[str, Any]] = []
+    for metric in dict.fromkeys([*a.metrics, *b.metrics]):
+        left, right = a.metrics.get(metric), b.metrics.get(metric)
+        difference = None if left is None or right is None else round(right - left, 6)
+        rows.append({"metric": metric, "a": left, "b": right, "difference": difference})
+    return rows

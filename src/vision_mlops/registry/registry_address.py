@@ -1,0 +1,75 @@
+"""Which registry an address means: MLflow's here, or models in a workspace or registry of Azure ML."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from vision_mlops.core.errors import RegistryError
+from vision_mlops.registry.model_versions import Registry
+
+if TYPE_CHECKING:
+    from vision_mlops.registry.azureml.azureml_registry import AzureRegistry
+
+VARIABLE = "MLOPS_REGISTRY"
+_WORKSPACE = re.compile(
+    r"azureml://(?:.*?/)?subscriptions/(?P<subscription_id>[^/]+)/resourceGroups/(?P<resource_group>[^/]+)"
+    r"/(?:providers/Microsoft\.MachineLearningServices/)?workspaces/(?P<workspace_name>[^/?]+)/?(?:\?.*)?",
+    re.IGNORECASE,
+)
+_NEAR = re.compile(r"azureml://(?P<kind>registries|workspaces)/(?P<name>[A-Za-z0-9][\w-]{1,32})/?")
+
+
+def open_registry(address: str | None = None) -> Registry:
+    """The registry of an address; nothing is read or sent before it is used, but the Azure settings.
+
+    Args:
+        address: ``mlflow``, the registry in the tracking store. ``azure``, the workspace of the Azure settings.
+            ``azureml://workspaces/NAME``, another workspace of the same resource group.
+            ``azureml://registries/NAME``, an Azure ML registry, which workspaces share.
+            ``azureml://subscriptions/S/resourceGroups/G/workspaces/W``, a workspace anywhere. Where not given,
+            MLOPS_REGISTRY decides; without it, in a job on Azure ML it is the workspace, and elsewhere MLflow's.
+
+    Raises:
+        RegistryError: the address is none of these.
+        ConfigError: an Azure setting is missing.
+    """
+    given = address or os.environ.get(VARIABLE) or ""
+    if not given:
+        tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
+        given = tracking if _WORKSPACE.fullmatch(tracking) else "mlflow"
+    if given == "mlflow":
+        from vision_mlops.registry.mlflow_registry import MlflowRegistry
+
+        return MlflowRegistry()
+    if given == "azure":
+        return _of_workspace()
+    if found := _WORKSPACE.fullmatch(given):
+        return _of_workspace(**found.groupdict())
+    if found := _NEAR.fullmatch(given):
+        return _of_workspace(workspace_name=found["name"]) if found["kind"] == "workspaces" else _shared(found["name"])
+    origin = "" if address else f"{VARIABLE}="
+    raise RegistryError(
+        f"{origin}{given!r} is no registry",
+        "use mlflow, azure, azureml://registries/NAME, azureml://workspaces/NAME, or"
+        " azureml://subscriptions/S/resourceGroups/G/workspaces/W",
+    )
+
+
+def _of_workspace(**given: Any) -> AzureRegistry:
+    from vision_mlops.azure.clients import ml_client
+    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.registry.azureml.azureml_registry import AzureRegistry
+
+    settings = load_azure_settings(**given)
+    return AzureRegistry(lambda: ml_client(settings), f"workspace {settings.workspace_name}")
+
+
+def _shared(name: str) -> AzureRegistry:
+    from vision_mlops.azure.clients import registry_client
+    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.registry.azureml.azureml_registry import AzureRegistry
+
+    settings = load_azure_settings(registry_name=name)
+    return AzureRegistry(lambda: registry_client(settings), f"registry {name}")

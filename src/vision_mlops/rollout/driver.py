@@ -1,0 +1,330 @@
+"""Drives a rollout: deploys the candidate, moves the traffic step by step as the judge allows, and ends it whole.
+
+The state is written before each action, and each phase can be begun again from its start: whatever ends this process, the
+next one goes on or rolls back.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NoReturn
+
+from vision_mlops.azure.azure_errors import is_transient
+from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError, RegistryError
+from vision_mlops.core.interruption import Interruption
+from vision_mlops.endpoints.contract import Endpoint, Say, State
+from vision_mlops.registry import CHAMPION
+from vision_mlops.rollout.equipment import Ending, Equipment
+from vision_mlops.rollout.judge import Verdict, judge
+from vision_mlops.rollout.nudge import Nudge
+from vision_mlops.rollout.observer import Observer
+from vision_mlops.rollout.probes import Prober
+from vision_mlops.rollout.rollout_endpoint import LostError, Place, has, shares
+from vision_mlops.rollout.rollout_report import Outcome, Report, telling
+from vision_mlops.rollout.rollout_state import Order, Phase, Rollout
+
+_LOG_LINES = 500
+_LOG_SHOWN = 40
+_DEPLOY_SECONDS = 3600.0
+_ENDING_SECONDS = 900.0
+_RENEW_SECONDS = 300.0
+
+
+class _Turn(Exception):  # noqa: N818 - not an error
+    """The rollout takes another way than that to the next step."""
+
+    def __init__(self, phase: Phase, *reasons: str) -> None:
+        super().__init__(phase)
+        self.phase = phase
+        self.reasons = reasons
+
+
+class _Paused(Exception):  # noqa: N818 - not an error
+    """A signal asked to leave it as it is."""
+
+
+class Driver:
+    """One process that drives a rollout; whoever makes it holds the lock.
+
+    Args:
+        place: The endpoint.
+        state: As it was read, or of a new rollout, not written yet.
+        report: Kept up to date.
+        equipment: Images, registry and pace.
+        say: Told what happens.
+    """
+
+    def __init__(self, place: Place, state: Rollout, report: Report, equipment: Equipment, say: Say) -> None:
+        self._place = place
+        self._state = state
+        self._report = report
+        self._with = equipment
+        self._say = say
+        self._nudge = Nudge(place.target.name, place.name)
+        self._interruption = Interruption()
+
+    def drive(self) -> Ending:
+        """Go on until the rollout is over, or a signal pauses it.
+
+        Raises:
+            MlopsError: the target refuses; the message says how the rollout was left, and how to go on.
+        """
+        with self._interruption:
+            try:
+                self._write(self._state, first=True)
+                while True:
+                    try:
+                        if (ending := self._phase()) is not None:
+                            return ending
+                    except _Turn as turn:
+                        self._turn(turn)
+            except _Paused:
+                return self._pause()
+            except LostError:
+                raise
+            except MlopsError as error:
+                self._leave(error)
+
+    def _phase(self) -> Ending | None:
+        phase = self._state.phase
+        if phase is Phase.DEPLOY:
+            self._deploy()
+        elif phase is Phase.STEP:
+            self._step()
+        elif phase is Phase.FINISH:
+            self._finish()
+        else:
+            return self._close() if phase is Phase.CLOSE else self._roll_back()
+        return None
+
+    def _turn(self, turn: _Turn) -> None:
+        for reason in turn.reasons:
+            self._say(reason)
+        if turn.phase is Phase.ROLLBACK:
+            self._report.failed(list(turn.reasons))
+        self._write(self._state.at(turn.phase))
+
+    # Phases
+
+    def _deploy(self) -> None:
+        state, request = self._state, self._with.request
+        found = next((item for item in self._place.endpoint().deployments if item.name == state.candidate), None)
+        ready = found is not None and found.state is State.READY
+        if request is None and not ready and state.optioned:
+            raise DeploymentError(
+                f"{state.candidate} is not deployed yet, and the options for it are not known any more",
+                f"repeat `mlops rollout start {self._place.name}` as it was given, or abort",
+            )
+        if request is not None and not (ready and not request.options.given()):
+            self._say(f"deploying {state.candidate} ({state.model}) beside {state.champion}")
+            try:
+                self._place.deploy(request)
+            except MlopsError as error:
+                if isinstance(error, AzureError) and is_transient(error):
+                    raise
+                raise _Turn(Phase.ROLLBACK, f"{state.candidate} could not be deployed: {error}") from error
+        self._look_up()
+        self._write(self._state.at(Phase.STEP, 0))
+
+    def _step(self) -> None:
+        state, pace = self._state, self._with.pace
+        self._obey()
+        self._say(state.describe())
+        self._report.begin_step(state)
+        began = time.monotonic()
+        self._share(*state.step.traffic(state.candidate, state.champion))
+        prober = Prober(self._with.ask, self._place.access(), self._with.images, state.candidate, state.champion, pace)
+        prober.start()
+        try:
+            self._watch(prober, began)
+        finally:
+            prober.end()
+        following = state.number + 1
+        if following < len(state.steps):
+            self._write(self._state.at(Phase.STEP, following))
+        else:
+            self._look_up()  # the last moment for an abort
+            self._write(self._state.at(Phase.FINISH))
+
+    def _watch(self, prober: Prober, began: float) -> None:
+        """Look at a step until it is passed. Raises _Turn where it is not."""
+        state, pace = self._state, self._with.pace
+        observer: Observer | None = None
+        looked, beat, renewed, said = began, time.monotonic(), time.monotonic(), began
+        while True:
+            time.sleep(pace.tick)
+            now = time.monotonic()
+            problem = ""
+            if self._interruption.asked or self._nudge.came() or now - beat > pace.beat:
+                problem, beat = self._look_up(expected=True), now
+            if observer is None and prober.warm.is_set():
+                observer = Observer(state.step, state.candidate, state.champion, self._place.counts(), began)
+                prober.count()
+            if prober.refused or now - renewed > _RENEW_SECONDS:
+                prober.renew(self._place.access())
+                renewed = now
+            if prober.problem:
+                raise DeploymentError(prober.problem, "see that the images are there, and resume")
+            if not problem and now - looked < pace.look:
+                continue
+            looked = now
+            counts = self._place.counts() if observer is not None else None
+            seen = (observer or Observer(state.step, state.candidate, state.champion, None, began)).see(
+                counts, prober.pairs(), problem
+            )
+            judgement = judge(seen, state.limits)
+            self._report.judged(judgement, seen)
+            if judgement.verdict is Verdict.FAIL:
+                what = f"{state.candidate} failed at {state.describe()}"
+                raise _Turn(Phase.ROLLBACK, *(f"{what}: {reason}" for reason in judgement.reasons))
+            if judgement.verdict is Verdict.CONTINUE:
+                for reason in judgement.reasons:
+                    self._say(f"  {reason}")
+                return
+            if now - said > pace.beat:
+                self._say(f"  waiting: {'; '.join(judgement.reasons)}")
+                said = now
+
+    def _finish(self) -> None:
+        state = self._state
+        endpoint = self._place.endpoint()
+        if not has(endpoint, state.candidate):
+            if not has(endpoint, state.champion):
+                raise DeploymentError(f"neither {state.candidate} nor {state.champion} is there any more")
+            raise _Turn(Phase.ROLLBACK, f"{state.candidate} is not there any more")
+        self._share({state.candidate: 100}, {})
+        self._write(state.at(Phase.CLOSE))
+
+    def _close(self) -> Ending:
+        state = self._state
+        problem = "" if state.wishes.no_alias else self._move_alias()
+        if not state.wishes.keep_champion and self._place.delete_deployment(state.champion):
+            self._say(f"removed {state.champion}")
+        self._place.clear()
+        self._report.write(Outcome.PROMOTED)
+        self._say(f"{state.candidate} ({state.model}) has all of the traffic of {self._place.name}")
+        return Ending(Outcome.PROMOTED, problem=problem, report=self._report)
+
+    def _roll_back(self) -> Ending:
+        state = self._state
+        if not has(self._place.endpoint(), state.champion):
+            raise _Turn(Phase.FINISH, f"{state.champion} is not there any more: going on with {state.candidate}")
+        if self._place.set_traffic({state.champion: 100}, {}):
+            self._say(f"{state.champion} has all of the traffic again")
+        if has(self._place.endpoint(), state.candidate):
+            self._report.content["log"] = telling(self._place.logs(state.candidate, _LOG_LINES), _LOG_SHOWN)
+            self._report.write(Outcome.UNDER_WAY)
+            if not state.wishes.keep_candidate:
+                self._place.delete_deployment(state.candidate)
+                self._say(f"removed {state.candidate}")
+        self._place.clear()
+        self._report.write(Outcome.ROLLED_BACK)
+        return Ending(Outcome.ROLLED_BACK, tuple(self._report.content["reasons"]), report=self._report)
+
+    def _move_alias(self) -> str:
+        """Make the candidate's version the champion of its model; returns what was refused."""
+        state, registry = self._state, self._with.registry
+        try:
+            version = registry.get(state.model)
+            if CHAMPION not in version.aliases:
+                registry.promote(version.name, version.version, force=state.wishes.force)
+                self._say(f"{version.name}@{CHAMPION} is {version.reference}")
+        except RegistryError as error:
+            problem = f"the alias {CHAMPION} was not moved to {state.model}: {error}"
+            self._report.note(problem)
+            return problem
+        return ""
+
+    # What phases have in common
+
+    def _share(self, traffic: dict[str, int], mirror: dict[str, int]) -> None:
+        """Set the traffic; a candidate that cannot take any fails."""
+        try:
+            self._place.set_traffic(traffic, mirror)
+        except DeploymentError as error:
+            problem = self._unfit(self._place.endpoint())
+            if not problem:
+                raise
+            raise _Turn(Phase.ROLLBACK, problem) from error
+
+    def _look_up(self, *, expected: bool = False) -> str:
+        """Hear what others want, and renew the lease in time; returns why the candidate cannot serve.
+
+        Args:
+            expected: Whether the traffic has to be that of the step.
+        """
+        self._obey()
+        endpoint, self._state = self._place.look(self._state)
+        self._obey()
+        if self._state.until - time.time() < self._with.pace.lease / 2:
+            self._write(self._state)  # seldom, as a change of tags takes Azure a while
+        problem = self._unfit(endpoint)
+        wanted = self._state.step.traffic(self._state.candidate, self._state.champion)
+        if expected and not problem and shares(endpoint) != wanted:
+            raise DeploymentError(
+                f"somebody else has changed the traffic of {self._place.name}, to {_shown(endpoint)}",
+                "resume sets it again; abort gives all of it to the champion",
+            )
+        return problem
+
+    def _obey(self) -> None:
+        if self._state.order is Order.ABORT:
+            raise _Turn(Phase.ROLLBACK, "it was aborted")
+        if self._state.order is Order.PROMOTE:
+            self._report.note("the steps that were left were skipped")
+            raise _Turn(Phase.FINISH, f"{self._state.candidate} is promoted without the steps that are left")
+        if self._interruption.asked:
+            if self._with.roll_back_on_interrupt:
+                raise _Turn(Phase.ROLLBACK, "it was interrupted")
+            raise _Paused
+
+    def _unfit(self, endpoint: Endpoint) -> str:
+        name = self._state.candidate
+        if not has(endpoint, name):
+            return f"{name} is not there any more"
+        found = endpoint.deployment(name)
+        bad = found.state in (State.FAILED, State.STOPPED)
+        return f"{name} is {found.state}{f': {found.problem}' if found.problem else ''}" if bad else ""
+
+    def _write(self, state: Rollout, *, first: bool = False) -> None:
+        seconds = {Phase.DEPLOY: _DEPLOY_SECONDS, Phase.STEP: self._with.pace.lease}.get(state.phase, _ENDING_SECONDS)
+        self._state = self._place.write(state.driven(seconds), first=first)
+
+    def _pause(self) -> Ending:
+        traffic = _shown(self._place.endpoint())
+        self._release()
+        where = f"{self._state.describe()} ({traffic})"
+        told = f"the rollout of {self._state.candidate} is paused at {where}"
+        return Ending(Outcome.PAUSED, (told,), report=self._report)
+
+    def _leave(self, error: MlopsError) -> NoReturn:
+        """The target refuses: leave a state that another process goes on with, and say how."""
+        state, name, on = self._state, self._place.name, f"--on {self._place.target.name}"
+        self._report.note(f"left: {error.message}")
+        self._release()
+        if state.phase is Phase.ROLLBACK:
+            raise DeploymentError(
+                f"rolling back {name} did not end: {error.message}",
+                f"run again: mlops rollout abort {name} {on}; by hand: mlops endpoint traffic {name}"
+                f" {state.champion}=100 {on}, then mlops endpoint delete {name} --deployment {state.candidate} {on}",
+            ) from error
+        mend = f"{error.hint}; then " if error.hint else ""
+        raise DeploymentError(
+            f"the rollout of {state.candidate} stands at {state.describe()}: {error.message}",
+            f"{mend}mlops rollout resume {name} {on}, or mlops rollout abort {name} {on}",
+        ) from error
+
+    def _release(self) -> None:
+        """Say that nobody drives any more. Without patience: where it cannot be said, the lease ends by itself."""
+        self._report.write(Outcome.PAUSED)
+        try:
+            self._place.at_once().write(self._state.left())
+        except MlopsError as error:
+            self._report.note(f"the lease could not be given back: {error.message}")
+            self._report.write(Outcome.PAUSED)
+
+
+def _shown(endpoint: Endpoint) -> str:
+    traffic, mirror = shares(endpoint)
+    told = [f"{name} {share} %" for name, share in traffic.items()]
+    return ", ".join(told + [f"copies of {share} % to {name}" for name, share in mirror.items()]) or "no traffic"

@@ -1,0 +1,241 @@
+"""The judge of a step: from what was seen of candidate and champion to go on, wait or fail, with reasons in words.
+
+It is a function of its arguments alone. Something fails early only when it is known to be above its limit, and a step is
+passed only after enough requests; what is above a limit but not known to be is looked at longer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from vision_mlops.rollout.rollout_settings import Limits
+from vision_mlops.rollout.statistics import Sample, exceeds, probably_slower, surely_slower
+
+PAIRS = 50
+"""Images that both have scored, and with which their latencies are compared, before a step can be passed."""
+_LONGER = 5
+"""After so many times the needed number of requests, what was seen decides, known or not."""
+_LONGER_LATENCY = 20
+"""The same for latencies, which are noisy; what live traffic tells of them decides only once it is known."""
+_DOUBT = 0.2
+"""More probable than this it may not be that a latency within its limit is above it in truth."""
+_FEWEST = 20
+"""Below this number of measurements, nothing is said of a latency."""
+_QUANTILES = {"median": 0.5, "p95": 0.95}
+
+
+class Verdict(StrEnum):
+    """What becomes of a step."""
+
+    CONTINUE = "continue"
+    WAIT = "wait"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Requests of one deployment, and those that failed by its fault."""
+
+    requests: int = 0
+    errors: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Share of the requests that failed; 0 without any."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """One way to measure how long requests take, of both. ``required``: a step is not passed without it."""
+
+    what: str
+    candidate: Sample
+    champion: Sample
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen in a step so far.
+
+    ``pairs`` are probes that both have scored. Of ``compared`` and ``disagreed``, an image that was sent again and again
+    counts once. ``problem`` says why the candidate cannot serve, ``note`` why the last pair that could not be compared was
+    not; both are empty where all is well.
+    """
+
+    seconds: float
+    candidate: Tally = Tally()
+    champion: Tally = Tally()
+    pairs: int = 0
+    compared: int = 0
+    disagreed: int = 0
+    latencies: tuple[Latency, ...] = ()
+    problem: str = ""
+    note: str = ""
+
+    @property
+    def disagreement(self) -> float:
+        """Share of the compared images with another label; 0 without any."""
+        return self.disagreed / self.compared if self.compared else 0.0
+
+    def figures(self) -> dict[str, Any]:
+        """All numbers, ready for JSON."""
+        return {
+            "seconds": round(self.seconds, 1),
+            "candidate": {"requests": self.candidate.requests, "errors": self.candidate.errors},
+            "champion": {"requests": self.champion.requests, "errors": self.champion.errors},
+            "pairs": self.pairs,
+            "compared": self.compared,
+            "disagreed": self.disagreed,
+            "latency_ms": {
+                item.what: {
+                    who: {name: _rounded(sample, share) for name, share in _QUANTILES.items()} | {"of": sample.size}
+                    for who, sample in (("candidate", item.candidate), ("champion", item.champion))
+                }
+                for item in self.latencies
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and its reasons."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What is to be said of one limit: it is kept to, it is known not to be, or neither is known (yet)."""
+
+    verdict: Verdict
+    reason: str
+
+
+def judge(seen: Observation, limits: Limits) -> Judgement:
+    """Judge a step.
+
+    Args:
+        seen: Since it began.
+        limits: What the candidate must keep to.
+    """
+    if seen.problem:
+        return Judgement(Verdict.FAIL, (seen.problem,))
+    findings = [_errors(seen, limits), _disagreement(seen, limits), *_latencies(seen, limits)]
+    failed = tuple(item.reason for item in findings if item.verdict is Verdict.FAIL)
+    if failed:
+        return Judgement(Verdict.FAIL, failed)
+    pending = tuple(item.reason for item in findings if item.verdict is Verdict.WAIT)
+    if seen.note and seen.pairs < _needed(limits):
+        pending = (*pending, seen.note)
+    if seen.seconds >= limits.step_timeout and pending:
+        late = f"the step was not passed within {limits.step_timeout:g} s"
+        return Judgement(Verdict.FAIL, (late, *pending))
+    if not pending and seen.seconds < limits.min_seconds:
+        return Judgement(Verdict.WAIT, (f"{seen.seconds:.0f} of {limits.min_seconds:g} s",))
+    if pending:
+        return Judgement(Verdict.WAIT, pending)
+    return Judgement(Verdict.CONTINUE, tuple(item.reason for item in findings))
+
+
+def _errors(seen: Observation, limits: Limits) -> _Finding:
+    mine, other = seen.candidate, seen.champion
+    allowed = max(limits.max_error_rate, other.rate)  # an outage that hits both is not the candidate's fault
+    told = f"{_percent(mine.rate)} of {mine.requests} requests failed"
+    return _decided(
+        mine.rate > allowed,
+        lambda: exceeds(mine.errors, mine.requests, allowed),
+        mine.requests,
+        limits.min_requests,
+        good=told,
+        bad=f"error rate: {told}, allowed are {_percent(allowed)} (champion: {_percent(other.rate)} of {other.requests})",
+        what="requests",
+    )
+
+
+def _disagreement(seen: Observation, limits: Limits) -> _Finding:
+    told = f"{_percent(seen.disagreement)} of {seen.compared} images got another label than from the champion"
+    return _decided(
+        seen.disagreement > limits.max_disagreement,
+        lambda: exceeds(seen.disagreed, seen.compared, limits.max_disagreement),
+        seen.pairs,
+        _needed(limits),
+        good=told,
+        bad=f"disagreement: {told}, allowed are {_percent(limits.max_disagreement)}",
+        what="images scored by both",
+    )
+
+
+def _latencies(seen: Observation, limits: Limits) -> Iterator[_Finding]:
+    ratio, allowance = limits.max_latency_ratio, limits.latency_allowance_ms
+    for item in seen.latencies:
+        size = min(item.candidate.size, item.champion.size)
+        if not item.required and size < max(_FEWEST, _needed(limits)):
+            continue
+        for name, share in _QUANTILES.items():
+            mine, other = item.candidate.quantile(share), item.champion.quantile(share)
+            told = f"{item.what}, {name}: {mine:.1f} ms against {other:.1f} ms of the champion"
+            above = bool(mine > ratio * other + allowance) or _in_doubt(item, share, limits)
+            yield _decided(
+                above,
+                partial(_surely_slower, item, share, limits),
+                size,
+                _needed(limits),
+                good=told,
+                bad=f"latency: {told}, allowed are {ratio:g} times as much and {allowance:g} ms",
+                what="measured pairs",
+                longer=_LONGER_LATENCY if item.required and mine > ratio * other + allowance else math.inf,
+            )
+
+
+def _in_doubt(item: Latency, share: float, limits: Limits) -> bool:
+    """Whether what is within its limit may be so by luck: one looks often, and a step is passed at the first good look."""
+    size = min(item.candidate.size, item.champion.size)
+    if not item.required or not _FEWEST <= size < _LONGER_LATENCY * _needed(limits):
+        return False
+    ratio, allowance = limits.max_latency_ratio, limits.latency_allowance_ms
+    return probably_slower(item.candidate, item.champion, share, ratio, allowance) > _DOUBT
+
+
+def _surely_slower(item: Latency, share: float, limits: Limits) -> bool:
+    if min(item.candidate.size, item.champion.size) < _FEWEST:
+        return False
+    ratio, allowance = limits.max_latency_ratio, limits.latency_allowance_ms
+    return surely_slower(item.candidate, item.champion, share, ratio, allowance)
+
+
+def _decided(
+    above: bool,
+    known: Callable[[], bool],
+    size: int,
+    needed: int,
+    *,
+    good: str,
+    bad: str,
+    what: str,
+    longer: float = _LONGER,
+) -> _Finding:
+    if above and (size >= longer * needed or known()):
+        return _Finding(Verdict.FAIL, bad)
+    if size < needed:
+        return _Finding(Verdict.WAIT, f"{size} of {needed} {what}" + (f"; {bad}" if above else ""))
+    return _Finding(Verdict.WAIT, f"not sure yet: {bad}") if above else _Finding(Verdict.CONTINUE, good)
+
+
+def _needed(limits: Limits) -> int:
+    return min(PAIRS, limits.min_requests)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _rounded(sample: Sample, share: float) -> float | None:
+    return round(sample.quantile(share), 2) if sample.size else None

@@ -1,0 +1,95 @@
+"""What is seen of a step: the probes' pairs, and what the target itself has counted meanwhile.
+
+A probe is a request like any other, so a target that counts has counted it as well: what both know is not added up. Of
+requests and errors the larger number holds, as a target need not count what it cannot hand on; the latency of the live
+traffic is the target's alone, and only copies and pairs tell of labels. Where a target does not count, the pairs are all
+there is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from vision_mlops.endpoints.contract import Counts
+from vision_mlops.rollout.judge import Latency, Observation, Tally
+from vision_mlops.rollout.probes import Pairs
+from vision_mlops.rollout.rollout_settings import Step
+from vision_mlops.rollout.statistics import Sample
+
+Readings = Mapping[str, Counts] | None
+_NOTHING = Counts()
+_MOST_BLOCKS = 240  # even
+
+
+class Observer:
+    """Adds up one step.
+
+    Args:
+        step: Which.
+        candidate: Deployment.
+        champion: Deployment.
+        first: The target's counts at the beginning; None where it does not tell.
+        began: Monotonic time at which the step began.
+    """
+
+    def __init__(self, step: Step, candidate: str, champion: str, first: Readings, began: float) -> None:
+        self.began = began
+        self._names = (candidate, champion)
+        self._last = first
+        self._sums = dict.fromkeys(self._names, _NOTHING)
+        self._blocks: dict[str, list[tuple[int, ...]]] = {name: [] for name in self._names}
+        # With more to do than the champion, a candidate that is as fast would look slow.
+        self.fair = step.share <= 50
+        # A copy is always sent while the champion answers something else, and on one machine that slows it down.
+        self._live = 0 < step.share <= 50
+
+    def see(self, counts: Readings, pairs: Pairs, problem: str = "") -> Observation:
+        """What was seen so far.
+
+        Args:
+            counts: The target's, now.
+            pairs: The prober's, now.
+            problem: Why the candidate cannot serve.
+        """
+        seconds = time.monotonic() - self.began
+        compared, disagreed = len(pairs.seen), sum(pairs.seen.values())
+        latencies = pairs.latencies(fair=self.fair)
+        if counts is None or self._last is None:
+            return Observation(
+                seconds, pairs.candidate, pairs.champion, pairs.scored, compared, disagreed, latencies, problem,
+                pairs.note,
+            )  # fmt: skip
+        for name in self._names:
+            gained = _since(counts.get(name), self._last.get(name))
+            self._sums[name] = self._sums[name] + gained
+            self._blocks[name] = _merged([*self._blocks[name], gained.latencies])
+        self._last = counts
+        mine, other = (self._sums[name] for name in self._names)
+        if self._live:
+            new, old = (Sample.of_buckets(self._blocks[name]) for name in self._names)
+            latencies = (*latencies, Latency("live traffic", new, old, required=False))
+        return Observation(
+            seconds, _larger(mine, pairs.candidate), _larger(other, pairs.champion), pairs.scored,
+            compared + mine.compared, disagreed + mine.disagreed, latencies, problem, pairs.note,
+        )  # fmt: skip
+
+
+def _since(now: Counts | None, before: Counts | None) -> Counts:
+    """What was counted between two readings; one that is smaller than the one before began anew."""
+    now, before = now or _NOTHING, before or _NOTHING
+    gained = now - before
+    anew = min(gained.requests, gained.errors, gained.compared, gained.disagreed, *gained.latencies) < 0
+    return now if anew else gained
+
+
+def _merged(blocks: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Intervals of twice the length, once there are very many."""
+    if len(blocks) < _MOST_BLOCKS:
+        return blocks
+    pairs = zip(blocks[::2], blocks[1::2], strict=True)
+    return [tuple(one + other for one, other in zip(*pair, strict=True)) for pair in pairs]
+
+
+def _larger(counted: Counts, probed: Tally) -> Tally:
+    return Tally(max(counted.requests, probed.requests), max(counted.errors, probed.errors))

@@ -1,0 +1,69 @@
+"""The images that probes send: a folder of the user's, or the golden examples of both models."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.data.manifest import MANIFEST, read_manifest
+from vision_mlops.model.bundle import read_bundle
+
+_MOST = 1000
+"""More images than this tell nothing more."""
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeImage:
+    """An image file. ``kind`` is its media type."""
+
+    path: Path
+    kind: str
+
+    def read(self) -> bytes:
+        """Its bytes. Raises OSError."""
+        return self.path.read_bytes()
+
+
+def folder_images(folder: Path) -> list[ProbeImage]:
+    """Images of a folder in mixed order: of prepared data those of its test split, else all below it, at most 1000.
+
+    Raises:
+        DeploymentError: there are none.
+    """
+    if (folder / MANIFEST).is_file():
+        files = [folder / record.path for record in read_manifest(folder).images if record.split == "test"]
+    else:
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if not files:
+        raise DeploymentError(f"--images {folder}: there are no images", "give a folder of images, or prepared data")
+    random.Random(0).shuffle(files)  # by class they would come one class after the other
+    return [_image(path) for path in files[:_MOST]]
+
+
+def golden_images(bundles: Iterable[Path]) -> list[ProbeImage]:
+    """The golden examples of bundles, each content once.
+
+    Raises:
+        DeploymentError: they have none.
+        BundleError: a bundle is damaged.
+    """
+    found: dict[str, ProbeImage] = {}
+    for folder in bundles:
+        for example in read_bundle(folder).golden:
+            image = _image(folder / example.file)
+            found.setdefault(hashlib.sha256(image.read()).hexdigest(), image)
+    if not found:
+        raise DeploymentError("the models have no golden examples to try them with", "give --images FOLDER")
+    images = list(found.values())
+    random.Random(0).shuffle(images)
+    return images
+
+
+def _image(path: Path) -> ProbeImage:
+    return ProbeImage(path, mimetypes.guess_type(path.name)[0] or "application/octet-stream")

@@ -1,0 +1,187 @@
+"""Probes: images that are sent to candidate and champion in pairs, so that a rollout needs no other traffic."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from vision_mlops.endpoints.contract import Access
+from vision_mlops.endpoints.scoring_client import Answer, score
+from vision_mlops.rollout.judge import Latency, Tally
+from vision_mlops.rollout.probe_images import ProbeImage
+from vision_mlops.rollout.rollout_settings import Pace
+from vision_mlops.rollout.statistics import Sample
+
+Ask = Callable[[Access, bytes, str, str], Answer]
+"""Sends an image, of a media type, to a deployment; see :func:`vision_mlops.endpoints.scoring_client.score`."""
+_TIMEOUT_SECONDS = 10.0
+_MOST = 1000
+"""So many of the last pairs are kept to compare latencies: of more, each look would take longer and say no more."""
+_UNAUTHORISED = frozenset({401, 403})
+_SERVER_FAULT = 500
+
+
+def ask(access: Access, image: bytes, kind: str, deployment: str) -> Answer:
+    """Send an image to a deployment over HTTP."""
+    return score(access, image, kind, deployment, timeout_s=_TIMEOUT_SECONDS)
+
+
+@dataclass(slots=True)
+class Pairs:
+    """What came of the pairs so far. Latencies are in milliseconds, of pairs in which both have scored the image."""
+
+    candidate: Tally = field(default_factory=Tally)
+    champion: Tally = field(default_factory=Tally)
+    scored: int = 0
+    seen: dict[int, bool] = field(default_factory=dict)
+    """By image: whether the candidate has ever answered otherwise than the champion."""
+    round_trips: list[tuple[float, float]] = field(default_factory=list)
+    work: list[tuple[float, float]] = field(default_factory=list)
+    note: str = ""
+    """Why the last pair that could not be compared was not."""
+
+    def add(self, image: int, candidate: Answer, champion: Answer) -> None:
+        """Take the answers to one image into account."""
+        self.candidate, self.champion = _counted(self.candidate, candidate), _counted(self.champion, champion)
+        if champion.ok and (candidate.ok or _refused(candidate)):
+            self.scored += 1
+            self.seen[image] = self.seen.get(image, False) or candidate.label != champion.label
+        if not (candidate.ok and champion.ok):
+            who, answer = ("candidate", candidate) if not candidate.ok else ("champion", champion)
+            self.note = f"the {who} answered a probe with {answer.status or 'nothing'}: {answer.problem}"
+            return
+        self.round_trips.append((candidate.seconds * 1000, champion.seconds * 1000))
+        works = [_work(candidate), _work(champion)]
+        if works[0] is not None and works[1] is not None:
+            self.work.append((works[0], works[1]))
+        for kept in (self.round_trips, self.work):
+            del kept[:-_MOST]
+
+    def latencies(self, *, fair: bool) -> tuple[Latency, ...]:
+        """What pairs tell of latencies; round trips only where the candidate has no more to do than the champion."""
+        found = [Latency("work on a probe", *_samples(self.work))] if self.work else []
+        if fair:
+            found.append(Latency("round trip of a probe", *_samples(self.round_trips)))
+        return tuple(found)
+
+
+class Prober:
+    """A thread that sends pairs at a bounded rate until it is told to end; each image to both, the order alternating.
+
+    Args:
+        ask: Sends an image.
+        access: To the endpoint; :meth:`renew` gives another one.
+        images: Sent one after the other, again and again.
+        candidate: Deployment.
+        champion: Deployment.
+        pace: Rate, and how many pairs do not count.
+    """
+
+    def __init__(
+        self, ask: Ask, access: Access, images: Sequence[ProbeImage], candidate: str, champion: str, pace: Pace
+    ) -> None:
+        self._ask = ask
+        self._access = access
+        self._images = images
+        self._names = (candidate, champion)
+        self._pace = pace
+        self._pairs = Pairs()
+        self._guard = threading.Lock()
+        self._ending = threading.Event()
+        self.warm = threading.Event()
+        """Set once the first pairs, which do not count, are through; then it waits for :meth:`count`."""
+        self._counting = threading.Event()
+        self.refused = False
+        """Whether an answer said that the key is not valid (any more)."""
+        self.problem = ""
+        """Why it has ended by itself; empty while it has not."""
+        # A daemon, as a request that hangs must not hold up the end of the process.
+        self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def count(self) -> None:
+        """Go on with pairs that count: what the target has counted so far was read, with no pair under way."""
+        self._counting.set()
+
+    def end(self) -> None:
+        """Send no more; what is under way does not count."""
+        self._ending.set()
+        self._counting.set()
+
+    def renew(self, access: Access) -> None:
+        """Go on with another key or address."""
+        self._access, self.refused = access, False
+
+    def pairs(self) -> Pairs:
+        """A copy of what came so far."""
+        with self._guard:
+            found = self._pairs
+            return Pairs(
+                found.candidate, found.champion, found.scored, dict(found.seen), list(found.round_trips),
+                list(found.work), found.note,
+            )  # fmt: skip
+
+    def _run(self) -> None:
+        number = 0
+        following = time.monotonic()
+        while not self._ending.is_set():
+            if number == self._pace.warm_up:
+                self.warm.set()
+                self._counting.wait()
+            try:
+                self._pair(number)
+            except Exception as error:  # noqa: BLE001 - whoever waits for the pairs must hear why none come
+                self.problem = f"probing ended: {type(error).__name__}: {error}"
+                return
+            number += 1
+            # Late ones are not made up for: the rate is a bound, not an aim.
+            following = max(following + 1 / self._pace.probe_rate, time.monotonic())
+            self._ending.wait(following - time.monotonic())
+
+    def _pair(self, number: int) -> None:
+        place = number % len(self._images)
+        image = self._images[place]
+        content = image.read()
+        order = (0, 1) if number % 2 else (1, 0)
+        answers: dict[int, Answer] = {}
+        for who in order:
+            answer = self._ask(self._access, content, image.kind, self._names[who])
+            answers[who] = _checked(answer, self._names[who])
+            if answer.status in _UNAUTHORISED:
+                self.refused = True
+        if number >= self._pace.warm_up and not self._ending.is_set():
+            with self._guard:
+                self._pairs.add(place, answers[0], answers[1])
+
+
+def _checked(answer: Answer, wanted: str) -> Answer:
+    """An answer of another deployment than the one that was asked says nothing of that one."""
+    if not answer.ok or answer.deployment == wanted:
+        return answer
+    problem = f"{answer.deployment} answered instead of {wanted}"
+    return Answer(answer.status, answer.seconds, {}, answer.deployment, problem)
+
+
+def _counted(tally: Tally, answer: Answer) -> Tally:
+    failed = answer.status == 0 or answer.status >= _SERVER_FAULT
+    return Tally(tally.requests + 1, tally.errors + failed)
+
+
+def _refused(answer: Answer) -> bool:
+    """Whether an image that the other one scored was taken for a bad one."""
+    return answer.status in (400, 413, 415, 422)
+
+
+def _work(answer: Answer) -> float | None:
+    timing = answer.body.get("timing")
+    total = timing.get("total_ms") if isinstance(timing, dict) else None
+    return float(total) if isinstance(total, int | float) else None
+
+
+def _samples(pairs: Sequence[tuple[float, float]]) -> tuple[Sample, Sample]:
+    return Sample.of([pair[0] for pair in pairs]), Sample.of([pair[1] for pair in pairs])

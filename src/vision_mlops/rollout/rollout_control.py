@@ -1,0 +1,268 @@
+"""What can be done with a rollout: start it, go on with it, end it; also beside a process that drives."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core import locks
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.contract import Endpoint, Request, Say, Target
+from vision_mlops.endpoints.deploying import check_options, find
+from vision_mlops.registry import ModelVersion, Registry
+from vision_mlops.rollout.driver import Driver
+from vision_mlops.rollout.driver_lock import check_elsewhere, driving, elsewhere, lock_path
+from vision_mlops.rollout.equipment import Ending, Equipment
+from vision_mlops.rollout.nudge import Nudge
+from vision_mlops.rollout.probes import Ask, ask
+from vision_mlops.rollout.rollout_checks import (
+    champion_of,
+    check_candidate,
+    check_classes,
+    check_probe,
+    check_target,
+    copied_at_most,
+    probe_images,
+)
+from vision_mlops.rollout.rollout_endpoint import Place, has
+from vision_mlops.rollout.rollout_report import Outcome, Report
+from vision_mlops.rollout.rollout_settings import DEFAULT_STEPS, Limits, Pace, Step, Wishes, parse_steps
+from vision_mlops.rollout.rollout_state import Order, Phase, Rollout, pack, rollout_of
+
+_REPEAT_SECONDS = 3.0
+"""How often one who waits for another process looks whether its order is still in the tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """The endpoint and how to drive: the same for all commands.
+
+    ``images`` is a folder to probe with; None takes the golden examples. ``take_over``: do not wait for another machine.
+    """
+
+    target: Target
+    registry: Registry
+    endpoint: str
+    say: Say
+    images: Path | None = None
+    pace: Pace = field(default_factory=Pace)
+    roll_back_on_interrupt: bool = False
+    take_over: bool = False
+    ask: Ask = ask
+
+    def place(self) -> Place:
+        """The endpoint."""
+        return Place(self.target, self.endpoint, self.say, self.pace.patience)
+
+    def current(self) -> Endpoint:
+        """The endpoint as it is now. Raises DeploymentError where there is none."""
+        endpoint = find(self.target, self.endpoint)
+        if endpoint is None:
+            raise DeploymentError(
+                f"there is no endpoint {self.endpoint!r} on {self.target.name}", "make it with `mlops deploy`"
+            )
+        return endpoint
+
+
+def start(
+    controls: Controls,
+    request: Request,
+    *,
+    steps: tuple[Step, ...] = parse_steps(DEFAULT_STEPS),
+    limits: Limits | None = None,
+    wishes: Wishes | None = None,
+) -> Ending:
+    """Roll a candidate out; goes on where a rollout of the same candidate stands.
+
+    Args:
+        controls: Endpoint and pace.
+        request: The candidate's deployment.
+        steps: In order.
+        limits: Of each step.
+        wishes: What to keep.
+
+    Raises:
+        DeploymentError: something speaks against it, or the target refuses.
+    """
+    check_target(controls.target)
+    check_options(controls.target, request)
+    with driving(controls.target, controls.endpoint):
+        endpoint = controls.current()
+        state = rollout_of(endpoint)
+        if state is not None:
+            if (state.candidate, state.model) != (request.deployment, request.model.reference):
+                raise DeploymentError(
+                    f"endpoint {endpoint.name!r} is under a rollout of {state.candidate} ({state.model})",
+                    f"mlops rollout status {endpoint.name}; then resume, promote or abort it",
+                )
+            controls.say(
+                f"going on with the rollout of {state.candidate}, with the steps and limits that it began with"
+            )
+            if not controls.take_over:
+                check_elsewhere(controls.endpoint, state)
+            return _drive(controls, endpoint, state, request)
+        wanted = wishes or Wishes()
+        steps = copied_at_most(controls.target, steps, controls.say)
+        champion = champion_of(endpoint)
+        check_candidate(endpoint, champion, request.deployment, request.model)
+        limits, bundles = check_classes(
+            controls.registry, champion, request.model, limits or Limits(), controls.say, force=wanted.force
+        )
+        images = probe_images(controls.images, bundles)
+        equipment = _equipment(controls, images, request)
+        check_probe(equipment.ask, controls.target.access(endpoint.name), images[0], champion.name)
+        state = Rollout(
+            request.deployment, champion.name, request.model.reference, int(time.time()), steps, limits, wanted,
+            optioned=bool(request.options.given()),
+        )  # fmt: skip
+        pack(
+            replace(state.driven(0), phase=Phase.ROLLBACK, number=len(steps) - 1, order=Order.PROMOTE)
+        )  # at its longest
+        return _run(controls, endpoint, state, equipment)
+
+
+def resume(controls: Controls) -> Ending:
+    """Go on with a rollout that nobody drives. Raises DeploymentError."""
+    check_target(controls.target)
+    with driving(controls.target, controls.endpoint):
+        endpoint = controls.current()
+        state = _state(endpoint)
+        if not controls.take_over:
+            check_elsewhere(controls.endpoint, state)
+        return _drive(controls, endpoint, state, None)
+
+
+def abort(controls: Controls) -> Ending:
+    """Give the champion all of the traffic, whoever drives. Raises DeploymentError."""
+    return _order(controls, Order.ABORT)
+
+
+def promote(controls: Controls) -> Ending:
+    """Give the candidate all of the traffic for good, without the steps that are left. Raises DeploymentError."""
+    return _order(controls, Order.PROMOTE)
+
+
+# Driving
+
+
+def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: Request | None) -> Ending:
+    """Go on with a rollout that was begun."""
+    if request is None and not state.optioned:
+        version = controls.registry.get(state.model)
+        request = Request(endpoint.name, state.candidate, version, controls.registry)
+    ending = state.phase not in (Phase.DEPLOY, Phase.STEP) or state.order is not None
+    images = [] if ending else probe_images(controls.images, _bundles(controls, endpoint, state))
+    return _run(controls, endpoint, state, _equipment(controls, images, request))
+
+
+def _run(controls: Controls, endpoint: Endpoint, state: Rollout, equipment: Equipment) -> Ending:
+    return Driver(controls.place(), state, Report(endpoint, state), equipment, controls.say).drive()
+
+
+def _equipment(controls: Controls, images: list[Any], request: Request | None) -> Equipment:
+    return Equipment(controls.registry, images, request, controls.ask, controls.pace, controls.roll_back_on_interrupt)
+
+
+def _bundles(controls: Controls, endpoint: Endpoint, state: Rollout) -> list[Path]:
+    """Bundles whose golden examples are sent; none where the user gives images."""
+    if controls.images is not None:
+        return []
+    known: list[ModelVersion] = [controls.registry.get(state.model)]
+    if state.limits.max_disagreement < 1 and has(endpoint, state.champion):
+        known.append(controls.registry.get(endpoint.deployment(state.champion).reference))
+    return [controls.registry.bundle_path(version) for version in known]
+
+
+def _state(endpoint: Endpoint) -> Rollout:
+    state = rollout_of(endpoint)
+    if state is None:
+        raise DeploymentError(f"endpoint {endpoint.name!r} is not under a rollout", "mlops rollout start --help")
+    return state
+
+
+# Orders
+
+
+def _order(controls: Controls, order: Order) -> Ending:
+    check_target(controls.target)
+    nudge = Nudge(controls.target.name, controls.endpoint)
+    known: Rollout | None = None
+    waiting = 0.0
+    while True:
+        lock = locks.take(lock_path(controls.target, controls.endpoint))
+        if lock is not None:
+            with lock:
+                ending = _order_here(controls, order, known)
+            if ending is not None:
+                return ending
+        if time.monotonic() - waiting > _REPEAT_SECONDS:
+            endpoint = controls.current()
+            state = rollout_of(endpoint)
+            if state is None:
+                return _ended(controls, endpoint, known)
+            if known is None:
+                controls.say(f"telling the process that drives to {order} the rollout of {state.candidate}")
+            known, waiting = state, time.monotonic()
+            controls.place().order(order)
+            nudge.give()
+        time.sleep(controls.pace.tick)
+
+
+def _order_here(controls: Controls, order: Order, known: Rollout | None) -> Ending | None:
+    """Do it in this process; None where another machine drives."""
+    endpoint = controls.current()
+    if order is Order.ABORT and known is None:
+        _mend_tag(controls, endpoint)
+        endpoint = controls.current()
+    state = rollout_of(endpoint)
+    if state is None:
+        return _ended(controls, endpoint, known)
+    if elsewhere(state) and not controls.take_over:
+        return None
+    if order is Order.PROMOTE:
+        if state.phase is Phase.ROLLBACK:
+            raise DeploymentError(f"{state.candidate} is being rolled back", "abort again, then start anew")
+        if not has(endpoint, state.candidate):
+            raise DeploymentError(f"{state.candidate} is not deployed yet", f"mlops rollout resume {endpoint.name}")
+        if state.phase is not Phase.CLOSE:
+            state = state.at(Phase.FINISH)
+        return _run(controls, endpoint, state, _equipment(controls, [], None))
+    if state.phase is Phase.CLOSE:
+        controls.say(f"it is too late: {state.candidate} has passed all steps, and is the champion")
+        return _run(controls, endpoint, state, _equipment(controls, [], None))
+    report = Report(endpoint, state)
+    if state.phase is not Phase.ROLLBACK:
+        report.failed(["it was aborted"])
+    state = state.at(Phase.ROLLBACK)
+    return Driver(controls.place(), state, report, _equipment(controls, [], None), controls.say).drive()
+
+
+def _ended(controls: Controls, endpoint: Endpoint, known: Rollout | None) -> Ending:
+    """How a rollout has ended that another process drove."""
+    if known is None:
+        raise DeploymentError(f"endpoint {endpoint.name!r} is not under a rollout", "mlops rollout start --help")
+    serving = endpoint.serving
+    promoted = serving is not None and serving.name == known.candidate
+    told = f"{serving.name if serving else 'nobody'} has the traffic of {endpoint.name}"
+    controls.say(told)
+    return Ending(Outcome.PROMOTED if promoted else Outcome.ROLLED_BACK, (told,))
+
+
+def _mend_tag(controls: Controls, endpoint: Endpoint) -> None:
+    """Where the tag cannot be read, nothing is known but the traffic: give all to the one with most, and forget it."""
+    try:
+        rollout_of(endpoint)
+    except DeploymentError as error:
+        serving = endpoint.serving
+        if serving is None:
+            raise
+        controls.say(f"{error.message}: giving all of the traffic to {serving.name}")
+        place = controls.place()
+        place.set_traffic({serving.name: 100}, {})
+        place.clear()
+        raise DeploymentError(
+            f"what was rolled out at {endpoint.name!r} is not known; {serving.name} has all of the traffic",
+            f"remove what is left over: mlops endpoint show {endpoint.name}",
+        ) from error

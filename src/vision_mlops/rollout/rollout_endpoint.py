@@ -1,0 +1,151 @@
+"""The endpoint of a rollout as its driver uses it: every call patient, and the state of the rollout in its tag."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from vision_mlops.azure.retries import patiently
+from vision_mlops.core.errors import DeploymentError, MlopsError
+from vision_mlops.endpoints.contract import Access, Counts, Endpoint, Request, Say, Target
+from vision_mlops.endpoints.deploying import ROLLOUT_TAG
+from vision_mlops.rollout.rollout_state import Order, Phase, Rollout, driver_id, pack, rollout_of
+
+T = TypeVar("T")
+
+
+class LostError(DeploymentError):
+    """Somebody else has ended this rollout, or drives it now."""
+
+
+class Place:
+    """One endpoint of a target.
+
+    Args:
+        target: Where it lives.
+        name: Of the endpoint.
+        say: Told when a call has to wait.
+        patience: Seconds for which a call is made again where the target is busy or not reached.
+    """
+
+    def __init__(self, target: Target, name: str, say: Say, patience: float) -> None:
+        self.target = target
+        self.name = name
+        self._say = say
+        self._patience = patience
+
+    def at_once(self) -> Place:
+        """The same without patience."""
+        return Place(self.target, self.name, self._say, 0.0)
+
+    def endpoint(self) -> Endpoint:
+        """As it is now."""
+        return self._call(lambda: self.target.endpoint(self.name))
+
+    def access(self) -> Access:
+        """Where and with what to send requests."""
+        return self._call(lambda: self.target.access(self.name))
+
+    def counts(self) -> Mapping[str, Counts] | None:
+        """What the target has counted; None where it does not tell."""
+        return self._call(lambda: self.target.counts(self.name))
+
+    def deploy(self, request: Request) -> Endpoint:
+        """See :meth:`Target.deploy`."""
+        return self._call(lambda: self.target.deploy(request, self._say))
+
+    def logs(self, deployment: str, lines: int) -> str:
+        """Last lines of a deployment's log, or why there are none: they are wanted where other things fail as well."""
+        try:
+            return self.target.logs(self.name, deployment, lines)
+        except MlopsError as error:
+            return f"the log cannot be read: {error.message}"
+
+    def set_traffic(self, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> bool:
+        """Share the traffic unless it is so already; returns whether it was changed."""
+        endpoint = self.endpoint()
+        if shares(endpoint) == (dict(traffic), dict(mirror)):
+            return False
+        self._call(lambda: self.target.set_traffic(self.name, traffic, mirror))
+        return True
+
+    def delete_deployment(self, deployment: str) -> bool:
+        """Remove a deployment where it is there; returns whether it was."""
+        if not has(self.endpoint(), deployment):
+            return False
+        self._call(lambda: self.target.delete_deployment(self.name, deployment))
+        return True
+
+    def look(self, state: Rollout) -> tuple[Endpoint, Rollout]:
+        """The endpoint, and the state with what another process has ordered meanwhile.
+
+        Raises:
+            LostError: see :meth:`write`.
+        """
+        endpoint = self.endpoint()
+        there = rollout_of(endpoint)
+        _check_ours(endpoint, there, state)
+        return endpoint, _with_order(state, there)
+
+    def write(self, state: Rollout, *, first: bool = False) -> Rollout:
+        """Put the state into the tag; what another process has ordered meanwhile stays in it, and comes back.
+
+        Raises:
+            LostError: the rollout in the tag is not this one any more, or is driven from elsewhere.
+        """
+        endpoint = self.endpoint()
+        there = rollout_of(endpoint)
+        if not first:
+            _check_ours(endpoint, there, state)
+        state = _with_order(state, there)
+        tags = {**endpoint.tags, ROLLOUT_TAG: pack(state)}
+        if tags != dict(endpoint.tags):
+            self._call(lambda: self.target.set_tags(self.name, tags))
+        return state
+
+    def order(self, order: Order) -> None:
+        """Put into the tag what the process that drives shall do, unless the rollout is past that."""
+        endpoint = self.endpoint()
+        state = rollout_of(endpoint)
+        if state is None or state.order is order or state.phase not in (Phase.DEPLOY, Phase.STEP):
+            return
+        tags = {**endpoint.tags, ROLLOUT_TAG: pack(replace(state, order=order))}
+        self._call(lambda: self.target.set_tags(self.name, tags))
+
+    def clear(self) -> None:
+        """Take the state out of the tags: the rollout is over."""
+        tags = dict(self.endpoint().tags)
+        if tags.pop(ROLLOUT_TAG, None) is not None:
+            self._call(lambda: self.target.set_tags(self.name, tags))
+
+    def _call(self, call: Callable[[], T]) -> T:
+        if importlib.util.find_spec("azure") is None or importlib.util.find_spec("azure.core") is None:
+            return call()  # nothing but this machine can be the target then
+        return patiently(call, self._say, seconds=self._patience)
+
+
+def shares(endpoint: Endpoint) -> tuple[dict[str, int], dict[str, int]]:
+    """Traffic and mirror of those deployments that have any."""
+    traffic = {item.name: item.traffic for item in endpoint.deployments if item.traffic}
+    return traffic, {item.name: item.mirror for item in endpoint.deployments if item.mirror}
+
+
+def has(endpoint: Endpoint, deployment: str) -> bool:
+    """Whether it has a deployment of that name."""
+    return any(item.name == deployment for item in endpoint.deployments)
+
+
+def _with_order(state: Rollout, there: Rollout | None) -> Rollout:
+    if there is not None and there.order and state.phase in (Phase.DEPLOY, Phase.STEP):
+        return replace(state, order=there.order)
+    return state
+
+
+def _check_ours(endpoint: Endpoint, there: Rollout | None, state: Rollout) -> None:
+    hint = f"mlops rollout status {endpoint.name}"
+    if there is None or (there.candidate, there.began) != (state.candidate, state.began):
+        raise LostError(f"another process has ended the rollout of {state.candidate}", hint)
+    if there.driver and there.driver != driver_id():
+        raise LostError(f"another machine drives the rollout of {state.candidate} now", hint)

@@ -1,0 +1,172 @@
+"""The report of a rollout: what was done at each step and what was seen, as JSON and as text, kept up to date."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core import paths
+from vision_mlops.core.files import atomic_write
+from vision_mlops.endpoints.contract import Endpoint
+from vision_mlops.rollout.judge import Judgement, Observation
+from vision_mlops.rollout.rollout_settings import write_steps
+from vision_mlops.rollout.rollout_state import Rollout
+
+JSON_FILE = "report.json"
+TEXT_FILE = "report.txt"
+
+
+class Outcome(StrEnum):
+    """How a rollout is, or has ended."""
+
+    UNDER_WAY = "under way"
+    PAUSED = "paused"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled back"
+
+
+def rollouts_folder(endpoint: str) -> Path:
+    """Where the reports of an endpoint's rollouts are, on this machine."""
+    return paths.home() / "rollouts" / endpoint
+
+
+class Report:
+    """Report of one rollout; goes on with what an earlier process on this machine has written.
+
+    Args:
+        endpoint: As it is now.
+        state: Of the rollout.
+    """
+
+    def __init__(self, endpoint: Endpoint, state: Rollout) -> None:
+        self.folder = rollouts_folder(endpoint.name) / state.folder_name
+        champion = next((item.reference for item in endpoint.deployments if item.name == state.champion), "")
+        self.content: dict[str, Any] = {
+            "endpoint": endpoint.name,
+            "target": endpoint.target,
+            "candidate": {"deployment": state.candidate, "model": state.model},
+            "champion": {"deployment": state.champion, "model": champion},
+            "began": datetime.fromtimestamp(state.began, UTC).isoformat(),
+            "outcome": str(Outcome.UNDER_WAY),
+            "reasons": [],
+            "steps_planned": write_steps(state.steps),
+            "limits": asdict(state.limits),
+            "steps": [],
+            "notes": [],
+            "log": "",
+        }
+        earlier = read_report(self.folder)
+        if earlier.get("outcome") in (Outcome.UNDER_WAY, Outcome.PAUSED):
+            for key in ("champion", "reasons", "steps", "notes", "log"):
+                self.content[key] = earlier.get(key, self.content[key])
+
+    @property
+    def outcome(self) -> Outcome:
+        """As far as is known."""
+        return Outcome(self.content["outcome"])
+
+    @property
+    def text(self) -> str:
+        """To read."""
+        return as_text(self.content)
+
+    def begin_step(self, state: Rollout) -> None:
+        """A step begins, or begins anew after an interruption."""
+        self.content["steps"].append(
+            {"step": str(state.step), "what": state.step.describe(), "began": _now(), "verdict": "", "reasons": []}
+        )
+        self.write(Outcome.UNDER_WAY)
+
+    def judged(self, judgement: Judgement, seen: Observation) -> None:
+        """What is known of the step under way."""
+        self.content["steps"][-1] |= {
+            "verdict": str(judgement.verdict),
+            "reasons": list(judgement.reasons),
+            "figures": seen.figures(),
+        }
+        self.write(Outcome.UNDER_WAY)
+
+    def note(self, text: str) -> None:
+        """Something that happened beside the steps."""
+        self.content["notes"].append(f"{_now()} {text}")
+
+    def failed(self, reasons: list[str]) -> None:
+        """Why the candidate goes."""
+        self.content["reasons"] = reasons
+        self.write(Outcome.UNDER_WAY)
+
+    def write(self, outcome: Outcome) -> None:
+        """Write both files."""
+        self.content |= {"outcome": str(outcome), "updated": _now()}
+        text = json.dumps(self.content, indent=2, ensure_ascii=False)
+        atomic_write(self.folder / JSON_FILE, text + "\n")
+        atomic_write(self.folder / TEXT_FILE, as_text(self.content))
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """The report in a folder; empty where there is none."""
+    try:
+        content = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def telling(log: str, lines: int) -> str:
+    """The last lines of a server's log that are more than requests that went well; without any, the last of all."""
+    found = log.splitlines()
+    special = [line for line in found if not _went_well(line)]
+    return "\n".join((special or found)[-lines:])
+
+
+def as_text(content: dict[str, Any]) -> str:
+    """A report to read."""
+    candidate, champion = content["candidate"], content["champion"]
+    lines = [
+        f"Rollout at {content['endpoint']} ({content['target']}): {content['outcome']}",
+        f"candidate  {candidate['deployment']} ({candidate['model']})",
+        f"champion   {champion['deployment']} ({champion['model'] or 'gone'})",
+        f"steps      {content['steps_planned']}",
+        f"began      {content['began']}",
+        "",
+    ]
+    lines += [f"! {reason}" for reason in content["reasons"]] + ([""] if content["reasons"] else [])
+    for step in content["steps"]:
+        lines.append(f"{step['what']}: {step['verdict'] or 'not judged'}")
+        lines += [f"    {reason}" for reason in step["reasons"]]
+        lines += [f"    {line}" for line in _figures(step.get("figures"))]
+    lines += ["", *content["notes"]] if content["notes"] else []
+    if content["log"]:
+        lines += ["", f"Last lines of {candidate['deployment']}:", content["log"].rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def _went_well(line: str) -> bool:
+    try:
+        entry = json.loads(line)
+        return bool(entry["event"] == "request" and (entry["status"] < 500 or entry["path"].startswith("/health/")))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _figures(figures: dict[str, Any] | None) -> list[str]:
+    if not figures:
+        return []
+    tallies = [f"{who} {figures[who]['requests']} requests, {figures[who]['errors']} errors" for who in _WHO]
+    lines = [f"{'; '.join(tallies)}; {figures['seconds']} s"]
+    lines.append(f"{figures['pairs']} pairs; {figures['disagreed']} of {figures['compared']} images labelled otherwise")
+    for what, rows in figures["latency_ms"].items():
+        numbers = [f"{who} median {rows[who]['median']}, p95 {rows[who]['p95']} of {rows[who]['of']}" for who in _WHO]
+        lines.append(f"{what} in ms: {'; '.join(numbers)}")
+    return lines
+
+
+_WHO = ("candidate", "champion")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,100 @@
+"""The keys that open a scoring server: of its environment, and of a file that may change while it serves.
+
+A file holds one key a line, such as a primary and a secondary one; each is valid. To change a key without a gap, replace
+one while clients use the other. Whoever writes the file replaces it whole, as Kubernetes does with a mounted secret.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from vision_mlops.core.errors import ServingError
+
+KEY_NAMES = ("primary", "secondary")
+"""The keys of an endpoint, in the order of the lines of a file."""
+KEY_VARIABLE = "MLOPS_SCORING_KEY"
+FILE_VARIABLE = "MLOPS_SCORING_KEY_FILE"
+_LOG = logging.getLogger(__name__)
+_PAUSE_SECONDS = 0.9
+"""The file is read again at most so often. Time stamps are not looked at: two writes of a moment have the same one."""
+_MOST_BYTES = 65_536
+
+
+class Keys:
+    """Valid keys of one process.
+
+    Args:
+        fixed: Keys that stay.
+        file: Has further ones.
+
+    Raises:
+        ServingError: the file cannot be read, or has no key.
+    """
+
+    def __init__(self, fixed: Iterable[str] = (), file: Path | None = None) -> None:
+        self._fixed = tuple(key.encode() for key in fixed if key)
+        self._file = file
+        self._from_file: tuple[bytes, ...] = ()
+        self._problem = ""
+        self._looked = time.monotonic()
+        if file is not None:
+            self._from_file, problem = _read(file)
+            if problem:
+                raise ServingError(
+                    f"{FILE_VARIABLE}: {file} {problem}", "give a file with one key a line, which the server may read"
+                )
+
+    def __bool__(self) -> bool:
+        return bool(self._fixed or self._from_file)
+
+    def accepts(self, given: bytes) -> bool:
+        """Whether what was given is a valid key; takes the same time whichever it is like."""
+        accepted = False
+        for key in (*self._fixed, *self._from_file):
+            accepted |= hmac.compare_digest(given, key)
+        return accepted
+
+    def refresh(self) -> None:
+        """Read the file again, once a second however often this is called. Without keys in it, the last ones stay valid."""
+        now = time.monotonic()
+        if self._file is None or now - self._looked < _PAUSE_SECONDS:
+            return
+        self._looked = now
+        keys, problem = _read(self._file)
+        if problem:
+            if problem != self._problem:
+                _LOG.warning("%s %s: the keys stay as they are", self._file, problem)
+        elif keys != self._from_file:
+            self._from_file = keys
+            _LOG.warning("the keys have changed: %d are valid", len({*self._fixed, *keys}))
+        self._problem = problem
+
+
+def new_key() -> str:
+    """A random key."""
+    return secrets.token_urlsafe(32)
+
+
+def keys_of_environment() -> Keys:
+    """The keys that MLOPS_SCORING_KEY and MLOPS_SCORING_KEY_FILE give; none where neither is set. Raises ServingError."""
+    file = os.environ.get(FILE_VARIABLE)
+    return Keys([os.environ.get(KEY_VARIABLE, "")], Path(file) if file else None)
+
+
+def _read(file: Path) -> tuple[tuple[bytes, ...], str]:
+    """Keys of a file, and what is wrong with it."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+    except OSError as error:
+        return (), f"cannot be read: {error.strerror}"
+    if len(content) > _MOST_BYTES:
+        return (), f"is larger than {_MOST_BYTES} bytes"
+    keys = tuple(line.strip() for line in content.splitlines() if line.strip())
+    return keys, "" if keys else "has no key"

@@ -1,0 +1,73 @@
+"""A scoring server as a process on this machine, for the demo and for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from vision_mlops.core.errors import ServingError
+
+
+@contextlib.contextmanager
+def running_server(
+    bundle: Path, *, port: int = 0, name: str = "", version: str = "", timeout_s: float = 60.0
+) -> Iterator[str]:
+    """Run ``mlops serve`` until the block ends.
+
+    Args:
+        bundle: Model bundle.
+        port: Port on 127.0.0.1; 0 takes a free one.
+        name, version: What answers call the model.
+        timeout_s: Seconds until the server must be ready.
+
+    Yields:
+        Base URL, once the server is ready.
+
+    Raises:
+        ServingError: it ended or was not ready in time; with the last lines of its log.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        log, port_file = Path(folder, "log"), Path(folder, "port")
+        command = [sys.executable, "-m", "vision_mlops", "serve", str(bundle), "--port", str(port)]
+        command += ["--port-file", str(port_file)]
+        command += ["--name", name] if name else []
+        command += ["--version", version] if version else []
+        with log.open("wb") as stream:
+            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=dict(os.environ))
+        try:
+            yield _wait(process, port_file, log, time.monotonic() + timeout_s)
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], port_file: Path, log: Path, deadline: float) -> str:
+    problem = "it did not bind a port"
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            problem = f"it ended with exit code {process.returncode}"
+            break
+        if port_file.is_file():
+            url = f"http://127.0.0.1:{port_file.read_text().strip()}"
+            try:
+                with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
+                    return url
+            except urllib.error.HTTPError as error:
+                problem = error.read().decode(errors="replace")
+            except (urllib.error.URLError, OSError) as error:
+                problem = str(error)
+        time.sleep(0.05)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+    raise ServingError(f"the server is not ready: {problem}\n{tail}", "run `mlops serve BUNDLE` to see its whole log")

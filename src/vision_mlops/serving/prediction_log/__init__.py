@@ -1,0 +1,1 @@
+"""Records of what the model has answered."""

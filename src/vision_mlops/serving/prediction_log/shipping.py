@@ -1,0 +1,181 @@
+"""Sends complete files of the prediction log to Blob Storage, and removes them here once they are there.
+
+Every worker runs a thread for it; a lock lets one of them send at a time, and another one go on when that one ends. What
+cannot be sent stays and is tried again; :mod:`~vision_mlops.serving.prediction_log.record_files` sees to it that the disk
+does not fill up meanwhile. A blob is ``TO/MODEL/YYYY/MM/DD/NAME.jsonl``. To be imported only where there is something to
+send.
+
+    check_destination(serving.predictions.to)    # the supervisor, at its start
+    shipper = start_shipping(serving.predictions, model_name, telemetry.count_record)  # a worker, after the fork
+    shipper.close()                              # after the prediction log was closed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from vision_mlops.config.workload import Predictions
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.serving.prediction_log.predictions import predictions_folder
+from vision_mlops.serving.prediction_log.record_files import RecordFiles, count_lines, day_of, finished
+from vision_mlops.serving.telemetry.prometheus_metrics import Fate
+from vision_mlops.storage import Place, locate, upload
+from vision_mlops.storage.addresses import ContainerAddress, parse_address
+from vision_mlops.storage.blob_service import Patience
+
+_EVERY_SECONDS = 60.0
+_LONGEST_WAIT_SECONDS = 900.0
+_LOCK = ".shipping.lock"
+_PATIENCE = Patience(attempts=3, first=0.5, longest=5.0, silence=30.0)
+_REQUESTS_AT_ONCE = 2
+
+_log = logging.getLogger(__name__)
+
+
+class Shipper:
+    """Sends files of a folder, in a thread.
+
+    Args:
+        folder: Of the prediction log.
+        find: Finds the place; called in the thread, as it may ask a workspace, until it succeeds.
+        sent: Told how many records have arrived.
+        every_s: Pause between two looks; after failures it grows to a quarter of an hour.
+        patience: How long requests are tried.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        find: Callable[[], Place],
+        sent: Callable[[int], object],
+        *,
+        every_s: float = _EVERY_SECONDS,
+        patience: Patience = _PATIENCE,
+    ) -> None:
+        self._folder = folder
+        self._find = find
+        self._sent = sent
+        self._every_s = every_s
+        self._patience = patience
+        self._place: Place | None = None
+        self._orphans = RecordFiles(folder, max_bytes=2**62)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="shipping", daemon=True)
+        self._thread.start()
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Send what is complete, for so many seconds at most; the rest is sent after the next start."""
+        self._ending.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        wait = self._every_s
+        while not self._ending.wait(wait):
+            with self._turn() as ours:
+                wait = self._every_s if not ours or self._ship() else min(2 * wait, _LONGEST_WAIT_SECONDS)
+        while finished(self._folder):  # others end at the same moment: take turns
+            with self._turn() as ours:
+                if ours:
+                    self._ship()
+                    return
+            time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """Whether this process may send now; nobody else does meanwhile."""
+        try:
+            descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:  # there is no folder yet, so nothing to send
+            yield False
+            return
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
+
+    def _ship(self) -> bool:
+        """Send all complete files, day after day; False where that failed."""
+        try:
+            self._orphans.adopt()
+            files = finished(self._folder)
+            if not files:
+                return True
+            if self._place is None:
+                self._place = self._find()
+            done = [self._ship_day(self._place, day, list(group)) for day, group in groupby(files, day_of)]
+            if all(done):
+                return True
+        except MlopsError as error:
+            _log.warning("predictions are not sent, but kept: %s", error)
+        except Exception:  # noqa: BLE001 - a thread that ended here would never send again
+            _log.exception("predictions are not sent, but kept")
+        self._place = None  # it may have moved, or have another key
+        return False
+
+    def _ship_day(self, place: Place, day: str, files: list[Path]) -> bool:
+        # A day's folder of its own, as what is there is listed first: the whole history would take longer each day.
+        there = replace(place, path=f"{place.path}/{day}".lstrip("/"))
+        named = {path.name: path for path in files if path.exists()}  # the oldest may have been removed meanwhile
+        if not named:
+            return True
+        lines = {name: count_lines(path) for name, path in named.items()}
+        summary = upload(self._folder, there, files=named, jobs=_REQUESTS_AT_ONCE, patience=self._patience)
+        for name, path in named.items():
+            if name not in summary.failures:
+                path.unlink(missing_ok=True)
+                self._sent(lines[name])
+        for name, reason in summary.failures.items():
+            _log.warning("%s was not sent, but kept: %s", name, reason)
+        return summary.ok
+
+
+def check_destination(to: str) -> None:
+    """Say at the start what can be known without a network.
+
+    Args:
+        to: An address, or empty.
+
+    Raises:
+        ConfigError: the address or the environment's way to sign in is malformed.
+        MissingExtraError: a package for it is not installed.
+    """
+    if to and isinstance(parse_address(to, _suffixes()), ContainerAddress):
+        locate(to)
+
+
+def start_shipping(settings: Predictions, model_name: str, count: Callable[[Fate, int], object]) -> Shipper | None:
+    """The shipper of this process; None where nothing is sampled or nothing is to be sent. It starts a thread.
+
+    Args:
+        settings: Where to.
+        model_name: Names the folder, here and there.
+        count: Told how many records were sent.
+    """
+    if settings.sample <= 0 or not settings.to:
+        return None
+    folder = predictions_folder(model_name)
+
+    def find() -> Place:
+        place = locate(settings.to)
+        return replace(place, path=f"{place.path}/{folder.name}".lstrip("/"))
+
+    return Shipper(folder, find, lambda number: count("sent", number))
+
+
+def _suffixes() -> list[str]:
+    suffix = os.environ.get("AZURE_STORAGE_SUFFIX", "").strip()
+    return [suffix] if suffix else []

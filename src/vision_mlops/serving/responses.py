@@ -1,0 +1,97 @@
+"""Scores the images of a request and words the answer: the same for the scoring server and for Azure ML's own."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vision_mlops.core.errors import ImageError
+from vision_mlops.images.decoding import Pixels
+from vision_mlops.model.predictor import Floats, Predictor
+from vision_mlops.serving.http.scoring_requests import RequestError, ScoringRequest
+from vision_mlops.serving.served_model import ServedModel
+
+_IMAGE_ERRORS = {"not_an_image": (415, "not_an_image"), "too_large": (413, "image_too_large"), "empty": (400, "empty")}
+_AT_ONCE = 8
+"""Images of a batch that are inferred together: the memory of an inference grows with them, its speed hardly."""
+
+
+def score(
+    model: ServedModel,
+    wanted: ScoringRequest,
+    *,
+    request_id: str,
+    started: float,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Any], list[str], list[Floats]]:
+    """Decode, infer and describe.
+
+    Args:
+        model: Gives the probabilities.
+        wanted: Images and options.
+        request_id: Of the request; stands in the answer.
+        started: When the request began, by the performance counter.
+        check: Called before each image; what it raises ends the work.
+
+    Returns:
+        The answer, the label of each image, and its probabilities (C,).
+
+    Raises:
+        RequestError: an image cannot be decoded.
+    """
+    predictor = model.predictor
+    decoding = inferring = 0.0
+    results: list[dict[str, Any]] = []
+    rows: list[Floats] = []
+    for first in range(0, len(wanted.images), _AT_ONCE):
+        started = time.perf_counter()
+        pixels = []
+        for number, data in enumerate(wanted.images[first : first + _AT_ONCE], first):
+            check()
+            pixels.append(_decode(predictor, data, f"image {number}" if wanted.batch else "image"))
+        decoded = time.perf_counter()
+        scores = predictor.score(pixels, explain=wanted.explain)
+        inferring += time.perf_counter() - decoded
+        decoding += decoded - started
+        for i, row in enumerate(scores.probabilities):
+            maps = scores.activation_maps
+            heat = None if maps is None else _heat_map(pixels[i], maps[i, int(row.argmax())])
+            results.append(_result(predictor, row, wanted.top_k, heat))
+            rows.append(row)
+    timing = {"decode_ms": round(decoding * 1000, 3), "inference_ms": round(inferring * 1000, 3)}
+    labels = [result["predictions"][0]["label"] for result in results]
+    answer: dict[str, Any] = {"results": results} if wanted.batch else results[0]
+    timing["total_ms"] = round((time.perf_counter() - started) * 1000, 3)
+    return answer | {"timing": timing, "model": model.describe(), "request_id": request_id}, labels, rows
+
+
+def _decode(predictor: Predictor, data: bytes, name: str) -> Pixels:
+    try:
+        return predictor.pixels(data, name=name)
+    except ImageError as error:
+        status, code = _IMAGE_ERRORS.get(error.reason, (422, error.reason))
+        raise RequestError(status, code, error.message) from error
+
+
+def _result(predictor: Predictor, row: Floats, top_k: int, heat_map: str | None) -> dict[str, Any]:
+    best = predictor.top(row, top_k)
+    result: dict[str, Any] = {"predictions": [{"label": name, "probability": round(p, 6)} for name, p in best]}
+    if heat_map is not None:
+        result["heat_map"] = heat_map
+    return result
+
+
+def _heat_map(pixels: Pixels, activation_map: np.ndarray) -> str:
+    """Base64 of a PNG: the image as the network saw it, under its heat map."""
+    from PIL import Image
+
+    from vision_mlops.model.explanations import overlay
+
+    stream = io.BytesIO()
+    overlay(Image.fromarray(pixels), activation_map).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()

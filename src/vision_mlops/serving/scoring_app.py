@@ -1,0 +1,320 @@
+"""The scoring server's application in one process: what is answered to whom, over one model.
+
+It needs the predictor and nothing else of the package. :mod:`~vision_mlops.serving.http.http_connection` speaks HTTP for
+it, and the :class:`~vision_mlops.serving.scoring_queue.Scorer` decides when a request is scored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from vision_mlops.config.workload import Serving
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.serving.access_keys import Keys
+from vision_mlops.serving.http.http_connection import Answer, Hub, Request, too_large
+from vision_mlops.serving.http.openapi import LOADING, describe
+from vision_mlops.serving.http.scoring_requests import RequestError, read_scoring_request
+from vision_mlops.serving.prediction_log.predictions import PredictionLog, Sample
+from vision_mlops.serving.responses import score
+from vision_mlops.serving.scoring_queue import AbandonedError, Job, QueueFullError, Scorer
+from vision_mlops.serving.served_model import ModelSource, ServedModel, load_model, read_reload
+from vision_mlops.serving.telemetry.prometheus_metrics import Telemetry
+from vision_mlops.serving.telemetry.request_metrics import Entry, Ledger
+from vision_mlops.serving.telemetry.server_log import log_event
+from vision_mlops.serving.telemetry.tracing import Tracing, new_request_id
+
+_PAGE = Path(__file__).with_name("page.html")
+_LOG = logging.getLogger(__name__)
+_UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
+_BODIES = 8
+"""So many bodies of the largest size may be in memory at once."""
+
+Reloader = Callable[[ModelSource], Awaitable[dict[str, Any]]]
+"""Swaps the model of the whole server; returns the description of the new one. Raises RequestError."""
+
+
+class ScoringApp:
+    """State and handlers of one process. To be made in its event loop.
+
+    Args:
+        source: The bundle to begin with.
+        serving: Limits.
+        keys: One is expected in ``X-Api-Key`` or ``Authorization: Bearer`` of a scoring request; None, or a set without
+            any, leaves the server open.
+        admin_key: The same for ``/admin``; None closes it.
+        reloader: Swaps the model of all processes; None swaps it in this one, which is then the only one.
+    """
+
+    def __init__(
+        self,
+        source: ModelSource,
+        *,
+        serving: Serving | None = None,
+        keys: Keys | None = None,
+        admin_key: str | None = None,
+        reloader: Reloader | None = None,
+    ) -> None:
+        limits = self.serving = serving or Serving()
+        self.source = source
+        self.telemetry = Telemetry()
+        self.ledger = Ledger(self.telemetry)
+        self.tracing = Tracing()  # a worker puts the exporting one here, and the log of predictions
+        self.predictions: PredictionLog | None = None
+        self.model: ServedModel | None = None
+        self.problem = LOADING
+        self.draining = False
+        self.max_body = limits.max_body_mb * 2**20
+        self.max_buffered = _BODIES * self.max_body
+        self.request_timeout_s = float(limits.request_timeout_s)
+        self.head_timeout_s = float(limits.head_timeout_s)
+        self.keep_alive_s = float(limits.keep_alive_s)
+        self.scorer = Scorer(limits.max_queue)
+        self.hub = Hub(self)
+        self._reloader = reloader or self._reload_here
+        self._reloading: asyncio.Task[None] | None = None
+        self.keys = keys
+        self._admin_keys = Keys([admin_key]) if admin_key else None
+        self._routes: dict[str, dict[str, Callable[[Request], Answer | None]]] = {
+            "/score": {"POST": self._score},
+            "/health/live": {"GET": self._live},
+            "/health/ready": {"GET": self._ready},
+            "/metrics": {"GET": self._metrics},
+            "/openapi.json": {"GET": self._openapi},
+            "/admin/reload": {"POST": self._reload},
+            "/": {"GET": self._page},
+        }
+
+    # The model
+
+    async def load(self, source: ModelSource) -> ServedModel:
+        """Load a bundle beside the current one, which goes on answering. Raises BundleError and its kin."""
+        return await asyncio.to_thread(load_model, source)
+
+    def swap(self, source: ModelSource, model: ServedModel) -> None:
+        """Answer with another model from the next request on; those under way end with the old one."""
+        self.source, self.model, self.problem = source, model, ""
+        self.telemetry.show_model(model.name, model.version, model.predictor.id, model.predictor.classes)
+
+    async def start(self) -> None:
+        """Load the first model. A bundle that fails leaves the app alive but never ready, with the reason."""
+        try:
+            model = await self.load(self.source)
+        except MlopsError as error:
+            self.problem = str(error)
+            log_event("not_ready", reason=self.problem, pid=os.getpid())
+        else:
+            if self.model is None:  # else another one was swapped in meanwhile
+                self.swap(self.source, model)
+
+    def close(self) -> None:
+        """End the scorer, and book what is left."""
+        self.scorer.close()
+        self.ledger.book()
+
+    # What a connection asks for
+
+    def refuse(self, request: Request) -> Answer | None:
+        """An answer that needs no body: the key is wrong, the queue is full, the body will be too large."""
+        self._identify(request)
+        try:
+            self._check(request)
+            declared = request.headers.get(b"content-length", b"")
+            if len(declared) < 20 and declared.isdigit() and int(declared) > self.max_body:
+                return Answer.error(413, "body_too_large", too_large(self.max_body))
+        except RequestError as error:
+            return Answer.error(error.status, error.code, error.message, error.headers)
+        return None
+
+    def handle(self, request: Request) -> Answer | None:
+        """Answer a complete request now, or later by the connection's ``respond``."""
+        if not request.request_id:
+            self._identify(request)
+        try:
+            return self._check(request)(request)
+        except RequestError as error:
+            return Answer.error(error.status, error.code, error.message, error.headers)
+        except Exception:  # noqa: BLE001 - a request that fails must not take the connection with it
+            return self._failed(request)
+
+    def answered(self, request: Request, answer: Answer) -> None:
+        """Book a request, and end its span."""
+        trace, scored = request.trace, request.inference_ms > 0
+        model_id = self.model.predictor.id if self.model else ""
+        self.ledger.add(
+            Entry(
+                time.time(), request.request_id, request.method, request.path, answer.status,
+                milliseconds(request.started), trace.trace_id if trace else "", trace.span_id if trace else "", model_id,
+                request.queue_ms if scored else None, request.inference_ms if scored else None, answer.code,
+                request.labels,
+            )
+        )  # fmt: skip
+        if trace is not None and request.path == "/score":
+            self.tracing.end(
+                trace, request.method, "/score", answer.status, request_id=request.request_id, model_id=model_id,
+                images=len(request.labels), queue_ms=request.queue_ms, inference_ms=request.inference_ms, error=answer.code,
+            )  # fmt: skip
+
+    def _identify(self, request: Request) -> None:
+        given = request.text(b"x-request-id")
+        request.request_id = (_UNPRINTABLE.sub("", given)[:128] if given else "") or new_request_id()
+        request.trace = self.tracing.begin(request.text(b"traceparent"), request.text(b"tracestate"))
+
+    def _check(self, request: Request) -> Callable[[Request], Answer | None]:
+        """The handler of a request that may be answered. Raises RequestError for one that may not."""
+        methods = self._routes.get(request.path)
+        if methods is None:
+            raise RequestError(404, "not_found", f"{request.path[:200]}: nothing is here; /openapi.json says what is")
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            allowed = ", ".join(methods)
+            message = f"{request.path} takes {allowed}, not {request.method}"
+            raise RequestError(405, "method_not_allowed", message, ((b"allow", allowed.encode()),))
+        if request.path == "/score":
+            self._authorise(request, self.keys)
+            if self.model is None:
+                raise RequestError(503, "not_ready", self.problem)
+            self._check_room()
+        elif request.path.startswith("/admin/"):
+            if self._admin_keys is None:
+                message = "there is no administration without a key of its own: start the server with MLOPS_ADMIN_KEY"
+                raise RequestError(403, "admin_disabled", message)
+            self._authorise(request, self._admin_keys)
+        return handler
+
+    def _authorise(self, request: Request, keys: Keys | None) -> None:
+        if not keys:
+            return
+        scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
+        given = request.headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
+        if not keys.accepts(given):
+            message = "send the key in the header X-Api-Key or Authorization: Bearer"
+            raise RequestError(401, "unauthorised", message, ((b"www-authenticate", b"Bearer"),))
+
+    def _check_room(self) -> None:
+        try:
+            self.scorer.check_room()
+        except QueueFullError as error:
+            retry = ((b"retry-after", str(error.retry_after_s).encode()),)
+            raise RequestError(429, "too_many_requests", str(error), retry) from error
+
+    def _failed(self, request: Request) -> Answer:
+        _LOG.exception("request %s failed", request.request_id)
+        return Answer.error(500, "internal", f"the server's log says more, at request {request.request_id}")
+
+    # Scoring
+
+    def _score(self, request: Request) -> None:
+        """POST /score."""
+        assert self.model is not None
+        work = partial(self._work, request, self.model, request.body)
+        self.ledger.in_flight += 1
+        request.job = self.scorer.submit(work, partial(self._scored, request))
+
+    def _work(self, request: Request, model: ServedModel, content: bytes, job: Job) -> Answer:
+        """What is done for one request when its turn has come, on the scorer."""
+        predictor = model.predictor
+        waited = time.perf_counter() - job.submitted
+
+        def check() -> None:
+            if job.abandoned:
+                raise AbandonedError
+
+        wanted = read_scoring_request(
+            request.text(b"content-type"), request.query, content, serving=self.serving, classes=len(predictor.classes)
+        )
+        result, labels, rows = score(model, wanted, request_id=request.request_id, started=request.started, check=check)
+        request.queue_ms = round(waited * 1000, 3)
+        request.inference_ms = result["timing"]["inference_ms"]
+        request.labels = tuple(labels)
+        trace, log = request.trace, self.predictions
+        if log is not None and log.wants(trace.trace_id if trace and trace.parent_id else request.request_id):
+            log.put(
+                Sample(
+                    request.request_id, trace.trace_id if trace else "", model.name, model.version, predictor.id,
+                    predictor.classes, wanted.images, rows, result["timing"]["total_ms"],
+                )
+            )  # fmt: skip
+        return Answer.json(200, result)
+
+    def _scored(self, request: Request, answer: Answer | None, error: Exception | None) -> None:
+        self.ledger.in_flight -= 1
+        if isinstance(error, AbandonedError):
+            return
+        if isinstance(error, RequestError):
+            answer = Answer.error(error.status, error.code, error.message, error.headers)
+        elif answer is None:
+            try:
+                raise error or RuntimeError("no answer")
+            except Exception:  # noqa: BLE001 - raised only to be logged with its traceback
+                answer = self._failed(request)
+        request.connection.respond(request, answer)
+
+    # The rest
+
+    def _live(self, request: Request) -> Answer:
+        return Answer.json(200, {"status": "live"})
+
+    def _ready(self, request: Request) -> Answer:
+        if self.draining:
+            return Answer.error(503, "draining", "the server is shutting down")
+        if self.model is None:
+            return Answer.error(503, "not_ready", self.problem)
+        return Answer.json(200, {"status": "ready", "model": self.model.describe()})
+
+    def _metrics(self, request: Request) -> Answer:
+        self.ledger.book()
+        return Answer(200, self.telemetry.expose(), CONTENT_TYPE_LATEST.encode())
+
+    def _openapi(self, request: Request) -> Answer:
+        title = f"Scoring API of {self.model.name if self.model else 'a model'}"
+        return Answer.json(200, describe(title, self.model.predictor.classes if self.model else []))
+
+    def _page(self, request: Request) -> Answer:
+        return Answer(200, _PAGE.read_bytes(), b"text/html; charset=utf-8")
+
+    # Another model
+
+    def _reload(self, request: Request) -> Answer | None:
+        """POST /admin/reload: another bundle, or the same folder anew."""
+        source = read_reload(request.body, self.source)
+        if self._reloading is not None and not self._reloading.done():
+            return Answer.error(409, "reloading", "a model is being loaded already; try again when it is")
+        self._reloading = asyncio.get_running_loop().create_task(self._swap_for(request, source))
+        return None
+
+    async def _swap_for(self, request: Request, source: ModelSource) -> None:
+        try:
+            model = await self._reloader(source)
+        except RequestError as error:
+            self.telemetry.count_reload("failed")
+            answer = Answer.error(error.status, error.code, error.message, error.headers)
+        except Exception:  # noqa: BLE001 - the one who asked must be told, and the model stays
+            self.telemetry.count_reload("failed")
+            answer = self._failed(request)
+        else:
+            self.telemetry.count_reload("done")
+            answer = Answer.json(200, {"status": "reloaded", "model": model})
+        request.connection.respond(request, answer)
+
+    async def _reload_here(self, source: ModelSource) -> dict[str, Any]:
+        try:
+            model = await self.load(source)
+        except MlopsError as error:
+            raise RequestError(422, "bundle_refused", str(error)) from error
+        self.swap(source, model)
+        return model.describe()
+
+
+def milliseconds(since: float) -> float:
+    """Time since a reading of the performance counter."""
+    return round((time.perf_counter() - since) * 1000, 3)

@@ -1,0 +1,293 @@
+"""The folder in which the processes of one server keep their metrics, so that each of them can tell the sum.
+
+It is prometheus_client's multiprocess mode: every process writes its values into files that are mapped into memory, and
+whoever is asked adds the files up. Three things differ from its defaults:
+
+- Files belong to a slot, not to a process id. A process holds its slot by a lock, which ends with it however it ends, and a
+  worker that replaces it goes on in the same files: counters of the dead are kept, and restarts do not pile up files.
+- All space is allocated before it is mapped. The library makes sparse files, and a process that writes to one on a full
+  disk is killed with SIGBUS.
+- Files that a killed server left behind are removed by the next one.
+
+The supervisor opens the folder with :func:`metrics_folder` before it forks. Each process that makes metrics takes a slot by
+:func:`shared_files`, which :mod:`~vision_mlops.serving.telemetry.prometheus_metrics` calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import stat
+import struct
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_PREFIX = "mlops-metrics-"
+_LOCK = "slots.lock"
+_KIB = 1024
+# Twice what they hold at the start; a file that grows is allocated first, see reserve().
+_SIZES = {
+    "counter": 128 * _KIB,
+    "histogram": 32 * _KIB,
+    "gauge_livemax": 16 * _KIB,
+    "gauge_livemin": 16 * _KIB,
+    "gauge_livesum": 16 * _KIB,
+}
+_MOST_SLOTS = 1024
+_SPARE = 4 * _KIB
+"""Bytes that reserve() leaves free: for the few series made without asking, and what an entry has beside its key."""
+_SETTLED_SECONDS = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class MetricFiles:
+    """One server's folder; :meth:`create` makes one.
+
+    Attributes:
+        folder: Where it is.
+        slot: The slot of this process; -1 before :meth:`claim`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.slot = -1
+        self._lock = -1
+        self._claimed_by = 0
+        self._values: Callable[..., object] | None = None
+        self._series: set[tuple[str, str]] = set()
+
+    @classmethod
+    def create(cls, processes: int) -> MetricFiles | None:
+        """Make the folder, in memory where the system has a place for that, else where temporary files go.
+
+        Args:
+            processes: Number of workers; there is room for all of them twice, as old and new ones overlap when they are
+                replaced, and for the supervisor.
+
+        Returns:
+            The folder, or None where none is writable or has room: then each process only tells its own metrics.
+        """
+        problems = []
+        for parent in _parents():
+            _remove_abandoned(parent)
+            try:
+                folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
+            except OSError as error:
+                problems.append(f"{parent}: {error.strerror or error}")
+                continue
+            try:
+                (folder / _LOCK).touch()
+                made = cls(folder)
+                for slot in range(2 * processes + 1):
+                    made._allocate_slot(slot)
+            except OSError as error:
+                problems.append(f"{parent}: {error.strerror or error}")
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                return made
+        _log.warning("metrics are those of one worker only, as their files cannot be written (%s)", "; ".join(problems))
+        return None
+
+    def claim(self) -> bool:
+        """Take a free slot for this process, once; metrics that it makes from now on are kept there.
+
+        What a forked process inherited then counts in its own slot.
+
+        Returns:
+            False where there is no space any more: then the metrics of this process are its own only.
+        """
+        if self._claimed_by == os.getpid():
+            return self.slot >= 0
+        self._claimed_by = os.getpid()
+        if self._lock >= 0:
+            os.close(self._lock)  # of the process that forked this one, whose locks were not inherited
+        from prometheus_client import values
+
+        try:
+            self._lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+            self.slot = self._free_slot()
+            self._prepare()
+        except OSError as error:
+            self.slot = -1
+            _log.warning("the metrics of this process are not in the sum over all: %s", error.strerror or error)
+            values.ValueClass = values.MutexValue
+            return False
+        os.environ[FOLDER_VARIABLE] = str(self.folder)
+        if self._values is None:
+            self._values = values.MultiProcessValue(lambda: self.slot)
+        values.ValueClass = self._values
+        return True
+
+    def reserve(self, kind: str, key: str) -> bool:
+        """Make sure that a file of this process has space for one more series of a number that is not known beforehand.
+
+        Args:
+            kind: Of file, such as ``counter``.
+            key: The series as the library writes it, see ``prometheus_client.mmap_dict.mmap_key``.
+
+        Returns:
+            False where there is none; the series must not be made then.
+        """
+        if self.slot < 0 or (kind, key) in self._series:
+            return True
+        try:
+            with self._file(kind, self.slot).open("r+b", buffering=0) as stream:
+                (used,) = struct.unpack("i", stream.read(4))  # how much of a file is in use stands at its beginning
+                allocated = os.fstat(stream.fileno()).st_size
+                if used + len(key.encode()) + _SPARE > allocated:
+                    os.posix_fallocate(stream.fileno(), 0, 2 * allocated)  # the library doubles, too
+        except OSError:
+            return False
+        self._series.add((kind, key))
+        return True
+
+    def reap(self) -> None:
+        """Forget the gauges of processes that have ended; their counters stay."""
+        for slot in self._slots() if self._lock >= 0 else ():
+            if slot == self.slot or not self._try_lock(slot):
+                continue
+            try:
+                self._forget_gauges(slot)
+            except OSError as error:  # the next one that claims the slot tries again
+                _log.warning("the gauges of an ended process are still counted: %s", error.strerror or error)
+            finally:
+                fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, slot)
+
+    def remove(self) -> None:
+        """Remove the folder; nobody's metrics are added up any more."""
+        from prometheus_client import values
+
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._claimed_by == os.getpid():
+            values.ValueClass = values.MutexValue
+            os.environ.pop(FOLDER_VARIABLE, None)
+
+    def collector(self) -> Any:
+        """Adds up the metrics of all processes, for a registry. Raises ValueError where the folder is gone."""
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        return MultiProcessCollector(None, str(self.folder))
+
+    def _free_slot(self) -> int:
+        for slot in range(_MOST_SLOTS):
+            if self._try_lock(slot):
+                return slot
+        raise OSError(0, f"all {_MOST_SLOTS} slots are taken")
+
+    def _try_lock(self, slot: int) -> bool:
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def _prepare(self) -> None:
+        """Take over the files of the slot, without the gauges of the process that had it before."""
+        from prometheus_client.mmap_dict import MmapedDict
+
+        self._allocate_slot(self.slot)
+        self._forget_gauges(self.slot)
+        self._series = {
+            (kind, key)
+            for kind in _SIZES
+            for key, *_ in MmapedDict.read_all_values_from_file(str(self._file(kind, self.slot)))
+        }
+
+    def _allocate_slot(self, slot: int) -> None:
+        for kind, size in _SIZES.items():
+            file = self._file(kind, slot)
+            if not file.exists():
+                new = file.with_suffix(".new")  # an empty file with the final name would be read, and is not valid
+                try:
+                    _allocate(new, size)
+                    new.rename(file)
+                finally:
+                    new.unlink(missing_ok=True)
+
+    def _forget_gauges(self, slot: int) -> None:
+        """What ``mark_process_dead`` does, but the files stay: on a full disk, what was freed could not be had again."""
+        for kind in _SIZES:
+            if kind.startswith("gauge_") and (file := self._file(kind, slot)).exists():
+                with file.open("r+b", buffering=0) as stream:
+                    stream.write(bytes(8))  # the number of bytes in use, as in a file that was just allocated
+
+    def _file(self, kind: str, slot: int) -> Path:
+        return self.folder / f"{kind}_{slot}.db"
+
+    def _slots(self) -> list[int]:
+        return sorted({int(path.stem.rpartition("_")[2]) for path in self.folder.glob("*.db")})
+
+
+_files: MetricFiles | None = None
+
+
+@contextlib.contextmanager
+def metrics_folder(workers: int = 8) -> Iterator[MetricFiles | None]:
+    """Have the processes that are forked meanwhile share their metrics.
+
+    Args:
+        workers: About how many there will be.
+
+    Yields:
+        The folder; None where there is none, see :meth:`MetricFiles.create`.
+    """
+    global _files
+    _files = MetricFiles.create(workers)
+    try:
+        yield _files
+    finally:
+        if _files is not None:
+            _files.remove()
+        _files = None
+
+
+def shared_files() -> MetricFiles | None:
+    """The folder of this server, with a slot for this process; None where processes share nothing."""
+    if _files is not None:
+        _files.claim()
+    return _files
+
+
+def _allocate(file: Path, size: int) -> None:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
+
+
+def _parents() -> Iterator[Path]:
+    """Where the folder may be, best first; what the variable of the library names was chosen by the user."""
+    named = os.environ.get(FOLDER_VARIABLE, "").strip()
+    if named:
+        yield Path(named)
+    yield Path("/dev/shm")
+    try:
+        yield Path(tempfile.gettempdir())
+    except FileNotFoundError:  # none is writable
+        return
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove folders of this user in which no process holds a slot any more."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        try:
+            found = folder.lstat()
+            ours = folder.name.startswith(f"{_PREFIX}{os.getpid()}-")  # a lock of one's own does not keep oneself out
+            if ours or found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+                continue
+            if time.time() - found.st_mtime < _SETTLED_SECONDS:
+                continue  # it may not be locked yet
+            with (folder / _LOCK).open("ab") as stream:  # made where the server was killed before it did
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # it is in use, or has just been removed by another
+            continue

@@ -1,0 +1,81 @@
+"""A swap of the model over all workers: every one has the new model loaded, or none answers with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from vision_mlops.serving.served_model import ModelSource
+
+
+class Step(Enum):
+    """How far a swap is."""
+
+    PREPARING = "preparing"
+    COMMITTING = "committing"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Reload:
+    """One swap under way. It knows nothing of processes: the supervisor tells it what they say, and acts on the step.
+
+    Args:
+        source: The new model.
+        generation: Its number.
+        waiting: Workers that have yet to answer.
+        asked_by: Worker that asked and the number of its question, or None.
+    """
+
+    source: ModelSource
+    generation: int
+    waiting: set[int]
+    asked_by: tuple[int, int] | None = None
+    step: Step = Step.PREPARING
+    problem: str = ""
+    model: dict[str, Any] = field(default_factory=dict)
+    _members: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._members = set(self.waiting)
+
+    @property
+    def members(self) -> Iterable[int]:
+        """Workers that take part and live."""
+        return sorted(self._members)
+
+    def prepared(self, pid: int, generation: int, problem: str, model: dict[str, Any]) -> None:
+        """A worker has loaded the model, or cannot."""
+        if self.step is not Step.PREPARING or generation != self.generation:
+            return
+        self.waiting.discard(pid)
+        if problem:
+            self.step, self.problem = Step.FAILED, problem
+            return
+        self.model = model
+        self._advance()
+
+    def committed(self, pid: int, generation: int) -> None:
+        """A worker answers with the new model."""
+        if self.step is Step.COMMITTING and generation == self.generation:
+            self.waiting.discard(pid)
+            self._advance()
+
+    def lost(self, pid: int) -> None:
+        """A worker has died: the one in its place starts with whatever model is the current one by then."""
+        self.waiting.discard(pid)
+        self._members.discard(pid)
+        if self.step is Step.PREPARING and not self._members:
+            self.step, self.problem = Step.FAILED, "the workers ended while they were loading the model"
+        self._advance()
+
+    def _advance(self) -> None:
+        if self.waiting:
+            return
+        if self.step is Step.PREPARING:
+            self.step, self.waiting = Step.COMMITTING, set(self._members)
+        if self.step is Step.COMMITTING and not self.waiting:
+            self.step = Step.DONE

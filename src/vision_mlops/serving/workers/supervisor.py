@@ -1,0 +1,428 @@
+"""The first process of a server: it accepts connections and deals them to workers, which it forks, watches and replaces.
+
+Dealing, instead of every worker accepting for itself, gives each worker its share: with a shared or reused port the workers
+of a few long-lived connections get them by chance, and the unlucky one sets the tail of the latency. The cost is one
+message for a connection, none for a request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from vision_mlops.serving.served_model import ModelSource, pack_source, unpack_source
+from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
+from vision_mlops.serving.workers.ipc import Channel, Message, channel_pair
+from vision_mlops.serving.workers.model_reload import Reload, Step
+from vision_mlops.serving.workers.parent import Parent
+from vision_mlops.serving.workers.worker import WorkerSettings, work
+
+_LOG = logging.getLogger(__name__)
+_SILENT_SECONDS = 30.0
+"""A worker from which nothing was heard for so long is killed: its event loop hangs."""
+_BACKOFF_SECONDS = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_STABLE_SECONDS = 10.0
+_TICK_SECONDS = 0.25
+_ACCEPT_AT_ONCE = 64
+_FULL_SECONDS = 0.002
+_DRAIN_MARGIN_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Member:
+    """One worker as the supervisor sees it, with the connections that it was handed and those that it says have ended.
+
+    Both only ever grow: what a worker says while more is on its way to it cannot make the supervisor forget that.
+    """
+
+    pid: int
+    channel: Channel
+    born: float
+    heard: float
+    generation: int
+    started: bool = False
+    ready: bool = False
+    dealt: int = 0
+    ended: int = 0
+    settled: bool = False  # has told whether its first model is good
+
+    @property
+    def load(self) -> int:
+        """Its open connections."""
+        return self.dealt - self.ended
+
+
+class Supervisor:
+    """Runs workers until a signal ends them.
+
+    Args:
+        listener: Bound and listening socket.
+        settings: What workers serve.
+        workers: How many.
+        on_ready: Called once, with "" when every worker is ready, or with the problem of the first that cannot be.
+        parent: When it has ended, the server drains, too.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        settings: WorkerSettings,
+        workers: int,
+        *,
+        on_ready: Callable[[str], None] = lambda problem: None,
+        parent: Parent | None = None,
+    ) -> None:
+        self.listener = listener
+        self.settings = settings
+        self.size = workers
+        self.members: dict[int, Member] = {}
+        self.reload: Reload | None = None
+        self._restarts = restart_counter()
+        self._on_ready: Callable[[str], None] | None = on_ready
+        self._parent = parent
+        self._selector = selectors.DefaultSelector()
+        self._accepting = False
+        self._undealt: socket.socket | None = None
+        self._draining_until: float | None = None
+        self._deaths = 0
+        self._fork_at = 0.0
+        self._signals: list[int] = []
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, drain, and return when the last worker has ended. A second signal kills."""
+        with self._handling_signals() as wakeup:
+            self._selector.register(wakeup, selectors.EVENT_READ)
+            if self._parent is not None:
+                self._selector.register(self._parent, selectors.EVENT_READ)
+            self.listener.setblocking(False)
+            try:
+                while self.members or self._draining_until is None:
+                    self._fill()
+                    dealt = self._deal()
+                    self._listen(dealt and self._open() and self._draining_until is None)
+                    sources = [
+                        key.fileobj for key, _ in self._selector.select(_TICK_SECONDS if dealt else _FULL_SECONDS)
+                    ]
+                    # The listener last: connections that have ended count before new ones are dealt.
+                    for source in sorted(sources, key=lambda source: source is self.listener):
+                        self._serve(source, wakeup)
+                    self._reap()
+                    self._watch()
+            finally:
+                self._kill_all()
+                for pid in list(self.members):
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(pid, 0)
+                self.listener.close()
+                self._selector.close()
+
+    # Workers
+
+    def _fill(self) -> None:
+        """Fork what is missing; after quick deaths in a row, later and later."""
+        now = time.monotonic()
+        while len(self.members) < self.size and self._draining_until is None and now >= self._fork_at:
+            self._fork()
+
+    def _fork(self) -> None:
+        ours, theirs = channel_pair()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        gc.freeze()  # what is there now stays shared: the collector of the worker must not touch it
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(theirs)
+        gc.unfreeze()
+        theirs.close()
+        now = time.monotonic()
+        self.members[pid] = Member(pid, ours, now, now, self.settings.generation)
+        self._selector.register(ours, selectors.EVENT_READ, pid)
+
+    def _become_worker(self, channel: Channel) -> NoReturn:
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for name in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to the whole group
+                signal.signal(name, signal.SIG_IGN)
+            self._selector.close()
+            self.listener.close()
+            if self._parent is not None:
+                self._parent.close()
+            for member in self.members.values():
+                member.channel.close()
+            work(channel, self.settings)
+            code = 0
+        except BaseException:  # noqa: BLE001 - nothing of the parent's stack may run in the child
+            _LOG.exception("a worker failed")
+        finally:
+            with contextlib.suppress(BaseException):
+                logging.shutdown()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        for pid in list(self.members):
+            try:
+                done, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                done, status = pid, 0
+            if done:
+                self._bury(pid, os.waitstatus_to_exitcode(status))
+        if os.getpid() == 1:  # of a container: processes that have lost their parent become its children
+            self._reap_adopted()
+
+    def _reap_adopted(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] in self.members:
+                    self._bury(ended[0], os.waitstatus_to_exitcode(ended[1]))
+
+    def _bury(self, pid: int, code: int) -> None:
+        member = self.members.pop(pid)
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(member.channel)
+        member.channel.close()
+        forget_process(pid)
+        if self.reload is not None:
+            self.reload.lost(pid)
+            self._settle_reload()
+        if self._draining_until is not None:
+            return
+        now = time.monotonic()
+        self._deaths = 0 if now - member.born > _STABLE_SECONDS else self._deaths + 1
+        pause = _BACKOFF_SECONDS[min(self._deaths, len(_BACKOFF_SECONDS) - 1)]
+        self._fork_at = now + pause
+        _LOG.warning("worker %d ended with %d; another one starts in %.1f s", pid, code, pause)
+        self._restarts.inc()
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        if self.settings.keys is not None:
+            self.settings.keys.refresh()  # a worker that it forks begins with the keys of now
+        for member in self.members.values():
+            if now - member.heard > _SILENT_SECONDS:
+                _LOG.error("worker %d has been silent for %.0f s: killing it", member.pid, _SILENT_SECONDS)
+                member.heard = now
+                _kill(member.pid, signal.SIGKILL)
+        if self._draining_until is not None and now > self._draining_until:
+            self._kill_all()
+
+    # Connections
+
+    def _open(self) -> bool:
+        return any(member.started for member in self.members.values()) and (
+            sum(member.load for member in self.members.values()) < self.settings.serving.max_connections
+        )
+
+    def _listen(self, wanted: bool) -> None:
+        """Accept, or leave connections in the system's queue while nobody can take them."""
+        if wanted and not self._accepting:
+            self._selector.register(self.listener, selectors.EVENT_READ)
+        elif not wanted and self._accepting:
+            self._selector.unregister(self.listener)
+        self._accepting = wanted
+
+    def _accept(self) -> bool:
+        """Accept some of what waits and deal it; False when nothing waits any more."""
+        for _ in range(_ACCEPT_AT_ONCE):
+            try:
+                connection, _address = self.listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return False
+            except OSError as error:
+                _LOG.warning("cannot accept: %s", error.strerror)
+                time.sleep(0.05)  # out of descriptors: the queue of the system has to hold them for a moment
+                return False
+            self._undealt = connection
+            if not self._deal() or not self._open():
+                return False
+        return True
+
+    def _deal(self) -> bool:
+        """Hand over what was accepted: to a ready worker before others, then to the one with the fewest connections.
+
+        False where none can take it at the moment: it is kept until one does.
+        """
+        connection = self._undealt
+        if connection is None:
+            return True
+        able = [member for member in self.members.values() if member.started]
+        for member in sorted(able, key=lambda member: (not member.ready, member.load)):
+            if member.channel.send_connection(connection):
+                member.dealt += 1
+                connection.close()
+                self._undealt = None
+                return True
+        return False
+
+    # Events
+
+    def _serve(self, source: Any, wakeup: socket.socket) -> None:
+        if source is self.listener:
+            if self._accepting:
+                self._accept()
+        elif source is wakeup:
+            with contextlib.suppress(BlockingIOError):
+                wakeup.recv(4096)
+            while self._signals:
+                self._signalled(self._signals.pop(0))
+        elif isinstance(source, Parent):
+            if source.has_ended():
+                self._selector.unregister(source)
+                if self._draining_until is None:
+                    self._drain()
+        else:
+            self._hear(source)
+
+    def _hear(self, channel: Channel) -> None:
+        member = next((member for member in self.members.values() if member.channel is channel), None)
+        if member is None:
+            return
+        try:
+            while (message := channel.receive()) is not None:
+                self._obey(member, message)
+        except EOFError:
+            self._selector.unregister(channel)  # it is ending: to be reaped
+
+    def _obey(self, member: Member, message: Message) -> None:
+        fields = message.fields
+        member.heard = time.monotonic()
+        if message.kind == "alive":
+            member.ended = fields["ended"]
+        elif message.kind == "started":
+            member.started = True
+        elif message.kind == "ready":
+            member.ready, member.settled = not fields["problem"], True
+            self._announce(fields["problem"])
+            self._catch_up()
+        elif message.kind == "reload":
+            self._asked_to_reload(member, fields)
+        elif message.kind == "prepared" and self.reload is not None:
+            self.reload.prepared(member.pid, **fields)
+            self._settle_reload()
+        elif message.kind == "committed":
+            member.generation, member.ready = fields["generation"], True
+            if self.reload is not None:
+                self.reload.committed(member.pid, **fields)
+                self._settle_reload()
+
+    def _announce(self, problem: str) -> None:
+        complete = len(self.members) == self.size and all(member.ready for member in self.members.values())
+        if self._on_ready is not None and (problem or complete):
+            announce, self._on_ready = self._on_ready, None
+            announce(problem)
+
+    # Swaps of the model
+
+    def _asked_to_reload(self, member: Member, fields: dict[str, Any]) -> None:
+        if self.reload is not None:
+            problem = "a model is being loaded already; try again when it is"
+            self._answer((member.pid, fields["number"]), problem, 409, "reloading")
+            return
+        self._start_reload(unpack_source(fields["source"]), asked_by=(member.pid, fields["number"]))
+
+    def _start_reload(self, source: ModelSource, asked_by: tuple[int, int] | None = None) -> None:
+        """Have every worker that has started load a model beside its current one."""
+        waiting = {member.pid for member in self.members.values() if member.started}
+        self.reload = Reload(source, self.settings.generation + 1, waiting, asked_by)
+        for pid in waiting:
+            self.members[pid].channel.send("prepare", source=pack_source(source), generation=self.reload.generation)
+
+    def _settle_reload(self) -> None:
+        """Act on what the swap has come to."""
+        swap = self.reload
+        if swap is None:
+            return
+        if swap.step is Step.COMMITTING and self.settings.generation != swap.generation:
+            self.settings = replace(self.settings, source=swap.source, generation=swap.generation)
+            for pid in swap.members:
+                self.members[pid].channel.send("commit", generation=swap.generation)
+        elif swap.step in (Step.DONE, Step.FAILED):
+            self.reload = None
+            if swap.step is Step.FAILED:
+                for pid in swap.members:
+                    self.members[pid].channel.send("abort")
+                _LOG.error("the model stays as it is: %s", swap.problem)
+                for member in self.members.values():
+                    if member.settled and member.generation != self.settings.generation:
+                        _kill(member.pid, signal.SIGKILL)  # it cannot get what the others serve: begin anew
+            if swap.asked_by is not None:
+                self._answer(swap.asked_by, swap.problem, 422, "bundle_refused", swap.model)
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Give the current model to workers that began with an older one, if a swap came while they were starting."""
+        if self.reload is None and any(
+            member.settled and member.generation != self.settings.generation for member in self.members.values()
+        ):
+            self._start_reload(self.settings.source)
+
+    def _answer(
+        self, asked_by: tuple[int, int], problem: str, status: int, code: str, model: dict[str, Any] | None = None
+    ) -> None:
+        pid, number = asked_by
+        member = self.members.get(pid)
+        if member is not None:
+            member.channel.send("reloaded", number=number, problem=problem, status=status, code=code, model=model or {})
+
+    # Signals
+
+    @contextlib.contextmanager
+    def _handling_signals(self) -> Iterator[socket.socket]:
+        """Collect signals; each also wakes the selector up."""
+        reading, writing = socket.socketpair()
+        reading.setblocking(False)
+        writing.setblocking(False)
+        old_wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        names = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+        old = {name: signal.signal(name, lambda number, frame: self._signals.append(number)) for name in names}
+        try:
+            yield reading
+        finally:
+            for name, handler in old.items():
+                signal.signal(name, handler)
+            signal.set_wakeup_fd(old_wakeup)
+            reading.close()
+            writing.close()
+
+    def _signalled(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            if self._draining_until is not None:
+                self._kill_all()
+            else:
+                self._drain()
+        elif number == signal.SIGHUP and self.reload is None:
+            self._start_reload(self.settings.source)
+
+    def _drain(self) -> None:
+        """Take what has reached the system's queue, close the door, and have the workers answer what they hold."""
+        self._draining_until = time.monotonic() + self.settings.serving.drain_timeout_s + _DRAIN_MARGIN_SECONDS
+        while self._open() and time.monotonic() < self._draining_until:
+            if not self._deal():
+                time.sleep(_FULL_SECONDS)
+            elif not self._accept() and self._undealt is None:
+                break
+        self._listen(False)
+        self.listener.close()
+        for member in self.members.values():
+            member.channel.send("drain")
+
+    def _kill_all(self) -> None:
+        for pid in self.members:
+            _kill(pid, signal.SIGKILL)
+
+
+def _kill(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,101 @@
+"""Names that a blob may have, and names of blobs that a file may have. What does not fit is refused first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from vision_mlops.core.errors import DataError
+
+_LONGEST_NAME = 1024
+_MOST_SEGMENTS = 254
+_LONGEST_SEGMENT_BYTES = 255
+_SHOWN = 5
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ufffe\uffff]")
+
+
+def check_for_storage(names: Iterable[str], prefix: str) -> None:
+    """Refuse files whose names no blob may have.
+
+    Args:
+        names: Relative to the folder.
+        prefix: What comes before them.
+
+    Raises:
+        DataError: names them, with what is wrong.
+    """
+    _refuse(
+        "cannot be names of blobs", [(name, wrong) for name in names if (wrong := _wrong_for_storage(name, prefix))]
+    )
+
+
+def check_for_folder(names: Sequence[str]) -> None:
+    """Refuse blobs whose names no file below a folder may have, or that would be one file.
+
+    Raises:
+        DataError: names them, with what is wrong.
+    """
+    problems = [(name, wrong) for name in names if (wrong := _wrong_for_folder(name))]
+    files: dict[str, str] = {}
+    for name in names:
+        folded = name.casefold()
+        if folded in files:
+            problems.append((name, f"differs from {files[folded]!r} only in upper and lower case"))
+        files.setdefault(folded, name)
+    folders = {folder for name in files for folder in _parents(name)}
+    problems += [(name, "is a file and a folder") for folded, name in files.items() if folded in folders]
+    _refuse("cannot be names of files", problems)
+
+
+def _wrong_for_storage(name: str, prefix: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    if len(prefix) + len(name) > _LONGEST_NAME:
+        return f"is longer than {_LONGEST_NAME} characters with the path before it"
+    segments = (prefix + name).split("/")
+    if len(segments) > _MOST_SEGMENTS:
+        return f"has more than {_MOST_SEGMENTS} folders"
+    if "\\" in name:
+        return "has a backslash"
+    if _CONTROL.search(name):
+        return "has a control character"
+    if any(segment.endswith(".") for segment in segments):
+        return "ends with a dot, or has a folder that does: storage drops it"
+    return ""
+
+
+def _wrong_for_folder(name: str) -> str:
+    segments = name.split("/")
+    if name.startswith("/"):
+        return "is absolute"
+    if ".." in segments or "." in segments:
+        return "has a part . or .."
+    if "" in segments:
+        return "has an empty part"
+    if "\\" in name:
+        return "has a backslash"
+    if _CONTROL.search(name):
+        return "has a control character"
+    if any(len(segment.encode("utf-8", "surrogatepass")) > _LONGEST_SEGMENT_BYTES for segment in segments):
+        return f"has a part of more than {_LONGEST_SEGMENT_BYTES} bytes"
+    return ""
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _refuse(what: str, problems: list[tuple[str, str]]) -> None:
+    if problems:
+        shown = "; ".join(f"{ascii_safe(name)} {wrong}" for name, wrong in problems[:_SHOWN])
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise DataError(f"{len(problems)} names {what}: {shown}{more}", "rename them; nothing was transferred")
+
+
+def ascii_safe(name: str) -> str:
+    """A name as it can be printed: what is no UTF-8 or would move the cursor is written as an escape."""
+    shown = repr(name)
+    return shown if len(shown) <= 203 else f"{shown[:200]}...{shown[-1]}"

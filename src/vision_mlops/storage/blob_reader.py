@@ -1,0 +1,84 @@
+"""Blobs one by one: listed page by page, and each fetched to a file, for those who need a folder but once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from vision_mlops.core.files import is_clutter
+from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_listing import Blob
+from vision_mlops.storage.blob_service import BlobService, Patience
+from vision_mlops.storage.service_errors import RefusalError
+from vision_mlops.storage.transfer import BLOCK, READ_ATTEMPTS, FileError
+
+
+class Reading:
+    """A folder in storage. Threads may fetch at once.
+
+    Args:
+        place: The folder.
+        patience: How long requests are tried.
+    """
+
+    def __init__(self, place: Place, patience: Patience | None = None) -> None:
+        self._service = BlobService(place, patience or Patience())
+        self._prefix = place.prefix
+        self._lock = threading.Lock()
+
+    def blobs(self) -> Iterator[tuple[str, Blob]]:
+        """All blobs by name relative to the folder, in the order of storage, which is that of their names; without noise.
+
+        Raises:
+            RefusalError: there is no such container or no right to it, or storage is not reached.
+        """
+        for name, blob in self._service.blobs():
+            relative = name[len(self._prefix) :]
+            if not is_clutter(relative):
+                yield relative, blob
+
+    def fetch(self, name: str, blob: Blob, target: Path) -> None:
+        """Write a blob to a file, in parts whose MD5 is compared, all of one version.
+
+        Raises:
+            FileError: this one cannot be had: it is gone, or changes all the time, or is refused.
+            RefusalError: no other would fare better.
+            StoppedError: see :meth:`stop`.
+        """
+        for attempt in range(READ_ATTEMPTS):
+            try:
+                self._write(name, blob, target)
+            except RefusalError as error:
+                if error.code == "ConditionNotMet":
+                    found = self._service.find(self._prefix + name)
+                    if found is None:
+                        raise FileError("it was removed in storage meanwhile") from error
+                    blob = found
+                    self._service.pause(attempt)
+                    continue
+                if error.code == "BlobNotFound":
+                    raise FileError("it was removed in storage meanwhile") from error
+                if error.transient:
+                    with self._lock:
+                        self._service.require()  # raises where it is not about this blob
+                if error.fatal:
+                    raise
+                raise FileError(error.message) from error
+            else:
+                return
+        raise FileError("it changes all the time")
+
+    def _write(self, name: str, blob: Blob, target: Path) -> None:
+        with target.open("wb") as stream:
+            for start in range(0, blob.size, BLOCK):
+                size = min(BLOCK, blob.size - start)
+                stream.write(self._service.get(self._prefix + name, blob, start, size, check=True))
+
+    def stop(self) -> None:
+        """End all requests at once."""
+        self._service.stop()
+
+    def close(self) -> None:
+        """Close all connections, once nothing is under way."""
+        self._service.close()

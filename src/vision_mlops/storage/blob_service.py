@@ -1,0 +1,308 @@
+"""The Blob service's protocol: each method is one request, made again while the service is busy or the network is down."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import ssl
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from email.utils import formatdate
+from urllib.parse import quote, urlsplit
+from xml.sax.saxutils import escape
+
+from vision_mlops import __version__
+from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_listing import PAGE, Blob, decode_md5, encode_md5, next_marker, read_page
+from vision_mlops.storage.http_connections import Answer, Connections
+from vision_mlops.storage.md5 import md5
+from vision_mlops.storage.service_errors import RefusalError, refusal, wait_asked_for
+from vision_mlops.storage.sign_in import AccountKey
+
+API_VERSION = "2021-12-02"
+_FIRST_ATTEMPTS = 3
+_LIST = "restype=container&comp=list"
+
+
+class StoppedError(Exception):
+    """The transfer was stopped; what is under way is given up."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a request is tried.
+
+    Attributes:
+        attempts: Of one request.
+        first: Seconds of the first wait; each is twice as long as the one before.
+        longest: Seconds of the longest wait.
+        silence: Seconds that a connection may stand still.
+    """
+
+    attempts: int = 8
+    first: float = 0.5
+    longest: float = 30.0
+    silence: float = 60.0
+
+
+class BlobService:
+    """Requests to one container. Threads share it.
+
+    Args:
+        place: The container; names below are whole names of blobs, its path included.
+        patience: How long a request is tried.
+    """
+
+    def __init__(self, place: Place, patience: Patience) -> None:
+        self.place = place
+        self._patience = patience
+        self._connections = Connections(place.account_url, patience.silence)
+        self._base = f"{urlsplit(place.account_url).path.rstrip('/')}/{place.container}"
+        self._stopping = threading.Event()
+        self._reached = False
+
+    def blobs(self) -> Iterator[tuple[str, Blob]]:
+        """All blobs of the folder, by whole name.
+
+        Raises:
+            RefusalError: there is no such container, no right to list it, or it is not reached.
+        """
+        with ThreadPoolExecutor(1, "listing") as ahead:
+            waiting: Future[bytes] | None = ahead.submit(self._page, "")
+            while waiting is not None:
+                content = waiting.result()
+                marker = next_marker(content)
+                waiting = ahead.submit(self._page, marker) if marker else None
+                yield from read_page(content)
+
+    def _page(self, marker: str) -> bytes:
+        query = f"{_LIST}&maxresults={PAGE}&include=metadata&prefix={quote(self.place.prefix, safe='')}"
+        query += f"&marker={quote(marker, safe='')}" if marker else ""
+        return self._call("GET", f"container {self.place.container!r}", "", query, {}, expected=(200,)).content
+
+    def create_container(self) -> None:
+        """Make the container; one that is there already is fine. Raises AzureError."""
+        what = f"container {self.place.container!r}"
+        sign_in = self.place.sign_in
+        if isinstance(sign_in, AccountKey):  # a signature of a container may not make it
+            sign_in.make_container(self.place.account_url)
+            return
+        self._call("PUT", what, "", "restype=container", {}, expected=(201, 409))
+
+    def put(self, name: str, content: bytes, digest: bytes, kind: str, known: Blob | None) -> None:
+        """Write a blob with one request.
+
+        Args:
+            name: Its name.
+            content: The content.
+            digest: Its MD5; the service compares it, and keeps it.
+            kind: Its Content-Type.
+            known: What is there so far; it is only replaced while it is still that. None: nothing is there.
+        """
+        text = encode_md5(digest)
+        headers = {
+            "x-ms-blob-type": "BlockBlob",
+            "Content-MD5": text,
+            "x-ms-blob-content-md5": text,
+            "x-ms-blob-content-type": kind,
+            **_unchanged(known),
+        }
+        self._call("PUT", name, name, "", headers, content, expected=(201,))
+
+    def blocks(self, name: str) -> dict[str, int]:
+        """Sizes of the blocks of a blob, also of those that were sent and not yet made part of it, by name of the block."""
+        answer = self._call("GET", name, name, "comp=blocklist&blocklisttype=all", {}, expected=(200, 404))
+        if answer.status == 404:
+            return {}
+        root = ET.fromstring(answer.content)
+        # Where a name is in both, the one that was sent last counts, as in a commit.
+        found = [*root.iterfind("CommittedBlocks/Block"), *root.iterfind("UncommittedBlocks/Block")]
+        return {item.findtext("Name") or "": int(item.findtext("Size") or -1) for item in found}
+
+    def put_block(self, name: str, block: str, content: bytes, digest: bytes) -> None:
+        """Send a block; the service compares its MD5."""
+        query = f"comp=block&blockid={quote(block, safe='')}"
+        self._call("PUT", name, name, query, {"Content-MD5": encode_md5(digest)}, content, expected=(201,))
+
+    def commit(self, name: str, blocks: Sequence[str], digest: bytes, kind: str, known: Blob | None) -> None:
+        """Make a blob of blocks that were sent; the arguments are those of :meth:`put`, and ``digest`` is of the whole."""
+        body = "".join(f"<Latest>{escape(block)}</Latest>" for block in blocks)
+        content = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{body}</BlockList>'.encode()
+        headers = {
+            "x-ms-blob-content-md5": encode_md5(digest),
+            "x-ms-blob-content-type": kind,
+            **_unchanged(known),
+        }
+        self._call("PUT", name, name, "comp=blocklist", headers, content, expected=(201,))
+
+    def find(self, name: str) -> Blob | None:
+        """A blob as it is now; None where there is none."""
+        answer = self._call("HEAD", name, name, "", {}, expected=(200, 404))
+        if answer.status == 404:
+            return None
+        size, digest = int(answer.headers["Content-Length"]), answer.headers.get("Content-MD5") or ""
+        return Blob(size, decode_md5(digest), answer.headers.get("ETag") or "")
+
+    def get(self, name: str, known: Blob, start: int = 0, size: int | None = None, *, check: bool = False) -> bytes:
+        """Content of a blob, or a part of it, while it is still the one that was listed.
+
+        Args:
+            name: Its name.
+            known: As it was listed.
+            start: First byte.
+            size: Number of bytes; all where not given.
+            check: Let the service send the part's MD5, for at most 4 MiB, and compare it.
+        """
+        wanted = known.size if size is None else size
+        headers = {"If-Match": known.etag}
+        if size is not None:
+            headers["x-ms-range"] = f"bytes={start}-{start + size - 1}"
+            if check:
+                headers["x-ms-range-get-content-md5"] = "true"
+        return self._call("GET", name, name, "", headers, expected=(200, 206), size=wanted, check=check).content
+
+    def delete(self, name: str, known: Blob) -> None:
+        """Delete a blob while it is still the one that was listed; it may be gone already."""
+        self._call("DELETE", name, name, "", {"If-Match": known.etag}, expected=(202, 404))
+
+    def require(self) -> None:
+        """Raise RefusalError with ``fatal`` where the service does not answer at all, or takes no request of ours."""
+        what = f"container {self.place.container!r}"
+        query = f"{_LIST}&maxresults=1&prefix={quote(self.place.prefix, safe='')}"
+        try:
+            self._call("GET", what, "", query, {}, expected=(200,), attempts=2)
+        except RefusalError as error:
+            error.fatal = True
+            raise
+
+    def stop(self) -> None:
+        """End all requests at once, those that wait for another try, too: they raise StoppedError."""
+        self._stopping.set()
+        self._connections.cut()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._connections.close()
+
+    def pause(self, attempt: int) -> None:
+        """Wait before another attempt at something; the first is number 0. Raises StoppedError."""
+        self.rest(min(self._patience.first * 2**attempt, self._patience.longest))
+
+    def rest(self, seconds: float) -> None:
+        """Wait. Raises StoppedError."""
+        if self._stopping.wait(seconds):
+            raise StoppedError
+
+    def _call(
+        self,
+        method: str,
+        what: str,
+        name: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        expected: tuple[int, ...],
+        size: int | None = None,
+        check: bool = False,
+        attempts: int = 0,
+    ) -> Answer:
+        """One request until it is answered as expected.
+
+        Raises:
+            RefusalError: the service says no, or is not reached after all attempts.
+            StoppedError: see :meth:`stop`.
+        """
+        left, wait = attempts or self._patience.attempts, self._patience.first
+        while True:
+            if self._stopping.is_set():
+                raise StoppedError
+            pause = None
+            try:
+                answer = self._send(method, name, query, headers, body)
+                error = self._judge(what, answer, expected, size, check)
+                if error is None:
+                    return answer
+                pause = wait_asked_for(answer.headers)
+            except (OSError, http.client.HTTPException) as broken:
+                if self._stopping.is_set():
+                    raise StoppedError from None
+                error = self._not_reached(what, broken)
+                if not self._reached:  # a wrong address more likely than a network that is away for a moment
+                    left = min(left, _FIRST_ATTEMPTS)
+            if error.status == 401 and self.place.sign_in.renew():
+                continue
+            left -= 1
+            if not error.transient or left <= 0:
+                # Nothing of the cause is shown: messages of others may hold addresses with signatures.
+                raise error from None
+            # Jitter, or all clients that were sent away come back at the same moment.
+            self.rest(wait * (0.5 + random.random()) if pause is None else pause)
+            wait = min(2 * wait, self._patience.longest)
+
+    def _send(self, method: str, name: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        sign_in = self.place.sign_in
+        full = "&".join(part for part in (query, sign_in.query()) if part)
+        target = f"{self._base}/{quote(name)}" if name else self._base
+        common = {
+            "x-ms-version": API_VERSION,
+            "x-ms-date": formatdate(usegmt=True),
+            "User-Agent": f"vision-mlops/{__version__}",
+            **sign_in.headers(),
+        }
+        return self._connections.request(method, f"{target}?{full}" if full else target, {**common, **headers}, body)
+
+    def _judge(
+        self, what: str, answer: Answer, expected: tuple[int, ...], size: int | None, check: bool
+    ) -> RefusalError | None:
+        """The error of an answer; None where it is what was asked for."""
+        if answer.status not in expected or (answer.status == 404 and _container_missing(answer)):
+            sign_in = self.place.sign_in
+            error = refusal(what, answer, sign_in.kind, sign_in.ended)
+            error.message = sign_in.hide(error.message)
+            return error
+        self._reached = True
+        if size is not None and len(answer.content) != size:
+            return RefusalError(f"{what}: {len(answer.content)} of {size} bytes came", "try again", transient=True)
+        if check:
+            digest = md5(answer.content).digest()
+            if digest != decode_md5(answer.headers.get("Content-MD5") or ""):
+                return RefusalError(f"{what}: what came does not match its MD5", "try again", transient=True)
+        return None
+
+    def _not_reached(self, what: str, error: Exception) -> RefusalError:
+        """The error for a connection that cannot be made or broke. Before the first success some are final."""
+        host = urlsplit(self.place.account_url).netloc
+        if isinstance(error, ssl.SSLCertVerificationError):
+            message = f"{host} is not trusted: {error.verify_message}"
+            return RefusalError(message, "name your proxy's authority in REQUESTS_CA_BUNDLE", fatal=True)
+        if isinstance(error, socket.gaierror) and not self._reached:
+            message = f"there is no host {host}: {error.strerror}"
+            return RefusalError(message, "check the name of the storage account, and the network", fatal=True)
+        if isinstance(error, ConnectionRefusedError) and not self._reached:
+            return RefusalError(f"nothing answers at {host}", "check the address and the port", fatal=True)
+        reason = "it does not answer in time" if isinstance(error, TimeoutError) else _reason(error)
+        hint = "check the network, then run the same command again: it goes on where it was"
+        return RefusalError(
+            f"{what}: the connection to {host} failed: {self.place.sign_in.hide(reason)}", hint, transient=True
+        )
+
+
+def _unchanged(known: Blob | None) -> dict[str, str]:
+    return {"If-Match": known.etag} if known else {"If-None-Match": "*"}
+
+
+def _container_missing(answer: Answer) -> bool:
+    return b"<Code>ContainerNotFound" in answer.content or answer.headers.get("x-ms-error-code") == "ContainerNotFound"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, http.client.IncompleteRead):
+        return "the answer ends too early"
+    if isinstance(error, http.client.RemoteDisconnected | ConnectionError):
+        return "it was cut"
+    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())

@@ -1,0 +1,304 @@
+"""A folder comes down: only what differs, each file whole or as it was, and nothing outside of the target."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from vision_mlops.core import locks
+from vision_mlops.core.errors import DataError
+from vision_mlops.core.hash_memory import mark_of
+from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_listing import Blob
+from vision_mlops.storage.blob_names import check_for_folder
+from vision_mlops.storage.blob_service import Patience
+from vision_mlops.storage.file_parts import PartialFile
+from vision_mlops.storage.local_folders import File, walk
+from vision_mlops.storage.md5 import Hashes, md5
+from vision_mlops.storage.service_errors import RefusalError
+from vision_mlops.storage.transfer import BLOCK, READ_ATTEMPTS, FileError, Transfer
+from vision_mlops.storage.transfer_summary import Progress, Summary
+
+_WORK = ".mlops-download"
+# What would happen to every other file as well.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+def download(
+    place: Place,
+    out: Path,
+    *,
+    delete: bool = False,
+    delete_all: bool = False,
+    checksum: bool = False,
+    dry_run: bool = False,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+    patience: Patience | None = None,
+    block: int = BLOCK,
+) -> Summary:
+    """Make a folder of this machine hold the files of a folder in storage; the mirror of ``upload``.
+
+    A file is written beside its place, compared with the MD5 that storage keeps, and only then moved there.
+
+    Args:
+        place: Where from; see :func:`~vision_mlops.storage.locations.locate`.
+        out: The folder; made where it does not exist.
+        delete: Remove there what is not in storage, once all else has succeeded.
+        delete_all: Likewise, also where nothing of what is there would stay.
+        checksum: Read all files, instead of trusting size and time of those that were read before.
+        dry_run: Only say what would be done.
+        jobs: Requests at once.
+        progress: Told how far it is, in this thread.
+        patience: How long requests are tried.
+        block: Larger blobs come in parts of so many bytes.
+
+    Returns:
+        What was done. ``failures`` is not empty where files could not be fetched; the others were.
+
+    Raises:
+        DataError: storage has nothing there, or names that no file may have; nothing was written then.
+        RefusalError: there is no such container or no right to it, or storage is not reached (any more).
+        OSError: the target cannot be written, or there is no space.
+        KeyboardInterrupt: comes through, after all threads have ended.
+    """
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file, not a folder", "choose another --out")
+    summary = Summary("download", place.url, str(out), dry_run=dry_run)
+    with ExitStack() as stack, Transfer(summary, place, jobs, min(block, BLOCK), patience, progress) as transfer:
+        blobs = transfer.list().result()
+        if not blobs:
+            raise DataError(f"{place.url} holds no files", "check the path; nothing was written or removed")
+        check_for_folder(list(blobs))
+        files = walk(out, lenient=True) if out.exists() else {}
+        extra = {
+            name: file.mark[1]
+            for name, file in files.items()
+            if name not in blobs and not any(folder.is_symlink() for folder in _folders(out, name))
+        }
+        if delete or delete_all:
+            transfer.check_removal(extra, len(extra) < len(files), delete_all)
+        if not dry_run:
+            out.mkdir(parents=True, exist_ok=True)
+            lock = locks.take(out / _WORK / "lock")
+            if lock is None:
+                raise DataError(f"another download into {out} is running", "wait for it, or choose another --out")
+            stack.enter_context(lock)
+            stack.callback(_leave, out / _WORK)
+        transfer.hashes.recall(files.values())
+        etags = Hashes("blob_etag")
+        stack.callback(etags.close)
+        _Download(transfer, out, blobs, files, etags, checksum).run()
+        if (delete or delete_all) and summary.ok:
+            _delete(summary, out, extra)
+    return summary
+
+
+class _Download:
+    """Fetches what differs."""
+
+    def __init__(
+        self,
+        transfer: Transfer,
+        out: Path,
+        blobs: Mapping[str, Blob],
+        files: Mapping[str, File],
+        etags: Hashes,
+        checksum: bool,
+    ) -> None:
+        self._transfer, self._service = transfer, transfer.service
+        self._out, self._root = out, os.path.realpath(out)
+        self._blobs, self._files, self._etags, self._checksum = blobs, files, etags, checksum
+        self._dry_run = transfer.summary.dry_run
+        self._lock = threading.Lock()
+        self._folders: set[str] = set()
+
+    def run(self) -> None:
+        """Fetch all."""
+        self._etags.recall(
+            self._files[name] for name, blob in self._blobs.items() if not blob.md5 and name in self._files
+        )
+        if not self._dry_run:
+            self._tidy()
+        left = [name for name in self._blobs if not self._is_known(name)]
+        self._transfer.work({name: blob.size for name, blob in self._blobs.items()}, left, self._fetch)
+
+    def _tidy(self) -> None:
+        """Remove what an interrupted download left, but parts of blobs that are still the same."""
+        wanted = {self._part_name(name, blob) for name, blob in self._blobs.items() if blob.size > self._transfer.block}
+        for path in (self._out / _WORK).iterdir():
+            if path.name != "lock" and path.name.partition(".")[0] not in wanted:
+                path.unlink()
+
+    def _is_known(self, name: str) -> bool:
+        """Whether a file is there, and known to be what is in storage; then it is counted."""
+        blob, file = self._blobs[name], self._files.get(name)
+        if file is None or file.mark[1] != blob.size or self._checksum:
+            return False
+        if blob.md5:
+            same = self._transfer.hashes.of(file) == blob.md5.hex()
+        else:
+            same = self._etags.of(file) == self._version(name, blob)
+        if same:
+            self._transfer.summary.unchanged.add(blob.size)
+        return same
+
+    def _fetch(self, name: str) -> None:
+        blob, file = self._blobs[name], self._files.get(name)
+        try:
+            if file is not None and blob.md5 and file.mark[1] == blob.size and self._has_content(file, blob.md5):
+                self._transfer.count(self._transfer.summary.unchanged, blob.size)
+                return
+            if not self._dry_run:
+                self._fetch_now(name, blob)
+            self._transfer.count(self._transfer.summary.transferred, blob.size)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise
+            raise FileError(f"it cannot be read or written: {error.strerror or error}") from error
+
+    def _has_content(self, file: File, wanted: bytes) -> bool:
+        """Whether a file has an MD5, which is read and remembered."""
+        read = time.time_ns()
+        with open(file.path, "rb") as stream:  # noqa: PTH123
+            digest = hashlib.file_digest(stream, md5)
+            mark = mark_of(os.fstat(stream.fileno()))
+        self._service.rest(0)
+        if mark == file.mark:
+            self._transfer.hashes.note(file.path, mark, digest.hexdigest(), read)
+        return digest.digest() == wanted
+
+    def _fetch_now(self, name: str, blob: Blob) -> None:
+        target = self._target(name)
+        for attempt in range(READ_ATTEMPTS):
+            try:
+                temporary = self._temporary(name, blob)
+            except RefusalError as error:
+                if error.code == "BlobNotFound":
+                    raise FileError("it was removed in storage meanwhile; run again") from error
+                if error.code != "ConditionNotMet":
+                    raise
+                found = self._service.find(self._service.place.prefix + name)
+                if found is None:
+                    raise FileError("it was removed in storage meanwhile; run again") from error
+                blob = found
+                continue
+            if temporary is not None:
+                self._settle(name, blob, temporary, target)
+                return
+            self._service.pause(attempt)
+        raise FileError(
+            "what came does not match the MD5 that storage keeps, or it changes all the time; upload it again"
+        )
+
+    def _temporary(self, name: str, blob: Blob) -> Path | None:
+        """A file with the content; None where that does not match its MD5."""
+        if blob.size > self._transfer.block:
+            partial = PartialFile(self._out / _WORK / self._part_name(name, blob), blob.size, self._transfer.block)
+            return partial.path if self._fetch_parts(name, blob, partial) else None
+        full = self._service.place.prefix + name
+        if blob.md5 or not blob.size:
+            content = self._service.get(full, blob)
+            if blob.md5 and md5(content).digest() != blob.md5:
+                return None
+        else:  # nobody stored an MD5: the service makes one of what it sends
+            content = self._service.get(full, blob, 0, blob.size, check=True)
+        temporary = self._out / _WORK / f"{threading.get_ident()}.new"
+        with open(temporary, "wb", buffering=0) as stream:  # noqa: PTH123
+            stream.write(content)
+        return temporary
+
+    def _fetch_parts(self, name: str, blob: Blob, partial: PartialFile) -> bool:
+        full = self._service.place.prefix + name
+
+        def fetch(index: int, start: int, size: int) -> None:
+            content = self._service.get(full, blob, start, size, check=not blob.md5)
+            partial.write(index, start, content)
+            self._transfer.moved(size)
+
+        with partial:
+            try:
+                with self._transfer.team.parts() as parts:
+                    for index, start, size in partial.missing():
+                        self._service.rest(0)
+                        parts.add(lambda index=index, start=start, size=size: fetch(index, start, size))  # type: ignore[misc]
+            finally:
+                self._transfer.moved(-partial.fetched)
+            if blob.md5 and partial.md5() != blob.md5:
+                partial.forget()
+                return False
+        partial.remove_journal()
+        return True
+
+    def _settle(self, name: str, blob: Blob, temporary: Path, target: str) -> None:
+        """Move a whole file to its place."""
+        os.replace(temporary, target)  # noqa: PTH105
+        mark = mark_of(os.stat(target, follow_symlinks=False))  # noqa: PTH116
+        if blob.md5:
+            self._transfer.hashes.note(target, mark, blob.md5.hex())
+        else:
+            self._etags.note(target, mark, self._version(name, blob))
+
+    def _target(self, name: str) -> str:
+        """Absolute path of a file; its folder is made, and is not outside of the target through a link."""
+        folder = name.rpartition("/")[0]
+        parent = os.path.join(self._root, folder) if folder else self._root  # noqa: PTH118
+        with self._lock:
+            if parent not in self._folders:
+                # What exists of the way there is looked at before something is made in it.
+                if not _is_below(os.path.realpath(parent), self._root):
+                    raise FileError(f"{folder!r} is a link that leads out of {self._out}")
+                os.makedirs(parent, exist_ok=True)  # noqa: PTH103
+                self._folders.add(parent)
+        target = os.path.join(os.path.abspath(self._out), name)  # noqa: PTH100, PTH118
+        if os.path.isdir(target) and not os.path.islink(target):  # noqa: PTH112, PTH114
+            raise FileError("there is a folder of this name here; remove it")
+        return target
+
+    def _part_name(self, name: str, blob: Blob) -> str:
+        return hashlib.sha256(self._version(name, blob).encode()).hexdigest()[:40]
+
+    def _version(self, name: str, blob: Blob) -> str:
+        """Names a blob and its version."""
+        return f"{self._service.place.url}\n{name}\n{blob.etag}"
+
+
+def _leave(work: Path) -> None:
+    """Remove the working folder, but parts of large files that did not come whole: the next download goes on with them."""
+    for path in work.iterdir():
+        if path.suffix == ".new" or path.name == "lock":
+            path.unlink()
+    with contextlib.suppress(OSError):  # parts are left
+        work.rmdir()
+
+
+def _is_below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+def _delete(summary: Summary, out: Path, extra: Mapping[str, int]) -> None:
+    """Remove files that are not in storage, and folders that are empty then."""
+    summary.to_delete = sorted(extra)
+    if summary.dry_run:
+        return
+    folders: set[Path] = set()
+    for name in summary.to_delete:
+        (out / name).unlink(missing_ok=True)
+        summary.deleted.add(extra[name])
+        folders.update(_folders(out, name))
+    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _folders(out: Path, name: str) -> list[Path]:
+    """Folders between the target and a file of it."""
+    parts = name.split("/")[:-1]
+    return [out.joinpath(*parts[:count]) for count in range(1, len(parts) + 1)]

@@ -1,0 +1,88 @@
+"""A large file that comes in parts: which of them are written is kept beside it, so that an interrupted download goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from vision_mlops.storage.md5 import md5
+
+
+class PartialFile:
+    """The file, and a journal of the parts that it holds. Use it as a context manager; threads may write at once.
+
+    The journal counts for nothing after a power cut, and needs not: the MD5 of the whole decides.
+
+    Args:
+        path: The file.
+        size: Bytes that it will have.
+        length: Bytes of a part; the last one may be shorter.
+    """
+
+    def __init__(self, path: Path, size: int, length: int) -> None:
+        self.path = path
+        self._journal_path = path.with_name(f"{path.name}.parts-{length}")
+        self._size, self._length = size, length
+        self._lock = threading.Lock()
+        self._file = self._journal = -1
+        self._there: set[int] = set()
+        self.fetched = 0
+        """Bytes that were written in this process."""
+
+    def __enter__(self) -> PartialFile:
+        flags = os.O_CREAT | os.O_RDWR
+        if not self.path.exists():
+            self._journal_path.unlink(missing_ok=True)
+        self._file = os.open(self.path, flags, 0o666)
+        try:
+            os.ftruncate(self._file, self._size)
+            self._journal = os.open(self._journal_path, flags | os.O_APPEND, 0o666)
+            lines = self._journal_path.read_text(encoding="ascii", errors="replace").split("\n")[:-1]
+            self._there = {int(line) for line in lines if line.isdigit()}
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close file and journal."""
+        for descriptor in (self._file, self._journal):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._journal = -1
+
+    def missing(self) -> Iterator[tuple[int, int, int]]:
+        """Number, first byte and bytes of each part that is not there."""
+        for index, start in enumerate(range(0, self._size, self._length)):
+            if index not in self._there:
+                yield index, start, min(self._length, self._size - start)
+
+    def write(self, index: int, start: int, content: bytes) -> None:
+        """Write a part."""
+        view = memoryview(content)
+        while view:
+            written = os.pwrite(self._file, view, start)
+            view, start = view[written:], start + written
+        with self._lock:
+            os.write(self._journal, f"{index}\n".encode())
+            self.fetched += len(content)
+
+    def md5(self) -> bytes:
+        """MD5 of what is in the file."""
+        with self.path.open("rb") as stream:
+            return hashlib.file_digest(stream, md5).digest()
+
+    def forget(self) -> None:
+        """Remove file and journal."""
+        self.path.unlink(missing_ok=True)
+        self.remove_journal()
+
+    def remove_journal(self) -> None:
+        """Remove the journal, once the file is whole."""
+        self._journal_path.unlink(missing_ok=True)

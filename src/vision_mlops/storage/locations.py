@@ -1,0 +1,69 @@
+"""A folder in Blob Storage with the way to sign in to it, found from an address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from vision_mlops.config.azure_settings import KNOWN_CLOUDS, AzureSettings, load_azure_settings
+from vision_mlops.core.errors import ConfigError
+from vision_mlops.storage.addresses import CLOUD_SUFFIXES, ContainerAddress, DatastoreAddress, parse_address
+from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.datastores import resolve
+from vision_mlops.storage.sign_in import Identity, SignIn, from_environment
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+
+def locate(
+    text: str,
+    settings: AzureSettings | None = None,
+    *,
+    client: MLClient | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Place:
+    """Find a folder in storage; of a datastore, ask the workspace where it is.
+
+    Signing in to a container: AZURE_STORAGE_CONNECTION_STRING, else AZURE_STORAGE_SAS_TOKEN, else
+    ``DefaultAzureCredential``. To a datastore: with the signature or key that the workspace keeps for it, else likewise.
+
+    Args:
+        text: ``https://ACCOUNT.blob.core.windows.net/CONTAINER/PATH``, ``azureml://datastores/NAME/paths/PATH``, also with
+            ``subscriptions/.../workspaces/...`` before ``datastores``, or ``datastore:NAME/PATH``.
+        settings: The workspace of a datastore, and the cloud; read from the environment when they are needed and not given.
+        client: Client of the workspace to use instead of a new one.
+        environ: The environment; that of the process where not given.
+
+    Raises:
+        ConfigError: the address, a variable or a setting is malformed or missing.
+        AzureError: the workspace is not reached, or has no such datastore.
+    """
+    environ = os.environ if environ is None else environ
+    suffix = settings.storage_suffix if settings else environ.get("AZURE_STORAGE_SUFFIX", "").strip()
+    address = parse_address(text, [suffix] if suffix else [])
+    if isinstance(address, DatastoreAddress):
+        return resolve(address, settings or load_azure_settings(environ=environ), client)
+    sign_in = from_environment(address, environ)
+    if sign_in is None:
+        sign_in = _identity(address, settings, environ)
+    return Place(address.account_url, address.container, address.path, sign_in)
+
+
+def _identity(address: ContainerAddress, settings: AzureSettings | None, environ: Mapping[str, str]) -> SignIn:
+    if address.account_url.startswith("http://"):
+        raise ConfigError(
+            f"{address.account_url} is not encrypted: a token of yours would be readable there",
+            "export AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING for it",
+        )
+    from vision_mlops.azure.clients import credential_at
+
+    if settings:
+        authority = settings.cloud.authority_host
+    else:
+        named = environ.get("AZURE_CLOUD", "").strip()
+        ending = next((name for name in CLOUD_SUFFIXES if address.account_url.endswith(f".blob.{name}")), "")
+        cloud = named if named in KNOWN_CLOUDS else CLOUD_SUFFIXES.get(ending, "AzureCloud")
+        authority = environ.get("AZURE_AUTHORITY_HOST", "").strip() or KNOWN_CLOUDS[cloud][0]
+    return Identity(credential_at(authority))

@@ -1,0 +1,202 @@
+"""What uploads and downloads share: the threads, the count of what was done, and what the failure of one file means."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+
+from vision_mlops.core.errors import DataError
+from vision_mlops.core.files import is_clutter
+from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_listing import Blob
+from vision_mlops.storage.blob_service import BlobService, Patience
+from vision_mlops.storage.md5 import Hashes
+from vision_mlops.storage.service_errors import RefusalError
+from vision_mlops.storage.thread_pool import Team
+from vision_mlops.storage.transfer_summary import Count, Progress, Summary
+
+JOBS = 16
+"""Requests at once: more gain nothing where the account is near, and are needed where it is not."""
+
+BLOCK = 4 * 1024 * 1024
+"""Files of more bytes go in parts of so many."""
+
+READ_ATTEMPTS = 3
+SAVE_SECONDS = 10.0
+
+
+class FileError(Exception):
+    """One file cannot be transferred; the others can."""
+
+
+class Transfer:
+    """One upload or download. Use it as a context manager, so that it leaves no thread or connection behind.
+
+    Args:
+        summary: Filled in.
+        place: The folder in storage.
+        jobs: Requests at once; :data:`JOBS` where not given.
+        block: Bytes of a part.
+        patience: How long requests are tried.
+        progress: Told how far it is.
+    """
+
+    def __init__(
+        self,
+        summary: Summary,
+        place: Place,
+        jobs: int | None,
+        block: int,
+        patience: Patience | None,
+        progress: Progress | None,
+    ) -> None:
+        if jobs is not None and not 1 <= jobs <= 256:
+            raise DataError(f"{jobs} requests at once are not possible", "choose 1 to 256")
+        self.summary = summary
+        self.block = block
+        self.service = BlobService(place, patience or Patience())
+        self.hashes = Hashes()
+        self.team: Team[str] = Team(jobs or JOBS, self.service.stop)
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._begun = time.monotonic()
+        self._saved = self._begun
+        self._total = Count()
+        self._moved = 0
+        self._listing: Listing | None = None
+
+    def __enter__(self) -> Transfer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.summary.seconds = time.monotonic() - self._begun
+        if error is not None:
+            self.service.stop()
+        if self._listing is not None:
+            self._listing.wait()
+        self.service.close()
+        self.hashes.close()
+
+    def list(self, create_container: bool = False) -> Listing:
+        """Begin to ask what is in the folder in storage.
+
+        Args:
+            create_container: Make the container where there is none.
+        """
+        self._listing = Listing(self.service, create_container, self.summary.dry_run)
+        return self._listing
+
+    def work(self, sizes: Mapping[str, int], names: Iterable[str], work: Callable[[str], None]) -> None:
+        """Do the work for each name, in threads; a file that fails does not stop the others.
+
+        Args:
+            sizes: Bytes of all files, those that are done already, too.
+            names: What is left to do.
+            work: Transfers one; raises FileError, RefusalError or OSError where it cannot.
+
+        Raises:
+            RefusalError: no other file would fare better.
+        """
+        self._total = Count(len(sizes), sum(sizes.values()))
+
+        def guarded(name: str) -> None:
+            try:
+                work(name)
+            except FileError as error:
+                self.fail(name, sizes.get(name, 0), str(error))
+            except RefusalError as error:
+                if error.transient:
+                    self.service.require()  # raises where it is not about this file
+                if error.fatal:
+                    raise
+                reason = error.message.removeprefix(f"{self.service.place.prefix}{name}: ")
+                self.fail(name, sizes.get(name, 0), reason + (f"; {error.hint}" if error.hint else ""))
+
+        self.team.run(names, guarded, self._tick)
+        self._tick()
+
+    def count(self, what: Count, size: int) -> None:
+        """One more file was transferred, unchanged or deleted."""
+        with self._lock:
+            what.add(size)
+
+    def moved(self, size: int) -> None:
+        """So many bytes more were transferred of a file that is not whole yet; negative where they did not count."""
+        with self._lock:
+            self._moved += size
+
+    def fail(self, name: str, size: int, reason: str) -> None:
+        """A file was not transferred."""
+        with self._lock:
+            self.summary.failed.add(size)
+            self.summary.failures[name] = reason
+
+    def check_removal(self, extra: Mapping[str, Blob] | Mapping[str, int], kept: bool, everything: bool) -> None:
+        """Refuse to remove all that there is.
+
+        Args:
+            extra: What would be removed.
+            kept: Whether something of what is there stays.
+            everything: That is meant.
+
+        Raises:
+            DataError: nothing would stay, and that is not meant.
+        """
+        if extra and not kept and not everything:
+            side = self.summary.place if self.summary.direction == "upload" else self.summary.folder
+            raise DataError(
+                f"--delete would remove everything that is in {side} ({len(extra)} files): no name there is in the source",
+                "check both sides; if it is meant, say --delete-all",
+            )
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if now - self._saved > SAVE_SECONDS:  # kill -9 loses little
+            self._saved = now
+            self.hashes.save()
+        if self._progress is not None:
+            with self._lock:
+                done = [self.summary.transferred, self.summary.unchanged, self.summary.failed]
+                files, size = sum(count.files for count in done), sum(count.bytes for count in done) + self._moved
+            self._progress(files, self._total.files, min(size, self._total.bytes), self._total.bytes)
+
+
+class Listing:
+    """What is in a folder in storage, asked for while something else is done."""
+
+    def __init__(self, service: BlobService, create: bool, dry_run: bool) -> None:
+        self._service, self._create, self._dry_run = service, create, dry_run
+        self._found: dict[str, Blob] = {}
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._list, daemon=True)
+        self._thread.start()
+
+    def result(self) -> dict[str, Blob]:
+        """By name relative to the folder, without noise. Raises what listing raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._found
+
+    def wait(self) -> None:
+        """Wait until nothing is under way."""
+        self._thread.join()
+
+    def _list(self) -> None:
+        start = len(self._service.place.prefix)
+        try:
+            try:
+                self._found = {
+                    name[start:]: blob for name, blob in self._service.blobs() if not is_clutter(name[start:])
+                }
+            except RefusalError as error:
+                if error.code != "ContainerNotFound" or not self._create:
+                    raise
+                if not self._dry_run:
+                    self._service.create_container()
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that asks for the result
+            self._error = error

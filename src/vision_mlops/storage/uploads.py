@@ -1,0 +1,264 @@
+"""A folder goes up: only files whose content is not there yet, and the container never holds half a file."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import threading
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from vision_mlops.core.errors import DataError
+from vision_mlops.core.hash_memory import Mark, mark_of
+from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_listing import Blob
+from vision_mlops.storage.blob_names import check_for_storage
+from vision_mlops.storage.blob_service import Patience
+from vision_mlops.storage.blocks import BlockNames, block_size
+from vision_mlops.storage.local_folders import File, look_at, walk
+from vision_mlops.storage.md5 import md5
+from vision_mlops.storage.service_errors import RefusalError
+from vision_mlops.storage.thread_pool import Parts
+from vision_mlops.storage.transfer import BLOCK, READ_ATTEMPTS, FileError, Transfer
+from vision_mlops.storage.transfer_summary import Progress, Summary
+
+
+def upload(
+    folder: Path,
+    place: Place,
+    *,
+    files: Mapping[str, Path] | None = None,
+    delete: bool = False,
+    delete_all: bool = False,
+    checksum: bool = False,
+    dry_run: bool = False,
+    create_container: bool = False,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+    patience: Patience | None = None,
+    block: int = BLOCK,
+) -> Summary:
+    """Make a folder in storage hold the files of a folder of this machine.
+
+    Files are compared by MD5. What is there with the same content is not sent again, so that a transfer that was
+    interrupted, however, goes on where it was.
+
+    Args:
+        folder: The folder.
+        place: Where to; see :func:`~vision_mlops.storage.locations.locate`.
+        files: Files to send in place of all that are in the folder, by their names there. They may lie anywhere.
+        delete: Remove there what is not in the folder, once all else has succeeded.
+        delete_all: Likewise, also where nothing of what is there would stay.
+        checksum: Read all files, instead of trusting size and time of those that were read before.
+        dry_run: Only say what would be done.
+        create_container: Make the container where it does not exist.
+        jobs: Requests at once.
+        progress: Told how far it is, in this thread.
+        patience: How long requests are tried.
+        block: Larger files go in blocks of so many bytes.
+
+    Returns:
+        What was done. ``failures`` is not empty where files could not be sent; the others were.
+
+    Raises:
+        DataError: the folder does not exist, is empty, or has names that no blob may have; nothing was sent then.
+        RefusalError: there is no such container or no right to it, or storage is not reached (any more).
+        KeyboardInterrupt: comes through, after all threads have ended.
+    """
+    if not folder.is_dir():
+        wrong = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"{folder} {wrong}", "give the folder that holds the files")
+    if (delete or delete_all) and place.datastore and not place.path:
+        raise DataError(
+            f"--delete in the root of the datastore {place.datastore!r} would remove what belongs to the workspace",
+            "name a path below it",
+        )
+    summary = Summary("upload", place.url, str(folder), dry_run=dry_run)
+    with Transfer(summary, place, jobs, block, patience, progress) as transfer:
+        listing = transfer.list(create_container)
+        sent = walk(folder) if files is None else look_at(files)
+        if not sent:
+            raise DataError(f"{folder} holds no files", "check the path; nothing was transferred or removed")
+        check_for_storage(sent, place.prefix)
+        transfer.hashes.recall(sent.values())
+        there = listing.result()
+        extra = {name: blob for name, blob in there.items() if name not in sent}
+        if delete or delete_all:
+            transfer.check_removal(extra, len(extra) < len(there), delete_all)
+        _Upload(transfer, sent, there, checksum).run()
+        if (delete or delete_all) and summary.ok:
+            _delete(transfer, extra)
+    return summary
+
+
+class _Upload:
+    """Sends what differs."""
+
+    def __init__(
+        self, transfer: Transfer, files: Mapping[str, File], there: Mapping[str, Blob], checksum: bool
+    ) -> None:
+        self._transfer, self._service = transfer, transfer.service
+        self._files, self._there, self._checksum = files, there, checksum
+        self._dry_run = transfer.summary.dry_run
+
+    def run(self) -> None:
+        """Send all."""
+        left = []
+        for name, file in self._files.items():
+            blob = self._there.get(name)
+            known = "" if self._checksum else self._transfer.hashes.of(file)
+            if blob is not None and known and blob.size == file.mark[1] and blob.md5.hex() == known:
+                self._transfer.summary.unchanged.add(blob.size)
+            else:
+                left.append(name)
+        self._transfer.work({name: file.mark[1] for name, file in self._files.items()}, left, self._send)
+
+    def _send(self, name: str) -> None:
+        path = self._files[name].path
+        for attempt in range(READ_ATTEMPTS):
+            try:
+                if self._sent(name, path):
+                    return
+            except FileNotFoundError as error:
+                raise FileError("it was removed while the folder was sent; run again") from error
+            except OSError as error:
+                raise FileError(f"it cannot be read: {error.strerror or error}") from error
+            self._service.pause(attempt)
+        raise FileError("it changes while it is read; run again when nothing writes to it")
+
+    def _sent(self, name: str, path: str) -> bool:
+        """Send a file, if it needs to be; False where it changed meanwhile, and then nothing has changed in storage."""
+        read = time.time_ns()
+        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - a text, as there are many
+            mark = mark_of(os.fstat(stream.fileno()))
+            if mark[1] > self._transfer.block:
+                return self._sent_in_blocks(name, path, stream.fileno(), mark, read)
+            content = stream.read(mark[1] + 1)
+        if len(content) != mark[1] or mark_of(os.stat(path)) != mark:  # noqa: PTH116
+            return False
+        digest, blob = md5(content).digest(), self._there.get(name)
+        if blob is not None and blob.size == len(content) and blob.md5 == digest:
+            self._transfer.count(self._transfer.summary.unchanged, len(content))
+        else:
+            if not self._dry_run:
+                with _Contested(self, name, len(content), digest):
+                    self._service.put(self._full(name), content, digest, content_type(name), blob)
+            self._transfer.count(self._transfer.summary.transferred, len(content))
+        self._transfer.hashes.note(path, mark, digest.hex(), read)
+        return True
+
+    def _sent_in_blocks(self, name: str, path: str, descriptor: int, mark: Mark, read: int) -> bool:
+        size, blob = mark[1], self._there.get(name)
+        length = block_size(size, self._transfer.block)
+        if blob is not None and blob.size == size and blob.md5:
+            whole = md5()
+            for start in range(0, size, length):
+                whole.update(os.pread(descriptor, length, start))
+                self._service.rest(0)
+            if whole.digest() == blob.md5 and mark_of(os.stat(path)) == mark:  # noqa: PTH116
+                self._transfer.count(self._transfer.summary.unchanged, size)
+                self._transfer.hashes.note(path, mark, whole.hexdigest(), read)
+                return True
+        if self._dry_run:
+            self._transfer.count(self._transfer.summary.transferred, size)
+            return True
+        sending = _Blocks(self._transfer, self._full(name), descriptor, size, length)
+        try:
+            with self._transfer.team.parts() as parts:
+                digest = sending.send(parts)
+            if mark_of(os.stat(path)) != mark:  # noqa: PTH116
+                return False
+            with _Contested(self, name, size, digest):
+                self._service.commit(self._full(name), sending.blocks, digest, content_type(name), blob)
+        finally:
+            self._transfer.moved(-sending.moved)
+        self._transfer.count(self._transfer.summary.transferred, size)
+        self._transfer.hashes.note(path, mark, digest.hex(), read)
+        return True
+
+    def _full(self, name: str) -> str:
+        return self._service.place.prefix + name
+
+    def settled_by_another(self, name: str, size: int, digest: bytes) -> bool:
+        """Whether the blob has the content that we wanted to write."""
+        now = self._service.find(self._full(name))
+        return now is not None and now.size == size and now.md5 == digest
+
+
+class _Contested:
+    """What a refused condition means: our own request was answered and the answer lost, or somebody else was faster."""
+
+    def __init__(self, upload: _Upload, name: str, size: int, digest: bytes) -> None:
+        self._upload, self._name, self._size, self._digest = upload, name, size, digest
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, RefusalError) or error.code not in ("BlobAlreadyExists", "ConditionNotMet"):
+            return False
+        if self._upload.settled_by_another(self._name, self._size, self._digest):
+            return True
+        raise FileError("somebody else changed it in storage meanwhile; run again to replace it") from error
+
+
+class _Blocks:
+    """Sends a file in blocks whose names say what is in them, so that those of an interrupted transfer are used."""
+
+    def __init__(self, transfer: Transfer, name: str, descriptor: int, size: int, length: int) -> None:
+        self._transfer, self._name, self._descriptor = transfer, name, descriptor
+        self._size, self._length = size, length
+        self._lock = threading.Lock()
+        self.blocks: list[str] = []
+        self.moved = 0
+
+    def send(self, parts: Parts[str]) -> bytes:
+        """Send what is not there; returns the MD5 of all bytes that were read."""
+        service, whole = self._transfer.service, md5()
+        there = service.blocks(self._name)
+        names = BlockNames(there)
+        for index, start in enumerate(range(0, self._size, self._length)):
+            service.rest(0)
+            content = os.pread(self._descriptor, self._length, start)
+            whole.update(content)
+            digest = md5(content).digest()
+            block = names.name(index, digest)
+            self.blocks.append(block)
+            if names.tell_content and there.get(block) == len(content):
+                self._count(len(content))
+            else:
+                parts.add(lambda content=content, digest=digest, block=block: self._put(block, content, digest))  # type: ignore[misc]
+        return whole.digest()
+
+    def _put(self, block: str, content: bytes, digest: bytes) -> None:
+        self._transfer.service.put_block(self._name, block, content, digest)
+        self._count(len(content))
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            self.moved += size
+        self._transfer.moved(size)
+
+
+def _delete(transfer: Transfer, extra: Mapping[str, Blob]) -> None:
+    summary, prefix = transfer.summary, transfer.service.place.prefix
+    summary.to_delete = sorted(extra)
+
+    def delete(name: str) -> None:
+        transfer.service.delete(prefix + name, extra[name])
+        transfer.count(summary.deleted, extra[name].size)
+
+    if not summary.dry_run:
+        transfer.work({name: blob.size for name, blob in extra.items()}, list(extra), delete)
+
+
+@lru_cache(maxsize=1024)
+def _type_of(ending: str) -> str:
+    return mimetypes.guess_type(f"name{ending}")[0] or "application/octet-stream"
+
+
+def content_type(name: str) -> str:
+    """Content-Type by the ending of a name."""
+    return _type_of(os.path.splitext(name)[1].lower())  # noqa: PTH122

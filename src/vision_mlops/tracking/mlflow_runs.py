@@ -1,0 +1,291 @@
+"""The tracking store: MLflow on an SQLite file below :func:`paths.home`, or wherever MLFLOW_TRACKING_URI points.
+
+MLflow takes two seconds to import, so it is imported inside the functions, and only here is it set up: silent, and
+sending nothing away. In an Azure ML job the service sets MLFLOW_TRACKING_URI and MLFLOW_RUN_ID; both are respected.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vision_mlops.core import paths
+from vision_mlops.core.errors import MissingExtraError, MlopsError
+
+T = TypeVar("T")
+
+LOCK_TIMEOUT_SECONDS = 120.0
+_ATTEMPTS = 8
+_BATCH = 100
+_PARAM_LENGTH = 6000
+_SQLITE = "sqlite:///"
+_NOT_IN_A_KEY = re.compile(r"[^\w\-./ ]", re.ASCII)
+
+
+def tracking_uri() -> str:
+    """Where runs and models are recorded: MLFLOW_TRACKING_URI, else ``mlflow.db`` below the home folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{(paths.home() / 'mlflow.db').as_posix()}"
+
+
+def absolute_uri() -> str:
+    """The same for a process with another working folder."""
+    uri = tracking_uri()
+    database = _database(uri)
+    if database is not None:
+        return f"{_SQLITE}{database.as_posix()}{uri[len(uri.partition('?')[0]) :]}"
+    return uri if "://" in uri or uri in ("databricks", "uc") else str(Path(uri.removeprefix("file:")).resolve())
+
+
+def client() -> Any:
+    """A silent ``mlflow.MlflowClient`` of the store; the first use creates the database, also when two processes race.
+
+    Raises:
+        MissingExtraError: MLflow is not installed.
+        MlopsError: the database file cannot be used, or was written by another MLflow release.
+    """
+    client_class = _load()
+    uri = tracking_uri()
+    database = _database(uri)
+    if database is not None:
+        _create_database(database)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client_class(tracking_uri=uri)
+    except MlflowException as error:
+        hint = f"mlflow db upgrade {uri}" if "out-of-date" in str(error) else "check MLFLOW_TRACKING_URI"
+        raise MlopsError(f"the tracking store {uri} cannot be opened: {str(error).splitlines()[0]}", hint) from error
+
+
+def experiment_id(name: str) -> str:
+    """Id of the experiment of this name; created, or restored where it was deleted, when needed."""
+    store = client()
+    from mlflow.exceptions import MlflowException
+
+    found = store.get_experiment_by_name(name)
+    if found is None:
+        location = None
+        if _database(tracking_uri()) is not None:
+            location = (paths.home() / "artifacts" / _NOT_IN_A_KEY.sub("_", name).replace("/", "_")).as_uri()
+        try:
+            return str(with_retries(lambda: store.create_experiment(name, artifact_location=location)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        found = store.get_experiment_by_name(name)
+    if found.lifecycle_stage == "deleted":
+        with_retries(lambda: store.restore_experiment(found.experiment_id))
+    return str(found.experiment_id)
+
+
+def start_run(experiment: str, name: str, tags: Mapping[str, str] | None = None) -> str:
+    """Create a run and return its id. Where MLFLOW_RUN_ID names the run of a surrounding job, that one is used."""
+    given = os.environ.get("MLFLOW_RUN_ID")
+    if given:
+        store = client()
+        for key, value in (tags or {}).items():
+            _retry(store.set_tag, given, key, value)
+        return given
+    experiment_key = experiment_id(experiment)
+    run = _retry(client().create_run, experiment_key, run_name=name, tags=dict(tags or {}))
+    return str(run.info.run_id)
+
+
+def start_child(parent: str, name: str, tags: Mapping[str, str] | None = None) -> str:
+    """Create a run nested in another one, in the same experiment, and return its id."""
+    store = client()
+    experiment = store.get_run(parent).info.experiment_id
+    everything = {"mlflow.parentRunId": parent, **(tags or {})}
+    return str(_retry(store.create_run, experiment, run_name=name, tags=everything).info.run_id)
+
+
+def reopen_run(run_id: str) -> None:
+    """Mark a run that was ended as running again."""
+    _retry(client().update_run, run_id, status="RUNNING")
+
+
+def set_tags(run_id: str, tags: Mapping[str, str]) -> None:
+    """Add tags to a run."""
+    store = client()
+    for key, value in tags.items():
+        _retry(store.set_tag, run_id, _key(key), value)
+
+
+def end_run(run_id: str, *, failed: bool = False) -> None:
+    """Mark a run as finished or failed. The run of a surrounding job (MLFLOW_RUN_ID) is left to that job."""
+    if os.environ.get("MLFLOW_RUN_ID") != run_id:
+        _retry(client().set_terminated, run_id, "FAILED" if failed else "FINISHED")
+
+
+def log_params(run_id: str, params: Mapping[str, object]) -> None:
+    """Record settings; nested mappings become dotted keys."""
+    store = client()
+    from mlflow.entities import Param
+
+    entries = [Param(_key(key), str(value)[:_PARAM_LENGTH]) for key, value in _flatten(params)]
+    for start in range(0, len(entries), _BATCH):
+        _retry(store.log_batch, run_id, params=entries[start : start + _BATCH])
+
+
+def log_metrics(run_id: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
+    """Record numbers; those that are not finite are left out, because no store orders or plots them."""
+    store = client()
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    entries = [Metric(_key(key), float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
+    for start in range(0, len(entries), _BATCH):
+        _retry(store.log_batch, run_id, metrics=entries[start : start + _BATCH])
+
+
+def log_artifacts(run_id: str, folder: Path, artifact_path: str | None = None) -> None:
+    """Copy the content of ``folder`` to the run's artifacts, below ``artifact_path`` where given."""
+    client().log_artifacts(run_id, str(folder), artifact_path)
+
+
+def log_artifact(run_id: str, file: Path) -> None:
+    """Copy one file to the run's artifacts."""
+    client().log_artifact(run_id, str(file))
+
+
+def log_evaluation(run_id: str, metrics: Mapping[str, float], folder: Path) -> bool:
+    """Add an evaluation's numbers and files (as ``evaluation/``) to the run that trained the model.
+
+    Returns:
+        False, and nothing is written, where this store has no such run: the bundle was trained elsewhere.
+    """
+    if find_run(run_id) is None:
+        return False
+    log_metrics(run_id, metrics)
+    log_artifacts(run_id, folder, "evaluation")
+    return True
+
+
+def find_run(run_id: str) -> Any | None:
+    """The ``mlflow.entities.Run``, or None where this store has none of that id, or it was deleted."""
+    database = _database(tracking_uri())
+    if not run_id or (database is not None and not database.exists()):
+        return None
+    store = client()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = store.get_run(run_id)
+    except MlflowException as error:
+        # An id of another kind of store may be malformed for this one, which is an invalid parameter.
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
+    return None if run.info.lifecycle_stage == "deleted" else run
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold a lock between processes and threads. Raises MlopsError when it is not free within two minutes."""
+    try:
+        from filelock import FileLock, Timeout
+    except ImportError as error:
+        raise MissingExtraError("filelock", "train") from error
+    # Not a singleton and not shared between threads: each holder excludes every other one.
+    lock = FileLock(str(path), timeout=LOCK_TIMEOUT_SECONDS)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise MlopsError(
+            f"{path} is held by another process since more than {LOCK_TIMEOUT_SECONDS:g} seconds",
+            "wait for the other command, or stop it",
+        ) from error
+    except OSError as error:
+        raise MlopsError(f"{path} cannot be written: {error}", "set MLOPS_HOME to a folder you can write to") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def with_retries(call: Callable[[], T]) -> T:
+    """Call again, at most 8 times over about 10 seconds, while the database is locked or a version number was taken.
+
+    SQLite refuses at once, whatever its timeout, when two readers both want to write.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for attempt in range(_ATTEMPTS):
+        try:
+            return call()
+        except MlflowException as error:
+            transient = any(text in str(error) for text in ("is locked", "Giving up after", "TEMPORARILY_UNAVAILABLE"))
+            if not transient or attempt == _ATTEMPTS - 1:
+                raise
+        # Jitter, or the same two callers meet again.
+        time.sleep(min(0.05 * 2**attempt, 2.0) * (0.5 + random.random()))
+    raise AssertionError("unreachable")
+
+
+def _retry(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return with_retries(lambda: function(*arguments, **options))
+
+
+def _load() -> Any:
+    """Import MLflow with everything off that prints or phones home; returns MlflowClient."""
+    # Telemetry reads its switches while mlflow is imported: they must be there before.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    try:
+        from mlflow.tracking import MlflowClient
+    except ImportError as error:
+        raise MissingExtraError("mlflow", "train") from error
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient
+
+
+def _database(uri: str) -> Path | None:
+    """The file of an SQLite address, None for any other store."""
+    return Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute() if uri.startswith(_SQLITE) else None
+
+
+def _create_database(path: Path) -> None:
+    """Make sure that the database exists, whole: it is built under another name and renamed."""
+    if path.is_file() and path.stat().st_size > 0:
+        with path.open("rb") as stream:
+            if not stream.read(16).startswith(b"SQLite format 3"):
+                raise MlopsError(f"{path} is not an SQLite database", "move it away, or set MLFLOW_TRACKING_URI")
+        return
+    with file_lock(path.with_name(f".{path.name}.lock")):
+        if path.is_file() and path.stat().st_size > 0:
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+        temporary.unlink(missing_ok=True)
+        try:
+            store = SqlAlchemyStore(f"{_SQLITE}{temporary.as_posix()}", (paths.home() / "artifacts").as_uri())
+            store.engine.dispose()
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _key(name: str) -> str:
+    return _NOT_IN_A_KEY.sub("_", name)
+
+
+def _flatten(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

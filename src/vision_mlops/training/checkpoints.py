@@ -1,0 +1,91 @@
+"""The working folder of a training: its checkpoints, and what it was begun with, so that only the same one is resumed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.config.workload import Workload
+from vision_mlops.core.errors import TrainingError
+from vision_mlops.core.files import atomic_write
+from vision_mlops.data.manifest import Manifest
+
+_SETTINGS = "settings.json"
+_RUN = "run.json"
+
+
+class Workspace:
+    """Folder ``.OUT.training`` beside the bundle that a training shall write; gone once the bundle is whole.
+
+    Args:
+        out: Folder of the bundle.
+        workload: What is trained.
+        manifest: Of the data that it is trained on.
+    """
+
+    def __init__(self, out: Path, workload: Workload, manifest: Manifest) -> None:
+        self.folder = out.parent / f".{out.name}.training"
+        self.checkpoints = self.folder / "checkpoints"
+        self.last = self.checkpoints / "last.ckpt"
+        self.best = self.checkpoints / "best.ckpt"
+        self._settings: dict[str, Any] = {
+            "data": manifest.fingerprint,
+            "model": workload.model.model_dump(),
+            "training": workload.training.model_dump(),
+        }
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a training stopped here after at least one epoch, whatever its settings."""
+        return self.last.is_file()
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it stopped with the same data and settings, so that it can go on."""
+        return self.interrupted and not self._differences()
+
+    def begin(self) -> None:
+        """Start anew: drop what an earlier training left, and write down the settings."""
+        self.drop()
+        atomic_write(self.folder / _SETTINGS, json.dumps(self._settings, indent=2) + "\n")
+
+    def check_resumable(self) -> None:
+        """Raises TrainingError where there is nothing to resume, or where it was begun with other settings."""
+        if not self.interrupted:
+            raise TrainingError(f"{self.folder} holds no checkpoint to resume", "run without --resume")
+        if differences := self._differences():
+            raise TrainingError(
+                f"the interrupted training in {self.folder} was begun with other values of {', '.join(differences)}",
+                "give the same data and settings to resume it, or --overwrite to start anew",
+            )
+
+    def drop(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def run_id(self) -> str:
+        """MLflow run of the training; empty where none was opened."""
+        try:
+            return str(json.loads((self.folder / _RUN).read_text(encoding="utf-8"))["run_id"])
+        except (OSError, ValueError, KeyError):
+            return ""
+
+    @run_id.setter
+    def run_id(self, value: str) -> None:
+        atomic_write(self.folder / _RUN, json.dumps({"run_id": value}) + "\n")
+
+    def _differences(self) -> list[str]:
+        """Dotted keys whose values are not those that the training was begun with."""
+        try:
+            begun = json.loads((self.folder / _SETTINGS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            begun = {}
+        ours = json.loads(json.dumps(self._settings))
+        found = ["data"] if begun.get("data") != ours["data"] else []
+        for section in ("model", "training"):
+            old = begun.get(section) or {}
+            found += [f"{section}.{key}" for key, value in ours[section].items() if old.get(key) != value]
+        return found

@@ -1,0 +1,118 @@
+"""Writes a training run down in MLflow: parameters, metrics per epoch, the curves as a picture, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+
+from vision_mlops.config.workload import Workload
+from vision_mlops.data.manifest import Manifest
+from vision_mlops.model.bundle import Bundle
+from vision_mlops.tracking import mlflow_runs
+from vision_mlops.training.checkpoints import Workspace
+
+
+class EpochLines(pl.Callback):
+    """Says in one line how each epoch went, for logs, where a progress bar is of no use.
+
+    Args:
+        say: Gets the line.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._began = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the clock."""
+        self._began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say it."""
+        if not trainer.is_global_zero:
+            return
+        names = ("train_loss", "val_loss", "val_accuracy")
+        found = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
+        values = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.items())
+        seconds = time.perf_counter() - self._began
+        self._say(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: {values} ({seconds:.0f} s)")
+
+
+class Journal(pl.Callback):
+    """Lightning callback that records one run; a resumed run goes on in the MLflow run that it began.
+
+    Args:
+        workload: Whose values become the run's parameters.
+        manifest: Whose fingerprint becomes a tag.
+        work: Where the run's id is kept for a resumed training.
+        started: When the training began, by ``time.perf_counter``.
+    """
+
+    def __init__(self, workload: Workload, manifest: Manifest, work: Workspace, started: float) -> None:
+        self.workload = workload
+        self.manifest = manifest
+        self.work = work
+        self.run_id = ""
+        self.train_seconds = 0.0
+        self.epochs_run = 0
+        self._started = started
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the run, or the one that the interrupted training had."""
+        if not trainer.is_global_zero:
+            return
+        if trainer.ckpt_path and mlflow_runs.find_run(self.work.run_id) is not None:
+            self.run_id = self.work.run_id
+            mlflow_runs.reopen_run(self.run_id)
+            return
+        tags = {"data_fingerprint": self.manifest.fingerprint, "workload": self.workload.name}
+        self.run_id = mlflow_runs.start_run(self.workload.name, f"train-{self.workload.model.backbone}", tags)
+        self.work.run_id = self.run_id
+        mlflow_runs.log_params(self.run_id, self.workload.model_dump(include={"data", "model", "training"}))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the epoch's metrics. Lightning has run the validation of the epoch by then."""
+        self.epochs_run += 1
+        if self.run_id:
+            metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+            mlflow_runs.log_metrics(self.run_id, metrics, step=trainer.current_epoch)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        self.train_seconds = time.perf_counter() - self._started
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Mark the run as failed; a resumed training reopens it."""
+        if self.run_id:
+            mlflow_runs.end_run(self.run_id, failed=True)
+
+    def finish(self, bundle: Bundle, history: list[dict[str, float]]) -> None:
+        """Attach the curves, the final metrics and the bundle's description, and close the run."""
+        client = mlflow_runs.client()
+        figure = curves(history)
+        client.log_figure(self.run_id, figure, "curves.png")
+        client.log_dict(self.run_id, bundle.model_dump(), "bundle.json")
+        # A name of its own: the epochs' val_accuracy is a curve, and this is the point of it that was kept.
+        final = {"best_val_accuracy": bundle.metrics["val_accuracy"], "test_accuracy": bundle.metrics["test_accuracy"]}
+        final |= {"temperature": bundle.temperature, "train_seconds": self.train_seconds}
+        mlflow_runs.log_metrics(self.run_id, final)
+        client.set_tag(self.run_id, "git_commit", bundle.git_commit or "unknown")
+        mlflow_runs.end_run(self.run_id)
+
+
+def curves(history: list[dict[str, float]]) -> Any:
+    """Loss and accuracy per epoch as a matplotlib figure."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for split in ("train", "val"):
+            key = f"{split}_{quantity}"
+            points = [(row["epoch"] + 1, row[key]) for row in history if key in row]
+            axes.plot([x for x, _ in points], [y for _, y in points], marker="o", label=split)
+        axes.set(xlabel="epoch", title=quantity)
+        axes.legend()
+    return figure
