@@ -31,9 +31,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from testing.fakes.azurite import ACCOUNT, KEY, Azurite
-from testing.fakes.delay import delayed
 from testing.support.blob_containers import Container, make_container
+from testing.support.delay import delayed
+
+from azureml_emulator.storage.azurite import ACCOUNT, KEY, Azurite
 
 POOLS = (4, 8, 16, 32)
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks" / "transfer.md"

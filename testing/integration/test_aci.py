@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.fakes.container import Container
 from testing.support.container_instances import CRASHING, DEAF, GROUPS, IDENTITY, REGISTRY, Given, given
 from testing.support.places import Place
 
+from azureml_emulator.container_groups.container_process import ContainerProcess
 from vision_mlops.azure.clients import vault_client
 from vision_mlops.config.azure_settings import load_azure_settings
 from vision_mlops.core.errors import DeploymentError
@@ -252,7 +252,7 @@ def test_throttling_while_waiting_and_an_interruption(run: Run, aci: Given, monk
         return look(self, *given, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Container, "is_up", property(lambda self: False))  # it takes its time
+        patch.setattr(ContainerProcess, "is_up", property(lambda self: False))  # it takes its time
         with monkeypatch.context() as keyboard:
             keyboard.setattr(group_changes.Changes, "_look", interrupted)
             code, _, err = run(*DEPLOY, "colours:2")

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
-from testing.fakes.kubernetes_api import TOKEN, KubernetesCluster, kubernetes_cluster
-from testing.fakes.kubernetes_balancer import free_port
 from testing.support.aks_example import EXAMPLE
 from testing.support.bundles import make_bundle
+from testing.support.kubernetes_api import TOKEN, KubernetesCluster, kubernetes_cluster
+from testing.support.kubernetes_balancer import free_port
 from testing.support.prepared_data import COLOURS
 
 from vision_mlops.endpoints.aks.manifests import render

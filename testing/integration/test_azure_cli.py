@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.fakes.rehearsal import Rehearsal
 from testing.support.azure_project import write_project
 from testing.support.places import Place
 from testing.support.registry_contract import MakeBundle
+from testing.support.rehearsal import Rehearsal
 
 from vision_mlops.jobs.pipelines import PIPELINES
 

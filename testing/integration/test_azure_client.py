@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from testing.fakes.credential import LoopbackCredential
-from testing.fakes.faults import Faults
-from testing.fakes.identity import CLIENT, by_federation
 from testing.support.places import Place
 
+from azureml_emulator.identity.loopback_tokens import LoopbackCredential
+from azureml_emulator.identity.sign_in_routes import CLIENT, by_federation
+from azureml_emulator.rest.faults import Faults
 from vision_mlops.azure.azure_errors import azure_errors, is_missing, is_transient, retry_after
 from vision_mlops.azure.clients import check_workspace, ml_client, registry_client
 from vision_mlops.core.errors import AzureError, ConfigError, MissingExtraError
@@ -97,7 +97,7 @@ def test_a_service_that_is_not_there(place: Place) -> None:
 
 
 def test_throttling_says_how_long_to_wait(place: Place, faults: Faults) -> None:
-    from testing.fakes.client import loopback_client
+    from azureml_emulator.loopback import loopback_client
 
     faults.throttle("ws", retry_after=7)
     with pytest.raises(AzureError, match=r"HTTP 429 TooManyRequests\)\n  -> Azure limits the number") as raised:

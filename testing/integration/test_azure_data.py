@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.fakes.faults import Faults
-from testing.fakes.proxy import Proxy
 from testing.support.azure_project import write_project
 from testing.support.places import LIVE, Place
 from testing.support.prepared_data import make_prepared
+from testing.support.proxy import Proxy
 
+from azureml_emulator.rest.faults import Faults
 from vision_mlops.core.errors import AzureError, DataError, PipelineError
 from vision_mlops.data.contents import describe
 from vision_mlops.data.data_versions import DataVersion

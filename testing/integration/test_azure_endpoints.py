@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from testing.fakes.faults import Faults
-from testing.fakes.rehearsal import Rehearsal
 from testing.support.azure_project import write_project
 from testing.support.places import ENDPOINT, Place
+from testing.support.rehearsal import Rehearsal
 
+from azureml_emulator.rest.faults import Faults
 from vision_mlops.core.errors import AzureError, PipelineError
 from vision_mlops.jobs.azureml import azure_jobs, published_pipelines, schedules
 from vision_mlops.jobs.azureml.azure_records import EndpointRecord, JobRecord, ScheduleRecord

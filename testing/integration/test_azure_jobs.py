@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from testing.fakes.client import loopback_client
-from testing.fakes.executor import LocalRunner
-from testing.fakes.faults import Faults
-from testing.fakes.rehearsal import Rehearsal
 from testing.support.azure_project import write_project
 from testing.support.places import Place
+from testing.support.rehearsal import Rehearsal
 
+from azureml_emulator.jobs.job_executor import CommandExecutor
+from azureml_emulator.loopback import loopback_client
+from azureml_emulator.rest.faults import Faults
 from vision_mlops.azure.clients import ml_client
 from vision_mlops.core.errors import AzureError, MlopsError, PipelineError
 from vision_mlops.jobs.azureml import azure_jobs
@@ -302,7 +302,7 @@ def test_a_missing_job_is_named(place: Place, call: Callable[..., object]) -> No
 @pytest.mark.slow
 def test_a_job_that_really_runs(place: Place, project: Path) -> None:
     if place.cloud is not None:
-        place.cloud.executor = LocalRunner()
+        place.cloud.executor = CommandExecutor()
     ended, lines = follow(place, submit(place, project / "pipeline.yml", "inputs.word=live"))
     assert ended.status == "Completed", lines
     assert "[count] live: 2 files" in lines

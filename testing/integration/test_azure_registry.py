@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.fakes.faults import Faults
 from testing.support.places import Place
 from testing.support.registry_contract import MakeBundle, RegistryContract, write_metrics, write_verdict
 
+from azureml_emulator.rest.faults import Faults
 from vision_mlops.azure.clients import ml_client, registry_client
 from vision_mlops.core.errors import BundleError, ConfigError, RegistryError
 from vision_mlops.core.hashing import file_hash

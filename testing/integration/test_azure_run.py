@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from testing.fakes.executor import LocalRunner
 from testing.support.places import ENDPOINT, Place
 
+from azureml_emulator.jobs.job_executor import CommandExecutor
 from vision_mlops.cli.jobs.run import pipeline_changes, workload_for
 from vision_mlops.jobs.pipelines import PIPELINES
 
@@ -31,7 +31,7 @@ Run = Callable[..., tuple[int, str, str]]
 def really(place: Place) -> None:
     """Jobs of the loopback cloud really run."""
     if place.cloud is not None:
-        place.cloud.executor = LocalRunner()
+        place.cloud.executor = CommandExecutor()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from testing.fakes import containers
+from testing.support import containers
 from testing.support.bundles import make_bundle
 from testing.support.prepared_data import COLOURS
 from testing.support.scoring_servers import PNG

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from testing.fakes.proxy import Proxy
 from testing.support.blob_containers import QUICK, Container
+from testing.support.proxy import Proxy
 
 from vision_mlops.config.workload import Predictions
 from vision_mlops.core.errors import ConfigError

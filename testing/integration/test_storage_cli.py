@@ -15,12 +15,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from testing.fakes.azurite import KEY, Azurite
-from testing.fakes.cloud import Cloud
-from testing.fakes.identity import by_secret
-from testing.fakes.proxy import Proxy, proxied
 from testing.support.blob_containers import Container, connection_string, contents, many, write
+from testing.support.proxy import Proxy, proxied
 
+from azureml_emulator.emulated_cloud import EmulatedCloud
+from azureml_emulator.identity.sign_in_routes import by_secret
+from azureml_emulator.storage.azurite import KEY, Azurite
 from vision_mlops.cli.main import main
 
 SECRET = "c0ffeeDISTINCTIVE+secret/of=this+test0000000000="
@@ -241,7 +241,7 @@ def test_one_failure_is_exit_code_one(
 def test_the_default_sign_in_sends_a_token_and_renews_it(
     mlops: Mlops,
     azurite: Azurite,
-    cloud: Cloud,
+    cloud: EmulatedCloud,
     container: Container,
     folder: Path,
     tmp_path: Path,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from azure.storage.blob import ContentSettings
-from testing.fakes.proxy import Kind, Proxy
 from testing.support.blob_containers import QUICK, Container, contents, many, write
+from testing.support.proxy import Kind, Proxy
 
 from vision_mlops import storage
 from vision_mlops.core.errors import AzureError

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from azure.storage.blob import BlobBlock, ContentSettings
-from testing.fakes.proxy import Proxy
 from testing.support.blob_containers import QUICK, Container, connection_string, contents, many, write
+from testing.support.proxy import Proxy
 
 from vision_mlops import storage
 from vision_mlops.core.errors import DataError

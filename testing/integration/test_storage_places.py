@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-from testing.fakes.azurite import Azurite
-from testing.fakes.cloud import Cloud
-from testing.fakes.proxy import proxied
 from testing.support.blob_containers import contents, write
 from testing.support.places import Place as Workspace
+from testing.support.proxy import proxied
 
+from azureml_emulator.emulated_cloud import EmulatedCloud
+from azureml_emulator.storage.azurite import Azurite
 from vision_mlops import storage
 from vision_mlops.core.errors import AzureError, DataError
 
@@ -30,7 +30,7 @@ from vision_mlops.core.errors import AzureError, DataError
     ],
 )
 def test_a_folder_goes_through_a_datastore_and_back(place: Workspace, tmp_path: Path, form: str, kind: str) -> None:
-    cloud: Cloud = place.loopback
+    cloud: EmulatedCloud = place.loopback
     folder = write(tmp_path / "f", {"a.txt": b"one", "b/ü c.txt": b"two"})
     found = storage.locate(form, place.settings)
     assert found.sign_in.kind == kind
@@ -48,8 +48,8 @@ def test_a_missing_datastore_is_named(place: Workspace) -> None:
         storage.locate("datastore:nowhere/x", place.settings)
 
 
-def _datastore(cloud: Cloud, name: str, **changes: object) -> str:
-    from testing.fakes.workspaces import datastore
+def _datastore(cloud: EmulatedCloud, name: str, **changes: object) -> str:
+    from azureml_emulator.resources.workspace_routes import datastore
 
     content = datastore(cloud.container("workspaceblobstore"), False)
     content["properties"] |= changes

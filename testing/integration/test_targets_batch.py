@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from testing.fakes.rehearsal import Rehearsal
 from testing.support.bundles import make_bundle
 from testing.support.places import Place
+from testing.support.rehearsal import Rehearsal
 
 from vision_mlops.core.errors import AzureError, DeploymentError
 from vision_mlops.endpoints.azureml.batch_jobs import score_on_azure

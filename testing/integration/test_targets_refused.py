@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from testing.fakes.cloud import Cloud
-from testing.fakes.faults import Faults
-from testing.fakes.outputs import datastore_path
 from testing.support.bundles import make_bundle
 from testing.support.places import Place
 
+from azureml_emulator.emulated_cloud import EmulatedCloud
+from azureml_emulator.resources.datastore_addresses import datastore_path
+from azureml_emulator.rest.faults import Faults
 from vision_mlops.core.errors import AzureError
 from vision_mlops.endpoints.azureml import long_running
 from vision_mlops.endpoints.azureml.azureml_workspace import Workspace
@@ -47,36 +47,36 @@ def version(place: Place, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Mode
     return open_registry().register(bundle, "colours")
 
 
-def no_quota(cloud: Cloud) -> None:
+def no_quota(cloud: EmulatedCloud) -> None:
     cloud.limits.cores = 4
 
 
-def no_image(cloud: Cloud) -> None:
+def no_image(cloud: EmulatedCloud) -> None:
     cloud.limits.images = set()
 
 
-def taken(cloud: Cloud) -> None:
+def taken(cloud: EmulatedCloud) -> None:
     cloud.limits.taken = {"colours"}
 
 
-def forbidden(cloud: Cloud) -> None:
+def forbidden(cloud: EmulatedCloud) -> None:
     cloud.faults.fail("onlineEndpoints", status=403, code="AuthorizationFailed", method="PUT", retry_after=None)
 
 
-def forbidden_deployment(cloud: Cloud) -> None:
+def forbidden_deployment(cloud: EmulatedCloud) -> None:
     cloud.faults.fail("deployments", status=403, code="AuthorizationFailed", method="PUT", retry_after=None)
 
 
-def busy(cloud: Cloud) -> None:
+def busy(cloud: EmulatedCloud) -> None:
     cloud.faults.fail("deployments", status=409, code="Conflict", method="PUT", retry_after=None)
 
 
-def broken_bundle(cloud: Cloud) -> None:
+def broken_bundle(cloud: EmulatedCloud) -> None:
     """Change a byte of the graph where the service keeps it: the server does not start."""
     _rewrite(cloud, "model.onnx", lambda content: content[:-1] + bytes([content[-1] ^ 1]))
 
 
-def other_answers(cloud: Cloud) -> None:
+def other_answers(cloud: EmulatedCloud) -> None:
     """Let the bundle promise what the graph does not compute: the server never gets ready."""
 
     def change(content: bytes) -> bytes:
@@ -87,7 +87,7 @@ def other_answers(cloud: Cloud) -> None:
     _rewrite(cloud, "bundle.json", change)
 
 
-def _rewrite(cloud: Cloud, file: str, change: Callable[[bytes], bytes]) -> None:
+def _rewrite(cloud: EmulatedCloud, file: str, change: Callable[[bytes], bytes]) -> None:
     model = cloud.store.get(f"{cloud.path()}/models/colours/versions/1")
     store, path = datastore_path(model.properties["modelUri"])
     container = cloud.container(store)
@@ -95,11 +95,11 @@ def _rewrite(cloud: Cloud, file: str, change: Callable[[bytes], bytes]) -> None:
     cloud.blobs.write(container, name, change(cloud.blobs.read(container, name)))
 
 
-def nothing(cloud: Cloud) -> None:
+def nothing(cloud: EmulatedCloud) -> None:
     """The mistake is in the arguments."""
 
 
-REFUSALS: dict[str, tuple[Callable[[Cloud], None], tuple[str, ...], str, str]] = {
+REFUSALS: dict[str, tuple[Callable[[EmulatedCloud], None], tuple[str, ...], str, str]] = {
     "quota": (no_quota, (), "usage/limit: 0/4", "ask for quota of this size"),
     "size": (
         nothing, ("--instance-type", "Standard_D3_v9"), "type Standard_D3_v9 is not supported", "such as Standard_DS3_v2",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testing.fakes.ingestion import Ingestion, Trouble, ingesting
+from testing.support.ingestion import Ingestion, Trouble, ingesting
 
 from vision_mlops.serving.telemetry.tracing import Tracing, start_tracing
 

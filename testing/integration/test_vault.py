@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from testing.fakes.cloud import Cloud
-from testing.fakes.credential import LoopbackCredential
 from testing.support.places import Place
 
+from azureml_emulator.emulated_cloud import EmulatedCloud
+from azureml_emulator.identity.loopback_tokens import LoopbackCredential
 from vision_mlops.azure.clients import vault_client
 from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
 from vision_mlops.core.errors import AzureError, ConfigError
@@ -26,7 +26,7 @@ def keys(settings: AzureSettings) -> KeyStore:
     return KeyStore(vault_client(settings))
 
 
-def test_keys_are_made_once_and_renewed_one_by_one(keys: KeyStore, cloud: Cloud) -> None:
+def test_keys_are_made_once_and_renewed_one_by_one(keys: KeyStore, cloud: EmulatedCloud) -> None:
     assert not keys.exist("textile")
     made = keys.ensure("textile")
     assert keys.exist("textile")
@@ -46,7 +46,7 @@ def test_keys_are_made_once_and_renewed_one_by_one(keys: KeyStore, cloud: Cloud)
     assert back.versions != made.versions
 
 
-def test_a_deleted_key_is_recovered_before_it_gets_a_new_value(keys: KeyStore, cloud: Cloud) -> None:
+def test_a_deleted_key_is_recovered_before_it_gets_a_new_value(keys: KeyStore, cloud: EmulatedCloud) -> None:
     old = keys.ensure("textile")
     keys.delete("textile")
     keys.delete("textile")
@@ -61,7 +61,7 @@ def test_a_deleted_key_is_recovered_before_it_gets_a_new_value(keys: KeyStore, c
     assert not {old.primary, old.secondary} & {new.primary, new.secondary}
 
 
-def test_refusals_name_the_role_and_no_key(keys: KeyStore, cloud: Cloud) -> None:
+def test_refusals_name_the_role_and_no_key(keys: KeyStore, cloud: EmulatedCloud) -> None:
     made = keys.ensure("textile")
     calls: dict[str, Callable[[], object]] = {
         "get": lambda: keys.read("textile"),
@@ -75,7 +75,7 @@ def test_refusals_name_the_role_and_no_key(keys: KeyStore, cloud: Cloud) -> None
         assert made.primary not in str(caught.value)
 
 
-def test_tokens_are_for_the_vault_alone(settings: AzureSettings, cloud: Cloud) -> None:
+def test_tokens_are_for_the_vault_alone(settings: AzureSettings, cloud: EmulatedCloud) -> None:
     foreign = KeyStore(vault_client(settings, LoopbackCredential(audience=cloud.url)))
     with pytest.raises(AzureError, match="HTTP 401"):
         foreign.ensure("textile")

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from azure.storage.blob import BlobServiceClient, ContainerClient, generate_container_sas
-from testing.fakes.azurite import ACCOUNT, KEY
 
+from azureml_emulator.storage.azurite import ACCOUNT, KEY
 from vision_mlops.storage import Place, locate
 from vision_mlops.storage.blob_service import Patience
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image as Picture
-from testing.fakes.cloud import SUBSCRIPTION, Cloud
-from testing.fakes.container import Image
 from testing.support.bundles import make_bundle
 from testing.support.prepared_data import COLOURS
 
+from azureml_emulator.container_groups.container_process import RegistryImage
+from azureml_emulator.emulated_cloud import EmulatedCloud
+from azureml_emulator.resources.arm_paths import SUBSCRIPTION
 from vision_mlops.endpoints.inferencing_image import baked_image
 from vision_mlops.registry import ModelVersion, open_registry
 
@@ -29,7 +30,7 @@ DEAF = (sys.executable, "-c", "print('listening to nobody', flush=True); import 
 class Given:
     """Two versions that differ in what they call blue, the pictures, and the bundles."""
 
-    cloud: Cloud
+    cloud: EmulatedCloud
     first: ModelVersion
     second: ModelVersion
     bundles: tuple[Path, Path]
@@ -43,11 +44,11 @@ class Given:
         """Put the image of a version into the registry."""
         name = self.image(version)
         own = self.bundles[version.version - 1]
-        self.cloud.groups.images[name] = Image(None if command else bundle or own, command, PULLERS)
+        self.cloud.groups.images[name] = RegistryImage(None if command else bundle or own, command, PULLERS)
         return name
 
 
-def given(cloud: Cloud, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
+def given(cloud: EmulatedCloud, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Given:
     """Register two versions, push the image of the first, and set the settings."""
     bundles = (make_bundle(folder / "one"), make_bundle(folder / "two", swap=True))
     registry = open_registry()

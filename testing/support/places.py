@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from testing.fakes.cloud import Cloud
 
+from azureml_emulator.emulated_cloud import EmulatedCloud
 from vision_mlops.config.azure_settings import AzureSettings
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ class Place:
 
     settings: AzureSettings
     client: MLClient
-    cloud: Cloud | None
+    cloud: EmulatedCloud | None
 
     @property
-    def loopback(self) -> Cloud:
+    def loopback(self) -> EmulatedCloud:
         """The loopback cloud; the test is skipped where this is a real workspace."""
         if self.cloud is None:
             pytest.skip("only the loopback cloud can be looked into and broken")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testing.fakes.cloud import Cloud
-from testing.fakes.records import JobRecord
+from azureml_emulator.emulated_cloud import EmulatedCloud
+from azureml_emulator.jobs.emulated_job import EmulatedJob
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -206,7 +206,7 @@ def submit(client: MLClient, file: Path, name: str = "job") -> Job:
     return made
 
 
-def finished(cloud: Cloud, name: str = "job", status: str = "Completed") -> JobRecord:
+def finished(cloud: EmulatedCloud, name: str = "job", status: str = "Completed") -> EmulatedJob:
     """A job that has ended as it should."""
     record = cloud.jobs.find(name).wait()
     assert record.status == status, record.message

@@ -193,17 +193,17 @@ def test_the_tag_changes_with_what_goes_into_the_image(tmp_path: Path) -> None:
         "environments/docker/inferencing_image/Dockerfile",
         *CONTEXT[:3],
         "requirements/serve.txt",
-        "src/a.py",
+        "src/vision_mlops/a.py",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    (tmp_path / "src" / "__pycache__").mkdir()
+    (tmp_path / "src" / "vision_mlops" / "__pycache__").mkdir()
     first = context_hash(tmp_path)
-    (tmp_path / "src" / "__pycache__" / "a.cpython-311.pyc").write_text("x")
+    (tmp_path / "src" / "vision_mlops" / "__pycache__" / "a.cpython-311.pyc").write_text("x")
     (tmp_path / "docs.md").write_text("x")
     assert context_hash(tmp_path) == first
     assert context_hash(tmp_path, ("--build-arg", "BASE_IMAGE=x")) != first
-    (tmp_path / "src" / "a.py").write_text("changed")
+    (tmp_path / "src" / "vision_mlops" / "a.py").write_text("changed")
     assert context_hash(tmp_path) != first
 
 

@@ -20,7 +20,7 @@ from vision_mlops.registry import ModelVersion
 
 REGISTRY_VARIABLE = "MLOPS_AZURE_CONTAINER_REGISTRY"
 NAME = "mlops-inferencing"
-CONTEXT = ("LICENSE", "README.md", "pyproject.toml", "requirements", "src")
+CONTEXT = ("LICENSE", "README.md", "pyproject.toml", "requirements", "src/vision_mlops")
 """What the image is made of; .dockerignore keeps everything else out."""
 _FOLDER = Path("environments") / "docker" / "inferencing_image"
 _REPOSITORY = re.compile(r"[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*")

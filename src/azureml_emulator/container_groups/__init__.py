@@ -1,0 +1,1 @@
+"""Azure Container Instances: container groups, and the processes behind them."""

@@ -1,0 +1,1 @@
+"""Online and batch endpoints, and what answers for their deployments."""

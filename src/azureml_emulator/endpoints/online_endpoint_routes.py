@@ -1,0 +1,201 @@
+"""Online endpoints, managed and on Kubernetes: traffic, keys, logs, scoring."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from azureml_emulator.endpoints.deployment_containers import DeploymentContainers
+from azureml_emulator.endpoints.endpoint_routes import EndpointRoutes
+from azureml_emulator.endpoints.script_scoring import DeploymentScorer
+from azureml_emulator.identity.loopback_tokens import check, token
+from azureml_emulator.resources.rest_resources import RestResource
+from azureml_emulator.resources.subscription import Subscription
+from azureml_emulator.rest.rest_calls import (
+    Json,
+    RestCall,
+    ServiceRefusalError,
+    malformed,
+    missing,
+    parse,
+    reply,
+    route,
+)
+
+_DEPLOYMENT_HEADER = "azureml-model-deployment"
+
+
+class OnlineEndpointRoutes(EndpointRoutes):
+    """The calls about online endpoints.
+
+    Args:
+        subscription: Keeps them.
+        containers: Of the deployments that have no scoring script.
+        scorer: Says who answers for the deployments that have one.
+    """
+
+    kind = "onlineEndpoints"
+    modes = ("Key", "AMLToken", "AADToken")
+
+    def __init__(
+        self, subscription: Subscription, containers: DeploymentContainers, scorer: Callable[[], DeploymentScorer]
+    ) -> None:
+        super().__init__(subscription)
+        self._containers = containers
+        self._scorer = scorer
+        self._keys_of: dict[str, Json] = {}
+
+    def further_routes(self, base: str) -> list[Route]:
+        """Keys, tokens and logs."""
+        before = self._subscription.require_workspace
+        return [
+            route(base + "/regenerateKeys", before, POST=self._regenerate),
+            route(base + "/token", before, POST=self._token),
+            route(base + "/deployments/{deployment}/getLogs", before, POST=self._logs),
+            route("/scoring/{workspace}/{endpoint}/score", parsed=False, POST=self._score),
+        ]
+
+    def complete_endpoint(self, made: RestResource, kept: Json) -> None:
+        """Its name must be free, and traffic must go to deployments that exist, and add up."""
+        if not kept:
+            self._subscription.limits.check_name(made.name)
+        traffic: dict[str, int] = made.properties.get("traffic") or {}
+        known = {item.name for item in self.deployments(made)}
+        for field in ("traffic", "mirrorTraffic"):
+            for name in made.properties.get(field) or {}:
+                if name not in known:
+                    raise malformed(f"{field} goes to the deployment {name!r}, which does not exist")
+        mirror: dict[str, int] = made.properties.get("mirrorTraffic") or {}
+        if len(mirror) > 1 or any(share > 50 for share in mirror.values()):
+            raise malformed("mirrorTraffic goes to one deployment, and is at most 50 percent")
+        if mirror and made.properties.get("compute"):
+            raise malformed("mirrorTraffic is not supported for Kubernetes online endpoints")
+        if traffic and sum(traffic.values()) not in (0, 100):
+            raise malformed(f"the traffic adds up to {sum(traffic.values())} percent, not to 100")
+        workspace = made.id.split("/workspaces/")[1].split("/")[0]
+        made.properties["traffic"] = traffic
+        made.properties.setdefault("mirrorTraffic", {})
+        made.properties["scoringUri"] = f"{self._subscription.url}/scoring/{workspace}/{made.name}/score"
+        made.properties["swaggerUri"] = f"{self._subscription.url}/scoring/{workspace}/{made.name}/swagger.json"
+        made.body.setdefault("kind", "Managed")
+
+    def complete_deployment(self, made: RestResource) -> None:
+        """A managed deployment names its machine, and there must be quota for it."""
+        kind = made.properties.get("endpointComputeType")
+        if kind not in ("Managed", "Kubernetes"):
+            raise malformed(f"endpointComputeType {kind!r} is neither Managed nor Kubernetes")
+        if kind == "Managed" and not made.properties.get("instanceType"):
+            raise malformed("a managed deployment needs an instanceType")
+        if kind == "Managed":
+            endpoints = self._subscription.store.children(made.id.split("/deployments/")[0].rpartition("/")[0])
+            others = [
+                item
+                for endpoint in endpoints
+                for item in self.deployments(endpoint)
+                if item.id.lower() != made.id.lower()
+            ]
+            self._subscription.limits.check_machines(
+                made, [item for item in others if item.properties.get("instanceType")]
+            )
+        made.properties.setdefault("scaleSettings", {"scaleType": "Default"})
+
+    def check_delete(self, deployment: RestResource, endpoint: RestResource) -> None:
+        """A deployment with traffic stays."""
+        if endpoint.properties["traffic"].get(deployment.name):
+            raise malformed(f"the deployment {deployment.name!r} has traffic; set it to 0 first")
+
+    def bring_up(self, deployment: RestResource) -> None:
+        """Start the container of a deployment; that of a scoring script starts with each request."""
+        if not deployment.properties.get("codeConfiguration"):
+            self._containers.start(deployment)
+
+    def take_down(self, path: str) -> None:
+        """End the containers at or below a path."""
+        self._containers.stop(path)
+
+    def keys(self, endpoint: RestResource) -> Json:
+        """Two keys, made when they are first asked for."""
+        if endpoint.properties["authMode"] != "Key":
+            return super().keys(endpoint)
+        fresh = {"primaryKey": secrets.token_urlsafe(24), "secondaryKey": secrets.token_urlsafe(24)}
+        # The address of the resource tells endpoints of the same name apart that were made one after the other.
+        return self._keys_of.setdefault(f"{endpoint.id}#{endpoint.number}", fresh)
+
+    def _regenerate(self, call: RestCall) -> Response:
+        keys = self.keys(self._find(call.path.rsplit("/", 1)[0]))
+        which = str(call.body.get("keyType", "")).lower()
+        if which not in ("primary", "secondary"):
+            raise malformed(f"keyType {call.body.get('keyType')!r} is neither Primary nor Secondary")
+
+        def finish() -> None:
+            # The SDK sends the present value along, so what it sends cannot be the new one.
+            keys[f"{which}Key"] = secrets.token_urlsafe(24)
+
+        return self._subscription.operations.start(finish, location=True)
+
+    def _token(self, call: RestCall) -> Response:
+        endpoint = self._find(call.path.rsplit("/", 1)[0])
+        return reply({"accessToken": token(endpoint.id), "tokenType": "Bearer", "expiryTimeUtc": 0})
+
+    def _logs(self, call: RestCall) -> Response:
+        deployment = self._find(call.path.rsplit("/", 1)[0])
+        if deployment.properties.get("codeConfiguration"):
+            text = self._scorer().log(deployment)
+        else:
+            text = self._containers.log(deployment, str(call.body.get("containerType") or ""))
+        lines = text.splitlines()
+        return reply({"content": "\n".join(lines[-int(call.body.get("tail") or 100) :])})
+
+    def _score(self, call: RestCall) -> Response:
+        """Answer with what the deployment's own container or script answers; the mirrored one gets a copy."""
+        workspace = self._subscription.path(call.names["workspace"])
+        endpoint = self._find(f"{workspace}/{self.kind}/{call.names['endpoint']}")
+        self._authorise(endpoint, call.headers.get("authorization", ""))
+        wanted = call.headers.get(_DEPLOYMENT_HEADER, "")
+        deployment = self._choose(endpoint, wanted)
+        if deployment.properties.get("codeConfiguration"):
+            answer = self._scorer().score(deployment, parse(call.content))
+            return reply(answer, headers={_DEPLOYMENT_HEADER: deployment.name})
+        response = self._ask_container(deployment, call)
+        for name, share in ({} if wanted else endpoint.properties["mirrorTraffic"]).items():
+            if random.random() * 100 < share:
+                self._ask_container(self._find(f"{endpoint.id}/deployments/{name}"), call)  # nobody gets this answer
+        return response
+
+    def _ask_container(self, deployment: RestResource, call: RestCall) -> Response:
+        container = self._containers.find(deployment)
+        headers = {_DEPLOYMENT_HEADER: deployment.name}
+        if container is None:
+            raise ServiceRefusalError(503, "ServiceUnavailable", f"nothing runs of {deployment.name!r}", headers)
+        query = "&".join(f"{key}={value}" for key, value in call.query.items())
+        try:
+            found = container.ask("scoringRoute", "POST", query, call.content, call.headers.get("content-type", ""))
+        except OSError as error:
+            raise ServiceRefusalError(503, "ServiceUnavailable", f"{deployment.name!r}: {error}", headers) from error
+        status = found.status
+        if status != 200:  # the service puts its own status over that of the container
+            headers["ms-azureml-model-error-statuscode"], status = str(status), 424
+        return Response(found.content, status, headers, found.kind)
+
+    def _authorise(self, endpoint: RestResource, authorization: str) -> None:
+
+        if endpoint.properties["authMode"] == "Key":
+            if authorization.removeprefix("Bearer ") not in self.keys(endpoint).values():
+                raise ServiceRefusalError(401, "AuthenticationFailed", "the key of the endpoint is missing or wrong")
+        elif endpoint.properties["authMode"] == "AMLToken":
+            check(authorization, (endpoint.id,))
+        else:
+            check(authorization, ("https://ml.azure.com",))
+
+    def _choose(self, endpoint: RestResource, wanted: str) -> RestResource:
+        if wanted:
+            return self._find(f"{endpoint.id}/deployments/{wanted}")
+        traffic = {name: share for name, share in endpoint.properties["traffic"].items() if share}
+        if not traffic:
+            raise missing(f"a deployment of {endpoint.name!r} with traffic")
+        name = random.choices(list(traffic), list(traffic.values()))[0]
+        return self._find(f"{endpoint.id}/deployments/{name}")

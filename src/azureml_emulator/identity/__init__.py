@@ -1,0 +1,1 @@
+"""Tokens, the sign-in service, and a key vault."""

@@ -1,0 +1,67 @@
+"""Who the client says it is: signed tokens of the loopback cloud, and their check."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import jwt
+
+from azureml_emulator.rest.rest_calls import Json, ServiceRefusalError
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessToken
+
+TENANT = "22222222-2222-2222-2222-222222222222"
+_SECRET = "the loopback cloud signs its tokens with this text"
+
+
+def token(audience: str, seconds: float = 3600, **claims: object) -> str:
+    """A token for an audience that ends after some seconds; claims may replace its own."""
+    moment = int(time.time())
+    content: Json = {"aud": audience, "tid": TENANT, "oid": "someone", "iat": moment, "exp": moment + int(seconds)}
+    return jwt.encode({**content, **claims}, _SECRET, algorithm="HS256")
+
+
+class LoopbackCredential:
+    """A credential that the SDK takes; tests may spoil it.
+
+    Args:
+        audience: Claim another audience than the one that is asked for.
+        seconds: How long its tokens are valid; negative for expired ones.
+    """
+
+    def __init__(self, audience: str = "", seconds: float = 3600) -> None:
+        self._audience = audience
+        self._seconds = seconds
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """A token for the first scope."""
+        from azure.core.credentials import AccessToken
+
+        audience = self._audience or scopes[0].removesuffix("/.default")
+        # The client must believe that an expired token is good, or it would not send it.
+        return AccessToken(token(audience, self._seconds), int(time.time() + abs(self._seconds)))
+
+
+def check(authorization: str, audiences: tuple[str, ...]) -> None:
+    """Check the value of a header ``Authorization``.
+
+    Raises:
+        ServiceRefusalError: 401, it is missing, malformed, not ours, expired or meant for somebody else.
+    """
+    scheme, _, text = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not text:
+        raise _refusal("AuthenticationFailed", "the request has no bearer token")
+    try:
+        jwt.decode(text, _SECRET, algorithms=["HS256"], audience=list(audiences), options={"require": ["exp", "tid"]})
+    except jwt.InvalidAudienceError as error:
+        raise _refusal("InvalidAuthenticationTokenAudience", f"the token is not meant for {audiences[0]}") from error
+    except jwt.ExpiredSignatureError as error:
+        raise _refusal("ExpiredAuthenticationToken", "the token has expired") from error
+    except jwt.InvalidTokenError as error:
+        raise _refusal("InvalidAuthenticationToken", f"the token is not valid: {error}") from error
+
+
+def _refusal(code: str, message: str) -> ServiceRefusalError:
+    return ServiceRefusalError(401, code, message, {"WWW-Authenticate": 'Bearer error="invalid_token"'})

@@ -1,0 +1,43 @@
+"""The workspace's MLflow server, as far as the numbers of a run go."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from azureml_emulator.jobs.emulated_jobs import EmulatedJobs
+from azureml_emulator.resources.arm_paths import WORKSPACE
+from azureml_emulator.resources.subscription import Subscription
+from azureml_emulator.rest.rest_calls import RestCall, ServiceRefusalError, reply, route
+
+
+class MlflowRoutes:
+    """The calls of MLflow clients."""
+
+    def __init__(self, subscription: Subscription, jobs: EmulatedJobs) -> None:
+        self._subscription = subscription
+        self._jobs = jobs
+
+    def routes(self) -> list[Route]:
+        """Their paths."""
+        base = "/mlflow/v1.0" + WORKSPACE + "/api/2.0/mlflow"
+        return [route(base + "/runs/get", self._subscription.require_workspace, GET=self._get)]
+
+    def _get(self, call: RestCall) -> Response:
+        """A job's run, or that of one of its steps; their ids are the names that the service gave them."""
+        workspace = call.path.removeprefix("/mlflow/v1.0").split("/api/2.0/")[0]
+        run = call.query.get("run_id", "")
+        found = self._jobs.step(workspace, run)
+        try:
+            record, step = found or (self._jobs.get(workspace, run), "")
+        except ServiceRefusalError as error:
+            return reply({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": error.message}, 404)
+        metrics = record.execution.metrics(step) if record.execution is not None else {}
+        return reply(
+            {
+                "run": {
+                    "info": {"run_id": run, "run_uuid": run, "status": "RUNNING", "lifecycle_stage": "active"},
+                    "data": {"metrics": [{"key": key, "value": value, "step": 0} for key, value in metrics.items()]},
+                }
+            }
+        )

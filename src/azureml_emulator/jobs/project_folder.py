@@ -1,0 +1,127 @@
+"""A project folder on this machine: what the ids of a definition stand for, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from azureml_emulator.resources.asset_references import arm_id, resolve
+from azureml_emulator.resources.datastore_addresses import OutputAddresses, datastore_path, located
+from azureml_emulator.resources.rest_resources import RestResource
+from azureml_emulator.resources.subscription import Subscription
+from azureml_emulator.rest.rest_calls import Json
+
+_MODES = {
+    "ReadOnlyMount": "ro_mount", "ReadWriteMount": "rw_mount", "Download": "download", "Direct": "direct",
+    "EvalMount": "eval_mount", "EvalDownload": "eval_download", "Upload": "upload",
+}  # fmt: skip
+_NUMBERS = {"number": float, "integer": int}
+
+
+def mode(value: str) -> str:
+    """Mode of an input or output in the words of YAML."""
+    return _MODES.get(value, value)
+
+
+class ProjectFolder:
+    """A folder that is filled with what a definition needs.
+
+    Args:
+        subscription: Holds what the definition refers to.
+        jobs: Know where the outputs of other jobs are.
+        workspace: Path of the workspace.
+        folder: The folder; made here.
+    """
+
+    def __init__(self, subscription: Subscription, jobs: OutputAddresses, workspace: str, folder: Path) -> None:
+        self._subscription = subscription
+        self._jobs = jobs
+        self._path = workspace
+        self._workspace = workspace.rsplit("/", 1)[1]
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        # Marks the top of the project for tools that look for one further up.
+        (folder / ".amlignore").touch()
+
+    def write(self, name: str, content: Json) -> Path:
+        """Write a YAML file."""
+        file = self.folder / name
+        file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        return file
+
+    def code(self, text: str) -> str:
+        """Relative path of a code snapshot."""
+        resource = resolve(self._subscription, text)
+        name = f"code/{resource.id.split('/')[-3]}-{resource.name}"
+        if not (self.folder / name).exists():
+            self._subscription.blobs.download(
+                *self._subscription.blobs.split(resource.properties["codeUri"]), self.folder / name
+            )
+        return f"./{name}"
+
+    def environment(self, text: str) -> Json | str:
+        """An environment: by name, or inline where it has none."""
+        if not arm_id(text):
+            return text if text.startswith("azureml:") else f"azureml:{text}"
+        resource = resolve(self._subscription, text)
+        name = resource.id.split("/")[-3]
+        if not name.startswith("CliV2Anonymous"):
+            return f"azureml:{name}:{resource.name}"
+        found: Json = {}
+        if image := resource.properties.get("image"):
+            found["image"] = image
+        if conda := resource.properties.get("condaFile"):
+            found["conda_file"] = yaml.safe_load(conda)
+        if build := resource.properties.get("build"):
+            container, path = self._subscription.blobs.split(build["contextUri"])
+            self._subscription.blobs.download(container, path, self.folder / f"docker/{resource.name}")
+            found["build"] = {"path": f"./docker/{resource.name}"}
+        return found
+
+    def data(self, name: str, uri: str) -> str:
+        """Relative path of input data; addresses outside of the workspace stay as they are."""
+        path = arm_id(uri) or (uri if uri.startswith("azureml://registries/") else None)
+        if path is not None:
+            resource = resolve(self._subscription, path)
+            uri = resource.properties.get("dataUri") or resource.properties.get("modelUri") or ""
+        uri = located(self._jobs, self._path, uri)
+        if self._subscription.blobs.owns(uri):
+            container, source = self._subscription.blobs.split(uri)
+        elif uri.startswith("azureml://"):
+            store, source = datastore_path(uri)
+            container = self._subscription.container(store, self._workspace)
+        else:
+            return uri
+        target = f"data/{name}/{source.rstrip('/').rsplit('/', 1)[-1]}"
+        self._subscription.blobs.download(container, source, self.folder / target)
+        return f"./{target}"
+
+    def resource(self, text: str) -> RestResource:
+        """What an id in the definition means."""
+        return resolve(self._subscription, text)
+
+    def spec(self, text: str) -> Json:
+        """What a component is, in the words of the SDK."""
+        found: Json = resolve(self._subscription, text).properties["componentSpec"]
+        return found
+
+
+def declaration(port: Json) -> Json:
+    """Declared input or output of a component; the SDK sends numbers as text."""
+    found = {key: value for key, value in port.items() if value is not None}
+    for key in ("default", "min", "max"):
+        if key in found:
+            found[key] = _typed(found[key], str(found.get("type")))
+    if "enum" in found:
+        found["enum"] = [_typed(value, str(found.get("type"))) for value in found["enum"]]
+    if "mode" in found:
+        found["mode"] = mode(found["mode"])
+    return found
+
+
+def _typed(value: Any, type_: str) -> Any:
+    if type_ == "boolean":
+        return value if isinstance(value, bool) else str(value).lower() == "true"
+    return _NUMBERS[type_](value) if type_ in _NUMBERS else value

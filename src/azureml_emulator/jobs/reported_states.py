@@ -1,0 +1,116 @@
+"""How far a job and its steps are, in the words of the service; read from the local runner's ``state.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from azureml_emulator.rest.rest_calls import Json
+
+FINAL = frozenset({"Completed", "Failed", "Canceled"})
+# The runner's own words, in the words of the service.
+_STEP = {"Waiting": "NotStarted", "Reused": "Completed", "Skipped": "Canceled", "Interrupted": "Failed"}
+_JOB = {"Waiting": "Queued", "Interrupted": "Failed"}
+_TRIAL = {"EarlyTerminated": "Canceled"}
+
+
+@dataclass(frozen=True)
+class ReportedStep:
+    """How far a step, or a trial of a sweep, is."""
+
+    status: str
+    message: str = ""
+    started: str = ""
+    ended: str = ""
+    outputs: dict[str, Path] = field(default_factory=dict)
+    logs: dict[str, Path] = field(default_factory=dict)
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class ReportedJob:
+    """How far a job is. ``best`` is the trial of a sweep that was best."""
+
+    status: str
+    message: str = ""
+    started: str = ""
+    ended: str = ""
+    outputs: dict[str, Path] = field(default_factory=dict)
+    steps: dict[str, ReportedStep] = field(default_factory=dict)
+    logs: dict[str, Path] = field(default_factory=dict)
+    best: str = ""
+
+
+def read_state(written: Json, logs: dict[str, Path]) -> ReportedJob:
+    """What the runner has written.
+
+    Args:
+        written: Content of its file; empty where there is none yet.
+        logs: Logs of the job itself, by the name that the service gives them.
+    """
+    steps: Json = written.get("steps", {})
+    status, best = str(written.get("status") or "Starting"), ""
+    found = {name: _step(step) for name, step in steps.items()}
+    if (
+        written.get("kind") == "sweepJob" and len(steps) == 1
+    ):  # its one step is the job itself; its trials are what runs
+        ((_, sweep),) = steps.items()
+        details: Json = sweep.get("details") or {}
+        if details.get("best"):
+            best = f"trial_{details['best']['number']}"
+        found = {f"trial_{trial['number']}": _trial(trial, sweep, best) for trial in details.get("trials", [])}
+    if written.get("kind") == "commandJob" and len(steps) == 1:  # its one step is the job itself too
+        logs, found = next(iter(found.values())).logs or logs, {}
+    return ReportedJob(
+        status=_JOB.get(status, status),
+        message=str(written.get("message") or ""),
+        started=str(written.get("started") or ""),
+        ended=str(written.get("ended") or ""),
+        outputs=_paths(written.get("outputs")),
+        steps=found,
+        logs=logs,
+        best=best,
+    )
+
+
+def _step(written: Json) -> ReportedStep:
+    status = str(written.get("status") or "Waiting")
+    return ReportedStep(
+        status=_STEP.get(status, status),
+        message=str(written.get("message") or ""),
+        started=str(written.get("started") or ""),
+        ended=str(written.get("ended") or ""),
+        outputs=_paths(written.get("outputs")),
+        logs=_logs(Path(written["folder"])) if written.get("folder") else {},
+        reused=status == "Reused",
+    )
+
+
+def _trial(written: Json, sweep: Json, best: str) -> ReportedStep:
+    """A trial; only the best one's outputs are kept, as those of the sweep."""
+    status = str(written["state"])
+    outputs = _paths(sweep.get("outputs")) if f"trial_{written['number']}" == best else {}
+    logs = _logs(Path(sweep["folder"]) / "trials" / str(written["number"])) if sweep.get("folder") else {}
+    return ReportedStep(_TRIAL.get(status, status), str(written.get("message") or ""), outputs=outputs, logs=logs)
+
+
+def _logs(folder: Path) -> dict[str, Path]:
+    """The one log that Azure ML shows: both streams, in the order in which they were looked at."""
+    log, taken = folder / "std_log.txt", folder / "std_log.json"
+    if not folder.is_dir():
+        return {}
+    positions: dict[str, int] = json.loads(taken.read_text()) if taken.exists() else {}
+    with log.open("ab") as joined:
+        for name in ("stdout.log", "stderr.log"):
+            if (folder / name).exists():
+                content = (folder / name).read_bytes()[positions.get(name, 0) :]
+                whole = content[: content.rfind(b"\n") + 1]
+                joined.write(whole)
+                positions[name] = positions.get(name, 0) + len(whole)
+    taken.write_text(json.dumps(positions))
+    return {"user_logs/std_log.txt": log}
+
+
+def _paths(written: Json | None) -> dict[str, Path]:
+    return {name: Path(path) for name, path in (written or {}).items() if path}

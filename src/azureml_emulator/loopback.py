@@ -1,0 +1,108 @@
+"""Start the emulated cloud on loopback, and make clients of the real SDK for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azureml_emulator.emulated_cloud import EmulatedCloud
+from azureml_emulator.https_server import AML_RESOURCE, HttpsServer
+from azureml_emulator.identity.loopback_tokens import LoopbackCredential
+from azureml_emulator.jobs.job_executor import JobExecutor
+from azureml_emulator.process_commands import ProcessCommands
+from azureml_emulator.storage.azurite import Azurite
+from azureml_emulator.storage.azurite_account import STORAGE_SUFFIX
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+CLOUD_NAME = "Loopback"
+
+
+@contextmanager
+def start_cloud(
+    azurite: Azurite,
+    folder: Path,
+    executor: JobExecutor | None = None,
+    commands: ProcessCommands | None = None,
+) -> Iterator[tuple[EmulatedCloud, Path]]:
+    """A cloud that answers; yields it and the certificate that clients must trust.
+
+    Args:
+        azurite: The running storage.
+        folder: Where it may write.
+        executor: Runs the jobs; by default the command for jobs.
+        commands: What runs jobs and serves containers; by default this project's tool.
+    """
+    cloud = EmulatedCloud(azurite, folder / "work", executor, commands)
+    server = HttpsServer(cloud.routes(), folder / "tls", cloud.faults, cloud.requests)
+    cloud.url = server.url
+    server.start()
+    try:
+        yield cloud, server.certificate
+    finally:
+        cloud.stop()
+        server.stop()
+
+
+def metadata(cloud: EmulatedCloud) -> dict[str, str]:
+    """Where the services of the loopback cloud are, in the words of the SDK."""
+    address = f"{cloud.url}/"
+    return {
+        "azure_portal": address,
+        "resource_manager": address,
+        "active_directory": address,
+        "aml_resource_id": f"{AML_RESOURCE}/",
+        "storage_endpoint": STORAGE_SUFFIX,
+        "registry_discovery_endpoint": address,
+    }
+
+
+def loopback_client(cloud: EmulatedCloud, credential: Any = None, **options: Any) -> MLClient:
+    """A real client for the loopback cloud; needs the variables of :func:`environment`.
+
+    Args:
+        cloud: The running cloud.
+        credential: Another one than a good one.
+        options: More of ``MLClient``'s arguments: another ``workspace_name``, ``registry_name``, or options of its
+            transport such as ``retry_total``.
+    """
+    from azure.ai.ml import MLClient
+
+    if "registry_name" not in options:
+        options.setdefault("workspace_name", cloud.workspace)
+    return MLClient(
+        credential or LoopbackCredential(),
+        cloud.subscription,
+        cloud.group,
+        cloud=CLOUD_NAME,
+        cloud_metadata=metadata(cloud),
+        show_progress=False,
+        enable_telemetry=False,
+        **options,
+    )
+
+
+def environment(cloud: EmulatedCloud, certificate: Path) -> dict[str, str]:
+    """The variables that point the package and the SDK at the cloud."""
+    return {
+        "REQUESTS_CA_BUNDLE": str(certificate),
+        "AZURE_SUBSCRIPTION_ID": cloud.subscription,
+        "AZURE_RESOURCE_GROUP": cloud.group,
+        "AZUREML_WORKSPACE_NAME": cloud.workspace,
+        "AZURE_TENANT_ID": cloud.tenant,
+        "AZURE_CLOUD": CLOUD_NAME,
+        "AZURE_AUTHORITY_HOST": cloud.url,
+        "AZURE_RESOURCE_MANAGER": cloud.url,
+        "AZURE_PORTAL": cloud.url,
+        "AZURE_STORAGE_SUFFIX": STORAGE_SUFFIX,
+        "AZUREML_RESOURCE_ID": AML_RESOURCE,
+        "AZUREML_REGISTRY_DISCOVERY": cloud.url,
+        "AZUREML_REGISTRY_NAME": cloud.registry,
+        # The SDK would remember components beyond the test, in a folder that all of the machine's processes share.
+        "AZURE_ML_DISABLE_ON_DISK_CACHE": "true",
+        # Seconds between two looks at a running job; the SDK reads it when it is imported.
+        "AZUREML_RUN_POLLING_INTERVAL_MIN": "1",
+    }

@@ -1,0 +1,82 @@
+"""The two seams of the emulator: the command that runs a submitted job, and the command that serves a container.
+
+The emulator imports nothing of the tool that it starts. All that it takes for granted about that tool is in this module
+and in :mod:`azureml_emulator.jobs.reported_states`, which reads how far a job is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_FOREIGN = ("AZURE", "ARM_", "MLFLOW_", "MLOPS_", "REQUESTS_CA_BUNDLE")
+
+
+@dataclass(frozen=True)
+class ProcessCommands:
+    """The command lines that the emulator starts, each in a process of its own.
+
+    Attributes:
+        job: Runs a job. It is called with ``run FILE --name NAME --on local``, where ``FILE`` is a job in Azure ML v2 YAML
+            with its code and data beside it. It writes below the folder ``MLOPS_HOME``: how far the job is to
+            ``jobs/NAME/state.json``, and what the job logs to the MLflow store ``mlflow.db``. It ends when the job has
+            ended; ``SIGINT`` cancels the job.
+        serve: Serves a model over HTTP, as the image that is deployed does. It is called with ``--port-file FILE`` and
+            writes the port that it listens on to that file. A container group hands it the folder of the model as its
+            first argument, and ``--host`` and ``--port``; a deployment of an online endpoint says the same with the
+            variables ``AZUREML_MODEL_DIR``, ``MLOPS_HOST`` and ``MLOPS_PORT``, as Azure ML does. It answers the routes of
+            the probes, and ends on ``SIGTERM`` or is killed.
+    """
+
+    job: tuple[str, ...] = (sys.executable, "-m", "vision_mlops", "job")
+    serve: tuple[str, ...] = (sys.executable, "-m", "vision_mlops", "serve")
+
+    def job_line(self, definition: Path, name: str) -> list[str]:
+        """The command that runs a definition under a name."""
+        return [*self.job, "run", str(definition), "--name", name, "--on", "local"]
+
+    def job_variables(self, home: Path) -> dict[str, str]:
+        """What its process is told by variables: where it keeps its state."""
+        return {"MLOPS_HOME": str(home)}
+
+    def group_line(self, bundle: Path, port_file: Path) -> list[str]:
+        """The command of a container in a group: on this machine there is but loopback, and a free port for each."""
+        return [*self.serve, str(bundle), "--host", "127.0.0.1", "--port", "0", "--port-file", str(port_file)]
+
+    def group_variables(self, home: Path) -> dict[str, str]:
+        """What its process is told by variables, unless the group says otherwise: one worker, and a home of its own."""
+        return {"MLOPS_HOME": str(home), "MLOPS_SERVING__WORKERS": "1"}
+
+    def deployment_line(self, port_file: Path) -> list[str]:
+        """The command of a deployment's container; its variables say the rest."""
+        return [*self.serve, "--port-file", str(port_file)]
+
+    def deployment_variables(self, model: Path, given: Mapping[str, str]) -> dict[str, str]:
+        """What its process is told by variables: one worker unless ``given`` says otherwise, a free port on loopback."""
+        own = {"AZUREML_MODEL_DIR": str(model), "MLOPS_SERVING__WORKERS": "1"}
+        return {**own, **given, "MLOPS_HOST": "127.0.0.1", "MLOPS_PORT": "0"}
+
+    def settled(self, written: str, refused: bool) -> bool:
+        """Whether a server has said its last word about being ready, so that asking it again changes nothing.
+
+        Args:
+            written: What it has printed: ``serving ADDRESS`` once it listens, ``not ready: REASON`` when it gives up.
+            refused: Nobody listened where it was asked.
+        """
+        return "not ready: " in written or (refused and "serving " in written)
+
+    def told_port(self, given: Mapping[str, str]) -> int:
+        """The port at which a deployment's variables tell the server to listen; its image listens at 8000."""
+        return int(given.get("MLOPS_PORT", 8000))
+
+
+def machine_environment() -> dict[str, str]:
+    """Variables of the processes that do the cloud's work: this process's, without what points at any cloud."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    folders = [str(Path(sys.executable).parent), kept.get("PATH", "")]
+    # Relative folders would mean others in the folder of a job.
+    sources = [str(Path(item).resolve()) for item in kept.get("PYTHONPATH", "").split(os.pathsep) if item]
+    return {**kept, "PATH": os.pathsep.join(folders), "PYTHONPATH": os.pathsep.join(sources)}

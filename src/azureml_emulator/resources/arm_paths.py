@@ -1,0 +1,12 @@
+"""Paths of Azure Resource Manager: how they are built, and what is fixed in them here."""
+
+from __future__ import annotations
+
+SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+GROUP = "rg"
+LOCATION = "westeurope"
+PROVIDER = "providers/Microsoft.MachineLearningServices"
+SCOPE = "/subscriptions/{subscription}/resourceGroups/{group}/" + PROVIDER
+"""Of everything of Azure ML in a resource group, as a route."""
+WORKSPACE = SCOPE + "/workspaces/{workspace}"
+"""Of a workspace, as a route."""

@@ -1,0 +1,159 @@
+"""Registries: assets that several workspaces share, with storage of their own."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from azureml_emulator.identity.loopback_tokens import TENANT
+from azureml_emulator.resources.arm_paths import LOCATION, SCOPE
+from azureml_emulator.resources.asset_routes import AssetRoutes
+from azureml_emulator.resources.datastore_addresses import OutputAddresses, datastore_path
+from azureml_emulator.resources.rest_resources import RestResource
+from azureml_emulator.resources.subscription import Subscription
+from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError, malformed, missing, reply, route
+
+_ARM = SCOPE + "/registries/{registry}"
+# The SDK talks to a registry's own region, not to the resource manager.
+_REGION = "/mferp/managementfrontend" + _ARM
+_WORKSPACE_ASSET = re.compile(r"azureml://locations/[^/]+/workspaces/([^/]+)/(\w+)/([^/]+)/versions/([^/]+)")
+
+
+def registry(name: str) -> Json:
+    """A registry as the service describes it."""
+    return {
+        "type": "Microsoft.MachineLearningServices/registries",
+        "location": LOCATION,
+        "tags": {},
+        "identity": {"type": "SystemAssigned", "tenantId": TENANT},
+        "properties": {
+            "publicNetworkAccess": "Enabled",
+            "discoveryUrl": f"/registrymanagement/v1.0/registries/{name}/discovery",
+            "regionDetails": [{"location": LOCATION, "acrDetails": [], "storageAccountDetails": []}],
+        },
+    }
+
+
+class RegistryRoutes:
+    """The calls about registries and what is in them."""
+
+    def __init__(self, subscription: Subscription, jobs: OutputAddresses) -> None:
+        self._subscription = subscription
+        self._jobs = jobs
+
+    def routes(self) -> list[Route]:
+        """Their paths."""
+        return [
+            route(SCOPE + "/registries", GET=self._list),
+            route(_ARM, GET=self._get),
+            route("/registrymanagement/v1.0/registries/{registry}/discovery", GET=self._discover),
+            route(_REGION + "/tempdatarefs/{name}/versions/{version}", self._require, PUT=self._begin_upload),
+            route(_REGION + "/datarefs/{name}/versions/{version}", self._require, POST=self._reference),
+            route(_REGION + "/import", self._require, POST=self._import),
+            *AssetRoutes(self._subscription, self._jobs, _REGION, self._require, long_running=True).routes(),
+        ]
+
+    def _list(self, call: RestCall) -> Response:
+        return reply(self._subscription.page(self._subscription.store.children(call.path), call))
+
+    def _get(self, call: RestCall) -> Response:
+        return reply(self._subscription.store.get(call.path).to_dict())
+
+    def _discover(self, call: RestCall) -> Response:
+        name = call.names["registry"]
+        self._subscription.store.get(f"{self._subscription.scope()}/registries/{name}", f"registry {name!r}")
+        return reply(
+            {
+                "registryName": name,
+                "tenantId": TENANT,
+                "primaryRegion": LOCATION,
+                "regions": [LOCATION],
+                "subscriptionId": self._subscription.subscription,
+                "resourceGroup": self._subscription.group,
+                "workspaceName": "",
+                "primaryRegionResourceProviderUri": f"{self._subscription.url}/",
+                "registryFqdns": {LOCATION: {"registryFqdns": []}},
+            }
+        )
+
+    def _require(self, call: RestCall) -> None:
+        name = call.names["registry"]
+        if self._subscription.store.find(f"{self._subscription.scope()}/registries/{name}") is None:
+            raise missing(f"registry {name!r}")
+
+    def _container(self, call: RestCall) -> str:
+        return self._subscription.containers[f"registries/{call.names['registry']}"]
+
+    def _begin_upload(self, call: RestCall) -> Response:
+        """Where the files of a new version go; a version that is there already takes none."""
+        kind = str(call.body.get("assetId", "")).split("/")[-4:-3]
+        name, version = call.names["name"], call.names["version"]
+        if not kind:
+            raise malformed("assetId does not say what the asset is")
+        path = f"{call.path.split('/tempdatarefs/')[0]}/{kind[0]}/{name}/versions/{version}"
+        if self._subscription.store.find(path) is not None:
+            raise ServiceRefusalError(
+                409, "UserError", f"{kind[0]} {name!r} version {version!r} already exists in the registry"
+            )
+        container = self._subscription.blobs.make_container("upload")
+        return reply(self._blob(self._subscription.blobs.url(container), container, write=True))
+
+    def _reference(self, call: RestCall) -> Response:
+        """A signed address to read the files of a version."""
+        container, path = self._subscription.blobs.split(str(call.body.get("blobUri")))
+        return reply(self._blob(self._subscription.blobs.url(container, path), container, write=False))
+
+    def _blob(self, uri: str, container: str, *, write: bool) -> Json:
+        credential = {"credentialType": "SAS", "sasUri": self._subscription.blobs.signed(container, write=write)}
+        return {
+            "blobReferenceForConsumption": {"blobUri": uri, "storageAccountArmId": "", "credential": credential},
+            "temporaryDataReferenceId": container,
+            "temporaryDataReferenceType": "TemporaryBlobReference",
+        }
+
+    def _import(self, call: RestCall) -> Response:
+        """Copy an asset of a workspace, with its files."""
+        source = str(call.properties.get("sourceAssetId") or "")
+        found = _WORKSPACE_ASSET.fullmatch(source)
+        if found is None:
+            raise malformed(f"sourceAssetId {source!r} names no asset of a workspace")
+        guid, kind, name, version = found.groups()
+        workspace = self._workspace(guid)
+        asset = self._subscription.store.get(f"{workspace.id}/{kind}/{name}/versions/{version}")
+        new_name, new_version = (
+            call.properties.get("destinationName") or name,
+            call.properties.get("destinationVersion") or version,
+        )
+        path = f"{call.path.removesuffix('/import')}/{kind}/{new_name}/versions/{new_version}"
+        if self._subscription.store.find(path) is not None:
+            raise ServiceRefusalError(
+                409, "UserError", f"{kind} {new_name!r} version {new_version!r} already exists in the registry"
+            )
+        container = self._container(call)
+        # The SDK takes an answer with content for a failure, so there is none at the end.
+        return self._subscription.operations.start(lambda: self._copy(asset, workspace, path, container), location=True)
+
+    def _workspace(self, guid: str) -> RestResource:
+        for item in self._subscription.store.children(f"{self._subscription.scope()}/workspaces"):
+            if item.properties["workspaceId"] == guid:
+                return item
+        raise missing(f"the workspace with the id {guid}")
+
+    def _copy(self, asset: RestResource, workspace: RestResource, path: str, container: str) -> None:
+        body = asset.to_dict()
+        properties = {**body["properties"], "isArchived": False}
+        for key in ("modelUri", "dataUri"):
+            if key in properties:
+                store, source = datastore_path(properties[key])
+                target = path.split("/registries/")[1].partition("/")[2]
+                self._subscription.blobs.copy(
+                    self._subscription.container(store, workspace.name), source, container, f"{target}/{_last(source)}"
+                )
+                properties[key] = self._subscription.blobs.public_url(container, f"{target}/{_last(source)}")
+        self._subscription.store.put(path, {"properties": properties})
+
+
+def _last(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]

@@ -1,0 +1,82 @@
+"""What all services share: one subscription with one resource group, what is kept in it, and where blobs go.
+
+The services of the emulator are given a subscription and do not know the cloud that puts them together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from azureml_emulator.identity.loopback_tokens import TENANT
+from azureml_emulator.process_commands import ProcessCommands
+from azureml_emulator.resources.arm_paths import GROUP, PROVIDER, SCOPE, SUBSCRIPTION
+from azureml_emulator.resources.region_limits import RegionLimits
+from azureml_emulator.resources.rest_resources import ResourceStore, RestResource
+from azureml_emulator.rest.long_running import LongRunningOperations
+from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError
+from azureml_emulator.storage.azurite import Azurite
+from azureml_emulator.storage.azurite_account import AzuriteAccount
+
+
+class Subscription:
+    """One subscription with one resource group, workspaces and registries.
+
+    Args:
+        azurite: The running storage.
+        folder: Where what runs may write.
+        commands: What runs jobs and serves containers.
+    """
+
+    subscription = SUBSCRIPTION
+    group = GROUP
+    tenant = TENANT
+    workspace = "ws"
+    registry = "shared"
+
+    def __init__(self, azurite: Azurite, folder: Path, commands: ProcessCommands) -> None:
+        self.url = ""
+        self.folder = folder
+        self.commands = commands
+        self.store = ResourceStore()
+        self.blobs = AzuriteAccount(azurite)
+        self.operations = LongRunningOperations(lambda: self.url)
+        self.limits = RegionLimits()
+        self.containers: dict[str, str] = {}
+        self.page_size = 100
+
+    def scope(self) -> str:
+        """Path of what is in the resource group."""
+        return SCOPE.format(subscription=self.subscription, group=self.group)
+
+    def path(self, workspace: str | None = None) -> str:
+        """Path of a workspace."""
+        return f"{self.scope()}/workspaces/{workspace or self.workspace}"
+
+    def container(self, store: str, workspace: str | None = None) -> str:
+        """Container of a datastore."""
+        found = self.store.get(f"{self.path(workspace)}/datastores/{store}")
+        return str(found.properties["containerName"])
+
+    def require_workspace(self, call: RestCall) -> None:
+        """Refuse a call whose workspace does not exist."""
+        names = call.names
+        path = f"/subscriptions/{names['subscription']}/resourceGroups/{names['group']}/{PROVIDER}/workspaces"
+        if self.store.find(f"{path}/{names['workspace']}") is None:
+            what = f"Microsoft.MachineLearningServices/workspaces/{names['workspace']}"
+            message = f"The resource {what!r} under resource group {names['group']!r} was not found."
+            raise ServiceRefusalError(404, "ResourceNotFound", message)
+
+    def page(self, items: list[RestResource], call: RestCall) -> Json:
+        """One page of a list, with the link to the next."""
+        return self.page_of([item.to_dict() for item in items], call)
+
+    def page_of(self, items: list[Json], call: RestCall) -> Json:
+        """One page of a list of answers, with the link to the next."""
+        start, top = int(call.query.get("$skip") or 0), call.query.get("$top")
+        limit = min(self.page_size, int(top)) if top else self.page_size
+        body: Json = {"value": items[start : start + limit]}
+        # With $top the client asked for so many and no more.
+        if not top and start + limit < len(items):
+            others = "&".join(f"{key}={value}" for key, value in call.query.items() if key != "$skip")
+            body["nextLink"] = f"{self.url}{call.path}?{others}&$skip={start + limit}"
+        return body

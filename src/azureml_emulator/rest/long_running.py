@@ -1,0 +1,125 @@
+"""Long-running operations: 202, then polling until they are done."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError, missing, reply, route
+
+
+@dataclass
+class LongRunningOperation:
+    """Work that the service does while the client polls."""
+
+    id: str
+    polls_left: int
+    finish: Callable[[], Json | None]
+    until: Callable[[], bool] = lambda: True
+    error: ServiceRefusalError | None = None
+    done: bool = False
+    result: Json | None = None
+
+    def poll(self) -> str:
+        """One look at it; it ends when it was looked at often enough."""
+        if not self.done and self.polls_left <= 0 and self.until():
+            self.done = True
+            try:
+                self.result = self.finish()
+            except ServiceRefusalError as refusal:
+                self.error = refusal
+        self.polls_left -= 1
+        if not self.done:
+            return "InProgress"
+        return "Failed" if self.error else "Succeeded"
+
+
+class LongRunningOperations:
+    """The operations under way. ``polls`` is how often a new one answers that it is not done yet.
+
+    With ``alone`` they also end without being looked at, after so many seconds.
+    """
+
+    polls = 1
+    alone: float | None = None
+
+    def __init__(self, base_url: Callable[[], str]) -> None:
+        self._base_url = base_url
+        self._lock = threading.Lock()
+        self._known: dict[str, LongRunningOperation] = {}
+
+    def start(
+        self,
+        finish: Callable[[], Json | None],
+        body: Json | None = None,
+        status: int = 202,
+        location: bool = False,
+        until: Callable[[], bool] = lambda: True,
+    ) -> Response:
+        """Begin an operation and answer with where to poll it.
+
+        Args:
+            finish: Does the work at the end; a :class:`ServiceRefusalError` that it raises makes the operation fail.
+            body: The resource as it is while the work goes on.
+            status: 202, or 201 where a resource is being made.
+            location: The final answer is to be had at ``Location`` as well, for calls without a resource.
+            until: Whether the work may be over, for work that takes as long as it takes.
+        """
+        operation = LongRunningOperation(str(uuid.uuid4()), self.polls, finish, until)
+        with self._lock:
+            self._known[operation.id] = operation
+        if self.alone is not None:
+            threading.Timer(self.alone, self._end, [operation]).start()
+        # A plain Retry-After of 0 makes the SDK wait for its default of seconds.
+        headers = {"Azure-AsyncOperation": f"{self._base_url()}/operations/{operation.id}", "x-ms-retry-after-ms": "10"}
+        if location:
+            headers["Location"] = f"{self._base_url()}/operationresults/{operation.id}"
+        return reply(body, status, headers)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._known.clear()
+
+    def routes(self) -> list[Route]:
+        """Where operations are polled."""
+        return [
+            route("/operations/{id}", GET=self._status),
+            route("/operationresults/{id}", GET=self._result),
+        ]
+
+    def _end(self, operation: LongRunningOperation) -> None:
+        with self._lock:
+            operation.polls_left = 0
+            operation.poll()
+
+    def _find(self, call: RestCall) -> LongRunningOperation:
+        with self._lock:
+            found = self._known.get(call.names["id"])
+        if found is None:
+            raise missing(f"operation {call.names['id']!r}")
+        return found
+
+    def _status(self, call: RestCall) -> Response:
+        operation = self._find(call)
+        with self._lock:
+            status = operation.poll()
+        body: Json = {"id": call.path, "name": operation.id, "status": status}
+        if operation.error is not None:
+            body["error"] = {"code": operation.error.code, "message": operation.error.message}
+        return reply(body, headers={"x-ms-retry-after-ms": "10"})
+
+    def _result(self, call: RestCall) -> Response:
+        operation = self._find(call)
+        with self._lock:
+            status = operation.poll()
+        if status == "InProgress":
+            return reply(None, 202, {"Location": f"{self._base_url()}{call.path}", "x-ms-retry-after-ms": "10"})
+        if operation.error is not None:
+            return operation.error.response()
+        return reply(operation.result) if operation.result is not None else reply(None, 204)

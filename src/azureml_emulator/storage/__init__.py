@@ -1,0 +1,1 @@
+"""The storage account: Azurite, and folders of blobs in it."""

@@ -1,0 +1,87 @@
+"""The emulator's modules form no circle, and know neither the tool that they start nor the tests."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import azureml_emulator
+
+PACKAGE = Path(azureml_emulator.__file__).parent
+NAME = PACKAGE.name
+
+
+def module_name(file: Path, package: Path) -> str:
+    parts = file.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(file: Path, package: Path) -> set[str]:
+    """What a file imports anywhere: at its top, inside functions, and for type checkers only."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            here = module_name(file, package).split(".") + ([""] if file.name == "__init__.py" else [])
+            base = (
+                ".".join([*here[: -node.level], *([node.module] if node.module else [])]) if node.level else node.module
+            )
+            # A name may be a module of the package that it is imported from.
+            found |= {str(base), *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def import_graph(package: Path) -> dict[str, set[str]]:
+    """The modules of a package, with those of its modules that each imports."""
+    files = {module_name(file, package): file for file in package.rglob("*.py")}
+    return {name: imported(file, package) & files.keys() - {name} for name, file in files.items()}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = import_graph(PACKAGE)
+    assert f"{NAME}.jobs.emulated_jobs" in graph[f"{NAME}.emulated_cloud"]
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+    assert order[-1] == f"{NAME}.loopback"
+
+
+def test_no_module_imports_the_tool_or_the_tests() -> None:
+    strange = {
+        (module_name(file, PACKAGE), name)
+        for file in PACKAGE.rglob("*.py")
+        for name in imported(file, PACKAGE)
+        if name.split(".")[0] in ("vision_mlops", "testing")
+    }
+    assert not strange
+
+
+def test_the_tool_is_named_in_one_place_only() -> None:
+    words = ("vision_mlops", "MLOPS_")
+    files = {
+        file.name for file in PACKAGE.rglob("*.py") if any(word in file.read_text(encoding="utf-8") for word in words)
+    }
+    assert files == {"process_commands.py"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from circle.second import B",
+        "from circle import second",
+        "from . import second",
+        "import circle.second",
+        "def late():\n    from circle.second import B",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .second import B",
+    ],
+)
+def test_a_circle_is_found_however_it_is_written(tmp_path: Path, line: str) -> None:
+    package = tmp_path / "circle"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "first.py").write_text(f"{line}\nclass A: ...\n")
+    (package / "second.py").write_text("from circle.first import A\nclass B: ...\n")
+    with pytest.raises(CycleError):
+        TopologicalSorter(import_graph(package)).prepare()
