@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from testing.support.journey import LABELS, Journey
 
+from vision_mlops.cli.jobs.training_pipeline import PIPELINE
 from vision_mlops.serving.launch import running_server
 
 pytestmark = pytest.mark.slow
@@ -56,6 +58,17 @@ def test_another_threshold_runs_the_gate_alone(journey: Journey) -> None:
     assert "3 of 4 steps reused" in done.stderr
     assert "✓ gate_and_register" in done.stderr
     assert "the candidate is identical to the champion" in done.stderr
+
+
+def test_a_copy_of_the_pipeline_reuses_what_the_shipped_one_did(journey: Journey) -> None:
+    """Steps are known by what they do, not by where their definitions lie."""
+    own = journey.folder / "pipelines"
+    own.mkdir()
+    shutil.copy(PIPELINE, own / "mine.yml")
+    shutil.copytree(PIPELINE.parent / "components", own / "components")
+    done = journey.run("run", "--pipeline", "pipelines/mine.yml", "--images", "my photos")
+    assert "4 of 4 steps reused" in done.stderr
+    assert "verdict: promote" in done.stdout
 
 
 def test_jobs_can_be_looked_at(journey: Journey) -> None:

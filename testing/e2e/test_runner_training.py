@@ -15,6 +15,7 @@ import pytest
 from testing.support.jobs import pipeline, resume, run, state, statuses, until, write
 from testing.support.prepared_data import make_prepared
 
+from vision_mlops.cli.jobs.step_dependencies import dependencies
 from vision_mlops.core import paths
 from vision_mlops.jobs.pipelines import PIPELINES
 from vision_mlops.model.predictor import Predictor
@@ -86,7 +87,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(project: Path, stor
     assert state("job")["status"] == "Interrupted"
     kept = list((paths.home() / "cache" / "steps").rglob("last.ckpt"))
     assert kept, "the checkpoint stays beside the output that was not written"
-    ended = resume("job")
+    ended = resume("job", dependencies=dependencies())  # as the command line resumes it
     assert statuses(ended) == {"train": "Completed"}, ended.failures
     log = Path(ended.state.steps["train"].folder) / "stderr.log"
     assert log.read_text().count("going on with the training that was interrupted") == 1

@@ -55,6 +55,29 @@ def test_a_failed_job_is_exit_code_1(run: Run, place: Place, project: Path) -> N
     assert "count: Failed" in err.splitlines()
 
 
+def test_a_pipeline_of_ones_own_runs_for_a_workload(run: Run, project: Path, home: Path) -> None:
+    text = (
+        (project / "pipeline.yml")
+        .read_text()
+        .replace("  word: one", "  word: one\n  workload: textile\n  model_name: x")
+    )
+    (project / "own.yml").write_text(
+        text.replace("word: ${{parent.inputs.word}}", "word: ${{parent.inputs.model_name}}")
+    )
+    job = answer(run("run", "--pipeline", str(project / "own.yml"), "--set", "name=birds", "--on", "azure", "--json"))
+    assert (job["status"], job["tags"]["workload"], job["experiment"]) == ("Completed", "birds", "counting")
+    assert {name: Path(path).is_relative_to(home / "azure") for name, path in job["outputs"].items()} == {
+        "counted": True,
+        "note": True,
+    }
+    code, _, err = run(
+        "run", "--pipeline", str(project / "own.yml"), "--images", str(project / "images"), "--on", "azure"
+    )
+    assert (code, "--images needs a step 'prepare'" in err) == (2, True)
+    code, _, err = run("run", "--pipeline", str(project / "pipeline.yml"), "--on", "azure")
+    assert (code, "has no input 'workload'" in err) == (2, True)
+
+
 @pytest.mark.slow
 def test_publish_trigger_and_the_same_again(run: Run, project: Path) -> None:
     publish = ("pipeline", "publish", str(project / "published.yml"), "--endpoint", "count-files")

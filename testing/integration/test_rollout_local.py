@@ -38,7 +38,7 @@ SOURCE = Path(vision_mlops.__file__).parents[1]
 # What servers run before they start: a network that is slow, a scorer that fails now and then. The product is as it is.
 TROUBLE = """
 import os, time
-from vision_mlops.serving.workers.scoring_queue import Scorer
+from vision_mlops.serving.scoring_queue import Scorer
 from vision_mlops.model.predictor import Predictor
 
 milliseconds, every, count = float(os.environ.get("SLOW_MS", 0)), int(os.environ.get("EVERY", 0)), 0

@@ -404,7 +404,8 @@ def test_properties_of_other_tools_do_no_harm() -> None:
 
 def steps_of(images: object, *changes: str) -> Any:
     """The step that prepares, of the shipped pipeline as `mlops run` would run it."""
-    from vision_mlops.cli.jobs.run import PIPELINE, pipeline_changes, workload_for
+    from vision_mlops.cli.jobs.run import pipeline_changes, workload_for
+    from vision_mlops.cli.jobs.training_pipeline import PIPELINE
     from vision_mlops.jobs.definitions.overrides import parse_changes
     from vision_mlops.jobs.definitions.plan.planner import resolve
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from testing.support.broken_definitions import BROKEN, LINES, make_mistake
-from testing.support.definitions import FILES, SCHEMA, write_project
+from testing.support.definitions import FILES, PREP, SCHEMA, write_project
 
 from vision_mlops.jobs.definitions.findings import Finding, Severity
 from vision_mlops.jobs.definitions.linter.linter import lint
@@ -214,3 +214,21 @@ def test_show_of_a_broken_file_names_the_first_mistake(project: Path) -> None:
         "error: pipeline.yml:26: ${{parent.jobs.perp.outputs.prepped}}: the pipeline has no step"
     )
     assert "Traceback" not in run("show", "environment.yml", cwd=project).stderr
+
+
+TAGGED = PREP.replace(
+    "name: prep\n", "name: prep\ntags: {mlops.reads.mode: 'gat, data', mlops.reads.mod: data, owner: me}  # <-\n"
+)
+
+
+def test_tags_with_wrong_words_are_warned_of(project: Path) -> None:
+    (project / "prep.yml").write_text(TAGGED, encoding="utf-8")
+    for file in ("prep.yml", "pipeline.yml"):
+        findings = list(lint([project / file], sections=("data", "gate")))
+        assert [(item.severity, item.rule, item.line) for item in findings] == [(WARNING, "tag", 4)] * 2
+        section, name = findings
+        assert "'mlops.reads.mode' names 'gat', which is no section of a workload" in section.message
+        assert "did you mean 'gate'?" in section.suggestion
+        assert "'mlops.reads.mod' names no input of this command" in name.message
+        assert "did you mean 'mode'?" in name.suggestion
+    assert len(found(project / "prep.yml")) == 1, "without known sections each may be one"

@@ -103,7 +103,8 @@ def test_inputs_and_outputs_of_components_are_described(path: Path) -> None:
 @pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
 def test_enums_of_components_are_those_of_the_command_line(path: Path) -> None:
     """An enum in a component offers nothing that the command would refuse."""
-    from vision_mlops.cli.evaluate import FailOn, Split
+    from vision_mlops.cli.evaluate import Split
+    from vision_mlops.cli.gate import FailOn
 
     known: dict[str, Iterable[str]] = {
         "split": set(Split),

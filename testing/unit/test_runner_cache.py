@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
@@ -330,20 +329,3 @@ def test_a_broken_memory_of_hashes_is_made_again(job: Path) -> None:
     for extra in ("-wal", "-shm"):
         (paths.home() / "cache" / f"fingerprints.db{extra}").unlink(missing_ok=True)
     assert ran(run(job)) == set()
-
-
-def test_workloads_count_by_the_parts_that_a_command_reads(tmp_path: Path) -> None:
-    """A threshold of the gate must not train again; a file beside the code is found where the command finds it."""
-    from vision_mlops.jobs.local.steps.dependencies import identity
-
-    workload: dict[str, Any] = {"name": "own", "title": "Own", "gate": {"min_accuracy": 0.5}}
-    first = identity(f"mlops train --workload '{json.dumps(workload)}' --out o")
-    workload["gate"] = {"min_accuracy": 0.6}
-    assert identity(f"mlops train --workload '{json.dumps(workload)}' --out o") == first
-    workload["training"] = {"epochs": 3}
-    assert identity(f"mlops train --workload '{json.dumps(workload)}' --out o") != first
-    write(tmp_path / "own.yml", workload)
-    with_file = identity("mlops train --workload own.yml --out o", tmp_path)
-    assert '"epochs": 3' in json.dumps(with_file).replace('\\"', '"')
-    assert identity("mlops train --workload later.yml", tmp_path) == [["mlops", "train", "--workload", "later.yml"]]
-    assert identity("echo 'a b' && ls") == "echo 'a b' && ls"

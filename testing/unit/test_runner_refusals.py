@@ -92,10 +92,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a missing step": (
         command("ls ${{inputs.x}}", inputs={"x": "${{parent.jobs.other.outputs.out}}"}), "the pipeline has no step 'other'",
     ),
-    "a workload that does not exist": (command("mlops train --workload nosuch"), "nosuch"),
-    "a workload with a mistake": (
-        command("mlops train --workload '${{inputs.w}}'", inputs={"w": '{"name": "own", "trainin": {}}'}), "trainin",
-    ),
     "a number of processes that is none": (
         component("ls", {"n": "string"}, distribution={"type": "pytorch", "process_count_per_instance": "${{inputs.n}}"}),
         "'many', not a whole number",

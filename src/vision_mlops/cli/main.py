@@ -14,12 +14,14 @@ import typer
 from vision_mlops import __version__
 from vision_mlops.cli import (
     batch,
+    commands,
     config,
     demo,
     deploy,
     endpoint,
     evaluate,
     export,
+    gate,
     models,
     new,
     predict,
@@ -67,7 +69,7 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
-app.command("gate")(evaluate.gate)
+app.command("gate")(gate.gate)
 app.command("export")(export.export)
 app.add_typer(models.app, name="models")
 app.add_typer(job.app, name="job")
@@ -80,6 +82,7 @@ app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(batch.app, name="batch")
 app.command("demo")(demo.demo)
+commands.name_all(app)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vision_mlops.cli.evaluate import FailOn, exit_on
+from vision_mlops.cli.gate import FailOn, exit_on
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 from vision_mlops.core.errors import MlopsError
 

@@ -90,7 +90,7 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
         ConfigError: names file, key, and the nearest valid key or the accepted values.
     """
     path, content = _inline(reference) if reference.lstrip().startswith("{") else _read(find_workload(reference))
-    environment, overrides = _environment(), list(overrides)
+    environment, overrides = environment_overrides(), list(overrides)
     for variable, item in environment.items():
         _apply(content, item, variable)
     for item in overrides:
@@ -113,6 +113,13 @@ def parse_workload(text: str, source: str) -> Workload:
     return _validated(_parsed(text, source), source)
 
 
+def environment_overrides() -> dict[str, str]:
+    """What the environment lays over a workload: ``dotted.key=value`` by variable, in the order of the variables."""
+    # Other MLOPS_ variables have no double underscore.
+    found = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_PREFIX) and "__" in name}
+    return {name: f"{name.removeprefix(_PREFIX).lower().replace('__', '.')}={value}" for name, value in found.items()}
+
+
 def load_serving(workload: str = "") -> Serving:
     """Limits of the scoring server: the defaults or those of a workload, under those of the environment.
 
@@ -125,7 +132,7 @@ def load_serving(workload: str = "") -> Serving:
     if workload:
         return load_workload(workload).serving
     content: dict[str, Any] = {"name": "serving"}
-    environment = {name: item for name, item in _environment().items() if item.startswith("serving.")}
+    environment = {name: item for name, item in environment_overrides().items() if item.startswith("serving.")}
     for variable, item in environment.items():
         _apply(content, item, variable)
     changes = " ".join(f"{variable}={os.environ[variable]}" for variable in environment)
@@ -169,12 +176,6 @@ def _inline(text: str) -> tuple[str, dict[str, Any]]:
             f"the workload {text[:40]!r}... is not valid JSON: {error}", "quote it for the shell"
         ) from error
     return "the workload given as JSON", content
-
-
-def _environment() -> dict[str, str]:
-    """Overrides from the environment: ``dotted.key=value`` by variable. Other MLOPS_ variables have no double underscore."""
-    found = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_PREFIX) and "__" in name}
-    return {name: f"{name.removeprefix(_PREFIX).lower().replace('__', '.')}={value}" for name, value in found.items()}
 
 
 def _apply(content: dict[str, Any], item: str, origin: str) -> None:

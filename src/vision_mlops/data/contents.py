@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision_mlops import __version__
-from vision_mlops.config.workload import Workload
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import is_clutter
 from vision_mlops.core.hashing import Fingerprints, total_hash
@@ -24,7 +23,7 @@ from vision_mlops.core.revision import git_commit
 from vision_mlops.data.fetch_record import RECORD, read_record
 from vision_mlops.data.manifest import MANIFEST, SPLITS, UNSPLIT, Manifest, read_manifest
 from vision_mlops.data.prepare import STATE
-from vision_mlops.data.sources import find_source
+from vision_mlops.data.sources import list_images
 from vision_mlops.images.decoding import IMAGE_SUFFIXES
 
 _LOCAL = re.compile(r"(file:)?(/|\\|~|[A-Za-z]:[\\/])")
@@ -227,7 +226,7 @@ def _checked_manifest(folder: Path, digests: Mapping[str, str]) -> Manifest:
 def _counted(folder: Path, names: Iterable[str]) -> dict[str, dict[str, int]]:
     """Images by split and class of a folder as `mlops data prepare` would read it; empty where it has no class folders."""
     try:
-        source = find_source(Workload(name="counted"), folder)
+        source = list_images(folder)
     except DataError:
         return {}
     kept = set(names)

@@ -19,7 +19,6 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vision_mlops.config.sections import sections_read
 from vision_mlops.config.workload import Workload
 from vision_mlops.core.errors import MlopsError, TrainingError
 from vision_mlops.core.files import atomic_folder
@@ -35,6 +34,9 @@ from vision_mlops.training.frozen_prefix import prefix_runner
 from vision_mlops.training.lightning_module import FineTuning, balanced_weights
 from vision_mlops.training.mlflow_callback import Journal
 from vision_mlops.training.training_batches import ImageSplit, PrefixSplit, Sample, collate, prefix_cache_fits
+
+# Sections of the workload that decide what is trained: the bundle records them. The component train.yml names the same.
+TRAINED_FROM = {"name", "title", "data", "model", "training"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,7 @@ def _finish(
         data_fingerprint=manifest.fingerprint,
         git_commit=git_commit(),
         run_id=journal.run_id,
-        workload=workload.model_dump(include=set(sections_read(("train",)))),
+        workload=workload.model_dump(include=TRAINED_FROM),
         metrics={"val_accuracy": float((scores.argmax(1) == labels).float().mean())},
         libraries=training_runtime.library_versions(),
     )

@@ -42,9 +42,10 @@ def lint(
 
     Example: `mlops job lint src/vision_mlops/jobs/pipelines/train.yml`
     """
+    from vision_mlops.config.workload import Workload
     from vision_mlops.jobs.definitions.linter.linter import lint as run
 
-    findings = run(files)
+    findings = run(files, Workload.model_fields)
     errors = len(findings.errors)
     if json_:
         emit_json([finding.to_dict() for finding in findings])

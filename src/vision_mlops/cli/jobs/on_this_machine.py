@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ import typer
 from vision_mlops.cli.output import emit_json, say
 
 if TYPE_CHECKING:
-    from vision_mlops.jobs.definitions.plan.nodes import Node
     from vision_mlops.jobs.local.engine.local_jobs import Ended
 
 
@@ -28,12 +26,13 @@ def interruptible() -> Iterator[None]:
 
 
 def local_options(jobs: int, force: bool, quiet: bool) -> Any:
-    """Options of a local run, with what the command line knows of models and of the registry."""
+    """Options of a local run, with what the command line knows of models, and of what steps of ours depend on."""
+    from vision_mlops.cli.jobs.step_dependencies import dependencies
     from vision_mlops.jobs.local.engine.local_jobs import Options
     from vision_mlops.jobs.local.state.job_display import open_display
 
     return Options(
-        jobs=jobs, force=force, display=open_display(quiet=quiet), find_model=model_folder, outside_state=registry_state
+        jobs=jobs, force=force, display=open_display(quiet=quiet), find_model=model_folder, dependencies=dependencies()
     )
 
 
@@ -60,21 +59,6 @@ def report(ended: Ended, *, as_json: bool) -> None:
         if not as_json:
             say(f"  mend the cause, then: mlops job resume {state.name}")
         raise typer.Exit(1)
-
-
-def registry_state(kind: str, node: Node, inputs: Mapping[str, str]) -> str:
-    """What the registry holds of the model that a step judges against and registers; for the runner's cache."""
-    from vision_mlops.core.errors import PipelineError, RegistryError
-    from vision_mlops.registry import open_registry
-
-    if kind != "registry":
-        raise PipelineError(f"step {node.step!r} depends on an unknown state {kind!r}", "known: registry")
-    registry = open_registry()
-    try:
-        versions = registry.versions(inputs["model_name"])
-    except RegistryError:
-        return "none"
-    return json.dumps([[version.version, version.bundle_id, sorted(version.aliases)] for version in versions])
 
 
 def model_folder(reference: str) -> Path | None:

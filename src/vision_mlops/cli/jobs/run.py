@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vision_mlops.cli.data.image_location import images_for, is_registered, title_of
+from vision_mlops.cli.data.image_location import title_of
 from vision_mlops.cli.jobs.job import ForceOption, JobsOption, OnOption, WaitOption
 from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
+from vision_mlops.cli.jobs.training_pipeline import PIPELINE, PipelineOption, TrainingPipeline, read_pipeline
 from vision_mlops.cli.options import JsonOption, Place, SetOption, WorkloadOption
 from vision_mlops.cli.output import emit_json, say
-from vision_mlops.jobs.pipelines import PIPELINES
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
     from vision_mlops.jobs.local.engine.local_jobs import Ended
-
-PIPELINE = PIPELINES / "train.yml"
 
 ImagesOption = Annotated[
     str | None,
@@ -36,6 +34,7 @@ def run(
     workload: WorkloadOption = "textile",
     images: ImagesOption = None,
     set_: SetOption = None,
+    pipeline: PipelineOption = PIPELINE,
     on: OnOption = Place.LOCAL,
     name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
     jobs: JobsOption = 2,
@@ -43,20 +42,23 @@ def run(
     wait: WaitOption = True,
     json_: JsonOption = False,
 ) -> None:
-    """Prepare, train, evaluate, judge and register a workload with the pipeline `train.yml`.
+    """Prepare, train, evaluate, judge and register a workload, with the pipeline that ships or with one of your own.
 
     Only what a change concerns is run again: after another threshold of the gate, the gate alone. With `--images`, a
     shipped workload takes the name of the folder or data asset. On this machine the results are copied to `outputs/`:
     `data/NAME`, `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On Azure ML, what the job needs is created where
     it is missing, and its outputs come to `outputs/azure/JOB`.
 
-    Example: `mlops run --workload textile --set training.epochs=4`
+    A pipeline of your own has an input `workload`, and may have an input `model_name`, the outputs `data`, `bundle`,
+    `report` and `verdict`, and for `--images` a step `prepare` with an input `images`.
+
+    Example: `mlops run --workload textile --set training.epochs=4`, or `mlops run --pipeline pipelines/train.yml`
     """
     loaded = workload_for(workload, images, set_ or ())
     if on is Place.AZURE:
-        _run_on_azure(loaded, images, name, force=force, wait=wait, as_json=json_)
+        _run_on_azure(read_pipeline(pipeline), loaded, images, name, force=force, wait=wait, as_json=json_)
         return
-    ended = run_pipeline(loaded, images, name=name, jobs=jobs, force=force, quiet=json_)
+    ended = run_pipeline(loaded, images, pipeline=pipeline, name=name, jobs=jobs, force=force, quiet=json_)
     report(ended, as_json=json_)
     if not json_:
         tell_verdict(ended)
@@ -80,14 +82,21 @@ def _named_after(images: str | Path) -> list[str]:
 
 
 def _run_on_azure(
-    workload: Workload, images: str | None, name: str | None, *, force: bool, wait: bool, as_json: bool
+    pipeline: TrainingPipeline,
+    workload: Workload,
+    images: str | None,
+    name: str | None,
+    *,
+    force: bool,
+    wait: bool,
+    as_json: bool,
 ) -> None:
     from vision_mlops.cli.jobs.on_azure import bring_back, report_azure, run_on_azure
     from vision_mlops.core import paths
 
-    changes = [*pipeline_changes(workload, images, Place.AZURE), *(["settings.force_rerun=true"] if force else [])]
+    changes = [*pipeline.changes(workload, images, Place.AZURE), *(["settings.force_rerun=true"] if force else [])]
     tags = {"workload": workload.name}
-    job = run_on_azure(PIPELINE, changes, name, wait=wait, tags=tags)
+    job = run_on_azure(pipeline.file, changes, name, wait=wait, tags=tags)
     if wait and job.status == "Completed":
         found = bring_back(job, paths.home() / "azure" / job.name)
         if as_json:
@@ -102,12 +111,13 @@ def run_pipeline(
     workload: Workload,
     images: str | Path | None,
     *,
+    pipeline: Path = PIPELINE,
     name: str | None = None,
     jobs: int = 2,
     force: bool = False,
     quiet: bool = False,
 ) -> Ended:
-    """Run the training pipeline on this machine and copy what it made to its usual places."""
+    """Run a training pipeline on this machine and copy what it made to its usual places."""
     from dataclasses import replace
 
     from vision_mlops.core import paths
@@ -120,29 +130,25 @@ def run_pipeline(
         "report": home / "reports" / workload.name,
         "verdict": home / "verdicts" / f"{workload.name}.json",
     }
-    changes = [*pipeline_changes(workload, images), *(f"outputs.{key}.path={path}" for key, path in places.items())]
+    training = read_pipeline(pipeline)
+    changes = [*training.changes(workload, images, Place.LOCAL), *training.placed(places)]
     options = replace(local_options(jobs, force, quiet), tags={"workload": workload.name})
     with interruptible():
-        ended = run_job(PIPELINE, changes, name=name, options=options)
-    if "verdict" in ended.state.outputs:
+        ended = run_job(training.file, changes, name=name, options=options)
+    if {"verdict", "report"} <= ended.state.outputs.keys():
         _show_in_report(ended)
     return ended
 
 
 def pipeline_changes(workload: Workload, images: str | Path | None, on: Place = Place.LOCAL) -> list[str]:
     """What makes the shipped pipeline that of a workload: the workload itself as JSON, and where its images are."""
-    found = images_for(workload, images, on)
-    content = json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
-    changes = [f"inputs.workload={json.dumps(content)}", f"inputs.model_name={workload.name}"]
-    if found is not None:
-        changes.append(f"jobs.prepare.inputs.images={{type: uri_folder, path: {json.dumps(found)}}}")
-        if is_registered(found):
-            changes.append(f"jobs.prepare.inputs.source={found}")
-    return changes
+    return read_pipeline(PIPELINE).changes(workload, images, on)
 
 
 def tell_verdict(ended: Ended) -> None:
-    """Print the verdict of a pipeline that completed, its reasons, and the version that it registered."""
+    """Print the verdict of a pipeline that completed, and its reasons; nothing where the pipeline judges nothing."""
+    if "verdict" not in ended.state.outputs:
+        return
     verdict = _verdict(ended)
     signs = {True: "ok  ", False: "FAIL", None: "note"}
     say("")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops.cli.options import SetOption, WorkloadOption
+from vision_mlops.cli.jobs.training_pipeline import PIPELINE, PipelineOption, read_pipeline
+from vision_mlops.cli.options import Place, SetOption, WorkloadOption
 from vision_mlops.cli.output import say
 
 
@@ -15,6 +16,7 @@ def watch(
     data: Annotated[Path, typer.Option("--data", help="Folder of class folders to watch.")],
     workload: WorkloadOption = "textile",
     set_: SetOption = None,
+    pipeline: PipelineOption = PIPELINE,
     poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between two looks.")] = 5.0,
     settle: Annotated[
         float, typer.Option("--settle", min=0.0, help="Seconds without a change before a run starts.")
@@ -37,7 +39,7 @@ def watch(
     loaded = workload_for(workload, data, set_ or ())
 
     def train(fingerprint: str) -> bool:
-        ended = run_pipeline(loaded, data)
+        ended = run_pipeline(loaded, data, pipeline=pipeline)
         say(f"job {ended.state.name}: {ended.state.status.value.lower()} after {duration(ended.state.seconds)}")
         if ended.state.status is not Status.COMPLETED:
             return False
@@ -45,6 +47,7 @@ def watch(
         return True
 
     memory = paths.home() / "watch" / f"{loaded.name}.json"
+    read_pipeline(pipeline).changes(loaded, data, Place.LOCAL)  # a pipeline that cannot take them is refused at once
     watching = Watch(data, memory, train, rhythm=Rhythm(poll, settle), say=say)
     if not once:
         watching.forever()

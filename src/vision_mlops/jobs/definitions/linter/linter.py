@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import COMPONENTS, FILES, JOBS, Definition
 from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.linter.command_checks import (
@@ -41,23 +42,25 @@ from vision_mlops.jobs.definitions.models.steps import (
 from vision_mlops.jobs.definitions.overrides import Change
 from vision_mlops.jobs.definitions.referenced_files import Files, project_root
 from vision_mlops.jobs.definitions.step_graph import Ports, ports_of
+from vision_mlops.jobs.definitions.tags import READS, sections_read
 from vision_mlops.jobs.definitions.yaml_source import Mapping
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def lint(paths: Iterable[Path]) -> Findings:
+def lint(paths: Iterable[Path], sections: Iterable[str] = ()) -> Findings:
     """Check files, and the components that they point to.
 
     Args:
         paths: Definitions of any kind: components, jobs, schedules, environments.
+        sections: What a tag ``mlops.reads.INPUT`` may name; anything where it is empty.
 
     Returns:
         All findings, by file and line.
     """
     findings = Findings()
     for path in paths:
-        Linter(path, findings).file()
+        Linter(path, findings, sections=sections).file()
     return findings
 
 
@@ -69,6 +72,7 @@ class Linter:
         findings: Where mistakes go.
         changes: Laid over the file before it is checked.
         registered: Gives the file of a registered component, None where there is none; without it they stay unknown.
+        sections: What a tag ``mlops.reads.INPUT`` may name; anything where it is empty.
     """
 
     def __init__(
@@ -78,10 +82,12 @@ class Linter:
         *,
         changes: Iterable[Change] = (),
         registered: Callable[[str], Path | None] | None = None,
+        sections: Iterable[str] = (),
     ) -> None:
         self._path = path
         self._findings = findings
         self._changes = tuple(changes)
+        self._sections = tuple(sections)
         self.files = Files(project_root(path), findings, registered)
         self._done: set[int] = set()
         self._open: list[Path] = []
@@ -124,6 +130,7 @@ class Linter:
         self._done.add(id(definition))
         model = definition.model
         self._names(definition)
+        self._tags(definition)
         if isinstance(model, CommandComponent | ParallelComponent):
             check_component(definition, self._findings)
             self._run_files(definition, model, definition.node)
@@ -152,6 +159,19 @@ class Linter:
                     line = definition.line(root, name)
                     hint = "use letters, digits and underscores; begin with a letter"
                     self._findings.error(definition.file, line, "name", message, hint)
+
+    def _tags(self, definition: Definition) -> None:
+        """Tags that say what a step reads: a wrong word there is no matter of Azure ML's."""
+        inputs = getattr(definition.model, "inputs", {})
+        for name, wanted in sections_read(getattr(definition.model, "tags", None) or {}).items():
+            line = definition.line("tags", READS + name)
+            if name not in inputs:
+                message = f"the tag {READS + name!r} names no input of this {definition.type}"
+                self._findings.warning(definition.file, line, "tag", message, nearest(name, inputs))
+            for word in wanted:
+                if self._sections and word not in self._sections:
+                    message = f"the tag {READS + name!r} names {word!r}, which is no section of a workload"
+                    self._findings.warning(definition.file, line, "tag", message, nearest(word, self._sections))
 
     def _run_files(self, owner: Definition, model: object, node: Mapping, *base: str) -> None:
         """Code and environment of something that runs; those of a parallel step are in its task."""

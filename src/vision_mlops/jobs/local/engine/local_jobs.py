@@ -18,7 +18,7 @@ from vision_mlops.jobs.definitions.plan.planner import resolve
 from vision_mlops.jobs.local.engine.output_publishing import check_places, job_outputs
 from vision_mlops.jobs.local.engine.scheduler import Scheduler
 from vision_mlops.jobs.local.inputs.input_sources import ModelFinder, Sources
-from vision_mlops.jobs.local.state.job_context import Context, OutsideState
+from vision_mlops.jobs.local.state.job_context import Context, Dependencies
 from vision_mlops.jobs.local.state.job_display import Display, open_display
 from vision_mlops.jobs.local.state.job_runs import Runs
 from vision_mlops.jobs.local.state.job_state import JobFolder, JobState, Status, StepState, new_name, now
@@ -39,7 +39,7 @@ class Options:
         force: Reuse nothing from earlier jobs.
         display: What a person sees; the one that suits the terminal by default.
         find_model: Gives the folder of a registered model.
-        outside_state: Answers for steps that depend on a state outside of the job.
+        dependencies: What the results of steps depend on beyond their definition.
         tags: Of the job.
         patience: With the servers of http inputs.
     """
@@ -48,7 +48,7 @@ class Options:
     force: bool = False
     display: Display | None = None
     find_model: ModelFinder | None = None
-    outside_state: OutsideState | None = None
+    dependencies: Dependencies = field(default_factory=Dependencies)
     tags: Mapping[str, str] = field(default_factory=dict)
     patience: Patience | None = None
 
@@ -119,7 +119,7 @@ def _resumable(folder: JobFolder) -> JobState:
 def _plan(path: Path, changes: list[str], base: Path, options: Options) -> tuple[Plan, Sources]:
     plan = resolve(path, changes=parse_changes(changes, base), registered=_registered)
     sources = Sources(options.find_model, options.patience)
-    check(plan, sources)
+    check(plan, sources, options.dependencies)
     return plan, sources
 
 
@@ -150,7 +150,7 @@ def _run(folder: JobFolder, plan: Plan, state: JobState, sources: Sources, optio
             folder, plan, state, fingerprints, sources,
             Runs(state.experiment, state.name, tags, state.run_id, left_open), display,
             force=options.force or bool(plan.settings.get("force_rerun")), resumed=resumed,
-            outside_state=options.outside_state,
+            dependencies=options.dependencies,
             commit=git_commit(plan.file.parent.resolve()),
         )  # fmt: skip
         context.save()

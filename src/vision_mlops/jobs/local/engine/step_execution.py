@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from vision_mlops.core.errors import MlopsError, PipelineError
+from vision_mlops.jobs.definitions import tags
 from vision_mlops.jobs.definitions.expressions import ExpressionError
 from vision_mlops.jobs.definitions.plan.nodes import Node, Searched, StepOutput, Value
 from vision_mlops.jobs.local.engine.output_publishing import publish
 from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.state.job_state import Status, StepState, now
-from vision_mlops.jobs.local.steps.cache_keys import STATE_TAG, key_now, step_key
+from vision_mlops.jobs.local.steps.cache_keys import key_now, step_key
 from vision_mlops.jobs.local.steps.step_attempt import Attempt, CommandActivity, prepare_attempt
 from vision_mlops.jobs.local.steps.step_process import LogTail, end_orphans, log_name
 from vision_mlops.jobs.local.steps.step_results import (
@@ -124,7 +125,7 @@ class StepRun:
     def _reuse(self) -> bool:
         context, node = self._context, self.node
         key = key_now(context, node, self._inputs, self._key)
-        places = [cache_folder(key)] if node.deterministic or STATE_TAG in node.tags else []
+        places = [cache_folder(key)] if node.deterministic or tags.STATE in node.tags else []
         places += [self._folder / "result"] if context.resumed else []
         results = (read_result(place, key, node.outputs, context.fingerprints) for place in places)
         own = context.state.name
@@ -180,7 +181,7 @@ class StepRun:
     @property
     def _shared(self) -> bool:
         """Whether other jobs reuse what it writes, whatever the state outside of them."""
-        return self.node.deterministic and STATE_TAG not in self.node.tags
+        return self.node.deterministic and tags.STATE not in self.node.tags
 
     def _claim(self) -> Workplace:
         """Folder that the step writes into: that of its key, or one of its own.
@@ -231,7 +232,9 @@ class StepRun:
             )
             key = key_now(self._context, self.node, self._inputs, self._key)
             write_result(self._workplace.folder, key, result)
-            if cache_folder(key) != self._workplace.folder and (self.node.deterministic or STATE_TAG in self.node.tags):
+            if cache_folder(key) != self._workplace.folder and (
+                self.node.deterministic or tags.STATE in self.node.tags
+            ):
                 point_to(cache_folder(key), key, result)
         except (OSError, MlopsError) as error:
             self._workplace.abandon()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.jobs.definitions.plan.nodes import Node, Plan
@@ -13,6 +14,28 @@ from vision_mlops.jobs.local.state.job_runs import Runs
 from vision_mlops.jobs.local.state.job_state import JobFolder, JobState
 
 OutsideState = Callable[[str, Node, Mapping[str, str]], str]
+SectionsReader = Callable[[str, Sequence[str], Path | None], str | None]
+SoftwareHash = Callable[[Node, Mapping[str, str]], str]
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """What the results of steps depend on beyond their definition; whoever starts the job knows it, the runner does not.
+
+    Attributes:
+        outside_state: Of a step tagged ``mlops.state: KIND``: from the kind, the step and the text of its inputs, the state
+            outside of the job that it reads and changes, such as a model registry. The step is reused only where that is as
+            it left it.
+        sections: Of an input that a tag ``mlops.reads.INPUT`` narrows: from its text, the names of the sections and the code
+            folder of the step, the content of these sections in one form, however the text refers to it. None where the
+            text alone can count. Raises PipelineError where the text or a name is wrong.
+        software: From a step and the text of its inputs, a hash of the installed software that it runs and of all else that
+            it may read; empty where its definition says everything.
+    """
+
+    outside_state: OutsideState | None = None
+    sections: SectionsReader | None = None
+    software: SoftwareHash | None = None
 
 
 @dataclass
@@ -22,8 +45,7 @@ class Context:
     Attributes:
         force: Reuse nothing from earlier jobs.
         resumed: The job goes on: what it has done itself is kept, also where it is not reused by others.
-        outside_state: Answers for a step tagged ``mlops.state: KIND`` what is now outside of the job that it reads and
-            changes, such as the model registry: it is reused only where that is as the step left it.
+        dependencies: Of the results of steps, beyond their definition.
         commit: Of the project that the definition is part of.
         hashes: Content of outputs that are known by now, by ``STEP:OUTPUT``.
     """
@@ -37,7 +59,7 @@ class Context:
     display: Display
     force: bool = False
     resumed: bool = False
-    outside_state: OutsideState | None = None
+    dependencies: Dependencies = field(default_factory=Dependencies)
     commit: str = ""
     hashes: dict[str, str] = field(default_factory=dict)
 

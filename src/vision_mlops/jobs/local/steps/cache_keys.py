@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vision_mlops.core.errors import PipelineError
+from vision_mlops.jobs.definitions import tags
 from vision_mlops.jobs.definitions.expressions import render
 from vision_mlops.jobs.definitions.plan.nodes import Data, Node, StepOutput, Value
-from vision_mlops.jobs.local.state.job_context import Context
-from vision_mlops.jobs.local.steps import dependencies
+from vision_mlops.jobs.local.state.job_context import Context, Dependencies
 from vision_mlops.jobs.local.steps.code_snapshots import code_fingerprint
 from vision_mlops.jobs.local.steps.step_results import cache_key
 
-STATE_TAG = "mlops.state"
 _SWEEP = {"search_space", "sampling_algorithm", "objective", "limits", "early_termination"}
 
 
@@ -26,18 +25,19 @@ def step_key(context: Context, node: Node, inputs: Mapping[str, str]) -> str:
         inputs: Text of each input, as its command gets it.
 
     Raises:
-        PipelineError: an input cannot be read, or a workload that its command names does not exist.
+        PipelineError: an input cannot be read, or is not what a tag of the step says of it.
     """
     contents = {name: _content(context, node, name, text) for name, text in inputs.items()}
+    contents |= sections(context.dependencies, node, inputs)
     searched = {name: f"<{name}>" for name in (node.sweep.search_space if node.sweep else {})}
     outputs = {name: f"<{name}>" for name in node.outputs}
     command = node.render({**contents, **searched}, outputs, searched)
-    ours = dependencies.calls_mlops(command) or _entry_script_is_ours(node)
+    software = context.dependencies.software
     return cache_key(
         {
             "type": node.type,
-            "command": dependencies.identity(command, node.code),
-            "package": dependencies.source_hash() if ours else "",
+            "command": command,
+            "software": software(node, inputs) if software is not None else "",
             "code": code_fingerprint(node, context.fingerprints),
             "inputs": {name: contents[name] for name in contents if not node.is_value(name)},
             "outputs": {name: target.type for name, target in node.outputs.items()},
@@ -52,10 +52,29 @@ def step_key(context: Context, node: Node, inputs: Mapping[str, str]) -> str:
 
 def key_now(context: Context, node: Node, inputs: Mapping[str, str], key: str) -> str:
     """A step's key with the present state outside of the job in it, for a step that says it depends on one."""
-    kind = node.tags.get(STATE_TAG)
-    if kind is None or context.outside_state is None:
+    kind, outside_state = node.tags.get(tags.STATE), context.dependencies.outside_state
+    if kind is None or outside_state is None:
         return key
-    return cache_key({"key": key, "state": context.outside_state(kind, node, inputs)})
+    return cache_key({"key": key, "state": outside_state(kind, node, inputs)})
+
+
+def sections(dependencies: Dependencies, node: Node, inputs: Mapping[str, str]) -> dict[str, str]:
+    """Content of the sections that a step reads, by input that one of its tags narrows.
+
+    Args:
+        dependencies: Who knows the sections.
+        node: The step.
+        inputs: Text of its inputs; one that a tag names and that has no value counts as empty.
+
+    Raises:
+        PipelineError: an input holds what cannot be read, or a tag names a section that does not exist.
+    """
+    read, found = dependencies.sections, {}
+    for name, wanted in tags.sections_read(node.tags).items():
+        content = read(inputs.get(name, ""), wanted, node.code) if read is not None else None
+        if content is not None:
+            found[name] = content
+    return found
 
 
 def fill(text: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> str:
@@ -79,10 +98,3 @@ def _content(context: Context, node: Node, name: str, text: str) -> str:
         return f"<{context.fingerprints.of(path)}>" + (path.name if path.is_file() else "")
     except OSError as error:
         raise PipelineError(f"input {name!r} cannot be read: {error}", "check its permissions") from error
-
-
-def _entry_script_is_ours(node: Node) -> bool:
-    if node.parallel is None or node.code is None:
-        return False
-    script = node.code / node.parallel.task.entry_script
-    return "vision_mlops" in script.read_text(encoding="utf-8", errors="replace")

@@ -7,18 +7,20 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.hashing import unreadable
+from vision_mlops.core.text import nearest
+from vision_mlops.jobs.definitions import tags
 from vision_mlops.jobs.definitions.expressions import ExpressionError
 from vision_mlops.jobs.definitions.plan.bindings import shown
-from vision_mlops.jobs.definitions.plan.nodes import Data, Node, Plan, Target
+from vision_mlops.jobs.definitions.plan.nodes import Data, Node, Plan, StepOutput, Target, Value
 from vision_mlops.jobs.local.inputs.input_sources import Sources, datastore_path
-from vision_mlops.jobs.local.steps import dependencies
-from vision_mlops.jobs.local.steps.cache_keys import fill
+from vision_mlops.jobs.local.state.job_context import Dependencies, SoftwareHash
+from vision_mlops.jobs.local.steps.cache_keys import fill, sections
 from vision_mlops.jobs.local.steps.code_snapshots import check_code
 
 _PLAIN_WORD = re.compile(r"[A-Za-z][\w.+-]*")
@@ -39,20 +41,25 @@ def step_path() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
-def check(plan: Plan, sources: Sources) -> None:
+def check(plan: Plan, sources: Sources, dependencies: Dependencies) -> None:
     """Refuse what cannot be done.
+
+    Args:
+        plan: The job.
+        sources: Where its inputs are.
+        dependencies: What its steps depend on beyond their definition.
 
     Raises:
         PipelineError: words the first thing, and counts the others.
     """
-    problems = [problem for node in plan.nodes for problem in _of_node(node, sources)]
+    problems = [problem for node in plan.nodes for problem in _of_node(node, sources, dependencies)]
     problems += [problem for key, (_, _, target) in plan.outputs.items() for problem in _of_target("job", key, target)]
     if problems:
         message, hint = problems[0]
         raise PipelineError(message, hint + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""))
 
 
-def _of_node(node: Node, sources: Sources) -> Iterator[tuple[str, str]]:
+def _of_node(node: Node, sources: Sources, dependencies: Dependencies) -> Iterator[tuple[str, str]]:
     where = f"step {node.step!r}"
     if node.distribution not in (None, "pytorch") and (
         node.processes > 1 or node.distribution in ("tensorflow", "ray")
@@ -72,6 +79,7 @@ def _of_node(node: Node, sources: Sources) -> Iterator[tuple[str, str]]:
         yield from _of_target(where, name, target)
     yield from _of_parallel(node, where)
     yield from _of_command(node, where)
+    yield from _of_tags(node, where, sources, dependencies)
 
 
 def _worded(look: Callable[[], None]) -> Iterator[tuple[str, str]]:
@@ -126,13 +134,39 @@ def _of_command(node: Node, where: str) -> Iterator[tuple[str, str]]:
             fill(value, {key: shown(source) for key, source in node.inputs.items()}, {key: key for key in node.outputs})
         except ExpressionError as error:
             yield f"{where}: environment variable {name!r}: {error}", "give the input a value, or put it in $[[ ]]"
-    yield from _worded(lambda: _check_workload(text, node))
     if node.parallel is None and (word := _first_word(text)) and not _is_known(word, node):
         yield f"{where}: there is no command {word!r} on this machine", "install it, or mend the name"
 
 
-def _check_workload(command: str, node: Node) -> None:
-    dependencies.identity(command, node.code)
+def _of_tags(node: Node, where: str, sources: Sources, dependencies: Dependencies) -> Iterator[tuple[str, str]]:
+    narrowed = tags.sections_read(node.tags)
+    known = {*node.declared, *node.inputs}
+    if unknown := next((name for name in narrowed if name not in known), None):
+        yield f"{where}: the tag {tags.READS + unknown!r} names no input of it", nearest(unknown, sorted(known))
+    elif not any(
+        isinstance(node.inputs.get(name), StepOutput) for name in narrowed
+    ):  # what is not there yet comes later
+        for message, hint in _worded(lambda: _check_sections(node, narrowed, sources, dependencies)):
+            yield f"{where}: {message}", hint
+    if dependencies.software is not None:
+        for message, hint in _worded(partial(_check_software, dependencies.software, node)):
+            yield f"{where}: {message}", hint
+
+
+def _check_sections(node: Node, narrowed: Iterable[str], sources: Sources, dependencies: Dependencies) -> None:
+    texts = {}
+    for name in narrowed:
+        source = node.inputs.get(name)
+        if isinstance(source, Value):
+            texts[name] = source.text
+        elif isinstance(source, Data):
+            where = f"step {node.step!r}: input {name!r}"
+            texts[name] = source.path if source.unread else str(sources.find(source, where))
+    sections(dependencies, node, texts)
+
+
+def _check_software(software: SoftwareHash, node: Node) -> None:
+    software(node, {name: source.text for name, source in node.inputs.items() if isinstance(source, Value)})
 
 
 def _first_word(command: str) -> str:

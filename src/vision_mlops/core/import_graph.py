@@ -1,0 +1,147 @@
+"""Which files of a package a module can reach: its imports, also those inside functions, followed in the source.
+
+Nothing is imported. What cannot be read off an import statement is read off the strings: ``"package.module"`` is taken for a
+module that is started or imported by name, ``"package.folder."`` for all modules below that, and the name of a file beside
+the module for a file that it reads.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+_FILE_NAME = re.compile(r"[\w-]+(\.[\w-]+)+")
+
+
+class ImportGraph:
+    """The modules of an installed package.
+
+    Args:
+        root: Folder of the package; its name is that of the package.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._package = root.name
+        self._reads: dict[str, tuple[set[str], set[Path]]] = {}
+
+    @cached_property
+    def _modules(self) -> dict[str, Path]:
+        return {self._module_name(path): path for path in sorted(self.root.rglob("*.py"))}
+
+    @property
+    def modules(self) -> list[str]:
+        """Full names of all modules."""
+        return list(self._modules)
+
+    def reached(self, modules: Iterable[str]) -> list[Path]:
+        """Files that modules can reach, themselves included.
+
+        Args:
+            modules: Their full names, such as ``package.training.fit``.
+
+        Returns:
+            Paths relative to the package's folder, sorted.
+
+        Raises:
+            KeyError: the package has no such module.
+            SyntaxError: a module that is reached is not valid Python.
+        """
+        waiting, seen, files = list(modules), set[str](), set[Path]()
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            files.add(self._modules[name])
+            needed, resources = self._read(name)
+            files |= resources
+            waiting += needed - seen
+        return sorted(path.relative_to(self.root) for path in files)
+
+    def imported_by(self, file: Path) -> set[str]:
+        """Modules of the package that a Python file outside of it imports; all of them where it cannot be read as Python."""
+        source = file.read_bytes()
+        if self._package.encode() not in source:
+            return set()
+        try:
+            return self._needed(ast.parse(source, str(file)), "") & self._modules.keys()
+        except (SyntaxError, ValueError):  # of another version of Python; a zero byte
+            return set(self._modules)
+
+    def _module_name(self, path: Path) -> str:
+        parts = path.relative_to(self.root).with_suffix("").parts
+        return ".".join((self._package, *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+    def _read(self, name: str) -> tuple[set[str], set[Path]]:
+        """The modules that one needs directly, and the files beside it that it names."""
+        if name not in self._reads:
+            path = self._modules[name]
+            above = name.rpartition(".")[0]
+            tree = ast.parse(path.read_bytes(), str(path))
+            needed = self._needed(tree, name if path.name == "__init__.py" else above)
+            # Importing a module imports the packages above it.
+            self._reads[name] = (needed | {above}) & self._modules.keys(), _files_named(tree, path.parent)
+        return self._reads[name]
+
+    def _needed(self, tree: ast.Module, package: str) -> set[str]:
+        """Names of what the source of a module imports or starts, among them names that are no modules."""
+        needed: set[str] = set()
+        for node in _executed(tree):
+            if isinstance(node, ast.Import):
+                needed |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                source = _absolute(node, package)
+                needed |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.List | ast.Tuple):
+                needed |= _started(node.elts)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                needed |= set(self._named(node.value))
+        return needed
+
+    def _named(self, text: str) -> Iterator[str]:
+        """Modules that a string stands for."""
+        if text.startswith(f"{self._package}."):
+            yield from (name for name in self._modules if name == text or (text[-1] == "." and name.startswith(text)))
+
+
+def _files_named(tree: ast.Module, folder: Path) -> set[Path]:
+    texts = {node.value for node in _executed(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {folder / text for text in texts if _FILE_NAME.fullmatch(text) and (folder / text).is_file()}
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """All parts of a module but those that only a type checker reads, and docstrings."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and _is_type_checking(child.test):
+            for other in child.orelse:
+                yield other
+                yield from _executed(other)
+        elif not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)):
+            yield child
+            yield from _executed(child)
+
+
+def _started(words: list[ast.expr]) -> set[str]:
+    """What the words of a command start with ``-m``: of a package, its ``__main__``."""
+    texts = [word.value if isinstance(word, ast.Constant) else None for word in words]
+    names = {after for before, after in pairwise(texts) if before == "-m" and isinstance(after, str)}
+    return names | {f"{name}.__main__" for name in names}
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    name = test.attr if isinstance(test, ast.Attribute) else test.id if isinstance(test, ast.Name) else ""
+    return name == "TYPE_CHECKING"
+
+
+def _absolute(node: ast.ImportFrom, package: str) -> str:
+    """Full name of what is imported from; a dot stands for the package of the module itself, each more for one above."""
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")
+    above = parts[: len(parts) - node.level + 1]
+    return ".".join((*above, node.module)) if node.module else ".".join(above)

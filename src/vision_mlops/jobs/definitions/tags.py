@@ -1,0 +1,29 @@
+"""Tags with which a component says what Azure ML has no key for: what the result of its step depends on.
+
+``mlops.command: COMMAND, COMMAND`` names the commands of ``mlops`` that the step runs, ``mlops.reads.INPUT: SECTION,
+SECTION`` the parts of the settings in an input that it reads, and ``mlops.state: KIND`` a state outside of the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+COMMAND = "mlops.command"
+STATE = "mlops.state"
+READS = "mlops.reads."
+
+
+def sections_read(tags: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """Sections that are read of an input, by input. An input that no tag names is read whole."""
+    return {key.removeprefix(READS): listed(value) for key, value in tags.items() if key.startswith(READS)}
+
+
+def commands(tags: Mapping[str, object]) -> tuple[str, ...]:
+    """Commands of ``mlops`` that are run, such as ``data prepare``; empty where the tag is missing."""
+    return listed(tags.get(COMMAND, ""))
+
+
+def listed(value: object) -> tuple[str, ...]:
+    """The words of a tag, which are separated by commas."""
+    words = (" ".join(word.split()) for word in str(value).split(","))
+    return tuple(dict.fromkeys(word for word in words if word))
