@@ -74,7 +74,7 @@ def test_commands_of_the_readme(tmp_path: Path) -> None:
     finally:
         for server in servers:
             server.terminate()
-            server.wait(20)
+            server.wait(60)
     assert ran >= 12
     assert len(servers) == 1
     assert (tmp_path / "outputs" / "why.png").is_file()

@@ -84,7 +84,7 @@ class Bench:
     def break_down(self, **faults: Any) -> None:
         (self.state / "faults.json").write_text(json.dumps(faults))
 
-    def wait(self, until: Callable[[], object], seconds: float = 15) -> None:
+    def wait(self, until: Callable[[], object], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not until():
             assert time.monotonic() < deadline, self.target.endpoints()

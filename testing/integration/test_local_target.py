@@ -281,7 +281,7 @@ def test_a_deploy_that_is_interrupted_leaves_no_half(
         log = folder / "router.log"
         wait(20, lambda: log.is_file() and log.read_text().count("server_started") == begun)
         process.send_signal(number)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
         assert process.returncode in (-number, 1)
     if number == signal.SIGINT:
         assert [item.name for item in target.endpoint(NAME).deployments] == ["version-1"]

@@ -122,7 +122,7 @@ def end(target: LocalTarget) -> None:
     """Delete the endpoint, and wait for its router, which is a child of this process."""
     target.delete(NAME)
     folder = paths.home() / "endpoints" / NAME
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while router_client.is_running(folder):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -293,8 +293,12 @@ def start(container: Container, *words: str) -> subprocess.Popen[str]:
     )
 
 
+ENDING = 50
+"""Seconds in which an interrupted transfer ends: it does not wait for answers that do not come, as it would for 60."""
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -312,24 +316,23 @@ def test_an_upload_that_ends_in_the_middle_goes_on(
 ) -> None:
     files = {**many(60, 5000), "large": os.urandom(20_000_000)}
     folder, through = write(tmp_path / "f", files), container.through(proxy.account_url)
-    proxy.trouble("hold", method="PUT", part=".bin", skip=30, times=3, seconds=20)
-    proxy.trouble("hold", method="PUT", part="comp=block&", skip=2, times=3, seconds=20)
+    proxy.trouble("hold", method="PUT", part=".bin", skip=30, times=3, seconds=1000)
+    proxy.trouble("hold", method="PUT", part="comp=block&", skip=2, times=3, seconds=1000)
     with start(through, "upload", str(folder), "--to", through.url()) as process:
         try:
-            wait_for(lambda: all(trouble.struck == 3 for trouble in proxy.troubles))
+            # What is held is all that is left: a request on its way could still arrive once the process has ended.
+            wait_for(lambda: all(trouble.struck == 3 for trouble in proxy.troubles) and len(container.contents()) == 57)
         except AssertionError:
             process.kill()
             raise
-        begun = time.monotonic()
         process.send_signal(number)
-        _, err = process.communicate(timeout=15)
-        assert time.monotonic() - begun < 5
+        _, err = process.communicate(timeout=ENDING)
     if number is signal.SIGINT:
         assert process.returncode == 130
         assert err.splitlines()[-1] == "interrupted; the same command goes on where it was"
         assert "Traceback" not in err
     found = container.contents()
-    assert 0 < len(found) < len(files)
+    assert len(found) == 57
     assert all(content == files[name] for name, content in found.items())
     proxy.calm()
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", container.sas())
@@ -357,8 +360,8 @@ def test_a_download_that_ends_in_the_middle_goes_on(
     files = {**many(60, 5000), "large": os.urandom(20_000_000)}
     storage.upload(write(tmp_path / "f", files), container.place())
     through, out = container.through(proxy.account_url), tmp_path / "out"
-    proxy.trouble("stall", method="GET", part=".bin", skip=30, times=3, seconds=20)
-    proxy.trouble("stall", method="GET", part="/large", skip=2, times=3, seconds=20)
+    proxy.trouble("stall", method="GET", part=".bin", skip=30, times=3, seconds=1000)
+    proxy.trouble("stall", method="GET", part="/large", skip=2, times=3, seconds=1000)
     with start(through, "download", "--from", through.url(), "--out", str(out)) as process:
         try:
             wait_for(lambda: all(trouble.struck == 3 for trouble in proxy.troubles))
@@ -366,10 +369,8 @@ def test_a_download_that_ends_in_the_middle_goes_on(
         except AssertionError:
             process.kill()
             raise
-        begun = time.monotonic()
         process.send_signal(number)
-        process.communicate(timeout=15)
-        assert time.monotonic() - begun < 5
+        process.communicate(timeout=ENDING)
     assert number is signal.SIGKILL or process.returncode == 130
     there = {name: content for name, content in contents(out).items() if not name.startswith(".mlops-download/")}
     assert 0 < len(there) < len(files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +64,19 @@ def cloud(running_cloud: tuple[EmulatedCloud, Path], monkeypatch: pytest.MonkeyP
     with redirected(cloud):
         yield cloud
     cloud.stop()
+    end_pollers(cloud)
+
+
+def end_pollers(cloud: EmulatedCloud) -> None:
+    """End the SDK's threads that still watch a change: their requests would be seen, and met by faults, in the next test.
+
+    A command gives a change up where it fails or is interrupted. Where its operation is not known any more, so do they.
+    """
+    cloud.faults.clear()
+    cloud.operations.clear()
+    for thread in threading.enumerate():
+        if thread.name.startswith("LROPoller"):
+            thread.join(60)
 
 
 @pytest.fixture

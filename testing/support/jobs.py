@@ -126,11 +126,11 @@ def mlops(*words: str | Path, cwd: Path | None = None, **environment: str) -> su
 
 @contextmanager
 def started(
-    *words: str | Path, cwd: Path | None = None, user: int | None = None, **environment: str
+    *words: str | Path, cwd: Path | None = None, user: int | None = None, first: str = "", **environment: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """The command line while it runs, without MLflow; killed at the end where it still does."""
+    """The command line while it runs, without MLflow; killed at the end where it still does. ``first`` is code before it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WITHOUT_MLFLOW, *map(str, words)],
+        [sys.executable, "-c", first + WITHOUT_MLFLOW, *map(str, words)],
         cwd=cwd, user=user, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -141,7 +141,7 @@ def started(
         process.communicate()
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for something; fails where it does not come."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -31,7 +31,7 @@ from vision_mlops.rollout.rollout_control import Controls
 from vision_mlops.rollout.rollout_settings import Limits, Pace, parse_steps
 
 PACE = Pace(probe_rate=5000, tick=0.001, look=0.002, beat=0.02, lease=5, patience=0, warm_up=1)
-LIMITS = Limits(min_requests=5, min_seconds=0, step_timeout=20)
+LIMITS = Limits(min_requests=5, min_seconds=0, step_timeout=60)
 STEPS = parse_steps("mirror=50,50,100")
 
 

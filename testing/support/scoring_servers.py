@@ -87,7 +87,7 @@ class RunningServer:
                 raise AssertionError(f"not within {seconds} s; the log ends with\n{self.log.read_text()[-2000:]}")
             time.sleep(0.02)
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
         self.process.send_signal(number)
         return self.process.wait(seconds)
 
@@ -129,7 +129,7 @@ def serving(
             if process.poll() is None:
                 process.terminate()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(10)
+                    process.wait(60)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -222,4 +222,4 @@ def in_process(bundle: Path, **options: Any) -> Iterator[str]:
         yield address.get(timeout=30)
     finally:
         ending[0]()
-        thread.join(10)
+        thread.join(60)

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from vision_mlops import __version__
-from vision_mlops.cli.main import app
+from vision_mlops.cli.main import app, main
 
 HEAVY = (
     "torch",
@@ -33,6 +33,23 @@ HEAVY = (
 def mlops(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vision_mlops", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: exit code, standard output, standard error."""
+
+    def call(*words: str, **environment: str) -> tuple[int, str, str]:
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["mlops", *words])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return call
 
 
 def commands(command: Any = None, path: str = "mlops") -> Iterator[tuple[str, Any]]:
@@ -75,14 +92,14 @@ def test_examples_in_help_texts_parse() -> None:
             assert used <= options, f"{path}: {example}"
 
 
-def test_version_and_exit_codes() -> None:
+def test_version_and_exit_codes(here: Callable[..., tuple[int, str, str]]) -> None:
     assert mlops("--version").stdout == f"mlops {__version__}\n"
-    assert mlops("config", "check").returncode == 0
+    assert here("config", "check")[0] == 0
     for words in (["nothing"], ["train"], ["config", "check", "--workload", "nothing"], ["data", "show", "nowhere"]):
-        done = mlops(*words)
-        assert done.returncode == 2, words
-        assert "Traceback" not in done.stderr
-        assert done.stdout == ""
+        code, output, errors = here(*words)
+        assert code == 2, words
+        assert "Traceback" not in errors
+        assert output == ""
 
 
 def test_verbose_shows_the_traceback() -> None:
@@ -94,14 +111,16 @@ def test_verbose_shows_the_traceback() -> None:
     assert "Traceback" in loud.stderr
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(here: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = mlops("data", "prepare", "--out", str(tmp_path / "x"), MLOPS_HOME=str(tmp_path), MLOPS_DATA__SOURCE="folder")
-    assert "names no images" in done.stderr
-    done = mlops("models", "list", MLOPS_HOME=str(tmp_path / "file" / "below"))
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "->" in done.stderr
+    _, _, errors = here(
+        "data", "prepare", "--out", str(tmp_path / "x"), MLOPS_HOME=str(tmp_path), MLOPS_DATA__SOURCE="folder"
+    )
+    assert "names no images" in errors
+    code, _, errors = here("models", "list", MLOPS_HOME=str(tmp_path / "file" / "below"))
+    assert code == 2
+    assert "Traceback" not in errors
+    assert "->" in errors
 
 
 def test_shell_completion() -> None:

@@ -156,7 +156,7 @@ class Stuck(RecordFiles):
     gate: threading.Event
 
     def write(self, line: bytes) -> None:
-        self.gate.wait(10)
+        self.gate.wait(100)
         super().write(line)
 
 
@@ -166,14 +166,13 @@ def test_what_cannot_be_written_in_time_is_dropped_and_nobody_waits(tmp_path: Pa
     files = Stuck(tmp_path, max_bytes=10**9)
     files.gate = threading.Event()
     log = PredictionLog(Predictions(sample=1.0), files, counts, **limit)
-    begun = time.monotonic()
     for _ in range(50):
         log.put(sample(2))
-    assert time.monotonic() - begun < 1
-    assert counts["dropped"] == 90
+    assert counts == {"dropped": 90}, "nothing could be written, and nobody has waited for it"
     files.gate.set()
+    deadline = time.monotonic() + 60
     while counts["written"] < 10:
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     log.put(sample(2))
     log.close()
@@ -192,7 +191,7 @@ def test_a_file_ends_with_its_time_or_size(tmp_path: Path) -> None:
         Predictions(sample=1.0), RecordFiles(tmp_path / "time", max_bytes=10**6, seconds=0.2), Counts(), idle_s=0.05
     )
     log.put(sample())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not finished(tmp_path / "time"):  # also where nothing more comes
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -272,7 +271,7 @@ def test_a_full_disk_drops_records_and_tears_none(small_disk: Path, caplog: pyte
     log = log_in(small_disk / "records", counts)
     for _ in range(500):
         log.put(sample())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while counts.total() < 500:
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from testing.support.rollout_world import PACE, tiny_bundle
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import Access
 from vision_mlops.endpoints.scoring_client import Answer
+from vision_mlops.rollout import probes
 from vision_mlops.rollout.judge import Tally
 from vision_mlops.rollout.probe_images import ProbeImage, folder_images, golden_images
 from vision_mlops.rollout.probes import Pairs, Prober
@@ -70,11 +72,10 @@ def test_time_of_work_counts_where_both_tell_it() -> None:
 
 
 class Endpoint:
-    """Keeps who was asked, and when."""
+    """Keeps who was asked."""
 
     def __init__(self, answer: Callable[[str], Answer] = lambda name: scored("a", name)) -> None:
         self.asked: list[str] = []
-        self.began = time.monotonic()
         self._answer = answer
 
     def ask(self, access: Access, image: bytes, kind: str, deployment: str) -> Answer:
@@ -89,25 +90,48 @@ def prober(endpoint: Endpoint, folder: Path, **pace: Any) -> Prober:
     return Prober(endpoint.ask, ACCESS, images, "new", "old", replace(PACE, **pace))
 
 
+class Clock:
+    """A prober's time: it passes where the prober waits, and where an answer is slow."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.waited: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.now += max(0.0, seconds)
+
+
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
 
-def test_pairs_come_in_changing_order_at_a_bounded_rate_once_they_count(tmp_path: Path) -> None:
-    endpoint = Endpoint()
+def test_pairs_come_in_changing_order_at_a_bounded_rate_once_they_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+
+    def answer(name: str) -> Answer:
+        if len(endpoint.asked) == 10:  # the fifth pair takes longer than two that are on time
+            clock.now += 0.05
+        return scored("a", name)
+
+    endpoint = Endpoint(answer)
     probing = prober(endpoint, tmp_path, probe_rate=50, warm_up=2)
+    monkeypatch.setattr(probes, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(probing._ending, "wait", clock.wait)
     probing.start()
-    assert probing.warm.wait(10)
+    assert probing.warm.wait(60)
     time.sleep(0.1)
     assert (len(endpoint.asked), probing.pairs().scored) == (4, 0)  # the first ones warm up; then it waits
-    began = time.monotonic()
     probing.count()
-    until(lambda: probing.pairs().scored >= 5)
-    assert time.monotonic() - began > 3 / 50  # the first one may be due already
+    until(lambda: probing.pairs().scored >= 6)
     probing.end()
+    # Late ones are not made up for.
+    assert clock.waited[:7] == pytest.approx([1 / 50] * 4 + [0] + [1 / 50] * 2)
     assert endpoint.asked[:8] == ["old", "new", "new", "old", "old", "new", "new", "old"]
 
 

@@ -221,7 +221,7 @@ Scenario = Callable[[Router], Awaitable[None]]
 
 def run(folder: Path, scenario: Scenario) -> None:
     async def main() -> None:
-        async with asyncio.timeout(20), Router(folder) as router:
+        async with asyncio.timeout(60), Router(folder) as router:
             await scenario(router)
 
     asyncio.run(main())

@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +98,20 @@ def check_resume(folder: Path, first: str) -> None:
     assert Path(found["steps"]["quick"]["outputs"]["out"]).read_text() == first  # though it is not deterministic
 
 
+def ending(folder: Path, polite: float, grace: float) -> str:
+    """Code for the runner: how many seconds its steps have to end; `asked` is there once they were asked to."""
+    return f"""
+from pathlib import Path
+from vision_mlops.jobs.local import process, scheduler
+process._POLITE_SECONDS, process._GRACE_SECONDS, scheduler._LONGEST_END_SECONDS = {polite}, {grace}, 2 * {grace}
+end = process.StepProcess.end
+def told(self, *how):
+    end(self, *how)
+    Path({str(folder / "asked")!r}).touch()
+process.StepProcess.end = told
+"""
+
+
 def quick_output() -> str:
     return (JobFolder("job").step("quick") / "outputs" / "out").read_text()
 
@@ -111,7 +124,7 @@ def test_signals_end_the_steps_and_resume_continues(tmp_path: Path, number: sign
     with started("job", "run", long_job(tmp_path), "--name", "job") as process:
         children = pids(tmp_path)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "mlops job resume job" in errors
     assert not any(alive(pid) for pid in children)
@@ -125,13 +138,14 @@ def test_signals_end_the_steps_and_resume_continues(tmp_path: Path, number: sign
 @pytest.mark.slow
 @pytest.mark.parametrize("ignored", ["INT", "INT TERM"])
 def test_steps_that_ignore_signals_are_ended_all_the_same(tmp_path: Path, ignored: str) -> None:
-    with started("job", "run", long_job(tmp_path, ignoring=ignored), "--name", "job") as process:
+    patience = ending(tmp_path, polite=1.5, grace=3)
+    with started("job", "run", long_job(tmp_path, ignoring=ignored), "--name", "job", first=patience) as process:
         children = pids(tmp_path)
         process.send_signal(signal.SIGINT)
-        time.sleep(1)
+        until((tmp_path / "asked").exists)
         assert process.poll() is None
         assert len(members(children[0])) == len(children)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert process.returncode == 130
     assert not any(alive(pid) for pid in children)
     assert state("job")["status"] == "Interrupted"
@@ -139,14 +153,14 @@ def test_steps_that_ignore_signals_are_ended_all_the_same(tmp_path: Path, ignore
 
 
 def test_the_second_signal_ends_them_at_once(tmp_path: Path) -> None:
-    with started("job", "run", long_job(tmp_path, ignoring="INT TERM"), "--name", "job") as process:
+    patience = ending(tmp_path, polite=1000, grace=1000)
+    with started("job", "run", long_job(tmp_path, ignoring="INT TERM"), "--name", "job", first=patience) as process:
         children = pids(tmp_path)
         process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        begun = time.monotonic()
+        until((tmp_path / "asked").exists)
+        assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-        assert time.monotonic() - begun < 5
+        process.communicate(timeout=60)
     assert process.returncode == 130
     assert not any(alive(pid) for pid in children)
     assert state("job")["status"] == "Interrupted"
@@ -161,7 +175,7 @@ def test_a_job_that_nobody_may_interrupt(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", launcher, "job", "run", str(job), "--name", "job"])
     until((tmp_path / "begun").exists)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert state("job")["status"] == "Completed"
 
 
@@ -233,7 +247,7 @@ def test_cancel_from_another_process(tmp_path: Path) -> None:
         children = pids(tmp_path)
         done = mlops("job", "cancel", "job")
         assert (done.returncode, done.stdout) == (0, "job: canceled\n")
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "job job: canceled" in errors
     assert not any(alive(pid) for pid in children)
@@ -256,7 +270,7 @@ def test_a_running_job_is_run_by_one_process(tmp_path: Path) -> None:
                 attempt()
             assert "mlops job logs job --follow" in caught.value.hint
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:
@@ -398,18 +412,22 @@ def test_jobs_that_there_are_not(tmp_path: Path, words: list[str], message: str)
 
 def test_following_logs_while_the_job_runs(tmp_path: Path) -> None:
     job = pipeline(
-        {"a": command(f"for i in 1 2 3; do echo $i; sleep 0.3; done; touch {tmp_path}/over; sleep 0.2; printf end")}
+        {
+            "a": command(
+                f"echo 1; until [ -e {tmp_path}/go ]; do sleep 0.02; done; echo 2; echo 3; sleep 0.2; printf end"
+            )
+        }
     )
     with started("job", "run", write(tmp_path / "job.yml", job), "--name", "job") as process:
         until(lambda: (JobFolder("job").step("a") / "stdout.log").is_file())
         with started("job", "logs", "job", "--follow") as follower:
             assert follower.stdout is not None
             assert follower.stdout.readline() == "a | 1\n"
-            assert not (tmp_path / "over").exists()
+            (tmp_path / "go").touch()  # the job waits for it
             rest = follower.stdout.read()
             assert rest == "a | 2\na | 3\na | end\n"
-            assert follower.wait(20) == 0
-        process.communicate(timeout=20)
+            assert follower.wait(60) == 0
+        process.communicate(timeout=60)
     assert mlops("job", "logs", "job", "--follow").stdout == "a | 1\na | 2\na | 3\na | end\n"
 
 

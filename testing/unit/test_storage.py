@@ -238,7 +238,7 @@ def test_an_interrupted_team_leaves_no_thread() -> None:
     team: Team[int] = Team(3, stopped.set)
 
     def wait(item: int) -> None:
-        stopped.wait(10)
+        stopped.wait(60)
 
     def tick() -> None:
         raise KeyboardInterrupt

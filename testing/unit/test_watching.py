@@ -124,7 +124,7 @@ def test_a_run_that_was_killed_is_begun_again(place: Place, tmp_path: Path) -> N
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(60)
     process.stdout.close()
     assert place.watch().once()
     assert place.watch().once() is None
