@@ -102,7 +102,8 @@ def ending(folder: Path, polite: float, grace: float) -> str:
     """Code for the runner: how many seconds its steps have to end; `asked` is there once they were asked to."""
     return f"""
 from pathlib import Path
-from vision_mlops.jobs.local import process, scheduler
+from vision_mlops.jobs.local.engine import scheduler
+from vision_mlops.jobs.local.steps import step_process as process
 process._POLITE_SECONDS, process._GRACE_SECONDS, scheduler._LONGEST_END_SECONDS = {polite}, {grace}, 2 * {grace}
 end = process.StepProcess.end
 def told(self, *how):
