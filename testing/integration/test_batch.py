@@ -28,15 +28,15 @@ from testing.support.prepared_data import COLOURS
 
 from vision_mlops.batch import batch_scoring, scoring_process, worker_pool
 from vision_mlops.batch import blob_images as batch_container
-from vision_mlops.batch.image_sources import Fetched, Folder, Listed
+from vision_mlops.batch.image_sources import FetchedImage, Folder, ListedImage
 from vision_mlops.batch.rows import Failed, Scored, score_images
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import read_bundle, write_bundle
 from vision_mlops.model.predictor import Predictor, load_predictor
 
-ONE = batch_scoring.Options(workers=1)
-TWO = batch_scoring.Options(workers=2, batch_size=3)
+ONE = batch_scoring.BatchOptions(workers=1)
+TWO = batch_scoring.BatchOptions(workers=2, batch_size=3)
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,8 @@ def make_images(folder: Path, count: int, size: tuple[int, int] = (48, 40)) -> P
 
 
 def run(
-    images: Path, bundle: Path, out: Path, options: batch_scoring.Options = ONE, **more: Any
-) -> batch_scoring.Summary:
+    images: Path, bundle: Path, out: Path, options: batch_scoring.BatchOptions = ONE, **more: Any
+) -> batch_scoring.BatchSummary:
     return batch_scoring.score(Folder(images), bundle, out, options=options, **more)
 
 
@@ -159,7 +159,7 @@ def test_bad_images_are_listed_and_stop_nothing(images: Path, bundle: Path, tmp_
         stream.truncate(257 * 2**20)
     shutil.copyfile(good, images / "b" / os.fsdecode(b"caf\xe9.jpg"))
     out = tmp_path / "scores.csv"
-    summary = run(images, bundle, out, batch_scoring.Options(workers=1, max_pixels=2_000_000))
+    summary = run(images, bundle, out, batch_scoring.BatchOptions(workers=1, max_pixels=2_000_000))
     assert (summary.images, summary.scored, summary.errors) == (27, 21, 6)
     errors = read(tmp_path / "scores.csv.errors.csv")
     assert [(Path(row["image"]).name, row["code"]) for row in errors] == [
@@ -379,11 +379,11 @@ def test_an_image_that_takes_its_worker_with_it_is_found(images: Path, bundle: P
     os.mkfifo(pipe)
     found = [item.listed for item in Folder(images).fetch(Folder(images).listing(), tmp_path)]
     good = list(Folder(images).fetch(found, tmp_path))
-    poison = Fetched(Listed(b"poison.png", 0, ""), pipe)
+    poison = FetchedImage(ListedImage(b"poison.png", 0, ""), pipe)
     batches = [good[:3], [good[3], poison, good[4]], good[5:8], good[8:]]
-    settings = scoring_process.Settings(bundle, "auto", 10**6)
+    settings = scoring_process.ScoringSettings(bundle, "auto", 10**6)
     thread = killed(pipe, 3) if how == "killed" else None
-    with worker_pool.Crew(settings, 2, overdue=300 if thread else 1) as running:
+    with worker_pool.WorkerPool(settings, 2, overdue=300 if thread else 1) as running:
         outcomes = {item.listed.name: outcome for item, outcome in running.results(batches)}
     failed = outcomes.pop("poison.png")
     assert isinstance(failed, Failed)
@@ -442,11 +442,11 @@ def test_a_container_is_scored_like_a_folder(
 
     with pytest.raises(_StopError):
         batch_scoring.score(
-            batch_container.Container(container.place(), QUICK), bundle, out, options=TWO, progress=progress
+            batch_container.BlobImages(container.place(), QUICK), bundle, out, options=TWO, progress=progress
         )
     run(images, bundle, local)
     summary = batch_scoring.score(
-        batch_container.Container(container.place(), QUICK), bundle, out, options=TWO, progress=progress
+        batch_container.BlobImages(container.place(), QUICK), bundle, out, options=TWO, progress=progress
     )
     assert (summary.images, summary.errors, summary.skipped) == (22, 1, 2)
     assert 9 <= summary.resumed < 22
@@ -454,7 +454,7 @@ def test_a_container_is_scored_like_a_folder(
     # Storage sorts whole names, a folder sorts the parts of paths.
     assert sorted(out.read_text().splitlines()) == sorted(local.read_text().splitlines())
     assert read(tmp_path / "scores.csv.errors.csv") == read(tmp_path / "local.csv.errors.csv")
-    gone = batch_container.Container(container.place(), QUICK)
+    gone = batch_container.BlobImages(container.place(), QUICK)
     first, second, *_ = gone.listing()
     container.client.delete_blob(f"data/{first.name}")
     container.client.upload_blob(f"data/{second.name}", b"changed", overwrite=True)

@@ -26,13 +26,13 @@ from testing.support.scoring_servers import PNG
 
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import Endpoint, Options, Request, State
-from vision_mlops.endpoints.deploying import Plan
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Endpoint, EndpointStatus
+from vision_mlops.endpoints.deploying import TrafficPlan
 from vision_mlops.endpoints.deploying import deploy as deploy_to
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
 from vision_mlops.endpoints.docker.readiness import wait_until_ready
 from vision_mlops.endpoints.docker.target import DockerTarget, open_target
-from vision_mlops.endpoints.scoring_client import Answer, score
+from vision_mlops.endpoints.scoring_client import ScoringResponse, score
 from vision_mlops.model.bundle import bundle_id, read_bundle, write_bundle
 from vision_mlops.registry import ModelVersion, Registry
 
@@ -62,16 +62,16 @@ class Bench:
     def bundle_path(self, version: ModelVersion) -> Path:
         return self.bundles[version.version]
 
-    def request(self, version: int = 1, **options: Any) -> Request:
+    def request(self, version: int = 1, **options: Any) -> DeploymentRequest:
         identifier = bundle_id(read_bundle(self.bundles[version]))
         model = ModelVersion("colours", version, bundle_id=identifier)
-        chosen = replace(Options(image=IMAGE, workers=1, timeout_s=20), **options)
-        return Request("colours", f"version-{version}", model, cast("Registry", self), chosen)
+        chosen = replace(DeploymentOptions(image=IMAGE, workers=1, timeout_s=20), **options)
+        return DeploymentRequest("colours", f"version-{version}", model, cast("Registry", self), chosen)
 
     def deploy(self, version: int = 1, **options: Any) -> Endpoint:
-        return deploy_to(self.target, self.request(version, **options), Plan(), self.said.append)
+        return deploy_to(self.target, self.request(version, **options), TrafficPlan(), self.said.append)
 
-    def ask(self, colour: str = "green") -> Answer:
+    def ask(self, colour: str = "green") -> ScoringResponse:
         return score(self.target.access("colours"), png(COLOURS[colour]), "image/png")
 
     def containers(self) -> dict[str, dict[str, Any]]:
@@ -131,7 +131,7 @@ def test_from_the_first_deployment_to_the_end(
     bench: Bench, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made = bench.deploy(environment={"MLOPS_SERVING__MAX_QUEUE": "7"})
-    assert (made.state, made.auth) == (State.READY, "key")
+    assert (made.state, made.auth) == (EndpointStatus.READY, "key")
     assert made.url.startswith("http://127.0.0.1:")
     assert [(item.name, item.reference, item.traffic) for item in made.deployments] == [("version-1", "colours:1", 100)]
     assert bench.ask().label == "green"
@@ -313,18 +313,18 @@ def test_states_are_those_of_now(bench: Bench) -> None:
     bench.deploy()
     state = next((bench.state / "containers").glob("*.state"))
     os.kill(json.loads(state.read_text())["Pid"], signal.SIGKILL)
-    bench.wait(lambda: bench.target.endpoint("colours").state is not State.READY)
-    bench.wait(lambda: bench.target.endpoint("colours").state is State.READY)
+    bench.wait(lambda: bench.target.endpoint("colours").state is not EndpointStatus.READY)
+    bench.wait(lambda: bench.target.endpoint("colours").state is EndpointStatus.READY)
     before = bench.containers()
     bench.deploy()
     assert bench.containers() == before, "one that was started again is as good"
     bench.target.engine.stop("mlops-colours")
     stopped = bench.target.endpoint("colours")
-    assert (stopped.state, stopped.problem) == (State.STOPPED, "the container is exited")
+    assert (stopped.state, stopped.problem) == (EndpointStatus.STOPPED, "the container is exited")
     with pytest.raises(DeploymentError, match="the server cannot get ready"):
         bench.deploy(3)
-    assert bench.target.endpoint("colours").state is State.STOPPED, "as it was"
-    assert bench.deploy().state is State.READY
+    assert bench.target.endpoint("colours").state is EndpointStatus.STOPPED, "as it was"
+    assert bench.deploy().state is EndpointStatus.READY
     bench.target.engine.remove("mlops-colours")
     assert bench.target.endpoints() == []
     bench.target.delete("colours")  # what the engine has forgotten leaves its keys
@@ -337,7 +337,7 @@ def test_an_image_with_the_model_in_it(bench: Bench, monkeypatch: pytest.MonkeyP
     identifier = bundle_id(read_bundle(bench.bundles[1]))
     assert container["image"] == f"example.azurecr.io/mlops-colours:1-{identifier[:12]}"
     assert [mount["target"] for mount in container["mounts"]] == ["/run/mlops"]
-    assert made.state is State.READY
+    assert made.state is EndpointStatus.READY
     assert bench.ask().body["model"]["name"] == "colours"
     assert f"docker push {container['image']}" in bench.said[-1]
     assert bench.calls("build") == 2, "the server's, and that with the model"

@@ -22,7 +22,7 @@ from testing.support.scoring_servers import Load, RunningServer
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.container_engine import Engine, open_engine
-from vision_mlops.endpoints.contract import Options, Request
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest
 from vision_mlops.endpoints.docker.container_launch import Launch
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
 from vision_mlops.endpoints.docker.readiness import ask_ready, free_port, wait_until_ready
@@ -222,10 +222,12 @@ def test_the_target_deploys_replaces_and_bakes(
         def bundle_path(self, version: ModelVersion) -> Path:
             return bundles[version.version]
 
-    def request(version: int, **options: Any) -> Request:
+    def request(version: int, **options: Any) -> DeploymentRequest:
         model = ModelVersion(described.name, version, bundle_id=bundle_id(described))
         registry = cast("Registry", Folders())
-        return Request("image-test", f"version-{version}", model, registry, Options(workers=1, **options))
+        return DeploymentRequest(
+            "image-test", f"version-{version}", model, registry, DeploymentOptions(workers=1, **options)
+        )
 
     target = open_target()
     said: list[str] = []

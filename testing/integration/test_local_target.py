@@ -26,8 +26,8 @@ from testing.support.scoring_servers import Load, RunningServer
 from typer.testing import CliRunner
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import Endpoint, Options, Request, State
-from vision_mlops.endpoints.deploying import Plan
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Endpoint, EndpointStatus
+from vision_mlops.endpoints.deploying import TrafficPlan
 from vision_mlops.endpoints.deploying import deploy as run_plan
 from vision_mlops.endpoints.local.target import LocalTarget
 from vision_mlops.endpoints.scoring_client import score
@@ -86,10 +86,10 @@ def processes(home: Path) -> list[str]:
     return found
 
 
-def request(bundle: Path, version: int, **options: Any) -> Request:
+def request(bundle: Path, version: int, **options: Any) -> DeploymentRequest:
     registry = SimpleNamespace(bundle_path=lambda model: bundle)
-    given = Options(**{"port": 0, "workers": 1, **options})
-    return Request(NAME, f"version-{version}", ModelVersion(NAME, version), cast(Registry, registry), given)
+    given = DeploymentOptions(**{"port": 0, "workers": 1, **options})
+    return DeploymentRequest(NAME, f"version-{version}", ModelVersion(NAME, version), cast(Registry, registry), given)
 
 
 def deploy(target: LocalTarget, bundles: dict[int, Path], version: int, said: list[str] | None = None) -> Endpoint:
@@ -116,7 +116,11 @@ def test_deployed_twice_nothing_changes_and_deleted_nothing_is_left(
     target: LocalTarget, bundles: dict[int, Path], home: Path
 ) -> None:
     endpoint = deploy(target, bundles, 1)
-    assert (endpoint.state, endpoint.auth, endpoint.deployment("version-1").traffic) == (State.READY, "none", 100)
+    assert (endpoint.state, endpoint.auth, endpoint.deployment("version-1").traffic) == (
+        EndpointStatus.READY,
+        "none",
+        100,
+    )
     answer = score(target.access(NAME), BLUE, "image/png")
     assert (answer.label, answer.deployment, answer.body["model"]["version"]) == ("blue", "version-1", "1")
     before, said = status(target)["deployments"][0]["pid"], list[str]()
@@ -147,7 +151,7 @@ def test_a_second_version_takes_over_under_load(target: LocalTarget, bundles: di
     endpoint = deploy(target, bundles, 1)
     with load(endpoint) as sent:
         time.sleep(0.3)
-        after = run_plan(target, request(bundles[2], 2, port=None), Plan(), lambda text: None)
+        after = run_plan(target, request(bundles[2], 2, port=None), TrafficPlan(), lambda text: None)
         time.sleep(0.3)
     assert sent.errors == []
     assert set(sent.statuses) == {200}
@@ -190,14 +194,17 @@ def test_shares_copies_and_a_router_that_is_killed(target: LocalTarget, bundles:
     os.kill(status(target)["pid"], signal.SIGKILL)
     wait(10, lambda: not processes(home))  # the servers notice
     stopped = target.endpoint(NAME)
-    assert (stopped.state, {item.state for item in stopped.deployments}) == (State.STOPPED, {State.STOPPED})
+    assert (stopped.state, {item.state for item in stopped.deployments}) == (
+        EndpointStatus.STOPPED,
+        {EndpointStatus.STOPPED},
+    )
     assert target.counts(NAME) == counts
     with pytest.raises(DeploymentError, match="is stopped"):
         target.set_traffic(NAME, {"version-1": 100}, {})
     target.set_tags(NAME, {"kept": "yes"})
     again = deploy(target, bundles, 2)
     assert {item.name: item.traffic for item in again.deployments} == {"version-1": 75, "version-2": 25}
-    assert {item.state for item in again.deployments} == {State.READY}
+    assert {item.state for item in again.deployments} == {EndpointStatus.READY}
     assert (again.url, again.tags, target.counts(NAME)) == (stopped.url, {"kept": "yes"}, counts)
 
 
@@ -212,7 +219,7 @@ def test_a_server_that_is_killed_comes_back_and_the_other_one_answers(
         time.sleep(0.2)
         os.killpg(first, signal.SIGKILL)
         wait(10, lambda: status(target)["deployments"][0]["pid"] not in (first, None))
-        wait(20, lambda: target.endpoint(NAME).deployment("version-1").state is State.READY)
+        wait(20, lambda: target.endpoint(NAME).deployment("version-1").state is EndpointStatus.READY)
     assert sent.errors == []
     assert set(sent.statuses) == {200}
     assert "was ended by signal 9" in Path(os.environ["MLOPS_HOME"], "endpoints", NAME, "router.log").read_text()
@@ -239,7 +246,7 @@ def test_a_bundle_that_was_tampered_with_leaves_everything_as_it_was(
         target.deploy(request(bad, 3, port=None), lambda text: None)
     # Another version under a name that serves: it stays, too.
     wrong = request(bad, 3, port=None)
-    replaced = Request(NAME, "version-1", wrong.model, wrong.registry, wrong.options)
+    replaced = DeploymentRequest(NAME, "version-1", wrong.model, wrong.registry, wrong.options)
     with pytest.raises(DeploymentError, match="did not become ready"):
         target.deploy(replaced, lambda text: None)
     assert target.endpoint(NAME) == endpoint
@@ -309,7 +316,7 @@ def test_a_process_id_that_belongs_to_another_now_is_left_alone(target: LocalTar
     (folder / "local.json").write_text("{")  # so that the router could only be ended by its process id
     with subprocess.Popen(["sleep", "60"]) as other:
         (folder / "router.lock").write_text(str(other.pid))
-        assert target.endpoint(NAME).state is State.FAILED
+        assert target.endpoint(NAME).state is EndpointStatus.FAILED
         target.delete(NAME)
         assert other.poll() is None
         other.kill()

@@ -20,15 +20,15 @@ from testing.support.scoring_servers import Load, RunningServer
 
 import vision_mlops
 from vision_mlops.core import paths
-from vision_mlops.endpoints.contract import Options, Request, State
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, EndpointStatus
 from vision_mlops.endpoints.local import router_client
 from vision_mlops.endpoints.local.target import LocalTarget
 from vision_mlops.model.bundle import bundle_id, read_bundle
 from vision_mlops.registry import CHAMPION, ModelVersion, Registry, open_registry
 from vision_mlops.rollout.equipment import Ending
 from vision_mlops.rollout.rollout_control import Controls, resume, start
-from vision_mlops.rollout.rollout_report import Outcome, read_report
-from vision_mlops.rollout.rollout_settings import Limits, Pace
+from vision_mlops.rollout.rollout_report import RolloutOutcome, read_report
+from vision_mlops.rollout.rollout_settings import Pace, RolloutLimits
 from vision_mlops.rollout.status import status
 
 pytestmark = pytest.mark.slow
@@ -90,17 +90,17 @@ class Site:
         endpoint = self.target.deploy(self.request(1, port=0), lambda text: None)
         self.port = int(endpoint.url.rpartition(":")[2].partition("/")[0])
 
-    def request(self, number: int, slow: int = 10, every: int = 0, **options: Any) -> Request:
+    def request(self, number: int, slow: int = 10, every: int = 0, **options: Any) -> DeploymentRequest:
         variables = {"PYTHONPATH": f"{self.folder}:{SOURCE}", "SLOW_MS": str(slow), "EVERY": str(every)}
         version, registry = self.registry.versions[number], cast(Registry, self.registry)
-        given = Options(environment=variables, workers=1, **options)
-        return Request(NAME, f"version-{number}", version, registry, given)
+        given = DeploymentOptions(environment=variables, workers=1, **options)
+        return DeploymentRequest(NAME, f"version-{number}", version, registry, given)
 
     def load(self, clients: int) -> Load:
         server = SimpleNamespace(port=self.port, process=SimpleNamespace(poll=lambda: None))
         return Load(cast(RunningServer, server), image(), clients=clients)
 
-    def roll_out(self, request: Request, limits: Limits) -> Ending:
+    def roll_out(self, request: DeploymentRequest, limits: RolloutLimits) -> Ending:
         registry = cast(Registry, self.registry)
         controls = Controls(self.target, registry, NAME, lambda text: None, pace=Pace(probe_rate=50, look=0.2))
         return start(controls, request, limits=limits)
@@ -149,9 +149,9 @@ def test_a_bad_candidate_goes_within_the_first_step_and_the_champion_answers(
     site: Site, number: int, how: dict[str, int], reason: str
 ) -> None:
     with site.load(clients=1) as load:
-        ending = site.roll_out(site.request(number, **how), Limits())
+        ending = site.roll_out(site.request(number, **how), RolloutLimits())
         time.sleep(0.2)
-    assert ending.outcome is Outcome.ROLLED_BACK
+    assert ending.outcome is RolloutOutcome.ROLLED_BACK
     assert any(reason in item for item in ending.reasons), ending.reasons
     assert (load.errors, set(load.statuses), len(load.models)) == ([], {200}, 1)
     endpoint = site.target.endpoint(NAME)
@@ -166,15 +166,17 @@ def test_a_bad_candidate_goes_within_the_first_step_and_the_champion_answers(
 
 
 def test_a_good_candidate_takes_over_under_load_and_no_request_is_lost(site: Site) -> None:
-    limits = Limits(min_requests=30, min_seconds=0, step_timeout=60)
+    limits = RolloutLimits(min_requests=30, min_seconds=0, step_timeout=60)
     with site.load(clients=3) as load:
         ending = site.roll_out(site.request(GOOD), limits)
         time.sleep(0.2)
-    assert ending.outcome is Outcome.PROMOTED, ending.reasons
+    assert ending.outcome is RolloutOutcome.PROMOTED, ending.reasons
     assert (load.errors, set(load.statuses)) == ([], {200})
     assert set(load.models) == {bundle_id(read_bundle(site.bundles[number])) for number in (1, GOOD)}
     endpoint = site.target.endpoint(NAME)
-    assert [(item.name, item.traffic, item.state) for item in endpoint.deployments] == [("version-2", 100, State.READY)]
+    assert [(item.name, item.traffic, item.state) for item in endpoint.deployments] == [
+        ("version-2", 100, EndpointStatus.READY)
+    ]
     assert (endpoint.tags, site.registry.promoted) == ({}, [GOOD])
     assert ending.report is not None
     assert [step["verdict"] for step in ending.report.content["steps"]] == ["continue"] * 4
@@ -199,7 +201,9 @@ def test_the_command_is_killed_and_another_one_goes_on(
     for number in (1, GOOD):
         registry.register(bundles[number], NAME, aliases=(CHAMPION,) if number == 1 else ())
     target = LocalTarget()
-    first = Request(NAME, "version-1", registry.get(NAME, "1"), registry, Options(port=0, workers=1))
+    first = DeploymentRequest(
+        NAME, "version-1", registry.get(NAME, "1"), registry, DeploymentOptions(port=0, workers=1)
+    )
     target.deploy(first, lambda text: None)
     try:
         how = ["--min-requests", "20", "--min-seconds", "1", "--workers", "1", "--probe-rate", "50", "--on", "local"]
@@ -211,7 +215,7 @@ def test_the_command_is_killed_and_another_one_goes_on(
         assert (state["driven_by"], state["step"]) == ("nobody", "10")
         assert state["traffic"] == {"version-1": 90, "version-2": 10}
         pace = Pace(probe_rate=50)
-        assert resume(Controls(target, registry, NAME, lambda text: None, pace=pace)).outcome is Outcome.PROMOTED
+        assert resume(Controls(target, registry, NAME, lambda text: None, pace=pace)).outcome is RolloutOutcome.PROMOTED
         assert registry.get(NAME, CHAMPION).version == 2
         (left,) = target.endpoint(NAME).deployments
         assert (left.name, left.traffic, target.endpoint(NAME).tags) == ("version-2", 100, {})

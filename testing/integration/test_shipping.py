@@ -18,12 +18,12 @@ from testing.support.proxy import Proxy
 
 from vision_mlops.config.workload import Predictions
 from vision_mlops.core.errors import ConfigError
-from vision_mlops.serving.prediction_log.predictions import Sample, start_predictions
+from vision_mlops.serving.prediction_log.predictions import PredictionSample, start_predictions
 from vision_mlops.serving.prediction_log.record_files import RecordFiles, finished
 from vision_mlops.serving.prediction_log.shipping import Shipper, check_destination, start_shipping
-from vision_mlops.storage import Place
+from vision_mlops.storage import BlobFolder
 
-Start = Callable[[Callable[[], Place]], Shipper]
+Start = Callable[[Callable[[], BlobFolder]], Shipper]
 
 
 class Counts(Counter[str]):
@@ -59,7 +59,7 @@ def start(folder: Path, counts: Counts) -> Iterator[Start]:
     """Start a shipper of the folder; it is closed in the end."""
     started = []
 
-    def make(find: Callable[[], Place]) -> Shipper:
+    def make(find: Callable[[], BlobFolder]) -> Shipper:
         made = Shipper(folder, find, lambda number: counts("sent", number), every_s=0.05, patience=QUICK)
         started.append(made)
         return made
@@ -84,7 +84,9 @@ def test_records_of_a_server_arrive(container: Container, home: Path, monkeypatc
     shipper, log = start_shipping(settings, "birds", counts), start_predictions(settings, "birds", counts)
     assert shipper is not None
     assert log is not None
-    log.put(Sample("r-1", "1" * 32, "birds", "3", "abc", ["a", "b"], [b"x", b"y"], [[0.1, 0.9], [0.8, 0.2]], 4.0))
+    log.put(
+        PredictionSample("r-1", "1" * 32, "birds", "3", "abc", ["a", "b"], [b"x", b"y"], [[0.1, 0.9], [0.8, 0.2]], 4.0)
+    )
     log.close()
     shipper.close()
     ((name, content),) = container.contents("kept").items()
@@ -132,7 +134,7 @@ def test_no_right_to_write_keeps_them(
 ) -> None:
     asked = []
 
-    def find() -> Place:
+    def find() -> BlobFolder:
         asked.append(1)
         return container.place(permission="rl")
 

@@ -176,7 +176,9 @@ def test_errors_of_the_way_never_show_the_signature(
         monkeypatch.setenv("AZURE_STORAGE_SUFFIX", "core.invalid")
     else:
         proxy.trouble("cut request", times=99)
-        monkeypatch.setattr("vision_mlops.storage.blob_service.Patience.__init__.__defaults__", (2, 0.01, 0.1, 5.0))
+        monkeypatch.setattr(
+            "vision_mlops.storage.blob_service.StorageRetryPolicy.__init__.__defaults__", (2, 0.01, 0.1, 5.0)
+        )
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", SAS)
     for verbose in ((), ("--verbose",)):
         code, out, err = mlops(*verbose, "data", "upload", str(folder), "--to", address, "--json")

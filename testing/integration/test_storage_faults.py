@@ -13,7 +13,7 @@ from testing.support.proxy import Kind, Proxy
 
 from vision_mlops import storage
 from vision_mlops.core.errors import AzureError
-from vision_mlops.storage.blob_service import BlobService, Patience
+from vision_mlops.storage.blob_service import BlobService, StorageRetryPolicy
 from vision_mlops.storage.service_errors import RefusalError
 
 BLOCK = 64 * 1024
@@ -30,15 +30,17 @@ def through(container: Container, proxy: Proxy) -> Container:
     return container.through(proxy.account_url)
 
 
-def upload(folder: Path, place: storage.Place, patience: Patience = QUICK, *, delete: bool = False) -> storage.Summary:
+def upload(
+    folder: Path, place: storage.BlobFolder, patience: StorageRetryPolicy = QUICK, *, delete: bool = False
+) -> storage.TransferSummary:
     return storage.upload(folder, place, patience=patience, block=BLOCK, jobs=4, delete=delete)
 
 
-def download(place: storage.Place, out: Path, patience: Patience = QUICK) -> storage.Summary:
+def download(place: storage.BlobFolder, out: Path, patience: StorageRetryPolicy = QUICK) -> storage.TransferSummary:
     return storage.download(place, out, patience=patience, block=BLOCK, jobs=4)
 
 
-def check(summary: storage.Summary, container: Container, transferred: int = len(FILES)) -> None:
+def check(summary: storage.TransferSummary, container: Container, transferred: int = len(FILES)) -> None:
     assert summary.ok, summary.failures
     assert (summary.transferred.files, summary.unchanged.files) == (transferred, len(FILES) - transferred)
     assert container.contents() == FILES
@@ -85,7 +87,7 @@ def test_a_download_survives_two_broken_answers(
 def test_an_answer_that_does_not_come_is_asked_for_again(
     container: Container, through: Container, proxy: Proxy, folder: Path, tmp_path: Path
 ) -> None:
-    impatient = Patience(attempts=10, first=0.02, longest=0.1, silence=0.3)
+    impatient = StorageRetryPolicy(attempts=10, first=0.02, longest=0.1, silence=0.3)
     proxy.trouble("stall", method="PUT", part="00002.bin", seconds=1000)  # no test lasts as long
     check(upload(folder, through.place(), impatient), container)
     proxy.trouble("stall", method="GET", part="00002.bin", seconds=1000)

@@ -13,8 +13,8 @@ from testing.support.rehearsal import Rehearsal
 
 from vision_mlops.core.errors import AzureError, DeploymentError
 from vision_mlops.endpoints.azureml.batch_jobs import score_on_azure
-from vision_mlops.endpoints.azureml.batch_target import Batch
-from vision_mlops.endpoints.contract import State
+from vision_mlops.endpoints.azureml.batch_target import BatchTarget
+from vision_mlops.endpoints.contract import EndpointStatus
 from vision_mlops.registry import open_registry
 
 pytestmark = pytest.mark.slow
@@ -52,9 +52,9 @@ def test_a_folder_is_scored_by_the_model_that_is_deployed(
     # A further version takes the place of the first.
     code, _, said = run(*DEPLOY, "--model", "colours:2", "--compute", "cpu-cluster", "--instances", "2")
     assert (code, "removing version-1 (colours:1)" in said) == (0, True), said
-    (endpoint,) = Batch().endpoints()
+    (endpoint,) = BatchTarget().endpoints()
     (found,) = endpoint.deployments
-    assert (found.reference, found.state, found.traffic, found.instances) == ("colours:2", State.READY, 100, 2)
+    assert (found.reference, found.state, found.traffic, found.instances) == ("colours:2", EndpointStatus.READY, 100, 2)
 
     lines: list[str] = []
     out = tmp_path / "scores.jsonl"
@@ -75,7 +75,7 @@ def test_what_a_batch_endpoint_does_not_do_is_said(place: Place, run: Run, tmp_p
     faults.fail("deployments", status=409, code="Conflict", method="PUT", retry_after=None)
     code, _, said = run(*DEPLOY, "--model", "colours:1")
     assert (code, "HTTP 409 Conflict" in said, "another change is under way" in said) == (2, True, True)
-    assert Batch().endpoints() == []
+    assert BatchTarget().endpoints() == []
     code, _, said = run(*DEPLOY, "--model", "colours:1", "--compute", "nowhere")
     assert (code, "compute 'nowhere'" in said) == (2, True)
     assert run(*DEPLOY, "--model", "colours:1")[0] == 0
@@ -89,8 +89,8 @@ def test_what_a_batch_endpoint_does_not_do_is_said(place: Place, run: Run, tmp_p
         code, _, said = run(*words)
         assert (code, problem in said) == (2, True), said
     with pytest.raises(AzureError, match=r"'version-1' is the default deployment.*HTTP 400"):
-        Batch().delete_deployment("bulk", "version-1")
-    assert [item.state for item in Batch().endpoint("bulk").deployments] == [State.READY]
+        BatchTarget().delete_deployment("bulk", "version-1")
+    assert [item.state for item in BatchTarget().endpoint("bulk").deployments] == [EndpointStatus.READY]
     with pytest.raises(DeploymentError, match="has no deployment 'other'"):
         score_on_azure("bulk", str(tmp_path), tmp_path / "out", deployment="other")
     (tmp_path / "images").mkdir()
@@ -105,4 +105,4 @@ def test_what_a_batch_endpoint_does_not_do_is_said(place: Place, run: Run, tmp_p
         score_on_azure("bulk", str(tmp_path / "images"), out, poll_seconds=(0.05, 0.2))
     assert not out.exists()
     assert run("endpoint", "delete", "bulk")[0] == 0
-    assert Batch().endpoints() == []
+    assert BatchTarget().endpoints() == []

@@ -14,7 +14,7 @@ from testing.support.prepared_data import COLOURS
 
 from vision_mlops.endpoints.azureml.kubernetes_target import KubernetesEndpoint
 from vision_mlops.endpoints.azureml.managed_target import Managed
-from vision_mlops.endpoints.contract import Options, Request
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest
 from vision_mlops.endpoints.scoring_client import score_file
 from vision_mlops.registry import ModelVersion, open_registry
 
@@ -145,7 +145,9 @@ def test_a_version_of_another_place_is_registered_in_the_workspace_once(
 
 
 def test_a_score_script_is_sent_with_the_package_alone(place: Place, versions: list[ModelVersion]) -> None:
-    request = Request("colours", "version-1", versions[0], open_registry(), Options(score_script=True))
+    request = DeploymentRequest(
+        "colours", "version-1", versions[0], open_registry(), DeploymentOptions(score_script=True)
+    )
     endpoint = Managed().deploy(request, lambda text: None)
     assert endpoint.serving is not None
     made = place.client.online_deployments.get("version-1", "colours")
@@ -166,7 +168,7 @@ def test_a_score_script_is_sent_with_the_package_alone(place: Place, versions: l
 def test_a_version_of_a_shared_registry_is_deployed_from_there(place: Place, bundles: tuple[Path, Path]) -> None:
     shared = open_registry(f"azureml://registries/{place.loopback.registry}")
     version = shared.register(bundles[0], "colours")
-    request = Request("colours", "version-1", version, shared, Options(score_script=True))
+    request = DeploymentRequest("colours", "version-1", version, shared, DeploymentOptions(score_script=True))
     said: list[str] = []
     endpoint = Managed().deploy(request, said.append)
     assert [item.reference for item in endpoint.deployments] == ["colours:1"]

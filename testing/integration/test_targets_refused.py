@@ -24,7 +24,7 @@ from vision_mlops.endpoints.azureml.azureml_workspace import Workspace
 from vision_mlops.endpoints.azureml.managed_target import Managed
 from vision_mlops.endpoints.azureml.online_calls import OnlineCalls
 from vision_mlops.endpoints.azureml.online_failures import deployment_failed, endpoint_failed
-from vision_mlops.endpoints.contract import Endpoint, Options, Request, State
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Endpoint, EndpointStatus
 from vision_mlops.endpoints.scoring_client import score_file
 from vision_mlops.registry import ModelVersion, open_registry
 
@@ -152,35 +152,43 @@ def test_what_served_before_still_serves(place: Place, version: ModelVersion, bu
     # A further deployment that is refused goes again, and the endpoint stays.
     code, _, said = run(*DEPLOY, "--deployment", "other", "--env", "MLOPS_PORT=9000")
     assert (code, "connection refused" in said) == (2, True)
-    assert [(item.name, item.state, item.traffic) for item in listed().deployments] == [("version-1", State.READY, 100)]
+    assert [(item.name, item.state, item.traffic) for item in listed().deployments] == [
+        ("version-1", EndpointStatus.READY, 100)
+    ]
 
     # One that was there before stays, as what it is: failed, with the reason; so it does until it is mended.
     code, _, said = run(*DEPLOY, "--env", "MLOPS_PORT=9000")
     assert (code, "connection refused" in said) == (2, True)
     (found,) = listed().deployments
-    assert (found.state, found.traffic, "connection refused at port 8000" in found.problem) == (State.FAILED, 100, True)
+    assert (found.state, found.traffic, "connection refused at port 8000" in found.problem) == (
+        EndpointStatus.FAILED,
+        100,
+        True,
+    )
     assert "connection refused" in run("endpoint", "show", "colours", "--on", "managed")[2]
     assert score_file(Managed().access("colours"), image).label == "red"
     assert run(*DEPLOY)[0] == 0
-    assert [(item.state, item.problem) for item in listed().deployments] == [(State.READY, "")]
+    assert [(item.state, item.problem) for item in listed().deployments] == [(EndpointStatus.READY, "")]
     assert place.client.online_endpoints.get("colours").tags == {"mlops.target": "managed"}
 
     # With traffic it cannot be deleted, whoever asks.
     with pytest.raises(AzureError, match=r"'version-1' has traffic.*HTTP 400") as refused:
         Managed().delete_deployment("colours", "version-1")
     assert refused.value.hint
-    assert [item.state for item in listed().deployments] == [State.READY]
+    assert [item.state for item in listed().deployments] == [EndpointStatus.READY]
 
     # What somebody else has made in the same moment is not cleaned up with what was refused.
-    request = Request("colours", "version-1", version, open_registry(), Options())
+    request = DeploymentRequest("colours", "version-1", version, open_registry(), DeploymentOptions())
     calls, refusal = OnlineCalls(Workspace(), "managed"), AzureError("refused", "mend it", 409)
     raised = endpoint_failed(calls, refusal, "colours", "managed", print)
     assert (raised.message, raised.hint, raised.status) == ("refused", "mend it", 409)
     deployment_failed(calls, refusal, request, "managed", print, kept=False, new_endpoint=True)
-    assert [(item.name, item.state) for item in listed().deployments] == [("version-1", State.READY)]
+    assert [(item.name, item.state) for item in listed().deployments] == [("version-1", EndpointStatus.READY)]
 
     # A version that the workspace does not have is refused by it.
-    request = Request("colours", "version-9", replace(version, version=9), open_registry(), Options())
+    request = DeploymentRequest(
+        "colours", "version-9", replace(version, version=9), open_registry(), DeploymentOptions()
+    )
     with pytest.raises(AzureError, match=r"model colours:9 was not found"):
         Managed().deploy(request, lambda text: None)
     assert [item.name for item in listed().deployments] == ["version-1"]
@@ -194,9 +202,9 @@ def test_throttling_faults_and_lost_connections_are_outlived(
     faults.throttle("onlineEndpoints", times=2)
     faults.fail("deployments", status=503)
     faults.drop("operations")
-    request = Request("colours", "version-1", version, open_registry(), Options(score_script=True))
+    request = DeploymentRequest("colours", "version-1", version, open_registry(), DeploymentOptions(score_script=True))
     target = Managed()
-    assert [item.state for item in target.deploy(request, said.append).deployments] == [State.READY]
+    assert [item.state for item in target.deploy(request, said.append).deployments] == [EndpointStatus.READY]
     assert faults.pending == 0
 
     # The SDK gives up on an operation after three retries; then the thing itself is looked at.
@@ -204,7 +212,7 @@ def test_throttling_faults_and_lost_connections_are_outlived(
     place.loopback.operations.alone = 0.5
     target.set_tags("colours", {"a": "b"})
     assert faults.pending == 0
-    assert (listed().state, listed().tags) == (State.READY, {"a": "b"})
+    assert (listed().state, listed().tags) == (EndpointStatus.READY, {"a": "b"})
 
 
 def test_a_deployment_that_takes_too_long_is_shown_as_it_is(place: Place, version: ModelVersion, run: Run) -> None:
@@ -216,7 +224,7 @@ def test_a_deployment_that_takes_too_long_is_shown_as_it_is(place: Place, versio
     assert "HTTP 409 Conflict" in said
     assert "mlops endpoint delete colours --deployment slow --on managed" in said
     states = {item.name: item.state for item in listed().deployments}
-    assert states == {"slow": State.CHANGING, "version-1": State.READY}
+    assert states == {"slow": EndpointStatus.CHANGING, "version-1": EndpointStatus.READY}
     code, _, said = run(*DEPLOY, "--deployment", "slow")
     assert (code, "deployment 'slow' is Creating: another change is under way" in said) == (2, True), said
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vision_mlops.endpoints.aks.manifests import Definition, render_text
+from vision_mlops.endpoints.aks.manifests import EndpointManifest, render_text
 
 FILE = Path(__file__).parents[2] / "infrastructure" / "aks" / "example.yaml"
-EXAMPLE = Definition(
+EXAMPLE = EndpointManifest(
     endpoint="textile",
     namespace="vision",
     deployment="version-3",

@@ -13,10 +13,10 @@ from pathlib import Path
 from azure.storage.blob import BlobServiceClient, ContainerClient, generate_container_sas
 
 from azureml_emulator.storage.azurite import ACCOUNT, KEY
-from vision_mlops.storage import Place, locate
-from vision_mlops.storage.blob_service import Patience
+from vision_mlops.storage import BlobFolder, locate
+from vision_mlops.storage.blob_service import StorageRetryPolicy
 
-QUICK = Patience(attempts=4, first=0.02, longest=0.1, silence=5)
+QUICK = StorageRetryPolicy(attempts=4, first=0.02, longest=0.1, silence=5)
 """Waits that a test can afford."""
 
 
@@ -40,7 +40,7 @@ class Container:
             ACCOUNT, self.name, account_key=KEY, permission=permission, expiry=expiry, start=start
         )
 
-    def place(self, path: str = "data", permission: str = "racwdl", minutes: float = 60) -> Place:
+    def place(self, path: str = "data", permission: str = "racwdl", minutes: float = 60) -> BlobFolder:
         """A folder in it, signed in to with a signature."""
         return locate(self.url(path), environ={"AZURE_STORAGE_SAS_TOKEN": self.sas(permission, minutes)})
 

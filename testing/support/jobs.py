@@ -17,8 +17,8 @@ from typing import Any
 import yaml
 
 from vision_mlops.core import paths
-from vision_mlops.data.fetch.download_client import Patience
-from vision_mlops.jobs.local.engine.local_jobs import Ended, Options, resume_job, run_job
+from vision_mlops.data.fetch.download_client import DownloadRetryPolicy
+from vision_mlops.jobs.local.engine.local_jobs import Ended, JobOptions, resume_job, run_job
 from vision_mlops.jobs.local.state.job_display import PlainDisplay
 
 SCHEMA = "https://azuremlschemas.azureedge.net/latest"
@@ -70,10 +70,10 @@ class Lines:
     def __init__(self) -> None:
         self.all: list[str] = []
 
-    def options(self, **more: Any) -> Options:
+    def options(self, **more: Any) -> JobOptions:
         """Options that write here."""
-        patience = Patience(attempts=2, pause=0.01)
-        return Options(**{"display": PlainDisplay(write=self.all.append), "patience": patience, **more})
+        patience = DownloadRetryPolicy(attempts=2, pause=0.01)
+        return JobOptions(**{"display": PlainDisplay(write=self.all.append), "patience": patience, **more})
 
     def of(self, step: str) -> list[str]:
         """What a step wrote."""

@@ -15,23 +15,23 @@ from vision_mlops.endpoints.contract import (
     Access,
     Counts,
     Deployment,
+    DeploymentOptions,
+    DeploymentRequest,
     Endpoint,
-    Options,
-    Request,
+    EndpointStatus,
     Say,
-    State,
     Target,
     check_traffic,
 )
 from vision_mlops.endpoints.deploying import ROLLOUT_TAG
-from vision_mlops.endpoints.scoring_client import Answer
+from vision_mlops.endpoints.scoring_client import ScoringResponse
 from vision_mlops.model.bundle import Bundle, GoldenExample, Preprocessing, write_bundle
 from vision_mlops.registry import CHAMPION, ModelVersion, Registry
 from vision_mlops.rollout.rollout_control import Controls
-from vision_mlops.rollout.rollout_settings import Limits, Pace, parse_steps
+from vision_mlops.rollout.rollout_settings import Pace, RolloutLimits, parse_steps
 
 PACE = Pace(probe_rate=5000, tick=0.001, look=0.002, beat=0.02, lease=5, patience=0, warm_up=1)
-LIMITS = Limits(min_requests=5, min_seconds=0, step_timeout=60)
+LIMITS = RolloutLimits(min_requests=5, min_seconds=0, step_timeout=60)
 STEPS = parse_steps("mirror=50,50,100")
 
 
@@ -77,14 +77,18 @@ class MemoryTarget:
     def __post_init__(self) -> None:
         self.guard = threading.RLock()
 
-    def deploy(self, request: Request, say: Say) -> Endpoint:
+    def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         self.before("deploy")
         if self.broken:
             raise DeploymentError(self.broken, "see its log")
         first = not any(item.traffic for item in self.deployments.values())
         if request.deployment not in self.deployments:
             self.deployments[request.deployment] = Deployment(
-                request.deployment, request.model.name, str(request.model.version), State.READY, 100 if first else 0
+                request.deployment,
+                request.model.name,
+                str(request.model.version),
+                EndpointStatus.READY,
+                100 if first else 0,
             )
             self.behaviours.setdefault(request.deployment, Behaviour())
         self.after("deploy")
@@ -146,11 +150,11 @@ class MemoryTarget:
     def delete(self, name: str) -> None:
         raise NotImplementedError
 
-    def ask(self, access: Access, image: bytes, kind: str, deployment: str) -> Answer:
+    def ask(self, access: Access, image: bytes, kind: str, deployment: str) -> ScoringResponse:
         """What takes the place of a request over HTTP."""
         return self.answer(deployment, image.decode())
 
-    def answer(self, deployment: str, label: str = "a") -> Answer:
+    def answer(self, deployment: str, label: str = "a") -> ScoringResponse:
         with self.guard:
             does = self.behaviours[deployment]
             does.asked += 1
@@ -161,16 +165,23 @@ class MemoryTarget:
             errors = was.errors + (failed and (does.status >= 500 or not does.status))
             self.seen[deployment] = replace(was, requests=was.requests + 1, errors=errors, latencies=latencies)
         if failed:
-            return Answer(does.status, 0.001, {}, deployment, "it failed")
+            return ScoringResponse(does.status, 0.001, {}, deployment, "it failed")
         given = {"a": "b", "b": "a"}[label] if does.wrong else label
         body: dict[str, Any] = {"predictions": [{"label": given, "probability": 1.0}]}
         if does.work:
             body["timing"] = {"total_ms": does.milliseconds - 1}
-        return Answer(200, does.milliseconds / 1000, body, deployment)
+        return ScoringResponse(200, does.milliseconds / 1000, body, deployment)
 
     def _endpoint(self) -> Endpoint:
         return Endpoint(
-            "colours", self.name, State.READY, "memory:", "none", tuple(self.deployments.values()), "", dict(self.tags)
+            "colours",
+            self.name,
+            EndpointStatus.READY,
+            "memory:",
+            "none",
+            tuple(self.deployments.values()),
+            "",
+            dict(self.tags),
         )
 
 
@@ -238,9 +249,11 @@ class World:
         target.history.clear()
         return world
 
-    def request(self, number: int, options: Options | None = None) -> Request:
+    def request(self, number: int, options: DeploymentOptions | None = None) -> DeploymentRequest:
         version = self.registry.versions[number]
-        return Request("colours", f"version-{number}", version, cast(Registry, self.registry), options or Options())
+        return DeploymentRequest(
+            "colours", f"version-{number}", version, cast(Registry, self.registry), options or DeploymentOptions()
+        )
 
     def controls(self, **changes: Any) -> Controls:
         target: Target = self.target

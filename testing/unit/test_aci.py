@@ -28,10 +28,10 @@ from vision_mlops.endpoints.aci.group_definition import (
     wanted,
     with_tags,
 )
-from vision_mlops.endpoints.aci.group_state import View, base_url, judge, probe_failure
-from vision_mlops.endpoints.aci.key_vault import Keys
+from vision_mlops.endpoints.aci.group_state import View, base_url, probe_failure, view_of
+from vision_mlops.endpoints.aci.key_vault import EndpointKeys
 from vision_mlops.endpoints.aci.server_health import ask
-from vision_mlops.endpoints.contract import Options, Request, State
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, EndpointStatus
 from vision_mlops.registry import ModelVersion, Registry
 from vision_mlops.serving.http.openapi import LOADING
 from vision_mlops.serving.scoring_app import ScoringApp
@@ -45,7 +45,7 @@ NEEDED = {
 IDENTITY = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-pull"
 REGISTRY = {"MLOPS_AZURE_CONTAINER_REGISTRY": "crvision.azurecr.io", "MLOPS_AZURE_PULL_IDENTITY": IDENTITY}
 MODEL = ModelVersion("Textile", 3, bundle_id="0123456789abcdef" * 4)
-KEYS = Keys("first-key", "second-key", ("v1", "v2"))
+KEYS = EndpointKeys("first-key", "second-key", ("v1", "v2"))
 IMAGE = "crvision.azurecr.io/mlops-textile:3-0123456789ab"
 
 
@@ -53,8 +53,8 @@ def settings(**more: str) -> Any:
     return load_azure_settings(env_file=Path("none"), environ={**NEEDED, **REGISTRY, **more})
 
 
-def request(**options: Any) -> Request:
-    return Request("textile", "version-3", MODEL, cast(Registry, None), Options(**options))
+def request(**options: Any) -> DeploymentRequest:
+    return DeploymentRequest("textile", "version-3", MODEL, cast(Registry, None), DeploymentOptions(**options))
 
 
 def answered(**more: str) -> ContainerGroup:
@@ -234,7 +234,7 @@ def group(
     return found
 
 
-def look(found: View) -> tuple[State, bool, str]:
+def look(found: View) -> tuple[EndpointStatus, bool, str]:
     return found.state, found.final, found.problem
 
 
@@ -247,24 +247,27 @@ SLOW = event("Failed", 'Failed to pull image "x": i/o timeout', 10)
 @pytest.mark.parametrize(
     ("found", "state", "final", "problem"),
     [
-        (group(), State.READY, False, ""),
-        (group("Creating", "Pending", currentState=None), State.CHANGING, False, "is creating: no container yet"),
-        (group("Updating"), State.CHANGING, False, "updating: Running"),
-        (group("Deleting"), State.CHANGING, False, "being deleted"),
-        (group(group_state="Stopped"), State.STOPPED, True, "stopped"),
-        (group("Failed", "Failed"), State.FAILED, True, "the container group is failed"),
-        (group(group_state="Succeeded"), State.FAILED, True, "the container group is succeeded"),
-        (group("Creating", "Pending", [DENIED]), State.FAILED, True, "unauthorized"),
-        (group("Creating", "Pending", [SLOW]), State.CHANGING, False, "i/o timeout"),
-        (group("Creating", "Pending", [{**SLOW, "count": 3}]), State.FAILED, True, "i/o timeout"),
-        (group(events=[DENIED, event("Started", "Started container", 5)]), State.READY, False, ""),
-        (group(currentState=WAITING, previousState=ENDED, restartCount=1), State.FAILED, True, "code 137 (it used more"),
-        (group(currentState=ENDED), State.CHANGING, False, "1 times so far"),
+        (group(), EndpointStatus.READY, False, ""),
+        (group("Creating", "Pending", currentState=None), EndpointStatus.CHANGING, False, "is creating: no container yet"),
+        (group("Updating"), EndpointStatus.CHANGING, False, "updating: Running"),
+        (group("Deleting"), EndpointStatus.CHANGING, False, "being deleted"),
+        (group(group_state="Stopped"), EndpointStatus.STOPPED, True, "stopped"),
+        (group("Failed", "Failed"), EndpointStatus.FAILED, True, "the container group is failed"),
+        (group(group_state="Succeeded"), EndpointStatus.FAILED, True, "the container group is succeeded"),
+        (group("Creating", "Pending", [DENIED]), EndpointStatus.FAILED, True, "unauthorized"),
+        (group("Creating", "Pending", [SLOW]), EndpointStatus.CHANGING, False, "i/o timeout"),
+        (group("Creating", "Pending", [{**SLOW, "count": 3}]), EndpointStatus.FAILED, True, "i/o timeout"),
+        (group(events=[DENIED, event("Started", "Started container", 5)]), EndpointStatus.READY, False, ""),
+        (
+            group(currentState=WAITING, previousState=ENDED, restartCount=1),
+            EndpointStatus.FAILED, True, "code 137 (it used more",
+        ),
+        (group(currentState=ENDED), EndpointStatus.CHANGING, False, "1 times so far"),
         (
             group(
                 events=[event("Unhealthy", "Liveness probe failed: 404", 9), event("Killing", "Killing", 8)], restartCount=4
             ),
-            State.FAILED,
+            EndpointStatus.FAILED,
             True,
             "again and again: Liveness probe failed: 404",
         ),
@@ -274,7 +277,7 @@ SLOW = event("Failed", 'Failed to pull image "x": i/o timeout', 10)
                 restartCount=4,
                 currentState={"state": "Running", "startTime": at(900)},
             ),
-            State.READY,
+            EndpointStatus.READY,
             False,
             "",
         ),
@@ -285,11 +288,11 @@ SLOW = event("Failed", 'Failed to pull image "x": i/o timeout', 10)
     ],
 )  # fmt: skip
 def test_states(
-    found: ContainerGroup, state: State, final: bool, problem: str, monkeypatch: pytest.MonkeyPatch
+    found: ContainerGroup, state: EndpointStatus, final: bool, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The groups were described when this file was read, which may be long ago.
     monkeypatch.setattr(states, "_STEADY", states._STEADY + (datetime.now(UTC) - NOW))
-    seen = judge(found)
+    seen = view_of(found)
     assert (seen.state, seen.final) == (state, final), seen
     assert problem in seen.problem
     assert bool(seen.problem) == bool(problem)

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from vision_mlops.endpoints.aks.cluster import Cluster
+from vision_mlops.endpoints.aks.cluster import KubernetesCluster
 from vision_mlops.endpoints.aks.cluster_errors import ClusterError
 from vision_mlops.endpoints.aks.endpoint_condition import Condition, condition_of, last_lines
 from vision_mlops.endpoints.aks.manifests import Manifest
-from vision_mlops.endpoints.contract import State
+from vision_mlops.endpoints.contract import EndpointStatus
 
 REVISION = "deployment.kubernetes.io/revision"
 RUNNING = {"state": {"running": {}}, "restartCount": 0}
@@ -58,7 +58,7 @@ def seen(told: Told, *, conditions: Any = (), replicas: int = 1, generation: int
     deployment = {
         "metadata": metadata, "spec": {"replicas": replicas}, "status": {**counts, "conditions": list(conditions)},
     }  # fmt: skip
-    return condition_of(cast(Cluster, told), deployment)
+    return condition_of(cast(KubernetesCluster, told), deployment)
 
 
 def waiting(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
@@ -66,12 +66,15 @@ def waiting(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
 
 
 def test_ready_is_what_runs_the_present_version_alone() -> None:
-    assert seen(Told([pod(ready=True)]), replicas=1, **{"updatedReplicas": 1}).state is State.CHANGING, (
+    assert seen(Told([pod(ready=True)]), replicas=1, **{"updatedReplicas": 1}).state is EndpointStatus.CHANGING, (
         "an old pod runs"
     )
     metadata_seen = seen(Told([pod(ready=True)]), generation=2)
-    assert (metadata_seen.state, metadata_seen.problem) == (State.CHANGING, "the cluster has not looked at it yet")
-    assert seen(Told(), replicas=0).state is State.STOPPED
+    assert (metadata_seen.state, metadata_seen.problem) == (
+        EndpointStatus.CHANGING,
+        "the cluster has not looked at it yet",
+    )
+    assert seen(Told(), replicas=0).state is EndpointStatus.STOPPED
 
 
 def test_ready() -> None:
@@ -81,36 +84,39 @@ def test_ready() -> None:
         "metadata": {"name": "a", "namespace": "vision", "generation": 1, "annotations": {REVISION: "2"}},
         "spec": {"replicas": 1}, "status": {"replicas": 1, "observedGeneration": 1, **counts},
     }  # fmt: skip
-    found = condition_of(cast(Cluster, told), deployment)
-    assert (found.state, found.ready, found.problem) == (State.READY, 1, "")
+    found = condition_of(cast(KubernetesCluster, told), deployment)
+    assert (found.state, found.ready, found.problem) == (EndpointStatus.READY, 1, "")
     deployment["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert condition_of(cast(Cluster, told), deployment).problem == "it is being deleted"
+    assert condition_of(cast(KubernetesCluster, told), deployment).problem == "it is being deleted"
 
 
 @pytest.mark.parametrize(
     ("container", "state", "text", "mend"),
     [
-        (waiting("ErrImagePull", "not found"), State.CHANGING, "cr.io/a:1 cannot be pulled (ErrImagePull)", "--bake"),
-        (waiting("ImagePullBackOff", "401 Unauthorized"), State.FAILED, "ImagePullBackOff", "--attach-acr"),
-        (waiting("InvalidImageName"), State.FAILED, "InvalidImageName", "REGISTRY/NAME:TAG"),
-        (waiting("CreateContainerConfigError", "no secret"), State.FAILED, "no secret", "mend what it names"),
+        (
+            waiting("ErrImagePull", "not found"), EndpointStatus.CHANGING,
+            "cr.io/a:1 cannot be pulled (ErrImagePull)", "--bake",
+        ),
+        (waiting("ImagePullBackOff", "401 Unauthorized"), EndpointStatus.FAILED, "ImagePullBackOff", "--attach-acr"),
+        (waiting("InvalidImageName"), EndpointStatus.FAILED, "InvalidImageName", "REGISTRY/NAME:TAG"),
+        (waiting("CreateContainerConfigError", "no secret"), EndpointStatus.FAILED, "no secret", "mend what it names"),
         (
             waiting("CrashLoopBackOff", restartCount=2, lastState={"terminated": {"exitCode": 1, "reason": "Error"}}),
-            State.FAILED, "its server ended 2 times (CrashLoopBackOff) with exit code 1 (Error)", "see its log",
+            EndpointStatus.FAILED, "its server ended 2 times (CrashLoopBackOff) with exit code 1 (Error)", "see its log",
         ),
         (
             waiting("CrashLoopBackOff", restartCount=1, lastState={"terminated": {"exitCode": 1, "reason": "Error"}}),
-            State.CHANGING, "its server ended 1 time with exit code 1", "see its log",
+            EndpointStatus.CHANGING, "its server ended 1 time with exit code 1", "see its log",
         ),
         (
             waiting("CrashLoopBackOff", restartCount=3, lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
-            State.FAILED, "ran out of memory 3 times", "--memory",
+            EndpointStatus.FAILED, "ran out of memory 3 times", "--memory",
         ),
-        (RUNNING, State.CHANGING, "its server runs and is not ready", "does not verify"),
+        (RUNNING, EndpointStatus.CHANGING, "its server runs and is not ready", "does not verify"),
     ],
     ids=["missing", "refused", "name", "config", "crash", "first-crash", "memory", "not-ready"],
 )  # fmt: skip
-def test_containers(container: dict[str, Any], state: State, text: str, mend: str) -> None:
+def test_containers(container: dict[str, Any], state: EndpointStatus, text: str, mend: str) -> None:
     found = seen(Told([pod(container=container), pod("old", ready=True)]))
     assert found.cause is not None
     assert (found.state, text in found.problem, mend in found.cause.mend) == (state, True, True), found
@@ -133,20 +139,22 @@ def test_no_node_and_no_quota() -> None:
     lacks = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: 3 Insufficient memory."}
     found = seen(Told([pod(conditions=[lacks])]))
     assert found.cause is not None
-    assert (found.state, "take less with --memory" in found.cause.mend) == (State.CHANGING, True), "nodes may come"
+    assert (found.state, "take less with --memory" in found.cause.mend) == (EndpointStatus.CHANGING, True), (
+        "nodes may come"
+    )
     stuck = {"type": "Progressing", "status": "False", "message": "has timed out progressing"}
-    assert seen(Told([pod(conditions=[lacks])]), conditions=[stuck]).state is State.FAILED
+    assert seen(Told([pod(conditions=[lacks])]), conditions=[stuck]).state is EndpointStatus.FAILED
     assert seen(Told(), conditions=[stuck]).problem == "has timed out progressing"
     failure = {"type": "ReplicaFailure", "status": "True", "message": 'pods "a" is forbidden: exceeded quota: team'}
     found = seen(Told(), conditions=[failure])
     assert found.cause is not None
-    assert (found.state, "ResourceQuota" in found.cause.mend) == (State.FAILED, True)
+    assert (found.state, "ResourceQuota" in found.cause.mend) == (EndpointStatus.FAILED, True)
 
 
 def test_the_log_of_a_container_that_is_gone_is_that_of_the_one_before() -> None:
     crashed = pod(container=waiting("CrashLoopBackOff", restartCount=2))
-    assert last_lines(cast(Cluster, Told(logs=("now\n", "before\n"))), crashed, 5) == "before"
-    assert last_lines(cast(Cluster, Told(logs=("now\n", ""))), crashed, 5) == "now"
+    assert last_lines(cast(KubernetesCluster, Told(logs=("now\n", "before\n"))), crashed, 5) == "before"
+    assert last_lines(cast(KubernetesCluster, Told(logs=("now\n", ""))), crashed, 5) == "now"
     again = pod(container={**RUNNING, "restartCount": 1})
-    assert last_lines(cast(Cluster, Told(logs=("", "before\n"))), again, 5) == "before"
-    assert last_lines(cast(Cluster, Told()), pod(), 5) == ""
+    assert last_lines(cast(KubernetesCluster, Told(logs=("", "before\n"))), again, 5) == "before"
+    assert last_lines(cast(KubernetesCluster, Told()), pod(), 5) == ""

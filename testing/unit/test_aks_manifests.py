@@ -16,9 +16,9 @@ from vision_mlops.config.cluster_settings import VARIABLES, load_cluster_setting
 from vision_mlops.core.errors import ConfigError, DeploymentError
 from vision_mlops.endpoints.aks.cluster_errors import explain
 from vision_mlops.endpoints.aks.cluster_update import as_applied
-from vision_mlops.endpoints.aks.manifests import Definition, Manifest, render, render_text
+from vision_mlops.endpoints.aks.manifests import EndpointManifest, Manifest, render, render_text
 from vision_mlops.endpoints.aks.target import define, image_of
-from vision_mlops.endpoints.contract import Options, Request, Target
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Target
 from vision_mlops.endpoints.deploying import render as render_request
 from vision_mlops.endpoints.targets import open_target
 from vision_mlops.registry import ModelVersion, Registry
@@ -28,13 +28,13 @@ KEYS = ["first-key", "second-key"]
 PLAIN = replace(EXAMPLE, host="", ingress_class=None, cluster_issuer=None)
 
 
-def by_kind(definition: Definition = EXAMPLE) -> dict[str, Manifest]:
+def by_kind(definition: EndpointManifest = EXAMPLE) -> dict[str, Manifest]:
     return {item["kind"]: item for item in render(definition, KEYS)}
 
 
-def request(**options: Any) -> Request:
+def request(**options: Any) -> DeploymentRequest:
     model = ModelVersion("Textile_2", 3, bundle_id="0123456789abcdef")
-    return Request("textile", "version-3", model, cast(Registry, None), Options(**options))
+    return DeploymentRequest("textile", "version-3", model, cast(Registry, None), DeploymentOptions(**options))
 
 
 @pytest.mark.parametrize("version", ["1.33", "1.35", "1.37"])
@@ -96,9 +96,9 @@ def test_the_example_is_up_to_date() -> None:
 
 
 def test_a_definition_survives_its_annotation() -> None:
-    assert Definition.from_json(EXAMPLE.to_json()) == EXAMPLE
+    assert EndpointManifest.from_json(EXAMPLE.to_json()) == EXAMPLE
     with pytest.raises(TypeError):
-        Definition.from_json("{}")
+        EndpointManifest.from_json("{}")
 
 
 def test_an_update_keeps_what_is_not_said() -> None:

@@ -14,7 +14,7 @@ from testing.support.definitions import SCHEMA, write_project
 
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.data.asset_store import AssetStore
-from vision_mlops.jobs.definitions.plan.nodes import Data
+from vision_mlops.jobs.definitions.plan.nodes import DataInput
 from vision_mlops.jobs.local.inputs.asset_creation import create_asset
 from vision_mlops.jobs.local.inputs.input_sources import Sources
 
@@ -98,7 +98,7 @@ def test_what_is_not_there_is_named(project: Path, reference: str, message: str)
     write(project / "data.yml", f"$schema: {SCHEMA}/data.schema.json\nname: pictures\npath: ./images\n")
     create_asset(project / "data.yml")
     with pytest.raises(PipelineError, match=message):
-        Sources().find(Data(reference, "uri_folder", None, project), "input 'x'")
+        Sources().find(DataInput(reference, "uri_folder", None, project), "input 'x'")
 
 
 @pytest.mark.parametrize(

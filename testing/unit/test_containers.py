@@ -16,7 +16,7 @@ from vision_mlops.config.azure_settings import read_setting
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints import container_engine as module
 from vision_mlops.endpoints.container_engine import Container, Engine, open_engine
-from vision_mlops.endpoints.contract import State
+from vision_mlops.endpoints.contract import EndpointStatus
 from vision_mlops.endpoints.docker.container_launch import Launch, fact, own_labels
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
 from vision_mlops.endpoints.docker.readiness import state_of
@@ -138,22 +138,22 @@ def test_the_engine_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("status", "code", "expected", "words"),
     [
-        ("created", 0, State.STOPPED, "the container is created"),
-        ("exited", 0, State.STOPPED, "the container is exited"),
-        ("exited", 3, State.FAILED, "exit code 3"),
-        ("restarting", 3, State.FAILED, "again and again: exit code 3"),
-        ("dead", 1, State.FAILED, "exit code 1"),
-        ("running", 0, State.FAILED, "does not answer on port 1"),
+        ("created", 0, EndpointStatus.STOPPED, "the container is created"),
+        ("exited", 0, EndpointStatus.STOPPED, "the container is exited"),
+        ("exited", 3, EndpointStatus.FAILED, "exit code 3"),
+        ("restarting", 3, EndpointStatus.FAILED, "again and again: exit code 3"),
+        ("dead", 1, EndpointStatus.FAILED, "exit code 1"),
+        ("running", 0, EndpointStatus.FAILED, "does not answer on port 1"),
     ],
 )
-def test_states(status: str, code: int, expected: State, words: str) -> None:
+def test_states(status: str, code: int, expected: EndpointStatus, words: str) -> None:
     state, problem = state_of(Container("i", "n", status, code, "", 0, False, {"vision-mlops.port": "1"}))
     assert state is expected
     assert words in problem
 
 
 def test_out_of_memory_is_said() -> None:
-    assert state_of(Container("i", "n", "exited", 137, "", 0, True)) == (State.FAILED, "out of memory")
+    assert state_of(Container("i", "n", "exited", 137, "", 0, True)) == (EndpointStatus.FAILED, "out of memory")
 
 
 @pytest.mark.parametrize(

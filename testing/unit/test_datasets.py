@@ -24,7 +24,7 @@ from vision_mlops.data import data_versions
 from vision_mlops.data.asset_store import AssetStore
 from vision_mlops.data.contents import describe, public_source
 from vision_mlops.data.data_versions import DataVersion, find, register, verify
-from vision_mlops.data.fetch_record import Fetched, Record
+from vision_mlops.data.fetch_record import FetchedFile, FetchRecord
 from vision_mlops.data.manifest import read_manifest, write_manifest
 
 RUNNER = CliRunner()
@@ -325,9 +325,9 @@ def test_a_manifest_of_another_tool_is_a_file(folder: Path) -> None:
 
 def test_downloaded_data_knows_its_address_and_the_date_does_not_count(folder: Path) -> None:
     plain = describe(folder)
-    files = [Fetched(url=f"https://example.org/{name}.zip", size=1, sha256="0" * 64) for name in "ab"]
+    files = [FetchedFile(url=f"https://example.org/{name}.zip", size=1, sha256="0" * 64) for name in "ab"]
     for moment in ("2026-01-01", "2026-02-02"):
-        record = Record(name="birds", key="k", fetched=moment, version="1", files=files, counts={})
+        record = FetchRecord(name="birds", key="k", fetched=moment, version="1", files=files, counts={})
         (folder / "fetch.json").write_text(record.model_dump_json())
         content = describe(folder)
         assert content.source == "download:https://example.org/a.zip https://example.org/b.zip"

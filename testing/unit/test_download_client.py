@@ -19,14 +19,14 @@ from testing.support.web_server import Page, Site, serving
 
 from vision_mlops.core.errors import DataError, DownloadError, MissingExtraError
 from vision_mlops.data.fetch import http_responses, verification
-from vision_mlops.data.fetch.download_client import Client, Patience, StoppedError
+from vision_mlops.data.fetch.download_client import DownloadClient, DownloadRetryPolicy, DownloadStoppedError
 from vision_mlops.data.fetch.http_responses import retry_after, shown
 from vision_mlops.data.fetch.partial_file import Part, Version
-from vision_mlops.data.fetch.verification import Wanted
+from vision_mlops.data.fetch.verification import ExpectedFile
 
 CONTENT = bytes(range(256)) * 1200  # 307,200 bytes, in several pieces
 HALF = 131_072
-QUICK = Patience(attempts=3, pause=0.001, longest_wait=5.0, stall=10.0)
+QUICK = DownloadRetryPolicy(attempts=3, pause=0.001, longest_wait=5.0, stall=10.0)
 NEVER = 1000
 """Seconds that no test waits for."""
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -50,14 +50,16 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "folder" / "data.bin"
 
 
-def get(site: Site, target: Path, path: str = "/x", patience: Patience = QUICK, **wanted: Any) -> list[str]:
+def get(site: Site, target: Path, path: str = "/x", patience: DownloadRetryPolicy = QUICK, **wanted: Any) -> list[str]:
     """Download and return what was said."""
     said: list[str] = []
-    Client(patience, said.append).download(Wanted(site.address + path, **wanted), target)
+    DownloadClient(patience, said.append).download(ExpectedFile(site.address + path, **wanted), target)
     return said
 
 
-def refused(site: Site, target: Path, path: str = "/x", patience: Patience = QUICK, **wanted: Any) -> DataError:
+def refused(
+    site: Site, target: Path, path: str = "/x", patience: DownloadRetryPolicy = QUICK, **wanted: Any
+) -> DataError:
     with pytest.raises(DataError) as caught:
         get(site, target, path, patience, **wanted)
     assert caught.value.hint
@@ -73,7 +75,7 @@ def halves(site: Site, target: Path, page: Page, **wanted: Any) -> None:
     """One try that breaks off, and leaves its part."""
     page.breaks = [HALF]
     site.pages["/x"] = page
-    refused(site, target, patience=Patience(attempts=1), **wanted)
+    refused(site, target, patience=DownloadRetryPolicy(attempts=1), **wanted)
     assert left(target) == ["data.bin.part", "data.bin.part.json"]
     assert Part(target).size == HALF
     site.log.clear()
@@ -104,7 +106,9 @@ def test_comes_whole(site: Site, target: Path, page: Page) -> None:
 def test_progress_ends_with_the_whole(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT)
     seen: list[tuple[int, int | None]] = []
-    Client(QUICK).download(Wanted(f"{site.address}/x"), target, progress=lambda *state: seen.append(state))
+    DownloadClient(QUICK).download(
+        ExpectedFile(f"{site.address}/x"), target, progress=lambda *state: seen.append(state)
+    )
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert seen == sorted(seen)
 
@@ -140,14 +144,14 @@ def test_a_checksum_lets_a_part_without_version_go_on(site: Site, target: Path) 
 
 def test_without_version_and_checksum_nothing_is_kept(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, ranges=True, breaks=[HALF])
-    error = refused(site, target, patience=Patience(attempts=1))
+    error = refused(site, target, patience=DownloadRetryPolicy(attempts=1))
     assert error.hint == "try again"
     assert left(target) == []
 
 
 def test_the_message_says_what_is_kept(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, etag='"1"', breaks=[HALF])
-    error = refused(site, target, patience=Patience(attempts=1))
+    error = refused(site, target, patience=DownloadRetryPolicy(attempts=1))
     assert error.hint == f"try again; {HALF:,} bytes are kept and not downloaded again"
 
 
@@ -178,7 +182,7 @@ def test_a_content_that_changes_between_two_tries(site: Site, target: Path) -> N
     def change(text: str) -> None:
         page.content, page.etag = CONTENT, '"2"'
 
-    Client(QUICK, change).download(Wanted(f"{site.address}/x"), target)
+    DownloadClient(QUICK, change).download(ExpectedFile(f"{site.address}/x"), target)
     assert target.read_bytes() == CONTENT
     assert [asked.status for asked in site.log] == [200, 200]
 
@@ -235,15 +239,15 @@ def test_gives_up_after_a_number_of_tries(site: Site, target: Path, status: int)
 def test_waits_as_long_as_it_is_asked_to(site: Site, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site.pages["/x"] = Page(CONTENT, first=[429], retry_after="4")
     said: list[str] = []
-    client = Client(QUICK, said.append)
+    client = DownloadClient(QUICK, said.append)
     waited = recorded(client, monkeypatch)
-    client.download(Wanted(f"{site.address}/x"), target)
+    client.download(ExpectedFile(f"{site.address}/x"), target)
     assert "trying again in 4.0 s" in said[0]
     assert waited == [4]
     assert target.read_bytes() == CONTENT
 
 
-def recorded(client: Client, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def recorded(client: DownloadClient, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that a client waits between its tries; none of them pass."""
     waited: list[float] = []
     monkeypatch.setattr(client._stop, "wait", waited.append)
@@ -268,10 +272,10 @@ def test_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pauses_grow_and_differ(site: Site, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site.pages["/x"] = Page(status=503)
     said: list[str] = []
-    client = Client(Patience(attempts=5, pause=20, longest_pause=60), said.append)
+    client = DownloadClient(DownloadRetryPolicy(attempts=5, pause=20, longest_pause=60), said.append)
     pauses = recorded(client, monkeypatch)
     with pytest.raises(DownloadError):
-        client.download(Wanted(f"{site.address}/x"), target)
+        client.download(ExpectedFile(f"{site.address}/x"), target)
     assert [text.rpartition(" in ")[2] for text in said] == [f"{pause:.1f} s" for pause in pauses]
     assert len(set(pauses)) == 4
     for pause, most in zip(pauses, (20, 40, 60, 60), strict=True):
@@ -281,7 +285,7 @@ def test_pauses_grow_and_differ(site: Site, target: Path, monkeypatch: pytest.Mo
 def test_without_the_library(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(MissingExtraError, match="'requests'"):
-        Client(QUICK).download(Wanted("http://127.0.0.1/x"), target)
+        DownloadClient(QUICK).download(ExpectedFile("http://127.0.0.1/x"), target)
 
 
 def test_nobody_answers(target: Path) -> None:
@@ -295,14 +299,14 @@ def test_nobody_answers(target: Path) -> None:
 
 def test_a_connection_that_stalls(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, etag='"1"', ranges=True, pause=NEVER)
-    error = refused(site, target, patience=Patience(attempts=2, pause=0.001, stall=0.2))
+    error = refused(site, target, patience=DownloadRetryPolicy(attempts=2, pause=0.001, stall=0.2))
     assert "nothing came for 0.2 s (2 tries)" in error.message
 
 
 @pytest.mark.slow
 def test_slow_is_not_stalled(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT[:80_000], pause=0.6)  # five pieces: the whole takes longer than a stall may
-    assert get(site, target, patience=Patience(attempts=1, stall=2)) == []
+    assert get(site, target, patience=DownloadRetryPolicy(attempts=1, stall=2)) == []
     assert len(site.log) == 1
 
 
@@ -389,8 +393,8 @@ def test_a_rest_that_is_longer_than_the_rest(site: Site, target: Path) -> None:
         said.append(text)
         site.pages["/x"].content = CONTENT
 
-    client = Client(QUICK, mend)
-    client.download(Wanted(f"{site.address}/x"), target)
+    client = DownloadClient(QUICK, mend)
+    client.download(ExpectedFile(f"{site.address}/x"), target)
     assert f"{len(CONTENT) + 4:,} of {len(CONTENT):,} bytes came" in said[0]
     assert target.read_bytes() == CONTENT
 
@@ -429,7 +433,7 @@ def test_a_redirect_from_https_to_http_is_refused(
 @pytest.mark.parametrize("address", ["http://a b/x", "http://" + "a" * 80 + ".invalid/x", "http://x.invalid:99999/"])
 def test_addresses_that_are_none(target: Path, address: str) -> None:
     with pytest.raises(DownloadError, match="cannot be downloaded"):
-        Client(QUICK).download(Wanted(address), target)
+        DownloadClient(QUICK).download(ExpectedFile(address), target)
 
 
 def test_secrets_are_not_shown() -> None:
@@ -447,9 +451,9 @@ def test_a_server_cannot_write_to_the_terminal(site: Site, target: Path) -> None
 
 def test_the_version_that_one_has(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, etag='"1"', modified="Sat, 21 Nov 2026 07:28:00 GMT")
-    version = Client(QUICK).download(Wanted(f"{site.address}/x"), target)
+    version = DownloadClient(QUICK).download(ExpectedFile(f"{site.address}/x"), target)
     assert version == Version('"1"', "Sat, 21 Nov 2026 07:28:00 GMT", len(CONTENT))
-    assert Client(QUICK).download(Wanted(f"{site.address}/x"), target, known=version) is None
+    assert DownloadClient(QUICK).download(ExpectedFile(f"{site.address}/x"), target, known=version) is None
     assert [asked.status for asked in site.log] == [200, 304]
     assert left(target) == ["data.bin"]
 
@@ -477,14 +481,14 @@ def test_stop_ends_downloads_that_wait(site: Site, tmp_path: Path) -> None:
     """One that waits for a byte, and one that waits for its next try."""
     site.pages["/x"] = Page(CONTENT, etag='"1"', pause=NEVER)
     site.pages["/y"] = Page(first=[503] * 9, retry_after=str(NEVER))
-    client = Client(Patience(longest_wait=NEVER, stall=NEVER))
+    client = DownloadClient(DownloadRetryPolicy(longest_wait=NEVER, stall=NEVER))
     ended: list[BaseException] = []
 
     def work(path: str) -> Callable[[], None]:
         def run() -> None:
             try:
-                client.download(Wanted(site.address + path), tmp_path / path.strip("/"))
-            except StoppedError as error:
+                client.download(ExpectedFile(site.address + path), tmp_path / path.strip("/"))
+            except DownloadStoppedError as error:
                 ended.append(error)
 
         return run
@@ -511,6 +515,6 @@ def test_notes_are_written_before_the_bytes(site: Site, target: Path) -> None:
     def look(done: int, total: int | None) -> None:
         notes.append((Part(target).size, json.loads((target.parent / "data.bin.part.json").read_text())["etag"]))
 
-    Client(QUICK).download(Wanted(f"{site.address}/x"), target, progress=look)
+    DownloadClient(QUICK).download(ExpectedFile(f"{site.address}/x"), target, progress=look)
     assert {etag for _, etag in notes} == {'"2"'}
     assert notes[0][0] <= HALF

@@ -20,7 +20,7 @@ from vision_mlops.config.workload import Gate
 from vision_mlops.core.errors import BundleError, DataError, MlopsError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.evaluation.evaluate import evaluate, read_evaluation
-from vision_mlops.evaluation.gate import judge, mcnemar, write_verdict
+from vision_mlops.evaluation.gate import decide, mcnemar, write_verdict
 from vision_mlops.evaluation.metrics import reliability, summarise, wilson_interval
 from vision_mlops.model.bundle import MANIFEST
 from vision_mlops.model.predictor import Predictor
@@ -105,13 +105,13 @@ def test_gate_against_floors_and_champion(bundle: Path, data: Path, tmp_path: Pa
     good = evaluate(bundle, data, tmp_path / "good")
     bad = evaluate(make_bundle(tmp_path / "swapped", swap=True), data, tmp_path / "bad")
     lenient = Gate(min_accuracy=0.0, min_recall_per_class=0.0, max_calibration_error=1.0, max_latency_ms=1e6)
-    assert judge(good, None, lenient).decision == "promote"
-    assert "identical" in judge(good, good, lenient).reasons[-1].message
-    worse = judge(bad, good, lenient)
+    assert decide(good, None, lenient).decision == "promote"
+    assert "identical" in decide(good, good, lenient).reasons[-1].message
+    worse = decide(bad, good, lenient)
     assert worse.decision == "reject"
     assert "significantly worse" in worse.reasons[-1].message
-    assert judge(good, bad, lenient).decision == "promote"
-    floors = judge(bad, None, Gate())
+    assert decide(good, bad, lenient).decision == "promote"
+    floors = decide(bad, None, Gate())
     failed = [reason.check for reason in floors.reasons if reason.passed is False]
     assert floors.decision == "reject"
     assert {"accuracy", "recall of blue", "recall of green", "calibration error"} <= set(failed)
@@ -120,7 +120,7 @@ def test_gate_against_floors_and_champion(bundle: Path, data: Path, tmp_path: Pa
     assert "below the floor" in (tmp_path / "bad" / "report.html").read_text()
     make_prepared(tmp_path / "other", test=5)
     with pytest.raises(DataError, match="not evaluated on the same images"):
-        judge(good, evaluate(tmp_path / "swapped", tmp_path / "other", tmp_path / "r"), lenient)
+        decide(good, evaluate(tmp_path / "swapped", tmp_path / "other", tmp_path / "r"), lenient)
 
 
 def test_gate_is_undecided_where_a_small_loss_may_be_chance(bundle: Path, data: Path, tmp_path: Path) -> None:
@@ -130,9 +130,9 @@ def test_gate_is_undecided_where_a_small_loss_may_be_chance(bundle: Path, data: 
     predictions = [(path, true, "red"), *champion.predictions[1:]]
     lenient = Gate(min_accuracy=0.0, min_recall_per_class=0.0, max_calibration_error=1.0, max_latency_ms=1e6)
     candidate = type(champion)(tmp_path, metrics, predictions)
-    assert judge(candidate, champion, lenient).decision == "inconclusive"
+    assert decide(candidate, champion, lenient).decision == "inconclusive"
     tolerant = lenient.model_copy(update={"max_accuracy_drop": 0.1})
-    assert judge(candidate, champion, tolerant).decision == "promote"
+    assert decide(candidate, champion, tolerant).decision == "promote"
 
 
 @pytest.mark.parametrize(("fail_on", "code"), [("never", 0), ("reject", 1), ("inconclusive", 1)])

@@ -43,7 +43,7 @@ from vision_mlops.cli.options import Place
 from vision_mlops.config import load_workload
 from vision_mlops.core import paths
 from vision_mlops.core.errors import MlopsError
-from vision_mlops.data.fetch_record import Record, read_record
+from vision_mlops.data.fetch_record import FetchRecord, read_record
 from vision_mlops.data.manifest import read_manifest
 
 QUICK = ("--attempts", "2", "--pause", "0.001")
@@ -101,7 +101,7 @@ def files(root: Path) -> set[str]:
     return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
 
-def record_of(root: Path) -> Record:
+def record_of(root: Path) -> FetchRecord:
     record = read_record(root)
     assert record is not None
     return record

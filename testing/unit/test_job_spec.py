@@ -21,9 +21,9 @@ from vision_mlops.config import load_workload
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.jobs.definitions.definition import load
 from vision_mlops.jobs.definitions.expressions import (
+    BindingReference,
     ExpressionError,
     Optional,
-    Reference,
     parse,
     references,
     render,
@@ -103,12 +103,12 @@ def test_inputs_and_outputs_of_components_are_described(path: Path) -> None:
 @pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
 def test_enums_of_components_are_those_of_the_command_line(path: Path) -> None:
     """An enum in a component offers nothing that the command would refuse."""
-    from vision_mlops.cli.evaluate import Split
-    from vision_mlops.cli.gate import FailOn
+    from vision_mlops.cli.evaluate import SplitName
+    from vision_mlops.cli.gate import FailOnVerdict
 
     known: dict[str, Iterable[str]] = {
-        "split": set(Split),
-        "fail_on": set(FailOn),
+        "split": set(SplitName),
+        "fail_on": set(FailOnVerdict),
         "precision": {"auto", "fp32", "bf16"},
     }
     for name, port in component(path).inputs.items():
@@ -228,14 +228,14 @@ def test_what_is_no_job_cannot_be_planned(tmp_path: Path, name: str) -> None:
 
 def test_expressions_are_taken_apart() -> None:
     pieces = parse("run ${{ inputs.a }} $[[--b ${{inputs.b}}]] [[ -f x ]]")
-    assert pieces[:3] == ("run ", Reference(("inputs", "a")), " ")
-    assert pieces[3] == Optional(("--b ", Reference(("inputs", "b"), optional=True)))
+    assert pieces[:3] == ("run ", BindingReference(("inputs", "a")), " ")
+    assert pieces[3] == Optional(("--b ", BindingReference(("inputs", "b"), optional=True)))
     assert "".join(str(piece) for piece in pieces[4:]) == " [[ -f x ]]"
     assert [str(item) for item in references("${{parent.jobs.J.outputs.O}}x$[[${{inputs.y}}]]")] == [
         "${{parent.jobs.J.outputs.O}}",
         "${{inputs.y}}",
     ]
-    assert sole("${{inputs.a}}") == Reference(("inputs", "a"))
+    assert sole("${{inputs.a}}") == BindingReference(("inputs", "a"))
     assert sole("a ${{inputs.a}}") is sole("plain") is sole(3) is sole("${{") is None
 
 

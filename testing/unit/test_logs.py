@@ -23,7 +23,7 @@ import pytest
 
 from vision_mlops.serving.telemetry.server_log import (
     LineWriter,
-    Log,
+    ServerLog,
     log_event,
     log_requests,
     request_line,
@@ -88,15 +88,15 @@ def logging_restored() -> Iterator[None]:
     logging.captureWarnings(False)
 
 
-def send(log: Log, **changes: Any) -> None:
+def send(log: ServerLog, **changes: Any) -> None:
     given: dict[str, Any] = {"trace_id": "1" * 32, "span_id": "2" * 16, "model_id": "abc", **changes}
     asked = given.pop("method", "POST"), given.pop("path", "/score"), given.pop("status", 200)
     log.requests([request_line(given.pop("moment", time.time()), "r-1", *asked, 3.25, **given)])
 
 
 def test_a_request_is_one_line(pipe: Pipe) -> None:
-    send(Log(pipe.writer), moment=1_767_323_045.0678, queue_ms=0.5, inference_ms=2.0)
-    send(Log(pipe.writer), status=503, error="not_ready")
+    send(ServerLog(pipe.writer), moment=1_767_323_045.0678, queue_ms=0.5, inference_ms=2.0)
+    send(ServerLog(pipe.writer), status=503, error="not_ready")
     first, second = pipe.lines()
     assert first.pop("time") == "2026-01-02T03:04:05.067Z"
     assert first == {
@@ -122,7 +122,7 @@ def test_a_request_is_one_line(pipe: Pipe) -> None:
     "path", ['/a"b\\', "/a\nb\x00", "/\ud800", "/\U0001f600" * 5000], ids=["quote", "control", "surrogate", "long"]
 )
 def test_no_client_can_forge_or_break_a_line(pipe: Pipe, path: str) -> None:
-    send(Log(pipe.writer), path=path, method="G" * 5000)
+    send(ServerLog(pipe.writer), path=path, method="G" * 5000)
     text = pipe.text()
     assert len(text) <= select.PIPE_BUF
     assert text.count("\n") == 1
@@ -139,7 +139,7 @@ def broken() -> Exception:
 
 
 def test_an_exception_is_one_line_without_secrets(pipe: Pipe) -> None:
-    Log(pipe.writer).exception(broken(), request_id="r-1")
+    ServerLog(pipe.writer).exception(broken(), request_id="r-1")
     (told,) = pipe.lines()
     assert (told["level"], told["event"], told["request_id"], told["exception"]) == (
         "error", "exception", "r-1", "ValueError",
@@ -164,7 +164,7 @@ def test_an_exception_is_one_line_without_secrets(pipe: Pipe) -> None:
     ],
 )
 def test_secrets_are_taken_out(pipe: Pipe, text: str, kept: str) -> None:
-    Log(pipe.writer).event("told", message=text)
+    ServerLog(pipe.writer).event("told", message=text)
     assert pipe.lines()[0]["message"] == kept
 
 
@@ -178,14 +178,14 @@ def test_a_long_line_keeps_the_end_of_its_traceback(pipe: Pipe) -> None:
     try:
         deep(90)
     except RuntimeError as error:
-        Log(pipe.writer).exception(error, request_id="r-1")
+        ServerLog(pipe.writer).exception(error, request_id="r-1")
     text = pipe.text()
     assert 2000 < len(text) <= select.PIPE_BUF
     told = json.loads(text)
     assert told["request_id"] == "r-1"
     assert told["traceback"].startswith("...")
     assert told["message"].endswith("...")
-    Log(pipe.writer).event("many", "info", **{f"field{number}": "x" * 100 for number in range(100)})
+    ServerLog(pipe.writer).event("many", "info", **{f"field{number}": "x" * 100 for number in range(100)})
     assert pipe.lines()[0]["message"] == "too long a line"
 
 
@@ -195,7 +195,7 @@ class Unshowable:
 
 
 def test_what_cannot_be_shown_is_said(pipe: Pipe) -> None:
-    Log(pipe.writer).event("strange", thing=Unshowable())
+    ServerLog(pipe.writer).event("strange", thing=Unshowable())
     assert pipe.lines()[0]["event"] == "unloggable"
 
 
@@ -243,19 +243,19 @@ def test_the_log_of_the_process_is_started_and_stopped(pipe: Pipe) -> None:
 
 
 def test_lines_of_many_requests_are_written_together_and_each_that_is_dropped_counts(pipe: Pipe) -> None:
-    log = Log(pipe.writer)
+    log = ServerLog(pipe.writer)
     log.requests([request_line(time.time(), f"r-{number}", "POST", "/score", 200, 3.25) for number in range(100)])
     assert [line["request_id"] for line in pipe.lines()] == [f"r-{number}" for number in range(100)]
     with Path("/dev/full").open("wb") as full:
         dropped = Counter()
-        log = Log(LineWriter(full.fileno(), dropped))
+        log = ServerLog(LineWriter(full.fileno(), dropped))
         log.requests([request_line(time.time(), "r", "POST", "/score", 200, 3.25)] * 100)
     assert dropped.number == 100
 
 
 def test_a_reader_that_has_stopped_holds_nobody_up_and_lines_stay_whole(pipe: Pipe) -> None:
     assert not fcntl.fcntl(pipe.write_end, fcntl.F_GETFL) & os.O_NONBLOCK
-    log = Log(pipe.writer)
+    log = ServerLog(pipe.writer)
     for _ in range(2000):  # nobody reads meanwhile: a write that waits for room never ends
         send(log)
         log.event("large", message="x" * 3000)
@@ -272,7 +272,7 @@ def test_a_reader_that_has_stopped_holds_nobody_up_and_lines_stay_whole(pipe: Pi
 def test_a_closed_pipe_holds_nobody_up(pipe: Pipe) -> None:
     os.close(pipe.read_end)
     for _ in range(3):
-        send(Log(pipe.writer))
+        send(ServerLog(pipe.writer))
     assert pipe.dropped.number == 3
 
 
@@ -280,10 +280,10 @@ def test_a_pipe_that_was_closed_before_holds_nobody_up() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     dropped = Counter()
-    send(Log(LineWriter(write_end, dropped)))
+    send(ServerLog(LineWriter(write_end, dropped)))
     assert dropped.number == 1
     os.close(write_end)
-    send(Log(LineWriter(write_end, dropped)))
+    send(ServerLog(LineWriter(write_end, dropped)))
     assert dropped.number == 2
 
 
@@ -310,7 +310,7 @@ def test_a_socket_whose_reader_has_stopped_holds_nobody_up() -> None:
     ours, theirs = socket.socketpair()
     dropped = Counter()
     writer = LineWriter(ours.fileno(), dropped)
-    log = Log(writer)
+    log = ServerLog(writer)
     for _ in range(5000):
         send(log)
     assert dropped.number > 0
@@ -340,7 +340,7 @@ def test_a_full_disk_tears_one_line_at_most(tmp_path: Path) -> None:
     dropped = Counter()
     try:
         with path.open("ab") as stream:
-            log = Log(LineWriter(stream.fileno(), dropped))
+            log = ServerLog(LineWriter(stream.fileno(), dropped))
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
             for _ in range(10):
                 send(log)
@@ -361,7 +361,7 @@ def test_full_device() -> None:
     with Path("/dev/full").open("wb") as stream:
         dropped = Counter()
         writer = LineWriter(stream.fileno(), dropped)
-        send(Log(writer))
+        send(ServerLog(writer))
         writer.close()
     assert dropped.number == 1
 

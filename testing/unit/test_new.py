@@ -24,7 +24,7 @@ from vision_mlops.config.workload_files import (
 )
 from vision_mlops.core.errors import ConfigError, DataError
 from vision_mlops.data import overview as looking
-from vision_mlops.data.overview import Look, look_at
+from vision_mlops.data.overview import FolderOverview, look_at
 from vision_mlops.data.workload_draft import draft, workload_text
 from vision_mlops.images.decoding import read_size
 
@@ -39,9 +39,9 @@ def write_images(root: Path, counts: Mapping[str, int], size: tuple[int, int] = 
     return root
 
 
-def look_of(counts: Mapping[str, int], width: int = 640, height: int = 480, **more: Any) -> Look:
+def look_of(counts: Mapping[str, int], width: int = 640, height: int = 480, **more: Any) -> FolderOverview:
     values = {"splits": {}, "same_size": False, "unreadable": [], "ignored": {}, **more}
-    return Look(folder=Path("images"), counts=dict(counts), width=width, height=height, **values)
+    return FolderOverview(folder=Path("images"), counts=dict(counts), width=width, height=height, **values)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_expected_sizes_of_splits(tmp_path: Path) -> None:
         (look_of({"cleft": 99, "brighter": 99}), {"flip": True}),
     ],
 )  # fmt: skip
-def test_draft(look: Look, expected: dict[str, Any]) -> None:
+def test_draft(look: FolderOverview, expected: dict[str, Any]) -> None:
     found = draft(look)
     assert {key: getattr(found, key) for key in expected} == expected
 

@@ -8,12 +8,12 @@ import socket
 import pytest
 
 from vision_mlops.core.errors import ServingError
-from vision_mlops.serving.workers.parent import Parent
+from vision_mlops.serving.workers.parent import ParentProcess
 
 
 def test_lines_reach_the_parent_and_its_end_is_noticed() -> None:
     ours, theirs = socket.socketpair()
-    parent = Parent(theirs.detach())
+    parent = ParentProcess(theirs.detach())
     assert not os.get_inheritable(parent.fileno())
     parent.tell(port=1)
     parent.tell(problem="")
@@ -28,6 +28,6 @@ def test_lines_reach_the_parent_and_its_end_is_noticed() -> None:
 def test_what_is_no_socket_is_refused() -> None:
     reading, writing = os.pipe()
     with pytest.raises(ServingError, match="is not a socket"):
-        Parent(reading)
+        ParentProcess(reading)
     os.close(reading)
     os.close(writing)

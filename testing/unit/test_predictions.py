@@ -27,7 +27,7 @@ from vision_mlops.config.workload_files import load_workload
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.serving.prediction_log.predictions import (
     PredictionLog,
-    Sample,
+    PredictionSample,
     describe,
     predictions_folder,
     start_predictions,
@@ -46,9 +46,9 @@ def image(width: int = 30, height: int = 20) -> bytes:
 PNG = image()
 
 
-def sample(images: int = 1, identity: str = "r-1", data: bytes = PNG) -> Sample:
+def sample(images: int = 1, identity: str = "r-1", data: bytes = PNG) -> PredictionSample:
     rows = np.tile(np.asarray([0.25, 0.75], np.float32), (images, 1))
-    return Sample(identity, "1" * 32, "birds", "3", "abc", CLASSES, [data] * images, rows, 4.25, 1767225599.5)
+    return PredictionSample(identity, "1" * 32, "birds", "3", "abc", CLASSES, [data] * images, rows, 4.25, 1767225599.5)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import pytest
 from testing.support.registry_contract import MakeBundle, RegistryContract, write_metrics, write_prepared, write_verdict
 
 from vision_mlops.core.errors import BundleError, RegistryError
-from vision_mlops.registry import ModelVersion, Reference, compare, open_registry, parse_reference
+from vision_mlops.registry import ModelReference, ModelVersion, compare, open_registry, parse_reference
 from vision_mlops.registry.lineage import explain
 from vision_mlops.registry.mlflow_registry import MlflowRegistry
 from vision_mlops.tracking import mlflow_runs
@@ -31,13 +31,13 @@ class TestMlflowRegistry(RegistryContract):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("textile", Reference("textile")),
-        ("textile:latest", Reference("textile")),
-        ("textile:12", Reference("textile", version=12)),
-        ("textile@champion", Reference("textile", alias="champion")),
+        ("textile", ModelReference("textile")),
+        ("textile:latest", ModelReference("textile")),
+        ("textile:12", ModelReference("textile", version=12)),
+        ("textile@champion", ModelReference("textile", alias="champion")),
     ],
 )
-def test_parse_reference(text: str, expected: Reference) -> None:
+def test_parse_reference(text: str, expected: ModelReference) -> None:
     assert parse_reference(text) == expected
 
 

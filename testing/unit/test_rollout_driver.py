@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
 from vision_mlops.core.errors import AzureError, DeploymentError, RegistryError
-from vision_mlops.endpoints.contract import Options, State
+from vision_mlops.endpoints.contract import DeploymentOptions, EndpointStatus
 from vision_mlops.endpoints.deploying import ROLLOUT_TAG
 from vision_mlops.rollout.equipment import Ending
 from vision_mlops.rollout.rollout_control import abort, promote, resume, start
-from vision_mlops.rollout.rollout_report import Outcome, read_report, rollouts_folder
-from vision_mlops.rollout.rollout_settings import Limits, Wishes, parse_steps
+from vision_mlops.rollout.rollout_report import RolloutOutcome, read_report, rollouts_folder
+from vision_mlops.rollout.rollout_settings import RolloutLimits, RolloutOptions, parse_steps
 from vision_mlops.rollout.rollout_state import pack, unpack
 from vision_mlops.rollout.status import status
 
@@ -53,7 +53,7 @@ def report_of(ending: Ending) -> dict[str, Any]:
 def test_a_good_candidate_goes_through_all_steps(bundle: Path, counting: bool) -> None:
     world = World.make(bundle, counting=counting, live=20)
     ending = begin(world)
-    assert ending.outcome is Outcome.PROMOTED
+    assert ending.outcome is RolloutOutcome.PROMOTED
     world.has_only(2)
     one, two = "version-1", "version-2"
     assert world.target.history == [({one: 100}, {two: 50}), ({one: 50, two: 50}, {}), ({two: 100}, {})]
@@ -82,7 +82,7 @@ def test_a_bad_candidate_goes_within_the_first_step(
     world.behave(**how)
     limits = replace(LIMITS, min_requests=50, step_timeout=1 if not reason else 20)
     ending = begin(world, limits=limits)
-    assert ending.outcome is Outcome.ROLLED_BACK
+    assert ending.outcome is RolloutOutcome.ROLLED_BACK
     assert any(reason in item for item in ending.reasons)
     world.has_only(1)
     assert world.target.history == [({"version-1": 100}, {"version-2": 50}), ({"version-1": 100}, {})]
@@ -94,19 +94,19 @@ def test_a_bad_candidate_goes_within_the_first_step(
 
 def test_wishes_keep_deployments_and_alias(bundle: Path) -> None:
     world = World.make(bundle)
-    assert begin(world, wishes=Wishes(keep_champion=True, no_alias=True)).outcome is Outcome.PROMOTED
+    assert begin(world, wishes=RolloutOptions(keep_champion=True, no_alias=True)).outcome is RolloutOutcome.PROMOTED
     assert sorted(world.target.deployments) == ["version-1", "version-2"]
     assert world.registry.promoted == []
     world = World.make(bundle)
     world.behave(wrong=True)
-    assert begin(world, wishes=Wishes(keep_candidate=True)).outcome is Outcome.ROLLED_BACK
+    assert begin(world, wishes=RolloutOptions(keep_candidate=True)).outcome is RolloutOutcome.ROLLED_BACK
     assert sorted(world.target.deployments) == ["version-1", "version-2"]
     assert world.target.deployments["version-1"].traffic == 100
 
 
 def test_copies_are_as_many_as_the_target_gives(bundle: Path) -> None:
     world = World.make(bundle, mirrors_at_most=0)
-    assert begin(world).outcome is Outcome.PROMOTED
+    assert begin(world).outcome is RolloutOutcome.PROMOTED
     assert world.target.history[0] == (
         {"version-1": 50, "version-2": 50},
         {},
@@ -117,7 +117,7 @@ def test_copies_are_as_many_as_the_target_gives(bundle: Path) -> None:
 def test_a_candidate_that_does_not_become_ready_is_reported(world: World) -> None:
     world.target.broken = "version-2 did not become ready: its log says no"
     ending = begin(world)
-    assert ending.outcome is Outcome.ROLLED_BACK
+    assert ending.outcome is RolloutOutcome.ROLLED_BACK
     assert "its log says no" in ending.reasons[0]
     world.has_only(1)
 
@@ -126,7 +126,7 @@ def test_a_candidate_that_dies_is_rolled_back(world: World) -> None:
     def die(call: str) -> None:
         if call == "counts" and world.target.history:
             found = world.target.deployments["version-2"]
-            world.target.deployments["version-2"] = replace(found, state=State.FAILED, problem="it crashed")
+            world.target.deployments["version-2"] = replace(found, state=EndpointStatus.FAILED, problem="it crashed")
 
     world.target.before = die
     ending = begin(world, limits=replace(LIMITS, min_seconds=5))
@@ -140,7 +140,7 @@ def test_an_alias_that_is_refused_is_told(world: World) -> None:
 
     world.registry.before = refuse
     ending = begin(world)
-    assert ending.outcome is Outcome.PROMOTED
+    assert ending.outcome is RolloutOutcome.PROMOTED
     assert "no rights" in ending.problem
     assert list(world.target.deployments) == ["version-2"]
 
@@ -213,18 +213,18 @@ def test_killed_at_any_call_then_ended_whole(bundle: Path, home: Path, then: Cal
         if then is promote and ("version-2" not in world.target.deployments or state.phase == "rollback"):
             with pytest.raises(DeploymentError):
                 promote(world.controls())
-            assert abort(world.controls()).outcome is Outcome.ROLLED_BACK
+            assert abort(world.controls()).outcome is RolloutOutcome.ROLLED_BACK
             world.has_only(1)
             continue
         outcome = then(world.controls(pace=replace(PACE, beat=60))).outcome
         gone = "version-1" not in world.target.deployments
-        world.has_only(2 if outcome is Outcome.PROMOTED else 1)
+        world.has_only(2 if outcome is RolloutOutcome.PROMOTED else 1)
         if then is abort:
-            assert outcome is (Outcome.PROMOTED if gone else Outcome.ROLLED_BACK)
+            assert outcome is (RolloutOutcome.PROMOTED if gone else RolloutOutcome.ROLLED_BACK)
         elif then is resume:
-            assert outcome is (Outcome.ROLLED_BACK if bad else Outcome.PROMOTED)
+            assert outcome is (RolloutOutcome.ROLLED_BACK if bad else RolloutOutcome.PROMOTED)
         else:
-            assert outcome is Outcome.PROMOTED
+            assert outcome is RolloutOutcome.PROMOTED
     assert interrupted > 10
 
 
@@ -249,8 +249,8 @@ def test_azure_that_refuses_at_any_call_leaves_what_can_go_on(bundle: Path) -> N
             assert told["driven_by"] == "nobody"
             outcome = resume(world.controls()).outcome
         elif said:
-            outcome = Outcome.PROMOTED if "version-2" in world.target.deployments else Outcome.ROLLED_BACK
-        world.has_only(2 if outcome is Outcome.PROMOTED else 1)
+            outcome = RolloutOutcome.PROMOTED if "version-2" in world.target.deployments else RolloutOutcome.ROLLED_BACK
+        world.has_only(2 if outcome is RolloutOutcome.PROMOTED else 1)
 
 
 def test_a_rollback_that_fails_says_what_to_run(world: World) -> None:
@@ -266,7 +266,7 @@ def test_a_rollback_that_fails_says_what_to_run(world: World) -> None:
     assert "mlops rollout abort colours --on memory" in str(caught.value)
     assert "mlops endpoint traffic colours version-1=100 --on memory" in str(caught.value)
     calm(world)
-    assert resume(world.controls()).outcome is Outcome.ROLLED_BACK
+    assert resume(world.controls()).outcome is RolloutOutcome.ROLLED_BACK
     world.has_only(1)
 
 
@@ -313,7 +313,7 @@ def test_another_process_ends_it_within_a_second(long: Long, order: Callable[...
     ending = order(world.controls())
     thread.join(60)
     assert not thread.is_alive()
-    assert ending.outcome is found[0].outcome is (Outcome.PROMOTED if left == 2 else Outcome.ROLLED_BACK)
+    assert ending.outcome is found[0].outcome is (RolloutOutcome.PROMOTED if left == 2 else RolloutOutcome.ROLLED_BACK)
     world.has_only(left)
 
 
@@ -326,7 +326,7 @@ def test_a_traffic_that_somebody_changes_stops_it(long: Long) -> None:
     thread.join(60)
     assert "somebody else has changed the traffic" in str(found[0])
     hurry(world)
-    assert resume(world.controls()).outcome is Outcome.PROMOTED
+    assert resume(world.controls()).outcome is RolloutOutcome.PROMOTED
 
 
 @pytest.mark.slow
@@ -358,18 +358,18 @@ def test_a_machine_that_took_over_is_left_alone(long: Long) -> None:
     assert world.target.tags[ROLLOUT_TAG] == pack(there)
     with pytest.raises(DeploymentError, match="another machine drives"):
         resume(world.controls())
-    assert abort(world.controls(take_over=True)).outcome is Outcome.ROLLED_BACK
+    assert abort(world.controls(take_over=True)).outcome is RolloutOutcome.ROLLED_BACK
     world.has_only(1)
 
 
 def test_an_abort_waits_for_another_machine_until_its_lease_ends(world: World) -> None:
     interrupt_in(world, "counts", signal.SIGTERM)
-    assert begin(world, limits=replace(LIMITS, min_seconds=30)).outcome is Outcome.PAUSED
+    assert begin(world, limits=replace(LIMITS, min_seconds=30)).outcome is RolloutOutcome.PAUSED
     calm(world)
     state = unpack(world.target.tags[ROLLOUT_TAG])
     world.target.tags[ROLLOUT_TAG] = pack(replace(state, driver="other1", until=int(time.time()) + 1))
     assert status(world.target, "colours")["rollout"]["driven_by"] == "another machine"
-    assert abort(world.controls()).outcome is Outcome.ROLLED_BACK
+    assert abort(world.controls()).outcome is RolloutOutcome.ROLLED_BACK
     world.has_only(1)
 
 
@@ -395,7 +395,7 @@ def interrupt_in(world: World, call: str, number: int) -> None:
 def test_a_signal_pauses_and_it_goes_on(world: World, number: int) -> None:
     interrupt_in(world, "counts", number)
     ending = begin(world, limits=replace(LIMITS, min_seconds=30))
-    assert ending.outcome is Outcome.PAUSED
+    assert ending.outcome is RolloutOutcome.PAUSED
     assert (
         "step 1 of 3: copies of 50 % of the traffic (version-1 100 %, copies of 50 % to version-2)" in ending.reasons[0]
     )
@@ -404,7 +404,7 @@ def test_a_signal_pauses_and_it_goes_on(world: World, number: int) -> None:
     assert (told["driven_by"], told["step"], told["mirror"]) == ("nobody", "mirror=50", {"version-2": 50})
     hurry(world)
     ending = begin(world)
-    assert ending.outcome is Outcome.PROMOTED
+    assert ending.outcome is RolloutOutcome.PROMOTED
     world.has_only(2)
     assert [step["step"] for step in report_of(ending)["steps"]] == ["mirror=50", "mirror=50", "50", "100"]
     assert status(world.target, "colours")["last"]["outcome"] == "promoted"
@@ -413,7 +413,7 @@ def test_a_signal_pauses_and_it_goes_on(world: World, number: int) -> None:
 def test_a_signal_rolls_back_where_that_is_asked(world: World) -> None:
     interrupt_in(world, "counts", signal.SIGTERM)
     ending = begin(world, limits=replace(LIMITS, min_seconds=30), roll_back_on_interrupt=True)
-    assert (ending.outcome, ending.reasons) == (Outcome.ROLLED_BACK, ("it was interrupted",))
+    assert (ending.outcome, ending.reasons) == (RolloutOutcome.ROLLED_BACK, ("it was interrupted",))
     world.has_only(1)
 
 
@@ -423,13 +423,13 @@ def test_options_that_are_not_known_any_more_are_asked_for(world: World) -> None
             raise Killed
 
     world.target.before = kill
-    options = Options(environment={"A": "b"})
+    options = DeploymentOptions(environment={"A": "b"})
     with pytest.raises(Killed):
         begin(world, request=world.request(2, options))
     calm(world)
     with pytest.raises(DeploymentError, match="the options for it are not known any more"):
         resume(world.controls())
-    assert begin(world, request=world.request(2, options)).outcome is Outcome.PROMOTED
+    assert begin(world, request=world.request(2, options)).outcome is RolloutOutcome.PROMOTED
 
 
 # The command
@@ -559,7 +559,7 @@ def test_other_classes_are_refused_unless_forced(world: World, tmp_path: Path) -
     images = tmp_path / "images"
     images.mkdir()
     (images / "a.png").write_text("a")
-    assert begin(world, wishes=Wishes(force=True), images=images).outcome is Outcome.PROMOTED
+    assert begin(world, wishes=RolloutOptions(force=True), images=images).outcome is RolloutOutcome.PROMOTED
     assert "labels are not compared: the classes differ" in world.said
 
 
@@ -570,7 +570,7 @@ def test_images_must_be_there(world: World, tmp_path: Path) -> None:
 
 def test_options_that_the_target_lacks_are_refused(world: World) -> None:
     with pytest.raises(DeploymentError, match="--cpu: not for --to memory"):
-        begin(world, request=world.request(2, Options(cpu=2.0)))
+        begin(world, request=world.request(2, DeploymentOptions(cpu=2.0)))
 
 
 def test_nothing_to_resume_promote_or_abort(world: World) -> None:
@@ -591,8 +591,12 @@ def test_a_tag_that_cannot_be_read_is_mended_by_abort(world: World) -> None:
 
 def test_limits_and_steps_of_the_start_hold_after_an_interruption(world: World) -> None:
     interrupt_in(world, "counts", signal.SIGTERM)
-    limits = Limits(min_requests=7, min_seconds=30, step_timeout=40)
-    begin(world, limits=limits, steps=parse_steps("20,100"), wishes=Wishes(keep_champion=True))
+    limits = RolloutLimits(min_requests=7, min_seconds=30, step_timeout=40)
+    begin(world, limits=limits, steps=parse_steps("20,100"), wishes=RolloutOptions(keep_champion=True))
     state = unpack(world.target.tags[ROLLOUT_TAG])
-    assert (state.limits, state.steps, state.wishes) == (limits, parse_steps("20,100"), Wishes(keep_champion=True))
+    assert (state.limits, state.steps, state.wishes) == (
+        limits,
+        parse_steps("20,100"),
+        RolloutOptions(keep_champion=True),
+    )
     assert json.loads(world.target.tags[ROLLOUT_TAG])["l"] == {"n": 7, "t": 40, "s": 30}

@@ -15,32 +15,42 @@ from hypothesis import strategies as st
 from vision_mlops.cli.rollout import start
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, Counts
-from vision_mlops.rollout.judge import Judgement, Latency, Observation, Tally, Verdict, judge
+from vision_mlops.rollout.judge import Judgement, Latency, Observation, RequestCounts, StepVerdict, judge
 from vision_mlops.rollout.observer import Observer
 from vision_mlops.rollout.probes import Pairs
-from vision_mlops.rollout.rollout_settings import DEFAULT_STEPS, Limits, Pace, Step, Wishes, parse_steps, write_steps
+from vision_mlops.rollout.rollout_settings import (
+    DEFAULT_STEPS,
+    Pace,
+    RolloutLimits,
+    RolloutOptions,
+    RolloutStep,
+    parse_steps,
+    write_steps,
+)
 from vision_mlops.rollout.rollout_state import TAG_LENGTH, Order, Phase, Rollout, pack, unpack
-from vision_mlops.rollout.statistics import Sample, chance, exceeds, surely_slower
+from vision_mlops.rollout.statistics import LatencySample, chance, exceeds, surely_slower
 
-LIMITS = Limits()
+LIMITS = RolloutLimits()
 
 
-def noisy(milliseconds: float, size: int, seed: int) -> Sample:
+def noisy(milliseconds: float, size: int, seed: int) -> LatencySample:
     """Latencies as a shared machine gives them: most near the usual one, a tail far above."""
     draw = random.Random(seed)
     tail = [draw.expovariate(1 / (2 * milliseconds)) if draw.random() < 0.08 else 0.0 for _ in range(size)]
-    return Sample.of([milliseconds * draw.uniform(0.9, 1.2) + late for late in tail])
+    return LatencySample.of([milliseconds * draw.uniform(0.9, 1.2) + late for late in tail])
 
 
 def seen(requests: int = 200, errors: int = 0, **changes: Any) -> Observation:
     slow = changes.pop("candidate_ms", 10.0)
     seed = changes.pop("seed", 0)
     latencies = (Latency("work", noisy(slow, requests, seed), noisy(10.0, requests, seed + 1)),) if requests else ()
-    usual = Observation(60, Tally(requests, errors), Tally(requests, 0), requests, requests, 0, latencies)
+    usual = Observation(
+        60, RequestCounts(requests, errors), RequestCounts(requests, 0), requests, requests, 0, latencies
+    )
     return replace(usual, **changes)
 
 
-def verdict(observation: Observation, limits: Limits = LIMITS) -> Verdict:
+def verdict(observation: Observation, limits: RolloutLimits = LIMITS) -> StepVerdict:
     return judge(observation, limits).verdict
 
 
@@ -50,15 +60,15 @@ def verdict(observation: Observation, limits: Limits = LIMITS) -> Verdict:
 @pytest.mark.parametrize("seed", range(0, 20, 2))
 def test_a_good_candidate_never_fails_on_a_noisy_machine(seed: int) -> None:
     looks = [verdict(seen(requests, seed=seed)) for requests in range(1, 240, 14)]
-    assert Verdict.FAIL not in looks
-    assert looks[-1] is Verdict.CONTINUE or verdict(seen(600, seed=seed)) is Verdict.CONTINUE
+    assert StepVerdict.FAIL not in looks
+    assert looks[-1] is StepVerdict.CONTINUE or verdict(seen(600, seed=seed)) is StepVerdict.CONTINUE
 
 
 @pytest.mark.parametrize("seed", range(0, 20, 2))
 def test_twice_as_slow_never_passes(seed: int) -> None:
     looks = [verdict(seen(requests, seed=seed, candidate_ms=20.0)) for requests in range(1, 240, 14)]
-    assert Verdict.CONTINUE not in looks
-    assert Verdict.FAIL in looks[:10]
+    assert StepVerdict.CONTINUE not in looks
+    assert StepVerdict.FAIL in looks[:10]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -67,37 +77,37 @@ def test_every_tenth_failing_never_passes(seed: int) -> None:
     for requests in range(1, 200):
         errors += draw.random() < 0.1
         verdicts.append(verdict(seen(requests, errors, latencies=())))
-    assert Verdict.FAIL in verdicts[:150]
-    assert Verdict.CONTINUE not in verdicts[: verdicts.index(Verdict.FAIL)]
+    assert StepVerdict.FAIL in verdicts[:150]
+    assert StepVerdict.CONTINUE not in verdicts[: verdicts.index(StepVerdict.FAIL)]
 
 
 def test_a_single_error_among_few_requests_is_not_known_to_be_too_many() -> None:
-    assert verdict(seen(20, 1)) is Verdict.WAIT
-    assert verdict(seen(20, 10)) is Verdict.FAIL
-    assert verdict(seen(120, 2)) is Verdict.WAIT  # above one percent, by how much is open
-    assert verdict(seen(300, 2)) is Verdict.CONTINUE
-    assert verdict(seen(500, 7)) is Verdict.FAIL  # still above after five times the requests
+    assert verdict(seen(20, 1)) is StepVerdict.WAIT
+    assert verdict(seen(20, 10)) is StepVerdict.FAIL
+    assert verdict(seen(120, 2)) is StepVerdict.WAIT  # above one percent, by how much is open
+    assert verdict(seen(300, 2)) is StepVerdict.CONTINUE
+    assert verdict(seen(500, 7)) is StepVerdict.FAIL  # still above after five times the requests
 
 
 def test_an_outage_of_both_is_not_held_against_the_candidate() -> None:
-    assert verdict(seen(200, 40, champion=Tally(200, 40))) is Verdict.CONTINUE
-    assert verdict(seen(200, 40)) is Verdict.FAIL
+    assert verdict(seen(200, 40, champion=RequestCounts(200, 40))) is StepVerdict.CONTINUE
+    assert verdict(seen(200, 40)) is StepVerdict.FAIL
 
 
 def test_disagreement() -> None:
-    assert verdict(seen(disagreed=200)) is Verdict.FAIL
-    assert verdict(seen(disagreed=10)) is Verdict.CONTINUE
-    assert verdict(seen(disagreed=24)) is Verdict.WAIT
+    assert verdict(seen(disagreed=200)) is StepVerdict.FAIL
+    assert verdict(seen(disagreed=10)) is StepVerdict.CONTINUE
+    assert verdict(seen(disagreed=24)) is StepVerdict.WAIT
     # Three golden images, sent again and again, of which two change places: too few to know, enough in the end.
-    assert verdict(seen(20, compared=3, disagreed=2)) is Verdict.WAIT
-    assert verdict(seen(250, compared=3, disagreed=2)) is Verdict.FAIL
-    assert verdict(seen(20, compared=12, disagreed=8)) is Verdict.FAIL
+    assert verdict(seen(20, compared=3, disagreed=2)) is StepVerdict.WAIT
+    assert verdict(seen(250, compared=3, disagreed=2)) is StepVerdict.FAIL
+    assert verdict(seen(20, compared=12, disagreed=8)) is StepVerdict.FAIL
 
 
 def test_nothing_is_passed_without_requests_pairs_and_time() -> None:
     assert judge(seen(40), LIMITS).reasons[0] == "40 of 100 requests"
-    assert verdict(seen(pairs=0)) is Verdict.WAIT
-    assert verdict(seen(seconds=3)) is Verdict.WAIT
+    assert verdict(seen(pairs=0)) is StepVerdict.WAIT
+    assert verdict(seen(seconds=3)) is StepVerdict.WAIT
     assert (
         judge(seen(0, seconds=3, note="the candidate answered 401"), LIMITS).reasons[-1] == "the candidate answered 401"
     )
@@ -105,20 +115,22 @@ def test_nothing_is_passed_without_requests_pairs_and_time() -> None:
 
 def test_time_runs_out() -> None:
     found = judge(seen(40, seconds=900), LIMITS)
-    assert found.verdict is Verdict.FAIL
+    assert found.verdict is StepVerdict.FAIL
     assert found.reasons[0] == "the step was not passed within 900 s"
-    assert verdict(seen(seconds=900)) is Verdict.CONTINUE
+    assert verdict(seen(seconds=900)) is StepVerdict.CONTINUE
 
 
 def test_a_problem_fails_at_once() -> None:
-    assert judge(seen(0, problem="version-2 is failed"), LIMITS) == Judgement(Verdict.FAIL, ("version-2 is failed",))
+    assert judge(seen(0, problem="version-2 is failed"), LIMITS) == Judgement(
+        StepVerdict.FAIL, ("version-2 is failed",)
+    )
 
 
 def test_noise_of_a_millisecond_on_a_fast_model_does_not_count() -> None:
-    fast, slower = Sample.of([1.0] * 200), Sample.of([2.4] * 200)
-    assert verdict(seen(latencies=(Latency("work", slower, fast),))) is Verdict.CONTINUE
+    fast, slower = LatencySample.of([1.0] * 200), LatencySample.of([2.4] * 200)
+    assert verdict(seen(latencies=(Latency("work", slower, fast),))) is StepVerdict.CONTINUE
     strict = replace(LIMITS, latency_allowance_ms=0.1)
-    assert verdict(seen(latencies=(Latency("work", slower, fast),)), strict) is Verdict.FAIL
+    assert verdict(seen(latencies=(Latency("work", slower, fast),)), strict) is StepVerdict.FAIL
 
 
 def test_live_latency_counts_once_there_is_enough_of_it() -> None:
@@ -127,18 +139,18 @@ def test_live_latency_counts_once_there_is_enough_of_it() -> None:
         kinds = {milliseconds: [0] * (len(LATENCY_BOUNDS_MS) + 1) for milliseconds in (10, 30)}
         for milliseconds, counts in kinds.items():
             counts[sum(bound < milliseconds for bound in LATENCY_BOUNDS_MS)] = 10
-        new, old = (Sample.of_buckets([kinds[item] for item in blocks]) for blocks in (slow, fast))
+        new, old = (LatencySample.of_buckets([kinds[item] for item in blocks]) for blocks in (slow, fast))
         return Latency("live traffic", new, old, required=False)
 
     fast = [10] * 12
-    assert verdict(seen(latencies=(live([30] * 2, fast),))) is Verdict.CONTINUE
-    assert verdict(seen(latencies=(live([30] * 7, fast[:7]),))) is Verdict.WAIT
-    assert verdict(seen(latencies=(live([30] * 12, fast),))) is Verdict.FAIL
+    assert verdict(seen(latencies=(live([30] * 2, fast),))) is StepVerdict.CONTINUE
+    assert verdict(seen(latencies=(live([30] * 7, fast[:7]),))) is StepVerdict.WAIT
+    assert verdict(seen(latencies=(live([30] * 12, fast),))) is StepVerdict.FAIL
     # All that is slow came at once: the machine may have been busy just then.
-    assert verdict(seen(latencies=(live([30] * 2 + [10] * 10, fast),))) is Verdict.WAIT
-    assert verdict(seen(latencies=(live([30, 10] * 6, fast),))) is Verdict.FAIL
+    assert verdict(seen(latencies=(live([30] * 2 + [10] * 10, fast),))) is StepVerdict.WAIT
+    assert verdict(seen(latencies=(live([30, 10] * 6, fast),))) is StepVerdict.FAIL
     # Both were slow at the same time.
-    assert verdict(seen(latencies=(live([30, 10] * 6, [30, 10] * 6),))) is Verdict.CONTINUE
+    assert verdict(seen(latencies=(live([30, 10] * 6, [30, 10] * 6),))) is StepVerdict.CONTINUE
 
 
 observations = st.builds(
@@ -159,20 +171,20 @@ def test_whatever_is_seen_is_judged_with_reasons(observation: Observation) -> No
     found = judge(observation, LIMITS)
     assert found.reasons
     assert found == judge(observation, LIMITS)
-    if found.verdict is Verdict.CONTINUE:
+    if found.verdict is StepVerdict.CONTINUE:
         assert observation.candidate.requests >= LIMITS.min_requests
         assert observation.candidate.rate <= LIMITS.max_error_rate
         assert observation.disagreement <= LIMITS.max_disagreement
     if observation.seconds >= LIMITS.step_timeout:
-        assert found.verdict is not Verdict.WAIT
+        assert found.verdict is not StepVerdict.WAIT
 
 
 @settings(max_examples=25, deadline=None)
 @given(observations, st.integers(1, 20))
 def test_more_errors_never_make_it_better(observation: Observation, more: int) -> None:
-    order = [Verdict.CONTINUE, Verdict.WAIT, Verdict.FAIL]
+    order = [StepVerdict.CONTINUE, StepVerdict.WAIT, StepVerdict.FAIL]
     mine = observation.candidate
-    worse = replace(observation, candidate=Tally(mine.requests, min(mine.requests, mine.errors + more)))
+    worse = replace(observation, candidate=RequestCounts(mine.requests, min(mine.requests, mine.errors + more)))
     assert order.index(verdict(worse)) >= order.index(verdict(observation))
 
 
@@ -195,14 +207,14 @@ def test_limits_of_nothing_and_all() -> None:
 
 
 def test_quantiles_of_samples_and_buckets() -> None:
-    sample = Sample.of(range(1, 101))
+    sample = LatencySample.of(range(1, 101))
     assert (sample.quantile(0.5), sample.quantile(0.95), sample.quantile(1.0)) == (50, 95, 100)
     counts = [0] * (len(LATENCY_BOUNDS_MS) + 1)
     counts[3], counts[-1] = 10, 1
-    assert Sample.of_buckets([counts] * 2).quantile(0.5) == LATENCY_BOUNDS_MS[3]
-    assert Sample.of_buckets([counts] * 2).quantile(1.0) > LATENCY_BOUNDS_MS[-1]
-    assert Sample.of_buckets([]).size == 0
-    assert math.isnan(Sample.of([]).quantile(0.5))
+    assert LatencySample.of_buckets([counts] * 2).quantile(0.5) == LATENCY_BOUNDS_MS[3]
+    assert LatencySample.of_buckets([counts] * 2).quantile(1.0) > LATENCY_BOUNDS_MS[-1]
+    assert LatencySample.of_buckets([]).size == 0
+    assert math.isnan(LatencySample.of([]).quantile(0.5))
 
 
 def test_a_difference_within_the_noise_is_not_sure() -> None:
@@ -219,19 +231,19 @@ def counted(requests: int, **changes: Any) -> dict[str, Counts]:
 
 
 def test_probes_are_not_counted_twice_and_a_restart_loses_nothing() -> None:
-    pairs = Pairs(candidate=Tally(5, 0), champion=Tally(5, 0), scored=5, seen={0: False, 1: True})
-    observer = Observer(Step(10), "new", "old", counted(100), 0.0)
-    assert observer.see(counted(130, compared=4, disagreed=1), pairs).candidate == Tally(30, 0)
+    pairs = Pairs(candidate=RequestCounts(5, 0), champion=RequestCounts(5, 0), scored=5, seen={0: False, 1: True})
+    observer = Observer(RolloutStep(10), "new", "old", counted(100), 0.0)
+    assert observer.see(counted(130, compared=4, disagreed=1), pairs).candidate == RequestCounts(30, 0)
     found = observer.see(counted(20), pairs)  # smaller than before: it began anew
-    assert (found.candidate, found.champion) == (Tally(50, 0), Tally(100, 0))
+    assert (found.candidate, found.champion) == (RequestCounts(50, 0), RequestCounts(100, 0))
     assert (found.compared, found.disagreed) == (2 + 4, 1 + 1)
     assert found.latencies[-1].candidate.size == 50
     for _ in range(250):
         found = observer.see(counted(20), pairs)
     assert found.latencies[-1].candidate.size == 50
     assert len(found.latencies[-1].candidate.blocks) <= 240
-    unheard = replace(pairs, candidate=Tally(70, 7))  # what the target could not hand on, it has not counted
-    assert observer.see(counted(20), unheard).candidate == Tally(70, 7)
+    unheard = replace(pairs, candidate=RequestCounts(70, 7))  # what the target could not hand on, it has not counted
+    assert observer.see(counted(20), unheard).candidate == RequestCounts(70, 7)
 
 
 def test_live_latency_is_not_compared_where_the_candidate_has_more_to_do() -> None:
@@ -241,7 +253,7 @@ def test_live_latency_is_not_compared_where_the_candidate_has_more_to_do() -> No
         (0, ["work on a probe", "round trip of a probe"]),
         (100, ["work on a probe"]),
     ):
-        found = Observer(Step(share), "new", "old", counted(0), 0.0).see(counted(10), pairs)
+        found = Observer(RolloutStep(share), "new", "old", counted(0), 0.0).see(counted(10), pairs)
         assert [item.what for item in found.latencies] == whats
 
 
@@ -251,18 +263,18 @@ def test_live_latency_is_not_compared_where_the_candidate_has_more_to_do() -> No
 def test_the_options_of_the_command_have_the_same_defaults() -> None:
     given = {name: item.default for name, item in inspect.signature(start).parameters.items()}
     given["latency_allowance_ms"] = given.pop("latency_allowance")
-    for name, value in asdict(Limits()).items():
+    for name, value in asdict(RolloutLimits()).items():
         assert given[name] == value
     assert (given["steps"], given["probe_rate"]) == (DEFAULT_STEPS, Pace().probe_rate)
 
 
 def test_steps_are_read_and_written() -> None:
-    assert parse_steps(DEFAULT_STEPS) == (Step(0, 50), Step(10), Step(50), Step(100))
-    assert parse_steps("mirror=0, 25%, 100") == (Step(0, 0), Step(25), Step(100))
+    assert parse_steps(DEFAULT_STEPS) == (RolloutStep(0, 50), RolloutStep(10), RolloutStep(50), RolloutStep(100))
+    assert parse_steps("mirror=0, 25%, 100") == (RolloutStep(0, 0), RolloutStep(25), RolloutStep(100))
     assert write_steps(parse_steps(DEFAULT_STEPS)) == DEFAULT_STEPS
-    assert Step(10).traffic("new", "old") == ({"old": 90, "new": 10}, {})
-    assert Step(100).traffic("new", "old") == ({"new": 100}, {})
-    assert Step(0, 50).traffic("new", "old") == ({"old": 100}, {"new": 50})
+    assert RolloutStep(10).traffic("new", "old") == ({"old": 90, "new": 10}, {})
+    assert RolloutStep(100).traffic("new", "old") == ({"new": 100}, {})
+    assert RolloutStep(0, 50).traffic("new", "old") == ({"old": 100}, {"new": 50})
 
 
 @pytest.mark.parametrize(
@@ -288,7 +300,7 @@ def test_wrong_steps_are_refused(text: str, message: str) -> None:
 
 names = st.from_regex(r"[a-z][a-z0-9-]{1,10}[a-z0-9]", fullmatch=True)
 limits = st.builds(
-    Limits, st.sampled_from([100, 20]), st.sampled_from([0.01, 0.05]), st.sampled_from([1.5, 2.0]), st.just(1.0),
+    RolloutLimits, st.sampled_from([100, 20]), st.sampled_from([0.01, 0.05]), st.sampled_from([1.5, 2.0]), st.just(1.0),
     st.sampled_from([0.1, 1.0]), st.just(900.0), st.sampled_from([10.0, 0.0]),
 )  # fmt: skip
 
@@ -297,7 +309,7 @@ limits = st.builds(
     st.builds(
         Rollout, names | st.just("version-7"), names, st.just("textile:7"), st.integers(0, 2**33),
         st.sampled_from([parse_steps(DEFAULT_STEPS), parse_steps("mirror=0,100,"[:-1])]), limits,
-        st.builds(Wishes, *[st.booleans()] * 4), st.sampled_from(Phase), st.integers(0, 1), st.just("abc123"),
+        st.builds(RolloutOptions, *[st.booleans()] * 4), st.sampled_from(Phase), st.integers(0, 1), st.just("abc123"),
         st.integers(0, 2**33), st.none() | st.sampled_from(Order), st.booleans(),
     )
 )  # fmt: skip
@@ -310,7 +322,7 @@ def test_a_state_survives_its_tag(state: Rollout) -> None:
 def test_the_longest_names_fit_with_defaults_and_more_is_refused() -> None:
     state = Rollout("c" * 32, "b" * 32, f"{'m' * 63}:123456", 1764107720).at(Phase.STEP, 3).driven(60)
     assert len(pack(replace(state, order=Order.PROMOTE))) <= TAG_LENGTH
-    changed = Limits(123, 0.02, 1.75, 2.5, 0.15, 1200, 30)
+    changed = RolloutLimits(123, 0.02, 1.75, 2.5, 0.15, 1200, 30)
     with pytest.raises(DeploymentError, match="a tag takes 256"):
         pack(replace(state, limits=changed, steps=parse_steps("mirror=10,20,30,40,100")))
 

@@ -16,9 +16,9 @@ from testing.support.rollout_world import PACE, tiny_bundle
 
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import Access
-from vision_mlops.endpoints.scoring_client import Answer
+from vision_mlops.endpoints.scoring_client import ScoringResponse
 from vision_mlops.rollout import probes
-from vision_mlops.rollout.judge import Tally
+from vision_mlops.rollout.judge import RequestCounts
 from vision_mlops.rollout.probe_images import ProbeImage, folder_images, golden_images
 from vision_mlops.rollout.probes import Pairs, Prober
 from vision_mlops.rollout.rollout_report import telling
@@ -26,8 +26,8 @@ from vision_mlops.rollout.rollout_report import telling
 ACCESS = Access("memory:")
 
 
-def scored(label: str, deployment: str = "", seconds: float = 0.01, **body: Any) -> Answer:
-    return Answer(200, seconds, {"predictions": [{"label": label}], **body}, deployment)
+def scored(label: str, deployment: str = "", seconds: float = 0.01, **body: Any) -> ScoringResponse:
+    return ScoringResponse(200, seconds, {"predictions": [{"label": label}], **body}, deployment)
 
 
 def test_of_prepared_data_the_test_split_is_sent_and_of_a_folder_all(tmp_path: Path) -> None:
@@ -53,12 +53,14 @@ def test_answers_are_compared_where_both_have_scored() -> None:
     pairs = Pairs()
     pairs.add(0, scored("a"), scored("a"))
     pairs.add(0, scored("b"), scored("a"))  # the same image, now another label
-    pairs.add(1, Answer(422, 0.01, {}, problem="not an image"), scored("a"))  # one takes it, the other does not
-    pairs.add(2, Answer(429, 0.01, {}, problem="busy"), scored("a"))
-    pairs.add(3, Answer(0, 0.01, {}, problem="reset"), scored("a"))
-    pairs.add(4, scored("a"), Answer(500, 0.01, {}, problem="fault"))
+    pairs.add(
+        1, ScoringResponse(422, 0.01, {}, problem="not an image"), scored("a")
+    )  # one takes it, the other does not
+    pairs.add(2, ScoringResponse(429, 0.01, {}, problem="busy"), scored("a"))
+    pairs.add(3, ScoringResponse(0, 0.01, {}, problem="reset"), scored("a"))
+    pairs.add(4, scored("a"), ScoringResponse(500, 0.01, {}, problem="fault"))
     assert pairs.seen == {0: True, 1: True}
-    assert (pairs.candidate, pairs.champion, pairs.scored) == (Tally(6, 1), Tally(6, 1), 3)
+    assert (pairs.candidate, pairs.champion, pairs.scored) == (RequestCounts(6, 1), RequestCounts(6, 1), 3)
     assert len(pairs.round_trips) == 2
     assert pairs.note == "the champion answered a probe with 500: fault"
 
@@ -74,11 +76,11 @@ def test_time_of_work_counts_where_both_tell_it() -> None:
 class Endpoint:
     """Keeps who was asked."""
 
-    def __init__(self, answer: Callable[[str], Answer] = lambda name: scored("a", name)) -> None:
+    def __init__(self, answer: Callable[[str], ScoringResponse] = lambda name: scored("a", name)) -> None:
         self.asked: list[str] = []
         self._answer = answer
 
-    def ask(self, access: Access, image: bytes, kind: str, deployment: str) -> Answer:
+    def ask(self, access: Access, image: bytes, kind: str, deployment: str) -> ScoringResponse:
         self.asked.append(deployment)
         return self._answer(deployment)
 
@@ -114,7 +116,7 @@ def test_pairs_come_in_changing_order_at_a_bounded_rate_once_they_count(
 ) -> None:
     clock = Clock()
 
-    def answer(name: str) -> Answer:
+    def answer(name: str) -> ScoringResponse:
         if len(endpoint.asked) == 10:  # the fifth pair takes longer than two that are on time
             clock.now += 0.05
         return scored("a", name)
@@ -146,7 +148,7 @@ def test_an_answer_of_another_deployment_is_none(tmp_path: Path) -> None:
 
 
 def test_a_key_that_is_not_valid_any_more_is_noticed(tmp_path: Path) -> None:
-    probing = prober(Endpoint(lambda name: Answer(401, 0.01, {}, problem="key")), tmp_path)
+    probing = prober(Endpoint(lambda name: ScoringResponse(401, 0.01, {}, problem="key")), tmp_path)
     probing.start()
     until(lambda: probing.refused)
     probing.renew(ACCESS)

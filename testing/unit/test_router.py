@@ -21,17 +21,23 @@ import httpx
 import pytest
 
 from vision_mlops.core.errors import DeploymentError, MissingExtraError
-from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, Options, Request
+from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, DeploymentOptions, DeploymentRequest
 from vision_mlops.endpoints.local.router import log_files
 from vision_mlops.endpoints.local.router.backend import Backend
-from vision_mlops.endpoints.local.router.counters import Tally, read_tallies, write_tallies
-from vision_mlops.endpoints.local.router.endpoint_state import EndpointState, Spec, read_state, write_key, write_state
+from vision_mlops.endpoints.local.router.counters import DeploymentCounters, read_tallies, write_tallies
+from vision_mlops.endpoints.local.router.endpoint_state import (
+    DeploymentSpec,
+    EndpointState,
+    read_state,
+    write_key,
+    write_state,
+)
 from vision_mlops.endpoints.local.router.exchange import Mirror, labels
 from vision_mlops.endpoints.local.router.log_files import bound_log, tail
 from vision_mlops.endpoints.local.router.router_admin import Control
 from vision_mlops.endpoints.local.router.router_app import RouterApp
-from vision_mlops.endpoints.local.router.traffic_shares import Sampler, Shares
-from vision_mlops.serving.http.http_connection import Answer
+from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler, Shares
+from vision_mlops.serving.http.http_connection import Response
 
 
 @dataclass(eq=False)
@@ -62,12 +68,12 @@ def test_what_is_not_ready_is_passed_over_and_others_keep_their_proportion() -> 
 
 @pytest.mark.parametrize("percent", [0, 1, 37, 100])
 def test_samples_are_exact(percent: int) -> None:
-    sampler = Sampler(percent)
+    sampler = MirrorSampler(percent)
     assert sum(sampler.next() for _ in range(1000)) == percent * 10
 
 
 def test_answers_are_counted_by_latency_and_survive_a_restart(tmp_path: Path) -> None:
-    tally = Tally()
+    tally = DeploymentCounters()
     for seconds in (0.0005, 0.0011, 100.0):
         tally.answered(200, seconds)
     tally.answered(429, 0.001)
@@ -90,7 +96,7 @@ def test_broken_counts_begin_anew(tmp_path: Path, content: str) -> None:
 
 
 def test_state_comes_back_and_the_first_deployment_gets_the_traffic(tmp_path: Path) -> None:
-    first, second = Spec("v1", "m", "1", "/b1", 2, {"A": "b"}), Spec("v2", "m", "2", "/b2")
+    first, second = DeploymentSpec("v1", "m", "1", "/b1", 2, {"A": "b"}), DeploymentSpec("v2", "m", "2", "/b2")
     state = EndpointState("e", 8000).with_deployment(first).with_deployment(second)
     assert state.traffic == {"v1": 100}
     write_state(tmp_path, state)
@@ -179,12 +185,12 @@ class Router:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.app = RouterApp(SimpleNamespace(key="key", obey=lambda action, body: Answer.json(200, action)))
+        self.app = RouterApp(SimpleNamespace(key="key", obey=lambda action, body: Response.json(200, action)))
         self.client: httpx.AsyncClient
         self._open = contextlib.AsyncExitStack()
 
     async def add(self, name: str, server: Server | None) -> Backend:
-        backend = Backend(Spec(name, "m", "1", "/b"), self.folder)
+        backend = Backend(DeploymentSpec(name, "m", "1", "/b"), self.folder)
         port = 9  # nobody listens there
         if server is not None:
             listener = await asyncio.start_server(server, "127.0.0.1", 0)
@@ -430,9 +436,9 @@ def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: py
     from vision_mlops.endpoints.local.target import LocalTarget
 
     monkeypatch.setitem(sys.modules, "httptools", None)
-    request = SimpleNamespace(endpoint="e", options=Options())
+    request = SimpleNamespace(endpoint="e", options=DeploymentOptions())
     with pytest.raises(MissingExtraError, match="httptools"):
-        LocalTarget().deploy(cast(Request, request), print)
+        LocalTarget().deploy(cast(DeploymentRequest, request), print)
     assert LocalTarget().endpoints() == []
     assert not home.exists()
 
@@ -441,7 +447,7 @@ def test_a_disk_that_takes_nothing_changes_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         control = Control(tmp_path, EndpointState("e", 1), "key")
         for name in ("a", "b"):
-            backend = control.app.backends[name] = Backend(Spec(name, "m", "1", "/b"), tmp_path)
+            backend = control.app.backends[name] = Backend(DeploymentSpec(name, "m", "1", "/b"), tmp_path)
             backend.ready = True
             control.state = control.state.with_deployment(backend.spec)
         control.app.share({"a": 100}, {})
@@ -475,8 +481,8 @@ def test_what_cannot_be_done_is_refused(
     async def main() -> None:
         control = Control(tmp_path, EndpointState("e", 1), "key")
         for name in ("a", "b"):
-            control.app.backends[name] = Backend(Spec(name, "m", "1", "/b"), tmp_path)
-            control.state = control.state.with_deployment(Spec(name, "m", "1", "/b"))
+            control.app.backends[name] = Backend(DeploymentSpec(name, "m", "1", "/b"), tmp_path)
+            control.state = control.state.with_deployment(DeploymentSpec(name, "m", "1", "/b"))
         control.app.backends["a"].ready = True
         answer = control.obey(action, json.dumps(body).encode())
         assert (answer.status, message in answer.body.decode()) == (status, True), answer.body

@@ -12,7 +12,7 @@ from testing.support.web_server import Page, Site, serving
 
 from vision_mlops.core import paths
 from vision_mlops.core.errors import PipelineError
-from vision_mlops.data.fetch.download_client import Patience
+from vision_mlops.data.fetch.download_client import DownloadRetryPolicy
 from vision_mlops.jobs.local.inputs.input_downloads import download
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
@@ -119,6 +119,6 @@ def test_two_jobs_at_once_download_once(site: Site) -> None:
 def test_a_job_goes_on_with_a_download_that_broke_off(tmp_path: Path, site: Site) -> None:
     site.pages["/x"] = Page(b"x" * 50_000, etag='"1"', ranges=True, breaks=[20_000, 10_000])
     with pytest.raises(PipelineError, match="20,000 of 50,000 bytes came"):
-        download(f"{site.address}/x", Patience(attempts=1))
-    assert download(f"{site.address}/x", Patience(pause=0.01)).read_bytes() == b"x" * 50_000
+        download(f"{site.address}/x", DownloadRetryPolicy(attempts=1))
+    assert download(f"{site.address}/x", DownloadRetryPolicy(pause=0.01)).read_bytes() == b"x" * 50_000
     assert [asked.sent for asked in site.log] == [20_000, 10_000, 20_000]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from testing.support.definitions import SCHEMA
 
-from vision_mlops.jobs.local.engine.local_jobs import Options, run_job
+from vision_mlops.jobs.local.engine.local_jobs import JobOptions, run_job
 from vision_mlops.jobs.local.engine.pruning import prune
 from vision_mlops.jobs.local.state.job_display import PlainDisplay
 from vision_mlops.jobs.local.state.job_state import JobFolder, Status, job_names
@@ -39,7 +39,7 @@ def job(tmp_path: Path, home: Path, without_mlflow: None) -> Path:
 
 
 def run(job: Path, name: str, *changes: str, force: bool = False) -> Status:
-    options = Options(display=PlainDisplay(quiet=True), force=force)
+    options = JobOptions(display=PlainDisplay(quiet=True), force=force)
     return run_job(job, changes, name=name, options=options).state.steps["write"].status
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from testing.support.definitions import SCHEMA
 
-from vision_mlops.jobs.local.engine.local_jobs import Ended, Options, resume_job, run_job
+from vision_mlops.jobs.local.engine.local_jobs import Ended, JobOptions, resume_job, run_job
 from vision_mlops.jobs.local.state.job_display import PlainDisplay
 from vision_mlops.jobs.local.state.job_state import Status
 from vision_mlops.tracking import mlflow_runs
@@ -93,7 +93,9 @@ def project(tmp_path: Path, home: Path, store: object) -> Path:
 
 def run(path: Path, *changes: str, **options: Any) -> tuple[Ended, list[str]]:
     lines: list[str] = []
-    return run_job(path, changes, options=Options(jobs=2, display=PlainDisplay(write=lines.append), **options)), lines
+    return run_job(
+        path, changes, options=JobOptions(jobs=2, display=PlainDisplay(write=lines.append), **options)
+    ), lines
 
 
 def trials(ended: Ended) -> list[dict[str, Any]]:
@@ -139,7 +141,7 @@ def test_hopeless_trials_are_given_up(project: Path) -> None:
     changes = ["early_termination={type: bandit, slack_amount: 0.2}", "limits.max_concurrent_trials=3"]
     steps = ["trial.environment_variables={STEPS: '12', PAUSE: '0.5'}"]
     lines: list[str] = []
-    options = Options(jobs=3, display=PlainDisplay(write=lines.append))
+    options = JobOptions(jobs=3, display=PlainDisplay(write=lines.append))
     ended = run_job(project / "sweep.yml", [*changes, *steps], options=options)
     assert ended.state.status is Status.COMPLETED, lines
     states = {trial["values"]["rate"]: trial["state"] for trial in trials(ended)}
@@ -181,7 +183,7 @@ def test_an_interrupted_sweep_keeps_its_finished_trials(project: Path, home: Pat
     assert process.returncode == 130, errors
     before = finished()
     lines: list[str] = []
-    ended = resume_job("long", options=Options(display=PlainDisplay(write=lines.append)))
+    ended = resume_job("long", options=JobOptions(display=PlainDisplay(write=lines.append)))
     assert ended.state.status is Status.COMPLETED, lines
     assert [trial["state"] for trial in trials(ended)] == ["Completed"] * 3
     client = mlflow_runs.client()

@@ -15,7 +15,7 @@ from testing.support.prepared_data import COLOURS
 from testing.support.scoring_servers import in_process
 
 from vision_mlops.config.workload import Serving
-from vision_mlops.serving.access_keys import Keys
+from vision_mlops.serving.access_keys import AccessKeys
 
 
 def encoded(colour: tuple[int, int, int] = COLOURS["green"], size: int = 40, kind: str = "PNG") -> bytes:
@@ -121,7 +121,7 @@ def test_decompression_bomb_is_refused(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("header", [{"X-Api-Key": "secret"}, {"Authorization": "Bearer secret"}])
 def test_key(bundle: Path, header: dict[str, str]) -> None:
-    with in_process(bundle, keys=Keys(["secret"])) as url, httpx.Client(base_url=url) as client:
+    with in_process(bundle, keys=AccessKeys(["secret"])) as url, httpx.Client(base_url=url) as client:
         assert client.post("/score", content=encoded(), headers=PNG).status_code == 401
         foreign = [(b"Content-Type", b"image/png"), (b"X-Api-Key", "sécret".encode("latin-1"))]
         assert client.post("/score", content=encoded(), headers=foreign).status_code == 401

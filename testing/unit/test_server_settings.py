@@ -13,7 +13,7 @@ from vision_mlops.core.errors import BundleError, ServingError
 from vision_mlops.model.bundle import MANIFEST
 from vision_mlops.model.bundle_lookup import bundle_root, find_bundle, registered_as
 from vision_mlops.serving import access_keys as module
-from vision_mlops.serving.access_keys import Keys, keys_of_environment
+from vision_mlops.serving.access_keys import AccessKeys, keys_of_environment
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.0)
 
 
-def valid(keys: Keys, *candidates: str) -> list[str]:
+def valid(keys: AccessKeys, *candidates: str) -> list[str]:
     return [key for key in candidates if keys.accepts(key.encode())]
 
 
@@ -55,9 +55,9 @@ def test_a_file_without_keys_is_refused_at_the_start_and_passed_over_later(
 
     write()
     with pytest.raises(ServingError, match=r"MLOPS_SCORING_KEY_FILE: .*keys "):
-        Keys(file=file)
+        AccessKeys(file=file)
     file.write_text("one-key")
-    keys = Keys(file=file)
+    keys = AccessKeys(file=file)
     write()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -79,7 +79,7 @@ def test_a_mounted_secret_is_swapped_behind_its_link(tmp_path: Path) -> None:
         (tmp_path / version / "keys").write_text(f"key-{version}\nsame\n")
     (tmp_path / "..data").symlink_to("1")
     (tmp_path / "keys").symlink_to("..data/keys")
-    keys = Keys(file=tmp_path / "keys")
+    keys = AccessKeys(file=tmp_path / "keys")
     assert valid(keys, "key-1", "key-2", "same") == ["key-1", "same"]
     (tmp_path / "..next").symlink_to("2")
     (tmp_path / "..next").rename(tmp_path / "..data")
@@ -91,7 +91,7 @@ def test_the_file_is_left_alone_for_a_second(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 60.0)
     file = tmp_path / "keys"
     file.write_text("one")
-    keys = Keys(file=file)
+    keys = AccessKeys(file=file)
     file.write_text("two")
     keys.refresh()
     assert valid(keys, "one", "two") == ["one"]

@@ -14,12 +14,12 @@ from vision_mlops.core.errors import AzureError, ConfigError
 from vision_mlops.storage.addresses import ContainerAddress, DatastoreAddress, parse_address
 from vision_mlops.storage.blob_listing import next_marker, read_page
 from vision_mlops.storage.blocks import BlockNames, block_size
-from vision_mlops.storage.http_connections import Answer
+from vision_mlops.storage.http_connections import StorageResponse
 from vision_mlops.storage.locations import locate
 from vision_mlops.storage.service_errors import refusal, wait_asked_for
-from vision_mlops.storage.sign_in import Identity, SharedAccessSignature
-from vision_mlops.storage.thread_pool import Team
-from vision_mlops.storage.transfer_summary import Count, Summary
+from vision_mlops.storage.sign_in import EntraIdentity, SharedAccessSignature
+from vision_mlops.storage.thread_pool import ThreadPool
+from vision_mlops.storage.transfer_summary import Count, TransferSummary
 
 HOST = "https://photos.blob.core.windows.net"
 
@@ -90,7 +90,7 @@ class _Credential:
 
 def test_tokens_are_kept_until_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
     credential = _Credential(3600)
-    identity = Identity(credential)
+    identity = EntraIdentity(credential)
     assert [identity.headers()["Authorization"] for _ in range(3)] == ["Bearer token 1"] * 3
     assert not identity.renew()  # it was just made: asking again changes nothing
     later = time.monotonic() + 100
@@ -99,7 +99,7 @@ def test_tokens_are_kept_until_they_end(monkeypatch: pytest.MonkeyPatch) -> None
     assert identity.headers()["Authorization"] == "Bearer token 2"
     assert identity.hide("Bearer token 2!") == "Bearer ***!"
     short = _Credential(200)
-    identity = Identity(short)
+    identity = EntraIdentity(short)
     assert [identity.headers()["Authorization"] for _ in range(2)] == ["Bearer token 1", "Bearer token 2"]
 
 
@@ -192,7 +192,7 @@ def test_how_long_the_service_wants_us_to_wait(headers: dict[str, str], expected
     ],
 )
 def test_what_a_refusal_means(status: int, content: bytes, fatal: bool, transient: bool, text: str) -> None:
-    error = refusal("x", Answer(status, _headers(), content), "sas")
+    error = refusal("x", StorageResponse(status, _headers(), content), "sas")
     assert (error.fatal, error.transient, error.status) == (fatal, transient, status)
     assert text in str(error)
 
@@ -200,7 +200,7 @@ def test_what_a_refusal_means(status: int, content: bytes, fatal: bool, transien
 @pytest.mark.parametrize("size", [1, 4])
 def test_a_team_shares_the_parts_of_large_items(size: int) -> None:
     done: list[tuple[int, int]] = []
-    team: Team[int] = Team(size, lambda: None)
+    team: ThreadPool[int] = ThreadPool(size, lambda: None)
 
     def work(item: int) -> None:
         with team.parts() as parts:
@@ -214,7 +214,7 @@ def test_a_team_shares_the_parts_of_large_items(size: int) -> None:
 
 def test_a_team_ends_with_the_first_error() -> None:
     stopped = threading.Event()
-    team: Team[int] = Team(4, stopped.set)
+    team: ThreadPool[int] = ThreadPool(4, stopped.set)
     seen: list[int] = []
 
     def fail() -> None:
@@ -235,7 +235,7 @@ def test_a_team_ends_with_the_first_error() -> None:
 
 def test_an_interrupted_team_leaves_no_thread() -> None:
     stopped = threading.Event()
-    team: Team[int] = Team(3, stopped.set)
+    team: ThreadPool[int] = ThreadPool(3, stopped.set)
 
     def wait(item: int) -> None:
         stopped.wait(60)
@@ -249,7 +249,7 @@ def test_an_interrupted_team_leaves_no_thread() -> None:
 
 
 def test_a_summary_says_it_in_one_line() -> None:
-    summary = Summary("upload", "place", "folder", Count(1, 1_500_000), Count(2, 10), seconds=0.5)
+    summary = TransferSummary("upload", "place", "folder", Count(1, 1_500_000), Count(2, 10), seconds=0.5)
     assert summary.text() == "uploaded 1 file (1.5 MB), unchanged 2 files (10 B) in 0.5 s (3.0 MB/s)"
     assert summary.to_dict()["megabytes_per_second"] == 3.0
     summary.failures["x"] = "broken"

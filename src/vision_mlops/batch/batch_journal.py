@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_mlops.batch.image_sources import Listed
+from vision_mlops.batch.image_sources import ListedImage
 from vision_mlops.batch.rows import Failed, Outcome, Scored
 from vision_mlops.core.errors import DataError
 
@@ -32,7 +32,7 @@ _DONE = "FROM listing JOIN results USING (image, size, version)"
 _TRIED_AGAIN = "unreadable"
 
 
-class Journal:
+class BatchJournal:
     """The images of a batch in their order, and what became of each. Use it as a context manager.
 
     Args:
@@ -93,7 +93,7 @@ class Journal:
     def _broken(self, error: Exception) -> DataError:
         return DataError(f"{self._file} cannot be used: {error}", f"remove {self._file.parent} and start over")
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> BatchJournal:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,7 +106,7 @@ class Journal:
         self._database.execute("BEGIN")
         self._saved = time.monotonic()
 
-    def list(self, images: Iterable[Listed]) -> None:
+    def list(self, images: Iterable[ListedImage]) -> None:
         """Take down the images of this run, in their order. What is done of the same files is kept."""
         self._database.execute("DELETE FROM listing")
         rows = ((position, *listed) for position, listed in enumerate(images))
@@ -114,7 +114,7 @@ class Journal:
             self._database.executemany("INSERT INTO listing VALUES (?, ?, ?, ?)", page)
         self._commit()
 
-    def todo(self) -> Iterator[Listed]:
+    def todo(self) -> Iterator[ListedImage]:
         """Images without a result, in their order; those that get one meanwhile are not repeated."""
         position = -1
         while rows := self._database.execute(
@@ -123,10 +123,10 @@ class Journal:
             " WHERE results.image IS NULL AND position > ? ORDER BY position LIMIT ?",
             (position, _PAGE),
         ).fetchall():
-            yield from (Listed(*row[1:]) for row in rows)
+            yield from (ListedImage(*row[1:]) for row in rows)
             position = rows[-1][0]
 
-    def add(self, listed: Listed, outcome: Outcome) -> None:
+    def add(self, listed: ListedImage, outcome: Outcome) -> None:
         """Keep a result; it is on disk at most about a second later."""
         if isinstance(outcome, Scored):
             values = np.asarray(outcome.probabilities, "<f4").tobytes()
@@ -143,17 +143,17 @@ class Journal:
         scored, failed = self._database.execute(f"SELECT count(sha256), count(code) {_DONE}").fetchone()
         return images, scored, failed
 
-    def scored(self) -> Iterator[tuple[Listed, Scored]]:
+    def scored(self) -> Iterator[tuple[ListedImage, Scored]]:
         """Images with their scores, in their order."""
         for row in self._database.execute(
             f"SELECT image, size, version, sha256, width, height, probabilities {_DONE}"
             " WHERE code IS NULL ORDER BY position"
         ):
-            yield Listed(*row[:3]), Scored(row[3], row[4], row[5], np.frombuffer(row[6], "<f4"))
+            yield ListedImage(*row[:3]), Scored(row[3], row[4], row[5], np.frombuffer(row[6], "<f4"))
 
-    def failed(self) -> Iterator[tuple[Listed, Failed]]:
+    def failed(self) -> Iterator[tuple[ListedImage, Failed]]:
         """Images with their errors, in their order."""
         for row in self._database.execute(
             f"SELECT image, size, version, code, message {_DONE} WHERE code IS NOT NULL ORDER BY position"
         ):
-            yield Listed(*row[:3]), Failed(*row[3:])
+            yield ListedImage(*row[:3]), Failed(*row[3:])

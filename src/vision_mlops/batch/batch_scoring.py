@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.batch.batch_journal import Journal
-from vision_mlops.batch.image_sources import Fetched, Images
+from vision_mlops.batch.batch_journal import BatchJournal
+from vision_mlops.batch.image_sources import FetchedImage, Images
 from vision_mlops.batch.output_table import check_format, write_errors, write_table
-from vision_mlops.batch.rows import Failed, Model, Outcome
-from vision_mlops.batch.scoring_process import Settings
-from vision_mlops.batch.worker_pool import Crew
+from vision_mlops.batch.rows import Failed, Outcome, ScoringModel
+from vision_mlops.batch.scoring_process import ScoringSettings
+from vision_mlops.batch.worker_pool import WorkerPool
 from vision_mlops.core.cpu import available_cores
 from vision_mlops.core.errors import DataError, MlopsError
 from vision_mlops.images.decoding import MAX_PIXELS
@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class BatchOptions:
     """How a batch is scored. ``workers`` 0 is one a core."""
 
     workers: int = 0
@@ -45,7 +45,7 @@ class Options:
 
 
 @dataclass(slots=True)
-class Summary:
+class BatchSummary:
     """What was done.
 
     Attributes:
@@ -100,9 +100,9 @@ def score(
     *,
     name: str = "",
     version: str = "",
-    options: Options | None = None,
+    options: BatchOptions | None = None,
     progress: Progress | None = None,
-) -> Summary:
+) -> BatchSummary:
     """Score all images with a bundle into a table.
 
     The same call goes on where an interrupted one was. Rows have the order of the listing, and the table's bytes depend
@@ -124,7 +124,7 @@ def score(
         MissingExtraError: OpenVINO, or what writes Parquet, is not installed.
         AzureError: storage refuses, or is not reached.
     """
-    options = options or Options()
+    options = options or BatchOptions()
     try:
         with closing(images):
             return _Scoring(images, bundle, out, name, version, options).run(progress or (lambda done, total: None))
@@ -134,21 +134,21 @@ def score(
 
 
 class _Scoring:
-    def __init__(self, images: Images, bundle: Path, out: Path, name: str, version: str, options: Options) -> None:
+    def __init__(self, images: Images, bundle: Path, out: Path, name: str, version: str, options: BatchOptions) -> None:
         check_format(out)
         if out.exists() and not options.overwrite:
             raise DataError(f"{out} exists already", "choose another --out, or replace it with --overwrite")
         described = read_bundle(bundle)
         self._classes = described.classes
-        self._model = Model(name or described.name, version, bundle_id(described))
+        self._model = ScoringModel(name or described.name, version, bundle_id(described))
         self._images, self._out, self._options = images, out, options
-        self._settings = Settings(bundle.resolve(), options.precision, options.max_pixels)
+        self._settings = ScoringSettings(bundle.resolve(), options.precision, options.max_pixels)
         self._workers = options.workers or available_cores()
         self._folder = partial_folder(out)
         self._scored = self._failed = 0
         self._first = ""
 
-    def run(self, progress: Progress) -> Summary:
+    def run(self, progress: Progress) -> BatchSummary:
         begun = time.monotonic()
         model, options = self._model, self._options
         about = {
@@ -156,7 +156,7 @@ class _Scoring:
             "precision": options.precision, "max_pixels": str(options.max_pixels),
         }  # fmt: skip
         self._folder.mkdir(parents=True, exist_ok=True)
-        with Journal(self._folder / "journal.db", about, restart=options.restart) as journal:
+        with BatchJournal(self._folder / "journal.db", about, restart=options.restart) as journal:
             self._tidy()
             journal.list(self._images.listing())
             total, *_ = before = journal.counts()
@@ -176,14 +176,14 @@ class _Scoring:
             elif not path.name.startswith("journal.db"):
                 path.unlink()
 
-    def _score(self, journal: Journal, total: int, progress: Progress) -> None:
+    def _score(self, journal: BatchJournal, total: int, progress: Progress) -> None:
         progress(self._scored + self._failed, total)
         if self._scored + self._failed < total:
             kept = self._folder / "images"
             kept.mkdir()
             with (
                 closing(self._images.fetch(journal.todo(), kept)) as fetched,
-                Crew(self._settings, min(self._workers, total)) as crew,
+                WorkerPool(self._settings, min(self._workers, total)) as crew,
             ):
                 for item, outcome in crew.results(self._batches(fetched, journal)):
                     self._images.release(item)
@@ -191,9 +191,9 @@ class _Scoring:
                     progress(self._scored + self._failed, total)
         self._check(total)
 
-    def _batches(self, fetched: Iterable[Fetched], journal: Journal) -> Iterator[list[Fetched]]:
+    def _batches(self, fetched: Iterable[FetchedImage], journal: BatchJournal) -> Iterator[list[FetchedImage]]:
         """Images in batches; those that could not be fetched are failures at once."""
-        batch: list[Fetched] = []
+        batch: list[FetchedImage] = []
         size = 0
         for item in fetched:
             if item.failed is not None:
@@ -207,7 +207,7 @@ class _Scoring:
         if batch:
             yield batch
 
-    def _add(self, journal: Journal, item: Fetched, outcome: Outcome) -> None:
+    def _add(self, journal: BatchJournal, item: FetchedImage, outcome: Outcome) -> None:
         journal.add(item.listed, outcome)
         if isinstance(outcome, Failed):
             self._failed += 1
@@ -224,7 +224,7 @@ class _Scoring:
                 "check the folder; if these are a few that are broken, move them away",
             )
 
-    def _finish(self, journal: Journal, before: tuple[int, int, int], begun: float) -> Summary:
+    def _finish(self, journal: BatchJournal, before: tuple[int, int, int], begun: float) -> BatchSummary:
         total, scored, failed = journal.counts()
         if scored + failed != total:
             raise MlopsError(f"{total - scored - failed} images have no result", "run the same command again")
@@ -234,7 +234,7 @@ class _Scoring:
         shutil.rmtree(self._folder)
         seconds = time.monotonic() - begun
         resumed = before[1] + before[2]
-        return Summary(
+        return BatchSummary(
             source=self._images.address, out=str(self._out), model=self._model.describe(),
             errors_file=str(errors) if failed else "", images=total, scored=scored, errors=failed, resumed=resumed,
             skipped=self._images.skipped, workers=self._workers, batch_size=self._options.batch_size, labels=labels,

@@ -7,19 +7,19 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from vision_mlops.batch.image_sources import Fetched, Listed, is_image
+from vision_mlops.batch.image_sources import FetchedImage, ListedImage, is_image
 from vision_mlops.batch.rows import MAX_BYTES, Failed, too_large
-from vision_mlops.storage import Place
+from vision_mlops.storage import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_reader import Reading
-from vision_mlops.storage.blob_service import Patience
+from vision_mlops.storage.blob_service import StorageRetryPolicy
 from vision_mlops.storage.transfer import JOBS, FileError
 
 _AHEAD = 4 * JOBS
 _AHEAD_BYTES = 256 * 2**20
 
 
-class Container:
+class BlobImages:
     """A folder in a container.
 
     Args:
@@ -27,29 +27,29 @@ class Container:
         patience: How long requests are tried.
     """
 
-    def __init__(self, place: Place, patience: Patience | None = None) -> None:
+    def __init__(self, place: BlobFolder, patience: StorageRetryPolicy | None = None) -> None:
         self._reading = Reading(place, patience)
         self._pool: ThreadPoolExecutor | None = None
         self.address = place.url
         self.skipped = 0
 
-    def listing(self) -> Iterator[Listed]:
+    def listing(self) -> Iterator[ListedImage]:
         """All images, in the order of their names. Raises RefusalError."""
         self.skipped = 0
         for name, blob in self._reading.blobs():
             if is_image(name):
-                yield Listed(name.encode(), blob.size, blob.etag)
+                yield ListedImage(name.encode(), blob.size, blob.etag)
             else:
                 self.skipped += 1
 
-    def fetch(self, wanted: Iterable[Listed], folder: Path) -> Generator[Fetched]:
+    def fetch(self, wanted: Iterable[ListedImage], folder: Path) -> Generator[FetchedImage]:
         """Fetch images into ``folder``, ahead of what is asked for: at most 64 of them, or 256 MB and one.
 
         Raises:
             RefusalError: storage is not reached any more, or takes no request of ours.
         """
         self._pool = ThreadPoolExecutor(JOBS, "fetching")
-        waiting: deque[tuple[Listed, Future[Fetched]]] = deque()
+        waiting: deque[tuple[ListedImage, Future[FetchedImage]]] = deque()
         size = 0
         left = enumerate(wanted)
         following = next(left, None)
@@ -63,17 +63,17 @@ class Container:
             size -= listed.size
             yield future.result()
 
-    def _fetch(self, listed: Listed, target: Path) -> Fetched:
+    def _fetch(self, listed: ListedImage, target: Path) -> FetchedImage:
         if listed.size > MAX_BYTES:
-            return Fetched(listed, target, too_large(listed.name, listed.size))
+            return FetchedImage(listed, target, too_large(listed.name, listed.size))
         try:
             self._reading.fetch(listed.key.decode(), Blob(listed.size, b"", listed.version), target)
         except FileError as error:
             target.unlink(missing_ok=True)
-            return Fetched(listed, target, Failed("unreadable", f"{listed.name}: {error}"))
-        return Fetched(listed, target)
+            return FetchedImage(listed, target, Failed("unreadable", f"{listed.name}: {error}"))
+        return FetchedImage(listed, target)
 
-    def release(self, fetched: Fetched) -> None:
+    def release(self, fetched: FetchedImage) -> None:
         """Remove the file of an image."""
         fetched.path.unlink()
 

@@ -12,7 +12,7 @@ from vision_mlops.core.errors import DataError
 from vision_mlops.images.decoding import IMAGE_SUFFIXES
 
 
-class Listed(NamedTuple):
+class ListedImage(NamedTuple):
     """An image as it was listed.
 
     Attributes:
@@ -31,10 +31,10 @@ class Listed(NamedTuple):
         return self.key.decode("utf-8", "backslashreplace")
 
 
-class Fetched(NamedTuple):
+class FetchedImage(NamedTuple):
     """An image that is ready to be read, or the reason why it is not."""
 
-    listed: Listed
+    listed: ListedImage
     path: Path
     failed: Failed | None = None
 
@@ -52,15 +52,15 @@ class Images(Protocol):
         """Files that are not images, so far."""
         ...
 
-    def listing(self) -> Iterator[Listed]:
+    def listing(self) -> Iterator[ListedImage]:
         """All images, always in the same order."""
         ...
 
-    def fetch(self, wanted: Iterable[Listed], folder: Path) -> Generator[Fetched]:
+    def fetch(self, wanted: Iterable[ListedImage], folder: Path) -> Generator[FetchedImage]:
         """Make images readable, in the given order; what is kept meanwhile goes into ``folder``."""
         ...
 
-    def release(self, fetched: Fetched) -> None:
+    def release(self, fetched: FetchedImage) -> None:
         """An image is not needed any more."""
         ...
 
@@ -97,12 +97,12 @@ class Folder:
         """The absolute path."""
         return self._root.decode("utf-8", "backslashreplace")
 
-    def listing(self) -> Iterator[Listed]:
+    def listing(self) -> Iterator[ListedImage]:
         """All images, sorted by the parts of their paths; only the names of one folder of each depth are in memory."""
         self.skipped = 0
         yield from self._below(b"")
 
-    def _below(self, relative: bytes) -> Iterator[Listed]:
+    def _below(self, relative: bytes) -> Iterator[ListedImage]:
         with os.scandir(os.path.join(self._root, relative)) as found:  # noqa: PTH118
             entries = sorted(found, key=lambda entry: entry.name)
         for entry in entries:
@@ -115,12 +115,12 @@ class Folder:
             else:
                 self.skipped += 1
 
-    def fetch(self, wanted: Iterable[Listed], folder: Path) -> Generator[Fetched]:
+    def fetch(self, wanted: Iterable[ListedImage], folder: Path) -> Generator[FetchedImage]:
         """They are here already."""
         for listed in wanted:
-            yield Fetched(listed, Path(os.fsdecode(os.path.join(self._root, listed.key))))  # noqa: PTH118
+            yield FetchedImage(listed, Path(os.fsdecode(os.path.join(self._root, listed.key))))  # noqa: PTH118
 
-    def release(self, fetched: Fetched) -> None:
+    def release(self, fetched: FetchedImage) -> None:
         """Nothing is kept."""
 
     def close(self) -> None:
@@ -131,9 +131,9 @@ def _is_broken_link(entry: os.DirEntry[bytes]) -> bool:
     return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
 
 
-def _listed(entry: os.DirEntry[bytes], key: bytes) -> Listed:
+def _listed(entry: os.DirEntry[bytes], key: bytes) -> ListedImage:
     try:
         status = entry.stat()
     except OSError:  # a link that leads nowhere, or gone meanwhile: reading it says so
-        return Listed(key, 0, "")
-    return Listed(key, status.st_size, str(status.st_mtime_ns))
+        return ListedImage(key, 0, "")
+    return ListedImage(key, status.st_size, str(status.st_mtime_ns))

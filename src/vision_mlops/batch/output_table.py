@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from vision_mlops.batch.image_sources import Listed
-from vision_mlops.batch.rows import DIGITS, Failed, Model, Scored, columns, to_values
+from vision_mlops.batch.image_sources import ListedImage
+from vision_mlops.batch.rows import DIGITS, Failed, Scored, ScoringModel, columns, to_values
 from vision_mlops.core.errors import DataError, MissingExtraError
 
 SUFFIXES = (".csv", ".parquet")
@@ -37,7 +37,7 @@ def check_format(out: Path) -> None:
 
 
 def write_table(
-    out: Path, work: Path, rows: Iterable[tuple[Listed, Scored]], model: Model, classes: Sequence[str]
+    out: Path, work: Path, rows: Iterable[tuple[ListedImage, Scored]], model: ScoringModel, classes: Sequence[str]
 ) -> dict[str, int]:
     """Write all rows; the file is there whole, or as it was.
 
@@ -67,7 +67,7 @@ def write_table(
     return labels
 
 
-def write_errors(file: Path, work: Path, rows: Iterable[tuple[Listed, Failed]], count: int) -> None:
+def write_errors(file: Path, work: Path, rows: Iterable[tuple[ListedImage, Failed]], count: int) -> None:
     """Write image, code and message of each failure; without any, an older file of that name is removed."""
     if not count:
         file.unlink(missing_ok=True)

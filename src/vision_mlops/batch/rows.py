@@ -24,7 +24,7 @@ MAX_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ScoringModel:
     """What rows say about the model that scored: its registered name and version, and the id of its bundle."""
 
     name: str
@@ -103,7 +103,7 @@ def too_large(name: str, size: int) -> Failed:
     return Failed("too_large", f"{name}: {size:,} bytes is more than the limit of {MAX_BYTES:,}")
 
 
-def to_json(image: str, outcome: Outcome, model: Model, classes: Sequence[str], top_k: int = 0) -> str:
+def to_json(image: str, outcome: Outcome, model: ScoringModel, classes: Sequence[str], top_k: int = 0) -> str:
     """One line of JSON: the ``top_k`` most probable classes of an image, all of them for 0, or its error."""
     row: dict[str, Any] = {"image": image}
     if isinstance(outcome, Failed):
@@ -125,7 +125,7 @@ def columns(classes: Sequence[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def to_values(image: str, outcome: Scored, model: Model, classes: Sequence[str]) -> list[Any]:
+def to_values(image: str, outcome: Scored, model: ScoringModel, classes: Sequence[str]) -> list[Any]:
     """The values of a row, in the order of :func:`columns`; probabilities as computed."""
     values = outcome.probabilities
     best = int(values.argmax())

@@ -26,7 +26,7 @@ _OOM_SCORE = "300"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ScoringSettings:
     """What a worker does: the bundle, how it computes, and the largest image that it decodes."""
 
     bundle: Path
@@ -34,7 +34,7 @@ class Settings:
     max_pixels: int
 
 
-class Task(NamedTuple):
+class ScoringTask(NamedTuple):
     """Images to score in one batch: what messages call each, and its file. ``number`` comes back with the answer."""
 
     number: int
@@ -52,7 +52,7 @@ class Refused(NamedTuple):
     hint: str
 
 
-class Answer(NamedTuple):
+class TaskResult(NamedTuple):
     """Outcomes of a task in the order of its images; where they are None, the batch could not be computed."""
 
     number: int
@@ -60,7 +60,7 @@ class Answer(NamedTuple):
     problem: str = ""
 
 
-def work(pipe: connection.Connection, settings: Settings) -> None:
+def work(pipe: connection.Connection, settings: ScoringSettings) -> None:
     """Serve a pipe. Ends when the other side closes it, also by dying."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent ends its workers
     with contextlib.suppress(OSError):
@@ -79,25 +79,25 @@ def work(pipe: connection.Connection, settings: Settings) -> None:
             return
         pipe.send(Started())
         while True:
-            task: Task = pipe.recv()
+            task: ScoringTask = pipe.recv()
             try:
                 outcomes = score_images(predictor, task.images, max_pixels=settings.max_pixels)
             except Exception as error:  # noqa: BLE001 - whatever it is, the images are tried one by one
-                pipe.send(Answer(task.number, None, f"{type(error).__name__}: {error}"))
+                pipe.send(TaskResult(task.number, None, f"{type(error).__name__}: {error}"))
             else:
-                pipe.send(Answer(task.number, outcomes))
+                pipe.send(TaskResult(task.number, outcomes))
 
 
-class Worker:
+class ScoringWorker:
     """One process, seen from the one that started it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ScoringSettings) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=work, args=(theirs, settings), daemon=True)
         self._process.start()
         theirs.close()
         self.started = False
-        self.tasks: deque[Task] = deque()
+        self.tasks: deque[ScoringTask] = deque()
         self._since = time.monotonic()
 
     @property
@@ -105,7 +105,7 @@ class Worker:
         """How long it has been busy with its first task, or with loading the model."""
         return time.monotonic() - self._since if self.tasks or not self.started else 0.0
 
-    def send(self, task: Task) -> None:
+    def send(self, task: ScoringTask) -> None:
         """Give it a task; where it has died, :meth:`receive` says so."""
         if not self.tasks:
             self._since = time.monotonic()
@@ -113,7 +113,7 @@ class Worker:
         with contextlib.suppress(OSError):
             self.pipe.send(task)
 
-    def receive(self) -> Answer | None:
+    def receive(self) -> TaskResult | None:
         """Its answer; None where the model has just been loaded, or the process has died: then ``alive`` is false.
 
         Raises:
@@ -130,7 +130,7 @@ class Worker:
         if isinstance(message, Started):
             self.started = True
             return None
-        answer: Answer = message
+        answer: TaskResult = message
         self.tasks.popleft()
         return answer
 

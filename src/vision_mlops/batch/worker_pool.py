@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from multiprocessing import connection
 
-from vision_mlops.batch.image_sources import Fetched
+from vision_mlops.batch.image_sources import FetchedImage
 from vision_mlops.batch.rows import Failed, Outcome
-from vision_mlops.batch.scoring_process import Answer, Settings, Task, Worker, require_openvino
+from vision_mlops.batch.scoring_process import ScoringSettings, ScoringTask, ScoringWorker, TaskResult, require_openvino
 from vision_mlops.core.errors import MlopsError
 
 _AHEAD = 2  # tasks of a worker: it need not wait for the next one
@@ -18,10 +18,10 @@ _START_ATTEMPTS = 3
 _WAKE_SECONDS = 1.0
 _OVERDUE_SECONDS = 300.0
 
-Result = tuple[Fetched, Outcome]
+Result = tuple[FetchedImage, Outcome]
 
 
-class Crew:
+class WorkerPool:
     """Worker processes. Use it as a context manager, so that none is left behind.
 
     Args:
@@ -30,24 +30,24 @@ class Crew:
         overdue: Seconds after which a task counts as one that killed its worker.
     """
 
-    def __init__(self, settings: Settings, size: int, *, overdue: float = _OVERDUE_SECONDS) -> None:
+    def __init__(self, settings: ScoringSettings, size: int, *, overdue: float = _OVERDUE_SECONDS) -> None:
         require_openvino()
         self._settings, self._size, self._overdue = settings, size, overdue
-        self._workers: list[Worker] = []
+        self._workers: list[ScoringWorker] = []
         self._numbers = count()
-        self._images: dict[int, list[Fetched]] = {}
-        self._alone: deque[Fetched] = deque()
+        self._images: dict[int, list[FetchedImage]] = {}
+        self._alone: deque[FetchedImage] = deque()
         self._deaths: dict[bytes, int] = {}
         self._failed_starts = 0
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             worker.kill()
 
-    def results(self, batches: Iterable[list[Fetched]]) -> Iterator[Result]:
+    def results(self, batches: Iterable[list[FetchedImage]]) -> Iterator[Result]:
         """Score all images; results come as they are made.
 
         An image that twice ends a process that has nothing else to do, by whatever it takes, is a failure of its own; the
@@ -66,7 +66,7 @@ class Crew:
                 return
             yield from self._hear()
 
-    def _deal(self, batches: Iterator[list[Fetched]]) -> bool:
+    def _deal(self, batches: Iterator[list[FetchedImage]]) -> bool:
         """Give batches to all that have room, the emptiest first. True when none is left."""
         for room in range(1, _AHEAD + 1):
             while self._free(room) or self._may_start:
@@ -80,7 +80,7 @@ class Crew:
         while self._alone and (self._free(1) or self._may_start):
             self._give(self._free(1) or self._start(), [self._alone.popleft()])
 
-    def _free(self, room: int) -> Worker | None:
+    def _free(self, room: int) -> ScoringWorker | None:
         """A worker with fewer tasks than ``room``. One that tries an image alone gets none beside it."""
         return next(
             (worker for worker in self._workers if len(worker.tasks) < room and not self._has_suspect(worker)), None
@@ -90,15 +90,15 @@ class Crew:
     def _may_start(self) -> bool:
         return len(self._workers) < self._size
 
-    def _start(self) -> Worker:
-        self._workers.append(Worker(self._settings))
+    def _start(self) -> ScoringWorker:
+        self._workers.append(ScoringWorker(self._settings))
         return self._workers[-1]
 
-    def _has_suspect(self, worker: Worker) -> bool:
+    def _has_suspect(self, worker: ScoringWorker) -> bool:
         return any(fetched.listed.key in self._deaths for task in worker.tasks for fetched in self._images[task.number])
 
-    def _give(self, worker: Worker, batch: list[Fetched]) -> None:
-        task = Task(next(self._numbers), [(item.listed.name, item.path) for item in batch])
+    def _give(self, worker: ScoringWorker, batch: list[FetchedImage]) -> None:
+        task = ScoringTask(next(self._numbers), [(item.listed.name, item.path) for item in batch])
         self._images[task.number] = batch
         worker.send(task)
 
@@ -115,7 +115,7 @@ class Crew:
                 worker.kill()
                 yield from self._bury(worker, f"it took longer than {limit:g} seconds")
 
-    def _take(self, answer: Answer) -> Iterator[Result]:
+    def _take(self, answer: TaskResult) -> Iterator[Result]:
         batch = self._images.pop(answer.number)
         if answer.outcomes is not None:
             for fetched in batch:
@@ -126,7 +126,7 @@ class Crew:
         else:
             self._suspect(batch)
 
-    def _bury(self, worker: Worker, reason: str) -> Iterator[Result]:
+    def _bury(self, worker: ScoringWorker, reason: str) -> Iterator[Result]:
         """Try alone what a worker took with it, one after the other."""
         self._workers.remove(worker)
         if not worker.started:
@@ -145,7 +145,7 @@ class Crew:
             else:
                 self._suspect(batch, guilty)
 
-    def _suspect(self, batch: list[Fetched], guilty: bool = True) -> None:
+    def _suspect(self, batch: list[FetchedImage], guilty: bool = True) -> None:
         for fetched in batch:
             self._deaths[fetched.listed.key] = self._deaths.get(fetched.listed.key, 0) + guilty
             self._alone.append(fetched)

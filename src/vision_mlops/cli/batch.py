@@ -14,7 +14,7 @@ from vision_mlops.cli.output import count_bar, emit_json, say, warn
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 
 if TYPE_CHECKING:
-    from vision_mlops.batch.batch_scoring import Summary
+    from vision_mlops.batch.batch_scoring import BatchSummary
     from vision_mlops.batch.image_sources import Images
     from vision_mlops.model.predictor import Precision
 
@@ -90,7 +90,7 @@ def score(
     from vision_mlops.batch import batch_scoring as batch
     from vision_mlops.images.decoding import MAX_PIXELS
 
-    options = batch.Options(
+    options = batch.BatchOptions(
         workers=workers or 0,
         batch_size=batch_size or batch.BATCH_SIZE,
         precision=_precision(precision),
@@ -119,9 +119,9 @@ def _images(text: str) -> Images:
         return Folder(Path(find_version(text, Place.LOCAL).path))
     if "://" in text or text.startswith("datastore:"):
         from vision_mlops import storage
-        from vision_mlops.batch.blob_images import Container
+        from vision_mlops.batch.blob_images import BlobImages
 
-        return Container(storage.locate(text))
+        return BlobImages(storage.locate(text))
     return Folder(Path(text).expanduser())
 
 
@@ -148,7 +148,7 @@ def _max_pixels(workload: str) -> int:
     return load_workload(workload).data.max_pixels if workload else 0
 
 
-def _report(summary: Summary, as_json: bool) -> None:
+def _report(summary: BatchSummary, as_json: bool) -> None:
     if summary.errors:
         warn(f"{summary.errors} of {summary.images} images could not be scored: {summary.errors_file} lists them")
     if as_json:

@@ -87,8 +87,14 @@ def deploy(
     Example: `mlops deploy --to local --model textile@champion`
     """
     from vision_mlops.endpoints import known
-    from vision_mlops.endpoints.contract import Options, Request, check_name, deployment_name, endpoint_name
-    from vision_mlops.endpoints.deploying import Plan, resolve
+    from vision_mlops.endpoints.contract import (
+        DeploymentOptions,
+        DeploymentRequest,
+        check_name,
+        deployment_name,
+        endpoint_name,
+    )
+    from vision_mlops.endpoints.deploying import TrafficPlan, resolve
     from vision_mlops.endpoints.deploying import deploy as run
     from vision_mlops.endpoints.deploying import render as rendered
     from vision_mlops.endpoints.targets import open_target
@@ -97,12 +103,12 @@ def deploy(
     target = open_target(to)
     registry = open_registry()
     version = resolve(registry, model, force=force)
-    options = Options(
+    options = DeploymentOptions(
         port=port, workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
         instances=instances, cpu=cpu, memory_gb=memory, compute=compute, namespace=namespace, dns_label=dns_label, host=host,
         auth=auth, environment=variables(env or []), timeout_s=timeout,
     )  # fmt: skip
-    request = Request(
+    request = DeploymentRequest(
         check_name("an endpoint", endpoint or endpoint_name(version.name)),
         check_name("a deployment", deployment or deployment_name(version.version)),
         version,
@@ -112,7 +118,7 @@ def deploy(
     if render is not None:
         _write(rendered(target, request), render)
         return
-    made = run(target, request, Plan(traffic, keep), say)
+    made = run(target, request, TrafficPlan(traffic, keep), say)
     known.remember(made.name, target.name)
     if json_:
         emit_json(made.to_dict())

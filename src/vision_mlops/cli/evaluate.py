@@ -12,7 +12,7 @@ from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json, emit_table, say
 
 
-class Split(enum.StrEnum):
+class SplitName(enum.StrEnum):
     """Splits of prepared data."""
 
     TRAIN = "train"
@@ -24,7 +24,7 @@ def evaluate(
     bundle: Annotated[Path, typer.Option("--bundle", help="Model bundle.")],
     data: Annotated[Path, typer.Option("--data", help="Prepared data.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the report.")],
-    split: Annotated[Split, typer.Option("--split", help="Split to evaluate on.")] = Split.TEST,
+    split: Annotated[SplitName, typer.Option("--split", help="Split to evaluate on.")] = SplitName.TEST,
     json_: JsonOption = False,
 ) -> None:
     """Measure a bundle on the test images and write a report.

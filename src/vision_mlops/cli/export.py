@@ -13,7 +13,7 @@ from vision_mlops.cli.output import emit_json, say
 from vision_mlops.core.errors import TrainingError
 
 
-class Target(enum.StrEnum):
+class ExportTarget(enum.StrEnum):
     """Precisions that a bundle can be exported to."""
 
     INT8 = "int8"
@@ -23,7 +23,9 @@ def export(
     bundle: Annotated[Path, typer.Argument(help="Model bundle.")],
     data: Annotated[Path, typer.Option("--data", help="Prepared data: calibrates on train, judges on test.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
-    precision: Annotated[Target, typer.Option("--precision", help="Precision of the new graph.")] = Target.INT8,
+    precision: Annotated[
+        ExportTarget, typer.Option("--precision", help="Precision of the new graph.")
+    ] = ExportTarget.INT8,
     max_drop: Annotated[
         float, typer.Option("--max-drop", min=0.0, max=1.0, help="Accuracy that may be lost, as a share.")
     ] = 0.005,

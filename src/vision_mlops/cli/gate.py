@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vision_mlops.evaluation.evaluate import Evaluation
 
 
-class FailOn(enum.StrEnum):
+class FailOnVerdict(enum.StrEnum):
     """Verdicts that end the command with exit code 1."""
 
     NEVER = "never"
@@ -36,7 +36,9 @@ def gate(
     out: Annotated[
         Path | None, typer.Option("--out", help="File of the verdict; default CANDIDATE/verdict.json.")
     ] = None,
-    fail_on: Annotated[FailOn, typer.Option("--fail-on", help="Verdict that gives exit code 1.")] = FailOn.NEVER,
+    fail_on: Annotated[
+        FailOnVerdict, typer.Option("--fail-on", help="Verdict that gives exit code 1.")
+    ] = FailOnVerdict.NEVER,
     json_: JsonOption = False,
 ) -> None:
     """Judge a candidate: promote, reject or inconclusive, with the reasons.
@@ -48,7 +50,7 @@ def gate(
     """
     from vision_mlops.config import load_workload
     from vision_mlops.evaluation.evaluate import read_evaluation
-    from vision_mlops.evaluation.gate import judge, write_verdict
+    from vision_mlops.evaluation.gate import decide, write_verdict
 
     if against and (champion or data is None):
         raise MlopsError("--against needs --data, and no --champion", "for example --against textile --data DIR")
@@ -57,7 +59,7 @@ def gate(
     other = read_evaluation(champion) if champion else None
     if against and data is not None:
         other = _champion(against, candidates, data)
-    verdict = judge(candidates, other, settings)
+    verdict = decide(candidates, other, settings)
     target = write_verdict(verdict, candidates, out)
     if json_:
         emit_json(verdict.to_dict())
@@ -82,9 +84,13 @@ def _champion(name: str, candidate: Evaluation, data: Path) -> Evaluation | None
     return found
 
 
-def exit_on(decision: str, fail_on: FailOn) -> None:
+def exit_on(decision: str, fail_on: FailOnVerdict) -> None:
     """Exit code 1 for the verdicts that the caller wants to fail."""
-    fails = {FailOn.NEVER: (), FailOn.REJECT: ("reject",), FailOn.INCONCLUSIVE: ("reject", "inconclusive")}
+    fails = {
+        FailOnVerdict.NEVER: (),
+        FailOnVerdict.REJECT: ("reject",),
+        FailOnVerdict.INCONCLUSIVE: ("reject", "inconclusive"),
+    }
     if decision in fails[fail_on]:
         say(f"the gate did its work: exit code 1 because of --fail-on {fail_on.value}")
         raise typer.Exit(1)

@@ -31,7 +31,7 @@ from vision_mlops.cli import (
 )
 from vision_mlops.cli.data import data
 from vision_mlops.cli.jobs import assets, job, pipeline, run
-from vision_mlops.cli.output import State
+from vision_mlops.cli.output import GlobalOptions
 from vision_mlops.core.errors import MlopsError
 
 app = typer.Typer(
@@ -57,7 +57,7 @@ def _root(
         bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    State.verbose = verbose
+    GlobalOptions.verbose = verbose
     if verbose:
         logging.basicConfig()
     logging.getLogger("vision_mlops").setLevel(logging.DEBUG if verbose else logging.NOTSET)
@@ -90,7 +90,7 @@ def main() -> None:
     try:
         app()
     except MlopsError as error:
-        if State.verbose:
+        if GlobalOptions.verbose:
             raise
         typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
         sys.exit(2)
@@ -100,7 +100,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:  # a full disk, a folder that may not be written
-        if State.verbose:
+        if GlobalOptions.verbose:
             raise
         typer.secho(
             f"error: {error}\n  -> check the path, its permissions and the free space", err=True, fg=typer.colors.RED

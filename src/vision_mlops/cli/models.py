@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vision_mlops.cli.gate import FailOn, exit_on
+from vision_mlops.cli.gate import FailOnVerdict, exit_on
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 from vision_mlops.core.errors import MlopsError
 
@@ -35,8 +35,8 @@ def register(
         bool, typer.Option("--promote-if-passed", help="Make it champion where its verdict is promote.")
     ] = False,
     fail_on: Annotated[
-        FailOn, typer.Option("--fail-on", help="Verdict that gives exit code 1, after it is registered.")
-    ] = FailOn.NEVER,
+        FailOnVerdict, typer.Option("--fail-on", help="Verdict that gives exit code 1, after it is registered.")
+    ] = FailOnVerdict.NEVER,
     force: Annotated[bool, typer.Option("--force", help="Add a version though this bundle is registered.")] = False,
     json_: JsonOption = False,
 ) -> None:
@@ -48,7 +48,7 @@ def register(
     from vision_mlops.registry import CHAMPION
 
     decision = read_verdict(verdict)["decision"] if verdict else ""
-    if (promote_if_passed or fail_on is not FailOn.NEVER) and not decision:
+    if (promote_if_passed or fail_on is not FailOnVerdict.NEVER) and not decision:
         raise MlopsError("--promote-if-passed and --fail-on need --verdict", "give the verdict.json of `mlops gate`")
     aliases = (CHAMPION,) if promote or (promote_if_passed and decision == "promote") else ()
     version = _registry().register(

@@ -12,7 +12,7 @@ from vision_mlops.cli.output import emit_json, emit_table, say, warn
 from vision_mlops.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vision_mlops.data.overview import Look
+    from vision_mlops.data.overview import FolderOverview
 
 
 def new(
@@ -52,13 +52,13 @@ def new(
     say(f"\nwrote {target}: look at it, then go on with\n  mlops run --workload {name}")
 
 
-def _path(look: Look) -> str:
+def _path(look: FolderOverview) -> str:
     """The folder as the workload names it: relative to the current folder where it is below that, else absolute."""
     here = Path.cwd().resolve()
     return str(look.folder.relative_to(here)) if look.folder.is_relative_to(here) else str(look.folder)
 
 
-def _warnings(look: Look, smallest: int) -> list[str]:
+def _warnings(look: FolderOverview, smallest: int) -> list[str]:
     small = [label for label, count in look.counts.items() if count < smallest]
     found = [f"class {label!r} has {look.counts[label]} images, fewer than {smallest}: it will be left out"
              for label in small]  # fmt: skip

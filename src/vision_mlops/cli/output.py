@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 
-class State:
+class GlobalOptions:
     """Options of the whole command line, set once by the root callback."""
 
     verbose: bool = False

@@ -95,24 +95,24 @@ def start(
 
     Example: `mlops rollout start textile --model textile:4`
     """
-    from vision_mlops.endpoints.contract import Options, Request, check_name, deployment_name
+    from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, check_name, deployment_name
     from vision_mlops.endpoints.deploying import resolve
     from vision_mlops.rollout.rollout_control import start as run
-    from vision_mlops.rollout.rollout_settings import Limits, Wishes, parse_steps
+    from vision_mlops.rollout.rollout_settings import RolloutLimits, RolloutOptions, parse_steps
 
     planned = parse_steps(steps)
-    limits = Limits(
+    limits = RolloutLimits(
         min_requests, max_error_rate, max_latency_ratio, latency_allowance, max_disagreement, step_timeout, min_seconds
     )
-    options = Options(
+    options = DeploymentOptions(
         workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
         instances=instances, cpu=cpu, memory_gb=memory, environment=variables(env or []), timeout_s=timeout,
     )  # fmt: skip
     controls = _controls(name, on, images, probe_rate, on_interrupt, take_over=take_over)
     version = resolve(controls.registry, model, force=force)
     wanted = check_name("a deployment", deployment or deployment_name(version.version))
-    request = Request(name, wanted, version, controls.registry, options)
-    wishes = Wishes(keep_candidate, keep_champion, no_alias, force)
+    request = DeploymentRequest(name, wanted, version, controls.registry, options)
+    wishes = RolloutOptions(keep_candidate, keep_champion, no_alias, force)
     _show(run(controls, request, steps=planned, limits=limits, wishes=wishes), name, as_json=json_)
 
 
@@ -142,10 +142,10 @@ def abort(name: Name, take_over: TakeOver = False, on: On = None, json_: JsonOpt
     Example: `mlops rollout abort textile`
     """
     from vision_mlops.rollout.rollout_control import abort as run
-    from vision_mlops.rollout.rollout_report import Outcome
+    from vision_mlops.rollout.rollout_report import RolloutOutcome
 
     ending = run(_controls(name, on, None, 1.0, "pause", take_over=take_over))
-    _show(ending, name, as_json=json_, wanted=Outcome.ROLLED_BACK)
+    _show(ending, name, as_json=json_, wanted=RolloutOutcome.ROLLED_BACK)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from vision_mlops.core.errors import MissingExtraError, ServingError
 
 if TYPE_CHECKING:
     from vision_mlops.model.predictor import Precision
-    from vision_mlops.serving.access_keys import Keys
+    from vision_mlops.serving.access_keys import AccessKeys
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _BACKLOG = 2048
@@ -72,11 +72,11 @@ def serve(
     from vision_mlops.model.bundle import read_bundle
     from vision_mlops.model.bundle_lookup import bundle_root, find_bundle, registered_as
     from vision_mlops.serving.telemetry.metrics_folder import metrics_folder
-    from vision_mlops.serving.workers.parent import Parent
+    from vision_mlops.serving.workers.parent import ParentProcess
 
     admin_key = os.environ.get("MLOPS_ADMIN_KEY") or None
     keys = _keys(auth, host)
-    parent = None if parent_socket is None else Parent(parent_socket)
+    parent = None if parent_socket is None else ParentProcess(parent_socket)
     wanted_precision = _precision(precision)
     root = bundle or bundle_root()
     bundle = find_bundle(root)
@@ -123,7 +123,7 @@ def serve(
         say("stopped")
 
 
-def _keys(auth: str, host: str) -> Keys | None:
+def _keys(auth: str, host: str) -> AccessKeys | None:
     """The keys of the environment; None where none is needed."""
     from vision_mlops.serving.access_keys import keys_of_environment
 

@@ -36,14 +36,14 @@ def train(
     loaded = load_workload(workload, set_ or ())
     manifest = read_manifest(data)  # before torch is loaded: a wrong path should answer at once
     try:
-        from vision_mlops.training.checkpoints import Workspace
+        from vision_mlops.training.checkpoints import TrainingFolder
         from vision_mlops.training.fit import fit
         from vision_mlops.training.mlflow_callback import EpochLines
         from vision_mlops.training.training_runtime import rank
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
     if auto_resume:
-        resume = Workspace(out.absolute(), loaded, manifest).resumable
+        resume = TrainingFolder(out.absolute(), loaded, manifest).resumable
         overwrite = True
         if resume and rank() == 0:
             say("going on with the training that was interrupted")
@@ -52,7 +52,7 @@ def train(
         lines = () if progress else (EpochLines(say),)
         fitted = fit(loaded, data, out, resume=resume, overwrite=overwrite, progress=progress, callbacks=lines)
     except KeyboardInterrupt:
-        if Workspace(out.absolute(), loaded, manifest).resumable:
+        if TrainingFolder(out.absolute(), loaded, manifest).resumable:
             how = "" if auto_resume else " with --resume"
             say(f"the epochs that were finished are kept: the same command{how} goes on from there")
         raise

@@ -73,7 +73,7 @@ Vault = Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]|h
 
 
 @dataclass(frozen=True)
-class Cluster:
+class ComputeCluster:
     """A compute cluster of the workspace: its name, size of machine, and how it grows and shrinks."""
 
     name: str
@@ -265,16 +265,16 @@ class AzureSettings(BaseModel):
         return self
 
     @property
-    def cpu(self) -> Cluster:
+    def cpu(self) -> ComputeCluster:
         """The cluster for steps without a graphics processor."""
-        return Cluster(
+        return ComputeCluster(
             self.cpu_cluster, self.cpu_sku, self.cpu_min_nodes, self.cpu_max_nodes, self.cpu_tier, self.cpu_idle_seconds
         )
 
     @property
-    def gpu(self) -> Cluster:
+    def gpu(self) -> ComputeCluster:
         """The cluster for training on a graphics processor."""
-        return Cluster(
+        return ComputeCluster(
             self.gpu_cluster, self.gpu_sku, self.gpu_min_nodes, self.gpu_max_nodes, self.gpu_tier, self.gpu_idle_seconds
         )
 

@@ -23,7 +23,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Fetched(_Model):
+class FetchedFile(_Model):
     """A file that was downloaded. Its address is without user and query, which may hold a secret; ``size`` in bytes."""
 
     url: str
@@ -31,7 +31,7 @@ class Fetched(_Model):
     sha256: str
 
 
-class Record(_Model):
+class FetchRecord(_Model):
     """Content of ``fetch.json``. ``counts`` are images by split, or ``all``, and class; ``key`` is of what was asked for."""
 
     schema_version: int = 1
@@ -39,7 +39,7 @@ class Record(_Model):
     key: str
     fetched: str
     version: str
-    files: list[Fetched]
+    files: list[FetchedFile]
     homepage: str = ""
     licence: str = ""
     citation: str = ""
@@ -63,15 +63,15 @@ def key_of(download: Download) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def read_record(folder: Path) -> Record | None:
+def read_record(folder: Path) -> FetchRecord | None:
     """The record of a fetched folder; None where it has none that can be read."""
     try:
-        return Record.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
+        return FetchRecord.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError):
         return None
 
 
-def differences(folder: Path, record: Record) -> str:
+def differences(folder: Path, record: FetchRecord) -> str:
     """How the number of files differs from the record, in words; empty where it does not."""
     wanted = {
         (label if split == UNSPLIT else f"{split}/{label}"): count

@@ -19,7 +19,7 @@ MOST_HEADERS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FolderOverview:
     """What a folder holds.
 
     ``counts`` are images by class, ``splits`` images by split (empty where the folder is not split). Sizes are in pixels,
@@ -59,7 +59,7 @@ class Look:
         return round(self.splits["train"] * share)
 
 
-def look_at(folder: Path) -> Look:
+def look_at(folder: Path) -> FolderOverview:
     """List a folder of class folders and read some headers.
 
     Raises:
@@ -75,7 +75,7 @@ def look_at(folder: Path) -> Look:
     sizes, unreadable = _sizes(source)
     if not sizes:
         raise DataError(f"{source.root}: none of its files is an image: {unreadable[0]}", "give a folder of images")
-    return Look(
+    return FolderOverview(
         folder=source.root,
         counts=counts,
         splits=dict(Counter(image.split for image in source.images if image.split is not None)),

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from vision_mlops.config.workload import Split
-from vision_mlops.data.overview import Look
+from vision_mlops.data.overview import FolderOverview
 
 _SMALLEST, _USUAL, _LARGEST = 96, 224, 320  # pixels: the network halves the edge five times
 _STEPS = 180  # optimiser steps in which the shipped workload's network has learnt its task, with some to spare
@@ -29,7 +29,7 @@ class Draft:
     max_calibration_error: float
 
 
-def draft(look: Look, split: Split | None = None) -> Draft:
+def draft(look: FolderOverview, split: Split | None = None) -> Draft:
     """Choose values for the images of a folder.
 
     Args:
@@ -54,7 +54,7 @@ def draft(look: Look, split: Split | None = None) -> Draft:
     )
 
 
-def workload_text(name: str, title: str, images: str, look: Look, split: Split | None = None) -> str:
+def workload_text(name: str, title: str, images: str, look: FolderOverview, split: Split | None = None) -> str:
     """The workload as YAML, with comments for its maker.
 
     Args:
@@ -100,14 +100,14 @@ gate:
 """
 
 
-def _image_size(look: Look) -> int:
+def _image_size(look: FolderOverview) -> int:
     edge = round(math.sqrt(look.width * look.height))
     if look.same_size and _SMALLEST <= edge <= _LARGEST:
         return edge
     return min(_USUAL, max(_SMALLEST, 32 * math.ceil(edge / 32)))
 
 
-def _why_size(look: Look) -> str:
+def _why_size(look: FolderOverview) -> str:
     edge = round(math.sqrt(look.width * look.height))
     if edge < _SMALLEST:
         return "larger than the images: the network halves the edge five times"
@@ -116,7 +116,7 @@ def _why_size(look: Look) -> str:
     return "raise it where small details matter; time grows with its square"
 
 
-def _sided(look: Look) -> bool:
+def _sided(look: FolderOverview) -> bool:
     """Whether mirroring would make another class, as far as the names tell: digits, letters, left and right."""
     words = {word for label in look.counts for word in label.lower().replace("-", "_").replace(" ", "_").split("_")}
     return bool(words & _SIDED) or all(len(label) == 1 or label.isdigit() for label in look.counts)
@@ -127,7 +127,7 @@ def _halfway(share: float) -> float:
     return math.floor((share + (1 - share) / 2) * 20 + 1e-9) / 20
 
 
-def _expected_smallest(look: Look, split: Split) -> int:
+def _expected_smallest(look: FolderOverview, split: Split) -> int:
     return max(1, round(look.expected("test", split) * min(look.counts.values()) / look.images))
 
 

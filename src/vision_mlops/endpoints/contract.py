@@ -22,7 +22,7 @@ DEPLOYMENT_HEADER = "azureml-model-deployment"
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 
 
-class State(StrEnum):
+class EndpointStatus(StrEnum):
     """How an endpoint or deployment is."""
 
     READY = "ready"
@@ -42,7 +42,7 @@ class Deployment:
     name: str
     model: str
     version: str
-    state: State
+    state: EndpointStatus
     traffic: int = 0
     mirror: int = 0
     instances: int = 1
@@ -63,7 +63,7 @@ class Endpoint:
 
     name: str
     target: str
-    state: State
+    state: EndpointStatus
     url: str = ""
     auth: str = "key"
     deployments: tuple[Deployment, ...] = ()
@@ -90,7 +90,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class DeploymentOptions:
     """What can be said about a deployment; None or empty leaves it to the target. See `mlops deploy --help`.
 
     ``environment`` are variables of the server, ``memory_gb`` is in units of 2^30 bytes, ``timeout_s`` is how long it may
@@ -120,14 +120,14 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DeploymentRequest:
     """A wish to have a model version served: ``deployment`` behind ``endpoint``."""
 
     endpoint: str
     deployment: str
     model: ModelVersion
     registry: Registry
-    options: Options = Options()
+    options: DeploymentOptions = DeploymentOptions()
 
     def bundle(self) -> Path:
         """Folder of the model's bundle on this machine; fetched when it is asked for."""
@@ -195,9 +195,9 @@ class Target(Protocol):
     mirrors_at_most: int
     """Largest percentage of the requests that a deployment can get copies of."""
     options: frozenset[str]
-    """The fields of :class:`Options` that mean something here."""
+    """The fields of :class:`DeploymentOptions` that mean something here."""
 
-    def deploy(self, request: Request, say: Say) -> Endpoint:
+    def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """Make the endpoint where it is new, and the deployment, and wait until it is ready.
 
         The same again changes nothing. Where traffic splits, the first deployment gets all of it and a further one gets
@@ -261,7 +261,7 @@ class Target(Protocol):
 class Renders(Protocol):
     """A target whose deployments are manifests, which can be written instead of applied."""
 
-    def render(self, request: Request) -> str:
+    def render(self, request: DeploymentRequest) -> str:
         """The manifests as text, without secrets; nothing is asked or changed. Raises DeploymentError."""
         ...
 
@@ -292,7 +292,7 @@ def check_traffic(endpoint: Endpoint, traffic: Mapping[str, int], mirror: Mappin
         found = endpoint.deployment(name)
         if not 0 <= share <= 100:
             raise DeploymentError(f"{name}={share}: a share is 0 to 100 percent", "give shares that add up to 100")
-        if share and found.state is not State.READY:
+        if share and found.state is not EndpointStatus.READY:
             problem = f": {found.problem}" if found.problem else ""
             raise DeploymentError(f"deployment {name!r} is {found.state}{problem}", "deploy it again, or delete it")
     if sum(traffic.values()) != 100:

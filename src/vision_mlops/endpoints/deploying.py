@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import Endpoint, Renders, Request, Say, State, Target
+from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, EndpointStatus, Renders, Say, Target
 from vision_mlops.registry import ModelVersion, Registry
 
 ROLLOUT_TAG = "mlops.rollout"
@@ -13,7 +13,7 @@ ROLLOUT_TAG = "mlops.rollout"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrafficPlan:
     """What becomes of the traffic once the new deployment is ready.
 
     ``share`` is what it gets, in percent; the rest stays in proportion. ``keep`` leaves deployments without traffic there.
@@ -38,7 +38,7 @@ def resolve(registry: Registry, reference: str, *, force: bool = False) -> Model
     return version
 
 
-def deploy(target: Target, request: Request, plan: Plan, say: Say) -> Endpoint:
+def deploy(target: Target, request: DeploymentRequest, plan: TrafficPlan, say: Say) -> Endpoint:
     """Serve a model version at an endpoint; whatever fails, what served before still serves.
 
     Raises:
@@ -59,7 +59,7 @@ def deploy(target: Target, request: Request, plan: Plan, say: Say) -> Endpoint:
     return _move_traffic(target, endpoint, request.deployment, plan, say)
 
 
-def check_options(target: Target, request: Request) -> None:
+def check_options(target: Target, request: DeploymentRequest) -> None:
     """Refuse options that mean nothing at a target. Raises DeploymentError."""
     unknown = request.options.given() - target.options
     if unknown:
@@ -67,7 +67,7 @@ def check_options(target: Target, request: Request) -> None:
         raise DeploymentError(f"{names}: not for --to {target.name}", "leave it out; see `mlops deploy --help`")
 
 
-def render(target: Target, request: Request) -> str:
+def render(target: Target, request: DeploymentRequest) -> str:
     """The manifests that a deploy would apply. Raises DeploymentError, also where a target has none."""
     if not isinstance(target, Renders):
         raise DeploymentError(f"--render: not for --to {target.name}, which has no manifests", "leave it out")
@@ -92,7 +92,7 @@ def shares_with(endpoint: Endpoint, deployment: str, share: int) -> dict[str, in
     return {deployment: share, **shares}
 
 
-def _move_traffic(target: Target, endpoint: Endpoint, deployment: str, plan: Plan, say: Say) -> Endpoint:
+def _move_traffic(target: Target, endpoint: Endpoint, deployment: str, plan: TrafficPlan, say: Say) -> Endpoint:
     shares = shares_with(endpoint, deployment, plan.share)
     if {item.name: item.traffic for item in endpoint.deployments if item.traffic} != {
         name: share for name, share in shares.items() if share
@@ -102,7 +102,7 @@ def _move_traffic(target: Target, endpoint: Endpoint, deployment: str, plan: Pla
     if plan.keep:
         return endpoint
     for item in endpoint.deployments:
-        if item.name != deployment and not item.traffic and item.state is not State.CHANGING:
+        if item.name != deployment and not item.traffic and item.state is not EndpointStatus.CHANGING:
             say(f"removing {item.name} ({item.reference})")
             target.delete_deployment(endpoint.name, item.name)
     return target.endpoint(endpoint.name)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import Options
+from vision_mlops.endpoints.contract import DeploymentOptions
 
 
-def inferencing_image(options: Options, settings: AzureSettings) -> str:
+def inferencing_image(options: DeploymentOptions, settings: AzureSettings) -> str:
     """The image of the options, else that of the settings. Raises DeploymentError where there is none."""
     image = options.image or settings.inferencing_image
     if not image:

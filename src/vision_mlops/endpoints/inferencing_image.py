@@ -14,7 +14,7 @@ from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.endpoints.container_engine import Engine
-from vision_mlops.endpoints.contract import Request, Say
+from vision_mlops.endpoints.contract import DeploymentRequest, Say
 from vision_mlops.model.bundle import MANIFEST
 from vision_mlops.registry import ModelVersion
 
@@ -49,7 +49,7 @@ def served_image(engine: Engine, image: str, say: Say) -> str:
     return tag
 
 
-def bake(engine: Engine, request: Request, say: Say) -> str:
+def bake(engine: Engine, request: DeploymentRequest, say: Say) -> str:
     """Build the image that holds the model of a request, where it is missing or has an older server; returns its name.
 
     Raises:

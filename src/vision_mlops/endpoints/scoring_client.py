@@ -23,7 +23,7 @@ _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScoringResponse:
     """What came back for one image. ``status`` is that of HTTP, 0 where nothing came; ``seconds`` is the time it took."""
 
     status: int
@@ -43,7 +43,7 @@ class Answer:
         return str(self.body["predictions"][0]["label"]) if self.ok else ""
 
 
-def score_file(access: Access, image: Path, deployment: str = "", *, timeout_s: float = 30.0) -> Answer:
+def score_file(access: Access, image: Path, deployment: str = "", *, timeout_s: float = 30.0) -> ScoringResponse:
     """Have one image file scored; see :func:`score`. Raises DeploymentError where the file cannot be read."""
     try:
         content = image.read_bytes()
@@ -55,7 +55,7 @@ def score_file(access: Access, image: Path, deployment: str = "", *, timeout_s: 
 
 def score(
     access: Access, image: bytes, kind: str = "image/jpeg", deployment: str = "", *, timeout_s: float = 30.0
-) -> Answer:
+) -> ScoringResponse:
     """Have one image scored. Never raises for what the endpoint does: the answer says what came.
 
     Args:
@@ -80,10 +80,10 @@ def score(
         status = int(error.headers.get(_MODEL_STATUS) or error.code)
         answered, raw = error.headers.get(DEPLOYMENT_HEADER, ""), error.read()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return Answer(0, time.perf_counter() - started, {}, deployment, str(getattr(error, "reason", error)))
+        return ScoringResponse(0, time.perf_counter() - started, {}, deployment, str(getattr(error, "reason", error)))
     seconds = time.perf_counter() - started
     body, problem = _content(raw, status)
-    return Answer(status, seconds, body, answered or deployment, problem)
+    return ScoringResponse(status, seconds, body, answered or deployment, problem)
 
 
 def _content(raw: bytes, status: int) -> tuple[dict[str, Any], str]:

@@ -41,7 +41,7 @@ class Verdict:
         return asdict(self)
 
 
-def judge(candidate: Evaluation, champion: Evaluation | None, gate: Gate) -> Verdict:
+def decide(candidate: Evaluation, champion: Evaluation | None, gate: Gate) -> Verdict:
     """Judge a candidate by the floors and, where there is one, against the champion on the same images.
 
     Raises:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from vision_mlops.registry.model_versions import CHAMPION, ModelVersion, Reference, Registry, compare, parse_reference
+from vision_mlops.registry.model_versions import (
+    CHAMPION,
+    ModelReference,
+    ModelVersion,
+    Registry,
+    compare,
+    parse_reference,
+)
 from vision_mlops.registry.registry_address import open_registry
 
-__all__ = ["CHAMPION", "ModelVersion", "Reference", "Registry", "compare", "open_registry", "parse_reference"]
+__all__ = ["CHAMPION", "ModelReference", "ModelVersion", "Registry", "compare", "open_registry", "parse_reference"]

@@ -17,8 +17,8 @@ from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
 from vision_mlops.registry import lineage
 from vision_mlops.registry.model_versions import (
     CHAMPION,
+    ModelReference,
     ModelVersion,
-    Reference,
     check_alias,
     check_name,
     missing,
@@ -256,7 +256,7 @@ def refusal(what: str, alias: str, verdict: Mapping[str, Any], hint: str) -> Reg
     return RegistryError(f"{what} cannot become {alias}: its verdict is reject{why}", hint)
 
 
-def _reference(name: str, ref: str) -> Reference:
+def _reference(name: str, ref: str) -> ModelReference:
     if not ref:
         return parse_reference(name)
     if ref == name or ref.startswith((f"{name}:", f"{name}@")):

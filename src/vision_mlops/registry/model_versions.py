@@ -44,7 +44,7 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ModelReference:
     """A parsed model reference: a version number, an alias, or neither, which means the latest version."""
 
     name: str
@@ -130,7 +130,7 @@ def check_alias(alias: str) -> str:
     return alias
 
 
-def parse_reference(text: str) -> Reference:
+def parse_reference(text: str) -> ModelReference:
     """Parse ``NAME`` (latest), ``NAME:3``, ``NAME:latest`` or ``NAME@alias``.
 
     Raises:
@@ -138,14 +138,14 @@ def parse_reference(text: str) -> Reference:
     """
     name, mark, rest = text.partition("@")
     if mark:
-        return Reference(check_name(name), alias=None if rest == "latest" else check_alias(rest))
+        return ModelReference(check_name(name), alias=None if rest == "latest" else check_alias(rest))
     name, mark, rest = text.partition(":")
     if not mark or rest == "latest":
-        return Reference(check_name(name))
+        return ModelReference(check_name(name))
     if not re.fullmatch(r"[0-9]{1,9}", rest) or int(rest) < 1:
         hint = f"for an alias write {name}@{rest}" if _ALIAS.fullmatch(rest) else "write NAME:3 or NAME@champion"
         raise RegistryError(f"{text!r}: {rest!r} is not a version number", hint)
-    return Reference(check_name(name), version=int(rest))
+    return ModelReference(check_name(name), version=int(rest))
 
 
 def missing(what: str, wanted: str, existing: Iterable[str], otherwise: str) -> RegistryError:

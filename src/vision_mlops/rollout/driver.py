@@ -12,15 +12,15 @@ from typing import NoReturn
 from vision_mlops.azure.azure_errors import is_transient
 from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError, RegistryError
 from vision_mlops.core.interruption import Interruption
-from vision_mlops.endpoints.contract import Endpoint, Say, State
+from vision_mlops.endpoints.contract import Endpoint, EndpointStatus, Say
 from vision_mlops.registry import CHAMPION
 from vision_mlops.rollout.equipment import Ending, Equipment
-from vision_mlops.rollout.judge import Verdict, judge
+from vision_mlops.rollout.judge import StepVerdict, judge
 from vision_mlops.rollout.nudge import Nudge
 from vision_mlops.rollout.observer import Observer
 from vision_mlops.rollout.probes import Prober
-from vision_mlops.rollout.rollout_endpoint import LostError, Place, has, shares
-from vision_mlops.rollout.rollout_report import Outcome, Report, telling
+from vision_mlops.rollout.rollout_endpoint import LostError, RolloutEndpoint, has, shares
+from vision_mlops.rollout.rollout_report import Report, RolloutOutcome, telling
 from vision_mlops.rollout.rollout_state import Order, Phase, Rollout
 
 _LOG_LINES = 500
@@ -54,7 +54,7 @@ class Driver:
         say: Told what happens.
     """
 
-    def __init__(self, place: Place, state: Rollout, report: Report, equipment: Equipment, say: Say) -> None:
+    def __init__(self, place: RolloutEndpoint, state: Rollout, report: Report, equipment: Equipment, say: Say) -> None:
         self._place = place
         self._state = state
         self._report = report
@@ -109,7 +109,7 @@ class Driver:
     def _deploy(self) -> None:
         state, request = self._state, self._with.request
         found = next((item for item in self._place.endpoint().deployments if item.name == state.candidate), None)
-        ready = found is not None and found.state is State.READY
+        ready = found is not None and found.state is EndpointStatus.READY
         if request is None and not ready and state.optioned:
             raise DeploymentError(
                 f"{state.candidate} is not deployed yet, and the options for it are not known any more",
@@ -174,10 +174,10 @@ class Driver:
             )
             judgement = judge(seen, state.limits)
             self._report.judged(judgement, seen)
-            if judgement.verdict is Verdict.FAIL:
+            if judgement.verdict is StepVerdict.FAIL:
                 what = f"{state.candidate} failed at {state.describe()}"
                 raise _Turn(Phase.ROLLBACK, *(f"{what}: {reason}" for reason in judgement.reasons))
-            if judgement.verdict is Verdict.CONTINUE:
+            if judgement.verdict is StepVerdict.CONTINUE:
                 for reason in judgement.reasons:
                     self._say(f"  {reason}")
                 return
@@ -201,9 +201,9 @@ class Driver:
         if not state.wishes.keep_champion and self._place.delete_deployment(state.champion):
             self._say(f"removed {state.champion}")
         self._place.clear()
-        self._report.write(Outcome.PROMOTED)
+        self._report.write(RolloutOutcome.PROMOTED)
         self._say(f"{state.candidate} ({state.model}) has all of the traffic of {self._place.name}")
-        return Ending(Outcome.PROMOTED, problem=problem, report=self._report)
+        return Ending(RolloutOutcome.PROMOTED, problem=problem, report=self._report)
 
     def _roll_back(self) -> Ending:
         state = self._state
@@ -213,13 +213,13 @@ class Driver:
             self._say(f"{state.champion} has all of the traffic again")
         if has(self._place.endpoint(), state.candidate):
             self._report.content["log"] = telling(self._place.logs(state.candidate, _LOG_LINES), _LOG_SHOWN)
-            self._report.write(Outcome.UNDER_WAY)
+            self._report.write(RolloutOutcome.UNDER_WAY)
             if not state.wishes.keep_candidate:
                 self._place.delete_deployment(state.candidate)
                 self._say(f"removed {state.candidate}")
         self._place.clear()
-        self._report.write(Outcome.ROLLED_BACK)
-        return Ending(Outcome.ROLLED_BACK, tuple(self._report.content["reasons"]), report=self._report)
+        self._report.write(RolloutOutcome.ROLLED_BACK)
+        return Ending(RolloutOutcome.ROLLED_BACK, tuple(self._report.content["reasons"]), report=self._report)
 
     def _move_alias(self) -> str:
         """Make the candidate's version the champion of its model; returns what was refused."""
@@ -283,7 +283,7 @@ class Driver:
         if not has(endpoint, name):
             return f"{name} is not there any more"
         found = endpoint.deployment(name)
-        bad = found.state in (State.FAILED, State.STOPPED)
+        bad = found.state in (EndpointStatus.FAILED, EndpointStatus.STOPPED)
         return f"{name} is {found.state}{f': {found.problem}' if found.problem else ''}" if bad else ""
 
     def _write(self, state: Rollout, *, first: bool = False) -> None:
@@ -295,7 +295,7 @@ class Driver:
         self._release()
         where = f"{self._state.describe()} ({traffic})"
         told = f"the rollout of {self._state.candidate} is paused at {where}"
-        return Ending(Outcome.PAUSED, (told,), report=self._report)
+        return Ending(RolloutOutcome.PAUSED, (told,), report=self._report)
 
     def _leave(self, error: MlopsError) -> NoReturn:
         """The target refuses: leave a state that another process goes on with, and say how."""
@@ -316,12 +316,12 @@ class Driver:
 
     def _release(self) -> None:
         """Say that nobody drives any more. Without patience: where it cannot be said, the lease ends by itself."""
-        self._report.write(Outcome.PAUSED)
+        self._report.write(RolloutOutcome.PAUSED)
         try:
             self._place.at_once().write(self._state.left())
         except MlopsError as error:
             self._report.note(f"the lease could not be given back: {error.message}")
-            self._report.write(Outcome.PAUSED)
+            self._report.write(RolloutOutcome.PAUSED)
 
 
 def _shown(endpoint: Endpoint) -> str:

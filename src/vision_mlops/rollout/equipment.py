@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vision_mlops.endpoints.contract import Request
+from vision_mlops.endpoints.contract import DeploymentRequest
 from vision_mlops.registry import Registry
 from vision_mlops.rollout.probe_images import ProbeImage
 from vision_mlops.rollout.probes import Ask, ask
-from vision_mlops.rollout.rollout_report import Outcome, Report
+from vision_mlops.rollout.rollout_report import Report, RolloutOutcome
 from vision_mlops.rollout.rollout_settings import Pace
 
 
@@ -20,7 +20,7 @@ class Ending:
     ``report`` is None where another process drove.
     """
 
-    outcome: Outcome
+    outcome: RolloutOutcome
     reasons: tuple[str, ...] = ()
     problem: str = ""
     report: Report | None = None
@@ -32,7 +32,7 @@ class Equipment:
 
     registry: Registry
     images: Sequence[ProbeImage]
-    request: Request | None
+    request: DeploymentRequest | None
     ask: Ask = ask
     pace: Pace = field(default_factory=Pace)
     roll_back_on_interrupt: bool = False

@@ -13,8 +13,8 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from vision_mlops.rollout.rollout_settings import Limits
-from vision_mlops.rollout.statistics import Sample, exceeds, probably_slower, surely_slower
+from vision_mlops.rollout.rollout_settings import RolloutLimits
+from vision_mlops.rollout.statistics import LatencySample, exceeds, probably_slower, surely_slower
 
 PAIRS = 50
 """Images that both have scored, and with which their latencies are compared, before a step can be passed."""
@@ -29,7 +29,7 @@ _FEWEST = 20
 _QUANTILES = {"median": 0.5, "p95": 0.95}
 
 
-class Verdict(StrEnum):
+class StepVerdict(StrEnum):
     """What becomes of a step."""
 
     CONTINUE = "continue"
@@ -38,7 +38,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class RequestCounts:
     """Requests of one deployment, and those that failed by its fault."""
 
     requests: int = 0
@@ -55,8 +55,8 @@ class Latency:
     """One way to measure how long requests take, of both. ``required``: a step is not passed without it."""
 
     what: str
-    candidate: Sample
-    champion: Sample
+    candidate: LatencySample
+    champion: LatencySample
     required: bool = True
 
 
@@ -70,8 +70,8 @@ class Observation:
     """
 
     seconds: float
-    candidate: Tally = Tally()
-    champion: Tally = Tally()
+    candidate: RequestCounts = RequestCounts()
+    champion: RequestCounts = RequestCounts()
     pairs: int = 0
     compared: int = 0
     disagreed: int = 0
@@ -107,7 +107,7 @@ class Observation:
 class Judgement:
     """A verdict and its reasons."""
 
-    verdict: Verdict
+    verdict: StepVerdict
     reasons: tuple[str, ...]
 
 
@@ -115,11 +115,11 @@ class Judgement:
 class _Finding:
     """What is to be said of one limit: it is kept to, it is known not to be, or neither is known (yet)."""
 
-    verdict: Verdict
+    verdict: StepVerdict
     reason: str
 
 
-def judge(seen: Observation, limits: Limits) -> Judgement:
+def judge(seen: Observation, limits: RolloutLimits) -> Judgement:
     """Judge a step.
 
     Args:
@@ -127,25 +127,25 @@ def judge(seen: Observation, limits: Limits) -> Judgement:
         limits: What the candidate must keep to.
     """
     if seen.problem:
-        return Judgement(Verdict.FAIL, (seen.problem,))
+        return Judgement(StepVerdict.FAIL, (seen.problem,))
     findings = [_errors(seen, limits), _disagreement(seen, limits), *_latencies(seen, limits)]
-    failed = tuple(item.reason for item in findings if item.verdict is Verdict.FAIL)
+    failed = tuple(item.reason for item in findings if item.verdict is StepVerdict.FAIL)
     if failed:
-        return Judgement(Verdict.FAIL, failed)
-    pending = tuple(item.reason for item in findings if item.verdict is Verdict.WAIT)
+        return Judgement(StepVerdict.FAIL, failed)
+    pending = tuple(item.reason for item in findings if item.verdict is StepVerdict.WAIT)
     if seen.note and seen.pairs < _needed(limits):
         pending = (*pending, seen.note)
     if seen.seconds >= limits.step_timeout and pending:
         late = f"the step was not passed within {limits.step_timeout:g} s"
-        return Judgement(Verdict.FAIL, (late, *pending))
+        return Judgement(StepVerdict.FAIL, (late, *pending))
     if not pending and seen.seconds < limits.min_seconds:
-        return Judgement(Verdict.WAIT, (f"{seen.seconds:.0f} of {limits.min_seconds:g} s",))
+        return Judgement(StepVerdict.WAIT, (f"{seen.seconds:.0f} of {limits.min_seconds:g} s",))
     if pending:
-        return Judgement(Verdict.WAIT, pending)
-    return Judgement(Verdict.CONTINUE, tuple(item.reason for item in findings))
+        return Judgement(StepVerdict.WAIT, pending)
+    return Judgement(StepVerdict.CONTINUE, tuple(item.reason for item in findings))
 
 
-def _errors(seen: Observation, limits: Limits) -> _Finding:
+def _errors(seen: Observation, limits: RolloutLimits) -> _Finding:
     mine, other = seen.candidate, seen.champion
     allowed = max(limits.max_error_rate, other.rate)  # an outage that hits both is not the candidate's fault
     told = f"{_percent(mine.rate)} of {mine.requests} requests failed"
@@ -160,7 +160,7 @@ def _errors(seen: Observation, limits: Limits) -> _Finding:
     )
 
 
-def _disagreement(seen: Observation, limits: Limits) -> _Finding:
+def _disagreement(seen: Observation, limits: RolloutLimits) -> _Finding:
     told = f"{_percent(seen.disagreement)} of {seen.compared} images got another label than from the champion"
     return _decided(
         seen.disagreement > limits.max_disagreement,
@@ -173,7 +173,7 @@ def _disagreement(seen: Observation, limits: Limits) -> _Finding:
     )
 
 
-def _latencies(seen: Observation, limits: Limits) -> Iterator[_Finding]:
+def _latencies(seen: Observation, limits: RolloutLimits) -> Iterator[_Finding]:
     ratio, allowance = limits.max_latency_ratio, limits.latency_allowance_ms
     for item in seen.latencies:
         size = min(item.candidate.size, item.champion.size)
@@ -195,7 +195,7 @@ def _latencies(seen: Observation, limits: Limits) -> Iterator[_Finding]:
             )
 
 
-def _in_doubt(item: Latency, share: float, limits: Limits) -> bool:
+def _in_doubt(item: Latency, share: float, limits: RolloutLimits) -> bool:
     """Whether what is within its limit may be so by luck: one looks often, and a step is passed at the first good look."""
     size = min(item.candidate.size, item.champion.size)
     if not item.required or not _FEWEST <= size < _LONGER_LATENCY * _needed(limits):
@@ -204,7 +204,7 @@ def _in_doubt(item: Latency, share: float, limits: Limits) -> bool:
     return probably_slower(item.candidate, item.champion, share, ratio, allowance) > _DOUBT
 
 
-def _surely_slower(item: Latency, share: float, limits: Limits) -> bool:
+def _surely_slower(item: Latency, share: float, limits: RolloutLimits) -> bool:
     if min(item.candidate.size, item.champion.size) < _FEWEST:
         return False
     ratio, allowance = limits.max_latency_ratio, limits.latency_allowance_ms
@@ -223,13 +223,13 @@ def _decided(
     longer: float = _LONGER,
 ) -> _Finding:
     if above and (size >= longer * needed or known()):
-        return _Finding(Verdict.FAIL, bad)
+        return _Finding(StepVerdict.FAIL, bad)
     if size < needed:
-        return _Finding(Verdict.WAIT, f"{size} of {needed} {what}" + (f"; {bad}" if above else ""))
-    return _Finding(Verdict.WAIT, f"not sure yet: {bad}") if above else _Finding(Verdict.CONTINUE, good)
+        return _Finding(StepVerdict.WAIT, f"{size} of {needed} {what}" + (f"; {bad}" if above else ""))
+    return _Finding(StepVerdict.WAIT, f"not sure yet: {bad}") if above else _Finding(StepVerdict.CONTINUE, good)
 
 
-def _needed(limits: Limits) -> int:
+def _needed(limits: RolloutLimits) -> int:
     return min(PAIRS, limits.min_requests)
 
 
@@ -237,5 +237,5 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
-def _rounded(sample: Sample, share: float) -> float | None:
+def _rounded(sample: LatencySample, share: float) -> float | None:
     return round(sample.quantile(share), 2) if sample.size else None

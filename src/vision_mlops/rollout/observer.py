@@ -12,10 +12,10 @@ import time
 from collections.abc import Mapping
 
 from vision_mlops.endpoints.contract import Counts
-from vision_mlops.rollout.judge import Latency, Observation, Tally
+from vision_mlops.rollout.judge import Latency, Observation, RequestCounts
 from vision_mlops.rollout.probes import Pairs
-from vision_mlops.rollout.rollout_settings import Step
-from vision_mlops.rollout.statistics import Sample
+from vision_mlops.rollout.rollout_settings import RolloutStep
+from vision_mlops.rollout.statistics import LatencySample
 
 Readings = Mapping[str, Counts] | None
 _NOTHING = Counts()
@@ -33,7 +33,7 @@ class Observer:
         began: Monotonic time at which the step began.
     """
 
-    def __init__(self, step: Step, candidate: str, champion: str, first: Readings, began: float) -> None:
+    def __init__(self, step: RolloutStep, candidate: str, champion: str, first: Readings, began: float) -> None:
         self.began = began
         self._names = (candidate, champion)
         self._last = first
@@ -67,7 +67,7 @@ class Observer:
         self._last = counts
         mine, other = (self._sums[name] for name in self._names)
         if self._live:
-            new, old = (Sample.of_buckets(self._blocks[name]) for name in self._names)
+            new, old = (LatencySample.of_buckets(self._blocks[name]) for name in self._names)
             latencies = (*latencies, Latency("live traffic", new, old, required=False))
         return Observation(
             seconds, _larger(mine, pairs.candidate), _larger(other, pairs.champion), pairs.scored,
@@ -91,5 +91,5 @@ def _merged(blocks: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     return [tuple(one + other for one, other in zip(*pair, strict=True)) for pair in pairs]
 
 
-def _larger(counted: Counts, probed: Tally) -> Tally:
-    return Tally(max(counted.requests, probed.requests), max(counted.errors, probed.errors))
+def _larger(counted: Counts, probed: RequestCounts) -> RequestCounts:
+    return RequestCounts(max(counted.requests, probed.requests), max(counted.errors, probed.errors))

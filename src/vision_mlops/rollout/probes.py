@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from vision_mlops.endpoints.contract import Access
-from vision_mlops.endpoints.scoring_client import Answer, score
-from vision_mlops.rollout.judge import Latency, Tally
+from vision_mlops.endpoints.scoring_client import ScoringResponse, score
+from vision_mlops.rollout.judge import Latency, RequestCounts
 from vision_mlops.rollout.probe_images import ProbeImage
 from vision_mlops.rollout.rollout_settings import Pace
-from vision_mlops.rollout.statistics import Sample
+from vision_mlops.rollout.statistics import LatencySample
 
-Ask = Callable[[Access, bytes, str, str], Answer]
+Ask = Callable[[Access, bytes, str, str], ScoringResponse]
 """Sends an image, of a media type, to a deployment; see :func:`vision_mlops.endpoints.scoring_client.score`."""
 _TIMEOUT_SECONDS = 10.0
 _MOST = 1000
@@ -23,7 +23,7 @@ _UNAUTHORISED = frozenset({401, 403})
 _SERVER_FAULT = 500
 
 
-def ask(access: Access, image: bytes, kind: str, deployment: str) -> Answer:
+def ask(access: Access, image: bytes, kind: str, deployment: str) -> ScoringResponse:
     """Send an image to a deployment over HTTP."""
     return score(access, image, kind, deployment, timeout_s=_TIMEOUT_SECONDS)
 
@@ -32,8 +32,8 @@ def ask(access: Access, image: bytes, kind: str, deployment: str) -> Answer:
 class Pairs:
     """What came of the pairs so far. Latencies are in milliseconds, of pairs in which both have scored the image."""
 
-    candidate: Tally = field(default_factory=Tally)
-    champion: Tally = field(default_factory=Tally)
+    candidate: RequestCounts = field(default_factory=RequestCounts)
+    champion: RequestCounts = field(default_factory=RequestCounts)
     scored: int = 0
     seen: dict[int, bool] = field(default_factory=dict)
     """By image: whether the candidate has ever answered otherwise than the champion."""
@@ -42,7 +42,7 @@ class Pairs:
     note: str = ""
     """Why the last pair that could not be compared was not."""
 
-    def add(self, image: int, candidate: Answer, champion: Answer) -> None:
+    def add(self, image: int, candidate: ScoringResponse, champion: ScoringResponse) -> None:
         """Take the answers to one image into account."""
         self.candidate, self.champion = _counted(self.candidate, candidate), _counted(self.champion, champion)
         if champion.ok and (candidate.ok or _refused(candidate)):
@@ -148,7 +148,7 @@ class Prober:
         image = self._images[place]
         content = image.read()
         order = (0, 1) if number % 2 else (1, 0)
-        answers: dict[int, Answer] = {}
+        answers: dict[int, ScoringResponse] = {}
         for who in order:
             answer = self._ask(self._access, content, image.kind, self._names[who])
             answers[who] = _checked(answer, self._names[who])
@@ -159,29 +159,29 @@ class Prober:
                 self._pairs.add(place, answers[0], answers[1])
 
 
-def _checked(answer: Answer, wanted: str) -> Answer:
+def _checked(answer: ScoringResponse, wanted: str) -> ScoringResponse:
     """An answer of another deployment than the one that was asked says nothing of that one."""
     if not answer.ok or answer.deployment == wanted:
         return answer
     problem = f"{answer.deployment} answered instead of {wanted}"
-    return Answer(answer.status, answer.seconds, {}, answer.deployment, problem)
+    return ScoringResponse(answer.status, answer.seconds, {}, answer.deployment, problem)
 
 
-def _counted(tally: Tally, answer: Answer) -> Tally:
+def _counted(tally: RequestCounts, answer: ScoringResponse) -> RequestCounts:
     failed = answer.status == 0 or answer.status >= _SERVER_FAULT
-    return Tally(tally.requests + 1, tally.errors + failed)
+    return RequestCounts(tally.requests + 1, tally.errors + failed)
 
 
-def _refused(answer: Answer) -> bool:
+def _refused(answer: ScoringResponse) -> bool:
     """Whether an image that the other one scored was taken for a bad one."""
     return answer.status in (400, 413, 415, 422)
 
 
-def _work(answer: Answer) -> float | None:
+def _work(answer: ScoringResponse) -> float | None:
     timing = answer.body.get("timing")
     total = timing.get("total_ms") if isinstance(timing, dict) else None
     return float(total) if isinstance(total, int | float) else None
 
 
-def _samples(pairs: Sequence[tuple[float, float]]) -> tuple[Sample, Sample]:
-    return Sample.of([pair[0] for pair in pairs]), Sample.of([pair[1] for pair in pairs])
+def _samples(pairs: Sequence[tuple[float, float]]) -> tuple[LatencySample, LatencySample]:
+    return LatencySample.of([pair[0] for pair in pairs]), LatencySample.of([pair[1] for pair in pairs])

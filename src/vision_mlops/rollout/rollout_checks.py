@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from vision_mlops.core.errors import DeploymentError, RegistryError
-from vision_mlops.endpoints.contract import Access, Deployment, Endpoint, Say, State, Target
+from vision_mlops.endpoints.contract import Access, Deployment, Endpoint, EndpointStatus, Say, Target
 from vision_mlops.model.bundle import read_bundle
 from vision_mlops.registry import ModelVersion, Registry
 from vision_mlops.rollout.probe_images import ProbeImage, folder_images, golden_images
 from vision_mlops.rollout.probes import Ask
-from vision_mlops.rollout.rollout_settings import Limits, Step
+from vision_mlops.rollout.rollout_settings import RolloutLimits, RolloutStep
 
 
 def check_target(target: Target) -> None:
@@ -24,7 +24,7 @@ def check_target(target: Target) -> None:
         )
 
 
-def copied_at_most(target: Target, steps: tuple[Step, ...], say: Say) -> tuple[Step, ...]:
+def copied_at_most(target: Target, steps: tuple[RolloutStep, ...], say: Say) -> tuple[RolloutStep, ...]:
     """The steps with no more copies than a target gives."""
     most = target.mirrors_at_most
     if all(step.mirror <= most for step in steps):
@@ -48,7 +48,7 @@ def champion_of(endpoint: Endpoint) -> Deployment:
             f"the traffic of {endpoint.name!r} is shared already: {shared}",
             f"give it to one: mlops endpoint traffic {endpoint.name} {champion.name}=100",
         )
-    if champion.state is not State.READY:
+    if champion.state is not EndpointStatus.READY:
         raise DeploymentError(
             f"the champion {champion.name!r} is {champion.state}: {champion.problem}", "mend it first"
         )
@@ -70,8 +70,8 @@ def check_candidate(endpoint: Endpoint, champion: Deployment, name: str, version
 
 
 def check_classes(
-    registry: Registry, champion: Deployment, version: ModelVersion, limits: Limits, say: Say, *, force: bool
-) -> tuple[Limits, list[Path]]:
+    registry: Registry, champion: Deployment, version: ModelVersion, limits: RolloutLimits, say: Say, *, force: bool
+) -> tuple[RolloutLimits, list[Path]]:
     """Whether labels of the two can be compared at all.
 
     Returns:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vision_mlops.core import locks
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import Endpoint, Request, Say, Target
+from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, Say, Target
 from vision_mlops.endpoints.deploying import check_options, find
 from vision_mlops.registry import ModelVersion, Registry
 from vision_mlops.rollout.driver import Driver
@@ -26,9 +26,16 @@ from vision_mlops.rollout.rollout_checks import (
     copied_at_most,
     probe_images,
 )
-from vision_mlops.rollout.rollout_endpoint import Place, has
-from vision_mlops.rollout.rollout_report import Outcome, Report
-from vision_mlops.rollout.rollout_settings import DEFAULT_STEPS, Limits, Pace, Step, Wishes, parse_steps
+from vision_mlops.rollout.rollout_endpoint import RolloutEndpoint, has
+from vision_mlops.rollout.rollout_report import Report, RolloutOutcome
+from vision_mlops.rollout.rollout_settings import (
+    DEFAULT_STEPS,
+    Pace,
+    RolloutLimits,
+    RolloutOptions,
+    RolloutStep,
+    parse_steps,
+)
 from vision_mlops.rollout.rollout_state import Order, Phase, Rollout, pack, rollout_of
 
 _REPEAT_SECONDS = 3.0
@@ -52,9 +59,9 @@ class Controls:
     take_over: bool = False
     ask: Ask = ask
 
-    def place(self) -> Place:
+    def place(self) -> RolloutEndpoint:
         """The endpoint."""
-        return Place(self.target, self.endpoint, self.say, self.pace.patience)
+        return RolloutEndpoint(self.target, self.endpoint, self.say, self.pace.patience)
 
     def current(self) -> Endpoint:
         """The endpoint as it is now. Raises DeploymentError where there is none."""
@@ -68,11 +75,11 @@ class Controls:
 
 def start(
     controls: Controls,
-    request: Request,
+    request: DeploymentRequest,
     *,
-    steps: tuple[Step, ...] = parse_steps(DEFAULT_STEPS),
-    limits: Limits | None = None,
-    wishes: Wishes | None = None,
+    steps: tuple[RolloutStep, ...] = parse_steps(DEFAULT_STEPS),
+    limits: RolloutLimits | None = None,
+    wishes: RolloutOptions | None = None,
 ) -> Ending:
     """Roll a candidate out; goes on where a rollout of the same candidate stands.
 
@@ -103,12 +110,12 @@ def start(
             if not controls.take_over:
                 check_elsewhere(controls.endpoint, state)
             return _drive(controls, endpoint, state, request)
-        wanted = wishes or Wishes()
+        wanted = wishes or RolloutOptions()
         steps = copied_at_most(controls.target, steps, controls.say)
         champion = champion_of(endpoint)
         check_candidate(endpoint, champion, request.deployment, request.model)
         limits, bundles = check_classes(
-            controls.registry, champion, request.model, limits or Limits(), controls.say, force=wanted.force
+            controls.registry, champion, request.model, limits or RolloutLimits(), controls.say, force=wanted.force
         )
         images = probe_images(controls.images, bundles)
         equipment = _equipment(controls, images, request)
@@ -147,11 +154,11 @@ def promote(controls: Controls) -> Ending:
 # Driving
 
 
-def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: Request | None) -> Ending:
+def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: DeploymentRequest | None) -> Ending:
     """Go on with a rollout that was begun."""
     if request is None and not state.optioned:
         version = controls.registry.get(state.model)
-        request = Request(endpoint.name, state.candidate, version, controls.registry)
+        request = DeploymentRequest(endpoint.name, state.candidate, version, controls.registry)
     ending = state.phase not in (Phase.DEPLOY, Phase.STEP) or state.order is not None
     images = [] if ending else probe_images(controls.images, _bundles(controls, endpoint, state))
     return _run(controls, endpoint, state, _equipment(controls, images, request))
@@ -161,7 +168,7 @@ def _run(controls: Controls, endpoint: Endpoint, state: Rollout, equipment: Equi
     return Driver(controls.place(), state, Report(endpoint, state), equipment, controls.say).drive()
 
 
-def _equipment(controls: Controls, images: list[Any], request: Request | None) -> Equipment:
+def _equipment(controls: Controls, images: list[Any], request: DeploymentRequest | None) -> Equipment:
     return Equipment(controls.registry, images, request, controls.ask, controls.pace, controls.roll_back_on_interrupt)
 
 
@@ -247,7 +254,7 @@ def _ended(controls: Controls, endpoint: Endpoint, known: Rollout | None) -> End
     promoted = serving is not None and serving.name == known.candidate
     told = f"{serving.name if serving else 'nobody'} has the traffic of {endpoint.name}"
     controls.say(told)
-    return Ending(Outcome.PROMOTED if promoted else Outcome.ROLLED_BACK, (told,))
+    return Ending(RolloutOutcome.PROMOTED if promoted else RolloutOutcome.ROLLED_BACK, (told,))
 
 
 def _mend_tag(controls: Controls, endpoint: Endpoint) -> None:

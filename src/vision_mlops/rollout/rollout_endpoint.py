@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from vision_mlops.azure.retries import patiently
 from vision_mlops.core.errors import DeploymentError, MlopsError
-from vision_mlops.endpoints.contract import Access, Counts, Endpoint, Request, Say, Target
+from vision_mlops.endpoints.contract import Access, Counts, DeploymentRequest, Endpoint, Say, Target
 from vision_mlops.endpoints.deploying import ROLLOUT_TAG
 from vision_mlops.rollout.rollout_state import Order, Phase, Rollout, driver_id, pack, rollout_of
 
@@ -20,7 +20,7 @@ class LostError(DeploymentError):
     """Somebody else has ended this rollout, or drives it now."""
 
 
-class Place:
+class RolloutEndpoint:
     """One endpoint of a target.
 
     Args:
@@ -36,9 +36,9 @@ class Place:
         self._say = say
         self._patience = patience
 
-    def at_once(self) -> Place:
+    def at_once(self) -> RolloutEndpoint:
         """The same without patience."""
-        return Place(self.target, self.name, self._say, 0.0)
+        return RolloutEndpoint(self.target, self.name, self._say, 0.0)
 
     def endpoint(self) -> Endpoint:
         """As it is now."""
@@ -52,7 +52,7 @@ class Place:
         """What the target has counted; None where it does not tell."""
         return self._call(lambda: self.target.counts(self.name))
 
-    def deploy(self, request: Request) -> Endpoint:
+    def deploy(self, request: DeploymentRequest) -> Endpoint:
         """See :meth:`Target.deploy`."""
         return self._call(lambda: self.target.deploy(request, self._say))
 

@@ -20,7 +20,7 @@ JSON_FILE = "report.json"
 TEXT_FILE = "report.txt"
 
 
-class Outcome(StrEnum):
+class RolloutOutcome(StrEnum):
     """How a rollout is, or has ended."""
 
     UNDER_WAY = "under way"
@@ -51,7 +51,7 @@ class Report:
             "candidate": {"deployment": state.candidate, "model": state.model},
             "champion": {"deployment": state.champion, "model": champion},
             "began": datetime.fromtimestamp(state.began, UTC).isoformat(),
-            "outcome": str(Outcome.UNDER_WAY),
+            "outcome": str(RolloutOutcome.UNDER_WAY),
             "reasons": [],
             "steps_planned": write_steps(state.steps),
             "limits": asdict(state.limits),
@@ -60,14 +60,14 @@ class Report:
             "log": "",
         }
         earlier = read_report(self.folder)
-        if earlier.get("outcome") in (Outcome.UNDER_WAY, Outcome.PAUSED):
+        if earlier.get("outcome") in (RolloutOutcome.UNDER_WAY, RolloutOutcome.PAUSED):
             for key in ("champion", "reasons", "steps", "notes", "log"):
                 self.content[key] = earlier.get(key, self.content[key])
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RolloutOutcome:
         """As far as is known."""
-        return Outcome(self.content["outcome"])
+        return RolloutOutcome(self.content["outcome"])
 
     @property
     def text(self) -> str:
@@ -79,7 +79,7 @@ class Report:
         self.content["steps"].append(
             {"step": str(state.step), "what": state.step.describe(), "began": _now(), "verdict": "", "reasons": []}
         )
-        self.write(Outcome.UNDER_WAY)
+        self.write(RolloutOutcome.UNDER_WAY)
 
     def judged(self, judgement: Judgement, seen: Observation) -> None:
         """What is known of the step under way."""
@@ -88,7 +88,7 @@ class Report:
             "reasons": list(judgement.reasons),
             "figures": seen.figures(),
         }
-        self.write(Outcome.UNDER_WAY)
+        self.write(RolloutOutcome.UNDER_WAY)
 
     def note(self, text: str) -> None:
         """Something that happened beside the steps."""
@@ -97,9 +97,9 @@ class Report:
     def failed(self, reasons: list[str]) -> None:
         """Why the candidate goes."""
         self.content["reasons"] = reasons
-        self.write(Outcome.UNDER_WAY)
+        self.write(RolloutOutcome.UNDER_WAY)
 
-    def write(self, outcome: Outcome) -> None:
+    def write(self, outcome: RolloutOutcome) -> None:
         """Write both files."""
         self.content |= {"outcome": str(outcome), "updated": _now()}
         text = json.dumps(self.content, indent=2, ensure_ascii=False)

@@ -14,7 +14,7 @@ _STEP = re.compile(r"(?:mirror=(\d{1,3})|(\d{1,3}))%?")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RolloutStep:
     """One step: the candidate gets ``share`` percent of the requests, and copies of ``mirror`` percent of them."""
 
     share: int
@@ -36,20 +36,20 @@ class Step:
         return {name: share for name, share in shares.items() if share}, {candidate: self.mirror} if self.mirror else {}
 
 
-def parse_steps(text: str) -> tuple[Step, ...]:
+def parse_steps(text: str) -> tuple[RolloutStep, ...]:
     """Read ``mirror=50,10,50,100``: copies first, then growing shares that end with 100.
 
     Raises:
         DeploymentError: says which step is wrong.
     """
     hint = f"write for example --steps {DEFAULT_STEPS}"
-    steps: list[Step] = []
+    steps: list[RolloutStep] = []
     for part in text.split(","):
         found = _STEP.fullmatch(part.strip())
         if found is None:
             raise DeploymentError(f"--steps: {part.strip()!r} is neither mirror=PERCENT nor a share in percent", hint)
         mirror, share = found.groups()
-        steps.append(Step(0, int(mirror)) if mirror is not None else Step(int(share)))
+        steps.append(RolloutStep(0, int(mirror)) if mirror is not None else RolloutStep(int(share)))
         if steps[-1].mirror > 100 or steps[-1].share > 100:
             raise DeploymentError(f"--steps: {part.strip()} is more than 100 percent", hint)
         if mirror is None and not steps[-1].share:
@@ -64,13 +64,13 @@ def parse_steps(text: str) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def write_steps(steps: Sequence[Step]) -> str:
+def write_steps(steps: Sequence[RolloutStep]) -> str:
     """The text that :func:`parse_steps` reads."""
     return ",".join(map(str, steps))
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RolloutLimits:
     """What a candidate must keep to at each step; the names are those of the options.
 
     Rates are shares of 1. ``max_latency_ratio`` holds for the p95 and the median, candidate by champion, beyond
@@ -87,7 +87,7 @@ class Limits:
 
     def changed(self) -> dict[str, float]:
         """The limits that are not the defaults."""
-        default = Limits()
+        default = RolloutLimits()
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {name: value for name, value in values.items() if value != getattr(default, name)}
 
@@ -106,7 +106,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class RolloutOptions:
     """What the one who starts a rollout wants to have done at its end, or against a warning."""
 
     keep_candidate: bool = False

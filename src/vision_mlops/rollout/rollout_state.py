@@ -17,7 +17,14 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import Endpoint
 from vision_mlops.endpoints.deploying import ROLLOUT_TAG
 from vision_mlops.registry import parse_reference
-from vision_mlops.rollout.rollout_settings import DEFAULT_STEPS, Limits, Step, Wishes, parse_steps, write_steps
+from vision_mlops.rollout.rollout_settings import (
+    DEFAULT_STEPS,
+    RolloutLimits,
+    RolloutOptions,
+    RolloutStep,
+    parse_steps,
+    write_steps,
+)
 
 TAG_LENGTH = 256
 """Longest value of a tag on Azure."""
@@ -57,9 +64,9 @@ class Rollout:
     champion: str
     model: str
     began: int
-    steps: tuple[Step, ...] = field(default_factory=lambda: parse_steps(DEFAULT_STEPS))
-    limits: Limits = field(default_factory=Limits)
-    wishes: Wishes = field(default_factory=Wishes)
+    steps: tuple[RolloutStep, ...] = field(default_factory=lambda: parse_steps(DEFAULT_STEPS))
+    limits: RolloutLimits = field(default_factory=RolloutLimits)
+    wishes: RolloutOptions = field(default_factory=RolloutOptions)
     phase: Phase = Phase.DEPLOY
     number: int = 0
     driver: str = ""
@@ -68,7 +75,7 @@ class Rollout:
     optioned: bool = False
 
     @property
-    def step(self) -> Step:
+    def step(self) -> RolloutStep:
         """The step that it is at, or was at last."""
         return self.steps[self.number]
 
@@ -156,8 +163,8 @@ def unpack(text: str) -> Rollout:
             steps=(
                 steps := parse_steps(content.get("s", DEFAULT_STEPS).replace("mirror=", "m").replace("m", "mirror="))
             ),
-            limits=Limits(**{_LIMITS[key]: value for key, value in content.get("l", {}).items()}),
-            wishes=Wishes(**{name: key in marks for key, name in _WISHES.items()}),
+            limits=RolloutLimits(**{_LIMITS[key]: value for key, value in content.get("l", {}).items()}),
+            wishes=RolloutOptions(**{name: key in marks for key, name in _WISHES.items()}),
             phase=Phase(content["p"]),
             number=range(len(steps))[int(content.get("i", 0))],
             driver=str(content.get("d", "")),

@@ -40,7 +40,7 @@ def _probability(count: int, trials: int, rate: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class LatencySample:
     """Durations in milliseconds, ascending, and how often each was seen; ``blocks``: the same for each interval of time.
 
     Requests of one moment wait together, so it is the intervals that tell how sure something is, not the requests.
@@ -51,12 +51,12 @@ class Sample:
     blocks: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
-    def of(cls, durations: Sequence[float]) -> Sample:
+    def of(cls, durations: Sequence[float]) -> LatencySample:
         """Single measurements."""
         return cls(tuple(sorted(durations)), (1,) * len(durations))
 
     @classmethod
-    def of_buckets(cls, blocks: Sequence[Sequence[int]]) -> Sample:
+    def of_buckets(cls, blocks: Sequence[Sequence[int]]) -> LatencySample:
         """Numbers by bucket of :data:`LATENCY_BOUNDS_MS`, of several intervals; each counts as its bucket's upper bound."""
         bounds = (*LATENCY_BOUNDS_MS, LATENCY_BOUNDS_MS[-1] * 1.1)
         sums = tuple(map(sum, zip(*blocks, strict=True))) or (0,) * len(bounds)
@@ -85,7 +85,7 @@ class Sample:
         return _quantiles(self, drawn.astype(np.float64), share)
 
 
-def _quantiles(sample: Sample, weights: _Array, share: float) -> _Array:
+def _quantiles(sample: LatencySample, weights: _Array, share: float) -> _Array:
     total = weights.cumsum(axis=1)
     # A little less than the share, so that 95 of 100 are 95 percent also in floating point.
     places = (total < share * total[:, -1:] - 1e-9).sum(axis=1)
@@ -93,7 +93,7 @@ def _quantiles(sample: Sample, weights: _Array, share: float) -> _Array:
     return values
 
 
-def probably_slower(slow: Sample, fast: Sample, share: float, ratio: float, allowance: float) -> float:
+def probably_slower(slow: LatencySample, fast: LatencySample, share: float, ratio: float, allowance: float) -> float:
     """How probable it is that a quantile of ``slow`` is above ``ratio`` times that of ``fast`` and the allowance.
 
     By bootstrap; intervals, where there are any, are those of both, and drawn together.
@@ -104,7 +104,7 @@ def probably_slower(slow: Sample, fast: Sample, share: float, ratio: float, allo
     return float((excess > 0).mean())
 
 
-def surely_slower(slow: Sample, fast: Sample, share: float, ratio: float, allowance: float) -> bool:
+def surely_slower(slow: LatencySample, fast: LatencySample, share: float, ratio: float, allowance: float) -> bool:
     """Whether that is so for sure."""
     if slow.blocks and len(slow.blocks) < FEWEST_BLOCKS:
         return False

@@ -26,7 +26,7 @@ _PAUSE_SECONDS = 0.9
 _MOST_BYTES = 65_536
 
 
-class Keys:
+class AccessKeys:
     """Valid keys of one process.
 
     Args:
@@ -81,10 +81,10 @@ def new_key() -> str:
     return secrets.token_urlsafe(32)
 
 
-def keys_of_environment() -> Keys:
+def keys_of_environment() -> AccessKeys:
     """The keys that MLOPS_SCORING_KEY and MLOPS_SCORING_KEY_FILE give; none where neither is set. Raises ServingError."""
     file = os.environ.get(FILE_VARIABLE)
-    return Keys([os.environ.get(KEY_VARIABLE, "")], Path(file) if file else None)
+    return AccessKeys([os.environ.get(KEY_VARIABLE, "")], Path(file) if file else None)
 
 
 def _read(file: Path) -> tuple[tuple[bytes, ...], str]:

@@ -20,16 +20,16 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import MlopsError
-from vision_mlops.serving.access_keys import Keys
-from vision_mlops.serving.http.http_connection import Answer, Hub, Request, too_large
+from vision_mlops.serving.access_keys import AccessKeys
+from vision_mlops.serving.http.http_connection import Hub, Request, Response, too_large
 from vision_mlops.serving.http.openapi import LOADING, describe
 from vision_mlops.serving.http.scoring_requests import RequestError, read_scoring_request
-from vision_mlops.serving.prediction_log.predictions import PredictionLog, Sample
+from vision_mlops.serving.prediction_log.predictions import PredictionLog, PredictionSample
 from vision_mlops.serving.responses import score
 from vision_mlops.serving.scoring_queue import AbandonedError, Job, QueueFullError, Scorer
 from vision_mlops.serving.served_model import ModelSource, ServedModel, load_model, read_reload
 from vision_mlops.serving.telemetry.prometheus_metrics import Telemetry
-from vision_mlops.serving.telemetry.request_metrics import Entry, Ledger
+from vision_mlops.serving.telemetry.request_metrics import AnsweredRequest, RequestMetrics
 from vision_mlops.serving.telemetry.server_log import log_event
 from vision_mlops.serving.telemetry.tracing import Tracing, new_request_id
 
@@ -60,14 +60,14 @@ class ScoringApp:
         source: ModelSource,
         *,
         serving: Serving | None = None,
-        keys: Keys | None = None,
+        keys: AccessKeys | None = None,
         admin_key: str | None = None,
         reloader: Reloader | None = None,
     ) -> None:
         limits = self.serving = serving or Serving()
         self.source = source
         self.telemetry = Telemetry()
-        self.ledger = Ledger(self.telemetry)
+        self.ledger = RequestMetrics(self.telemetry)
         self.tracing = Tracing()  # a worker puts the exporting one here, and the log of predictions
         self.predictions: PredictionLog | None = None
         self.model: ServedModel | None = None
@@ -83,8 +83,8 @@ class ScoringApp:
         self._reloader = reloader or self._reload_here
         self._reloading: asyncio.Task[None] | None = None
         self.keys = keys
-        self._admin_keys = Keys([admin_key]) if admin_key else None
-        self._routes: dict[str, dict[str, Callable[[Request], Answer | None]]] = {
+        self._admin_keys = AccessKeys([admin_key]) if admin_key else None
+        self._routes: dict[str, dict[str, Callable[[Request], Response | None]]] = {
             "/score": {"POST": self._score},
             "/health/live": {"GET": self._live},
             "/health/ready": {"GET": self._ready},
@@ -123,35 +123,35 @@ class ScoringApp:
 
     # What a connection asks for
 
-    def refuse(self, request: Request) -> Answer | None:
+    def refuse(self, request: Request) -> Response | None:
         """An answer that needs no body: the key is wrong, the queue is full, the body will be too large."""
         self._identify(request)
         try:
             self._check(request)
             declared = request.headers.get(b"content-length", b"")
             if len(declared) < 20 and declared.isdigit() and int(declared) > self.max_body:
-                return Answer.error(413, "body_too_large", too_large(self.max_body))
+                return Response.error(413, "body_too_large", too_large(self.max_body))
         except RequestError as error:
-            return Answer.error(error.status, error.code, error.message, error.headers)
+            return Response.error(error.status, error.code, error.message, error.headers)
         return None
 
-    def handle(self, request: Request) -> Answer | None:
+    def handle(self, request: Request) -> Response | None:
         """Answer a complete request now, or later by the connection's ``respond``."""
         if not request.request_id:
             self._identify(request)
         try:
             return self._check(request)(request)
         except RequestError as error:
-            return Answer.error(error.status, error.code, error.message, error.headers)
+            return Response.error(error.status, error.code, error.message, error.headers)
         except Exception:  # noqa: BLE001 - a request that fails must not take the connection with it
             return self._failed(request)
 
-    def answered(self, request: Request, answer: Answer) -> None:
+    def answered(self, request: Request, answer: Response) -> None:
         """Book a request, and end its span."""
         trace, scored = request.trace, request.inference_ms > 0
         model_id = self.model.predictor.id if self.model else ""
         self.ledger.add(
-            Entry(
+            AnsweredRequest(
                 time.time(), request.request_id, request.method, request.path, answer.status,
                 milliseconds(request.started), trace.trace_id if trace else "", trace.span_id if trace else "", model_id,
                 request.queue_ms if scored else None, request.inference_ms if scored else None, answer.code,
@@ -169,7 +169,7 @@ class ScoringApp:
         request.request_id = (_UNPRINTABLE.sub("", given)[:128] if given else "") or new_request_id()
         request.trace = self.tracing.begin(request.text(b"traceparent"), request.text(b"tracestate"))
 
-    def _check(self, request: Request) -> Callable[[Request], Answer | None]:
+    def _check(self, request: Request) -> Callable[[Request], Response | None]:
         """The handler of a request that may be answered. Raises RequestError for one that may not."""
         methods = self._routes.get(request.path)
         if methods is None:
@@ -191,7 +191,7 @@ class ScoringApp:
             self._authorise(request, self._admin_keys)
         return handler
 
-    def _authorise(self, request: Request, keys: Keys | None) -> None:
+    def _authorise(self, request: Request, keys: AccessKeys | None) -> None:
         if not keys:
             return
         scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
@@ -207,9 +207,9 @@ class ScoringApp:
             retry = ((b"retry-after", str(error.retry_after_s).encode()),)
             raise RequestError(429, "too_many_requests", str(error), retry) from error
 
-    def _failed(self, request: Request) -> Answer:
+    def _failed(self, request: Request) -> Response:
         _LOG.exception("request %s failed", request.request_id)
-        return Answer.error(500, "internal", f"the server's log says more, at request {request.request_id}")
+        return Response.error(500, "internal", f"the server's log says more, at request {request.request_id}")
 
     # Scoring
 
@@ -220,7 +220,7 @@ class ScoringApp:
         self.ledger.in_flight += 1
         request.job = self.scorer.submit(work, partial(self._scored, request))
 
-    def _work(self, request: Request, model: ServedModel, content: bytes, job: Job) -> Answer:
+    def _work(self, request: Request, model: ServedModel, content: bytes, job: Job) -> Response:
         """What is done for one request when its turn has come, on the scorer."""
         predictor = model.predictor
         waited = time.perf_counter() - job.submitted
@@ -239,19 +239,19 @@ class ScoringApp:
         trace, log = request.trace, self.predictions
         if log is not None and log.wants(trace.trace_id if trace and trace.parent_id else request.request_id):
             log.put(
-                Sample(
+                PredictionSample(
                     request.request_id, trace.trace_id if trace else "", model.name, model.version, predictor.id,
                     predictor.classes, wanted.images, rows, result["timing"]["total_ms"],
                 )
             )  # fmt: skip
-        return Answer.json(200, result)
+        return Response.json(200, result)
 
-    def _scored(self, request: Request, answer: Answer | None, error: Exception | None) -> None:
+    def _scored(self, request: Request, answer: Response | None, error: Exception | None) -> None:
         self.ledger.in_flight -= 1
         if isinstance(error, AbandonedError):
             return
         if isinstance(error, RequestError):
-            answer = Answer.error(error.status, error.code, error.message, error.headers)
+            answer = Response.error(error.status, error.code, error.message, error.headers)
         elif answer is None:
             try:
                 raise error or RuntimeError("no answer")
@@ -261,34 +261,34 @@ class ScoringApp:
 
     # The rest
 
-    def _live(self, request: Request) -> Answer:
-        return Answer.json(200, {"status": "live"})
+    def _live(self, request: Request) -> Response:
+        return Response.json(200, {"status": "live"})
 
-    def _ready(self, request: Request) -> Answer:
+    def _ready(self, request: Request) -> Response:
         if self.draining:
-            return Answer.error(503, "draining", "the server is shutting down")
+            return Response.error(503, "draining", "the server is shutting down")
         if self.model is None:
-            return Answer.error(503, "not_ready", self.problem)
-        return Answer.json(200, {"status": "ready", "model": self.model.describe()})
+            return Response.error(503, "not_ready", self.problem)
+        return Response.json(200, {"status": "ready", "model": self.model.describe()})
 
-    def _metrics(self, request: Request) -> Answer:
+    def _metrics(self, request: Request) -> Response:
         self.ledger.book()
-        return Answer(200, self.telemetry.expose(), CONTENT_TYPE_LATEST.encode())
+        return Response(200, self.telemetry.expose(), CONTENT_TYPE_LATEST.encode())
 
-    def _openapi(self, request: Request) -> Answer:
+    def _openapi(self, request: Request) -> Response:
         title = f"Scoring API of {self.model.name if self.model else 'a model'}"
-        return Answer.json(200, describe(title, self.model.predictor.classes if self.model else []))
+        return Response.json(200, describe(title, self.model.predictor.classes if self.model else []))
 
-    def _page(self, request: Request) -> Answer:
-        return Answer(200, _PAGE.read_bytes(), b"text/html; charset=utf-8")
+    def _page(self, request: Request) -> Response:
+        return Response(200, _PAGE.read_bytes(), b"text/html; charset=utf-8")
 
     # Another model
 
-    def _reload(self, request: Request) -> Answer | None:
+    def _reload(self, request: Request) -> Response | None:
         """POST /admin/reload: another bundle, or the same folder anew."""
         source = read_reload(request.body, self.source)
         if self._reloading is not None and not self._reloading.done():
-            return Answer.error(409, "reloading", "a model is being loaded already; try again when it is")
+            return Response.error(409, "reloading", "a model is being loaded already; try again when it is")
         self._reloading = asyncio.get_running_loop().create_task(self._swap_for(request, source))
         return None
 
@@ -297,13 +297,13 @@ class ScoringApp:
             model = await self._reloader(source)
         except RequestError as error:
             self.telemetry.count_reload("failed")
-            answer = Answer.error(error.status, error.code, error.message, error.headers)
+            answer = Response.error(error.status, error.code, error.message, error.headers)
         except Exception:  # noqa: BLE001 - the one who asked must be told, and the model stays
             self.telemetry.count_reload("failed")
             answer = self._failed(request)
         else:
             self.telemetry.count_reload("done")
-            answer = Answer.json(200, {"status": "reloaded", "model": model})
+            answer = Response.json(200, {"status": "reloaded", "model": model})
         request.connection.respond(request, answer)
 
     async def _reload_here(self, source: ModelSource) -> dict[str, Any]:

@@ -6,10 +6,10 @@
 Nothing of the Azure SDK is imported before a sign-in or a datastore needs it.
 """
 
-from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.downloads import download
 from vision_mlops.storage.locations import locate
-from vision_mlops.storage.transfer_summary import Count, Progress, Summary
+from vision_mlops.storage.transfer_summary import Count, Progress, TransferSummary
 from vision_mlops.storage.uploads import upload
 
-__all__ = ["Count", "Place", "Progress", "Summary", "download", "locate", "upload"]
+__all__ = ["BlobFolder", "Count", "Progress", "TransferSummary", "download", "locate", "upload"]

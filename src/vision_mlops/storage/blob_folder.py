@@ -9,7 +9,7 @@ from vision_mlops.storage.sign_in import SignIn
 
 
 @dataclass(frozen=True)
-class Place:
+class BlobFolder:
     """A folder in a container.
 
     Attributes:

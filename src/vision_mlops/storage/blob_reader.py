@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vision_mlops.core.files import is_clutter
-from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
-from vision_mlops.storage.blob_service import BlobService, Patience
+from vision_mlops.storage.blob_service import BlobService, StorageRetryPolicy
 from vision_mlops.storage.service_errors import RefusalError
 from vision_mlops.storage.transfer import BLOCK, READ_ATTEMPTS, FileError
 
@@ -22,8 +22,8 @@ class Reading:
         patience: How long requests are tried.
     """
 
-    def __init__(self, place: Place, patience: Patience | None = None) -> None:
-        self._service = BlobService(place, patience or Patience())
+    def __init__(self, place: BlobFolder, patience: StorageRetryPolicy | None = None) -> None:
+        self._service = BlobService(place, patience or StorageRetryPolicy())
         self._prefix = place.prefix
         self._lock = threading.Lock()
 

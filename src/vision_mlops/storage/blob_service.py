@@ -16,9 +16,9 @@ from urllib.parse import quote, urlsplit
 from xml.sax.saxutils import escape
 
 from vision_mlops import __version__
-from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import PAGE, Blob, decode_md5, encode_md5, next_marker, read_page
-from vision_mlops.storage.http_connections import Answer, Connections
+from vision_mlops.storage.http_connections import Connections, StorageResponse
 from vision_mlops.storage.md5 import md5
 from vision_mlops.storage.service_errors import RefusalError, refusal, wait_asked_for
 from vision_mlops.storage.sign_in import AccountKey
@@ -28,12 +28,12 @@ _FIRST_ATTEMPTS = 3
 _LIST = "restype=container&comp=list"
 
 
-class StoppedError(Exception):
+class TransferStoppedError(Exception):
     """The transfer was stopped; what is under way is given up."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class StorageRetryPolicy:
     """How long a request is tried.
 
     Attributes:
@@ -57,7 +57,7 @@ class BlobService:
         patience: How long a request is tried.
     """
 
-    def __init__(self, place: Place, patience: Patience) -> None:
+    def __init__(self, place: BlobFolder, patience: StorageRetryPolicy) -> None:
         self.place = place
         self._patience = patience
         self._connections = Connections(place.account_url, patience.silence)
@@ -195,7 +195,7 @@ class BlobService:
     def rest(self, seconds: float) -> None:
         """Wait. Raises StoppedError."""
         if self._stopping.wait(seconds):
-            raise StoppedError
+            raise TransferStoppedError
 
     def _call(
         self,
@@ -210,7 +210,7 @@ class BlobService:
         size: int | None = None,
         check: bool = False,
         attempts: int = 0,
-    ) -> Answer:
+    ) -> StorageResponse:
         """One request until it is answered as expected.
 
         Raises:
@@ -220,7 +220,7 @@ class BlobService:
         left, wait = attempts or self._patience.attempts, self._patience.first
         while True:
             if self._stopping.is_set():
-                raise StoppedError
+                raise TransferStoppedError
             pause = None
             try:
                 answer = self._send(method, name, query, headers, body)
@@ -230,7 +230,7 @@ class BlobService:
                 pause = wait_asked_for(answer.headers)
             except (OSError, http.client.HTTPException) as broken:
                 if self._stopping.is_set():
-                    raise StoppedError from None
+                    raise TransferStoppedError from None
                 error = self._not_reached(what, broken)
                 if not self._reached:  # a wrong address more likely than a network that is away for a moment
                     left = min(left, _FIRST_ATTEMPTS)
@@ -244,7 +244,7 @@ class BlobService:
             self.rest(wait * (0.5 + random.random()) if pause is None else pause)
             wait = min(2 * wait, self._patience.longest)
 
-    def _send(self, method: str, name: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def _send(self, method: str, name: str, query: str, headers: Mapping[str, str], body: bytes) -> StorageResponse:
         sign_in = self.place.sign_in
         full = "&".join(part for part in (query, sign_in.query()) if part)
         target = f"{self._base}/{quote(name)}" if name else self._base
@@ -257,7 +257,7 @@ class BlobService:
         return self._connections.request(method, f"{target}?{full}" if full else target, {**common, **headers}, body)
 
     def _judge(
-        self, what: str, answer: Answer, expected: tuple[int, ...], size: int | None, check: bool
+        self, what: str, answer: StorageResponse, expected: tuple[int, ...], size: int | None, check: bool
     ) -> RefusalError | None:
         """The error of an answer; None where it is what was asked for."""
         if answer.status not in expected or (answer.status == 404 and _container_missing(answer)):
@@ -296,7 +296,7 @@ def _unchanged(known: Blob | None) -> dict[str, str]:
     return {"If-Match": known.etag} if known else {"If-None-Match": "*"}
 
 
-def _container_missing(answer: Answer) -> bool:
+def _container_missing(answer: StorageResponse) -> bool:
     return b"<Code>ContainerNotFound" in answer.content or answer.headers.get("x-ms-error-code") == "ContainerNotFound"
 
 

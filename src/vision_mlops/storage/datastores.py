@@ -9,8 +9,8 @@ from vision_mlops.azure.clients import default_credential, ml_client, quiet
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.storage.addresses import DatastoreAddress
-from vision_mlops.storage.blob_folder import Place
-from vision_mlops.storage.sign_in import AccountKey, Identity, SharedAccessSignature, SignIn
+from vision_mlops.storage.blob_folder import BlobFolder
+from vision_mlops.storage.sign_in import AccountKey, EntraIdentity, SharedAccessSignature, SignIn
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -19,7 +19,7 @@ _CONTAINER_OF = {"AzureBlob": "container_name", "AzureDataLakeGen2": "filesystem
 """Kinds of datastores that are containers of Blob Storage, and the attribute that names it."""
 
 
-def resolve(address: DatastoreAddress, settings: AzureSettings, client: MLClient | None = None) -> Place:
+def resolve(address: DatastoreAddress, settings: AzureSettings, client: MLClient | None = None) -> BlobFolder:
     """Ask the workspace where a datastore is.
 
     Args:
@@ -51,7 +51,7 @@ def resolve(address: DatastoreAddress, settings: AzureSettings, client: MLClient
         # The SDK makes the addresses of its own uploads so, also for Data Lake accounts, which answer both ways.
         account_url = STORAGE_ACCOUNT_URLS["AzureBlob"].format(found.account_name, _endpoint(found))
         sign_in = _sign_in(client, found, container, settings, account_url)
-    return Place(account_url, container, address.path, sign_in, address.name)
+    return BlobFolder(account_url, container, address.path, sign_in, address.name)
 
 
 def _sign_in(client: Any, found: Any, container: str, settings: AzureSettings, account_url: str) -> SignIn:
@@ -73,7 +73,7 @@ def _sign_in(client: Any, found: Any, container: str, settings: AzureSettings, a
             return AccountKey(str(found.account_name), container, str(key), source)
     if account_url.startswith("http://"):
         raise AzureError(f"{source} has no secret that you may see, and {account_url} is not encrypted", "use https")
-    return Identity(default_credential(settings))
+    return EntraIdentity(default_credential(settings))
 
 
 def _endpoint(found: Any) -> str:

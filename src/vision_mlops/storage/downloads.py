@@ -15,16 +15,16 @@ from pathlib import Path
 from vision_mlops.core import locks
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.hash_memory import mark_of
-from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_names import check_for_folder
-from vision_mlops.storage.blob_service import Patience
+from vision_mlops.storage.blob_service import StorageRetryPolicy
 from vision_mlops.storage.file_parts import PartialFile
 from vision_mlops.storage.local_folders import File, walk
 from vision_mlops.storage.md5 import Hashes, md5
 from vision_mlops.storage.service_errors import RefusalError
 from vision_mlops.storage.transfer import BLOCK, READ_ATTEMPTS, FileError, Transfer
-from vision_mlops.storage.transfer_summary import Progress, Summary
+from vision_mlops.storage.transfer_summary import Progress, TransferSummary
 
 _WORK = ".mlops-download"
 # What would happen to every other file as well.
@@ -32,7 +32,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def download(
-    place: Place,
+    place: BlobFolder,
     out: Path,
     *,
     delete: bool = False,
@@ -41,9 +41,9 @@ def download(
     dry_run: bool = False,
     jobs: int | None = None,
     progress: Progress | None = None,
-    patience: Patience | None = None,
+    patience: StorageRetryPolicy | None = None,
     block: int = BLOCK,
-) -> Summary:
+) -> TransferSummary:
     """Make a folder of this machine hold the files of a folder in storage; the mirror of ``upload``.
 
     A file is written beside its place, compared with the MD5 that storage keeps, and only then moved there.
@@ -71,7 +71,7 @@ def download(
     """
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file, not a folder", "choose another --out")
-    summary = Summary("download", place.url, str(out), dry_run=dry_run)
+    summary = TransferSummary("download", place.url, str(out), dry_run=dry_run)
     with ExitStack() as stack, Transfer(summary, place, jobs, min(block, BLOCK), patience, progress) as transfer:
         blobs = transfer.list().result()
         if not blobs:
@@ -283,7 +283,7 @@ def _is_below(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def _delete(summary: Summary, out: Path, extra: Mapping[str, int]) -> None:
+def _delete(summary: TransferSummary, out: Path, extra: Mapping[str, int]) -> None:
     """Remove files that are not in storage, and folders that are empty then."""
     summary.to_delete = sorted(extra)
     if summary.dry_run:

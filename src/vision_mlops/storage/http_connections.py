@@ -27,7 +27,7 @@ _SMALL = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Answer:
+class StorageResponse:
     """What the service answered; ``content`` is whole, as none is larger than a block or a page of a listing."""
 
     status: int
@@ -56,7 +56,9 @@ class Connections:
         self._open: set[http.client.HTTPConnection] = set()
         self._cut = False
 
-    def request(self, method: str, target: str, headers: Mapping[str, str], body: bytes | memoryview = b"") -> Answer:
+    def request(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | memoryview = b""
+    ) -> StorageResponse:
         """Send a request and read the whole answer; redirects are answers like others.
 
         Raises:
@@ -123,7 +125,7 @@ class Connections:
         target: str,
         headers: Mapping[str, str],
         body: bytes | memoryview,
-    ) -> Answer:
+    ) -> StorageResponse:
         whole = False
         size = {"Content-Length": str(len(body))} if method == "PUT" else {}
         # One timeout holds for one send: a large body goes in pieces, each with its own.
@@ -136,7 +138,7 @@ class Connections:
                 connection.request(method, target, content or None, {**headers, **size})
                 sent = True
             answer = connection.getresponse()
-            found = Answer(answer.status, answer.headers, answer.read())
+            found = StorageResponse(answer.status, answer.headers, answer.read())
             whole = sent and not answer.will_close
             return found
         finally:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from vision_mlops.config.azure_settings import KNOWN_CLOUDS, AzureSettings, load_azure_settings
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.storage.addresses import CLOUD_SUFFIXES, ContainerAddress, DatastoreAddress, parse_address
-from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.datastores import resolve
-from vision_mlops.storage.sign_in import Identity, SignIn, from_environment
+from vision_mlops.storage.sign_in import EntraIdentity, SignIn, from_environment
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -23,7 +23,7 @@ def locate(
     *,
     client: MLClient | None = None,
     environ: Mapping[str, str] | None = None,
-) -> Place:
+) -> BlobFolder:
     """Find a folder in storage; of a datastore, ask the workspace where it is.
 
     Signing in to a container: AZURE_STORAGE_CONNECTION_STRING, else AZURE_STORAGE_SAS_TOKEN, else
@@ -48,7 +48,7 @@ def locate(
     sign_in = from_environment(address, environ)
     if sign_in is None:
         sign_in = _identity(address, settings, environ)
-    return Place(address.account_url, address.container, address.path, sign_in)
+    return BlobFolder(address.account_url, address.container, address.path, sign_in)
 
 
 def _identity(address: ContainerAddress, settings: AzureSettings | None, environ: Mapping[str, str]) -> SignIn:
@@ -66,4 +66,4 @@ def _identity(address: ContainerAddress, settings: AzureSettings | None, environ
         ending = next((name for name in CLOUD_SUFFIXES if address.account_url.endswith(f".blob.{name}")), "")
         cloud = named if named in KNOWN_CLOUDS else CLOUD_SUFFIXES.get(ending, "AzureCloud")
         authority = environ.get("AZURE_AUTHORITY_HOST", "").strip() or KNOWN_CLOUDS[cloud][0]
-    return Identity(credential_at(authority))
+    return EntraIdentity(credential_at(authority))

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 
 from vision_mlops.azure.azure_errors import SIGN_IN
 from vision_mlops.core.errors import AzureError
-from vision_mlops.storage.http_connections import Answer
+from vision_mlops.storage.http_connections import StorageResponse
 
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 # The body was changed on the way: the next one may arrive whole.
@@ -73,7 +73,7 @@ class RefusalError(AzureError):
         self.transient = transient
 
 
-def refusal(what: str, answer: Answer, kind: str, ended: str = "") -> RefusalError:
+def refusal(what: str, answer: StorageResponse, kind: str, ended: str = "") -> RefusalError:
     """The error for an answer.
 
     Args:
@@ -133,7 +133,7 @@ def _sign_in_hint(code: str, kind: str, ended: str) -> str:
     return f"the signature is not valid here, has ended, or is for another container: {_PERMISSIONS}"
 
 
-def _read(answer: Answer) -> tuple[str, str]:
+def _read(answer: StorageResponse) -> tuple[str, str]:
     """Code and message of a body; the message without its lines about request and time."""
     try:
         root = ET.fromstring(answer.content.removeprefix(b"\xef\xbb\xbf"))

@@ -171,7 +171,7 @@ class AccountKey(SignIn):
                 ContainerClient(account_url, self._container, credential=credential).create_container()
 
 
-class Identity(SignIn):
+class EntraIdentity(SignIn):
     """A token of Microsoft Entra ID, renewed before it ends.
 
     Args:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Generic, TypeVar
 
-from vision_mlops.storage.blob_service import StoppedError
+from vision_mlops.storage.blob_service import TransferStoppedError
 
 Item = TypeVar("Item")
 _TICK_SECONDS = 0.1
 _MOST_SHARED = 8
 
 
-class Team(Generic[Item]):
+class ThreadPool(Generic[Item]):
     """A number of threads.
 
     Args:
@@ -86,7 +86,7 @@ class Team(Generic[Item]):
         try:
             while self._one(work):
                 pass
-        except StoppedError:
+        except TransferStoppedError:
             pass  # whoever stopped it knows why
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
             with self._change:
@@ -130,7 +130,7 @@ class Team(Generic[Item]):
 class Parts(Generic[Item]):
     """Parts of one large item. Use it as a context manager: at its end all parts are done, or one has failed."""
 
-    def __init__(self, team: Team[Item]) -> None:
+    def __init__(self, team: ThreadPool[Item]) -> None:
         self._team = team
         self._change = team._change
         self._open = 0

@@ -9,13 +9,13 @@ from types import TracebackType
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import is_clutter
-from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
-from vision_mlops.storage.blob_service import BlobService, Patience
+from vision_mlops.storage.blob_service import BlobService, StorageRetryPolicy
 from vision_mlops.storage.md5 import Hashes
 from vision_mlops.storage.service_errors import RefusalError
-from vision_mlops.storage.thread_pool import Team
-from vision_mlops.storage.transfer_summary import Count, Progress, Summary
+from vision_mlops.storage.thread_pool import ThreadPool
+from vision_mlops.storage.transfer_summary import Count, Progress, TransferSummary
 
 JOBS = 16
 """Requests at once: more gain nothing where the account is near, and are needed where it is not."""
@@ -45,27 +45,27 @@ class Transfer:
 
     def __init__(
         self,
-        summary: Summary,
-        place: Place,
+        summary: TransferSummary,
+        place: BlobFolder,
         jobs: int | None,
         block: int,
-        patience: Patience | None,
+        patience: StorageRetryPolicy | None,
         progress: Progress | None,
     ) -> None:
         if jobs is not None and not 1 <= jobs <= 256:
             raise DataError(f"{jobs} requests at once are not possible", "choose 1 to 256")
         self.summary = summary
         self.block = block
-        self.service = BlobService(place, patience or Patience())
+        self.service = BlobService(place, patience or StorageRetryPolicy())
         self.hashes = Hashes()
-        self.team: Team[str] = Team(jobs or JOBS, self.service.stop)
+        self.team: ThreadPool[str] = ThreadPool(jobs or JOBS, self.service.stop)
         self._progress = progress
         self._lock = threading.Lock()
         self._begun = time.monotonic()
         self._saved = self._begun
         self._total = Count()
         self._moved = 0
-        self._listing: Listing | None = None
+        self._listing: BackgroundListing | None = None
 
     def __enter__(self) -> Transfer:
         return self
@@ -81,13 +81,13 @@ class Transfer:
         self.service.close()
         self.hashes.close()
 
-    def list(self, create_container: bool = False) -> Listing:
+    def list(self, create_container: bool = False) -> BackgroundListing:
         """Begin to ask what is in the folder in storage.
 
         Args:
             create_container: Make the container where there is none.
         """
-        self._listing = Listing(self.service, create_container, self.summary.dry_run)
+        self._listing = BackgroundListing(self.service, create_container, self.summary.dry_run)
         return self._listing
 
     def work(self, sizes: Mapping[str, int], names: Iterable[str], work: Callable[[str], None]) -> None:
@@ -165,7 +165,7 @@ class Transfer:
             self._progress(files, self._total.files, min(size, self._total.bytes), self._total.bytes)
 
 
-class Listing:
+class BackgroundListing:
     """What is in a folder in storage, asked for while something else is done."""
 
     def __init__(self, service: BlobService, create: bool, dry_run: bool) -> None:

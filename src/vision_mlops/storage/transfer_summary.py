@@ -24,7 +24,7 @@ class Count:
 
 
 @dataclass
-class Summary:
+class TransferSummary:
     """What was done, or with ``dry_run`` what would be done.
 
     Attributes:

@@ -12,22 +12,22 @@ from pathlib import Path
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.hash_memory import Mark, mark_of
-from vision_mlops.storage.blob_folder import Place
+from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_names import check_for_storage
-from vision_mlops.storage.blob_service import Patience
+from vision_mlops.storage.blob_service import StorageRetryPolicy
 from vision_mlops.storage.blocks import BlockNames, block_size
 from vision_mlops.storage.local_folders import File, look_at, walk
 from vision_mlops.storage.md5 import md5
 from vision_mlops.storage.service_errors import RefusalError
 from vision_mlops.storage.thread_pool import Parts
 from vision_mlops.storage.transfer import BLOCK, READ_ATTEMPTS, FileError, Transfer
-from vision_mlops.storage.transfer_summary import Progress, Summary
+from vision_mlops.storage.transfer_summary import Progress, TransferSummary
 
 
 def upload(
     folder: Path,
-    place: Place,
+    place: BlobFolder,
     *,
     files: Mapping[str, Path] | None = None,
     delete: bool = False,
@@ -37,9 +37,9 @@ def upload(
     create_container: bool = False,
     jobs: int | None = None,
     progress: Progress | None = None,
-    patience: Patience | None = None,
+    patience: StorageRetryPolicy | None = None,
     block: int = BLOCK,
-) -> Summary:
+) -> TransferSummary:
     """Make a folder in storage hold the files of a folder of this machine.
 
     Files are compared by MD5. What is there with the same content is not sent again, so that a transfer that was
@@ -75,7 +75,7 @@ def upload(
             f"--delete in the root of the datastore {place.datastore!r} would remove what belongs to the workspace",
             "name a path below it",
         )
-    summary = Summary("upload", place.url, str(folder), dry_run=dry_run)
+    summary = TransferSummary("upload", place.url, str(folder), dry_run=dry_run)
     with Transfer(summary, place, jobs, block, patience, progress) as transfer:
         listing = transfer.list(create_container)
         sent = walk(folder) if files is None else look_at(files)

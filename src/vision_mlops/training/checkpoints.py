@@ -16,7 +16,7 @@ _SETTINGS = "settings.json"
 _RUN = "run.json"
 
 
-class Workspace:
+class TrainingFolder:
     """Folder ``.OUT.training`` beside the bundle that a training shall write; gone once the bundle is whole.
 
     Args:

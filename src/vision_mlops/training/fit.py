@@ -29,10 +29,10 @@ from vision_mlops.model.network import Classifier
 from vision_mlops.training import training_runtime
 from vision_mlops.training.bundle_export import export, logits
 from vision_mlops.training.calibration import fit_temperature
-from vision_mlops.training.checkpoints import Workspace
+from vision_mlops.training.checkpoints import TrainingFolder
 from vision_mlops.training.frozen_prefix import prefix_runner
 from vision_mlops.training.lightning_module import FineTuning, balanced_weights
-from vision_mlops.training.mlflow_callback import Journal
+from vision_mlops.training.mlflow_callback import MlflowCallback
 from vision_mlops.training.training_batches import ImageSplit, PrefixSplit, Sample, collate, prefix_cache_fits
 
 # Sections of the workload that decide what is trained: the bundle records them. The component train.yml names the same.
@@ -80,7 +80,7 @@ def fit(
     started = time.perf_counter()
     out = out.absolute()
     manifest = read_manifest(data)
-    work = Workspace(out, workload, manifest)
+    work = TrainingFolder(out, workload, manifest)
     _check_target(out, work, resume=resume, overwrite=overwrite)
     training_runtime.keep_freed_memory()
     pl.seed_everything(workload.training.seed, workers=True, verbose=False)
@@ -93,7 +93,7 @@ def fit(
         work.begin()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with _quiet():
-        journal = Journal(workload, manifest, work, started)
+        journal = MlflowCallback(workload, manifest, work, started)
         trainer = _trainer(workload, work, [journal, *callbacks], progress)
         val = ImageSplit(data, manifest, "val", workload)
         module = _train(workload, manifest, data, val, network, work, trainer, resume=resume)
@@ -102,7 +102,7 @@ def fit(
         return _finish(workload, manifest, data, val, out, work, trainer, module, journal, overwrite=overwrite)
 
 
-def _check_target(out: Path, work: Workspace, *, resume: bool, overwrite: bool) -> None:
+def _check_target(out: Path, work: TrainingFolder, *, resume: bool, overwrite: bool) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
         raise MlopsError(f"{out} exists already", "choose another --out, or give --overwrite")
     if resume:
@@ -120,7 +120,7 @@ def _train(
     data: Path,
     val: ImageSplit,
     network: Classifier,
-    work: Workspace,
+    work: TrainingFolder,
     trainer: pl.Trainer,
     *,
     resume: bool,
@@ -157,7 +157,7 @@ def _train(
     return module
 
 
-def _trainer(workload: Workload, work: Workspace, callbacks: Sequence[pl.Callback], progress: bool) -> pl.Trainer:
+def _trainer(workload: Workload, work: TrainingFolder, callbacks: Sequence[pl.Callback], progress: bool) -> pl.Trainer:
     config = workload.training
     processes, local = training_runtime.world_size(), training_runtime.local_world_size()
     checkpoints = pl.callbacks.ModelCheckpoint(
@@ -187,10 +187,10 @@ def _finish(
     data: Path,
     val: ImageSplit,
     out: Path,
-    work: Workspace,
+    work: TrainingFolder,
     trainer: pl.Trainer,
     module: FineTuning,
-    journal: Journal,
+    journal: MlflowCallback,
     *,
     overwrite: bool,
 ) -> Fitted:

@@ -12,7 +12,7 @@ from vision_mlops.config.workload import Workload
 from vision_mlops.data.manifest import Manifest
 from vision_mlops.model.bundle import Bundle
 from vision_mlops.tracking import mlflow_runs
-from vision_mlops.training.checkpoints import Workspace
+from vision_mlops.training.checkpoints import TrainingFolder
 
 
 class EpochLines(pl.Callback):
@@ -41,7 +41,7 @@ class EpochLines(pl.Callback):
         self._say(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: {values} ({seconds:.0f} s)")
 
 
-class Journal(pl.Callback):
+class MlflowCallback(pl.Callback):
     """Lightning callback that records one run; a resumed run goes on in the MLflow run that it began.
 
     Args:
@@ -51,7 +51,7 @@ class Journal(pl.Callback):
         started: When the training began, by ``time.perf_counter``.
     """
 
-    def __init__(self, workload: Workload, manifest: Manifest, work: Workspace, started: float) -> None:
+    def __init__(self, workload: Workload, manifest: Manifest, work: TrainingFolder, started: float) -> None:
         self.workload = workload
         self.manifest = manifest
         self.work = work

@@ -15,13 +15,13 @@ from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Model, Workload
     from vision_mlops.data.check.dataset_check import CheckResult
-    from vision_mlops.data.check.file_listing import Listing
+    from vision_mlops.data.check.file_listing import ImageListing
     from vision_mlops.model.embedding import Embedding
 
 _EMBEDDED_AT = 160  # pixels; half the time of 224, where nothing says how large the network's images will be
 
 
-class FailOn(enum.StrEnum):
+class FailOnSeverity(enum.StrEnum):
     """Severities that end the command with exit code 1."""
 
     ERROR = "error"
@@ -46,8 +46,8 @@ def check(
         Path | None, typer.Option("--out", help="Folder of the report; default outputs/checks/NAME.")
     ] = None,
     fail_on: Annotated[
-        FailOn, typer.Option("--fail-on", help="Severity from which on the exit code is 1.")
-    ] = FailOn.ERROR,
+        FailOnSeverity, typer.Option("--fail-on", help="Severity from which on the exit code is 1.")
+    ] = FailOnSeverity.ERROR,
     fix: Annotated[
         str | None, typer.Option("--fix", help="Kinds of findings, with commas, whose files are moved to quarantine.")
     ] = None,
@@ -110,7 +110,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _listing(folder: Path | None, workload: Workload | None) -> tuple[Listing, str]:
+def _listing(folder: Path | None, workload: Workload | None) -> tuple[ImageListing, str]:
     from vision_mlops.data.check.file_listing import from_source, list_images, printable
     from vision_mlops.data.sources import find_source
 
@@ -130,21 +130,21 @@ def _default_out(name: str) -> Path:
 
 def _run(
     name: str,
-    listing: Listing,
+    listing: ImageListing,
     workload: Workload | None,
     bundle: Path | None,
     labels: bool,
     target: Path,
 ) -> CheckResult:
     from vision_mlops.config.workload import Data, Model
-    from vision_mlops.data.check.dataset_check import Settings
+    from vision_mlops.data.check.dataset_check import CheckSettings
     from vision_mlops.data.check.dataset_check import check as run
 
     model, data = (workload.model, workload.data) if workload is not None else (Model(), Data())
     if workload is None:
         model = model.model_copy(update={"image_size": _EMBEDDED_AT})
     embedder, reason = _embedder(listing, model, bundle) if labels else (None, "--no-labels was given")
-    settings = Settings(
+    settings = CheckSettings(
         image_size=workload.model.image_size if workload is not None else Model().image_size,
         max_pixels=data.max_pixels,
         smallest_class=data.min_images_per_class,
@@ -155,7 +155,7 @@ def _run(
         return run(name, listing, scratch, settings=settings, embedder=embedder, progress=progress)
 
 
-def _embedder(listing: Listing, model: Model, bundle: Path | None) -> tuple[Embedding | None, str]:
+def _embedder(listing: ImageListing, model: Model, bundle: Path | None) -> tuple[Embedding | None, str]:
     """The network that judges the labels, or why there is none."""
     from collections import Counter
 

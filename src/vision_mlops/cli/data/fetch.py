@@ -16,8 +16,8 @@ from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from vision_mlops.data.fetch.assembly import Progress, Request
-    from vision_mlops.data.fetch.fetching import Result
+    from vision_mlops.data.fetch.assembly import FetchRequest, Progress
+    from vision_mlops.data.fetch.fetching import FetchResult
 
 
 def fetch(
@@ -68,15 +68,15 @@ def fetch(
 
     Example: `mlops data fetch stanford_dogs`, or `mlops data fetch https://example.org/birds.zip --out photos/birds`
     """
-    from vision_mlops.data.fetch.assembly import Options
-    from vision_mlops.data.fetch.download_client import Client, Patience
+    from vision_mlops.data.fetch.assembly import FetchOptions
+    from vision_mlops.data.fetch.download_client import DownloadClient, DownloadRetryPolicy
     from vision_mlops.data.fetch.fetching import describe, kept
     from vision_mlops.data.fetch.fetching import fetch as run
     from vision_mlops.data.fetch_record import megabytes
 
     given = {"sha256": sha256, "size": size}
     request = _request(what, out, {"images": inside, "max_size": max_size}, given, set_ or [])
-    options = Options(force=force, keep_archives=keep_archives, jobs=jobs, skip_missing=skip_missing)
+    options = FetchOptions(force=force, keep_archives=keep_archives, jobs=jobs, skip_missing=skip_missing)
 
     def begin() -> None:
         say(describe(request))
@@ -84,7 +84,7 @@ def fetch(
             say(f"licence: {request.download.licence}")
 
     with _progress() as (progress, tell):
-        client = Client(Patience(attempts=attempts, pause=pause, stall=stall), tell)
+        client = DownloadClient(DownloadRetryPolicy(attempts=attempts, pause=pause, stall=stall), tell)
         try:
             result = run(request, client, options, begin=begin, progress=progress)
         except KeyboardInterrupt:
@@ -97,10 +97,10 @@ def fetch(
 
 def _request(
     what: list[str], out: Path | None, settings: dict[str, Any], given: dict[str, Any], set_: list[str]
-) -> Request:
+) -> FetchRequest:
     """The dataset that the arguments name."""
     from vision_mlops.core import paths
-    from vision_mlops.data.fetch.assembly import Request, plain_name
+    from vision_mlops.data.fetch.assembly import FetchRequest, plain_name
 
     urls = [_address(each) for each in what]
     settings = {key: value for key, value in settings.items() if value is not None}
@@ -119,12 +119,12 @@ def _request(
     download = _described({"archives": [{"url": url, **given} for url in found], **settings})
     name = Path(plain_name(found[0])).stem.removesuffix(".tar") or "download"
     target = (out or paths.home() / "downloads" / name).expanduser().resolve()
-    return Request(target.name, target, download)
+    return FetchRequest(target.name, target, download)
 
 
-def _of_workload(what: list[str], out: Path | None, settings: dict[str, Any], set_: list[str]) -> Request:
+def _of_workload(what: list[str], out: Path | None, settings: dict[str, Any], set_: list[str]) -> FetchRequest:
     from vision_mlops.config import list_workloads, load_workload
-    from vision_mlops.data.fetch.assembly import Request
+    from vision_mlops.data.fetch.assembly import FetchRequest
     from vision_mlops.data.fetch_record import download_folder
 
     if len(what) > 1:
@@ -147,7 +147,7 @@ def _of_workload(what: list[str], out: Path | None, settings: dict[str, Any], se
         )
     usual = download_folder(workload)
     target = out.expanduser().resolve() if out else usual
-    return Request(workload.name, target, workload.data.download, elsewhere=target != usual)
+    return FetchRequest(workload.name, target, workload.data.download, elsewhere=target != usual)
 
 
 def _address(text: str) -> str | None:
@@ -201,7 +201,7 @@ def _progress() -> Iterator[tuple[Progress, Callable[[str], None]]]:
         yield report, lambda text: bar.console.print(text, highlight=False, markup=False)
 
 
-def _tell(request: Request, workload: str | None, result: Result, as_json: bool) -> None:
+def _tell(request: FetchRequest, workload: str | None, result: FetchResult, as_json: bool) -> None:
     from vision_mlops.data.manifest import UNSPLIT
 
     record = result.record

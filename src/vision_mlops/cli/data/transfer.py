@@ -14,7 +14,7 @@ from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json, say
 
 if TYPE_CHECKING:
-    from vision_mlops.storage import Progress, Summary
+    from vision_mlops.storage import Progress, TransferSummary
 
 _SHOWN = 20
 _PLACE = (
@@ -104,7 +104,7 @@ def download(
     _report(summary, json_)
 
 
-def _report(summary: Summary, as_json: bool) -> None:
+def _report(summary: TransferSummary, as_json: bool) -> None:
     if summary.dry_run and not as_json:
         for name in summary.to_delete:
             say(f"would delete {name}")

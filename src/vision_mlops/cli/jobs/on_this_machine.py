@@ -28,10 +28,10 @@ def interruptible() -> Iterator[None]:
 def local_options(jobs: int, force: bool, quiet: bool) -> Any:
     """Options of a local run, with what the command line knows of models, and of what steps of ours depend on."""
     from vision_mlops.cli.jobs.step_dependencies import dependencies
-    from vision_mlops.jobs.local.engine.local_jobs import Options
+    from vision_mlops.jobs.local.engine.local_jobs import JobOptions
     from vision_mlops.jobs.local.state.job_display import open_display
 
-    return Options(
+    return JobOptions(
         jobs=jobs, force=force, display=open_display(quiet=quiet), find_model=model_folder, dependencies=dependencies()
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from vision_mlops.data.check.dataset_findings import Finding, Severity
-from vision_mlops.data.check.file_listing import Listing
+from vision_mlops.data.check.dataset_findings import DatasetFinding, DatasetSeverity
+from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_scan import Scan
 from vision_mlops.data.manifest import UNSPLIT
 
@@ -16,7 +16,7 @@ IMBALANCE = 10.0
 Counts = dict[str, dict[str, int]]
 
 
-def counts(listing: Listing, scan: Scan) -> Counts:
+def counts(listing: ImageListing, scan: Scan) -> Counts:
     """Readable images of each class in each split; the split is ``all`` where the folder is not split."""
     found = Counter(
         (listing.entries[i].split or UNSPLIT, listing.entries[i].label)
@@ -27,19 +27,21 @@ def counts(listing: Listing, scan: Scan) -> Counts:
     return {label: {split: found[split, label] for split in splits} for label in listing.classes}
 
 
-def find(numbers: Counts, smallest: int) -> Iterator[Finding]:
+def find(numbers: Counts, smallest: int) -> Iterator[DatasetFinding]:
     """Classes that are missing, small, or far smaller than the others. ``smallest`` is what preparing asks for."""
     if len(numbers) == 1:
         only = next(iter(numbers))
-        yield Finding("missing-class", f"{only!r} is the only class; a classifier needs at least two")
+        yield DatasetFinding("missing-class", f"{only!r} is the only class; a classifier needs at least two")
     for label, of in numbers.items():
         for split, count in of.items():
             if split != UNSPLIT and count == 0:
-                worst = Severity.ERROR if split != "val" else Severity.WARNING
-                yield Finding("missing-class", f"class {label!r} has no readable image in {split}", severity=worst)
+                worst = DatasetSeverity.ERROR if split != "val" else DatasetSeverity.WARNING
+                yield DatasetFinding(
+                    "missing-class", f"class {label!r} has no readable image in {split}", severity=worst
+                )
         total = sum(of.values())
         if total < smallest:
-            yield Finding("small-class", f"class {label!r} has {total} readable images, fewer than {smallest}")
+            yield DatasetFinding("small-class", f"class {label!r} has {total} readable images, fewer than {smallest}")
     totals = {label: sum(of.values()) for label, of in numbers.items() if sum(of.values())}
     if len(totals) > 1:
         least, most = min(totals, key=lambda name: totals[name]), max(totals, key=lambda name: totals[name])
@@ -48,4 +50,4 @@ def find(numbers: Counts, smallest: int) -> Iterator[Finding]:
             message = (
                 f"class {most!r} has {ratio:.0f} times the images of {least!r} ({totals[most]} and {totals[least]})"
             )
-            yield Finding("imbalance", message, details={"ratio": round(ratio, 1)})
+            yield DatasetFinding("imbalance", message, details={"ratio": round(ratio, 1)})

@@ -16,7 +16,7 @@ from PIL import Image
 from vision_mlops.core.errors import DataError, ImageError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.data.check.dataset_check import CheckResult
-from vision_mlops.data.check.dataset_findings import KINDS, Finding, Severity, Shown, by_kind, by_severity
+from vision_mlops.data.check.dataset_findings import KINDS, DatasetFinding, DatasetSeverity, Shown, by_kind, by_severity
 from vision_mlops.data.manifest import UNSPLIT
 from vision_mlops.images.decoding import open_reduced
 
@@ -104,7 +104,7 @@ def _counts(result: CheckResult) -> str:
     )
 
 
-def _summary(kinds: dict[str, list[Finding]]) -> str:
+def _summary(kinds: dict[str, list[DatasetFinding]]) -> str:
     if not kinds:
         return "<p>Nothing was found.</p>"
     rows = (
@@ -115,11 +115,11 @@ def _summary(kinds: dict[str, list[Finding]]) -> str:
     return f"<table><tr><th>kind</th><th></th><th class=n>findings</th></tr>{''.join(rows)}</table>"
 
 
-def _badge(severity: Severity) -> str:
+def _badge(severity: DatasetSeverity) -> str:
     return f'<span class="badge {severity.value}">{severity.value}</span>'
 
 
-def _section(kind: str, found: list[Finding], thumbnails: _Thumbnails) -> str:
+def _section(kind: str, found: list[DatasetFinding], thumbnails: _Thumbnails) -> str:
     description = KINDS[kind]
     head = f'<h2 id="{kind}">{description.title} {_badge(found[0].level)}</h2><p class="mend">{description.mend}</p>'
     if kind in _GROUPED:
@@ -138,7 +138,7 @@ def _more(count: int, what: str) -> str:
     return f'<p class="more">and {count:,} more {what}: the full list is in {DATA}</p>' if count > 0 else ""
 
 
-def _group(finding: Finding, thumbnails: _Thumbnails) -> str:
+def _group(finding: DatasetFinding, thumbnails: _Thumbnails) -> str:
     files = _spread(finding.files)
     pictures = "".join(_figure(file, thumbnails) for file in files)
     match = "exact copies" if finding.details.get("match") == "exact" else "look the same"
@@ -158,7 +158,7 @@ def _spread(files: tuple[Shown, ...]) -> list[Shown]:
     return [*first.values(), *rest][:_MEMBERS]
 
 
-def _single(finding: Finding, thumbnails: _Thumbnails) -> str:
+def _single(finding: DatasetFinding, thumbnails: _Thumbnails) -> str:
     file = finding.files[0]
     if finding.kind == "label-error":
         details = finding.details

@@ -12,9 +12,9 @@ from typing import Any
 from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.data.check import balance, duplicates, image_quality, label_errors
 from vision_mlops.data.check.balance import Counts
-from vision_mlops.data.check.dataset_findings import SCHEMA_VERSION, Finding, by_kind, by_severity
-from vision_mlops.data.check.file_listing import Listing
-from vision_mlops.data.check.image_scan import Embedder, Look, Progress, scan
+from vision_mlops.data.check.dataset_findings import SCHEMA_VERSION, DatasetFinding, by_kind, by_severity
+from vision_mlops.data.check.file_listing import ImageListing
+from vision_mlops.data.check.image_scan import Embedder, ImageAppearance, Progress, scan
 from vision_mlops.data.check.label_errors import LabelCheck
 from vision_mlops.images.decoding import MAX_PIXELS
 
@@ -22,7 +22,7 @@ _KIND_OF_REASON = {"not_an_image": "not-an-image", "unreadable": "unreadable", "
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CheckSettings:
     """What a check measures against.
 
     Args:
@@ -43,10 +43,10 @@ class CheckResult:
     """What a check found, with what it looked at."""
 
     name: str
-    listing: Listing
-    looks: list[Look]
+    listing: ImageListing
+    looks: list[ImageAppearance]
     counts: Counts
-    findings: list[Finding]
+    findings: list[DatasetFinding]
     labels: LabelCheck
     seconds: float
     created: str
@@ -75,10 +75,10 @@ class CheckResult:
 
 def check(
     name: str,
-    listing: Listing,
+    listing: ImageListing,
     scratch: Path,
     *,
-    settings: Settings,
+    settings: CheckSettings,
     embedder: Embedder | None = None,
     progress: Progress | None = None,
 ) -> CheckResult:
@@ -111,19 +111,19 @@ def check(
             except MissingExtraError as error:
                 verdict = LabelCheck(skipped=f"{error.message}: {error.hint}")
         if verdict.skipped:
-            findings.append(Finding("skipped", f"labels were not checked: {verdict.skipped}"))
+            findings.append(DatasetFinding("skipped", f"labels were not checked: {verdict.skipped}"))
         return CheckResult(
             name, listing, found.looks, counts, findings, verdict, time.perf_counter() - started, created
         )
 
 
-def _files(listing: Listing, looks: list[Look]) -> Iterator[Finding]:
+def _files(listing: ImageListing, looks: list[ImageAppearance]) -> Iterator[DatasetFinding]:
     """Files that do not decode, and prepared ones that are no longer what the manifest says."""
     for index, look in enumerate(looks):
         file = listing.shown(index)
         if look.reason:
             details = {"reason": look.reason}
-            yield Finding(_KIND_OF_REASON.get(look.reason, "corrupt"), look.message, (file,), details=details)
+            yield DatasetFinding(_KIND_OF_REASON.get(look.reason, "corrupt"), look.message, (file,), details=details)
         recorded = listing.entries[index].sha256
         if recorded and look.sha256 and look.sha256.hex() != recorded:
-            yield Finding("changed-file", f"{file.path}: its content is not what the manifest recorded", (file,))
+            yield DatasetFinding("changed-file", f"{file.path}: its content is not what the manifest recorded", (file,))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vision_mlops.data.check.dataset_findings import Finding, Severity
+from vision_mlops.data.check.dataset_findings import DatasetFinding, DatasetSeverity
 from vision_mlops.data.check.feature_rows import RowFile
-from vision_mlops.data.check.file_listing import Listing
+from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_quality import BLANK_CONTRAST
 from vision_mlops.data.check.image_scan import Scan
 from vision_mlops.images.perceptual_hash import CORRELATION, HASH_DISTANCE, centred, same_picture
@@ -104,7 +104,7 @@ def _correlated(
         near[:, chunk] &= own @ theirs.T >= (CORRELATION - 1e-4) * scale
 
 
-def find(listing: Listing, scan: Scan, exact: Groups, near: Groups) -> Iterator[Finding]:
+def find(listing: ImageListing, scan: Scan, exact: Groups, near: Groups) -> Iterator[DatasetFinding]:
     """Findings of all groups: a conflict or a leak where there is one, and a duplicate where copies share a split."""
     for group in exact:
         yield from _judge(listing, scan, group, exact=True)
@@ -112,7 +112,7 @@ def find(listing: Listing, scan: Scan, exact: Groups, near: Groups) -> Iterator[
         yield from _judge(listing, scan, group, exact=False)
 
 
-def _judge(listing: Listing, scan: Scan, group: list[int], *, exact: bool) -> Iterator[Finding]:
+def _judge(listing: ImageListing, scan: Scan, group: list[int], *, exact: bool) -> Iterator[DatasetFinding]:
     entries = listing.entries
     order = sorted(group, key=lambda i: (_RANK[entries[i].split], -_area(scan, i), entries[i].shown))
     files = tuple(listing.shown(i) for i in order)
@@ -120,23 +120,23 @@ def _judge(listing: Listing, scan: Scan, group: list[int], *, exact: bool) -> It
     splits = [name for name in ("train", "val", "test") if any(file.split == name for file in files)]
     details = {"match": "exact" if exact else "near", "copies": len(files)}
     alike = "the same file" if exact else "nearly the same picture"
-    milder = None if exact else Severity.WARNING  # a person may see a difference where the hash sees none
+    milder = None if exact else DatasetSeverity.WARNING  # a person may see a difference where the hash sees none
     first = files[0].path
     more = f" and {len(files) - 1} more" if len(files) > 2 else f" and {files[1].path}"
     if len(labels) > 1 and (exact or _across(scan, order, [file.label for file in files])):
         message = f"{first}{more}: {alike} under {_listed(labels)}"
-        yield Finding("conflict", message, files, milder, None, details)
+        yield DatasetFinding("conflict", message, files, milder, None, details)
     if len(splits) > 1 and (exact or _across(scan, order, [file.split for file in files])):
         message = f"{first}{more}: {alike} in {_listed(splits)}"
         surplus = tuple(place for place, file in enumerate(files) if file.split != files[0].split)
-        yield Finding("leak", message, files, milder, surplus, details)
+        yield DatasetFinding("leak", message, files, milder, surplus, details)
     if len(labels) == 1:
         yield from _duplicates(scan, order, files, exact=exact, details=details)
 
 
 def _duplicates(
     scan: Scan, order: list[int], files: tuple[Any, ...], *, exact: bool, details: dict[str, Any]
-) -> Iterator[Finding]:
+) -> Iterator[DatasetFinding]:
     """Copies within one split; those across splits are leaks already."""
     for split in dict.fromkeys(file.split for file in files):
         places = [place for place, file in enumerate(files) if file.split == split]
@@ -152,7 +152,7 @@ def _duplicates(
             surplus = tuple(n for n, place in enumerate(places) if scan.looks[order[place]].sha256 != kept)
             text = f"{same[0].path} looks the same as {len(surplus)} other{'s' if len(surplus) > 1 else ''}"
         kind = "exact-duplicate" if exact else "near-duplicate"
-        yield Finding(kind, text, same, None, surplus, {**details, "copies": len(same)})
+        yield DatasetFinding(kind, text, same, None, surplus, {**details, "copies": len(same)})
 
 
 def _across(scan: Scan, order: list[int], sides: list[str]) -> bool:

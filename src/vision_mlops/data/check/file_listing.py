@@ -8,13 +8,13 @@ from pathlib import Path
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.data import sources
-from vision_mlops.data.check.dataset_findings import Finding, Shown
+from vision_mlops.data.check.dataset_findings import DatasetFinding, Shown
 from vision_mlops.data.manifest import MANIFEST, SPLITS, read_manifest
 from vision_mlops.data.sources import Source, class_folders
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ImageFile:
     """One image file: where it is, how a person reads its path, its class, its split, and its hash where one is recorded."""
 
     path: Path
@@ -25,14 +25,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ImageListing:
     """All image files of a folder, sorted, and what the folder's structure alone tells."""
 
     root: Path
     prepared: bool
-    entries: list[Entry]
+    entries: list[ImageFile]
     classes: list[str]
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DatasetFinding] = field(default_factory=list)
 
     @property
     def splits(self) -> list[str]:
@@ -56,7 +56,7 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def list_images(folder: Path) -> Listing:
+def list_images(folder: Path) -> ImageListing:
     """List a raw or prepared folder.
 
     Raises:
@@ -70,40 +70,44 @@ def list_images(folder: Path) -> Listing:
     return from_source(sources.list_images(root, str(folder)))
 
 
-def from_source(source: Source) -> Listing:
+def from_source(source: Source) -> ImageListing:
     """List the images of a source, with what its structure tells."""
     root = source.root
     entries = [
-        Entry(image.path, readable(image.path, root), readable(Path(image.label), root), image.split or "")
+        ImageFile(image.path, readable(image.path, root), readable(Path(image.label), root), image.split or "")
         for image in source.images
     ]
     filled = {entry.label for entry in entries}
-    findings = [Finding("loose", f"{name} is in no class folder", (Shown(name),))
+    findings = [DatasetFinding("loose", f"{name} is in no class folder", (Shown(name),))
                 for name in (readable(path, root) for path in source.loose)]  # fmt: skip
     empty = sorted({readable(Path(name), root) for name in class_folders(root)} - filled)
-    findings += [Finding("empty-class", f"class folder {name!r} has no images") for name in empty]
+    findings += [DatasetFinding("empty-class", f"class folder {name!r} has no images") for name in empty]
     findings += [
-        Finding("bad-name", f"{entry.shown}: the name is not UTF-8", (Shown(entry.shown, i, entry.label, entry.split),))
+        DatasetFinding(
+            "bad-name", f"{entry.shown}: the name is not UTF-8", (Shown(entry.shown, i, entry.label, entry.split),)
+        )
         for i, entry in enumerate(entries)
         if not _is_utf8(entry.path)
     ]
     if source.ignored:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(source.ignored.items()))
-        findings.append(Finding("ignored", f"not looked at, because of their suffix: {kinds}"))
-    return Listing(root, False, entries, sorted(filled), findings)
+        findings.append(DatasetFinding("ignored", f"not looked at, because of their suffix: {kinds}"))
+    return ImageListing(root, False, entries, sorted(filled), findings)
 
 
-def _prepared(root: Path) -> Listing:
+def _prepared(root: Path) -> ImageListing:
     manifest = read_manifest(root)
-    entries: list[Entry] = []
-    findings: list[Finding] = []
+    entries: list[ImageFile] = []
+    findings: list[DatasetFinding] = []
     for record in sorted(manifest.images, key=lambda image: image.path):
         path = root / record.path
         if path.is_file():
-            entries.append(Entry(path, record.path, record.label, record.split, record.sha256))
+            entries.append(ImageFile(path, record.path, record.label, record.split, record.sha256))
         else:
             gone = (Shown(record.path, -1, record.label, record.split),)
-            findings.append(Finding("missing-file", f"{record.path} is listed in {MANIFEST} but not there", gone))
+            findings.append(
+                DatasetFinding("missing-file", f"{record.path} is listed in {MANIFEST} but not there", gone)
+            )
     if not entries:
         raise DataError(f"{root}: none of the files of its {MANIFEST} is there", "run `mlops data prepare` again")
     listed = {record.path for record in manifest.images}
@@ -114,8 +118,8 @@ def _prepared(root: Path) -> Listing:
     for image in present:
         name = readable(image.path, root)
         if name not in listed:
-            findings.append(Finding("not-listed", f"{name} is not in {MANIFEST}", (Shown(name),)))
-    return Listing(root, True, entries, list(manifest.classes), findings)
+            findings.append(DatasetFinding("not-listed", f"{name} is not in {MANIFEST}", (Shown(name),)))
+    return ImageListing(root, True, entries, list(manifest.classes), findings)
 
 
 def _is_utf8(path: Path) -> bool:

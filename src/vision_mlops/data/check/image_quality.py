@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from vision_mlops.data.check.dataset_findings import Finding
-from vision_mlops.data.check.file_listing import Listing
+from vision_mlops.data.check.dataset_findings import DatasetFinding
+from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_scan import Scan
 
 BLANK_CONTRAST = 3.0
@@ -27,7 +27,7 @@ _MOST = 0.5  # share of the images above which one finding names them all
 Floats = npt.NDArray[np.float64]
 
 
-def find(listing: Listing, scan: Scan, image_size: int) -> Iterator[Finding]:
+def find(listing: ImageListing, scan: Scan, image_size: int) -> Iterator[DatasetFinding]:
     """Findings on single images: beyond an absolute limit, and far from the rest of the folder as well.
 
     A folder in which everything is dark, or soft, is meant to be so. ``image_size`` is the network's, in pixels.
@@ -58,8 +58,8 @@ def find(listing: Listing, scan: Scan, image_size: int) -> Iterator[Finding]:
 
 
 def _shapes(
-    listing: Listing, usable: npt.NDArray[np.int64], width: Floats, height: Floats, small: npt.NDArray[np.bool_]
-) -> Iterator[Finding]:
+    listing: ImageListing, usable: npt.NDArray[np.int64], width: Floats, height: Floats, small: npt.NDArray[np.bool_]
+) -> Iterator[DatasetFinding]:
     """Sizes and proportions far from the rest; that an image stands instead of lying is not odd."""
     area = np.log(width * height)
     aspect = np.log(np.maximum(width, height) / np.minimum(width, height))
@@ -69,24 +69,29 @@ def _shapes(
         for place in np.flatnonzero(flagged):
             file = listing.shown(int(usable[place]))
             message = f"{file.path}: {width[place]:.0f} x {height[place]:.0f} pixels; usual is {usual}"
-            yield Finding(kind, message, (file,))
+            yield DatasetFinding(kind, message, (file,))
 
 
 def _each(
-    listing: Listing, usable: npt.NDArray[np.int64], kind: str, flagged: npt.NDArray[np.bool_], value: Floats, text: str
-) -> Iterator[Finding]:
+    listing: ImageListing,
+    usable: npt.NDArray[np.int64],
+    kind: str,
+    flagged: npt.NDArray[np.bool_],
+    value: Floats,
+    text: str,
+) -> Iterator[DatasetFinding]:
     """One finding for each flagged image, or one for all where that is most of the folder."""
     places = np.flatnonzero(flagged)
     files = [listing.shown(int(usable[place])) for place in places]
     if len(places) > max(20, _MOST * len(usable)):
         middle = text.format(float(np.median(value[places])))
-        yield Finding(kind, f"{len(files)} of {len(usable)} images: {middle} (median)", tuple(files))
+        yield DatasetFinding(kind, f"{len(files)} of {len(usable)} images: {middle} (median)", tuple(files))
         return
     order = np.argsort(-value[places] if kind == "bright" else value[places], kind="stable")
     for place in order:
         number = float(value[places[place]])
         details = {"value": round(number, 3)}
-        yield Finding(kind, f"{files[place].path}: {text.format(number)}", (files[place],), details=details)
+        yield DatasetFinding(kind, f"{files[place].path}: {text.format(number)}", (files[place],), details=details)
 
 
 def _low(values: Floats, limit: float, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

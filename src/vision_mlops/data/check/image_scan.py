@@ -18,7 +18,7 @@ from PIL import Image
 
 from vision_mlops.core.errors import ImageError
 from vision_mlops.data.check.feature_rows import RowFile
-from vision_mlops.data.check.file_listing import Entry
+from vision_mlops.data.check.file_listing import ImageFile
 from vision_mlops.images.decoding import Pixels, ResizeMode, open_reduced, resize
 from vision_mlops.images.perceptual_hash import SIGNATURE, perceptual_hash, signature
 
@@ -42,7 +42,7 @@ class Embedder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ImageAppearance:
     """What one file is like.
 
     Brightness values are in grey levels, 0 to 255, ``dark`` and ``bright`` the 5th and 95th percentile. ``sharpness`` is the
@@ -67,7 +67,7 @@ class Look:
 class Scan:
     """The looks of all files in order, with signatures (N, 768) and features (N, F) on disk."""
 
-    looks: list[Look]
+    looks: list[ImageAppearance]
     signatures: RowFile
     features: RowFile | None
 
@@ -79,7 +79,7 @@ class Scan:
 
 @contextlib.contextmanager
 def scan(
-    entries: list[Entry],
+    entries: list[ImageFile],
     folder: Path,
     *,
     embedder: Embedder | None = None,
@@ -103,14 +103,14 @@ def scan(
     with contextlib.ExitStack() as stack:
         signatures = stack.enter_context(RowFile(folder, SIGNATURE, np.uint8))
         features = stack.enter_context(RowFile(folder, embedder.width, np.float16)) if embedder else None
-        looks: list[Look] = []
+        looks: list[ImageAppearance] = []
 
-        def work(start: int) -> list[Look]:
+        def work(start: int) -> list[ImageAppearance]:
             return _chunk(entries[start : start + _CHUNK], start, signatures, features, embedder, max_pixels)
 
         pool = ThreadPoolExecutor(workers)
         try:
-            waiting: deque[Future[list[Look]]] = deque()
+            waiting: deque[Future[list[ImageAppearance]]] = deque()
             for start in range(0, len(entries), _CHUNK):
                 waiting.append(pool.submit(work, start))
                 if len(waiting) > 4 * workers:  # bounded: what is done must not pile up
@@ -122,22 +122,24 @@ def scan(
         yield Scan(looks, signatures, features)
 
 
-def _take(waiting: deque[Future[list[Look]]], looks: list[Look], total: int, progress: Progress | None) -> None:
+def _take(
+    waiting: deque[Future[list[ImageAppearance]]], looks: list[ImageAppearance], total: int, progress: Progress | None
+) -> None:
     looks += waiting.popleft().result()
     if progress is not None:
         progress(len(looks), total)
 
 
 def _chunk(
-    entries: list[Entry],
+    entries: list[ImageFile],
     start: int,
     signatures: RowFile,
     features: RowFile | None,
     embedder: Embedder | None,
     max_pixels: int,
-) -> list[Look]:
+) -> list[ImageAppearance]:
     edge = max(LOOK, embedder.size if embedder else 0)
-    looks: list[Look] = []
+    looks: list[ImageAppearance] = []
     pixels: list[Pixels] = []
     places: list[int] = []
     for index, entry in enumerate(entries, start=start):
@@ -155,18 +157,18 @@ def _chunk(
     return looks
 
 
-def _read(entry: Entry, edge: int, max_pixels: int) -> tuple[Look, Image.Image | None]:
+def _read(entry: ImageFile, edge: int, max_pixels: int) -> tuple[ImageAppearance, Image.Image | None]:
     try:
         data = entry.path.read_bytes()
     except OSError as error:
-        return Look(b"", "unreadable", f"{entry.shown}: cannot be read ({error.strerror or error})"), None
+        return ImageAppearance(b"", "unreadable", f"{entry.shown}: cannot be read ({error.strerror or error})"), None
     digest = hashlib.sha256(data).digest()
     try:
         image, (width, height) = open_reduced(data, edge, name=entry.shown, max_pixels=max_pixels)
     except ImageError as error:
-        return Look(digest, error.reason, error.message), None
+        return ImageAppearance(digest, error.reason, error.message), None
     grey = image.convert("L")
-    return Look(digest, width=width, height=height, phash=perceptual_hash(grey), **_appearance(grey)), image
+    return ImageAppearance(digest, width=width, height=height, phash=perceptual_hash(grey), **_appearance(grey)), image
 
 
 def _appearance(grey: Image.Image) -> dict[str, Any]:

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_mlops.core.errors import MissingExtraError
-from vision_mlops.data.check.dataset_findings import Finding, Severity
+from vision_mlops.data.check.dataset_findings import DatasetFinding, DatasetSeverity
 from vision_mlops.data.check.feature_rows import RowFile
-from vision_mlops.data.check.file_listing import Listing
+from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_quality import BLANK_CONTRAST
 from vision_mlops.data.check.image_scan import Scan
 
@@ -44,7 +44,9 @@ class LabelCheck:
     skipped: str = ""
 
 
-def find(listing: Listing, scan: Scan, groups: Iterable[list[int]], folder: Path) -> tuple[list[Finding], LabelCheck]:
+def find(
+    listing: ImageListing, scan: Scan, groups: Iterable[list[int]], folder: Path
+) -> tuple[list[DatasetFinding], LabelCheck]:
     """Rank the images whose class is in doubt.
 
     Args:
@@ -88,8 +90,8 @@ def find(listing: Listing, scan: Scan, groups: Iterable[list[int]], folder: Path
             "given_confidence": round(float(given[number]), 4),
         }
         message = f"{file.path}: given as {file.label!r}, looks like {suggested!r} ({confidence:.0%})"
-        milder = None if confidence >= SURE else Severity.NOTE
-        findings.append(Finding("label-error", message, (file,), milder, details=details))
+        milder = None if confidence >= SURE else DatasetSeverity.NOTE
+        findings.append(DatasetFinding("label-error", message, (file,), milder, details=details))
     return findings, LabelCheck(len(rows), float((predicted == labels).mean()))
 
 

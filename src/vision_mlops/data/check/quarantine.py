@@ -17,8 +17,8 @@ from typing import Any
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import atomic_write
-from vision_mlops.data.check.dataset_findings import FIXABLE, KINDS, Finding
-from vision_mlops.data.check.file_listing import Listing, printable
+from vision_mlops.data.check.dataset_findings import FIXABLE, KINDS, DatasetFinding
+from vision_mlops.data.check.file_listing import ImageListing, printable
 
 JOURNAL = "moves.json"
 _BATCH = 100
@@ -59,7 +59,7 @@ def parse_kinds(text: str) -> list[str]:
     return kinds
 
 
-def check_target(listing: Listing, quarantine: Path) -> Path:
+def check_target(listing: ImageListing, quarantine: Path) -> Path:
     """Refuse what must not be moved from or to; returns the absolute quarantine folder.
 
     Raises:
@@ -81,7 +81,7 @@ def check_target(listing: Listing, quarantine: Path) -> Path:
     return target
 
 
-def plan(listing: Listing, findings: Iterable[Finding], kinds: list[str], quarantine: Path) -> list[Move]:
+def plan(listing: ImageListing, findings: Iterable[DatasetFinding], kinds: list[str], quarantine: Path) -> list[Move]:
     """What would move where: a file once, for the first of the kinds that names it, under a name that is free."""
     moves: list[Move] = []
     seen: set[int] = set()

@@ -64,7 +64,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ArchiveMember:
     """A regular file of an archive: checked relative name, size in bytes, and its content, to be read before the next."""
 
     archive: str
@@ -125,7 +125,7 @@ def kind_of(path: Path) -> Kind | None:
     return found or ("tar" if tarfile.is_tarfile(path) else None)
 
 
-def entries(path: Path, name: str, budget: Budget) -> Iterator[Entry]:
+def entries(path: Path, name: str, budget: Budget) -> Iterator[ArchiveMember]:
     """Regular files of an archive in its own order; folders and what macOS adds are skipped.
 
     Args:
@@ -175,7 +175,7 @@ class _Bounded:
         return self.last
 
 
-def _of_tar(path: Path, name: str, kind: Kind, budget: Budget) -> Iterator[Entry]:
+def _of_tar(path: Path, name: str, kind: Kind, budget: Budget) -> Iterator[ArchiveMember]:
     with _reading(name), _unpacked(path, kind) as stream:
         bounded = _Bounded(stream)
         # "r:" and not "r": compression is undone by us, so that all reads go through the bound.
@@ -187,7 +187,7 @@ def _of_tar(path: Path, name: str, kind: Kind, budget: Budget) -> Iterator[Entry
                     raise ArchiveError(f"{name}: {member.name!r} is {_type_of(member)}, not a file", _HINT)
                 budget.spend(name, member.size if member.isreg() else 0)
                 if member.isreg() and clean is not None:
-                    yield Entry(name, clean, member.size, partial(_content, archive, member))
+                    yield ArchiveMember(name, clean, member.size, partial(_content, archive, member))
         # tarfile takes a damaged header for the end; the true one is a block of zeros.
         if bounded.last != bytes(_BLOCK):
             raise tarfile.ReadError("it ends without the mark of an end")
@@ -212,7 +212,7 @@ def _type_of(member: tarfile.TarInfo) -> str:
     return "of an unknown type"
 
 
-def _of_zip(path: Path, name: str, budget: Budget) -> Iterator[Entry]:
+def _of_zip(path: Path, name: str, budget: Budget) -> Iterator[ArchiveMember]:
     with _reading(name):
         if path.stat().st_size // 46 > MAX_FILES and _directory_size(path) // 46 > MAX_FILES:
             raise ArchiveError(f"{name}: has too many files", _HINT)  # before zipfile reads all of them into memory
@@ -227,7 +227,7 @@ def _of_zip(path: Path, name: str, budget: Budget) -> Iterator[Entry]:
                     raise ArchiveError(f"{name}: {member.filename!r} is {what}", _HINT)
                 budget.spend(name, member.file_size)
                 if not member.is_dir() and clean is not None:
-                    yield Entry(name, clean, member.file_size, partial(archive.open, member))
+                    yield ArchiveMember(name, clean, member.file_size, partial(archive.open, member))
 
 
 def _directory_size(path: Path) -> int:

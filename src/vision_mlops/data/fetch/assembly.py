@@ -16,10 +16,10 @@ from vision_mlops.core.hashing import file_hash
 from vision_mlops.data.fetch import url_list
 from vision_mlops.data.fetch.archives import ArchiveError, Budget, Names, entries, kind_of
 from vision_mlops.data.fetch.class_layout import Layout, lay_out
-from vision_mlops.data.fetch.download_client import Client
+from vision_mlops.data.fetch.download_client import DownloadClient
 from vision_mlops.data.fetch.partial_file import Part
 from vision_mlops.data.fetch.published_splits import MAX_BYTES, read_list
-from vision_mlops.data.fetch.verification import Wanted, check_space
+from vision_mlops.data.fetch.verification import ExpectedFile, check_space
 from vision_mlops.data.manifest import UNSPLIT, SplitName
 
 _MANY_TIMES = 20
@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int | None, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class FetchRequest:
     """What to fetch.
 
     Attributes:
@@ -48,7 +48,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class FetchOptions:
     """How to fetch.
 
     Attributes:
@@ -77,7 +77,9 @@ class Made:
 class Making:
     """Makes the folder of one request."""
 
-    def __init__(self, request: Request, client: Client, options: Options, work: Path, progress: Progress) -> None:
+    def __init__(
+        self, request: FetchRequest, client: DownloadClient, options: FetchOptions, work: Path, progress: Progress
+    ) -> None:
         self._out = request.out
         self._settings = request.download
         self._client = client
@@ -112,7 +114,7 @@ class Making:
         for archive in missing:
             target = targets[archive.url]
             name = plain_name(archive.url)
-            wanted = Wanted(archive.url, archive.size, archive.sha256)
+            wanted = ExpectedFile(archive.url, archive.size, archive.sha256)
             self._client.download(wanted, target, progress=partial(self._report, name))
         return targets
 

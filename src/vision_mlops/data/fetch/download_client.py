@@ -23,7 +23,7 @@ from vision_mlops.data.fetch.http_responses import (
 )
 from vision_mlops.data.fetch.http_sessions import CHUNK, RetryError, open_session, read_some, redirected, translated
 from vision_mlops.data.fetch.partial_file import Part, Version
-from vision_mlops.data.fetch.verification import Wanted, check_length, check_space, not_written, too_long, verify
+from vision_mlops.data.fetch.verification import ExpectedFile, check_length, check_space, not_written, too_long, verify
 
 if TYPE_CHECKING:
     import requests
@@ -35,7 +35,7 @@ Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class DownloadRetryPolicy:
     """How often and how long to try. All times are in seconds.
 
     Attributes:
@@ -54,11 +54,11 @@ class Patience:
     stall: float = 60.0
 
 
-class StoppedError(Exception):
+class DownloadStoppedError(Exception):
     """The download was ended by :meth:`Client.stop`; what came is kept."""
 
 
-class Client:
+class DownloadClient:
     """Downloads files; may be used from several threads.
 
     Args:
@@ -66,8 +66,10 @@ class Client:
         say: Told why and when it tries again.
     """
 
-    def __init__(self, patience: Patience | None = None, say: Callable[[str], None] = lambda text: None) -> None:
-        self._patience = patience or Patience()
+    def __init__(
+        self, patience: DownloadRetryPolicy | None = None, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._patience = patience or DownloadRetryPolicy()
         self._say = say
         self._stop = threading.Event()
         self._local = threading.local()  # a session keeps connections, and is not for several threads
@@ -82,7 +84,7 @@ class Client:
 
     def download(
         self,
-        wanted: Wanted,
+        wanted: ExpectedFile,
         target: Path,
         *,
         known: Version | None = None,
@@ -120,7 +122,9 @@ class Client:
         part.finish()
         return version
 
-    def _insist(self, wanted: Wanted, part: Part, known: Version | None, progress: Progress | None) -> Version | None:
+    def _insist(
+        self, wanted: ExpectedFile, part: Part, known: Version | None, progress: Progress | None
+    ) -> Version | None:
         failures = 0
         while True:
             before = part.size
@@ -132,7 +136,7 @@ class Client:
                     raise _given_up(wanted, part, again, failures) from again
                 self._pause(wanted, again, failures)
 
-    def _pause(self, wanted: Wanted, again: RetryError, failures: int) -> None:
+    def _pause(self, wanted: ExpectedFile, again: RetryError, failures: int) -> None:
         if again.wait > self._patience.longest_wait:
             raise DownloadError(
                 f"{shown(wanted.url)}: {again}, and asks to wait {again.wait:,.0f} s", "try again then", again.status
@@ -141,12 +145,14 @@ class Client:
         pause = max(again.wait, pause * random.uniform(0.5, 1.0))
         self._say(f"{shown(wanted.url)}: {again}; trying again in {pause:.1f} s")
         if self._stop.wait(pause):
-            raise StoppedError
+            raise DownloadStoppedError
 
-    def _try(self, wanted: Wanted, part: Part, known: Version | None, progress: Progress | None) -> Version | None:
+    def _try(
+        self, wanted: ExpectedFile, part: Part, known: Version | None, progress: Progress | None
+    ) -> Version | None:
         """One request, and its body to the end of the part."""
         if self._stop.is_set():
-            raise StoppedError
+            raise DownloadStoppedError
         version, start = part.version, part.size
         if start and start == wanted.size and part.resumable(wanted.sha256):
             return version  # killed between the last byte and the verification
@@ -193,7 +199,7 @@ class Client:
                     self._open.add(answer)
                     try:
                         if self._stop.is_set():  # it came after stop had looked for it
-                            raise StoppedError
+                            raise DownloadStoppedError
                         yield answer
                     finally:
                         self._open.discard(answer)
@@ -203,7 +209,7 @@ class Client:
 
     def _receive(
         self,
-        wanted: Wanted,
+        wanted: ExpectedFile,
         part: Part,
         answer: requests.Response,
         start: int,
@@ -225,7 +231,7 @@ class Client:
             if progress is not None:
                 progress(done, total)
             if self._stop.is_set():
-                raise StoppedError
+                raise DownloadStoppedError
         if total is not None and done != total:
             if done > total:
                 part.discard()
@@ -245,7 +251,7 @@ def _refuse(url: str, answer: requests.Response) -> None:
     raise DownloadError(f"{shown(url)}: {said}", mend(answer.status_code), answer.status_code)
 
 
-def _given_up(wanted: Wanted, part: Part, again: RetryError, failures: int) -> DownloadError:
+def _given_up(wanted: ExpectedFile, part: Part, again: RetryError, failures: int) -> DownloadError:
     tries = f" ({failures} tries)" if failures > 1 else ""
     if again.status == 0:
         message = f"{shown(wanted.url)} cannot be downloaded: {again}{tries}"

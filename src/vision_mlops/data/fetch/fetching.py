@@ -19,32 +19,32 @@ from vision_mlops.config.workload import Download
 from vision_mlops.core.errors import DataError, MissingExtraError
 from vision_mlops.core.files import remove_path
 from vision_mlops.core.hashing import file_hash
-from vision_mlops.data.fetch.assembly import Made, Making, Options, Progress, Request, local_file
-from vision_mlops.data.fetch.download_client import Client
+from vision_mlops.data.fetch.assembly import FetchOptions, FetchRequest, Made, Making, Progress, local_file
+from vision_mlops.data.fetch.download_client import DownloadClient
 from vision_mlops.data.fetch.http_responses import shown
 from vision_mlops.data.fetch.verification import FULL
-from vision_mlops.data.fetch_record import RECORD, Fetched, Record, differences, key_of, megabytes, read_record
+from vision_mlops.data.fetch_record import RECORD, FetchedFile, FetchRecord, differences, key_of, megabytes, read_record
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class FetchResult:
     """A fetched folder; ``reused`` where it was there already. ``archives`` is where they were kept."""
 
     folder: Path
-    record: Record
+    record: FetchRecord
     reused: bool
     warnings: list[str] = field(default_factory=list)
     archives: Path | None = None
 
 
 def fetch(
-    request: Request,
-    client: Client,
-    options: Options | None = None,
+    request: FetchRequest,
+    client: DownloadClient,
+    options: FetchOptions | None = None,
     *,
     begin: Callable[[], None] = lambda: None,
     progress: Progress = lambda *_: None,
-) -> Result:
+) -> FetchResult:
     """Download a dataset, whole or not at all.
 
     Args:
@@ -57,7 +57,7 @@ def fetch(
     Raises:
         DataError: it cannot be downloaded, is not what was wanted, is dangerous or damaged, or does not fit on the disk.
     """
-    options = options or Options()
+    options = options or FetchOptions()
     key = _key(request.download)
     if (present := _present(request, key, options)) is not None:
         return present
@@ -75,7 +75,7 @@ def fetch(
             archives = work
         else:
             remove_path(work)
-    return Result(request.out, record, False, made.warnings, archives)
+    return FetchResult(request.out, record, False, made.warnings, archives)
 
 
 def _key(download: Download) -> str:
@@ -84,7 +84,7 @@ def _key(download: Download) -> str:
     return hashlib.sha256("".join([key_of(download), *local]).encode()).hexdigest() if local else key_of(download)
 
 
-def _present(request: Request, key: str, options: Options) -> Result | None:
+def _present(request: FetchRequest, key: str, options: FetchOptions) -> FetchResult | None:
     """What is in place already, where it is what is asked for; an error where it is something else."""
     out = request.out
     existing = next(path for path in (out, *out.parents) if path.exists())
@@ -106,7 +106,7 @@ def _present(request: Request, key: str, options: Options) -> Result | None:
         )
     if different := differences(out, record):
         raise DataError(f"{out} was changed: {different}", "--force downloads and replaces it")
-    return Result(out, record, True)
+    return FetchResult(out, record, True)
 
 
 def _work_folder(out: Path) -> Path:
@@ -163,16 +163,16 @@ def _put(tree: Path, out: Path, work: Path) -> None:
     remove_path(work / "old")
 
 
-def _record(request: Request, key: str, made: Made) -> Record:
+def _record(request: FetchRequest, key: str, made: Made) -> FetchRecord:
     download = request.download
     known = {archive.url: archive.sha256 for archive in download.archives}
-    return Record(
+    return FetchRecord(
         name=request.name,
         key=key,
         fetched=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
         files=[
-            Fetched(url=shown(url), size=path.stat().st_size, sha256=known[url] or file_hash(path))
+            FetchedFile(url=shown(url), size=path.stat().st_size, sha256=known[url] or file_hash(path))
             for url, path in made.files.items()
         ],
         homepage=download.homepage,
@@ -183,7 +183,7 @@ def _record(request: Request, key: str, made: Made) -> Record:
     )
 
 
-def describe(request: Request) -> str:
+def describe(request: FetchRequest) -> str:
     """What will be fetched, on one line."""
     size = f", {megabytes(request.download.size)}" if request.download.size else ""
     count = len(request.download.archives)

@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 
 from vision_mlops.core.errors import DataError, DownloadError
 from vision_mlops.data.fetch.class_layout import is_folder_name
-from vision_mlops.data.fetch.download_client import Client
+from vision_mlops.data.fetch.download_client import DownloadClient
 from vision_mlops.data.fetch.http_responses import shown
-from vision_mlops.data.fetch.verification import Wanted
+from vision_mlops.data.fetch.verification import ExpectedFile
 from vision_mlops.data.sources import SPLIT_FOLDERS
 from vision_mlops.images.decoding import IMAGE_SUFFIXES
 
@@ -112,7 +112,7 @@ def _row(cells: dict[str, str], where: str) -> Row:
 def download_rows(
     rows: Sequence[Row],
     folder: Path,
-    client: Client,
+    client: DownloadClient,
     *,
     jobs: int,
     progress: Callable[[int, int | None], None],
@@ -155,7 +155,7 @@ def download_rows(
 
 
 def _work(
-    todo: SimpleQueue[Row], results: SimpleQueue[tuple[Row, Path | BaseException]], folder: Path, client: Client
+    todo: SimpleQueue[Row], results: SimpleQueue[tuple[Row, Path | BaseException]], folder: Path, client: DownloadClient
 ) -> None:
     """Download images until there are no more, or until something else than a missing image happens."""
     while True:
@@ -175,7 +175,7 @@ def _work(
 _MAKING = threading.Lock()
 
 
-def _image(row: Row, folder: Path, client: Client) -> Path:
+def _image(row: Row, folder: Path, client: DownloadClient) -> Path:
     """Download one image and give it the suffix of its format."""
     plain = folder / row.place("")
     for suffix in IMAGE_SUFFIXES:
@@ -183,7 +183,7 @@ def _image(row: Row, folder: Path, client: Client) -> Path:
             return found
     with _MAKING:
         plain.parent.mkdir(parents=True, exist_ok=True)
-    client.download(Wanted(row.url, limit=MAX_IMAGE_BYTES), plain)
+    client.download(ExpectedFile(row.url, limit=MAX_IMAGE_BYTES), plain)
     try:
         target = plain.with_suffix(_suffix(plain, row.url))
     except DownloadError:

@@ -17,7 +17,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExpectedFile:
     """A file to download. ``size`` in bytes and ``sha256`` are verified where given; ``limit`` is the most it may have."""
 
     url: str
@@ -26,7 +26,7 @@ class Wanted:
     limit: int | None = None
 
 
-def check_length(wanted: Wanted, length: int | None) -> None:
+def check_length(wanted: ExpectedFile, length: int | None) -> None:
     """Compare what a server announces with what is wanted, before the first byte."""
     if length is None:
         return
@@ -40,7 +40,7 @@ def check_length(wanted: Wanted, length: int | None) -> None:
         raise too_long(wanted, f"{length:,}", 200)
 
 
-def too_long(wanted: Wanted, found: str, status: int) -> DownloadError:
+def too_long(wanted: ExpectedFile, found: str, status: int) -> DownloadError:
     """Words that more comes than is wanted, or allowed."""
     bound = f"expected {wanted.size:,}" if wanted.size is not None else f"at most {wanted.limit or 0:,}"
     return DownloadError(f"{shown(wanted.url)}: {bound} bytes, got {found}", "check the address", status)
@@ -73,7 +73,7 @@ def not_written(part: Part, error: OSError, total: int | None, kept: bool) -> Da
     return DataError(f"{part.path}: {error.strerror}; {part.size:,}{of} bytes are there", hint)
 
 
-def verify(wanted: Wanted, part: Part) -> None:
+def verify(wanted: ExpectedFile, part: Part) -> None:
     """Compare what came with what was wanted; what is wrong is removed.
 
     Raises:

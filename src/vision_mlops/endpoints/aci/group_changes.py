@@ -16,8 +16,8 @@ from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError
 from vision_mlops.endpoints.aci import server_health
 from vision_mlops.endpoints.aci.container_groups import Groups
 from vision_mlops.endpoints.aci.group_definition import facts
-from vision_mlops.endpoints.aci.group_state import View, base_url, judge, probe_failure
-from vision_mlops.endpoints.contract import Say, State
+from vision_mlops.endpoints.aci.group_state import View, base_url, probe_failure, view_of
+from vision_mlops.endpoints.contract import EndpointStatus, Say
 
 if TYPE_CHECKING:
     from azure.core.polling import LROPoller
@@ -84,7 +84,7 @@ class Changes:
         Raises:
             DeploymentError: it did not work; the message says how the group is now.
         """
-        before = judge(former)
+        before = view_of(former)
         try:
             poller = self._groups.put(name, group)
         except AzureError as error:
@@ -148,10 +148,10 @@ class Changes:
         group = self._groups.find(name, self._say)
         if group is None:
             raise NotReadyError("the container group is gone", "was it deleted? deploy again")
-        view = judge(group)
+        view = view_of(group)
         if view.final and (before is None or not before.final or view.since > before.since):
             raise NotReadyError(view.problem, view.mend)
-        if not done or view.state is not State.READY:
+        if not done or view.state is not EndpointStatus.READY:
             return view.problem or "the change is under way", view.mend or f"mlops endpoint logs {name} --on aci"
         found = server_health.ask(base_url(group))
         if found.final:
@@ -181,8 +181,8 @@ class Changes:
         self._say(f"{name}: {error.message.splitlines()[0]}; putting {was.title} back")
         try:
             poller = self._restore(name, back)
-            if before.state is State.READY:
-                self.wait(name, poller, replace(was, seconds=expected.seconds), judge_now(self._groups, name))
+            if before.state is EndpointStatus.READY:
+                self.wait(name, poller, replace(was, seconds=expected.seconds), view_now(self._groups, name))
                 now = f"{was.title} serves again"
             else:
                 now = f"it is put back to {was.title}, which was {before.state}"
@@ -219,7 +219,7 @@ class Changes:
         return "\n  the last lines of its log:\n" + textwrap.indent(text, "    ") if text else ""
 
 
-def judge_now(groups: Groups, name: str) -> View | None:
+def view_now(groups: Groups, name: str) -> View | None:
     """How a group is now; None where it is gone."""
     group = groups.find(name)
-    return judge(group) if group is not None else None
+    return view_of(group) if group is not None else None

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import ConfigError, DeploymentError
-from vision_mlops.endpoints.aci.key_vault import Keys
-from vision_mlops.endpoints.contract import Request
+from vision_mlops.endpoints.aci.key_vault import EndpointKeys
+from vision_mlops.endpoints.contract import DeploymentRequest
 from vision_mlops.endpoints.inferencing_image import baked_image
 from vision_mlops.registry import ModelVersion
 
@@ -36,7 +36,7 @@ _AZURE_REGISTRY = re.compile(r"[a-z0-9]+\.azurecr\.(io|us|cn)")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class GroupSpec:
     """A group as it shall be. ``environment`` are all variables of the container, ``identity`` pulls the image."""
 
     endpoint: str
@@ -73,7 +73,7 @@ class Facts:
     keys: str
 
 
-def wanted(request: Request, settings: AzureSettings, former: ContainerGroup | None) -> Wanted:
+def wanted(request: DeploymentRequest, settings: AzureSettings, former: ContainerGroup | None) -> GroupSpec:
     """The group for a request; what the service cannot change, and what is not said anew, is as in the former one.
 
     Raises:
@@ -92,7 +92,7 @@ def wanted(request: Request, settings: AzureSettings, former: ContainerGroup | N
     if not _LABEL.fullmatch(label):
         hint = "use 5 to 63 lower-case letters, digits and '-', starting with a letter and not ending with '-'"
         raise DeploymentError(f"--dns-label {label}: not a label", hint)
-    return Wanted(
+    return GroupSpec(
         request.endpoint,
         request.deployment,
         model.name,
@@ -108,7 +108,7 @@ def wanted(request: Request, settings: AzureSettings, former: ContainerGroup | N
     )
 
 
-def definition(group: Wanted, keys: Keys, tags: Mapping[str, str]) -> ContainerGroup:
+def definition(group: GroupSpec, keys: EndpointKeys, tags: Mapping[str, str]) -> ContainerGroup:
     """The group in the words of the service. ``tags`` are further ones. Raises MissingExtraError."""
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import models
@@ -152,7 +152,7 @@ def definition(group: Wanted, keys: Keys, tags: Mapping[str, str]) -> ContainerG
     )
 
 
-def again(group: ContainerGroup, keys: Keys) -> ContainerGroup:
+def again(group: ContainerGroup, keys: EndpointKeys) -> ContainerGroup:
     """A definition that makes a group which was read as it was, with these keys: the service never tells secrets."""
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import models
@@ -208,7 +208,7 @@ def registry_host(image: str) -> str:
     return first if mark and ("." in first or ":" in first) else "docker.io"
 
 
-def _facts_of(group: Wanted, keys: Keys) -> dict[str, str]:
+def _facts_of(group: GroupSpec, keys: EndpointKeys) -> dict[str, str]:
     values = Facts(group.deployment, group.model, group.version, group.bundle_id, group.digest, " ".join(keys.versions))
     return {f"{_FACTS}{name}": getattr(values, name) for name in Facts.__slots__}
 
@@ -236,7 +236,7 @@ def _puller(image: str, settings: AzureSettings) -> str:
     return settings.pull_identity or "" if private else ""
 
 
-def _check_size(request: Request, cores: float, memory_gb: float) -> None:
+def _check_size(request: DeploymentRequest, cores: float, memory_gb: float) -> None:
     for name, given, is_ in (("--cpu", request.options.cpu, cores), ("--memory", request.options.memory_gb, memory_gb)):
         if given is not None and given != is_:
             raise DeploymentError(
@@ -246,7 +246,7 @@ def _check_size(request: Request, cores: float, memory_gb: float) -> None:
             )
 
 
-def _environment(request: Request) -> dict[str, str]:
+def _environment(request: DeploymentRequest) -> dict[str, str]:
     ours = {
         "MLOPS_HOST": "0.0.0.0",
         "MLOPS_PORT": str(PORT),
@@ -275,5 +275,5 @@ def _probe(path: str, *, initial: int, failures: int) -> ContainerProbe:
     )
 
 
-def _secret(keys: Keys) -> dict[str, Any]:
+def _secret(keys: EndpointKeys) -> dict[str, Any]:
     return {KEY_FILE: base64.b64encode(keys.to_file().encode()).decode()}

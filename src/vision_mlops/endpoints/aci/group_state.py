@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.endpoints.contract import State
+from vision_mlops.endpoints.contract import EndpointStatus
 
 if TYPE_CHECKING:
     from azure.mgmt.containerinstance.models import ContainerGroup, Event
@@ -32,7 +32,7 @@ class View:
     ``final`` says that waiting does not help; ``since`` is when what ``problem`` tells was last seen.
     """
 
-    state: State
+    state: EndpointStatus
     problem: str = ""
     mend: str = ""
     final: bool = False
@@ -46,14 +46,14 @@ def base_url(group: ContainerGroup) -> str:
     return f"http://{host}:{address.ports[0].port}" if address and host and address.ports else ""
 
 
-def judge(group: ContainerGroup) -> View:
+def view_of(group: ContainerGroup) -> View:
     """How a group is."""
     provisioning = str(group.provisioning_state or "").lower()
     running = str(getattr(group.instance_view, "state", None) or "").lower()
     if provisioning == "deleting":
-        return View(State.CHANGING, "it is being deleted")
+        return View(EndpointStatus.CHANGING, "it is being deleted")
     if running == "stopped":
-        return View(State.STOPPED, "it was stopped", "deploy its version again, which starts it", final=True)
+        return View(EndpointStatus.STOPPED, "it was stopped", "deploy its version again, which starts it", final=True)
     found = _container(group)
     if found is not None:
         return found
@@ -62,7 +62,7 @@ def judge(group: ContainerGroup) -> View:
         told = _newest(_events(group), lambda item: _is(item, "Warning"))
         reason = f": {_text(told)}" if told else ""
         return View(
-            State.FAILED,
+            EndpointStatus.FAILED,
             f"the container group is {word}{reason}",
             "mend what the message names, then deploy again",
             final=True,
@@ -71,8 +71,8 @@ def judge(group: ContainerGroup) -> View:
     state = _current(group)
     if provisioning != "succeeded" or str(getattr(state, "state", None) or "").lower() != "running":
         waiting = str(getattr(state, "detail_status", None) or getattr(state, "state", None) or "no container yet")
-        return View(State.CHANGING, f"the container group is {provisioning or 'unknown'}: {waiting}")
-    return View(State.READY)
+        return View(EndpointStatus.CHANGING, f"the container group is {provisioning or 'unknown'}: {waiting}")
+    return View(EndpointStatus.READY)
 
 
 def is_over(group: ContainerGroup) -> bool:
@@ -104,7 +104,13 @@ def _container(group: ContainerGroup) -> View | None:
     if pull is not None and _at(pull) > since_start:
         # A registry that is not reached for a moment is asked again by the service; a no is a no.
         final = bool(_FOR_GOOD.search(_text(pull))) or int(pull.count or 1) >= _REPEATS
-        return View(State.FAILED if final else State.CHANGING, _text(pull), _pull_mend(group), final, _at(pull))
+        return View(
+            EndpointStatus.FAILED if final else EndpointStatus.CHANGING,
+            _text(pull),
+            _pull_mend(group),
+            final,
+            _at(pull),
+        )
     return _crash(group, events)
 
 
@@ -121,7 +127,9 @@ def _crash(group: ContainerGroup, events: list[Event]) -> View | None:
     steady = word == "running" and datetime.now(UTC) - started_at(group) > _STEADY
     if probe is not None and killed is not None and not steady and (restarts >= _REPEATS or looping):
         mend = "see its log below; the server must answer /health/live on port 8000 (MLOPS_HOST, MLOPS_PORT)"
-        return View(State.FAILED, f"the container is started again and again: {_text(probe)}", mend, True, _at(killed))
+        return View(
+            EndpointStatus.FAILED, f"the container is started again and again: {_text(probe)}", mend, True, _at(killed)
+        )
     if ended is None or not (looping or restarts >= _REPEATS or word == "terminated"):
         return None
     code = getattr(ended, "exit_code", None)
@@ -130,7 +138,7 @@ def _crash(group: ContainerGroup, events: list[Event]) -> View | None:
     why += " (it used more memory than it has: give --memory)" if "oom" in detail.lower() else ""
     mend = "mend what its log says; the image must hold the model's bundle and run `mlops serve`"
     final = looping or restarts >= _REPEATS
-    state = State.FAILED if final else State.CHANGING
+    state = EndpointStatus.FAILED if final else EndpointStatus.CHANGING
     return View(state, f"the container ended{why}, {restarts + 1} times so far", mend, final, since)
 
 

@@ -23,7 +23,7 @@ _BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class EndpointKeys:
     """Both keys of an endpoint. ``versions`` are those of their secrets, which may be shown and compared."""
 
     primary: str = field(repr=False)
@@ -45,7 +45,7 @@ class KeyStore:
     def __init__(self, client: SecretClient) -> None:
         self._client = client
 
-    def read(self, endpoint: str) -> Keys:
+    def read(self, endpoint: str) -> EndpointKeys:
         """The keys of an endpoint. Raises AzureError."""
         first, second = (self._find(endpoint, which) for which in (PRIMARY, SECONDARY))
         if first is None or second is None:
@@ -57,7 +57,7 @@ class KeyStore:
             )
         return _keys(first, second)
 
-    def ensure(self, endpoint: str) -> Keys:
+    def ensure(self, endpoint: str) -> EndpointKeys:
         """The keys of an endpoint; those that are missing are made. Raises AzureError."""
         first, second = (
             self._find(endpoint, which) or self._write(endpoint, which, _fresh()) for which in (PRIMARY, SECONDARY)
@@ -68,11 +68,11 @@ class KeyStore:
         """Whether there is a key of an endpoint. Raises AzureError."""
         return any(self._find(endpoint, which) is not None for which in (PRIMARY, SECONDARY))
 
-    def renew(self, endpoint: str, which: str) -> Keys:
+    def renew(self, endpoint: str, which: str) -> EndpointKeys:
         """Make one key anew, as a new version of its secret; the other stays. Raises AzureError."""
         return self._replace(endpoint, which, _fresh(), self.read(endpoint))
 
-    def put_back(self, endpoint: str, which: str, former: Keys) -> Keys:
+    def put_back(self, endpoint: str, which: str, former: EndpointKeys) -> EndpointKeys:
         """Make a former key the newest version again. Raises AzureError."""
         return self._replace(endpoint, which, former.to_dict()[which], former)
 
@@ -92,11 +92,11 @@ class KeyStore:
         """What the secret with a key is called."""
         return f"mlops-{endpoint}-{which}"
 
-    def _replace(self, endpoint: str, which: str, value: str, keys: Keys) -> Keys:
+    def _replace(self, endpoint: str, which: str, value: str, keys: EndpointKeys) -> EndpointKeys:
         version = str(self._write(endpoint, which, value).properties.version)
         if which == PRIMARY:
-            return Keys(value, keys.secondary, (version, keys.versions[1]))
-        return Keys(keys.primary, value, (keys.versions[0], version))
+            return EndpointKeys(value, keys.secondary, (version, keys.versions[1]))
+        return EndpointKeys(keys.primary, value, (keys.versions[0], version))
 
     def _find(self, endpoint: str, which: str) -> KeyVaultSecret | None:
         name = self.secret_name(endpoint, which)
@@ -132,9 +132,9 @@ class KeyStore:
                 raise AzureError(f"{self._client.vault_url} cannot be trusted: {error}", mend) from error
 
 
-def _keys(first: KeyVaultSecret, second: KeyVaultSecret) -> Keys:
+def _keys(first: KeyVaultSecret, second: KeyVaultSecret) -> EndpointKeys:
     versions = (str(first.properties.version), str(second.properties.version))
-    return Keys(str(first.value), str(second.value), versions)
+    return EndpointKeys(str(first.value), str(second.value), versions)
 
 
 def _fresh() -> str:

@@ -16,7 +16,7 @@ from vision_mlops.endpoints.aci.container_groups import Groups
 from vision_mlops.endpoints.aci.group_changes import Changes, Expected
 from vision_mlops.endpoints.aci.group_definition import (
     Facts,
-    Wanted,
+    GroupSpec,
     again,
     definition,
     facts,
@@ -24,9 +24,9 @@ from vision_mlops.endpoints.aci.group_definition import (
     wanted,
     with_tags,
 )
-from vision_mlops.endpoints.aci.group_state import base_url, is_over, judge, started_at
-from vision_mlops.endpoints.aci.key_vault import PRIMARY, Keys, KeyStore
-from vision_mlops.endpoints.contract import Access, Counts, Deployment, Endpoint, Request, Say, State
+from vision_mlops.endpoints.aci.group_state import base_url, is_over, started_at, view_of
+from vision_mlops.endpoints.aci.key_vault import PRIMARY, EndpointKeys, KeyStore
+from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 
 if TYPE_CHECKING:
     from azure.mgmt.containerinstance.models import ContainerGroup
@@ -49,7 +49,7 @@ class ContainerInstances:
     mirrors_at_most = 0
     options = frozenset({"image", "workers", "cpu", "memory_gb", "dns_label", "environment", "timeout_s"})
 
-    def deploy(self, request: Request, say: Say) -> Endpoint:
+    def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """Make the group, or change it in place, and wait until its server is ready."""
         name = request.endpoint
         if "--" in name:
@@ -82,7 +82,7 @@ class ContainerInstances:
         group = self._groups.get(name)
         address = base_url(group)
         if not address:
-            raise DeploymentError(f"endpoint {name!r} has no address: {judge(group).problem}", "mlops endpoint show")
+            raise DeploymentError(f"endpoint {name!r} has no address: {view_of(group).problem}", "mlops endpoint show")
         return Access(f"{address}/score", {"Authorization": f"Bearer {self._store.read(name).to_dict()[PRIMARY]}"})
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
@@ -111,7 +111,7 @@ class ContainerInstances:
     def rotate_key(self, name: str, which: str) -> None:
         """Make one key anew and hand it to the container, which the service restarts; if that fails, the old one is kept."""
         former = self._groups.get(name)
-        if judge(former).state is not State.READY:
+        if view_of(former).state is not EndpointStatus.READY:
             raise DeploymentError(f"endpoint {name!r} is {self.endpoint(name).state}", f"mlops endpoint show {name}")
         store, made_for = self._store, _facts(former)
         old = store.read(name)
@@ -155,7 +155,7 @@ class ContainerInstances:
     def _changes(self, say: Say) -> Changes:
         return Changes(self._groups, say)
 
-    def _make(self, group: Wanted, expected: Expected, say: Say) -> None:
+    def _make(self, group: GroupSpec, expected: Expected, say: Say) -> None:
         name, had_keys = group.endpoint, self._store.exist(group.endpoint)
         try:
             self._changes(say).make(name, definition(group, self._store.ensure(name), {}), expected)
@@ -170,10 +170,16 @@ class ContainerInstances:
             raise
 
     def _change(
-        self, group: Wanted, expected: Expected, former: ContainerGroup, made_for: Facts, keys: Keys, say: Say
+        self,
+        group: GroupSpec,
+        expected: Expected,
+        former: ContainerGroup,
+        made_for: Facts,
+        keys: EndpointKeys,
+        say: Say,
     ) -> None:
         name, changes = group.endpoint, self._changes(say)
-        view = judge(former)
+        view = view_of(former)
         new = definition(group, keys, other_tags(former))
         new.location = former.location
         if is_over(former):
@@ -182,7 +188,7 @@ class ContainerInstances:
             changes.make(name, new, expected)
             return
         same = (made_for.digest, made_for.keys) == (group.digest, " ".join(keys.versions))
-        if view.state is State.STOPPED:
+        if view.state is EndpointStatus.STOPPED:
             if not same:
                 hint = f"deploy {made_for.model}:{made_for.version} as it was, which starts it, or delete the endpoint"
                 raise DeploymentError(f"endpoint {name!r} is stopped", hint)
@@ -192,7 +198,7 @@ class ContainerInstances:
         else:  # it is so already, or on its way
             changes.wait(name, None, expected)
 
-    def _take_back(self, name: str, which: str, old: Keys, error: MlopsError) -> None:
+    def _take_back(self, name: str, which: str, old: EndpointKeys, error: MlopsError) -> None:
         """The container has the former key, so the vault gets it back, too. Raises DeploymentError where that fails."""
         try:
             kept = self._store.put_back(name, which, old)
@@ -205,13 +211,13 @@ class ContainerInstances:
             ) from error
 
     def _endpoint(self, group: ContainerGroup, *, asking: bool = True) -> Endpoint:
-        made_for, view, address = _facts(group), judge(group), base_url(group)
+        made_for, view, address = _facts(group), view_of(group), base_url(group)
         state, problem = view.state, f"{view.problem}\n  -> {view.mend}" if view.mend else view.problem
-        if asking and state is State.READY:
+        if asking and state is EndpointStatus.READY:
             found = server_health.ask(address)
             if not found.ready:
                 just_started = datetime.now(UTC) - started_at(group) < _STARTING
-                state, problem = State.CHANGING if just_started else State.FAILED, found.problem
+                state, problem = EndpointStatus.CHANGING if just_started else EndpointStatus.FAILED, found.problem
         deployment = Deployment(made_for.deployment, made_for.model, made_for.version, state, traffic=100)
         return Endpoint(
             str(group.name),

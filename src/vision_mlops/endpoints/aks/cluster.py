@@ -41,7 +41,7 @@ PARTS = (
 """Kinds of which an endpoint has objects, in the order in which they are deleted."""
 
 
-class Cluster:
+class KubernetesCluster:
     """One cluster of the kubeconfig.
 
     Args:

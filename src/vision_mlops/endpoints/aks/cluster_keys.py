@@ -7,13 +7,13 @@ import binascii
 from collections.abc import Mapping
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.aks.cluster import Cluster
+from vision_mlops.endpoints.aks.cluster import KubernetesCluster
 from vision_mlops.endpoints.aks.cluster_errors import ClusterError
-from vision_mlops.endpoints.aks.manifests import KEYS_ITEM, Definition, Manifest, encode_keys, render
+from vision_mlops.endpoints.aks.manifests import KEYS_ITEM, EndpointManifest, Manifest, encode_keys, render
 from vision_mlops.serving.access_keys import KEY_NAMES, new_key
 
 
-def ensure_keys(cluster: Cluster, definition: Definition) -> None:
+def ensure_keys(cluster: KubernetesCluster, definition: EndpointManifest) -> None:
     """Make the Secret where there is none; one that is there stays as it is. Raises ClusterError."""
     if cluster.get("Secret", definition.secret, definition.namespace) is not None:
         return
@@ -25,12 +25,12 @@ def ensure_keys(cluster: Cluster, definition: Definition) -> None:
             raise
 
 
-def read_keys(cluster: Cluster, definition: Definition) -> Mapping[str, str]:
+def read_keys(cluster: KubernetesCluster, definition: EndpointManifest) -> Mapping[str, str]:
     """The keys by name. Raises DeploymentError."""
     return _decoded(_secret(cluster, definition), definition)
 
 
-def rotate(cluster: Cluster, definition: Definition, which: str) -> None:
+def rotate(cluster: KubernetesCluster, definition: EndpointManifest, which: str) -> None:
     """Make one key anew. A pod reads it within about a minute: so long the kubelet takes to bring it there.
 
     Raises:
@@ -47,7 +47,7 @@ def rotate(cluster: Cluster, definition: Definition, which: str) -> None:
     cluster.apply(changed, force=True)
 
 
-def _secret(cluster: Cluster, definition: Definition) -> Manifest:
+def _secret(cluster: KubernetesCluster, definition: EndpointManifest) -> Manifest:
     found = cluster.get("Secret", definition.secret, definition.namespace)
     if found is None:
         raise DeploymentError(
@@ -56,7 +56,7 @@ def _secret(cluster: Cluster, definition: Definition) -> Manifest:
     return found
 
 
-def _decoded(secret: Manifest, definition: Definition) -> dict[str, str]:
+def _decoded(secret: Manifest, definition: EndpointManifest) -> dict[str, str]:
     try:
         lines = base64.b64decode((secret.get("data") or {})[KEYS_ITEM]).decode().split()
     except (KeyError, ValueError, binascii.Error):

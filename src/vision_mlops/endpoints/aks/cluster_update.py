@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from vision_mlops.core.errors import DeploymentError, MlopsError
-from vision_mlops.endpoints.aks.cluster import PARTS, Cluster
+from vision_mlops.endpoints.aks.cluster import PARTS, KubernetesCluster
 from vision_mlops.endpoints.aks.cluster_errors import ClusterError
 from vision_mlops.endpoints.aks.cluster_keys import ensure_keys
 from vision_mlops.endpoints.aks.endpoint_condition import Cause, Condition, condition_of, last_lines
-from vision_mlops.endpoints.aks.manifests import TAGS, Definition, Manifest, render, selector_of
-from vision_mlops.endpoints.contract import Say, State
+from vision_mlops.endpoints.aks.manifests import TAGS, EndpointManifest, Manifest, render, selector_of
+from vision_mlops.endpoints.contract import EndpointStatus, Say
 
 _LOG_LINES = 20
 _ADDRESS_SECONDS = 180
@@ -20,7 +20,7 @@ _DELETE_SECONDS = 180
 _SERVER_FIELDS = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
 
 
-class Rollout:
+class ClusterUpdate:
     """One deploy.
 
     Args:
@@ -29,7 +29,7 @@ class Rollout:
         say: Told what happens.
     """
 
-    def __init__(self, cluster: Cluster, definition: Definition, say: Say) -> None:
+    def __init__(self, cluster: KubernetesCluster, definition: EndpointManifest, say: Say) -> None:
         self._cluster, self._wanted, self._say = cluster, definition, say
         self._touched: set[tuple[str, str]] = set()
 
@@ -88,7 +88,7 @@ class Rollout:
         while True:
             try:
                 condition = self._look()
-                if condition.state is State.READY:
+                if condition.state is EndpointStatus.READY:
                     return
                 if condition.cause is not None and condition.cause.final:
                     raise self._failed(condition.cause)
@@ -163,7 +163,7 @@ class Rollout:
         self._say(f"the load balancer has no address yet{why}; MLOPS_AKS_EXPOSE=cluster is for clusters without one")
 
 
-def objects_of(cluster: Cluster, namespace: str, endpoint: str) -> list[Manifest]:
+def objects_of(cluster: KubernetesCluster, namespace: str, endpoint: str) -> list[Manifest]:
     """All objects of an endpoint, in the order in which they are deleted. Raises ClusterError."""
     return [item for kind in PARTS for item in cluster.list(kind, namespace, selector_of(endpoint))]
 
@@ -184,14 +184,14 @@ def as_applied(live: Manifest) -> Manifest:
     return cleaned
 
 
-def remove(cluster: Cluster, namespace: str, endpoint: str) -> None:
+def remove(cluster: KubernetesCluster, namespace: str, endpoint: str) -> None:
     """Delete all objects of an endpoint and wait until its pods have ended. Raises ClusterError or DeploymentError."""
     for item in objects_of(cluster, namespace, endpoint):
         cluster.delete(item["kind"], item["metadata"]["name"], namespace)
     _wait_gone(cluster, namespace, endpoint)
 
 
-def _wait_gone(cluster: Cluster, namespace: str, endpoint: str) -> None:
+def _wait_gone(cluster: KubernetesCluster, namespace: str, endpoint: str) -> None:
     labels = selector_of(endpoint)
     deadline = time.monotonic() + _DELETE_SECONDS
     while cluster.list("Pod", namespace, labels) or cluster.list("Deployment", namespace, labels):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vision_mlops.endpoints.aks.cluster import Cluster
+from vision_mlops.endpoints.aks.cluster import KubernetesCluster
 from vision_mlops.endpoints.aks.cluster_errors import ClusterError, refusal
 from vision_mlops.endpoints.aks.manifests import Manifest, selector_of
-from vision_mlops.endpoints.contract import State
+from vision_mlops.endpoints.contract import EndpointStatus
 
 _REVISION = "deployment.kubernetes.io/revision"
 _RESTARTS = 2
@@ -30,7 +30,7 @@ class Cause:
 class Condition:
     """How a deployment is. ``pods`` are those of its present version, the newest first."""
 
-    state: State
+    state: EndpointStatus
     ready: int
     cause: Cause | None = None
     pods: Sequence[Manifest] = field(default_factory=tuple)
@@ -41,7 +41,7 @@ class Condition:
         return self.cause.text if self.cause else ""
 
 
-def condition_of(cluster: Cluster, deployment: Manifest) -> Condition:
+def condition_of(cluster: KubernetesCluster, deployment: Manifest) -> Condition:
     """How a Deployment is now. Raises ClusterError."""
     metadata, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status") or {}
     pods = current_pods(cluster, deployment)
@@ -50,23 +50,23 @@ def condition_of(cluster: Cluster, deployment: Manifest) -> Condition:
     seen = int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0)
     ready = sum(_is_ready(pod) for pod in pods)
     if metadata.get("deletionTimestamp"):
-        return Condition(State.CHANGING, ready, Cause("it is being deleted"), pods)
+        return Condition(EndpointStatus.CHANGING, ready, Cause("it is being deleted"), pods)
     if wanted == 0:
-        return Condition(State.STOPPED, 0, Cause("it is scaled to no pods"), pods)
+        return Condition(EndpointStatus.STOPPED, 0, Cause("it is scaled to no pods"), pods)
     if seen and updated >= wanted and total == updated and available >= wanted:
-        return Condition(State.READY, ready, None, pods)
+        return Condition(EndpointStatus.READY, ready, None, pods)
     if not seen:
-        return Condition(State.CHANGING, ready, Cause("the cluster has not looked at it yet"), pods)
+        return Condition(EndpointStatus.CHANGING, ready, Cause("the cluster has not looked at it yet"), pods)
     cause = _of_conditions(status) or _of_pods(cluster, pods)
     if late := _too_late(status):
         cause = replace(cause, final=True) if cause else Cause(late, "deploy it again", final=True)
     if cause is None:
-        return Condition(State.CHANGING, ready, Cause(f"{ready} of {wanted} pods are ready"), pods)
+        return Condition(EndpointStatus.CHANGING, ready, Cause(f"{ready} of {wanted} pods are ready"), pods)
     serves = ready > 0 or not cause.final
-    return Condition(State.CHANGING if serves else State.FAILED, ready, cause, pods)
+    return Condition(EndpointStatus.CHANGING if serves else EndpointStatus.FAILED, ready, cause, pods)
 
 
-def current_pods(cluster: Cluster, deployment: Manifest) -> list[Manifest]:
+def current_pods(cluster: KubernetesCluster, deployment: Manifest) -> list[Manifest]:
     """Pods of the present version of a Deployment, the newest first, without those that end. Raises ClusterError."""
     metadata = deployment["metadata"]
     labels, namespace = selector_of(metadata["name"]), metadata["namespace"]
@@ -84,7 +84,7 @@ def current_pods(cluster: Cluster, deployment: Manifest) -> list[Manifest]:
     return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True)
 
 
-def last_lines(cluster: Cluster, pod: Manifest, lines: int) -> str:
+def last_lines(cluster: KubernetesCluster, pod: Manifest, lines: int) -> str:
     """What the server of a pod wrote last; where it has not been started again yet, or only just, what it wrote before."""
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     text = _try_log(cluster, namespace, name, lines, previous=False)
@@ -96,7 +96,7 @@ def last_lines(cluster: Cluster, pod: Manifest, lines: int) -> str:
     return text.rstrip("\n")
 
 
-def _try_log(cluster: Cluster, namespace: str, name: str, lines: int, *, previous: bool) -> str:
+def _try_log(cluster: KubernetesCluster, namespace: str, name: str, lines: int, *, previous: bool) -> str:
     try:
         return cluster.log(namespace, name, lines, previous=previous)
     except ClusterError as error:
@@ -122,13 +122,13 @@ def _too_late(status: Manifest) -> str:
     return ""
 
 
-def _of_pods(cluster: Cluster, pods: Sequence[Manifest]) -> Cause | None:
+def _of_pods(cluster: KubernetesCluster, pods: Sequence[Manifest]) -> Cause | None:
     """The worst that is wrong with any of them."""
     causes = [cause for pod in pods if (cause := _of_pod(cluster, pod)) is not None]
     return max(causes, key=lambda cause: cause.final, default=None)
 
 
-def _of_pod(cluster: Cluster, pod: Manifest) -> Cause | None:
+def _of_pod(cluster: KubernetesCluster, pod: Manifest) -> Cause | None:
     name, status = pod["metadata"]["name"], pod.get("status") or {}
     if _is_ready(pod):
         return None
@@ -176,7 +176,7 @@ def _image(image: str, reason: str, message: str) -> Cause:
     return Cause(f"its image {image} cannot be pulled ({reason}): {short}", mend, final=reason != "ErrImagePull")
 
 
-def _crash(cluster: Cluster, pod: Manifest, ended: Manifest, restarts: int, *, final: bool) -> Cause:
+def _crash(cluster: KubernetesCluster, pod: Manifest, ended: Manifest, restarts: int, *, final: bool) -> Cause:
     name, code, reason = pod["metadata"]["name"], ended.get("exitCode"), str(ended.get("reason") or "Error")
     ends = max(1, restarts)
     times = f"{ends} time{'' if ends == 1 else 's'}" + (" (CrashLoopBackOff)" if final else "")
@@ -190,14 +190,14 @@ def _crash(cluster: Cluster, pod: Manifest, ended: Manifest, restarts: int, *, f
     return Cause(text, "see its log", final, name)
 
 
-def _unready(cluster: Cluster, pod: Manifest) -> Cause:
+def _unready(cluster: KubernetesCluster, pod: Manifest) -> Cause:
     name = pod["metadata"]["name"]
     probe = _probe(cluster, pod)
     text = "its server runs and is not ready" + (f": {probe}" if probe else "")
     return Cause(text, "its log says why; a bundle that does not verify never gets ready", pod=name)
 
 
-def _probe(cluster: Cluster, pod: Manifest) -> str:
+def _probe(cluster: KubernetesCluster, pod: Manifest) -> str:
     """The last probe that failed, by the events."""
     metadata = pod["metadata"]
     try:

@@ -33,7 +33,7 @@ _HTTPS = {"ports": [{"protocol": "TCP", "port": 443}]}
 
 
 @dataclass(frozen=True, slots=True)
-class Definition:
+class EndpointManifest:
     """What the manifests of an endpoint are made of.
 
     ``memory_gb`` is in units of 2^30 bytes, ``port`` that of the Service. With ``host`` there is an Ingress for it; without,
@@ -72,7 +72,7 @@ class Definition:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Definition:
+    def from_json(cls, text: str) -> EndpointManifest:
         """Read the annotation again; what this version does not know is left out. Raises ValueError or TypeError."""
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in json.loads(text).items() if name in known})
@@ -83,7 +83,7 @@ def selector_of(endpoint: str) -> str:
     return f"{OURS},{INSTANCE}={endpoint}"
 
 
-def render(definition: Definition, keys: Sequence[str] | None = None) -> list[Manifest]:
+def render(definition: EndpointManifest, keys: Sequence[str] | None = None) -> list[Manifest]:
     """All manifests, in the order in which they are applied.
 
     Args:
@@ -104,7 +104,7 @@ def render(definition: Definition, keys: Sequence[str] | None = None) -> list[Ma
     return made
 
 
-def render_text(definition: Definition) -> str:
+def render_text(definition: EndpointManifest) -> str:
     """The manifests as YAML documents, with how to make the Secret in front instead of the Secret.
 
     Without the Namespace: it may be there, with others in it that do not meet what its labels ask for.
@@ -134,7 +134,7 @@ def _documents() -> tuple[Manifest, ...]:
     return tuple(yaml.safe_load_all(text))
 
 
-def _values(definition: Definition, keys: Sequence[str] | None) -> dict[str, Any]:
+def _values(definition: EndpointManifest, keys: Sequence[str] | None) -> dict[str, Any]:
     selector = {"app.kubernetes.io/name": "mlops-scoring", INSTANCE: definition.endpoint}
     facts = {name: getattr(definition, name) for name in ("deployment", "model", "version", "bundle_id")}
     return {
@@ -167,11 +167,11 @@ def _values(definition: Definition, keys: Sequence[str] | None) -> dict[str, Any
     }
 
 
-def _balanced(definition: Definition) -> bool:
+def _balanced(definition: EndpointManifest) -> bool:
     return not definition.host and definition.expose == "internal"
 
 
-def _environment(definition: Definition) -> list[dict[str, str]]:
+def _environment(definition: EndpointManifest) -> list[dict[str, str]]:
     own = {
         "MLOPS_SCORING_KEY_FILE": f"{KEYS_FOLDER}/{KEYS_ITEM}",
         "MLOPS_HOST": "0.0.0.0",

@@ -12,9 +12,9 @@ from typing import Any
 from vision_mlops.config.cluster_settings import DOMAIN, ClusterSettings, load_cluster_settings
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.aks import cluster_keys as secret_keys
-from vision_mlops.endpoints.aks.cluster import Cluster
+from vision_mlops.endpoints.aks.cluster import KubernetesCluster
 from vision_mlops.endpoints.aks.cluster_errors import ClusterError
-from vision_mlops.endpoints.aks.cluster_update import Rollout, remove
+from vision_mlops.endpoints.aks.cluster_update import ClusterUpdate, remove
 from vision_mlops.endpoints.aks.endpoint_condition import condition_of, current_pods, last_lines
 from vision_mlops.endpoints.aks.manifests import (
     DEFINITION,
@@ -22,12 +22,12 @@ from vision_mlops.endpoints.aks.manifests import (
     MANAGED_BY,
     OURS,
     TAGS,
-    Definition,
+    EndpointManifest,
     Manifest,
     render_text,
     selector_of,
 )
-from vision_mlops.endpoints.contract import Access, Counts, Deployment, Endpoint, Request, Say, State
+from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.endpoints.inferencing_image import baked_image
 
 _TIMEOUT_SECONDS = 600  # a node that the autoscaler adds takes some minutes
@@ -57,10 +57,10 @@ class AksTarget:
         return load_cluster_settings()
 
     @cached_property
-    def _cluster(self) -> Cluster:
-        return Cluster(self._settings.context)
+    def _cluster(self) -> KubernetesCluster:
+        return KubernetesCluster(self._settings.context)
 
-    def deploy(self, request: Request, say: Say) -> Endpoint:
+    def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See :class:`~vision_mlops.endpoints.contract.Target`.
 
         What is not said of an endpoint that is there stays as it was, its address first.
@@ -70,10 +70,10 @@ class AksTarget:
         self._check_place(request, live)
         namespace = request.options.namespace or (live["metadata"]["namespace"] if live else self._namespace)
         definition = define(request, self._settings, namespace, image, _definition(live) if live else None)
-        Rollout(self._cluster, definition, say).run()
+        ClusterUpdate(self._cluster, definition, say).run()
         return self.endpoint(request.endpoint)
 
-    def render(self, request: Request) -> str:
+    def render(self, request: DeploymentRequest) -> str:
         """The manifests of a deployment as YAML, without the keys; no cluster is asked. Raises DeploymentError."""
         namespace = request.options.namespace or self._settings.namespace or "default"
         return render_text(define(request, self._settings, namespace, image_of(request, self._settings), None))
@@ -177,7 +177,7 @@ class AksTarget:
             )
         return found
 
-    def _check_place(self, request: Request, live: Manifest | None) -> None:
+    def _check_place(self, request: DeploymentRequest, live: Manifest | None) -> None:
         """Refuse what would make a second endpoint of the name, or take over a Deployment that is not ours."""
         wanted = request.options.namespace
         if live is not None:
@@ -201,7 +201,7 @@ class AksTarget:
         definition = _definition(deployment)
         condition = condition_of(self._cluster, deployment)
         url, problem = self._address(definition)
-        if condition.state is State.FAILED and (deployment.get("status") or {}).get("availableReplicas"):
+        if condition.state is EndpointStatus.FAILED and (deployment.get("status") or {}).get("availableReplicas"):
             problem = "its former version still serves"
         annotations = deployment["metadata"].get("annotations") or {}
         served = Deployment(
@@ -211,7 +211,7 @@ class AksTarget:
         tags = json.loads(annotations.get(TAGS, "{}"))
         return Endpoint(definition.endpoint, self.name, condition.state, url, "key", (served,), problem, tags)
 
-    def _address(self, definition: Definition) -> tuple[str, str]:
+    def _address(self, definition: EndpointManifest) -> tuple[str, str]:
         """Where it is called, and what is to be said about it."""
         if definition.host:
             return f"https://{definition.host}/score", ""
@@ -228,7 +228,7 @@ class AksTarget:
         return "", "the load balancer has no address yet"
 
 
-def image_of(request: Request, settings: ClusterSettings) -> str:
+def image_of(request: DeploymentRequest, settings: ClusterSettings) -> str:
     """The image to run: the one that is named, else the one that `mlops deploy --to docker --bake` makes of the version.
 
     Raises:
@@ -245,8 +245,8 @@ def image_of(request: Request, settings: ClusterSettings) -> str:
 
 
 def define(
-    request: Request, settings: ClusterSettings, namespace: str, image: str, former: Definition | None
-) -> Definition:
+    request: DeploymentRequest, settings: ClusterSettings, namespace: str, image: str, former: EndpointManifest | None
+) -> EndpointManifest:
     """What an endpoint shall be: options, else what it was, else settings and defaults."""
     options, model = request.options, request.model
     if options.host and not re.fullmatch(DOMAIN, options.host):
@@ -261,7 +261,7 @@ def define(
     set_now = {name: getattr(settings, name) for name in _SETTINGS if name in settings.model_fields_set}
     if former is None:
         host = f"{request.endpoint}.{settings.domain}" if settings.domain else ""
-        base = Definition(**facts, **set_now, host=host, expose=settings.expose)
+        base = EndpointManifest(**facts, **set_now, host=host, expose=settings.expose)
     else:
         base = replace(former, **facts, **set_now)
     said: dict[str, Any] = {
@@ -278,11 +278,11 @@ def define(
     return replace(made, max_instances=most)
 
 
-def _definition(deployment: Manifest) -> Definition:
+def _definition(deployment: Manifest) -> EndpointManifest:
     """What a Deployment was made of. Raises DeploymentError."""
     metadata = deployment["metadata"]
     try:
-        return Definition.from_json((metadata.get("annotations") or {})[DEFINITION])
+        return EndpointManifest.from_json((metadata.get("annotations") or {})[DEFINITION])
     except (KeyError, TypeError, ValueError) as error:
         raise DeploymentError(
             f"Deployment {metadata['name']} in namespace {metadata['namespace']} has lost its annotation {DEFINITION}",

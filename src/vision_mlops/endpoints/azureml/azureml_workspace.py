@@ -17,7 +17,7 @@ from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import ml_client, quiet
 from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
 from vision_mlops.core.errors import DeploymentError, RegistryError
-from vision_mlops.endpoints.contract import Request, Say, State
+from vision_mlops.endpoints.contract import DeploymentRequest, EndpointStatus, Say
 from vision_mlops.jobs.azureml.azure_records import text_of
 from vision_mlops.registry import ModelVersion
 from vision_mlops.registry.azureml.azureml_registry import AzureRegistry
@@ -75,12 +75,12 @@ def fingerprint(content: Mapping[str, Any], *more: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def state_of(entity: Any) -> State:
+def state_of(entity: Any) -> EndpointStatus:
     """State of the SDK's endpoint or deployment. Batch endpoints and their deployments tell it in the same words."""
     word = text_of(getattr(entity, "provisioning_state", "")).capitalize()
     if word in _CHANGING:
-        return State.CHANGING
-    return State.READY if word in ("Succeeded", "") else State.FAILED
+        return EndpointStatus.CHANGING
+    return EndpointStatus.READY if word in ("Succeeded", "") else EndpointStatus.FAILED
 
 
 def ours(entity: Any, target: str) -> bool:
@@ -100,7 +100,7 @@ def require_ours(entity: Any, target: str) -> None:
     )
 
 
-def deployment_tags(request: Request, target: str, made_of: str) -> dict[str, str]:
+def deployment_tags(request: DeploymentRequest, target: str, made_of: str) -> dict[str, str]:
     """Tags that a deployment gets."""
     return {
         TARGET_TAG: target,
@@ -111,7 +111,7 @@ def deployment_tags(request: Request, target: str, made_of: str) -> dict[str, st
     }
 
 
-def workspace_model(workspace: Workspace, request: Request, say: Say) -> tuple[str, str, str]:
+def workspace_model(workspace: Workspace, request: DeploymentRequest, say: Say) -> tuple[str, str, str]:
     """The model asset of a version, as a deployment names it, with its name and version in Azure ML.
 
     A version of the workspace, or of a registry of Azure ML, is taken as it is. One of another place is looked for in the

@@ -11,12 +11,12 @@ from vision_mlops.azure.clients import quiet
 from vision_mlops.core.errors import AzureError, DeploymentError
 from vision_mlops.core.files import atomic_write
 from vision_mlops.endpoints.azureml.azureml_workspace import Workspace
-from vision_mlops.endpoints.azureml.batch_target import Batch
+from vision_mlops.endpoints.azureml.batch_target import BatchTarget
 from vision_mlops.endpoints.contract import Say
 from vision_mlops.jobs.azureml.azure_jobs import new_name, stream
 from vision_mlops.jobs.azureml.azure_records import JobRecord, job_record
 from vision_mlops.jobs.azureml.job_resources import ensure_data
-from vision_mlops.jobs.azureml.run_history import Runs
+from vision_mlops.jobs.azureml.run_history import RunHistory
 
 _REMOTE = ("azureml:", "azureml://", "https://", "wasbs://", "abfss://")
 _OUTPUT = "score"
@@ -65,7 +65,7 @@ def score_on_azure(
     if out.exists():
         raise DeploymentError(f"{out} exists already", "choose another --out, or remove it")
     place = workspace or Workspace()
-    found = Batch(place).endpoint(endpoint)
+    found = BatchTarget(place).endpoint(endpoint)
     chosen = found.deployment(deployment) if deployment else found.serving
     if chosen is None:
         raise DeploymentError(f"endpoint {endpoint!r} has no default deployment", "mlops deploy --to batch --help")
@@ -105,7 +105,7 @@ def _invoke(workspace: Workspace, endpoint: str, deployment: str, path: str) -> 
 
 def _fetch(workspace: Workspace, job: str, out: Path) -> None:
     """Download the table, whole or not at all. The output is the scoring step's, as the service documents it."""
-    steps = Runs(workspace.client).steps(job)
+    steps = RunHistory(workspace.client).steps(job)
     if not steps:
         raise AzureError(f"job {job!r} has no step, so no output", f"mlops job logs {job} --on azure")
     with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:

@@ -11,10 +11,10 @@ from vision_mlops.core.errors import AzureError, DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.azureml_workspace import TARGET_TAG, Workspace
 from vision_mlops.endpoints.azureml.long_running import carry_out, carry_out_removal, is_refusal
-from vision_mlops.endpoints.contract import Access, Counts, Deployment, Endpoint, Request, Say, State
+from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.jobs.azureml.azure_records import text_of
 from vision_mlops.jobs.azureml.job_resources import content_hash, ensure_environment, existing
-from vision_mlops.jobs.azureml.run_history import Runs
+from vision_mlops.jobs.azureml.run_history import RunHistory
 from vision_mlops.jobs.azureml.submission import Preparation, find_environment_file
 from vision_mlops.jobs.pipelines import PIPELINES
 
@@ -22,16 +22,16 @@ _NO_ENDPOINT = "see `mlops endpoint list`, or make it with `mlops deploy --to ba
 _ENTRY = PIPELINES / "batch"
 
 
-def open_target() -> Batch:
+def open_target() -> BatchTarget:
     """The target; nothing is read or sent before it is used."""
-    return Batch()
+    return BatchTarget()
 
 
 def _silent(text: str) -> None:
     """Nobody listens."""
 
 
-class Batch:
+class BatchTarget:
     """Batch endpoints: what the default deployment is, an invocation runs. Its traffic is shown as 100 percent."""
 
     name = "batch"
@@ -42,7 +42,7 @@ class Batch:
     def __init__(self, workspace: Workspace | None = None) -> None:
         self._workspace = workspace or Workspace()
 
-    def deploy(self, request: Request, say: Say) -> Endpoint:
+    def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See :meth:`vision_mlops.endpoints.contract.Target.deploy`; it becomes the default, and replaces others."""
         name, client = request.endpoint, self._workspace.client
         with azure_errors(f"endpoint {name!r}"):
@@ -60,7 +60,7 @@ class Batch:
             raise
         self._make_default(name, request.deployment, say)
         for item in self.endpoint(name).deployments:
-            if item.name != request.deployment and item.state is not State.CHANGING:
+            if item.name != request.deployment and item.state is not EndpointStatus.CHANGING:
                 say(f"removing {item.name} ({item.reference})")
                 self.delete_deployment(name, item.name)
         return self.endpoint(name)
@@ -98,7 +98,7 @@ class Batch:
             newest = max(
                 (client.jobs.get(str(job.name)) for job in jobs), key=lambda job: str(job.creation_context.created_at)
             )
-        runs = Runs(client)
+        runs = RunHistory(client)
         written = [
             f"[{step.step}] {line}"
             for step in runs.steps(str(newest.name))
@@ -145,7 +145,7 @@ class Batch:
         self._entity(name)
         self._remove_endpoint(name, _silent)
 
-    def _prepared(self, request: Request, say: Say) -> Any:
+    def _prepared(self, request: DeploymentRequest, say: Say) -> Any:
         """The SDK's entity, with model, environment and cluster in place."""
         from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
@@ -172,7 +172,7 @@ class Batch:
         say(f"creating batch endpoint {name}")
         self._update(wanted, f"endpoint {name!r}", say)
 
-    def _create_deployment(self, request: Request, wanted: Any, say: Say) -> None:
+    def _create_deployment(self, request: DeploymentRequest, wanted: Any, say: Say) -> None:
         name, endpoint = request.deployment, request.endpoint
         calls, what = self._workspace.client.batch_deployments, f"deployment {name!r} of endpoint {endpoint!r}"
         with azure_errors(what):
@@ -181,7 +181,7 @@ class Batch:
             before is not None
             and before.tags.get(azureml_workspace.DEFINITION_TAG) == wanted.tags[azureml_workspace.DEFINITION_TAG]
         )
-        if same and azureml_workspace.state_of(before) is State.READY:
+        if same and azureml_workspace.state_of(before) is EndpointStatus.READY:
             return
         say(f"deploying {request.model.reference} as {name}")
         look = f"mlops endpoint show {endpoint} --on {self.name}"
@@ -252,7 +252,7 @@ class Batch:
             url=str(entity.scoring_uri or ""),
             auth="aad_token",
             deployments=tuple(_deployment(item, default) for item in sorted(found, key=lambda item: str(item.name))),
-            problem="it could not be made: deploy again, or delete it" if state is State.FAILED else "",
+            problem="it could not be made: deploy again, or delete it" if state is EndpointStatus.FAILED else "",
             tags={key: str(value) for key, value in (entity.tags or {}).items() if key != TARGET_TAG},
         )
 
@@ -267,5 +267,5 @@ def _deployment(entity: Any, default: str | None) -> Deployment:
         state=state,
         traffic=100 if entity.name == default else 0,
         instances=int(getattr(entity.resources, "instance_count", None) or 1),
-        problem="it could not be made: deploy again" if state is State.FAILED else "",
+        problem="it could not be made: deploy again" if state is EndpointStatus.FAILED else "",
     )

@@ -8,7 +8,7 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.managed_target import check_auth
 from vision_mlops.endpoints.azureml.online_target import OnlineTarget
-from vision_mlops.endpoints.contract import Request
+from vision_mlops.endpoints.contract import DeploymentRequest
 from vision_mlops.endpoints.images import inferencing_image
 
 
@@ -29,20 +29,20 @@ class KubernetesEndpoint(OnlineTarget):
         }
     )  # fmt: skip
 
-    def check(self, request: Request) -> None:
+    def check(self, request: DeploymentRequest) -> None:
         """Refuse a deployment without an image or a cluster."""
         check_auth(request.options.auth)
         inferencing_image(request.options, self._workspace.settings)
         self._compute(request)
 
-    def endpoint_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+    def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
         """With its cluster."""
         return "kubernetes-endpoint", {
             **azureml_workspace.definition("kubernetes-endpoint"),
             "compute": f"azureml:{self._compute(request)}",
         }
 
-    def deployment_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+    def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
         """With image, resources of a pod, number of pods and workers; a named instance type brings its own resources."""
         options = request.options
         content = azureml_workspace.definition("kubernetes-deployment")
@@ -59,7 +59,7 @@ class KubernetesEndpoint(OnlineTarget):
             content["environment_variables"]["MLOPS_SERVING__WORKERS"] = str(options.workers)
         return "kubernetes-deployment", content
 
-    def _compute(self, request: Request) -> str:
+    def _compute(self, request: DeploymentRequest) -> str:
         name = request.options.compute or self._workspace.settings.kubernetes
         if not name:
             raise DeploymentError(

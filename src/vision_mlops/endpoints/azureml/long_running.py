@@ -11,7 +11,7 @@ from vision_mlops.azure.clients import quiet
 from vision_mlops.azure.retries import patiently
 from vision_mlops.core.errors import AzureError
 from vision_mlops.endpoints.azureml.azureml_workspace import state_of
-from vision_mlops.endpoints.contract import Say, State
+from vision_mlops.endpoints.contract import EndpointStatus, Say
 from vision_mlops.jobs.azureml.azure_records import text_of
 
 POLL_SECONDS = (1.0, 20.0)
@@ -84,9 +84,9 @@ def _follow(look: Callable[[], Any], what: str, say: Say, deadline: float) -> No
         with azure_errors(what), quiet():
             entity = patiently(look, say, seconds=PATIENCE_SECONDS, first=pause)
         state = state_of(entity)
-        if state is State.READY:
+        if state is EndpointStatus.READY:
             return
-        if state is State.FAILED:
+        if state is EndpointStatus.FAILED:
             raise AzureError(f"{what} is {text_of(entity.provisioning_state)}", "its log says why")
         if time.monotonic() > deadline:
             hint = "see its log; give it longer with --timeout"

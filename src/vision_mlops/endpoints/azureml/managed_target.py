@@ -7,7 +7,7 @@ from typing import Any
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.online_target import OnlineTarget
-from vision_mlops.endpoints.contract import Request
+from vision_mlops.endpoints.contract import DeploymentRequest
 from vision_mlops.endpoints.images import inferencing_image
 
 
@@ -25,7 +25,7 @@ class Managed(OnlineTarget):
         {"image", "score_script", "instance_type", "instances", "workers", "auth", "environment", "timeout_s"}
     )
 
-    def check(self, request: Request) -> None:
+    def check(self, request: DeploymentRequest) -> None:
         """Refuse an unknown authentication, and a deployment without an image or with one that would not be used."""
         options = request.options
         check_auth(options.auth)
@@ -34,11 +34,11 @@ class Managed(OnlineTarget):
         if not options.score_script:
             inferencing_image(options, self._workspace.settings)
 
-    def endpoint_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+    def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
         """As it is shipped."""
         return "managed-endpoint", azureml_workspace.definition("managed-endpoint")
 
-    def deployment_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+    def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
         """With image, machine, number of instances and workers."""
         options, settings = request.options, self._workspace.settings
         name = "managed-score-script" if options.score_script else "managed-deployment"

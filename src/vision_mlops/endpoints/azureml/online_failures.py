@@ -6,7 +6,7 @@ from vision_mlops.core.errors import AzureError, MlopsError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.long_running import is_refusal
 from vision_mlops.endpoints.azureml.online_calls import OnlineCalls
-from vision_mlops.endpoints.contract import Request, Say, State
+from vision_mlops.endpoints.contract import DeploymentRequest, EndpointStatus, Say
 
 
 def endpoint_failed(calls: OnlineCalls, error: AzureError, name: str, target: str, say: Say) -> AzureError:
@@ -14,7 +14,7 @@ def endpoint_failed(calls: OnlineCalls, error: AzureError, name: str, target: st
     left = ""
     try:
         found = calls.find(name)
-        if found is not None and azureml_workspace.state_of(found) is State.FAILED:
+        if found is not None and azureml_workspace.state_of(found) is EndpointStatus.FAILED:
             calls.remove(name, say)
     except MlopsError as other:
         left = f"\n  it may still be there ({other.message}); later: mlops endpoint delete {name} --on {target}"
@@ -22,7 +22,14 @@ def endpoint_failed(calls: OnlineCalls, error: AzureError, name: str, target: st
 
 
 def deployment_failed(
-    calls: OnlineCalls, error: AzureError, request: Request, target: str, say: Say, *, kept: bool, new_endpoint: bool
+    calls: OnlineCalls,
+    error: AzureError,
+    request: DeploymentRequest,
+    target: str,
+    say: Say,
+    *,
+    kept: bool,
+    new_endpoint: bool,
 ) -> AzureError:
     """What to raise for a deployment that could not be made, after it is cleaned up.
 
@@ -60,7 +67,7 @@ def _tail(calls: OnlineCalls, endpoint: str, deployment: str) -> str:
     return "\n  its log ends with:" + "".join(f"\n    {line}" for line in lines) if lines else ""
 
 
-def _remove_made(calls: OnlineCalls, request: Request, begun: bool, new_endpoint: bool, say: Say) -> None:
+def _remove_made(calls: OnlineCalls, request: DeploymentRequest, begun: bool, new_endpoint: bool, say: Say) -> None:
     """Remove what a failed deployment has left, but nothing that others have made in the same moment."""
     there = {str(item.name) for item in calls.deployments(request.endpoint)}
     if new_endpoint and not there - ({request.deployment} if begun else set()):
@@ -72,5 +79,5 @@ def _remove_made(calls: OnlineCalls, request: Request, begun: bool, new_endpoint
 def _keep_problem(calls: OnlineCalls, endpoint: str, deployment: str, problem: str) -> None:
     """Note why a deployment failed that stays; one whose change was refused is as it was."""
     found = calls.find_deployment(endpoint, deployment)
-    if found is not None and azureml_workspace.state_of(found) is State.FAILED:
+    if found is not None and azureml_workspace.state_of(found) is EndpointStatus.FAILED:
         calls.note_problem(endpoint, deployment, problem)

@@ -13,7 +13,7 @@ from vision_mlops.endpoints.azureml.azureml_workspace import PROBLEM_TAG, TARGET
 from vision_mlops.endpoints.azureml.online_calls import OnlineCalls
 from vision_mlops.endpoints.azureml.online_failures import deployment_failed, endpoint_failed
 from vision_mlops.endpoints.azureml.package_code import ENTRY_SCRIPT, package_code
-from vision_mlops.endpoints.contract import Access, Counts, Deployment, Endpoint, Request, Say, State
+from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.jobs.azureml.azure_records import text_of
 from vision_mlops.jobs.azureml.job_resources import content_hash
 
@@ -34,20 +34,20 @@ class OnlineTarget(abc.ABC):
     # What a kind of endpoint decides
 
     @abc.abstractmethod
-    def check(self, request: Request) -> None:
+    def check(self, request: DeploymentRequest) -> None:
         """Refuse what cannot be deployed, before anything is sent. Raises DeploymentError."""
 
     @abc.abstractmethod
-    def endpoint_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+    def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
         """Name of the shipped definition of an endpoint, and its content for a request."""
 
     @abc.abstractmethod
-    def deployment_definition(self, request: Request) -> tuple[str, dict[str, Any]]:
+    def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
         """The same of a deployment; names, model, variables and tags are added to it."""
 
     # The protocol of targets
 
-    def deploy(self, request: Request, say: Say) -> Endpoint:
+    def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See :meth:`vision_mlops.endpoints.contract.Target.deploy`."""
         self.check(request)
         before = self._calls.find(request.endpoint)
@@ -141,7 +141,7 @@ class OnlineTarget(abc.ABC):
 
     # Making
 
-    def _check_endpoint(self, entity: Any, request: Request) -> None:
+    def _check_endpoint(self, entity: Any, request: DeploymentRequest) -> None:
         wanted = request.options.auth
         if wanted and wanted != entity.auth_mode:
             raise DeploymentError(
@@ -151,14 +151,14 @@ class OnlineTarget(abc.ABC):
         self._require_idle(entity, f"endpoint {entity.name!r}", str(entity.name))
 
     def _require_idle(self, entity: Any, what: str, endpoint: str) -> None:
-        if azureml_workspace.state_of(entity) is State.CHANGING:
+        if azureml_workspace.state_of(entity) is EndpointStatus.CHANGING:
             raise DeploymentError(
                 f"{what} is {text_of(entity.provisioning_state)}: another change is under way",
                 f"wait for its end: mlops endpoint show {endpoint} --on {self.name}",
             )
 
     @contextmanager
-    def _prepared(self, request: Request, address: str, mounted: str) -> Iterator[Any]:
+    def _prepared(self, request: DeploymentRequest, address: str, mounted: str) -> Iterator[Any]:
         """The SDK's entity of the deployment, and for its time the code that it is made of."""
         from azure.ai.ml import load_online_deployment
 
@@ -182,7 +182,7 @@ class OnlineTarget(abc.ABC):
             content["code_configuration"]["code"] = str(folder)
             yield azureml_workspace.load(load_online_deployment, name, content)
 
-    def _create_endpoint(self, request: Request, say: Say) -> None:
+    def _create_endpoint(self, request: DeploymentRequest, say: Say) -> None:
         from azure.ai.ml import load_online_endpoint
 
         name = request.endpoint
@@ -196,7 +196,7 @@ class OnlineTarget(abc.ABC):
         except AzureError as error:
             raise endpoint_failed(self._calls, error, name, self.name, say) from error
 
-    def _create_deployment(self, request: Request, wanted: Any, *, new_endpoint: bool, say: Say) -> None:
+    def _create_deployment(self, request: DeploymentRequest, wanted: Any, *, new_endpoint: bool, say: Say) -> None:
         name, endpoint = request.deployment, request.endpoint
         before = self._calls.find_deployment(endpoint, name)
         same = (
@@ -205,7 +205,7 @@ class OnlineTarget(abc.ABC):
         )
         if before is not None:
             self._require_idle(before, f"deployment {name!r}", endpoint)
-        if same and azureml_workspace.state_of(before) is State.READY:
+        if same and azureml_workspace.state_of(before) is EndpointStatus.READY:
             return
         say(f"deploying {request.model.reference} as {name}, which takes Azure some minutes")
         try:
@@ -245,7 +245,7 @@ class OnlineTarget(abc.ABC):
             auth=str(entity.auth_mode or ""),
             deployments=tuple(self._deployment(item, entity) for item in self._calls.deployments(name)),
             problem=f"it is {text_of(entity.provisioning_state)}: deploy again, or delete it"
-            if state is State.FAILED
+            if state is EndpointStatus.FAILED
             else "",
             tags={key: str(value) for key, value in tags.items() if not _is_own(key)},
         )
@@ -254,7 +254,7 @@ class OnlineTarget(abc.ABC):
         name = str(entity.name)
         state = azureml_workspace.state_of(entity)
         problem = ""
-        if state is State.FAILED:
+        if state is EndpointStatus.FAILED:
             problem = (endpoint.tags or {}).get(f"{PROBLEM_TAG}{name}") or self._last_line(str(endpoint.name), name)
         model, version = azureml_workspace.model_of(entity)
         return Deployment(

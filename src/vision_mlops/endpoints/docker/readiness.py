@@ -10,7 +10,7 @@ from contextlib import closing
 
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.container_engine import Container, Engine
-from vision_mlops.endpoints.contract import State
+from vision_mlops.endpoints.contract import EndpointStatus
 from vision_mlops.endpoints.docker.container_launch import Launch, fact
 from vision_mlops.endpoints.ports import first_port
 from vision_mlops.serving.http.openapi import LOADING
@@ -77,18 +77,18 @@ def wait_until_ready(engine: Engine, name: str, port: int, launch: Launch, timeo
         time.sleep(_POLL_SECONDS)
 
 
-def state_of(container: Container) -> tuple[State, str]:
+def state_of(container: Container) -> tuple[EndpointStatus, str]:
     """How a deployment is, and what is wrong with it."""
     if container.status == "restarting":
-        return State.FAILED, f"it ends again and again: {ending(container)}"
+        return EndpointStatus.FAILED, f"it ends again and again: {ending(container)}"
     if container.status == "running":
         problem, _model = ask_ready(int(fact(container, "port")))
         if problem.startswith(LOADING):
-            return State.CHANGING, problem
-        return (State.FAILED, problem) if problem else (State.READY, "")
+            return EndpointStatus.CHANGING, problem
+        return (EndpointStatus.FAILED, problem) if problem else (EndpointStatus.READY, "")
     if container.status in ("created", "configured", "initialized", "paused") or not container.exit_code:
-        return State.STOPPED, f"the container is {container.status}"
-    return State.FAILED, ending(container)
+        return EndpointStatus.STOPPED, f"the container is {container.status}"
+    return EndpointStatus.FAILED, ending(container)
 
 
 def ending(container: Container | None) -> str:

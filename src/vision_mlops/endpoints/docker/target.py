@@ -15,7 +15,7 @@ from functools import cached_property
 
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.container_engine import Container, Engine, open_engine
-from vision_mlops.endpoints.contract import Access, Counts, Deployment, Endpoint, Request, Say, State
+from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.endpoints.docker.container_launch import Launch, fact, own_labels
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
 from vision_mlops.endpoints.docker.readiness import free_port, state_of, wait_until_ready
@@ -38,7 +38,7 @@ class DockerTarget:
         """The engine of this machine."""
         return open_engine()
 
-    def deploy(self, request: Request, say: Say) -> Endpoint:
+    def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See the protocol. While a version takes the place of another one, there are some seconds without answers."""
         self._container(request.endpoint)
         folder = EndpointFolder(request.endpoint)
@@ -125,7 +125,7 @@ class DockerTarget:
 
     # Deploying
 
-    def _deploy(self, request: Request, folder: EndpointFolder, say: Say) -> None:
+    def _deploy(self, request: DeploymentRequest, folder: EndpointFolder, say: Say) -> None:
         self._mend(request.endpoint)
         folder.make_keys()
         launch = self._launch(request, folder, say)
@@ -136,7 +136,7 @@ class DockerTarget:
             current is not None
             and same_port
             and fact(current, "fingerprint") == launch.fingerprint
-            and state_of(current)[0] is State.READY
+            and state_of(current)[0] is EndpointStatus.READY
         ):
             say(f"{request.deployment} is there already, and ready")
             return
@@ -155,7 +155,7 @@ class DockerTarget:
         if request.options.bake:
             say(f"{launch.image} holds the model; to have it elsewhere: {push_command(self.engine, launch.image)}")
 
-    def _launch(self, request: Request, folder: EndpointFolder, say: Say) -> Launch:
+    def _launch(self, request: DeploymentRequest, folder: EndpointFolder, say: Say) -> Launch:
         options, model = request.options, request.model
         bundle = request.bundle()
         image = bake(self.engine, request, say) if options.bake else served_image(self.engine, options.image, say)

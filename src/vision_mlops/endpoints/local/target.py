@@ -20,10 +20,10 @@ from vision_mlops.endpoints.contract import (
     Access,
     Counts,
     Deployment,
+    DeploymentRequest,
     Endpoint,
-    Request,
+    EndpointStatus,
     Say,
-    State,
     Target,
     check_traffic,
 )
@@ -31,8 +31,8 @@ from vision_mlops.endpoints.local import router_client as router
 from vision_mlops.endpoints.local.router.counters import counts_from, read_tallies
 from vision_mlops.endpoints.local.router.endpoint_state import (
     FILE,
+    DeploymentSpec,
     EndpointState,
-    Spec,
     read_pid,
     read_state,
     remove_files,
@@ -61,7 +61,7 @@ class LocalTarget:
 
     # Making
 
-    def deploy(self, request: Request, say: Say) -> Endpoint:
+    def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
         options = request.options
         for package in ("httptools", "prometheus_client", "openvino"):
@@ -95,7 +95,7 @@ class LocalTarget:
             say(f"starting endpoint {folder.name!r} again, with {len(state.deployments)} deployment(s)")
         return router.start(folder, router.ANY_PORT if port is None or (state and not port) else port)
 
-    def _make(self, folder: Path, port: int, spec: Spec, timeout: float, say: Say) -> None:
+    def _make(self, folder: Path, port: int, spec: DeploymentSpec, timeout: float, say: Say) -> None:
         state = read_state(folder)
         present = state.spec(spec.name) if state is not None else None
         if present is not None:
@@ -108,20 +108,20 @@ class LocalTarget:
                 _withdraw(folder, port, spec.name)
         self._wait_for_others(folder, port, timeout)
 
-    def _wait(self, folder: Path, port: int, spec: Spec, timeout: float, say: Say) -> bool:
+    def _wait(self, folder: Path, port: int, spec: DeploymentSpec, timeout: float, say: Say) -> bool:
         deadline = time.monotonic() + timeout
         begun = time.monotonic()
         told: dict[str, Any] = router.ask(folder, port, "deploy", spec=asdict(spec), begin=True)
-        if told["known"] and told["state"] == State.READY:
+        if told["known"] and told["state"] == EndpointStatus.READY:
             say(f"{spec.name} ({spec.model}:{spec.version}) is there already: nothing changes")
             return True
-        while told["state"] == State.CHANGING:
+        while told["state"] == EndpointStatus.CHANGING:
             if time.monotonic() > deadline:
                 told |= {"problem": f"not ready within {timeout:.0f} s: {told['problem']}"}
                 break
             time.sleep(_POLL_SECONDS)
             told = router.ask(folder, port, "deploy", spec=asdict(spec))
-        if told["state"] == State.READY:
+        if told["state"] == EndpointStatus.READY:
             say(f"{spec.name} ({spec.model}:{spec.version}) is ready after {time.monotonic() - begun:.1f} s")
             return True
         log = told.get("log") or tail(log_path(folder, spec.name), 10)
@@ -135,7 +135,7 @@ class LocalTarget:
 
         def settled() -> bool:
             rows = router.ask(folder, port, "status")["deployments"]
-            return not any(row["traffic"] and row["state"] == State.CHANGING for row in rows)
+            return not any(row["traffic"] and row["state"] == EndpointStatus.CHANGING for row in rows)
 
         router.wait(settled, timeout)
 
@@ -153,19 +153,19 @@ class LocalTarget:
         except DeploymentError as error:
             if not (folder / FILE).is_file():
                 raise
-            return Endpoint(name, self.name, State.FAILED, auth="none", problem=str(error))
+            return Endpoint(name, self.name, EndpointStatus.FAILED, auth="none", problem=str(error))
         url = f"http://127.0.0.1:{state.port}/score"
         if not router.is_running(folder):
-            return _at_rest(state, url, State.STOPPED, _STOPPED)
+            return _at_rest(state, url, EndpointStatus.STOPPED, _STOPPED)
         try:
             told = router.ask(folder, state.port, "status")
         except DeploymentError as error:
             if not router.is_running(folder):
-                return _at_rest(state, url, State.STOPPED, _STOPPED)
-            return _at_rest(state, url, State.FAILED, f"{error.message} (process {read_pid(folder)})")
+                return _at_rest(state, url, EndpointStatus.STOPPED, _STOPPED)
+            return _at_rest(state, url, EndpointStatus.FAILED, f"{error.message} (process {read_pid(folder)})")
         deployments = tuple(
             Deployment(
-                row["name"], row["model"], row["version"], State(row["state"]), row["traffic"], row["mirror"],
+                row["name"], row["model"], row["version"], EndpointStatus(row["state"]), row["traffic"], row["mirror"],
                 problem=row["problem"],
             )
             for row in told["deployments"]
@@ -270,14 +270,14 @@ def _state(folder: Path) -> EndpointState:
     return state
 
 
-def _spec(request: Request) -> Spec:
+def _spec(request: DeploymentRequest) -> DeploymentSpec:
     options, model = request.options, request.model
     bundle = str(request.bundle())
     environment = dict(options.environment)
-    return Spec(request.deployment, model.name, str(model.version), bundle, options.workers, environment)
+    return DeploymentSpec(request.deployment, model.name, str(model.version), bundle, options.workers, environment)
 
 
-def _with_former(spec: Spec, former: Spec) -> Spec:
+def _with_former(spec: DeploymentSpec, former: DeploymentSpec) -> DeploymentSpec:
     """Of the same version again, what is not said stays as it is."""
     if (former.model, former.version, former.bundle) != (spec.model, spec.version, spec.bundle):
         return spec
@@ -296,7 +296,7 @@ def _withdraw(folder: Path, port: int, deployment: str) -> None:
         return
 
 
-def _at_rest(state: EndpointState, url: str, how: State, problem: str) -> Endpoint:
+def _at_rest(state: EndpointState, url: str, how: EndpointStatus, problem: str) -> Endpoint:
     deployments = tuple(
         Deployment(
             item.name, item.model, item.version, how, state.traffic.get(item.name, 0), state.mirror.get(item.name, 0),
@@ -307,13 +307,13 @@ def _at_rest(state: EndpointState, url: str, how: State, problem: str) -> Endpoi
     return Endpoint(state.name, "local", how, url, "none", deployments, problem, dict(state.tags))
 
 
-def _overall(deployments: tuple[Deployment, ...]) -> State:
+def _overall(deployments: tuple[Deployment, ...]) -> EndpointStatus:
     """Ready where a deployment with traffic is."""
     states = {item.state for item in deployments if item.traffic}
-    for state in (State.READY, State.CHANGING, State.FAILED):
+    for state in (EndpointStatus.READY, EndpointStatus.CHANGING, EndpointStatus.FAILED):
         if state in states:
             return state
-    return State.CHANGING
+    return EndpointStatus.CHANGING
 
 
 def _silently(text: str) -> None:

@@ -19,7 +19,7 @@ from vision_mlops.core.errors import AzureError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord, StepRecord, job_record, text_of
 from vision_mlops.jobs.azureml.job_follower import Follower
-from vision_mlops.jobs.azureml.run_history import Runs
+from vision_mlops.jobs.azureml.run_history import RunHistory
 from vision_mlops.jobs.azureml.run_metrics import run_metrics
 from vision_mlops.jobs.azureml.submission import Preparation, checked
 from vision_mlops.jobs.definitions.definition import JOBS
@@ -97,7 +97,7 @@ def status(name: str, settings: AzureSettings, *, client: MLClient | None = None
 
 def steps(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> list[StepRecord]:
     """Steps of a pipeline job, or trials of a sweep. Raises AzureError."""
-    return Runs(client or ml_client(settings)).steps(name)
+    return RunHistory(client or ml_client(settings)).steps(name)
 
 
 def list_jobs(settings: AzureSettings, *, limit: int = 50, client: MLClient | None = None) -> list[JobRecord]:
@@ -156,7 +156,7 @@ def stream(
     """
     client = client or ml_client(settings)
     connected = client
-    follower = Follower(lambda: job_record(_get(connected, name)), Runs(client), name, on_line, patience_seconds)
+    follower = Follower(lambda: job_record(_get(connected, name)), RunHistory(client), name, on_line, patience_seconds)
     try:
         return follower.run(*poll_seconds)
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ FINAL = frozenset({"Completed", "Failed", "Canceled", "NotResponding", "Paused"}
 
 
 @dataclass(frozen=True)
-class Record:
+class AzureRecord:
     """Turns itself into plain values."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -20,7 +20,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class JobRecord(Record):
+class JobRecord(AzureRecord):
     """A job in the workspace."""
 
     name: str
@@ -39,7 +39,7 @@ class JobRecord(Record):
 
 
 @dataclass(frozen=True)
-class StepRecord(Record):
+class StepRecord(AzureRecord):
     """A step of a job: ``name`` is that of its own run."""
 
     step: str
@@ -48,7 +48,7 @@ class StepRecord(Record):
 
 
 @dataclass(frozen=True)
-class EndpointRecord(Record):
+class EndpointRecord(AzureRecord):
     """A published pipeline: where it is called, and what a call starts."""
 
     endpoint: str
@@ -59,7 +59,7 @@ class EndpointRecord(Record):
 
 
 @dataclass(frozen=True)
-class ScheduleRecord(Record):
+class ScheduleRecord(AzureRecord):
     """A schedule; ``trigger`` in words."""
 
     name: str

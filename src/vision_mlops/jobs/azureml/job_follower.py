@@ -8,7 +8,7 @@ from typing import Any
 
 from vision_mlops.azure.retries import patiently
 from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord
-from vision_mlops.jobs.azureml.run_history import Runs
+from vision_mlops.jobs.azureml.run_history import RunHistory
 
 
 class Follower:
@@ -23,7 +23,7 @@ class Follower:
     """
 
     def __init__(
-        self, look: Callable[[], JobRecord], runs: Runs, name: str, say: Callable[[str], None], patience: float
+        self, look: Callable[[], JobRecord], runs: RunHistory, name: str, say: Callable[[str], None], patience: float
     ) -> None:
         self._job = look
         self._runs = runs

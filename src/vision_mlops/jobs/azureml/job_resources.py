@@ -18,7 +18,7 @@ import yaml
 
 from vision_mlops.azure.azure_errors import azure_errors, is_missing
 from vision_mlops.azure.clients import quiet
-from vision_mlops.config.azure_settings import AzureSettings, Cluster
+from vision_mlops.config.azure_settings import AzureSettings, ComputeCluster
 from vision_mlops.core.errors import AzureError, DataError, PipelineError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.data.contents import data_files, describe
@@ -89,7 +89,7 @@ def environment_version(file: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
 
 
-def ensure_compute(client: MLClient, cluster: Cluster, say: Say) -> None:
+def ensure_compute(client: MLClient, cluster: ComputeCluster, say: Say) -> None:
     """Create a cluster, unless there is one of its name; that one is left as it is.
 
     Raises:

@@ -25,7 +25,7 @@ _SHOWN = re.compile(
 
 
 @dataclass
-class Log:
+class LogReader:
     """A log file that is read bit by bit: ``read`` bytes of it were given out, ``rest`` is a line without its end."""
 
     read: int = 0
@@ -42,12 +42,12 @@ class Log:
         return [part.decode("utf-8", "replace").rstrip("\r") for part in parts]
 
 
-class Runs:
+class RunHistory:
     """Reads the run history of a workspace."""
 
     def __init__(self, client: MLClient) -> None:
         self._client = client
-        self._logs: dict[tuple[str, str], Log] = {}
+        self._logs: dict[tuple[str, str], LogReader] = {}
 
     def steps(self, job: str) -> list[StepRecord]:
         """The steps of a pipeline job, or the trials of a sweep, in the order in which they were made.
@@ -81,7 +81,7 @@ class Runs:
             files = operations.get_run_details(run).log_files or {}
         lines: list[str] = []
         for name in sorted(name for name in files if _SHOWN.fullmatch(name)):
-            log = self._logs.setdefault((run, name), Log())
+            log = self._logs.setdefault((run, name), LogReader())
             lines += log.lines(self._content(files[name], log.read), final=final)
         return lines
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.findings import Findings
-from vision_mlops.jobs.definitions.models.base_model import Asset, Environment, ModelAsset, Reporter
+from vision_mlops.jobs.definitions.models.base_model import AssetDefinition, Environment, ModelAsset, Reporter
 from vision_mlops.jobs.definitions.models.schedule import Schedule, ScheduledJob
 from vision_mlops.jobs.definitions.models.steps import (
     CommandComponent,
@@ -21,7 +21,7 @@ from vision_mlops.jobs.definitions.models.steps import (
     PipelineComponent,
     PipelineJob,
     SweepJob,
-    Trial,
+    TrialDefinition,
 )
 from vision_mlops.jobs.definitions.overrides import Change, apply_changes
 from vision_mlops.jobs.definitions.yaml_source import Mapping, line_at, read
@@ -36,9 +36,9 @@ _MODELS: dict[str, tuple[type[BaseModel], str]] = {
     "sweepJob": (SweepJob, "sweep"),
     "schedule": (Schedule, "schedule"),
     "environment": (Environment, "environment"),
-    "data": (Asset, "data"),
+    "data": (AssetDefinition, "data"),
     "model": (ModelAsset, "model"),
-    "trial": (Trial, "command"),
+    "trial": (TrialDefinition, "command"),
     "scheduledJob": (ScheduledJob, "pipeline"),
 }
 FILES = tuple(kind for kind in _MODELS if kind not in ("trial", "scheduledJob"))  # the others are parts of a file

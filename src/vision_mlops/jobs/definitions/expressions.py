@@ -18,7 +18,7 @@ class ExpressionError(ValueError):
 
 
 @dataclass(frozen=True)
-class Reference:
+class BindingReference:
     """One ``${{...}}``: its dotted parts, and whether it stands inside ``$[[...]]``."""
 
     parts: tuple[str, ...]
@@ -32,10 +32,10 @@ class Reference:
 class Optional:
     """What stands between ``$[[`` and ``]]``: left out where one of its references has no value."""
 
-    pieces: tuple[str | Reference, ...]
+    pieces: tuple[str | BindingReference, ...]
 
 
-Piece = str | Reference | Optional
+Piece = str | BindingReference | Optional
 
 
 def parse(text: str) -> tuple[Piece, ...]:
@@ -45,10 +45,10 @@ def parse(text: str) -> tuple[Piece, ...]:
         ExpressionError: a bracket is not closed, groups are nested, or a reference is not made of dotted names.
     """
     pieces: list[Piece] = []
-    group: list[str | Reference] | None = None
+    group: list[str | BindingReference] | None = None
     position = 0
     while match := _OPEN.search(text, position):
-        current: list[Piece] | list[str | Reference] = pieces if group is None else group
+        current: list[Piece] | list[str | BindingReference] = pieces if group is None else group
         if match.group() == "]]" and group is None:  # plain text, such as a shell test
             current.append(text[position : match.end()])
             position = match.end()
@@ -70,7 +70,7 @@ def parse(text: str) -> tuple[Piece, ...]:
             body = text[position:end].strip()
             if not _BODY.fullmatch(body):
                 raise ExpressionError(f"${{{{{body}}}}} is not made of names with dots between them")
-            current.append(Reference(tuple(body.split(".")), optional=group is not None))
+            current.append(BindingReference(tuple(body.split(".")), optional=group is not None))
             position = end + 2
     if group is not None:
         raise ExpressionError("$[[ without ]]")
@@ -79,16 +79,16 @@ def parse(text: str) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
-def references(text: str) -> Iterator[Reference]:
+def references(text: str) -> Iterator[BindingReference]:
     """The references in a text, in order, those of optional groups included. Raises as :func:`parse` does."""
     for piece in parse(text):
-        if isinstance(piece, Reference):
+        if isinstance(piece, BindingReference):
             yield piece
         elif isinstance(piece, Optional):
-            yield from (part for part in piece.pieces if isinstance(part, Reference))
+            yield from (part for part in piece.pieces if isinstance(part, BindingReference))
 
 
-def sole(value: object) -> Reference | None:
+def sole(value: object) -> BindingReference | None:
     """The reference that a value consists of, or None where there is other text beside it."""
     if not isinstance(value, str) or "${{" not in value:
         return None
@@ -96,7 +96,7 @@ def sole(value: object) -> Reference | None:
         pieces = parse(value.strip())
     except ExpressionError:
         return None
-    return pieces[0] if len(pieces) == 1 and isinstance(pieces[0], Reference) else None
+    return pieces[0] if len(pieces) == 1 and isinstance(pieces[0], BindingReference) else None
 
 
 def render(text: str, values: Mapping[tuple[str, ...], str | None]) -> str:
@@ -113,7 +113,7 @@ def render(text: str, values: Mapping[tuple[str, ...], str | None]) -> str:
     for piece in parse(text):
         if isinstance(piece, str):
             result.append(piece)
-        elif isinstance(piece, Reference):
+        elif isinstance(piece, BindingReference):
             value = values.get(piece.parts)
             if value is None:
                 raise ExpressionError(f"{piece} has no value")

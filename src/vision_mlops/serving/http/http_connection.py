@@ -37,7 +37,7 @@ _PHRASES = {
 _STATUS = {code: f"HTTP/1.1 {code} {phrase}\r\n".encode() for code, phrase in _PHRASES.items()}
 
 
-class Answer:
+class Response:
     """Status, body and headers of what is sent back."""
 
     __slots__ = ("body", "code", "headers", "kind", "status")
@@ -50,12 +50,12 @@ class Answer:
         self.code = ""  # of an error
 
     @classmethod
-    def json(cls, status: int, content: Any, headers: HeaderList = ()) -> Answer:
+    def json(cls, status: int, content: Any, headers: HeaderList = ()) -> Response:
         """An answer with a JSON body."""
         return cls(status, json.dumps(content).encode(), JSON, headers)
 
     @classmethod
-    def error(cls, status: int, code: str, message: str, headers: HeaderList = ()) -> Answer:
+    def error(cls, status: int, code: str, message: str, headers: HeaderList = ()) -> Response:
         """An answer that says what is wrong."""
         answer = cls.json(status, {"error": {"code": code, "message": message}}, headers)
         answer.code = code
@@ -113,13 +113,13 @@ class App(Protocol):
     keep_alive_s: float
     draining: bool
 
-    def refuse(self, request: Request) -> Answer | None:
+    def refuse(self, request: Request) -> Response | None:
         """Called with a complete head: an answer there and then, or None to read the body."""
 
-    def handle(self, request: Request) -> Answer | None:
+    def handle(self, request: Request) -> Response | None:
         """Called with a complete request: the answer, or None where ``respond`` will be called with it later."""
 
-    def answered(self, request: Request, answer: Answer) -> None:
+    def answered(self, request: Request, answer: Response) -> None:
         """Called after each answer, for the log and the metrics."""
 
 
@@ -190,15 +190,15 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._break_off(Answer.error(501, "not_implemented", "there is no other protocol than HTTP/1.1 here"))
+            self._break_off(Response.error(501, "not_implemented", "there is no other protocol than HTTP/1.1 here"))
         except httptools.HttpParserError as error:
-            self._break_off(Answer.error(400, "bad_request", f"this is not HTTP/1.1: {error}"))
+            self._break_off(Response.error(400, "bad_request", f"this is not HTTP/1.1: {error}"))
         else:
             reading = self._reading
             if reading is not None and not reading.method:
                 self._head_bytes += len(data)
                 if self._head_bytes > HEAD_BYTES:
-                    self._break_off(Answer.error(431, "head_too_large", "the head of the request is too large"))
+                    self._break_off(Response.error(431, "head_too_large", "the head of the request is too large"))
 
     def eof_received(self) -> bool:
         """The client sends no more, but may wait for answers."""
@@ -278,10 +278,10 @@ class Connection(asyncio.Protocol):
         request.chunks.append(chunk)
         self.hub.buffered += len(chunk)
         if request.size > self.app.max_body:
-            self._refuse_body(request, Answer.error(413, "body_too_large", too_large(self.app.max_body)))
+            self._refuse_body(request, Response.error(413, "body_too_large", too_large(self.app.max_body)))
         elif self.hub.buffered > self.app.max_buffered:
             message = "the bodies that are being received fill the memory; try again in 1 s"
-            self._refuse_body(request, Answer.error(429, "too_many_requests", message, ((b"retry-after", b"1"),)))
+            self._refuse_body(request, Response.error(429, "too_many_requests", message, ((b"retry-after", b"1"),)))
 
     def on_message_complete(self) -> None:
         """The request is complete."""
@@ -303,7 +303,7 @@ class Connection(asyncio.Protocol):
 
     # Answers
 
-    def respond(self, request: Request, answer: Answer) -> None:
+    def respond(self, request: Request, answer: Response) -> None:
         """Send an answer, whole; without effect where there has been one, or the client has gone."""
         if request.answered or self.transport.is_closing():
             return
@@ -338,13 +338,13 @@ class Connection(asyncio.Protocol):
         if not self._waiting and not self._ended:
             self.transport.resume_reading()
 
-    def _refuse_body(self, request: Request, answer: Answer) -> None:
+    def _refuse_body(self, request: Request, answer: Response) -> None:
         if self._active is None and not self._waiting:
             self.respond(request, answer)
         else:
             self.transport.abort()  # behind other requests: there is no place for an answer yet
 
-    def _break_off(self, answer: Answer) -> None:
+    def _break_off(self, answer: Response) -> None:
         """Answer what cannot be read any further, and close."""
         self._ended = True
         request = self._reading or Request(self)
@@ -376,7 +376,7 @@ class Connection(asyncio.Protocol):
             if active.job is not None:
                 active.job.abandoned = True
             message = f"no answer within {self.app.request_timeout_s:.0f} s"
-            self.respond(active, Answer.error(503, "timeout", message, ((b"retry-after", b"1"),)))
+            self.respond(active, Response.error(503, "timeout", message, ((b"retry-after", b"1"),)))
         elif reading is not None and self._message_since is not None:
             self._sweep_reading(reading, now - self._message_since)
         elif self.idle and now - self.heard > self.app.keep_alive_s:
@@ -389,10 +389,10 @@ class Connection(asyncio.Protocol):
             ):
                 self.transport.close()
         elif not reading.method and seconds > self.app.head_timeout_s:
-            self._break_off(Answer.error(408, "request_timeout", "the head was not complete in time"))
+            self._break_off(Response.error(408, "request_timeout", "the head was not complete in time"))
         elif seconds > self.app.request_timeout_s:
             message = f"the body was not complete within {self.app.request_timeout_s:.0f} s"
-            self._break_off(Answer.error(408, "request_timeout", message))
+            self._break_off(Response.error(408, "request_timeout", message))
 
 
 def _split(url: bytes) -> tuple[str, str]:

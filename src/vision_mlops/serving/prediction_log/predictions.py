@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class PredictionSample:
     """A request that was answered.
 
     Attributes:
@@ -100,7 +100,7 @@ class PredictionLog:
         self._lock = threading.Lock()
         self._waiting_images = self._waiting_bytes = 0
         self._complained = 0.0
-        self._queue: queue.SimpleQueue[Sample | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[PredictionSample | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="predictions", daemon=True)
         self._thread.start()
 
@@ -113,7 +113,7 @@ class PredictionLog:
         digest = hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=8).digest()
         return int.from_bytes(digest) < self._limit
 
-    def put(self, sample: Sample) -> None:
+    def put(self, sample: PredictionSample) -> None:
         """Have a request recorded; returns at once and raises nothing."""
         images, size = len(sample.images), sum(map(len, sample.images))
         with self._lock:
@@ -144,7 +144,7 @@ class PredictionLog:
             self._take(sample)
         self._guarded(self._files.finish)
 
-    def _take(self, sample: Sample) -> None:
+    def _take(self, sample: PredictionSample) -> None:
         written = 0
         try:
             for number in range(len(sample.images)):
@@ -196,7 +196,7 @@ def predictions_folder(model_name: str) -> Path:
     return paths.home() / "predictions" / (re.sub(r"[^A-Za-z0-9._-]", "_", model_name).strip(".") or "model")
 
 
-def describe(sample: Sample, number: int, *, with_image: bool = False) -> dict[str, Any]:
+def describe(sample: PredictionSample, number: int, *, with_image: bool = False) -> dict[str, Any]:
     """The record of one image of a request.
 
     Args:

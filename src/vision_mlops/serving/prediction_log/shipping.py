@@ -28,14 +28,14 @@ from vision_mlops.core.errors import MlopsError
 from vision_mlops.serving.prediction_log.predictions import predictions_folder
 from vision_mlops.serving.prediction_log.record_files import RecordFiles, count_lines, day_of, finished
 from vision_mlops.serving.telemetry.prometheus_metrics import Fate
-from vision_mlops.storage import Place, locate, upload
+from vision_mlops.storage import BlobFolder, locate, upload
 from vision_mlops.storage.addresses import ContainerAddress, parse_address
-from vision_mlops.storage.blob_service import Patience
+from vision_mlops.storage.blob_service import StorageRetryPolicy
 
 _EVERY_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 900.0
 _LOCK = ".shipping.lock"
-_PATIENCE = Patience(attempts=3, first=0.5, longest=5.0, silence=30.0)
+_PATIENCE = StorageRetryPolicy(attempts=3, first=0.5, longest=5.0, silence=30.0)
 _REQUESTS_AT_ONCE = 2
 
 _log = logging.getLogger(__name__)
@@ -55,18 +55,18 @@ class Shipper:
     def __init__(
         self,
         folder: Path,
-        find: Callable[[], Place],
+        find: Callable[[], BlobFolder],
         sent: Callable[[int], object],
         *,
         every_s: float = _EVERY_SECONDS,
-        patience: Patience = _PATIENCE,
+        patience: StorageRetryPolicy = _PATIENCE,
     ) -> None:
         self._folder = folder
         self._find = find
         self._sent = sent
         self._every_s = every_s
         self._patience = patience
-        self._place: Place | None = None
+        self._place: BlobFolder | None = None
         self._orphans = RecordFiles(folder, max_bytes=2**62)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipping", daemon=True)
@@ -126,7 +126,7 @@ class Shipper:
         self._place = None  # it may have moved, or have another key
         return False
 
-    def _ship_day(self, place: Place, day: str, files: list[Path]) -> bool:
+    def _ship_day(self, place: BlobFolder, day: str, files: list[Path]) -> bool:
         # A day's folder of its own, as what is there is listed first: the whole history would take longer each day.
         there = replace(place, path=f"{place.path}/{day}".lstrip("/"))
         named = {path.name: path for path in files if path.exists()}  # the oldest may have been removed meanwhile
@@ -169,7 +169,7 @@ def start_shipping(settings: Predictions, model_name: str, count: Callable[[Fate
         return None
     folder = predictions_folder(model_name)
 
-    def find() -> Place:
+    def find() -> BlobFolder:
         place = locate(settings.to)
         return replace(place, path=f"{place.path}/{folder.name}".lstrip("/"))
 

@@ -15,7 +15,7 @@ from vision_mlops.serving.telemetry.server_log import log_requests, request_line
 _MOST = 512
 
 
-class Entry(NamedTuple):
+class AnsweredRequest(NamedTuple):
     """One answered request. Times are in milliseconds, ``moment`` in seconds since 1970; None where nothing was scored."""
 
     moment: float
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
     labels: tuple[str, ...]
 
 
-class Ledger:
+class RequestMetrics:
     """Collects entries and books them.
 
     Args:
@@ -42,11 +42,11 @@ class Ledger:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        self._entries: list[Entry] = []
+        self._entries: list[AnsweredRequest] = []
         self.in_flight = 0
         """Scoring requests that are being answered; to be counted up and down by the app."""
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: AnsweredRequest) -> None:
         """Take an entry; it is booked by the next :meth:`book`, or now if there are many."""
         self._entries.append(entry)
         if len(self._entries) >= _MOST:
@@ -62,7 +62,7 @@ class Ledger:
             self._count(entry)
         log_requests([request_line(*entry[:-1]) for entry in entries])
 
-    def _count(self, entry: Entry) -> None:
+    def _count(self, entry: AnsweredRequest) -> None:
         telemetry = self._telemetry
         telemetry.count_request(entry.status)
         if entry.status == 429:

@@ -105,7 +105,7 @@ def _nowhere(line: bytes) -> int:
     return 0
 
 
-class Log:
+class ServerLog:
     """One process's log.
 
     Args:
@@ -173,10 +173,10 @@ class LogHandler(logging.Handler):
         self._writer.write(_line(event, record.levelname.lower(), fields, os.getpid()))
 
 
-_log: Log | None = None
+_log: ServerLog | None = None
 
 
-def start_log(dropped: Callable[[], object] = lambda: None, *, descriptor: int = 2) -> Log:
+def start_log(dropped: Callable[[], object] = lambda: None, *, descriptor: int = 2) -> ServerLog:
     """Send all logging of this process to standard error, in place of what was set up before. To be called after a fork.
 
     Args:
@@ -196,7 +196,7 @@ def start_log(dropped: Callable[[], object] = lambda: None, *, descriptor: int =
     root.setLevel(logging.WARNING)
     logging.getLogger("vision_mlops").setLevel(logging.INFO)
     logging.captureWarnings(True)
-    _log = Log(writer)
+    _log = ServerLog(writer)
     return _log
 
 

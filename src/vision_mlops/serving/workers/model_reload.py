@@ -10,7 +10,7 @@ from typing import Any
 from vision_mlops.serving.served_model import ModelSource
 
 
-class Step(Enum):
+class ReloadStep(Enum):
     """How far a swap is."""
 
     PREPARING = "preparing"
@@ -34,7 +34,7 @@ class Reload:
     generation: int
     waiting: set[int]
     asked_by: tuple[int, int] | None = None
-    step: Step = Step.PREPARING
+    step: ReloadStep = ReloadStep.PREPARING
     problem: str = ""
     model: dict[str, Any] = field(default_factory=dict)
     _members: set[int] = field(default_factory=set)
@@ -49,18 +49,18 @@ class Reload:
 
     def prepared(self, pid: int, generation: int, problem: str, model: dict[str, Any]) -> None:
         """A worker has loaded the model, or cannot."""
-        if self.step is not Step.PREPARING or generation != self.generation:
+        if self.step is not ReloadStep.PREPARING or generation != self.generation:
             return
         self.waiting.discard(pid)
         if problem:
-            self.step, self.problem = Step.FAILED, problem
+            self.step, self.problem = ReloadStep.FAILED, problem
             return
         self.model = model
         self._advance()
 
     def committed(self, pid: int, generation: int) -> None:
         """A worker answers with the new model."""
-        if self.step is Step.COMMITTING and generation == self.generation:
+        if self.step is ReloadStep.COMMITTING and generation == self.generation:
             self.waiting.discard(pid)
             self._advance()
 
@@ -68,14 +68,14 @@ class Reload:
         """A worker has died: the one in its place starts with whatever model is the current one by then."""
         self.waiting.discard(pid)
         self._members.discard(pid)
-        if self.step is Step.PREPARING and not self._members:
-            self.step, self.problem = Step.FAILED, "the workers ended while they were loading the model"
+        if self.step is ReloadStep.PREPARING and not self._members:
+            self.step, self.problem = ReloadStep.FAILED, "the workers ended while they were loading the model"
         self._advance()
 
     def _advance(self) -> None:
         if self.waiting:
             return
-        if self.step is Step.PREPARING:
-            self.step, self.waiting = Step.COMMITTING, set(self._members)
-        if self.step is Step.COMMITTING and not self.waiting:
-            self.step = Step.DONE
+        if self.step is ReloadStep.PREPARING:
+            self.step, self.waiting = ReloadStep.COMMITTING, set(self._members)
+        if self.step is ReloadStep.COMMITTING and not self.waiting:
+            self.step = ReloadStep.DONE

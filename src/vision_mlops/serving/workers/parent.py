@@ -13,7 +13,7 @@ import socket
 from vision_mlops.core.errors import ServingError
 
 
-class Parent:
+class ParentProcess:
     """The server's end.
 
     Args:

@@ -23,8 +23,8 @@ from typing import Any, NoReturn
 from vision_mlops.serving.served_model import ModelSource, pack_source, unpack_source
 from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
 from vision_mlops.serving.workers.ipc import Channel, Message, channel_pair
-from vision_mlops.serving.workers.model_reload import Reload, Step
-from vision_mlops.serving.workers.parent import Parent
+from vision_mlops.serving.workers.model_reload import Reload, ReloadStep
+from vision_mlops.serving.workers.parent import ParentProcess
 from vision_mlops.serving.workers.worker import WorkerSettings, work
 
 _LOG = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Supervisor:
         workers: int,
         *,
         on_ready: Callable[[str], None] = lambda problem: None,
-        parent: Parent | None = None,
+        parent: ParentProcess | None = None,
     ) -> None:
         self.listener = listener
         self.settings = settings
@@ -277,7 +277,7 @@ class Supervisor:
                 wakeup.recv(4096)
             while self._signals:
                 self._signalled(self._signals.pop(0))
-        elif isinstance(source, Parent):
+        elif isinstance(source, ParentProcess):
             if source.has_ended():
                 self._selector.unregister(source)
                 if self._draining_until is None:
@@ -344,13 +344,13 @@ class Supervisor:
         swap = self.reload
         if swap is None:
             return
-        if swap.step is Step.COMMITTING and self.settings.generation != swap.generation:
+        if swap.step is ReloadStep.COMMITTING and self.settings.generation != swap.generation:
             self.settings = replace(self.settings, source=swap.source, generation=swap.generation)
             for pid in swap.members:
                 self.members[pid].channel.send("commit", generation=swap.generation)
-        elif swap.step in (Step.DONE, Step.FAILED):
+        elif swap.step in (ReloadStep.DONE, ReloadStep.FAILED):
             self.reload = None
-            if swap.step is Step.FAILED:
+            if swap.step is ReloadStep.FAILED:
                 for pid in swap.members:
                     self.members[pid].channel.send("abort")
                 _LOG.error("the model stays as it is: %s", swap.problem)

@@ -14,7 +14,7 @@ from typing import Any
 
 from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import MlopsError
-from vision_mlops.serving.access_keys import Keys
+from vision_mlops.serving.access_keys import AccessKeys
 from vision_mlops.serving.http.scoring_requests import RequestError
 from vision_mlops.serving.prediction_log.predictions import start_predictions
 from vision_mlops.serving.scoring_app import ScoringApp
@@ -37,7 +37,7 @@ class WorkerSettings:
 
     source: ModelSource
     serving: Serving
-    keys: Keys | None = None
+    keys: AccessKeys | None = None
     admin_key: str | None = None
     generation: int = 0
 

@@ -25,7 +25,7 @@ from vision_mlops.core.locks import take
 from vision_mlops.endpoints.local.router.endpoint_state import KEY, LOCK, EndpointState, read_key, read_state, write_key
 from vision_mlops.endpoints.local.router.router_admin import Control
 from vision_mlops.endpoints.ports import first_port
-from vision_mlops.serving.http.http_connection import Answer
+from vision_mlops.serving.http.http_connection import Response
 from vision_mlops.serving.telemetry.server_log import log_event, start_log, stop_log
 
 _PORTS = 1000
@@ -40,7 +40,7 @@ class _Full(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        body = Answer.error(
+        body = Response.error(
             503, "too_many_connections", "the endpoint has as many connections as it may; try again"
         ).body
         head = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"

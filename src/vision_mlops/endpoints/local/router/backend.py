@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vision_mlops.endpoints.contract import State
-from vision_mlops.endpoints.local.router.counters import Tally
-from vision_mlops.endpoints.local.router.endpoint_state import Spec
+from vision_mlops.endpoints.contract import EndpointStatus
+from vision_mlops.endpoints.local.router.counters import DeploymentCounters
+from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec
 from vision_mlops.endpoints.local.router.log_files import bound_log, former_log, log_path
 from vision_mlops.endpoints.local.router.server_process import ServerProcess
 from vision_mlops.endpoints.local.router.upstream import Pool
@@ -24,12 +24,12 @@ class Backend:
         tally: What was counted of it before.
     """
 
-    def __init__(self, spec: Spec, folder: Path, tally: Tally | None = None) -> None:
+    def __init__(self, spec: DeploymentSpec, folder: Path, tally: DeploymentCounters | None = None) -> None:
         self.spec = spec
         self.name = spec.name
         self.header = spec.name.encode()
         self.pool = Pool()
-        self.tally = tally or Tally()
+        self.tally = tally or DeploymentCounters()
         self.ready = False
         self.in_flight = 0
         self.log = log_path(folder, spec.name)
@@ -43,11 +43,11 @@ class Backend:
         self.server.start()
 
     @property
-    def state(self) -> State:
+    def state(self) -> EndpointStatus:
         """How it is."""
         if self.ready:
-            return State.READY
-        return State.FAILED if self.server.problem else State.CHANGING
+            return EndpointStatus.READY
+        return EndpointStatus.FAILED if self.server.problem else EndpointStatus.CHANGING
 
     @property
     def problem(self) -> str:

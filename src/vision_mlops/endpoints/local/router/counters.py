@@ -16,7 +16,7 @@ _SHOWN_EACH = 5  # of the bounds: a series for each of them would be many for Pr
 _NONE = Counts()
 
 
-class Tally:
+class DeploymentCounters:
     """Counters of one deployment; :class:`~vision_mlops.endpoints.contract.Counts` says what they mean."""
 
     __slots__ = ("compared", "disagreed", "dropped", "errors", "latencies", "requests", "seconds")
@@ -49,16 +49,19 @@ class Tally:
         return Counts(self.requests, self.errors, self.compared, self.disagreed, tuple(self.latencies))
 
 
-def read_tallies(folder: Path) -> dict[str, Tally]:
+def read_tallies(folder: Path) -> dict[str, DeploymentCounters]:
     """Tallies by deployment as they were written last; those of a file that cannot be read begin anew."""
     try:
         content = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
-        return {name: Tally(counts_from(item["counts"]), float(item["seconds"])) for name, item in content.items()}
+        return {
+            name: DeploymentCounters(counts_from(item["counts"]), float(item["seconds"]))
+            for name, item in content.items()
+        }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
-def write_tallies(folder: Path, tallies: Mapping[str, Tally]) -> None:
+def write_tallies(folder: Path, tallies: Mapping[str, DeploymentCounters]) -> None:
     """Keep tallies for a router that comes after this one."""
     content = {
         name: {"counts": counts_to_dict(item.counts()), "seconds": item.seconds} for name, item in tallies.items()
@@ -82,7 +85,9 @@ def counts_from(content: Mapping[str, Any]) -> Counts:
     return counts
 
 
-def expose(tallies: Mapping[str, Tally], ready: Mapping[str, bool], traffic: Mapping[str, int]) -> tuple[bytes, str]:
+def expose(
+    tallies: Mapping[str, DeploymentCounters], ready: Mapping[str, bool], traffic: Mapping[str, int]
+) -> tuple[bytes, str]:
     """What Prometheus reads, and its media type."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -93,7 +98,9 @@ def expose(tallies: Mapping[str, Tally], ready: Mapping[str, bool], traffic: Map
 
 
 class _Collector:
-    def __init__(self, tallies: Mapping[str, Tally], ready: Mapping[str, bool], traffic: Mapping[str, int]) -> None:
+    def __init__(
+        self, tallies: Mapping[str, DeploymentCounters], ready: Mapping[str, bool], traffic: Mapping[str, int]
+    ) -> None:
         self._tallies, self._ready, self._traffic = tallies, ready, traffic
 
     def collect(self) -> Iterator[Any]:

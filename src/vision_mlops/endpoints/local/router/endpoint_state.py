@@ -25,7 +25,7 @@ CHANGE_LOCK = "change.lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class DeploymentSpec:
     """One deployment: a model version, and how it is served. ``bundle`` is an absolute path."""
 
     name: str
@@ -42,16 +42,16 @@ class EndpointState:
 
     name: str
     port: int
-    deployments: tuple[Spec, ...] = ()
+    deployments: tuple[DeploymentSpec, ...] = ()
     traffic: Mapping[str, int] = field(default_factory=dict)
     mirror: Mapping[str, int] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
-    def spec(self, name: str) -> Spec | None:
+    def spec(self, name: str) -> DeploymentSpec | None:
         """One of its deployments."""
         return next((item for item in self.deployments if item.name == name), None)
 
-    def with_deployment(self, spec: Spec) -> EndpointState:
+    def with_deployment(self, spec: DeploymentSpec) -> EndpointState:
         """With a deployment added or replaced; the first one gets all traffic."""
         if self.spec(spec.name) is not None:
             kept = tuple(spec if item.name == spec.name else item for item in self.deployments)
@@ -69,9 +69,9 @@ class EndpointState:
         )
 
 
-def spec_from(content: Mapping[str, Any]) -> Spec:
+def spec_from(content: Mapping[str, Any]) -> DeploymentSpec:
     """A deployment from JSON. Raises TypeError where a field is missing or unknown."""
-    return Spec(**content)
+    return DeploymentSpec(**content)
 
 
 def read_state(folder: Path) -> EndpointState | None:

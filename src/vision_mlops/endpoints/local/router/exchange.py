@@ -8,9 +8,9 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from vision_mlops.endpoints.local.router.backend import Backend
-from vision_mlops.endpoints.local.router.traffic_shares import Sampler, Shares
+from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler, Shares
 from vision_mlops.endpoints.local.router.upstream import Upstream
-from vision_mlops.serving.http.http_connection import Answer, HeaderList, Request
+from vision_mlops.serving.http.http_connection import HeaderList, Request, Response
 
 _TRIES = 2
 _PASSED_ON = (b"content-type", b"traceparent", b"tracestate")
@@ -86,7 +86,7 @@ class Exchange:
         self._upstream = None
         backend.in_flight -= 1
         backend.tally.answered(status, seconds)
-        answer = Answer(status, body, kind, (*headers, (b"azureml-model-deployment", backend.header)))
+        answer = Response(status, body, kind, (*headers, (b"azureml-model-deployment", backend.header)))
         self.request.connection.respond(self.request, answer)
         mirror = self.app.mirror
         if mirror is not None and not self.picked and self.request.path == "/score":
@@ -141,7 +141,7 @@ class Exchange:
     def _fail(self, backend: Backend) -> None:
         backend.tally.failed()
         message = f"deployment {backend.name} does not answer; try again in 1 s"
-        self.request.connection.respond(self.request, Answer.error(503, "no_answer", message, RETRY))
+        self.request.connection.respond(self.request, Response.error(503, "no_answer", message, RETRY))
         self._let_go()
 
     def _let_go(self) -> None:
@@ -191,7 +191,7 @@ class Mirror:
     def __init__(self, app: Router, backend: Backend, percent: int) -> None:
         self.backend = backend
         self._app = app
-        self._sampler = Sampler(percent)
+        self._sampler = MirrorSampler(percent)
         self._waiting: deque[Copy] = deque()
         self._bytes = 0
         self._running = 0

@@ -18,7 +18,7 @@ from vision_mlops.endpoints.local.router.endpoint_state import LOG, EndpointStat
 from vision_mlops.endpoints.local.router.log_files import bound_log, tail
 from vision_mlops.endpoints.local.router.router_app import RouterApp
 from vision_mlops.endpoints.local.router.traffic_shares import as_percent
-from vision_mlops.serving.http.http_connection import Answer
+from vision_mlops.serving.http.http_connection import Response
 from vision_mlops.serving.telemetry.server_log import log_event
 
 _LEASE_SECONDS = 5.0
@@ -77,17 +77,17 @@ class Control:
         self._keep(self.state)
         self._reshare()
 
-    def obey(self, action: str, body: bytes) -> Answer:
+    def obey(self, action: str, body: bytes) -> Response:
         """Do what an owner of the key asks for."""
         known = self._actions.get(action)
         if known is None:
-            return Answer.error(404, "not_found", f"there is no action {action[:64]!r}")
+            return Response.error(404, "not_found", f"there is no action {action[:64]!r}")
         try:
-            return Answer.json(200, known(json.loads(body or b"{}")))
+            return Response.json(200, known(json.loads(body or b"{}")))
         except _RefusedError as error:
-            return Answer.error(409, "refused", str(error))
+            return Response.error(409, "refused", str(error))
         except (ValueError, TypeError, KeyError) as error:
-            return Answer.error(400, "bad_request", f"{type(error).__name__}: {error}")
+            return Response.error(400, "bad_request", f"{type(error).__name__}: {error}")
 
     def tick(self) -> None:
         """To be called every second."""

@@ -13,7 +13,7 @@ from vision_mlops.endpoints.local.router.backend import Backend
 from vision_mlops.endpoints.local.router.counters import expose
 from vision_mlops.endpoints.local.router.exchange import RETRY, Exchange, Mirror
 from vision_mlops.endpoints.local.router.traffic_shares import Shares
-from vision_mlops.serving.http.http_connection import Answer, Hub, Request, too_large
+from vision_mlops.serving.http.http_connection import Hub, Request, Response, too_large
 from vision_mlops.serving.telemetry.trace_context import new_request_id
 
 _LOG = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Admin(Protocol):
 
     key: str
 
-    def obey(self, action: str, body: bytes) -> Answer:
+    def obey(self, action: str, body: bytes) -> Response:
         """Do what an owner of the key asks for."""
 
 
@@ -53,7 +53,7 @@ class RouterApp:
         self.keep_alive_s = 75.0
         self.hub = Hub(self)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._own: dict[str, Callable[[], Answer]] = {
+        self._own: dict[str, Callable[[], Response]] = {
             "/health/live": self._live, "/health/ready": self._ready, "/metrics": self._metrics
         }  # fmt: skip
         self.set_limits()
@@ -82,15 +82,15 @@ class RouterApp:
 
     # What a connection asks for
 
-    def refuse(self, request: Request) -> Answer | None:
+    def refuse(self, request: Request) -> Response | None:
         """An answer that needs no body."""
         _identify(request)
         declared = request.headers.get(b"content-length", b"")
         if len(declared) < 20 and declared.isdigit() and int(declared) > self.max_body:
-            return Answer.error(413, "body_too_large", too_large(self.max_body))
+            return Response.error(413, "body_too_large", too_large(self.max_body))
         return None
 
-    def handle(self, request: Request) -> Answer | None:
+    def handle(self, request: Request) -> Response | None:
         """Answer a complete request, or hand it on."""
         if not request.request_id:
             _identify(request)
@@ -103,9 +103,9 @@ class RouterApp:
             if backend is None:
                 known = ", ".join(self.backends) or "none"
                 message = f"this endpoint has no deployment {name.decode('latin-1')[:64]!r}; it has: {known}"
-                return Answer.error(404, "deployment_not_found", message)
+                return Response.error(404, "deployment_not_found", message)
             if not backend.ready:
-                return Answer.error(503, "not_ready", f"deployment {backend.name}: {backend.problem}", RETRY)
+                return Response.error(503, "not_ready", f"deployment {backend.name}: {backend.problem}", RETRY)
             self._forward(request, backend, picked=True)
             return None
         if path == "/score":
@@ -115,11 +115,11 @@ class RouterApp:
         else:
             chosen = self.shares.largest()
         if chosen is None:
-            return Answer.error(503, "not_ready", self._problem(), RETRY)
+            return Response.error(503, "not_ready", self._problem(), RETRY)
         self._forward(request, chosen, picked=False)
         return None
 
-    def answered(self, request: Request, answer: Answer) -> None:
+    def answered(self, request: Request, answer: Response) -> None:
         """Called after each answer: one that came too late counts as none."""
         if answer.code == "timeout" and isinstance(request.job, Exchange):
             request.job.backend.tally.failed()
@@ -131,27 +131,27 @@ class RouterApp:
 
     # What is answered here
 
-    def _answer_here(self, request: Request) -> Answer:
+    def _answer_here(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             message = f"{request.path} takes GET, not {request.method}"
-            return Answer.error(405, "method_not_allowed", message, ((b"allow", b"GET"),))
+            return Response.error(405, "method_not_allowed", message, ((b"allow", b"GET"),))
         return self._own[request.path]()
 
-    def _live(self) -> Answer:
-        return Answer.json(200, {"status": "live"})
+    def _live(self) -> Response:
+        return Response.json(200, {"status": "live"})
 
-    def _ready(self) -> Answer:
+    def _ready(self) -> Response:
         if self.draining:
-            return Answer.error(503, "draining", "the endpoint is shutting down")
+            return Response.error(503, "draining", "the endpoint is shutting down")
         if not self.shares.ready:
-            return Answer.error(503, "not_ready", self._problem())
+            return Response.error(503, "not_ready", self._problem())
         states = {name: str(backend.state) for name, backend in self.backends.items()}
-        return Answer.json(200, {"status": "ready", "deployments": states})
+        return Response.json(200, {"status": "ready", "deployments": states})
 
-    def _metrics(self) -> Answer:
+    def _metrics(self) -> Response:
         tallies = {name: backend.tally for name, backend in self.backends.items()}
         content, kind = expose(tallies, {name: item.ready for name, item in self.backends.items()}, self.traffic)
-        return Answer(200, content, kind.encode())
+        return Response(200, content, kind.encode())
 
     def _problem(self) -> str:
         waiting = [
@@ -159,16 +159,18 @@ class RouterApp:
         ]
         return "; ".join(waiting) or "the endpoint has no deployment yet"
 
-    def _administer(self, request: Request) -> Answer:
+    def _administer(self, request: Request) -> Response:
         if not hmac.compare_digest(request.headers.get(b"x-api-key", b""), self.admin.key.encode()):
-            return Answer.error(403, "admin_disabled", "an endpoint is changed by `mlops endpoint` and `mlops deploy`")
+            return Response.error(
+                403, "admin_disabled", "an endpoint is changed by `mlops endpoint` and `mlops deploy`"
+            )
         if request.method != "POST":
-            return Answer.error(405, "method_not_allowed", "it takes POST", ((b"allow", b"POST"),))
+            return Response.error(405, "method_not_allowed", "it takes POST", ((b"allow", b"POST"),))
         try:
             return self.admin.obey(request.path[len(ADMIN) :], request.body)
         except Exception as error:  # noqa: BLE001 - whoever asked must be told, and the others are served on
             _LOG.exception("%s failed", request.path)
-            return Answer.error(500, "internal", f"{type(error).__name__}: {error}")
+            return Response.error(500, "internal", f"{type(error).__name__}: {error}")
 
 
 def _identify(request: Request) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from vision_mlops.endpoints.local.router.endpoint_state import Spec
+from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec
 from vision_mlops.serving.telemetry.server_log import log_event
 
 BACKOFF_SECONDS = (0.0, 0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -34,7 +34,7 @@ class ServerProcess:
         changed: Called whenever one of the attributes has changed.
     """
 
-    def __init__(self, spec: Spec, log: Path, changed: Callable[[], None]) -> None:
+    def __init__(self, spec: DeploymentSpec, log: Path, changed: Callable[[], None]) -> None:
         self.port = 0
         """Where it listens; 0 before it does, and after it has ended."""
         self.ready = False

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 
-class Choice(Protocol):
+class Choosable(Protocol):
     """What can be chosen."""
 
     @property
@@ -15,7 +15,7 @@ class Choice(Protocol):
         ...
 
 
-C = TypeVar("C", bound=Choice)
+C = TypeVar("C", bound=Choosable)
 
 
 class _Entry(Generic[C]):
@@ -63,7 +63,7 @@ class Shares(Generic[C]):
         return any(entry.choice.ready for entry in self._entries)
 
 
-class Sampler:
+class MirrorSampler:
     """Says yes to a given percent of the questions, evenly.
 
     Args:

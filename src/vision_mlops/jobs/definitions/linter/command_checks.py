@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
-from vision_mlops.jobs.definitions.expressions import ExpressionError, Reference, references
+from vision_mlops.jobs.definitions.expressions import BindingReference, ExpressionError, references
 from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES, InputDeclaration, JobInput, literal_problem
 from vision_mlops.jobs.definitions.models.steps import CommandComponent, CommandJob, ParallelComponent
@@ -17,7 +17,7 @@ _OUTPUT_MACROS = frozenset({"name", "output_name", "default_datastore", "parent"
 
 
 @dataclass
-class Scope:
+class TextScope:
     """The names that texts may refer to, and those that they did."""
 
     inputs: Collection[str]
@@ -27,7 +27,9 @@ class Scope:
     used: set[tuple[str, str]] = field(default_factory=set)
 
 
-def check_texts(definition: Definition, node: Mapping, keys: Iterable[str], scope: Scope, findings: Findings) -> None:
+def check_texts(
+    definition: Definition, node: Mapping, keys: Iterable[str], scope: TextScope, findings: Findings
+) -> None:
     """Check every text below some keys of ``node``."""
     for key in keys:
         for text, line in texts(node.get(key), node.lines.get(key, node.line)):
@@ -35,7 +37,7 @@ def check_texts(definition: Definition, node: Mapping, keys: Iterable[str], scop
                 _check_reference(reference, definition, line, scope, findings)
 
 
-def safe_references(text: str, definition: Definition, line: int, findings: Findings) -> list[Reference]:
+def safe_references(text: str, definition: Definition, line: int, findings: Findings) -> list[BindingReference]:
     """References of a text; a broken expression is a finding."""
     if "${{" not in text and "$[[" not in text:
         return []
@@ -48,7 +50,9 @@ def safe_references(text: str, definition: Definition, line: int, findings: Find
         return []
 
 
-def _check_reference(reference: Reference, definition: Definition, line: int, scope: Scope, findings: Findings) -> None:
+def _check_reference(
+    reference: BindingReference, definition: Definition, line: int, scope: TextScope, findings: Findings
+) -> None:
     root, *rest = reference.parts
     file = definition.file
     if root == "search_space" and len(rest) == 1:
@@ -127,7 +131,7 @@ def check_component(definition: Definition, findings: Findings) -> None:
     assert isinstance(model, CommandComponent | ParallelComponent)
     check_declarations(definition, model.inputs, findings)
     optional = [name for name, item in model.inputs.items() if item.optional and item.default is None]
-    _check_whole(definition, Scope(model.inputs, model.outputs, optional), findings)
+    _check_whole(definition, TextScope(model.inputs, model.outputs, optional), findings)
 
 
 def check_job(definition: Definition, findings: Findings) -> None:
@@ -135,11 +139,11 @@ def check_job(definition: Definition, findings: Findings) -> None:
     model = definition.model
     assert isinstance(model, CommandJob)
     check_job_inputs(definition, model.inputs, findings)
-    _check_whole(definition, Scope(model.inputs, model.outputs), findings)
+    _check_whole(definition, TextScope(model.inputs, model.outputs), findings)
     check_outputs(definition, definition.node, findings)
 
 
-def _check_whole(definition: Definition, scope: Scope, findings: Findings) -> None:
+def _check_whole(definition: Definition, scope: TextScope, findings: Findings) -> None:
     """Check every text of a definition that runs one command, and that nothing is declared in vain."""
     keys = [key for key in definition.node if key not in ("inputs", "outputs", "description")]
     check_texts(definition, definition.node, keys, scope, findings)
@@ -187,7 +191,7 @@ def check_outputs(definition: Definition, node: Mapping, findings: Findings) -> 
         seen[place] = name
 
 
-def report_unused(definition: Definition, node: Mapping, scope: Scope, findings: Findings, *base: str) -> None:
+def report_unused(definition: Definition, node: Mapping, scope: TextScope, findings: Findings, *base: str) -> None:
     """Warn about inputs and outputs that no text refers to."""
     for root, names in (("inputs", scope.inputs), ("outputs", scope.outputs)):
         for name in names:

@@ -23,7 +23,7 @@ from vision_mlops.jobs.definitions.linter.command_checks import (
 from vision_mlops.jobs.definitions.linter.input_checks import check_known
 from vision_mlops.jobs.definitions.linter.sweep_checks import check_sweep
 from vision_mlops.jobs.definitions.linter.wiring import Wiring
-from vision_mlops.jobs.definitions.models.base_model import Asset, Environment
+from vision_mlops.jobs.definitions.models.base_model import AssetDefinition, Environment
 from vision_mlops.jobs.definitions.models.schedule import Cron, Schedule, ScheduledJob
 from vision_mlops.jobs.definitions.models.steps import (
     CommandComponent,
@@ -37,7 +37,7 @@ from vision_mlops.jobs.definitions.models.steps import (
     Step,
     SweepJob,
     SweepStep,
-    Trial,
+    TrialDefinition,
 )
 from vision_mlops.jobs.definitions.overrides import Change
 from vision_mlops.jobs.definitions.referenced_files import Files, project_root
@@ -137,7 +137,7 @@ class Linter:
         elif isinstance(model, CommandJob):
             check_job(definition, self._findings)
             self._run_files(definition, model, definition.node)
-        elif isinstance(model, Trial):
+        elif isinstance(model, TrialDefinition):
             self._run_files(definition, model, definition.node)
         elif isinstance(model, SweepJob):
             self._sweep_job(definition, model)
@@ -147,7 +147,7 @@ class Linter:
             self._schedule(definition, model)
         elif isinstance(model, Environment):
             self.files.check_environment(definition, model, definition.node)
-        elif isinstance(model, Asset):
+        elif isinstance(model, AssetDefinition):
             self.files.local(model.path, definition, definition.line("path"), "path")
 
     def _names(self, definition: Definition) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vision_mlops.jobs.definitions.definition import Definition
 from vision_mlops.jobs.definitions.findings import Findings
-from vision_mlops.jobs.definitions.linter.command_checks import Scope, check_texts, report_unused
+from vision_mlops.jobs.definitions.linter.command_checks import TextScope, check_texts, report_unused
 from vision_mlops.jobs.definitions.linter.search_space_checks import check_space
 from vision_mlops.jobs.definitions.models.steps import CommandComponent, SweepJob, SweepStep
 from vision_mlops.jobs.definitions.models.sweep import Choice, QUniform, Sweep, Uniform
@@ -36,7 +36,7 @@ def check_sweep(
             line = definition.line(*base, "search_space", name)
             check_space(definition, name, space, trial.model.inputs, line, findings)
         return trial
-    scope = Scope(sweep.inputs, sweep.outputs, space=sweep.search_space)
+    scope = TextScope(sweep.inputs, sweep.outputs, space=sweep.search_space)
     check_texts(trial, trial.node, trial.node, scope, findings)
     report_unused(definition, node, scope, findings, *base)
     for name in sweep.search_space:

@@ -7,10 +7,10 @@ from typing import Any
 
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
-from vision_mlops.jobs.definitions.expressions import Reference, sole
+from vision_mlops.jobs.definitions.expressions import BindingReference, sole
 from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.linter.command_checks import (
-    Scope,
+    TextScope,
     check_job_inputs,
     check_outputs,
     check_texts,
@@ -99,7 +99,7 @@ class Wiring:
         apart = ("inputs", "outputs", "component", "trial", "search_space", "description")
         placing = ("compute", "distribution", "resources")  # of the pipeline around, also where the command stands here
         if isinstance(step, CommandStep | ParallelStep):
-            scope = Scope(step.inputs, step.outputs)
+            scope = TextScope(step.inputs, step.outputs)
             own = [key for key in node if key not in (*apart, *placing)]
             check_texts(definition, node, own, scope, self._findings)
             report_unused(definition, node, scope, self._findings, *base)
@@ -172,7 +172,7 @@ class Wiring:
         if found := literal_problem(value, declared):
             self._error(line, found[0], f"{where}: {found[1]}", found[2])
 
-    def _source(self, step: str, reference: Reference, line: int) -> InputDeclaration | None:
+    def _source(self, step: str, reference: BindingReference, line: int) -> InputDeclaration | None:
         """What a binding of a step points to; None, with an error, where there is no such thing."""
         parts = reference.parts
         if parts[:2] == ("parent", "inputs") and len(parts) == 3:
@@ -192,7 +192,7 @@ class Wiring:
         self._error(line, "binding", f"step {step!r}: {reference} means nothing here", hint)
         return None
 
-    def _of_step(self, step: str, reference: Reference, line: int) -> InputDeclaration | None:
+    def _of_step(self, step: str, reference: BindingReference, line: int) -> InputDeclaration | None:
         _, _, job, direction, name = reference.parts
         if job not in self._ports:
             message = f"{reference}: the pipeline has no step {job!r}"
@@ -235,7 +235,7 @@ class Wiring:
             self._bind_output(f"{name}.{key}", target, types.get(key) if types else None, line)
         check_outputs(self._definition, node, self._findings)
 
-    def _bind_output(self, origin: str, target: Reference, type_: str | None, line: int) -> None:
+    def _bind_output(self, origin: str, target: BindingReference, type_: str | None, line: int) -> None:
         name = target.parts[2]
         if name not in self._pipeline.outputs:
             message = f"{target}: the pipeline has no output {name!r}"

@@ -38,7 +38,7 @@ class Reporter:
         self.findings.error(self.file, line, "value", f"the key {key!r} has no value", "give it one, or remove the key")
 
 
-class Spec(BaseModel):
+class DefinitionModel(BaseModel):
     """Unknown keys are findings (errors of pydantic where nobody collects), nothing is coerced from text."""
 
     model_config = ConfigDict(
@@ -94,7 +94,7 @@ Count = Annotated[int | str, BeforeValidator(_count)]
 Free = dict[str, Any]  # what a service reads and we do not: tags, services, resources' properties
 
 
-class Asset(Spec):
+class AssetDefinition(DefinitionModel):
     """Data or a model, to be registered under a name and version."""
 
     schema_: str | None = Field(None, alias="$schema")
@@ -107,21 +107,21 @@ class Asset(Spec):
     path: str
 
 
-class ModelAsset(Asset):
+class ModelAsset(AssetDefinition):
     """A model; Azure ML knows more of it than where it lies."""
 
     stage: str | None = None
     flavors: Free | None = None
 
 
-class Build(Spec):
+class Build(DefinitionModel):
     """Docker context of an environment."""
 
     path: str
     dockerfile_path: str | None = None
 
 
-class Environment(Spec):
+class Environment(DefinitionModel):
     """What a command runs in: an image, with conda packages on top, or a Docker context."""
 
     schema_: str | None = Field(None, alias="$schema")
@@ -152,21 +152,21 @@ EnvironmentRef = Annotated[
 ]
 
 
-class PyTorch(Spec):
+class PyTorch(DefinitionModel):
     """Several processes on a node, as torchrun starts them."""
 
     type: Literal["pytorch", "PyTorch"]
     process_count_per_instance: Count | None = None
 
 
-class Mpi(Spec):
+class Mpi(DefinitionModel):
     """Processes started by mpirun."""
 
     type: Literal["mpi", "Mpi"]
     process_count_per_instance: Count | None = None
 
 
-class TensorFlow(Spec):
+class TensorFlow(DefinitionModel):
     """Parameter servers and workers."""
 
     type: Literal["tensorflow", "TensorFlow"]
@@ -174,7 +174,7 @@ class TensorFlow(Spec):
     worker_count: Count | None = None
 
 
-class Ray(Spec):
+class Ray(DefinitionModel):
     """A Ray cluster."""
 
     type: Literal["ray", "Ray"]
@@ -189,7 +189,7 @@ class Ray(Spec):
 Distribution = Annotated[PyTorch | Mpi | TensorFlow | Ray, Field(discriminator="type")]
 
 
-class Resources(Spec):
+class Resources(DefinitionModel):
     """Nodes and their size."""
 
     instance_count: Count | None = None
@@ -201,13 +201,13 @@ class Resources(Spec):
     properties: Free | None = None
 
 
-class Limits(Spec):
+class JobLimits(DefinitionModel):
     """How long a command may run, in seconds."""
 
     timeout: Count | None = None
 
 
-class Identity(Spec):
+class JobIdentity(DefinitionModel):
     """Whose rights the job has."""
 
     type: Literal["managed", "managed_identity", "user", "user_identity", "aml_token"]
@@ -216,7 +216,7 @@ class Identity(Spec):
     msi_resource_id: str | None = None
 
 
-class Named(Spec):
+class Named(DefinitionModel):
     """What every definition may say about itself."""
 
     schema_: str | None = Field(None, alias="$schema")

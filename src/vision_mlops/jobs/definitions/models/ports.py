@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from vision_mlops.jobs.definitions.models.base_model import Spec, Text, problem
+from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Text, problem
 
 DataType = Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"]
 InputType = Literal[
@@ -20,7 +20,7 @@ _FILES = frozenset({"uri_file"})
 _FOLDERS = frozenset({"uri_folder", "mltable", "mlflow_model"})
 
 
-class InputDeclaration(Spec):
+class InputDeclaration(DefinitionModel):
     """An input of a component."""
 
     type: InputType
@@ -39,7 +39,7 @@ class InputDeclaration(Spec):
         return not self.optional and self.default is None and self.path is None
 
 
-class OutputDeclaration(Spec):
+class OutputDeclaration(DefinitionModel):
     """An output of a component."""
 
     type: InputType
@@ -56,7 +56,7 @@ def _data_type(value: Any) -> Any:
     return value
 
 
-class JobInput(Spec):
+class JobInput(DefinitionModel):
     """Data, or a value in long form, that a job or step is given."""
 
     type: Annotated[DataType, BeforeValidator(_data_type)] | None = None
@@ -66,7 +66,7 @@ class JobInput(Spec):
     value: Any = None
 
 
-class JobOutput(Spec):
+class JobOutput(DefinitionModel):
     """Where an output of a job or step goes, and the asset that it becomes."""
 
     type: DataType | None = None

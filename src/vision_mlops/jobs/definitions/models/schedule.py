@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from vision_mlops.jobs.definitions.models.base_model import Free, Identity, Named, Spec, Text, problem
+from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Free, JobIdentity, Named, Text, problem
 from vision_mlops.jobs.definitions.models.ports import InputValue
 
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 6))
@@ -69,7 +69,7 @@ def _moment(value: Any) -> Any:
 _Moment = Annotated[str, BeforeValidator(_moment)]
 
 
-class _Trigger(Spec):
+class _Trigger(DefinitionModel):
     start_time: _Moment | None = None
     end_time: _Moment | None = None
     time_zone: str | None = None
@@ -99,7 +99,7 @@ _Minute = Annotated[int, Field(ge=0, le=59)]
 _MonthDay = Annotated[int, Field(ge=1, le=31)]
 
 
-class Pattern(Spec):
+class Pattern(DefinitionModel):
     """Times of day, and days, of a recurrence."""
 
     hours: Annotated[list[_Hour], BeforeValidator(_as_list), Field(min_length=1)]
@@ -128,7 +128,7 @@ class Recurrence(_Trigger):
         return self
 
 
-class ScheduledJob(Spec):
+class ScheduledJob(DefinitionModel):
     """A job with changes that the schedule makes to it."""
 
     type: Literal["pipeline", "command", "sweep"] | None = None
@@ -140,7 +140,7 @@ class ScheduledJob(Spec):
     description: str | None = None
     experiment_name: str | None = None
     compute: str | None = None
-    identity: Identity | None = None
+    identity: JobIdentity | None = None
     tags: Free | None = None
     properties: Free | None = None
 

@@ -9,14 +9,14 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from vision_mlops.jobs.definitions.models.base_model import (
     Count,
+    DefinitionModel,
     Distribution,
     EnvironmentRef,
     Free,
-    Identity,
-    Limits,
+    JobIdentity,
+    JobLimits,
     Named,
     Resources,
-    Spec,
     Text,
     problem,
 )
@@ -36,7 +36,7 @@ def _default(value: str) -> str:
     return value
 
 
-class _Run(Spec):
+class _Run(DefinitionModel):
     """What a command needs besides its text."""
 
     code: str | None = None
@@ -46,17 +46,17 @@ class _Run(Spec):
     resources: Resources | None = None
 
 
-class _Placed(Spec):
+class _Placed(DefinitionModel):
     """Where and as whom a job runs: recorded, not needed on this machine."""
 
     compute: str | None = None
-    identity: Identity | None = None
+    identity: JobIdentity | None = None
     services: Free | None = None
     queue_settings: Free | None = None
     experiment_name: str | None = None
 
 
-class _Filled(Spec):
+class _Filled(DefinitionModel):
     inputs: dict[str, InputValue] = Field(default_factory=dict)
     outputs: dict[str, OutputValue] = Field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class _Component(Named):
     additional_includes: list[str] | None = None
 
 
-class Trial(_Run):
+class TrialDefinition(_Run):
     """The command of a sweep job, inline."""
 
     command: Annotated[str, Field(min_length=1)]
@@ -83,7 +83,7 @@ class CommandComponent(_Component, _Run):
     type: Literal["command"] = "command"
     command: Annotated[str, Field(min_length=1)]
     environment: EnvironmentRef
-    limits: Limits | None = None
+    limits: JobLimits | None = None
 
 
 class CommandJob(Named, _Run, _Placed, _Filled):
@@ -92,10 +92,10 @@ class CommandJob(Named, _Run, _Placed, _Filled):
     type: Literal["command"] = "command"
     command: Annotated[str, Field(min_length=1)]
     environment: EnvironmentRef
-    limits: Limits | None = None
+    limits: JobLimits | None = None
 
 
-class Task(Spec):
+class Task(DefinitionModel):
     """The entry script of a parallel step: ``init()`` and ``run(mini_batch)``."""
 
     type: Literal["run_function", "function", "model"]
@@ -120,14 +120,14 @@ def _mini_batch(value: Any) -> Any:
 MiniBatch = Annotated[str, BeforeValidator(_mini_batch)]
 
 
-class Retry(Spec):
+class Retry(DefinitionModel):
     """How often a mini-batch is tried again, and for how long (seconds)."""
 
     max_retries: Annotated[int, Field(ge=0)] | str | None = None
     timeout: Count | None = None
 
 
-class _Parallel(Spec):
+class _Parallel(DefinitionModel):
     task: Task
     input_data: str
     mini_batch_size: MiniBatch | None = None
@@ -147,7 +147,7 @@ class ParallelComponent(_Component, _Parallel):
     type: Literal["parallel"]
 
 
-class _Step(Spec):
+class _Step(DefinitionModel):
     name: str | None = None
     display_name: str | None = None
     description: str | None = None
@@ -164,7 +164,7 @@ class ComponentStep(_Step, _Placed, _Filled):
     environment_variables: Variables | None = None
     distribution: Distribution | None = None
     resources: Resources | None = None
-    limits: Limits | None = None
+    limits: JobLimits | None = None
     mini_batch_size: MiniBatch | None = None
     max_concurrency_per_instance: Count | None = None
     error_threshold: int | None = None
@@ -179,7 +179,7 @@ class CommandStep(_Step, _Run, _Placed, _Filled):
     type: Literal["command"] = "command"
     command: Annotated[str, Field(min_length=1)]
     environment: EnvironmentRef
-    limits: Limits | None = None
+    limits: JobLimits | None = None
 
 
 class ParallelStep(_Step, _Parallel, _Placed, _Filled):
@@ -239,7 +239,7 @@ Step = Annotated[
 ]
 
 
-class Settings(Spec):
+class PipelineSettings(DefinitionModel):
     """How a pipeline runs."""
 
     default_compute: Annotated[str, AfterValidator(_default)] | None = None
@@ -254,7 +254,7 @@ class PipelineJob(Named, _Placed, _Filled):
     """Steps whose inputs are bound to each other's outputs."""
 
     type: Literal["pipeline"]
-    settings: Settings | None = None
+    settings: PipelineSettings | None = None
     jobs: Annotated[dict[str, Step], Field(min_length=1)]
 
 
@@ -262,5 +262,5 @@ class PipelineComponent(_Component):
     """A pipeline that is itself a step of another, or deployed to an endpoint."""
 
     type: Literal["pipeline"]
-    settings: Settings | None = None
+    settings: PipelineSettings | None = None
     jobs: Annotated[dict[str, Step], Field(min_length=1)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from vision_mlops.jobs.definitions.models.base_model import Free, Resources, Spec, one_or_mapping, problem
+from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Free, Resources, one_or_mapping, problem
 
 Number = int | float
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -19,14 +19,14 @@ def _choice(value: Any) -> Any:
     return value
 
 
-class Choice(Spec):
+class Choice(DefinitionModel):
     """One of a list of values."""
 
     type: Literal["choice"]
     values: Annotated[list[Annotated[Any, BeforeValidator(_choice)]], Field(min_length=1)]
 
 
-class _Range(Spec):
+class _Range(DefinitionModel):
     min_value: Number
     max_value: Number
 
@@ -51,7 +51,7 @@ class QUniform(_Range):
     q: Annotated[Number, Field(gt=0)]
 
 
-class _Bell(Spec):
+class _Bell(DefinitionModel):
     mu: Number
     sigma: Annotated[Number, Field(gt=0)]
 
@@ -69,7 +69,7 @@ class QNormal(_Bell):
     q: Annotated[Number, Field(gt=0)]
 
 
-class RandInt(Spec):
+class RandInt(DefinitionModel):
     """A whole number from 0 up to, not including, ``upper``."""
 
     type: Literal["randint"]
@@ -79,14 +79,14 @@ class RandInt(Spec):
 Distributions = Annotated[Choice | Uniform | QUniform | Normal | QNormal | RandInt, Field(discriminator="type")]
 
 
-class Objective(Spec):
+class Objective(DefinitionModel):
     """The logged metric that decides which trial is best."""
 
     goal: Literal["maximize", "minimize"]
     primary_metric: Annotated[str, Field(min_length=1)]
 
 
-class SweepLimits(Spec):
+class SweepLimits(DefinitionModel):
     """How many trials, at once and in all, and for how long (seconds)."""
 
     max_total_trials: PositiveInt | None = None
@@ -95,7 +95,7 @@ class SweepLimits(Spec):
     trial_timeout: PositiveInt | None = None
 
 
-class Sampling(Spec):
+class Sampling(DefinitionModel):
     """A sampling algorithm with options of its own."""
 
     type: Literal["random", "bayesian", "grid"]
@@ -117,7 +117,7 @@ SamplingChoice = Annotated[
 ]
 
 
-class _Policy(Spec):
+class _Policy(DefinitionModel):
     evaluation_interval: Annotated[int, Field(ge=1)] = 1
     delay_evaluation: Annotated[int, Field(ge=0)] = 0
 
@@ -155,7 +155,7 @@ class Truncation(_Policy):
 EarlyTermination = Annotated[Bandit | MedianStopping | Truncation, Field(discriminator="type")]
 
 
-class Sweep(Spec):
+class Sweep(DefinitionModel):
     """What sweep jobs and sweep steps have in common; ``trial`` is resolved by the linter."""
 
     trial: str | Free

@@ -8,7 +8,7 @@ from typing import Any
 
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.jobs.definitions.definition import COMPONENTS, Definition
-from vision_mlops.jobs.definitions.expressions import ExpressionError, Reference, references, render, sole
+from vision_mlops.jobs.definitions.expressions import BindingReference, ExpressionError, references, render, sole
 from vision_mlops.jobs.definitions.models.ports import (
     VALUE_TYPES,
     InputDeclaration,
@@ -16,12 +16,12 @@ from vision_mlops.jobs.definitions.models.ports import (
     literal_problem,
     literal_text,
 )
-from vision_mlops.jobs.definitions.plan.nodes import Data, Searched, Source, StepOutput, Value
+from vision_mlops.jobs.definitions.plan.nodes import DataInput, Searched, Source, StepOutput, Value
 
 Origins = dict[str, tuple[str, str]]  # output of a pipeline: the step and output that write it
 
 
-class Scope:
+class BindingScope:
     """What the steps of one pipeline may refer to."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Scope:
                 raise PipelineError(message, "bind the input to nothing but ${{parent...}}") from error
         return source_of(item, text, self._types.get(key), self._file)
 
-    def _refer(self, reference: Reference) -> Source | None:
+    def _refer(self, reference: BindingReference) -> Source | None:
         parts = reference.parts
         if parts[:2] == ("parent", "inputs"):
             return self._given.get(parts[2])
@@ -88,7 +88,9 @@ class Scope:
         return StepOutput(step, output)
 
 
-def settled(step: str, definition: Definition, scope: Scope | None, inputs: Mapping[str, Source], text: str) -> str:
+def settled(
+    step: str, definition: Definition, scope: BindingScope | None, inputs: Mapping[str, Source], text: str
+) -> str:
     """A text with the values of the pipeline's and of the step's own inputs in it, for a limit or a number."""
     text = scope.text(text) if scope else text
     own: dict[tuple[str, ...], str | None] = {
@@ -125,7 +127,7 @@ def source_of(item: JobInput | None, text: Any, declared: InputDeclaration | Non
         return Value(as_text(text))
     type_ = (item.type if item else None) or (declared.type if declared else None) or "uri_folder"
     mode = (item.mode if item else None) or (declared.mode if declared else None)
-    return Data(str(text), type_, mode, file.parent)
+    return DataInput(str(text), type_, mode, file.parent)
 
 
 def as_text(value: Any) -> str:
@@ -137,7 +139,7 @@ def shown(source: Source) -> str:
     """A source as a person would write it."""
     if isinstance(source, Value):
         return source.text
-    if isinstance(source, Data):
+    if isinstance(source, DataInput):
         return source.path
     if isinstance(source, Searched):
         return f"${{{{search_space.{source.name}}}}}"

@@ -22,7 +22,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Data:
+class DataInput:
     """Files that exist before the job: a path relative to ``base``, an address, or a registered asset.
 
     ``open`` marks the input of a component that is looked at alone: nobody has given it anything yet.
@@ -56,11 +56,11 @@ class Searched:
     name: str
 
 
-Source = Value | Data | StepOutput | Searched
+Source = Value | DataInput | StepOutput | Searched
 
 
 @dataclass(frozen=True)
-class Target:
+class OutputTarget:
     """Where an output goes: a place of the runner's (no path), or a path or address; and the asset it becomes."""
 
     type: str
@@ -102,7 +102,7 @@ class Node:
     component: str
     command: str
     inputs: Mapping[str, Source]
-    outputs: Mapping[str, Target]
+    outputs: Mapping[str, OutputTarget]
     declared: Mapping[str, InputDeclaration] = field(default_factory=dict)
     file: Path = Path()
     code: Path | None = None
@@ -160,7 +160,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """A job, ready to be run: ``nodes`` are in an order in which they can run.
 
     Attributes:
@@ -176,7 +176,7 @@ class Plan:
     experiment: str
     nodes: tuple[Node, ...]
     inputs: Mapping[str, str]
-    outputs: Mapping[str, tuple[str, str, Target]]
+    outputs: Mapping[str, tuple[str, str, OutputTarget]]
     settings: Mapping[str, Any]
     tags: Mapping[str, str]
     unused: Mapping[str, str]

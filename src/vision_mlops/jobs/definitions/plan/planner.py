@@ -24,15 +24,23 @@ from vision_mlops.jobs.definitions.models.steps import (
 )
 from vision_mlops.jobs.definitions.overrides import Change
 from vision_mlops.jobs.definitions.plan.bindings import (
+    BindingScope,
     Origins,
-    Scope,
     as_declared,
     defaults_of,
     settled,
     shown,
     source_of,
 )
-from vision_mlops.jobs.definitions.plan.nodes import Data, Node, Plan, PlannedStep, Searched, Source, Target
+from vision_mlops.jobs.definitions.plan.nodes import (
+    DataInput,
+    JobPlan,
+    Node,
+    OutputTarget,
+    PlannedStep,
+    Searched,
+    Source,
+)
 from vision_mlops.jobs.definitions.plan.step_settings import runs_of, unused_of
 from vision_mlops.jobs.definitions.referenced_files import Files
 from vision_mlops.jobs.definitions.step_graph import ordered, ports_of
@@ -57,7 +65,7 @@ def resolve(
     changes: Iterable[Change] = (),
     registered: Registered | None = None,
     among: tuple[str, ...] = JOBS,
-) -> Plan:
+) -> JobPlan:
     """Check a job and follow its bindings.
 
     Args:
@@ -80,7 +88,7 @@ class _Resolver:
         self._files = files
         self._nodes: list[Node] = []
 
-    def plan(self, definition: Definition) -> Plan:
+    def plan(self, definition: Definition) -> JobPlan:
         model: Any = definition.model
         inputs = _own_inputs(definition)
         if isinstance(model, PipelineJob | PipelineComponent):
@@ -102,7 +110,7 @@ class _Resolver:
                 _target(declared, getattr(declared, "type", None) or written.type, definition),
             )
         settings = getattr(model, "settings", None)
-        return Plan(
+        return JobPlan(
             file=definition.file,
             kind=definition.kind,
             name=model.name or definition.file.stem,
@@ -125,7 +133,7 @@ class _Resolver:
         for name in ordered(model.jobs)[0]:
             step = model.jobs[name]
             component = self._component(definition, name, step)
-            scope = Scope(definition.file, given, sources, written, _types(step, component))
+            scope = BindingScope(definition.file, given, sources, written, _types(step, component))
             inputs = scope.inputs(step)
             sources[name] = {**(defaults_of(component) if component else {}), **inputs}
             if component is not None and isinstance(component.model, PipelineComponent):
@@ -142,7 +150,7 @@ class _Resolver:
                     self._lead(written[name][key], _target(value, None, definition))
         return outputs
 
-    def _lead(self, origin: tuple[str, str], outer: Target) -> None:
+    def _lead(self, origin: tuple[str, str], outer: OutputTarget) -> None:
         """Let an output of a nested pipeline go where the step that stands for this pipeline wants it."""
         if outer.path is None and outer.name is None:
             return
@@ -166,7 +174,7 @@ class _Resolver:
         component: Definition | None,
         name: str,
         inputs: Mapping[str, Source],
-        scope: Scope | None = None,
+        scope: BindingScope | None = None,
     ) -> Node:
         declared: Mapping[str, InputDeclaration] = getattr(component.model, "inputs", {}) if component else {}
         if definition.kind in COMPONENTS and step is definition.model:
@@ -207,7 +215,7 @@ def _own_inputs(definition: Definition) -> dict[str, Source]:
     model: Any = definition.model
     if definition.kind in COMPONENTS:
         open_ = {
-            key: Data(f"${{{{inputs.{key}}}}}", item.type, item.mode, definition.file.parent, open=True)
+            key: DataInput(f"${{{{inputs.{key}}}}}", item.type, item.mode, definition.file.parent, open=True)
             for key, item in model.inputs.items()
             if item.required
         }
@@ -224,13 +232,13 @@ def _types(step: Any, component: Definition | None) -> Mapping[str, InputDeclara
     return ports_of(step, component).inputs or {}
 
 
-def _target(value: Any, type_: str | None, definition: Definition) -> Target:
+def _target(value: Any, type_: str | None, definition: Definition) -> OutputTarget:
     """Where an output goes. A binding to an output of the pipeline is followed elsewhere."""
     item = value if isinstance(value, JobOutput) else None
     path = item.path if item else None
     if path is not None and (reference := sole(path)) and reference.parts[0] == "parent":
         path = None
-    return Target(
+    return OutputTarget(
         type=type_ or (item.type if item else None) or "uri_folder",
         mode=item.mode if item else None,
         path=path,

@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping
 
-from vision_mlops.jobs.definitions.expressions import ExpressionError, Optional, Reference, parse
+from vision_mlops.jobs.definitions.expressions import BindingReference, ExpressionError, Optional, parse
 
 _IN_DOUBLE_QUOTES = re.compile(r'([\\"$`])')
 
@@ -31,7 +31,7 @@ def render_command(
     result, quote = "", ""
     for piece in parse(command):
         parts = piece.pieces if isinstance(piece, Optional) else (piece,)
-        given = [part for part in parts if isinstance(part, Reference)]
+        given = [part for part in parts if isinstance(part, BindingReference)]
         lacking = [part for part in given if part.parts not in paths and values.get(part.parts) is None]
         if lacking and not isinstance(piece, Optional):
             raise ExpressionError(f"{lacking[0]} has no value")

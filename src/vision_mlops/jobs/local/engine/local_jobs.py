@@ -11,27 +11,28 @@ from vision_mlops.core.errors import JobError, MlopsError, PipelineError
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.core.revision import git_commit
 from vision_mlops.data.asset_store import AssetStore
-from vision_mlops.data.fetch.download_client import Patience
+from vision_mlops.data.fetch.download_client import DownloadRetryPolicy
 from vision_mlops.jobs.definitions.overrides import parse_changes
-from vision_mlops.jobs.definitions.plan.nodes import Plan
+from vision_mlops.jobs.definitions.plan.nodes import JobPlan
 from vision_mlops.jobs.definitions.plan.planner import resolve
 from vision_mlops.jobs.local.engine.output_publishing import check_places, job_outputs
 from vision_mlops.jobs.local.engine.scheduler import Scheduler
 from vision_mlops.jobs.local.inputs.input_sources import ModelFinder, Sources
 from vision_mlops.jobs.local.state.job_context import Context, Dependencies
 from vision_mlops.jobs.local.state.job_display import Display, open_display
-from vision_mlops.jobs.local.state.job_runs import Runs
+from vision_mlops.jobs.local.state.job_runs import JobRuns
 from vision_mlops.jobs.local.state.job_state import JobFolder, JobState, Status, StepState, new_name, now
 from vision_mlops.jobs.local.steps.preflight import check
 from vision_mlops.jobs.local.steps.step_process import LogTail
 from vision_mlops.jobs.local.steps.step_results import end_owners
+from vision_mlops.jobs.pipelines import present
 
 DEFAULT_EXPERIMENT = "jobs"
 _CANCEL_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Options:
+class JobOptions:
     """How a job is run.
 
     Attributes:
@@ -50,7 +51,7 @@ class Options:
     find_model: ModelFinder | None = None
     dependencies: Dependencies = field(default_factory=Dependencies)
     tags: Mapping[str, str] = field(default_factory=dict)
-    patience: Patience | None = None
+    patience: DownloadRetryPolicy | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Ended:
 
 
 def run_job(
-    path: Path, changes: Iterable[str] = (), *, name: str | None = None, options: Options | None = None
+    path: Path, changes: Iterable[str] = (), *, name: str | None = None, options: JobOptions | None = None
 ) -> Ended:
     """Run an Azure ML v2 command, pipeline or sweep job on this machine.
 
@@ -79,7 +80,7 @@ def run_job(
         PipelineError: the definition has mistakes, or asks for what this machine cannot do.
         JobError: there is a job of that name.
     """
-    options, changes = options or Options(), list(changes)
+    options, changes = options or JobOptions(), list(changes)
     base = Path.cwd()
     plan, sources = _plan(path, changes, base, options)
     folder = JobFolder(name or new_name(plan.name))
@@ -91,16 +92,16 @@ def run_job(
         return _run(folder, plan, state, sources, options, resumed=False)
 
 
-def resume_job(name: str, *, options: Options | None = None) -> Ended:
+def resume_job(name: str, *, options: JobOptions | None = None) -> Ended:
     """Continue a job that was interrupted, canceled, or has failed: steps that ended well are kept.
 
     Raises:
         JobError: there is no such job, it is running, or has completed.
         PipelineError: its definition has mistakes by now.
     """
-    options, folder = options or Options(), JobFolder(name)
+    options, folder = options or JobOptions(), JobFolder(name)
     before = _resumable(folder)
-    plan, sources = _plan(Path(before.definition), before.changes, Path(before.base), options)
+    plan, sources = _plan(present(Path(before.definition)), before.changes, Path(before.base), options)
     with folder.hold():
         before = _resumable(folder)  # as it is by now
         for step in before.steps:
@@ -116,7 +117,7 @@ def _resumable(folder: JobFolder) -> JobState:
     return state
 
 
-def _plan(path: Path, changes: list[str], base: Path, options: Options) -> tuple[Plan, Sources]:
+def _plan(path: Path, changes: list[str], base: Path, options: JobOptions) -> tuple[JobPlan, Sources]:
     plan = resolve(path, changes=parse_changes(changes, base), registered=_registered)
     sources = Sources(options.find_model, options.patience)
     check(plan, sources, options.dependencies)
@@ -131,7 +132,9 @@ def _registered(reference: str) -> Path | None:
         return None
 
 
-def _run(folder: JobFolder, plan: Plan, state: JobState, sources: Sources, options: Options, *, resumed: bool) -> Ended:
+def _run(
+    folder: JobFolder, plan: JobPlan, state: JobState, sources: Sources, options: JobOptions, *, resumed: bool
+) -> Ended:
     check_places(plan, folder)
     left_open = [step.run_id for step in state.steps.values() if step.run_id and not step.ended]
     state.kind, state.display_name, state.experiment = (
@@ -148,7 +151,7 @@ def _run(folder: JobFolder, plan: Plan, state: JobState, sources: Sources, optio
         tags = {"mlops.definition": plan.file.name, **state.tags}
         context = Context(
             folder, plan, state, fingerprints, sources,
-            Runs(state.experiment, state.name, tags, state.run_id, left_open), display,
+            JobRuns(state.experiment, state.name, tags, state.run_id, left_open), display,
             force=options.force or bool(plan.settings.get("force_rerun")), resumed=resumed,
             dependencies=options.dependencies,
             commit=git_commit(plan.file.parent.resolve()),

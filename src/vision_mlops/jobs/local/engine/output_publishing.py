@@ -14,17 +14,17 @@ from vision_mlops.core.files import atomic_folder, atomic_write
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.data.asset_store import AssetStore
 from vision_mlops.jobs.definitions.expressions import ExpressionError, render
-from vision_mlops.jobs.definitions.plan.nodes import Node, Plan, Target
+from vision_mlops.jobs.definitions.plan.nodes import JobPlan, Node, OutputTarget
 from vision_mlops.jobs.local.inputs.input_sources import datastore_path
 from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.state.job_state import JobFolder
-from vision_mlops.jobs.local.steps.step_results import Result
+from vision_mlops.jobs.local.steps.step_results import StepResult
 
 _DEFAULT_DATASTORE = "workspaceblobstore"
 _MODELS = frozenset({"custom_model", "mlflow_model", "triton_model"})
 
 
-def publish(context: Context, node: Node, result: Result) -> None:
+def publish(context: Context, node: Node, result: StepResult) -> None:
     """Publish all outputs of a step that ended well.
 
     Raises:
@@ -43,7 +43,7 @@ def publish(context: Context, node: Node, result: Result) -> None:
                 _register(path, target, result.hashes[name], fingerprints)
 
 
-def check_places(plan: Plan, folder: JobFolder) -> None:
+def check_places(plan: JobPlan, folder: JobFolder) -> None:
     """Refuse, before anything runs, an output that would replace what is not an output.
 
     Raises:
@@ -92,7 +92,7 @@ def _mark_of(place: Path) -> Path:
     )
 
 
-def job_outputs(plan: Plan, folder: JobFolder) -> dict[str, str]:
+def job_outputs(plan: JobPlan, folder: JobFolder) -> dict[str, str]:
     """Where the outputs of a job that ended well are: at the place that the definition gives, else in the job's folder."""
     found = {}
     for name, (_, _, target) in plan.outputs.items():
@@ -101,7 +101,7 @@ def job_outputs(plan: Plan, folder: JobFolder) -> dict[str, str]:
     return found
 
 
-def _targets(plan: Plan, node: Node, output: str) -> Iterator[tuple[str, Target]]:
+def _targets(plan: JobPlan, node: Node, output: str) -> Iterator[tuple[str, OutputTarget]]:
     """What the step and the job say of an output; the name is that of the job's output."""
     bound = [(key, target) for key, (step, name, target) in plan.outputs.items() if (step, name) == (node.step, output)]
     if len(plan.nodes) > 1 or not bound:
@@ -109,7 +109,7 @@ def _targets(plan: Plan, node: Node, output: str) -> Iterator[tuple[str, Target]
     yield from bound
 
 
-def _place(plan: Plan, folder: JobFolder, output: str, target: Target) -> Path:
+def _place(plan: JobPlan, folder: JobFolder, output: str, target: OutputTarget) -> Path:
     assert target.path is not None
     datastore = plan.settings.get("default_datastore") or _DEFAULT_DATASTORE
     datastore = str(datastore).removeprefix("azureml:")
@@ -159,7 +159,7 @@ def _copy(source: Path, target: Path, digest: str, fingerprints: Fingerprints) -
         raise JobError(f"the output cannot be written to {target}: {error}", "check the path and free space") from error
 
 
-def _register(path: Path, target: Target, digest: str, fingerprints: Fingerprints) -> None:
+def _register(path: Path, target: OutputTarget, digest: str, fingerprints: Fingerprints) -> None:
     assert target.name is not None
     store, kind = AssetStore(), "models" if target.type in _MODELS else "data"
     store.add(

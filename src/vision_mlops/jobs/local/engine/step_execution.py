@@ -18,7 +18,7 @@ from vision_mlops.jobs.local.steps.cache_keys import key_now, step_key
 from vision_mlops.jobs.local.steps.step_attempt import Attempt, CommandActivity, prepare_attempt
 from vision_mlops.jobs.local.steps.step_process import LogTail, end_orphans, log_name
 from vision_mlops.jobs.local.steps.step_results import (
-    Result,
+    StepResult,
     Workplace,
     cache_folder,
     forget_owner,
@@ -227,7 +227,7 @@ class StepRun:
             return
         try:
             hashes = {name: self._context.fingerprints.of(path) for name, path in self._outputs.items()}
-            result = Result(
+            result = StepResult(
                 self._outputs, hashes, self._state.run_id, round(self._state.seconds, 3), self._context.state.name
             )
             key = key_now(self._context, self.node, self._inputs, self._key)
@@ -253,7 +253,7 @@ class StepRun:
             return f"exit code {code}"
         return f"ended well, but did not write its output {missing[0]!r}"
 
-    def _done(self, result: Result, status: Status) -> None:
+    def _done(self, result: StepResult, status: Status) -> None:
         """Publish the outputs of a step that ended well."""
         try:
             publish(self._context, self.node, result)

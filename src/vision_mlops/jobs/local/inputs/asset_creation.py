@@ -15,8 +15,8 @@ from vision_mlops.jobs.definitions.definition import ASSETS, COMPONENTS, Definit
 from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.linter.linter import Linter
 from vision_mlops.jobs.definitions.linter.sweep_checks import TRIALS
-from vision_mlops.jobs.definitions.models.base_model import Asset as AssetModel
-from vision_mlops.jobs.definitions.plan.nodes import Data
+from vision_mlops.jobs.definitions.models.base_model import AssetDefinition as AssetModel
+from vision_mlops.jobs.definitions.plan.nodes import DataInput
 from vision_mlops.jobs.definitions.referenced_files import Files, project_root
 from vision_mlops.jobs.local.inputs.input_sources import Sources
 
@@ -42,7 +42,7 @@ def create_asset(path: Path, version: str | None = None) -> Asset:
     description = model.description or ""
     if isinstance(model, AssetModel):
         type_ = model.type or ("uri_folder" if definition.kind == "data" else "custom_model")
-        data = Data(model.path, type_, None, definition.file.parent)
+        data = DataInput(model.path, type_, None, definition.file.parent)
         content = Sources().find(data, f"{path}: path")
         return AssetStore().add(
             _KINDS[definition.kind], model.name, number, type_, content, description=description,

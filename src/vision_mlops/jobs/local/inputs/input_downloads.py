@@ -12,14 +12,14 @@ from vision_mlops.core import paths
 from vision_mlops.core.errors import DataError, DownloadError, PipelineError
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.locks import take
-from vision_mlops.data.fetch.download_client import Client, Patience
+from vision_mlops.data.fetch.download_client import DownloadClient, DownloadRetryPolicy
 from vision_mlops.data.fetch.partial_file import Version
-from vision_mlops.data.fetch.verification import Wanted
+from vision_mlops.data.fetch.verification import ExpectedFile
 
 _LONGEST_SECONDS = 3600.0  # another job downloads the same
 
 
-def download(url: str, patience: Patience | None = None) -> Path:
+def download(url: str, patience: DownloadRetryPolicy | None = None) -> Path:
     """File with the content of an address.
 
     A copy from before is used where the server says that it has not changed, or cannot be reached.
@@ -44,12 +44,12 @@ def download(url: str, patience: Patience | None = None) -> Path:
             lock_path.unlink()  # while it is held: whoever waits for it takes a new one
 
 
-def _newest(url: str, folder: Path, target: Path, patience: Patience | None) -> Path:
+def _newest(url: str, folder: Path, target: Path, patience: DownloadRetryPolicy | None) -> Path:
     facts = folder / "facts.json"
     known = _read(facts) if target.is_file() else None
-    patience = patience or Patience(attempts=2 if target.is_file() else 4)
+    patience = patience or DownloadRetryPolicy(attempts=2 if target.is_file() else 4)
     try:
-        version = Client(patience).download(Wanted(url), target, known=known)
+        version = DownloadClient(patience).download(ExpectedFile(url), target, known=known)
     except DownloadError as error:
         if error.status == 0 and target.is_file():  # nobody answers
             return target

@@ -14,8 +14,8 @@ from vision_mlops.core import paths
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.files import remove_path
 from vision_mlops.data.asset_store import AssetStore
-from vision_mlops.data.fetch.download_client import Patience
-from vision_mlops.jobs.definitions.plan.nodes import Data
+from vision_mlops.data.fetch.download_client import DownloadRetryPolicy
+from vision_mlops.jobs.definitions.plan.nodes import DataInput
 from vision_mlops.jobs.local.inputs.input_downloads import download
 
 _DATASTORE = re.compile(r"azureml://(?:.*/)?datastores/([\w-]+)/paths/(.*)", re.IGNORECASE)
@@ -46,13 +46,13 @@ class Sources:
         patience: With servers.
     """
 
-    def __init__(self, find_model: ModelFinder | None = None, patience: Patience | None = None) -> None:
+    def __init__(self, find_model: ModelFinder | None = None, patience: DownloadRetryPolicy | None = None) -> None:
         self._find_model = find_model
         self._patience = patience
         self._assets = AssetStore()
         self._downloaded: dict[str, Path] = {}
 
-    def find(self, data: Data, what: str) -> Path:
+    def find(self, data: DataInput, what: str) -> Path:
         """Absolute path of the data.
 
         Args:
@@ -80,7 +80,7 @@ class Sources:
             raise PipelineError(f"{what}: {data.path!r} holds no {mark} file", f"it is no {data.type}")
         return path
 
-    def _path(self, data: Data, what: str) -> Path:
+    def _path(self, data: DataInput, what: str) -> Path:
         text = data.path
         if data.open:
             raise PipelineError(f"{what} is given nothing", "run a job that gives it a path or value")

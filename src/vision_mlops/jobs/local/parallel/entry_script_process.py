@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vision_mlops.core.errors import MlopsError
-from vision_mlops.jobs.local.parallel.partitions import Batch
+from vision_mlops.jobs.local.parallel.partitions import MiniBatch
 
 Stage = Literal["import", "init", "run", "shutdown"]
 
@@ -43,7 +43,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class MiniBatchResult:
     """What ``run`` returned: how many items, as lines; ``header`` names the columns of a DataFrame."""
 
     count: int
@@ -60,7 +60,7 @@ class Problem:
     unusable: bool = False
 
 
-Answer = Ready | Result | Problem
+Answer = Ready | MiniBatchResult | Problem
 
 
 class _UnusableError(Exception):
@@ -144,17 +144,19 @@ class _Entry:
         self._module.init()
         return Ready()
 
-    def run(self, batch: Batch) -> Result:
+    def run(self, batch: MiniBatch) -> MiniBatchResult:
         returned = self._module.run(batch.load())
         # Only a script that imported pandas can return a DataFrame.
         pandas: Any = sys.modules.get("pandas")
         if pandas is not None and isinstance(returned, pandas.DataFrame):
             # Separated by spaces and without a header, as Azure ML writes it.
             text = returned.to_csv(sep=" ", header=False, index=False, lineterminator="\n")
-            return Result(len(returned), text, returned.head(0).to_csv(sep=" ", index=False, lineterminator="\n"))
+            return MiniBatchResult(
+                len(returned), text, returned.head(0).to_csv(sep=" ", index=False, lineterminator="\n")
+            )
         if not isinstance(returned, list | tuple):
             raise TypeError(f"run() returned {type(returned).__name__}, not a list, tuple or DataFrame")
-        return Result(len(returned), "".join(f"{item}\n" for item in returned))
+        return MiniBatchResult(len(returned), "".join(f"{item}\n" for item in returned))
 
     def shutdown(self) -> Ready:
         if callable(getattr(self._module, "shutdown", None)):

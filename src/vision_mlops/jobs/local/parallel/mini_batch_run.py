@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vision_mlops.core.errors import PipelineError
-from vision_mlops.jobs.local.parallel.entry_script_process import Answer, Problem, Ready, Result, Script
-from vision_mlops.jobs.local.parallel.mini_batch_workers import Worker, heard
-from vision_mlops.jobs.local.parallel.partitions import Batch
+from vision_mlops.jobs.local.parallel.entry_script_process import Answer, MiniBatchResult, Problem, Ready, Script
+from vision_mlops.jobs.local.parallel.mini_batch_workers import MiniBatchWorker, heard
+from vision_mlops.jobs.local.parallel.partitions import MiniBatch
 
 _LIVENESS_SECONDS = 1.0
 
@@ -34,12 +34,12 @@ class Rules:
 
 
 @dataclass(slots=True)
-class Outcome:
+class MiniBatchOutcome:
     """What became of the mini-batches: results by their number, and what is missing."""
 
     batches: int
     items: int
-    results: dict[int, Result] = field(default_factory=dict)
+    results: dict[int, MiniBatchResult] = field(default_factory=dict)
     failed_batches: int = 0
     failed_items: int = 0
 
@@ -47,17 +47,17 @@ class Outcome:
 class BatchRun:
     """One pass over all mini-batches."""
 
-    def __init__(self, script: Script, batches: list[Batch], rules: Rules, report: Report) -> None:
+    def __init__(self, script: Script, batches: list[MiniBatch], rules: Rules, report: Report) -> None:
         self._script = script
         self._rules = rules
         self._report = report
         self._waiting = deque(batches)
         self._open = len(batches)
         self._tries = [0] * len(batches)
-        self._workers: list[Worker] = []
-        self._outcome = Outcome(len(batches), sum(batch.items for batch in batches))
+        self._workers: list[MiniBatchWorker] = []
+        self._outcome = MiniBatchOutcome(len(batches), sum(batch.items for batch in batches))
 
-    def complete(self) -> Outcome:
+    def complete(self) -> MiniBatchOutcome:
         """Run everything. No worker is left, however this ends.
 
         Raises:
@@ -72,13 +72,13 @@ class BatchRun:
                 self._stop_overdue()
             self._shut_down()
         finally:
-            Worker.end(self._workers)
+            MiniBatchWorker.end(self._workers)
         return self._outcome
 
     def _employ(self) -> None:
         """Start as many workers as there is work for, and give it to those that are idle."""
         while len(self._workers) < min(self._rules.processes, self._open):
-            self._workers.append(Worker(self._script))
+            self._workers.append(MiniBatchWorker(self._script))
         for worker in self._workers:
             if worker.idle and self._waiting:
                 batch = self._waiting.popleft()
@@ -91,21 +91,21 @@ class BatchRun:
         left = [self._rules.timeout - worker.seconds for worker in self._workers if worker.batch]
         return max(0.0, min([*left, _LIVENESS_SECONDS]))
 
-    def _hear(self, worker: Worker) -> None:
+    def _hear(self, worker: MiniBatchWorker) -> None:
         batch, seconds, started = worker.batch, worker.seconds, worker.ready
         answer = worker.receive()
         if answer is None:
             self._dismiss(worker)
         if not started:
             self._check_start(worker, answer)
-        elif batch is not None and isinstance(answer, Result):
+        elif batch is not None and isinstance(answer, MiniBatchResult):
             worker.batch = None
             self._book(batch, answer, seconds)
         elif batch is not None:
             worker.batch = None
             self._retry(batch, answer.message if isinstance(answer, Problem) else worker.exit_text)
 
-    def _check_start(self, worker: Worker, answer: Answer | None) -> None:
+    def _check_start(self, worker: MiniBatchWorker, answer: Answer | None) -> None:
         """A script that does not start in one process is not tried in another."""
         if isinstance(answer, Problem):
             if answer.unusable:
@@ -122,11 +122,11 @@ class BatchRun:
             if batch is not None:
                 self._retry(batch, f"it took longer than {self._rules.timeout:g} seconds")
 
-    def _dismiss(self, worker: Worker) -> None:
+    def _dismiss(self, worker: MiniBatchWorker) -> None:
         worker.kill()
         self._workers.remove(worker)
 
-    def _book(self, batch: Batch, result: Result, seconds: float) -> None:
+    def _book(self, batch: MiniBatch, result: MiniBatchResult, seconds: float) -> None:
         self._open -= 1
         self._outcome.results[batch.number] = result
         missing = max(0, batch.items - result.count)
@@ -135,7 +135,7 @@ class BatchRun:
         if missing:
             self._miss(missing)
 
-    def _retry(self, batch: Batch, reason: str) -> None:
+    def _retry(self, batch: MiniBatch, reason: str) -> None:
         tries, allowed = self._tries[batch.number], self._rules.max_retries + 1
         self._report(logging.WARNING, f"{self._name(batch)}: attempt {tries} of {allowed} failed: {reason}")
         if tries < allowed:
@@ -179,5 +179,5 @@ class BatchRun:
                 closing.remove(worker)
                 self._report(logging.WARNING, f"shutdown() took longer than {self._rules.timeout:g} seconds")
 
-    def _name(self, batch: Batch) -> str:
+    def _name(self, batch: MiniBatch) -> str:
         return f"mini-batch {batch.number + 1} of {self._outcome.batches}"

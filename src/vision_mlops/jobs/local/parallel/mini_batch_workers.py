@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from multiprocessing import connection
 
 from vision_mlops.jobs.local.parallel.entry_script_process import Answer, Script, serve
-from vision_mlops.jobs.local.parallel.partitions import Batch
+from vision_mlops.jobs.local.parallel.partitions import MiniBatch
 
 _GRACE_SECONDS = 2.0
 # Forked copies of a process with threads (torch, OpenVINO) can hang.
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
-class Worker:
+class MiniBatchWorker:
     """One process. It is busy from its start until the entry script's ``init`` has ended."""
 
     def __init__(self, script: Script) -> None:
@@ -23,7 +23,7 @@ class Worker:
         self._process = _CONTEXT.Process(target=serve, args=(theirs, script))
         self._process.start()
         theirs.close()
-        self.batch: Batch | None = None
+        self.batch: MiniBatch | None = None
         self.ready = False
         self._sent = time.monotonic()
 
@@ -42,7 +42,7 @@ class Worker:
         """How long it has been busy with what it was asked last."""
         return time.monotonic() - self._sent
 
-    def send(self, batch: Batch | None) -> None:
+    def send(self, batch: MiniBatch | None) -> None:
         """Ask for ``run(batch)``, or with None for ``shutdown()``. A process that has died answers by its silence."""
         self.batch = batch
         self._sent = time.monotonic()
@@ -87,7 +87,7 @@ class Worker:
         self._pipe.close()
 
     @staticmethod
-    def end(workers: Sequence[Worker]) -> None:
+    def end(workers: Sequence[MiniBatchWorker]) -> None:
         """Ask all processes to end (SIGTERM), and kill those that have not after two seconds."""
         for worker in workers:
             worker._process.terminate()
@@ -97,7 +97,7 @@ class Worker:
             worker.kill()
 
 
-def heard(workers: Sequence[Worker], timeout: float) -> list[Worker]:
+def heard(workers: Sequence[MiniBatchWorker], timeout: float) -> list[MiniBatchWorker]:
     """Workers that have answered or died; waits at most ``timeout`` seconds for one."""
     connection.wait([worker._pipe for worker in workers], timeout)
     return [worker for worker in workers if worker.answering]

@@ -36,7 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vision_mlops.core.errors import MlopsError, PipelineError
 from vision_mlops.core.files import atomic_write
 from vision_mlops.jobs.local.parallel.entry_script_process import Script
-from vision_mlops.jobs.local.parallel.mini_batch_run import BatchRun, Outcome, Rules, StepFailedError
+from vision_mlops.jobs.local.parallel.mini_batch_run import BatchRun, MiniBatchOutcome, Rules, StepFailedError
 from vision_mlops.jobs.local.parallel.partitions import InputType, split
 
 DEFAULT_FILE = "parallel_run_step.txt"
@@ -44,7 +44,7 @@ DEFAULT_FILE = "parallel_run_step.txt"
 Threshold = Annotated[int, Field(ge=-1)]
 
 
-class Spec(BaseModel):
+class MiniBatchSpec(BaseModel):
     """What the process is asked to do; unknown keys and texts in place of numbers are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -84,12 +84,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def read_spec(arguments: list[str]) -> Spec:
+def read_spec(arguments: list[str]) -> MiniBatchSpec:
     """Read the spec file. Raises PipelineError naming the wrong key."""
     if len(arguments) != 1:
         raise PipelineError("give one argument", "python -m vision_mlops.jobs.local.parallel.mini_batches SPEC.json")
     try:
-        return Spec.model_validate_json(Path(arguments[0]).read_bytes())
+        return MiniBatchSpec.model_validate_json(Path(arguments[0]).read_bytes())
     except OSError as error:
         raise PipelineError(f"the spec cannot be read: {error}") from error
     except ValidationError as error:
@@ -98,7 +98,7 @@ def read_spec(arguments: list[str]) -> Spec:
         raise PipelineError(f"{arguments[0]}: {where}: {first['msg']}") from error
 
 
-def run(spec: Spec) -> Outcome:
+def run(spec: MiniBatchSpec) -> MiniBatchOutcome:
     """Run all mini-batches and write the results.
 
     Raises:
@@ -140,7 +140,7 @@ def _words(program_arguments: str) -> tuple[str, ...]:
         raise PipelineError(f"program_arguments cannot be split: {error}", "close the quotation mark") from error
 
 
-def _rules(spec: Spec, words: Sequence[str]) -> tuple[Rules, bool]:
+def _rules(spec: MiniBatchSpec, words: Sequence[str]) -> tuple[Rules, bool]:
     """The rules of the spec and of the arguments, which the script sees too; and whether to write a header."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--error_threshold", type=int, default=spec.error_threshold)
@@ -163,7 +163,7 @@ def _rules(spec: Spec, words: Sequence[str]) -> tuple[Rules, bool]:
     return rules, found.append_row_dataframe_header == "True"
 
 
-def _write(target: Path, outcome: Outcome, header: bool) -> None:
+def _write(target: Path, outcome: MiniBatchOutcome, header: bool) -> None:
     """Write the results in the order of the input: the whole file or nothing."""
     results = [outcome.results[number] for number in sorted(outcome.results)]
     first = next((result.header for result in results if result.header), "") if header else ""

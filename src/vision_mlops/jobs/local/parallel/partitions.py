@@ -21,7 +21,7 @@ _UNITS = {"": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class MiniBatch:
     """Files, or with a reader the rows ``start`` up to ``stop`` of one. Small: the data are read where they are used."""
 
     number: int  # from 0, in the order of the input
@@ -42,7 +42,7 @@ class Batch:
         return read_table(self.paths[0], self.reader).iloc[self.start : self.stop].reset_index(drop=True)
 
 
-def split(source: Path, input_type: InputType, size: int | str | None) -> list[Batch]:
+def split(source: Path, input_type: InputType, size: int | str | None) -> list[MiniBatch]:
     """Split an input into mini-batches, in the order of its files and rows.
 
     Args:
@@ -60,10 +60,10 @@ def split(source: Path, input_type: InputType, size: int | str | None) -> list[B
     if reader is None:
         count = _file_count(size)
         names = [str(file) for file in files]
-        batches = [Batch(i // count, tuple(names[i : i + count])) for i in range(0, len(names), count)]
+        batches = [MiniBatch(i // count, tuple(names[i : i + count])) for i in range(0, len(names), count)]
     else:
         parts = [(file, *rows) for file in files for rows in _parts(file, reader, _bytes(size))]
-        batches = [Batch(i, (str(file),), reader, start, stop) for i, (file, start, stop) in enumerate(parts)]
+        batches = [MiniBatch(i, (str(file),), reader, start, stop) for i, (file, start, stop) in enumerate(parts)]
     if not batches:
         raise DataError(f"the input {source} holds no {'files' if reader is None else 'rows'}", "fill it first")
     return batches

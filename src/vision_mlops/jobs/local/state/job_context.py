@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vision_mlops.core.hashing import Fingerprints
-from vision_mlops.jobs.definitions.plan.nodes import Node, Plan
+from vision_mlops.jobs.definitions.plan.nodes import JobPlan, Node
 from vision_mlops.jobs.local.inputs.input_sources import Sources
 from vision_mlops.jobs.local.state.job_display import Display
-from vision_mlops.jobs.local.state.job_runs import Runs
+from vision_mlops.jobs.local.state.job_runs import JobRuns
 from vision_mlops.jobs.local.state.job_state import JobFolder, JobState
 
 OutsideState = Callable[[str, Node, Mapping[str, str]], str]
@@ -51,11 +51,11 @@ class Context:
     """
 
     folder: JobFolder
-    plan: Plan
+    plan: JobPlan
     state: JobState
     fingerprints: Fingerprints
     sources: Sources
-    runs: Runs
+    runs: JobRuns
     display: Display
     force: bool = False
     resumed: bool = False

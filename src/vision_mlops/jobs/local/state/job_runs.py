@@ -12,7 +12,7 @@ from vision_mlops.tracking import mlflow_runs
 PARENT_TAG = "mlflow.parentRunId"
 
 
-class Runs:
+class JobRuns:
     """Opens and closes runs. MLflow takes seconds to load, so that begins in a thread while the first step is made ready.
 
     Without MLflow installed there are no runs, and every id is empty.

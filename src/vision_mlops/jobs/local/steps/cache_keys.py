@@ -8,7 +8,7 @@ from pathlib import Path
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.jobs.definitions import tags
 from vision_mlops.jobs.definitions.expressions import render
-from vision_mlops.jobs.definitions.plan.nodes import Data, Node, StepOutput, Value
+from vision_mlops.jobs.definitions.plan.nodes import DataInput, Node, StepOutput, Value
 from vision_mlops.jobs.local.state.job_context import Context, Dependencies
 from vision_mlops.jobs.local.steps.code_snapshots import code_fingerprint
 from vision_mlops.jobs.local.steps.step_results import cache_key
@@ -37,7 +37,7 @@ def step_key(context: Context, node: Node, inputs: Mapping[str, str]) -> str:
         {
             "type": node.type,
             "command": command,
-            "software": software(node, inputs) if software is not None else "",
+            "package": software(node, inputs) if software is not None else "",
             "code": code_fingerprint(node, context.fingerprints),
             "inputs": {name: contents[name] for name in contents if not node.is_value(name)},
             "outputs": {name: target.type for name, target in node.outputs.items()},
@@ -86,7 +86,7 @@ def fill(text: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> st
 
 def _content(context: Context, node: Node, name: str, text: str) -> str:
     source = node.inputs[name]
-    if isinstance(source, Value) or (isinstance(source, Data) and source.unread):
+    if isinstance(source, Value) or (isinstance(source, DataInput) and source.unread):
         return text
     if isinstance(source, StepOutput):
         known = context.hashes.get(f"{source.step}:{source.output}")

@@ -17,7 +17,7 @@ from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions import tags
 from vision_mlops.jobs.definitions.expressions import ExpressionError
 from vision_mlops.jobs.definitions.plan.bindings import shown
-from vision_mlops.jobs.definitions.plan.nodes import Data, Node, Plan, StepOutput, Target, Value
+from vision_mlops.jobs.definitions.plan.nodes import DataInput, JobPlan, Node, OutputTarget, StepOutput, Value
 from vision_mlops.jobs.local.inputs.input_sources import Sources, datastore_path
 from vision_mlops.jobs.local.state.job_context import Dependencies, SoftwareHash
 from vision_mlops.jobs.local.steps.cache_keys import fill, sections
@@ -41,7 +41,7 @@ def step_path() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
-def check(plan: Plan, sources: Sources, dependencies: Dependencies) -> None:
+def check(plan: JobPlan, sources: Sources, dependencies: Dependencies) -> None:
     """Refuse what cannot be done.
 
     Args:
@@ -70,7 +70,7 @@ def _of_node(node: Node, sources: Sources, dependencies: Dependencies) -> Iterat
     else:
         yield from _worded(lambda: check_code(node))
     for name, source in node.inputs.items():
-        if isinstance(source, Data):
+        if isinstance(source, DataInput):
             if not source.unread:
                 yield from _worded(partial(_find, sources, source, f"{where}: input {name!r}"))
             if source.mode in ("eval_mount", "eval_download"):
@@ -89,13 +89,13 @@ def _worded(look: Callable[[], None]) -> Iterator[tuple[str, str]]:
         yield error.message, error.hint
 
 
-def _find(sources: Sources, data: Data, what: str) -> None:
+def _find(sources: Sources, data: DataInput, what: str) -> None:
     path = sources.find(data, what)
     if (closed := unreadable(path)) is not None:
         raise PipelineError(f"{what}: {closed} cannot be read", "check its permissions")
 
 
-def _of_target(where: str, name: str, target: Target) -> Iterator[tuple[str, str]]:
+def _of_target(where: str, name: str, target: OutputTarget) -> Iterator[tuple[str, str]]:
     if target.path is None:
         return
     if not _LOCAL_OUTPUT.match(target.path):
@@ -159,7 +159,7 @@ def _check_sections(node: Node, narrowed: Iterable[str], sources: Sources, depen
         source = node.inputs.get(name)
         if isinstance(source, Value):
             texts[name] = source.text
-        elif isinstance(source, Data):
+        elif isinstance(source, DataInput):
             where = f"step {node.step!r}: input {name!r}"
             texts[name] = source.path if source.unread else str(sources.find(source, where))
     sections(dependencies, node, texts)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vision_mlops.core import paths, revision
 from vision_mlops.core.files import atomic_write
-from vision_mlops.jobs.definitions.plan.nodes import Data, Node, StepOutput
+from vision_mlops.jobs.definitions.plan.nodes import DataInput, Node, StepOutput
 from vision_mlops.jobs.local.inputs.input_sources import private_copy
 from vision_mlops.jobs.local.steps.cache_keys import fill
 from vision_mlops.jobs.local.steps.code_snapshots import copy_code
@@ -98,7 +98,7 @@ def prepare_attempt(attempt: Attempt) -> Attempt:
     copy_code(attempt.node, attempt.work)
     inputs = dict(attempt.inputs)
     for name, source in attempt.node.inputs.items():
-        private = isinstance(source, Data | StepOutput) and source.mode in _PRIVATE_MODES
+        private = isinstance(source, DataInput | StepOutput) and source.mode in _PRIVATE_MODES
         if private and "://" not in inputs.get(name, "://"):
             inputs[name] = str(private_copy(Path(inputs[name]), attempt.folder / "inputs" / name))
     return replace(attempt, inputs=inputs)

@@ -14,7 +14,7 @@ from vision_mlops.core import paths
 from vision_mlops.core.files import atomic_write, remove_path
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.core.locks import take
-from vision_mlops.jobs.definitions.plan.nodes import Target
+from vision_mlops.jobs.definitions.plan.nodes import OutputTarget
 from vision_mlops.jobs.local.steps.step_process import end_orphans
 
 _FILES = frozenset({"uri_file"})
@@ -23,7 +23,7 @@ _OWNER = "owner.json"
 
 
 @dataclass(frozen=True)
-class Result:
+class StepResult:
     """Outputs of a step that ended well: absolute path and content hash by name."""
 
     outputs: dict[str, Path]
@@ -44,7 +44,7 @@ def cache_folder(key: str) -> Path:
     return paths.home() / "cache" / "steps" / key
 
 
-def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fingerprints) -> Result | None:
+def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fingerprints) -> StepResult | None:
     """What an earlier run left in a folder; None where it is not whole, or was changed since.
 
     Args:
@@ -57,7 +57,7 @@ def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fing
         content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         outputs = {name: paths.home() / item["path"] for name, item in content["outputs"].items()}
         hashes = {name: str(item["hash"]) for name, item in content["outputs"].items()}
-        result = Result(outputs, hashes, content["run_id"], float(content["seconds"]), content["job"])
+        result = StepResult(outputs, hashes, content["run_id"], float(content["seconds"]), content["job"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     if content["key"] != key or set(outputs) != set(names):
@@ -69,7 +69,7 @@ def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fing
     return result if same else None
 
 
-def write_result(folder: Path, key: str, result: Result) -> None:
+def write_result(folder: Path, key: str, result: StepResult) -> None:
     """Mark a folder as whole; its outputs may lie in another one."""
     home = paths.home()
     outputs = {
@@ -80,7 +80,7 @@ def write_result(folder: Path, key: str, result: Result) -> None:
     atomic_write(folder / "result.json", json.dumps(content, indent=2) + "\n")
 
 
-def point_to(folder: Path, key: str, result: Result) -> None:
+def point_to(folder: Path, key: str, result: StepResult) -> None:
     """Let the next step with this key reuse a result that lies elsewhere, unless another process is making one."""
     workplace = Workplace(folder)
     if workplace.claim():
@@ -136,7 +136,7 @@ class Workplace:
         """Write down which processes write here."""
         write_owner(self.folder, groups)
 
-    def prepare(self, targets: Mapping[str, Target]) -> dict[str, Path]:
+    def prepare(self, targets: Mapping[str, OutputTarget]) -> dict[str, Path]:
         """Paths of the outputs; those that are folders exist, as on Azure ML."""
         self.outputs.mkdir(parents=True, exist_ok=True)
         found = {name: self.outputs / name for name in targets}

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_mlops.batch.rows import Failed, Model, score_images, to_json
+from vision_mlops.batch.rows import Failed, ScoringModel, score_images, to_json
 from vision_mlops.core.errors import DataError, MlopsError
 from vision_mlops.model.bundle_lookup import mounted_model
 from vision_mlops.model.predictor import Predictor, load_predictor
@@ -25,11 +25,11 @@ _SUSPICIOUS = 10
 
 
 @dataclass(frozen=True)
-class Scorer:
+class BatchScorer:
     """A loaded bundle, what rows say about it, and how many classes a row gets."""
 
     predictor: Predictor
-    model: Model
+    model: ScoringModel
     top_k: int
 
     def rows(self, paths: Sequence[Path]) -> list[str]:
@@ -57,7 +57,7 @@ class Scorer:
         ]
 
 
-_scorer: Scorer | None = None
+_scorer: BatchScorer | None = None
 
 
 def init(arguments: Sequence[str] | None = None) -> None:
@@ -76,8 +76,10 @@ def init(arguments: Sequence[str] | None = None) -> None:
         raise MlopsError(
             f"--top-k {options.top_k}: the model has {classes} classes", f"use 0 to {classes}; 0 gives all"
         )
-    model = Model(options.model_name or name or predictor.bundle.name, options.model_version or version, predictor.id)
-    _scorer = Scorer(predictor, model, options.top_k)
+    model = ScoringModel(
+        options.model_name or name or predictor.bundle.name, options.model_version or version, predictor.id
+    )
+    _scorer = BatchScorer(predictor, model, options.top_k)
 
 
 def _parser() -> argparse.ArgumentParser:
