@@ -11,7 +11,7 @@ from testing.support.submissions import finished, submit
 
 from azureml_emulator.emulated_cloud import EmulatedCloud
 from azureml_emulator.identity.loopback_tokens import LoopbackCredential
-from vision_mlops.jobs.azureml.run_metrics import run_metrics
+from vision_mlops.jobs.azureml.run_history import run_metrics
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -25,11 +25,11 @@ from vision_mlops.endpoints.local import router_client
 from vision_mlops.endpoints.local.target import LocalTarget
 from vision_mlops.model.bundle import bundle_id, read_bundle
 from vision_mlops.registry import CHAMPION, ModelVersion, Registry, open_registry
-from vision_mlops.rollout.equipment import Ending
+from vision_mlops.rollout.driver import RolloutResult
+from vision_mlops.rollout.driving import status
 from vision_mlops.rollout.rollout_control import Controls, resume, start
 from vision_mlops.rollout.rollout_report import RolloutOutcome, read_report
 from vision_mlops.rollout.rollout_settings import Pace, RolloutLimits
-from vision_mlops.rollout.status import status
 
 pytestmark = pytest.mark.slow
 NAME = "colours"
@@ -100,7 +100,7 @@ class Site:
         server = SimpleNamespace(port=self.port, process=SimpleNamespace(poll=lambda: None))
         return Load(cast(RunningServer, server), image(), clients=clients)
 
-    def roll_out(self, request: DeploymentRequest, limits: RolloutLimits) -> Ending:
+    def roll_out(self, request: DeploymentRequest, limits: RolloutLimits) -> RolloutResult:
         registry = cast(Registry, self.registry)
         controls = Controls(self.target, registry, NAME, lambda text: None, pace=Pace(probe_rate=50, look=0.2))
         return start(controls, request, limits=limits)

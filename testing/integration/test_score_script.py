@@ -25,7 +25,7 @@ from testing.support.bundles import make_bundle
 from testing.support.prepared_data import COLOURS
 from testing.support.scoring_servers import RunningServer, serving
 
-from vision_mlops.endpoints.azureml.package_code import ENTRY_SCRIPT, package_code
+from vision_mlops.endpoints.azureml.azureml_workspace import ENTRY_SCRIPT, package_code
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements" / "azmlinfsrv.txt"

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from vision_mlops.core.errors import ServingError
-from vision_mlops.serving.workers.parent import ParentProcess
+from vision_mlops.serving.workers.ipc import ParentProcess
 
 
 def test_lines_reach_the_parent_and_its_end_is_noticed() -> None:

@@ -20,12 +20,12 @@ from vision_mlops.cli.main import app
 from vision_mlops.core.errors import AzureError, DeploymentError, RegistryError
 from vision_mlops.endpoints.contract import DeploymentOptions, EndpointStatus
 from vision_mlops.endpoints.deploying import ROLLOUT_TAG
-from vision_mlops.rollout.equipment import Ending
+from vision_mlops.rollout.driver import RolloutResult
+from vision_mlops.rollout.driving import status
 from vision_mlops.rollout.rollout_control import abort, promote, resume, start
 from vision_mlops.rollout.rollout_report import RolloutOutcome, read_report, rollouts_folder
 from vision_mlops.rollout.rollout_settings import RolloutLimits, RolloutOptions, parse_steps
 from vision_mlops.rollout.rollout_state import pack, unpack
-from vision_mlops.rollout.status import status
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,13 @@ def world(bundle: Path) -> World:
     return World.make(bundle)
 
 
-def begin(world: World, **changes: Any) -> Ending:
+def begin(world: World, **changes: Any) -> RolloutResult:
     how = {name: changes.pop(name) for name in ("steps", "limits", "wishes", "request") if name in changes}
     request = how.pop("request", None) or world.request(2)
     return start(world.controls(**changes), request, **{"steps": STEPS, "limits": LIMITS, **how})
 
 
-def report_of(ending: Ending) -> dict[str, Any]:
+def report_of(ending: RolloutResult) -> dict[str, Any]:
     assert ending.report is not None
     return read_report(ending.report.folder)
 
@@ -181,7 +181,9 @@ def calm(world: World) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("bad", [False, True], ids=["good", "bad"])
 @pytest.mark.parametrize("then", [resume, abort, promote], ids=["resume", "abort", "promote"])
-def test_killed_at_any_call_then_ended_whole(bundle: Path, home: Path, then: Callable[..., Ending], bad: bool) -> None:
+def test_killed_at_any_call_then_ended_whole(
+    bundle: Path, home: Path, then: Callable[..., RolloutResult], bad: bool
+) -> None:
     """At every call to target and registry in turn, before and after its effect, the process ends."""
 
     def make() -> World:
@@ -189,7 +191,7 @@ def test_killed_at_any_call_then_ended_whole(bundle: Path, home: Path, then: Cal
         world.behave(wrong=bad)
         return world
 
-    def run(world: World) -> Ending:
+    def run(world: World) -> RolloutResult:
         world.behave(wrong=bad)
         return begin(world, steps=parse_steps("mirror=50,100"), pace=replace(PACE, beat=60))
 
@@ -230,7 +232,7 @@ def test_killed_at_any_call_then_ended_whole(bundle: Path, home: Path, then: Cal
 
 @pytest.mark.slow
 def test_azure_that_refuses_at_any_call_leaves_what_can_go_on(bundle: Path) -> None:
-    def run(world: World) -> Ending:
+    def run(world: World) -> RolloutResult:
         return begin(world, steps=parse_steps("mirror=50,100"), pace=replace(PACE, beat=60))
 
     for number in range(1, calls_of(bundle, run) + 1):
@@ -303,7 +305,7 @@ Long = tuple[World, threading.Thread, list[Any]]
 
 
 @pytest.mark.parametrize(("order", "left"), [(abort, 1), (promote, 2)], ids=["abort", "promote"])
-def test_another_process_ends_it_within_a_second(long: Long, order: Callable[..., Ending], left: int) -> None:
+def test_another_process_ends_it_within_a_second(long: Long, order: Callable[..., RolloutResult], left: int) -> None:
     world, thread, found = long
     assert status(world.target, "colours")["rollout"]["driven_by"] == "a process on this machine"
     with pytest.raises(DeploymentError, match="another process on this machine"):
@@ -320,9 +322,9 @@ def test_another_process_ends_it_within_a_second(long: Long, order: Callable[...
 def test_a_traffic_that_somebody_changes_stops_it(long: Long) -> None:
     world, thread, found = long
     world.target.set_traffic("colours", {"version-1": 70, "version-2": 30}, {})
-    from vision_mlops.rollout.nudge import Nudge
+    from vision_mlops.rollout.driving import WakeUp
 
-    Nudge("memory", "colours").give()
+    WakeUp("memory", "colours").give()
     thread.join(60)
     assert "somebody else has changed the traffic" in str(found[0])
     hurry(world)
@@ -350,9 +352,9 @@ def test_a_machine_that_took_over_is_left_alone(long: Long) -> None:
     state = unpack(world.target.tags[ROLLOUT_TAG])
     there = replace(state, driver="other1", until=int(time.time()) + 60)
     world.target.tags[ROLLOUT_TAG] = pack(there)
-    from vision_mlops.rollout.nudge import Nudge
+    from vision_mlops.rollout.driving import WakeUp
 
-    Nudge("memory", "colours").give()
+    WakeUp("memory", "colours").give()
     thread.join(60)
     assert "another machine drives" in str(found[0])
     assert world.target.tags[ROLLOUT_TAG] == pack(there)

@@ -13,7 +13,7 @@ import pytest
 from vision_mlops.core.errors import AzureError, ConfigError
 from vision_mlops.storage.addresses import ContainerAddress, DatastoreAddress, parse_address
 from vision_mlops.storage.blob_listing import next_marker, read_page
-from vision_mlops.storage.blocks import BlockNames, block_size
+from vision_mlops.storage.file_parts import BlockNames, block_size
 from vision_mlops.storage.http_connections import StorageResponse
 from vision_mlops.storage.locations import locate
 from vision_mlops.storage.service_errors import refusal, wait_asked_for

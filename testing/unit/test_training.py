@@ -22,11 +22,17 @@ from vision_mlops.model.network import Classifier
 from vision_mlops.model.predictor import Predictor
 from vision_mlops.tracking import mlflow_runs
 from vision_mlops.training import bundle_export as exporting
-from vision_mlops.training.calibration import fit_temperature
+from vision_mlops.training.bundle_export import fit_temperature
 from vision_mlops.training.fit import fit
-from vision_mlops.training.frozen_prefix import prefix_runner
 from vision_mlops.training.lightning_module import FineTuning, balanced_weights
-from vision_mlops.training.training_batches import ImageSplit, PrefixSplit, augmented, prefix_cache_fits, view
+from vision_mlops.training.training_batches import (
+    ImageSplit,
+    PrefixSplit,
+    augmented,
+    prefix_cache_fits,
+    prefix_runner,
+    view,
+)
 
 import pytorch_lightning as pl  # isort: skip  # after the package, which makes its torchvision importable
 

@@ -86,7 +86,6 @@ def deploy(
 
     Example: `mlops deploy --to local --model textile@champion`
     """
-    from vision_mlops.endpoints import known
     from vision_mlops.endpoints.contract import (
         DeploymentOptions,
         DeploymentRequest,
@@ -97,7 +96,7 @@ def deploy(
     from vision_mlops.endpoints.deploying import TrafficPlan, resolve
     from vision_mlops.endpoints.deploying import deploy as run
     from vision_mlops.endpoints.deploying import render as rendered
-    from vision_mlops.endpoints.targets import open_target
+    from vision_mlops.endpoints.targets import open_target, remember
     from vision_mlops.registry import open_registry
 
     target = open_target(to)
@@ -119,7 +118,7 @@ def deploy(
         _write(rendered(target, request), render)
         return
     made = run(target, request, TrafficPlan(traffic, keep), say)
-    known.remember(made.name, target.name)
+    remember(made.name, target.name)
     if json_:
         emit_json(made.to_dict())
         return

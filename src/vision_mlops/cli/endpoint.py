@@ -34,12 +34,11 @@ def list_(
 
     Example: `mlops endpoint list`
     """
-    from vision_mlops.endpoints import known
-    from vision_mlops.endpoints.targets import open_target
+    from vision_mlops.endpoints.targets import open_target, targets_used
 
     found: list[Endpoint] = []
     failed: list[MlopsError] = []
-    for name in [on] if on else known.targets():
+    for name in [on] if on else targets_used():
         try:
             found += open_target(name).endpoints()
         except MlopsError as error:  # one target that is not reached does not hide the others
@@ -202,13 +201,13 @@ def delete(
 
     Example: `mlops endpoint delete textile`
     """
-    from vision_mlops.endpoints import known
+    from vision_mlops.endpoints.targets import forget
 
     target = _target(name, on)
     endpoint = target.endpoint(name)
     if not deployment:
         target.delete(name)
-        known.forget(name, target.name)
+        forget(name, target.name)
         say(f"deleted endpoint {name} on {target.name}")
         return
     found = endpoint.deployment(deployment)
@@ -221,10 +220,9 @@ def delete(
 
 
 def _target(name: str, on: str | None) -> Target:
-    from vision_mlops.endpoints import known
-    from vision_mlops.endpoints.targets import open_target
+    from vision_mlops.endpoints.targets import open_target, target_of
 
-    return open_target(on or known.target_of(name))
+    return open_target(on or target_of(name))
 
 
 def _chosen(endpoint: Endpoint, name: str) -> Deployment:

@@ -13,7 +13,7 @@ from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import DeploymentError
 
 if TYPE_CHECKING:
-    from vision_mlops.rollout.equipment import Ending
+    from vision_mlops.rollout.driver import RolloutResult
     from vision_mlops.rollout.rollout_control import Controls
 
 app = typer.Typer(no_args_is_help=True, help="Roll a model version out step by step, judged against the champion.")
@@ -165,11 +165,10 @@ def status(name: Name, on: On = None, json_: JsonOption = False) -> None:
 
     Example: `mlops rollout status textile`
     """
-    from vision_mlops.endpoints import known
-    from vision_mlops.endpoints.targets import open_target
-    from vision_mlops.rollout.status import status as read
+    from vision_mlops.endpoints.targets import open_target, target_of
+    from vision_mlops.rollout.driving import status as read
 
-    found = read(open_target(on or known.target_of(name)), name)
+    found = read(open_target(on or target_of(name)), name)
     if json_:
         emit_json(found)
         return
@@ -201,20 +200,19 @@ def _lines(found: dict[str, Any]) -> list[str]:
 def _controls(
     name: str, on: str | None, images: Path | None, probe_rate: float, on_interrupt: str, *, take_over: bool
 ) -> Controls:
-    from vision_mlops.endpoints import known
-    from vision_mlops.endpoints.targets import open_target
+    from vision_mlops.endpoints.targets import open_target, target_of
     from vision_mlops.registry import open_registry
     from vision_mlops.rollout.rollout_control import Controls
     from vision_mlops.rollout.rollout_settings import Pace
 
     if on_interrupt not in ("pause", "rollback"):
         raise DeploymentError(f"--on-interrupt {on_interrupt}: there is no such thing", "give pause or rollback")
-    target = open_target(on or known.target_of(name))
+    target = open_target(on or target_of(name))
     back = on_interrupt == "rollback"
     return Controls(target, open_registry(), name, say, images, Pace(probe_rate=probe_rate), back, take_over)
 
 
-def _show(ending: Ending, name: str, *, as_json: bool, wanted: str = "promoted") -> None:
+def _show(ending: RolloutResult, name: str, *, as_json: bool, wanted: str = "promoted") -> None:
     """Print how it ended and where the report is; ends the process with the exit code."""
     report = ending.report
     if as_json:

@@ -72,7 +72,7 @@ def serve(
     from vision_mlops.model.bundle import read_bundle
     from vision_mlops.model.bundle_lookup import bundle_root, find_bundle, registered_as
     from vision_mlops.serving.telemetry.metrics_folder import metrics_folder
-    from vision_mlops.serving.workers.parent import ParentProcess
+    from vision_mlops.serving.workers.ipc import ParentProcess
 
     admin_key = os.environ.get("MLOPS_ADMIN_KEY") or None
     keys = _keys(auth, host)

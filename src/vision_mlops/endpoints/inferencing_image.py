@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from vision_mlops.config.azure_settings import read_setting
+from vision_mlops.config.azure_settings import AzureSettings, read_setting
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.endpoints.container_engine import Engine
-from vision_mlops.endpoints.contract import DeploymentRequest, Say
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Say
 from vision_mlops.model.bundle import MANIFEST
 from vision_mlops.registry import ModelVersion
 
@@ -147,3 +147,15 @@ def _project() -> Path:
         f"the image cannot be built: there is no {_FOLDER.as_posix()} here",
         "run the command in a clone of the repository, or give --image",
     )
+
+
+def image_in_azure(options: DeploymentOptions, settings: AzureSettings) -> str:
+    """The image of the options, else that of the settings. Raises DeploymentError where there is none."""
+    image = options.image or settings.inferencing_image
+    if not image:
+        raise DeploymentError(
+            "there is no image of the scoring server",
+            "push environments/docker/inferencing_image to a container registry, and name it with --image or"
+            " MLOPS_AZURE_INFERENCING_IMAGE",
+        )
+    return image

@@ -7,20 +7,23 @@ next one goes on or rolls back.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from vision_mlops.azure.azure_errors import is_transient
 from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError, RegistryError
 from vision_mlops.core.interruption import Interruption
-from vision_mlops.endpoints.contract import Endpoint, EndpointStatus, Say
-from vision_mlops.registry import CHAMPION
-from vision_mlops.rollout.equipment import Ending, Equipment
+from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, EndpointStatus, Say
+from vision_mlops.registry import CHAMPION, Registry
+from vision_mlops.rollout.driving import WakeUp
 from vision_mlops.rollout.judge import StepVerdict, judge
-from vision_mlops.rollout.nudge import Nudge
 from vision_mlops.rollout.observer import Observer
-from vision_mlops.rollout.probes import Prober
+from vision_mlops.rollout.probe_images import ProbeImage
+from vision_mlops.rollout.probes import Ask, Prober, ask
 from vision_mlops.rollout.rollout_endpoint import LostError, RolloutEndpoint, has, shares
 from vision_mlops.rollout.rollout_report import Report, RolloutOutcome, telling
+from vision_mlops.rollout.rollout_settings import Pace
 from vision_mlops.rollout.rollout_state import Order, Phase, Rollout
 
 _LOG_LINES = 500
@@ -28,6 +31,31 @@ _LOG_SHOWN = 40
 _DEPLOY_SECONDS = 3600.0
 _ENDING_SECONDS = 900.0
 _RENEW_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutResult:
+    """How driving ended. ``problem`` is what is left to be mended by hand although the rollout is over.
+
+    ``report`` is None where another process drove.
+    """
+
+    outcome: RolloutOutcome
+    reasons: tuple[str, ...] = ()
+    problem: str = ""
+    report: Report | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DriverInputs:
+    """What a driver works with. ``request`` is None where a rollout goes on whose candidate is deployed."""
+
+    registry: Registry
+    images: Sequence[ProbeImage]
+    request: DeploymentRequest | None
+    ask: Ask = ask
+    pace: Pace = field(default_factory=Pace)
+    roll_back_on_interrupt: bool = False
 
 
 class _Turn(Exception):  # noqa: N818 - not an error
@@ -54,16 +82,18 @@ class Driver:
         say: Told what happens.
     """
 
-    def __init__(self, place: RolloutEndpoint, state: Rollout, report: Report, equipment: Equipment, say: Say) -> None:
+    def __init__(
+        self, place: RolloutEndpoint, state: Rollout, report: Report, equipment: DriverInputs, say: Say
+    ) -> None:
         self._place = place
         self._state = state
         self._report = report
         self._with = equipment
         self._say = say
-        self._nudge = Nudge(place.target.name, place.name)
+        self._nudge = WakeUp(place.target.name, place.name)
         self._interruption = Interruption()
 
-    def drive(self) -> Ending:
+    def drive(self) -> RolloutResult:
         """Go on until the rollout is over, or a signal pauses it.
 
         Raises:
@@ -85,7 +115,7 @@ class Driver:
             except MlopsError as error:
                 self._leave(error)
 
-    def _phase(self) -> Ending | None:
+    def _phase(self) -> RolloutResult | None:
         phase = self._state.phase
         if phase is Phase.DEPLOY:
             self._deploy()
@@ -195,7 +225,7 @@ class Driver:
         self._share({state.candidate: 100}, {})
         self._write(state.at(Phase.CLOSE))
 
-    def _close(self) -> Ending:
+    def _close(self) -> RolloutResult:
         state = self._state
         problem = "" if state.wishes.no_alias else self._move_alias()
         if not state.wishes.keep_champion and self._place.delete_deployment(state.champion):
@@ -203,9 +233,9 @@ class Driver:
         self._place.clear()
         self._report.write(RolloutOutcome.PROMOTED)
         self._say(f"{state.candidate} ({state.model}) has all of the traffic of {self._place.name}")
-        return Ending(RolloutOutcome.PROMOTED, problem=problem, report=self._report)
+        return RolloutResult(RolloutOutcome.PROMOTED, problem=problem, report=self._report)
 
-    def _roll_back(self) -> Ending:
+    def _roll_back(self) -> RolloutResult:
         state = self._state
         if not has(self._place.endpoint(), state.champion):
             raise _Turn(Phase.FINISH, f"{state.champion} is not there any more: going on with {state.candidate}")
@@ -219,7 +249,7 @@ class Driver:
                 self._say(f"removed {state.candidate}")
         self._place.clear()
         self._report.write(RolloutOutcome.ROLLED_BACK)
-        return Ending(RolloutOutcome.ROLLED_BACK, tuple(self._report.content["reasons"]), report=self._report)
+        return RolloutResult(RolloutOutcome.ROLLED_BACK, tuple(self._report.content["reasons"]), report=self._report)
 
     def _move_alias(self) -> str:
         """Make the candidate's version the champion of its model; returns what was refused."""
@@ -290,12 +320,12 @@ class Driver:
         seconds = {Phase.DEPLOY: _DEPLOY_SECONDS, Phase.STEP: self._with.pace.lease}.get(state.phase, _ENDING_SECONDS)
         self._state = self._place.write(state.driven(seconds), first=first)
 
-    def _pause(self) -> Ending:
+    def _pause(self) -> RolloutResult:
         traffic = _shown(self._place.endpoint())
         self._release()
         where = f"{self._state.describe()} ({traffic})"
         told = f"the rollout of {self._state.candidate} is paused at {where}"
-        return Ending(RolloutOutcome.PAUSED, (told,), report=self._report)
+        return RolloutResult(RolloutOutcome.PAUSED, (told,), report=self._report)
 
     def _leave(self, error: MlopsError) -> NoReturn:
         """The target refuses: leave a state that another process goes on with, and say how."""

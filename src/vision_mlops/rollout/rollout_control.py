@@ -12,10 +12,8 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, Say, Target
 from vision_mlops.endpoints.deploying import check_options, find
 from vision_mlops.registry import ModelVersion, Registry
-from vision_mlops.rollout.driver import Driver
-from vision_mlops.rollout.driver_lock import check_elsewhere, driving, elsewhere, lock_path
-from vision_mlops.rollout.equipment import Ending, Equipment
-from vision_mlops.rollout.nudge import Nudge
+from vision_mlops.rollout.driver import Driver, DriverInputs, RolloutResult
+from vision_mlops.rollout.driving import WakeUp, check_elsewhere, driving, elsewhere, lock_path
 from vision_mlops.rollout.probes import Ask, ask
 from vision_mlops.rollout.rollout_checks import (
     champion_of,
@@ -80,7 +78,7 @@ def start(
     steps: tuple[RolloutStep, ...] = parse_steps(DEFAULT_STEPS),
     limits: RolloutLimits | None = None,
     wishes: RolloutOptions | None = None,
-) -> Ending:
+) -> RolloutResult:
     """Roll a candidate out; goes on where a rollout of the same candidate stands.
 
     Args:
@@ -130,7 +128,7 @@ def start(
         return _run(controls, endpoint, state, equipment)
 
 
-def resume(controls: Controls) -> Ending:
+def resume(controls: Controls) -> RolloutResult:
     """Go on with a rollout that nobody drives. Raises DeploymentError."""
     check_target(controls.target)
     with driving(controls.target, controls.endpoint):
@@ -141,12 +139,12 @@ def resume(controls: Controls) -> Ending:
         return _drive(controls, endpoint, state, None)
 
 
-def abort(controls: Controls) -> Ending:
+def abort(controls: Controls) -> RolloutResult:
     """Give the champion all of the traffic, whoever drives. Raises DeploymentError."""
     return _order(controls, Order.ABORT)
 
 
-def promote(controls: Controls) -> Ending:
+def promote(controls: Controls) -> RolloutResult:
     """Give the candidate all of the traffic for good, without the steps that are left. Raises DeploymentError."""
     return _order(controls, Order.PROMOTE)
 
@@ -154,7 +152,7 @@ def promote(controls: Controls) -> Ending:
 # Driving
 
 
-def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: DeploymentRequest | None) -> Ending:
+def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: DeploymentRequest | None) -> RolloutResult:
     """Go on with a rollout that was begun."""
     if request is None and not state.optioned:
         version = controls.registry.get(state.model)
@@ -164,12 +162,14 @@ def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: Depl
     return _run(controls, endpoint, state, _equipment(controls, images, request))
 
 
-def _run(controls: Controls, endpoint: Endpoint, state: Rollout, equipment: Equipment) -> Ending:
+def _run(controls: Controls, endpoint: Endpoint, state: Rollout, equipment: DriverInputs) -> RolloutResult:
     return Driver(controls.place(), state, Report(endpoint, state), equipment, controls.say).drive()
 
 
-def _equipment(controls: Controls, images: list[Any], request: DeploymentRequest | None) -> Equipment:
-    return Equipment(controls.registry, images, request, controls.ask, controls.pace, controls.roll_back_on_interrupt)
+def _equipment(controls: Controls, images: list[Any], request: DeploymentRequest | None) -> DriverInputs:
+    return DriverInputs(
+        controls.registry, images, request, controls.ask, controls.pace, controls.roll_back_on_interrupt
+    )
 
 
 def _bundles(controls: Controls, endpoint: Endpoint, state: Rollout) -> list[Path]:
@@ -192,9 +192,9 @@ def _state(endpoint: Endpoint) -> Rollout:
 # Orders
 
 
-def _order(controls: Controls, order: Order) -> Ending:
+def _order(controls: Controls, order: Order) -> RolloutResult:
     check_target(controls.target)
-    nudge = Nudge(controls.target.name, controls.endpoint)
+    nudge = WakeUp(controls.target.name, controls.endpoint)
     known: Rollout | None = None
     waiting = 0.0
     while True:
@@ -217,7 +217,7 @@ def _order(controls: Controls, order: Order) -> Ending:
         time.sleep(controls.pace.tick)
 
 
-def _order_here(controls: Controls, order: Order, known: Rollout | None) -> Ending | None:
+def _order_here(controls: Controls, order: Order, known: Rollout | None) -> RolloutResult | None:
     """Do it in this process; None where another machine drives."""
     endpoint = controls.current()
     if order is Order.ABORT and known is None:
@@ -246,7 +246,7 @@ def _order_here(controls: Controls, order: Order, known: Rollout | None) -> Endi
     return Driver(controls.place(), state, report, _equipment(controls, [], None), controls.say).drive()
 
 
-def _ended(controls: Controls, endpoint: Endpoint, known: Rollout | None) -> Ending:
+def _ended(controls: Controls, endpoint: Endpoint, known: Rollout | None) -> RolloutResult:
     """How a rollout has ended that another process drove."""
     if known is None:
         raise DeploymentError(f"endpoint {endpoint.name!r} is not under a rollout", "mlops rollout start --help")
@@ -254,7 +254,7 @@ def _ended(controls: Controls, endpoint: Endpoint, known: Rollout | None) -> End
     promoted = serving is not None and serving.name == known.candidate
     told = f"{serving.name if serving else 'nobody'} has the traffic of {endpoint.name}"
     controls.say(told)
-    return Ending(RolloutOutcome.PROMOTED if promoted else RolloutOutcome.ROLLED_BACK, (told,))
+    return RolloutResult(RolloutOutcome.PROMOTED if promoted else RolloutOutcome.ROLLED_BACK, (told,))
 
 
 def _mend_tag(controls: Controls, endpoint: Endpoint) -> None:

@@ -16,7 +16,7 @@ from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_names import check_for_storage
 from vision_mlops.storage.blob_service import StorageRetryPolicy
-from vision_mlops.storage.blocks import BlockNames, block_size
+from vision_mlops.storage.file_parts import BlockNames, block_size
 from vision_mlops.storage.local_folders import File, look_at, walk
 from vision_mlops.storage.md5 import md5
 from vision_mlops.storage.service_errors import RefusalError

@@ -27,13 +27,18 @@ from vision_mlops.data.manifest import Manifest, read_manifest
 from vision_mlops.model.bundle import Bundle, Preprocessing, read_bundle
 from vision_mlops.model.network import Classifier
 from vision_mlops.training import training_runtime
-from vision_mlops.training.bundle_export import export, logits
-from vision_mlops.training.calibration import fit_temperature
+from vision_mlops.training.bundle_export import export, fit_temperature, logits
 from vision_mlops.training.checkpoints import TrainingFolder
-from vision_mlops.training.frozen_prefix import prefix_runner
 from vision_mlops.training.lightning_module import FineTuning, balanced_weights
 from vision_mlops.training.mlflow_callback import MlflowCallback
-from vision_mlops.training.training_batches import ImageSplit, PrefixSplit, Sample, collate, prefix_cache_fits
+from vision_mlops.training.training_batches import (
+    ImageSplit,
+    PrefixSplit,
+    Sample,
+    collate,
+    prefix_cache_fits,
+    prefix_runner,
+)
 
 # Sections of the workload that decide what is trained: the bundle records them. The component train.yml names the same.
 TRAINED_FROM = {"name", "title", "data", "model", "training"}

@@ -6,13 +6,17 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+import vision_mlops
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import ml_client, quiet
 from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
@@ -27,6 +31,7 @@ from vision_mlops.registry.version_tags import HASH_TAG
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
+
 DEFINITIONS = Path(__file__).parent / "definitions"
 TARGET_TAG = "mlops.target"
 """Tag of what this package made: the name of the target."""
@@ -40,6 +45,19 @@ PROBLEM_TAG = "mlops.problem."
 TAG_LENGTH = 256
 _CHANGING = ("Creating", "Updating", "Deleting", "Scaling")
 _MODEL_ID = re.compile(r"/models/([^/]+)/versions/([^/]+)")
+
+
+ENTRY_SCRIPT = "score.py"
+_SCRIPT = '''\
+"""Finds the package beside it, and is its entry script."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from vision_mlops.serving.score import init, run  # noqa: E402, F401
+'''
 
 
 class Workspace:
@@ -154,3 +172,14 @@ def model_of(entity: Any) -> tuple[str, str]:
     found = _MODEL_ID.search(str(getattr(model, "id", None) or model or ""))
     name, version = (found[1], found[2]) if found else ("", "")
     return str(tags.get(MODEL_TAG, name)), str(tags.get(VERSION_TAG, version))
+
+
+@contextmanager
+def package_code() -> Iterator[Path]:
+    """A folder with nothing but the package and :data:`ENTRY_SCRIPT`; removed at the end."""
+    package = Path(vision_mlops.__file__).parent
+    with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:
+        folder = Path(temporary) / "code"
+        shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        (folder / ENTRY_SCRIPT).write_text(_SCRIPT, encoding="utf-8")
+        yield folder

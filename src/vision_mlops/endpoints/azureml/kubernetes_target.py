@@ -9,7 +9,7 @@ from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.managed_target import check_auth
 from vision_mlops.endpoints.azureml.online_target import OnlineTarget
 from vision_mlops.endpoints.contract import DeploymentRequest
-from vision_mlops.endpoints.images import inferencing_image
+from vision_mlops.endpoints.inferencing_image import image_in_azure
 
 
 def open_target() -> KubernetesEndpoint:
@@ -32,7 +32,7 @@ class KubernetesEndpoint(OnlineTarget):
     def check(self, request: DeploymentRequest) -> None:
         """Refuse a deployment without an image or a cluster."""
         check_auth(request.options.auth)
-        inferencing_image(request.options, self._workspace.settings)
+        image_in_azure(request.options, self._workspace.settings)
         self._compute(request)
 
     def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
@@ -46,7 +46,7 @@ class KubernetesEndpoint(OnlineTarget):
         """With image, resources of a pod, number of pods and workers; a named instance type brings its own resources."""
         options = request.options
         content = azureml_workspace.definition("kubernetes-deployment")
-        content["environment"]["image"] = inferencing_image(options, self._workspace.settings)
+        content["environment"]["image"] = image_in_azure(options, self._workspace.settings)
         content["instance_count"] = options.instances or content["instance_count"]
         if options.instance_type:
             content["instance_type"] = options.instance_type

@@ -8,7 +8,7 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
 from vision_mlops.endpoints.azureml.online_target import OnlineTarget
 from vision_mlops.endpoints.contract import DeploymentRequest
-from vision_mlops.endpoints.images import inferencing_image
+from vision_mlops.endpoints.inferencing_image import image_in_azure
 
 
 def open_target() -> Managed:
@@ -32,7 +32,7 @@ class Managed(OnlineTarget):
         if options.score_script and options.image:
             raise DeploymentError("--score-script and --image exclude each other", "leave one of them out")
         if not options.score_script:
-            inferencing_image(options, self._workspace.settings)
+            image_in_azure(options, self._workspace.settings)
 
     def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
         """As it is shipped."""
@@ -46,7 +46,7 @@ class Managed(OnlineTarget):
         content["instance_type"] = options.instance_type or settings.instance_type
         content["instance_count"] = options.instances or content["instance_count"]
         if not options.score_script:
-            content["environment"]["image"] = inferencing_image(options, settings)
+            content["environment"]["image"] = image_in_azure(options, settings)
         if options.workers:
             variable = "WORKER_COUNT" if options.score_script else "MLOPS_SERVING__WORKERS"
             content["environment_variables"][variable] = str(options.workers)

@@ -9,10 +9,15 @@ from typing import Any
 
 from vision_mlops.core.errors import AzureError, DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
-from vision_mlops.endpoints.azureml.azureml_workspace import PROBLEM_TAG, TARGET_TAG, Workspace
+from vision_mlops.endpoints.azureml.azureml_workspace import (
+    ENTRY_SCRIPT,
+    PROBLEM_TAG,
+    TARGET_TAG,
+    Workspace,
+    package_code,
+)
 from vision_mlops.endpoints.azureml.online_calls import OnlineCalls
 from vision_mlops.endpoints.azureml.online_failures import deployment_failed, endpoint_failed
-from vision_mlops.endpoints.azureml.package_code import ENTRY_SCRIPT, package_code
 from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.jobs.azureml.azure_records import text_of
 from vision_mlops.jobs.azureml.job_resources import content_hash

@@ -19,8 +19,7 @@ from vision_mlops.core.errors import AzureError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord, StepRecord, job_record, text_of
 from vision_mlops.jobs.azureml.job_follower import Follower
-from vision_mlops.jobs.azureml.run_history import RunHistory
-from vision_mlops.jobs.azureml.run_metrics import run_metrics
+from vision_mlops.jobs.azureml.run_history import RunHistory, run_metrics
 from vision_mlops.jobs.azureml.submission import Preparation, checked
 from vision_mlops.jobs.definitions.definition import JOBS
 

@@ -1,4 +1,9 @@
-"""What the supervisor and a worker say to each other: small JSON messages, and accepted connections beside them."""
+"""How the processes of a server talk: the supervisor with its workers, and the server with the process that started it.
+
+Supervisor and worker exchange small JSON messages, and accepted connections beside them. The server tells its parent lines
+of JSON over a socket of which it inherits an end; when nobody holds the other end any more, the server drains and ends. That
+works wherever there are sockets, also after a SIGKILL of the parent.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,8 @@ import json
 import socket
 from dataclasses import dataclass, field
 from typing import Any
+
+from vision_mlops.core.errors import ServingError
 
 _LARGEST = 64 * 1024
 _LONGEST_TEXT = 8 * 1024
@@ -89,3 +96,44 @@ def channel_pair() -> tuple[Channel, Channel]:
     except OSError:
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     return Channel(one), Channel(other)
+
+
+class ParentProcess:
+    """The server's end.
+
+    Args:
+        descriptor: Of the socket, inherited.
+
+    Raises:
+        ServingError: it is no socket.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        try:
+            self._socket = socket.socket(fileno=descriptor)
+        except OSError as error:
+            raise ServingError(f"file descriptor {descriptor} is not a socket", "leave --parent out") from error
+        self._socket.setblocking(False)
+        self._socket.set_inheritable(False)
+
+    def fileno(self) -> int:
+        """Descriptor, readable when the parent has ended."""
+        return self._socket.fileno()
+
+    def tell(self, **fields: object) -> None:
+        """Send a line; lost where the parent has ended."""
+        with contextlib.suppress(OSError):
+            self._socket.send(json.dumps(fields).encode() + b"\n")
+
+    def has_ended(self) -> bool:
+        """To be asked when the descriptor is readable."""
+        try:
+            return not self._socket.recv(4096)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """Let go of the socket, as a worker must: it is the supervisor's end that the parent watches."""
+        self._socket.close()

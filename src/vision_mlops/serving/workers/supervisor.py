@@ -22,9 +22,8 @@ from typing import Any, NoReturn
 
 from vision_mlops.serving.served_model import ModelSource, pack_source, unpack_source
 from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
-from vision_mlops.serving.workers.ipc import Channel, Message, channel_pair
+from vision_mlops.serving.workers.ipc import Channel, Message, ParentProcess, channel_pair
 from vision_mlops.serving.workers.model_reload import Reload, ReloadStep
-from vision_mlops.serving.workers.parent import ParentProcess
 from vision_mlops.serving.workers.worker import WorkerSettings, work
 
 _LOG = logging.getLogger(__name__)

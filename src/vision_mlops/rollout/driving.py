@@ -1,0 +1,120 @@
+"""Who drives a rollout, how to wake that process, and where the rollout stands.
+
+On this machine a lock tells who drives, of another machine the lease in the tag of the endpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core import locks
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.contract import Target
+from vision_mlops.rollout.rollout_endpoint import shares
+from vision_mlops.rollout.rollout_report import read_report, rollouts_folder
+from vision_mlops.rollout.rollout_state import Phase, Rollout, driver_id, rollout_of
+
+
+@contextmanager
+def driving(target: Target, endpoint: str) -> Iterator[None]:
+    """Hold the lock of the one process on this machine that drives. Raises DeploymentError where another one does."""
+    lock = locks.take(lock_path(target, endpoint))
+    if lock is None:
+        raise DeploymentError(
+            f"another process on this machine drives the rollout of {endpoint!r}",
+            f"mlops rollout status {endpoint}; abort and promote tell it what to do",
+        )
+    with lock:
+        yield
+
+
+def lock_path(target: Target, endpoint: str) -> Path:
+    """The lock."""
+    return rollouts_folder(endpoint) / f".driver-{target.name}.lock"
+
+
+def check_elsewhere(endpoint: str, state: Rollout) -> None:
+    """Refuse to drive what another machine drives. Raises DeploymentError."""
+    if elsewhere(state):
+        left = max(1, round(state.until - time.time()))
+        raise DeploymentError(
+            f"another machine drives the rollout of {endpoint!r}",
+            f"wait for it, or, where that machine is gone, for {left} s, or give --take-over",
+        )
+
+
+def elsewhere(state: Rollout) -> bool:
+    """Whether another machine has said to be at work until a time that is still to come."""
+    return bool(state.driver) and state.driver != driver_id() and state.until > time.time()
+
+
+def driven_by(target: Target, endpoint: str, state: Rollout) -> str:
+    """Who drives, in words."""
+    if locks.is_taken(lock_path(target, endpoint)):
+        return "a process on this machine"
+    return "another machine" if elsewhere(state) else "nobody"
+
+
+class WakeUp:
+    """A file that is touched to have the driver on this machine look at the tag at once; that it is missed does no harm.
+
+    Args:
+        target, endpoint: Names of those under the rollout.
+    """
+
+    def __init__(self, target: str, endpoint: str) -> None:
+        self._path: Path = rollouts_folder(endpoint) / f".nudge-{target}"
+        self._seen = self._stamp()
+
+    def give(self) -> None:
+        """Wake whoever drives."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(f"{self._stamp() + 1}", encoding="ascii")
+
+    def came(self) -> bool:
+        """Whether one came since this was asked last."""
+        before, self._seen = self._seen, self._stamp()
+        return self._seen != before
+
+    def _stamp(self) -> int:
+        try:
+            return int(self._path.read_text(encoding="ascii") or 0)
+        except (OSError, ValueError):
+            return 0
+
+
+def status(target: Target, name: str) -> dict[str, Any]:
+    """What is known of an endpoint's rollout, and of the last one that was driven from here; ready for JSON."""
+    endpoint = target.endpoint(name)
+    state = rollout_of(endpoint)
+    folders = sorted(path for path in rollouts_folder(name).glob("*-*") if path.is_dir())
+    if state is None:
+        last = folders[-1] if folders else None
+        return {
+            "endpoint": name,
+            "rollout": None,
+            "last": {"report": str(last), "outcome": read_report(last).get("outcome")} if last else None,
+        }
+    traffic, mirror = shares(endpoint)
+    folder = rollouts_folder(name) / state.folder_name
+    return {
+        "endpoint": name,
+        "rollout": {
+            "candidate": state.candidate,
+            "model": state.model,
+            "champion": state.champion,
+            "phase": str(state.phase),
+            "step": str(state.step) if state.phase is Phase.STEP else None,
+            "at": state.describe(),
+            "traffic": traffic,
+            "mirror": mirror,
+            "driven_by": driven_by(target, name, state),
+            "order": str(state.order) if state.order else None,
+            "report": str(folder) if folder.is_dir() else None,
+            "seen": next(iter(read_report(folder).get("steps", [])[-1:]), None),
+        },
+    }
