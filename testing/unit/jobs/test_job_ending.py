@@ -480,3 +480,15 @@ def test_an_end_at_any_moment_does_no_harm(tmp_path: Path, number: signal.Signal
         assert state(name)["status"] == "Completed"
         assert (tmp_path / "made.txt").read_text() == "first\n" + "more\n" * 5
         assert not any(members(int(word)) for word in (tmp_path / "pids").read_text().split())
+
+
+def test_a_job_is_resumed_whose_shipped_definition_has_moved_since(tmp_path: Path) -> None:
+    from vision_mlops.jobs.pipelines import PIPELINES, present
+
+    former = tmp_path / "src" / "vision_mlops" / "pipeline"
+    assert present(former / "train.yml") == PIPELINES / "train.yml"
+    assert present(former / "other.yml") == former / "other.yml"
+    assert present(tmp_path / "train.yml") == tmp_path / "train.yml"  # a user's own is missed, and not replaced
+    former.mkdir(parents=True)
+    (former / "train.yml").touch()
+    assert present(former / "train.yml") == former / "train.yml"

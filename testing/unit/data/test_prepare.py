@@ -650,7 +650,7 @@ def test_example_images_are_of_the_test_split_of_the_shipped_workload() -> None:
         hashlib.sha256(image.path.read_bytes()).hexdigest(): image.label for image in find_source(workload, None).images
     }
     splits = assign(hashes.items(), workload.data.split)
-    examples = sorted((Path(__file__).parents[2] / "data" / "examples").glob("*.jpg"))
+    examples = sorted((Path(__file__).parents[3] / "data" / "examples").glob("*.jpg"))
     assert Counter(path.stem.split("_")[0] for path in examples) == {"nominal": 2, "local": 2, "global": 2}
     for path in examples:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
