@@ -97,13 +97,9 @@ def deploy(target: LocalTarget, bundles: dict[int, Path], version: int, said: li
 
 
 def status(target: LocalTarget) -> dict[str, Any]:
-    from vision_mlops.endpoints.local.router.endpoint_state import read_state
-    from vision_mlops.endpoints.local.router_client import ask
+    from vision_mlops.endpoints.local.local_endpoint import LocalEndpoint
 
-    folder = Path(os.environ["MLOPS_HOME"], "endpoints", NAME)
-    state = read_state(folder)
-    assert state is not None
-    return ask(folder, state.port, "status")
+    return LocalEndpoint(NAME).ask("status")
 
 
 def load(endpoint: Endpoint, clients: int = 3) -> Load:

@@ -19,9 +19,8 @@ from testing.support.rollout_world import MemoryRegistry
 from testing.support.scoring_servers import Load, RunningServer
 
 import vision_mlops
-from vision_mlops.core import paths
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, EndpointStatus
-from vision_mlops.endpoints.local import router_client
+from vision_mlops.endpoints.local.local_endpoint import LocalEndpoint
 from vision_mlops.endpoints.local.target import LocalTarget
 from vision_mlops.model.bundle import bundle_id, read_bundle
 from vision_mlops.registry import CHAMPION, ModelVersion, Registry, open_registry
@@ -121,13 +120,13 @@ def served(bundles: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -
 def end(target: LocalTarget) -> None:
     """Delete the endpoint, and wait for its router, which is a child of this process."""
     target.delete(NAME)
-    folder = paths.home() / "endpoints" / NAME
+    endpoint = LocalEndpoint(NAME)
     deadline = time.monotonic() + 60
-    while router_client.is_running(folder):
+    while endpoint.is_running():
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.2)
-    router_client.is_running(folder)  # takes note of the end of the process, too
+    assert not endpoint.is_running()  # which takes note of the end of the process, too
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import numpy as np
 
 from vision_mlops.core.errors import ImageError
 from vision_mlops.images.decoding import Pixels
+from vision_mlops.model.explanations import overlay
 from vision_mlops.model.predictor import Floats, Predictor
 from vision_mlops.serving.http.scoring_requests import RequestError, ScoringRequest
 from vision_mlops.serving.served_model import ServedModel
@@ -89,8 +90,6 @@ def _result(predictor: Predictor, row: Floats, top_k: int, heat_map: str | None)
 def _heat_map(pixels: Pixels, activation_map: np.ndarray) -> str:
     """Base64 of a PNG: the image as the network saw it, under its heat map."""
     from PIL import Image
-
-    from vision_mlops.model.explanations import overlay
 
     stream = io.BytesIO()
     overlay(Image.fromarray(pixels), activation_map).save(stream, "PNG")

@@ -33,7 +33,7 @@ from vision_mlops.serving.telemetry.request_metrics import AnsweredRequest, Requ
 from vision_mlops.serving.telemetry.server_log import log_event
 from vision_mlops.serving.telemetry.tracing import Tracing, new_request_id
 
-_PAGE = Path(__file__).with_name("page.html")
+_PAGE = Path(__file__).with_name("page.html").read_bytes()  # an update of the package must not take it from a server
 _LOG = logging.getLogger(__name__)
 _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
 _BODIES = 8
@@ -280,7 +280,7 @@ class ScoringApp:
         return Response.json(200, describe(title, self.model.predictor.classes if self.model else []))
 
     def _page(self, request: Request) -> Response:
-        return Response(200, _PAGE.read_bytes(), b"text/html; charset=utf-8")
+        return Response(200, _PAGE, b"text/html; charset=utf-8")
 
     # Another model
 

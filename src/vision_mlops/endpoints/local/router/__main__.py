@@ -52,7 +52,7 @@ def main(folder: Path, port: int, report: TextIO) -> int:
     """Serve an endpoint until told to end; returns the exit code."""
     lock = take(folder / LOCK)
     if lock is None:
-        _tell(report, {"running": True})
+        _tell(report, _of_another(folder))
         return 0
     _held.append(lock)
     try:
@@ -83,6 +83,17 @@ def main(folder: Path, port: int, report: TextIO) -> int:
         uvloop.run(serve())
     stop_log()
     return 0
+
+
+def _of_another(folder: Path) -> dict[str, object]:
+    """What to report where another process is the router: the port that it listens on, once it has one."""
+    try:
+        state = read_state(folder)
+    except DeploymentError as error:
+        return {"problem": error.message, "hint": error.hint}
+    if state is None:
+        return {"problem": "another command is making this endpoint", "hint": "try again when it has ended"}
+    return {"port": state.port}
 
 
 async def _serve(folder: Path, state: EndpointState, key: str, listener: socket.socket, report: TextIO) -> None:

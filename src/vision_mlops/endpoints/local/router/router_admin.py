@@ -167,7 +167,7 @@ class Control:
         if present is not None and present.spec == spec:
             if asked.get("begin"):
                 present.server.retry()
-            return {"state": str(present.state), "problem": present.problem, "known": True}
+            return _told(present, known=True)
         candidate = self._candidates.get(spec.name)
         if candidate is None:
             candidate = self._candidates[spec.name] = _Candidate(Backend(spec, self.folder), time.monotonic())
@@ -176,7 +176,7 @@ class Control:
             raise _RefusedError(f"another version is being deployed as {spec.name}")
         candidate.asked = time.monotonic()
         backend = candidate.backend
-        answer = {"state": str(backend.state), "problem": backend.problem, "known": False, "log": tail(backend.log, 10)}
+        answer = _told(backend, known=False)
         if backend.ready:
             self._take_in(spec.name)
         elif backend.server.problem:
@@ -272,3 +272,8 @@ class Control:
     def _reshare(self) -> None:
         self.app.share(dict(self.state.traffic), dict(self.state.mirror))
         self.app.set_limits()
+
+
+def _told(backend: Backend, *, known: bool) -> dict[str, Any]:
+    """How far a deployment is, for the command that waits for it."""
+    return {"state": str(backend.state), "problem": backend.problem, "known": known, "log": tail(backend.log, 10)}

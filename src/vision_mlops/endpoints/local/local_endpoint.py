@@ -1,0 +1,302 @@
+"""One endpoint on this machine, as commands see it: its folder, its router, and the deployments that they bring to it.
+
+    MLOPS_HOME/endpoints/NAME/   local.json, router.log, logs/DEPLOYMENT.log, counts.json, router.key
+
+The router alone writes there while it runs; it holds a lock, so who runs and who does not is never guessed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from vision_mlops.core import locks, paths
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.contract import Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
+from vision_mlops.endpoints.local.router import endpoint_state
+from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec, EndpointState
+
+TIMEOUT_SECONDS = 120.0
+_STOPPED = "its router does not run; `mlops deploy` with the same model brings it back"
+_ANY_PORT = -1  # the first free one from that of the serving settings on
+_POLL_SECONDS = 0.05
+_ANSWER_SECONDS = 10.0
+_END_SECONDS = 100.0
+_PAUSE_SECONDS = 0.03
+_children: list[subprocess.Popen[bytes]] = []  # routers outlive the command; those that end before it are reaped
+
+
+class LocalEndpoint:
+    """An endpoint by its name, which need not exist."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.folder = endpoints_folder() / name
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such an endpoint."""
+        return (self.folder / endpoint_state.FILE).is_file()
+
+    def is_running(self) -> bool:
+        """Whether its router runs."""
+        _children[:] = [child for child in _children if child.poll() is None]
+        return locks.is_taken(self.folder / endpoint_state.LOCK)
+
+    def state(self) -> EndpointState:
+        """What it is meant to be. Raises DeploymentError where it does not exist or cannot be read."""
+        state = endpoint_state.read_state(self.folder)
+        if state is None:
+            known = ", ".join(endpoint_names()) or "none"
+            raise DeploymentError(f"there is no endpoint {self.name!r} on this machine", f"there is: {known}")
+        return state
+
+    def hold(self, say: Say, seconds: float = TIMEOUT_SECONDS) -> TextIO:
+        """The lock under which one command at a time makes or deletes things of an endpoint; close it to let go.
+
+        Raises:
+            DeploymentError: another command has it for longer than that.
+        """
+        path = self.folder / endpoint_state.CHANGE_LOCK
+        lock = locks.take(path)
+        if lock is None:
+            say(f"waiting for another command that changes endpoint {self.name!r}")
+            lock = locks.take(path, wait=seconds)
+        if lock is None:
+            raise DeploymentError(f"another command is changing endpoint {self.name!r}", "try again when it has ended")
+        return lock
+
+    # What is deployed
+
+    def deploy(self, request: DeploymentRequest, say: Say) -> None:
+        """Bring a model version to the endpoint, which is made where it is new, and wait until it is ready.
+
+        Raises:
+            DeploymentError: it did not become ready; what was there before is as it was.
+        """
+        options, model = request.options, request.model
+        spec = DeploymentSpec(
+            request.deployment, model.name, str(model.version), str(request.bundle()), options.workers,
+            dict(options.environment),
+        )  # fmt: skip
+        timeout = options.timeout_s or TIMEOUT_SECONDS
+        port: int | None = None
+        with self.hold(say, timeout):
+            try:
+                state = endpoint_state.read_state(self.folder)
+                port = self._started(state, options.port, say)
+                present = state.spec(spec.name) if state is not None else None
+                self._make(port, spec if present is None else _with_former(spec, present), timeout, say)
+            finally:
+                if not self.exists:  # it was to be the first deployment: nothing is left of it
+                    self.end(port)
+                    endpoint_state.remove_files(self.folder)
+
+    def describe(self) -> Endpoint:
+        """The endpoint as it is now. Raises DeploymentError where it does not exist."""
+        try:
+            state = self.state()
+        except DeploymentError as error:
+            if not self.exists:
+                raise
+            return Endpoint(self.name, "local", EndpointStatus.FAILED, auth="none", problem=str(error))
+        url = f"http://127.0.0.1:{state.port}/score"
+        if not self.is_running():
+            return _at_rest(state, url, EndpointStatus.STOPPED, _STOPPED)
+        try:
+            told = self.ask("status")
+        except DeploymentError as error:
+            if not self.is_running():
+                return _at_rest(state, url, EndpointStatus.STOPPED, _STOPPED)
+            problem = f"{error.message} (process {endpoint_state.read_pid(self.folder)})"
+            return _at_rest(state, url, EndpointStatus.FAILED, problem)
+        deployments = tuple(
+            Deployment(
+                row["name"], row["model"], row["version"], EndpointStatus(row["state"]), row["traffic"], row["mirror"],
+                problem=row["problem"],
+            )
+            for row in told["deployments"]
+        )  # fmt: skip
+        return Endpoint(self.name, "local", _overall(deployments), url, "none", deployments, tags=told["tags"])
+
+    def _make(self, port: int, spec: DeploymentSpec, timeout: float, say: Say) -> None:
+        made = False
+        try:
+            made = self._wait_ready(port, spec, timeout, say)
+        finally:
+            if not made:  # the router does so itself after a while
+                with contextlib.suppress(DeploymentError):
+                    self.ask("withdraw", port, deployment=spec.name)
+        wait(lambda: self._others_settled(port), timeout)
+
+    def _wait_ready(self, port: int, spec: DeploymentSpec, timeout: float, say: Say) -> bool:
+        begun = time.monotonic()
+        told = self.ask("deploy", port, spec=asdict(spec), begin=True)
+        if told["known"] and told["state"] == EndpointStatus.READY:
+            say(f"{spec.name} ({spec.model}:{spec.version}) is there already: nothing changes")
+            return True
+        while told["state"] == EndpointStatus.CHANGING:
+            if time.monotonic() > begun + timeout:
+                told |= {"problem": f"not ready within {timeout:.0f} s: {told['problem']}"}
+                break
+            time.sleep(_POLL_SECONDS)
+            told = self.ask("deploy", port, spec=asdict(spec))
+        if told["state"] == EndpointStatus.READY:
+            say(f"{spec.name} ({spec.model}:{spec.version}) is ready after {time.monotonic() - begun:.1f} s")
+            return True
+        raise DeploymentError(
+            f"deployment {spec.name!r} did not become ready: {told['problem']}\n{told.get('log', '')}".rstrip(),
+            "mend the cause, and deploy again",
+        )
+
+    def _others_settled(self, port: int) -> bool:
+        """Whether, after a new start, the other deployments with traffic are ready or have failed."""
+        rows = self.ask("status", port)["deployments"]
+        return not any(row["traffic"] and row["state"] == EndpointStatus.CHANGING for row in rows)
+
+    # Its router
+
+    def ask(self, action: str, port: int | None = None, **fields: Any) -> dict[str, Any]:
+        """Have the router do something.
+
+        Args:
+            action: One of those of the router's control.
+            port: Of the router, where the endpoint has no state yet.
+            fields: Of the action.
+
+        Raises:
+            DeploymentError: it refuses, or does not answer.
+        """
+        port = self.state().port if port is None else port
+        headers = {"X-Api-Key": endpoint_state.read_key(self.folder), "Content-Type": "application/json"}
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
+        see = f"see {self.folder / endpoint_state.LOG}"
+        with contextlib.closing(connection):
+            try:
+                connection.request("POST", f"/admin/{action}", json.dumps(fields), headers)
+                response = connection.getresponse()
+                content = json.loads(response.read())
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise DeploymentError(f"the router of endpoint {self.name!r} does not answer: {error}", see) from error
+        if response.status != 200:
+            raise DeploymentError(f"endpoint {self.name!r}: {content['error']['message']}", see)
+        return dict(content)
+
+    def end(self, port: int | None) -> None:
+        """Have router and servers end, after they have answered what has come. Kill the router where it does not hear."""
+        if not self.is_running():
+            return
+        if port is not None:
+            with contextlib.suppress(DeploymentError):
+                self.ask("shutdown", port)
+                if wait(lambda: not self.is_running(), _END_SECONDS):
+                    return
+        pid = endpoint_state.read_pid(self.folder)
+        if pid is not None and self.is_running():  # the lock is the proof that it is this process
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not wait(lambda: not self.is_running(), 5.0):
+            raise DeploymentError(f"the router of endpoint {self.name!r} cannot be ended", f"end process {pid}")
+
+    def _started(self, state: EndpointState | None, port: int | None, say: Say) -> int:
+        """The port of the router, which is started where it does not run."""
+        if state is not None and self.is_running():
+            if port is not None and port not in (0, state.port):
+                raise DeploymentError(
+                    f"--port {port}: endpoint {self.name!r} has port {state.port}",
+                    "leave --port out, or delete it first",
+                )
+            return state.port
+        if state is not None:
+            say(f"starting endpoint {self.name!r} again, with {len(state.deployments)} deployment(s)")
+        return self._start(_ANY_PORT if port is None or (state and not port) else port)
+
+    def _start(self, port: int) -> int:
+        """Start the router, in a session of its own, and return the port that it listens on.
+
+        Raises:
+            DeploymentError: it cannot be started, or its port is taken.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        log_path = self.folder / endpoint_state.LOG
+        reading, writing = os.pipe()
+        with os.fdopen(reading) as report:
+            command = [sys.executable, "-m", "vision_mlops.endpoints.local.router"]
+            command += [str(self.folder), str(port), str(writing)]
+            try:
+                with log_path.open("ab") as log:
+                    process = subprocess.Popen(
+                        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                        pass_fds=(writing,),
+                    )  # fmt: skip
+            except OSError as error:
+                raise DeploymentError(f"the router cannot be started: {error.strerror}", "try again") from error
+            finally:
+                os.close(writing)
+            _children.append(process)
+            content = report.read()  # until the router closes it, or has ended
+        told = json.loads(content) if content else {"problem": "the router ended at once", "hint": f"see {log_path}"}
+        if "problem" in told:
+            raise DeploymentError(told["problem"], told["hint"])
+        return int(told["port"])
+
+
+def endpoints_folder() -> Path:
+    """Where the folders of all endpoints are."""
+    return paths.home() / "endpoints"
+
+
+def endpoint_names() -> list[str]:
+    """Names of the endpoints on this machine, sorted."""
+    return [path.parent.name for path in sorted(endpoints_folder().glob(f"*/{endpoint_state.FILE}"))]
+
+
+def wait(until: Callable[[], object], seconds: float) -> bool:
+    """Whether something became so in time."""
+    deadline = time.monotonic() + seconds
+    while not until():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_PAUSE_SECONDS)
+    return True
+
+
+def _with_former(spec: DeploymentSpec, former: DeploymentSpec) -> DeploymentSpec:
+    """Of the same version again, what is not said stays as it is."""
+    if (former.model, former.version, former.bundle) != (spec.model, spec.version, spec.bundle):
+        return spec
+    if spec.workers is None:
+        spec = replace(spec, workers=former.workers)
+    if not spec.environment:
+        spec = replace(spec, environment=former.environment)
+    return spec
+
+
+def _at_rest(state: EndpointState, url: str, how: EndpointStatus, problem: str) -> Endpoint:
+    deployments = tuple(
+        Deployment(
+            item.name, item.model, item.version, how, state.traffic.get(item.name, 0), state.mirror.get(item.name, 0),
+            problem="",
+        )
+        for item in state.deployments
+    )  # fmt: skip
+    return Endpoint(state.name, "local", how, url, "none", deployments, problem, dict(state.tags))
+
+
+def _overall(deployments: tuple[Deployment, ...]) -> EndpointStatus:
+    """Ready where a deployment with traffic is."""
+    states = {item.state for item in deployments if item.traffic}
+    for state in (EndpointStatus.READY, EndpointStatus.CHANGING, EndpointStatus.FAILED):
+        if state in states:
+            return state
+    return EndpointStatus.CHANGING
