@@ -183,9 +183,9 @@ class _Scoring:
             kept.mkdir()
             with (
                 closing(self._images.fetch(journal.todo(), kept)) as fetched,
-                WorkerPool(self._settings, min(self._workers, total)) as crew,
+                WorkerPool(self._settings, min(self._workers, total)) as pool,
             ):
-                for item, outcome in crew.results(self._batches(fetched, journal)):
+                for item, outcome in pool.results(self._batches(fetched, journal)):
                     self._images.release(item)
                     self._add(journal, item, outcome)
                     progress(self._scored + self._failed, total)

@@ -78,19 +78,17 @@ class Driver:
         place: The endpoint.
         state: As it was read, or of a new rollout, not written yet.
         report: Kept up to date.
-        equipment: Images, registry and pace.
+        inputs: Images, registry and pace.
         say: Told what happens.
     """
 
-    def __init__(
-        self, place: RolloutEndpoint, state: Rollout, report: Report, equipment: DriverInputs, say: Say
-    ) -> None:
+    def __init__(self, place: RolloutEndpoint, state: Rollout, report: Report, inputs: DriverInputs, say: Say) -> None:
         self._place = place
         self._state = state
         self._report = report
-        self._with = equipment
+        self._inputs = inputs
         self._say = say
-        self._nudge = WakeUp(place.target.name, place.name)
+        self._wake_up = WakeUp(place.target.name, place.name)
         self._interruption = Interruption()
 
     def drive(self) -> RolloutResult:
@@ -137,7 +135,7 @@ class Driver:
     # Phases
 
     def _deploy(self) -> None:
-        state, request = self._state, self._with.request
+        state, request = self._state, self._inputs.request
         found = next((item for item in self._place.endpoint().deployments if item.name == state.candidate), None)
         ready = found is not None and found.state is EndpointStatus.READY
         if request is None and not ready and state.optioned:
@@ -157,13 +155,15 @@ class Driver:
         self._write(self._state.at(Phase.STEP, 0))
 
     def _step(self) -> None:
-        state, pace = self._state, self._with.pace
+        state, pace = self._state, self._inputs.pace
         self._obey()
         self._say(state.describe())
         self._report.begin_step(state)
         began = time.monotonic()
         self._share(*state.step.traffic(state.candidate, state.champion))
-        prober = Prober(self._with.ask, self._place.access(), self._with.images, state.candidate, state.champion, pace)
+        prober = Prober(
+            self._inputs.ask, self._place.access(), self._inputs.images, state.candidate, state.champion, pace
+        )
         prober.start()
         try:
             self._watch(prober, began)
@@ -178,14 +178,14 @@ class Driver:
 
     def _watch(self, prober: Prober, began: float) -> None:
         """Look at a step until it is passed. Raises _Turn where it is not."""
-        state, pace = self._state, self._with.pace
+        state, pace = self._state, self._inputs.pace
         observer: Observer | None = None
         looked, beat, renewed, said = began, time.monotonic(), time.monotonic(), began
         while True:
             time.sleep(pace.tick)
             now = time.monotonic()
             problem = ""
-            if self._interruption.asked or self._nudge.came() or now - beat > pace.beat:
+            if self._interruption.asked or self._wake_up.came() or now - beat > pace.beat:
                 problem, beat = self._look_up(expected=True), now
             if observer is None and prober.warm.is_set():
                 observer = Observer(state.step, state.candidate, state.champion, self._place.counts(), began)
@@ -253,7 +253,7 @@ class Driver:
 
     def _move_alias(self) -> str:
         """Make the candidate's version the champion of its model; returns what was refused."""
-        state, registry = self._state, self._with.registry
+        state, registry = self._state, self._inputs.registry
         try:
             version = registry.get(state.model)
             if CHAMPION not in version.aliases:
@@ -286,7 +286,7 @@ class Driver:
         self._obey()
         endpoint, self._state = self._place.look(self._state)
         self._obey()
-        if self._state.until - time.time() < self._with.pace.lease / 2:
+        if self._state.until - time.time() < self._inputs.pace.lease / 2:
             self._write(self._state)  # seldom, as a change of tags takes Azure a while
         problem = self._unfit(endpoint)
         wanted = self._state.step.traffic(self._state.candidate, self._state.champion)
@@ -304,7 +304,7 @@ class Driver:
             self._report.note("the steps that were left were skipped")
             raise _Turn(Phase.FINISH, f"{self._state.candidate} is promoted without the steps that are left")
         if self._interruption.asked:
-            if self._with.roll_back_on_interrupt:
+            if self._inputs.roll_back_on_interrupt:
                 raise _Turn(Phase.ROLLBACK, "it was interrupted")
             raise _Paused
 
@@ -317,7 +317,7 @@ class Driver:
         return f"{name} is {found.state}{f': {found.problem}' if found.problem else ''}" if bad else ""
 
     def _write(self, state: Rollout, *, first: bool = False) -> None:
-        seconds = {Phase.DEPLOY: _DEPLOY_SECONDS, Phase.STEP: self._with.pace.lease}.get(state.phase, _ENDING_SECONDS)
+        seconds = {Phase.DEPLOY: _DEPLOY_SECONDS, Phase.STEP: self._inputs.pace.lease}.get(state.phase, _ENDING_SECONDS)
         self._state = self._place.write(state.driven(seconds), first=first)
 
     def _pause(self) -> RolloutResult:

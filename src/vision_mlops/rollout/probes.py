@@ -167,9 +167,9 @@ def _checked(answer: ScoringResponse, wanted: str) -> ScoringResponse:
     return ScoringResponse(answer.status, answer.seconds, {}, answer.deployment, problem)
 
 
-def _counted(tally: RequestCounts, answer: ScoringResponse) -> RequestCounts:
+def _counted(counts: RequestCounts, answer: ScoringResponse) -> RequestCounts:
     failed = answer.status == 0 or answer.status >= _SERVER_FAULT
-    return RequestCounts(tally.requests + 1, tally.errors + failed)
+    return RequestCounts(counts.requests + 1, counts.errors + failed)
 
 
 def _refused(answer: ScoringResponse) -> bool:

@@ -116,8 +116,8 @@ def start(
             controls.registry, champion, request.model, limits or RolloutLimits(), controls.say, force=wanted.force
         )
         images = probe_images(controls.images, bundles)
-        equipment = _equipment(controls, images, request)
-        check_probe(equipment.ask, controls.target.access(endpoint.name), images[0], champion.name)
+        inputs = _driver_inputs(controls, images, request)
+        check_probe(inputs.ask, controls.target.access(endpoint.name), images[0], champion.name)
         state = Rollout(
             request.deployment, champion.name, request.model.reference, int(time.time()), steps, limits, wanted,
             optioned=bool(request.options.given()),
@@ -125,7 +125,7 @@ def start(
         pack(
             replace(state.driven(0), phase=Phase.ROLLBACK, number=len(steps) - 1, order=Order.PROMOTE)
         )  # at its longest
-        return _run(controls, endpoint, state, equipment)
+        return _run(controls, endpoint, state, inputs)
 
 
 def resume(controls: Controls) -> RolloutResult:
@@ -159,14 +159,14 @@ def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: Depl
         request = DeploymentRequest(endpoint.name, state.candidate, version, controls.registry)
     ending = state.phase not in (Phase.DEPLOY, Phase.STEP) or state.order is not None
     images = [] if ending else probe_images(controls.images, _bundles(controls, endpoint, state))
-    return _run(controls, endpoint, state, _equipment(controls, images, request))
+    return _run(controls, endpoint, state, _driver_inputs(controls, images, request))
 
 
-def _run(controls: Controls, endpoint: Endpoint, state: Rollout, equipment: DriverInputs) -> RolloutResult:
-    return Driver(controls.place(), state, Report(endpoint, state), equipment, controls.say).drive()
+def _run(controls: Controls, endpoint: Endpoint, state: Rollout, inputs: DriverInputs) -> RolloutResult:
+    return Driver(controls.place(), state, Report(endpoint, state), inputs, controls.say).drive()
 
 
-def _equipment(controls: Controls, images: list[Any], request: DeploymentRequest | None) -> DriverInputs:
+def _driver_inputs(controls: Controls, images: list[Any], request: DeploymentRequest | None) -> DriverInputs:
     return DriverInputs(
         controls.registry, images, request, controls.ask, controls.pace, controls.roll_back_on_interrupt
     )
@@ -194,7 +194,7 @@ def _state(endpoint: Endpoint) -> Rollout:
 
 def _order(controls: Controls, order: Order) -> RolloutResult:
     check_target(controls.target)
-    nudge = WakeUp(controls.target.name, controls.endpoint)
+    wake_up = WakeUp(controls.target.name, controls.endpoint)
     known: Rollout | None = None
     waiting = 0.0
     while True:
@@ -213,7 +213,7 @@ def _order(controls: Controls, order: Order) -> RolloutResult:
                 controls.say(f"telling the process that drives to {order} the rollout of {state.candidate}")
             known, waiting = state, time.monotonic()
             controls.place().order(order)
-            nudge.give()
+            wake_up.give()
         time.sleep(controls.pace.tick)
 
 
@@ -235,15 +235,15 @@ def _order_here(controls: Controls, order: Order, known: Rollout | None) -> Roll
             raise DeploymentError(f"{state.candidate} is not deployed yet", f"mlops rollout resume {endpoint.name}")
         if state.phase is not Phase.CLOSE:
             state = state.at(Phase.FINISH)
-        return _run(controls, endpoint, state, _equipment(controls, [], None))
+        return _run(controls, endpoint, state, _driver_inputs(controls, [], None))
     if state.phase is Phase.CLOSE:
         controls.say(f"it is too late: {state.candidate} has passed all steps, and is the champion")
-        return _run(controls, endpoint, state, _equipment(controls, [], None))
+        return _run(controls, endpoint, state, _driver_inputs(controls, [], None))
     report = Report(endpoint, state)
     if state.phase is not Phase.ROLLBACK:
         report.failed(["it was aborted"])
     state = state.at(Phase.ROLLBACK)
-    return Driver(controls.place(), state, report, _equipment(controls, [], None), controls.say).drive()
+    return Driver(controls.place(), state, report, _driver_inputs(controls, [], None), controls.say).drive()
 
 
 def _ended(controls: Controls, endpoint: Endpoint, known: Rollout | None) -> RolloutResult:

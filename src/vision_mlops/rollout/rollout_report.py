@@ -156,8 +156,8 @@ def _went_well(line: str) -> bool:
 def _figures(figures: dict[str, Any] | None) -> list[str]:
     if not figures:
         return []
-    tallies = [f"{who} {figures[who]['requests']} requests, {figures[who]['errors']} errors" for who in _WHO]
-    lines = [f"{'; '.join(tallies)}; {figures['seconds']} s"]
+    counts = [f"{who} {figures[who]['requests']} requests, {figures[who]['errors']} errors" for who in _WHO]
+    lines = [f"{'; '.join(counts)}; {figures['seconds']} s"]
     lines.append(f"{figures['pairs']} pairs; {figures['disagreed']} of {figures['compared']} images labelled otherwise")
     for what, rows in figures["latency_ms"].items():
         numbers = [f"{who} median {rows[who]['median']}, p95 {rows[who]['p95']} of {rows[who]['of']}" for who in _WHO]

@@ -67,7 +67,7 @@ class ScoringApp:
         limits = self.serving = serving or Serving()
         self.source = source
         self.telemetry = Telemetry()
-        self.ledger = RequestMetrics(self.telemetry)
+        self.request_metrics = RequestMetrics(self.telemetry)
         self.tracing = Tracing()  # a worker puts the exporting one here, and the log of predictions
         self.predictions: PredictionLog | None = None
         self.model: ServedModel | None = None
@@ -119,7 +119,7 @@ class ScoringApp:
     def close(self) -> None:
         """End the scorer, and book what is left."""
         self.scorer.close()
-        self.ledger.book()
+        self.request_metrics.book()
 
     # What a connection asks for
 
@@ -150,7 +150,7 @@ class ScoringApp:
         """Book a request, and end its span."""
         trace, scored = request.trace, request.inference_ms > 0
         model_id = self.model.predictor.id if self.model else ""
-        self.ledger.add(
+        self.request_metrics.add(
             AnsweredRequest(
                 time.time(), request.request_id, request.method, request.path, answer.status,
                 milliseconds(request.started), trace.trace_id if trace else "", trace.span_id if trace else "", model_id,
@@ -217,7 +217,7 @@ class ScoringApp:
         """POST /score."""
         assert self.model is not None
         work = partial(self._work, request, self.model, request.body)
-        self.ledger.in_flight += 1
+        self.request_metrics.in_flight += 1
         request.job = self.scorer.submit(work, partial(self._scored, request))
 
     def _work(self, request: Request, model: ServedModel, content: bytes, job: Job) -> Response:
@@ -247,7 +247,7 @@ class ScoringApp:
         return Response.json(200, result)
 
     def _scored(self, request: Request, answer: Response | None, error: Exception | None) -> None:
-        self.ledger.in_flight -= 1
+        self.request_metrics.in_flight -= 1
         if isinstance(error, AbandonedError):
             return
         if isinstance(error, RequestError):
@@ -272,7 +272,7 @@ class ScoringApp:
         return Response.json(200, {"status": "ready", "model": self.model.describe()})
 
     def _metrics(self, request: Request) -> Response:
-        self.ledger.book()
+        self.request_metrics.book()
         return Response(200, self.telemetry.expose(), CONTENT_TYPE_LATEST.encode())
 
     def _openapi(self, request: Request) -> Response:

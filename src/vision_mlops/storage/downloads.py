@@ -225,7 +225,7 @@ class _Download:
 
         with partial:
             try:
-                with self._transfer.team.parts() as parts:
+                with self._transfer.pool.parts() as parts:
                     for index, start, size in partial.missing():
                         self._service.rest(0)
                         parts.add(lambda index=index, start=start, size=size: fetch(index, start, size))  # type: ignore[misc]

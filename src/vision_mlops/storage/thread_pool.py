@@ -130,9 +130,9 @@ class ThreadPool(Generic[Item]):
 class Parts(Generic[Item]):
     """Parts of one large item. Use it as a context manager: at its end all parts are done, or one has failed."""
 
-    def __init__(self, team: ThreadPool[Item]) -> None:
-        self._team = team
-        self._change = team._change
+    def __init__(self, pool: ThreadPool[Item]) -> None:
+        self._pool = pool
+        self._change = pool._change
         self._open = 0
         self._error: BaseException | None = None
 
@@ -146,12 +146,12 @@ class Parts(Generic[Item]):
             with self._change:
                 if self._error is not None:
                     raise self._error
-                if len(self._team._shared) < _MOST_SHARED:
+                if len(self._pool._shared) < _MOST_SHARED:
                     self._open += 1
-                    self._team._shared.append(lambda: self._do(call))
+                    self._pool._shared.append(lambda: self._do(call))
                     self._change.notify_all()
                     return
-                task = self._team._shared.popleft()
+                task = self._pool._shared.popleft()
             task()
 
     def __enter__(self) -> Parts[Item]:
@@ -165,10 +165,10 @@ class Parts(Generic[Item]):
             with self._change:
                 if not self._open:
                     break
-                if not self._team._shared:
+                if not self._pool._shared:
                     self._change.wait(_TICK_SECONDS)
                     continue
-                task = self._team._shared.popleft()
+                task = self._pool._shared.popleft()
             task()
         if error is None and self._error is not None:
             raise self._error

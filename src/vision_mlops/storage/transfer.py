@@ -58,7 +58,7 @@ class Transfer:
         self.block = block
         self.service = BlobService(place, patience or StorageRetryPolicy())
         self.hashes = Hashes()
-        self.team: ThreadPool[str] = ThreadPool(jobs or JOBS, self.service.stop)
+        self.pool: ThreadPool[str] = ThreadPool(jobs or JOBS, self.service.stop)
         self._progress = progress
         self._lock = threading.Lock()
         self._begun = time.monotonic()
@@ -116,7 +116,7 @@ class Transfer:
                 reason = error.message.removeprefix(f"{self.service.place.prefix}{name}: ")
                 self.fail(name, sizes.get(name, 0), reason + (f"; {error.hint}" if error.hint else ""))
 
-        self.team.run(names, guarded, self._tick)
+        self.pool.run(names, guarded, self._tick)
         self._tick()
 
     def count(self, what: Count, size: int) -> None:

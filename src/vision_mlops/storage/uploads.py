@@ -166,7 +166,7 @@ class _Upload:
             return True
         sending = _Blocks(self._transfer, self._full(name), descriptor, size, length)
         try:
-            with self._transfer.team.parts() as parts:
+            with self._transfer.pool.parts() as parts:
                 digest = sending.send(parts)
             if mark_of(os.stat(path)) != mark:  # noqa: PTH116
                 return False

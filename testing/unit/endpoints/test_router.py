@@ -24,7 +24,7 @@ from vision_mlops.core.errors import DeploymentError, MissingExtraError
 from vision_mlops.endpoints.contract import LATENCY_BOUNDS_MS, DeploymentOptions, DeploymentRequest
 from vision_mlops.endpoints.local.router import log_files
 from vision_mlops.endpoints.local.router.backend import Backend
-from vision_mlops.endpoints.local.router.counters import DeploymentCounters, read_tallies, write_tallies
+from vision_mlops.endpoints.local.router.counters import DeploymentCounters, read_counters, write_counters
 from vision_mlops.endpoints.local.router.endpoint_state import (
     DeploymentSpec,
     EndpointState,
@@ -73,18 +73,18 @@ def test_samples_are_exact(percent: int) -> None:
 
 
 def test_answers_are_counted_by_latency_and_survive_a_restart(tmp_path: Path) -> None:
-    tally = DeploymentCounters()
+    counters = DeploymentCounters()
     for seconds in (0.0005, 0.0011, 100.0):
-        tally.answered(200, seconds)
-    tally.answered(429, 0.001)
-    tally.answered(500, 0.001)
-    tally.failed()
-    counts = tally.counts()
+        counters.answered(200, seconds)
+    counters.answered(429, 0.001)
+    counters.answered(500, 0.001)
+    counters.failed()
+    counts = counters.counts()
     assert (counts.requests, counts.errors) == (6, 2)
     assert (counts.latencies[0], counts.latencies[1], counts.latencies[-1]) == (3, 1, 1)
     assert len(counts.latencies) == len(LATENCY_BOUNDS_MS) + 1
-    write_tallies(tmp_path, {"a": tally})
-    kept = read_tallies(tmp_path)["a"]
+    write_counters(tmp_path, {"a": counters})
+    kept = read_counters(tmp_path)["a"]
     assert kept.counts() == counts
     assert kept.seconds == pytest.approx(100.0036)
 
@@ -92,7 +92,7 @@ def test_answers_are_counted_by_latency_and_survive_a_restart(tmp_path: Path) ->
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"requests": 1, "latencies": [1]}}'])
 def test_broken_counts_begin_anew(tmp_path: Path, content: str) -> None:
     (tmp_path / "counts.json").write_text(content)
-    assert read_tallies(tmp_path) == {}
+    assert read_counters(tmp_path) == {}
 
 
 def test_state_comes_back_and_the_first_deployment_gets_the_traffic(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_connection_that_breaks_without_a_word_costs_no_request(tmp_path: Path
         answers = [await router.score() for _ in range(6)]
         assert {answer.status_code for answer in answers} == {200}
         assert answers[0].headers["azureml-model-deployment"] == "a"
-        counts = backend.tally.counts()
+        counts = backend.counters.counts()
         assert (counts.requests, counts.errors, backend.in_flight) == (6, 0, 0)
 
     run(tmp_path, scenario)
@@ -252,7 +252,7 @@ def test_where_a_server_takes_no_connection_another_deployment_answers(tmp_path:
         router.app.share({"dead": 50, "alive": 50}, {})
         answers = [await router.score() for _ in range(4)]
         assert [answer.headers["azureml-model-deployment"] for answer in answers] == ["alive"] * 4
-        assert (dead.tally.requests, dead.tally.errors, alive.tally.requests) == (2, 2, 4)
+        assert (dead.counters.requests, dead.counters.errors, alive.counters.requests) == (2, 2, 4)
         picked = await router.score(azureml_model_deployment="dead")  # nobody else may answer this one
         assert (picked.status_code, picked.json()["error"]["code"]) == (503, "no_answer")
         assert picked.headers["retry-after"] == "1"
@@ -294,7 +294,7 @@ def test_another_deployment_answers_for_one_that_breaks_connections(tmp_path: Pa
         router.app.share({"a": 99, "b": 1}, {})
         answer = await router.score()
         assert (answer.status_code, answer.headers["azureml-model-deployment"]) == (200, "b")
-        assert (broken.tally.errors, other.tally.requests) == (1, 1)
+        assert (broken.counters.errors, other.counters.requests) == (1, 1)
 
     run(tmp_path, scenario)
 
@@ -339,10 +339,10 @@ def test_copies_are_compared_and_counted(tmp_path: Path) -> None:
         for _ in range(10):
             assert (await router.score()).json()["predictions"][0]["label"] == "x"
         await router.score(azureml_model_deployment="a")  # picked: not copied
-        while tried.tally.requests < 5 or tried.in_flight:
+        while tried.counters.requests < 5 or tried.in_flight:
             await asyncio.sleep(0.01)
-        assert (tried.tally.requests, tried.tally.compared, tried.tally.disagreed) == (5, 5, 5)
-        assert (served.tally.requests, served.tally.compared) == (11, 0)
+        assert (tried.counters.requests, tried.counters.compared, tried.counters.disagreed) == (5, 5, 5)
+        assert (served.counters.requests, served.counters.compared) == (11, 0)
 
     run(tmp_path, scenario)
 
@@ -355,7 +355,7 @@ def test_a_mirror_that_hangs_delays_nobody(tmp_path: Path, monkeypatch: pytest.M
         tried = await router.add("b", silent)
         router.app.share({"a": 100}, {"b": 100})
         assert {(await router.score()).status_code for _ in range(20)} == {200}
-        assert tried.tally.dropped == 20 - Mirror.AT_ONCE - 3
+        assert tried.counters.dropped == 20 - Mirror.AT_ONCE - 3
         router.app.share({"a": 100}, {})
         assert tried.in_flight == Mirror.AT_ONCE
 
@@ -388,7 +388,7 @@ def test_images_are_let_go_of_without_the_collector(tmp_path: Path) -> None:
             tracemalloc.stop()
             gc.enable()
         writer.close()
-        assert (backend.tally.requests, tried.tally.compared) == (11, 5)
+        assert (backend.counters.requests, tried.counters.compared) == (11, 5)
         assert held < 4 * len(image)
 
     run(tmp_path, scenario)
@@ -413,7 +413,7 @@ def test_who_hangs_up_is_not_waited_for(tmp_path: Path) -> None:
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         writer.close()
         await gone.wait()
-        assert (backend.in_flight, backend.tally.requests) == (0, 0)
+        assert (backend.in_flight, backend.counters.requests) == (0, 0)
 
     run(tmp_path, scenario)
 
@@ -427,7 +427,7 @@ def test_a_server_that_gives_no_answer_in_time_has_failed(tmp_path: Path) -> Non
         await asyncio.sleep(0.2)
         router.app.hub.tick()
         assert (await asking).json()["error"]["code"] == "timeout"
-        assert (backend.tally.counts().errors, backend.in_flight) == (1, 0)
+        assert (backend.counters.counts().errors, backend.in_flight) == (1, 0)
 
     run(tmp_path, scenario)
 

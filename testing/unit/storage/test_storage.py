@@ -200,21 +200,21 @@ def test_what_a_refusal_means(status: int, content: bytes, fatal: bool, transien
 @pytest.mark.parametrize("size", [1, 4])
 def test_a_team_shares_the_parts_of_large_items(size: int) -> None:
     done: list[tuple[int, int]] = []
-    team: ThreadPool[int] = ThreadPool(size, lambda: None)
+    pool: ThreadPool[int] = ThreadPool(size, lambda: None)
 
     def work(item: int) -> None:
-        with team.parts() as parts:
+        with pool.parts() as parts:
             for part in range(20):
                 parts.add(lambda part=part: done.append((item, part)))  # type: ignore[misc]
         assert sum(mine == item for mine, _ in done) == 20
 
-    team.run(range(6), work)
+    pool.run(range(6), work)
     assert sorted(done) == [(item, part) for item in range(6) for part in range(20)]
 
 
 def test_a_team_ends_with_the_first_error() -> None:
     stopped = threading.Event()
-    team: ThreadPool[int] = ThreadPool(4, stopped.set)
+    pool: ThreadPool[int] = ThreadPool(4, stopped.set)
     seen: list[int] = []
 
     def fail() -> None:
@@ -222,12 +222,12 @@ def test_a_team_ends_with_the_first_error() -> None:
 
     def work(item: int) -> None:
         seen.append(item)
-        with team.parts() as parts:
+        with pool.parts() as parts:
             for _ in range(30):
                 parts.add(fail if item == 5 else lambda: None)
 
     with pytest.raises(ValueError, match="part 5"):
-        team.run(range(1000), work)
+        pool.run(range(1000), work)
     assert stopped.is_set()
     assert len(seen) < 1000
     assert all(not thread.is_alive() for thread in threading.enumerate() if "_serve" in thread.name)
@@ -235,7 +235,7 @@ def test_a_team_ends_with_the_first_error() -> None:
 
 def test_an_interrupted_team_leaves_no_thread() -> None:
     stopped = threading.Event()
-    team: ThreadPool[int] = ThreadPool(3, stopped.set)
+    pool: ThreadPool[int] = ThreadPool(3, stopped.set)
 
     def wait(item: int) -> None:
         stopped.wait(60)
@@ -244,7 +244,7 @@ def test_an_interrupted_team_leaves_no_thread() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        team.run(range(10), wait, tick)
+        pool.run(range(10), wait, tick)
     assert not any("_serve" in thread.name for thread in threading.enumerate())
 
 

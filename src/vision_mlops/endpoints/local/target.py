@@ -9,7 +9,7 @@ from dataclasses import replace
 from vision_mlops.core.errors import DeploymentError, MissingExtraError
 from vision_mlops.endpoints.contract import Access, Counts, DeploymentRequest, Endpoint, Say, Target, check_traffic
 from vision_mlops.endpoints.local.local_endpoint import TIMEOUT_SECONDS, LocalEndpoint, endpoint_names, wait
-from vision_mlops.endpoints.local.router.counters import counts_from, read_tallies
+from vision_mlops.endpoints.local.router.counters import counts_from, read_counters
 from vision_mlops.endpoints.local.router.endpoint_state import EndpointState, remove_files, write_state
 from vision_mlops.endpoints.local.router.log_files import former_log, log_path, tail
 from vision_mlops.endpoints.local.router.traffic_shares import as_percent
@@ -62,7 +62,9 @@ class LocalTarget:
         endpoint = LocalEndpoint(name)
         state = endpoint.state()
         if not endpoint.is_running():
-            return {key: tally.counts() for key, tally in read_tallies(endpoint.folder).items() if state.spec(key)}
+            return {
+                key: counters.counts() for key, counters in read_counters(endpoint.folder).items() if state.spec(key)
+            }
         return {key: counts_from(item) for key, item in endpoint.ask("counts").items()}
 
     # Changing

@@ -208,7 +208,7 @@ class Worker:
 
     def _tick(self, ticks: int) -> None:
         """Ten times a second: book, and look whether the supervisor is there; once a second: report, sweep, read keys."""
-        self.app.ledger.book()
+        self.app.request_metrics.book()
         if ticks % 10 == 0:
             self._report()
             self.app.hub.tick()

@@ -21,15 +21,15 @@ class Backend:
     Args:
         spec: What it is.
         folder: Of the endpoint.
-        tally: What was counted of it before.
+        counters: What was counted of it before.
     """
 
-    def __init__(self, spec: DeploymentSpec, folder: Path, tally: DeploymentCounters | None = None) -> None:
+    def __init__(self, spec: DeploymentSpec, folder: Path, counters: DeploymentCounters | None = None) -> None:
         self.spec = spec
         self.name = spec.name
         self.header = spec.name.encode()
         self.pool = Pool()
-        self.tally = tally or DeploymentCounters()
+        self.counters = counters or DeploymentCounters()
         self.ready = False
         self.in_flight = 0
         self.log = log_path(folder, spec.name)

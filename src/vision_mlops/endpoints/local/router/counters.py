@@ -49,8 +49,8 @@ class DeploymentCounters:
         return Counts(self.requests, self.errors, self.compared, self.disagreed, tuple(self.latencies))
 
 
-def read_tallies(folder: Path) -> dict[str, DeploymentCounters]:
-    """Tallies by deployment as they were written last; those of a file that cannot be read begin anew."""
+def read_counters(folder: Path) -> dict[str, DeploymentCounters]:
+    """Counters by deployment as they were written last; those of a file that cannot be read begin anew."""
     try:
         content = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
         return {
@@ -61,10 +61,10 @@ def read_tallies(folder: Path) -> dict[str, DeploymentCounters]:
         return {}
 
 
-def write_tallies(folder: Path, tallies: Mapping[str, DeploymentCounters]) -> None:
-    """Keep tallies for a router that comes after this one."""
+def write_counters(folder: Path, counters: Mapping[str, DeploymentCounters]) -> None:
+    """Keep counters for a router that comes after this one."""
     content = {
-        name: {"counts": counts_to_dict(item.counts()), "seconds": item.seconds} for name, item in tallies.items()
+        name: {"counts": counts_to_dict(item.counts()), "seconds": item.seconds} for name, item in counters.items()
     }
     atomic_write(folder / COUNTS, json.dumps(content))
 
@@ -86,22 +86,22 @@ def counts_from(content: Mapping[str, Any]) -> Counts:
 
 
 def expose(
-    tallies: Mapping[str, DeploymentCounters], ready: Mapping[str, bool], traffic: Mapping[str, int]
+    counters: Mapping[str, DeploymentCounters], ready: Mapping[str, bool], traffic: Mapping[str, int]
 ) -> tuple[bytes, str]:
     """What Prometheus reads, and its media type."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(_Collector(tallies, ready, traffic))
+    registry.register(_Collector(counters, ready, traffic))
     return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 class _Collector:
     def __init__(
-        self, tallies: Mapping[str, DeploymentCounters], ready: Mapping[str, bool], traffic: Mapping[str, int]
+        self, counters: Mapping[str, DeploymentCounters], ready: Mapping[str, bool], traffic: Mapping[str, int]
     ) -> None:
-        self._tallies, self._ready, self._traffic = tallies, ready, traffic
+        self._counters, self._ready, self._traffic = counters, ready, traffic
 
     def collect(self) -> Iterator[Any]:
         """All families of metrics."""
@@ -116,18 +116,18 @@ class _Collector:
         }
         for field, text in counters.items():
             family = CounterMetricFamily(f"router_{field}", text, labels=["deployment"])
-            for name, tally in self._tallies.items():
-                family.add_metric([name], getattr(tally, field))
+            for name, counted in self._counters.items():
+                family.add_metric([name], getattr(counted, field))
             yield family
         gauges = {"ready": ("Whether a deployment is ready.", self._ready), "traffic": ("Its share.", self._traffic)}
         for field, (text, values) in gauges.items():
             gauge = GaugeMetricFamily(f"router_{field}", text, labels=["deployment"])
-            for name in self._tallies:
+            for name in self._counters:
                 gauge.add_metric([name], values.get(name, 0))
             yield gauge
         latency = HistogramMetricFamily("router_latency_seconds", "Time of a deployment.", labels=["deployment"])
-        for name, tally in self._tallies.items():
-            latency.add_metric([name], _buckets(tally.latencies), tally.seconds)
+        for name, counted in self._counters.items():
+            latency.add_metric([name], _buckets(counted.latencies), counted.seconds)
         yield latency
 
 

@@ -85,7 +85,7 @@ class Exchange:
         backend = self.backend
         self._upstream = None
         backend.in_flight -= 1
-        backend.tally.answered(status, seconds)
+        backend.counters.answered(status, seconds)
         answer = Response(status, body, kind, (*headers, (b"azureml-model-deployment", backend.header)))
         self.request.connection.respond(self.request, answer)
         mirror = self.app.mirror
@@ -133,13 +133,13 @@ class Exchange:
             if other is None:
                 self._fail(former)
                 return
-            former.tally.failed()
+            former.counters.failed()
             self.backend = other
         self.backend.in_flight += 1
         self.app.spawn(self._connect())
 
     def _fail(self, backend: Backend) -> None:
-        backend.tally.failed()
+        backend.counters.failed()
         message = f"deployment {backend.name} does not answer; try again in 1 s"
         self.request.connection.respond(self.request, Response.error(503, "no_answer", message, RETRY))
         self._let_go()
@@ -162,16 +162,16 @@ class Copy:
 
     def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
         """The answer of the mirror came."""
-        tally = self.mirror.backend.tally
-        tally.answered(status, seconds)
+        counters = self.mirror.backend.counters
+        counters.answered(status, seconds)
         if status == 200 and self.label:
-            tally.compared += 1
-            tally.disagreed += labels(self.label) != labels(body)
+            counters.compared += 1
+            counters.disagreed += labels(self.label) != labels(body)
         self.mirror.ended()
 
     def broken(self) -> None:
         """The mirror gave none."""
-        self.mirror.backend.tally.failed()
+        self.mirror.backend.counters.failed()
         self.mirror.ended()
 
 
@@ -202,7 +202,7 @@ class Mirror:
             return
         size = len(exchange.body)
         if not self.backend.ready or len(self._waiting) >= self.MOST_WAITING or self._bytes + size > self.MOST_BYTES:
-            self.backend.tally.dropped += 1
+            self.backend.counters.dropped += 1
             return
         self._waiting.append(Copy(self, exchange, status, answer))
         self._bytes += size

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.endpoints.local.router.backend import Backend
-from vision_mlops.endpoints.local.router.counters import counts_to_dict, read_tallies, write_tallies
+from vision_mlops.endpoints.local.router.counters import counts_to_dict, read_counters, write_counters
 from vision_mlops.endpoints.local.router.endpoint_state import LOG, EndpointState, remove_files, spec_from, write_state
 from vision_mlops.endpoints.local.router.log_files import bound_log, tail
 from vision_mlops.endpoints.local.router.router_app import RouterApp
@@ -69,7 +69,7 @@ class Control:
 
     def start(self) -> None:
         """Start what the state says."""
-        known = read_tallies(self.folder)
+        known = read_counters(self.folder)
         for spec in self.state.deployments:
             backend = Backend(spec, self.folder, known.get(spec.name))
             self._add(backend)
@@ -137,7 +137,7 @@ class Control:
         self._counted = time.monotonic()
         if self.state.deployments:
             try:
-                write_tallies(self.folder, {name: item.tally for name, item in self.app.backends.items()})
+                write_counters(self.folder, {name: item.counters for name, item in self.app.backends.items()})
             except OSError as error:  # a full disk is no reason not to serve
                 log_event("counts_not_kept", "warning", problem=str(error))
 
@@ -209,7 +209,7 @@ class Control:
 
     def _counts(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.keep_counts()
-        return {name: counts_to_dict(item.tally.counts()) for name, item in self.app.backends.items()}
+        return {name: counts_to_dict(item.counters.counts()) for name, item in self.app.backends.items()}
 
     def _delete(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = asked["deployment"]

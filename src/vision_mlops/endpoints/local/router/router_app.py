@@ -122,7 +122,7 @@ class RouterApp:
     def answered(self, request: Request, answer: Response) -> None:
         """Called after each answer: one that came too late counts as none."""
         if answer.code == "timeout" and isinstance(request.job, Exchange):
-            request.job.backend.tally.failed()
+            request.job.backend.counters.failed()
 
     def _forward(self, request: Request, backend: Backend, *, picked: bool) -> None:
         exchange = Exchange(self, request, backend, picked=picked)
@@ -149,8 +149,8 @@ class RouterApp:
         return Response.json(200, {"status": "ready", "deployments": states})
 
     def _metrics(self) -> Response:
-        tallies = {name: backend.tally for name, backend in self.backends.items()}
-        content, kind = expose(tallies, {name: item.ready for name, item in self.backends.items()}, self.traffic)
+        counters = {name: backend.counters for name, backend in self.backends.items()}
+        content, kind = expose(counters, {name: item.ready for name, item in self.backends.items()}, self.traffic)
         return Response(200, content, kind.encode())
 
     def _problem(self) -> str:
