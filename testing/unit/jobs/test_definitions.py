@@ -7,18 +7,20 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 from pydantic import ValidationError
 from testing.support.definitions import write_project
 
 from vision_mlops.cli.main import app
 from vision_mlops.config import load_workload
 from vision_mlops.core.errors import PipelineError
+from vision_mlops.endpoints.azureml.azureml_workspace import DEFINITIONS
 from vision_mlops.jobs.definitions.definition import load
 from vision_mlops.jobs.definitions.expressions import (
     BindingReference,
@@ -57,6 +59,22 @@ def test_something_ships() -> None:
 def test_shipped_definitions_have_no_findings(path: Path) -> None:
     assert list(module.lint([path])) == []
     assert path.read_text(encoding="utf-8").startswith("$schema: ")
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
+@pytest.mark.parametrize("path", [*SHIPPED, *sorted(DEFINITIONS.glob("*.yml"))], ids=lambda path: path.name)
+def test_what_shipped_definitions_point_to_is_there(path: Path) -> None:
+    """Relative paths, also of data, which the linter leaves to whoever runs the job."""
+    relative = [text.removeprefix("file:") for text in _texts(yaml.safe_load(path.read_text(encoding="utf-8")))]
+    found = [text for text in relative if text.startswith(("./", "../")) and "\n" not in text]
+    assert [text for text in found if not (path.parent / text).exists()] == []
 
 
 COMPONENTS = [path for path in SHIPPED if path.parent.name == "components"]
