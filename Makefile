@@ -32,7 +32,7 @@ test-fast: $(STAMP)  ## Run the fast tests
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" -q
 
 image: $(STAMP)  ## Build the image of the scoring server (needs docker or podman)
-	@$(BIN)/python -c 'from vision_mlops.endpoints.docker import engine, images; print(images.served_image(engine.open_engine(), "", print))'
+	@$(BIN)/python -c 'from vision_mlops.endpoints import container_engine, inferencing_image as image; print(image.served_image(container_engine.open_engine(), "", print))'
 
 test-image: $(STAMP)  ## Build it, and test it in containers
 	MLOPS_TEST_IMAGE=1 $(BIN)/python -m pytest -n 0 testing/integration/test_image.py

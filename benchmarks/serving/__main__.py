@@ -17,10 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.serving import environments, load, measure, pictures, report
 from benchmarks.serving.measure import LARGE, SMALL, Plan
 from benchmarks.serving.systems import System, systems
-
-from benchmarks.serving import environments, load, measure, pictures, report
 
 MARK = "<!-- what follows is written by the benchmark -->"
 SOAK_MARK = "<!-- what follows is written by the benchmark with --soak -->"

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.serving import load
 from benchmarks.serving.environments import Environment
 from benchmarks.serving.load import Load
 from benchmarks.serving.systems import PATH, Running, System, run_loop, serving, top
-
-from benchmarks.serving import load
 
 TOLERANCE = 0.02
 """Most that a server's probability may differ from the predictor's."""

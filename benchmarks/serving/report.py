@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.serving import load
 from benchmarks.serving.environments import OURS, Environment, pins
 from benchmarks.serving.load import Load
 from benchmarks.serving.measure import LARGE, SMALL, Results, Soak
 from benchmarks.serving.systems import BASE, BOUND, System
-
-from benchmarks.serving import load
 
 _TITLES = {SMALL: "JPEGs of 250 x 250", LARGE: "JPEGs of 4032 x 3024"}
 _FLAGS = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f", "avx2")

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.serving import processes
 from benchmarks.serving.environments import HERE, OURS, Environment, cache
 from benchmarks.serving.load import Load
-
-from benchmarks.serving import processes
 
 BASE = "flask_torch"
 BOUND = "in_process"

@@ -50,7 +50,7 @@ def test_links_and_pictures_exist() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_commands_of_the_readme(tmp_path: Path) -> None:
-    for folder in ("data/examples", "src/vision_mlops/pipeline"):
+    for folder in ("data/examples", "src/vision_mlops/jobs/pipelines"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     environment = {key: value for key, value in os.environ.items() if key != "MLOPS_HOME"} | QUICK
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"

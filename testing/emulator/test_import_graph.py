@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from testing.support.source_imports import import_graph, imported, module_name
 
 import azureml_emulator
 
 PACKAGE = Path(azureml_emulator.__file__).parent
 NAME = PACKAGE.name
-
-
-def module_name(file: Path, package: Path) -> str:
-    parts = file.relative_to(package.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def imported(file: Path, package: Path) -> set[str]:
-    """What a file imports anywhere: at its top, inside functions, and for type checkers only."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            here = module_name(file, package).split(".") + ([""] if file.name == "__init__.py" else [])
-            base = (
-                ".".join([*here[: -node.level], *([node.module] if node.module else [])]) if node.level else node.module
-            )
-            # A name may be a module of the package that it is imported from.
-            found |= {str(base), *(f"{base}.{alias.name}" for alias in node.names)}
-    return found
-
-
-def import_graph(package: Path) -> dict[str, set[str]]:
-    """The modules of a package, with those of its modules that each imports."""
-    files = {module_name(file, package): file for file in package.rglob("*.py")}
-    return {name: imported(file, package) & files.keys() - {name} for name, file in files.items()}
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from benchmarks.serving import environments, load, report
 from benchmarks.serving.__main__ import END_MARK, MARK, SOAK_MARK, arguments, chosen, write_markdown
 from benchmarks.serving.load import Load, parse
 from benchmarks.serving.measure import LARGE, SMALL, Results, Soak, check_answers
 from benchmarks.serving.systems import BASE, BOUND, Running, System, systems, top
-
-from benchmarks.serving import environments, load, report
 
 LINE = "result requests=1500 duration_us=10000000 p50_us=38000 p99_us=57000 connect=1 read=2 write=0 timeout=4 status=8"
 
