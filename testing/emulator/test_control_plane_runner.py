@@ -199,8 +199,8 @@ def test_the_best_trial_of_a_sweep_is_brought_back(
     client: MLClient, cloud: EmulatedCloud, real: Path, tmp_path: Path
 ) -> None:
     (real / "src" / "try.py").write_text(
-        "import sys\nfrom pathlib import Path\nfrom vision_mlops import tracking\n"
-        "import os\ntracking.log_metrics(os.environ['MLFLOW_RUN_ID'], {'score': float(sys.argv[1])})\n"
+        "import sys\nfrom pathlib import Path\nfrom vision_mlops.tracking import mlflow_runs\n"
+        "import os\nmlflow_runs.log_metrics(os.environ['MLFLOW_RUN_ID'], {'score': float(sys.argv[1])})\n"
         "print('tried', sys.argv[1])\nPath(sys.argv[2]).write_text(sys.argv[1])\n"
     )
     (real / "search.yml").write_text(

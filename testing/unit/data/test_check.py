@@ -525,7 +525,7 @@ def test_a_journal_that_points_outside_is_refused(tmp_path: Path) -> None:
 SLOWLY = """
 import os, time
 from vision_mlops.cli.main import main
-from vision_mlops.data.check import scanning
+from vision_mlops.data.check import image_scan as scanning
 
 read = scanning._read
 

@@ -403,10 +403,10 @@ def test_leaderboard_of_little(tmp_path: Path, scored: bool) -> None:
 
 TRAIN = """
 import sys, time
-from vision_mlops import tracking
+from vision_mlops.tracking import mlflow_runs
 run_id, x = sys.argv[1], float(sys.argv[2])
 for step in range(4):
-    tracking.log_metrics(run_id, {"accuracy": x * (step + 1) / 4, "loss": 1 - x}, step=step)
+    mlflow_runs.log_metrics(run_id, {"accuracy": x * (step + 1) / 4, "loss": 1 - x}, step=step)
     time.sleep(1.2)
 """
 

@@ -14,8 +14,8 @@ from vision_mlops.core.errors import MissingExtraError, MlopsError
 from vision_mlops.tracking import mlflow_runs
 
 _FIRST_USE = """
-from vision_mlops import tracking
-print(tracking.start_run("race", "run"))
+from vision_mlops.tracking import mlflow_runs
+print(mlflow_runs.start_run("race", "run"))
 """
 
 
