@@ -148,7 +148,6 @@ import os, signal
 from pathlib import Path
 from vision_mlops.config import load_workload
 from vision_mlops.training.fit import fit
-from vision_mlops.training.frozen_prefix import prefix_runner
 import pytorch_lightning as pl
 class Kill(pl.Callback):
     def on_train_epoch_start(self, trainer, pl_module):
