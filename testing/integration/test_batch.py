@@ -319,10 +319,11 @@ def test_memory_does_not_grow_with_the_images(large: Path, bundle: Path, tmp_pat
     """All images of a batch decoded at once would be 300 MB, and all of them 600 MB."""
     code = (
         "import resource, sys\nfrom pathlib import Path\n"
-        "from vision_mlops.batch import batch_scoring as batch\nfrom vision_mlops.batch.image_sources import Folder\n"
+        "from vision_mlops.batch import batch_scoring\nfrom vision_mlops.batch.image_sources import Folder\n"
         "if __name__ == '__main__':\n"
         "    images, bundle, out = map(Path, sys.argv[1:])\n"
-        "    batch.score(Folder(images), bundle, out, options=batch.BatchOptions(batch_size=25, workers=2))\n"
+        "    options = batch_scoring.BatchOptions(batch_size=25, workers=2)\n"
+        "    batch_scoring.score(Folder(images), bundle, out, options=options)\n"
         "    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
         "    print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])"
     )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Annotated
 
@@ -32,7 +33,12 @@ from vision_mlops.cli import (
 from vision_mlops.cli.data import data
 from vision_mlops.cli.jobs import assets, job, pipeline, run
 from vision_mlops.cli.output import GlobalOptions
-from vision_mlops.core.errors import MlopsError
+from vision_mlops.core.errors import MissingExtraError, MlopsError
+
+_REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
+"""A requirement of an extra, as the metadata of the installed package writes it: name and extra."""
+_PACKAGES = {"sklearn": "scikit-learn"}
+"""Packages whose name is not that of their module."""
 
 app = typer.Typer(
     name="mlops",
@@ -85,10 +91,35 @@ app.command("demo")(demo.demo)
 commands.name_all(app)
 
 
+def missing_extra(module: str) -> MissingExtraError | None:
+    """The error for a module that is not installed, by the extra that brings it; None where no extra of ours does."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    top = module.partition(".")[0].replace("_", "-").lower()
+    if top == "vision-mlops":  # which the extras name, too
+        return None
+    names = (_PACKAGES.get(top, top), f"python-{top}")
+    try:
+        declared = requires("vision-mlops") or []
+    except PackageNotFoundError:  # the source, which is not installed
+        return None
+    found = [match for match in map(_REQUIREMENT.match, declared) if match]
+    for package, extra in ((match[1].replace("_", "-").lower(), match[2]) for match in found):
+        if package in names or package.startswith(f"{top}-"):
+            return MissingExtraError(package if package in names else top, extra)
+    return None
+
+
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
     try:
         app()
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error.name or "")
+        if GlobalOptions.verbose or missing is None:
+            raise
+        typer.secho(f"error: {missing}", err=True, fg=typer.colors.RED)
+        sys.exit(2)
     except MlopsError as error:
         if GlobalOptions.verbose:
             raise

@@ -525,16 +525,16 @@ def test_a_journal_that_points_outside_is_refused(tmp_path: Path) -> None:
 SLOWLY = """
 import os, time
 from vision_mlops.cli.main import main
-from vision_mlops.data.check import image_scan as scanning
+from vision_mlops.data.check import image_scan
 
-read = scanning._read
+read = image_scan._read
 
 def slowly(*given):
     print("looking", flush=True)
     time.sleep(0.05)
     return read(*given)
 
-scanning._read = slowly
+image_scan._read = slowly
 os.cpu_count = lambda: 2
 main()
 """

@@ -177,7 +177,7 @@ def test_a_step_without_tags_is_ours_where_it_mentions_us(home: Path, tmp_path: 
 
 
 def test_python_files_of_the_code_count_with_what_they_import(home: Path, tmp_path: Path) -> None:
-    write(tmp_path / "code" / "part.py", "from vision_mlops.data.splits import make\n")
+    write(tmp_path / "code" / "part.py", "from vision_mlops.data.splits import assign\n")
     write(tmp_path / "plain" / "part.py", "print('vision-mlops')\n")
     steps = {name: command("python part.py", code=f"./{name}") for name in ("code", "plain")}
     ours, plain = nodes_of(write(tmp_path / "job.yml", pipeline(steps)))
