@@ -19,8 +19,8 @@ from testing.support.proxy import Proxy
 
 from azureml_emulator.rest.faults import Faults
 from vision_mlops.core.errors import AzureError, DataError, PipelineError
-from vision_mlops.data.contents import describe
 from vision_mlops.data.data_versions import DataVersion
+from vision_mlops.data.folder_contents import describe
 from vision_mlops.data.manifest import read_manifest, write_manifest
 from vision_mlops.jobs.azureml import azure_jobs, data_assets
 from vision_mlops.jobs.azureml.data_assets import find_or_create, versions

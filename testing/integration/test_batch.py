@@ -29,7 +29,7 @@ from testing.support.prepared_data import COLOURS
 from vision_mlops.batch import batch_scoring, scoring_process, worker_pool
 from vision_mlops.batch import blob_images as batch_container
 from vision_mlops.batch.image_sources import FetchedImage, Folder, ListedImage
-from vision_mlops.batch.rows import Failed, Scored, score_images
+from vision_mlops.batch.prediction_rows import Failed, Scored, score_images
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import read_bundle, write_bundle

@@ -27,8 +27,8 @@ from testing.support.scoring_servers import PNG
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Endpoint, EndpointStatus
-from vision_mlops.endpoints.deploying import TrafficPlan
-from vision_mlops.endpoints.deploying import deploy as deploy_to
+from vision_mlops.endpoints.deployment import TrafficPlan
+from vision_mlops.endpoints.deployment import deploy as deploy_to
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
 from vision_mlops.endpoints.docker.readiness import wait_until_ready
 from vision_mlops.endpoints.docker.target import DockerTarget, open_target

@@ -27,8 +27,8 @@ from typer.testing import CliRunner
 
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Endpoint, EndpointStatus
-from vision_mlops.endpoints.deploying import TrafficPlan
-from vision_mlops.endpoints.deploying import deploy as run_plan
+from vision_mlops.endpoints.deployment import TrafficPlan
+from vision_mlops.endpoints.deployment import deploy as run_plan
 from vision_mlops.endpoints.local.target import LocalTarget
 from vision_mlops.endpoints.scoring_client import score
 from vision_mlops.registry import ModelVersion, Registry

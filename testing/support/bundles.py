@@ -1,4 +1,4 @@
-"""A tiny bundle made without torch: a linear classifier of mean colour, right on the images of ``prepared.py``."""
+"""A tiny bundle made without torch: a linear classifier of mean colour, right on the images of ``prepared_data.py``."""
 
 from __future__ import annotations
 

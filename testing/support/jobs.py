@@ -18,7 +18,7 @@ import yaml
 
 from vision_mlops.core import paths
 from vision_mlops.data.fetch.download_client import DownloadRetryPolicy
-from vision_mlops.jobs.local.engine.local_jobs import Ended, JobOptions, resume_job, run_job
+from vision_mlops.jobs.local.engine.local_jobs import JobOptions, JobResult, resume_job, run_job
 from vision_mlops.jobs.local.state.job_display import PlainDisplay
 
 SCHEMA = "https://azuremlschemas.azureedge.net/latest"
@@ -80,32 +80,32 @@ class Lines:
         return [line.removeprefix(f"{step} | ") for line in self.all if line.startswith(f"{step} | ")]
 
 
-def run(path: Path, *changes: str, name: str | None = None, lines: Lines | None = None, **options: Any) -> Ended:
+def run(path: Path, *changes: str, name: str | None = None, lines: Lines | None = None, **options: Any) -> JobResult:
     """Run a job in this process."""
     return run_job(path, changes, name=name, options=(lines or Lines()).options(**options))
 
 
-def resume(name: str, **options: Any) -> Ended:
+def resume(name: str, **options: Any) -> JobResult:
     """Resume a job in this process."""
     return resume_job(name, options=replace(Lines().options(), **options))
 
 
-def statuses(ended: Ended) -> dict[str, str]:
+def statuses(ended: JobResult) -> dict[str, str]:
     """Status by step."""
     return {name: step.status.value for name, step in ended.state.steps.items()}
 
 
-def ran(ended: Ended) -> set[str]:
+def ran(ended: JobResult) -> set[str]:
     """Steps that were not reused."""
     return {name for name, status in statuses(ended).items() if status != "Reused"}
 
 
-def output(ended: Ended, step: str, name: str = "out") -> Path:
+def output(ended: JobResult, step: str, name: str = "out") -> Path:
     """Place of a step's output."""
     return Path(ended.state.steps[step].outputs[name])
 
 
-def text(ended: Ended, step: str, name: str = "out") -> str:
+def text(ended: JobResult, step: str, name: str = "out") -> str:
     """Content of a step's output that is a file, without white space around it."""
     return output(ended, step, name).read_text(encoding="utf-8").strip()
 

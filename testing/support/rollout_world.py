@@ -23,7 +23,7 @@ from vision_mlops.endpoints.contract import (
     Target,
     check_traffic,
 )
-from vision_mlops.endpoints.deploying import ROLLOUT_TAG
+from vision_mlops.endpoints.deployment import ROLLOUT_TAG
 from vision_mlops.endpoints.scoring_client import ScoringResponse
 from vision_mlops.model.bundle import Bundle, GoldenExample, Preprocessing, write_bundle
 from vision_mlops.registry import CHAMPION, ModelVersion, Registry

@@ -1,4 +1,4 @@
-"""From what the SDK sends back to Azure ML v2 YAML: a job as a folder that the local runner can run."""
+"""From what the SDK sends back to Azure ML v2 YAML: a job as a folder that the local engine can run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a job and its steps are, in the words of the service; read from the local runner's ``state.json``."""
+"""How far a job and its steps are, in the words of the service; read from the local engine's ``state.json``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from azureml_emulator.rest.rest_calls import Json
 
 FINAL = frozenset({"Completed", "Failed", "Canceled"})
-# The runner's own words, in the words of the service.
+# The engine's own words, in the words of the service.
 _STEP = {"Waiting": "NotStarted", "Reused": "Completed", "Skipped": "Canceled", "Interrupted": "Failed"}
 _JOB = {"Waiting": "Queued", "Interrupted": "Failed"}
 _TRIAL = {"EarlyTerminated": "Canceled"}
@@ -43,7 +43,7 @@ class ReportedJob:
 
 
 def read_state(written: Json, logs: dict[str, Path]) -> ReportedJob:
-    """What the runner has written.
+    """What the engine has written.
 
     Args:
         written: Content of its file; empty where there is none yet.

@@ -16,7 +16,7 @@ _FIRST_SECONDS = 1.0
 _LONGEST_SECONDS = 30.0
 
 
-def patiently(
+def retry_while_busy(
     call: Callable[[], T],
     say: Callable[[str], None],
     *,

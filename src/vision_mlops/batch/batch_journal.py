@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vision_mlops.batch.image_sources import ListedImage
-from vision_mlops.batch.rows import Failed, Outcome, Scored
+from vision_mlops.batch.prediction_rows import Failed, Outcome, Scored
 from vision_mlops.core.errors import DataError
 
 _FORMAT = 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vision_mlops.batch.batch_journal import BatchJournal
 from vision_mlops.batch.image_sources import FetchedImage, Images
 from vision_mlops.batch.output_table import check_format, write_errors, write_table
-from vision_mlops.batch.rows import Failed, Outcome, ScoringModel
+from vision_mlops.batch.prediction_rows import Failed, Outcome, ScoringModel
 from vision_mlops.batch.scoring_process import ScoringSettings
 from vision_mlops.batch.worker_pool import WorkerPool
 from vision_mlops.core.cpu import available_cores

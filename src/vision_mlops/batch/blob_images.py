@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from vision_mlops.batch.image_sources import FetchedImage, ListedImage, is_image
-from vision_mlops.batch.rows import MAX_BYTES, Failed, too_large
+from vision_mlops.batch.prediction_rows import MAX_BYTES, Failed, too_large
 from vision_mlops.storage import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_reader import Reading

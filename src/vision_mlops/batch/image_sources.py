@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from vision_mlops.batch.rows import Failed
+from vision_mlops.batch.prediction_rows import Failed
 from vision_mlops.core.errors import DataError
 from vision_mlops.images.decoding import IMAGE_SUFFIXES
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.batch.image_sources import ListedImage
-from vision_mlops.batch.rows import DIGITS, Failed, Scored, ScoringModel, columns, to_values
+from vision_mlops.batch.prediction_rows import DIGITS, Failed, Scored, ScoringModel, columns, to_values
 from vision_mlops.core.errors import DataError, MissingExtraError
 
 SUFFIXES = (".csv", ".parquet")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vision_mlops.core.errors import MissingExtraError, MlopsError
 
 if TYPE_CHECKING:
-    from vision_mlops.batch.rows import Outcome
+    from vision_mlops.batch.prediction_rows import Outcome
     from vision_mlops.model.predictor import Precision
 
 # Forked copies of a process with threads (OpenVINO, downloads) can hang.
@@ -68,7 +68,7 @@ def work(pipe: connection.Connection, settings: ScoringSettings) -> None:
     # One core a process: the thread pools of the numeric libraries would only take memory.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from vision_mlops.batch.rows import score_images
+    from vision_mlops.batch.prediction_rows import score_images
     from vision_mlops.model.predictor import load_predictor
 
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):

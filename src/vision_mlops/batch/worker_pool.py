@@ -8,7 +8,7 @@ from itertools import count
 from multiprocessing import connection
 
 from vision_mlops.batch.image_sources import FetchedImage
-from vision_mlops.batch.rows import Failed, Outcome
+from vision_mlops.batch.prediction_rows import Failed, Outcome
 from vision_mlops.batch.scoring_process import ScoringSettings, ScoringTask, ScoringWorker, TaskResult, require_openvino
 from vision_mlops.core.errors import MlopsError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from vision_mlops.cli.options import JsonOption, Place
+from vision_mlops.cli.options import JsonOption, RunLocation
 from vision_mlops.cli.output import count_bar, emit_json, say, warn
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 
@@ -116,7 +116,7 @@ def _images(text: str) -> Images:
     if is_registered(text):
         from vision_mlops.cli.data.versions import find_version
 
-        return Folder(Path(find_version(text, Place.LOCAL).path))
+        return Folder(Path(find_version(text, RunLocation.LOCAL).path))
     if "://" in text or text.startswith("datastore:"):
         from vision_mlops import storage
         from vision_mlops.batch.blob_images import BlobImages

@@ -93,9 +93,9 @@ def deploy(
         deployment_name,
         endpoint_name,
     )
-    from vision_mlops.endpoints.deploying import TrafficPlan, resolve
-    from vision_mlops.endpoints.deploying import deploy as run
-    from vision_mlops.endpoints.deploying import render as rendered
+    from vision_mlops.endpoints.deployment import TrafficPlan, resolve
+    from vision_mlops.endpoints.deployment import deploy as run
+    from vision_mlops.endpoints.deployment import render as rendered
     from vision_mlops.endpoints.targets import open_target, remember
     from vision_mlops.registry import open_registry
 

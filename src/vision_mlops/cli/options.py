@@ -14,7 +14,7 @@ SetOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
-class Place(enum.StrEnum):
+class RunLocation(enum.StrEnum):
     """Where a job runs, or data is."""
 
     LOCAL = "local"

@@ -96,7 +96,7 @@ def start(
     Example: `mlops rollout start textile --model textile:4`
     """
     from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, check_name, deployment_name
-    from vision_mlops.endpoints.deploying import resolve
+    from vision_mlops.endpoints.deployment import resolve
     from vision_mlops.rollout.rollout_control import start as run
     from vision_mlops.rollout.rollout_settings import RolloutLimits, RolloutOptions, parse_steps
 
@@ -166,7 +166,7 @@ def status(name: Name, on: On = None, json_: JsonOption = False) -> None:
     Example: `mlops rollout status textile`
     """
     from vision_mlops.endpoints.targets import open_target, target_of
-    from vision_mlops.rollout.driving import status as read
+    from vision_mlops.rollout.driver_process import status as read
 
     found = read(open_target(on or target_of(name)), name)
     if json_:

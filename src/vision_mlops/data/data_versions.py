@@ -14,7 +14,7 @@ from vision_mlops.core.errors import DataError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.core.text import nearest
 from vision_mlops.data.asset_store import Asset, AssetStore, version_order
-from vision_mlops.data.contents import Content, Progress, compare, data_files
+from vision_mlops.data.folder_contents import Content, Progress, compare, data_files
 
 FINGERPRINT = "fingerprint"
 FILES = "files.json"
@@ -139,7 +139,7 @@ def register(
     """Copy content into this machine's store, unless a version of this name holds the same already.
 
     Args:
-        content: A folder, as :func:`~vision_mlops.data.contents.describe` found it.
+        content: A folder, as :func:`~vision_mlops.data.folder_contents.describe` found it.
         name: Name of the asset.
         description: For people.
         tags: For people, too.

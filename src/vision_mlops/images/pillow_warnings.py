@@ -8,7 +8,7 @@ import warnings
 from PIL import Image
 
 
-class Quiet:
+class SuppressedWarnings:
     """Silences Pillow's warnings while any thread decodes: the first one in sets the filters, the last one restores them.
 
     A catch_warnings per call would, where threads overlap, leave the filters of one behind in the whole process.
@@ -36,4 +36,4 @@ class Quiet:
                 self._saved.__exit__(None, None, None)
 
 
-QUIET = Quiet()
+QUIET = SuppressedWarnings()

@@ -16,7 +16,7 @@ from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError, Re
 from vision_mlops.core.interruption import Interruption
 from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.registry import CHAMPION, Registry
-from vision_mlops.rollout.driving import WakeUp
+from vision_mlops.rollout.driver_process import WakeUp
 from vision_mlops.rollout.judge import StepVerdict, judge
 from vision_mlops.rollout.observer import Observer
 from vision_mlops.rollout.probe_images import ProbeImage

@@ -10,10 +10,10 @@ from typing import Any
 from vision_mlops.core import locks
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, Say, Target
-from vision_mlops.endpoints.deploying import check_options, find
+from vision_mlops.endpoints.deployment import check_options, find
 from vision_mlops.registry import ModelVersion, Registry
 from vision_mlops.rollout.driver import Driver, DriverInputs, RolloutResult
-from vision_mlops.rollout.driving import WakeUp, check_elsewhere, driving, elsewhere, lock_path
+from vision_mlops.rollout.driver_process import WakeUp, check_elsewhere, driving, elsewhere, lock_path
 from vision_mlops.rollout.probes import Ask, ask
 from vision_mlops.rollout.rollout_checks import (
     champion_of,

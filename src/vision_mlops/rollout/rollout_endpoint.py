@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from vision_mlops.azure.retries import patiently
+from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.core.errors import DeploymentError, MlopsError
 from vision_mlops.endpoints.contract import Access, Counts, DeploymentRequest, Endpoint, Say, Target
-from vision_mlops.endpoints.deploying import ROLLOUT_TAG
+from vision_mlops.endpoints.deployment import ROLLOUT_TAG
 from vision_mlops.rollout.rollout_state import Order, Phase, Rollout, driver_id, pack, rollout_of
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class RolloutEndpoint:
     def _call(self, call: Callable[[], T]) -> T:
         if importlib.util.find_spec("azure") is None or importlib.util.find_spec("azure.core") is None:
             return call()  # nothing but this machine can be the target then
-        return patiently(call, self._say, seconds=self._patience)
+        return retry_while_busy(call, self._say, seconds=self._patience)
 
 
 def shares(endpoint: Endpoint) -> tuple[dict[str, int], dict[str, int]]:

@@ -15,7 +15,7 @@ from typing import Any
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import Endpoint
-from vision_mlops.endpoints.deploying import ROLLOUT_TAG
+from vision_mlops.endpoints.deployment import ROLLOUT_TAG
 from vision_mlops.registry import parse_reference
 from vision_mlops.rollout.rollout_settings import (
     DEFAULT_STEPS,

@@ -224,7 +224,7 @@ class BlobService:
             pause = None
             try:
                 answer = self._send(method, name, query, headers, body)
-                error = self._judge(what, answer, expected, size, check)
+                error = self._check_response(what, answer, expected, size, check)
                 if error is None:
                     return answer
                 pause = wait_asked_for(answer.headers)
@@ -256,7 +256,7 @@ class BlobService:
         }
         return self._connections.request(method, f"{target}?{full}" if full else target, {**common, **headers}, body)
 
-    def _judge(
+    def _check_response(
         self, what: str, answer: StorageResponse, expected: tuple[int, ...], size: int | None, check: bool
     ) -> RefusalError | None:
         """The error of an answer; None where it is what was asked for."""

@@ -22,9 +22,9 @@ from vision_mlops.cli.main import app
 from vision_mlops.core.errors import DataError, MlopsError, PipelineError
 from vision_mlops.data import data_versions
 from vision_mlops.data.asset_store import AssetStore
-from vision_mlops.data.contents import describe, public_source
 from vision_mlops.data.data_versions import DataVersion, find, register, verify
 from vision_mlops.data.fetch_record import FetchedFile, FetchRecord
+from vision_mlops.data.folder_contents import describe, public_source
 from vision_mlops.data.manifest import read_manifest, write_manifest
 
 RUNNER = CliRunner()

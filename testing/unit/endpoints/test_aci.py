@@ -28,7 +28,7 @@ from vision_mlops.endpoints.aci.group_definition import (
     wanted,
     with_tags,
 )
-from vision_mlops.endpoints.aci.group_state import View, base_url, probe_failure, view_of
+from vision_mlops.endpoints.aci.group_state import GroupStatus, base_url, probe_failure, view_of
 from vision_mlops.endpoints.aci.key_vault import EndpointKeys
 from vision_mlops.endpoints.aci.server_health import ask
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, EndpointStatus
@@ -234,7 +234,7 @@ def group(
     return found
 
 
-def look(found: View) -> tuple[EndpointStatus, bool, str]:
+def look(found: GroupStatus) -> tuple[EndpointStatus, bool, str]:
     return found.state, found.final, found.problem
 
 

@@ -19,7 +19,7 @@ from vision_mlops.endpoints.aks.cluster_update import as_applied
 from vision_mlops.endpoints.aks.manifests import EndpointManifest, Manifest, render, render_text
 from vision_mlops.endpoints.aks.target import define, image_of
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Target
-from vision_mlops.endpoints.deploying import render as render_request
+from vision_mlops.endpoints.deployment import render as render_request
 from vision_mlops.endpoints.targets import open_target
 from vision_mlops.registry import ModelVersion, Registry
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from vision_mlops.core.errors import DataError, PipelineError
-from vision_mlops.jobs.local.engine.image_watch import Rhythm, Watch
+from vision_mlops.jobs.local.engine.image_watch import PollIntervals, Watch
 
-QUICK = Rhythm(poll=0.02, settle=0.15)
+QUICK = PollIntervals(poll=0.02, settle=0.15)
 
 
 class Place:
@@ -115,9 +115,10 @@ def test_no_folder(tmp_path: Path) -> None:
 
 def test_a_run_that_was_killed_is_begun_again(place: Place, tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from vision_mlops.jobs.local.engine.image_watch import Rhythm, Watch\n"
+        "import sys, time; from pathlib import Path\n"
+        "from vision_mlops.jobs.local.engine.image_watch import PollIntervals, Watch\n"
         "run = lambda fingerprint: print('begun', flush=True) or time.sleep(60)\n"
-        "Watch(Path(sys.argv[1]), Path(sys.argv[2]), run, rhythm=Rhythm(0.02, 0.05)).once()\n"
+        "Watch(Path(sys.argv[1]), Path(sys.argv[2]), run, rhythm=PollIntervals(0.02, 0.05)).once()\n"
     )
     words = [sys.executable, "-c", script, str(place.images), str(place.memory)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)

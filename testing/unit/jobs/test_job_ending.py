@@ -36,7 +36,7 @@ from typer.testing import CliRunner, Result
 from vision_mlops.cli.main import app
 from vision_mlops.core import paths
 from vision_mlops.core.errors import JobError
-from vision_mlops.jobs.local.engine.local_jobs import Ended, cancel_job
+from vision_mlops.jobs.local.engine.local_jobs import JobResult, cancel_job
 from vision_mlops.jobs.local.state.job_state import JobFolder
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
@@ -265,7 +265,7 @@ def test_a_running_job_is_run_by_one_process(tmp_path: Path) -> None:
     file = long_job(tmp_path)
     with started("job", "run", file, "--name", "job") as process:
         pids(tmp_path)
-        attempts: list[Callable[[], Ended]] = [lambda: run(file, name="job"), lambda: resume("job")]
+        attempts: list[Callable[[], JobResult]] = [lambda: run(file, name="job"), lambda: resume("job")]
         for attempt in attempts:
             with pytest.raises(JobError, match="the job 'job' is running already") as caught:
                 attempt()

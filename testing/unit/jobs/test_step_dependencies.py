@@ -29,7 +29,7 @@ from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.core.import_graph import ImportGraph
 from vision_mlops.jobs.definitions import tags
 from vision_mlops.jobs.definitions.overrides import parse_changes
-from vision_mlops.jobs.definitions.plan.nodes import Node, Searched, Value
+from vision_mlops.jobs.definitions.plan.nodes import Node, SearchedValue, Value
 from vision_mlops.jobs.definitions.plan.planner import resolve
 from vision_mlops.jobs.local.state.job_context import Dependencies
 from vision_mlops.jobs.local.steps.cache_keys import step_key
@@ -49,7 +49,7 @@ def nodes_of(file: Path, *changes: str) -> list[Node]:
 
 def texts_of(node: Node) -> dict[str, str]:
     """Its inputs, as if each step that it reads from had written a folder; those that a sweep searches have no value yet."""
-    given = {name: source for name, source in node.inputs.items() if not isinstance(source, Searched)}
+    given = {name: source for name, source in node.inputs.items() if not isinstance(source, SearchedValue)}
     return {name: source.text if isinstance(source, Value) else f"/{name}" for name, source in given.items()}
 
 
@@ -234,7 +234,7 @@ ROOMS: dict[str, set[str]] = {
     "__init__.py": {"prepare", "train", "evaluate", "gate_and_register", "score"},
     "__main__.py": set(),
     "azure/azure_errors.py": {"prepare", "gate_and_register"},
-    "batch/rows.py": {"score"},
+    "batch/prediction_rows.py": {"score"},
     "cli/train.py": {"train"},
     "config/workload.py": {"prepare", "train", "gate_and_register"},
     "core/errors.py": {"prepare", "train", "evaluate", "gate_and_register", "score"},

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from testing.support.definitions import SCHEMA
 
-from vision_mlops.jobs.local.engine.local_jobs import Ended, JobOptions, resume_job, run_job
+from vision_mlops.jobs.local.engine.local_jobs import JobOptions, JobResult, resume_job, run_job
 from vision_mlops.jobs.local.state.job_display import PlainDisplay
 from vision_mlops.jobs.local.state.job_state import Status
 from vision_mlops.tracking import mlflow_runs
@@ -91,14 +91,14 @@ def project(tmp_path: Path, home: Path, store: object) -> Path:
     return folder
 
 
-def run(path: Path, *changes: str, **options: Any) -> tuple[Ended, list[str]]:
+def run(path: Path, *changes: str, **options: Any) -> tuple[JobResult, list[str]]:
     lines: list[str] = []
     return run_job(
         path, changes, options=JobOptions(jobs=2, display=PlainDisplay(write=lines.append), **options)
     ), lines
 
 
-def trials(ended: Ended) -> list[dict[str, Any]]:
+def trials(ended: JobResult) -> list[dict[str, Any]]:
     (step,) = (step for step in ended.state.steps.values() if step.details)
     return list(step.details["trials"])
 

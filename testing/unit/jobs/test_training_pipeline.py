@@ -13,7 +13,7 @@ from testing.support.jobs import command, command_job, component, pipeline, writ
 
 from vision_mlops.cli.jobs.training_pipeline import PIPELINE, read_pipeline
 from vision_mlops.cli.main import main
-from vision_mlops.cli.options import Place
+from vision_mlops.cli.options import RunLocation
 from vision_mlops.config import load_workload
 from vision_mlops.core.errors import MlopsError, PipelineError
 
@@ -173,7 +173,7 @@ def test_what_the_shipped_pipeline_takes() -> None:
 @pytest.mark.parametrize("name", ["sweep.yml", "sweep-grid.yml", "sweep-bayesian.yml"])
 def test_sweeps_take_a_workload_too(name: str) -> None:
     sweep = read_pipeline(PIPELINE.with_name(name))
-    changes = sweep.changes(load_workload("textile"), None, Place.LOCAL)
+    changes = sweep.changes(load_workload("textile"), None, RunLocation.LOCAL)
     assert [change.partition("=")[0] for change in changes] == ["inputs.workload"]
 
 
@@ -187,7 +187,7 @@ def test_a_registered_component_may_take_images(project: Path) -> None:
     jobs = {"prepare": {"component": "azureml:prepare:1", "inputs": {"workload": "${{parent.inputs.workload}}"}}}
     content = pipeline(jobs, inputs={"workload": "textile"}, settings={"default_compute": "azureml:c"})
     found = read_pipeline(write(project / "pipelines" / "registered.yml", content))
-    changes = found.changes(load_workload("textile"), project / "photos" / "birds", Place.AZURE)
+    changes = found.changes(load_workload("textile"), project / "photos" / "birds", RunLocation.AZURE)
     assert changes[-1].startswith("jobs.prepare.inputs.images={type: uri_folder")
 
 
@@ -199,7 +199,7 @@ def test_an_inline_step_that_prepares(project: Path) -> None:
     del step["inputs"]
     found = read_pipeline(write(project / "pipelines" / "inline.yml", content))
     with pytest.raises(MlopsError, match="--images needs a step 'prepare'"):
-        found.changes(load_workload("textile"), project / "photos", Place.LOCAL)
+        found.changes(load_workload("textile"), project / "photos", RunLocation.LOCAL)
 
 
 def test_watching_with_a_pipeline_of_ones_own(run: Run, project: Path, home: Path) -> None:

@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 from vision_mlops.cli.main import app
 from vision_mlops.core.errors import AzureError, DeploymentError, RegistryError
 from vision_mlops.endpoints.contract import DeploymentOptions, EndpointStatus
-from vision_mlops.endpoints.deploying import ROLLOUT_TAG
+from vision_mlops.endpoints.deployment import ROLLOUT_TAG
 from vision_mlops.rollout.driver import RolloutResult
-from vision_mlops.rollout.driving import status
+from vision_mlops.rollout.driver_process import status
 from vision_mlops.rollout.rollout_control import abort, promote, resume, start
 from vision_mlops.rollout.rollout_report import RolloutOutcome, read_report, rollouts_folder
 from vision_mlops.rollout.rollout_settings import RolloutLimits, RolloutOptions, parse_steps
@@ -322,7 +322,7 @@ def test_another_process_ends_it_within_a_second(long: Long, order: Callable[...
 def test_a_traffic_that_somebody_changes_stops_it(long: Long) -> None:
     world, thread, found = long
     world.target.set_traffic("colours", {"version-1": 70, "version-2": 30}, {})
-    from vision_mlops.rollout.driving import WakeUp
+    from vision_mlops.rollout.driver_process import WakeUp
 
     WakeUp("memory", "colours").give()
     thread.join(60)
@@ -352,7 +352,7 @@ def test_a_machine_that_took_over_is_left_alone(long: Long) -> None:
     state = unpack(world.target.tags[ROLLOUT_TAG])
     there = replace(state, driver="other1", until=int(time.time()) + 60)
     world.target.tags[ROLLOUT_TAG] = pack(there)
-    from vision_mlops.rollout.driving import WakeUp
+    from vision_mlops.rollout.driver_process import WakeUp
 
     WakeUp("memory", "colours").give()
     thread.join(60)

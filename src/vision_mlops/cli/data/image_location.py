@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vision_mlops.cli.data.versions import find_version
-from vision_mlops.cli.options import Place
+from vision_mlops.cli.options import RunLocation
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
@@ -15,7 +15,7 @@ _PREFIX = "azureml:"
 _ADDRESS = "azureml://"
 
 
-def images_for(workload: Workload, images: str | Path | None, place: Place) -> str | None:
+def images_for(workload: Workload, images: str | Path | None, place: RunLocation) -> str | None:
     """Where the images of a workload are.
 
     Args:
@@ -64,8 +64,8 @@ def images_here(workload: Workload, images: str | None) -> tuple[Path | None, st
     """
     if not is_registered(images or workload.data.path):
         return None if images is None else Path(images), ""
-    reference = images_for(workload, images, Place.LOCAL)
-    return (Path(find_version(reference, Place.LOCAL).path), reference) if reference else (None, "")
+    reference = images_for(workload, images, RunLocation.LOCAL)
+    return (Path(find_version(reference, RunLocation.LOCAL).path), reference) if reference else (None, "")
 
 
 def is_registered(images: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vision_mlops.cli.data import transfer
-from vision_mlops.cli.options import JsonOption, Place
+from vision_mlops.cli.options import JsonOption, RunLocation
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "azureml:"
 
-PlaceOption = Annotated[Place, typer.Option("--on", help="On this machine or in the Azure ML workspace.")]
+PlaceOption = Annotated[RunLocation, typer.Option("--on", help="On this machine or in the Azure ML workspace.")]
 
 
 def register(
@@ -30,7 +30,7 @@ def register(
     tag: Annotated[
         list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="Tag of a new version. Repeatable.")
     ] = None,
-    on: PlaceOption = Place.LOCAL,
+    on: PlaceOption = RunLocation.LOCAL,
     json_: JsonOption = False,
 ) -> None:
     """Keep a folder as a version of a data asset, which jobs name as `azureml:NAME:VERSION`. A version never changes.
@@ -41,7 +41,7 @@ def register(
     """
     from vision_mlops.core.errors import DataError
     from vision_mlops.data import data_versions
-    from vision_mlops.data.contents import describe, left_out
+    from vision_mlops.data.folder_contents import describe, left_out
 
     tags = parse_tags(tag or ())
     if folder.is_file():
@@ -51,7 +51,7 @@ def register(
     if ignored := left_out(content):
         say(f"note: {ignored}")
     chosen = name if name is not None else data_versions.name_of(content)
-    if on is Place.AZURE:
+    if on is RunLocation.AZURE:
         from vision_mlops.jobs.azureml.data_assets import find_or_create, versions
 
         client, settings = _workspace()
@@ -76,7 +76,7 @@ def register(
 
 def list_(
     name: Annotated[str | None, typer.Option("--name", help="All versions of this asset.")] = None,
-    on: PlaceOption = Place.LOCAL,
+    on: PlaceOption = RunLocation.LOCAL,
     json_: JsonOption = False,
 ) -> None:
     """List the data assets with their newest version, or the versions of one.
@@ -85,7 +85,7 @@ def list_(
     """
     from vision_mlops.data import data_versions
 
-    if on is Place.AZURE:
+    if on is RunLocation.AZURE:
         from vision_mlops.jobs.azureml import data_assets as remote
 
         client, _ = _workspace()
@@ -99,8 +99,8 @@ def list_(
     if json_:
         emit_json([version.to_dict() for version in found])
         return
-    place = " --on azure" if on is Place.AZURE else ""
-    rows = [_row(version) if name or on is Place.LOCAL else _asset_row(version) for version in found]
+    place = " --on azure" if on is RunLocation.AZURE else ""
+    rows = [_row(version) if name or on is RunLocation.LOCAL else _asset_row(version) for version in found]
     emit_table(rows, as_json=False, empty=f"no data assets yet: mlops data register FOLDER --name NAME{place}")
 
 
@@ -108,7 +108,7 @@ def show(
     what: Annotated[
         str, typer.Argument(metavar="FOLDER|NAME[:VERSION]", help="Prepared folder, or a data asset: `textile@latest`.")
     ],
-    on: PlaceOption = Place.LOCAL,
+    on: PlaceOption = RunLocation.LOCAL,
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash the files of the version again; exit code 1 where some were changed.")
     ] = False,
@@ -122,12 +122,12 @@ def show(
     """
     from vision_mlops.core.errors import DataError
 
-    if on is Place.LOCAL and _is_folder(what):
+    if on is RunLocation.LOCAL and _is_folder(what):
         if verify:
             raise DataError(f"{what} is a folder, not a version", f"give NAME:VERSION, or azureml:{what}")
         print_counts(Path(what), as_json=json_)
         return
-    if verify and on is Place.AZURE:
+    if verify and on is RunLocation.AZURE:
         raise DataError("--verify reads files of this machine", "leave --on azure away")
     version = find_version(what, on)
     damage = _damage(version) if verify else None
@@ -155,13 +155,13 @@ def print_counts(folder: Path, *, as_json: bool) -> None:
     emit_table(rows, as_json=False)
 
 
-def find_version(what: str, place: Place) -> DataVersion:
+def find_version(what: str, place: RunLocation) -> DataVersion:
     """A version on this machine or in the workspace, as somebody typed it. Raises MlopsError where there is none."""
     from vision_mlops.core.errors import DataError
     from vision_mlops.data import data_versions
     from vision_mlops.data.asset_store import split_reference
 
-    if place is Place.AZURE:
+    if place is RunLocation.AZURE:
         from vision_mlops.jobs.azureml.data_assets import find
 
         return find(_workspace()[0], what, say=say)
@@ -255,7 +255,7 @@ def _damage(version: DataVersion) -> dict[str, list[str]]:
 
 
 def _say_damage(version: DataVersion, damage: dict[str, list[str]]) -> None:
-    from vision_mlops.data.contents import worded
+    from vision_mlops.data.folder_contents import worded
 
     if damage:
         say(f"\ndamaged: {version.reference} is not as it was registered: {worded(damage)}")

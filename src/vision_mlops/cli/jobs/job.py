@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
-from vision_mlops.cli.options import JsonOption, Place
+from vision_mlops.cli.options import JsonOption, RunLocation
 from vision_mlops.cli.output import emit_json, emit_table, say
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Run every step, thou
 WaitOption = Annotated[
     bool, typer.Option("--wait/--no-wait", help="With --on azure: follow the job until it ends, or only submit it.")
 ]
-OnOption = Annotated[Place, typer.Option("--on", help="Run it on this machine or on Azure ML.")]
+OnOption = Annotated[RunLocation, typer.Option("--on", help="Run it on this machine or on Azure ML.")]
 
 
 @app.command()
@@ -93,7 +93,7 @@ def run(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a command, pipeline or sweep job.")
     ],
-    on: OnOption = Place.LOCAL,
+    on: OnOption = RunLocation.LOCAL,
     set_: ChangeOption = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
     jobs: JobsOption = 2,
@@ -107,7 +107,7 @@ def run(
 
     Example: `mlops job run src/vision_mlops/jobs/pipelines/train.yml --set inputs.seed=1`
     """
-    if on is Place.AZURE:
+    if on is RunLocation.AZURE:
         from vision_mlops.cli.jobs.on_azure import report_azure, run_on_azure
 
         changes = [*(set_ or ()), *(["settings.force_rerun=true"] if force else [])]
@@ -135,12 +135,12 @@ def resume(name: NameArgument, jobs: JobsOption = 2, json_: JsonOption = False) 
 
 
 @app.command("list")
-def list_(on: OnOption = Place.LOCAL, json_: JsonOption = False) -> None:
+def list_(on: OnOption = RunLocation.LOCAL, json_: JsonOption = False) -> None:
     """List jobs, the newest first.
 
     Example: `mlops job list`
     """
-    if on is Place.AZURE:
+    if on is RunLocation.AZURE:
         from vision_mlops.cli.jobs.on_azure import list_azure
 
         list_azure(as_json=json_)
@@ -161,13 +161,13 @@ def logs(
     name: NameArgument,
     step: Annotated[str | None, typer.Argument(metavar="STEP", help="Only this step.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the job runs.")] = False,
-    on: OnOption = Place.LOCAL,
+    on: OnOption = RunLocation.LOCAL,
 ) -> None:
     """Print what the steps of a job wrote; those of a job on Azure ML are always followed to its end.
 
     Example: `mlops job logs train-20261124-061502-3fa2 train --follow`
     """
-    if on is Place.AZURE:
+    if on is RunLocation.AZURE:
         from vision_mlops.cli.jobs.on_azure import logs_azure
 
         logs_azure(name)
@@ -179,12 +179,12 @@ def logs(
 
 
 @app.command()
-def cancel(name: NameArgument, on: OnOption = Place.LOCAL, json_: JsonOption = False) -> None:
+def cancel(name: NameArgument, on: OnOption = RunLocation.LOCAL, json_: JsonOption = False) -> None:
     """End a running job and its steps. `mlops job resume` continues a local one.
 
     Example: `mlops job cancel train-20261124-061502-3fa2`
     """
-    if on is Place.AZURE:
+    if on is RunLocation.AZURE:
         from vision_mlops.cli.jobs.on_azure import cancel_azure
 
         cancel_azure(name, as_json=json_)

@@ -1,4 +1,4 @@
-"""What commands that run jobs on this machine share: the runner's options, Ctrl-C, and what is said at the end."""
+"""What commands that run jobs on this machine share: the engine's options, Ctrl-C, and what is said at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from vision_mlops.cli.output import emit_json, say
 
 if TYPE_CHECKING:
-    from vision_mlops.jobs.local.engine.local_jobs import Ended
+    from vision_mlops.jobs.local.engine.local_jobs import JobResult
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def local_options(jobs: int, force: bool, quiet: bool) -> Any:
     )
 
 
-def report(ended: Ended, *, as_json: bool) -> None:
+def report(ended: JobResult, *, as_json: bool) -> None:
     """Say how a job ended; exit code 1 where it did not complete."""
     from vision_mlops.jobs.local.state.job_display import duration
     from vision_mlops.jobs.local.state.job_state import Status

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vision_mlops.cli.jobs.training_pipeline import PIPELINE, PipelineOption, read_pipeline
-from vision_mlops.cli.options import JsonOption, Place, SetOption, WorkloadOption
+from vision_mlops.cli.options import JsonOption, RunLocation, SetOption, WorkloadOption
 from vision_mlops.cli.output import emit_json, emit_table, say
 
 if TYPE_CHECKING:
@@ -28,6 +28,56 @@ EnvironmentOption = Annotated[
     Path | None,
     typer.Option("--environment", help="YAML file of the environment; `environments/train.yml` of the project."),
 ]
+
+
+@app.command()
+def watch(
+    data: Annotated[Path, typer.Option("--data", help="Folder of class folders to watch.")],
+    workload: WorkloadOption = "textile",
+    set_: SetOption = None,
+    pipeline: PipelineOption = PIPELINE,
+    poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between two looks.")] = 5.0,
+    settle: Annotated[
+        float, typer.Option("--settle", min=0.0, help="Seconds without a change before a run starts.")
+    ] = 30.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end, as a scheduled task does.")] = False,
+) -> None:
+    """Run the training pipeline whenever the content of a folder of images has changed, one run at a time.
+
+    What was trained on is remembered in `outputs/watch`, so a restart does not train again. A failed run is not
+    repeated until the images change.
+
+    Example: `mlops pipeline watch --data photos/birds`
+    """
+    from vision_mlops.cli.jobs.run import run_pipeline, tell_verdict, workload_for
+    from vision_mlops.core import paths
+    from vision_mlops.jobs.local.engine.image_watch import PollIntervals, Watch
+    from vision_mlops.jobs.local.state.job_display import duration
+    from vision_mlops.jobs.local.state.job_state import Status
+
+    loaded = workload_for(workload, data, set_ or ())
+
+    def train(fingerprint: str) -> bool:
+        ended = run_pipeline(loaded, data, pipeline=pipeline)
+        say(f"job {ended.state.name}: {ended.state.status.value.lower()} after {duration(ended.state.seconds)}")
+        if ended.state.status is not Status.COMPLETED:
+            return False
+        tell_verdict(ended)
+        return True
+
+    memory = paths.home() / "watch" / f"{loaded.name}.json"
+    read_pipeline(pipeline).changes(
+        loaded, data, RunLocation.LOCAL
+    )  # a pipeline that cannot take them is refused at once
+    watching = Watch(data, memory, train, rhythm=PollIntervals(poll, settle), say=say)
+    if not once:
+        watching.forever()
+        return
+    good = watching.once()
+    if good is None:
+        say("the images are those of the last run")
+    elif not good:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -181,51 +231,3 @@ def _emit(schedule: ScheduleRecord, *, as_json: bool) -> None:
         emit_json(schedule.to_dict())
     else:
         typer.echo(f"{schedule.name}: {'enabled' if schedule.enabled else 'paused'}, {schedule.trigger}")
-
-
-@app.command()
-def watch(
-    data: Annotated[Path, typer.Option("--data", help="Folder of class folders to watch.")],
-    workload: WorkloadOption = "textile",
-    set_: SetOption = None,
-    pipeline: PipelineOption = PIPELINE,
-    poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between two looks.")] = 5.0,
-    settle: Annotated[
-        float, typer.Option("--settle", min=0.0, help="Seconds without a change before a run starts.")
-    ] = 30.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once and end, as a scheduled task does.")] = False,
-) -> None:
-    """Run the training pipeline whenever the content of a folder of images has changed, one run at a time.
-
-    What was trained on is remembered in `outputs/watch`, so a restart does not train again. A failed run is not
-    repeated until the images change.
-
-    Example: `mlops pipeline watch --data photos/birds`
-    """
-    from vision_mlops.cli.jobs.run import run_pipeline, tell_verdict, workload_for
-    from vision_mlops.core import paths
-    from vision_mlops.jobs.local.engine.image_watch import Rhythm, Watch
-    from vision_mlops.jobs.local.state.job_display import duration
-    from vision_mlops.jobs.local.state.job_state import Status
-
-    loaded = workload_for(workload, data, set_ or ())
-
-    def train(fingerprint: str) -> bool:
-        ended = run_pipeline(loaded, data, pipeline=pipeline)
-        say(f"job {ended.state.name}: {ended.state.status.value.lower()} after {duration(ended.state.seconds)}")
-        if ended.state.status is not Status.COMPLETED:
-            return False
-        tell_verdict(ended)
-        return True
-
-    memory = paths.home() / "watch" / f"{loaded.name}.json"
-    read_pipeline(pipeline).changes(loaded, data, Place.LOCAL)  # a pipeline that cannot take them is refused at once
-    watching = Watch(data, memory, train, rhythm=Rhythm(poll, settle), say=say)
-    if not once:
-        watching.forever()
-        return
-    good = watching.once()
-    if good is None:
-        say("the images are those of the last run")
-    elif not good:
-        raise typer.Exit(1)

@@ -15,12 +15,12 @@ from vision_mlops.cli.data.image_location import title_of
 from vision_mlops.cli.jobs.job import ForceOption, JobsOption, OnOption, WaitOption
 from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
 from vision_mlops.cli.jobs.training_pipeline import PIPELINE, PipelineOption, TrainingPipeline, read_pipeline
-from vision_mlops.cli.options import JsonOption, Place, SetOption, WorkloadOption
+from vision_mlops.cli.options import JsonOption, RunLocation, SetOption, WorkloadOption
 from vision_mlops.cli.output import emit_json, say
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
-    from vision_mlops.jobs.local.engine.local_jobs import Ended
+    from vision_mlops.jobs.local.engine.local_jobs import JobResult
 
 ImagesOption = Annotated[
     str | None,
@@ -35,7 +35,7 @@ def run(
     images: ImagesOption = None,
     set_: SetOption = None,
     pipeline: PipelineOption = PIPELINE,
-    on: OnOption = Place.LOCAL,
+    on: OnOption = RunLocation.LOCAL,
     name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
     jobs: JobsOption = 2,
     force: ForceOption = False,
@@ -55,7 +55,7 @@ def run(
     Example: `mlops run --workload textile --set training.epochs=4`, or `mlops run --pipeline pipelines/train.yml`
     """
     loaded = workload_for(workload, images, set_ or ())
-    if on is Place.AZURE:
+    if on is RunLocation.AZURE:
         _run_on_azure(read_pipeline(pipeline), loaded, images, name, force=force, wait=wait, as_json=json_)
         return
     ended = run_pipeline(loaded, images, pipeline=pipeline, name=name, jobs=jobs, force=force, quiet=json_)
@@ -94,7 +94,10 @@ def _run_on_azure(
     from vision_mlops.cli.jobs.on_azure import bring_back, report_azure, run_on_azure
     from vision_mlops.core import paths
 
-    changes = [*pipeline.changes(workload, images, Place.AZURE), *(["settings.force_rerun=true"] if force else [])]
+    changes = [
+        *pipeline.changes(workload, images, RunLocation.AZURE),
+        *(["settings.force_rerun=true"] if force else []),
+    ]
     tags = {"workload": workload.name}
     job = run_on_azure(pipeline.file, changes, name, wait=wait, tags=tags)
     if wait and job.status == "Completed":
@@ -116,7 +119,7 @@ def run_pipeline(
     jobs: int = 2,
     force: bool = False,
     quiet: bool = False,
-) -> Ended:
+) -> JobResult:
     """Run a training pipeline on this machine and copy what it made to its usual places."""
     from dataclasses import replace
 
@@ -131,7 +134,7 @@ def run_pipeline(
         "verdict": home / "verdicts" / f"{workload.name}.json",
     }
     training = read_pipeline(pipeline)
-    changes = [*training.changes(workload, images, Place.LOCAL), *training.placed(places)]
+    changes = [*training.changes(workload, images, RunLocation.LOCAL), *training.placed(places)]
     options = replace(local_options(jobs, force, quiet), tags={"workload": workload.name})
     with interruptible():
         ended = run_job(training.file, changes, name=name, options=options)
@@ -140,12 +143,12 @@ def run_pipeline(
     return ended
 
 
-def pipeline_changes(workload: Workload, images: str | Path | None, on: Place = Place.LOCAL) -> list[str]:
+def pipeline_changes(workload: Workload, images: str | Path | None, on: RunLocation = RunLocation.LOCAL) -> list[str]:
     """What makes the shipped pipeline that of a workload: the workload itself as JSON, and where its images are."""
     return read_pipeline(PIPELINE).changes(workload, images, on)
 
 
-def tell_verdict(ended: Ended) -> None:
+def tell_verdict(ended: JobResult) -> None:
     """Print the verdict of a pipeline that completed, and its reasons; nothing where the pipeline judges nothing."""
     if "verdict" not in ended.state.outputs:
         return
@@ -157,13 +160,13 @@ def tell_verdict(ended: Ended) -> None:
     typer.echo(f"verdict: {verdict['decision']}")
 
 
-def _verdict(ended: Ended) -> dict[str, Any]:
+def _verdict(ended: JobResult) -> dict[str, Any]:
     from vision_mlops.evaluation.gate import read_verdict
 
     return read_verdict(Path(ended.state.outputs["verdict"]))
 
 
-def _show_in_report(ended: Ended) -> None:
+def _show_in_report(ended: JobResult) -> None:
     """Show the verdict in the copy of the report that people open; the step's own stays as the step wrote it."""
     from vision_mlops.evaluation.evaluate import read_evaluation
     from vision_mlops.evaluation.gate import show_verdict

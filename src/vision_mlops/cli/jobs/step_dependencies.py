@@ -1,6 +1,6 @@
 """What the result of a step depends on beyond its definition: of our commands, their code and the workload that they read.
 
-The runner does not know it. It is told by the command line, which knows both.
+The engine does not know it. It is told by the command line, which knows both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OURS = re.compile(r"\bmlops\b|\bvision_mlops\b")
 
 
 def dependencies() -> Dependencies:
-    """What the runner is told of the workload, the code and the registry."""
+    """What the engine is told of the workload, the code and the registry."""
     graph = ImportGraph(Path(vision_mlops.__file__).parent)
     return Dependencies(registry_state, workload_sections, Software(graph).of)
 

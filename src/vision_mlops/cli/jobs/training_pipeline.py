@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vision_mlops.cli.data.image_location import images_for, is_registered
-from vision_mlops.cli.options import Place
+from vision_mlops.cli.options import RunLocation
 from vision_mlops.jobs.pipelines import PIPELINES
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class TrainingPipeline:
     outputs: frozenset[str]
     prepare: frozenset[str] | None
 
-    def changes(self, workload: Workload, images: str | Path | None, on: Place) -> list[str]:
+    def changes(self, workload: Workload, images: str | Path | None, on: RunLocation) -> list[str]:
         """What makes it that of a workload: the workload itself as JSON, and where its images are.
 
         Raises:

@@ -107,12 +107,12 @@ def _correlated(
 def find(listing: ImageListing, scan: Scan, exact: Groups, near: Groups) -> Iterator[DatasetFinding]:
     """Findings of all groups: a conflict or a leak where there is one, and a duplicate where copies share a split."""
     for group in exact:
-        yield from _judge(listing, scan, group, exact=True)
+        yield from _findings_of_group(listing, scan, group, exact=True)
     for group in near:
-        yield from _judge(listing, scan, group, exact=False)
+        yield from _findings_of_group(listing, scan, group, exact=False)
 
 
-def _judge(listing: ImageListing, scan: Scan, group: list[int], *, exact: bool) -> Iterator[DatasetFinding]:
+def _findings_of_group(listing: ImageListing, scan: Scan, group: list[int], *, exact: bool) -> Iterator[DatasetFinding]:
     entries = listing.entries
     order = sorted(group, key=lambda i: (_RANK[entries[i].split], -_area(scan, i), entries[i].shown))
     files = tuple(listing.shown(i) for i in order)

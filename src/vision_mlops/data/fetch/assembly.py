@@ -65,7 +65,7 @@ class FetchOptions:
 
 
 @dataclass(slots=True)
-class Made:
+class AssembledFolder:
     """A folder with images, and what goes into its record. ``files`` are paths by address."""
 
     tree: Path
@@ -74,7 +74,7 @@ class Made:
     warnings: list[str]
 
 
-class Making:
+class Assembly:
     """Makes the folder of one request."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Making:
         self._progress = progress
         self._warnings: list[str] = []
 
-    def make(self) -> Made:
+    def make(self) -> AssembledFolder:
         """Download, and make the folder of images."""
         files = self._download()
         only = next(iter(files.values()))
@@ -121,7 +121,7 @@ class Making:
     def _report(self, name: str, done: int, total: int | None) -> None:
         self._progress(name, done, total, "bytes")
 
-    def _make_of_archives(self, files: Mapping[str, Path]) -> Made:
+    def _make_of_archives(self, files: Mapping[str, Path]) -> AssembledFolder:
         packed = sum(path.stat().st_size for path in files.values())
         limit = self._settings.max_size or max(_MANY_TIMES * packed, _SMALLEST_LIMIT)
         sources = [(files[each.url], plain_name(each.url), each.into) for each in self._settings.archives]
@@ -132,7 +132,7 @@ class Making:
         tree = self._work / "tree"
         self._unpack(sources, limit, layout, tree, total)
         self._tell(layout)
-        return Made(tree, layout.counts, dict(files), self._warnings)
+        return AssembledFolder(tree, layout.counts, dict(files), self._warnings)
 
     def _survey(
         self, sources: Sequence[tuple[Path, str, str]], limit: int
@@ -191,7 +191,7 @@ class Making:
                     f"left out: {len(names)} images {what}: {', '.join(sorted(names)[:_SHOWN])}{more}"
                 )
 
-    def _make_of_list(self, file: Path, files: Mapping[str, Path]) -> Made:
+    def _make_of_list(self, file: Path, files: Mapping[str, Path]) -> AssembledFolder:
         if file.stat().st_size > url_list.MAX_LIST_BYTES:
             raise DataError(
                 f"{file.name}: neither an archive nor a list of addresses", "tar, zip, text and CSV are read"
@@ -215,7 +215,7 @@ class Making:
         layout = Layout()
         for row in done:
             layout.count(row.split or UNSPLIT, row.label)
-        return Made(tree, layout.counts, dict(files), self._warnings)
+        return AssembledFolder(tree, layout.counts, dict(files), self._warnings)
 
 
 def _whole(archive: Archive, path: Path, force: bool) -> bool:

@@ -55,7 +55,7 @@ class DownloadRetryPolicy:
 
 
 class DownloadStoppedError(Exception):
-    """The download was ended by :meth:`Client.stop`; what came is kept."""
+    """The download was ended by :meth:`DownloadClient.stop`; what came is kept."""
 
 
 class DownloadClient:

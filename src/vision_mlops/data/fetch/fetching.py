@@ -19,7 +19,7 @@ from vision_mlops.config.workload import Download
 from vision_mlops.core.errors import DataError, MissingExtraError
 from vision_mlops.core.files import remove_path
 from vision_mlops.core.hashing import file_hash
-from vision_mlops.data.fetch.assembly import FetchOptions, FetchRequest, Made, Making, Progress, local_file
+from vision_mlops.data.fetch.assembly import AssembledFolder, Assembly, FetchOptions, FetchRequest, Progress, local_file
 from vision_mlops.data.fetch.download_client import DownloadClient
 from vision_mlops.data.fetch.http_responses import shown
 from vision_mlops.data.fetch.verification import FULL
@@ -66,7 +66,7 @@ def fetch(
             return present
         begin()
         with _full_disk_explained(request.out):
-            made = Making(request, client, options, work, progress).make()
+            made = Assembly(request, client, options, work, progress).make()
             record = _record(request, key, made)
             (made.tree / RECORD).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
         _put(made.tree, request.out, work)
@@ -163,7 +163,7 @@ def _put(tree: Path, out: Path, work: Path) -> None:
     remove_path(work / "old")
 
 
-def _record(request: FetchRequest, key: str, made: Made) -> FetchRecord:
+def _record(request: FetchRequest, key: str, made: AssembledFolder) -> FetchRecord:
     download = request.download
     known = {archive.url: archive.sha256 for archive in download.archives}
     return FetchRecord(

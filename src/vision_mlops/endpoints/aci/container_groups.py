@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.azure_errors import azure_errors, is_missing
 from vision_mlops.azure.clients import containers_client
-from vision_mlops.azure.retries import patiently
+from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError, DeploymentError
 from vision_mlops.endpoints.aci.group_definition import CONTAINER, facts
@@ -36,7 +36,7 @@ class Groups:
         """A group with its instance view; None where there is none of the name."""
         with azure_errors(f"container group {name!r}"):
             try:
-                return patiently(
+                return retry_while_busy(
                     lambda: self._client.container_groups.get(self._group, name), say, seconds=_PATIENCE_SECONDS
                 )
             except Exception as error:

@@ -16,7 +16,7 @@ from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError
 from vision_mlops.endpoints.aci import server_health
 from vision_mlops.endpoints.aci.container_groups import Groups
 from vision_mlops.endpoints.aci.group_definition import facts
-from vision_mlops.endpoints.aci.group_state import View, base_url, probe_failure, view_of
+from vision_mlops.endpoints.aci.group_state import GroupStatus, base_url, probe_failure, view_of
 from vision_mlops.endpoints.contract import EndpointStatus, Say
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ class Changes:
         except MlopsError as error:
             raise self._failed(name, error, expected, before, back) from error
 
-    def wait(self, name: str, poller: LROPoller[Any] | None, expected: Expected, before: View | None = None) -> None:
+    def wait(
+        self, name: str, poller: LROPoller[Any] | None, expected: Expected, before: GroupStatus | None = None
+    ) -> None:
         """Wait until the server of a group is ready, with the model that is expected.
 
         Args:
@@ -143,7 +145,7 @@ class Changes:
                 raise
         return True
 
-    def _look(self, name: str, expected: Expected, *, done: bool, before: View | None) -> tuple[str, str]:
+    def _look(self, name: str, expected: Expected, *, done: bool, before: GroupStatus | None) -> tuple[str, str]:
         """What is still missing, and what may mend it; empty where it is ready. Raises NotReadyError."""
         group = self._groups.find(name, self._say)
         if group is None:
@@ -171,7 +173,7 @@ class Changes:
         return "", ""
 
     def _failed(
-        self, name: str, error: MlopsError, expected: Expected, before: View, back: ContainerGroup
+        self, name: str, error: MlopsError, expected: Expected, before: GroupStatus, back: ContainerGroup
     ) -> DeploymentError:
         """Put a group back to what it was; the error to raise."""
         log = self._log(name)
@@ -219,7 +221,7 @@ class Changes:
         return "\n  the last lines of its log:\n" + textwrap.indent(text, "    ") if text else ""
 
 
-def view_now(groups: Groups, name: str) -> View | None:
+def view_now(groups: Groups, name: str) -> GroupStatus | None:
     """How a group is now; None where it is gone."""
     group = groups.find(name)
     return view_of(group) if group is not None else None

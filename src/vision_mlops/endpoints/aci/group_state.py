@@ -26,7 +26,7 @@ _TERMINAL = ("failed", "succeeded", "terminated")
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class GroupStatus:
     """How a group is, as the service sees it; READY still has to be asked of the server itself.
 
     ``final`` says that waiting does not help; ``since`` is when what ``problem`` tells was last seen.
@@ -46,14 +46,16 @@ def base_url(group: ContainerGroup) -> str:
     return f"http://{host}:{address.ports[0].port}" if address and host and address.ports else ""
 
 
-def view_of(group: ContainerGroup) -> View:
+def view_of(group: ContainerGroup) -> GroupStatus:
     """How a group is."""
     provisioning = str(group.provisioning_state or "").lower()
     running = str(getattr(group.instance_view, "state", None) or "").lower()
     if provisioning == "deleting":
-        return View(EndpointStatus.CHANGING, "it is being deleted")
+        return GroupStatus(EndpointStatus.CHANGING, "it is being deleted")
     if running == "stopped":
-        return View(EndpointStatus.STOPPED, "it was stopped", "deploy its version again, which starts it", final=True)
+        return GroupStatus(
+            EndpointStatus.STOPPED, "it was stopped", "deploy its version again, which starts it", final=True
+        )
     found = _container(group)
     if found is not None:
         return found
@@ -61,7 +63,7 @@ def view_of(group: ContainerGroup) -> View:
         word = provisioning if provisioning in ("failed", "canceled") else running
         told = _newest(_events(group), lambda item: _is(item, "Warning"))
         reason = f": {_text(told)}" if told else ""
-        return View(
+        return GroupStatus(
             EndpointStatus.FAILED,
             f"the container group is {word}{reason}",
             "mend what the message names, then deploy again",
@@ -71,8 +73,8 @@ def view_of(group: ContainerGroup) -> View:
     state = _current(group)
     if provisioning != "succeeded" or str(getattr(state, "state", None) or "").lower() != "running":
         waiting = str(getattr(state, "detail_status", None) or getattr(state, "state", None) or "no container yet")
-        return View(EndpointStatus.CHANGING, f"the container group is {provisioning or 'unknown'}: {waiting}")
-    return View(EndpointStatus.READY)
+        return GroupStatus(EndpointStatus.CHANGING, f"the container group is {provisioning or 'unknown'}: {waiting}")
+    return GroupStatus(EndpointStatus.READY)
 
 
 def is_over(group: ContainerGroup) -> bool:
@@ -93,7 +95,7 @@ def probe_failure(group: ContainerGroup) -> str:
     return _text(told) if told is not None and _at(told) >= started else ""
 
 
-def _container(group: ContainerGroup) -> View | None:
+def _container(group: ContainerGroup) -> GroupStatus | None:
     """What is wrong with the container; None where nothing is known to be."""
     events = _events(group)
     started = _newest(events, lambda item: _is(item, "Started", "Pulled"))
@@ -104,7 +106,7 @@ def _container(group: ContainerGroup) -> View | None:
     if pull is not None and _at(pull) > since_start:
         # A registry that is not reached for a moment is asked again by the service; a no is a no.
         final = bool(_FOR_GOOD.search(_text(pull))) or int(pull.count or 1) >= _REPEATS
-        return View(
+        return GroupStatus(
             EndpointStatus.FAILED if final else EndpointStatus.CHANGING,
             _text(pull),
             _pull_mend(group),
@@ -114,7 +116,7 @@ def _container(group: ContainerGroup) -> View | None:
     return _crash(group, events)
 
 
-def _crash(group: ContainerGroup, events: list[Event]) -> View | None:
+def _crash(group: ContainerGroup, events: list[Event]) -> GroupStatus | None:
     view = group.containers[0].instance_view if group.containers else None
     current, previous = getattr(view, "current_state", None), getattr(view, "previous_state", None)
     word = str(getattr(current, "state", None) or "").lower()
@@ -127,7 +129,7 @@ def _crash(group: ContainerGroup, events: list[Event]) -> View | None:
     steady = word == "running" and datetime.now(UTC) - started_at(group) > _STEADY
     if probe is not None and killed is not None and not steady and (restarts >= _REPEATS or looping):
         mend = "see its log below; the server must answer /health/live on port 8000 (MLOPS_HOST, MLOPS_PORT)"
-        return View(
+        return GroupStatus(
             EndpointStatus.FAILED, f"the container is started again and again: {_text(probe)}", mend, True, _at(killed)
         )
     if ended is None or not (looping or restarts >= _REPEATS or word == "terminated"):
@@ -139,7 +141,7 @@ def _crash(group: ContainerGroup, events: list[Event]) -> View | None:
     mend = "mend what its log says; the image must hold the model's bundle and run `mlops serve`"
     final = looping or restarts >= _REPEATS
     state = EndpointStatus.FAILED if final else EndpointStatus.CHANGING
-    return View(state, f"the container ended{why}, {restarts + 1} times so far", mend, final, since)
+    return GroupStatus(state, f"the container ended{why}, {restarts + 1} times so far", mend, final, since)
 
 
 def _pull_mend(group: ContainerGroup) -> str:

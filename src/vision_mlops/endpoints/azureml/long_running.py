@@ -8,7 +8,7 @@ from typing import Any
 
 from vision_mlops.azure.azure_errors import azure_errors, is_missing, is_transient
 from vision_mlops.azure.clients import quiet
-from vision_mlops.azure.retries import patiently
+from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.core.errors import AzureError
 from vision_mlops.endpoints.azureml.azureml_workspace import state_of
 from vision_mlops.endpoints.contract import EndpointStatus, Say
@@ -82,7 +82,7 @@ def _follow(look: Callable[[], Any], what: str, say: Say, deadline: float) -> No
     pause, longest = POLL_SECONDS
     while True:
         with azure_errors(what), quiet():
-            entity = patiently(look, say, seconds=PATIENCE_SECONDS, first=pause)
+            entity = retry_while_busy(look, say, seconds=PATIENCE_SECONDS, first=pause)
         state = state_of(entity)
         if state is EndpointStatus.READY:
             return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.azure_errors import azure_errors, is_missing
 from vision_mlops.azure.clients import check_workspace, default_credential, ml_client, quiet
-from vision_mlops.azure.retries import PATIENCE_SECONDS, patiently
+from vision_mlops.azure.retries import PATIENCE_SECONDS, retry_while_busy
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.files import atomic_folder
@@ -86,7 +86,7 @@ def submit(
             return client.jobs.create_or_update(job)
 
     # The job has its name already, so sending it again starts no second one.
-    return job_record(patiently(create, say, seconds=_SUBMIT_SECONDS))
+    return job_record(retry_while_busy(create, say, seconds=_SUBMIT_SECONDS))
 
 
 def status(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> JobRecord:
@@ -176,7 +176,7 @@ def wait(
     client = client or ml_client(settings)
     pause, longest = poll_seconds
     while True:
-        job = patiently(lambda: job_record(_get(client, name)), say, seconds=patience_seconds, first=pause)
+        job = retry_while_busy(lambda: job_record(_get(client, name)), say, seconds=patience_seconds, first=pause)
         if job.is_final:
             return job
         time.sleep(pause)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.azure_errors import azure_errors, is_missing
 from vision_mlops.azure.clients import quiet
-from vision_mlops.azure.retries import patiently
+from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.core.errors import AzureError, DataError
 from vision_mlops.core.text import nearest
 from vision_mlops.data.asset_store import check_part, split_reference, version_order
-from vision_mlops.data.contents import Content, describe, public_source
 from vision_mlops.data.data_versions import DataVersion, newest
+from vision_mlops.data.folder_contents import Content, describe, public_source
 from vision_mlops.data.manifest import MANIFEST, write_manifest
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def find_or_create(
     Args:
         client: Client of a workspace.
         settings: The datastore to upload to.
-        content: A file or folder, as :func:`~vision_mlops.data.contents.describe` found it.
+        content: A file or folder, as :func:`~vision_mlops.data.folder_contents.describe` found it.
         name: Name of the asset.
         description: For people.
         tags: For people, too.
@@ -191,7 +191,7 @@ def _create(client: MLClient, entity: Any, say: Say) -> DataVersion:
             return client.data.create_or_update(entity)
 
     # It has its number already, so sending it again makes no second version.
-    return _record(patiently(create, say, seconds=_PATIENCE_SECONDS))
+    return _record(retry_while_busy(create, say, seconds=_PATIENCE_SECONDS))
 
 
 def _list(client: MLClient, name: str | None, *, archived: bool, say: Say) -> list[Any]:
@@ -204,7 +204,7 @@ def _list(client: MLClient, name: str | None, *, archived: bool, say: Say) -> li
             return list(client.data.list(name, list_view_type=view))
 
     try:
-        return patiently(call, say, seconds=_PATIENCE_SECONDS)
+        return retry_while_busy(call, say, seconds=_PATIENCE_SECONDS)
     except AzureError as error:
         if name and is_missing(error):
             return []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from vision_mlops.azure.retries import patiently
+from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord
 from vision_mlops.jobs.azureml.run_history import RunHistory
 
@@ -80,4 +80,4 @@ class Follower:
             self._say(f"{step or f'job {self._name}'}: {state}")
 
     def _call(self, call: Callable[[], Any]) -> Any:
-        return patiently(call, self._say, seconds=self._patience)
+        return retry_while_busy(call, self._say, seconds=self._patience)

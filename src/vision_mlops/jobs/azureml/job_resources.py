@@ -21,8 +21,8 @@ from vision_mlops.azure.clients import quiet
 from vision_mlops.config.azure_settings import AzureSettings, ComputeCluster
 from vision_mlops.core.errors import AzureError, DataError, PipelineError
 from vision_mlops.core.hashing import file_hash
-from vision_mlops.data.contents import data_files, describe
 from vision_mlops.data.data_versions import name_of
+from vision_mlops.data.folder_contents import data_files, describe
 from vision_mlops.jobs.azureml.data_assets import find_or_create
 from vision_mlops.jobs.azureml.docker_context import small_context
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.azure_errors import azure_errors, is_missing
 from vision_mlops.azure.clients import quiet
-from vision_mlops.azure.retries import patiently
+from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.core import paths
 from vision_mlops.core.errors import AzureError, BundleError, RegistryError
 from vision_mlops.core.hashing import file_hash
@@ -173,7 +173,7 @@ class AzureRegistry(BundleRegistry):
                 return int(self._client().models.create_or_update(model).version)
 
         try:
-            return patiently(create, lambda text: None, seconds=_PATIENCE_SECONDS)
+            return retry_while_busy(create, lambda text: None, seconds=_PATIENCE_SECONDS)
         except AzureError as error:
             taken = error.status == 409 or type(error.__cause__).__name__ == "AssetPathException"
             if taken and not last:

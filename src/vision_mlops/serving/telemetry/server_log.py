@@ -209,7 +209,7 @@ def stop_log() -> None:
 
 
 def log_requests(lines: list[str]) -> None:
-    """See :meth:`Log.requests`. Nothing where no log was started."""
+    """See :meth:`ServerLog.requests`. Nothing where no log was started."""
     if _log is not None:
         _log.requests(lines)
 
@@ -259,7 +259,7 @@ def request_line(
 
 
 def log_event(event: str, level: Level = "info", **fields: object) -> None:
-    """See :meth:`Log.event`. Nothing where no log was started."""
+    """See :meth:`ServerLog.event`. Nothing where no log was started."""
     if _log is not None:
         _log.event(event, level, **fields)
 

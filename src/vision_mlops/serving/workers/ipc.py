@@ -29,7 +29,7 @@ class Message:
     descriptor: int | None = None
 
 
-class Channel:
+class IpcConnection:
     """One end of a pair of sockets that keep the bounds of messages. Neither end ever waits for the other."""
 
     def __init__(self, end: socket.socket) -> None:
@@ -85,7 +85,7 @@ class Channel:
             self._socket.close()
 
 
-def channel_pair() -> tuple[Channel, Channel]:
+def ipc_pair() -> tuple[IpcConnection, IpcConnection]:
     """The supervisor's and the worker's end.
 
     Where the system has no SOCK_SEQPACKET (macOS), datagrams serve: there the end of a worker is seen by its signal, and
@@ -95,7 +95,7 @@ def channel_pair() -> tuple[Channel, Channel]:
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     except OSError:
         one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    return Channel(one), Channel(other)
+    return IpcConnection(one), IpcConnection(other)
 
 
 class ParentProcess:

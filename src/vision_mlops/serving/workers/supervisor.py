@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from vision_mlops.serving.served_model import ModelSource, pack_source, unpack_source
 from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
-from vision_mlops.serving.workers.ipc import Channel, Message, ParentProcess, channel_pair
+from vision_mlops.serving.workers.ipc import IpcConnection, Message, ParentProcess, ipc_pair
 from vision_mlops.serving.workers.model_reload import Reload, ReloadStep
 from vision_mlops.serving.workers.worker import WorkerSettings, work
 
@@ -45,7 +45,7 @@ class Member:
     """
 
     pid: int
-    channel: Channel
+    channel: IpcConnection
     born: float
     heard: float
     generation: int
@@ -134,7 +134,7 @@ class Supervisor:
             self._fork()
 
     def _fork(self) -> None:
-        ours, theirs = channel_pair()
+        ours, theirs = ipc_pair()
         sys.stdout.flush()
         sys.stderr.flush()
         gc.freeze()  # what is there now stays shared: the collector of the worker must not touch it
@@ -147,7 +147,7 @@ class Supervisor:
         self.members[pid] = Member(pid, ours, now, now, self.settings.generation)
         self._selector.register(ours, selectors.EVENT_READ, pid)
 
-    def _become_worker(self, channel: Channel) -> NoReturn:
+    def _become_worker(self, channel: IpcConnection) -> NoReturn:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -284,7 +284,7 @@ class Supervisor:
         else:
             self._hear(source)
 
-    def _hear(self, channel: Channel) -> None:
+    def _hear(self, channel: IpcConnection) -> None:
         member = next((member for member in self.members.values() if member.channel is channel), None)
         if member is None:
             return

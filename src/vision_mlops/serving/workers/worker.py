@@ -21,7 +21,7 @@ from vision_mlops.serving.scoring_app import ScoringApp
 from vision_mlops.serving.served_model import ModelSource, ServedModel, pack_source, unpack_source
 from vision_mlops.serving.telemetry.server_log import start_log, stop_log
 from vision_mlops.serving.telemetry.tracing import start_tracing
-from vision_mlops.serving.workers.ipc import Channel, Message
+from vision_mlops.serving.workers.ipc import IpcConnection, Message
 
 _LOG = logging.getLogger(__name__)
 _TICK_SECONDS = 0.1
@@ -50,7 +50,7 @@ class Worker:
         settings: Model and limits.
     """
 
-    def __init__(self, channel: Channel, settings: WorkerSettings) -> None:
+    def __init__(self, channel: IpcConnection, settings: WorkerSettings) -> None:
         self.channel = channel
         self.settings = settings
         self.app = ScoringApp(
@@ -236,7 +236,7 @@ class Worker:
             connection.transport.abort()
 
 
-def work(channel: Channel, settings: WorkerSettings) -> None:
+def work(channel: IpcConnection, settings: WorkerSettings) -> None:
     """Run a worker until it is told to end. The last thing that its process does."""
 
     async def serve() -> None:

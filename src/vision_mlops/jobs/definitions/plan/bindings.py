@@ -16,7 +16,7 @@ from vision_mlops.jobs.definitions.models.ports import (
     literal_problem,
     literal_text,
 )
-from vision_mlops.jobs.definitions.plan.nodes import DataInput, Searched, Source, StepOutput, Value
+from vision_mlops.jobs.definitions.plan.nodes import DataInput, SearchedValue, Source, StepOutput, Value
 
 Origins = dict[str, tuple[str, str]]  # output of a pipeline: the step and output that write it
 
@@ -141,7 +141,7 @@ def shown(source: Source) -> str:
         return source.text
     if isinstance(source, DataInput):
         return source.path
-    if isinstance(source, Searched):
+    if isinstance(source, SearchedValue):
         return f"${{{{search_space.{source.name}}}}}"
     return f"${{{{parent.jobs.{source.step}.outputs.{source.output}}}}}"
 

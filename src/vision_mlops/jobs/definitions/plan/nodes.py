@@ -50,18 +50,18 @@ class StepOutput:
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchedValue:
     """A value that a sweep chooses for each trial."""
 
     name: str
 
 
-Source = Value | DataInput | StepOutput | Searched
+Source = Value | DataInput | StepOutput | SearchedValue
 
 
 @dataclass(frozen=True)
 class OutputTarget:
-    """Where an output goes: a place of the runner's (no path), or a path or address; and the asset it becomes."""
+    """Where an output goes: a place of the engine's (no path), or a path or address; and the asset it becomes."""
 
     type: str
     mode: str | None = None
@@ -128,7 +128,7 @@ class Node:
         source, declared = self.inputs.get(name), self.declared.get(name)
         if declared is not None:
             return declared.type in VALUE_TYPES
-        return source is None or isinstance(source, Value | Searched)
+        return source is None or isinstance(source, Value | SearchedValue)
 
     def render(
         self, inputs: Mapping[str, str], outputs: Mapping[str, str], searched: Mapping[str, str] | None = None

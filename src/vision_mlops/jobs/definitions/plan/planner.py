@@ -1,4 +1,4 @@
-"""Follows every binding of a job down to the steps that run: :func:`resolve` for the runner, :func:`plan` for people."""
+"""Follows every binding of a job down to the steps that run: :func:`resolve` for the engine, :func:`plan` for people."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from vision_mlops.jobs.definitions.plan.nodes import (
     Node,
     OutputTarget,
     PlannedStep,
-    Searched,
+    SearchedValue,
     Source,
 )
 from vision_mlops.jobs.definitions.plan.step_settings import runs_of, unused_of
@@ -181,7 +181,7 @@ class _Resolver:
             declared = getattr(definition.model, "inputs", {})
         space = getattr(step, "search_space", {})
         filled = {**(defaults_of(component) if component else {}), **inputs}
-        filled |= {key: Searched(key) for key in declared if key in space}
+        filled |= {key: SearchedValue(key) for key in declared if key in space}
         filled = {key: as_declared(name, key, source, declared.get(key)) for key, source in filled.items()}
         names = dict.fromkeys([*declared, *filled])
         reference = getattr(step, "component", getattr(step, "trial", ""))

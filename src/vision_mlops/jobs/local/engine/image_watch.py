@@ -19,7 +19,7 @@ _SUFFIXES_OF_UNFINISHED = (".part", ".tmp", ".crdownload")
 
 
 @dataclass(frozen=True)
-class Rhythm:
+class PollIntervals:
     """Seconds between two looks, and for how long nothing may change before a run starts."""
 
     poll: float = 5.0
@@ -46,7 +46,7 @@ class Watch:
         memory: Path,
         run: Callable[[str], bool],
         *,
-        rhythm: Rhythm | None = None,
+        rhythm: PollIntervals | None = None,
         say: Say = lambda text: None,
     ) -> None:
         if not folder.is_dir():
@@ -54,7 +54,7 @@ class Watch:
         self._folder = folder.resolve()
         self._memory = memory
         self._run = run
-        self._rhythm = rhythm or Rhythm()
+        self._rhythm = rhythm or PollIntervals()
         self._say = say
 
     def forever(self) -> None:

@@ -55,7 +55,7 @@ class JobOptions:
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobResult:
     """A job that has ended. ``failures`` are the last lines of each failed step, and the command that repeats it."""
 
     state: JobState
@@ -64,7 +64,7 @@ class Ended:
 
 def run_job(
     path: Path, changes: Iterable[str] = (), *, name: str | None = None, options: JobOptions | None = None
-) -> Ended:
+) -> JobResult:
     """Run an Azure ML v2 command, pipeline or sweep job on this machine.
 
     Args:
@@ -92,7 +92,7 @@ def run_job(
         return _run(folder, plan, state, sources, options, resumed=False)
 
 
-def resume_job(name: str, *, options: JobOptions | None = None) -> Ended:
+def resume_job(name: str, *, options: JobOptions | None = None) -> JobResult:
     """Continue a job that was interrupted, canceled, or has failed: steps that ended well are kept.
 
     Raises:
@@ -134,7 +134,7 @@ def _registered(reference: str) -> Path | None:
 
 def _run(
     folder: JobFolder, plan: JobPlan, state: JobState, sources: Sources, options: JobOptions, *, resumed: bool
-) -> Ended:
+) -> JobResult:
     check_places(plan, folder)
     left_open = [step.run_id for step in state.steps.values() if step.run_id and not step.ended]
     state.kind, state.display_name, state.experiment = (
@@ -160,7 +160,7 @@ def _run(
         scheduler = Scheduler(context, options.jobs)
         _see_through(context, scheduler)
     failures = {run.node.step: (run.last_lines(), _repeat(folder, run.node.step)) for run in scheduler.failed}
-    return Ended(state, failures)
+    return JobResult(state, failures)
 
 
 def _see_through(context: Context, scheduler: Scheduler) -> None:

@@ -14,7 +14,7 @@ from vision_mlops.core import paths
 from vision_mlops.core.files import remove_path
 from vision_mlops.core.locks import is_taken
 from vision_mlops.jobs.local.state.job_state import JobFolder, JobState, jobs
-from vision_mlops.jobs.local.steps.step_results import Workplace
+from vision_mlops.jobs.local.steps.step_results import StepFolder
 
 _DAY_SECONDS = 86_400.0
 
@@ -51,7 +51,7 @@ def prune(days: float, *, dry_run: bool = False) -> Pruned:
         for state in old:
             _remove_job(JobFolder(state.name))
         for folder in results:
-            workplace = Workplace(folder)
+            workplace = StepFolder(folder)
             if workplace.claim():  # nobody has begun to write there since
                 remove_path(folder)
                 workplace.release()

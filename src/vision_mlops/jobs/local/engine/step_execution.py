@@ -10,7 +10,7 @@ from typing import Protocol
 from vision_mlops.core.errors import MlopsError, PipelineError
 from vision_mlops.jobs.definitions import tags
 from vision_mlops.jobs.definitions.expressions import ExpressionError
-from vision_mlops.jobs.definitions.plan.nodes import Node, Searched, StepOutput, Value
+from vision_mlops.jobs.definitions.plan.nodes import Node, SearchedValue, StepOutput, Value
 from vision_mlops.jobs.local.engine.output_publishing import publish
 from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.state.job_state import Status, StepState, now
@@ -18,8 +18,8 @@ from vision_mlops.jobs.local.steps.cache_keys import key_now, step_key
 from vision_mlops.jobs.local.steps.step_attempt import Attempt, CommandActivity, prepare_attempt
 from vision_mlops.jobs.local.steps.step_process import LogTail, end_orphans, log_name
 from vision_mlops.jobs.local.steps.step_results import (
+    StepFolder,
     StepResult,
-    Workplace,
     cache_folder,
     forget_owner,
     missing_outputs,
@@ -70,7 +70,7 @@ class StepRun:
         self._groups: list[dict[str, int]] = []
         self._log_sizes: dict[str, int] = {}
         self._activity: Activity | None = None
-        self._workplace: Workplace | None = None
+        self._workplace: StepFolder | None = None
         self._outputs: dict[str, Path] = {}
         self._key = ""
         self._inputs: dict[str, str] = {}
@@ -110,7 +110,7 @@ class StepRun:
         """Text of each input as its command gets it."""
         found: dict[str, str] = {}
         for name, source in self.node.inputs.items():
-            if isinstance(source, Searched):
+            if isinstance(source, SearchedValue):
                 continue
             if isinstance(source, Value):
                 found[name] = source.text
@@ -183,17 +183,17 @@ class StepRun:
         """Whether other jobs reuse what it writes, whatever the state outside of them."""
         return self.node.deterministic and tags.STATE not in self.node.tags
 
-    def _claim(self) -> Workplace:
+    def _claim(self) -> StepFolder:
         """Folder that the step writes into: that of its key, or one of its own.
 
         It has its own where it is not reused, where another job writes to that of its key, and where it runs though
         there is a result: another job may be reading that.
         """
         if self._shared and not self._context.force:
-            workplace = Workplace(cache_folder(self._key))
+            workplace = StepFolder(cache_folder(self._key))
             if workplace.claim():
                 return workplace
-        workplace = Workplace(self._folder / "result")
+        workplace = StepFolder(self._folder / "result")
         if not workplace.claim():
             raise PipelineError(f"{workplace.folder} is in use", "end the other process")
         return workplace

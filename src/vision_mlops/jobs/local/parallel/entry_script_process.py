@@ -1,6 +1,6 @@
 """The process that runs an entry script: ``init()`` once, ``run(mini_batch)`` for each mini-batch it is sent.
 
-It talks with the process that started it over a pipe: a :class:`Ready`, :class:`Result` or :class:`Problem` answers
+It talks with the process that started it over a pipe: a :class:`Ready`, :class:`MiniBatchResult` or :class:`Problem` answers
 each thing that it is asked. What the script prints goes where the step's output goes.
 """
 

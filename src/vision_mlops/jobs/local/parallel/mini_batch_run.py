@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.jobs.local.parallel.entry_script_process import Answer, MiniBatchResult, Problem, Ready, Script
-from vision_mlops.jobs.local.parallel.mini_batch_workers import MiniBatchWorker, heard
+from vision_mlops.jobs.local.parallel.mini_batch_workers import MiniBatchWorker, ready_workers
 from vision_mlops.jobs.local.parallel.partitions import MiniBatch
 
 _LIVENESS_SECONDS = 1.0
@@ -67,7 +67,7 @@ class BatchRun:
         try:
             while self._open:
                 self._employ()
-                for worker in heard(self._workers, self._patience()):
+                for worker in ready_workers(self._workers, self._patience()):
                     self._hear(worker)
                 self._stop_overdue()
             self._shut_down()
@@ -168,7 +168,7 @@ class BatchRun:
         for worker in closing:
             worker.send(None)
         while closing:
-            for worker in heard(closing, _LIVENESS_SECONDS):
+            for worker in ready_workers(closing, _LIVENESS_SECONDS):
                 closing.remove(worker)
                 answer = worker.receive()
                 if not isinstance(answer, Ready):

@@ -97,7 +97,7 @@ class MiniBatchWorker:
             worker.kill()
 
 
-def heard(workers: Sequence[MiniBatchWorker], timeout: float) -> list[MiniBatchWorker]:
+def ready_workers(workers: Sequence[MiniBatchWorker], timeout: float) -> list[MiniBatchWorker]:
     """Workers that have answered or died; waits at most ``timeout`` seconds for one."""
     connection.wait([worker._pipe for worker in workers], timeout)
     return [worker for worker in workers if worker.answering]

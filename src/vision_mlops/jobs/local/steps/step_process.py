@@ -145,7 +145,7 @@ def log_name(stream: str, rank: int = 0) -> str:
 
 
 def end_orphans(groups: Iterable[Mapping[str, int]]) -> bool:
-    """Kill processes that a runner which is no more has left behind; ids that now belong to others are left alone.
+    """Kill processes that an engine which is no more has left behind; ids that now belong to others are left alone.
 
     Returns:
         Whether there were any.

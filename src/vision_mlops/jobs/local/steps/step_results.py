@@ -82,7 +82,7 @@ def write_result(folder: Path, key: str, result: StepResult) -> None:
 
 def point_to(folder: Path, key: str, result: StepResult) -> None:
     """Let the next step with this key reuse a result that lies elsewhere, unless another process is making one."""
-    workplace = Workplace(folder)
+    workplace = StepFolder(folder)
     if workplace.claim():
         try:
             write_result(folder, key, result)
@@ -109,7 +109,7 @@ def forget_owner(folder: Path) -> None:
     (folder / _OWNER).unlink(missing_ok=True)
 
 
-class Workplace:
+class StepFolder:
     """A folder that one step of one job writes into at a time.
 
     What a step keeps beside its outputs under a name that begins with a dot, such as the checkpoints of a training,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_mlops.batch.rows import Failed, ScoringModel, score_images, to_json
+from vision_mlops.batch.prediction_rows import Failed, ScoringModel, score_images, to_json
 from vision_mlops.core.errors import DataError, MlopsError
 from vision_mlops.model.bundle_lookup import mounted_model
 from vision_mlops.model.predictor import Predictor, load_predictor
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run(mini_batch: Sequence[str]) -> list[str]:
-    """Score the images of one mini-batch; as many rows as images. Raises as :meth:`Scorer.rows`."""
+    """Score the images of one mini-batch; as many rows as images. Raises as :meth:`BatchScorer.rows`."""
     if _scorer is None:
         raise MlopsError("run() was called before init()", "call init() once, it loads the model")
     return _scorer.rows([Path(item) for item in mini_batch])
