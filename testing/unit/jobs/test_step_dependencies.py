@@ -239,7 +239,7 @@ ROOMS: dict[str, set[str]] = {
     "config/workload.py": {"prepare", "train", "gate_and_register"},
     "core/errors.py": {"prepare", "train", "evaluate", "gate_and_register", "score"},
     "data/prepare.py": {"prepare", "gate_and_register"},
-    "endpoints/deploying.py": set(),
+    "endpoints/deployment.py": set(),
     "evaluation/metrics.py": {"evaluate", "gate_and_register"},
     "images/jpeg.py": {"prepare", "train", "evaluate", "gate_and_register", "score"},
     "jobs/local/engine/scheduler.py": set(),
