@@ -124,7 +124,7 @@ class Control:
         ):
             if len(self.pods) >= self.quota:
                 failure = (
-                    f'pods "{name}-{current}-x" is forbidden: exceeded quota: pool, requested: pods=1, '
+                    f'pods "{name}-{current}-x" is forbidden: exceeded quota: team, requested: pods=1, '
                     f"used: pods={len(self.pods)}, limited: pods={self.quota}"
                 )
             else:
