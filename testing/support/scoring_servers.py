@@ -203,7 +203,8 @@ def in_process(bundle: Path, **options: Any) -> Iterator[str]:
     async def serve() -> None:
         loop = asyncio.get_running_loop()
         version, serving = options.pop("version", ""), options.pop("serving", None)
-        app = ScoringApp(ModelSource(bundle, version=version), serving=serving, **options)
+        source = ModelSource(bundle, version=version, precision=options.pop("precision", "auto"))
+        app = ScoringApp(source, serving=serving, **options)
         listener = await loop.create_server(app.hub, "127.0.0.1", 0)
         stop = asyncio.Event()
         ending.append(lambda: loop.call_soon_threadsafe(stop.set))

@@ -1,24 +1,29 @@
 """From encoded bytes to the pixels that the network sees: the only place where an image is decoded or resized.
 
-Training, evaluation, batch scoring and the server all call :func:`load_pixels`, so they cannot disagree. JPEGs are decoded
-by :mod:`vision_mlops.images.jpeg` where it gives the pixels that Pillow gives, in two fifths of the time; all else by
-Pillow.
+Training, evaluation, batch scoring, the server and the checks of a dataset all end in :func:`_decode`, so they cannot
+disagree about pixels, sizes, or what is broken. JPEGs are decoded by :mod:`vision_mlops.images.jpeg` where it gives the
+pixels that Pillow gives, in two fifths of the time; all else by Pillow, without the file's metadata
+(:mod:`vision_mlops.images.metadata`).
 """
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from vision_mlops.core.errors import ImageError
+from vision_mlops.images.formats import ImageFormat, find_format, unsupported
 from vision_mlops.images.jpeg import Pixels, decode_jpeg
-from vision_mlops.images.pillow_warnings import QUIET
+from vision_mlops.images.metadata import without_metadata
+from vision_mlops.images.orientation import ORIENTATION, FileBytes, first_directory, is_quarter_turn, upright
+from vision_mlops.images.pillow_warnings import QUIET, silence_libtiff
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -29,19 +34,20 @@ __all__ = [
     "open_reduced",
     "open_rgb",
     "read_size",
+    "read_suffix",
     "resize",
 ]
 
 ResizeMode = Literal["squash", "crop"]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2"})
 MAX_PIXELS = 50_000_000
 """Largest accepted width x height. A header that claims more is refused before any pixel is decoded."""
 
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 are turned by a quarter
 _MARGIN = 2
 """A reduced image is at least so many times as large as what it is scaled to; Pillow's thumbnails have the same."""
+_NO_DATA = 1e30
+"""Floats of this size say that nothing was measured at a place."""
 _HINT = "replace or remove the file"
 
 
@@ -57,11 +63,11 @@ def open_rgb(source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXE
         An RGB image, EXIF orientation applied; transparency is put on white and 16-bit greyscale scaled to 8.
 
     Raises:
-        ImageError: with reason ``empty``, ``unreadable``, ``too_large``, ``truncated``, ``not_an_image`` or ``corrupt``.
+        ImageError: with reason ``empty``, ``unreadable``, ``too_large``, ``truncated``, ``not_an_image``,
+            ``unsupported_format`` or ``corrupt``.
     """
     data, label = _read(source, name)
-    pixels = decode_jpeg(data, None, max_pixels)
-    return _open(data, label, max_pixels, None)[0] if pixels is None else Image.fromarray(pixels)
+    return _decode(data, label, max_pixels, None).image()
 
 
 def _read(source: bytes | Path, name: str) -> tuple[bytes, str]:
@@ -87,45 +93,136 @@ def open_reduced(
     Raises:
         ImageError: as :func:`open_rgb`.
     """
-    return _open(data, name, max_pixels, edge)
+    decoded = _decode(data, name, max_pixels, edge)
+    return decoded.image(), decoded.size
 
 
-def _open(data: bytes, label: str, max_pixels: int, edge: int | None) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode; with an ``edge``, at reduced scale where the format can. Returns the image and the original's size."""
+class _Decoded(NamedTuple):
+    """RGB pixels (h, w, 3) or an RGB image, both as stored, and the stored (width, height) of the whole image."""
+
+    picture: Pixels | Image.Image
+    orientation: int
+    stored: tuple[int, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as displayed."""
+        width, height = self.stored
+        return (height, width) if is_quarter_turn(self.orientation) else (width, height)
+
+    def image(self) -> Image.Image:
+        """The upright image."""
+        image = self.picture if isinstance(self.picture, Image.Image) else Image.fromarray(self.picture)
+        return upright(image, self.orientation)
+
+
+def _decode(data: bytes, label: str, max_pixels: int, edge: int | None) -> _Decoded:
+    """Decode; with an ``edge``, at reduced scale where the format can."""
     if not data:
         raise ImageError(f"{label}: the file is empty (0 bytes)", _HINT, "empty")
+    if (fast := decode_jpeg(data, edge, max_pixels)) is not None:
+        return _Decoded(*fast)
     with _decoding(label):
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ImageError(
-                f"{label}: {width} x {height} pixels is more than the limit of {max_pixels:,}",
-                "scale the image down",
-                "too_large",
-            )
-        if edge is not None:
-            image.draft(None, (edge, edge))
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image)), _as_displayed(image, width, height)
+        found = find_format(data, label)
+        bare, orientation = without_metadata(data)
+        with _open(bare, found, label, data) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ImageError(
+                    f"{label}: {width} x {height} pixels is more than the limit of {max_pixels:,}",
+                    "scale the image down",
+                    "too_large",
+                )
+            turn = orientation or _own_orientation(image)
+            if edge is not None:
+                image.draft(None, (edge, edge))
+            image.load()
+            return _Decoded(_to_rgb(image), turn, (width, height))
 
 
-def _as_displayed(image: Image.Image, width: int, height: int) -> tuple[int, int]:
-    """Width and height after the turn that the image's EXIF asks for."""
-    turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    return (height, width) if turned else (width, height)
+def _open(bare: bytes, found: ImageFormat, label: str, data: FileBytes) -> Image.Image:
+    """Pillow's image of the file ``data`` without its metadata, not decoded yet."""
+    if found.pillow == "TIFF":
+        silence_libtiff()
+    try:
+        return Image.open(io.BytesIO(bare), formats=(found.pillow,))
+    except UnidentifiedImageError:
+        if found.pillow == "TIFF" and (problem := _unknown_tiff(bare, data)):
+            raise unsupported(label, f"a TIFF file of a kind that cannot be read ({problem})") from None
+        raise
+
+
+def _unknown_tiff(bare: bytes, data: FileBytes) -> str:
+    """Which of the many kinds of TIFF, if Pillow does not know it; empty where the file is broken."""
+    directory = first_directory(data)
+    if directory is None or not directory.is_whole(data):
+        return ""
+    try:
+        TiffImagePlugin.TiffImageFile(io.BytesIO(bare)).close()
+    except SyntaxError as error:
+        return str(error) if str(error) in ("unknown pixel mode", "unknown data organization") else ""
+    except Exception:  # broken, in one of a dozen ways
+        return ""
+    return ""
+
+
+def _own_orientation(image: Image.Image) -> int:
+    """The orientation of formats for which Pillow alone knows where it stands."""
+    try:
+        value = image.getexif().get(ORIENTATION)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+class _OpenFile:
+    """A file of which only those parts are read that are asked for."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._size = os.fstat(stream.fileno()).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        self._stream.seek(start)
+        return self._stream.read(max(0, stop - start))
 
 
 def read_size(source: bytes | Path) -> tuple[int, int]:
     """Width and height in pixels, as displayed, from an image's header alone: what follows it may still be broken.
 
     Raises:
-        ImageError: with reason ``unreadable``, ``too_large``, ``not_an_image`` or ``corrupt``.
+        ImageError: with reason ``empty``, ``unreadable``, ``too_large``, ``not_an_image``, ``unsupported_format`` or
+            ``corrupt``.
     """
+    return _header(source)[1]
+
+
+def read_suffix(path: Path) -> str:
+    """The usual suffix of an image by its content, such as ``.jpg``, whatever the file is called.
+
+    Raises:
+        ImageError: as :func:`read_size`.
+    """
+    return _header(path)[0].suffix
+
+
+def _header(source: bytes | Path) -> tuple[ImageFormat, tuple[int, int]]:
     label = str(source) if isinstance(source, Path) else "image"
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream, _decoding(label):
-            image = Image.open(stream, formats=_FORMATS)
-            return _as_displayed(image, *image.size)
+        with io.BytesIO() if isinstance(source, bytes) else source.open("rb") as stream:
+            data = source if isinstance(source, bytes) else _OpenFile(stream)
+            if not len(data):
+                raise ImageError(f"{label}: the file is empty (0 bytes)", _HINT, "empty")
+            found = find_format(data[:512], label)
+            bare, orientation = without_metadata(data, header=True)
+            with _decoding(label), _open(bare, found, label, data) as image:
+                width, height = image.size
+                turned = is_quarter_turn(orientation or _own_orientation(image))
+                return found, (height, width) if turned else (width, height)
     except OSError as error:
         raise ImageError(f"{label}: cannot be read ({error.strerror or error})", _HINT, "unreadable") from error
 
@@ -149,19 +246,32 @@ def _decoding(label: str) -> Iterator[None]:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
-        # I;16 is 16-bit greyscale: 65535 is white, however dark the image. I and F do not say what is white.
-        brightest = values.max(initial=0)
-        if image.mode == "F":
-            top = 1.0 if brightest <= 1 else 255.0
-        else:
-            top = 65535.0 if image.mode != "I" or brightest > 255 else 255.0
-        image = Image.fromarray(np.rint(np.clip(values, 0, top) * (255.0 / top)).astype(np.uint8))
+        values = np.asarray(image, dtype=np.float32)
+        values = np.where(np.abs(values) < _NO_DATA, values, np.float32(0))  # not a number either
+        white = _white(image.mode, float(values.max(initial=0)))
+        image = Image.fromarray(np.rint(np.clip(values, 0, white) * (255.0 / white)).astype(np.uint8))
+    if image.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.new("RGB", rgba.size, (255, 255, 255))
         image.paste(rgba, mask=rgba.getchannel("A"))
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _white(mode: str, brightest: float) -> float:
+    """Which value is white. I;16 is 16-bit greyscale: 65535, however dark the image. I and F do not say it.
+
+    Those are taken to fill 8 or 16 bits, or 0 to 1, and else to end with their brightest pixel. A float may lie beyond
+    white: resampling overshoots.
+    """
+    if mode not in ("I", "F"):
+        return 65535.0
+    scales, room = ((1.0, 255.0, 65535.0), 2.0) if mode == "F" else ((255.0, 65535.0), 1.0)
+    return next((white for white in scales if brightest <= room * white), brightest)
 
 
 def resize(image: Image.Image, size: int, mode: ResizeMode = "squash") -> Pixels:
@@ -210,9 +320,8 @@ def load_pixels(
     """
     data, label = _read(source, name)
     edge = _MARGIN * size if scaled else None
-    pixels = decode_jpeg(data, edge, max_pixels)
-    if pixels is None:
-        return resize(_open(data, label, max_pixels, edge)[0], size, mode)
-    if pixels.shape[:2] == (size, size):
+    decoded = _decode(data, label, max_pixels, edge)
+    pixels = decoded.picture
+    if isinstance(pixels, np.ndarray) and pixels.shape[:2] == (size, size) and decoded.orientation == 1:
         return pixels
-    return resize(Image.fromarray(pixels), size, mode)
+    return resize(decoded.image(), size, mode)

@@ -17,7 +17,12 @@ from vision_mlops.model.predictor import Floats, Predictor
 from vision_mlops.serving.http.scoring_requests import RequestError, ScoringRequest
 from vision_mlops.serving.served_model import ServedModel
 
-_IMAGE_ERRORS = {"not_an_image": (415, "not_an_image"), "too_large": (413, "image_too_large"), "empty": (400, "empty")}
+_IMAGE_ERRORS = {
+    "not_an_image": (415, "not_an_image"),
+    "unsupported_format": (415, "unsupported_format"),
+    "too_large": (413, "image_too_large"),
+    "empty": (400, "empty"),
+}
 _AT_ONCE = 8
 """Images of a batch that are inferred together: the memory of an inference grows with them, its speed hardly."""
 

@@ -18,7 +18,12 @@ from vision_mlops.data.check.image_scan import Embedder, ImageAppearance, Progre
 from vision_mlops.data.check.label_errors import LabelCheck
 from vision_mlops.images.decoding import MAX_PIXELS
 
-_KIND_OF_REASON = {"not_an_image": "not-an-image", "unreadable": "unreadable", "too_large": "too-large"}
+_KIND_OF_REASON = {
+    "not_an_image": "not-an-image",
+    "unsupported_format": "unsupported-format",
+    "unreadable": "unreadable",
+    "too_large": "too-large",
+}
 
 
 @dataclass(frozen=True, slots=True)

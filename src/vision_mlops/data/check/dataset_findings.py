@@ -34,6 +34,9 @@ KINDS: dict[str, Kind] = {
     "not-an-image": Kind(
         DatasetSeverity.ERROR, "Files that are no images", "remove the file, or give it its right suffix", True
     ),
+    "unsupported-format": Kind(
+        DatasetSeverity.ERROR, "Images in a format that cannot be read here", "convert them to JPEG or PNG", True
+    ),
     "unreadable": Kind(DatasetSeverity.ERROR, "Unreadable files", "check the permissions and the disk"),
     "too-large": Kind(DatasetSeverity.ERROR, "Images with too many pixels", "scale the image down", True),
     "missing-file": Kind(

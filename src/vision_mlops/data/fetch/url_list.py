@@ -13,13 +13,13 @@ from pathlib import Path, PurePosixPath
 from queue import Empty, SimpleQueue
 from urllib.parse import unquote, urlsplit
 
-from vision_mlops.core.errors import DataError, DownloadError
+from vision_mlops.core.errors import DataError, DownloadError, ImageError
 from vision_mlops.data.fetch.class_layout import is_folder_name
 from vision_mlops.data.fetch.download_client import DownloadClient
 from vision_mlops.data.fetch.http_responses import shown
 from vision_mlops.data.fetch.verification import ExpectedFile
 from vision_mlops.data.sources import SPLIT_FOLDERS
-from vision_mlops.images.decoding import IMAGE_SUFFIXES
+from vision_mlops.images.decoding import IMAGE_SUFFIXES, read_suffix
 
 MAX_LIST_BYTES = 256 * 2**20
 MAX_IMAGE_BYTES = 256 * 2**20
@@ -27,7 +27,6 @@ _COLUMNS = ("url", "label", "split")
 _HINT = "a list has an address a line, or the columns url,label[,split]"
 _SHOWN = 5
 _LONGEST_END_SECONDS = 2.0
-_SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "GIF": ".gif", "TIFF": ".tif", "WEBP": ".webp"}
 
 
 class ListError(DataError):
@@ -195,13 +194,12 @@ def _image(row: Row, folder: Path, client: DownloadClient) -> Path:
 
 def _suffix(path: Path, url: str) -> str:
     """Suffix by the content: what a server calls an image may be a web page that says sorry."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path, formats=tuple(_SUFFIX_OF_FORMAT)) as image:
-            return _SUFFIX_OF_FORMAT[image.format or ""]
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError) as error:
-        raise DownloadError(f"{shown(url)}: what came is no image", "remove it from the list", 200) from error
+        return read_suffix(path)
+    except ImageError as error:
+        problem = error.message.removeprefix(f"{path}: ") if error.reason == "unsupported_format" else ""
+        what = f"what came is no image{problem and ' that can be used: '}{problem}"
+        raise DownloadError(f"{shown(url)}: {what}", "remove it from the list", 200) from error
 
 
 def failures(failed: dict[Row, DownloadError]) -> DataError:
