@@ -33,10 +33,10 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def plain(bundle: Path, folder: Path) -> int:
-    """One image after the other, in the precision that the command takes too."""
+    """One image after the other, in the processor's fastest precision, as the command is told to take."""
     from vision_mlops.model.predictor import load_predictor
 
-    predictor = load_predictor(bundle)
+    predictor = load_predictor(bundle, precision="auto")
     return sum(len(predictor.score([predictor.pixels(file)]).probabilities) for file in files_of(folder))
 
 
@@ -95,6 +95,7 @@ def arms(bundle: Path, folder: Path, out: Path, share: int, count: int) -> dict[
     """Commands, and how many images each scores."""
     here = [sys.executable, "-m", "benchmarks.batch", "--bundle", str(bundle), "--folder", str(folder)]
     ours = [sys.executable, "-m", "vision_mlops", "batch", "score", str(folder), "--bundle", str(bundle), "--overwrite"]
+    ours += ["--precision", "auto"]
     found = {
         f"ours, --batch-size {size}": ([*ours, "--out", str(out / f"{size}.csv"), "--batch-size", str(size)], count)
         for size in (1, 4, 8, 32)

@@ -210,8 +210,8 @@ def test_an_interrupted_run_goes_on(
     assert not out.exists()
     with pytest.raises(DataError, match=r"begun with another bundle .*, now "):
         run(images, other, out)
-    with pytest.raises(DataError, match="begun with another precision 'auto', now 'f32'"):
-        run(images, bundle, out, replace(ONE, precision="f32"))
+    with pytest.raises(DataError, match="begun with another precision 'f32', now 'auto'"):
+        run(images, bundle, out, replace(ONE, precision="auto"))
     with pytest.raises(DataError, match="begun with another model 'colours', now 'x'"):
         run(images, bundle, out, name="x")
     assert run(images, bundle, out, TWO).resumed >= 9

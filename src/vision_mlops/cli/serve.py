@@ -43,7 +43,7 @@ def serve(
         int | None, typer.Option("--workers", min=1, max=64, help="Worker processes.", show_default="one per core")
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="auto (the processor's fastest that reproduces the model) or f32.")
+        str, typer.Option("--precision", help="auto (the processor's fastest) or f32 (the same on all machines).")
     ] = "auto",
     name: Annotated[str, typer.Option("--name", help="Name of the model in answers.", envvar="MLOPS_MODEL_NAME")] = "",
     version: Annotated[

@@ -35,7 +35,8 @@ class Predictor:
     Args:
         folder: The bundle.
         threads: Inference threads; 0 lets OpenVINO choose.
-        precision: ``f32`` gives the golden probabilities everywhere; ``auto`` lets the processor use bf16 where it can.
+        precision: ``f32`` gives the golden probabilities everywhere; ``auto`` lets the processor use bf16 where it can,
+            which is faster and moves a probability by some hundredths.
         verify: Recompute the golden examples and refuse the bundle where they differ.
 
     Raises:
@@ -43,7 +44,7 @@ class Predictor:
         MissingExtraError: OpenVINO is not installed.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 0, precision: str = "f32", verify: bool = True) -> None:
+    def __init__(self, folder: Path, *, threads: int = 0, precision: Precision = "f32", verify: bool = True) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -121,13 +122,13 @@ class Predictor:
                 )
 
 
-def load_predictor(folder: Path, *, threads: int = 0, precision: Precision = "auto") -> Predictor:
-    """Load and verify a bundle in the processor's fastest precision, or in f32 where that does not reproduce the bundle.
+def load_predictor(folder: Path, *, threads: int = 0, precision: Precision = "f32") -> Predictor:
+    """Load and verify a bundle; ``auto`` goes back to f32 where it does not reproduce the golden examples.
 
     Args:
         folder: The bundle.
         threads: As of :class:`Predictor`.
-        precision: ``f32`` takes that at once.
+        precision: As of :class:`Predictor`.
 
     Raises:
         BundleError: the bundle is broken, was changed, or does not reproduce its golden examples.
