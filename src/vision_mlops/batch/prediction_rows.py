@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.core.errors import ImageError
-from vision_mlops.images.decoding import MAX_PIXELS, Pixels, read_size
+from vision_mlops.images.decoding import Pixels, read_size
 from vision_mlops.model.predictor import Floats, Predictor
 
 DIGITS = 6
@@ -57,15 +57,13 @@ class Failed:
 Outcome = Scored | Failed
 
 
-def score_images(
-    predictor: Predictor, images: Sequence[tuple[str, Path]], *, max_pixels: int = MAX_PIXELS
-) -> list[Outcome]:
+def score_images(predictor: Predictor, images: Sequence[tuple[str, Path]], *, max_pixels: int = 0) -> list[Outcome]:
     """Read, decode and score images in one batch. Only one encoded image is in memory at a time.
 
     Args:
         predictor: The loaded model.
         images: What messages call each image, and its file.
-        max_pixels: Images with more are not decoded.
+        max_pixels: Images with more are not decoded; 0 is as of :meth:`Predictor.pixels`.
 
     Returns:
         An outcome for each image, in the given order.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vision_mlops.core.errors import BundleError, MissingExtraError
 from vision_mlops.images.decoding import MAX_PIXELS, Pixels, load_pixels
-from vision_mlops.model.bundle import GOLDEN_TOLERANCE, bundle_id, read_bundle
+from vision_mlops.model.bundle import GOLDEN_TOLERANCE, Bundle, bundle_id, read_bundle
 
 Floats = npt.NDArray[np.float32]
 Precision = Literal["auto", "f32"]
@@ -52,6 +52,7 @@ class Predictor:
         self.folder = folder
         self.bundle = read_bundle(folder)
         self.id = bundle_id(self.bundle)
+        self._max_pixels = _trained_limit(self.bundle)
         graph = folder / self.bundle.graph
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
         if threads:
@@ -71,12 +72,16 @@ class Predictor:
         """Class names in the order of the probabilities."""
         return self.bundle.classes
 
-    def pixels(self, source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXELS) -> Pixels:
-        """Decode one image to the (S, S, 3) uint8 array that :meth:`score` takes. Raises ImageError."""
-        spec = self.bundle.preprocessing
-        return load_pixels(
-            source, spec.image_size, spec.resize, scaled=spec.jpeg_scaling, name=name, max_pixels=max_pixels
-        )
+    def pixels(self, source: bytes | Path, *, name: str = "", max_pixels: int = 0) -> Pixels:
+        """Decode one image to the (S, S, 3) uint8 array that :meth:`score` takes. Raises ImageError.
+
+        Args:
+            source: Encoded bytes, or the path of a file.
+            name: What an error calls the image; the path where nothing is given.
+            max_pixels: Largest width x height; 0 is :data:`MAX_PIXELS`, or more where the model was trained on more.
+        """
+        spec, limit = self.bundle.preprocessing, max_pixels or self._max_pixels
+        return load_pixels(source, spec.image_size, spec.resize, scaled=spec.jpeg_scaling, name=name, max_pixels=limit)
 
     def score(self, pixels: Sequence[Pixels], *, explain: bool = False) -> Scores:
         """Score decoded images in one batch. ``explain`` adds the activation maps. Thread-safe."""
@@ -120,6 +125,13 @@ class Predictor:
                     f" (tolerance {GOLDEN_TOLERANCE})",
                     "this machine or library version does not reproduce the model: train again here",
                 )
+
+
+def _trained_limit(bundle: Bundle) -> int:
+    """Largest width x height of an image: what training accepted is not refused afterwards."""
+    data = bundle.workload.get("data")
+    limit = data.get("max_pixels") if isinstance(data, dict) else None
+    return max(MAX_PIXELS, limit) if isinstance(limit, int) else MAX_PIXELS
 
 
 def load_predictor(folder: Path, *, threads: int = 0, precision: Precision = "f32") -> Predictor:
