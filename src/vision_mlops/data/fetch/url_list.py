@@ -18,7 +18,7 @@ from vision_mlops.data.fetch.class_layout import is_folder_name
 from vision_mlops.data.fetch.download_client import DownloadClient
 from vision_mlops.data.fetch.http_responses import shown
 from vision_mlops.data.fetch.verification import ExpectedFile
-from vision_mlops.data.sources import SPLIT_FOLDERS
+from vision_mlops.data.split_folders import SPLIT_FOLDERS
 from vision_mlops.images.decoding import IMAGE_SUFFIXES
 
 MAX_LIST_BYTES = 256 * 2**20
