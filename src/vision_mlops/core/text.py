@@ -22,10 +22,12 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     Args:
         number: How many.
         noun: In the singular.
-        plural: Where it is not the noun with -s or -es.
+        plural: Where it is not the noun with -s, -es or -ies.
     """
-    several = plural or (f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s")
-    return f"{number:,} {noun if number == 1 else several}"
+    if not plural:
+        y = noun.endswith("y") and not noun.endswith(("ay", "ey", "oy", "uy"))
+        plural = f"{noun[:-1]}ies" if y else f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def few(items: Sequence[str], between: str = ", ", most: int = 5) -> str:

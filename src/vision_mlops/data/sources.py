@@ -7,12 +7,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from vision_mlops.config import list_workloads, load_workload
 from vision_mlops.config.workload import Workload
-from vision_mlops.core.errors import DataError, MissingExtraError
+from vision_mlops.core.errors import ConfigError, DataError, MissingExtraError
 from vision_mlops.core.folder_walk import EntryKind
-from vision_mlops.data.fetch_record import RECORD, fetched_folder, read_record
+from vision_mlops.data.fetch_record import RECORD, download_folder, fetched_folder, read_record
 from vision_mlops.data.image_files import UNREADABLE, LeftOut, claims_to_be_image, image_entries, summary
-from vision_mlops.data.manifest import MANIFEST, STATE, SplitName
+from vision_mlops.data.manifest import MANIFEST, STATE, SplitName, read_manifest
 from vision_mlops.data.split_folders import SPLIT_FOLDERS, is_split
 
 _BUNDLED_PACKAGE = "conformal_clip_data"
@@ -90,6 +91,25 @@ def list_images(folder: Path, name: str = "") -> Source:
         raise DataError(f"{root} is a file, not a folder", _HINT)
     record = read_record(root)
     return _list(root, record.source if record is not None else name or str(folder))
+
+
+def workload_of(folder: Path) -> Workload | None:
+    """The workload of a folder: that which prepared it, or the only one whose images it holds; None where there is none."""
+    if (folder / MANIFEST).is_file():
+        names = [name for name in list_workloads() if name == read_manifest(folder).name]
+        return load_workload(names[0]) if names else None
+    found = []
+    for name in list_workloads():
+        try:
+            workload = load_workload(name)
+        except ConfigError:  # whoever uses that one is told
+            continue
+        place = (
+            download_folder(workload) if workload.data.source == "download" else Path(workload.data.path).expanduser()
+        )
+        if (workload.data.path or workload.data.source == "download") and place.resolve() == folder:
+            found.append(workload)
+    return found[0] if len(found) == 1 else None
 
 
 def bundled_folder() -> Path:

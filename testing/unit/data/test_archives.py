@@ -330,7 +330,7 @@ def test_lists_may_leave_out_suffixes_or_name_the_outer_folder() -> None:
 @pytest.mark.parametrize(
     ("lists", "message"),
     [
-        ({"train": ["a/1.jpg", "a/9.jpg"]}, "1 images of the split lists are not in the archives: a/9.jpg"),
+        ({"train": ["a/1.jpg", "a/9.jpg"]}, "1 image of the split lists is not in the archives: a/9.jpg"),
         (
             {"train": ["a/9.jpg"] * 7},
             "7 images of the split lists are not in the archives: a/9.jpg, a/9.jpg, a/9.jpg, ",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -263,3 +264,25 @@ def test_check_command_says_all_of_it(photos: Path, tmp_path: Path) -> None:
     )
     kinds = json.loads(done.stdout)["kinds"]
     assert {"lookalike-class", "not-used", "ignored"} <= kinds.keys()
+
+
+def too_small(*words: str) -> str:
+    done = RUNNER.invoke(app, ["data", "check", *words, "--no-labels", "--json", "--fail-on", "never"])
+    found = [item["message"] for item in json.loads(done.stdout)["findings"] if item["kind"] == "too-small"]
+    return found[0] if found else ""
+
+
+def test_the_network_is_that_of_the_workload_of_the_folder(
+    photos: Path, tmp_path: Path, plain_bundle: Callable[..., Path]
+) -> None:
+    assert "a network of 224 is assumed, --workload names yours" in too_small("photos")
+    RUNNER.invoke(app, ["new", "pets", "--images", "photos"])
+    assert "the network takes 96" in too_small("photos")
+    assert "the network takes 250" in too_small("photos", "--workload", "textile")
+    assert too_small("photos", "--bundle", str(plain_bundle())) == "", "one of 32 pixels"
+    RUNNER.invoke(
+        app, ["data", "prepare", "--workload", "pets", "--set", "data.min_images_per_class=3", "--out", "ready"]
+    )
+    assert "the network takes 96" in too_small("ready")
+    Path("workloads/more.yml").write_text(Path("workloads/pets.yml").read_text().replace("name: pets", "name: more"))
+    assert "a network of 224 is assumed" in too_small("photos"), "two workloads have these images"
