@@ -185,8 +185,7 @@ def _of_file(path: Path) -> Content:
 def _hashed(folder: Path, names: list[str], progress: Progress | None = None) -> dict[str, str]:
     foreign = next((name for name in names if not _is_text(name)), None)
     if foreign is not None:
-        shown = foreign.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        raise DataError(f"{folder}: the name {shown!r} is not UTF-8", "rename the file")
+        raise DataError(f"{folder}: the name '{on_one_line(foreign)}' is not UTF-8", "rename the file")
     found: dict[str, str] = {}
     with Fingerprints() as fingerprints:
         for start in range(0, len(names), _AT_ONCE):

@@ -103,14 +103,14 @@ def in_hidden_folders(counts: Mapping[str, int]) -> list[LeftOut]:
 
 
 def images_below(folder: str | os.PathLike[str]) -> tuple[list[Path], list[LeftOut]]:
-    """Image files below a folder in the order of the walk, and what is left out."""
+    """Image files below a folder in the order of the walk, as paths that begin with it, and what is left out."""
     files: list[Path] = []
     left_out: list[LeftOut] = []
     for found in image_entries(folder):
         if isinstance(found, LeftOut):
             left_out.append(found)
         elif found.kind is EntryKind.FILE:
-            files.append(Path(found.path))
+            files.append(Path(folder, found.name))
     return files, left_out
 
 

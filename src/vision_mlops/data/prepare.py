@@ -18,7 +18,7 @@ from vision_mlops.core.errors import DataError, ImageError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.text import counted
 from vision_mlops.data.class_names import lookalikes
-from vision_mlops.data.image_files import IGNORED, LeftOut, summary
+from vision_mlops.data.image_files import IGNORED, LeftOut, on_one_line, summary
 from vision_mlops.data.manifest import (
     MANIFEST,
     SPLITS,
@@ -309,7 +309,7 @@ def _messages(excluded: Iterable[Excluded]) -> list[str]:
     """A line for each, but one for all files that are no images."""
     found = list(excluded)
     others = [LeftOut(item.path, item.reason, "") for item in found if item.reason == IGNORED]
-    return [item.message for item in found if item.reason != IGNORED] + summary(others)
+    return [on_one_line(item.message) for item in found if item.reason != IGNORED] + summary(others)
 
 
 def _strict_error(excluded: list[Excluded]) -> DataError:

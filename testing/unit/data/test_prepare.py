@@ -358,6 +358,11 @@ def test_unusual_names(tmp_path: Path, out: Path) -> None:
         ("ÄÖ Ü.PNG", "a\nb.png", "..jpg.bmp", "-x.TIFF", "many   blanks.Jpeg", "x" * 240 + ".png")
     ):
         draw(source / labels[0] / name, 600 + number)
+    (source / labels[0] / "line\nend.png").touch()
+    assert run(source, tmp_path / "other").warnings == [
+        r"left out: très bon ✓/line\nend.png: the file is empty (0 bytes)"
+    ]
+    (source / labels[0] / "line\nend.png").unlink()
     result = run(source, out, strict=True)
     check_whole(result)
     assert result.manifest.classes == sorted(labels)

@@ -234,6 +234,14 @@ def test_predict_takes_the_images_of_a_folder_and_names_what_it_does_not(
         runner.invoke(app, ["predict", str(bundle), str(tmp_path / "a" / "pipe.png")], catch_exceptions=False)
 
 
+def test_predict_names_images_as_the_folder_was_given(
+    bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data)
+    done = CliRunner().invoke(app, ["predict", str(bundle), "test/red", "--json"])
+    assert json.loads(done.stdout)[0]["image"] == "test/red/000.png"
+
+
 def test_predictions_of_formula_names_are_read_back(bundle: Path, data: Path, tmp_path: Path) -> None:
     manifest = read_manifest(data)
     record = manifest.of_split("test")[0]
