@@ -364,6 +364,8 @@ def test_nothing_of_an_archive_is_left_out_without_a_word(tmp_path: Path) -> Non
         assert "left out: 2 files that are not images: set/cat/notes.txt, set/labels.csv" in done.stderr
         assert "left out: set/.old: is a hidden folder, with 1 image in it" in done.stderr
         assert record_of(tmp_path / str(number)).images == 12
+        done = fetch(tmp_path / "data.bin", "--inside", "set", "--out", tmp_path / f"{number} inside")
+        assert "left out: 2 files that are not images: set/cat/notes.txt, set/labels.csv" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class Layout:
         counts: Images by split (``all`` where there is none) and class.
         unlisted: Images that are in no split list.
         loose: Images outside of the class folders.
-        others: Files that are no images.
+        others: Files that are no images, in the folder of the class folders where that is given.
     """
 
     targets: dict[str, str] = field(default_factory=dict)
@@ -63,9 +63,13 @@ def lay_out(
     """
     layout, names = Layout(), list(names)
     images = [name for name in names if is_image(name)]
-    layout.others = [name for name in names if not is_image(name) and not is_documentation(name)]
     root = _root(images) if download.images is None else download.images
     prefix = f"{root}/" if root else ""
+    # Where somebody has said which folder counts, lists and annotations beside it are left out on purpose.
+    given = prefix if download.images is not None else ""
+    layout.others = [
+        name for name in names if name.startswith(given) and not is_image(name) and not is_documentation(name)
+    ]
     below = [name.removeprefix(prefix) for name in images if name.startswith(prefix)]
     layout.loose = [name for name in images if not name.startswith(prefix)]
     layout.loose += [prefix + name for name in below if "/" not in name]
