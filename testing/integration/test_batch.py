@@ -51,7 +51,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty images that no test changes, with two files that are none."""
+    """Twenty images that no test changes, with a text beside them and a hidden file."""
     folder = make_images(tmp_path_factory.mktemp("common") / "images", 20)
     (folder / "notes.txt").write_text("no image")
     (folder / ".hidden.png").write_bytes(b"")
@@ -124,7 +124,7 @@ def test_the_bytes_do_not_depend_on_workers_or_batches(common: Path, whole: Path
         common, bundle, out, TWO, name="paint", version="7", progress=lambda done, total: seen.append((done, total))
     )
     assert out.read_bytes() == whole.read_bytes()
-    assert (summary.images, summary.scored, summary.errors, summary.skipped) == (20, 20, 0, 2)
+    assert (summary.images, summary.scored, summary.errors, summary.skipped) == (20, 20, 0, 1)
     assert summary.labels == {"blue": 7, "green": 7, "red": 6}
     assert seen == [(done, 20) for done in range(21)]
 
@@ -449,7 +449,7 @@ def test_a_container_is_scored_like_a_folder(
     summary = batch_scoring.score(
         batch_container.BlobImages(container.place(), QUICK), bundle, out, options=TWO, progress=progress
     )
-    assert (summary.images, summary.errors, summary.skipped) == (22, 1, 2)
+    assert (summary.images, summary.errors, summary.skipped) == (22, 1, 1)
     assert 9 <= summary.resumed < 22
     assert max(most) <= 4 + 2 * 2 * 3 + 1
     # Storage sorts whole names, a folder sorts the parts of paths.
@@ -475,7 +475,11 @@ def test_the_command(images: Path, bundle: Path, tmp_path: Path, mlops: Callable
     summary = json.loads(printed)
     assert (summary["images"], summary["errors"], summary["errors_file"]) == (21, 1, f"{out}.errors.csv")
     assert summary["model"] == {"name": "colours", "version": "", "id": read(out)[0]["bundle"]}
-    assert said == f"warning: 1 of 21 images could not be scored: {out}.errors.csv lists them\n"
+    assert said == (
+        f"warning: 1 of 21 images could not be scored: {out}.errors.csv lists them\n"
+        "warning: 1 file skipped: notes.txt: is not an image\n"
+    )
+    assert (summary["skipped"], summary["skipped_files"]) == (1, ["notes.txt: is not an image"])
 
 
 @pytest.mark.parametrize(
@@ -514,7 +518,7 @@ def test_a_registered_model(
     out = tmp_path / "scores.csv"
     code, _, said = mlops("batch", "score", images, "--model", "paint@champion", "--out", out, "--workers", "1")
     assert code == 0, said
-    assert "20 images, 0 errors, 2 other files skipped: " in said
+    assert "20 images, 0 errors, 1 other file skipped: " in said
     assert "  red: 6\n" in said
     assert {(row["model"], row["version"]) for row in read(out)} == {("paint", "1")}
 

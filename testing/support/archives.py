@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -56,6 +58,29 @@ def zip_of(files: Mapping[str, bytes], modes: Mapping[str, int] | None = None) -
             info = zipfile.ZipInfo(name)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = (modes or {}).get(name, 0o100644) << 16
+            archive.writestr(info, content)
+    return stream.getvalue()
+
+
+class _RawName(zipfile.ZipInfo):
+    """A file of a zip whose name is written as these bytes, without the flag that says how it is encoded."""
+
+    raw = b""
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802 - of zipfile
+        return self.raw, self.flag_bits
+
+
+def raw_zip_of(files: Mapping[bytes, bytes], unicode_paths: Mapping[bytes, str] | None = None) -> bytes:
+    """A zip as old packers write it: names are bytes; with a Unicode path field for those that have one."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for number, (raw, content) in enumerate(files.items()):
+            info = _RawName(str(number))
+            info.raw = raw
+            if unicode_paths and raw in unicode_paths:
+                field = b"\1" + struct.pack("<I", zlib.crc32(raw)) + unicode_paths[raw].encode()
+                info.extra = struct.pack("<HH", 1, 2) + b"xx" + struct.pack("<HH", 0x7075, len(field)) + field
             archive.writestr(info, content)
     return stream.getvalue()
 

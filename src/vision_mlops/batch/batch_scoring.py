@@ -58,6 +58,7 @@ class BatchSummary:
         errors: Those that have none.
         resumed: Those whose result an interrupted run has left.
         skipped: Files that are no images.
+        skipped_files: The first of them, each with the reason.
         labels: How many images got each label.
         seconds: From the listing to the table.
         images_per_second: Of those that this run has looked at.
@@ -72,6 +73,7 @@ class BatchSummary:
     errors: int = 0
     resumed: int = 0
     skipped: int = 0
+    skipped_files: list[str] = field(default_factory=list)
     workers: int = 0
     batch_size: int = 0
     labels: dict[str, int] = field(default_factory=dict)
@@ -237,7 +239,8 @@ class _Scoring:
         return BatchSummary(
             source=self._images.address, out=str(self._out), model=self._model.describe(),
             errors_file=str(errors) if failed else "", images=total, scored=scored, errors=failed, resumed=resumed,
-            skipped=self._images.skipped, workers=self._workers, batch_size=self._options.batch_size, labels=labels,
+            skipped=self._images.skipped.count, skipped_files=self._images.skipped.first, workers=self._workers,
+            batch_size=self._options.batch_size, labels=labels,
             seconds=seconds, images_per_second=(total - resumed) / seconds if seconds > 0 else 0.0,
         )  # fmt: skip
 

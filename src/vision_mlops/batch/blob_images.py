@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from vision_mlops.batch.image_sources import FetchedImage, ListedImage, is_image
+from vision_mlops.batch.image_sources import FetchedImage, ListedImage, Skipped
 from vision_mlops.batch.prediction_rows import MAX_BYTES, Failed, too_large
+from vision_mlops.data.image_files import claims_to_be_image, is_documentation, is_hidden, on_one_line
 from vision_mlops.storage import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_reader import Reading
@@ -31,16 +32,19 @@ class BlobImages:
         self._reading = Reading(place, patience)
         self._pool: ThreadPoolExecutor | None = None
         self.address = place.url
-        self.skipped = 0
+        self.skipped = Skipped()
 
     def listing(self) -> Iterator[ListedImage]:
         """All images, in the order of their names. Raises RefusalError."""
-        self.skipped = 0
+        self.skipped = Skipped()
         for name, blob in self._reading.blobs():
-            if is_image(name):
+            if is_hidden(name) or is_documentation(name):
+                continue
+            # What has no suffix may be an image; it is fetched, and its content decides.
+            if claims_to_be_image(name) or not PurePosixPath(name).suffix:
                 yield ListedImage(name.encode(), blob.size, blob.etag)
             else:
-                self.skipped += 1
+                self.skipped.add(f"{on_one_line(name)}: its suffix is not that of an image")
 
     def fetch(self, wanted: Iterable[ListedImage], folder: Path) -> Generator[FetchedImage]:
         """Fetch images into ``folder``, ahead of what is asked for: at most 64 of them, or 256 MB and one.

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from vision_mlops.batch.prediction_rows import Failed
 from vision_mlops.core.errors import DataError
-from vision_mlops.images.decoding import IMAGE_SUFFIXES
+from vision_mlops.core.folder_walk import EntryKind, problem_of
+from vision_mlops.data.image_files import HIDDEN, IGNORED, LeftOut, image_entries
+
+_NO_LOSS = frozenset({IGNORED, HIDDEN, EntryKind.LOOP.value})
+_NAMED = 5
 
 
 class ListedImage(NamedTuple):
@@ -39,6 +44,20 @@ class FetchedImage(NamedTuple):
     failed: Failed | None = None
 
 
+@dataclass(slots=True)
+class Skipped:
+    """Files that are not scored: how many, and the first of them, each as a line for a person."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, line: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.first) < _NAMED:
+            self.first.append(line)
+
+
 class Images(Protocol):
     """A folder of images, here or in storage."""
 
@@ -48,7 +67,7 @@ class Images(Protocol):
         ...
 
     @property
-    def skipped(self) -> int:
+    def skipped(self) -> Skipped:
         """Files that are not images, so far."""
         ...
 
@@ -69,28 +88,20 @@ class Images(Protocol):
         ...
 
 
-def is_image(name: str) -> bool:
-    """Whether a file is one to score, by its name."""
-    base = name.rpartition("/")[2]
-    return not base.startswith(".") and os.path.splitext(base)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
-
-
 class Folder:
-    """A folder of this machine, with all folders in it.
-
-    Linked files count; linked folders do not, so that a loop cannot hang us. Hidden files and folders are no images.
+    """A folder of this machine, with all folders in it. Hidden files and folders are no images.
 
     Raises:
         DataError: there is no such folder.
     """
 
     def __init__(self, folder: Path) -> None:
-        if not folder.exists():
+        if not os.path.lexists(folder):
             raise DataError(f"{folder} does not exist", "give a folder of images, or the address of a container")
-        if not folder.is_dir():
+        if folder.is_file():
             raise DataError(f"{folder} is a file, not a folder", "for single images there is `mlops predict`")
         self._root = os.fsencode(folder.resolve())
-        self.skipped = 0
+        self.skipped = Skipped()
 
     @property
     def address(self) -> str:
@@ -98,27 +109,29 @@ class Folder:
         return self._root.decode("utf-8", "backslashreplace")
 
     def listing(self) -> Iterator[ListedImage]:
-        """All images, sorted by the parts of their paths; only the names of one folder of each depth are in memory."""
-        self.skipped = 0
-        yield from self._below(b"")
+        """All images, sorted by the parts of their paths; only the names of one folder of each depth are in memory.
 
-    def _below(self, relative: bytes) -> Iterator[ListedImage]:
-        with os.scandir(os.path.join(self._root, relative)) as found:  # noqa: PTH118
-            entries = sorted(found, key=lambda entry: entry.name)
-        for entry in entries:
-            key = os.path.join(relative, entry.name)  # noqa: PTH118
-            if entry.is_dir(follow_symlinks=False):
-                if not entry.name.startswith(b"."):
-                    yield from self._below(key)
-            elif is_image(os.fsdecode(entry.name)) and (entry.is_file() or _is_broken_link(entry)):
-                yield _listed(entry, key)
+        What cannot be read is listed, too: its row says why there is no score.
+        """
+        self.skipped = Skipped()
+        for found in image_entries(os.fsdecode(self._root)):
+            if not isinstance(found, LeftOut):
+                if found.kind is EntryKind.FILE:
+                    yield _listed(found.path, os.fsencode(found.name))
+            elif not found.name:
+                raise DataError(f"{self.address} {found.problem}", "check its permissions")
+            elif found.reason in _NO_LOSS:
+                self.skipped.add(found.message)
             else:
-                self.skipped += 1
+                yield ListedImage(os.fsencode(found.name), 0, "")
 
     def fetch(self, wanted: Iterable[ListedImage], folder: Path) -> Generator[FetchedImage]:
         """They are here already."""
         for listed in wanted:
-            yield FetchedImage(listed, Path(os.fsdecode(os.path.join(self._root, listed.key))))  # noqa: PTH118
+            path = os.fsdecode(os.path.join(self._root, listed.key))  # noqa: PTH118
+            problem = "" if listed.version else problem_of(path)
+            failed = Failed("unreadable", f"{listed.name}: {problem}") if problem else None
+            yield FetchedImage(listed, Path(path), failed)
 
     def release(self, fetched: FetchedImage) -> None:
         """Nothing is kept."""
@@ -127,13 +140,9 @@ class Folder:
         """Nothing is open."""
 
 
-def _is_broken_link(entry: os.DirEntry[bytes]) -> bool:
-    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110
-
-
-def _listed(entry: os.DirEntry[bytes], key: bytes) -> ListedImage:
+def _listed(path: str, key: bytes) -> ListedImage:
     try:
-        status = entry.stat()
-    except OSError:  # a link that leads nowhere, or gone meanwhile: reading it says so
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:  # gone meanwhile: reading it says so
         return ListedImage(key, 0, "")
     return ListedImage(key, status.st_size, str(status.st_mtime_ns))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from vision_mlops.batch.image_sources import ListedImage
 from vision_mlops.batch.prediction_rows import DIGITS, Failed, Scored, ScoringModel, columns, to_values
+from vision_mlops.core.csv_cells import write_rows
 from vision_mlops.core.errors import DataError, MissingExtraError
 
 SUFFIXES = (".csv", ".parquet")
@@ -92,9 +92,7 @@ def _rounded(values: list[Any]) -> list[Any]:
 
 def _write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        write_rows(stream, chain([header], rows))
 
 
 def _write_parquet(file: Path, classes: Sequence[str], rows: Iterator[list[Any]]) -> None:

@@ -272,7 +272,7 @@ def _print_tree(version: ModelVersion, links: list[Link]) -> None:
             for label, count in link.facts.get("classes", {}).items():
                 branch.add(escape(f"{label}: {count} images"))
         for reason in link.facts.get("reasons", []):
-            mark = {True: "passed", False: "FAILED"}.get(reason.get("passed"), "undecided")
+            mark = {True: "passed", False: "FAILED"}.get(reason.get("passed"), "note")
             branch.add(escape(f"{mark}  {reason.get('check')}: {reason.get('message')}"))
         for entry in link.facts.get("history", []):
             forced = ", against its verdict" if entry.get("forced") else ""

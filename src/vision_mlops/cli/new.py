@@ -59,13 +59,12 @@ def _path(look: FolderOverview) -> str:
 
 
 def _warnings(look: FolderOverview, smallest: int) -> list[str]:
-    small = [label for label, count in look.counts.items() if count < smallest]
-    found = [f"class {label!r} has {look.counts[label]} images, fewer than {smallest}: it will be left out"
+    from vision_mlops.core.text import counted, few
+    from vision_mlops.data.class_names import lookalikes
+
+    counts = dict.fromkeys(look.empty, 0) | look.counts
+    small = [label for label, count in counts.items() if count < smallest]
+    found = [f"class {label!r} has {counted(counts[label], 'image')}, fewer than {smallest}: it will be left out"
              for label in small]  # fmt: skip
-    if look.unreadable:
-        more = f", and {len(look.unreadable) - 1} more" if len(look.unreadable) > 1 else ""
-        found.append(f"will be left out: {look.unreadable[0]}{more}")
-    if look.ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(look.ignored.items()))
-        found.append(f"files that are not images are ignored: {kinds}")
-    return found
+    found += [f"will be left out: {few(lines, '; ')}" for lines in (look.unreadable, look.left_out) if lines]
+    return found + lookalikes(counts)

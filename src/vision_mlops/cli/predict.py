@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vision_mlops.cli.options import JsonOption
-from vision_mlops.cli.output import emit_json, say
+from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import ImageError, MlopsError
 
 
@@ -24,27 +25,16 @@ def predict(
 
     Example: `mlops predict outputs/bundles/textile data/examples/nominal.jpg --top-k 3 --explain outputs/why.png`
     """
-    from vision_mlops.images.decoding import IMAGE_SUFFIXES
+    from vision_mlops.data.image_files import on_one_line
     from vision_mlops.model.predictor import Predictor
 
-    files: list[Path] = []
-    for path in images:
-        if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-            if not found:
-                raise MlopsError(f"{path} holds no images", "give an image, or a folder that has some")
-            files += found
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise MlopsError(f"{path} does not exist", "give the path of an image")
+    files, failed = _files(images)
     if explain is not None and len(files) != 1:
         raise MlopsError(f"--explain takes one image, not {len(files)}", "run it once per image")
     predictor = Predictor(bundle)
     if top_k > len(predictor.classes):
         raise MlopsError(f"--top-k {top_k}: the model has {len(predictor.classes)} classes", "use a smaller number")
     results: list[dict[str, object]] = []
-    failed: list[ImageError] = []
     for file in files:
         try:
             scores = predictor.score([predictor.pixels(file)], explain=explain is not None)
@@ -53,9 +43,9 @@ def predict(
             continue
         best = predictor.top(scores.probabilities[0], top_k)
         predictions = [{"label": label, "probability": round(value, 6)} for label, value in best]
-        results.append({"image": str(file), "predictions": predictions})
+        results.append({"image": os.fsencode(file).decode("utf-8", "backslashreplace"), "predictions": predictions})
         if not json_:
-            typer.echo(f"{file}: " + ", ".join(f"{label} {value:.2%}" for label, value in best))
+            typer.echo(f"{on_one_line(str(file))}: " + ", ".join(f"{label} {value:.2%}" for label, value in best))
         if explain is not None and scores.activation_maps is not None:
             winner = int(scores.probabilities[0].argmax())
             _write_heat_map(explain, predictor.pixels(file), scores.activation_maps[0, winner])
@@ -65,6 +55,36 @@ def predict(
         say(f"error: {failure}")
     if failed:
         raise failed[-1]
+
+
+def _files(paths: list[Path]) -> tuple[list[Path], list[ImageError]]:
+    """Images that are given, or lie in folders that are given, and what cannot be read there; what is no image is named."""
+    from vision_mlops.core.folder_walk import problem_of
+    from vision_mlops.data.image_files import HIDDEN, IGNORED, images_below, on_one_line, summary
+
+    files: list[Path] = []
+    unreadable: list[ImageError] = []
+    for path in paths:
+        if not path.is_dir():
+            if not os.path.lexists(path):
+                raise MlopsError(f"{path} does not exist", "give the path of an image")
+            if problem := problem_of(str(path)):
+                raise MlopsError(f"{path} {problem}", "give the path of an image")
+            files.append(path)
+            continue
+        found, left_out = images_below(path)
+        skipped = [item for item in left_out if item.reason in (IGNORED, HIDDEN, "loop")]
+        failed = [item for item in left_out if item not in skipped]
+        for line in summary(skipped):
+            warn(f"skipped: {line}")
+        if not found and not failed:
+            raise MlopsError(f"{path} holds no images", "give an image, or a folder that has some")
+        files += found
+        unreadable += [
+            ImageError(f"{on_one_line(str(path / item.name))} {item.problem}", "check it, or remove it", "unreadable")
+            for item in failed
+        ]
+    return files, unreadable
 
 
 def _write_heat_map(path: Path, pixels: object, activation_map: object) -> None:

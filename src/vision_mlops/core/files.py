@@ -12,16 +12,21 @@ from typing import Any
 
 from vision_mlops.core.errors import MlopsError
 
-CLUTTER = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".mlops-download"})
-"""Names of files and folders that file browsers, notebooks and interrupted downloads leave beside data.
+CLUTTER = frozenset({
+    ".ds_store", "__macosx", ".appledouble", ".spotlight-v100", ".trashes", ".fseventsd", ".temporaryitems", "icon\r",
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found",
+    "@eadir", "#recycle", "#snapshot", "picasa.ini", ".picasa.ini", ".ipynb_checkpoints", ".mlops-download",
+})  # fmt: skip
+"""Names, in lower case, of files and folders that file browsers, notebooks and interrupted downloads leave beside data.
 
-They are no part of it: they are not hashed, uploaded or downloaded.
+They are no part of it: they are not read, hashed, uploaded or downloaded.
 """
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a part of a relative name is :data:`CLUTTER`."""
-    return not CLUTTER.isdisjoint(name.split("/"))
+    """Whether a part of a relative name is :data:`CLUTTER`, or what macOS keeps of a file beside it."""
+    parts = name.casefold().split("/")
+    return not CLUTTER.isdisjoint(parts) or any(part.startswith("._") for part in parts)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from vision_mlops.core import paths
 from vision_mlops.core.errors import PipelineError
 
 IGNORE_FILES = (".amlignore", ".gitignore")
-_NEVER = {".git", "__pycache__"}
+NEVER = {".git", "__pycache__"}
 
 
 def snapshot_files(folder: Path) -> list[str]:
@@ -33,7 +33,7 @@ def snapshot_files(folder: Path) -> list[str]:
         folders[:] = sorted(
             name
             for name in folders
-            if name not in _NEVER
+            if name not in NEVER
             and Path(root, name).resolve() != home
             and not spec.match_file(f"{(below / name).as_posix()}/")
         )

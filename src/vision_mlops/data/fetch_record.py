@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,6 +12,8 @@ from vision_mlops.config import list_workloads
 from vision_mlops.config.workload import Download, Workload
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DataError
+from vision_mlops.core.files import is_clutter
+from vision_mlops.core.folder_walk import EntryKind, walk
 from vision_mlops.data.manifest import UNSPLIT
 
 RECORD = "fetch.json"
@@ -86,7 +87,7 @@ def differences(folder: Path, record: FetchRecord) -> str:
 
 
 def _files_below(folder: Path) -> int:
-    return sum(len(files) for _, _, files in os.walk(folder))
+    return sum(entry.kind is EntryKind.FILE for entry in walk(folder, is_clutter))
 
 
 def download_folder(workload: Workload) -> Path:

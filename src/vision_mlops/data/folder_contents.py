@@ -7,24 +7,24 @@ any other folder is a hash of the names and contents of its files; dates, and wh
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vision_mlops import __version__
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import is_clutter
+from vision_mlops.core.folder_walk import EntryKind, walk
 from vision_mlops.core.hashing import Fingerprints, total_hash
-from vision_mlops.core.ignore_files import IGNORE_FILES, snapshot_files
+from vision_mlops.core.ignore_files import IGNORE_FILES, NEVER, snapshot_files
 from vision_mlops.core.revision import git_commit
+from vision_mlops.core.text import few
 from vision_mlops.data.fetch_record import RECORD, read_record
-from vision_mlops.data.manifest import MANIFEST, SPLITS, UNSPLIT, Manifest, read_manifest
-from vision_mlops.data.prepare import STATE
+from vision_mlops.data.image_files import is_image_file, on_one_line
+from vision_mlops.data.manifest import MANIFEST, SPLITS, STATE, UNSPLIT, Manifest, read_manifest
 from vision_mlops.data.sources import list_images
-from vision_mlops.images.decoding import IMAGE_SUFFIXES
 
 _LOCAL = re.compile(r"(file:)?(/|\\|~|[A-Za-z]:[\\/])")
 _MAX_CLASSES = 100  # of which the counts are written down
@@ -110,7 +110,7 @@ def describe(path: Path, *, lenient: bool = False, progress: Progress | None = N
             f"{error.filename or path} cannot be read: {error.strerror}", "check its permissions"
         ) from error
     if not digests:
-        left = left_out_of(path, 0)
+        left = left_out_of(path, ())
         raise DataError(f"{path} holds no files" + (f": {left}" if left else ""), "give a folder that has files")
     if prepared:
         try:
@@ -123,7 +123,7 @@ def describe(path: Path, *, lenient: bool = False, progress: Progress | None = N
             images, source = len(manifest.images), manifest.source
             return Content(path, digests, size, manifest.fingerprint, splits, images, source, manifest)
     counts = _counted(path, digests)
-    images = sum(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in digests)
+    images = sum(is_image_file(name, path / name) for name in digests)
     record = read_record(path)
     # When it was downloaded does not make it other data.
     known = {name: digest for name, digest in digests.items() if not (record and name == RECORD)}
@@ -136,17 +136,24 @@ def data_files(folder: Path) -> list[str]:
 
 
 def left_out(content: Content) -> str:
-    """Which ignore file keeps how many files of a folder out; empty where none does."""
-    return left_out_of(content.path, len(content.files)) if content.path.is_dir() else ""
+    """What of a folder is not part of its content, and why; empty where everything is."""
+    return left_out_of(content.path, content.files.keys()) if content.path.is_dir() else ""
 
 
-def left_out_of(folder: Path, kept: int) -> str:
-    """As :func:`left_out`, for a folder of which so many files are kept."""
+def left_out_of(folder: Path, kept: Collection[str]) -> str:
+    """As :func:`left_out`, for a folder of which these files are kept."""
+    known = {*kept, STATE}
+    entries = [entry for entry in walk(folder, _is_no_data) if entry.kind is not EntryKind.FOLDER]
+    ignored = sum(entry.kind is EntryKind.FILE and entry.name not in known for entry in entries)
     ignore = next((folder / name for name in IGNORE_FILES if (folder / name).is_file()), None)
-    if ignore is None:
-        return ""
-    ignored = sum(len(names) for _, _, names in os.walk(folder)) - kept
-    return f"{ignore} leaves out {ignored} of its files" if ignored > 0 else ""
+    said = [f"{ignore} leaves out {ignored} of its files"] if ignore is not None and ignored else []
+    if odd := [f"{on_one_line(entry.name)} {entry.problem}" for entry in entries if entry.problem]:
+        said.append(f"left out: {few(odd, '; ')}")
+    return "; ".join(said)
+
+
+def _is_no_data(part: str) -> bool:
+    return is_clutter(part) or part in NEVER
 
 
 def public_source(source: str) -> str:
@@ -166,23 +173,19 @@ def compare(files: Mapping[str, str], there: Mapping[str, str]) -> dict[str, lis
 
 def worded(differences: Mapping[str, list[str]]) -> str:
     """Differences for a message: how many of each kind, and the first names."""
-    return "; ".join(
-        f"{len(names)} {kind}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
-        for kind, names in differences.items()
-    )
+    return "; ".join(f"{len(names)} {kind}: {few(names, most=_SHOWN)}" for kind, names in differences.items())
 
 
 def _of_file(path: Path) -> Content:
     digests = _hashed(path.parent, [path.name])
-    is_image = path.suffix.lower() in IMAGE_SUFFIXES
+    is_image = is_image_file(path.name, path)
     return Content(path, digests, path.stat().st_size, digests[path.name], {}, int(is_image), path.name)
 
 
 def _hashed(folder: Path, names: list[str], progress: Progress | None = None) -> dict[str, str]:
     foreign = next((name for name in names if not _is_text(name)), None)
     if foreign is not None:
-        shown = foreign.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        raise DataError(f"{folder}: the name {shown!r} is not UTF-8", "rename the file")
+        raise DataError(f"{folder}: the name '{on_one_line(foreign)}' is not UTF-8", "rename the file")
     found: dict[str, str] = {}
     with Fingerprints() as fingerprints:
         for start in range(0, len(names), _AT_ONCE):

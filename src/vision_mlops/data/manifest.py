@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vision_mlops.core.errors import DataError
 
 MANIFEST = "manifest.json"
+STATE = "prepare.json"
+"""Beside the manifest: what the preparation was made of."""
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")

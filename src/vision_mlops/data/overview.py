@@ -10,6 +10,8 @@ from pathlib import Path
 
 from vision_mlops.config.workload import Split
 from vision_mlops.core.errors import DataError, ImageError
+from vision_mlops.core.text import counted
+from vision_mlops.data.image_files import on_one_line, summary
 from vision_mlops.data.manifest import SplitName
 from vision_mlops.data.sources import Source, SourceImage, list_images
 from vision_mlops.images.decoding import read_size
@@ -24,7 +26,8 @@ class FolderOverview:
 
     ``counts`` are images by class, ``splits`` images by split (empty where the folder is not split). Sizes are in pixels,
     as displayed, medians over the images whose headers were read; ``same_size`` says that those are all alike.
-    ``unreadable`` names files that are no images.
+    ``unreadable`` names image files whose header cannot be read, ``left_out`` says what else is not used, ``empty`` are
+    classes without images.
     """
 
     folder: Path
@@ -34,7 +37,8 @@ class FolderOverview:
     height: int
     same_size: bool
     unreadable: list[str]
-    ignored: dict[str, int]
+    left_out: list[str]
+    empty: list[str]
 
     @property
     def images(self) -> int:
@@ -69,7 +73,7 @@ def look_at(folder: Path) -> FolderOverview:
     counts = dict(sorted(Counter(image.label for image in source.images).items()))
     if len(counts) < 2:
         raise DataError(
-            f"{source.root}: {len(counts)} class folder(s) with images; a classifier needs at least two",
+            f"{source.root}: {counted(len(counts), 'class folder')} with images; a classifier needs at least two",
             "give a folder with one sub-folder of images per class",
         )
     sizes, unreadable = _sizes(source)
@@ -83,7 +87,11 @@ def look_at(folder: Path) -> FolderOverview:
         height=round(statistics.median(height for _, height in sizes)),
         same_size=len(set(sizes)) == 1,
         unreadable=unreadable,
-        ignored=source.ignored,
+        left_out=[
+            *(f"{on_one_line(str(path.relative_to(source.root)))}: is in no class folder" for path in source.loose),
+            *summary(source.left_out),
+        ],
+        empty=source.empty,
     )
 
 

@@ -16,9 +16,13 @@ from vision_mlops import __version__
 from vision_mlops.config.workload import Split, Workload
 from vision_mlops.core.errors import DataError, ImageError
 from vision_mlops.core.files import atomic_folder
+from vision_mlops.core.text import counted
+from vision_mlops.data.class_names import lookalikes
+from vision_mlops.data.image_files import IGNORED, LeftOut, on_one_line, summary
 from vision_mlops.data.manifest import (
     MANIFEST,
     SPLITS,
+    STATE,
     Excluded,
     ImageRecord,
     Manifest,
@@ -30,7 +34,6 @@ from vision_mlops.data.sources import Source, SourceImage, find_source
 from vision_mlops.data.splits import assign
 from vision_mlops.images.decoding import open_rgb
 
-STATE = "prepare.json"
 _SHOWN = 10
 
 Progress = Callable[[int, int], None]
@@ -70,7 +73,7 @@ def prepare(
         out: Folder to write, whole or not at all; replaced when it is an older preparation.
         images: Folder of class folders to use in place of the workload's source.
         named: What the manifest calls the source; its folder where nothing is given.
-        strict: Raise where an image or class would be left out with a warning.
+        strict: Raise where anything would be left out with a warning.
         progress: Called with (checked, total) now and then.
 
     Raises:
@@ -84,17 +87,17 @@ def prepare(
     if (reused := _reuse(out, key)) is not None:
         if strict and reused.excluded:
             raise _strict_error(reused.excluded)
-        return PrepareResult(out, reused, True, _warnings(source, reused.excluded))
+        return PrepareResult(out, reused, True, _warnings(reused))
     checked, excluded = _check_all(source, workload, progress)
     checked, excluded = _drop_conflicts(checked, excluded, source.root)
     checked, excluded = _drop_leaks(checked, excluded, source.root)
-    checked, excluded = _drop_small_classes(checked, excluded, workload.data.min_images_per_class)
+    checked, excluded = _drop_small_classes(checked, excluded, source, workload.data.min_images_per_class)
     if strict and excluded:
         raise _strict_error(excluded)
     classes = sorted({item.image.label for item in checked})
     if len(classes) < 2:
         raise DataError(
-            f"{source.root}: {len(classes)} usable class(es); a classifier needs at least two",
+            f"{source.root}: {counted(len(classes), 'usable class')}; a classifier needs at least two",
             _listing(excluded) or "add a folder of images for each class",
         )
     splits = _splits(checked, workload.data.split)
@@ -118,7 +121,7 @@ def prepare(
             ),
         )
         (folder / STATE).write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
-    return PrepareResult(out, manifest, False, _warnings(source, excluded))
+    return PrepareResult(out, manifest, False, _warnings(manifest))
 
 
 def _check_target(root: Path, out: Path) -> None:
@@ -145,6 +148,8 @@ def _key(source: Source, workload: Workload, named: str) -> str:
         except OSError:
             state = "missing"
         digest.update(os.fsencode(path) + f"\0{state}\n".encode())
+    for name in [*source.empty, *(f"{item.name}\0{item.reason}" for item in source.left_out)]:
+        digest.update(os.fsencode(name) + b"\n")
     return digest.hexdigest()
 
 
@@ -169,6 +174,7 @@ def _check_all(source: Source, workload: Workload, progress: Progress | None) ->
     checked: list[_Checked] = []
     loose = [_relative(path, source.root) for path in source.loose]
     excluded = [Excluded(path=name, reason="no_class", message=f"{name}: is in no class folder") for name in loose]
+    excluded += [Excluded(path=_shown(item.name), reason=item.reason, message=item.message) for item in source.left_out]
 
     def check(image: SourceImage) -> _Checked | Excluded:
         name = _relative(image.path, source.root)
@@ -228,13 +234,15 @@ def _drop_leaks(checked: list[_Checked], excluded: list[Excluded], root: Path) -
 
 
 def _drop_small_classes(
-    checked: list[_Checked], excluded: list[Excluded], smallest: int
+    checked: list[_Checked], excluded: list[Excluded], source: Source, smallest: int
 ) -> tuple[list[_Checked], list[Excluded]]:
     counts = Counter(label for _, label in {(item.sha256, item.image.label) for item in checked})
-    small = {label for label, count in counts.items() if count < smallest}
+    small = {label for label in source.classes if counts[label] < smallest}
     for label in sorted(small):
-        message = f"class {label!r} has {counts[label]} different usable images, fewer than {smallest}"
-        excluded.append(Excluded(path=label, reason="small_class", message=message))
+        message = (
+            f"class {_shown(label)!r} has {counted(counts[label], 'different usable image')}, fewer than {smallest}"
+        )
+        excluded.append(Excluded(path=_shown(label), reason="small_class", message=message))
     return [item for item in checked if item.image.label not in small], excluded
 
 
@@ -284,24 +292,31 @@ def _write_images(folder: Path, checked: list[_Checked], splits: dict[str, Split
 
 def _relative(path: Path, root: Path) -> str:
     """Path below the source's root; bytes that are not UTF-8 are shown as a replacement sign."""
-    return os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "replace")
+    return _shown(path.relative_to(root).as_posix())
+
+
+def _shown(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _listing(excluded: Iterable[Excluded]) -> str:
-    messages = [item.message for item in excluded]
+    messages = _messages(excluded)
     more = f"; and {len(messages) - _SHOWN} more" if len(messages) > _SHOWN else ""
     return "; ".join(messages[:_SHOWN]) + more
 
 
+def _messages(excluded: Iterable[Excluded]) -> list[str]:
+    """A line for each, but one for all files that are no images."""
+    found = list(excluded)
+    others = [LeftOut(item.path, item.reason, "") for item in found if item.reason == IGNORED]
+    return [on_one_line(item.message) for item in found if item.reason != IGNORED] + summary(others)
+
+
 def _strict_error(excluded: list[Excluded]) -> DataError:
     return DataError(
-        f"{len(excluded)} problem(s): {_listing(excluded)}", "mend or remove them, or run without --strict"
+        f"{counted(len(excluded), 'problem')}: {_listing(excluded)}", "fix or remove them, or run without --strict"
     )
 
 
-def _warnings(source: Source, excluded: list[Excluded]) -> list[str]:
-    warnings = [f"left out: {item.message}" for item in excluded]
-    if source.ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(source.ignored.items()))
-        warnings.append(f"ignored files that are not images: {kinds}")
-    return warnings
+def _warnings(manifest: Manifest) -> list[str]:
+    return [*(f"left out: {message}" for message in _messages(manifest.excluded)), *lookalikes(manifest.classes)]

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections import Counter
-from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from vision_mlops.config import list_workloads, load_workload
 from vision_mlops.config.workload import Workload
-from vision_mlops.core.errors import DataError, MissingExtraError
-from vision_mlops.data.fetch_record import fetched_folder, read_record
-from vision_mlops.data.manifest import SplitName
-from vision_mlops.images.decoding import IMAGE_SUFFIXES
+from vision_mlops.core.errors import ConfigError, DataError, MissingExtraError
+from vision_mlops.core.folder_walk import EntryKind
+from vision_mlops.data.fetch_record import RECORD, download_folder, fetched_folder, read_record
+from vision_mlops.data.image_files import UNREADABLE, LeftOut, claims_to_be_image, image_entries, summary
+from vision_mlops.data.manifest import MANIFEST, STATE, SplitName, read_manifest
+from vision_mlops.data.split_folders import SPLIT_FOLDERS, is_split
 
 _BUNDLED_PACKAGE = "conformal_clip_data"
 _BUNDLED_FOLDER = "data/textile_images/simulated"
-SPLIT_FOLDERS: dict[str, SplitName] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+RECORDS = frozenset({RECORD, MANIFEST, STATE})
+"""Files that commands of ours leave at the root of a dataset."""
 _HINT = "give a folder with one sub-folder of images per class"
 
 
@@ -42,14 +36,21 @@ class SourceImage:
 class Source:
     """All image files of a source, sorted.
 
-    ``loose`` are images outside the class folders; ``ignored`` counts the suffixes of files that are not images.
+    ``classes`` are the names of all class folders, also of those without images; ``loose`` are images outside of them;
+    ``left_out`` is what else is there and not used.
     """
 
     root: Path
     name: str
     images: list[SourceImage]
+    classes: list[str]
     loose: list[Path]
-    ignored: dict[str, int]
+    left_out: list[LeftOut]
+
+    @property
+    def empty(self) -> list[str]:
+        """Classes whose folders have no images."""
+        return sorted(set(self.classes) - {image.label for image in self.images})
 
 
 def find_source(workload: Workload, images: Path | None) -> Source:
@@ -81,15 +82,34 @@ def list_images(folder: Path, name: str = "") -> Source:
         name: What the manifest calls the source; the folder where nothing is given.
 
     Raises:
-        DataError: the folder is missing, is a file, or has no class folders with images.
+        DataError: the folder is missing, is a file, cannot be read, or has no class folders with images.
     """
     root = folder.expanduser().resolve()
-    if not root.exists():
+    if not os.path.lexists(root):
         raise DataError(f"{root} does not exist", _HINT)
-    if not root.is_dir():
+    if root.is_file():
         raise DataError(f"{root} is a file, not a folder", _HINT)
     record = read_record(root)
     return _list(root, record.source if record is not None else name or str(folder))
+
+
+def workload_of(folder: Path) -> Workload | None:
+    """The workload of a folder: that which prepared it, or the only one whose images it holds; None where there is none."""
+    if (folder / MANIFEST).is_file():
+        names = [name for name in list_workloads() if name == read_manifest(folder).name]
+        return load_workload(names[0]) if names else None
+    found = []
+    for name in list_workloads():
+        try:
+            workload = load_workload(name)
+        except ConfigError:  # whoever uses that one is told
+            continue
+        place = (
+            download_folder(workload) if workload.data.source == "download" else Path(workload.data.path).expanduser()
+        )
+        if (workload.data.path or workload.data.source == "download") and place.resolve() == folder:
+            found.append(workload)
+    return found[0] if len(found) == 1 else None
 
 
 def bundled_folder() -> Path:
@@ -100,70 +120,45 @@ def bundled_folder() -> Path:
     return Path(spec.origin).parent / _BUNDLED_FOLDER
 
 
-def class_folders(root: Path) -> list[str]:
-    """Names of all class folders of a source, also of the empty ones; of a split one, those of all its splits."""
-    folders = _folders(root)
-    names = {folder.name.lower() for folder in folders}
-    if is_split(names):
-        folders = [label for folder in folders for label in _folders(folder)]
-    return sorted({folder.name for folder in folders})
-
-
 def _list(root: Path, name: str) -> Source:
-    folders = _folders(root)
-    names = {folder.name.lower() for folder in folders}
-    images: list[SourceImage] = []
-    loose = _loose(root)
-    ignored: Counter[str] = Counter()
-    if is_split(names):
-        other = [folder.name for folder in folders if folder.name.lower() not in SPLIT_FOLDERS]
-        if other:
-            raise DataError(f"{root}: {', '.join(other)} beside train/val/test", "keep only the split folders there")
-        if "train" not in {SPLIT_FOLDERS[name] for name in names}:
-            raise DataError(
-                f"{root}: {', '.join(sorted(names))} without train", "add train, or rename the class folders"
-            )
-        for folder in folders:
-            loose += _loose(folder)
-            split = SPLIT_FOLDERS[folder.name.lower()]
-            for label in _folders(folder):
-                images += [SourceImage(path, label.name, split) for path in _images(label, ignored)]
-    else:
-        for label in folders:
-            images += [SourceImage(path, label.name) for path in _images(label, ignored)]
+    files: list[tuple[list[str], Path]] = []
+    folders: list[list[str]] = []
+    left_out: list[LeftOut] = []
+    for found in image_entries(root):
+        if isinstance(found, LeftOut):
+            if not found.name:
+                raise DataError(f"{root} {found.problem}", "check its permissions")
+            if found.name not in RECORDS:
+                left_out.append(found)
+            if found.reason == UNREADABLE and not claims_to_be_image(
+                found.name
+            ):  # a class all the same, as far as we know
+                folders.append(found.name.split("/"))
+        elif found.kind is EntryKind.FOLDER:
+            folders.append(found.name.split("/"))
+        else:
+            files.append((found.name.split("/"), Path(found.path)))
+    nested = {parts[0] for parts in folders if len(parts) > 1}
+    tops = {parts[0]: parts[0] in nested for parts in folders if len(parts) == 1}
+    depth = 2 if is_split(tops, str(root)) else 1
+    images = [
+        SourceImage(path, parts[depth - 1], SPLIT_FOLDERS[parts[0].lower()] if depth == 2 else None)
+        for parts, path in files
+        if len(parts) > depth
+    ]
+    loose = [path for parts, path in files if len(parts) <= depth]
     if not images:
-        detail = "its images lie beside each other, without class folders" if loose else "it has no images"
-        raise DataError(f"{root}: {detail}", _HINT)
-    return Source(root, name, sorted(images, key=lambda image: str(image.path)), loose, dict(ignored))
+        raise _no_images(root, loose, left_out, list(tops) if depth == 2 else [])
+    classes = sorted({parts[depth - 1] for parts in folders if len(parts) == depth})
+    return Source(root, name, sorted(images, key=lambda image: str(image.path)), classes, loose, left_out)
 
 
-def is_split(names: Set[str]) -> bool:
-    """Whether folders with these names, in lower case, are those of a split and not classes called so."""
-    splits = names & set(SPLIT_FOLDERS)
-    return "train" in splits or bool(splits and splits == names)
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not _hidden(path.name))
-
-
-def _loose(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not _hidden(path.name))
-    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
-
-
-def _images(folder: Path, ignored: Counter[str]) -> Iterator[Path]:
-    """Image files below a class folder. Linked files count; linked folders do not, so that a loop cannot hang us."""
-    for parent, names, files in os.walk(folder):
-        names[:] = sorted(name for name in names if not _hidden(name))
-        for name in sorted(files):
-            if _hidden(name):
-                continue
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                yield Path(parent, name)
-            else:
-                ignored[Path(name).suffix.lower() or "(none)"] += 1
+def _no_images(root: Path, loose: list[Path], left_out: list[LeftOut], splits: list[str]) -> DataError:
+    if loose:
+        hint = _HINT
+        if splits:
+            hint += f"; if {' and '.join(splits)} are classes, rename their folders, for example to {splits[0]}_class"
+        return DataError(f"{root}: its images lie beside each other, without class folders", hint)
+    found = summary(left_out)
+    more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
+    return DataError(f"{root}: it has no images" + (f", but {found[0]}{more}" if found else ""), _HINT)

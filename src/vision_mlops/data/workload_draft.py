@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from vision_mlops.config.workload import Split
+from vision_mlops.core.text import counted
 from vision_mlops.data.overview import FolderOverview
 
 _SMALLEST, _USUAL, _LARGEST = 96, 224, 320  # pixels: the network halves the edge five times
@@ -75,7 +76,7 @@ def workload_text(name: str, title: str, images: str, look: FolderOverview, spli
     flip = "a mirrored image is still of its class" if values.flip else "its classes tell left from right, or are signs"
     given = " The folder's own split is kept; this draws what it lacks." if look.splits else ""
     return f"""\
-# {look.images:,} images of {len(look.counts)} classes, {size}.
+# {counted(look.images, "image")} of {counted(len(look.counts), "class")}, {size}.
 # Images of a class: {span}.
 # The values are a first guess from a look at the images. `mlops config show --workload {name}` lists all keys.
 name: {name}

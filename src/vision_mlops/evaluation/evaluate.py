@@ -9,12 +9,14 @@ import csv
 import json
 import time
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from vision_mlops.core.csv_cells import from_cell, write_rows
 from vision_mlops.core.errors import DataError, MlopsError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.data.manifest import ImageRecord, Manifest, SplitName, read_manifest
@@ -82,7 +84,10 @@ def read_evaluation(folder: Path) -> Evaluation:
     try:
         metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as stream:
-            predictions = [(row["path"], row["label"], row["predicted"]) for row in csv.DictReader(stream)]
+            predictions = [
+                (from_cell(row["path"]), from_cell(row["label"]), from_cell(row["predicted"]))
+                for row in csv.DictReader(stream)
+            ]
     except (OSError, ValueError, KeyError) as error:
         raise MlopsError(f"{folder} is not an evaluation: {error}", "give the --out of `mlops evaluate`") from error
     return Evaluation(folder, metrics, predictions)
@@ -169,8 +174,9 @@ def _mistakes(
 
 def _write_predictions(path: Path, records: list[ImageRecord], probabilities: Floats, classes: list[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["path", "label", "predicted", *(f"p_{name}" for name in classes)])
-        for record, row in zip(records, probabilities, strict=True):
-            predicted = classes[int(row.argmax())]
-            writer.writerow([record.path, record.label, predicted, *(f"{value:.6f}" for value in row)])
+        head = ["path", "label", "predicted", *(f"p_{name}" for name in classes)]
+        rows = (
+            [record.path, record.label, classes[int(row.argmax())], *(f"{value:.6f}" for value in row)]
+            for record, row in zip(records, probabilities, strict=True)
+        )
+        write_rows(stream, chain([head], rows))

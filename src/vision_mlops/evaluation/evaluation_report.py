@@ -62,7 +62,7 @@ def _card(title: str, value: str, detail: str) -> str:
 def _verdict(verdict: dict[str, Any] | None) -> str:
     if verdict is None:
         return "<p>Not judged yet: run <code>mlops gate</code>.</p>"
-    signs = {True: "passed", False: "failed", None: "noted"}
+    signs = {True: "passed", False: "failed", None: "note"}
     rows = ((reason["check"], signs[reason["passed"]], reason["message"]) for reason in verdict["reasons"])
     decision = html.escape(verdict["decision"])
     return f'<p class="decision {decision}">{decision}</p>' + _table(("check", "result", "why"), rows)

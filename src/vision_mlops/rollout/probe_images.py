@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision_mlops.core.errors import DeploymentError
+from vision_mlops.data.image_files import images_below
 from vision_mlops.data.manifest import MANIFEST, read_manifest
 from vision_mlops.model.bundle import read_bundle
 
 _MOST = 1000
 """More images than this tell nothing more."""
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def folder_images(folder: Path) -> list[ProbeImage]:
     if (folder / MANIFEST).is_file():
         files = [folder / record.path for record in read_manifest(folder).images if record.split == "test"]
     else:
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+        files, _ = images_below(folder)
     if not files:
         raise DeploymentError(f"--images {folder}: there are no images", "give a folder of images, or prepared data")
     random.Random(0).shuffle(files)  # by class they would come one class after the other

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from vision_mlops.core.errors import DataError
+from vision_mlops.core.text import counted, few
 
 _LONGEST_NAME = 1024
 _MOST_SEGMENTS = 254
@@ -24,9 +25,7 @@ def check_for_storage(names: Iterable[str], prefix: str) -> None:
     Raises:
         DataError: names them, with what is wrong.
     """
-    _refuse(
-        "cannot be names of blobs", [(name, wrong) for name in names if (wrong := _wrong_for_storage(name, prefix))]
-    )
+    _refuse("that no blob may have", [(name, wrong) for name in names if (wrong := _wrong_for_storage(name, prefix))])
 
 
 def check_for_folder(names: Sequence[str]) -> None:
@@ -44,7 +43,7 @@ def check_for_folder(names: Sequence[str]) -> None:
         files.setdefault(folded, name)
     folders = {folder for name in files for folder in _parents(name)}
     problems += [(name, "is a file and a folder") for folded, name in files.items() if folded in folders]
-    _refuse("cannot be names of files", problems)
+    _refuse("that no file may have", problems)
 
 
 def _wrong_for_storage(name: str, prefix: str) -> str:
@@ -90,9 +89,8 @@ def _parents(name: str) -> list[str]:
 
 def _refuse(what: str, problems: list[tuple[str, str]]) -> None:
     if problems:
-        shown = "; ".join(f"{ascii_safe(name)} {wrong}" for name, wrong in problems[:_SHOWN])
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DataError(f"{len(problems)} names {what}: {shown}{more}", "rename them; nothing was transferred")
+        shown = few([f"{ascii_safe(name)} {wrong}" for name, wrong in problems], "; ", _SHOWN)
+        raise DataError(f"{counted(len(problems), 'name')} {what}: {shown}", "rename them; nothing was transferred")
 
 
 def ascii_safe(name: str) -> str:

@@ -51,8 +51,8 @@ def download(
     Args:
         place: Where from; see :func:`~vision_mlops.storage.locations.locate`.
         out: The folder; made where it does not exist.
-        delete: Remove there what is not in storage, once all else has succeeded.
-        delete_all: Likewise, also where nothing of what is there would stay.
+        delete: Remove files of ``out`` that are not in storage, once all else has succeeded.
+        delete_all: Likewise, also where no file of ``out`` would stay.
         checksum: Read all files, instead of trusting size and time of those that were read before.
         dry_run: Only say what would be done.
         jobs: Requests at once.

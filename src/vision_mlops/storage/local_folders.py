@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from vision_mlops.core import folder_walk
 from vision_mlops.core.errors import DataError
-from vision_mlops.core.files import CLUTTER
+from vision_mlops.core.files import is_clutter
+from vision_mlops.core.folder_walk import EntryKind
 from vision_mlops.core.hash_memory import Mark, mark_of
 from vision_mlops.storage.blob_names import ascii_safe
 
@@ -33,16 +35,22 @@ def walk(folder: Path, *, lenient: bool = False) -> dict[str, File]:
     Raises:
         DataError: there is such a thing, or a folder may not be read.
     """
-    root = os.path.abspath(folder)  # noqa: PTH100 - as a text, links in it stay
     found: dict[str, File] = {}
-    try:
-        facts = os.stat(root)  # noqa: PTH116
-        for name, file in _walk(root, "", {(facts.st_dev, facts.st_ino)}, lenient):
-            found[name] = file
-    except OSError as error:
-        raise DataError(
-            f"{ascii_safe(str(error.filename))} cannot be read: {error.strerror}", "check its permissions"
-        ) from error
+    for entry in folder_walk.walk(folder, is_clutter):
+        shown = ascii_safe(entry.path)
+        if entry.kind is EntryKind.UNREADABLE:
+            raise DataError(f"{shown} {entry.problem}", "check its permissions")
+        if entry.kind is EntryKind.FILE:
+            try:
+                found[entry.name] = File(entry.path, mark_of(os.stat(entry.path)))  # noqa: PTH116
+            except FileNotFoundError:  # it was removed at this moment
+                continue
+            except OSError as error:
+                raise DataError(f"{shown} cannot be read ({error.strerror})", "check its permissions") from error
+        elif entry.kind is EntryKind.BROKEN_LINK and not lenient:
+            raise DataError(f"{shown} {entry.problem}", "remove the link, or bring back what it points to")
+        elif entry.kind is EntryKind.SPECIAL and not lenient:
+            raise DataError(f"{shown} {entry.problem}", "take it out of the folder")
     return found
 
 
@@ -62,27 +70,3 @@ def look_at(files: Mapping[str, Path]) -> dict[str, File]:
             raise DataError(f"{ascii_safe(str(path))} is no file", "take it out of the folder")
         found[name] = File(os.path.abspath(path), mark_of(facts))  # noqa: PTH100 - as a text, links in it stay
     return found
-
-
-def _walk(folder: str, prefix: str, above: set[tuple[int, int]], lenient: bool) -> Iterator[tuple[str, File]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = entry.name
-            if name in CLUTTER:
-                continue
-            try:
-                facts = entry.stat()
-            except FileNotFoundError as error:
-                if lenient or not entry.is_symlink():  # else it was removed at this moment
-                    continue
-                raise DataError(
-                    f"{ascii_safe(entry.path)} is a link to nothing", "remove the link, or bring back what it points to"
-                ) from error
-            if stat.S_ISREG(facts.st_mode):
-                yield prefix + name, File(entry.path, mark_of(facts))
-            elif stat.S_ISDIR(facts.st_mode):
-                identity = (facts.st_dev, facts.st_ino)
-                if identity not in above:
-                    yield from _walk(entry.path, f"{prefix}{name}/", above | {identity}, lenient)
-            elif not lenient:
-                raise DataError(f"{ascii_safe(entry.path)} is neither a file nor a folder", "take it out of the folder")

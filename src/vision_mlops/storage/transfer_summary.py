@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vision_mlops.core.text import counted
+
 Progress = Callable[[int, int, int, int], None]
 """Told files done, files of all, bytes done, bytes of all, some times a second; in the thread that called."""
 
@@ -33,7 +35,7 @@ class TransferSummary:
         folder: The folder on this machine.
         transferred: What was uploaded or downloaded.
         unchanged: What was there already, with the same content.
-        deleted: What was removed at the other side, because it is not at this one.
+        deleted: What was removed at the destination, because it is not in the source.
         failed: What was not transferred or removed after all retries.
         failures: Reason of each of these, by its name relative to the folder.
         to_delete: Names of what is removed, or would be.
@@ -88,7 +90,7 @@ class TransferSummary:
         verb = f"{self.direction}ed"
         parts = [f"{verb} {_amount(self.transferred)}", f"unchanged {_amount(self.unchanged)}"]
         if self.dry_run and self.to_delete:
-            parts.append(f"to delete {_files(len(self.to_delete))}")
+            parts.append(f"to delete {counted(len(self.to_delete), 'file')}")
         elif self.to_delete:
             parts.append(f"deleted {_amount(self.deleted)}")
         if self.failures:
@@ -99,11 +101,7 @@ class TransferSummary:
 
 
 def _amount(count: Count) -> str:
-    return f"{_files(count.files)} ({size_text(count.bytes)})"
-
-
-def _files(number: int) -> str:
-    return f"{number} file{'' if number == 1 else 's'}"
+    return f"{counted(count.files, 'file')} ({size_text(count.bytes)})"
 
 
 def size_text(size: float) -> str:

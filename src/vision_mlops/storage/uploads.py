@@ -49,8 +49,8 @@ def upload(
         folder: The folder.
         place: Where to; see :func:`~vision_mlops.storage.locations.locate`.
         files: Files to send in place of all that are in the folder, by their names there. They may lie anywhere.
-        delete: Remove there what is not in the folder, once all else has succeeded.
-        delete_all: Likewise, also where nothing of what is there would stay.
+        delete: Remove blobs that are not in the folder, once all else has succeeded.
+        delete_all: Likewise, also where no blob would stay.
         checksum: Read all files, instead of trusting size and time of those that were read before.
         dry_run: Only say what would be done.
         create_container: Make the container where it does not exist.

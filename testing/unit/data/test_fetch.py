@@ -30,6 +30,7 @@ from testing.support.archives import (  # fmt: skip
     matlab_list,
     member,
     picture,
+    raw_zip_of,
     tar_of,
     zip_of,
 )
@@ -347,6 +348,55 @@ def test_a_bomb_and_an_archive_that_is_just_large(site: Site, tmp_path: Path) ->
     assert [asked.path for asked in site.log] == ["/less.zip"], "the archive itself is kept"
 
 
+def test_nothing_of_an_archive_is_left_out_without_a_word(tmp_path: Path) -> None:
+    content = {f"set/{label}/{n}{suffix}": picture(10 * place + n)
+               for place, (label, suffix) in enumerate((("cat", ".jpg"), ("dog", ".jfif"), ("bird", ""), ("Cow", ".heic")))
+               for n in range(3)}  # fmt: skip
+    content |= {"set/README.md": b"about", "set/labels.csv": b"a,b",
+                "set/cat/notes.txt": b"text", "set/.old/x.jpg": picture(98), "set/cat/._0.jpg": b"mac",
+                "set/.DS_Store": b"x"}  # fmt: skip
+    for number, archive in enumerate((tar_of(content, "gz"), zip_of(content))):
+        (tmp_path / "data.bin").write_bytes(archive)
+        done = fetch(tmp_path / "data.bin", "--out", tmp_path / str(number))
+        found = files(tmp_path / str(number))
+        assert found == {"fetch.json", *(f"{label}/{n}{suffix}" for label, suffix in
+                         (("cat", ".jpg"), ("dog", ".jfif"), ("bird", ""), ("Cow", ".heic")) for n in range(3))}  # fmt: skip
+        assert "left out: 2 files that are not images: set/cat/notes.txt, set/labels.csv" in done.stderr
+        assert "left out: set/.old: is a hidden folder, with 1 image in it" in done.stderr
+        assert record_of(tmp_path / str(number)).images == 12
+        done = fetch(tmp_path / "data.bin", "--inside", "set", "--out", tmp_path / f"{number} inside")
+        assert "left out: 2 files that are not images: set/cat/notes.txt, set/labels.csv" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raw", "unicode_path", "label", "doubtful"),
+    [
+        ("Käse/1.jpg".encode(), None, "Käse", False),
+        ("Käse/1.jpg".encode("cp850"), "Käse/1.jpg", "Käse", False),
+        ("猫/1.jpg".encode("shift-jis"), "猫/1.jpg", "猫", False),
+        ("Käse/1.jpg".encode("cp437"), None, "Käse", True),
+        ("狗/1.jpg".encode("gbk"), None, "╣╖", True),
+        (b"cheese/1.jpg", None, "cheese", False),
+    ],
+)
+def test_names_of_a_zip_in_other_encodings(
+    tmp_path: Path, raw: bytes, unicode_path: str | None, label: str, doubtful: bool
+) -> None:
+    images = {raw: picture(1), b"dog/1.jpg": picture(2)}
+    archive = raw_zip_of(images, {raw: unicode_path} if unicode_path else None)
+    (tmp_path / "data.zip").write_bytes(archive)
+    done = fetch(tmp_path / "data.zip", "--out", tmp_path / "out")
+    assert files(tmp_path / "out") == {"fetch.json", "dog/1.jpg", f"{label}/1.jpg"}
+    assert ("data.zip does not say how its names are encoded: taken for cp437" in done.stderr) == doubtful
+
+
+def test_a_class_called_train_in_an_archive(tmp_path: Path) -> None:
+    names = [f"{label}/{n}.jpg" for label in ("train", "bus", "car") for n in range(2)]
+    (tmp_path / "data.zip").write_bytes(zip_of({name: picture(n) for n, name in enumerate(names)}))
+    fetch(tmp_path / "data.zip", "--out", tmp_path / "out")
+    assert files(tmp_path / "out") == {"fetch.json", *names}
+
+
 def csv_of(*rows: tuple[str, ...]) -> bytes:
     stream = io.StringIO()
     csv.writer(stream).writerows(rows)
@@ -388,6 +438,15 @@ def test_a_table_with_classes_and_splits(site: Site, tmp_path: Path, photos: Cal
     (tmp_path / "plain.csv").write_bytes(b"\xef\xbb\xbf" + plain)
     fetch(tmp_path / "plain.csv", "--out", tmp_path / "plain")
     assert record_of(tmp_path / "plain").counts == {"all": {"a b": 2, "ü": 2}}
+
+
+def test_labels_of_a_list_that_look_the_same(site: Site, tmp_path: Path, photos: Callable[[str], str]) -> None:
+    rows = csv_of(
+        ("url", "label"), (photos("robin/0"), "Robin"), (photos("robin/1"), "robin"), (photos("robin/2"), "wren")
+    )
+    (tmp_path / "list.csv").write_bytes(rows)
+    done = fetch(tmp_path / "list.csv", "--out", tmp_path / "out")
+    assert "classes 'Robin' and 'robin' differ in upper and lower case only" in done.stderr
 
 
 def test_images_that_are_missing(site: Site, tmp_path: Path, photos: Callable[[str], str]) -> None:

@@ -206,7 +206,9 @@ def test_a_class_may_be_called_test_or_training(tmp_path: Path, out: Path) -> No
 def test_other_folders_beside_train_are_refused(tmp_path: Path, out: Path) -> None:
     for folder in ("train", "unlabelled"):
         make_source(tmp_path / "given" / folder, {"cat": 4, "dog": 4})
-    assert "unlabelled beside train/val/test" in refused(tmp_path / "given", out)
+    text = refused(tmp_path / "given", out)
+    assert "unlabelled lies beside train, which may be a split or classes" in text
+    assert "if train is a class, rename its folder, for example to train_class" in text
 
 
 def test_a_class_that_a_given_split_lacks(tmp_path: Path, out: Path) -> None:
@@ -286,14 +288,15 @@ def test_small_classes_are_left_out(photos: Path, out: Path) -> None:
     assert message in refused(photos, out, strict=True)
     result = run(photos, out)
     check_whole(result)
-    assert result.warnings == [f"left out: {message}"]
+    empty = "class 'empty' has 0 different usable images, fewer than 3"
+    assert result.warnings == [f"left out: {message}", f"left out: {empty}"]
     assert result.manifest.classes == ["cat", "dog"]
 
 
 def test_copies_do_not_make_a_class_large_enough(photos: Path, out: Path) -> None:
     for number in range(9):
         draw(photos / "bird" / f"{number}.png", 500)
-    assert run(photos, out).warnings == ["left out: class 'bird' has 1 different usable images, fewer than 3"]
+    assert run(photos, out).warnings == ["left out: class 'bird' has 1 different usable image, fewer than 3"]
 
 
 def damage(folder: Path) -> dict[str, str]:
@@ -319,7 +322,7 @@ def damage(folder: Path) -> dict[str, str]:
 def test_broken_files_are_left_out_with_name_and_reason(photos: Path, out: Path) -> None:
     reasons = damage(photos / "cat")
     text = refused(photos, out, strict=True)
-    assert text.startswith(f"{len(reasons)} problem(s): ")
+    assert text.startswith(f"{len(reasons)} problems: ")
     assert all(f"cat/{name}: " in text for name in reasons)
     result = run(photos, out)
     check_whole(result)
@@ -329,14 +332,14 @@ def test_broken_files_are_left_out_with_name_and_reason(photos: Path, out: Path)
     assert all(any(text.startswith(f"left out: cat/{name}: ") for text in result.warnings) for name in reasons)
     assert len(result.manifest.images) == 14
     assert run(photos, out).warnings == result.warnings
-    assert "problem(s)" in refused(photos, out, strict=True)
+    assert "5 problems" in refused(photos, out, strict=True)
 
 
 def test_many_problems_are_counted(photos: Path, out: Path) -> None:
     for number in range(13):
         (photos / "cat" / f"zero-{number:02d}.png").touch()
     text = refused(photos, out, strict=True)
-    assert text.startswith("13 problem(s): ")
+    assert text.startswith("13 problems: ")
     assert "; and 3 more" in text
     assert "zero-12" not in text
 
@@ -355,6 +358,11 @@ def test_unusual_names(tmp_path: Path, out: Path) -> None:
         ("ÄÖ Ü.PNG", "a\nb.png", "..jpg.bmp", "-x.TIFF", "many   blanks.Jpeg", "x" * 240 + ".png")
     ):
         draw(source / labels[0] / name, 600 + number)
+    (source / labels[0] / "line\nend.png").touch()
+    assert run(source, tmp_path / "other").warnings == [
+        r"left out: très bon ✓/line\nend.png: the file is empty (0 bytes)"
+    ]
+    (source / labels[0] / "line\nend.png").unlink()
     result = run(source, out, strict=True)
     check_whole(result)
     assert result.manifest.classes == sorted(labels)
@@ -383,10 +391,13 @@ def test_hidden_files_are_ignored_and_others_counted(photos: Path, out: Path) ->
         draw(photos / "cat" / folder / "x.png", 801)
     for name in ("notes.txt", "more.TXT", "README"):
         (photos / "cat" / name).write_bytes(b"x")
-    result = run(photos, out, strict=True)
+    others = "2 files that are not images: cat/more.TXT, cat/notes.txt"
+    assert refused(photos, out, strict=True).startswith(f"2 problems: {others}")
+    result = run(photos, out)
     check_whole(result)
     assert len(result.manifest.images) == 14
-    assert result.warnings == ["ignored files that are not images: 1 (none), 2 .txt"]
+    assert result.warnings == [f"left out: {others}"]
+    assert run(photos, out).warnings == result.warnings
 
 
 def test_linked_files_count_and_linked_folders_do_not(photos: Path, tmp_path: Path, out: Path) -> None:
@@ -437,7 +448,7 @@ def test_sources_without_images(tmp_path: Path, out: Path) -> None:
 
 def test_one_class_is_too_few(photos: Path, out: Path) -> None:
     shutil.rmtree(photos / "dog")
-    assert "1 usable class(es); a classifier needs at least two\n  -> add a folder" in refused(photos, out)
+    assert "1 usable class; a classifier needs at least two\n  -> add a folder" in refused(photos, out)
     (photos / "dog").mkdir()
     (photos / "dog" / "zero.png").touch()
     assert "dog/zero.png: the file is empty" in refused(photos, out)

@@ -40,7 +40,7 @@ def write_images(root: Path, counts: Mapping[str, int], size: tuple[int, int] = 
 
 
 def look_of(counts: Mapping[str, int], width: int = 640, height: int = 480, **more: Any) -> FolderOverview:
-    values = {"splits": {}, "same_size": False, "unreadable": [], "ignored": {}, **more}
+    values = {"splits": {}, "same_size": False, "unreadable": [], "left_out": [], "empty": [], **more}
     return FolderOverview(folder=Path("images"), counts=dict(counts), width=width, height=height, **values)
 
 
@@ -69,7 +69,7 @@ def test_look_counts_classes_and_reads_sizes(tmp_path: Path) -> None:
     look = look_at(tmp_path / "pets")
     assert look.counts == {"cat": 3, "dog": 3}
     assert (look.width, look.height, look.same_size) == (40, 30, True)
-    assert look.ignored == {".txt": 1}
+    assert look.left_out == ["1 file that is not an image: cat/notes.txt"]
     assert len(look.unreadable) == 1
     assert "broken.jpg: not an image" in look.unreadable[0]
     Image.new("RGB", (80, 30)).save(tmp_path / "pets" / "cat" / "wide.png")
@@ -106,7 +106,7 @@ def test_look_reads_a_bounded_number_of_headers(tmp_path: Path, monkeypatch: pyt
         (lambda root: None, "does not exist"),
         (lambda root: root.write_text(""), "is a file, not a folder"),
         (lambda root: root.mkdir(), "it has no images"),
-        (lambda root: write_images(root, {"only": 3}), r"1 class folder\(s\) with images"),
+        (lambda root: write_images(root, {"only": 3}), r"1 class folder with images"),
         (
             lambda root: [(root / x).mkdir(parents=True) or (root / x / "a.jpg").touch() for x in "ab"],
             "none of its files",

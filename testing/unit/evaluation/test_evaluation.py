@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from vision_mlops.cli.main import app
 from vision_mlops.config.workload import Gate
 from vision_mlops.core.errors import BundleError, DataError, MlopsError
 from vision_mlops.core.hashing import file_hash
+from vision_mlops.data.manifest import read_manifest, write_manifest
 from vision_mlops.evaluation.evaluate import evaluate, read_evaluation
 from vision_mlops.evaluation.gate import decide, mcnemar, write_verdict
 from vision_mlops.evaluation.metrics import reliability, summarise, wilson_interval
@@ -204,6 +206,52 @@ def test_predict_command(bundle: Path, data: Path, tmp_path: Path) -> None:
     assert (tmp_path / "why.png").read_bytes().startswith(b"\x89PNG")
     folder = runner.invoke(app, ["predict", str(bundle), str(data / "test"), "--top-k", "1"])
     assert folder.stdout.count("\n") == 18
+
+
+def test_predict_takes_the_images_of_a_folder_and_names_what_it_does_not(
+    bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    image = data / "test" / "red" / "000.png"
+    (tmp_path / "a" / ".ipynb_checkpoints").mkdir(parents=True)
+    for name in ("a/plain", "a/x.jfif", "a/.ipynb_checkpoints/x.png", "a/li\nne.png"):
+        shutil.copyfile(image, tmp_path / name)
+    (tmp_path / "a" / "._x.png").write_bytes(b"mac")
+    (tmp_path / "a" / "notes.txt").write_text("text")
+    runner = CliRunner()
+    done = runner.invoke(app, ["predict", str(bundle), str(tmp_path / "a"), "--top-k", "1"])
+    assert done.exit_code == 0, done.output
+    assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == [
+        str(tmp_path / "a" / name) for name in (r"li\nne.png", "plain", "x.jfif")
+    ]
+    assert done.stderr == "warning: skipped: 1 file that is not an image: notes.txt\n"
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    (tmp_path / "a" / "gone.png").symlink_to("nowhere")
+    done = runner.invoke(app, ["predict", str(bundle), str(tmp_path / "a"), "--top-k", "1"])
+    assert done.stdout.count("\n") == 3
+    assert f"error: {tmp_path / 'a' / 'gone.png'} is a link to nothing" in done.stderr
+    assert "pipe.png is neither a file nor a folder" in str(done.exception)
+    with pytest.raises(MlopsError, match=r"pipe\.png is neither a file nor a folder"):
+        runner.invoke(app, ["predict", str(bundle), str(tmp_path / "a" / "pipe.png")], catch_exceptions=False)
+
+
+def test_predict_names_images_as_the_folder_was_given(
+    bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data)
+    done = CliRunner().invoke(app, ["predict", str(bundle), "test/red", "--json"])
+    assert json.loads(done.stdout)[0]["image"] == "test/red/000.png"
+
+
+def test_predictions_of_formula_names_are_read_back(bundle: Path, data: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(data)
+    record = manifest.of_split("test")[0]
+    target = data / "=1+1.png"
+    (data / record.path).rename(target)
+    renamed = [item.model_copy(update={"path": target.name}) if item == record else item for item in manifest.images]
+    write_manifest(data, manifest.model_copy(update={"images": renamed}))
+    result = evaluate(bundle, data, tmp_path / "report")
+    assert "'=1+1.png," in (tmp_path / "report" / "predictions.csv").read_text()
+    assert "=1+1.png" in {path for path, _, _ in result.predictions}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import typer
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
+from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Model, Workload
@@ -36,7 +37,11 @@ def check(
     ] = None,
     workload: Annotated[
         str | None,
-        typer.Option("--workload", "-w", help="Workload whose network and limits count; without FOLDER, its images."),
+        typer.Option(
+            "--workload",
+            "-w",
+            help="Workload whose network and limits count; that of FOLDER by default; without FOLDER, its images.",
+        ),
     ] = None,
     bundle: Annotated[
         Path | None, typer.Option("--bundle", help="Trained bundle whose features judge the labels.")
@@ -74,10 +79,13 @@ def check(
     from vision_mlops.config import load_workload
     from vision_mlops.data.check import check_report, dataset_findings, quarantine
     from vision_mlops.data.check.file_listing import printable
+    from vision_mlops.data.sources import workload_of
 
     kinds = quarantine.parse_kinds(fix) if fix is not None else []
     loaded = load_workload(workload, ()) if workload is not None else None
     listing, name = _listing(folder, loaded)
+    if loaded is None and (loaded := workload_of(listing.root)) is not None:
+        say(f"these are the images of workload {loaded.name}: its network and limits count")
     target = out or _default_out(name)
     check_report.check_target(target, listing.root)
     place = listing.root.with_name(f"{listing.root.name}.quarantine") if to is None else to
@@ -98,11 +106,11 @@ def check(
     if kinds and dry_run:
         for item in moves:
             say(f"would move {printable(item.source)} to {printable(str(place / item.target))}: {item.why}")
-        say(f"would move {len(moves)} file(s); nothing was touched")
+        say(f"would move {counted(len(moves), 'file')}; nothing was touched")
     elif kinds:
         if moves:
             done = quarantine.move(listing.root, place, moves)
-            say(f"moved {done} file(s) to {place}; `mlops data check --undo {place}` brings them back")
+            say(f"moved {counted(done, 'file')} to {place}; `mlops data check --undo {place}` brings them back")
         else:
             say("nothing to move")
         left = [finding for finding in left if finding.kind not in kinds]
@@ -144,8 +152,14 @@ def _run(
     if workload is None:
         model = model.model_copy(update={"image_size": _EMBEDDED_AT})
     embedder, reason = _embedder(listing, model, bundle) if labels else (None, "--no-labels was given")
+    image_size = workload.model.image_size if workload is not None else Model().image_size
+    if bundle is not None:
+        from vision_mlops.model.bundle import read_bundle
+
+        image_size = read_bundle(bundle).preprocessing.image_size
     settings = CheckSettings(
-        image_size=workload.model.image_size if workload is not None else Model().image_size,
+        image_size=image_size,
+        assumed=workload is None and bundle is None,
         max_pixels=data.max_pixels,
         smallest_class=data.min_images_per_class,
         no_labels=reason,
@@ -181,8 +195,8 @@ def _print(result: CheckResult) -> None:
 
     emit_table(list(check_report.lines(result)), as_json=False, empty="nothing was found")
     counts = dataset_findings.by_severity(result.findings)
-    text = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
-    say(f"{len(result.listing.entries)} images in {result.seconds:.1f} s: {text}")
+    text = ", ".join(counted(count, name) for name, count in counts.items())
+    say(f"{counted(len(result.listing.entries), 'image')} in {result.seconds:.1f} s: {text}")
 
 
 def _undo(folder: Path, as_json: bool) -> None:
@@ -193,6 +207,6 @@ def _undo(folder: Path, as_json: bool) -> None:
         emit_json({"restored": undone.restored, "problems": undone.problems})
     for problem in undone.problems:
         say(f"warning: {problem}")
-    say(f"moved {len(undone.restored)} file(s) back")
+    say(f"moved {counted(len(undone.restored), 'file')} back")
     if undone.problems:
         raise typer.Exit(1)

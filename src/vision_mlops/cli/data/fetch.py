@@ -14,6 +14,7 @@ import typer
 from vision_mlops.cli.options import JsonOption, SetOption
 from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import ConfigError, DataError
+from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
     from vision_mlops.data.fetch.assembly import FetchRequest, Progress
@@ -214,7 +215,7 @@ def _tell(request: FetchRequest, workload: str | None, result: FetchResult, as_j
         f"{split} {sum(classes.values()):,}" for split, classes in record.counts.items() if split != UNSPLIT
     )
     labels = {label for classes in record.counts.values() for label in classes}
-    total = f"{record.images:,} images of {len(labels)} classes" + (f" ({counts})" if counts else "")
+    total = f"{counted(record.images, 'image')} of {counted(len(labels), 'class')}" + (f" ({counts})" if counts else "")
     say(f"{'unchanged' if result.reused else 'fetched'}: {result.folder}: {total}")
     if result.archives is not None:
         say(f"archives kept in {result.archives}")

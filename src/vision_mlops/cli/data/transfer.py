@@ -20,10 +20,6 @@ _SHOWN = 20
 _PLACE = (
     "https://ACCOUNT.blob.core.windows.net/CONTAINER/PATH, azureml://datastores/NAME/paths/PATH or datastore:NAME/PATH."
 )
-DeleteOption = Annotated[bool, typer.Option("--delete", help="At last remove there what is not here.")]
-DeleteAllOption = Annotated[
-    bool, typer.Option("--delete-all", help="As --delete, also where nothing of what is there would stay.")
-]
 ChecksumOption = Annotated[bool, typer.Option("--checksum", help="Read all files; trust neither size nor time.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, max=256, help="Requests at once; default 16.")]
@@ -32,8 +28,12 @@ JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, max=256, help="
 def upload(
     folder: Annotated[Path, typer.Argument(help="Folder to send.")],
     to: Annotated[str, typer.Option("--to", help=f"Where to: {_PLACE}")],
-    delete: DeleteOption = False,
-    delete_all: DeleteAllOption = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="At the end, remove from storage what is not in FOLDER.")
+    ] = False,
+    delete_all: Annotated[
+        bool, typer.Option("--delete-all", help="As --delete, also where no file in storage would stay.")
+    ] = False,
     checksum: ChecksumOption = False,
     dry_run: DryRunOption = False,
     create_container: Annotated[
@@ -42,7 +42,7 @@ def upload(
     jobs: JobsOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Send a folder to Blob Storage: only what is not there yet, by content.
+    """Send a folder to Blob Storage: only what differs, by content.
 
     Interrupted, it goes on where it was. Signs in with `az login` and its like, or with AZURE_STORAGE_SAS_TOKEN or
     AZURE_STORAGE_CONNECTION_STRING from the environment. Exit code 1 where single files failed, 2 where nothing could go on.
@@ -72,8 +72,12 @@ def upload(
 def download(
     from_: Annotated[str, typer.Option("--from", help=f"Where from: {_PLACE}")],
     out: Annotated[Path, typer.Option("--out", help="Folder to fetch into; made where it does not exist.")],
-    delete: DeleteOption = False,
-    delete_all: DeleteAllOption = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="At the end, remove from the folder --out what is not in storage.")
+    ] = False,
+    delete_all: Annotated[
+        bool, typer.Option("--delete-all", help="As --delete, also where no file in the folder --out would stay.")
+    ] = False,
     checksum: ChecksumOption = False,
     dry_run: DryRunOption = False,
     jobs: JobsOption = None,
@@ -116,7 +120,7 @@ def _report(summary: TransferSummary, as_json: bool) -> None:
     if as_json:
         emit_json(summary.to_dict())
     if not summary.ok:
-        say("  -> run the same command again: what is there is not sent again")
+        say("  -> run the same command again: what was transferred is not transferred again")
         raise typer.Exit(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from vision_mlops.core.text import counted
 from vision_mlops.data.check.dataset_findings import DatasetFinding, DatasetSeverity
 from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_scan import Scan
@@ -41,7 +42,8 @@ def find(numbers: Counts, smallest: int) -> Iterator[DatasetFinding]:
                 )
         total = sum(of.values())
         if total < smallest:
-            yield DatasetFinding("small-class", f"class {label!r} has {total} readable images, fewer than {smallest}")
+            message = f"class {label!r} has {counted(total, 'readable image')}, fewer than {smallest}"
+            yield DatasetFinding("small-class", message)
     totals = {label: sum(of.values()) for label, of in numbers.items() if sum(of.values())}
     if len(totals) > 1:
         least, most = min(totals, key=lambda name: totals[name]), max(totals, key=lambda name: totals[name])

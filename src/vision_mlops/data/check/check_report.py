@@ -15,6 +15,7 @@ from PIL import Image
 
 from vision_mlops.core.errors import DataError, ImageError
 from vision_mlops.core.files import atomic_folder
+from vision_mlops.core.text import counted
 from vision_mlops.data.check.dataset_check import CheckResult
 from vision_mlops.data.check.dataset_findings import KINDS, DatasetFinding, DatasetSeverity, Shown, by_kind, by_severity
 from vision_mlops.data.manifest import UNSPLIT
@@ -64,9 +65,8 @@ def write(result: CheckResult, out: Path) -> Path:
 def render(result: CheckResult) -> str:
     """The page as HTML."""
     severities = by_severity(result.findings)
-    tiles = [_tile(str(len(result.listing.entries)), "images", "")]
-    tiles += [_tile(str(count), f"{name}{'' if count == 1 else 's'}", name if count else "zero")
-              for name, count in severities.items()]  # fmt: skip
+    tiles = [_count_tile(len(result.listing.entries), "image", "")]
+    tiles += [_count_tile(count, name, name if count else "zero") for name, count in severities.items()]
     if result.labels.accuracy is not None:
         tiles.append(_tile(f"{result.labels.accuracy:.0%}", "of the labels predicted from the other images", ""))
     thumbnails = _Thumbnails(result)
@@ -87,6 +87,11 @@ def _tile(value: str, text: str, style: str) -> str:
     return f'<div class="tile {style}"><b>{html.escape(value)}</b><span>{html.escape(text)}</span></div>'
 
 
+def _count_tile(count: int, noun: str, style: str) -> str:
+    number, _, text = counted(count, noun).partition(" ")
+    return _tile(number, text, style)
+
+
 def _counts(result: CheckResult) -> str:
     splits = result.listing.splits or [UNSPLIT]
     totals = {label: sum(of.values()) for label, of in result.counts.items()}
@@ -100,7 +105,7 @@ def _counts(result: CheckResult) -> str:
             f'<tr><td>{html.escape(label)}</td>{cells}<td class=bar><i style="width:{share:.1f}%"></i></td></tr>'
         )
     return f"<table><tr><th>class</th>{head}<th></th></tr>{''.join(rows)}</table>" + _more(
-        len(totals) - _CLASSES, "classes"
+        len(totals) - _CLASSES, "class"
     )
 
 
@@ -124,28 +129,28 @@ def _section(kind: str, found: list[DatasetFinding], thumbnails: _Thumbnails) ->
     head = f'<h2 id="{kind}">{description.title} {_badge(found[0].level)}</h2><p class="mend">{description.mend}</p>'
     if kind in _GROUPED:
         body = f'<div class="groups">{"".join(_group(item, thumbnails) for item in found[:_GROUPS])}</div>'
-        return head + body + _more(len(found) - _GROUPS, "groups")
+        return head + body + _more(len(found) - _GROUPS, "group")
     if all(len(item.files) == 1 and thumbnails.exists(item.files[0]) for item in found):
         body = f'<div class="cards">{"".join(_single(item, thumbnails) for item in found[:_SINGLES])}</div>'
-        return head + body + _more(len(found) - _SINGLES, "files")
+        return head + body + _more(len(found) - _SINGLES, "file")
     lines = "".join(f"<li>{html.escape(item.message)}</li>" for item in found[:_LINES])
     files = [file for item in found for file in item.files if thumbnails.exists(file)]
     pictures = "".join(_figure(file, thumbnails) for file in files[:_MEMBERS])
-    return f'{head}<ul>{lines}</ul><div class="cards">{pictures}</div>' + _more(len(found) - _LINES, "findings")
+    return f'{head}<ul>{lines}</ul><div class="cards">{pictures}</div>' + _more(len(found) - _LINES, "finding")
 
 
 def _more(count: int, what: str) -> str:
-    return f'<p class="more">and {count:,} more {what}: the full list is in {DATA}</p>' if count > 0 else ""
+    return f'<p class="more">and {counted(count, f"more {what}")}: the full list is in {DATA}</p>' if count > 0 else ""
 
 
 def _group(finding: DatasetFinding, thumbnails: _Thumbnails) -> str:
     files = _spread(finding.files)
     pictures = "".join(_figure(file, thumbnails) for file in files)
     match = "exact copies" if finding.details.get("match") == "exact" else "look the same"
-    text = f"{len(finding.files):,} files, {match} {_badge(finding.level)}"
+    text = f"{counted(len(finding.files), 'file')}, {match} {_badge(finding.level)}"
     return (
         f'<div class="group"><p>{text}</p><div class="pictures">{pictures}</div>'
-        f"{_more(len(finding.files) - len(files), 'copies')}</div>"
+        f"{_more(len(finding.files) - len(files), 'copy')}</div>"
     )
 
 

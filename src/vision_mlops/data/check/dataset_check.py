@@ -32,12 +32,14 @@ class CheckSettings:
 
     Args:
         image_size: Edge that the network will take, in pixels.
+        assumed: No workload says so: it is the default.
         max_pixels: Images with more pixels are not decoded, in preparing neither.
         smallest_class: Images that a class needs to be prepared.
         no_labels: Why labels are not checked, where they are not.
     """
 
     image_size: int = 224
+    assumed: bool = False
     max_pixels: int = MAX_PIXELS
     smallest_class: int = 5
     no_labels: str = ""
@@ -105,7 +107,7 @@ def check(
         exact = duplicates.exact_groups(found)
         near = duplicates.near_groups(found)
         findings += duplicates.find(listing, found, exact, near)
-        findings += image_quality.find(listing, found, settings.image_size)
+        findings += image_quality.find(listing, found, settings.image_size, assumed=settings.assumed)
         counts = balance.counts(listing, found)
         findings += balance.find(counts, settings.smallest_class)
         verdict = LabelCheck(skipped=settings.no_labels or "no network was given")

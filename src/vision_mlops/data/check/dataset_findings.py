@@ -73,6 +73,16 @@ KINDS: dict[str, Kind] = {
     "too-small": Kind(DatasetSeverity.WARNING, "Images too small for the network", "use larger originals", True),
     "bad-name": Kind(DatasetSeverity.WARNING, "Names that are not UTF-8", "rename the file: preparing leaves it out"),
     "loose": Kind(DatasetSeverity.WARNING, "Images outside the class folders", "move them into a class folder"),
+    "lookalike-class": Kind(
+        DatasetSeverity.WARNING,
+        "Classes whose names look the same",
+        "merge the folders, or give the classes other names",
+    ),
+    "not-used": Kind(
+        DatasetSeverity.WARNING,
+        "Links, hidden folders and other things that are not used",
+        "remove it, or put files in its place",
+    ),
     "dark": Kind(DatasetSeverity.NOTE, "Dark images", "look whether the picture can still be told", True),
     "bright": Kind(DatasetSeverity.NOTE, "Overexposed images", "look whether the picture can still be told", True),
     "low-contrast": Kind(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vision_mlops.core.text import counted
 from vision_mlops.data.check.dataset_findings import DatasetFinding, DatasetSeverity
 from vision_mlops.data.check.feature_rows import RowFile
 from vision_mlops.data.check.file_listing import ImageListing
@@ -146,11 +147,11 @@ def _duplicates(
         same = tuple(files[place] for place in places)
         if exact:
             surplus = tuple(range(1, len(same)))
-            text = f"{same[0].path} has {len(surplus)} exact {'copy' if len(surplus) == 1 else 'copies'}"
+            text = f"{same[0].path} has {counted(len(surplus), 'exact copy')}"
         else:  # exact copies of the kept one are the other kind's to move
             kept = scan.looks[order[places[0]]].sha256
             surplus = tuple(n for n, place in enumerate(places) if scan.looks[order[place]].sha256 != kept)
-            text = f"{same[0].path} looks the same as {len(surplus)} other{'s' if len(surplus) > 1 else ''}"
+            text = f"{same[0].path} looks the same as {counted(len(surplus), 'other')}"
         kind = "exact-duplicate" if exact else "near-duplicate"
         yield DatasetFinding(kind, text, same, None, surplus, {**details, "copies": len(same)})
 

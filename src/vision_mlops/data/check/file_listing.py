@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vision_mlops.core.errors import DataError
+from vision_mlops.core.folder_walk import EntryKind
 from vision_mlops.data import sources
 from vision_mlops.data.check.dataset_findings import DatasetFinding, Shown
+from vision_mlops.data.class_names import lookalikes
+from vision_mlops.data.image_files import IGNORED, UNREADABLE, LeftOut, image_entries, other_files
 from vision_mlops.data.manifest import MANIFEST, SPLITS, read_manifest
-from vision_mlops.data.sources import Source, class_folders
+from vision_mlops.data.sources import RECORDS, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,9 @@ def from_source(source: Source) -> ImageListing:
     filled = {entry.label for entry in entries}
     findings = [DatasetFinding("loose", f"{name} is in no class folder", (Shown(name),))
                 for name in (readable(path, root) for path in source.loose)]  # fmt: skip
-    empty = sorted({readable(Path(name), root) for name in class_folders(root)} - filled)
+    empty = [readable(Path(name), root) for name in source.empty]
     findings += [DatasetFinding("empty-class", f"class folder {name!r} has no images") for name in empty]
+    findings += [DatasetFinding("lookalike-class", line) for line in lookalikes(source.classes)]
     findings += [
         DatasetFinding(
             "bad-name", f"{entry.shown}: the name is not UTF-8", (Shown(entry.shown, i, entry.label, entry.split),)
@@ -89,9 +93,18 @@ def from_source(source: Source) -> ImageListing:
         for i, entry in enumerate(entries)
         if not _is_utf8(entry.path)
     ]
-    if source.ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(source.ignored.items()))
-        findings.append(DatasetFinding("ignored", f"not looked at, because of their suffix: {kinds}"))
+    others = tuple(Shown(printable(item.name)) for item in source.left_out if item.reason == IGNORED)
+    if others:
+        findings.append(DatasetFinding("ignored", other_files(len(others), (file.path for file in others)), others))
+    findings += [
+        DatasetFinding(
+            "unreadable" if item.reason == UNREADABLE else "not-used",
+            item.message,
+            (Shown(printable(item.name)),),
+        )
+        for item in source.left_out
+        if item.reason != IGNORED
+    ]
     return ImageListing(root, False, entries, sorted(filled), findings)
 
 
@@ -111,13 +124,12 @@ def _prepared(root: Path) -> ImageListing:
     if not entries:
         raise DataError(f"{root}: none of the files of its {MANIFEST} is there", "run `mlops data prepare` again")
     listed = {record.path for record in manifest.images}
-    try:
-        present = sources.list_images(root).images
-    except DataError:  # the manifest says what belongs to it, the folders around need not be as in a source
-        present = []
-    for image in present:
-        name = readable(image.path, root)
-        if name not in listed:
+    findings += [DatasetFinding("lookalike-class", line) for line in lookalikes(manifest.classes)]
+    for found in image_entries(root):  # the folders need not be as in a source: the manifest says what belongs to it
+        name = printable(found.name)
+        if not isinstance(found, LeftOut) and found.kind is not EntryKind.FILE:
+            continue
+        if name not in listed and name not in RECORDS:
             findings.append(DatasetFinding("not-listed", f"{name} is not in {MANIFEST}", (Shown(name),)))
     return ImageListing(root, True, entries, list(manifest.classes), findings)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from vision_mlops.core.text import counted
 from vision_mlops.data.check.dataset_findings import DatasetFinding
 from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_scan import Scan
@@ -27,11 +28,15 @@ _MOST = 0.5  # share of the images above which one finding names them all
 Floats = npt.NDArray[np.float64]
 
 
-def find(listing: ImageListing, scan: Scan, image_size: int) -> Iterator[DatasetFinding]:
+def find(listing: ImageListing, scan: Scan, image_size: int, *, assumed: bool = False) -> Iterator[DatasetFinding]:
     """Findings on single images: beyond an absolute limit, and far from the rest of the folder as well.
 
-    A folder in which everything is dark, or soft, is meant to be so. ``image_size`` is the network's, in pixels.
+    A folder in which everything is dark, or soft, is meant to be so. ``image_size`` is the network's, in pixels; where it is
+    ``assumed``, nobody has named the network.
     """
+    network = f"the network takes {image_size}"
+    if assumed:
+        network = f"a network of {image_size} is assumed, --workload names yours"
     usable = scan.usable
     if not len(usable):
         return
@@ -51,7 +56,7 @@ def find(listing: ImageListing, scan: Scan, image_size: int) -> Iterator[Dataset
         ("bright", bright, of["mean"], "mean brightness {:.0f} of 255"),
         ("low-contrast", flat, of["contrast"], "contrast {:.1f} of 255"),
         ("blurred", blurred, of["sharpness"], "sharpness {:.3f}"),
-        ("too-small", small, short, f"shorter edge {{:.0f}} pixels; the network takes {image_size}"),
+        ("too-small", small, short, f"shorter edge {{:.0f}} pixels; {network}"),
     ):
         yield from _each(listing, usable, kind, flagged, value, text)
     yield from _shapes(listing, usable, of["width"], of["height"], small)
@@ -85,7 +90,7 @@ def _each(
     files = [listing.shown(int(usable[place])) for place in places]
     if len(places) > max(20, _MOST * len(usable)):
         middle = text.format(float(np.median(value[places])))
-        yield DatasetFinding(kind, f"{len(files)} of {len(usable)} images: {middle} (median)", tuple(files))
+        yield DatasetFinding(kind, f"{len(files)} of {counted(len(usable), 'image')}: {middle} (median)", tuple(files))
         return
     order = np.argsort(-value[places] if kind == "bright" else value[places], kind="stable")
     for place in order:

@@ -10,6 +10,7 @@ import bz2
 import gzip
 import lzma
 import stat
+import struct
 import tarfile
 import unicodedata
 import zipfile
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import IO, Literal, cast
 
 from vision_mlops.core.errors import DataError
+from vision_mlops.data.image_files import is_passed_over
 
 Kind = Literal["tar", "gz", "bz2", "xz", "zip"]
 
@@ -29,6 +31,8 @@ MAX_FILES = 2_000_000
 _CHUNK = 2**20
 _LONGEST_READ = 64 * 2**20  # a header that wants more at once is an attack on memory
 _BLOCK = 512
+_UTF8_FLAG = 0x800
+_UNICODE_PATH = 0x7075
 _MAGIC: dict[bytes, Kind] = {
     b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip",
 }  # fmt: skip
@@ -65,12 +69,21 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMember:
-    """A regular file of an archive: checked relative name, size in bytes, and its content, to be read before the next."""
+    """A regular file of an archive: checked relative name, size in bytes, and its content, to be read before the next.
+
+    ``doubtful`` is a name of which the archive does not say how it is encoded.
+    """
 
     archive: str
     name: str
     size: int
     _open: Callable[[], IO[bytes]]
+    doubtful: bool = False
+
+    def head(self) -> bytes:
+        """The first megabyte of the content, or all of it. Raises as :meth:`chunks`."""
+        with _reading(self.archive), self._open() as stream:
+            return stream.read(_CHUNK)
 
     def chunks(self) -> Iterator[bytes]:
         """The content, piece by piece.
@@ -126,7 +139,7 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def entries(path: Path, name: str, budget: Budget) -> Iterator[ArchiveMember]:
-    """Regular files of an archive in its own order; folders and what macOS adds are skipped.
+    """Regular files of an archive in its own order; folders and what file browsers add are skipped.
 
     Args:
         path: Archive.
@@ -218,7 +231,8 @@ def _of_zip(path: Path, name: str, budget: Budget) -> Iterator[ArchiveMember]:
             raise ArchiveError(f"{name}: has too many files", _HINT)  # before zipfile reads all of them into memory
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
-                clean = _checked_name(name, member.orig_filename)
+                given, doubtful = _zip_name(member)
+                clean = _checked_name(name, given)
                 if member.flag_bits & 0x1:
                     raise ArchiveError(f"{name}: {member.filename!r} is encrypted", "get an archive without a password")
                 mode = member.external_attr >> 16
@@ -227,7 +241,31 @@ def _of_zip(path: Path, name: str, budget: Budget) -> Iterator[ArchiveMember]:
                     raise ArchiveError(f"{name}: {member.filename!r} is {what}", _HINT)
                 budget.spend(name, member.file_size)
                 if not member.is_dir() and clean is not None:
-                    yield ArchiveMember(name, clean, member.file_size, partial(archive.open, member))
+                    yield ArchiveMember(name, clean, member.file_size, partial(archive.open, member), doubtful)
+
+
+def _zip_name(member: zipfile.ZipInfo) -> tuple[str, bool]:
+    """The name of a file of a zip, and whether it is a guess.
+
+    A flag says that it is UTF-8. Without it the name is in whatever encoding the machine had that packed it; then there may
+    be a field with the UTF-8 name (APPNOTE.TXT, 4.6.9), and some packers write UTF-8 without saying so.
+    """
+    name = member.orig_filename
+    if member.flag_bits & _UTF8_FLAG or name.isascii():
+        return name, False
+    raw = name.encode("cp437")  # as zipfile has decoded it
+    place = 0
+    while place + 4 <= len(member.extra):
+        kind, size = struct.unpack_from("<HH", member.extra, place)
+        field = member.extra[place + 4 : place + 4 + size]
+        if kind == _UNICODE_PATH and field[:5] == b"\1" + struct.pack("<I", zlib.crc32(raw)):
+            raw = field[5:]
+            break
+        place += 4 + size
+    try:
+        return raw.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return name, True
 
 
 def _directory_size(path: Path) -> int:
@@ -242,7 +280,7 @@ def _directory_size(path: Path) -> int:
 
 
 def _checked_name(archive: str, name: str) -> str | None:
-    """The name as a relative path with slashes; None for a hidden file, a folder above all, or what macOS adds."""
+    """The name as a relative path with slashes; None for a folder above all, and for what file browsers add."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -264,8 +302,7 @@ def _checked_name(archive: str, name: str) -> str | None:
     )
     if bad is not None:
         raise ArchiveError(f"{archive}: the name {name[:200]!r} {bad}", _HINT)
-    hidden = not parts or any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return None if hidden else "/".join(parts)
+    return None if any(map(is_passed_over, parts)) else "/".join(parts) or None
 
 
 @contextmanager

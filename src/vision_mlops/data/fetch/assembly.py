@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 from vision_mlops.config.workload import Archive, Download
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.hashing import file_hash
+from vision_mlops.core.text import counted, few
+from vision_mlops.data.class_names import lookalikes
 from vision_mlops.data.fetch import url_list
 from vision_mlops.data.fetch.archives import ArchiveError, Budget, Names, entries, kind_of
 from vision_mlops.data.fetch.class_layout import Layout, lay_out
@@ -20,11 +23,18 @@ from vision_mlops.data.fetch.download_client import DownloadClient
 from vision_mlops.data.fetch.partial_file import Part
 from vision_mlops.data.fetch.published_splits import MAX_BYTES, read_list
 from vision_mlops.data.fetch.verification import ExpectedFile, check_space
+from vision_mlops.data.image_files import (
+    claims_to_be_image,
+    hidden_folder,
+    in_hidden_folders,
+    is_hidden,
+    is_image_content,
+    other_files,
+)
 from vision_mlops.data.manifest import UNSPLIT, SplitName
 
 _MANY_TIMES = 20
 _SMALLEST_LIMIT = 256 * 10**6
-_SHOWN = 5
 
 Progress = Callable[[str, int, int | None, str], None]
 """Called with what is done, how much of it, how much there is, and the unit: ``bytes`` or ``images``."""
@@ -87,6 +97,7 @@ class Assembly:
         self._work = work
         self._progress = progress
         self._warnings: list[str] = []
+        self._others: list[str] = []
 
     def make(self) -> AssembledFolder:
         """Download, and make the folder of images."""
@@ -126,7 +137,7 @@ class Assembly:
         limit = self._settings.max_size or max(_MANY_TIMES * packed, _SMALLEST_LIMIT)
         sources = [(files[each.url], plain_name(each.url), each.into) for each in self._settings.archives]
         sizes, lists = self._survey(sources, limit)
-        layout = lay_out(sizes, self._settings, lists)
+        layout = lay_out([*sizes, *self._others], self._settings, lists, lambda name: name in sizes)
         total = sum(sizes[name] for name in layout.targets)
         check_space(self._out, total)
         tree = self._work / "tree"
@@ -137,16 +148,28 @@ class Assembly:
     def _survey(
         self, sources: Sequence[tuple[Path, str, str]], limit: int
     ) -> tuple[dict[str, int], dict[SplitName, list[str]] | None]:
-        """Check everything in the archives; sizes in bytes by name, and the split lists."""
+        """Check everything in the archives; sizes in bytes of the images by name, and the split lists."""
         wanted = {path: split for split, path in self._settings.splits.named().items()} if self._settings.splits else {}
         budget, names = Budget(limit), Names()
         sizes: dict[str, int] = {}
         lists: dict[SplitName, list[str]] = {}
+        hidden: Counter[str] = Counter()
+        doubtful: dict[str, str] = {}
         for path, shown_name, into in sources:
             for entry in entries(path, shown_name, budget):
                 name = f"{into}/{entry.name}" if into else entry.name
+                image = claims_to_be_image(name) or is_image_content(entry.head())
+                if is_hidden(name):
+                    if image and (inside := hidden_folder(name)) is not None:
+                        hidden[inside] += 1
+                    continue
                 names.add(shown_name, name)
-                sizes[name] = entry.size
+                if entry.doubtful:
+                    doubtful.setdefault(shown_name, name)
+                if image:
+                    sizes[name] = entry.size
+                elif name not in wanted:
+                    self._others.append(name)
                 self._progress("checking the archives", len(sizes), None, "images")
                 split = wanted.get(name)
                 if split is not None:
@@ -158,6 +181,12 @@ class Assembly:
         absent = [path for path, split in wanted.items() if split not in lists]
         if absent:
             raise DataError(f"the archives have no split list {absent[0]!r}", "check data.download.splits")
+        self._warnings += [f"left out: {item.message}" for item in in_hidden_folders(hidden)]
+        self._warnings += [
+            f"{archive} does not say how its names are encoded: taken for cp437, one is {name!r}; if that is wrong, pack it"
+            " anew with names in UTF-8"
+            for archive, name in doubtful.items()
+        ]
         return sizes, lists or None
 
     def _unpack(
@@ -186,10 +215,10 @@ class Assembly:
     def _tell(self, layout: Layout) -> None:
         for what, names in (("in none of the split lists", layout.unlisted), ("in no class folder", layout.loose)):
             if names:
-                more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-                self._warnings.append(
-                    f"left out: {len(names)} images {what}: {', '.join(sorted(names)[:_SHOWN])}{more}"
-                )
+                self._warnings.append(f"left out: {counted(len(names), 'image')} {what}: {few(sorted(names))}")
+        if layout.others:
+            self._warnings.append(f"left out: {other_files(len(layout.others), sorted(layout.others))}")
+        self._warnings += lookalikes(label for classes in layout.counts.values() for label in classes)
 
     def _make_of_list(self, file: Path, files: Mapping[str, Path]) -> AssembledFolder:
         if file.stat().st_size > url_list.MAX_LIST_BYTES:
@@ -215,6 +244,7 @@ class Assembly:
         layout = Layout()
         for row in done:
             layout.count(row.split or UNSPLIT, row.label)
+        self._warnings += lookalikes(row.label for row in rows)
         return AssembledFolder(tree, layout.counts, dict(files), self._warnings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -13,8 +13,9 @@ from vision_mlops.config.workload import Download
 from vision_mlops.core.errors import DataError
 from vision_mlops.data.fetch.archives import Names
 from vision_mlops.data.fetch.published_splits import assign_splits
+from vision_mlops.data.image_files import claims_to_be_image, is_documentation
 from vision_mlops.data.manifest import UNSPLIT, SplitName
-from vision_mlops.data.sources import SPLIT_FOLDERS, is_split
+from vision_mlops.data.split_folders import SPLIT_FOLDERS, is_split
 from vision_mlops.images.decoding import IMAGE_SUFFIXES
 
 
@@ -27,12 +28,14 @@ class Layout:
         counts: Images by split (``all`` where there is none) and class.
         unlisted: Images that are in no split list.
         loose: Images outside of the class folders.
+        others: Files that are no images, in the folder of the class folders where that is given.
     """
 
     targets: dict[str, str] = field(default_factory=dict)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     unlisted: list[str] = field(default_factory=list)
     loose: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
     def count(self, split: str, label: str) -> None:
         """Count an image."""
@@ -40,22 +43,33 @@ class Layout:
         classes[label] = classes.get(label, 0) + 1
 
 
-def lay_out(names: Iterable[str], download: Download, lists: Mapping[SplitName, list[str]] | None = None) -> Layout:
+def lay_out(
+    names: Iterable[str],
+    download: Download,
+    lists: Mapping[SplitName, list[str]] | None = None,
+    is_image: Callable[[str], bool] = claims_to_be_image,
+) -> Layout:
     """Plan where each image goes.
 
     Args:
         names: Of all files in the archives; they are harmless and differ.
         download: Says where the class folders are, and how folders name classes.
         lists: Paths below the class folders' parent by split, where a split is published.
+        is_image: Whether a file is one to lay out; by its suffix, where nothing is known of its content.
 
     Raises:
         DataError: there are no class folders with images, a folder gives no class name, two give the same, or the lists
             do not fit.
     """
     layout, names = Layout(), list(names)
-    images = [name for name in names if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+    images = [name for name in names if is_image(name)]
     root = _root(images) if download.images is None else download.images
     prefix = f"{root}/" if root else ""
+    # Where somebody has said which folder counts, lists and annotations beside it are left out on purpose.
+    given = prefix if download.images is not None else ""
+    layout.others = [
+        name for name in names if name.startswith(given) and not is_image(name) and not is_documentation(name)
+    ]
     below = [name.removeprefix(prefix) for name in images if name.startswith(prefix)]
     layout.loose = [name for name in images if not name.startswith(prefix)]
     layout.loose += [prefix + name for name in below if "/" not in name]
@@ -103,8 +117,7 @@ def _place(
     layout: Layout, below: list[str], prefix: str, splits: Mapping[str, SplitName] | None, labels: _Labels
 ) -> None:
     """Fill in targets and counts."""
-    tops = {name.split("/")[0].lower() for name in below}
-    split_folders = splits is None and is_split(tops)
+    split_folders = splits is None and _is_split(below, prefix)
     taken = Names()
     for name in below:
         parts = name.split("/")
@@ -113,13 +126,10 @@ def _place(
                 continue
             where: str = splits[name]
         elif split_folders:
-            split = SPLIT_FOLDERS.get(parts[0].lower())
-            if split is None:
-                raise DataError(f"{prefix}{parts[0]} lies beside train, val and test", "set data.download.images")
             if len(parts) < 3:
                 layout.loose.append(prefix + name)
                 continue
-            where, parts = split, parts[1:]
+            where, parts = SPLIT_FOLDERS[parts[0].lower()], parts[1:]
         else:
             where = UNSPLIT
         label = labels.of(parts[0])
@@ -127,6 +137,20 @@ def _place(
         taken.add("the archive", target)
         layout.targets[prefix + name] = target
         layout.count(where, label)
+
+
+def _is_split(below: list[str], prefix: str) -> bool:
+    """Whether the folders of the images are those of a split."""
+    folders: dict[str, bool] = {}
+    for name in below:
+        top, *rest = name.split("/")
+        folders[top] = folders.get(top, False) or len(rest) > 1
+    try:
+        return is_split(folders, f"folder {prefix.rstrip('/')!r} of the archive" if prefix else "the archive")
+    except DataError as error:
+        raise DataError(
+            error.message, "--inside or data.download.images names the folder of the class folders; or pack it anew"
+        ) from error
 
 
 class _Labels:

@@ -19,6 +19,7 @@ from vision_mlops.config.workload import Download
 from vision_mlops.core.errors import DataError, MissingExtraError
 from vision_mlops.core.files import remove_path
 from vision_mlops.core.hashing import file_hash
+from vision_mlops.core.text import counted
 from vision_mlops.data.fetch.assembly import AssembledFolder, Assembly, FetchOptions, FetchRequest, Progress, local_file
 from vision_mlops.data.fetch.download_client import DownloadClient
 from vision_mlops.data.fetch.http_responses import shown
@@ -186,5 +187,4 @@ def _record(request: FetchRequest, key: str, made: AssembledFolder) -> FetchReco
 def describe(request: FetchRequest) -> str:
     """What will be fetched, on one line."""
     size = f", {megabytes(request.download.size)}" if request.download.size else ""
-    count = len(request.download.archives)
-    return f"fetching {request.name}: {count} file{'s' if count > 1 else ''}{size}, to {request.out}"
+    return f"fetching {request.name}: {counted(len(request.download.archives), 'file')}{size}, to {request.out}"

@@ -10,13 +10,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from vision_mlops.core.errors import DataError, MissingExtraError
+from vision_mlops.core.text import counted, few
 from vision_mlops.data.fetch.http_responses import printable
 from vision_mlops.data.manifest import SplitName
 from vision_mlops.images.decoding import IMAGE_SUFFIXES
 
 MAX_BYTES = 256 * 2**20
 _MATLAB = b"MATLAB"
-_SHOWN = 5
 
 
 def read_list(content: bytes, name: str, variable: str = "file_list") -> list[str]:
@@ -105,10 +105,9 @@ def assign_splits(lists: Mapping[SplitName, Iterable[str]], images: Iterable[str
                     f"{image} is in the lists of {found[image]} and {split}", "a test set must not be trained on"
                 )
     if missing:
-        names = printable(", ".join(missing[:_SHOWN]))
-        more = f", and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        names, be = printable(few(missing)), "is" if len(missing) == 1 else "are"
         raise DataError(
-            f"{len(missing)} images of the split lists are not in the archives: {names}{more}",
+            f"{counted(len(missing), 'image')} of the split lists {be} not in the archives: {names}",
             "check data.download.images and data.download.splits, or download the archives again",
         )
     return found

@@ -14,18 +14,18 @@ from queue import Empty, SimpleQueue
 from urllib.parse import unquote, urlsplit
 
 from vision_mlops.core.errors import DataError, DownloadError, ImageError
+from vision_mlops.core.text import counted, few
 from vision_mlops.data.fetch.class_layout import is_folder_name
 from vision_mlops.data.fetch.download_client import DownloadClient
 from vision_mlops.data.fetch.http_responses import shown
 from vision_mlops.data.fetch.verification import ExpectedFile
-from vision_mlops.data.sources import SPLIT_FOLDERS
+from vision_mlops.data.split_folders import SPLIT_FOLDERS
 from vision_mlops.images.decoding import IMAGE_SUFFIXES, read_suffix
 
 MAX_LIST_BYTES = 256 * 2**20
 MAX_IMAGE_BYTES = 256 * 2**20
 _COLUMNS = ("url", "label", "split")
 _HINT = "a list has an address a line, or the columns url,label[,split]"
-_SHOWN = 5
 _LONGEST_END_SECONDS = 2.0
 
 
@@ -205,8 +205,7 @@ def _suffix(path: Path, url: str) -> str:
 def failures(failed: dict[Row, DownloadError]) -> DataError:
     """One error for all images that could not be had."""
     lines = [error.message for error in failed.values()]
-    more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
     return DataError(
-        f"{len(lines)} images cannot be downloaded: {'; '.join(lines[:_SHOWN])}{more}",
+        f"{counted(len(lines), 'image')} cannot be downloaded: {few(lines, '; ')}",
         "the others are kept: the same command tries these again, --skip-missing goes on without them",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from vision_mlops.core.csv_cells import write_rows
 from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.core.files import atomic_write
 from vision_mlops.jobs.local.sweep.trials import Trial
@@ -44,16 +44,16 @@ def _table(trials: Sequence[Trial], metric: str) -> str:
     """A line a trial; the values that are neither text nor number as JSON."""
     names = list(trials[0].values) if trials else []
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     # Parameters as the YAML names them, so that one that is called `state` stays apart.
     parameters = [f"search_space.{name}" for name in names]
-    writer.writerow(["trial", "state", metric, "reports", "seconds", *parameters, "message"])
+    rows: list[list[Any]] = [["trial", "state", metric, "reports", "seconds", *parameters, "message"]]
     for trial in trials:
         values = [_text(trial.values[name]) for name in names]
         score = "" if trial.metric is None else repr(trial.metric)
-        writer.writerow(
+        rows.append(
             [trial.number, trial.state, score, len(trial.reports), f"{trial.seconds:.1f}", *values, trial.message]
         )
+    write_rows(text, rows)
     return text.getvalue()
 
 

@@ -1,0 +1,57 @@
+"""Names of classes that a person takes for one: they differ in case, blanks, or how their letters are encoded."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+
+# The letters of other scripts that nobody can tell from Latin ones, in lower case. Unicode's confusables.txt has far more.
+_LATIN = str.maketrans("аеорсухіјѕԁһкмтвнαονρτικυ", "aeopcyxijsdhkmtbhaovptiku")
+
+
+def lookalikes(names: Iterable[str]) -> list[str]:
+    """What to say of class names that look the same, or nearly so: a line for each group of them."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(set(names)):
+        groups[_skeleton(name)].append(name)
+    return [
+        f"classes {', '.join(map(_exactly, group[:-1]))} and {_exactly(group[-1])} differ {_difference(group)} only"
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
+def _difference(names: list[str]) -> str:
+    if len({unicodedata.normalize("NFC", name) for name in names}) == 1:
+        return "in how their letters are encoded"
+    if len({_composed(name).casefold() for name in names}) == 1:
+        return "in upper and lower case"
+    if len({_trimmed(_composed(name)) for name in names}) == 1:
+        return "in blanks, or a dot at the end,"
+    return "in signs that look alike"
+
+
+def _skeleton(name: str) -> str:
+    return _trimmed(_composed(name).casefold()).translate(_LATIN)
+
+
+def _composed(name: str) -> str:
+    """Compatibility form, in which wide letters, ligatures and special blanks are plain ones; without invisible signs."""
+    text = unicodedata.normalize("NFKC", name)
+    return "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
+
+
+def _trimmed(name: str) -> str:
+    return " ".join(name.split()).rstrip(". ")
+
+
+def _exactly(name: str) -> str:
+    r"""A name as it is, with escapes for what a person could not tell: accents as signs of their own, odd blanks."""
+    shown = "".join(
+        sign
+        if sign.isprintable() and not unicodedata.combining(sign) and sign.casefold() not in map(chr, _LATIN)
+        else sign.encode("unicode_escape", "surrogatepass").decode()
+        for sign in name
+    )
+    return f"'{shown}'"

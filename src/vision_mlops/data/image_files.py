@@ -1,0 +1,188 @@
+"""Which files of a folder are images, and what becomes of all others: the one answer of every command that reads folders.
+
+The content decides, not the suffix alone: a JPEG without a suffix is an image. What is left out is named with its reason,
+but for what nobody means to be an image: the traces of file browsers, hidden files, and texts such as a README.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from vision_mlops.core.errors import ImageError
+from vision_mlops.core.files import is_clutter
+from vision_mlops.core.folder_walk import Entry, EntryKind, walk
+from vision_mlops.core.text import counted
+from vision_mlops.images.decoding import IMAGE_SUFFIXES, read_size
+
+IGNORED = "ignored"
+"""Reason of files that are no images and do not claim to be any."""
+HIDDEN = "hidden"
+UNREADABLE = "unreadable"
+"""Reason of folders and files that may not be read, and of links to nothing."""
+_CLAIMS = IMAGE_SUFFIXES | {
+    ".jfif", ".jpe", ".jif", ".apng", ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpf", ".ico", ".icns",
+    ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".pcx", ".dds", ".exr", ".hdr", ".psd", ".svg", ".eps", ".dcm", ".dng", ".cr2",
+    ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
+}  # fmt: skip
+_TEXTS = (
+    "readme",
+    "license",
+    "licence",
+    "copying",
+    "notice",
+    "changelog",
+    "changes",
+    "authors",
+    "citation",
+    "contributing",
+)
+_TEXT_SUFFIXES = ("", ".txt", ".md", ".rst", ".html", ".pdf", ".cff", ".bib")
+_TOOLS = frozenset({".git", ".svn", ".hg", ".dvc", ".venv", ".cache", ".idea", ".vscode", ".thumbnails", "__pycache__"})
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An entry of a folder that is not used.
+
+    Attributes:
+        name: Path below the folder.
+        reason: A short code: ``ignored``, ``hidden``, ``unreadable``, ``loop`` or ``special``.
+        problem: The same in words that go on after the name.
+    """
+
+    name: str
+    reason: str
+    problem: str
+
+    @property
+    def message(self) -> str:
+        """What is wrong, naming the entry."""
+        return f"{on_one_line(self.name)}: {self.problem}"
+
+
+def image_entries(folder: str | os.PathLike[str]) -> Iterator[Entry | LeftOut]:
+    """Image files and folders below a folder, and everything else that somebody put there.
+
+    Yields:
+        Entries of the kind ``file`` for what is an image, or claims to be one by its suffix; entries of the kind ``folder``;
+        and what is left out, hidden folders with images last. An unreadable folder is left out under its name, which is
+        empty for the folder itself.
+    """
+    hidden: Counter[str] = Counter()
+    for entry in walk(folder, is_passed_over):
+        if (inside := hidden_folder(entry.name)) is not None:
+            if entry.kind is EntryKind.FILE and is_image_file(entry.name, entry.path):
+                hidden[inside] += 1
+        elif is_hidden(entry.name):
+            if entry.name.endswith(".icloud"):
+                yield LeftOut(entry.name, UNREADABLE, "is not on this machine: iCloud has it")
+        elif entry.kind is EntryKind.FOLDER:
+            yield entry
+        elif entry.kind is not EntryKind.FILE:
+            lost = entry.kind in (EntryKind.UNREADABLE, EntryKind.BROKEN_LINK)
+            yield LeftOut(entry.name, UNREADABLE if lost else entry.kind.value, entry.problem)
+        elif is_image_file(entry.name, entry.path):
+            yield entry
+        elif not is_documentation(entry.name):
+            yield LeftOut(entry.name, IGNORED, "is not an image")
+    yield from in_hidden_folders(hidden)
+
+
+def in_hidden_folders(counts: Mapping[str, int]) -> list[LeftOut]:
+    """What to say of hidden folders, by their number of images."""
+    return [
+        LeftOut(name, HIDDEN, f"is a hidden folder, with {counted(count, 'image')} in it")
+        for name, count in sorted(counts.items())
+    ]
+
+
+def images_below(folder: str | os.PathLike[str]) -> tuple[list[Path], list[LeftOut]]:
+    """Image files below a folder in the order of the walk, as paths that begin with it, and what is left out."""
+    files: list[Path] = []
+    left_out: list[LeftOut] = []
+    for found in image_entries(folder):
+        if isinstance(found, LeftOut):
+            left_out.append(found)
+        elif found.kind is EntryKind.FILE:
+            files.append(Path(folder, found.name))
+    return files, left_out
+
+
+def is_image_file(name: str, path: str | os.PathLike[str]) -> bool:
+    """Whether a file claims to be an image by its suffix, or is one by its content; one that cannot be read may be one."""
+    if claims_to_be_image(name):
+        return True
+    try:
+        read_size(Path(path))
+    except ImageError as error:
+        return error.reason not in ("not_an_image", "empty")
+    return True
+
+
+def is_image_content(head: bytes) -> bool:
+    """Whether a file that begins with these bytes, of which there should be many, is an image as far as they tell."""
+    try:
+        read_size(head)
+    except ImageError as error:
+        return error.reason not in ("not_an_image", "empty")
+    return True
+
+
+def claims_to_be_image(name: str) -> bool:
+    """Whether the suffix of a name is that of an image of whatever format, in any case."""
+    return PurePosixPath(name).suffix.lower() in _CLAIMS
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a relative name is that of a hidden file or folder, or lies in one."""
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+def is_documentation(name: str) -> bool:
+    """Whether a file is a text about the folder, such as a README."""
+    path = PurePosixPath(name.casefold())
+    return path.name.partition(".")[0] in _TEXTS and path.suffix in _TEXT_SUFFIXES
+
+
+def on_one_line(name: str) -> str:
+    r"""A name as text that goes on one line: bytes that are not UTF-8 become ``\xNN``, and control characters escapes."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def summary(left_out: Iterable[LeftOut]) -> list[str]:
+    """What is left out, in few lines: each thing of its own, but one line for all files that are no images."""
+    by_reason: dict[bool, list[LeftOut]] = {True: [], False: []}
+    for item in left_out:
+        by_reason[item.reason == IGNORED].append(item)
+    lines = [item.message for item in by_reason[False]]
+    if ignored := by_reason[True]:
+        lines.append(other_files(len(ignored), (item.name for item in itertools.islice(ignored, _SHOWN))))
+    return lines
+
+
+def other_files(count: int, first: Iterable[str]) -> str:
+    """Number and first names of files that are no images."""
+    names = [on_one_line(name) for name in first][:_SHOWN]
+    more = f", and {count - len(names)} more" if count > len(names) else ""
+    return f"{counted(count, 'file')} that {'is not an image' if count == 1 else 'are not images'}: {', '.join(names)}{more}"
+
+
+def is_passed_over(part: str) -> bool:
+    """Whether a file or folder of this name is the trace of a program, in which nobody keeps images to be used."""
+    return is_clutter(part) or part in _TOOLS or part.startswith(".Trash")
+
+
+def hidden_folder(name: str) -> str | None:
+    """The outermost hidden folder that a relative name lies in."""
+    parts = name.split("/")
+    for place, part in enumerate(parts[:-1]):
+        if part.startswith("."):
+            return "/".join(parts[: place + 1])
+    return None
