@@ -186,6 +186,22 @@ def test_what_is_written_for_the_sdk_is_read_back_by_yaml_of_both_versions(text:
         assert ruamel.YAML(typ="safe", pure=True).load(written) == wanted
 
 
+@pytest.mark.parametrize(
+    ("reference", "small"),
+    [("AzureML:photos:1", "azureml:photos:1"), ("azureml:Photos@Latest", "azureml:Photos@latest"),
+     ("AZUREML:photos@LATEST", "azureml:photos@latest"), ("AzureML:photos:V1", "azureml:photos:V1")],
+)  # fmt: skip
+def test_a_reference_in_capitals_gets_a_hint(tmp_path: Path, reference: str, small: str) -> None:
+    job = command_job("ls ${{inputs.a}}", inputs={"a": {"type": "uri_folder", "path": reference}})
+    findings = Findings()
+    Linter(write(tmp_path / "job.yml", job), findings).file()
+    assert [(item.rule, item.suggestion) for item in findings] == [("reference", f"write {small}")]
+    Linter(
+        write(tmp_path / "good.yml", {**job, "inputs": {"a": {"type": "uri_folder", "path": small}}}), findings
+    ).file()
+    assert len(findings) == 1
+
+
 def test_bounds_of_a_search_space_may_be_text_and_a_hint_fits_them(tmp_path: Path) -> None:
     trial = {"command": "echo ${{search_space.x}}", "environment": "azureml:e:1"}
 

@@ -248,7 +248,7 @@ def _plain_type(text: str) -> str:
 def _data(text: str) -> str:
     """A local path as an absolute one, anything else as it is."""
     path = Path(text).expanduser()
-    if "://" in text or text.startswith("azureml:"):
+    if "://" in text or text.lower().startswith("azureml:"):
         return text
     if not path.exists():
         raise PipelineError(f"data {text} does not exist", "give a path, azureml:NAME:VERSION or a datastore's address")

@@ -36,7 +36,7 @@ _BEGINNING = re.compile(
     r"""([^\s'"\\$`;&|()<>\#=]+)(?=[\s;&|]|$)"""
 )
 _REMOTE_CODE = ("azureml:", "http://", "https://", "git+", "git://")
-_LOCAL_OUTPUT = re.compile(r"(?!\w[\w+.-]+:)|file:|azureml://", re.IGNORECASE)
+_LOCAL_OUTPUT = re.compile(r"(?!\w[\w+.-]+://|azureml:)|file:|azureml://", re.IGNORECASE)
 
 
 def step_path() -> str:
