@@ -80,6 +80,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "code that is absolute": (command("ls", code="/usr"), "is an absolute path"),
     "code in a repository": (command("ls", code="git+https://example.com/x.git"), "is not on this machine"),
     "a program that is missing": (command("nosuchprogram --x"), "there is no command 'nosuchprogram' on this machine"),
+    "one behind a comment": (command("# don't\n\nA='x y' nosuchprogram; ls"), "there is no command 'nosuchprogram'"),
     "one behind a variable": (command("A=1 B='2 3' nosuchprogram"), "there is no command 'nosuchprogram'"),
     "a script that is missing": (command("./run.sh", code="./code"), "there is no command './run.sh'"),
     "mpi": (command("ls", distribution={"type": "mpi", "process_count_per_instance": 2}), "distribution mpi"),

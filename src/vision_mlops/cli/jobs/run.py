@@ -76,7 +76,7 @@ def _named_after(images: str | Path) -> list[str]:
     title = title_of(str(images))
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    name = name if name[:1].isalpha() else f"images-{name}".rstrip("-")
+    name = name if name[:1].isalpha() and len(name) > 1 else f"images-{name}".rstrip("-")
     return [f"name={name[:63]}", f"title={title}"]
 
 
