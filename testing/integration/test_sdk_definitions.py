@@ -14,11 +14,16 @@ import pytest
 import yaml
 from testing.support.broken_definitions import BROKEN, make_mistake
 from testing.support.definitions import FILES, write_project
+from testing.support.jobs import SCHEMA, component, pipeline, write
 
 import vision_mlops
+from vision_mlops.core.errors import AzureError
 from vision_mlops.endpoints.azureml.azureml_workspace import DEFINITIONS
+from vision_mlops.jobs.azureml.published_pipelines import _inputs
 from vision_mlops.jobs.definitions.findings import Severity
 from vision_mlops.jobs.definitions.linter.linter import lint
+from vision_mlops.jobs.definitions.plan.nodes import Value
+from vision_mlops.jobs.definitions.plan.planner import resolve
 from vision_mlops.jobs.pipelines import PIPELINES
 
 PACKAGE = Path(vision_mlops.__file__).parent
@@ -277,3 +282,73 @@ def test_the_context_of_the_image_is_small_and_whole() -> None:
         "src",
     }
     assert sum(path.stat().st_size for path in sent.values()) < 3_000_000
+
+
+LITERALS: dict[str, list[object]] = {
+    "string": ["no", "010", "1_000", "true", "", " 3", 3, 1.0, 1e-05, True],
+    "number": [1, -3, 1.0, 1e-05, 1e20, 123456789.123, "3", "1e3"],
+    "integer": [3, 0, -3, 10**22, "3", "010"],
+    "boolean": [True, False, "true", "FALSE"],
+}
+
+
+@pytest.mark.parametrize(("type_", "value"), [(type_, value) for type_, values in LITERALS.items() for value in values])
+def test_a_command_gets_a_literal_as_the_sdk_sends_it(tmp_path: Path, type_: str, value: object) -> None:
+    """As a default of a component, given to a step, and given to the pipeline around it."""
+    from azure.ai.ml import load_component, load_job
+    from azure.ai.ml.entities._job._input_output_helpers import to_rest_dataset_literal_inputs
+
+    part = component("echo ${{inputs.a}} ${{inputs.b}}", {"a": {"type": type_, "default": value}, "b": {"type": type_}})
+    write(tmp_path / "part.yml", part)
+    steps = {"s": {"type": "command", "component": "./part.yml", "inputs": {"b": value}},
+             "t": {"type": "command", "component": "./part.yml", "inputs": {"b": "${{parent.inputs.c}}"}}}  # fmt: skip
+    job = pipeline(steps, inputs={"c": value}, settings={"default_compute": "azureml:c"})
+    file = write(tmp_path / "job.yml", job)
+    plan = resolve(file)
+    here = [plan.node(step).inputs[name] for step, name in (("s", "a"), ("s", "b"), ("t", "b"))]
+    loaded: Any = load_job(file)
+    spec: Any = load_component(tmp_path / "part.yml")._to_rest_object().properties.component_spec
+    sent = [
+        spec["inputs"]["a"]["default"],
+        loaded.jobs["s"]._to_rest_object()["inputs"]["b"]["value"],
+        cast(Any, to_rest_dataset_literal_inputs(loaded._build_inputs(), job_type="pipeline")["c"]).value,
+    ]
+    assert [item.text for item in here if isinstance(item, Value)] == sent
+
+
+def test_the_sdk_takes_bounds_of_a_search_space_as_text(tmp_path: Path) -> None:
+    trial = {"command": "echo ${{search_space.x}} ${{search_space.y}}", "environment": "azureml:e:1"}
+    space = {"x": {"type": "uniform", "min_value": "0.1", "max_value": 0.9}, "y": {"type": "randint", "upper": "5"}}
+    job = {"$schema": f"{SCHEMA}/sweepJob.schema.json", "type": "sweep", "trial": trial, "compute": "azureml:c",
+           "search_space": space, "sampling_algorithm": "random", "limits": {"max_total_trials": 1},
+           "objective": {"goal": "maximize", "primary_metric": "m"}}  # fmt: skip
+    file = write(tmp_path / "sweep.yml", job)
+    _, sent = accepted(file)
+    assert cast(Any, sent)["properties"]["searchSpace"] == {"x": ["uniform", [0.1, 0.9]], "y": ["randint", [5]]}
+    assert not lint([file]).errors
+    found = cast(Any, resolve(file).nodes[0].sweep).search_space
+    assert (found["x"].min_value, found["x"].max_value, found["y"].upper) == (0.1, 0.9, 5)
+
+
+@pytest.mark.parametrize("text", ["3", "010", "no", "true", "1e-5", "0.5", "1_000", "lot #2"])
+def test_values_that_trigger_a_pipeline_have_its_types(text: str) -> None:
+    from azure.ai.ml import Input
+
+    declared = {name: Input(type=name) for name in ("string", "integer", "number", "boolean")}
+    assert _inputs(declared, {"string": text})["string"].default == text
+    goods: dict[str, dict[str, Any]] = {
+        "3": {"integer": 3, "number": 3},
+        "010": {"integer": 10, "number": 10},
+        "true": {"boolean": True},
+        "1e-5": {"number": 1e-05},
+        "0.5": {"number": 0.5},
+    }
+    good = goods.get(text, {})
+    for name in ("integer", "number", "boolean"):
+        if name in good:
+            assert _inputs(declared, {name: text})[name].default == good[name]
+        else:
+            with pytest.raises(AzureError, match=f"input '{name}': '{text}' is no {name}"):
+                _inputs(declared, {name: text})
+    types = {"3": "integer", "0.5": "number", "true": "boolean"}
+    assert _inputs(None, {"x": text})["x"].type == types.get(text, "string"), "nobody has declared it"

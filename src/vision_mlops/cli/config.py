@@ -22,9 +22,9 @@ def show(workload: WorkloadOption = "textile", set_: SetOption = None, json_: Js
     if json_:
         emit_json(loaded.model_dump())
         return
-    import yaml
+    from vision_mlops.core.yaml_text import write_yaml
 
-    typer.echo(yaml.safe_dump(loaded.model_dump(), sort_keys=False).rstrip())
+    typer.echo(write_yaml(loaded.model_dump()).rstrip())
 
 
 @app.command()

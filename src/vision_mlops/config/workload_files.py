@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from vision_mlops.config.workload import NAME, Serving, Workload
 from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.typed_text import accepted, decimal, read_typed
 
 _SHIPPED = Path(__file__).parent / "workloads"
 _OWN = Path("workloads")
@@ -84,7 +86,8 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
 
     Args:
         reference: Name (``textile``), path of a YAML file, or the workload itself as JSON (``{"name": ...}``).
-        overrides: ``dotted.key=value`` strings, values in YAML syntax; the last one wins. They win over the environment.
+        overrides: ``dotted.key=value`` strings, the last one wins. They win over the environment. A value is read by the
+            type of its key: a text is taken as it stands, and a list or a section is YAML.
 
     Raises:
         ConfigError: names file, key, and the nearest valid key or the accepted values.
@@ -182,11 +185,12 @@ def _apply(content: dict[str, Any], item: str, origin: str) -> None:
     key, equals, text = item.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"{origin} {item!r} is not of the form key=value", "for example --set training.epochs=2")
+    path = key.strip().split(".")
     try:
-        value = yaml.safe_load(text)
-    except _BAD_YAML as error:
+        value = read_typed(text, accepted(Workload, path))
+    except ValueError as error:
         raise ConfigError(f"{origin} {item!r}: the value is not valid YAML", "quote text with special signs") from error
-    *parents, last = key.strip().split(".")
+    *parents, last = path
     node = content
     for parent in parents:
         child = node.setdefault(parent, {})
@@ -207,10 +211,8 @@ def _floats(model: type[BaseModel], content: Any) -> Any:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             value = _floats(kind, value)
         elif kind is float and not isinstance(value, bool) and isinstance(value, int | str):
-            try:
-                value = float(value)
-            except (ValueError, OverflowError):
-                pass  # left as it is: the model reports it with its key
+            with suppress(ValueError, OverflowError):  # left as it is, it is reported with its key by the model
+                value = float(decimal(str(value)))
         result[str(key)] = value
     return result
 

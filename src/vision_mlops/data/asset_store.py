@@ -69,7 +69,8 @@ class AssetStore:
             return max(versions.values(), key=lambda asset: (asset.created, version_order(asset.version)))
         if version not in versions:
             message = f"{before}{name!r} has no version {version!r} on this machine"
-            raise PipelineError(message, nearest(version, versions))
+            label = f"write {name}@latest: a label has small letters" if version.lower() == "latest" else ""
+            raise PipelineError(message, label or nearest(version, versions))
         return versions[version]
 
     def versions(self, kind: str, name: str) -> list[Asset]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vision_mlops.core.errors import RegistryError
+from vision_mlops.core.text import closest
 
 CHAMPION = "champion"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -125,7 +125,9 @@ def check_alias(alias: str) -> str:
     if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
         raise RegistryError(
             f"{alias!r} is not a valid alias",
-            "use letters, digits, '_' and '-', starting with a letter; 'latest' and 'v<number>' are reserved",
+            "write latest in small letters"
+            if alias.lower() == "latest"
+            else "use letters, digits, '_' and '-', starting with a letter; 'latest' and 'v<number>' are reserved",
         )
     return alias
 
@@ -144,6 +146,7 @@ def parse_reference(text: str) -> ModelReference:
         return ModelReference(check_name(name))
     if not re.fullmatch(r"[0-9]{1,9}", rest) or int(rest) < 1:
         hint = f"for an alias write {name}@{rest}" if _ALIAS.fullmatch(rest) else "write NAME:3 or NAME@champion"
+        hint = f"write {name}:latest" if rest.lower() == "latest" else hint
         raise RegistryError(f"{text!r}: {rest!r} is not a version number", hint)
     return ModelReference(check_name(name), version=int(rest))
 
@@ -152,7 +155,7 @@ def missing(what: str, wanted: str, existing: Iterable[str], otherwise: str) -> 
     """The error for something that is not there: names it, lists what is, and puts the nearest match in the hint."""
     known = list(existing)
     listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-    near = difflib.get_close_matches(wanted, known, n=1)
+    near = closest(wanted, known)
     hint = f"did you mean {near[0]!r}?" if near else otherwise
     return RegistryError(f"{what}; there is {listed}" if known else what, hint)
 

@@ -176,6 +176,14 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert refused(path).startswith(f"{path}: cannot be read: Permission denied")
 
 
+DOWNLOAD = "data.download={archives: [{url: 'https://example.org/x.zip'}]}"
+# What YAML reads as something else, or not at all.
+TEXTS = (
+    "no", "On", "yes", "null", "~", "", "010", "1_000", "0x10", "0o10", "1e3", "12:30:00", "2026-11-29", " leading", "[1",
+    "{a}", "*x", "&x", "!x", "a: b", "a:", "#", "'", '"', "9" * 5000, "日本",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("overrides", "key", "expected"),
     [
@@ -190,7 +198,16 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["training={}"], "training.epochs", 4),
         (["training={epochs: 9}", "training.batch_size=3"], "training.epochs", 9),
         (["data.path=a=b"], "data.path", "a=b"),
-        (["data.path='2024'"], "data.path", "2024"),
+        (["data.path=2024"], "data.path", "2024"),
+        (["data.path=photos #2"], "data.path", "photos #2"),
+        (["data.path=Client: A"], "data.path", "Client: A"),
+        (["title='quoted' \"twice\""], "title", "'quoted' \"twice\""),
+        (["title=- [a] {b} &c *d !e %f @g `h`: "], "title", "- [a] {b} &c *d !e %f @g `h`: "),
+        *((["title=" + text], "title", text) for text in TEXTS),
+        ([DOWNLOAD, "data.download.licence=no"], "data.download.licence", "no"),
+        ([DOWNLOAD, "data.download.max_size=null"], "data.download.max_size", None),
+        (["training.epochs=7.0"], "training.epochs", 7),
+        (["training.cache_prefix=False"], "training.cache_prefix", False),
         (["title=Ünïcode ✓"], "title", "Ünïcode ✓"),
         (["data.split={train: 0.5, val: 0.25, test: 0.25}"], "data.split.val", 0.25),
     ],
@@ -218,10 +235,14 @@ def test_an_override_keeps_its_neighbours() -> None:
         ("", "--set '' is not of the form key=value"),
         ("training.epochs.x=1", "--set 'training.epochs.x=1': 'epochs' holds a value, not a section"),
         ("name.x=1", "'name' holds a value, not a section"),
-        ("title=[", "--set 'title=[': the value is not valid YAML"),
-        ("title=2024-13-45", "--set 'title=2024-13-45': the value is not valid YAML"),
-        ("title=" + "[" * 5000, "the value is not valid YAML"),
-        ("training.epochs=" + "9" * 5000, "the value is not valid YAML"),
+        ("training={", "--set 'training={': the value is not valid YAML"),
+        ("data.download.archives=" + "[" * 5000, "the value is not valid YAML"),
+        ("training.epochs=" + "9" * 5000, "training.epochs: Input should be a valid integer"),
+        ("training.epochs=1_000", "training.epochs: Input should be a valid integer\n  -> got '1_000'"),
+        ("training.epochs=0x10", "training.epochs: Input should be a valid integer\n  -> got '0x10'"),
+        ("training.learning_rate=1_0.5", "training.learning_rate: Input should be a valid number"),
+        ("training.cache_prefix=yes", "training.cache_prefix: Input should be a valid boolean\n  -> got 'yes'"),
+        ("name=no #1", "name: String should match pattern"),
         ("training.learning_rate=" + "9" * 400, "training.learning_rate: Input should be"),
         ("training.epocs=2", "with --set training.epocs=2: unknown key 'training.epocs'\n  -> did you mean 'training."),
         ("trainings.epochs=2", "unknown key 'trainings'\n  -> did you mean 'training'?"),
@@ -247,6 +268,12 @@ def test_environment_stands_between_file_and_set(monkeypatch: pytest.MonkeyPatch
     assert load_workload("textile", ["training={}"]).training.epochs == 4
 
 
+@pytest.mark.parametrize("text", [text for text in TEXTS if text])
+def test_a_text_of_the_environment_is_taken_as_it_stands(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("MLOPS_DATA__PATH", text)
+    assert load_workload("textile").data.path == text
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -255,7 +282,8 @@ def test_environment_stands_between_file_and_set(monkeypatch: pytest.MonkeyPatch
         ("MLOPS_TRAINING__EPOCHS", "", "training.epochs: Input should be a valid integer\n  -> got None"),
         ("MLOPS_TRAINING__EPOCHS__X", "2", "MLOPS_TRAINING__EPOCHS__X 'training.epochs.x=2': 'epochs' holds a value"),
         ("MLOPS_TITLE__", "2", "'title' holds a value, not a section"),
-        ("MLOPS_MODEL__BACKBONE", "[", "MLOPS_MODEL__BACKBONE 'model.backbone=[': the value is not valid YAML"),
+        ("MLOPS_MODEL__AUGMENT", "[", "MLOPS_MODEL__AUGMENT=[: unknown key 'model.augment'"),
+        ("MLOPS_TRAINING__AUGMENT", "[", "MLOPS_TRAINING__AUGMENT 'training.augment=[': the value is not valid YAML"),
         ("MLOPS_TRANING__EPOCHS", "2", "unknown key 'traning'\n  -> did you mean 'training'?"),
     ],
 )

@@ -219,7 +219,7 @@ def test_plan_of_nested_pipelines_sweeps_and_inline_steps(tmp_path: Path) -> Non
     folder = write_project(tmp_path / "project")
     steps = {step.step: step for step in plan(folder / "outer.yml")}
     assert list(steps) == ["first/prep", "first/search", "first/inline", "registered", "last"]
-    assert steps["first/prep"].command.startswith("python prep.py ./images 0.5 fast false ${{outputs.prepped}}")
+    assert steps["first/prep"].command.startswith("python prep.py ./images 0.5 fast False ${{outputs.prepped}}")
     assert steps["first/search"].needs == ["first/prep"]
     assert steps["first/search"].command.endswith("${{search_space.rate}} adam ${{outputs.model}}")
     assert steps["first/inline"].command == "echo 0.1 > ${{outputs.note}}"
@@ -227,7 +227,7 @@ def test_plan_of_nested_pipelines_sweeps_and_inline_steps(tmp_path: Path) -> Non
     assert steps["registered"].component == "azureml:anything:3"
     assert steps["last"].needs == ["first/search"]  # not on all steps of the pipeline that it is in
     (single,) = plan(folder / "prep.yml")
-    assert single.inputs == {"raw": "${{inputs.raw}}", "share": "0.5", "mode": "fast", "verbose": "false"}
+    assert single.inputs == {"raw": "${{inputs.raw}}", "share": "0.5", "mode": "fast", "verbose": "False"}
     assert "--count" not in single.command
     (job,) = plan(folder / "job.yml")
     assert job.command == "python prep.py https://example.com/data.csv --n 3 ${{outputs.out}}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -329,3 +330,31 @@ def test_a_broken_memory_of_hashes_is_made_again(job: Path) -> None:
     for extra in ("-wal", "-shm"):
         (paths.home() / "cache" / f"fingerprints.db{extra}").unlink(missing_ok=True)
     assert ran(run(job)) == set()
+
+
+def test_repeating_a_step_leaves_its_result_for_other_jobs(tmp_path: Path) -> None:
+    """`repeat.sh` makes outputs of its own, and copies of inputs that the step may write into."""
+    write(tmp_path / "data set" / "x.txt", "data")
+    first = command(
+        "date +%N > ${{outputs.out}}; cat ${{inputs.data}}/x.txt >> ${{outputs.out}}; echo more >> ${{inputs.data}}/x.txt;"
+        " date +%N > ${{outputs.folder}}/stamp",
+        {"out": "uri_file", "folder": "uri_folder"},
+        inputs={"data": {"type": "uri_folder", "path": "./data set", "mode": "download"}},
+    )
+    second = command(
+        "cat ${{inputs.a}} > ${{outputs.out}}", {"out": "uri_file"}, inputs={"a": "${{parent.jobs.first.outputs.out}}"}
+    )
+    file = write(tmp_path / "job.yml", pipeline({"first": first, "second": second}))
+    ended = run(file)
+    before = output(ended, "first").read_text()
+    for _ in range(2):
+        script = JobFolder(ended.state.name).step("first") / "repeat.sh"
+        done = subprocess.run(["bash", str(script)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        repeated = script.parent / "repeat" / "outputs" / "out"
+        assert repeated.read_text().endswith("data")
+        assert repeated.read_text() != before
+        assert (script.parent / "repeat" / "outputs" / "folder" / "stamp").is_file()
+    assert output(ended, "first").read_text() == before
+    assert (tmp_path / "data set" / "x.txt").read_text() == "data"
+    assert set(statuses(run(file)).values()) == {"Reused"}

@@ -132,7 +132,7 @@ def test_values_as_declared(project: Path) -> None:
     inputs = {"text": "a", "number": "${{parent.inputs.share}}", "whole": 3.0, "yes": "True", "given": "7"}
     job = pipeline({"a": {"component": "./part.yml", "inputs": inputs}}, inputs={"share": 1e-05})
     ended = run(write(project / "job.yml", job))
-    assert text(ended, "a") == "text=a number=1e-05 whole=3 yes=true kind=green --given 7"
+    assert text(ended, "a") == "text=a number=1e-05 whole=3 yes=True kind=green --given 7"
 
 
 @pytest.mark.parametrize(

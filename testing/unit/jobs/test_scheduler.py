@@ -33,6 +33,7 @@ from testing.support.jobs import (
 )
 
 from vision_mlops.core import paths
+from vision_mlops.jobs.local.state.job_state import JobFolder
 
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 
@@ -317,21 +318,25 @@ def test_a_closed_terminal_does_not_end_the_job(tmp_path: Path) -> None:
 
 def test_parallel_step(tmp_path: Path) -> None:
     for number in range(5):
-        write(tmp_path / "data" / f"{number}.txt", str(number))
+        write(tmp_path / "it's data #1" / f"{number}.txt", str(number))
     write(tmp_path / "code" / "score.py", "import pathlib, sys\n\ndef init(): pass\n\n"
-          "def run(batch): return [pathlib.Path(item).read_text() + sys.argv[1] for item in batch]\n")  # fmt: skip
+          "def run(batch): \n"
+          "    return [pathlib.Path(item).read_text() + sys.argv[1] + str(len(sys.argv)) for item in batch]\n")  # fmt: skip
     step = {
         "type": "parallel", "inputs": {"data": "${{parent.inputs.data}}", "sign": "${{parent.inputs.sign}}"},
         "outputs": {"rows": {"type": "uri_file"}}, "input_data": "${{inputs.data}}", "mini_batch_size": "2",
         "max_concurrency_per_instance": 2,
         "task": {"type": "run_function", "code": "./code", "entry_script": "score.py",
-                 "program_arguments": "${{inputs.sign}}", "append_row_to": "${{outputs.rows}}",
+                 "program_arguments": "${{inputs.sign}} # ${{inputs.data}}", "append_row_to": "${{outputs.rows}}",
                  "environment": "azureml:env:1"},
     }  # fmt: skip
-    job = pipeline({"score": step}, inputs={"data": {"type": "uri_folder", "path": "./data"}, "sign": "!"})
+    job = pipeline({"score": step}, inputs={"data": {"type": "uri_folder", "path": "./it's data #1"}, "sign": "!"})
     write(tmp_path / "job.yml", job)
     ended = run(tmp_path / "job.yml")
-    assert output(ended, "score", "rows").read_text() == "0!\n1!\n2!\n3!\n4!\n"
+    assert output(ended, "score", "rows").read_text() == "0!4\n1!4\n2!4\n3!4\n4!4\n"
+    script = JobFolder(ended.state.name).step("score") / "repeat.sh"
+    subprocess.run(["bash", str(script)], check=True, capture_output=True)
+    assert (script.parent / "repeat" / "outputs" / "rows").read_text() == output(ended, "score", "rows").read_text()
     assert statuses(run(tmp_path / "job.yml")) == {"score": "Reused"}
-    write(tmp_path / "data" / "5.txt", "5")
-    assert output(run(tmp_path / "job.yml"), "score", "rows").read_text().endswith("5!\n")
+    write(tmp_path / "it's data #1" / "5.txt", "5")
+    assert output(run(tmp_path / "job.yml"), "score", "rows").read_text().endswith("5!4\n")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_mlops.jobs.definitions.expressions import ExpressionError
-from vision_mlops.jobs.definitions.plan.shell import render_command
+from vision_mlops.jobs.definitions.plan.shell import render_command, render_words
 
 IN, OUT = ("inputs", "data"), ("outputs", "out")
 
@@ -54,3 +54,85 @@ def test_quotes_around_values_are_followed() -> None:
 def test_what_has_no_value_is_an_error() -> None:
     with pytest.raises(ExpressionError, match=r"\$\{\{inputs.n\}\} has no value"):
         render_command("x ${{inputs.n}}", {("inputs", "n"): None}, {})
+
+
+P = "${{inputs.data}}"
+NASTY = '/it\'s "a" $HOME `id` $(id) \\ #x ;&|<(*)?[y]{z}!~%s <<E\nö\t\\'
+# What stands around the path, and the words that come out of it, or the text and the words.
+PLACES: list[tuple[str, str | list[str] | tuple[str, list[str]]]] = [
+    (f"S --x={P}/sub", "--x=P/sub"),
+    (f"S \\{P}", "P"),
+    (f'S "a\\{P}"', "a\\P"),
+    (f"# don't {P}\nS {P}", "P"),
+    (f"S a; # it's\nS {P}", ["a", "P"]),
+    (f"S a|cat >/dev/null;#it's\nS {P}", "P"),
+    (f"S a#b '{P}'", ["a#b", "P"]),
+    (f"S a \\\n# it's\nS {P}", ["a", "P"]),
+    (f"S a \\\n {P}", ["a", "P"]),
+    (f"S $'a\\'b {P}'", "a'b P"),
+    (f'S $"x {P}"', "x P"),
+    (f"S it\\'s {P}", ["it's", "P"]),
+    (f"cat <<E\n{P} it's \"\nE\nS {P}", ("P it's \"\n", ["P"])),
+    (f"cat <<'E'\n{P} it's $HOME\nE\nS {P}", ("P it's $HOME\n", ["P"])),
+    (f"cat <<-E\n\tx {P}\n\tE\nS {P}", ("x P\n", ["P"])),
+    (f"cat <<\\E; S {P}\nit's {P}\nE\n", ("it's P\n", ["P"])),
+    (f"cat <<A <<B\n'\nA\nb {P}\nB\nS {P}", ("b P\n", ["P"])),
+    (f"cat <<E\na\\\nE\nE\nS {P}", ("aE\n", ["P"])),
+    (f"cat <<E\n$(echo \"it's {P}\")\nE", ("it's P\n", [])),
+    (f"cat <<E\n${{x:-{P}}}\nE", ("P\n", [])),
+    (f"x=$(cat <<E\nit's {P}\nE\n); S \"$x\"", "it's P"),
+    (f"cat <<< {P}", ("P\n", [])),
+    (f'S "$(printf %s {P})"', "P"),
+    (f'S "`printf %s {P}`"', "P"),
+    (f"S \"`printf %s \\\"it's {P}\\\"`\"", "it's P"),
+    (f"S \"$(printf %s \"`printf %s '{P}'`\")\"", "P"),
+    (f'S "$((printf a); printf %s {P})"', "aP"),
+    (f"x=; S ${{x:-{P}}}", "P"),
+    (f'x=; S "${{x:-{P}}}"', "P"),
+    (f"x=; S ${{x:-'{P}'}}", "P"),
+    (f'x={P}/f; S "${{x#{P}/}}"', "f"),
+    (f"x={P}/f; S \"${{x#'{P}'/}}\"", "f"),
+    (f"x={P}/f; S ${{x#{P}/}}", "f"),
+    (f"x=a; S ${{#x}} $# \"$#\" '{P}'", ["1", "0", "0", "P"]),
+    (f"S $((1<<2)) $[1<<2] $((16#ff)) {P}", ["4", "4", "255", "P"]),
+    (f"((x = 1<<2)); S $x {P}", ["4", "P"]),
+    (f"for ((i=0; i<1; i++)); do S {P}; done", "P"),
+    (f"[[ {P} == {P} && -n \"it's\" ]] && S {P}", "P"),
+    (f"case {P} in\n {P}) S {P};;\nesac", "P"),
+    (f"S \"$(case x in x) printf %s '{P}';; esac; # it's )\n)\"", "P"),
+    (f'S case "$(printf %s {P})"', ["case", "P"]),
+    (f"f() {{ S \"$1\" # it's\n}}; f {P}", "P"),
+    (f"a=({P} 'it'); S \"${{a[0]}}\" \"${{#a[@]}}\"", ["P", "2"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "expected"), PLACES, ids=[command for command, _ in PLACES])
+def test_bash_has_the_path_wherever_it_stands(command: str, expected: str | list[str] | tuple[str, list[str]]) -> None:
+    before, after = (
+        expected if isinstance(expected, tuple) else ("", [expected] if isinstance(expected, str) else expected)
+    )
+    for path in ("/my photos", NASTY):
+        text = r"""S() { printf '%s\0' "$@"; }""" + "\n" + render_command(command, {}, {IN: path})
+        done = subprocess.run(["bash", "-c", text], capture_output=True, check=True)
+        wanted = before + "".join(f"{word}\0" for word in after)
+        assert done.stdout.decode() == wanted.replace("P", path).replace(f"S{path}", "SP")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (f"--in {P} --x={P}/sub", ["--in", "P", "--x=P/sub"]),
+        (f"# {P} '{P} a' \"b {P}\"", ["#", "P", "P a", "b P"]),
+        (f"<<E {P} $(x {P}", ["<<E", "P", "$(x", "P"]),
+    ],
+)
+def test_arguments_that_no_shell_sees(arguments: str, expected: list[str]) -> None:
+    for path in ("/my photos", NASTY):
+        assert render_words(arguments, {}, {IN: path}) == [word.replace("P", path) for word in expected]
+
+
+def test_arguments_with_an_open_quote_and_zero_bytes_are_errors() -> None:
+    with pytest.raises(ExpressionError, match="cannot be split into words: No closing quotation"):
+        render_words("it's ${{inputs.data}}", {}, {IN: "/a b"})
+    with pytest.raises(ExpressionError, match="zero byte"):
+        render_command("echo ${{inputs.word}} ${{inputs.data}}", {("inputs", "word"): "a\0b"}, {IN: "/a b"})

@@ -83,14 +83,14 @@ def test_each_section_is_changed() -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_key_concerns_the_steps_that_read_it(home: Path, change: str) -> None:
-    before, after = (keys(PIPELINE, f"inputs.workload={json.dumps(text)}") for text in (as_json(), as_json(change)))
+    before, after = (keys(PIPELINE, f"inputs.workload={text}") for text in (as_json(), as_json(change)))
     assert changed(before, after) == CHANGES[change]
 
 
 @pytest.mark.parametrize("name", ["sweep.yml", "sweep-grid.yml", "sweep-bayesian.yml"])
 def test_a_sweep_goes_by_the_tags_of_its_trial(home: Path, name: str) -> None:
     before, gate, rate = (
-        keys(PIPELINE.with_name(name), f"inputs.workload={json.dumps(as_json(*changes))}")
+        keys(PIPELINE.with_name(name), f"inputs.workload={as_json(*changes)}")
         for changes in ((), ("gate.min_accuracy=0.5",), ("training.warmup=0.5",))
     )
     assert changed(before, gate) == set()
@@ -106,7 +106,7 @@ def test_name_file_json_and_default_are_the_same(home: Path, tmp_path: Path, mon
     assert found is not None
     assert json.loads(found).keys() == set(sections)
     before = keys(PIPELINE)
-    assert keys(PIPELINE, f"inputs.workload={json.dumps(as_json())}") == before
+    assert keys(PIPELINE, f"inputs.workload={as_json()}") == before
     assert keys(PIPELINE, f"inputs.workload={tmp_path / 'code' / 'own.yml'}") == before
     # The environment is laid over the workload, and counts by section.
     monkeypatch.setenv("MLOPS_TRAINING__EPOCHS", "7")

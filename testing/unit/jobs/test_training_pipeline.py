@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 from testing.support.jobs import command, command_job, component, pipeline, write
 
+from vision_mlops.cli.jobs.run import workload_for
 from vision_mlops.cli.jobs.training_pipeline import PIPELINE, read_pipeline
 from vision_mlops.cli.main import main
 from vision_mlops.cli.options import RunLocation
 from vision_mlops.config import load_workload
 from vision_mlops.core.errors import MlopsError, PipelineError
+from vision_mlops.jobs.definitions.overrides import parse_changes
+from vision_mlops.jobs.definitions.plan.nodes import DataInput
+from vision_mlops.jobs.definitions.plan.planner import resolve
 
 Run = Callable[..., tuple[int, str, str]]
 PREPARE = component(
@@ -189,6 +193,23 @@ def test_a_registered_component_may_take_images(project: Path) -> None:
     found = read_pipeline(write(project / "pipelines" / "registered.yml", content))
     changes = found.changes(load_workload("textile"), project / "photos" / "birds", RunLocation.AZURE)
     assert changes[-1].startswith("jobs.prepare.inputs.images={type: uri_folder")
+
+
+@pytest.mark.parametrize("name", ["Photos #2", "Client: A", "no", "{a}", 'it\'s "x"', "- x", "日本 🦜", "a\u2028b\x7f"])
+def test_folders_whose_names_yaml_would_read_as_something_else(project: Path, name: str) -> None:
+    folder = project / name
+    write(folder / "red" / "a.png", "")
+    found = read_pipeline(project / "pipelines" / "train.yml")
+    workload = workload_for("textile", folder, ())
+    assert workload.title == name
+    named = load_workload("textile", ["name=no"])
+    changes = [*found.changes(named, folder, RunLocation.LOCAL), *found.placed({"data": folder / "out"})]
+    plan = resolve(project / "pipelines" / "train.yml", changes=parse_changes(changes))
+    images = plan.node("prepare").inputs["images"]
+    assert isinstance(images, DataInput)
+    assert (images.path, plan.inputs["model_name"]) == (str(folder), "no")
+    assert json.loads(plan.inputs["workload"])["name"] == "no"
+    assert plan.outputs["data"][2].path == str(folder / "out")
 
 
 def test_an_inline_step_that_prepares(project: Path) -> None:

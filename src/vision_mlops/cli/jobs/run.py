@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -77,8 +76,8 @@ def _named_after(images: str | Path) -> list[str]:
     title = title_of(str(images))
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    name = name if name[:1].isalpha() else f"images-{name}".rstrip("-")
-    return [f"name={name[:63]}", f"title={json.dumps(title)}"]
+    name = name if name[:1].isalpha() and len(name) > 1 else f"images-{name}".rstrip("-")
+    return [f"name={name[:63]}", f"title={title}"]
 
 
 def _run_on_azure(

@@ -55,10 +55,12 @@ class TrainingPipeline:
         Raises:
             MlopsError: images are given, and it has no place for them.
         """
+        import yaml
+
         from vision_mlops.core.errors import MlopsError
 
         content = json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
-        changes = [f"inputs.workload={json.dumps(content)}"]
+        changes = [f"inputs.workload={content}"]
         if "model_name" in self.inputs:
             changes.append(f"inputs.model_name={workload.name}")
         if self.prepare is not None and "images" not in self.prepare:
@@ -71,7 +73,8 @@ class TrainingPipeline:
             return changes
         found = images_for(workload, images, on)
         if found is not None:
-            changes.append(f"jobs.{_STEP}.inputs.images={{type: uri_folder, path: {json.dumps(found)}}}")
+            path = yaml.safe_dump(found, default_style='"', width=len(found) * 12).strip()
+            changes.append(f"jobs.{_STEP}.inputs.images={{type: uri_folder, path: {path}}}")
             if is_registered(found) and self.prepare is not None and "source" in self.prepare:
                 changes.append(f"jobs.{_STEP}.inputs.source={found}")
         return changes

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from vision_mlops.core.yaml_text import write_yaml
+
 Manifest = dict[str, Any]
 MANAGED_BY = "app.kubernetes.io/managed-by"
 INSTANCE = "app.kubernetes.io/instance"
@@ -118,7 +120,7 @@ def render_text(definition: EndpointManifest) -> str:
         f"#   kubectl create secret generic {name} --namespace {namespace} --from-file={KEYS_ITEM}=keys; rm keys",
     ]
     made = [item for item in render(definition) if item["kind"] != "Namespace"]
-    documents = [yaml.safe_dump(item, sort_keys=False, width=120) for item in made]
+    documents = [write_yaml(item, width=120) for item in made]
     return "\n".join(head) + "\n---\n" + "---\n".join(documents)
 
 

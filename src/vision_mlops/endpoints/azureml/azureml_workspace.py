@@ -21,6 +21,7 @@ from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import ml_client, quiet
 from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
 from vision_mlops.core.errors import DeploymentError, RegistryError
+from vision_mlops.core.yaml_text import write_yaml
 from vision_mlops.endpoints.contract import DeploymentRequest, EndpointStatus, Say
 from vision_mlops.jobs.azureml.azure_records import text_of
 from vision_mlops.registry import ModelVersion
@@ -83,7 +84,7 @@ def definition(name: str) -> dict[str, Any]:
 def load(loader: Callable[..., Any], name: str, content: Mapping[str, Any]) -> Any:
     """The SDK's entity of a definition that was filled in. Raises AzureError where the SDK does not take it."""
     with azure_errors(f"definition {name}.yml"), quiet():
-        text = io.StringIO(yaml.safe_dump(dict(content), sort_keys=False))
+        text = io.StringIO(write_yaml(dict(content)))
         return loader(text, relative_origin=str(DEFINITIONS / f"{name}.yml"))
 
 

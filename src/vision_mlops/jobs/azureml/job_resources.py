@@ -21,6 +21,7 @@ from vision_mlops.azure.clients import quiet
 from vision_mlops.config.azure_settings import AzureSettings, ComputeCluster
 from vision_mlops.core.errors import AzureError, DataError, PipelineError
 from vision_mlops.core.hashing import file_hash
+from vision_mlops.core.yaml_text import write_yaml
 from vision_mlops.data.data_versions import name_of
 from vision_mlops.data.folder_contents import data_files, describe
 from vision_mlops.jobs.azureml.data_assets import find_or_create
@@ -64,7 +65,7 @@ def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str
             context = stack.enter_context(small_context(context, dockerfile))
             content["build"] = {"path": str(context.resolve()), "dockerfile_path": dockerfile}
         with quiet():
-            environment = load_environment(io.StringIO(yaml.safe_dump(content)), relative_origin=str(file.resolve()))
+            environment = load_environment(io.StringIO(write_yaml(content)), relative_origin=str(file.resolve()))
             client.environments.create_or_update(environment)
     say(f"created environment {name}:{version}")
     return f"{name}:{version}"

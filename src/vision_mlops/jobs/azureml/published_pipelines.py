@@ -6,20 +6,21 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-
-import yaml
 
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import check_workspace, ml_client, quiet
 from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.core import typed_text
 from vision_mlops.core.errors import AzureError, PipelineError
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.azureml.azure_jobs import new_name, stream
 from vision_mlops.jobs.azureml.azure_records import EndpointRecord, JobRecord, job_record, text_of
 from vision_mlops.jobs.azureml.job_resources import Say, content_hash, existing
 from vision_mlops.jobs.azureml.submission import Preparation, checked, local_code
+from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -28,7 +29,6 @@ DEPLOYMENT = "default"
 _COMPONENT_TAG = "mlops.component"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
 _VERSION_LENGTH = 12
-_WORDS = {"integer": (int,), "number": (int, float), "boolean": (bool,), "string": (str, int, float, bool)}
 
 
 def publish(
@@ -215,40 +215,40 @@ def _declared(client: MLClient, endpoint: str, deployment: str) -> Mapping[str, 
 
 
 def _inputs(declared: Mapping[str, Any] | None, given: Mapping[str, str]) -> dict[str, Any]:
-    """The SDK's inputs; values are checked against what the component declares."""
+    """The SDK's inputs; values are read by the types that the component declares."""
     from azure.ai.ml import Input
 
     result: dict[str, Any] = {}
     for name, text in given.items():
-        # A declared text is taken as it stands, though it may look like a number, or hold a workload as JSON.
-        plain = declared is not None and name in declared and declared[name].type == "string"
-        value = text if plain else _value(name, text)
         if declared is None:
-            type_ = next((word for word in ("boolean", "integer", "number") if type(value) in _WORDS[word]), "string")
+            type_ = _plain_type(text)
         elif name not in declared:
             raise AzureError(f"the pipeline has no input {name!r}", nearest(name, declared))
         else:
             type_ = str(declared[name].type)
-        if type_ not in _WORDS:
+        if type_ not in VALUE_TYPES:
             result[name] = Input(type=type_, path=_data(text))
-        elif not isinstance(value, _WORDS[type_]) or (isinstance(value, bool) and type_ in ("integer", "number")):
-            raise AzureError(f"input {name!r}: {text!r} is no {type_}", f"give a value of type {type_}")
-        else:
-            result[name] = Input(type=type_, default=text if type_ == "string" else value)
+            continue
+        try:
+            result[name] = Input(type=type_, default=cast(Any, typed_text.scalar(text, type_)))
+        except ValueError as error:
+            raise AzureError(f"input {name!r}: {text!r} is no {type_}", f"write {typed_text.wanted(type_)}") from error
     return result
 
 
-def _value(name: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return text
+def _plain_type(text: str) -> str:
+    """Type of a value where nobody has declared one: that of a text which is written as Azure ML itself writes it."""
+    for type_ in ("boolean", "integer", "number"):
+        with suppress(ValueError):
+            if str(typed_text.scalar(text, type_)).lower() == text.lower():
+                return type_
+    return "string"
 
 
 def _data(text: str) -> str:
     """A local path as an absolute one, anything else as it is."""
     path = Path(text).expanduser()
-    if "://" in text or text.startswith("azureml:"):
+    if "://" in text or text.lower().startswith("azureml:"):
         return text
     if not path.exists():
         raise PipelineError(f"data {text} does not exist", "give a path, azureml:NAME:VERSION or a datastore's address")

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.yaml_text import write_yaml
 from vision_mlops.jobs.azureml.job_resources import (
     Say,
     ensure_compute,
@@ -91,7 +90,7 @@ class Preparation:
         content = _plain(definition.node)
         self._upload(content, definition.file.parent)
         with azure_errors(str(definition.file)):
-            text = io.StringIO(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+            text = io.StringIO(write_yaml(content))
             entity = loader(text, relative_origin=str(definition.file.resolve()))
         self.place(entity, definition.file)
         return entity

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from vision_mlops.core.text import nearest
+from vision_mlops.jobs.definitions.change_targets import Schema
 from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.models.base_model import AssetDefinition, Environment, ModelAsset, Reporter
 from vision_mlops.jobs.definitions.models.schedule import Schedule, ScheduledJob
@@ -45,10 +46,15 @@ FILES = tuple(kind for kind in _MODELS if kind not in ("trial", "scheduledJob"))
 ASSETS = ("environment", "data", "model")
 COMPONENTS = ("commandComponent", "parallelComponent", "pipelineComponent")
 JOBS = ("commandJob", "pipelineJob", "sweepJob")
+_PARTS = {
+    "trial": (TrialDefinition, CommandComponent),
+    "component": (CommandComponent, ParallelComponent, PipelineComponent),
+}
 _SUGGESTIONS = {
     "string_type": "write text; quote it where YAML reads it as something else",
     "bool_type": "write true or false",
     "int_type": "write a whole number",
+    "float_type": "write a number",
     "dict_type": "write a mapping of keys to values",
     "model_type": "write a mapping of keys to values",
     "model_attributes_type": "write a mapping of keys to values",
@@ -77,9 +83,20 @@ class Definition:
 
 
 def load(
-    path: Path, findings: Findings, among: tuple[str, ...] = FILES, changes: Iterable[Change] = ()
+    path: Path,
+    findings: Findings,
+    among: tuple[str, ...] = FILES,
+    changes: Iterable[Change] = (),
+    component: Callable[[str], Mapping | None] = lambda reference: None,
 ) -> Definition | None:
     """Read a file; None, and errors in ``findings``, where it is not one of the wanted kinds.
+
+    Args:
+        path: The file.
+        findings: Where its mistakes go.
+        among: The wanted kinds.
+        changes: Laid over it.
+        component: Content of a component that it names, whose inputs have types.
 
     Raises:
         PipelineError: ``changes`` cannot be laid over it.
@@ -87,7 +104,7 @@ def load(
     node = read(path, findings)
     if node is None:
         return None
-    apply_changes(node, changes, path)
+    apply_changes(node, changes, path, Schema([_MODELS[kind][0] for kind in among], _PARTS, component))
     kind = _by_schema(path, node, findings) if "$schema" in node else None
     if "$schema" in node and kind is None:
         return None
@@ -175,8 +192,11 @@ def _by_content(node: Mapping, among: tuple[str, ...]) -> str | None:
 
 def _report(error: ValidationError, node: Mapping, file: Path, findings: Findings) -> None:
     seen: set[tuple[str | int, ...]] = set()
-    for item in error.errors(include_url=False, include_context=True):
-        path = _existing(node, item["loc"])
+    errors = [(item, _existing(node, item["loc"])) for item in error.errors(include_url=False, include_context=True)]
+    fractions = [path for item, path in errors if item["type"] == "float_type"]
+    for item, path in errors:
+        if item["type"] == "int_type" and path in fractions:  # a number need not be a whole one
+            continue
         missing = item["type"] == "missing"
         if path in seen and not missing:  # the other branches of the same union
             continue

@@ -5,17 +5,25 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import yaml
 
+from vision_mlops.core import typed_text
 from vision_mlops.core.errors import PipelineError
-from vision_mlops.jobs.definitions.yaml_source import Mapping, Sequence
+from vision_mlops.jobs.definitions.change_targets import Schema, input_type, key_types
+from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES, JobInput
+from vision_mlops.jobs.definitions.yaml_source import Mapping
+from vision_mlops.jobs.definitions.yaml_source import Sequence as YamlList
 
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:")  # a scheme: azureml:, https:, file:
+_PORTS = ("inputs", "outputs")
+_LONG_FORM = frozenset(JobInput.model_fields)
+# A scheme. "Client: A" is the name of a folder.
+_ADDRESS = re.compile(r"[a-z][\w+.-]*://|azureml:|file:", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -24,13 +32,13 @@ class Change:
 
     Attributes:
         path: Keys from the top of the file.
-        value: As YAML reads it.
-        text: What was written, for messages.
+        value: As it was typed; which type it has, its target says.
+        text: The whole of what was written, for messages.
         base: Folder that local paths in it are relative to.
     """
 
     path: tuple[str, ...]
-    value: Any
+    value: str
     text: str
     base: Path
 
@@ -43,7 +51,7 @@ def parse_changes(items: Iterable[str], base: Path | None = None) -> list[Change
         base: Folder that local paths in them are relative to; the working directory by default.
 
     Raises:
-        PipelineError: one has no ``=``, an empty key, or a value that is not YAML.
+        PipelineError: one has no ``=``, or an empty key.
     """
     changes = []
     for item in items:
@@ -51,23 +59,24 @@ def parse_changes(items: Iterable[str], base: Path | None = None) -> list[Change
         path = tuple(key.strip().split("."))
         if not equals or not all(path):
             raise PipelineError(f"--set {item!r} is not of the form key=value", "for example --set inputs.seed=3")
-        try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise PipelineError(f"--set {item!r}: the value is not valid YAML", "quote text with signs") from error
-        if not isinstance(value, str | int | float | dict | list | None):
-            value = text.strip()  # a date, which no definition has a use for
-        changes.append(Change(path, "" if value is None else value, item, base or Path.cwd()))
+        changes.append(Change(path, text, item, base or Path.cwd()))
     return changes
 
 
-def apply_changes(node: Mapping, changes: Iterable[Change], file: Path) -> None:
+def apply_changes(node: Mapping, changes: Iterable[Change], file: Path, schema: Schema | None = None) -> None:
     """Lay changes over the content of a file.
 
-    An input that is data takes the value as its path. Local paths are those of the change's own folder.
+    A value is read by the type of its target: the declared one, else that of the value it replaces. Only lists and
+    mappings are YAML. An input that is data takes the value as its path. Local paths are those of the change's own folder.
+
+    Args:
+        node: The content.
+        changes: In their order.
+        file: For messages.
+        schema: What is known of the types in it.
 
     Raises:
-        PipelineError: there is no such step, input or output, or a key lies below a value.
+        PipelineError: there is no such step, input or output, a key lies below a value, or a value has the wrong type.
     """
     for change in changes:
         *parents, last = change.path
@@ -84,14 +93,12 @@ def apply_changes(node: Mapping, changes: Iterable[Change], file: Path) -> None:
                 raise PipelineError(message, "see `mlops job show`")
             owner, parent = parent, child
         _require(change, len(parents), owner, parent, file)
-        given = parent.get(last)
-        value = change.value
-        if parents and parents[-1] == "inputs" and _is_data(given) and not isinstance(value, dict):
-            _put(given, "path", _absolute(value, change.base))
+        if parents and parents[-1] == "inputs":
+            _put(parent, last, _of_input(change, node, owner, parent, schema or Schema()))
+        elif _is_port(parents[:-1]) and last == "path":
+            _put(parent, last, _absolute(change.value, change.base))
         else:
-            ports = "inputs" in parents or "outputs" in parents
-            local = ports and (last == "path" or isinstance(value, dict))
-            _put(parent, last, _with_lines(_absolute(value, change.base) if local else value, parent.line))
+            _put(parent, last, _of_key(change, node, parent, schema or Schema()))
 
 
 def _require(change: Change, depth: int, owner: Mapping, parent: Mapping, file: Path) -> None:
@@ -99,7 +106,7 @@ def _require(change: Change, depth: int, owner: Mapping, parent: Mapping, file: 
     if depth == 0:
         return
     kind, name = change.path[depth - 1], change.path[depth]
-    if kind not in ("jobs", "inputs", "outputs") or name in parent:
+    if kind not in ("jobs", *_PORTS) or name in parent:
         return
     if kind != "jobs" and ("component" in owner or "trial" in owner):
         return
@@ -110,17 +117,77 @@ def _require(change: Change, depth: int, owner: Mapping, parent: Mapping, file: 
     raise PipelineError(f"--set {change.text!r}: {of} has no {noun} {name!r}", hint)
 
 
-def _is_data(given: Any) -> TypeGuard[Mapping]:
-    return isinstance(given, Mapping) and "default" not in given and ("type" in given or "path" in given)
+def _is_port(path: Sequence[str]) -> bool:
+    return bool(path) and path[-1] in _PORTS
 
 
-def _absolute(value: Any, base: Path) -> Any:
+def _of_input(change: Change, root: Mapping, owner: Mapping, inputs: Mapping, schema: Schema) -> Any:
+    """What an input is given: a value, or data where it is data."""
+    name, text = change.path[-1], change.value
+    given = inputs.get(name)
+    if "${{" in text:
+        return text
+    type_ = input_type(root, owner, name, schema)
+    if type_ in VALUE_TYPES:
+        value = _scalar(change, type_)
+        return _with(given, "value", value) if isinstance(given, Mapping) and "value" in given else value
+    if (content := _long_form(text)) is not None:
+        return _with_lines(_absolute_path(content, change), change, inputs.line)
+    if not type_:
+        return text
+    data = given if isinstance(given, Mapping) else _with(Mapping(inputs.line), "type", type_)
+    return _with(data, "path", _absolute(text, change.base))
+
+
+def _of_key(change: Change, root: Mapping, parent: Mapping, schema: Schema) -> Any:
+    """The value of a key that is no input."""
+    if "${{" in change.value:
+        return change.value
+    names = key_types(root, change.path, schema)
+    if len(names) == 1 and names <= VALUE_TYPES:
+        return _scalar(change, next(iter(names)))
+    try:
+        value = typed_text.read_typed(change.value, names)
+    except ValueError as error:
+        message = f"--set {change.text!r}: the value is not valid YAML"
+        raise PipelineError(message, "quote text with signs in it") from error
+    local = _is_port(change.path[:-1]) and isinstance(value, dict)
+    return _with_lines(_absolute_path(value, change) if local else value, change, parent.line)
+
+
+def _scalar(change: Change, type_: str) -> str | int | float | bool:
+    try:
+        return typed_text.scalar(change.value, type_)
+    except ValueError:
+        message = f"--set {change.text!r}: {change.value!r} is not of type {type_}"
+        raise PipelineError(message, f"write {typed_text.wanted(type_)}") from None
+
+
+def _long_form(text: str) -> dict[str, Any] | None:
+    """``{type: uri_folder, path: photos}`` as a mapping; None for other text, such as a path that begins with a brace."""
+    try:
+        content = yaml.safe_load(text) if text.lstrip().startswith("{") else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) and content and set(content) <= _LONG_FORM else None
+
+
+def _absolute_path(content: dict[str, Any], change: Change) -> dict[str, Any]:
+    path = content.get("path")
+    return {**content, "path": _absolute(path, change.base)} if isinstance(path, str) else content
+
+
+def _absolute(value: str, base: Path) -> str:
     """A local path as the shell means it: relative to the working directory, not to the file."""
-    if isinstance(value, dict) and isinstance(value.get("path"), str):
-        return {**value, "path": _absolute(value["path"], base)}
-    if not isinstance(value, str) or not value or _ADDRESS.match(value) or value.startswith("${{"):
+    if not value or _ADDRESS.match(value) or value.startswith("${{"):
         return value
-    return os.path.normpath(base / Path(value).expanduser())
+    # Path.expanduser fails for ~x where there is no such user, and takes ./~x for it.
+    return os.path.normpath(base / os.path.expanduser(value))  # noqa: PTH111
+
+
+def _with(mapping: Mapping, key: str, value: Any) -> Mapping:
+    _put(mapping, key, value)
+    return mapping
 
 
 def _put(parent: Mapping, key: str, value: Any) -> None:
@@ -128,16 +195,18 @@ def _put(parent: Mapping, key: str, value: Any) -> None:
     parent[key] = value
 
 
-def _with_lines(value: Any, line: int) -> Any:
+def _with_lines(value: Any, change: Change, line: int) -> Any:
     """Plain YAML values as the reader of files gives them, all on one line."""
     if isinstance(value, dict):
         mapping = Mapping(line)
         for key, item in value.items():
-            mapping[str(key)], mapping.lines[str(key)] = _with_lines(item, line), line
+            mapping[str(key)], mapping.lines[str(key)] = _with_lines(item, change, line), line
         return mapping
     if isinstance(value, list):
-        sequence = Sequence(line)
-        sequence.extend(_with_lines(item, line) for item in value)
+        sequence = YamlList(line)
+        sequence.extend(_with_lines(item, change, line) for item in value)
         sequence.lines.extend(line for _ in value)
         return sequence
+    if isinstance(value, date):
+        raise PipelineError(f"--set {change.text!r}: {value} is read as a date, not as text", f"write '{value}'")
     return value

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import COMPONENTS, Definition, inline, load, parse
 from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.overrides import Change
-from vision_mlops.jobs.definitions.yaml_source import Mapping
+from vision_mlops.jobs.definitions.yaml_source import Mapping, read
 
 _MARKERS = (".git", ".amlignore", "pyproject.toml")
 _REMOTE = re.compile(r"(azureml|https?|wasbs?|abfss?|git\+\w+|git)://?|azureml:", re.IGNORECASE)
@@ -106,8 +107,16 @@ class Files:
         """Read a file, or give what was read before."""
         key = file.resolve(), among
         if key not in self._read:
-            self._read[key] = load(file, self._findings, among, changes)
+            self._read[key] = load(file, self._findings, among, changes, partial(self._content, file.parent))
         return self._read[key]
+
+    def _content(self, folder: Path, reference: str) -> Mapping | None:
+        """Content of a component that a file of a folder names; its mistakes are found when it is read as one."""
+        if reference.startswith("file:") or reference.lower().endswith((".yml", ".yaml")):
+            file: Path | None = folder / reference.removeprefix("file:")
+        else:
+            file = self._registered(reference) if self._registered is not None else None
+        return read(file, Findings()) if file is not None else None
 
     def check_code(self, owner: Definition, code: str | None, *path: str) -> Path | None:
         """The local code folder or file."""

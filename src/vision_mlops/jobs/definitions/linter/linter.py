@@ -43,9 +43,10 @@ from vision_mlops.jobs.definitions.overrides import Change
 from vision_mlops.jobs.definitions.referenced_files import Files, project_root
 from vision_mlops.jobs.definitions.step_graph import Ports, ports_of
 from vision_mlops.jobs.definitions.tags import READS, sections_read
-from vision_mlops.jobs.definitions.yaml_source import Mapping
+from vision_mlops.jobs.definitions.yaml_source import Mapping, texts
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_REFERENCE = re.compile(r"azureml:([\w.-]+)(?:(:[\w.-]+)|(@latest))?", re.IGNORECASE)
 
 
 def lint(paths: Iterable[Path], sections: Iterable[str] = ()) -> Findings:
@@ -131,6 +132,7 @@ class Linter:
         model = definition.model
         self._names(definition)
         self._tags(definition)
+        self._references(definition)
         if isinstance(model, CommandComponent | ParallelComponent):
             check_component(definition, self._findings)
             self._run_files(definition, model, definition.node)
@@ -172,6 +174,15 @@ class Linter:
                 if self._sections and word not in self._sections:
                     message = f"the tag {READS + name!r} names {word!r}, which is no section of a workload"
                     self._findings.warning(definition.file, line, "tag", message, nearest(word, self._sections))
+
+    def _references(self, definition: Definition) -> None:
+        """Azure ML knows ``azureml:`` and ``@latest`` in small letters alone."""
+        for text, line in texts(definition.node):
+            found = _REFERENCE.fullmatch(text)
+            small = f"azureml:{found[1]}{found[2] or ''}{(found[3] or '').lower()}" if found else text
+            if small != text:
+                message = f"{text!r} has capitals where Azure ML takes small letters"
+                self._findings.warning(definition.file, line, "reference", message, f"write {small}")
 
     def _run_files(self, owner: Definition, model: object, node: Mapping, *base: str) -> None:
         """Code and environment of something that runs; those of a parallel step are in its task."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
+from vision_mlops.core import typed_text
 from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Text, problem
 
 DataType = Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"]
@@ -124,8 +125,7 @@ def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, s
     """
     number = _convert(value, declared.type)
     if number is None:
-        wanted = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
-        expected = wanted.get(declared.type, "text")
+        expected = typed_text.wanted(declared.type)
         return "input-type", f"{value!r} is not of type {declared.type}", f"write {expected}"
     if declared.enum and number not in [_convert(item, declared.type) for item in declared.enum]:
         valid = ", ".join(str(item) for item in declared.enum)
@@ -142,31 +142,27 @@ def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, s
 
 
 def literal_text(text: str, declared: InputDeclaration) -> str:
-    """A text in the form that a command gets where it fits an input: whole numbers without a point, true or false."""
-    if declared.type == "boolean" and text.lower() in ("true", "false"):
-        return text.lower()
-    number = _convert(text, "number") if declared.type == "integer" and not text.isdecimal() else None
-    return str(int(number)) if number is not None and float(number).is_integer() else text
+    """A text in the form that a command gets where it fits an input: whole numbers without a point, others as they are."""
+    number = _convert(text, "integer") if declared.type == "integer" and not text.isdecimal() else None
+    return text if number is None else str(number)
+
+
+def default_text(value: Any, type_: str) -> str:
+    """A component's default as Azure ML's SDK writes it for the service: 1 as 1.0 for a number, and for a text, too."""
+    as_number = type_ == "number" or (type_ == "string" and type(value) is int)
+    number = _convert(value, "number" if as_number else type_)
+    if number is None:
+        return str(value)
+    return str(float(number) if as_number else number)
 
 
 def _convert(value: Any, type_: str) -> Any:
     """The value as the declared type; None where it cannot be."""
-    if type_ == "string":
-        return str(value) if isinstance(value, str | int | float) else None
-    if type_ == "boolean":
-        if isinstance(value, str):
-            return {"true": True, "false": False}.get(value.lower())
-        return value if isinstance(value, bool) else None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if not isinstance(value, str | int | float):
+        return None
+    if type_ != "string" and not isinstance(value, str) and isinstance(value, bool) != (type_ == "boolean"):
         return None
     try:
-        return int(value) if type_ == "integer" and not isinstance(value, float) else _number(value, type_)
-    except (ValueError, OverflowError):
+        return typed_text.scalar(str(value), type_)
+    except ValueError:
         return None
-
-
-def _number(value: str | int | float, type_: str) -> float | int | None:
-    number = float(value)
-    if type_ == "integer":
-        return int(number) if number.is_integer() else None
-    return number if number == number and abs(number) != float("inf") else None

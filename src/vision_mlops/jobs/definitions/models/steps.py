@@ -32,7 +32,8 @@ _MINI_BATCH = re.compile(r"\d+([kmg]b)?", re.IGNORECASE)
 def _default(value: str) -> str:
     """A step may name its compute alone; what holds for all steps must be a reference."""
     if not value.startswith("azureml:") and value != "serverless":
-        raise problem(f"{value!r} is no reference", f"write azureml:{value}, or serverless where it is a compute")
+        name = value[8:] if value.lower().startswith("azureml:") else value
+        raise problem(f"{value!r} is no reference", f"write azureml:{name}, or serverless where it is a compute")
     return value
 
 

@@ -6,9 +6,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from vision_mlops.core import typed_text
 from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Free, Resources, one_or_mapping, problem
 
-Number = int | float
+
+def _number(value: Any) -> Any:
+    """Text that holds a number is that number, as it is for the SDK."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(typed_text.decimal(value))
+    except ValueError as error:
+        raise problem(str(error), "write a number") from None
+
+
+def _whole(value: Any) -> Any:
+    number = _number(value)
+    return int(number) if isinstance(value, str) and number.is_integer() else value
+
+
+Number = Annotated[int | float, BeforeValidator(_number)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
@@ -73,7 +90,7 @@ class RandInt(DefinitionModel):
     """A whole number from 0 up to, not including, ``upper``."""
 
     type: Literal["randint"]
-    upper: Annotated[int, Field(ge=1)]
+    upper: Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 
 
 Distributions = Annotated[Choice | Uniform | QUniform | Normal | QNormal | RandInt, Field(discriminator="type")]
@@ -101,7 +118,7 @@ class Sampling(DefinitionModel):
     type: Literal["random", "bayesian", "grid"]
     seed: int | None = None
     rule: Literal["random", "sobol"] | None = None
-    logbase: Number | str | None = None
+    logbase: int | float | str | None = None
 
     @model_validator(mode="after")
     def _options_belong_to_random(self) -> Sampling:

@@ -13,6 +13,7 @@ from vision_mlops.jobs.definitions.models.ports import (
     VALUE_TYPES,
     InputDeclaration,
     JobInput,
+    default_text,
     literal_problem,
     literal_text,
 )
@@ -105,7 +106,7 @@ def settled(
 
 
 def as_declared(step: str, key: str, source: Source, declared: InputDeclaration | None) -> Source:
-    """A value as its input is declared: 3.0 for an integer is 3, True for a boolean is true.
+    """A value as its input is declared: 3.0 for an integer is 3.
 
     Raises:
         PipelineError: it does not fit, which shows only here where it comes through the inputs of pipelines.
@@ -119,20 +120,18 @@ def as_declared(step: str, key: str, source: Source, declared: InputDeclaration 
 
 
 def source_of(item: JobInput | None, text: Any, declared: InputDeclaration | None, file: Path) -> Source:
-    """A literal or data in the form that the definition has it. Data is what is written with a path or declared so."""
+    """A literal or data in the form that the definition has it. Data is what is written with a path or declared so.
+
+    A command gets a literal as Azure ML's SDK sends it, which is as Python writes it: True, 1.0, 1e-05.
+    """
     is_data = (item is not None and item.path is not None) or (
         declared is not None and declared.type not in VALUE_TYPES
     )
     if not is_data:
-        return Value(as_text(text))
+        return Value(str(text))
     type_ = (item.type if item else None) or (declared.type if declared else None) or "uri_folder"
     mode = (item.mode if item else None) or (declared.mode if declared else None)
     return DataInput(str(text), type_, mode, file.parent)
-
-
-def as_text(value: Any) -> str:
-    """A value as the text that a command gets: true and false in small letters, as Azure ML writes them."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def shown(source: Source) -> str:
@@ -151,6 +150,6 @@ def defaults_of(component: Definition) -> dict[str, Source]:
     found: dict[str, Source] = {}
     for key, item in getattr(component.model, "inputs", {}).items():
         if isinstance(item, InputDeclaration) and (item.default is not None or item.path is not None):
-            text = item.default if item.default is not None else item.path
+            text = default_text(item.default, item.type) if item.default is not None else item.path
             found[key] = source_of(None, text, item, component.file)
     return found

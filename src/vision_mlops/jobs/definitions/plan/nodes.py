@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from vision_mlops.jobs.definitions.expressions import render
 from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES, InputDeclaration
 from vision_mlops.jobs.definitions.models.steps import Retry, Task
 from vision_mlops.jobs.definitions.models.sweep import Sweep
-from vision_mlops.jobs.definitions.plan.shell import render_command
+from vision_mlops.jobs.definitions.plan.shell import render_command, render_words
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ class Node:
     def render(
         self, inputs: Mapping[str, str], outputs: Mapping[str, str], searched: Mapping[str, str] | None = None
     ) -> str:
-        """The command with values put in; paths are quoted where the shell would take them for several words.
+        """The command with values put in; bash takes each path as it is. The arguments of an entry script are no command:
+        they are words, quoted where they need it.
 
         Args:
             inputs: Text by input; those that are missing leave out the ``$[[...]]`` they stand in.
@@ -148,6 +150,8 @@ class Node:
             ("inputs", key): text for key, text in inputs.items() if not self.is_value(key)
         }
         paths |= {("outputs", key): text for key, text in outputs.items()}
+        if self.parallel is not None:
+            return shlex.join(render_words(self.command, values, paths))
         return render_command(self.command, values, paths).strip()
 
     def describe(self, inputs: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -205,7 +206,7 @@ def _close_run(context: Context) -> None:
 
 def _repeat(folder: JobFolder, step: str) -> str:
     script = folder.step(step) / "repeat.sh"
-    return f"bash {script}" if script.is_file() else f"mlops job resume {folder.name}"
+    return shlex.join(["bash", str(script)]) if script.is_file() else f"mlops job resume {folder.name}"
 
 
 def cancel_job(name: str) -> JobState:

@@ -96,7 +96,7 @@ class Sources:
             return self._downloaded[text]
         if text.lower().startswith("azureml:") and not text.lower().startswith("azureml://"):
             return self._registered(text.partition(":")[2], data.type, what)
-        if scheme and scheme != "file" and len(scheme) > 1:
+        if "://" in text and len(scheme) > 1 and scheme != "file":  # "Client: A" is a folder
             raise PipelineError(f"{what}: {text!r} is not read on this machine", "download it, or run with --on azure")
         local = unquote(urlsplit(text).path) if text.lower().startswith("file://") else text.removeprefix("file:")
         return (data.base / Path(local).expanduser()).resolve()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -31,9 +30,13 @@ _SHELL = """
     then time times trap true type typeset ulimit umask unalias unset until wait while
 """
 _SHELL_WORDS = frozenset(_SHELL.split())
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+# Empty lines, comments, and VARIABLE=value before the program.
+_BEGINNING = re.compile(
+    r"""(?:\s+|\#[^\n]*\n|[A-Za-z_]\w*=(?:[^\s'"\\$`;&|()<>]|'[^']*'|"[^"\\$`]*")*(?=\s))*"""
+    r"""([^\s'"\\$`;&|()<>\#=]+)(?=[\s;&|]|$)"""
+)
 _REMOTE_CODE = ("azureml:", "http://", "https://", "git+", "git://")
-_LOCAL_OUTPUT = re.compile(r"(?!\w[\w+.-]+:)|file:|azureml://", re.IGNORECASE)
+_LOCAL_OUTPUT = re.compile(r"(?!\w[\w+.-]+://|azureml:)|file:|azureml://", re.IGNORECASE)
 
 
 def step_path() -> str:
@@ -125,7 +128,8 @@ def _of_command(node: Node, where: str) -> Iterator[tuple[str, str]]:
             {key: key for key in (node.sweep.search_space if node.sweep else {})},
         )
     except ExpressionError as error:
-        yield f"{where}: {error}", "give the input a value, or put it in $[[ ]]"
+        open_ = "has no value" in str(error)
+        yield f"{where}: {error}", "give the input a value, or put it in $[[ ]]" if open_ else "mend its command"
         return
     for name, value in node.variables.items():
         if "=" in name or "\0" in name + value:
@@ -171,12 +175,8 @@ def _check_software(software: SoftwareHash, node: Node) -> None:
 
 def _first_word(command: str) -> str:
     """The program that a command begins with; empty where only a shell can tell."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return ""
-    program = next((word for word in words if not _ASSIGNMENT.match(word)), "")  # VARIABLE=value program
-    return program.rstrip(";")
+    found = _BEGINNING.match(command)
+    return found[1] if found else ""
 
 
 def _is_known(word: str, node: Node) -> bool:

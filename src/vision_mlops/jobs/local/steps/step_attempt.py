@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vision_mlops.core import paths, revision
@@ -52,6 +52,7 @@ class Attempt:
         outputs: Path of each output.
         own: Takes down which processes write to the outputs.
         experiment: Of further MLflow runs that the step may start.
+        originals: What those of its inputs are copies of that the step may write into.
     """
 
     node: Node
@@ -64,6 +65,7 @@ class Attempt:
     run_id: str
     own: Callable[[list[dict[str, int]]], None]
     experiment: str = ""
+    originals: Mapping[str, Path] = field(default_factory=dict)
 
     def command(self, searched: Mapping[str, str] | None = None) -> str:
         """The command with everything put in; ``searched`` are the values of a trial."""
@@ -96,31 +98,46 @@ class Attempt:
 def prepare_attempt(attempt: Attempt) -> Attempt:
     """Make the working copy, and copies of the inputs that the step may write into."""
     copy_code(attempt.node, attempt.work)
-    inputs = dict(attempt.inputs)
+    inputs, originals = dict(attempt.inputs), {}
     for name, source in attempt.node.inputs.items():
         private = isinstance(source, DataInput | StepOutput) and source.mode in _PRIVATE_MODES
         if private and "://" not in inputs.get(name, "://"):
-            inputs[name] = str(private_copy(Path(inputs[name]), attempt.folder / "inputs" / name))
-    return replace(attempt, inputs=inputs)
+            originals[name] = Path(inputs[name])
+            inputs[name] = str(private_copy(originals[name], attempt.folder / "inputs" / name))
+    return replace(attempt, inputs=inputs, originals=originals)
 
 
-def write_repeat_script(attempt: Attempt, command: str) -> None:
-    """Write ``repeat.sh``, which runs the step alone, as it was run, in its working copy."""
-    ours = {key: value for key, value in attempt.environment().items() if os.environ.get(key) != value}
-    exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in sorted(ours.items()))
-    folders = {
-        str(path.parent if attempt.node.outputs[name].type == "uri_file" else path): None
-        for name, path in attempt.outputs.items()
-    }
-    make = f"mkdir -p {shlex.join(folders)}\n" if folders else ""
-    head = f"#!/usr/bin/env bash\n# Runs the step {attempt.node.step!r} alone.\n"
-    if attempt.node.distribution == "pytorch":
-        command = _RANKS.format(processes=attempt.node.processes, command=shlex.quote(command))
-    text = f"{head}{exports}{make}cd {shlex.quote(str(attempt.work))} || exit\n{command}\n"
-    atomic_write(attempt.folder / "repeat.sh", text)
+def write_repeat_script(attempt: Attempt, searched: Mapping[str, str] | None = None) -> None:
+    """Write ``repeat.sh``, which runs the step alone, as it was run, in its working copy.
+
+    It writes to a folder ``repeat`` of its own: what the step wrote is kept for other jobs, which must find it unchanged.
+    """
+    node, folder = attempt.node, attempt.folder / "repeat"
+    outputs = {name: folder / "outputs" / name for name in attempt.outputs}
+    copies = {name: folder / "inputs" / name for name in attempt.originals}
+    inputs = {name: str(copies[name] / source.name if source.is_file() else copies[name])
+              for name, source in attempt.originals.items()}  # fmt: skip
+    again = replace(attempt, inputs={**attempt.inputs, **inputs}, outputs=outputs)
+    ours = {key: value for key, value in again.environment().items() if os.environ.get(key) != value}
+    lines = ["#!/usr/bin/env bash", f"# Runs the step {node.step!r} alone. What it writes goes to {str(folder)!r}."]
+    lines += [f"export {key}={shlex.quote(value)}" for key, value in sorted(ours.items())]
+    made = [path.parent if node.outputs[name].type == "uri_file" else path for name, path in outputs.items()]
+    if made or copies:
+        lines.append(f"rm -rf {shlex.join([str(folder / 'outputs'), *(str(path) for path in copies.values())])}")
+        lines.append(f"mkdir -p {shlex.join(dict.fromkeys(str(path) for path in [*made, *copies.values()]))}")
+    for name, source in attempt.originals.items():  # which the step may write into
+        what = f"{shlex.quote(str(source))}{'/.' if source.is_dir() else ''}"
+        lines.append(
+            f"cp -RL {what} {shlex.quote(str(copies[name]))} && chmod -R u+rwX {shlex.quote(str(copies[name]))}"
+        )
+    command = shlex.join(_parallel_command(again, folder)) if node.parallel else again.command(searched)
+    if node.distribution == "pytorch":
+        command = _RANKS.format(processes=node.processes, command=shlex.quote(command))
+    lines += [f"cd {shlex.quote(str(attempt.work))} || exit", command]
+    atomic_write(attempt.folder / "repeat.sh", "\n".join(lines) + "\n")
 
 
-def _parallel_command(attempt: Attempt) -> list[str]:
+def _parallel_command(attempt: Attempt, folder: Path) -> list[str]:
     """Write down what a parallel step is to do, and give the command that runs its entry script over the mini-batches."""
     node, parallel = attempt.node, attempt.node.parallel
     assert parallel is not None
@@ -144,7 +161,7 @@ def _parallel_command(attempt: Attempt) -> list[str]:
         "append_row_to": str(attempt.outputs[parallel.append_to]) if parallel.append_to else None,
         "logging_level": parallel.logging_level,
     }
-    file = attempt.folder / "minibatches.json"
+    file = folder / "minibatches.json"
     given = {key: value for key, value in spec.items() if value is not None}
     atomic_write(file, json.dumps(given, indent=2) + "\n")
     return [sys.executable, "-m", "vision_mlops.jobs.local.parallel.mini_batches", str(file)]
@@ -157,13 +174,13 @@ class CommandActivity:
 
     def __init__(self, attempt: Attempt) -> None:
         node = attempt.node
-        command = _parallel_command(attempt) if node.parallel else attempt.command()
+        command = _parallel_command(attempt, attempt.folder) if node.parallel else attempt.command()
         self._attempt = attempt
         self._process = StepProcess(
             command, attempt.work, attempt.environment(), attempt.folder,
             processes=node.processes, distributed=node.distribution == "pytorch", timeout=node.timeout,
         )  # fmt: skip
-        write_repeat_script(attempt, command if isinstance(command, str) else shlex.join(command))
+        write_repeat_script(attempt)
 
     def start(self) -> None:
         """Start it."""

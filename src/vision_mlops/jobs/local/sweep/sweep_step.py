@@ -14,7 +14,6 @@ from typing import Any
 from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.core.files import atomic_write
 from vision_mlops.jobs.definitions.models.sweep import Sweep
-from vision_mlops.jobs.definitions.plan.bindings import as_text
 from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.state.job_state import StepState
 from vision_mlops.jobs.local.steps.code_snapshots import copy_code
@@ -46,7 +45,7 @@ class TrialProcess:
             command, attempt.work, attempt.environment(), attempt.folder,
             processes=node.processes, distributed=node.distribution == "pytorch", timeout=node.timeout,
         )  # fmt: skip
-        write_repeat_script(attempt, command)
+        write_repeat_script(attempt, searched)
         self._process.start()
 
     @property
@@ -132,7 +131,7 @@ class SweepActivity:
 
     def launch(self, number: int, values: Mapping[str, Any]) -> TrialProcess:
         """Start one trial in folders of its own."""
-        texts = {name: as_text(value) for name, value in values.items()}
+        texts = {name: str(value) for name, value in values.items()}
         outputs = self._trial_outputs(number)
         shutil.rmtree(outputs, ignore_errors=True)
         outputs.mkdir(parents=True)
@@ -199,7 +198,7 @@ class SweepActivity:
                 shutil.copytree(source / name, path, dirs_exist_ok=True)
             elif (source / name).exists():
                 shutil.copy2(source / name, path)
-        values = shlex.join(f"{key}={as_text(value)}" for key, value in result.best.values.items())
+        values = shlex.join(f"{key}={value}" for key, value in result.best.values.items())
         metric = f"{self._sweep.objective.primary_metric} {result.best.metric:.4g}"
         self._context.display.line(self._attempt.node.step, f"best: trial {result.best.number}, {metric}, {values}")
         self._context.display.line(self._attempt.node.step, f"trials: {self._table / 'trials.csv'}")
