@@ -33,7 +33,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def plain(bundle: Path, folder: Path) -> int:
-    """One image after the other, in the processor's fastest precision, as the command is told to take."""
+    """One image after the other, in the precision that the command takes too."""
     from vision_mlops.model.predictor import load_predictor
 
     predictor = load_predictor(bundle, precision="auto")
@@ -95,7 +95,6 @@ def arms(bundle: Path, folder: Path, out: Path, share: int, count: int) -> dict[
     """Commands, and how many images each scores."""
     here = [sys.executable, "-m", "benchmarks.batch", "--bundle", str(bundle), "--folder", str(folder)]
     ours = [sys.executable, "-m", "vision_mlops", "batch", "score", str(folder), "--bundle", str(bundle), "--overwrite"]
-    ours += ["--precision", "auto"]
     found = {
         f"ours, --batch-size {size}": ([*ours, "--out", str(out / f"{size}.csv"), "--batch-size", str(size)], count)
         for size in (1, 4, 8, 32)

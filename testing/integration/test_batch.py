@@ -106,7 +106,7 @@ def test_rows_are_what_the_predictor_gives_alone(common: Path, whole: Path, bund
         path for path in common.rglob("*") if path.suffix.lower() in (".png", ".jpg") and path.stem[0] != "."
     )
     assert [row["image"] for row in rows] == [path.relative_to(common).as_posix() for path in files]
-    predictor = load_predictor(bundle, threads=1)
+    predictor = load_predictor(bundle, threads=1, precision="auto")
     for row, file in zip(rows, files, strict=True):
         probabilities = predictor.score([predictor.pixels(file)]).probabilities[0]
         assert [row[f"p_{name}"] for name in predictor.classes] == [f"{value:.6f}" for value in probabilities]
@@ -210,8 +210,8 @@ def test_an_interrupted_run_goes_on(
     assert not out.exists()
     with pytest.raises(DataError, match=r"begun with another bundle .*, now "):
         run(images, other, out)
-    with pytest.raises(DataError, match="begun with another precision 'f32', now 'auto'"):
-        run(images, bundle, out, replace(ONE, precision="auto"))
+    with pytest.raises(DataError, match="begun with another precision 'auto', now 'f32'"):
+        run(images, bundle, out, replace(ONE, precision="f32"))
     with pytest.raises(DataError, match="begun with another model 'colours', now 'x'"):
         run(images, bundle, out, name="x")
     assert run(images, bundle, out, TWO).resumed >= 9

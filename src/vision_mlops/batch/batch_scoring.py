@@ -38,7 +38,7 @@ class BatchOptions:
 
     workers: int = 0
     batch_size: int = BATCH_SIZE
-    precision: Precision = "f32"
+    precision: Precision = "auto"
     max_pixels: int = MAX_PIXELS
     restart: bool = False
     overwrite: bool = False

@@ -47,8 +47,8 @@ def score(
         typer.Option("--batch-size", min=1, max=256, help="Images that one computes at once.", show_default="4"),
     ] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="f32 (the same on all machines) or auto (the processor's fastest).")
-    ] = "f32",
+        str, typer.Option("--precision", help="auto (the processor's fastest) or f32 (the same on all machines).")
+    ] = "auto",
     workload: Annotated[
         str,
         typer.Option("--workload", help="Workload whose `data.max_pixels` is the largest image.", show_default="none"),

@@ -134,7 +134,7 @@ def _trained_limit(bundle: Bundle) -> int:
     return max(MAX_PIXELS, limit) if isinstance(limit, int) else MAX_PIXELS
 
 
-def load_predictor(folder: Path, *, threads: int = 0, precision: Precision = "f32") -> Predictor:
+def load_predictor(folder: Path, *, threads: int = 0, precision: Precision) -> Predictor:
     """Load and verify a bundle; ``auto`` goes back to f32 where it does not reproduce the golden examples.
 
     Args:

@@ -68,7 +68,7 @@ def test_a_row_for_each_image_in_order(bundle: Path, images: list[Path], monkeyp
     rows = scored(script, images)
     assert [row["image"] for row in rows] == [str(path) for path in images]
     assert [row["predictions"][0]["label"] for row in rows] == [path.parent.name for path in images]
-    predictor = Predictor(bundle)
+    predictor = Predictor(bundle, precision="auto")
     expected = dict(zip(predictor.classes, next(predictor.score_files(images[:1]))[1].tolist(), strict=True))
     told = {item["label"]: item["probability"] for item in rows[0]["predictions"]}
     assert told == pytest.approx(expected, abs=1e-5)

@@ -31,7 +31,6 @@ def hint(predictor: Predictor) -> str:
 def test_the_processor_does_not_choose_unless_it_is_told_to(bundle: Path) -> None:
     """OpenVINO would: bf16 where there are instructions for it."""
     assert hint(Predictor(bundle)) == "f32"
-    assert hint(load_predictor(bundle)) == "f32"
 
 
 def test_auto_is_near_enough_for_the_golden_examples_only(bundle: Path) -> None:

@@ -1,7 +1,7 @@
 """Entry script of batch scoring: ``init()`` is called once in each process, then ``run()`` for one mini-batch after another.
 
 The bundle is that of ``--bundle FOLDER``, else the model that Azure ML mounted in AZUREML_MODEL_DIR. Further arguments:
-``--top-k N``, ``--precision f32|auto``, ``--model-name`` and ``--model-version`` for what rows call the model; all others
+``--top-k N``, ``--precision auto|f32``, ``--model-name`` and ``--model-version`` for what rows call the model; all others
 are those of the service and are left alone. A row is one line of JSON with what a row of ``mlops batch score`` has:
 ``{"image": ..., "predictions": [{"label": ..., "probability": ...}, ...], "model": {"name": ..., "version": ..., "id": ...},
 "sha256": ..., "width": ..., "height": ...}``, or ``{"image": ..., "error": {"code": ..., "message": ...}}`` for one that
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--bundle", type=Path)
     parser.add_argument("--top-k", type=int, default=0)
-    parser.add_argument("--precision", choices=("f32", "auto"), default="f32")
+    parser.add_argument("--precision", choices=("auto", "f32"), default="auto")
     parser.add_argument("--model-name", default="")
     parser.add_argument("--model-version", default="")
     return parser
