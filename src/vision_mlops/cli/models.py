@@ -139,6 +139,25 @@ def compare(
 
 
 @app.command()
+def path(ref: Ref, json_: JsonOption = False) -> None:
+    """Print the folder of a version's bundle on this machine, to read from.
+
+    Example: `mlops models path textile@champion`
+    """
+    from vision_mlops.registry.version_index import warning_about
+
+    registry = _registry()
+    version = registry.get(ref)
+    folder, warning = registry.bundle_path(version), warning_about(version, registry.versions(version.name))
+    if json_:
+        emit_json({"name": version.name, "version": str(version.version), "path": folder, "warning": warning})
+        return
+    if warning:
+        warn(warning)
+    typer.echo(folder)
+
+
+@app.command()
 def download(
     ref: Ref,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist.")],
