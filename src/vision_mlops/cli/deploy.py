@@ -66,7 +66,10 @@ def deploy(
     namespace: Annotated[str, typer.Option("--namespace", help="aks: namespace of the cluster.")] = "",
     dns_label: Annotated[str, typer.Option("--dns-label", help="aci: first part of its host name.")] = "",
     auth: Annotated[
-        str, typer.Option("--auth", help="managed, kubernetes-endpoint: key or aad_token.", show_default="key")
+        str,
+        typer.Option(
+            "--auth", help="managed: key or aad_token; kubernetes-endpoint: key or aml_token.", show_default="key"
+        ),
     ] = "",
     host: Annotated[
         str, typer.Option("--host", help="aks: name that its Ingress answers to, over TLS.", show_default="no Ingress")
