@@ -103,12 +103,14 @@ def promote(
 
     Example: `mlops models promote textile:3`
     """
+    from vision_mlops.registry.version_index import UNFIT
+
     registry = _registry()
     chosen = registry.get(ref)
     version = registry.promote(chosen.name, chosen.version, alias, force=force)
     previous = version.tags.get(f"{alias}.previous")
     note = f" (before: {version.name}:{previous})" if previous else ""
-    if version.verdict == "reject":
+    if version.verdict in UNFIT:
         warn(f"the verdict on {version.reference} is reject")
     _emit_version(version, as_json=json_, text=f"{version.name}@{alias} is {version.reference}{note}")
 
