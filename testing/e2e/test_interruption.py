@@ -19,7 +19,7 @@ def test_interrupted_demo_goes_on(tmp_path: Path) -> None:
     journey = Journey(tmp_path)
     long = {"MLOPS_TRAINING__EPOCHS": "24", "MLOPS_TRAINING__EARLY_STOPPING_PATIENCE": "24"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "vision_mlops", "demo", "--images", "my photos"],
+        [sys.executable, "-m", "vision_mlops", "demo", "--workload", "textile", "--images", "my photos"],
         cwd=tmp_path, env={**journey.environment, **long}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     steps = tmp_path / "outputs" / "cache" / "steps"
@@ -36,7 +36,7 @@ def test_interrupted_demo_goes_on(tmp_path: Path) -> None:
     assert "Traceback" not in errors
     assert not (tmp_path / "outputs" / "bundles").exists()
     journey.environment |= long
-    again = journey.run("demo", "--images", "my photos")
+    again = journey.run("demo", "--workload", "textile", "--images", "my photos")
     assert "train | going on with the training that was interrupted" in again.stderr
     assert "epoch 1 of 24" not in again.stderr
     assert "1 of 4 steps reused" in again.stderr

@@ -16,6 +16,7 @@ from vision_mlops.cli.jobs.training_pipeline import PIPELINE
 from vision_mlops.serving.launch import running_server
 
 pytestmark = pytest.mark.slow
+PHOTOS = ("--workload", "textile", "--images", "my photos")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
 @pytest.fixture(scope="module", autouse=True)
 def first(journey: Journey) -> subprocess.CompletedProcess[str]:
     """The demo has run once on the pictures; what it printed."""
-    return journey.run("demo", "--images", "my photos")
+    return journey.run("demo", *PHOTOS)
 
 
 STEPS = ("prepare", "train", "evaluate", "gate_and_register")
@@ -37,24 +38,24 @@ def test_demo_runs_the_pipeline_and_serves_samples(first: subprocess.CompletedPr
     assert done == [f"{step}:" for step in STEPS]
     assert "verdict: promote" in first.stdout
     assert "registered my-photos:1 (@champion, verdict promote)" in first.stderr
-    assert "$ mlops serve outputs/models/" in first.stderr
+    assert "$ mlops serve my-photos@champion --port" in first.stderr
     for label in LABELS:
         assert f"test/{label}/" in first.stdout
     assert "my photos version 1 answers at http://127.0.0.1:" in first.stderr
-    assert first.stderr.rstrip().splitlines()[-1].startswith("Serve it again with: mlops serve outputs/")
+    assert first.stderr.rstrip().splitlines()[-1] == "Serve it again with: mlops serve my-photos@champion --port 8000"
 
 
 def test_demo_again_reuses_everything(journey: Journey) -> None:
     folders = [journey.folder / "outputs" / name for name in ("bundles", "data", "models")]
     before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
-    again = journey.run("demo", "--images", "my photos")
+    again = journey.run("demo", *PHOTOS)
     assert "4 of 4 steps reused" in again.stderr
     assert "verdict: promote" in again.stdout
     assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
 
 
 def test_another_threshold_runs_the_gate_alone(journey: Journey) -> None:
-    done = journey.run("run", "--workload", "textile", "--images", "my photos", "--set", "gate.min_accuracy=0.5")
+    done = journey.run("run", *PHOTOS, "--set", "gate.min_accuracy=0.5")
     assert "3 of 4 steps reused" in done.stderr
     assert "✓ gate_and_register" in done.stderr
     assert "the candidate is identical to the champion" in done.stderr
@@ -66,7 +67,7 @@ def test_a_copy_of_the_pipeline_reuses_what_the_shipped_one_did(journey: Journey
     own.mkdir()
     shutil.copy(PIPELINE, own / "mine.yml")
     shutil.copytree(PIPELINE.parent / "components", own / "components")
-    done = journey.run("run", "--pipeline", "pipelines/mine.yml", "--images", "my photos")
+    done = journey.run("run", "--pipeline", "pipelines/mine.yml", *PHOTOS)
     assert "4 of 4 steps reused" in done.stderr
     assert "verdict: promote" in done.stdout
 
@@ -100,9 +101,17 @@ def test_models_commands(journey: Journey) -> None:
 def test_a_worse_candidate_is_rejected_and_the_champion_stays(journey: Journey) -> None:
     """One epoch at a rate of almost nothing learns nothing; the demo then keeps serving the champion."""
     weak = ["--set", "training.epochs=1", "--set", "training.learning_rate=1e-9"]
-    done = journey.run("demo", "--images", "my photos", *weak)
+    done = journey.run("demo", *PHOTOS, *weak)
     assert "verdict: reject" in done.stdout
     assert "registered my-photos:2 (verdict reject)" in done.stderr
+    assert "registered: my-photos:2; my-photos@champion stays my-photos:1\n" in done.stdout
+    again = journey.run("run", *PHOTOS, *weak, code=1)
+    assert "4 of 4 steps reused" in again.stderr
+    assert again.stdout.endswith("verdict: reject\nregistered: my-photos:2; my-photos@champion stays my-photos:1\n")
+    image = "my photos/sky/Bild 3.PNG"
+    assert "sky" in journey.run("predict", "my-photos@champion", image, "--top-k", "1").stdout
+    rejected = journey.run("predict", "outputs/bundles/my-photos", image).stderr
+    assert "is my-photos:2, which is not the champion and was judged 'reject' by the gate" in rejected
     assert "compared with the champion my-photos:1" in done.stderr
     assert "my photos version 1 answers" in done.stderr
     gate = ["gate", "--candidate", "outputs/reports/my-photos"]

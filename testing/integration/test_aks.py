@@ -21,6 +21,8 @@ from testing.support.kubernetes_api import TOKEN, KubernetesCluster, kubernetes_
 from testing.support.kubernetes_balancer import free_port
 from testing.support.prepared_data import COLOURS
 
+from vision_mlops.core.errors import ConfigError
+from vision_mlops.endpoints.aks.cluster import KubernetesCluster as Client
 from vision_mlops.endpoints.aks.manifests import render
 from vision_mlops.endpoints.contract import Access
 from vision_mlops.endpoints.scoring_client import score
@@ -391,6 +393,33 @@ def test_no_cluster_is_named(
     monkeypatch.setenv(variable, "nowhere")
     code, _out, err = mlops("endpoint", "list", "--on", "aks")
     assert (code, "no cluster to use" in err) == (2, True), err
+    assert "sign in again" not in err, "there is nothing to sign in to"
+
+
+NO_CLUSTER = {
+    "empty": ("", "is empty", "add a cluster: az aks get-credentials"),
+    "no contexts": (
+        "{apiVersion: v1, kind: Config, clusters: [], contexts: [], users: []}",
+        "names none as the current one",
+        "add a cluster: az aks get-credentials",
+    ),
+    "no YAML": ("{:::", "is not valid YAML", "write it anew: az aks get-credentials"),
+}
+
+
+@pytest.mark.parametrize(("content", "problem", "hint"), NO_CLUSTER.values(), ids=list(NO_CLUSTER))
+def test_a_kubeconfig_without_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, problem: str, hint: str
+) -> None:
+    file = tmp_path / "kubeconfig"
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    with pytest.raises(ConfigError, match=r"there is no kubeconfig .*\n  -> make a cluster, and let az aks get-cred"):
+        Client()
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=problem) as caught:
+        Client()
+    assert hint in caught.value.hint
+    assert "sign in again" not in caught.value.hint
 
 
 def test_a_new_namespace_and_no_address_outside(

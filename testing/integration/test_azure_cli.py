@@ -71,7 +71,15 @@ def test_a_pipeline_of_ones_own_runs_for_a_workload(run: Run, project: Path, hom
         "note": True,
     }
     code, _, err = run(
-        "run", "--pipeline", str(project / "own.yml"), "--images", str(project / "images"), "--on", "azure"
+        "run",
+        "--workload",
+        "textile",
+        "--pipeline",
+        str(project / "own.yml"),
+        "--images",
+        str(project / "images"),
+        "--on",
+        "azure",
     )
     assert (code, "--images needs a step 'prepare'" in err) == (2, True)
     code, _, err = run("run", "--pipeline", str(project / "pipeline.yml"), "--on", "azure")

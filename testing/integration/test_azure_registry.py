@@ -22,8 +22,8 @@ from vision_mlops.registry.azureml.azureml_registry import ALIAS, AzureRegistry
 from vision_mlops.registry.azureml.tag_packing import TAG_LENGTH, shorten, whole
 from vision_mlops.registry.lineage import HISTORY_TAG, stored_facts
 from vision_mlops.registry.mlflow_registry import MlflowRegistry
+from vision_mlops.registry.model_versions import HASH_TAG
 from vision_mlops.registry.registry_transfer import transfer
-from vision_mlops.registry.version_tags import HASH_TAG
 
 
 @pytest.fixture

@@ -204,6 +204,30 @@ def test_shares_copies_and_a_router_that_is_killed(target: LocalTarget, bundles:
     assert (again.url, again.tags, target.counts(NAME)) == (stopped.url, {"kept": "yes"}, counts)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "plan", "shares"),
+    [
+        (2, TrafficPlan(), {"version-1": 75, "version-2": 25}),
+        (1, TrafficPlan(), {"version-1": 75, "version-2": 25}),
+        (2, TrafficPlan(60), {"version-1": 40, "version-2": 60}),
+        (2, TrafficPlan(100), {"version-2": 100}),
+    ],
+)
+def test_what_a_deploy_makes_of_the_shares_of_a_stopped_endpoint(
+    target: LocalTarget, bundles: dict[int, Path], home: Path, number: int, plan: TrafficPlan, shares: dict[str, int]
+) -> None:
+    for version in (1, 2):
+        deploy(target, bundles, version)
+    target.set_traffic(NAME, {"version-1": 75, "version-2": 25}, {})
+    os.kill(status(target)["pid"], signal.SIGKILL)
+    wait(10, lambda: not processes(home))
+    said: list[str] = []
+    again = run_plan(target, request(bundles[number], number, port=None), plan, said.append)
+    assert {item.name: item.traffic for item in again.deployments} == shares
+    assert ("traffic as before: version-1 75 %, version-2 25 %" in said) == (plan.share is None)
+
+
 def test_a_server_that_is_killed_comes_back_and_the_other_one_answers(
     target: LocalTarget, bundles: dict[int, Path]
 ) -> None:

@@ -184,6 +184,9 @@ def test_a_kubernetes_endpoint(place: Place, versions: list[ModelVersion], image
     assert (code, "--compute or MLOPS_AZURE_KUBERNETES" in said) == (2, True)
     code, _, said = run(*base, "--compute", "nowhere")
     assert (code, "compute nowhere" in said) == (2, True)
+    for auth in ("aad_token", "nothing"):
+        code, _, said = run(*base, "--compute", "aks", "--auth", auth)
+        assert (code, f"--auth {auth}: an endpoint on kubernetes-endpoint takes key or aml_token" in said) == (2, True)
     assert list(place.client.online_endpoints.list()) == []
     code, _, said = run(*base, "--compute", "aks", "--cpu", "0.5", "--memory", "1.5", "--instances", "2")
     assert code == 0, said
@@ -201,6 +204,21 @@ def test_a_kubernetes_endpoint(place: Place, versions: list[ModelVersion], image
     assert (code, "is on kubernetes-endpoint, not on managed" in said) == (2, True)
     assert run("endpoint", "delete", "colours")[0] == 0
     assert KubernetesEndpoint().endpoints() == []
+
+
+def test_a_kubernetes_endpoint_that_takes_tokens(
+    place: Place, versions: list[ModelVersion], image: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.loopback.add_compute("aks")
+    base = ("deploy", "--to", "kubernetes-endpoint", "--model", "colours:1", "--compute", "aks")
+    monkeypatch.setenv("MLOPS_AZURE_ENDPOINT_AUTH", "aad_token")
+    code, _, said = run(*base)
+    assert (code, "MLOPS_AZURE_ENDPOINT_AUTH=aad_token: an endpoint on" in said) == (2, True)
+    assert run(*base, "--auth", "aml_token")[0] == 0
+    assert shown(run, "kubernetes-endpoint")["auth"] == "aml_token"
+    assert run("endpoint", "test", "colours", "--image", image)[0] == 0
+    code, _, said = run("endpoint", "keys", "colours", "--rotate", "primary")
+    assert (code, "takes tokens (aml_token); it has no keys" in said) == (2, True)
 
 
 def test_the_endpoint_of_somebody_else_is_left_alone(place: Place, versions: list[ModelVersion], run: Run) -> None:

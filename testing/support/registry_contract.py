@@ -15,7 +15,7 @@ from vision_mlops.data.manifest import ImageRecord, Manifest, write_manifest
 from vision_mlops.model.bundle import MANIFEST, bundle_id, read_bundle
 from vision_mlops.registry.bundle_registry import BundleRegistry
 from vision_mlops.registry.lineage import explain
-from vision_mlops.registry.version_tags import HASH_TAG
+from vision_mlops.registry.model_versions import HASH_TAG
 
 MakeBundle = Callable[..., Path]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle, registered_bundle
 from vision_mlops.cli.options import JsonOption, RunLocation
 from vision_mlops.cli.output import count_bar, emit_json, say, warn
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
@@ -38,7 +39,7 @@ def score(
     ],
     out: Annotated[Path | None, typer.Option("--out", help="File to write: .csv or .parquet.")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="`NAME` (latest), `NAME:3` or `NAME@champion`.")] = "",
-    bundle: Annotated[Path | None, typer.Option("--bundle", help="Model bundle, in place of --model.")] = None,
+    bundle: Annotated[str | None, typer.Option("--bundle", help=BUNDLE_HELP)] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, max=256, help="Processes.", show_default="one per core")
     ] = None,
@@ -67,7 +68,7 @@ def score(
     Interrupted, by Ctrl-C or otherwise, the same command goes on where it was. Images that cannot be read are listed in
     OUT.errors.csv and stop nothing.
 
-    Example: `mlops batch score data/examples --bundle outputs/bundles/textile --out outputs/scores.csv`
+    Example: `mlops batch score data/examples --model textile@champion --out outputs/scores.csv`
     """
     if on == "azure":
         given = {
@@ -90,6 +91,7 @@ def score(
         raise MlopsError("which model?", "give either --model NAME@champion or --bundle PATH")
     from vision_mlops.batch import batch_scoring as batch
     from vision_mlops.images.decoding import MAX_PIXELS
+    from vision_mlops.registry.version_index import warning_about_folder
 
     options = batch.BatchOptions(
         workers=workers or 0,
@@ -100,11 +102,14 @@ def score(
         overwrite=overwrite,
     )
     with _interruptible(out):
-        folder, name, version = (bundle, "", "") if bundle is not None else _registered(model)
+        chosen = choose_bundle(bundle) if bundle is not None else registered_bundle(model)
+        if warning := chosen.warning if chosen.name else warning_about_folder(chosen.folder):
+            warn(warning)
         with count_bar("scoring", "writing") as progress:
             summary = batch.score(
-                _images(images), folder, out, name=name, version=version, options=options, progress=progress
-            )
+                _images(images), chosen.folder, out, name=chosen.name, version=chosen.version, options=options,
+                progress=progress,
+            )  # fmt: skip
     _report(summary, json_)
     if fail_on_error and summary.errors:
         raise typer.Exit(1)
@@ -124,17 +129,6 @@ def _images(text: str) -> Images:
 
         return BlobImages(storage.locate(text))
     return Folder(Path(text).expanduser())
-
-
-def _registered(reference: str) -> tuple[Path, str, str]:
-    """Bundle, name and version of a registered model."""
-    from vision_mlops.registry import open_registry
-
-    registry = open_registry()
-    version = registry.get(reference)
-    if version.verdict == "reject":
-        warn(f"{version.reference} was rejected by its gate")
-    return registry.bundle_path(version), version.name, str(version.version)
 
 
 def _precision(text: str) -> Precision:

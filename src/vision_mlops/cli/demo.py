@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import socket
 import sys
 import time
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_mlops.cli.jobs.run import ImagesOption, run_pipeline, tell_verdict, workload_for
-from vision_mlops.cli.options import SetOption, WorkloadOption
+from vision_mlops.cli.jobs.run import ImagesOption, run_pipeline, workload_for
+from vision_mlops.cli.jobs.run_verdict import run_verdict, tell
+from vision_mlops.cli.options import ChosenWorkloadOption, SetOption
 from vision_mlops.cli.output import say
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def demo(
-    workload: WorkloadOption = "textile",
+    workload: ChosenWorkloadOption = None,
     images: ImagesOption = None,
     set_: SetOption = None,
     port: Annotated[
@@ -31,9 +31,9 @@ def demo(
     """Prepare, train, evaluate, judge, register and serve: the pipeline of `mlops run`, then its champion.
 
     A second run reuses what has not changed, and goes on where the first was interrupted. On a terminal it serves until
-    Ctrl-C; otherwise it scores samples and ends. With `--images`, a shipped workload takes the name of the folder.
+    Ctrl-C; otherwise it scores samples and ends. `--images` means what it means for `mlops run`.
 
-    Example: `mlops demo`, or with images of your own `mlops demo --images photos/birds`
+    Example: `mlops demo`, or with images of your own, after `mlops new birds --images photos/birds`, `mlops demo -w birds`
     """
     from vision_mlops.cli.jobs.on_this_machine import report
     from vision_mlops.core import paths
@@ -42,20 +42,9 @@ def demo(
     loaded = workload_for(workload, images, set_ or ())
     ended = run_pipeline(loaded, images)
     report(ended, as_json=False)
-    tell_verdict(ended)
+    if (verdict := run_verdict(ended.state.outputs, loaded.name)) is not None:
+        tell(verdict)
     _serve(loaded, paths.home() / "data" / loaded.name, port, time.perf_counter() - started)
-
-
-def _tell(*words: object) -> None:
-    typer.secho(f"\n$ mlops {shlex.join(_short(word) for word in words)}", err=True, bold=True)
-
-
-def _short(word: object) -> str:
-    """Paths below the working directory are shown as the user would type them."""
-    path = word if isinstance(word, Path) else None
-    if path is not None and path.is_absolute() and path.is_relative_to(Path.cwd()):
-        return str(path.relative_to(Path.cwd()))
-    return str(word)
 
 
 def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
@@ -70,15 +59,16 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
         champion = registry.get(f"{workload.name}@champion")
     except RegistryError:
         say("\nThe gate did not let the model through, and there is no champion to serve. The reasons are above;")
-        say("`mlops serve BUNDLE` serves it all the same, `--set gate.min_accuracy=0.8` lowers a floor.")
+        say(
+            f"`--set gate.min_accuracy=0.8` lowers a floor, `mlops models list {workload.name}` shows what was registered."
+        )
         raise typer.Exit(1) from None
     bundle = registry.bundle_path(champion)
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     chosen = _free(port) if interactive else 0
     if chosen != port and interactive:
         say(f"\nport {port} is in use: taking a free one instead")
-    options = ("--name", workload.name, "--version", champion.version, "--port", chosen)
-    _tell("serve", bundle, *options)
+    typer.secho(f"\n$ mlops serve {workload.name}@champion --port {chosen}", err=True, bold=True)
     with running_server(bundle, port=chosen, name=workload.name, version=str(champion.version)) as url:
         manifest = read_manifest(data)
         for label in manifest.classes:
@@ -95,7 +85,7 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
             except KeyboardInterrupt:
                 say("stopping")
     if not interactive:
-        say(f"Serve it again with: mlops serve {_short(bundle)} --port {port}")
+        say(f"Serve it again with: mlops serve {workload.name}@champion --port {port}")
 
 
 def _free(port: int) -> int:

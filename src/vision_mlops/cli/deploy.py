@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops.cli.output import emit_json, say
+from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.core.files import atomic_write
 
@@ -37,8 +37,15 @@ def deploy(
         str | None, typer.Option("--deployment", help="Name of the deployment.", show_default="version-N")
     ] = None,
     traffic: Annotated[
-        int, typer.Option("--traffic", min=0, max=100, help="Percent of the traffic that it gets.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            "--traffic",
+            min=0,
+            max=100,
+            help="Percent of the traffic that it gets.",
+            show_default="100; as before where it starts a stopped endpoint again",
+        ),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep deployments that are left without traffic.")] = False,
     port: Annotated[
         int | None,
@@ -66,7 +73,10 @@ def deploy(
     namespace: Annotated[str, typer.Option("--namespace", help="aks: namespace of the cluster.")] = "",
     dns_label: Annotated[str, typer.Option("--dns-label", help="aci: first part of its host name.")] = "",
     auth: Annotated[
-        str, typer.Option("--auth", help="managed, kubernetes-endpoint: key or aad_token.", show_default="key")
+        str,
+        typer.Option(
+            "--auth", help="managed: key or aad_token; kubernetes-endpoint: key or aml_token.", show_default="key"
+        ),
     ] = "",
     host: Annotated[
         str, typer.Option("--host", help="aks: name that its Ingress answers to, over TLS.", show_default="no Ingress")
@@ -98,10 +108,13 @@ def deploy(
     from vision_mlops.endpoints.deployment import render as rendered
     from vision_mlops.endpoints.targets import open_target, remember
     from vision_mlops.registry import open_registry
+    from vision_mlops.registry.version_index import UNFIT
 
     target = open_target(to)
     registry = open_registry()
     version = resolve(registry, model, force=force)
+    if version.verdict in UNFIT:
+        warn(f"the verdict of the gate on {version.reference} is {version.verdict}")
     options = DeploymentOptions(
         port=port, workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
         instances=instances, cpu=cpu, memory_gb=memory, compute=compute, namespace=namespace, dns_label=dns_label, host=host,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json, emit_table, say
 
@@ -21,7 +22,7 @@ class SplitName(enum.StrEnum):
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Option("--bundle", help="Model bundle.")],
+    bundle: Annotated[str, typer.Option("--bundle", help=BUNDLE_HELP)],
     data: Annotated[Path, typer.Option("--data", help="Prepared data.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the report.")],
     split: Annotated[SplitName, typer.Option("--split", help="Split to evaluate on.")] = SplitName.TEST,
@@ -29,12 +30,12 @@ def evaluate(
 ) -> None:
     """Measure a bundle on the test images and write a report.
 
-    Example: `mlops evaluate --bundle outputs/bundles/textile --data outputs/data/textile --out outputs/reports/textile`
+    Example: `mlops evaluate --bundle textile@champion --data outputs/data/textile --out outputs/reports/champion`
     """
     from vision_mlops.evaluation.evaluate import evaluate as run
     from vision_mlops.evaluation.evaluate import headline
 
-    evaluation = run(bundle, data, out, split=split.value)
+    evaluation = run(choose_bundle(bundle).folder, data, out, split=split.value)
     metrics = evaluation.metrics
     if metrics["run_id"]:
         from vision_mlops.tracking import mlflow_runs

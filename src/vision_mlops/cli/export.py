@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json, say
 from vision_mlops.core.errors import TrainingError
@@ -20,7 +21,7 @@ class ExportTarget(enum.StrEnum):
 
 
 def export(
-    bundle: Annotated[Path, typer.Argument(help="Model bundle.")],
+    bundle: Annotated[str, typer.Argument(help=BUNDLE_HELP)],
     data: Annotated[Path, typer.Option("--data", help="Prepared data: calibrates on train, judges on test.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
     precision: Annotated[
@@ -34,12 +35,13 @@ def export(
 ) -> None:
     """Write a bundle in another precision, if it is as good: exit code 1, and nothing written, where it is not.
 
-    Example: `mlops export outputs/bundles/textile --data outputs/data/textile --out outputs/bundles/textile-int8`
+    Example: `mlops export textile@champion --data outputs/data/textile --out outputs/bundles/textile-int8`
     """
     from vision_mlops.training.quantization import quantize
 
+    folder = choose_bundle(bundle).folder
     try:
-        done = quantize(bundle, data, out, max_drop=max_drop, images=images)
+        done = quantize(folder, data, out, max_drop=max_drop, images=images)
     except TrainingError as error:
         typer.echo(f"{error}", err=True)
         raise typer.Exit(1) from error

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_mlops.cli.options import JsonOption, SetOption, WorkloadOption
+from vision_mlops.cli.data.image_location import workload_named
+from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, SetOption
 from vision_mlops.cli.output import emit_json, say
 from vision_mlops.core.errors import MlopsError
 
@@ -31,7 +32,7 @@ def gate(
         str | None, typer.Option("--against", help="Registered model whose champion is evaluated now, on --data.")
     ] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Prepared data, for --against.")] = None,
-    workload: WorkloadOption = "textile",
+    workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="File of the verdict; default CANDIDATE/verdict.json.")
@@ -54,8 +55,8 @@ def gate(
 
     if against and (champion or data is None):
         raise MlopsError("--against needs --data, and no --champion", "for example --against textile --data DIR")
-    settings = load_workload(workload, set_ or ()).gate
     candidates = read_evaluation(candidate)
+    settings = load_workload(workload_named(workload, str(candidates.metrics.get("name"))), set_ or ()).gate
     other = read_evaluation(champion) if champion else None
     if against and data is not None:
         other = _champion(against, candidates, data)

@@ -103,12 +103,14 @@ def promote(
 
     Example: `mlops models promote textile:3`
     """
+    from vision_mlops.registry.version_index import UNFIT
+
     registry = _registry()
     chosen = registry.get(ref)
     version = registry.promote(chosen.name, chosen.version, alias, force=force)
     previous = version.tags.get(f"{alias}.previous")
     note = f" (before: {version.name}:{previous})" if previous else ""
-    if version.verdict == "reject":
+    if version.verdict in UNFIT:
         warn(f"the verdict on {version.reference} is reject")
     _emit_version(version, as_json=json_, text=f"{version.name}@{alias} is {version.reference}{note}")
 
@@ -136,6 +138,25 @@ def compare(
     say(f"a is {first.reference}, b is {second.reference}")
     shown = [{key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows]
     emit_table(shown, as_json=False, empty="neither version has metrics: register with --metrics")
+
+
+@app.command()
+def path(ref: Ref, json_: JsonOption = False) -> None:
+    """Print the folder of a version's bundle on this machine, to read from.
+
+    Example: `mlops models path textile@champion`
+    """
+    from vision_mlops.registry.version_index import warning_about
+
+    registry = _registry()
+    version = registry.get(ref)
+    folder, warning = registry.bundle_path(version), warning_about(version, registry.versions(version.name))
+    if json_:
+        emit_json({"name": version.name, "version": str(version.version), "path": folder, "warning": warning})
+        return
+    if warning:
+        warn(warning)
+    typer.echo(folder)
 
 
 @app.command()

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
+DEFAULT_WORKLOAD = "textile"
 WorkloadOption = Annotated[str, typer.Option("--workload", "-w", help="Name of a workload, or path of a YAML file.")]
+ChosenWorkloadOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workload",
+        "-w",
+        help="Name of a workload, or path of a YAML file.",
+        show_default=f"that of the images or data, else {DEFAULT_WORKLOAD}",
+    ),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key of the workload: `training.epochs=2`. Repeatable.")
 ]

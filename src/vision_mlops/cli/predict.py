@@ -9,30 +9,39 @@ from typing import Annotated
 
 import typer
 
+from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import ImageError, MlopsError
 
 
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="Model bundle.")],
+    bundle: Annotated[str, typer.Argument(help=BUNDLE_HELP)],
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
-    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Number of classes to print per image.")] = 3,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", min=1, help="Number of classes to print per image.", show_default="3")
+    ] = None,
     explain: Annotated[Path | None, typer.Option("--explain", help="Write a heat map of the one image here.")] = None,
     json_: JsonOption = False,
 ) -> None:
     """Classify images.
 
-    Example: `mlops predict outputs/bundles/textile data/examples/nominal.jpg --top-k 3 --explain outputs/why.png`
+    Example: `mlops predict textile@champion data/examples/nominal.jpg --top-k 3 --explain outputs/why.png`
     """
     from vision_mlops.data.image_files import on_one_line
     from vision_mlops.model.predictor import Predictor
+    from vision_mlops.registry.version_index import warning_about_folder
 
     files, failed = _files(images)
     if explain is not None and len(files) != 1:
         raise MlopsError(f"--explain takes one image, not {len(files)}", "run it once per image")
-    predictor = Predictor(bundle)
-    if top_k > len(predictor.classes):
+    chosen = choose_bundle(bundle)
+    if warning := chosen.warning if chosen.name else warning_about_folder(chosen.folder):
+        warn(warning)
+    predictor = Predictor(chosen.folder)
+    if top_k is None:
+        top_k = min(3, len(predictor.classes))
+    elif top_k > len(predictor.classes):
         raise MlopsError(f"--top-k {top_k}: the model has {len(predictor.classes)} classes", "use a smaller number")
     results: list[dict[str, object]] = []
     for file in files:

@@ -71,7 +71,8 @@ def start(
     ] = False,
     no_alias: Annotated[bool, typer.Option("--no-alias", help="Leave the alias champion where it is.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also with other classes, or a version whose verdict is reject.")
+        bool,
+        typer.Option("--force", help="Also with other classes, or a version whose verdict is reject or inconclusive."),
     ] = False,
     on_interrupt: OnInterrupt = "pause",
     take_over: TakeOver = False,
@@ -96,7 +97,6 @@ def start(
     Example: `mlops rollout start textile --model textile:4`
     """
     from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, check_name, deployment_name
-    from vision_mlops.endpoints.deployment import resolve
     from vision_mlops.rollout.rollout_control import start as run
     from vision_mlops.rollout.rollout_settings import RolloutLimits, RolloutOptions, parse_steps
 
@@ -109,7 +109,7 @@ def start(
         instances=instances, cpu=cpu, memory_gb=memory, environment=variables(env or []), timeout_s=timeout,
     )  # fmt: skip
     controls = _controls(name, on, images, probe_rate, on_interrupt, take_over=take_over)
-    version = resolve(controls.registry, model, force=force)
+    version = controls.registry.get(model)
     wanted = check_name("a deployment", deployment or deployment_name(version.version))
     request = DeploymentRequest(name, wanted, version, controls.registry, options)
     wishes = RolloutOptions(keep_candidate, keep_champion, no_alias, force)
@@ -227,6 +227,6 @@ def _show(ending: RolloutResult, name: str, *, as_json: bool, wanted: str = "pro
     if report is not None:
         if not as_json:
             typer.echo(report.text, nl=False)
-        say(f"report: {report.folder}")
+        say(f"report: {report.page}")
     if ending.outcome != wanted or ending.problem:
         raise typer.Exit(1)

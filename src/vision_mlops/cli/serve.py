@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from vision_mlops.cli.output import say
+from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
+from vision_mlops.cli.output import say, warn
 from vision_mlops.core.errors import MissingExtraError, ServingError
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ _BACKLOG = 2048
 
 def serve(
     bundle: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
-            help="Model bundle, or a folder that holds one up to two folders below.",
+            help=f"{BUNDLE_HELP[:-1]}, also one that holds it up to two folders below.",
             show_default="MLOPS_BUNDLE, else AZUREML_MODEL_DIR",
         ),
     ] = None,
@@ -59,8 +60,9 @@ def serve(
 
     The environment's MLOPS_SCORING_KEY, or a line of the file MLOPS_SCORING_KEY_FILE, must come with each request;
     MLOPS_ADMIN_KEY opens POST /admin/reload, which swaps the model without downtime. SIGHUP loads the bundle's folder anew.
+    A reference such as `textile@champion` is looked up once, at the start.
 
-    Example: `mlops serve outputs/bundles/textile --port 8000`
+    Example: `mlops serve textile@champion --port 8000`, or `mlops serve outputs/bundles/textile`
     """
     if os.getpid() == 1:  # the system ignores what the first process of a container has no handler for
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
@@ -71,6 +73,7 @@ def serve(
     from vision_mlops.core.cpu import available_cores
     from vision_mlops.model.bundle import read_bundle
     from vision_mlops.model.bundle_lookup import bundle_root, find_bundle, registered_as
+    from vision_mlops.registry.version_index import warning_about_folder
     from vision_mlops.serving.telemetry.metrics_folder import metrics_folder
     from vision_mlops.serving.workers.ipc import ParentProcess
 
@@ -78,11 +81,15 @@ def serve(
     keys = _keys(auth, host)
     parent = None if parent_socket is None else ParentProcess(parent_socket)
     wanted_precision = _precision(precision)
-    root = bundle or bundle_root()
-    bundle = find_bundle(root)
-    if (registered := registered_as(root)) != ("", ""):
-        name, version = name or registered[0], version or registered[1]
-    described = read_bundle(bundle)
+    text = bundle or str(bundle_root())
+    chosen = choose_bundle(text)
+    folder = find_bundle(chosen.folder)
+    # A parent has chosen the version itself, and its log is for what goes wrong.
+    if parent is None and (warning := chosen.warning if chosen.name else warning_about_folder(folder)):
+        warn(warning)
+    known = (chosen.name, chosen.version) if chosen.name else registered_as(Path(text))
+    name, version = name or known[0], version or known[1]
+    described = read_bundle(folder)
     serving = load_serving(workload)
     listener = _listen(host, port)
     bound = listener.getsockname()[1]
@@ -108,7 +115,7 @@ def serve(
             from vision_mlops.serving.workers.worker import WorkerSettings
         except ModuleNotFoundError as error:
             raise MissingExtraError(error.name or "httptools", "serve") from error
-        source = ModelSource(bundle.absolute(), name, version, wanted_precision)
+        source = ModelSource(folder.absolute(), name, version, wanted_precision)
         settings = WorkerSettings(source, serving, keys, admin_key)
         check_tracing()
         if serving.predictions.sample and serving.predictions.to:

@@ -8,14 +8,15 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops.cli.options import SetOption, WorkloadOption
+from vision_mlops.cli.data.image_location import workload_named
+from vision_mlops.cli.options import ChosenWorkloadOption, SetOption
 from vision_mlops.cli.output import say
 
 
 def train(
     data: Annotated[Path, typer.Option("--data", help="Prepared data.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the model bundle.")],
-    workload: WorkloadOption = "textile",
+    workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run at its last epoch.")] = False,
     auto_resume: Annotated[
@@ -33,8 +34,8 @@ def train(
     from vision_mlops.core.errors import MissingExtraError
     from vision_mlops.data.manifest import read_manifest
 
-    loaded = load_workload(workload, set_ or ())
     manifest = read_manifest(data)  # before torch is loaded: a wrong path should answer at once
+    loaded = load_workload(workload_named(workload, manifest.name), set_ or ())
     try:
         from vision_mlops.training.checkpoints import TrainingFolder
         from vision_mlops.training.fit import fit

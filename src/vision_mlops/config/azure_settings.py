@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from vision_mlops.core.errors import ConfigError, MissingExtraError
 
 Tier = Literal["dedicated", "low_priority"]
-EndpointAuth = Literal["key", "aad_token"]
+EndpointAuth = Literal["key", "aad_token", "aml_token"]
 OWN_PREFIX = "MLOPS_AZURE_"
 _RETIRED = re.compile(r"Standard_(NC\d+r?|NC\d+r?s_v[23]|ND\d+r?s|NV\d+|NV\d+s_v2)(_Promo)?", re.IGNORECASE)
 KNOWN_CLOUDS = {
@@ -138,7 +138,9 @@ class AzureSettings(BaseModel):
         description="Attached cluster of Kubernetes online endpoints.",
     )
     endpoint_auth: EndpointAuth = Field(
-        "key", alias="MLOPS_AZURE_ENDPOINT_AUTH", description="What new online endpoints ask for: key or aad_token."
+        "key",
+        alias="MLOPS_AZURE_ENDPOINT_AUTH",
+        description="What new online endpoints ask for: key, or aad_token (managed), aml_token (on Kubernetes).",
     )
     container_registry: RegistryHost | None = Field(
         None,

@@ -56,9 +56,9 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An address where images are scored. ``url`` is that of the scoring route; ``auth`` is none, key or aad_token.
+    """An address where images are scored. ``url`` is that of the scoring route.
 
-    ``tags`` are kept with the endpoint, where it lives.
+    ``auth`` is what it asks for: none, key, aad_token or aml_token. ``tags`` are kept with the endpoint, where it lives.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vision_mlops.core.errors import DeploymentError
@@ -16,10 +17,11 @@ ROLLOUT_TAG = "mlops.rollout"
 class TrafficPlan:
     """What becomes of the traffic once the new deployment is ready.
 
-    ``share`` is what it gets, in percent; the rest stays in proportion. ``keep`` leaves deployments without traffic there.
+    ``share`` is what it gets, in percent; the rest stays in proportion. None gives it all, except that an endpoint that was
+    stopped comes back with the shares that it had. ``keep`` leaves deployments without traffic there.
     """
 
-    share: int = 100
+    share: int | None = None
     keep: bool = False
 
 
@@ -45,7 +47,7 @@ def deploy(target: Target, request: DeploymentRequest, plan: TrafficPlan, say: S
         DeploymentError: an option means nothing at this target, a rollout is under way, or the target refuses.
     """
     check_options(target, request)
-    if plan.share != 100 and not target.splits_traffic:
+    if plan.share not in (None, 100) and not target.splits_traffic:
         raise DeploymentError(f"--traffic: an endpoint on {target.name} has one deployment", "leave --traffic out")
     before = find(target, request.endpoint)
     if before is not None and ROLLOUT_TAG in before.tags:
@@ -56,7 +58,18 @@ def deploy(target: Target, request: DeploymentRequest, plan: TrafficPlan, say: S
     endpoint = target.deploy(request, say)
     if not target.splits_traffic:
         return endpoint
+    if plan.share is None and before is not None and _comes_back(before, request):
+        say("traffic as before: " + _told({item.name: item.traffic for item in endpoint.deployments}))
+        return endpoint
     return _move_traffic(target, endpoint, request.deployment, plan, say)
+
+
+def _comes_back(before: Endpoint, request: DeploymentRequest) -> bool:
+    """Whether a request starts again what a stopped endpoint had, as opposed to bringing another version to it."""
+    same = (request.deployment, request.model.reference)
+    return before.state is EndpointStatus.STOPPED and same in (
+        (each.name, each.reference) for each in before.deployments
+    )
 
 
 def check_options(target: Target, request: DeploymentRequest) -> None:
@@ -92,13 +105,17 @@ def shares_with(endpoint: Endpoint, deployment: str, share: int) -> dict[str, in
     return {deployment: share, **shares}
 
 
+def _told(shares: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {share} %" for name, share in shares.items())
+
+
 def _move_traffic(target: Target, endpoint: Endpoint, deployment: str, plan: TrafficPlan, say: Say) -> Endpoint:
-    shares = shares_with(endpoint, deployment, plan.share)
+    shares = shares_with(endpoint, deployment, 100 if plan.share is None else plan.share)
     if {item.name: item.traffic for item in endpoint.deployments if item.traffic} != {
         name: share for name, share in shares.items() if share
     }:
         endpoint = target.set_traffic(endpoint.name, shares, {})
-        say("traffic: " + ", ".join(f"{name} {share} %" for name, share in shares.items()))
+        say("traffic: " + _told(shares))
     if plan.keep:
         return endpoint
     for item in endpoint.deployments:

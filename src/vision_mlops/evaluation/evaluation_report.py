@@ -38,7 +38,7 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
         title=html.escape(f"Evaluation of {metrics['name']}"),
         cards="".join(_card(*card) for card in cards),
         verdict=_verdict(verdict),
-        classes=_table(
+        classes=table(
             ("class", "precision", "recall", "F1", "AUC", "images"),
             (
                 (name, *(_number(row[key]) for key in ("precision", "recall", "f1", "auc")), str(row["support"]))
@@ -47,7 +47,7 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
         ),
         plots="".join(f'<img alt="{name[:-4]}" src="{_data_url(folder / name)}">' for name in _PLOTS),
         mistakes=_mistakes(folder, metrics["mistakes"]),
-        facts=_table(
+        facts=table(
             ("fact", "value"),
             ((key.replace("_", " "), str(metrics[key])) for key in
              ("name", "bundle_id", "backbone", "trained", "git_commit", "run_id", "data_fingerprint", "graph_bytes")),
@@ -65,7 +65,7 @@ def _verdict(verdict: dict[str, Any] | None) -> str:
     signs = {True: "passed", False: "failed", None: "note"}
     rows = ((reason["check"], signs[reason["passed"]], reason["message"]) for reason in verdict["reasons"])
     decision = html.escape(verdict["decision"])
-    return f'<p class="decision {decision}">{decision}</p>' + _table(("check", "result", "why"), rows)
+    return f'<p class="decision {decision}">{decision}</p>' + table(("check", "result", "why"), rows)
 
 
 def _mistakes(folder: Path, mistakes: list[dict[str, Any]]) -> str:
@@ -80,7 +80,8 @@ def _mistakes(folder: Path, mistakes: list[dict[str, Any]]) -> str:
     return "".join(figures)
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in HTML; its cells are text, which is escaped."""
     header = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{header}</tr>{body}</table>"

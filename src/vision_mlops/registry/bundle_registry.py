@@ -17,6 +17,7 @@ from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
 from vision_mlops.registry import lineage
 from vision_mlops.registry.model_versions import (
     CHAMPION,
+    HASH_TAG,
     ModelReference,
     ModelVersion,
     check_alias,
@@ -24,7 +25,7 @@ from vision_mlops.registry.model_versions import (
     missing,
     parse_reference,
 )
-from vision_mlops.registry.version_tags import HASH_TAG, evidence, fact_tags, identity_tags
+from vision_mlops.registry.version_tags import evidence, fact_tags, identity_tags
 
 
 class BundleRegistry(ABC):

@@ -19,8 +19,9 @@ from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import MANIFEST, Bundle, bundle_id, read_bundle
 from vision_mlops.registry import lineage
 from vision_mlops.registry.bundle_registry import BundleRegistry, copy_bundle
-from vision_mlops.registry.model_versions import ModelVersion, check_name, missing
-from vision_mlops.registry.version_tags import HASH_TAG, to_version
+from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, check_name, missing
+from vision_mlops.registry.version_index import write_index
+from vision_mlops.registry.version_tags import to_version
 from vision_mlops.tracking import mlflow_runs
 
 T = TypeVar("T")
@@ -71,9 +72,10 @@ class MlflowRegistry(BundleRegistry):
 
     @contextmanager
     def _changing(self, name: str) -> Iterator[None]:
-        """One change of a model at a time on this machine; readers do not wait."""
+        """One change of a model at a time on this machine, and the index after it; readers do not wait."""
         with mlflow_runs.file_lock(paths.home() / "models" / f".{check_name(name)}.lock"):
             yield
+            write_index(name, self.versions(name))
 
     def _model(self, name: str) -> Any:
         from mlflow.exceptions import MlflowException

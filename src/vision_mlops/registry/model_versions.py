@@ -12,6 +12,8 @@ from vision_mlops.core.errors import RegistryError
 from vision_mlops.core.text import closest
 
 CHAMPION = "champion"
+HASH_TAG = "bundle_sha256"
+"""Tag with the hash of a version's ``bundle.json``, by which a bundle is known again."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from vision_mlops.core.errors import RegistryError
 from vision_mlops.registry import lineage
-from vision_mlops.registry.model_versions import ModelVersion, Registry
-from vision_mlops.registry.version_tags import HASH_TAG
+from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, Registry
 
 
 def transfer(

@@ -12,9 +12,8 @@ from typing import Any
 from vision_mlops.core.errors import RegistryError
 from vision_mlops.model.bundle import Bundle, bundle_id
 from vision_mlops.registry import lineage
-from vision_mlops.registry.model_versions import ModelVersion
+from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion
 
-HASH_TAG = "bundle_sha256"
 HEADLINES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "expected_calibration_error")
 
 

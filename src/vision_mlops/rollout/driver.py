@@ -241,6 +241,7 @@ class Driver:
             raise _Turn(Phase.FINISH, f"{state.champion} is not there any more: going on with {state.candidate}")
         if self._place.set_traffic({state.champion: 100}, {}):
             self._say(f"{state.champion} has all of the traffic again")
+        self._report.shared({state.champion: 100}, {})
         if has(self._place.endpoint(), state.candidate):
             self._report.content["log"] = telling(self._place.logs(state.candidate, _LOG_LINES), _LOG_SHOWN)
             self._report.write(RolloutOutcome.UNDER_WAY)
@@ -271,6 +272,7 @@ class Driver:
         """Set the traffic; a candidate that cannot take any fails."""
         try:
             self._place.set_traffic(traffic, mirror)
+            self._report.shared(traffic, mirror)
         except DeploymentError as error:
             problem = self._unfit(self._place.endpoint())
             if not problem:

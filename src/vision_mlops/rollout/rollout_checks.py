@@ -10,6 +10,7 @@ from vision_mlops.core.errors import DeploymentError, RegistryError
 from vision_mlops.endpoints.contract import Access, Deployment, Endpoint, EndpointStatus, Say, Target
 from vision_mlops.model.bundle import read_bundle
 from vision_mlops.registry import ModelVersion, Registry
+from vision_mlops.registry.version_index import UNFIT
 from vision_mlops.rollout.probe_images import ProbeImage, folder_images, golden_images
 from vision_mlops.rollout.probes import Ask
 from vision_mlops.rollout.rollout_settings import RolloutLimits, RolloutStep
@@ -67,6 +68,16 @@ def check_candidate(endpoint: Endpoint, champion: Deployment, name: str, version
             raise DeploymentError(
                 f"deployment {name!r} of {endpoint.name!r} is {item.reference}", "choose another --deployment"
             )
+
+
+def check_verdict(version: ModelVersion, say: Say, *, force: bool) -> None:
+    """Refuse a version that the gate did not let through. Raises DeploymentError, unless ``force`` is given."""
+    if version.verdict not in UNFIT:
+        return
+    told = f"the verdict of the gate on {version.reference} is {version.verdict}"
+    if not force:
+        raise DeploymentError(told, "roll out another version, or start this one anyway with --force")
+    say(f"warning: {told}")
 
 
 def check_classes(

@@ -21,6 +21,7 @@ from vision_mlops.rollout.rollout_checks import (
     check_classes,
     check_probe,
     check_target,
+    check_verdict,
     copied_at_most,
     probe_images,
 )
@@ -112,6 +113,7 @@ def start(
         steps = copied_at_most(controls.target, steps, controls.say)
         champion = champion_of(endpoint)
         check_candidate(endpoint, champion, request.deployment, request.model)
+        check_verdict(request.model, controls.say, force=wanted.force)
         limits, bundles = check_classes(
             controls.registry, champion, request.model, limits or RolloutLimits(), controls.say, force=wanted.force
         )
@@ -163,7 +165,7 @@ def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: Depl
 
 
 def _run(controls: Controls, endpoint: Endpoint, state: Rollout, inputs: DriverInputs) -> RolloutResult:
-    return Driver(controls.place(), state, Report(endpoint, state), inputs, controls.say).drive()
+    return Driver(controls.place(), state, Report(endpoint, state, controls.registry), inputs, controls.say).drive()
 
 
 def _driver_inputs(controls: Controls, images: list[Any], request: DeploymentRequest | None) -> DriverInputs:
@@ -239,7 +241,7 @@ def _order_here(controls: Controls, order: Order, known: Rollout | None) -> Roll
     if state.phase is Phase.CLOSE:
         controls.say(f"it is too late: {state.candidate} has passed all steps, and is the champion")
         return _run(controls, endpoint, state, _driver_inputs(controls, [], None))
-    report = Report(endpoint, state)
+    report = Report(endpoint, state, controls.registry)
     if state.phase is not Phase.ROLLBACK:
         report.failed(["it was aborted"])
     state = state.at(Phase.ROLLBACK)

@@ -1,8 +1,9 @@
-"""The report of a rollout: what was done at each step and what was seen, as JSON and as text, kept up to date."""
+"""The report of a rollout: what was done at each step and what was seen, as JSON, text and a page, kept up to date."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.core import paths
+from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.files import atomic_write
 from vision_mlops.endpoints.contract import Endpoint
+from vision_mlops.registry import Registry
+from vision_mlops.rollout import rollout_page
 from vision_mlops.rollout.judge import Judgement, Observation
 from vision_mlops.rollout.rollout_settings import write_steps
 from vision_mlops.rollout.rollout_state import Rollout
 
 JSON_FILE = "report.json"
 TEXT_FILE = "report.txt"
+PAGE_FILE = "report.html"
 
 
 class RolloutOutcome(StrEnum):
@@ -40,29 +45,36 @@ class Report:
     Args:
         endpoint: As it is now.
         state: Of the rollout.
+        registry: Where accuracy and verdict of both versions are looked up.
     """
 
-    def __init__(self, endpoint: Endpoint, state: Rollout) -> None:
+    def __init__(self, endpoint: Endpoint, state: Rollout, registry: Registry) -> None:
         self.folder = rollouts_folder(endpoint.name) / state.folder_name
         champion = next((item.reference for item in endpoint.deployments if item.name == state.champion), "")
         self.content: dict[str, Any] = {
             "endpoint": endpoint.name,
             "target": endpoint.target,
-            "candidate": {"deployment": state.candidate, "model": state.model},
-            "champion": {"deployment": state.champion, "model": champion},
+            "candidate": {"deployment": state.candidate, "model": state.model, **_judged(registry, state.model)},
+            "champion": {"deployment": state.champion, "model": champion, **_judged(registry, champion)},
             "began": datetime.fromtimestamp(state.began, UTC).isoformat(),
             "outcome": str(RolloutOutcome.UNDER_WAY),
             "reasons": [],
             "steps_planned": write_steps(state.steps),
             "limits": asdict(state.limits),
             "steps": [],
+            "traffic": [],
             "notes": [],
             "log": "",
         }
         earlier = read_report(self.folder)
         if earlier.get("outcome") in (RolloutOutcome.UNDER_WAY, RolloutOutcome.PAUSED):
-            for key in ("champion", "reasons", "steps", "notes", "log"):
+            for key in ("champion", "reasons", "steps", "traffic", "notes", "log"):
                 self.content[key] = earlier.get(key, self.content[key])
+        deployed = endpoint.deployments
+        self.shared(
+            {item.name: item.traffic for item in deployed if item.traffic},
+            {item.name: item.mirror for item in deployed if item.mirror},
+        )
 
     @property
     def outcome(self) -> RolloutOutcome:
@@ -73,6 +85,18 @@ class Report:
     def text(self) -> str:
         """To read."""
         return as_text(self.content)
+
+    @property
+    def page(self) -> Path:
+        """To open in a browser."""
+        return self.folder / PAGE_FILE
+
+    def shared(self, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> None:
+        """The endpoint's traffic from now on: shares and copies by deployment, in percent."""
+        now: dict[str, Any] = {"traffic": dict(traffic), "mirror": dict(mirror)}
+        known = self.content["traffic"]
+        if not known or {key: known[-1][key] for key in now} != now:
+            known.append({"at": _now("milliseconds"), **now})
 
     def begin_step(self, state: Rollout) -> None:
         """A step begins, or begins anew after an interruption."""
@@ -100,11 +124,12 @@ class Report:
         self.write(RolloutOutcome.UNDER_WAY)
 
     def write(self, outcome: RolloutOutcome) -> None:
-        """Write both files."""
-        self.content |= {"outcome": str(outcome), "updated": _now()}
+        """Write all files."""
+        self.content |= {"outcome": str(outcome), "updated": _now("milliseconds")}
         text = json.dumps(self.content, indent=2, ensure_ascii=False)
         atomic_write(self.folder / JSON_FILE, text + "\n")
         atomic_write(self.folder / TEXT_FILE, as_text(self.content))
+        atomic_write(self.page, rollout_page.render(self.content))
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -128,8 +153,8 @@ def as_text(content: dict[str, Any]) -> str:
     candidate, champion = content["candidate"], content["champion"]
     lines = [
         f"Rollout at {content['endpoint']} ({content['target']}): {content['outcome']}",
-        f"candidate  {candidate['deployment']} ({candidate['model']})",
-        f"champion   {champion['deployment']} ({champion['model'] or 'gone'})",
+        f"candidate  {candidate['deployment']} ({candidate['model']}{_facts(candidate)})",
+        f"champion   {champion['deployment']} ({champion['model'] or 'gone'}{_facts(champion)})",
         f"steps      {content['steps_planned']}",
         f"began      {content['began']}",
         "",
@@ -143,6 +168,11 @@ def as_text(content: dict[str, Any]) -> str:
     if content["log"]:
         lines += ["", f"Last lines of {candidate['deployment']}:", content["log"].rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def _facts(version: Mapping[str, Any]) -> str:
+    accuracy, verdict = version.get("accuracy"), version.get("verdict")
+    return ("" if accuracy is None else f", accuracy {accuracy:.4f}") + (f", verdict {verdict}" if verdict else "")
 
 
 def _went_well(line: str) -> bool:
@@ -168,5 +198,17 @@ def _figures(figures: dict[str, Any] | None) -> list[str]:
 _WHO = ("candidate", "champion")
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _judged(registry: Registry, reference: str) -> dict[str, Any]:
+    """Accuracy and verdict of a version; unknown ones are empty, as a report is no reason to stop."""
+    unknown = {"accuracy": None, "verdict": ""}
+    try:
+        version = registry.get(reference) if reference else None
+    except MlopsError:
+        return unknown
+    if version is None:
+        return unknown
+    return {"accuracy": version.metrics.get("accuracy"), "verdict": version.verdict}
+
+
+def _now(precision: str = "seconds") -> str:
+    return datetime.now(UTC).isoformat(timespec=precision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from testing.support.definitions import FILES, PREP, SCHEMA, write_project
 
 from vision_mlops.jobs.definitions.findings import Finding, Severity
 from vision_mlops.jobs.definitions.linter.linter import lint
+from vision_mlops.jobs.pipelines import PIPELINES
 
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 
@@ -162,6 +164,18 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
     assert "does not exist" in found(tmp_path / "none.yml")[0].message
     assert "is a folder" in found(tmp_path)[0].message
     assert "is no file" in found(Path(os.devnull))[0].message
+
+
+@pytest.mark.parametrize("name", sorted(path.relative_to(PIPELINES).as_posix() for path in PIPELINES.rglob("*.yml")))
+def test_the_definitions_of_an_installed_package_have_no_findings(tmp_path: Path, name: str) -> None:
+    """There is no project above them; what they may point to is the package."""
+    installed = tmp_path / "site-packages" / "vision_mlops" / "jobs" / "pipelines"
+    shutil.copytree(PIPELINES, installed)
+    assert found(installed / name) == []
+    (installed / "components" / "outside.yml").write_text(
+        (installed / "components" / "score-batch.yml").read_text().replace("../batch", "../..")
+    )
+    assert "leaves the project" in found(installed / "components" / "outside.yml")[0].message
 
 
 def test_merge_keys_and_aliases_are_read(project: Path) -> None:

@@ -33,6 +33,7 @@ TRAIN = command(
     "cp ${{inputs.data}}/word.txt ${{outputs.bundle}}/; echo ${{inputs.name}} > ${{outputs.bundle}}/name.txt",
     inputs={"data": "${{parent.jobs.prepare.outputs.data}}", "name": "${{parent.inputs.model_name}}"},
 ) | {"outputs": {"bundle": "${{parent.outputs.bundle}}"}}
+BIRDS = ("--workload", "textile", "--images", "photos/birds")
 FOLDER = {"type": "uri_folder"}
 
 
@@ -100,7 +101,7 @@ def test_it_runs_with_the_workload_and_its_outputs_come_to_their_places(run: Run
 
 
 def test_images_go_to_the_step_that_prepares(run: Run, home: Path) -> None:
-    code, _, err = run("run", "--pipeline", "pipelines/train.yml", "--images", "photos/birds")
+    code, _, err = run("run", "--pipeline", "pipelines/train.yml", *BIRDS)
     assert code == 0, err
     assert (home / "data" / "birds" / "images.txt").read_text() == "a.png\n"
     assert (home / "bundles" / "birds" / "name.txt").read_text() == "birds\n"
@@ -118,7 +119,7 @@ def test_a_pipeline_that_does_less(run: Run, project: Path, home: Path) -> None:
     assert code == 0, err
     assert (project / "made" / "workload.json").is_file()
     assert not (home / "reports").exists()
-    code, _, err = run("run", "--pipeline", "pipelines/look.yml", "--images", "photos/birds")
+    code, _, err = run("run", "--pipeline", "pipelines/look.yml", *BIRDS)
     assert code == 2
     assert "--images needs a step 'prepare' with an input 'images'" in err
     assert "data.source: folder" in err
@@ -133,7 +134,7 @@ def test_prepare_without_an_input_for_images(run: Run, project: Path) -> None:
     part = {**PREPARE, "inputs": {"workload": {"type": "string"}}, "command": text}
     write(project / "components" / "prepare.yml", part)
     assert run("run", "--pipeline", "pipelines/train.yml")[0] == 0
-    code, _, err = run("run", "--pipeline", "pipelines/train.yml", "--images", "photos/birds")
+    code, _, err = run("run", "--pipeline", "pipelines/train.yml", *BIRDS)
     assert (code, "--images needs a step 'prepare'" in err) == (2, True)
 
 
@@ -227,6 +228,8 @@ def test_watching_with_a_pipeline_of_ones_own(run: Run, project: Path, home: Pat
     words = (
         "pipeline",
         "watch",
+        "--workload",
+        "textile",
         "--data",
         "photos/birds",
         "--pipeline",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -61,6 +62,60 @@ def test_a_good_candidate_goes_through_all_steps(bundle: Path, counting: bool) -
     assert [step["verdict"] for step in report["steps"]] == ["continue"] * 3
     assert report["outcome"] == "promoted"
     assert (rollouts_folder("colours") / ending.report.folder.name / "report.txt").read_text().startswith("Rollout at")  # type: ignore[union-attr]
+
+
+def judged(world: World, number: int, verdict: str, accuracy: float) -> None:
+    version = world.registry.versions[number]
+    world.registry.versions[number] = replace(version, verdict=verdict, metrics={"accuracy": accuracy})
+
+
+def test_the_page_shows_the_decision_both_versions_and_the_traffic(world: World) -> None:
+    judged(world, 1, "promote", 0.875)
+    judged(world, 2, "promote", 0.9375)
+    ending = begin(world)
+    assert ending.report is not None
+    one, two, report = "version-1", "version-2", report_of(ending)
+    assert [(entry["traffic"], entry["mirror"]) for entry in report["traffic"]] == [
+        ({one: 100}, {}), ({one: 100}, {two: 50}), ({one: 50, two: 50}, {}), ({two: 100}, {})
+    ]  # fmt: skip
+    page = ending.report.page.read_text()
+    assert '<p class="outcome promoted">promoted</p>' in page
+    assert "<tr><td>candidate</td><td>version-2</td><td>colours:2</td><td>0.9375</td><td>promote</td></tr>" in page
+    assert "<tr><td>champion</td><td>version-1</td><td>colours:1</td><td>0.8750</td><td>promote</td></tr>" in page
+    shares = re.findall(r"<tr><td>[^<]*T[^<]*</td><td>(\d+) %</td><td>(\d+) %</td><td>(\d+) %</td></tr>", page)
+    assert shares == [("0", "100", "0"), ("0", "100", "50"), ("50", "50", "0"), ("100", "0", "0")]
+    points = re.findall(r'class="candidate" points="([^"]*)"', page)[0].split()
+    heights = [float(point.split(",")[1]) for point in points]
+    assert heights == [172, *[172] * 4, 92, 92, 12, 12, 172]
+    assert not re.search(r"https?://|src=|href=|@import|url\(", page), "it is whole without a network"
+    assert "accuracy 0.9375, verdict promote" in ending.report.text
+
+
+def test_the_page_of_a_rollback_says_why_and_escapes_what_others_wrote(world: World) -> None:
+    world.behave(every=1, status=500)
+    world.target.logs = lambda name, deployment, lines: "<script>alert(1)</script>"  # type: ignore[method-assign]
+    ending = begin(world)
+    assert ending.report is not None
+    page = ending.report.page.read_text()
+    assert '<p class="outcome rolled-back">rolled back</p>' in page
+    assert "error rate" in page.split("<h2>Versions</h2>")[0]
+    assert "&lt;script&gt;" in page
+    assert "<script" not in page
+    assert report_of(ending)["traffic"][-1]["traffic"] == {"version-1": 100}
+
+
+@pytest.mark.parametrize("verdict", ["reject", "inconclusive"])
+def test_a_version_that_the_gate_did_not_let_through(world: World, verdict: str) -> None:
+    judged(world, 2, verdict, 0.5)
+    with pytest.raises(DeploymentError, match=rf"on colours:2 is {verdict}\n  -> .* anyway with --force"):
+        begin(world)
+    assert not world.under_way()
+    assert list(world.target.deployments) == ["version-1"]
+    assert not list(rollouts_folder("colours").glob("*/report.*"))
+    ending = begin(world, wishes=RolloutOptions(force=True))
+    assert ending.outcome is RolloutOutcome.PROMOTED
+    assert f"warning: the verdict of the gate on colours:2 is {verdict}" in world.said
+    assert report_of(ending)["candidate"]["verdict"] == verdict
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

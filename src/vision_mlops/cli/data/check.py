@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vision_mlops.cli.bundle_argument import choose_bundle
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
@@ -44,7 +45,8 @@ def check(
         ),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", help="Trained bundle whose features judge the labels.")
+        str | None,
+        typer.Option("--bundle", help="Trained bundle whose features judge the labels: a folder, or `NAME@champion`."),
     ] = None,
     labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Look for label errors.")] = True,
     out: Annotated[
@@ -93,7 +95,8 @@ def check(
         if not labels and "label-error" in kinds:
             raise MlopsError("--fix label-error needs the check that --no-labels switches off", "leave one of them out")
         place = quarantine.check_target(listing, place)
-    result = _run(name, listing, loaded, bundle, labels, target)
+    trained = choose_bundle(bundle).folder if bundle is not None else None
+    result = _run(name, listing, loaded, trained, labels, target)
     page = check_report.write(result, target)
     moves = quarantine.plan(listing, result.findings, kinds, place) if kinds else []
     if json_:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vision_mlops.cli.data.image_location import name_of
 from vision_mlops.cli.options import JsonOption, SetOption
 from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import ConfigError, DataError
@@ -220,8 +221,8 @@ def _tell(request: FetchRequest, workload: str | None, result: FetchResult, as_j
     if result.archives is not None:
         say(f"archives kept in {result.archives}")
     if sys.stderr.isatty():
-        words = [
-            *(["--workload", workload] if workload else []),
-            *(["--images", str(request.out)] if request.elsewhere else []),
-        ]
+        if workload is None:
+            say(f"next: mlops new {name_of(request.out)} --images {shlex.quote(str(request.out))}")
+            return
+        words = ["--workload", workload, *(["--images", str(request.out)] if request.elsewhere else [])]
         say(f"next: mlops run {shlex.join(words)}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vision_mlops.cli.data.versions import find_version
-from vision_mlops.cli.options import RunLocation
+from vision_mlops.cli.options import DEFAULT_WORKLOAD, RunLocation
+from vision_mlops.cli.output import say, warn
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
@@ -50,11 +54,17 @@ def images_for(workload: Workload, images: str | Path | None, place: RunLocation
         return version.reference
     if text.startswith(_PREFIX):
         return text
+    return str(_existing_folder(text))
+
+
+def _existing_folder(text: str) -> Path:
+    from vision_mlops.core.errors import DataError
+
     folder = Path(text).expanduser()
     if not folder.is_dir():
         hint = "give a folder with one sub-folder of images per class, or azureml:NAME:VERSION of registered data"
         raise DataError(f"{text} is not a folder", hint)
-    return str(folder.resolve())
+    return folder.resolve()
 
 
 def images_here(workload: Workload, images: str | None) -> tuple[Path | None, str]:
@@ -66,6 +76,106 @@ def images_here(workload: Workload, images: str | None) -> tuple[Path | None, st
         return None if images is None else Path(images), ""
     reference = images_for(workload, images, RunLocation.LOCAL)
     return (Path(find_version(reference, RunLocation.LOCAL).path), reference) if reference else (None, "")
+
+
+def workload_of(reference: str | None, images: str | Path | None, *, needed: bool = True) -> str:
+    """The workload whose settings count: the one that is named, else the one that these images are the data of.
+
+    Args:
+        reference: As given by ``--workload``.
+        images: As given by ``--images``; None for the workload's own, which are textile's where none is named.
+        needed: Whether to refuse images that are those of no workload; else textile's are taken for them, with a warning.
+
+    Raises:
+        DataError: there is no such folder.
+        MlopsError: images are given that are not those of exactly one workload: another one's image size, network and
+            floors are not taken without being asked for.
+        ConfigError: no workload has these images, and the file of one cannot be read.
+    """
+    from vision_mlops.core.errors import MlopsError
+
+    if reference is not None or images is None:
+        return reference or DEFAULT_WORKLOAD
+    found = _workloads_with(str(images))
+    if len(found) == 1:
+        say(f"{images} is the data of the workload {found[0]!r}: its settings count")
+        return found[0]
+    if found:
+        raise MlopsError(
+            f"{images} is the data of {len(found)} workloads: {', '.join(found)}",
+            f"name one, for example --workload {found[0]}",
+        )
+    if not needed:
+        if str(images).startswith(_PREFIX) or Path(images).is_dir():
+            warn(f"no workload here has {images} as its data: name and settings are those of {DEFAULT_WORKLOAD}")
+        return DEFAULT_WORKLOAD
+    own = ""
+    if not str(images).startswith(_PREFIX):
+        _existing_folder(str(images))
+        own = f"`mlops new {name_of(images)} --images {shlex.quote(str(images))}` writes one; or "
+    raise MlopsError(
+        f"no workload here has {images} as its data",
+        f"{own}name the workload whose settings and floors shall count, for example --workload {DEFAULT_WORKLOAD}",
+    )
+
+
+def workload_named(reference: str | None, name: str) -> str:
+    """The workload whose settings count for data or a model that has the name of one: that one, unless another is named.
+
+    Args:
+        reference: As given by ``--workload``.
+        name: That of the workload that the data was prepared for, or the model was trained for.
+    """
+    from vision_mlops.config.workload_files import list_workloads
+
+    if reference is not None or name == DEFAULT_WORKLOAD:
+        return reference or DEFAULT_WORKLOAD
+    if name in list_workloads():
+        say(f"the settings of the workload {name!r} count")
+        return name
+    warn(f"there is no workload {name!r} here: the settings of {DEFAULT_WORKLOAD} count")
+    return DEFAULT_WORKLOAD
+
+
+def _workloads_with(images: str) -> list[str]:
+    """Names of the workloads whose images these are: the same folder, or a version of the same data asset."""
+    from vision_mlops.config.workload_files import find_workload, list_workloads, parse_workload
+    from vision_mlops.core.errors import ConfigError
+
+    found, unread = [], []
+    for name in list_workloads():
+        file = find_workload(name)
+        try:
+            # As written: a variable that changes data.path would change that of every workload.
+            workload = parse_workload(file.read_text(encoding="utf-8"), str(file))
+        except (ConfigError, UnicodeDecodeError) as error:
+            unread.append(ConfigError(str(error)))
+            continue
+        if _is_data_of(images, workload):
+            found.append(name)
+    if unread and not found:
+        raise unread[0]
+    return found
+
+
+def _is_data_of(images: str, workload: Workload) -> bool:
+    from vision_mlops.data.fetch_record import download_folder
+
+    own = workload.data.path if workload.data.source == "folder" else ""
+    if is_registered(images):
+        return title_of(images) == (title_of(own) if is_registered(own) else workload.name)
+    if images.startswith(_PREFIX) or own.startswith(_PREFIX):
+        return images.rstrip("/") == own.rstrip("/")
+    if workload.data.source == "download":
+        own = str(download_folder(workload))
+    return bool(own) and Path(own).expanduser().resolve() == Path(images).expanduser().resolve()
+
+
+def name_of(images: str | Path) -> str:
+    """A name for the workload and model of images: that of their folder or data asset, in plain letters."""
+    plain = unicodedata.normalize("NFKD", title_of(str(images))).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    return (name if name[:1].isalpha() and len(name) > 1 else f"images-{name}".rstrip("-"))[:63]
 
 
 def is_registered(images: str) -> bool:

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from vision_mlops.cli.data import versions
-from vision_mlops.cli.data.image_location import images_here
-from vision_mlops.cli.options import JsonOption, SetOption, WorkloadOption
+from vision_mlops.cli.data.image_location import images_here, workload_of
+from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, SetOption
 from vision_mlops.cli.output import count_bar, say, warn
 
 
 def prepare(
-    workload: WorkloadOption = "textile",
+    workload: ChosenWorkloadOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default outputs/data/NAME.")] = None,
     images: Annotated[
         str | None,
@@ -37,7 +37,7 @@ def prepare(
     from vision_mlops.core import paths
     from vision_mlops.data.prepare import prepare as run
 
-    loaded = load_workload(workload, set_ or ())
+    loaded = load_workload(workload_of(workload, images, needed=False), set_ or ())
     folder, reference = images_here(loaded, images)
     target = out or paths.home() / "data" / loaded.name
     with count_bar("checking images") as progress:

@@ -12,6 +12,7 @@ import typer
 from vision_mlops.cli.output import emit_json, say
 
 if TYPE_CHECKING:
+    from vision_mlops.cli.jobs.run_verdict import RunVerdict
     from vision_mlops.jobs.local.engine.local_jobs import JobResult
 
 
@@ -36,8 +37,8 @@ def local_options(jobs: int, force: bool, quiet: bool) -> Any:
     )
 
 
-def report(ended: JobResult, *, as_json: bool) -> None:
-    """Say how a job ended; exit code 1 where it did not complete."""
+def report(ended: JobResult, *, as_json: bool, verdict: RunVerdict | None = None) -> None:
+    """Say how a job ended, as JSON with the verdict where it has one; exit code 1 where it did not complete."""
     from vision_mlops.jobs.local.state.job_display import duration
     from vision_mlops.jobs.local.state.job_state import Status
 
@@ -48,7 +49,7 @@ def report(ended: JobResult, *, as_json: bool) -> None:
             say(f"  {line}")
         say(f"  -> repeat it alone with: {command}")
     if as_json:
-        emit_json(state.to_dict())
+        emit_json({**state.to_dict(), **({"verdict": verdict.to_dict()} if verdict is not None else {})})
     else:
         reused = sum(step.status is Status.REUSED for step in state.steps.values())
         note = f", {reused} of {len(state.steps)} steps reused" if reused else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vision_mlops.cli.jobs.training_pipeline import PIPELINE, PipelineOption, read_pipeline
-from vision_mlops.cli.options import JsonOption, RunLocation, SetOption, WorkloadOption
+from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption
 from vision_mlops.cli.output import emit_json, emit_table, say
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ EnvironmentOption = Annotated[
 @app.command()
 def watch(
     data: Annotated[Path, typer.Option("--data", help="Folder of class folders to watch.")],
-    workload: WorkloadOption = "textile",
+    workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
     pipeline: PipelineOption = PIPELINE,
     poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between two looks.")] = 5.0,
@@ -45,24 +45,30 @@ def watch(
     """Run the training pipeline whenever the content of a folder of images has changed, one run at a time.
 
     What was trained on is remembered in `outputs/watch`, so a restart does not train again. A failed run is not
-    repeated until the images change.
+    repeated until the images change. Each run ends with the verdict of the gate; where that is not promote, the champion
+    stays, and the exit code of `--once` is 1. Without `--workload`, the one in `workloads/` that names the folder counts.
 
     Example: `mlops pipeline watch --data photos/birds`
     """
-    from vision_mlops.cli.jobs.run import run_pipeline, tell_verdict, workload_for
+    from vision_mlops.cli.jobs.run import run_pipeline, workload_for
+    from vision_mlops.cli.jobs.run_verdict import exit_code, run_verdict, tell
     from vision_mlops.core import paths
     from vision_mlops.jobs.local.engine.image_watch import PollIntervals, Watch
     from vision_mlops.jobs.local.state.job_display import duration
     from vision_mlops.jobs.local.state.job_state import Status
 
     loaded = workload_for(workload, data, set_ or ())
+    rejected = False
 
     def train(fingerprint: str) -> bool:
+        nonlocal rejected
         ended = run_pipeline(loaded, data, pipeline=pipeline)
         say(f"job {ended.state.name}: {ended.state.status.value.lower()} after {duration(ended.state.seconds)}")
         if ended.state.status is not Status.COMPLETED:
             return False
-        tell_verdict(ended)
+        if (verdict := run_verdict(ended.state.outputs, loaded.name)) is not None:
+            tell(verdict)
+        rejected = bool(exit_code(verdict))
         return True
 
     memory = paths.home() / "watch" / f"{loaded.name}.json"
@@ -76,7 +82,7 @@ def watch(
     good = watching.once()
     if good is None:
         say("the images are those of the last run")
-    elif not good:
+    elif not good or rejected:
         raise typer.Exit(1)
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_mlops.cli.data.image_location import title_of
+from vision_mlops.cli.data.image_location import name_of, title_of, workload_of
 from vision_mlops.cli.jobs.job import ForceOption, JobsOption, OnOption, WaitOption
 from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
+from vision_mlops.cli.jobs.run_verdict import exit_code, run_verdict, tell
 from vision_mlops.cli.jobs.training_pipeline import PIPELINE, PipelineOption, TrainingPipeline, read_pipeline
-from vision_mlops.cli.options import JsonOption, RunLocation, SetOption, WorkloadOption
+from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption
 from vision_mlops.cli.output import emit_json, say
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ ImagesOption = Annotated[
 
 
 def run(
-    workload: WorkloadOption = "textile",
+    workload: ChosenWorkloadOption = None,
     images: ImagesOption = None,
     set_: SetOption = None,
     pipeline: PipelineOption = PIPELINE,
@@ -43,10 +42,13 @@ def run(
 ) -> None:
     """Prepare, train, evaluate, judge and register a workload, with the pipeline that ships or with one of your own.
 
-    Only what a change concerns is run again: after another threshold of the gate, the gate alone. With `--images`, a
-    shipped workload takes the name of the folder or data asset. On this machine the results are copied to `outputs/`:
-    `data/NAME`, `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On Azure ML, what the job needs is created where
-    it is missing, and its outputs come to `outputs/azure/JOB`.
+    Only what a change concerns is run again: after another threshold of the gate, the gate alone. `--images` alone takes the
+    workload whose data these are; with `--workload`, a shipped one takes the name of the folder or data asset. On this
+    machine the results are copied to `outputs/`: `data/NAME`, `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On
+    Azure ML, what the job needs is created where it is missing, and its outputs come to `outputs/azure/JOB`.
+
+    It ends with the verdict of the gate, the version that was registered, and the champion. Exit code 1 where a step fails,
+    or where the verdict is reject or inconclusive: the version is registered then, and the champion stays.
 
     A pipeline of your own has an input `workload`, and may have an input `model_name`, the outputs `data`, `bundle`,
     `report` and `verdict`, and for `--images` a step `prepare` with an input `images`.
@@ -58,26 +60,26 @@ def run(
         _run_on_azure(read_pipeline(pipeline), loaded, images, name, force=force, wait=wait, as_json=json_)
         return
     ended = run_pipeline(loaded, images, pipeline=pipeline, name=name, jobs=jobs, force=force, quiet=json_)
-    report(ended, as_json=json_)
-    if not json_:
-        tell_verdict(ended)
+    verdict = run_verdict(ended.state.outputs, loaded.name)
+    report(ended, as_json=json_, verdict=verdict)
+    if verdict is not None and not json_:
+        tell(verdict)
+    raise typer.Exit(exit_code(verdict))
 
 
-def workload_for(reference: str, images: str | Path | None, set_: Sequence[str]) -> Workload:
-    """The workload that is run. A shipped one with other images takes their folder's name, so that its model gets it too."""
+def workload_for(reference: str | None, images: str | Path | None, set_: Sequence[str]) -> Workload:
+    """The workload that is run. A shipped one with other images takes their folder's name, so that its model gets it too.
+
+    Raises:
+        MlopsError: images are given without a workload, and they are those of none.
+    """
     from vision_mlops.config import load_workload
     from vision_mlops.config.workload_files import is_shipped
 
-    names = _named_after(images) if images is not None and is_shipped(reference) else []
-    return load_workload(reference, [*names, *set_])
-
-
-def _named_after(images: str | Path) -> list[str]:
-    title = title_of(str(images))
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    name = name if name[:1].isalpha() and len(name) > 1 else f"images-{name}".rstrip("-")
-    return [f"name={name[:63]}", f"title={title}"]
+    chosen = workload_of(reference, images)
+    if images is None or not is_shipped(chosen):
+        return load_workload(chosen, set_)
+    return load_workload(chosen, [f"name={name_of(images)}", f"title={title_of(str(images))}", *set_])
 
 
 def _run_on_azure(
@@ -99,14 +101,20 @@ def _run_on_azure(
     ]
     tags = {"workload": workload.name}
     job = run_on_azure(pipeline.file, changes, name, wait=wait, tags=tags)
-    if wait and job.status == "Completed":
-        found = bring_back(job, paths.home() / "azure" / job.name)
-        if as_json:
-            emit_json({**job.to_dict(), **found})
-            return
+    if not wait or job.status != "Completed":
+        report_azure(job, as_json=as_json, waited=wait)
+        return
+    found = bring_back(job, paths.home() / "azure" / job.name)
+    verdict = run_verdict(found["outputs"], workload.name, "azure")
+    if as_json:
+        emit_json({**job.to_dict(), **found, **({"verdict": verdict.to_dict()} if verdict is not None else {})})
+    else:
         for step, metrics in found["metrics"].items():
             say(f"  {step}: " + ", ".join(f"{key} {value:.4g}" for key, value in metrics.items()))
-    report_azure(job, as_json=as_json, waited=wait)
+        report_azure(job, as_json=False, waited=True)
+        if verdict is not None:
+            tell(verdict)
+    raise typer.Exit(exit_code(verdict))
 
 
 def run_pipeline(
@@ -147,27 +155,10 @@ def pipeline_changes(workload: Workload, images: str | Path | None, on: RunLocat
     return read_pipeline(PIPELINE).changes(workload, images, on)
 
 
-def tell_verdict(ended: JobResult) -> None:
-    """Print the verdict of a pipeline that completed, and its reasons; nothing where the pipeline judges nothing."""
-    if "verdict" not in ended.state.outputs:
-        return
-    verdict = _verdict(ended)
-    signs = {True: "ok  ", False: "FAIL", None: "note"}
-    say("")
-    for reason in verdict["reasons"]:
-        say(f"  {signs[reason['passed']]}  {reason['message']}")
-    typer.echo(f"verdict: {verdict['decision']}")
-
-
-def _verdict(ended: JobResult) -> dict[str, Any]:
-    from vision_mlops.evaluation.gate import read_verdict
-
-    return read_verdict(Path(ended.state.outputs["verdict"]))
-
-
 def _show_in_report(ended: JobResult) -> None:
     """Show the verdict in the copy of the report that people open; the step's own stays as the step wrote it."""
     from vision_mlops.evaluation.evaluate import read_evaluation
-    from vision_mlops.evaluation.gate import show_verdict
+    from vision_mlops.evaluation.gate import read_verdict, show_verdict
 
-    show_verdict(read_evaluation(Path(ended.state.outputs["report"])), _verdict(ended))
+    outputs = ended.state.outputs
+    show_verdict(read_evaluation(Path(outputs["report"])), read_verdict(Path(outputs["verdict"])))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_mlops.core.errors import ConfigError, MissingExtraError
-from vision_mlops.endpoints.aks.cluster_errors import SIGN_IN, ClusterError, cluster_errors
+from vision_mlops.endpoints.aks.cluster_errors import GET_CREDENTIALS, SIGN_IN, ClusterError, cluster_errors
 from vision_mlops.endpoints.aks.manifests import CONTAINER, Manifest
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def _open(context: str | None) -> tuple[DynamicClient, str]:
     try:
         from kubernetes import client, config
         from kubernetes.dynamic import DynamicClient
+        from yaml import YAMLError
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "kubernetes", "kubernetes") from error
     file = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
@@ -149,16 +150,35 @@ def _open(context: str | None) -> tuple[DynamicClient, str]:
             config.load_kube_config(file, context, settings, persist_config=False)
         contexts, current = config.list_kube_config_contexts(file)
     except config.ConfigException as error:
-        where = f"context {context!r} of {file}" if context else file
-        raise ConfigError(f"no cluster to use: {where}: {error}", f"{SIGN_IN}; or set MLOPS_AKS_CONTEXT") from error
+        raise _no_cluster(file, context, str(error)) from error
+    except YAMLError as error:
+        raise ConfigError(
+            f"{file} is not valid YAML: {error}", f"correct it, or write it anew: {GET_CREDENTIALS}"
+        ) from error
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}", SIGN_IN) from error
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", "check its permissions, or KUBECONFIG") from error
     if plugin:
         raise ConfigError(f"the sign-in that {file} names has failed: {plugin[0]}", SIGN_IN)
     chosen = next(item for item in contexts if item["name"] == context) if context else current
     namespace = str(chosen["context"].get("namespace") or "default")
     # Objects are named by hand: nothing is discovered, so nothing has to be cached in a shared folder.
     return DynamicClient(client.ApiClient(settings), discoverer=lambda _client, _cache: None), namespace
+
+
+def _no_cluster(file: str, context: str | None, problem: str) -> ConfigError:
+    """What is wrong with a kubeconfig that names no cluster, and what to do: there is nothing yet to sign in to."""
+    if not any(Path(part).is_file() for part in file.split(os.pathsep) if part):
+        return ConfigError(
+            f"no cluster to use: there is no kubeconfig {file}",
+            f"make a cluster, and let {GET_CREDENTIALS} write it; KUBECONFIG names another file",
+        )
+    if context is not None:
+        hint = "`kubectl config get-contexts` lists those that there are: set MLOPS_AKS_CONTEXT to one"
+        return ConfigError(f"no cluster to use: {file} has no context {context!r} that is whole: {problem}", hint)
+    return ConfigError(
+        f"no cluster to use: {file} names none as the current one: {problem}",
+        f"choose one of its contexts with MLOPS_AKS_CONTEXT, or add a cluster: {GET_CREDENTIALS}",
+    )
 
 
 @contextmanager

@@ -10,10 +10,8 @@ from typing import Any
 
 from vision_mlops.core.errors import DeploymentError
 
-SIGN_IN = (
-    "sign in again: az login; az aks get-credentials --resource-group GROUP --name CLUSTER; "
-    "kubelogin convert-kubeconfig --login azurecli"
-)
+GET_CREDENTIALS = "az aks get-credentials --resource-group GROUP --name CLUSTER"
+SIGN_IN = f"sign in again: az login; {GET_CREDENTIALS}; kubelogin convert-kubeconfig --login azurecli"
 
 
 class ClusterError(DeploymentError):

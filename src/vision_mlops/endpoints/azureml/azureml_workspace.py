@@ -26,8 +26,8 @@ from vision_mlops.endpoints.contract import DeploymentRequest, EndpointStatus, S
 from vision_mlops.jobs.azureml.azure_records import text_of
 from vision_mlops.registry import ModelVersion
 from vision_mlops.registry.azureml.azureml_registry import AzureRegistry
+from vision_mlops.registry.model_versions import HASH_TAG
 from vision_mlops.registry.registry_transfer import transfer
-from vision_mlops.registry.version_tags import HASH_TAG
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

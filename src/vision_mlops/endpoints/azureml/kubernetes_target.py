@@ -6,7 +6,6 @@ from typing import Any
 
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
-from vision_mlops.endpoints.azureml.managed_target import check_auth
 from vision_mlops.endpoints.azureml.online_target import OnlineTarget
 from vision_mlops.endpoints.contract import DeploymentRequest
 from vision_mlops.endpoints.inferencing_image import image_in_azure
@@ -22,6 +21,7 @@ class KubernetesEndpoint(OnlineTarget):
 
     name = "kubernetes-endpoint"
     mirrors_at_most = 0
+    auth_modes = ("key", "aml_token")
     options = frozenset(
         {
             "image", "instance_type", "instances", "cpu", "memory_gb", "compute", "workers", "auth", "environment",
@@ -31,7 +31,6 @@ class KubernetesEndpoint(OnlineTarget):
 
     def check(self, request: DeploymentRequest) -> None:
         """Refuse a deployment without an image or a cluster."""
-        check_auth(request.options.auth)
         image_in_azure(request.options, self._workspace.settings)
         self._compute(request)
 

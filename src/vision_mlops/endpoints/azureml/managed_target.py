@@ -21,14 +21,14 @@ class Managed(OnlineTarget):
 
     name = "managed"
     mirrors_at_most = 50
+    auth_modes = ("key", "aad_token")
     options = frozenset(
         {"image", "score_script", "instance_type", "instances", "workers", "auth", "environment", "timeout_s"}
     )
 
     def check(self, request: DeploymentRequest) -> None:
-        """Refuse an unknown authentication, and a deployment without an image or with one that would not be used."""
+        """Refuse a deployment without an image or with one that would not be used."""
         options = request.options
-        check_auth(options.auth)
         if options.score_script and options.image:
             raise DeploymentError("--score-script and --image exclude each other", "leave one of them out")
         if not options.score_script:
@@ -51,9 +51,3 @@ class Managed(OnlineTarget):
             variable = "WORKER_COUNT" if options.score_script else "MLOPS_SERVING__WORKERS"
             content["environment_variables"][variable] = str(options.workers)
         return name, content
-
-
-def check_auth(auth: str) -> None:
-    """Refuse what no online endpoint takes as authentication. Raises DeploymentError."""
-    if auth not in ("", "key", "aad_token"):
-        raise DeploymentError(f"--auth {auth}: there is no such authentication", "give key or aad_token")

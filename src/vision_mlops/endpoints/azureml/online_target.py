@@ -31,6 +31,8 @@ class OnlineTarget(abc.ABC):
     options: frozenset[str]
     mirrors_at_most: int
     """Percent of the requests that the service copies."""
+    auth_modes: tuple[str, ...]
+    """What an endpoint may ask clients for."""
 
     def __init__(self, workspace: Workspace | None = None) -> None:
         self._workspace = workspace or Workspace()
@@ -56,7 +58,9 @@ class OnlineTarget(abc.ABC):
         """See :meth:`vision_mlops.endpoints.contract.Target.deploy`."""
         self.check(request)
         before = self._calls.find(request.endpoint)
-        if before is not None:
+        if before is None:
+            self._check_auth(request)
+        else:
             self._check_endpoint(before, request)
         address, name, version = azureml_workspace.workspace_model(self._workspace, request, say)
         with self._prepared(request, address, f"{name}/{version}") as wanted:
@@ -145,6 +149,17 @@ class OnlineTarget(abc.ABC):
         self._calls.remove(name)
 
     # Making
+
+    def _check_auth(self, request: DeploymentRequest) -> None:
+        """Refuse what an endpoint of this target does not take as authentication. Raises DeploymentError."""
+        given, usual = request.options.auth, self._workspace.settings.endpoint_auth
+        if (given or usual) in self.auth_modes:
+            return
+        where = f"--auth {given}" if given else f"MLOPS_AZURE_ENDPOINT_AUTH={usual}"
+        known = " or ".join(self.auth_modes)
+        raise DeploymentError(
+            f"{where}: an endpoint on {self.name} takes {known}", f"give --auth {' or --auth '.join(self.auth_modes)}"
+        )
 
     def _check_endpoint(self, entity: Any, request: DeploymentRequest) -> None:
         wanted = request.options.auth
@@ -235,7 +250,7 @@ class OnlineTarget(abc.ABC):
         mode = self._calls.endpoint(name).auth_mode
         if mode != "key":
             raise DeploymentError(
-                f"endpoint {name!r} takes tokens of Microsoft Entra ({mode}); it has no keys",
+                f"endpoint {name!r} takes tokens ({mode}); it has no keys",
                 "sign in as somebody who may score, or make an endpoint with --auth key",
             )
 

@@ -19,9 +19,14 @@ _REGISTERED = re.compile(r"azureml:(//.+|/.+|[\w.-]+([:@][\w.-]+)?)")
 
 
 def project_root(file: Path) -> Path:
-    """The nearest folder above a file that looks like the top of a project; else the folder of the file."""
+    """The nearest folder above a file that looks like the top of a project; else the folder of the file.
+
+    Where definitions are installed with a package, such as the ones that ship, it is the nearest folder of the package.
+    """
     folder = file.resolve().parent
-    return next((up for up in (folder, *folder.parents) if any((up / name).exists() for name in _MARKERS)), folder)
+    above = (folder, *folder.parents)
+    projects = (up for up in above if any((up / name).exists() for name in _MARKERS))
+    return next(projects, None) or next((up for up in above if (up / "__init__.py").is_file()), folder)
 
 
 class Files:

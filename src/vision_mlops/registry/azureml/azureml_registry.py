@@ -32,8 +32,8 @@ from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
 from vision_mlops.registry import lineage
 from vision_mlops.registry.azureml.tag_packing import TAG_LENGTH, shorten, whole
 from vision_mlops.registry.bundle_registry import BundleRegistry, copy_bundle
-from vision_mlops.registry.model_versions import CHAMPION, ModelVersion, check_name, missing
-from vision_mlops.registry.version_tags import HASH_TAG, to_version
+from vision_mlops.registry.model_versions import CHAMPION, HASH_TAG, ModelVersion, check_name, missing
+from vision_mlops.registry.version_tags import to_version
 from vision_mlops.tracking import mlflow_runs
 
 if TYPE_CHECKING:

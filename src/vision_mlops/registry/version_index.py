@@ -1,0 +1,106 @@
+"""What is registered here, in a file beside the bundles: readable within a millisecond, and without MLflow.
+
+The registry writes it after each change. It is there to warn of a bundle before it serves, and for nothing else: what a
+reference such as ``textile@champion`` means, the registry alone says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vision_mlops.core import paths
+from vision_mlops.core.files import atomic_write
+from vision_mlops.core.hashing import file_hash
+from vision_mlops.model.bundle import MANIFEST
+from vision_mlops.registry.model_versions import CHAMPION, HASH_TAG, ModelVersion
+
+INDEX = "versions.json"
+UNFIT = ("reject", "inconclusive")
+"""Verdicts that do not let a version become the champion by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedVersion:
+    """A registered version; ``sha256`` is that of its ``bundle.json``."""
+
+    name: str
+    version: int
+    sha256: str
+    verdict: str
+    aliases: tuple[str, ...]
+
+    @property
+    def reference(self) -> str:
+        """``NAME:VERSION``."""
+        return f"{self.name}:{self.version}"
+
+
+def write_index(name: str, versions: Iterable[ModelVersion]) -> None:
+    """Write down all versions of a model."""
+    rows = [asdict(_indexed(version)) for version in versions]
+    atomic_write(_folder() / name / INDEX, json.dumps(rows, indent=2) + "\n")
+
+
+def warning_about(version: ModelVersion, versions: Sequence[ModelVersion]) -> str:
+    """Why somebody may not want to serve a version, given all those of its model; empty where nothing speaks against it."""
+    return _warning(version.reference, _indexed(version), [_indexed(each) for each in versions])
+
+
+def warning_about_folder(bundle: Path) -> str:
+    """Why somebody may not want to serve the bundle in a folder, as far as it is known here; empty where nothing is."""
+    manifest = bundle / MANIFEST
+    models = [_read(file) for file in sorted(_folder().glob(f"*/{INDEX}"))] if manifest.is_file() else []
+    if not any(models):
+        return ""
+    digest = file_hash(manifest)
+    found = [
+        _warning(f"{bundle} is {version.reference}, which", version, versions)
+        for versions in models
+        for version in versions
+        if version.sha256 == digest
+    ]
+    if found:
+        return "" if "" in found else found[-1]
+    own = _name_in(manifest)
+    champion = next((each for rows in models for each in rows if each.name == own and CHAMPION in each.aliases), None)
+    if champion is None:
+        return ""
+    return f"{bundle} is not registered, so no gate has judged it; {own}@{CHAMPION} is {champion.reference}"
+
+
+def _warning(what: str, version: IndexedVersion, versions: Iterable[IndexedVersion]) -> str:
+    judged = f"was judged {version.verdict!r} by the gate" if version.verdict in UNFIT else ""
+    if CHAMPION in version.aliases:
+        return f"{what} is the champion, {judged}" if judged else ""
+    champion = next((each.reference for each in versions if CHAMPION in each.aliases), "")
+    known = f"{version.name}@{CHAMPION} is {champion}" if champion else f"{version.name} has no champion"
+    return f"{what} is not the champion{f' and {judged}' if judged else ''}; {known}"
+
+
+def _indexed(version: ModelVersion) -> IndexedVersion:
+    digest = str(version.tags.get(HASH_TAG, ""))
+    return IndexedVersion(version.name, version.version, digest, version.verdict, version.aliases)
+
+
+def _folder() -> Path:
+    return paths.home() / "models"
+
+
+def _read(file: Path) -> list[IndexedVersion]:
+    """The versions in a file; none where it cannot be read, since a warning is no reason not to serve."""
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        return [IndexedVersion(**{**row, "aliases": tuple(row["aliases"])}) for row in rows]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def _name_in(manifest: Path) -> str:
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(content.get("name", "")) if isinstance(content, dict) else ""
