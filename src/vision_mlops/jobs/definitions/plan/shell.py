@@ -2,7 +2,8 @@
 
 On Azure ML the paths of inputs and outputs have no such signs, so commands are written without quotes around them. On a
 machine of one's own, ``my photos`` is a common name. Values are put in as they are, as Azure ML does it. How a path is
-quoted, its place decides: a word, quotes, a here-document, a comment, which :mod:`~vision_mlops.jobs.definitions.plan.bash_quoting` tells apart as bash does.
+quoted, its place decides: a word, quotes, a here-document, a comment.
+:mod:`~vision_mlops.jobs.definitions.plan.bash_quoting` tells them apart.
 """
 
 from __future__ import annotations
