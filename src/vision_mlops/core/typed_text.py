@@ -115,10 +115,10 @@ def accepted(model: Any, path: Sequence[str], parts: Mapping[str, Sequence[Any]]
         parts: Models of keys that are declared as no more than a mapping.
     """
     found = [model]
-    for key in path:
-        inner = (parts or {}).get(key)
-        below = [item for annotation in found for item in _below(annotation, key)]
-        found = [*below, *(inner or ())] if below else []
+    for depth, key in enumerate(path, 1):
+        found = [item for annotation in found for item in _below(annotation, key)]
+        if found and depth < len(path):
+            found = list((parts or {}).get(key, found))
     return frozenset(name for annotation in found for branch in _branches(annotation) for name in _names(branch))
 
 

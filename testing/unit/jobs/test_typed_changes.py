@@ -172,6 +172,12 @@ def test_keys_of_a_definition_have_the_types_of_the_models(tmp_path: Path) -> No
     step = found["jobs"]["a"]
     assert (step["command"], step["limits"]["timeout"]) == ("echo #: {x} > ${{outputs.out}}", 60)
     assert step["outputs"]["out"]["path"] == str(tmp_path / "a #b")
+    part = component("echo a", {}, limits={"timeout": 5})
+    inner = write(tmp_path / "inner.yml", pipeline({"a": {"type": "command", "component": part}}))
+    found = content(inner, "jobs.a.component.limits.timeout=60", "jobs.a.component.version=010",
+                    "jobs.a.component.is_deterministic=False")  # fmt: skip
+    part = found["jobs"]["a"]["component"]
+    assert (part["limits"]["timeout"], part["version"], part["is_deterministic"]) == (60, "010", False)
     with pytest.raises(PipelineError, match="force_rerun: input should be a valid boolean"):
         content(job, "settings.force_rerun=yes")
 

@@ -129,7 +129,7 @@ def _of_command(node: Node, where: str) -> Iterator[tuple[str, str]]:
         )
     except ExpressionError as error:
         open_ = "has no value" in str(error)
-        yield f"{where}: {error}", "give the input a value, or put it in $[[ ]]" if open_ else "mend its command"
+        yield f"{where}: {error}", "give the input a value, or put it in $[[ ]]" if open_ else "fix its command"
         return
     for name, value in node.variables.items():
         if "=" in name or "\0" in name + value:

@@ -13,6 +13,7 @@ from typing import Any
 
 from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.core.files import atomic_write
+from vision_mlops.jobs.definitions.models.ports import literal_text
 from vision_mlops.jobs.definitions.models.sweep import Sweep
 from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.state.job_state import StepState
@@ -131,7 +132,9 @@ class SweepActivity:
 
     def launch(self, number: int, values: Mapping[str, Any]) -> TrialProcess:
         """Start one trial in folders of its own."""
+        declared = self._attempt.node.declared
         texts = {name: str(value) for name, value in values.items()}
+        texts |= {name: literal_text(texts[name], declared[name]) for name in texts if name in declared}
         outputs = self._trial_outputs(number)
         shutil.rmtree(outputs, ignore_errors=True)
         outputs.mkdir(parents=True)
