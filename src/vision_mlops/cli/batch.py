@@ -12,6 +12,7 @@ import typer
 from vision_mlops.cli.options import JsonOption, RunLocation
 from vision_mlops.cli.output import count_bar, emit_json, say, warn
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
+from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
     from vision_mlops.batch.batch_scoring import BatchSummary
@@ -150,14 +151,16 @@ def _max_pixels(workload: str) -> int:
 
 def _report(summary: BatchSummary, as_json: bool) -> None:
     if summary.errors:
-        warn(f"{summary.errors} of {summary.images} images could not be scored: {summary.errors_file} lists them")
+        warn(
+            f"{summary.errors} of {counted(summary.images, 'image')} could not be scored: {summary.errors_file} lists them"
+        )
     if as_json:
         emit_json(summary.to_dict())
         return
     resumed = f", {summary.resumed} of them before" if summary.resumed else ""
-    skipped = f", {summary.skipped} other files skipped" if summary.skipped else ""
+    skipped = f", {counted(summary.skipped, 'other file')} skipped" if summary.skipped else ""
     say(
-        f"{summary.images} images{resumed}, {summary.errors} errors{skipped}:"
+        f"{counted(summary.images, 'image')}{resumed}, {counted(summary.errors, 'error')}{skipped}:"
         f" {summary.seconds:.1f} s, {summary.images_per_second:.0f} images/s"
     )
     for label, number in summary.labels.items():

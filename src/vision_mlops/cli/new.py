@@ -10,6 +10,7 @@ import typer
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
     from vision_mlops.data.overview import FolderOverview
@@ -60,7 +61,7 @@ def _path(look: FolderOverview) -> str:
 
 def _warnings(look: FolderOverview, smallest: int) -> list[str]:
     small = [label for label, count in look.counts.items() if count < smallest]
-    found = [f"class {label!r} has {look.counts[label]} images, fewer than {smallest}: it will be left out"
+    found = [f"class {label!r} has {counted(look.counts[label], 'image')}, fewer than {smallest}: it will be left out"
              for label in small]  # fmt: skip
     if look.unreadable:
         more = f", and {len(look.unreadable) - 1} more" if len(look.unreadable) > 1 else ""

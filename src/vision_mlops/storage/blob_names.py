@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from vision_mlops.core.errors import DataError
+from vision_mlops.core.text import counted
 
 _LONGEST_NAME = 1024
 _MOST_SEGMENTS = 254
@@ -92,7 +93,9 @@ def _refuse(what: str, problems: list[tuple[str, str]]) -> None:
     if problems:
         shown = "; ".join(f"{ascii_safe(name)} {wrong}" for name, wrong in problems[:_SHOWN])
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DataError(f"{len(problems)} names {what}: {shown}{more}", "rename them; nothing was transferred")
+        raise DataError(
+            f"{counted(len(problems), 'name')} {what}: {shown}{more}", "rename them; nothing was transferred"
+        )
 
 
 def ascii_safe(name: str) -> str:

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import is_clutter
+from vision_mlops.core.text import counted
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_service import BlobService, StorageRetryPolicy
@@ -149,7 +150,8 @@ class Transfer:
         if extra and not kept and not everything:
             side = self.summary.place if self.summary.direction == "upload" else self.summary.folder
             raise DataError(
-                f"--delete would remove everything that is in {side} ({len(extra)} files): no name there is in the source",
+                f"--delete would remove everything that is in {side} ({counted(len(extra), 'file')}):"
+                " no name there is in the source",
                 "check both sides; if it is meant, say --delete-all",
             )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vision_mlops.cli.output import emit_json, say
+from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
     from vision_mlops.jobs.local.engine.local_jobs import JobResult
@@ -51,7 +52,7 @@ def report(ended: JobResult, *, as_json: bool) -> None:
         emit_json(state.to_dict())
     else:
         reused = sum(step.status is Status.REUSED for step in state.steps.values())
-        note = f", {reused} of {len(state.steps)} steps reused" if reused else ""
+        note = f", {reused} of {counted(len(state.steps), 'step')} reused" if reused else ""
         say(f"\njob {state.name}: {state.status.value.lower()} after {duration(state.seconds)}{note}")
         for name, path in state.outputs.items():
             say(f"  {name}: {path}")
