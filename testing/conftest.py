@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from vision_mlops.core import library_settings
+
 _FOREIGN = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_REGISTRY_URI",
     "MLFLOW_RUN_ID",
     "MLFLOW_EXPERIMENT_ID",
     "MLFLOW_EXPERIMENT_NAME",
+    *library_settings.CACHES,
 )
 
 

@@ -18,6 +18,7 @@ from vision_mlops.batch.scoring_process import ScoringSettings
 from vision_mlops.batch.worker_pool import WorkerPool
 from vision_mlops.core.cpu import available_cores
 from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.core.text import counted
 from vision_mlops.images.decoding import MAX_PIXELS
 from vision_mlops.model.bundle import bundle_id, read_bundle
 
@@ -222,14 +223,16 @@ class _Scoring:
         """Refuse where nothing at all can be read: then it is the folder that is wrong."""
         if not self._scored and self._failed >= enough:
             raise _NothingReadableError(
-                f"none of the first {self._failed} images of {self._images.address} can be read, the first: {self._first}",
+                f"none of the first {counted(self._failed, 'image')} of {self._images.address} can be read,"
+                f" the first: {self._first}",
                 "check the folder; if these are a few that are broken, move them away",
             )
 
     def _finish(self, journal: BatchJournal, before: tuple[int, int, int], begun: float) -> BatchSummary:
         total, scored, failed = journal.counts()
         if scored + failed != total:
-            raise MlopsError(f"{total - scored - failed} images have no result", "run the same command again")
+            missing = counted(total - scored - failed, "image")
+            raise MlopsError(f"without a result: {missing}", "run the same command again")
         errors = errors_file(self._out)
         write_errors(errors, self._folder, journal.failed(), failed)
         labels = write_table(self._out, self._folder, journal.scored(), self._model, self._classes)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -28,11 +29,13 @@ from vision_mlops.cli import (
     predict,
     rollout,
     serve,
+    standard_streams,
     train,
 )
 from vision_mlops.cli.data import data
 from vision_mlops.cli.jobs import assets, job, pipeline, run
-from vision_mlops.cli.output import GlobalOptions
+from vision_mlops.cli.output import GlobalOptions, fail, say
+from vision_mlops.core import library_settings
 from vision_mlops.core.errors import MissingExtraError, MlopsError
 
 _REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
@@ -63,6 +66,7 @@ def _root(
         bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
+    library_settings.apply()
     GlobalOptions.verbose = verbose
     if verbose:
         logging.basicConfig()
@@ -112,28 +116,53 @@ def missing_extra(module: str) -> MissingExtraError | None:
 
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
+    standard_streams.prepare()
     try:
-        app()
+        code = _exit_code()
+    except OSError as error:  # of standard error
+        gone = isinstance(error, BrokenPipeError)
+        if GlobalOptions.verbose and not gone:
+            raise
+        code = standard_streams.BROKEN_PIPE if gone else 2
+    with contextlib.suppress(OSError):  # what could not be told is dropped
+        standard_streams.finish()
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    try:
+        code = _run()
+        standard_streams.finish()
+        return code
     except ModuleNotFoundError as error:
         missing = missing_extra(error.name or "")
         if GlobalOptions.verbose or missing is None:
             raise
-        typer.secho(f"error: {missing}", err=True, fg=typer.colors.RED)
-        sys.exit(2)
+        fail(str(missing))
     except MlopsError as error:
         if GlobalOptions.verbose:
             raise
-        typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
-        sys.exit(2)
+        fail(str(error))
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)
+        say("interrupted")
+        return 130
+    except BrokenPipeError:  # nobody reads any more
+        raise
+    except RuntimeError as error:
+        if GlobalOptions.verbose or "home directory" not in str(error):
+            raise
+        fail("a path starts with ~, and that home folder is not known\n  -> give the whole path, or set HOME")
     except OSError as error:  # a full disk, a folder that may not be written
         if GlobalOptions.verbose:
             raise
-        typer.secho(
-            f"error: {error}\n  -> check the path, its permissions and the free space", err=True, fg=typer.colors.RED
-        )
-        sys.exit(2)
+        fail(f"{error}\n  -> check the path, its permissions and the free space")
+    return 2
+
+
+def _run() -> int:
+    """The command's exit code: Typer ends the process with it."""
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision_mlops.cli.gate import FailOnVerdict, exit_on
-from vision_mlops.cli.output import emit_json, emit_table, say, warn
+from vision_mlops.cli.output import emit_json, emit_table, say, warn, width
 from vision_mlops.core.errors import MlopsError
+from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
     from vision_mlops.registry import ModelVersion, Registry
@@ -291,7 +290,7 @@ def _print_tree(version: ModelVersion, links: list[Link]) -> None:
         branch = tree.add(f"[bold]{link.step}[/bold]  {escape(link.summary)}")
         if link.step == "data":
             for label, count in link.facts.get("classes", {}).items():
-                branch.add(escape(f"{label}: {count} images"))
+                branch.add(escape(f"{label}: {counted(count, 'image')}"))
         for reason in link.facts.get("reasons", []):
             mark = {True: "passed", False: "FAILED"}.get(reason.get("passed"), "note")
             branch.add(escape(f"{mark}  {reason.get('check')}: {reason.get('message')}"))
@@ -301,6 +300,4 @@ def _print_tree(version: ModelVersion, links: list[Link]) -> None:
             branch.add(
                 escape(f"{entry.get('at')}  {entry.get('alias')} -> version {entry.get('version')}{before}{forced}")
             )
-    # A pipe has no width: nothing shall be wrapped or cut there.
-    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "1000"))
-    Console(width=width, highlight=False).print(tree)
+    Console(width=width(1000), highlight=False).print(tree)

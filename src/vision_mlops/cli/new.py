@@ -10,6 +10,7 @@ import typer
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.text import counted, few
 
 if TYPE_CHECKING:
     from vision_mlops.data.overview import FolderOverview
@@ -59,7 +60,6 @@ def _path(look: FolderOverview) -> str:
 
 
 def _warnings(look: FolderOverview, smallest: int) -> list[str]:
-    from vision_mlops.core.text import counted, few
     from vision_mlops.data.class_names import lookalikes
 
     counts = dict.fromkeys(look.empty, 0) | look.counts

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
-import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,16 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """A warning on standard error, coloured on a terminal."""
     typer.secho(f"warning: {text}", err=True, fg=typer.colors.YELLOW)
+
+
+def fail(text: str) -> None:
+    """An error on standard error, coloured on a terminal."""
+    typer.secho(f"error: {text}", err=True, fg=typer.colors.RED)
+
+
+def width(without_terminal: int) -> int:
+    """Columns to print in: COLUMNS where that is a number above zero, those of the terminal, or the given ones."""
+    return shutil.get_terminal_size((without_terminal, 0)).columns
 
 
 @contextmanager
@@ -52,7 +63,9 @@ def count_bar(what: str, then: str = "") -> Iterator[Callable[[int, int], None]]
 
 def emit_json(value: Any) -> None:
     """Print a value as indented JSON on standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    # Any other encoding may lack a character, and what stands for it then need not be JSON.
+    shown = codecs.lookup(sys.stdout.encoding or "utf-8").name.startswith("utf")
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=not shown, default=str))
 
 
 def emit_table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str = "nothing to show") -> None:
@@ -71,6 +84,4 @@ def emit_table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str =
         table.add_column(str(key).replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    # A pipe has no width: do not fold rows at 80 columns there.
-    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "200"))
-    Console(width=width, highlight=False).print(table)
+    Console(width=width(200), highlight=False).print(table)

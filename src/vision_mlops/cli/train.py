@@ -11,6 +11,7 @@ import typer
 from vision_mlops.cli.data.image_location import workload_named
 from vision_mlops.cli.options import ChosenWorkloadOption, SetOption
 from vision_mlops.cli.output import say
+from vision_mlops.core.text import counted
 
 
 def train(
@@ -61,7 +62,8 @@ def train(
         return
     bundle = fitted.bundle
     say(
-        f"trained {fitted.epochs} epochs in {fitted.train_seconds:.0f} s ({fitted.images_per_second:.0f} images/s);"
+        f"trained {counted(fitted.epochs, 'epoch')} in {fitted.train_seconds:.0f} s"
+        f" ({fitted.images_per_second:.0f} images/s);"
         f" validation accuracy {bundle.metrics['val_accuracy']:.4f}, test accuracy {bundle.metrics['test_accuracy']:.4f}"
     )
     parity = bundle.parity

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,8 +47,8 @@ def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if target.exists() and not overwrite and (not target.is_dir() or any(target.iterdir())):
         raise MlopsError(f"{target} exists already", "choose another --out, or remove it")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    temporary.chmod(0o755)
+    temporary = _beside(target)
+    temporary.mkdir()
     try:
         yield temporary
         if target.exists():
@@ -82,15 +82,26 @@ def remove_path(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def atomic_write(target: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never half of it."""
+def atomic_write(target: Path, content: str | bytes, *, mode: int | None = None) -> None:
+    """Write a file so that a reader sees the old content or the new one, never half of it.
+
+    Args:
+        target: The file; its folder is made where needed.
+        content: Text is written as UTF-8.
+        mode: Permissions; where not given, those of any new file, as the umask has it.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    temporary = Path(name)
+    temporary = _beside(target)
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with temporary.open("xb") as stream:
+            if mode is not None:
+                os.fchmod(stream.fileno(), mode)
             stream.write(content.encode() if isinstance(content, str) else content)
-        temporary.chmod(0o644)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(target: Path) -> Path:
+    """A new hidden name; what :mod:`tempfile` makes would be for its owner only, whatever the umask."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}")

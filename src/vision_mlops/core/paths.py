@@ -5,7 +5,24 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from vision_mlops.core.errors import ConfigError
+
 
 def home() -> Path:
-    """Root of all local state, absolute. Read at each call, so that tests and shells can move it."""
-    return Path(os.environ.get("MLOPS_HOME") or "outputs").expanduser().resolve()
+    """Root of all local state, absolute. Read at each call, so that tests and shells can move it.
+
+    Raises:
+        ConfigError: MLOPS_HOME is a file or starts with an unknown ``~user``, or the working folder was deleted.
+    """
+    given = os.environ.get("MLOPS_HOME") or "outputs"
+    try:
+        found = Path(given).expanduser().resolve()
+    except RuntimeError as error:
+        raise ConfigError(f"MLOPS_HOME={given}: the home folder is not known", "give an absolute path") from error
+    except FileNotFoundError as error:
+        raise ConfigError("the working folder was deleted", "change to one that exists") from error
+    if found.is_file():
+        raise ConfigError(
+            f"{found} cannot be written: it is a file", "set MLOPS_HOME to a folder; it is made where needed"
+        )
+    return found

@@ -1,9 +1,14 @@
-"""Words of messages."""
+"""Words of messages and of pages."""
 
 from __future__ import annotations
 
 import difflib
+import html
+import re
 from collections.abc import Iterable, Sequence
+
+_MARKDOWN = re.compile(r"([\\`*_<>|~$\[\]])")
+_LONG_WORD = re.compile(r"(\S{25,})")
 
 
 def closest(word: str, names: Iterable[str], cutoff: float = 0.6) -> list[str]:
@@ -40,3 +45,14 @@ def few(items: Sequence[str], between: str = ", ", most: int = 5) -> str:
     """The first of some texts, and how many more there are."""
     more = f"{between}and {len(items) - most:,} more" if len(items) > most else ""
     return between.join(items[:most]) + more
+
+
+def in_markdown(text: str) -> str:
+    """Text as it is, on one line, in a page or table of Markdown."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def as_html(text: str) -> str:
+    """Text for a page whose style lets the class ``long`` break anywhere: a word too long for a column has it, no other."""
+    parts = (html.escape(part) for part in _LONG_WORD.split(text))
+    return "".join(f"<span class=long>{part}</span>" if number % 2 else part for number, part in enumerate(parts))

@@ -204,7 +204,7 @@ def _copy(content: Content, target: Path, progress: Progress | None) -> None:
             raise _changed(content, name) from error
         if file_hash(file) != digest:
             raise _changed(content, name)
-        file.chmod(0o444)
+        file.chmod(file.stat().st_mode & ~0o222)
         if progress is not None and (number % 50 == 0 or number == len(content.files)):
             progress(number, len(content.files))
 

@@ -43,9 +43,7 @@ def served_image(engine: Engine, image: str, say: Say) -> str:
     tag = f"{NAME}:{context_hash(folder, engine.build_options)}"
     if engine.image(tag) is None:
         say(f"building {tag}, which takes a few minutes the first time")
-        log = paths.home() / "endpoints" / "build.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        engine.build(folder, folder / _FOLDER / "Dockerfile", [tag, f"{NAME}:latest"], (), log)
+        engine.build(folder, folder / _FOLDER / "Dockerfile", [tag, f"{NAME}:latest"], (), _build_log())
     return tag
 
 
@@ -74,8 +72,7 @@ def bake(engine: Engine, request: DeploymentRequest, say: Say) -> str:
     dockerfile = _project() / _FOLDER / "baked.Dockerfile"
     with tempfile.TemporaryDirectory(prefix="mlops-bake-") as context:
         copy_readable(bundle, Path(context, "bundle"))
-        engine.build(Path(context), dockerfile, [name], options, Path(context).with_suffix(".log"))
-    Path(context).with_suffix(".log").unlink(missing_ok=True)
+        engine.build(Path(context), dockerfile, [name], options, _build_log())
     return name
 
 
@@ -136,6 +133,12 @@ def _context(folder: Path) -> Iterator[Path]:
             generated = any(part == "__pycache__" or part.endswith(".egg-info") for part in parts)
             if file.is_file() and not generated and file.suffix != ".pyc":
                 yield file
+
+
+def _build_log() -> Path:
+    log = paths.home() / "endpoints" / "build.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log
 
 
 def _project() -> Path:

@@ -43,7 +43,7 @@ class Evaluation:
 
 
 def evaluate(bundle: Path, data: Path, out: Path, *, split: SplitName = "test") -> Evaluation:
-    """Score every image of a split and write metrics.json, predictions.csv, PNGs and report.html into ``out``.
+    """Score every image of a split and write metrics.json, predictions.csv, figures and report.html into ``out``.
 
     Raises:
         DataError: the data has other classes than the bundle, or the split is empty.

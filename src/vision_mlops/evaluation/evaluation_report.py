@@ -9,16 +9,19 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from vision_mlops.core.text import as_html, counted
+
+PLOTS = ("confusion_matrix.svg", "reliability.svg", "roc.svg", "precision_recall.svg")
 REPORT = "report.html"
 _TEMPLATE = Path(__file__).with_name("evaluation_report.html")
-_PLOTS = ("confusion_matrix.png", "reliability.png", "roc.png", "precision_recall.png")
+_IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
 def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None = None) -> str:
-    """Render the report of the evaluation in ``folder``, whose PNGs it takes in.
+    """Render the report of the evaluation in ``folder``, whose pictures it takes in.
 
     Args:
-        folder: Where the PNGs lie.
+        folder: Where the pictures lie.
         metrics: Content of metrics.json.
         verdict: Content of verdict.json, once the gate has judged.
     """
@@ -26,7 +29,11 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
     latency = metrics["latency_ms"]
     cards = [
         ("Accuracy", f"{metrics['accuracy']:.2%}", f"95% interval {low:.1%} to {high:.1%}"),
-        ("Macro F1", f"{metrics['macro_f1']:.4f}", f"{metrics['images']} images of the {metrics['split']} split"),
+        (
+            "Macro F1",
+            f"{metrics['macro_f1']:.4f}",
+            f"{counted(metrics['images'], 'image')} of the {metrics['split']} split",
+        ),
         (
             "Calibration error",
             f"{metrics['expected_calibration_error']:.4f}",
@@ -45,7 +52,7 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
                 for name, row in metrics["per_class"].items()
             ),
         ),
-        plots="".join(f'<img alt="{name[:-4]}" src="{_data_url(folder / name)}">' for name in _PLOTS),
+        plots="".join(_plot(folder / name) for name in PLOTS),
         mistakes=_mistakes(folder, metrics["mistakes"]),
         facts=table(
             ("fact", "value"),
@@ -53,6 +60,11 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
              ("name", "bundle_id", "backbone", "trained", "git_commit", "run_id", "data_fingerprint", "graph_bytes")),
         ),
     )  # fmt: skip
+
+
+def _plot(path: Path) -> str:
+    found = path if path.is_file() else path.with_suffix(".png")  # in older evaluations
+    return f'<img alt="{path.stem.replace("_", " ")}" src="{_data_url(found)}">'
 
 
 def _card(title: str, value: str, detail: str) -> str:
@@ -82,8 +94,8 @@ def _mistakes(folder: Path, mistakes: list[dict[str, Any]]) -> str:
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table in HTML; its cells are text, which is escaped."""
-    header = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    header = "".join(f"<th>{as_html(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{as_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{header}</tr>{body}</table>"
 
 
@@ -92,4 +104,4 @@ def _number(value: float | None) -> str:
 
 
 def _data_url(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f"data:{_IMAGES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"

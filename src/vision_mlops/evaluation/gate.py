@@ -11,6 +11,7 @@ from typing import Any, Literal
 from vision_mlops.config.workload import Gate
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import atomic_write
+from vision_mlops.core.text import counted
 from vision_mlops.evaluation import evaluation_report
 from vision_mlops.evaluation.evaluate import Evaluation
 
@@ -145,7 +146,7 @@ def _compare(candidate: Evaluation, champion: Evaluation, gate: Gate) -> tuple[D
     p = mcnemar(only_candidate, only_champion)
     facts = (
         f"accuracy {candidate.metrics['accuracy']:.4f} against {champion.metrics['accuracy']:.4f};"
-        f" {only_candidate} images only the candidate gets right, {only_champion} only the champion (p = {p:.3g})"
+        f" {counted(only_candidate, 'image')} only the candidate gets right, {only_champion} only the champion (p = {p:.3g})"
     )
     if p < gate.significance:
         better = only_candidate > only_champion

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation as PNG files. Figures are built without pyplot, so nothing global changes."""
+"""Figures of an evaluation as SVG files. They are built without pyplot, so nothing global changes."""
 
 from __future__ import annotations
 
@@ -8,41 +8,47 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from vision_mlops.core.figures import FigureWords
+from vision_mlops.evaluation.evaluation_report import PLOTS
 from vision_mlops.evaluation.metrics import Floats, Labels, reliability
+
+_INCHES = 0.08  # of a letter
+_IN_LEGEND = 12  # classes at most
 
 
 def draw_all(folder: Path, labels: Labels, probabilities: Floats, classes: list[str], matrix: list[list[int]]) -> None:
-    """Write confusion_matrix.png, roc.png, precision_recall.png and reliability.png into ``folder``."""
-    _confusion(matrix, classes).savefig(folder / "confusion_matrix.png", dpi=110)
-    roc, recall = _curves(labels, probabilities, classes)
-    roc.savefig(folder / "roc.png", dpi=110)
-    recall.savefig(folder / "precision_recall.png", dpi=110)
-    _reliability(labels, probabilities).savefig(folder / "reliability.png", dpi=110)
+    """Write the :data:`PLOTS` into ``folder``."""
+    words = FigureWords()
+    names = [words.stand_in(name) for name in classes]
+    figures = [_confusion(matrix, names), _reliability(labels, probabilities), *_curves(labels, probabilities, names)]
+    for file, figure in zip(PLOTS, figures, strict=True):
+        (folder / file).write_text(words.svg(figure), encoding="utf-8")
 
 
-def _confusion(matrix: list[list[int]], classes: list[str]) -> Figure:
-    edge = max(3.6, 0.45 * len(classes) + 2)
+def _confusion(matrix: list[list[int]], names: list[str]) -> Figure:
+    edge = max(3.6, 0.45 * len(names) + 2) + _INCHES * max(map(len, names))
     figure = Figure(figsize=(edge + 0.6, edge), layout="constrained")
     axes = figure.subplots()
     counts = np.array(matrix)
     axes.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
-    if len(classes) <= 20:
+    if len(names) <= 20:
         for row, column in np.ndindex(counts.shape):
             dark = counts[row, column] > counts[row].sum() / 2
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color="w" if dark else "k")
     return figure
 
 
-def _curves(labels: Labels, probabilities: Floats, classes: list[str]) -> tuple[Figure, Figure]:
+def _curves(labels: Labels, probabilities: Floats, names: list[str]) -> tuple[Figure, Figure]:
     """ROC and precision-recall, each class against the rest. Classes without images, or with all of them, have none."""
     from sklearn.metrics import precision_recall_curve, roc_curve
 
-    figures = Figure(figsize=(4.6, 4), layout="constrained"), Figure(figsize=(4.6, 4), layout="constrained")
+    beside = 0.6 + _INCHES * max(map(len, names)) if len(names) <= _IN_LEGEND else 0.0
+    figures = [Figure(figsize=(3.7 + beside, 3.7), layout="constrained") for _ in range(2)]
     roc, recall = (figure.subplots() for figure in figures)
-    for i, name in enumerate(classes):
+    for i, name in enumerate(names):
         truth = labels == i
         if truth.any() and not truth.all():
             false_rate, true_rate, _ = roc_curve(truth, probabilities[:, i])
@@ -52,10 +58,10 @@ def _curves(labels: Labels, probabilities: Floats, classes: list[str]) -> tuple[
     roc.plot([0, 1], [0, 1], color="0.7", linestyle="--")
     roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, one against the rest")
     recall.set(xlabel="recall", ylabel="precision", title="Precision and recall", ylim=(0, 1.03))
-    if len(classes) <= 12:
-        roc.legend()
-        recall.legend()
-    return figures
+    if beside:
+        for figure in figures:
+            figure.legend(loc="outside right upper", fontsize="small")
+    return figures[0], figures[1]
 
 
 def _reliability(labels: Labels, probabilities: Floats) -> Figure:

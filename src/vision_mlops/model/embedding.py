@@ -21,6 +21,7 @@ from vision_mlops.core.errors import BundleError, MissingExtraError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.images.decoding import Pixels, ResizeMode
 from vision_mlops.model.bundle import read_bundle
+from vision_mlops.model.openvino_runtime import load_openvino
 
 CACHE = "cache/embeddings"
 _LAYOUT = 1  # of the exported features; a change makes kept graphs stale
@@ -37,7 +38,7 @@ class Embedding:
     """
 
     def __init__(self, graph: Any, size: int, resize: ResizeMode) -> None:
-        openvino = _openvino()
+        openvino = load_openvino()
         # One thread and one stream a core: 2.5 times as fast here as all cores on one small batch.
         options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
         streams = _cores()
@@ -63,7 +64,7 @@ def from_bundle(folder: Path) -> Embedding:
         BundleError: the bundle is broken, or its graph has no feature map.
         MissingExtraError: OpenVINO is not installed.
     """
-    openvino = _openvino()
+    openvino = load_openvino()
     from openvino import opset13 as opset
 
     bundle = read_bundle(folder)
@@ -91,7 +92,7 @@ def from_backbone(model: Model) -> Embedding:
     path = paths.home() / CACHE / f"{_key(model)}.onnx"
     if not path.is_file():
         convert(model, path)
-    return Embedding(_openvino().Core().read_model(str(path)), model.image_size, model.resize)
+    return Embedding(load_openvino().Core().read_model(str(path)), model.image_size, model.resize)
 
 
 def convert(model: Model, path: Path) -> None:
@@ -147,11 +148,3 @@ def _key(model: Model) -> str:
 
 def _cores() -> int:
     return os.cpu_count() or 1
-
-
-def _openvino() -> Any:
-    try:
-        import openvino
-    except ImportError as error:
-        raise MissingExtraError("openvino", "serve") from error
-    return openvino

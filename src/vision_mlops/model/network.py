@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vision_mlops.config.workload import Model as ModelConfig
 from vision_mlops.core.errors import MissingExtraError, TrainingError
+from vision_mlops.core.text import counted
 from vision_mlops.model import torchvision_operators as torchvision_operators  # before timm, which imports torchvision
 
 _LITE0 = "tf_efficientnet_lite0"
@@ -169,7 +170,7 @@ def _frozen_parameters(backbone: Any, config: ModelConfig) -> frozenset[str]:
     order = sorted(groups)
     if config.frozen_stages >= len(order):
         raise TrainingError(
-            f"model.frozen_stages={config.frozen_stages}, but {config.backbone} has {len(order) - 1} stages",
+            f"model.frozen_stages={config.frozen_stages}, but {config.backbone} has {counted(len(order) - 1, 'stage')}",
             f"use at most {len(order) - 1}",
         )
     return frozenset(name for group in order[: config.frozen_stages + 1] for name in groups[group])

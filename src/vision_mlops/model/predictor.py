@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from vision_mlops.core.errors import BundleError, MissingExtraError
+from vision_mlops.core.errors import BundleError
 from vision_mlops.images.decoding import MAX_PIXELS, Pixels, load_pixels
 from vision_mlops.model.bundle import GOLDEN_TOLERANCE, Bundle, bundle_id, read_bundle
+from vision_mlops.model.openvino_runtime import load_openvino
 
 Floats = npt.NDArray[np.float32]
 Precision = Literal["auto", "f32"]
@@ -45,10 +46,7 @@ class Predictor:
     """
 
     def __init__(self, folder: Path, *, threads: int = 0, precision: Precision = "f32", verify: bool = True) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise MissingExtraError("openvino", "serve") from error
+        openvino = load_openvino()
         self.folder = folder
         self.bundle = read_bundle(folder)
         self.id = bundle_id(self.bundle)

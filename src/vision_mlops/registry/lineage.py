@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.core.errors import RegistryError
+from vision_mlops.core.text import counted
 from vision_mlops.data.manifest import Manifest, read_manifest
 from vision_mlops.model.bundle import Bundle, bundle_id
 from vision_mlops.registry.model_versions import ModelVersion
@@ -182,7 +183,8 @@ def _data_link(version: ModelVersion, data: Mapping[str, Any], asset: str) -> Li
         facts = {"fingerprint": version.data_fingerprint, **more}
         return Link("data", f"{known}; source not recorded (register with --data)", facts)
     splits = ", ".join(f"{split} {count}" for split, count in data.get("splits", {}).items())
-    return Link("data", f"{data.get('images')} images from {data.get('source')} ({splits}), {known}", {**data, **more})
+    images = counted(data["images"], "image") if "images" in data else "images"
+    return Link("data", f"{images} from {data.get('source')} ({splits}), {known}", {**data, **more})
 
 
 def _run_link(version: ModelVersion, run: Mapping[str, Any], training: object) -> Link:
@@ -195,11 +197,15 @@ def _run_link(version: ModelVersion, run: Mapping[str, Any], training: object) -
 
 
 def _bundle_link(version: ModelVersion, bundle: Mapping[str, Any]) -> Link:
-    parity = ", ".join(f"{key} {value:.2g}" for key, value in bundle.get("parity", {}).items())
+    parity = ", ".join(_parity(key, value) for key, value in bundle.get("parity", {}).items())
     summary = f"bundle {version.bundle_id or 'unknown'}"
     if bundle:
         summary += f": {bundle.get('backbone')}, {bundle.get('classes')} classes, {bundle.get('image_size')} px"
     return Link("bundle", summary + (f", export parity {parity}" if parity else ""), bundle)
+
+
+def _parity(key: str, value: float) -> str:
+    return f"on {counted(int(value), 'image')}" if key == "images" else f"{key} {value:.2g}"
 
 
 def _evaluation_link(version: ModelVersion, facts: Mapping[str, Any]) -> Link:
@@ -215,7 +221,7 @@ def _evaluation_link(version: ModelVersion, facts: Mapping[str, Any]) -> Link:
     of_data = facts.get("evaluation_data", "")
     return Link(
         "evaluation",
-        ", ".join(parts) or f"{len(metrics)} metrics",
+        ", ".join(parts) or counted(len(metrics), "metric"),
         {"metrics": dict(metrics), "data_fingerprint": of_data},
     )
 
@@ -226,7 +232,7 @@ def _verdict_link(version: ModelVersion, verdict: Mapping[str, Any]) -> Link:
     reasons = verdict.get("reasons", [])
     failed = [reason["message"] or reason["check"] for reason in reasons if reason.get("passed") is False]
     passed = sum(reason.get("passed") is True for reason in reasons)
-    detail = "; ".join(failed) if failed else f"{passed} of {len(reasons)} checks passed"
+    detail = "; ".join(failed) if failed else f"{passed} of {counted(len(reasons), 'check')} passed"
     return Link("verdict", f"{version.verdict}: {detail}", {"decision": version.verdict, "reasons": reasons})
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
+from vision_mlops.core.text import counted
 from vision_mlops.rollout.rollout_settings import RolloutLimits
 from vision_mlops.rollout.statistics import LatencySample, exceeds, probably_slower, surely_slower
 
@@ -148,7 +149,7 @@ def judge(seen: Observation, limits: RolloutLimits) -> Judgement:
 def _errors(seen: Observation, limits: RolloutLimits) -> _Finding:
     mine, other = seen.candidate, seen.champion
     allowed = max(limits.max_error_rate, other.rate)  # an outage that hits both is not the candidate's fault
-    told = f"{_percent(mine.rate)} of {mine.requests} requests failed"
+    told = f"{_percent(mine.rate)} of {counted(mine.requests, 'request')} failed"
     return _decided(
         mine.rate > allowed,
         lambda: exceeds(mine.errors, mine.requests, allowed),
@@ -161,7 +162,9 @@ def _errors(seen: Observation, limits: RolloutLimits) -> _Finding:
 
 
 def _disagreement(seen: Observation, limits: RolloutLimits) -> _Finding:
-    told = f"{_percent(seen.disagreement)} of {seen.compared} images got another label than from the champion"
+    told = (
+        f"{_percent(seen.disagreement)} of {counted(seen.compared, 'image')} got another label than from the champion"
+    )
     return _decided(
         seen.disagreement > limits.max_disagreement,
         lambda: exceeds(seen.disagreed, seen.compared, limits.max_disagreement),

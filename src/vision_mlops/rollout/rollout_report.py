@@ -13,6 +13,7 @@ from typing import Any
 from vision_mlops.core import paths
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.files import atomic_write
+from vision_mlops.core.text import counted
 from vision_mlops.endpoints.contract import Endpoint
 from vision_mlops.registry import Registry
 from vision_mlops.rollout import rollout_page
@@ -186,9 +187,13 @@ def _went_well(line: str) -> bool:
 def _figures(figures: dict[str, Any] | None) -> list[str]:
     if not figures:
         return []
-    counts = [f"{who} {figures[who]['requests']} requests, {figures[who]['errors']} errors" for who in _WHO]
+    counts = [
+        f"{who} {counted(figures[who]['requests'], 'request')}, {counted(figures[who]['errors'], 'error')}"
+        for who in _WHO
+    ]
     lines = [f"{'; '.join(counts)}; {figures['seconds']} s"]
-    lines.append(f"{figures['pairs']} pairs; {figures['disagreed']} of {figures['compared']} images labelled otherwise")
+    compared = counted(figures["compared"], "image")
+    lines.append(f"{counted(figures['pairs'], 'pair')}; {figures['disagreed']} of {compared} labelled otherwise")
     for what, rows in figures["latency_ms"].items():
         numbers = [f"{who} median {rows[who]['median']}, p95 {rows[who]['p95']} of {rows[who]['of']}" for who in _WHO]
         lines.append(f"{what} in ms: {'; '.join(numbers)}")

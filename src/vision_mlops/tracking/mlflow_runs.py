@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vision_mlops.core import paths
+from vision_mlops.core import library_settings, paths
 from vision_mlops.core.errors import MissingExtraError, MlopsError
 
 T = TypeVar("T")
@@ -237,9 +237,7 @@ def _retry(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any
 
 def _load() -> Any:
     """Import MLflow with everything off that prints or phones home; returns MlflowClient."""
-    # Telemetry reads its switches while mlflow is imported: they must be there before.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
+    library_settings.apply()
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     try:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vision_mlops.core.errors import TrainingError
+from vision_mlops.core.text import in_markdown
 from vision_mlops.data.manifest import Manifest
 from vision_mlops.model.bundle import CARD, GRAPH, WEIGHTS, Bundle, GoldenExample, write_bundle
 from vision_mlops.model.network import Classifier, ExportedClassifier
@@ -49,7 +50,11 @@ def export(
     """
     network = network.to("cpu").eval()
     write_graph(folder / GRAPH, network, bundle.temperature)
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, folder / WEIGHTS)
+    weights = folder / WEIGHTS
+    weights.touch()
+    mode = weights.stat().st_mode
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, weights)
+    weights.chmod(mode)  # safetensors writes it for its owner only, whatever the umask
     expected = probabilities(network, bundle.temperature, split, batch_size)
     golden = _golden(folder, split, manifest.classes, expected)
     draft = write_bundle(folder, bundle.model_copy(update={"golden": golden}))
@@ -103,7 +108,7 @@ def _parity(predictor: Predictor, split: ImageSplit, expected: np.ndarray, batch
 def model_card(bundle: Bundle, manifest: Manifest) -> str:
     """The model card in Markdown: what the model is, what it was trained on and how well it does."""
     counts = manifest.counts()
-    rows = [f"| {label} | {counts['train'][label]} | {counts['val'][label]} | {counts['test'][label]} |"
+    rows = [f"| {in_markdown(label)} | {counts['train'][label]} | {counts['val'][label]} | {counts['test'][label]} |"
             for label in bundle.classes]  # fmt: skip
     metrics = "\n".join(f"- {key}: {value:.4f}" for key, value in sorted(bundle.metrics.items()))
     return "\n".join([

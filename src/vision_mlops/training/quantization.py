@@ -21,9 +21,11 @@ import numpy.typing as npt
 
 from vision_mlops.core.errors import BundleError, DataError, MissingExtraError, TrainingError
 from vision_mlops.core.files import atomic_folder
+from vision_mlops.core.text import counted
 from vision_mlops.data.manifest import Manifest, SplitName, read_manifest
 from vision_mlops.evaluation.metrics import summarise
 from vision_mlops.model.bundle import CARD, WEIGHTS, Bundle, GoldenExample, Quantization, write_bundle
+from vision_mlops.model.openvino_runtime import load_openvino
 from vision_mlops.model.predictor import Predictor
 
 INT8_GRAPH = "model.xml"
@@ -94,7 +96,7 @@ def quantize(
         lost = measured[0]["accuracy"] - measured[1]["accuracy"]
         if lost > max_drop + 1e-9:
             raise TrainingError(
-                f"int8 loses {lost:.2%} of accuracy: {measured[1]['accuracy']:.4f} on {len(test)} test images,"
+                f"int8 loses {lost:.2%} of accuracy: {measured[1]['accuracy']:.4f} on {counted(len(test), 'test image')},"
                 f" {measured[0]['accuracy']:.4f} before (limit {max_drop:.2%}); nothing was written",
                 "serve the bundle as it is, calibrate on more images, or allow more with --max-drop",
             )
@@ -136,8 +138,8 @@ def _files(data: Path, manifest: Manifest, split: SplitName) -> list[Path]:
 def _write_graph(predictor: Predictor, files: list[Path], target: Path) -> None:
     try:
         with _quiet():
+            openvino = load_openvino()
             import nncf
-            import openvino
 
             model = openvino.Core().read_model(str(predictor.folder / predictor.bundle.graph))
             dataset = nncf.Dataset(files, lambda file: predictor.pixels(file)[None])
@@ -188,7 +190,7 @@ def _card(source: Path, bundle: Bundle) -> str:
     text = card.read_text(encoding="utf-8") if card.is_file() else f"# {bundle.name}\n"
     told = [
         "## int8",
-        f"The graph was rounded to 8-bit integers, calibrated on {known.calibration_images} training images.",
+        f"The graph was rounded to 8-bit integers, calibrated on {counted(known.calibration_images, 'training image')}.",
         f"It was that of bundle {known.source_id}, whose weights lie beside it.",
         f"Accuracy on the test images: {known.accuracy:.4f}, before {known.source_accuracy:.4f}.",
     ]

@@ -18,6 +18,7 @@ from vision_mlops.data.manifest import Manifest, SplitName
 from vision_mlops.images.decoding import load_pixels
 from vision_mlops.model.network import Classifier
 from vision_mlops.model.onnx_graph import write_onnx
+from vision_mlops.model.openvino_runtime import load_openvino
 
 Sample = tuple[Tensor, int]
 
@@ -179,8 +180,7 @@ def prefix_runner(network: Classifier, device: torch.device) -> Callable[[Tensor
     network.to(device).eval()
     if device.type != "cpu":
         return lambda images: network.prefix(images.to(device)).cpu()
-    import openvino
-
+    openvino = load_openvino()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "prefix.onnx")
         write_onnx(path, _Prefix(network), network.config.image_size, ["activations"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,19 @@ def test_what_was_made_read_only_is_removed_all_the_same() -> None:
         remove_path(folder / "a")
         remove_path(folder / "nothing")
         assert [path.name for path in folder.iterdir()] == ["kept"]
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o027, 0o077])
+def test_modes_follow_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        atomic_write(tmp_path / "file", "x")
+        atomic_write(tmp_path / "file", "replaced")
+        atomic_write(tmp_path / "shown", "x", mode=0o644)
+        with atomic_folder(tmp_path / "folder") as folder:
+            atomic_write(folder / "inside", "x")
+    finally:
+        os.umask(before)
+    modes = {path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    file, folder_mode = 0o666 & ~umask, 0o777 & ~umask
+    assert modes == {"file": file, "shown": 0o644, "folder": folder_mode, "folder/inside": file}

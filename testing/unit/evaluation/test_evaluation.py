@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from testing.support.bundles import make_bundle
+from testing.support.command_watch import CommandWatch
 from testing.support.prepared_data import make_prepared
 from typer.testing import CliRunner
 
@@ -22,8 +23,10 @@ from vision_mlops.core.errors import BundleError, DataError, MlopsError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.data.manifest import read_manifest, write_manifest
 from vision_mlops.evaluation.evaluate import evaluate, read_evaluation
-from vision_mlops.evaluation.gate import decide, mcnemar, write_verdict
+from vision_mlops.evaluation.evaluation_report import PLOTS
+from vision_mlops.evaluation.gate import decide, mcnemar, show_verdict, write_verdict
 from vision_mlops.evaluation.metrics import reliability, summarise, wilson_interval
+from vision_mlops.evaluation.plots import draw_all
 from vision_mlops.model.bundle import MANIFEST
 from vision_mlops.model.predictor import Predictor
 
@@ -75,10 +78,40 @@ def test_evaluation_folder_is_whole_and_self_contained(bundle: Path, data: Path,
     page = (tmp_path / "report" / "report.html").read_text()
     assert "http://" not in page
     assert "https://" not in page
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/svg+xml;base64,") == 4
     assert "No image was classified wrongly" in page
     again = evaluate(bundle, data, tmp_path / "report")
     assert again.predictions == found.predictions
+
+
+def test_a_report_with_the_figures_of_an_earlier_release_is_written_again(
+    bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    found = evaluate(bundle, data, tmp_path / "report")
+    for name in PLOTS:
+        (tmp_path / "report" / name).unlink()
+        (tmp_path / "report" / name).with_suffix(".png").write_bytes(b"figure")
+    show_verdict(found, {"decision": "promote", "reasons": []})
+    assert (tmp_path / "report" / "report.html").read_text().count("data:image/png;base64,ZmlndXJl") == 4
+
+
+def test_figures_show_the_names_of_classes(tmp_path: Path) -> None:
+    names = ["猫", "$x", "_c"]
+    labels = np.array([0, 1, 2, 0])
+    draw_all(tmp_path, labels, np.eye(3)[labels], names, [[2, 0, 0], [0, 1, 0], [0, 0, 1]])
+    shown = {name: (tmp_path / name).read_text(encoding="utf-8") for name in PLOTS}
+    times = {name: [shown[name].count(f">{label}<") for label in names] for name in PLOTS}
+    assert times == {
+        "confusion_matrix.svg": [2, 2, 2], "reliability.svg": [0, 0, 0],
+        "roc.svg": [1, 1, 1], "precision_recall.svg": [1, 1, 1],
+    }  # fmt: skip
+
+
+def test_predict_leaves_nothing_outside_and_calls_nobody(bundle: Path, data: Path, tmp_path: Path) -> None:
+    watch = CommandWatch(tmp_path / "watch")
+    ended = watch.run(["predict", str(bundle), str(data / "test" / "red" / "000.png")])
+    assert ended.code == 0, ended.text
+    assert watch.traces() == []
 
 
 def test_mistakes_are_shown(data: Path, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_the_best_trial_becomes_the_output(project: Path) -> None:
     step = ended.state.steps["sweep"]
     assert step.details["progress"] == "3 of 3 trials, best score 0.91"
     table = Path(step.folder) / "trials"
-    assert {item.name for item in table.iterdir()} >= {"trials.csv", "trials.json", "trials.png", "best.json"}
+    assert {item.name for item in table.iterdir()} >= {"trials.csv", "trials.json", "trials.svg", "best.json"}
     assert not list((Path(ended.state.outputs["model"]).resolve().parent).glob(".sweep")), "only what was asked for"
     client = mlflow_runs.client()
     parent = client.get_run(step.run_id)

@@ -122,7 +122,8 @@ def test_explain_outlives_data_run_and_reports(store: Path, tmp_path: Path, plai
     manifest = write_prepared(tmp_path / "prepared")
     run_id = mlflow_runs.start_run("textile", "night run")
     mlflow_runs.log_params(run_id, {"epochs": 2})
-    bundle = plain_bundle(run_id=run_id, data_fingerprint=manifest.fingerprint)
+    parity = {"probabilities": 1e-6, "images": 300.0}
+    bundle = plain_bundle(run_id=run_id, data_fingerprint=manifest.fingerprint, parity=parity)
     reports = tmp_path / "reports"
     metrics = write_metrics(
         reports, 0.5, latency_ms={"median": 3.0}, per_class={"a": {"recall": 1.0}}, bad=float("nan")
@@ -147,7 +148,7 @@ def test_explain_outlives_data_run_and_reports(store: Path, tmp_path: Path, plai
     assert manifest.fingerprint[:12] in text["data"]
     assert "'night run'" in text["run"]
     assert "git commit cccccccccccc" in text["run"]
-    assert "tiny, 2 classes, 32 px, export parity probabilities 1e-06" in text["bundle"]
+    assert "tiny, 2 classes, 32 px, export parity probabilities 1e-06, on 300 images" in text["bundle"]
     assert "accuracy 0.5000 [0.4000, 0.6000]" in text["evaluation"]
     assert text["verdict"] == "inconclusive: accuracy 0.5 is below 0.9"
     assert "champion since " in text["registry"]

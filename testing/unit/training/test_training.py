@@ -75,8 +75,13 @@ def test_one_batch_is_overfitted(data: Path) -> None:
 
 @pytest.mark.slow
 def test_fit_writes_a_bundle_that_predicts_like_the_network(data: Path, store: Path, tmp_path: Path) -> None:
-    fitted = fit(tiny("training.epochs=6"), data, tmp_path / "bundle", progress=False)
+    umask = os.umask(0o027)
+    try:
+        fitted = fit(tiny("training.epochs=6"), data, tmp_path / "bundle", progress=False)
+    finally:
+        os.umask(umask)
     assert fitted is not None
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "bundle").glob("*.*")} == {0o640}
     bundle = fitted.bundle
     assert bundle.metrics["test_accuracy"] >= 0.9
     assert bundle.parity["agreement"] == 1.0

@@ -10,6 +10,7 @@ import typer
 from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
 from vision_mlops.cli.options import JsonOption, RunLocation
 from vision_mlops.cli.output import emit_json, emit_table, say
+from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
     from vision_mlops.jobs.local.state.job_state import JobState
@@ -53,9 +54,9 @@ def lint(
         for finding in findings:
             typer.echo(str(finding))
     if not findings:
-        say(f"ok: {len(files)} file{'s' if len(files) > 1 else ''} without findings")
+        say(f"ok: {counted(len(files), 'file')} without findings")
     else:
-        say(f"{errors} error{'' if errors == 1 else 's'}, {len(findings) - errors} warnings")
+        say(f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}")
     if errors:
         raise typer.Exit(2)
 
@@ -218,8 +219,8 @@ def prune(
         return
     for name in found.jobs:
         typer.echo(name)
-    verb = "would be removed" if dry_run else "removed"
-    say(f"{len(found.jobs)} jobs and {found.results} cached results {verb}: {found.size / 2**20:.1f} MB")
+    what = f"{counted(len(found.jobs), 'job')} and {counted(found.results, 'cached result')}"
+    say(f"{what} {'would be removed' if dry_run else 'removed'}: {found.size / 2**20:.1f} MB")
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vision_mlops.cli.output import emit_json, say
+from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
     from vision_mlops.cli.jobs.run_verdict import RunVerdict
@@ -52,7 +53,7 @@ def report(ended: JobResult, *, as_json: bool, verdict: RunVerdict | None = None
         emit_json({**state.to_dict(), **({"verdict": verdict.to_dict()} if verdict is not None else {})})
     else:
         reused = sum(step.status is Status.REUSED for step in state.steps.values())
-        note = f", {reused} of {len(state.steps)} steps reused" if reused else ""
+        note = f", {reused} of {counted(len(state.steps), 'step')} reused" if reused else ""
         say(f"\njob {state.name}: {state.status.value.lower()} after {duration(state.seconds)}{note}")
         for name, path in state.outputs.items():
             say(f"  {name}: {path}")

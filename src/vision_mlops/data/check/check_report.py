@@ -15,7 +15,7 @@ from PIL import Image
 
 from vision_mlops.core.errors import DataError, ImageError
 from vision_mlops.core.files import atomic_folder
-from vision_mlops.core.text import counted
+from vision_mlops.core.text import as_html, counted
 from vision_mlops.data.check.dataset_check import CheckResult
 from vision_mlops.data.check.dataset_findings import KINDS, DatasetFinding, DatasetSeverity, Shown, by_kind, by_severity
 from vision_mlops.data.manifest import UNSPLIT
@@ -101,9 +101,7 @@ def _counts(result: CheckResult) -> str:
     for label in sorted(totals, key=lambda name: -totals[name])[:_CLASSES]:
         cells = "".join(f"<td class=n>{result.counts[label][split]:,}</td>" for split in splits)
         share = 100 * totals[label] / largest
-        rows.append(
-            f'<tr><td>{html.escape(label)}</td>{cells}<td class=bar><i style="width:{share:.1f}%"></i></td></tr>'
-        )
+        rows.append(f'<tr><td>{as_html(label)}</td>{cells}<td class=bar><i style="width:{share:.1f}%"></i></td></tr>')
     return f"<table><tr><th>class</th>{head}<th></th></tr>{''.join(rows)}</table>" + _more(
         len(totals) - _CLASSES, "class"
     )

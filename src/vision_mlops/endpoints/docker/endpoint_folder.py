@@ -118,4 +118,4 @@ class EndpointFolder:
     def _write(self, keys: Mapping[str, str]) -> None:
         self.keys_path.mkdir(parents=True, exist_ok=True)
         self.keys_path.chmod(0o755)
-        atomic_write(self.keys_path / "keys", "".join(f"{keys[name]}\n" for name in KEY_NAMES))
+        atomic_write(self.keys_path / "keys", "".join(f"{keys[name]}\n" for name in KEY_NAMES), mode=0o644)

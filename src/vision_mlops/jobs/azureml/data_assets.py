@@ -16,7 +16,7 @@ from vision_mlops.azure.azure_errors import azure_errors, is_missing
 from vision_mlops.azure.clients import quiet
 from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.core.errors import AzureError, DataError
-from vision_mlops.core.text import nearest
+from vision_mlops.core.text import counted, nearest
 from vision_mlops.data.asset_store import check_part, split_reference, version_order
 from vision_mlops.data.data_versions import DataVersion, newest
 from vision_mlops.data.folder_contents import Content, describe, public_source
@@ -176,9 +176,8 @@ def _upload(client: MLClient, settings: AzureSettings, content: Content, name: s
         summary = storage.upload(content.path.parent, place, files=files, progress=progress)
     if summary.failures:
         file, reason = next(iter(sorted(summary.failures.items())))
-        message = (
-            f"{len(summary.failures)} of {len(files)} files could not be uploaded to {place.url}: {file}: {reason}"
-        )
+        failed = f"{len(summary.failures)} of {counted(len(files), 'file')}"
+        message = f"{failed} could not be uploaded to {place.url}: {file}: {reason}"
         raise AzureError(message, "run the same command again: what is there is not sent again")
     if describe(content.path, lenient=content.manifest is None).fingerprint != content.fingerprint:
         raise DataError(f"{content.path} was changed while it was uploaded", "try again when nobody writes there")

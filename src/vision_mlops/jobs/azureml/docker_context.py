@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.ignore_files import snapshot_files
+from vision_mlops.core.text import counted
 
 MAX_FILES = 100
 MAX_BYTES = 1_000_000
@@ -68,7 +69,7 @@ def _check(context: Path, dockerfile: str, packed: list[str], origin: Path) -> N
     size = sum(path.stat().st_size for path in files)
     if len(files) > MAX_FILES or size > MAX_BYTES:
         raise PipelineError(
-            f"the Docker context {origin} has {len(files)} files of {size / 1e6:.1f} MB, packed; Azure ML takes"
+            f"the Docker context {origin} has {counted(len(files), 'file')} of {size / 1e6:.1f} MB, packed; Azure ML takes"
             f" {MAX_FILES} files of {MAX_BYTES / 1e6:.0f} MB",
             "leave files out with .amlignore",
         )

@@ -21,6 +21,7 @@ from vision_mlops.azure.clients import quiet
 from vision_mlops.config.azure_settings import AzureSettings, ComputeCluster
 from vision_mlops.core.errors import AzureError, DataError, PipelineError
 from vision_mlops.core.hashing import file_hash
+from vision_mlops.core.text import counted
 from vision_mlops.core.yaml_text import write_yaml
 from vision_mlops.data.data_versions import name_of
 from vision_mlops.data.folder_contents import data_files, describe
@@ -101,7 +102,7 @@ def ensure_compute(client: MLClient, cluster: ComputeCluster, say: Say) -> None:
         if not found:
             from azure.ai.ml.entities import AmlCompute, IdentityConfiguration
 
-            say(f"creating compute cluster {cluster.name} ({cluster.sku}, up to {cluster.max_nodes} nodes)")
+            say(f"creating compute cluster {cluster.name} ({cluster.sku}, up to {counted(cluster.max_nodes, 'node')})")
             wanted = AmlCompute(
                 name=cluster.name,
                 size=cluster.sku,

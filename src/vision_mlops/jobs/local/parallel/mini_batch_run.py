@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.text import counted
 from vision_mlops.jobs.local.parallel.entry_script_process import Answer, MiniBatchResult, Problem, Ready, Script
 from vision_mlops.jobs.local.parallel.mini_batch_workers import MiniBatchWorker, ready_workers
 from vision_mlops.jobs.local.parallel.partitions import MiniBatch
@@ -130,7 +131,7 @@ class BatchRun:
         self._open -= 1
         self._outcome.results[batch.number] = result
         missing = max(0, batch.items - result.count)
-        line = f"{self._name(batch)}: {batch.items - missing} of {batch.items} items in {seconds:.2f} s"
+        line = f"{self._name(batch)}: {batch.items - missing} of {counted(batch.items, 'item')} in {seconds:.2f} s"
         self._report(logging.WARNING if missing else logging.INFO, line)
         if missing:
             self._miss(missing)
@@ -151,9 +152,9 @@ class BatchRun:
         outcome.failed_items += items
         percent = 100 * outcome.failed_batches / outcome.batches
         if -1 < rules.item_threshold < outcome.failed_items:
-            reason = f"{outcome.failed_items} items failed, and error_threshold is {rules.item_threshold}"
+            reason = f"{counted(outcome.failed_items, 'item')} failed, and error_threshold is {rules.item_threshold}"
         elif -1 < rules.batch_threshold < outcome.failed_batches:
-            reason = f"{outcome.failed_batches} mini-batches failed, and mini_batch_error_threshold is "
+            reason = f"{counted(outcome.failed_batches, 'mini-batch')} failed, and mini_batch_error_threshold is "
             reason += str(rules.batch_threshold)
         elif percent > rules.percent_threshold:
             reason = f"{percent:.0f} % of the mini-batches failed, and allowed_failed_percent is "

@@ -35,6 +35,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vision_mlops.core.errors import MlopsError, PipelineError
 from vision_mlops.core.files import atomic_write
+from vision_mlops.core.text import counted
 from vision_mlops.jobs.local.parallel.entry_script_process import Script
 from vision_mlops.jobs.local.parallel.mini_batch_run import BatchRun, MiniBatchOutcome, Rules, StepFailedError
 from vision_mlops.jobs.local.parallel.partitions import InputType, split
@@ -125,8 +126,8 @@ def run(spec: MiniBatchSpec) -> MiniBatchOutcome:
     if spec.append_row_to is not None:
         _write(spec.append_row_to, outcome, header)
     _say(
-        f"{outcome.batches - outcome.failed_batches} of {outcome.batches} mini-batches and "
-        f"{outcome.items - outcome.failed_items} of {outcome.items} items in {time.monotonic() - started:.1f} s"
+        f"{outcome.batches - outcome.failed_batches} of {counted(outcome.batches, 'mini-batch')} and "
+        f"{outcome.items - outcome.failed_items} of {counted(outcome.items, 'item')} in {time.monotonic() - started:.1f} s"
     )
     if outcome.failed_batches == outcome.batches:
         _say("warning: every mini-batch failed, which the thresholds of -1 allow")

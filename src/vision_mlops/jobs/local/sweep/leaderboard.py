@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from vision_mlops.core.csv_cells import write_rows
 from vision_mlops.core.errors import MissingExtraError
+from vision_mlops.core.figures import FigureWords
 from vision_mlops.core.files import atomic_write
 from vision_mlops.jobs.local.sweep.trials import Trial
 
@@ -23,7 +24,7 @@ _MARKS = {"Completed": ("o", "C0"), "EarlyTerminated": ("x", "C1"), "Failed": ("
 def write_leaderboard(
     folder: Path, trials: Sequence[Trial], metric: str, goal: Literal["maximize", "minimize"]
 ) -> None:
-    """Write trials.csv, trials.json and trials.png into a folder, each whole or not at all.
+    """Write trials.csv, trials.json and trials.svg into a folder, each whole or not at all.
 
     Args:
         folder: Created where it is missing.
@@ -37,7 +38,7 @@ def write_leaderboard(
     atomic_write(folder / "trials.csv", _table(trials, metric))
     content = {"metric": metric, "goal": goal, "trials": [trial.to_dict() for trial in trials]}
     atomic_write(folder / "trials.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    atomic_write(folder / "trials.png", _picture(trials, metric, goal))
+    atomic_write(folder / "trials.svg", _picture(trials, metric, goal))
 
 
 def _table(trials: Sequence[Trial], metric: str) -> str:
@@ -61,8 +62,8 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _picture(trials: Sequence[Trial], metric: str, goal: str) -> bytes:
-    """PNG: the objective by trial with the best so far, and by each parameter."""
+def _picture(trials: Sequence[Trial], metric: str, goal: str) -> str:
+    """SVG: the objective by trial with the best so far, and by each parameter."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -73,14 +74,14 @@ def _picture(trials: Sequence[Trial], metric: str, goal: str) -> bytes:
     figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).flat
     scored = [trial for trial in trials if trial.metric is not None]
+    words = FigureWords()
+    metric = words.stand_in(metric)
     _draw_history(panels[0], scored, metric, goal)
     for axes, name in zip(panels[1:], names, strict=False):
-        _draw_parameter(axes, scored, name, metric)
+        _draw_parameter(axes, scored, name, metric, words)
     for axes in panels[len(names) + 1 :]:
         axes.set_visible(False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    return picture.getvalue()
+    return words.svg(figure)
 
 
 def _draw_history(axes: Any, scored: Sequence[Trial], metric: str, goal: str) -> None:
@@ -94,7 +95,7 @@ def _draw_history(axes: Any, scored: Sequence[Trial], metric: str, goal: str) ->
     axes.legend(fontsize="small")
 
 
-def _draw_parameter(axes: Any, scored: Sequence[Trial], name: str, metric: str) -> None:
+def _draw_parameter(axes: Any, scored: Sequence[Trial], name: str, metric: str, words: FigureWords) -> None:
     values = [trial.values[name] for trial in scored]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         _draw_marks(axes, scored, values)
@@ -103,8 +104,9 @@ def _draw_parameter(axes: Any, scored: Sequence[Trial], name: str, metric: str) 
     else:
         labels = sorted({_text(value) for value in values})
         _draw_marks(axes, scored, [labels.index(_text(value)) for value in values])
-        axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
-    axes.set(xlabel=name, ylabel=metric)
+        shown = [words.stand_in(label) for label in labels]
+        axes.set_xticks(range(len(labels)), shown, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set(xlabel=words.stand_in(name), ylabel=metric)
 
 
 def _draw_marks(axes: Any, scored: Sequence[Trial], places: Sequence[float]) -> None:

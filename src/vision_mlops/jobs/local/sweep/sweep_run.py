@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vision_mlops.core.errors import MlopsError
+from vision_mlops.core.text import counted
 from vision_mlops.jobs.definitions.models.sweep import Sweep
 from vision_mlops.jobs.local.sweep.early_termination import Curve, stops
 from vision_mlops.jobs.local.sweep.sampling import Sampler, TrialState
@@ -184,7 +185,7 @@ class SweepRun:
             self._stop("timeout", f"the sweep reached its timeout of {longest:g} seconds")
         for item in self._running:
             if item.ending is None and limits.trial_timeout and now - item.began > limits.trial_timeout:
-                self._end(item, "Canceled", f"reached the trial_timeout of {limits.trial_timeout} seconds")
+                self._end(item, "Canceled", f"reached the trial_timeout of {counted(limits.trial_timeout, 'second')}")
         running = {item.number: item for item in self._running if item.ending is None}
         if policy is None or all(item.judged == len(item.reports) for item in running.values()):
             return
@@ -246,7 +247,7 @@ class SweepRun:
                 f"no trial logged the primary metric {self._metric!r}; they logged {_listed(sorted(self._logged))}"
             )
         else:
-            message = self._reason or f"none of the {len(trials)} trials completed"
+            message = self._reason or f"none of the {counted(len(trials), 'trial')} completed"
             if trials and not self._reason:
                 message += f": trial {trials[0].number}: {trials[0].message}"
         return SweepResult("Failed", trials, None, message)

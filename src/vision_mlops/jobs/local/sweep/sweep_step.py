@@ -13,6 +13,7 @@ from typing import Any
 
 from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.core.files import atomic_write
+from vision_mlops.core.text import counted
 from vision_mlops.jobs.definitions.models.ports import literal_text
 from vision_mlops.jobs.definitions.models.sweep import Sweep
 from vision_mlops.jobs.local.state.job_context import Context
@@ -180,7 +181,7 @@ class SweepActivity:
         values = [trial.metric for trial in trials if trial.metric is not None]
         best = (max if self._sweep.objective.goal == "maximize" else min)(values, default=None)
         total = self._sweep.limits.max_total_trials
-        progress = f"{len(over)} of {total} trials" if total else f"{len(over)} trials"
+        progress = f"{len(over)} of {counted(total, 'trial')}" if total else counted(len(over), "trial")
         note = f", best {self._sweep.objective.primary_metric} {best:.4g}" if best is not None else ""
         self._state.details = {"progress": progress + note, "trials": [trial.to_dict() for trial in trials]}
         self._context.save()
@@ -210,7 +211,7 @@ class SweepActivity:
     def _log(self, result: SweepResult) -> None:
         """The table, the picture and the best values in the sweep's MLflow run."""
         run_id = self._attempt.run_id
-        for name in ("trials.csv", "trials.json", "trials.png"):
+        for name in ("trials.csv", "trials.json", "trials.svg"):
             mlflow_runs.log_artifact(run_id, self._table / name)
         if result.best is not None and result.best.metric is not None:
             mlflow_runs.log_metrics(run_id, {f"best_{self._sweep.objective.primary_metric}": result.best.metric})

@@ -1,0 +1,18 @@
+"""OpenVINO, imported where it is needed: it takes a second, and not every command has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vision_mlops.core import library_settings
+from vision_mlops.core.errors import MissingExtraError
+
+
+def load_openvino() -> Any:
+    """The module ``openvino``, which reports nothing about its use. Raises MissingExtraError where it is not installed."""
+    library_settings.apply()
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", "serve") from error
+    return openvino
