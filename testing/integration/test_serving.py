@@ -8,7 +8,7 @@ import http.client
 import io
 import json
 import os
-import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,8 +23,9 @@ from typing import Any
 import pytest
 from PIL import Image
 from testing.support.bundles import make_bundle
+from testing.support.malformed_requests import answers_to, malformed_requests
 from testing.support.prepared_data import COLOURS
-from testing.support.scoring_servers import Load, RunningServer, serving
+from testing.support.scoring_servers import Answer, Load, RunningServer, serving
 
 
 def encoded(colour: tuple[int, int, int] = COLOURS["green"], size: int = 40, kind: str = "PNG") -> bytes:
@@ -223,40 +224,11 @@ def test_reload_needs_its_own_key_and_sense(server: RunningServer, bundles: tupl
 
 
 @pytest.mark.slow
-def test_ten_thousand_mutations_of_requests_neither_fail_nor_kill(server: RunningServer) -> None:
-    """Bits, bytes and pieces of valid requests are changed; any answer but a 5xx will do, or none with the connection."""
-    text = base64.b64encode(JPEG).decode()
-    head = b'Content-Disposition: form-data; name="image"; filename="a.jpg"'
-    form = b"--b\r\n" + head + b"\r\n\r\n" + JPEG + b"\r\n--b--\r\n"
-    valid = [
-        request(JPEG, kind="image/jpeg"), request(IMAGE), request(IMAGE, "/score?top_k=2&explain=true"),
-        request(json.dumps({"images": [text, text]}).encode(), kind="application/json"),
-        request(form, kind="multipart/form-data; boundary=b"), b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n",
-    ]  # fmt: skip
-    draw = random.Random(0)
-    codes = Counter[bytes]()
-    for _ in range(10_000):
-        data = bytearray(draw.choice(valid))
-        for _ in range(draw.choice((1, 1, 2, 8))):
-            start = draw.randrange(len(data))
-            kind = draw.randrange(4)
-            if kind == 0:
-                data[start] ^= 1 << draw.randrange(8)
-            elif kind == 1:
-                data[start:start] = draw.randbytes(draw.randrange(1, 9))
-            elif kind == 2 and len(data) > 20:
-                del data[start : start + draw.randrange(1, 9)]
-            else:
-                data[start : start + 4] = draw.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\r\n\r\n", b"9999"))
-        with server.connect() as connection:
-            try:
-                connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
-                codes[connection.recv(65536)[9:12]] += 1
-            except ConnectionError:
-                codes[b"reset"] += 1
-    assert not [code for code in codes if code.startswith(b"5")], codes
-    assert codes[b"200"] > 500
+def test_five_thousand_malformed_requests_neither_fail_nor_kill(server: RunningServer) -> None:
+    """Any answer but a 5xx will do, or none with the connection; benchmarks/malformed.py sends many more."""
+    seen = answers_to(server.port, malformed_requests(0), 5000)
+    assert not [code for code in seen if code.startswith("5")], seen
+    assert seen["200"] > 300
     assert server.score(IMAGE).status == 200
 
 
@@ -302,6 +274,42 @@ def test_the_model_is_swapped_on_all_workers_and_no_request_is_lost(bundles: tup
         server.wait(10, lambda: server.metric("scoring_ready") == 1)
         assert {server.score(IMAGE).json["model"]["id"] for _ in range(8)} == {second}
         assert server.metric("scoring_reloads_total") == 3
+
+
+def test_a_bundle_with_other_classes_is_swapped_in_only_where_that_is_meant(
+    bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
+    other = make_bundle(tmp_path / "other", classes=["azure", "green", "red"])
+
+    def reload(server: RunningServer, **wanted: object) -> Answer:
+        return server.ask("POST", "/admin/reload", json.dumps({"bundle": str(other), **wanted}), X_Api_Key="admin")
+
+    with serving(bundles[0], MLOPS_ADMIN_KEY="admin") as server:
+        for wanted in ({}, {"other_classes": False}):
+            refused = reload(server, **wanted)
+            assert (refused.status, refused.code) == (409, "other_classes")
+            assert "without blue and with the new azure" in refused.json["error"]["message"]
+        assert reload(server, other_classes="yes").code == "bad_json"
+        labels = {server.score(encoded(COLOURS["blue"])).json["predictions"][0]["label"] for _ in range(8)}
+        assert labels == {"blue"}
+        assert server.metric("scoring_ready") == 1
+        assert reload(server, other_classes=True).status == 200
+        assert {server.score(encoded(COLOURS["blue"])).json["predictions"][0]["label"] for _ in range(8)} == {"azure"}
+        os.kill(server.workers()[0], signal.SIGKILL)  # the one in its place serves them, too
+        server.wait(10, lambda: server.metric("scoring_worker_restarts_total") == 1 and len(server.workers()) == 2)
+        server.wait(10, lambda: server.metric("scoring_ready") == 1)
+        assert {server.score(encoded(COLOURS["blue"])).json["predictions"][0]["label"] for _ in range(8)} == {"azure"}
+
+
+def test_a_signal_does_not_change_the_classes(bundles: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    shutil.copytree(bundles[0], folder)
+    with serving(folder, "--workers", "1") as server:
+        shutil.rmtree(folder)
+        make_bundle(folder, classes=["azure", "green", "red"])
+        server.process.send_signal(signal.SIGHUP)
+        server.wait(20, lambda: "other classes" in server.log.read_text())
+        assert server.score(encoded(COLOURS["blue"])).json["predictions"][0]["label"] == "blue"
 
 
 def test_sigterm_answers_what_was_accepted_and_ends(bundles: tuple[Path, Path]) -> None:

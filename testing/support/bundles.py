@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from vision_mlops.model.bundle import GRAPH, WEIGHTS, Bundle, GoldenExample, Pre
 from vision_mlops.model.predictor import Predictor
 
 
-def make_bundle(folder: Path, *, image_size: int = 32, swap: bool = False) -> Path:
-    """Write a bundle that knows blue, green and red; ``swap`` makes it take the first two for each other."""
+def make_bundle(
+    folder: Path, *, image_size: int = 32, swap: bool = False, classes: Sequence[str] = tuple(COLOURS)
+) -> Path:
+    """Write a bundle that knows blue, green and red, or calls them otherwise; ``swap`` exchanges the first two."""
     folder.mkdir(parents=True)
     (folder / "golden").mkdir()
     colours = np.array(list(COLOURS.values()), np.float32) / 255
@@ -27,11 +30,11 @@ def make_bundle(folder: Path, *, image_size: int = 32, swap: bool = False) -> Pa
     onnx.save(_graph(image_size, weight.astype(np.float32), bias.astype(np.float32)), str(folder / GRAPH))
     save_file({"weight": weight}, folder / WEIGHTS)
     golden = []
-    for label, colour in COLOURS.items():
+    for label, colour in zip(classes, COLOURS.values(), strict=True):
         name = f"golden/{label}.png"
         Image.new("RGB", (image_size, image_size), colour).save(folder / name)
         golden.append(GoldenExample(file=name, label=label, probabilities=[0.0] * 3))
-    draft = Bundle(name="colours", classes=list(COLOURS), preprocessing=Preprocessing(image_size=image_size),
+    draft = Bundle(name="colours", classes=list(classes), preprocessing=Preprocessing(image_size=image_size),
                    backbone="mean-colour", data_fingerprint="generated", golden=golden)  # fmt: skip
     write_bundle(folder, draft)
     predictor = Predictor(folder, verify=False)

@@ -34,8 +34,16 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.", envvar="MLOPS_HOST")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.", envvar="MLOPS_PORT")
-    ] = 8000,
+        int | None,
+        typer.Option(
+            "--port",
+            min=0,
+            max=65535,
+            help="Port; 0 takes a free one.",
+            envvar="MLOPS_PORT",
+            show_default="serving.port of the workload, which is 8000",
+        ),
+    ] = None,
     auth: Annotated[
         str,
         typer.Option("--auth", help="key, or none where what is in front authenticates.", envvar="MLOPS_AUTH"),
@@ -51,7 +59,10 @@ def serve(
         str, typer.Option("--version", help="Version of the model in answers.", envvar="MLOPS_MODEL_VERSION")
     ] = "",
     workload: Annotated[
-        str, typer.Option("--workload", help="Workload whose section `serving` has the limits.", show_default="none")
+        str,
+        typer.Option(
+            "--workload", help="Workload whose section `serving` has the port and the limits.", show_default="none"
+        ),
     ] = "",
     port_file: Annotated[Path | None, typer.Option("--port-file", hidden=True)] = None,
     parent_socket: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
@@ -91,12 +102,15 @@ def serve(
     name, version = name or known[0], version or known[1]
     described = read_bundle(folder)
     serving = load_serving(workload)
-    listener = _listen(host, port)
+    listener = _listen(host, serving.port if port is None else port)
     bound = listener.getsockname()[1]
     if port_file is not None:
         port_file.write_text(f"{bound}\n", encoding="utf-8")
     if parent is not None:
-        parent.tell(port=bound, max_body=serving.max_body_mb * 2**20, request_timeout_s=serving.request_timeout_s)
+        parent.tell(
+            port=bound, max_body=serving.max_body_mb * 2**20, request_timeout_s=serving.request_timeout_s,
+            cors_origins=serving.cors_origins,
+        )  # fmt: skip
     shown = f"[{host}]" if ":" in host else host
 
     def announce(problem: str) -> None:

@@ -221,6 +221,16 @@ class Predictions(StrictModel):
     max_disk_mb: PositiveInt = Field(512, description="Most that is kept on this machine; the oldest goes first.")
 
 
+def _origin(value: str) -> str:
+    """Check the origin of a web page, as browsers send it: in lower case, without a path."""
+    if value != "*" and not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]+)?|https?://\[[0-9a-f:]+\](:[0-9]+)?", value):
+        raise ValueError("must be an origin in lower case and without a path, such as https://example.com, or *")
+    return value
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
 class Serving(StrictModel):
     """Defaults of the scoring server."""
 
@@ -234,6 +244,7 @@ class Serving(StrictModel):
     request_timeout_s: PositiveInt = 30
     keep_alive_s: PositiveInt = 75  # longer than the idle limit of the usual proxies
     drain_timeout_s: PositiveInt = 30
+    cors_origins: list[Origin] = Field([], description="Origins whose web pages may read the answers; * for every one.")
     predictions: Predictions = Predictions()
 
 

@@ -55,7 +55,7 @@ def score(
     results: list[dict[str, Any]] = []
     rows: list[Floats] = []
     for first in range(0, len(wanted.images), _AT_ONCE):
-        started = time.perf_counter()
+        begun = time.perf_counter()
         pixels = []
         for number, data in enumerate(wanted.images[first : first + _AT_ONCE], first):
             check()
@@ -63,7 +63,7 @@ def score(
         decoded = time.perf_counter()
         scores = predictor.score(pixels, explain=wanted.explain)
         inferring += time.perf_counter() - decoded
-        decoding += decoded - started
+        decoding += decoded - begun
         for i, row in enumerate(scores.probabilities):
             maps = scores.activation_maps
             heat = None if maps is None else _heat_map(pixels[i], maps[i, int(row.argmax())])

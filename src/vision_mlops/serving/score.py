@@ -81,5 +81,6 @@ def _answer(request: Any, request_id: str, started: float) -> dict[str, Any]:
         request.get_data(),
         serving=_serving,
         classes=len(_model.predictor.classes),
+        content_encoding=request.headers.get("Content-Encoding") or "",
     )
     return score(_model, wanted, request_id=request_id, started=started)[0]

@@ -21,16 +21,26 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.serving.access_keys import AccessKeys
-from vision_mlops.serving.http.http_connection import Hub, Request, Response, too_large
+from vision_mlops.serving.http.cross_origin import CrossOrigin
+from vision_mlops.serving.http.http_connection import Hub, too_large
+from vision_mlops.serving.http.http_messages import Request, Response
 from vision_mlops.serving.http.openapi import LOADING, describe
-from vision_mlops.serving.http.scoring_requests import RequestError, read_scoring_request
+from vision_mlops.serving.http.scoring_requests import RequestError, read_scoring_request, unpacked
 from vision_mlops.serving.prediction_log.predictions import PredictionLog, PredictionSample
 from vision_mlops.serving.responses import score
 from vision_mlops.serving.scoring_queue import AbandonedError, Job, QueueFullError, Scorer
-from vision_mlops.serving.served_model import ModelSource, ServedModel, load_model, read_reload
+from vision_mlops.serving.served_model import (
+    OTHER_CLASSES,
+    ModelSource,
+    ReloadRequest,
+    ServedModel,
+    load_model,
+    other_classes,
+    read_reload,
+)
 from vision_mlops.serving.telemetry.prometheus_metrics import Telemetry
 from vision_mlops.serving.telemetry.request_metrics import AnsweredRequest, RequestMetrics
-from vision_mlops.serving.telemetry.server_log import log_event
+from vision_mlops.serving.telemetry.server_log import READINESS, log_event
 from vision_mlops.serving.telemetry.tracing import Tracing, new_request_id
 
 _PAGE = Path(__file__).with_name("page.html").read_bytes()  # an update of the package must not take it from a server
@@ -39,7 +49,7 @@ _UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
 _BODIES = 8
 """So many bodies of the largest size may be in memory at once."""
 
-Reloader = Callable[[ModelSource], Awaitable[dict[str, Any]]]
+Reloader = Callable[[ReloadRequest], Awaitable[dict[str, Any]]]
 """Swaps the model of the whole server; returns the description of the new one. Raises RequestError."""
 
 
@@ -78,6 +88,7 @@ class ScoringApp:
         self.request_timeout_s = float(limits.request_timeout_s)
         self.head_timeout_s = float(limits.head_timeout_s)
         self.keep_alive_s = float(limits.keep_alive_s)
+        self.cross_origin = CrossOrigin(limits.cors_origins)
         self.scorer = Scorer(limits.max_queue)
         self.hub = Hub(self)
         self._reloader = reloader or self._reload_here
@@ -87,11 +98,12 @@ class ScoringApp:
         self._routes: dict[str, dict[str, Callable[[Request], Response | None]]] = {
             "/score": {"POST": self._score},
             "/health/live": {"GET": self._live},
-            "/health/ready": {"GET": self._ready},
+            READINESS: {"GET": self._ready},
             "/metrics": {"GET": self._metrics},
             "/openapi.json": {"GET": self._openapi},
             "/admin/reload": {"POST": self._reload},
             "/": {"GET": self._page},
+            "*": {},  # the server as a whole, which only OPTIONS asks for
         }
 
     # The model
@@ -111,7 +123,7 @@ class ScoringApp:
             model = await self.load(self.source)
         except MlopsError as error:
             self.problem = str(error)
-            log_event("not_ready", reason=self.problem, pid=os.getpid())
+            log_event("not_ready", "error", reason=self.problem, pid=os.getpid())
         else:
             if self.model is None:  # else another one was swapped in meanwhile
                 self.swap(self.source, model)
@@ -128,8 +140,7 @@ class ScoringApp:
         self._identify(request)
         try:
             self._check(request)
-            declared = request.headers.get(b"content-length", b"")
-            if len(declared) < 20 and declared.isdigit() and int(declared) > self.max_body:
+            if request.declared_size() > self.max_body:
                 return Response.error(413, "body_too_large", too_large(self.max_body))
         except RequestError as error:
             return Response.error(error.status, error.code, error.message, error.headers)
@@ -174,6 +185,8 @@ class ScoringApp:
         methods = self._routes.get(request.path)
         if methods is None:
             raise RequestError(404, "not_found", f"{request.path[:200]}: nothing is here; /openapi.json says what is")
+        if request.method == "OPTIONS":  # without a key: browsers send none with the question whether they may
+            return self._options
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             allowed = ", ".join(methods)
@@ -230,8 +243,9 @@ class ScoringApp:
                 raise AbandonedError
 
         wanted = read_scoring_request(
-            request.text(b"content-type"), request.query, content, serving=self.serving, classes=len(predictor.classes)
-        )
+            request.text(b"content-type"), request.query, content, serving=self.serving,
+            classes=len(predictor.classes), content_encoding=request.text(b"content-encoding"),
+        )  # fmt: skip
         result, labels, rows = score(model, wanted, request_id=request.request_id, started=request.started, check=check)
         request.queue_ms = round(waited * 1000, 3)
         request.inference_ms = result["timing"]["inference_ms"]
@@ -261,6 +275,11 @@ class ScoringApp:
 
     # The rest
 
+    def _options(self, request: Request) -> Response:
+        methods = {"*": ("GET", "POST")}.get(request.path) or self._routes[request.path]
+        allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"])
+        return Response(204, b"", headers=((b"allow", allowed.encode()),))
+
     def _live(self, request: Request) -> Response:
         return Response.json(200, {"status": "live"})
 
@@ -286,15 +305,16 @@ class ScoringApp:
 
     def _reload(self, request: Request) -> Response | None:
         """POST /admin/reload: another bundle, or the same folder anew."""
-        source = read_reload(request.body, self.source)
+        body = unpacked(request.body, request.text(b"content-encoding"), self.serving)
+        wanted = read_reload(body, self.source)
         if self._reloading is not None and not self._reloading.done():
             return Response.error(409, "reloading", "a model is being loaded already; try again when it is")
-        self._reloading = asyncio.get_running_loop().create_task(self._swap_for(request, source))
+        self._reloading = asyncio.get_running_loop().create_task(self._swap_for(request, wanted))
         return None
 
-    async def _swap_for(self, request: Request, source: ModelSource) -> None:
+    async def _swap_for(self, request: Request, wanted: ReloadRequest) -> None:
         try:
-            model = await self._reloader(source)
+            model = await self._reloader(wanted)
         except RequestError as error:
             self.telemetry.count_reload("failed")
             answer = Response.error(error.status, error.code, error.message, error.headers)
@@ -306,12 +326,14 @@ class ScoringApp:
             answer = Response.json(200, {"status": "reloaded", "model": model})
         request.connection.respond(request, answer)
 
-    async def _reload_here(self, source: ModelSource) -> dict[str, Any]:
+    async def _reload_here(self, wanted: ReloadRequest) -> dict[str, Any]:
         try:
-            model = await self.load(source)
+            model = await self.load(wanted.source)
         except MlopsError as error:
             raise RequestError(422, "bundle_refused", str(error)) from error
-        self.swap(source, model)
+        if not wanted.other_classes and (problem := other_classes(self.model, model)):
+            raise RequestError(409, OTHER_CLASSES, problem)
+        self.swap(wanted.source, model)
         return model.describe()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vision_mlops.model.predictor import Precision, Predictor, load_predictor
-from vision_mlops.serving.http.scoring_requests import RequestError
+from vision_mlops.serving.http.scoring_requests import RequestError, read_json
+
+OTHER_CLASSES = "other_classes"
+"""Code of the answer where a reload would change the classes and does not say that it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +48,57 @@ def load_model(source: ModelSource) -> ServedModel:
     return ServedModel(predictor, source.name or predictor.bundle.name, source.version)
 
 
-def read_reload(body: bytes, current: ModelSource) -> ModelSource:
-    """What a reload asks for: JSON with ``bundle`` (a folder on the server), ``name`` and ``version``, each optional.
+@dataclass(frozen=True, slots=True)
+class ReloadRequest:
+    """The model that a server is asked to swap to, and whether it may have other classes than the current one."""
+
+    source: ModelSource
+    other_classes: bool = False
+
+
+def read_reload(body: bytes, current: ModelSource) -> ReloadRequest:
+    """What a reload asks for.
+
+    Args:
+        body: JSON with ``bundle`` (a folder on the server), ``name``, ``version`` and ``other_classes``, each optional.
+        current: What is served, and goes for what is not said.
 
     Raises:
         RequestError: 400, it is something else.
     """
-    form = '{"bundle": FOLDER, "name": NAME, "version": VERSION}, each of them optional'
-    try:
-        content = json.loads(body or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise RequestError(400, "bad_json", f"the body is not valid JSON: {error}") from error
+    content = read_json(body, "") if body else {}
+    kinds: dict[str, type] = {"bundle": str, "name": str, "version": str, "other_classes": bool}
     if not isinstance(content, dict) or not all(
-        name in ("bundle", "name", "version") and isinstance(value, str) for name, value in content.items()
+        name in kinds and isinstance(value, kinds[name]) for name, value in content.items()
     ):
+        form = '{"bundle": FOLDER, "name": NAME, "version": VERSION, "other_classes": false}, each of them optional'
         raise RequestError(400, "bad_json", f"JSON must be {form}")
+    other_classes = content.pop("other_classes", False)
     if "bundle" not in content:
-        return replace(current, **content)
-    return ModelSource(
+        return ReloadRequest(replace(current, **content), other_classes)
+    source = ModelSource(
         Path(content["bundle"]), content.get("name", current.name), content.get("version", ""),
         current.precision, current.threads,
     )  # fmt: skip
+    return ReloadRequest(source, other_classes)
+
+
+def other_classes(old: ServedModel | None, new: ServedModel) -> str:
+    """What is wrong where a model has other classes than the current one, which those who read its answers know; or ""."""
+    if old is None:
+        return ""
+    before, after = set(old.predictor.classes), set(new.predictor.classes)
+    changes = [
+        f"{word} {', '.join(sorted(names)[:10])}"
+        for word, names in (("without", before - after), ("with the new", after - before))
+        if names
+    ]
+    if not changes:
+        return ""
+    return (
+        f"the bundle has other classes than the model that is served: {' and '.join(changes)};"
+        ' POST /admin/reload takes it with "other_classes": true'
+    )
 
 
 def pack_source(source: ModelSource) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from vision_mlops.endpoints.local.router.log_files import bound_log, tail
 from vision_mlops.endpoints.local.router.router_admin import Control
 from vision_mlops.endpoints.local.router.router_app import RouterApp
 from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler, Shares
-from vision_mlops.serving.http.http_connection import Response
+from vision_mlops.serving.http.http_messages import Response
 
 
 @dataclass(eq=False)

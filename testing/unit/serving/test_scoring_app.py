@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
+import json
+import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from testing.support.prepared_data import COLOURS
 from testing.support.scoring_servers import in_process
 
 from vision_mlops.config.workload import Serving
+from vision_mlops.serving import responses
 from vision_mlops.serving.access_keys import AccessKeys
 
 
@@ -62,6 +67,16 @@ def test_batches_keep_their_order(client: httpx.Client) -> None:
     results = client.post("/score?top_k=1", json={"images": images}).json()["results"]
     assert [result["predictions"][0]["label"] for result in results] == list(COLOURS)
     assert all(len(result["predictions"]) == 1 for result in results)
+
+
+def test_the_total_covers_all_groups_of_a_batch(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses, "_AT_ONCE", 1)
+    text = base64.b64encode(encoded(size=900)).decode()
+    started = time.perf_counter()
+    timing = client.post("/score", json={"images": [text] * 3}).json()["timing"]
+    wall = (time.perf_counter() - started) * 1000
+    assert timing["decode_ms"] + timing["inference_ms"] <= timing["total_ms"] + 0.002
+    assert timing["total_ms"] <= wall
 
 
 def test_heat_map_is_a_picture_of_the_networks_input(client: httpx.Client) -> None:
@@ -154,3 +169,85 @@ def test_a_tampered_bundle_never_gets_ready(tmp_path: Path) -> None:
         assert "model.onnx was changed" in answer.json()["error"]["message"]
         assert client.get("/health/live").status_code == 200
         assert client.post("/score", content=encoded(), headers=PNG).status_code == 503
+
+
+ORIGIN = "https://inspection.example.com"
+ASKING = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+
+
+def shared(answer: httpx.Response) -> dict[str, str]:
+    """The headers of an answer that concern other origins."""
+    return {
+        name: value for name, value in answer.headers.items() if name.startswith("access-control-") or name == "vary"
+    }
+
+
+def test_no_other_origin_may_read_answers_unless_it_is_named(client: httpx.Client) -> None:
+    for answer in (
+        client.get("/health/live", headers={"Origin": ORIGIN}),
+        client.options("/score", headers=ASKING),
+        client.post("/score", content=encoded(), headers={**PNG, "Origin": ORIGIN}),
+    ):
+        assert answer.is_success
+        assert shared(answer) == {}
+
+
+def test_a_named_origin_may_read_answers_and_errors_without_a_key_for_the_question(bundle: Path) -> None:
+    serving = Serving(cors_origins=[ORIGIN, "http://localhost:3000"])
+    with in_process(bundle, serving=serving, keys=AccessKeys(["k"])) as url, httpx.Client(base_url=url) as client:
+        asked = client.options("/score", headers=ASKING)
+        assert asked.status_code == 204
+        assert asked.headers["access-control-allow-origin"] == ORIGIN
+        assert asked.headers["access-control-allow-methods"] == "GET, POST"
+        assert "x-api-key" in asked.headers["access-control-allow-headers"]
+        for key, status in (("k", 200), ("wrong", 401)):
+            headers = {**PNG, "Origin": ORIGIN, "X-Api-Key": key}
+            answer = client.post("/score", content=encoded(), headers=headers)
+            assert answer.status_code == status
+            assert answer.headers["access-control-allow-origin"] == ORIGIN
+            assert answer.headers["vary"] == "origin"
+            assert "access-control-allow-methods" not in answer.headers
+        for other in ("https://example.com", "http://localhost", "null", f"{ORIGIN}.example.org"):
+            assert shared(client.options("/score", headers={**ASKING, "Origin": other})) == {"vary": "origin"}
+        assert shared(client.get("/health/live")) == {"vary": "origin"}
+        assert shared(client.options("/admin/reload", headers=ASKING)) == {}
+
+
+def test_every_origin_may_be_allowed(bundle: Path) -> None:
+    with in_process(bundle, serving=Serving(cors_origins=["*"])) as url, httpx.Client(base_url=url) as client:
+        assert client.options("/score", headers=ASKING).headers["access-control-allow-origin"] == "*"
+        assert "vary" not in client.get("/health/live", headers={"Origin": ORIGIN}).headers
+
+
+@pytest.mark.parametrize(
+    "origin", ["example.com", "https://example.com/", "HTTPS://example.com", "https://a b", "https://*.example.com", ""]
+)
+def test_what_browsers_never_send_is_no_origin(origin: str) -> None:
+    with pytest.raises(ValueError, match=r"must be an origin in lower case and without a path"):
+        Serving(cors_origins=[origin])
+
+
+def test_packed_bodies_are_taken_and_others_told_what_is(client: httpx.Client) -> None:
+    packed = client.post("/score", content=gzip.compress(encoded()), headers={**PNG, "Content-Encoding": "gzip"})
+    assert packed.json()["predictions"][0]["label"] == "green"
+    refused = client.post("/score", content=encoded(), headers=[*PNG.items(), ("Content-Encoding", "br")])
+    assert (refused.status_code, refused.headers["accept-encoding"]) == (415, "gzip, deflate")
+    two_lines = [*PNG.items(), ("Content-Encoding", "deflate"), ("Content-Encoding", "gzip")]
+    stacked = client.post("/score", content=gzip.compress(zlib.compress(encoded())), headers=two_lines)
+    assert stacked.status_code == 200
+
+
+def test_a_reload_in_one_process_keeps_the_classes_unless_told_otherwise(bundle: Path, tmp_path: Path) -> None:
+    other = make_bundle(tmp_path / "other", classes=["blue", "green", "scarlet"])
+    same = make_bundle(tmp_path / "same", swap=True)
+    with in_process(bundle, admin_key="k") as url, httpx.Client(base_url=url, headers={"X-Api-Key": "k"}) as client:
+        refused = client.post("/admin/reload", json={"bundle": str(other)})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "other_classes")
+        assert "without red and with the new scarlet" in refused.json()["error"]["message"]
+        assert client.post("/admin/reload", json={"bundle": str(same)}).status_code == 200
+        packed = gzip.compress(json.dumps({"bundle": str(other), "other_classes": True}).encode())
+        assert client.post("/admin/reload", content=packed, headers={"Content-Encoding": "gzip"}).status_code == 200
+        assert (
+            client.post("/score", content=encoded(COLOURS["red"]), headers=PNG).json()["predictions"][0]["label"]
+            == "scarlet"
+        )

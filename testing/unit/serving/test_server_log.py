@@ -390,3 +390,12 @@ def test_lines_of_several_processes_do_not_mix(tmp_path: Path) -> None:
         assert process.returncode == 0
         assert all(len(set(json.loads(line)["message"])) == 1 for line in lines)
         assert len(lines) == 900 if target == "file" else len(lines) > 10
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "level"),
+    [("/health/ready", 503, "info"), ("/score", 503, "error"), ("/health/live", 500, "error"), ("/score", 429, "info")],
+)
+def test_a_probe_that_comes_before_the_model_is_no_error(path: str, status: int, level: str) -> None:
+    line = request_line(time.time(), "r", "GET", path, status, 1.0, error="not_ready")
+    assert json.loads(line + "}")["level"] == level

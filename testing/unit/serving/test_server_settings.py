@@ -6,8 +6,10 @@ import logging
 from pathlib import Path
 
 import pytest
+from testing.support.bundles import make_bundle
 from typer.testing import CliRunner
 
+from vision_mlops.cli import serve as serve_command
 from vision_mlops.cli.main import app
 from vision_mlops.core.errors import BundleError, ServingError
 from vision_mlops.model.bundle import MANIFEST
@@ -166,3 +168,34 @@ def test_contradictions_end_with_a_mend(
         monkeypatch.setenv(name, value)
     result = CliRunner().invoke(app, ["serve", str(tmp_path), *options])
     assert words in str(result.exception) + result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "port"),
+    [
+        ([], {}, 8123),
+        (["--port", "8124"], {}, 8124),
+        ([], {"MLOPS_PORT": "8125"}, 8125),
+        ([], {"MLOPS_SERVING__PORT": "8126"}, 8126),
+        (["--port", "0"], {"MLOPS_SERVING__PORT": "8126"}, 0),
+    ],
+    ids=["workload", "option", "variable", "variable-of-the-key", "any"],
+)
+def test_the_port_of_the_workload_goes_where_nothing_else_is_said(
+    options: list[str], variables: dict[str, str], port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def listen(host: str, port: int) -> None:
+        asked.append((host, port))
+        raise ServingError("enough")
+
+    monkeypatch.setattr(serve_command, "_listen", listen)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    workload = tmp_path / "w.yml"
+    workload.write_text("name: work\nserving: {port: 8123}\n")
+    bundle = make_bundle(tmp_path / "b")
+    result = CliRunner().invoke(app, ["serve", str(bundle), "--workload", str(workload), *options])
+    assert isinstance(result.exception, ServingError)
+    assert asked == [("127.0.0.1", port)]

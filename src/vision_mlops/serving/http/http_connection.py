@@ -8,99 +8,27 @@ inference the caches are cold, and every line of Python that runs for a request 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
-from urllib.parse import unquote
 
 import httptools
 
-from vision_mlops.serving.telemetry.tracing import TraceContext
+from vision_mlops.serving.http.cross_origin import CrossOrigin
+from vision_mlops.serving.http.http_messages import Request, Response
+from vision_mlops.serving.http.request_head import HEAD_BYTES, JOINED, KEPT, check_head, split_target
 
-HeaderList = tuple[tuple[bytes, bytes], ...]
-JSON = b"application/json"
-HEAD_BYTES = 64 * 1024
 LINGER_SECONDS = 10.0
+_SILENT_SECONDS = 1.0
 _DISCARDED_BODIES = 4
-_READ = frozenset(
-    (b"content-type", b"content-length", b"authorization", b"x-api-key", b"x-request-id", b"traceparent", b"tracestate",
-     b"expect", b"azureml-model-deployment")
-)  # fmt: skip
 _PHRASES = {
-    200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
-    408: "Request Timeout", 409: "Conflict", 413: "Content Too Large", 415: "Unsupported Media Type",
-    422: "Unprocessable Content", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
-    500: "Internal Server Error", 501: "Not Implemented", 503: "Service Unavailable",
+    200: "OK", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+    405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 413: "Content Too Large",
+    415: "Unsupported Media Type", 417: "Expectation Failed", 422: "Unprocessable Content", 429: "Too Many Requests",
+    431: "Request Header Fields Too Large", 500: "Internal Server Error", 503: "Service Unavailable",
 }  # fmt: skip
 _STATUS = {code: f"HTTP/1.1 {code} {phrase}\r\n".encode() for code, phrase in _PHRASES.items()}
-
-
-class Response:
-    """Status, body and headers of what is sent back."""
-
-    __slots__ = ("body", "code", "headers", "kind", "status")
-
-    def __init__(self, status: int, body: bytes, kind: bytes = JSON, headers: HeaderList = ()) -> None:
-        self.status = status
-        self.body = body
-        self.kind = kind
-        self.headers = headers
-        self.code = ""  # of an error
-
-    @classmethod
-    def json(cls, status: int, content: Any, headers: HeaderList = ()) -> Response:
-        """An answer with a JSON body."""
-        return cls(status, json.dumps(content).encode(), JSON, headers)
-
-    @classmethod
-    def error(cls, status: int, code: str, message: str, headers: HeaderList = ()) -> Response:
-        """An answer that says what is wrong."""
-        answer = cls.json(status, {"error": {"code": code, "message": message}}, headers)
-        answer.code = code
-        return answer
-
-
-class Work(Protocol):
-    """What is done for a request. ``abandoned`` is set when nobody waits for the answer any more."""
-
-    abandoned: bool
-
-
-class Request:
-    """One request, and what becomes known about it while it is answered; times are those of the performance counter."""
-
-    __slots__ = (
-        "answered", "body", "chunks", "complete", "connection", "headers", "inference_ms", "job", "keep_alive",
-        "labels", "method", "path", "query", "queue_ms", "request_id", "size", "started", "trace", "url",
-    )  # fmt: skip
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.started = time.perf_counter()
-        self.method = ""
-        self.url = b""
-        self.path = ""
-        self.query = ""
-        self.headers: dict[bytes, bytes] = {}
-        self.chunks: list[bytes] = []
-        self.size = 0
-        self.body = b""
-        self.complete = False
-        self.keep_alive = True
-        self.answered = False
-        self.job: Work | None = None
-        self.request_id = ""
-        self.trace: TraceContext | None = None
-        self.queue_ms = 0.0
-        self.inference_ms = 0.0
-        self.labels: tuple[str, ...] = ()
-
-    def text(self, name: bytes) -> str:
-        """Value of a header, empty where it was not sent."""
-        value = self.headers.get(name)
-        return value.decode("latin-1") if value else ""
 
 
 class App(Protocol):
@@ -112,6 +40,7 @@ class App(Protocol):
     head_timeout_s: float
     keep_alive_s: float
     draining: bool
+    cross_origin: CrossOrigin
 
     def refuse(self, request: Request) -> Response | None:
         """Called with a complete head: an answer there and then, or None to read the body."""
@@ -152,6 +81,10 @@ class Hub:
         return Connection(self)
 
 
+class _BadHeadError(Exception):
+    """Raised to the parser, which then reads no further."""
+
+
 class Connection(asyncio.Protocol):
     """One connection. Requests that come while one is being answered wait for it, and reading stops."""
 
@@ -165,9 +98,14 @@ class Connection(asyncio.Protocol):
         self._active: Request | None = None
         self._waiting: deque[Request] = deque()
         self._head_bytes = 0
+        self._silent_bytes = 0  # since the last piece of a body, or since a head began
+        self._refusal: Response | None = None  # of a head, to be sent once the parser has stopped
+        self._offered = False  # another protocol, for the request whose head has just come
+        self._resuming = False
         self._message_since: float | None = None
         self._closing_since: float | None = None
-        self._ended = False  # nothing more will come
+        self._broken_off: float | None = None
+        self._ended = False  # nothing more will come, or be listened to
         self._blocked = False  # the client does not read
 
     @property
@@ -187,18 +125,45 @@ class Connection(asyncio.Protocol):
         self.heard = time.monotonic()
         if self._ended:
             return
+        reading = self._reading
+        size = reading.size if reading is not None else 0
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._break_off(Response.error(501, "not_implemented", "there is no other protocol than HTTP/1.1 here"))
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                self._ignore_offer(data[offer.args[0] :])
         except httptools.HttpParserError as error:
-            self._break_off(Response.error(400, "bad_request", f"this is not HTTP/1.1: {error}"))
-        else:
-            reading = self._reading
-            if reading is not None and not reading.method:
-                self._head_bytes += len(data)
-                if self._head_bytes > HEAD_BYTES:
-                    self._break_off(Response.error(431, "head_too_large", "the head of the request is too large"))
+            refusal, self._refusal = self._refusal, None
+            self._break_off(refusal or Response.error(400, "bad_request", f"this is not HTTP/1.1: {error}"))
+            return
+        if reading is None or self._reading is not reading or reading.size != size:
+            self._silent_bytes = 0
+            return
+        self._silent_bytes += len(data)
+        if self._silent_bytes > HEAD_BYTES:  # a header, or what surrounds a chunk, that never ends
+            self._break_off(_head_too_large())
+
+    def _ignore_offer(self, rest: bytes) -> None:
+        """Go on with HTTP/1.1 where the client offers something else, such as Java's client does with h2c.
+
+        The parser takes what follows such a head for the other protocol. So a new one is told how the body is framed, and
+        reads on.
+
+        Args:
+            rest: What came behind the head.
+        """
+        while True:
+            request, self._offered = self._reading, False
+            self._parser = httptools.HttpRequestParser(self)
+            self._resuming = True
+            self._parser.feed_data(b"POST * HTTP/1.1\r\n" + (_framing(request) if request is not None else b"\r\n"))
+            self._resuming = False
+            try:
+                self._parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+            else:
+                return
 
     def eof_received(self) -> bool:
         """The client sends no more, but may wait for answers."""
@@ -231,39 +196,64 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if self._resuming:
+            return
         self._reading = Request(self)
         self._message_since = self.heard
         self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """The address, or a part of it."""
-        if self._reading is not None:
-            self._reading.url += url
+        request = self._reading
+        if request is not None and not request.method:
+            request.url += url
+            self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; of a repeated one the first counts."""
+        """A header; of a repeated one the first counts. Trailers of a body are only counted: nothing here needs them."""
+        self._count_head(len(name) + len(value) + 4)
         name = name.lower()
-        if name in _READ and self._reading is not None:
-            first = self._reading.headers.setdefault(name, value)
-            if first is not value and name.startswith(b"trace"):  # these are joined, which makes two parents invalid
-                self._reading.headers[name] = b"%b,%b" % (first, value)
+        request = self._reading
+        if name in KEPT and request is not None and not request.method:
+            headers = request.headers
+            if name not in headers:
+                headers[name] = value
+            elif name in JOINED:
+                headers[name] = b"%b, %b" % (headers[name], value)
 
     def on_headers_complete(self) -> None:
         """The head is complete: the app may refuse the request before its body is read."""
         request = self._reading
-        if request is None:
+        if request is None or request.method:
             return
-        request.method = self._parser.get_method().decode("latin-1")
-        request.keep_alive = self._parser.should_keep_alive()
-        request.path, request.query = _split(request.url)
+        parser = self._parser
+        request.method = parser.get_method().decode("latin-1")
+        request.keep_alive = parser.should_keep_alive()
+        request.path, request.query = split_target(request.url)
+        self._refusal = check_head(request, parser.get_http_version())
+        if self._refusal is not None:
+            raise _BadHeadError
+        self._offered = parser.should_upgrade()
         if self._active is None and not self._waiting:
-            self._active = request
-            refusal = self.app.refuse(request)
-            self._active = None
-            if refusal is not None:
-                self.respond(request, refusal)
-            elif request.headers.get(b"expect", b"").lower() == b"100-continue":
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._begin_body(request)
+
+    def _begin_body(self, request: Request) -> None:
+        """Refuse a request whose head is complete, or tell its client to go on."""
+        self._active = request
+        refusal = self.app.refuse(request)
+        self._active = None
+        if refusal is not None:
+            request.keep_alive &= not request.expects  # whether its body will come is not known
+            self.respond(request, refusal)
+        elif request.expects and not request.size:
+            request.expects = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEAD_BYTES:
+            self._refusal = _head_too_large()
+            raise _BadHeadError
 
     def on_body(self, chunk: bytes) -> None:
         """A piece of the body."""
@@ -285,6 +275,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The request is complete."""
+        if self._offered:
+            return  # so the parser has it, which takes the body for the other protocol
         request, self._reading, self._message_since = self._reading, None, None
         if request is None:
             return
@@ -312,12 +304,18 @@ class Connection(asyncio.Protocol):
         keep_alive = request.keep_alive = request.keep_alive and not self.app.draining and not (
             self._ended and not self._waiting
         )  # fmt: skip
-        head = b"%b%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n" % (
-            _STATUS[answer.status], self.hub.date, answer.kind, len(answer.body), request.request_id.encode()
-        )  # fmt: skip
-        for name, value in answer.headers:
+        head = b"%b%bx-request-id: %b\r\n" % (_STATUS[answer.status], self.hub.date, request.request_id.encode())
+        if answer.status != 204:
+            head += b"content-type: %b\r\ncontent-length: %d\r\n" % (answer.kind, len(answer.body))
+        headers = answer.headers
+        if self.app.cross_origin:
+            headers += self.app.cross_origin.headers(request)
+        for name, value in headers:
             head += b"%b: %b\r\n" % (name, value)
-        end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+        if not keep_alive:
+            end = b"connection: close\r\n\r\n"
+        else:
+            end = b"connection: keep-alive\r\n\r\n" if request.http_1_0 else b"\r\n"
         self.transport.write(head + end + (b"" if request.method == "HEAD" else answer.body))
         self.app.answered(request, answer)
         if self._active is request:
@@ -326,6 +324,8 @@ class Connection(asyncio.Protocol):
             self.transport.close()  # one whose body still comes lingers: closed now, it might not see its answer
         elif self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
+        elif self._reading is not None and self._reading.expects and not self._reading.answered:
+            self._begin_body(self._reading)  # it came while another one was being answered
 
     def _next(self) -> None:
         """Hand the next complete request to the app."""
@@ -345,17 +345,22 @@ class Connection(asyncio.Protocol):
             self.transport.abort()  # behind other requests: there is no place for an answer yet
 
     def _break_off(self, answer: Response) -> None:
-        """Answer what cannot be read any further, and close."""
+        """Answer what cannot be read any further, send no more, and let go once the client has fallen silent.
+
+        A connection that is closed while more comes is reset, and the client might not see the answer.
+        """
         self._ended = True
         request = self._reading or Request(self)
         self._reading = self._message_since = None
         if self._active is not None or self._waiting:
             return  # the answers to the requests before it come first, and the connection closes behind them
-        request.keep_alive, request.complete = False, True
-        if request.answered:
+        request.keep_alive = request.complete = False
+        if request.answered or self.transport.is_closing():
             self.transport.close()
-        else:
-            self.respond(request, answer)
+            return
+        self.respond(request, answer)
+        self._broken_off = time.monotonic()
+        self.transport.write_eof()
 
     def _release(self, request: Request) -> None:
         self.hub.buffered -= sum(map(len, request.chunks)) or len(request.body)
@@ -371,6 +376,10 @@ class Connection(asyncio.Protocol):
             if now - self._closing_since > LINGER_SECONDS:
                 self.transport.abort()  # its last answer is not being read
             return
+        if self._broken_off is not None:
+            if now - self.heard > _SILENT_SECONDS or now - self._broken_off > LINGER_SECONDS:
+                self.transport.close()
+            return
         reading, active = self._reading, self._active
         if active is not None and time.perf_counter() - active.started > self.app.request_timeout_s:
             if active.job is not None:
@@ -385,7 +394,7 @@ class Connection(asyncio.Protocol):
     def _sweep_reading(self, reading: Request, seconds: float) -> None:
         if reading.answered:
             if seconds > self.app.request_timeout_s + LINGER_SECONDS or (
-                not reading.keep_alive and time.monotonic() - self.heard > 1
+                not reading.keep_alive and time.monotonic() - self.heard > _SILENT_SECONDS
             ):
                 self.transport.close()
         elif not reading.method and seconds > self.app.head_timeout_s:
@@ -395,19 +404,17 @@ class Connection(asyncio.Protocol):
             self._break_off(Response.error(408, "request_timeout", message))
 
 
-def _split(url: bytes) -> tuple[str, str]:
-    """Path, decoded, and query, as it was sent. The address may be a whole one, as proxies send it."""
-    if url[:1] != b"/":
-        try:
-            parsed = httptools.parse_url(url)
-            path, query = parsed.path or b"/", parsed.query or b""
-        except (httptools.HttpParserInvalidURLError, ValueError):
-            path, query = url, b""
-    else:
-        path, _, query = url.partition(b"?")
-        query = query.partition(b"#")[0]
-    text = path.decode("latin-1")
-    return (unquote(text, errors="replace") if "%" in text else text), query.decode("latin-1")
+def _framing(request: Request) -> bytes:
+    """The headers that say where the body of a request ends, as the end of a head."""
+    framing = (b"content-length", b"transfer-encoding")
+    return (
+        b"".join(b"%b: %b\r\n" % (name, request.headers[name]) for name in framing if name in request.headers) + b"\r\n"
+    )
+
+
+def _head_too_large() -> Response:
+    message = f"the head of the request, or the trailers of its body, are larger than {HEAD_BYTES // 1024} kB"
+    return Response.error(431, "head_too_large", message)
 
 
 def too_large(limit: int) -> str:

@@ -1,13 +1,26 @@
-"""Files of a multipart form, out of a body that is in memory already."""
+"""Files and fields of a multipart form (RFC 7578), out of a body that is in memory already.
+
+The body is cut at its boundary lines, and only the heads of its parts are looked into. python-multipart refuses a
+preamble, lines that end with a line feed alone and folded headers, and ignores transfer encodings; the parser of the
+standard library's email package takes 35 ms for a megabyte.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-
 _OTHER_PARTS = 20
+_OTHER_BOUNDARIES = 1000
+_HEAD_BYTES = 8 * 1024
+_BOUNDARY_BYTES = 256
+_PARAMETER = re.compile(rb';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^;]*)')
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_LINE_END = re.compile(rb"[ \t]*(?:\r?\n|$)")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
 
 
 class FormError(ValueError):
@@ -15,51 +28,20 @@ class FormError(ValueError):
 
 
 @dataclass(slots=True)
-class _Collector:
-    """Takes what the parser finds; the parser's callbacks are its methods."""
+class Form:
+    """What a form holds.
 
-    limit: int
+    Attributes:
+        files: Contents of the parts that are files, in their order.
+        fields: Values of the others by name; of a repeated one the last.
+    """
+
     files: list[bytes] = field(default_factory=list)
-    fields: list[str] = field(default_factory=list)
-    ended: bool = False
-    _name: bytearray = field(default_factory=bytearray)
-    _value: bytearray = field(default_factory=bytearray)
-    _disposition: bytes = b""
-    _content: list[bytes] = field(default_factory=list)
-
-    def part_begin(self) -> None:
-        self._disposition, self._content = b"", []
-        if len(self.files) > self.limit or len(self.fields) >= _OTHER_PARTS:
-            raise FormError("it has too many parts")
-
-    def header_field(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-
-    def header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def header_end(self) -> None:
-        if bytes(self._name).lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._name.clear()
-        self._value.clear()
-
-    def part_data(self, data: bytes, start: int, end: int) -> None:
-        self._content.append(data[start:end])
-
-    def part_end(self) -> None:
-        _kind, options = parse_options_header(self._disposition)
-        if b"filename" in options or b"filename*" in options:
-            self.files.append(b"".join(self._content))
-        else:
-            self.fields.append(options.get(b"name", b"").decode("utf-8", "replace")[:40] or "(no name)")
-
-    def end(self) -> None:
-        self.ended = True
+    fields: dict[str, str] = field(default_factory=dict)
 
 
-def read_files(content_type: str, body: bytes, limit: int) -> tuple[list[bytes], list[str]]:
-    """Contents of the parts that are files, and names of those that are not.
+def read_form(content_type: str, body: bytes, limit: int) -> Form:
+    """Read a form.
 
     Args:
         content_type: With the boundary.
@@ -69,32 +51,89 @@ def read_files(content_type: str, body: bytes, limit: int) -> tuple[list[bytes],
     Raises:
         FormError: says what is wrong with it.
     """
-    _kind, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary")
+    boundary = _parameters(content_type.encode("latin-1", "replace")).get(b"boundary", b"")
     if not boundary:
         raise FormError("the content type names no boundary")
-    found = _Collector(limit)
+    if len(boundary) > _BOUNDARY_BYTES:
+        raise FormError(f"the boundary is longer than {_BOUNDARY_BYTES} characters")
+    form, others = Form(), 0
+    for part in _parts(body, b"--" + boundary):
+        headers, content = _split(part)
+        parameters = _parameters(headers.get(b"content-disposition", b""))
+        kind = headers.get(b"content-type", b"").lower()
+        # A name in another character set stands in filename*, a long one in filename*0, and images need none.
+        named = next((value for key, value in parameters.items() if key.partition(b"*")[0] == b"filename"), None)
+        if named is None and not kind.startswith((b"image/", b"application/octet-stream")):
+            others += 1
+            if others > _OTHER_PARTS:
+                raise FormError("it has too many parts")
+            name = parameters.get(b"name", b"").decode("utf-8", "replace")[:40]
+            form.fields[name or "(no name)"] = content[:100].decode("utf-8", "replace")
+        elif named or content:  # a browser sends an input that was left empty as a file without name and content
+            form.files.append(_decoded(content, headers.get(b"content-transfer-encoding", b"")))
+            if len(form.files) > limit:
+                break
+    return form
+
+
+def _parts(body: bytes, delimiter: bytes) -> Iterator[bytes]:
+    """What stands between the boundary lines; what comes before the first and after the last is no part of the form."""
+    start, position, others = -1, 0, 0
+    before = b"\n"  # what ends the line before: once that is known, a line feed alone is part of a file
+    while (found := body.find(delimiter, position)) >= 0:
+        position = found + len(delimiter)
+        last = body.startswith(b"--", position)
+        line_end = _LINE_END.match(body, position + 2 * last)
+        if line_end is None or (found and not body.endswith(before, 0, found)):
+            others += 1  # a longer boundary, such as that of a form within this one
+            if others > _OTHER_BOUNDARIES:
+                raise FormError("its boundary is no line of its own")
+            continue
+        if start >= 0:
+            yield body[start : max(start, found - len(before))]
+        if last:
+            return
+        if start < 0 and line_end[0].endswith(b"\r\n"):
+            before = b"\r\n"
+        start = line_end.end()
+        position = max(position, start - 1)
+    raise FormError("its end is missing" if start >= 0 else "its boundary is not in the body")
+
+
+def _split(part: bytes) -> tuple[dict[bytes, bytes], bytes]:
+    """Headers by name, in lower case, and content of a part."""
+    if part.startswith((b"\r\n", b"\n")):
+        return {}, part[2 if part[:1] == b"\r" else 1 :]
+    end = _HEAD_END.search(part, 0, _HEAD_BYTES)
+    if end is None:
+        raise FormError(f"a part has no end of its headers within {_HEAD_BYTES // 1024} kB")
+    headers: dict[bytes, bytes] = {}
+    for line in _FOLD.sub(b" ", part[: end.start()]).splitlines():
+        name, _, value = line.partition(b":")
+        headers.setdefault(name.strip().lower(), value.strip())
+    return headers, part[end.end() :]
+
+
+def _parameters(value: bytes) -> dict[bytes, bytes]:
+    """Parameters of a header by name, in lower case, without quotes."""
+    found: dict[bytes, bytes] = {}
+    for name, text in _PARAMETER.findall(value):
+        text = text.strip()
+        if len(text) > 1 and text[:1] == text[-1:] == b'"':
+            text = re.sub(rb"\\(.)", rb"\1", text[1:-1])
+        found.setdefault(name.lower(), text)
+    return found
+
+
+def _decoded(content: bytes, encoding: bytes) -> bytes:
+    encoding = encoding.strip().lower()
+    if encoding in (b"", b"binary", b"8bit", b"7bit"):
+        return content
     try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": found.part_begin,
-                "on_part_data": found.part_data,
-                "on_part_end": found.part_end,
-                "on_header_field": found.header_field,
-                "on_header_value": found.header_value,
-                "on_header_end": found.header_end,
-                "on_end": found.end,
-            },
-        )
-        parser.write(body)
-        parser.finalize()
-    except FormError:
-        if len(found.files) > limit:
-            return found.files, found.fields
-        raise
-    except FormParserError as error:
-        raise FormError(str(error)) from error
-    if not found.ended:
-        raise FormError("its end is missing")
-    return found.files, found.fields
+        if encoding == b"base64":
+            return base64.b64decode(b"".join(content.split()), validate=True)
+    except binascii.Error as error:
+        raise FormError(f"a part is not valid base64, which its transfer encoding says it is: {error}") from error
+    if encoding == b"quoted-printable":
+        return binascii.a2b_qp(content)
+    raise FormError(f"the transfer encoding {encoding[:40].decode('latin-1')!r} of a part is not known")

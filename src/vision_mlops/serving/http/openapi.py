@@ -13,7 +13,7 @@ _ERRORS = {
     401: "Key missing or wrong",
     408: "Body not complete in time",
     413: "Body or image too large",
-    415: "Content type not supported, or not an image",
+    415: "Content type, encoding or charset not supported, or not an image",
     422: "Image cannot be decoded, or a value is out of range",
     429: "Queue full; see Retry-After",
     503: "Not ready, or no answer in time",
@@ -22,7 +22,7 @@ _RELOAD_ERRORS = {
     400: "Malformed body",
     401: "Key missing or wrong",
     403: "The server has no key for administration",
-    409: "Another model is being loaded",
+    409: "Another model is being loaded, or the bundle has other classes and that is not said to be meant",
     422: "The bundle was refused; the model stays",
 }
 _PREDICTIONS = {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}}
@@ -37,23 +37,26 @@ def describe(title: str, classes: list[str]) -> dict[str, Any]:
     text = {"type": "string"}
     number = {"type": "number"}
     failure = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    options: dict[str, Any] = {
+        "top_k": {"type": "integer", "minimum": 1, "maximum": len(classes) or 1},
+        "explain": {"type": "boolean", "default": False},
+    }
     body: dict[str, Any] = {
         "image/*": {"schema": {"type": "string", "format": "binary"}},
-        "multipart/form-data": {"schema": _object(["image"], image={"type": "string", "format": "binary"})},
+        "multipart/form-data": {"schema": _object(["image"], image={"type": "string", "format": "binary"}, **options)},
         "application/json": {
             "schema": {
                 "oneOf": [
-                    _object(["image"], image={"type": "string", "format": "byte"}),
-                    _object(["images"], images={"type": "array", "items": {"type": "string", "format": "byte"}}),
+                    _object(["image"], image={"type": "string", "format": "byte"}, **options),
+                    _object(
+                        ["images"], images={"type": "array", "items": {"type": "string", "format": "byte"}}, **options
+                    ),
                 ]
             }
         },
     }
     answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}
-    query = [
-        {"name": "top_k", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": len(classes) or 1}},
-        {"name": "explain", "in": "query", "schema": {"type": "boolean", "default": False}},
-    ]
+    query = [{"name": name, "in": "query", "schema": schema} for name, schema in options.items()]
     responses: dict[str, Any] = {"200": {"description": "Predictions, best first", "content": answer}}
     responses |= {str(code): {"description": what, "content": failure} for code, what in _ERRORS.items()}
     plain = {"responses": {"200": {"description": "Yes"}, "503": {"description": "Not yet", "content": failure}}}
@@ -67,7 +70,9 @@ def describe(title: str, classes: list[str]) -> dict[str, Any]:
             "/health/ready": {"get": plain},
             "/admin/reload": {"post": {
                 "requestBody": {"required": False, "content": {"application/json": {"schema": {
-                    "type": "object", "properties": {"bundle": text, "name": text, "version": text}}}}},
+                    "type": "object", "properties": {
+                        "bundle": text, "name": text, "version": text,
+                        "other_classes": {"type": "boolean", "default": False}}}}}},
                 "responses": {"200": {"description": "All workers answer with the new model"}}
                 | {str(code): {"description": what, "content": failure} for code, what in _RELOAD_ERRORS.items()},
                 "security": [{"key": []}, {"bearer": []}]}},

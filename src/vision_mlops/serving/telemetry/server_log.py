@@ -34,6 +34,7 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 _PIPE_BYTES = 1024 * 1024
 """Space of a pipe that we ask for: thousands of lines, while the reader waits for a processor that we keep busy."""
 _LONGEST_PATH = 256
+READINESS = "/health/ready"
 _LONGEST_METHOD = 16
 # What follows these words in addresses, connection strings and headers. A backslash or quote may belong to the JSON around.
 _SECRET = re.compile(
@@ -243,8 +244,10 @@ def request_line(
         inference_ms: How long the network took; likewise.
         error: Code of an error, such as ``not_an_image``.
     """
+    # Who asks whether the server is ready expects to be told that it is not yet.
+    level = "info" if status < 500 or path == READINESS else "error"
     line = (
-        f'{{"time":"{_time(moment)}","level":"{"info" if status < 500 else "error"}","event":"request"'
+        f'{{"time":"{_time(moment)}","level":"{level}","event":"request"'
         f',"request_id":"{request_id}","trace_id":"{trace_id}","span_id":"{span_id}"'
         f',"method":{json.dumps(method[:_LONGEST_METHOD])},"path":{json.dumps(path[:_LONGEST_PATH])}'
         f',"status":{status},"ms":{ms:.3f}'

@@ -28,6 +28,7 @@ class Reload:
         generation: Its number.
         waiting: Workers that have yet to answer.
         asked_by: Worker that asked and the number of its question, or None.
+        problem: Why it has failed; ``code`` is the one of the answer.
     """
 
     source: ModelSource
@@ -36,6 +37,7 @@ class Reload:
     asked_by: tuple[int, int] | None = None
     step: ReloadStep = ReloadStep.PREPARING
     problem: str = ""
+    code: str = "bundle_refused"
     model: dict[str, Any] = field(default_factory=dict)
     _members: set[int] = field(default_factory=set)
 
@@ -47,13 +49,13 @@ class Reload:
         """Workers that take part and live."""
         return sorted(self._members)
 
-    def prepared(self, pid: int, generation: int, problem: str, model: dict[str, Any]) -> None:
+    def prepared(self, pid: int, generation: int, problem: str, code: str, model: dict[str, Any]) -> None:
         """A worker has loaded the model, or cannot."""
         if self.step is not ReloadStep.PREPARING or generation != self.generation:
             return
         self.waiting.discard(pid)
         if problem:
-            self.step, self.problem = ReloadStep.FAILED, problem
+            self.step, self.problem, self.code = ReloadStep.FAILED, problem, code
             return
         self.model = model
         self._advance()

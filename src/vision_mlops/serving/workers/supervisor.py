@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import logging
 import os
 import selectors
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from vision_mlops.serving.served_model import ModelSource, pack_source, unpack_source
+from vision_mlops.serving.served_model import OTHER_CLASSES, ModelSource, pack_source, unpack_source
 from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
 from vision_mlops.serving.workers.ipc import IpcConnection, Message, ParentProcess, ipc_pair
 from vision_mlops.serving.workers.model_reload import Reload, ReloadStep
@@ -93,6 +94,7 @@ class Supervisor:
         self._accepting = False
         self._undealt: socket.socket | None = None
         self._draining_until: float | None = None
+        self._generations = itertools.count(settings.generation + 1)
         self._deaths = 0
         self._fork_at = 0.0
         self._signals: list[int] = []
@@ -329,14 +331,23 @@ class Supervisor:
             problem = "a model is being loaded already; try again when it is"
             self._answer((member.pid, fields["number"]), problem, 409, "reloading")
             return
-        self._start_reload(unpack_source(fields["source"]), asked_by=(member.pid, fields["number"]))
+        self._start_reload(
+            unpack_source(fields["source"]),
+            asked_by=(member.pid, fields["number"]),
+            other_classes=fields["other_classes"],
+        )
 
-    def _start_reload(self, source: ModelSource, asked_by: tuple[int, int] | None = None) -> None:
+    def _start_reload(
+        self, source: ModelSource, asked_by: tuple[int, int] | None = None, *, other_classes: bool = False
+    ) -> None:
         """Have every worker that has started load a model beside its current one."""
         waiting = {member.pid for member in self.members.values() if member.started}
-        self.reload = Reload(source, self.settings.generation + 1, waiting, asked_by)
+        # A number for each try: what a slow worker says about one that has failed is not taken for this one.
+        self.reload = Reload(source, next(self._generations), waiting, asked_by)
         for pid in waiting:
-            self.members[pid].channel.send("prepare", source=pack_source(source), generation=self.reload.generation)
+            self.members[pid].channel.send(
+                "prepare", source=pack_source(source), generation=self.reload.generation, other_classes=other_classes
+            )
 
     def _settle_reload(self) -> None:
         """Act on what the swap has come to."""
@@ -357,7 +368,9 @@ class Supervisor:
                     if member.settled and member.generation != self.settings.generation:
                         _kill(member.pid, signal.SIGKILL)  # it cannot get what the others serve: begin anew
             if swap.asked_by is not None:
-                self._answer(swap.asked_by, swap.problem, 422, "bundle_refused", swap.model)
+                self._answer(
+                    swap.asked_by, swap.problem, 409 if swap.code == OTHER_CLASSES else 422, swap.code, swap.model
+                )
             self._catch_up()
 
     def _catch_up(self) -> None:
@@ -365,7 +378,7 @@ class Supervisor:
         if self.reload is None and any(
             member.settled and member.generation != self.settings.generation for member in self.members.values()
         ):
-            self._start_reload(self.settings.source)
+            self._start_reload(self.settings.source, other_classes=True)
 
     def _answer(
         self, asked_by: tuple[int, int], problem: str, status: int, code: str, model: dict[str, Any] | None = None

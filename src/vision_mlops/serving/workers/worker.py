@@ -18,7 +18,15 @@ from vision_mlops.serving.access_keys import AccessKeys
 from vision_mlops.serving.http.scoring_requests import RequestError
 from vision_mlops.serving.prediction_log.predictions import start_predictions
 from vision_mlops.serving.scoring_app import ScoringApp
-from vision_mlops.serving.served_model import ModelSource, ServedModel, pack_source, unpack_source
+from vision_mlops.serving.served_model import (
+    OTHER_CLASSES,
+    ModelSource,
+    ReloadRequest,
+    ServedModel,
+    other_classes,
+    pack_source,
+    unpack_source,
+)
 from vision_mlops.serving.telemetry.server_log import start_log, stop_log
 from vision_mlops.serving.telemetry.tracing import start_tracing
 from vision_mlops.serving.workers.ipc import IpcConnection, Message
@@ -61,6 +69,7 @@ class Worker:
         self._parent = os.getppid()
         self._ending = asyncio.Event()
         self._prepared: tuple[ModelSource, ServedModel] | None = None
+        self._preparing: int | None = None  # generation that is loaded or being loaded
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._asked = 0
         self._adopting = 0
@@ -141,14 +150,16 @@ class Worker:
         elif message.kind == "drain":
             self._leave()
         elif message.kind == "prepare":
-            self._start(self._prepare(unpack_source(fields["source"]), fields["generation"]))
+            wanted = ReloadRequest(unpack_source(fields["source"]), fields["other_classes"])
+            self._preparing = fields["generation"]
+            self._start(self._prepare(wanted, fields["generation"]))
         elif message.kind == "commit" and self._prepared is not None:
             self.app.swap(*self._prepared)
             self._prepared = None
             self.settings = replace(self.settings, generation=fields["generation"])
             self.channel.send("committed", generation=fields["generation"])
         elif message.kind == "abort":
-            self._prepared = None
+            self._prepared = self._preparing = None
         elif message.kind == "reloaded":
             answer = self._answers.pop(fields["number"], None)
             if answer is not None and not answer.done():
@@ -164,25 +175,31 @@ class Worker:
         finally:
             self._adopting -= 1
 
-    async def _prepare(self, source: ModelSource, generation: int) -> None:
-        problem, description = "", {}
+    async def _prepare(self, wanted: ReloadRequest, generation: int) -> None:
+        problem, code, description = "", "bundle_refused", {}
         try:
-            model = await self.app.load(source)
+            model = await self.app.load(wanted.source)
         except MlopsError as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the current model stays
-            _LOG.exception("loading %s failed", source.bundle)
+            _LOG.exception("loading %s failed", wanted.source.bundle)
             problem = f"{type(error).__name__}: {error}"
         else:
-            self._prepared, description = (source, model), model.describe()
-        self.channel.send("prepared", generation=generation, problem=problem, model=description)
+            if not wanted.other_classes:
+                problem, code = other_classes(self.app.model, model), OTHER_CLASSES
+            if generation != self._preparing:
+                return  # another worker has refused it meanwhile, and another swap may be under way
+            self._prepared, description = (wanted.source, model), model.describe()
+        self.channel.send("prepared", generation=generation, problem=problem, code=code, model=description)
 
-    async def _ask_for_reload(self, source: ModelSource) -> dict[str, Any]:
+    async def _ask_for_reload(self, wanted: ReloadRequest) -> dict[str, Any]:
         """Have the supervisor swap the model of every worker."""
         self._asked += 1
         number = self._asked
         answer = self._answers[number] = self._loop.create_future()
-        self.channel.send("reload", number=number, source=pack_source(source))
+        self.channel.send(
+            "reload", number=number, source=pack_source(wanted.source), other_classes=wanted.other_classes
+        )
         try:
             async with asyncio.timeout(_RELOAD_SECONDS):
                 fields = await answer

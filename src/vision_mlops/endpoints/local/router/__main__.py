@@ -25,7 +25,7 @@ from vision_mlops.core.locks import take
 from vision_mlops.endpoints.local.router.endpoint_state import KEY, LOCK, EndpointState, read_key, read_state, write_key
 from vision_mlops.endpoints.local.router.router_admin import Control
 from vision_mlops.endpoints.ports import first_port
-from vision_mlops.serving.http.http_connection import Response
+from vision_mlops.serving.http.http_messages import Response
 from vision_mlops.serving.telemetry.server_log import log_event, start_log, stop_log
 
 _PORTS = 1000

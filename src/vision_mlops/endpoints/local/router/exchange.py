@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from vision_mlops.endpoints.local.router.backend import Backend
 from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler, Shares
 from vision_mlops.endpoints.local.router.upstream import Upstream
-from vision_mlops.serving.http.http_connection import HeaderList, Request, Response
+from vision_mlops.serving.http.http_messages import HeaderList, Request, Response
 
 _TRIES = 2
-_PASSED_ON = (b"content-type", b"traceparent", b"tracestate")
+_PASSED_ON = (b"content-type", b"content-encoding", b"traceparent", b"tracestate")
 RETRY = ((b"retry-after", b"1"),)
 
 

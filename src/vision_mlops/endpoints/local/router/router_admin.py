@@ -18,7 +18,7 @@ from vision_mlops.endpoints.local.router.endpoint_state import LOG, EndpointStat
 from vision_mlops.endpoints.local.router.log_files import bound_log, tail
 from vision_mlops.endpoints.local.router.router_app import RouterApp
 from vision_mlops.endpoints.local.router.traffic_shares import as_percent
-from vision_mlops.serving.http.http_connection import Response
+from vision_mlops.serving.http.http_messages import Response
 from vision_mlops.serving.telemetry.server_log import log_event
 
 _LEASE_SECONDS = 5.0

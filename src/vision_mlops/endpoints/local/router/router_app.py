@@ -13,7 +13,9 @@ from vision_mlops.endpoints.local.router.backend import Backend
 from vision_mlops.endpoints.local.router.counters import expose
 from vision_mlops.endpoints.local.router.exchange import RETRY, Exchange, Mirror
 from vision_mlops.endpoints.local.router.traffic_shares import Shares
-from vision_mlops.serving.http.http_connection import Hub, Request, Response, too_large
+from vision_mlops.serving.http.cross_origin import CrossOrigin
+from vision_mlops.serving.http.http_connection import Hub, too_large
+from vision_mlops.serving.http.http_messages import Request, Response
 from vision_mlops.serving.telemetry.trace_context import new_request_id
 
 _LOG = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class RouterApp:
         servers = [backend.server for backend in self.backends.values()]
         self.max_body = max((server.max_body for server in servers), default=0) or _LEAST_BODY
         self.max_buffered = _BODIES * self.max_body
+        self.cross_origin = CrossOrigin(origin for server in servers for origin in server.cors_origins)
         self.request_timeout_s = max((server.request_timeout_s for server in servers), default=0.0) + _MARGIN_SECONDS
 
     def share(self, traffic: dict[str, int], mirror: dict[str, int]) -> None:
@@ -85,8 +88,7 @@ class RouterApp:
     def refuse(self, request: Request) -> Response | None:
         """An answer that needs no body."""
         _identify(request)
-        declared = request.headers.get(b"content-length", b"")
-        if len(declared) < 20 and declared.isdigit() and int(declared) > self.max_body:
+        if request.declared_size() > self.max_body:
             return Response.error(413, "body_too_large", too_large(self.max_body))
         return None
 
@@ -132,6 +134,8 @@ class RouterApp:
     # What is answered here
 
     def _answer_here(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(204, b"", headers=((b"allow", b"GET, HEAD, OPTIONS"),))
         if request.method not in ("GET", "HEAD"):
             message = f"{request.path} takes GET, not {request.method}"
             return Response.error(405, "method_not_allowed", message, ((b"allow", b"GET"),))

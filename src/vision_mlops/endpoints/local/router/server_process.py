@@ -42,6 +42,7 @@ class ServerProcess:
         """Why it is not ready and will not become so by itself, or why it ended last."""
         self.max_body = 0
         self.request_timeout_s = 0.0
+        self.cors_origins: tuple[str, ...] = ()
         self.deaths = 0
         """How often it has ended in a row."""
         self.restarts = False
@@ -135,6 +136,7 @@ class ServerProcess:
             if "port" in news:
                 self.port = int(news["port"])
                 self.max_body, self.request_timeout_s = int(news["max_body"]), float(news["request_timeout_s"])
+                self.cors_origins = tuple(news["cors_origins"])
             if "problem" in news:
                 self.problem = str(news["problem"])
                 self.ready = not self.problem

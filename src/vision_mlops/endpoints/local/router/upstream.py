@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import httptools
 
-from vision_mlops.serving.http.http_connection import HeaderList
+from vision_mlops.serving.http.http_messages import HeaderList
 
 _IDLE_SECONDS = 30.0
 """Shorter than the server keeps one open: it should not close one that is about to be used."""

@@ -1,0 +1,86 @@
+"""Undoes the Content-Encoding of a body, within bounds: a few bytes may unpack to gigabytes."""
+
+from __future__ import annotations
+
+import zlib
+
+from vision_mlops.serving.http.http_messages import HeaderList
+
+SUPPORTED = ("gzip", "deflate")
+_MOST_CODINGS = 4
+_MOST_MEMBERS = 10_000
+_PIECE = 64 * 1024
+_GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+
+
+class CodingError(Exception):
+    """A body that cannot be unpacked: HTTP status, code and message, and headers of its own."""
+
+    def __init__(self, status: int, code: str, message: str, headers: HeaderList = ()) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+
+def decode_body(body: bytes, codings: str, limit: int) -> bytes:
+    """The body as it was before its codings were applied.
+
+    Args:
+        body: As it came.
+        codings: Value of Content-Encoding, in the order in which they were applied; may be empty.
+        limit: Most bytes that it may become, also between two codings.
+
+    Raises:
+        CodingError: 400 damaged, 413 larger than the limit, 415 another coding.
+    """
+    names = [name.strip().lower().removeprefix("x-") for name in codings.split(",")]
+    names = [name for name in names if name not in ("", "identity")]
+    unknown = next((name for name in names if name not in SUPPORTED), "")
+    if unknown or len(names) > _MOST_CODINGS:
+        what = f"content encoding {unknown[:40]!r}" if unknown else f"a stack of {len(names)} content encodings"
+        message = f"{what} is not supported: send the body as it is, or with {' or '.join(SUPPORTED)}"
+        accepted = ((b"accept-encoding", ", ".join(SUPPORTED).encode()),)
+        raise CodingError(415, "unsupported_encoding", message, accepted)
+    for name in reversed(names):
+        body = _unpack(body, name, limit)
+    return body
+
+
+def _unpack(body: bytes, name: str, limit: int) -> bytes:
+    if not body:
+        return body  # some clients announce the coding of a body that they do not send
+    # RFC 9110 wants the header of zlib around deflate, which some clients leave out.
+    has_header = body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
+    bits = _GZIP if name == "gzip" else _ZLIB if has_header else _RAW
+    pieces: list[bytes] = []
+    size = members = 0
+    unpacker = None
+    view = memoryview(body)
+    for start in range(0, len(body), _PIECE):
+        piece = bytes(view[start : start + _PIECE])
+        while piece:
+            if unpacker is None:
+                members += 1
+                if members > _MOST_MEMBERS or (members > 1 and bits != _GZIP):
+                    raise _damaged(name, "something follows its end")
+                unpacker = zlib.decompressobj(bits)
+            try:
+                unpacked = unpacker.decompress(piece, limit + 1 - size)
+            except zlib.error as error:
+                raise _damaged(name, str(error)) from error
+            size += len(unpacked)
+            if size > limit:
+                message = f"the body is larger than {limit // 2**20} MB once it is unpacked"
+                raise CodingError(413, "body_too_large", message)
+            pieces.append(unpacked)
+            piece = unpacker.unconsumed_tail
+            if unpacker.eof:
+                piece, unpacker = unpacker.unused_data, None
+    if unpacker is not None:
+        raise _damaged(name, "its end is missing")
+    return b"".join(pieces)
+
+
+def _damaged(name: str, reason: str) -> CodingError:
+    return CodingError(
+        400, "bad_encoding", f"the body is not valid {name}, which Content-Encoding says it is: {reason}"
+    )
