@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from vision_mlops.core.text import counted
 from vision_mlops.evaluation.evaluation_report import table
 
 _TEMPLATE = Path(__file__).with_name("rollout_page.html")
@@ -24,7 +25,7 @@ def render(content: Mapping[str, Any]) -> str:
     """
     outcome = str(content["outcome"])
     steps = (
-        (step["began"], step["what"], step["verdict"] or "not judged", "; ".join(step["reasons"]),
+        (_moment(step["began"]), step["what"], step["verdict"] or "not judged", "; ".join(step["reasons"]),
          *_counts(step.get("figures")))
         for step in content["steps"]
     )  # fmt: skip
@@ -56,15 +57,19 @@ def _versions(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 def _counts(figures: Mapping[str, Any] | None) -> tuple[str, str, str]:
     if not figures:
         return "", "", ""
-    mine, other = (f"{figures[who]['requests']} requests, {figures[who]['errors']} errors" for who in _WHO)
-    return mine, other, f"{figures['disagreed']} of {figures['compared']} images"
+    mine, other = (_requests(figures[who]) for who in _WHO)
+    return mine, other, f"{figures['disagreed']} of {counted(figures['compared'], 'image')}"
+
+
+def _requests(counts: Mapping[str, int]) -> str:
+    return f"{counted(counts['requests'], 'request')}, {counted(counts['errors'], 'error')}"
 
 
 def _rows(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     names = [content[who]["deployment"] for who in _WHO]
     for entry in content["traffic"]:
         shares = (f"{entry['traffic'].get(name, 0)} %" for name in names)
-        yield entry["at"], *shares, f"{entry['mirror'].get(names[0], 0)} %"
+        yield _moment(entry["at"]), *shares, f"{entry['mirror'].get(names[0], 0)} %"
 
 
 def _rest(content: Mapping[str, Any]) -> str:
@@ -109,13 +114,18 @@ def _chart(content: Mapping[str, Any]) -> str:
         f'<rect class="champion" x="{_LEFT}" y="{_TOP}" width="{_WIDTH}" height="{_HEIGHT}"/>'
         f'<polygon class="candidate" points="{_LEFT},{base} {corners("traffic")} {right},{base}"/>'
         f'<polyline class="copies" points="{corners("mirror")}"/>{grid}'
-        f'<text x="{_LEFT}" y="{base + 20}">{html.escape(entries[0]["at"])}</text>'
+        f'<text x="{_LEFT}" y="{base + 20}">{_moment(entries[0]["at"])}</text>'
         f'<text x="{right}" y="{base + 20}" text-anchor="end">{last - first:.0f} s</text></svg>'
     )
 
 
 def _height(share: float) -> float:
     return _TOP + _HEIGHT * (1 - share / 100)
+
+
+def _moment(text: str) -> str:
+    """A time of the report, in words that fit into a column."""
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _seconds(text: str) -> float:

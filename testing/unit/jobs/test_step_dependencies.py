@@ -238,7 +238,7 @@ ROOMS: dict[str, set[str]] = {
     "cli/train.py": {"train"},
     "config/workload.py": {"prepare", "train", "gate_and_register"},
     "core/errors.py": {"prepare", "train", "evaluate", "gate_and_register", "score"},
-    "data/prepare.py": {"prepare", "gate_and_register"},
+    "data/prepare.py": {"prepare"},
     "endpoints/deployment.py": set(),
     "evaluation/metrics.py": {"evaluate", "gate_and_register"},
     "images/jpeg.py": {"prepare", "train", "evaluate", "gate_and_register", "score"},

@@ -82,7 +82,7 @@ def test_the_page_shows_the_decision_both_versions_and_the_traffic(world: World)
     assert '<p class="outcome promoted">promoted</p>' in page
     assert "<tr><td>candidate</td><td>version-2</td><td>colours:2</td><td>0.9375</td><td>promote</td></tr>" in page
     assert "<tr><td>champion</td><td>version-1</td><td>colours:1</td><td>0.8750</td><td>promote</td></tr>" in page
-    shares = re.findall(r"<tr><td>[^<]*T[^<]*</td><td>(\d+) %</td><td>(\d+) %</td><td>(\d+) %</td></tr>", page)
+    shares = re.findall(r"<tr><td>[^<]* UTC</td><td>(\d+) %</td><td>(\d+) %</td><td>(\d+) %</td></tr>", page)
     assert shares == [("0", "100", "0"), ("0", "100", "50"), ("50", "50", "0"), ("100", "0", "0")]
     points = re.findall(r'class="candidate" points="([^"]*)"', page)[0].split()
     heights = [float(point.split(",")[1]) for point in points]

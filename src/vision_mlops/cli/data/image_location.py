@@ -119,24 +119,6 @@ def workload_of(reference: str | None, images: str | Path | None, *, needed: boo
     )
 
 
-def workload_named(reference: str | None, name: str) -> str:
-    """The workload whose settings count for data or a model that has the name of one: that one, unless another is named.
-
-    Args:
-        reference: As given by ``--workload``.
-        name: That of the workload that the data was prepared for, or the model was trained for.
-    """
-    from vision_mlops.config.workload_files import list_workloads
-
-    if reference is not None or name == DEFAULT_WORKLOAD:
-        return reference or DEFAULT_WORKLOAD
-    if name in list_workloads():
-        say(f"the settings of the workload {name!r} count")
-        return name
-    warn(f"there is no workload {name!r} here: the settings of {DEFAULT_WORKLOAD} count")
-    return DEFAULT_WORKLOAD
-
-
 def _workloads_with(images: str) -> list[str]:
     """Names of the workloads whose images these are: the same folder, or a version of the same data asset."""
     from vision_mlops.config.workload_files import find_workload, list_workloads, parse_workload
