@@ -26,7 +26,7 @@ def check_for_storage(names: Iterable[str], prefix: str) -> None:
         DataError: names them, with what is wrong.
     """
     _refuse(
-        "cannot be names of blobs", [(name, wrong) for name in names if (wrong := _wrong_for_storage(name, prefix))]
+        "cannot be used for blobs", [(name, wrong) for name in names if (wrong := _wrong_for_storage(name, prefix))]
     )
 
 
@@ -45,7 +45,7 @@ def check_for_folder(names: Sequence[str]) -> None:
         files.setdefault(folded, name)
     folders = {folder for name in files for folder in _parents(name)}
     problems += [(name, "is a file and a folder") for folded, name in files.items() if folded in folders]
-    _refuse("cannot be names of files", problems)
+    _refuse("cannot be used for files", problems)
 
 
 def _wrong_for_storage(name: str, prefix: str) -> str:
