@@ -114,7 +114,7 @@ def test_what_cannot_be_a_file_is_refused_before_anything_is_written(
 ) -> None:
     for name in [*names, "data/good"]:
         put(container, name)
-    with pytest.raises(DataError, match=f"names cannot be used for files: .*{message}"):
+    with pytest.raises(DataError, match=f"name cannot be used for files: .*{message}"):
         storage.download(container.place(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
