@@ -77,7 +77,7 @@ HERE: list[tuple[str, list[str], int]] = [
     ("endpoint traffic", ["tiny", "version-1=100"], 0),
     ("endpoint keys", ["tiny"], 2),
     ("rollout start", ["tiny", "--model", "small:1"], 2),
-    ("rollout status", ["tiny"], 2),
+    ("rollout status", ["tiny"], 0),
     ("rollout resume", ["tiny"], 2),
     ("rollout abort", ["tiny"], 2),
     ("rollout promote", ["tiny"], 2),

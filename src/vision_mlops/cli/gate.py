@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vision_mlops.cli.data.workload_choice import workload_named
 from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, SetOption
 from vision_mlops.cli.output import emit_json, say
-from vision_mlops.cli.workload_choice import workload_named
 from vision_mlops.core.errors import MlopsError
 
 if TYPE_CHECKING:

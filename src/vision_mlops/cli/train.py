@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from vision_mlops.cli.data.workload_choice import workload_named
 from vision_mlops.cli.options import ChosenWorkloadOption, SetOption
 from vision_mlops.cli.output import say
-from vision_mlops.cli.workload_choice import workload_named
 from vision_mlops.core.text import counted
 
 

@@ -25,7 +25,9 @@ def check_for_storage(names: Iterable[str], prefix: str) -> None:
     Raises:
         DataError: names them, with what is wrong.
     """
-    _refuse("that no blob may have", [(name, wrong) for name in names if (wrong := _wrong_for_storage(name, prefix))])
+    _refuse(
+        "cannot be used for blobs", [(name, wrong) for name in names if (wrong := _wrong_for_storage(name, prefix))]
+    )
 
 
 def check_for_folder(names: Sequence[str]) -> None:
@@ -43,7 +45,7 @@ def check_for_folder(names: Sequence[str]) -> None:
         files.setdefault(folded, name)
     folders = {folder for name in files for folder in _parents(name)}
     problems += [(name, "is a file and a folder") for folded, name in files.items() if folded in folders]
-    _refuse("that no file may have", problems)
+    _refuse("cannot be used for files", problems)
 
 
 def _wrong_for_storage(name: str, prefix: str) -> str:

@@ -215,7 +215,7 @@ def test_warnings_alone_end_with_0(project: Path) -> None:
     done = run("lint", "fit.yml", cwd=project)
     assert done.returncode == 0
     assert "fit.yml:1: warning[schema]" in done.stdout
-    assert done.stderr == "0 errors, 1 warnings\n"
+    assert done.stderr == "0 errors, 1 warning\n"
 
 
 def test_show_of_a_broken_file_names_the_first_mistake(project: Path) -> None:

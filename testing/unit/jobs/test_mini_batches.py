@@ -96,7 +96,7 @@ def test_results_are_in_the_order_of_the_files(step: Step, tmp_path: Path) -> No
     result = step(script, mini_batch_size="2", max_concurrency=2)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out.txt").read_text().split() == [f"f{i}.txt" for i in range(5)]
-    assert "mini-batch 3 of 3: 1 of 1 items" in result.stdout
+    assert "mini-batch 3 of 3: 1 of 1 item" in result.stdout
     assert "3 of 3 mini-batches and 5 of 5 items" in result.stdout
     assert [path.name for path in tmp_path.glob("*out*")] == ["out.txt"]
 
@@ -242,9 +242,7 @@ def test_batch_that_always_fails_is_counted(step: Step, tmp_path: Path, what: st
 def test_too_many_failed_batches(step: Step, tmp_path: Path) -> None:
     result = step(BROKEN.format(what="raise KeyError"), max_retries=0, mini_batch_error_threshold=0)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith(
-        "error: 1 mini-batches failed, and mini_batch_error_threshold is 0"
-    )
+    assert result.stderr.splitlines()[-1].startswith("error: 1 mini-batch failed, and mini_batch_error_threshold is 0")
     assert not (tmp_path / "out.txt").exists()
 
 

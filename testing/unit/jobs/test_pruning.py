@@ -121,7 +121,7 @@ def test_the_command_tells(job: Path, home: Path) -> None:
     assert json.loads(done.stdout)["jobs"] == ["one"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout == "one\n"
-    assert "1 jobs and 1 cached results removed" in done.stderr
+    assert "1 job and 1 cached result removed" in done.stderr
     assert job_names() == []
 
 
