@@ -55,6 +55,7 @@ HERE: list[tuple[str, list[str], int]] = [
     ("models list", [], 0),
     ("assets list", [], 0),
     ("models show", ["small"], 0),
+    ("models path", ["small:1"], 0),
     ("models promote", ["small:1"], 0),
     ("models compare", ["small:1", "small@champion"], 0),
     ("models download", ["small", "--out", "named/copy"], 0),

@@ -74,7 +74,7 @@ def test_a_published_pipeline_is_triggered_with_a_workload(run: Run) -> None:
     code, _, err = run("pipeline", "publish", str(COMPONENT), "--endpoint", ENDPOINT, "--json")
     assert code == 0, err
     workload = workload_for("textile", None, [*QUICK, "name=triggered"])
-    content = json.loads(pipeline_changes(workload, None)[0].partition("=")[2])
+    content = pipeline_changes(workload, None)[0].partition("=")[2]
     words = ["--input", f"workload={content}", "--input", "model_name=triggered", "--input", "fail_on=never"]
     code, out, err = run("pipeline", "trigger", ENDPOINT, *words, "--tag", "reason=test", "--wait", "--json")
     assert code == 0, err

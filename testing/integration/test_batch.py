@@ -266,9 +266,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def few(large: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
-    """Twenty of them, and their table."""
+    """A hundred of them, which take longer than it takes to interrupt, and their table."""
     folder = tmp_path_factory.mktemp("few")
-    for number in range(20):
+    for number in range(100):
         (folder / f"{number:02d}.png").hardlink_to(large / "00.png")
     run(folder, bundle, folder / "whole.csv", TWO)
     return folder, (folder / "whole.csv").read_bytes()
@@ -297,7 +297,7 @@ def test_ctrl_c_and_kill_in_the_middle(
         assert process.returncode == 130
         assert errors.splitlines() == ["interrupted; the same command goes on where it was"]
     done = subprocess.run([*words, "--json"], capture_output=True, text=True, check=True)
-    assert 0 < json.loads(done.stdout)["resumed"] < 20
+    assert 0 < json.loads(done.stdout)["resumed"] < 100
     assert (tmp_path / "scores.csv").read_bytes() == expected
 
 

@@ -61,7 +61,7 @@ def test_a_job_uses_what_was_registered(project: Path, home: Path) -> None:
         path = project / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     state: dict[str, Any] = json.loads(mlops("job", "run", job, "--json").stdout)
-    assert Path(state["outputs"]["out"], "n").read_text() == "0.25 fast false"
+    assert Path(state["outputs"]["out"], "n").read_text() == "0.25 fast False"
     listed = json.loads(mlops("assets", "list", "--json").stdout)
     assert [row["reference"] for row in listed] == ["azureml:prep:1", "azureml:pictures:1"]
 
