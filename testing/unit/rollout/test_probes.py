@@ -21,7 +21,7 @@ from vision_mlops.rollout import probes
 from vision_mlops.rollout.judge import RequestCounts
 from vision_mlops.rollout.probe_images import ProbeImage, folder_images, golden_images
 from vision_mlops.rollout.probes import Pairs, Prober
-from vision_mlops.rollout.rollout_report import telling
+from vision_mlops.rollout.rollout_report import explaining, telling
 
 ACCESS = Access("memory:")
 
@@ -180,3 +180,9 @@ def test_of_a_log_what_went_well_is_left_out() -> None:
     assert telling("\n".join(log), 40) == "\n".join(["serving", line(500), "Traceback"])
     assert telling("\n".join(log), 1) == "Traceback"
     assert telling("\n".join([line(200)] * 3), 2) == "\n".join([line(200)] * 2)
+
+
+def test_of_a_log_only_what_explains_is_shown_on_the_terminal() -> None:
+    lines = [json.dumps({"level": level, "event": "request"}) for level in ("info", "warning", "info", "error")]
+    assert explaining("\n".join([*lines, "Traceback"])) == "\n".join([lines[1], lines[3], "Traceback"])
+    assert explaining("\n".join(lines[:1] * 20)) == ""
