@@ -67,7 +67,7 @@ def eager(bundle: Path, folder: Path, share: int) -> int:
 
         def __getitem__(self, index: int) -> Any:
             return torch.from_numpy(
-                load_pixels(files[index], spec.image_size, spec.resize, scaled=spec.jpeg_scaling).copy()
+                load_pixels(files[index], spec.image_size, spec.resize, version=spec.pixels_version).copy()
             )
 
     done = 0

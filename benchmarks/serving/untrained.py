@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from vision_mlops.config.workload import Model
 from vision_mlops.core.files import atomic_folder
-from vision_mlops.images.decoding import load_pixels
+from vision_mlops.images.decoding import PIXELS_VERSION, load_pixels
 from vision_mlops.model.bundle import GRAPH, WEIGHTS, Bundle, GoldenExample, Preprocessing, write_bundle
 from vision_mlops.model.network import Classifier
 from vision_mlops.training.bundle_export import write_graph
@@ -55,7 +55,7 @@ def write(target: Path) -> None:
             golden.append(GoldenExample(file=name, label=label, probabilities=row.tolist()))
         described = Bundle(
             name="untrained", classes=CLASSES, backbone=network.config.backbone, data_fingerprint="untrained",
-            preprocessing=Preprocessing(image_size=SIZE, jpeg_scaling=True), golden=golden,
+            preprocessing=Preprocessing(image_size=SIZE, version=PIXELS_VERSION), golden=golden,
         )  # fmt: skip
         write_bundle(folder, described)
 

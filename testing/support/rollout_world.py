@@ -169,7 +169,7 @@ class MemoryTarget:
         given = {"a": "b", "b": "a"}[label] if does.wrong else label
         body: dict[str, Any] = {"predictions": [{"label": given, "probability": 1.0}]}
         if does.work:
-            body["timing"] = {"total_ms": does.milliseconds - 1}
+            body["timing"] = {"work_ms": does.milliseconds - 1}
         return ScoringResponse(200, does.milliseconds / 1000, body, deployment)
 
     def _endpoint(self) -> Endpoint:

@@ -121,7 +121,7 @@ def imported() -> set[str]:
 
 
 def test_each_import_has_a_package_that_is_declared() -> None:
-    base = {"PIL": "pillow", "yaml": "pyyaml"}
+    base = {"PIL": "pillow", "yaml": "pyyaml", "cykooz_resizer": "cykooz-resizer"}
     required = {re.split(r"[^\w-]", text)[0] for text in PROJECT["project"]["dependencies"]}
     undeclared = {name for name in imported() if base.get(name, name) not in required and missing_extra(name) is None}
     # They come with mlflow, with azure-ai-ml, with requests, and with the environment of Azure ML's inference server.

@@ -9,7 +9,7 @@ import typer
 
 from vision_mlops.cli.deploy import Bake, Env, Image, ScoreScript, Timeout, Workers, variables
 from vision_mlops.cli.endpoint import JsonOption, On
-from vision_mlops.cli.output import emit_json, say, warn
+from vision_mlops.cli.output import GlobalOptions, emit_json, say, warn
 from vision_mlops.core.errors import DeploymentError
 
 if TYPE_CHECKING:
@@ -213,7 +213,9 @@ def _controls(
 
 
 def _show(ending: RolloutResult, name: str, *, as_json: bool, wanted: str = "promoted") -> None:
-    """Print how it ended and where the report is; ends the process with the exit code."""
+    """Print how it ended and where the report is, the reasons last; ends the process with the exit code."""
+    from vision_mlops.rollout.rollout_report import as_text
+
     report = ending.report
     if as_json:
         emit_json(report.content if report else {"endpoint": name, "outcome": str(ending.outcome)})
@@ -225,8 +227,8 @@ def _show(ending: RolloutResult, name: str, *, as_json: bool, wanted: str = "pro
         say(f"go on: mlops rollout resume {name}; or end it: mlops rollout abort {name}, or promote")
         raise typer.Exit(130)
     if report is not None:
-        if not as_json:
-            typer.echo(report.text, nl=False)
         say(f"report: {report.page}")
+        if not as_json:
+            typer.echo(as_text(report.content, whole=GlobalOptions.verbose), nl=False)
     if ending.outcome != wanted or ending.problem:
         raise typer.Exit(1)

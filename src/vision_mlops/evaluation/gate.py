@@ -19,9 +19,13 @@ VERDICT = "verdict.json"
 Decision = Literal["promote", "reject", "inconclusive"]
 
 
+LATENCY = "latency"
+_WORSE: tuple[Decision, ...] = ("promote", "inconclusive", "reject")
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One check in words; ``passed`` is None for a remark that decides nothing."""
+    """One check in words; ``passed`` is None where it neither passes nor fails, and for a remark."""
 
     check: str
     passed: bool | None
@@ -49,7 +53,11 @@ def decide(candidate: Evaluation, champion: Evaluation | None, gate: Gate) -> Ve
         DataError: the two were not evaluated on the same images.
     """
     reasons = _floors(candidate.metrics, gate)
-    decision: Decision = "reject" if any(reason.passed is False for reason in reasons) else "promote"
+    decision: Decision = "promote"
+    if any(reason.passed is False for reason in reasons):
+        decision = "reject"
+    elif any(reason.check == LATENCY and reason.passed is None for reason in reasons):
+        decision = "inconclusive"
     if champion is None:
         reasons.append(Reason("champion", None, "there is no champion yet: the floors alone decide"))
     elif candidate.metrics["bundle_id"] == champion.metrics["bundle_id"]:
@@ -57,7 +65,7 @@ def decide(candidate: Evaluation, champion: Evaluation | None, gate: Gate) -> Ve
     else:
         compared, reason = _compare(candidate, champion, gate)
         reasons.append(reason)
-        decision = compared if decision == "promote" else decision
+        decision = max(decision, compared, key=_WORSE.index)
     return Verdict(
         decision, reasons, candidate.metrics["bundle_id"], champion.metrics["bundle_id"] if champion else None
     )
@@ -113,7 +121,7 @@ def _floors(metrics: dict[str, Any], gate: Gate) -> list[Reason]:
             for name, row in metrics["per_class"].items()
         ),
         _at_most("calibration error", metrics["expected_calibration_error"], gate.max_calibration_error, ""),
-        _at_most("latency", metrics["latency_ms"]["median"], gate.max_latency_ms, " ms"),
+        _latency(metrics["latency_ms"], gate.max_latency_ms),
     ]
     if low < gate.min_accuracy <= accuracy:
         checks.append(
@@ -131,6 +139,16 @@ def _at_most(name: str, value: float, ceiling: float, unit: str) -> Reason:
     passed = value <= ceiling
     word = "is within" if passed else "exceeds"
     return Reason(name, passed, f"{name} {value:.4g}{unit} {word} the limit of {ceiling:g}{unit}")
+
+
+def _latency(found: dict[str, float], ceiling: float) -> Reason:
+    """The limit is one of the median; where the limit lies in its interval, the measurement does not tell its side."""
+    median = found["median"]
+    low, high = found.get("median_low", median), found.get("median_high", median)
+    if low <= ceiling < high:
+        shown = f"latency {median:.4g} ms is not known to be within the limit of {ceiling:g} ms"
+        return Reason(LATENCY, None, f"{shown}: the 99% interval is {low:.4g} to {high:.4g} ms; evaluate again")
+    return _at_most(LATENCY, median, ceiling, " ms")
 
 
 def _compare(candidate: Evaluation, champion: Evaluation, gate: Gate) -> tuple[Decision, Reason]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,14 @@ class ReliabilityBin:
     confidence: float
     accuracy: float
     count: int
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Interval that holds the median of what values were drawn from with 99 percent: two of them, by their order alone."""
+    ordered = sorted(values)
+    reach = math.ceil(2.576 * math.sqrt(len(ordered)) / 2)  # the normal approximation of the binomial
+    middle = len(ordered) // 2
+    return ordered[max(0, middle - reach)], ordered[min(len(ordered) - 1, middle + reach)]
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:

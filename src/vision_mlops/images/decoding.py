@@ -3,20 +3,22 @@
 Training, evaluation, batch scoring, the server and the checks of a dataset all end in :func:`_decode`, so they cannot
 disagree about pixels, sizes, or what is broken. JPEGs are decoded by :mod:`vision_mlops.images.jpeg` where it gives the
 pixels that Pillow gives, in two fifths of the time; all else by Pillow, without the file's metadata
-(:mod:`vision_mlops.images.metadata`).
+(:mod:`vision_mlops.images.metadata`). How pixels become the network's square has a version, which a bundle keeps, so that
+a network is asked as it was trained.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Final, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from vision_mlops.core.errors import ImageError
 from vision_mlops.images.formats import ImageFormat, find_format, unsupported
@@ -24,28 +26,31 @@ from vision_mlops.images.jpeg import Pixels, decode_jpeg
 from vision_mlops.images.metadata import without_metadata
 from vision_mlops.images.orientation import ORIENTATION, FileBytes, first_directory, is_quarter_turn, upright
 from vision_mlops.images.pillow_warnings import QUIET, silence_libtiff
+from vision_mlops.images.resizing import ResizeMode, resize, resize_by_pillow
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "PIXELS_VERSION",
     "Pixels",
+    "PixelsVersion",
     "ResizeMode",
     "load_pixels",
     "open_reduced",
     "open_rgb",
     "read_size",
     "read_suffix",
-    "resize",
 ]
 
-ResizeMode = Literal["squash", "crop"]
-
+PixelsVersion = Literal[0, 1, 2]
+PIXELS_VERSION: Final = 2
+"""How networks are trained now. 0: every image is decoded whole, and scaled by Pillow. 1: large JPEGs are decoded at reduced
+scale, no edge shorter than twice the result's. 2: than one and a half times, and scaled by :mod:`.resizing`."""
+_MARGINS: dict[PixelsVersion, float] = {1: 2.0, 2: 1.5}
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2"})
 MAX_PIXELS = 50_000_000
 """Largest accepted width x height. A header that claims more is refused before any pixel is decoded."""
 
-_MARGIN = 2
-"""A reduced image is at least so many times as large as what it is scaled to; Pillow's thumbnails have the same."""
 _NO_DATA = 1e30
 """Floats of this size say that nothing was measured at a place."""
 _HINT = "replace or remove the file"
@@ -114,6 +119,13 @@ class _Decoded(NamedTuple):
         """The upright image."""
         image = self.picture if isinstance(self.picture, Image.Image) else Image.fromarray(self.picture)
         return upright(image, self.orientation)
+
+    def scaled(self, size: int, mode: ResizeMode) -> Pixels:
+        """The upright square. Few pixels are turned faster than many, and the filter looks the same from all sides."""
+        pixels = resize(np.asarray(self.picture), size, mode)
+        if self.orientation == 1:
+            return pixels
+        return np.asarray(upright(Image.fromarray(pixels), self.orientation))
 
 
 def _decode(data: bytes, label: str, max_pixels: int, edge: int | None) -> _Decoded:
@@ -274,30 +286,12 @@ def _white(mode: str, brightest: float) -> float:
     return next((white for white in scales if brightest <= room * white), brightest)
 
 
-def resize(image: Image.Image, size: int, mode: ResizeMode = "squash") -> Pixels:
-    """Scale an RGB image to the square that the network takes.
-
-    Args:
-        image: RGB image of any size.
-        size: Edge of the result in pixels.
-        mode: ``squash`` scales both edges, so nothing is cut; ``crop`` keeps proportions and cuts the centre.
-
-    Returns:
-        Contiguous array of shape (size, size, 3), dtype uint8.
-    """
-    if mode == "crop":
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    elif image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8))
-
-
 def load_pixels(
     source: bytes | Path,
     size: int,
     mode: ResizeMode = "squash",
     *,
-    scaled: bool = True,
+    version: PixelsVersion = PIXELS_VERSION,
     name: str = "",
     max_pixels: int = MAX_PIXELS,
 ) -> Pixels:
@@ -306,9 +300,8 @@ def load_pixels(
     Args:
         source: Encoded bytes, or the path of a file.
         size: Edge of the result in pixels.
-        mode: As of :func:`resize`.
-        scaled: Decode a JPEG at 1/2, 1/4 or 1/8 of its size where both edges remain twice ``size`` or longer. A model must
-            be asked as it was trained: its bundle says how.
+        mode: As of :func:`.resizing.resize`.
+        version: Of the way from the image to the square. A model must be asked as it was trained: its bundle says how.
         name: What an error calls the image; the path where nothing is given.
         max_pixels: Upper bound of width x height, checked on the header.
 
@@ -319,9 +312,8 @@ def load_pixels(
         ImageError: as :func:`open_rgb`.
     """
     data, label = _read(source, name)
-    edge = _MARGIN * size if scaled else None
+    edge = math.ceil(_MARGINS[version] * size) if version else None
     decoded = _decode(data, label, max_pixels, edge)
-    pixels = decoded.picture
-    if isinstance(pixels, np.ndarray) and pixels.shape[:2] == (size, size) and decoded.orientation == 1:
-        return pixels
-    return resize(decoded.image(), size, mode)
+    if version >= 2:
+        return decoded.scaled(size, mode)
+    return resize_by_pillow(decoded.image(), size, mode)

@@ -36,8 +36,14 @@ class Preprocessing(_Record):
     image_size: Annotated[int, Field(ge=16, le=1024)]
     resize: Literal["squash", "crop"] = "squash"
     jpeg_scaling: bool = Field(
-        False, description="Large JPEGs are decoded at reduced scale; older bundles do not say so."
+        False, description="In a bundle without a version: large JPEGs are decoded at reduced scale."
     )
+    version: Literal[2] | None = Field(None, description="Of the way to the pixels; older bundles do not say it.")
+
+    @property
+    def pixels_version(self) -> Literal[0, 1, 2]:
+        """How images become pixels, as :func:`vision_mlops.images.decoding.load_pixels` takes it."""
+        return self.version or (1 if self.jpeg_scaling else 0)
 
 
 class Quantization(_Record):
@@ -144,7 +150,8 @@ def graph_weights(bundle: Bundle) -> tuple[str, ...]:
 def bundle_id(bundle: Bundle) -> str:
     """Short content hash that tells two bundles apart: the graph, classes and preprocessing."""
     known = bundle.preprocessing
-    spec = known.model_dump_json(exclude=None if known.jpeg_scaling else {"jpeg_scaling"})  # as it was before that key
+    # As it was before these keys, where they say nothing.
+    spec = known.model_dump_json(exclude={name for name in ("jpeg_scaling", "version") if not getattr(known, name)})
     graph = [bundle.files.get(name, "") for name in (bundle.graph, *graph_weights(bundle))]
     parts = [*graph, *bundle.classes, spec]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]

@@ -79,7 +79,9 @@ class Predictor:
             max_pixels: Largest width x height; 0 is :data:`MAX_PIXELS`, or more where the model was trained on more.
         """
         spec, limit = self.bundle.preprocessing, max_pixels or self._max_pixels
-        return load_pixels(source, spec.image_size, spec.resize, scaled=spec.jpeg_scaling, name=name, max_pixels=limit)
+        return load_pixels(
+            source, spec.image_size, spec.resize, version=spec.pixels_version, name=name, max_pixels=limit
+        )
 
     def score(self, pixels: Sequence[Pixels], *, explain: bool = False) -> Scores:
         """Score decoded images in one batch. ``explain`` adds the activation maps. Thread-safe."""

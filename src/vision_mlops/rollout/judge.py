@@ -2,6 +2,9 @@
 
 It is a function of its arguments alone. Something fails early only when it is known to be above its limit, and a step is
 passed only after enough requests; what is above a limit but not known to be is looked at longer.
+
+Of latencies, the first to count is what a version costs by itself. What requests wait for, each other and the cores, depends
+on how busy the machine is: it fails a step only when it is known for long, and holds nothing up where it is not known.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ PAIRS = 50
 _LONGER = 5
 """After so many times the needed number of requests, what was seen decides, known or not."""
 _LONGER_LATENCY = 20
-"""The same for latencies, which are noisy; what live traffic tells of them decides only once it is known."""
+"""The same for latencies, which are noisy."""
 _DOUBT = 0.2
 """More probable than this it may not be that a latency within its limit is above it in truth."""
 _FEWEST = 20
@@ -53,12 +56,17 @@ class RequestCounts:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """One way to measure how long requests take, of both. ``required``: a step is not passed without it."""
+    """One way to measure how long requests take, of both.
+
+    ``waits``: it contains what requests wait for each other and for a core; a step may be passed without it. ``halves`` are
+    the earlier and the later measurements: what is known has to be known of each.
+    """
 
     what: str
     candidate: LatencySample
     champion: LatencySample
-    required: bool = True
+    waits: bool = False
+    halves: tuple[tuple[LatencySample, LatencySample], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,38 +188,47 @@ def _latencies(seen: Observation, limits: RolloutLimits) -> Iterator[_Finding]:
     ratio, allowance = limits.max_latency_ratio, limits.latency_allowance_ms
     for item in seen.latencies:
         size = min(item.candidate.size, item.champion.size)
-        if not item.required and size < max(_FEWEST, _needed(limits)):
+        if item.waits and size < max(_FEWEST, _needed(limits)):
             continue
         for name, share in _QUANTILES.items():
             mine, other = item.candidate.quantile(share), item.champion.quantile(share)
             told = f"{item.what}, {name}: {mine:.1f} ms against {other:.1f} ms of the champion"
-            above = bool(mine > ratio * other + allowance) or _in_doubt(item, share, limits)
+            bad = f"latency: {told}, allowed are {ratio:g} times as much and {allowance:g} ms"
+            above = bool(mine > ratio * other + allowance)
+            known = partial(_surely_slower, item, share, limits)
+            if item.waits:
+                yield _waiting(above and known(), size, limits, good=told, bad=bad)
+                continue
+            longer = _LONGER_LATENCY if above else math.inf
+            above = above or _in_doubt(item, share, limits)
             yield _decided(
-                above,
-                partial(_surely_slower, item, share, limits),
-                size,
-                _needed(limits),
-                good=told,
-                bad=f"latency: {told}, allowed are {ratio:g} times as much and {allowance:g} ms",
-                what="measured pairs",
-                longer=_LONGER_LATENCY if item.required and mine > ratio * other + allowance else math.inf,
+                above, known, size, _needed(limits), good=told, bad=bad, what="measured pairs", longer=longer
             )
+
+
+def _waiting(slower: bool, size: int, limits: RolloutLimits, *, good: str, bad: str) -> _Finding:
+    if not slower:
+        return _Finding(StepVerdict.CONTINUE, good)
+    if size >= _LONGER * _needed(limits):
+        return _Finding(StepVerdict.FAIL, bad)
+    return _Finding(StepVerdict.WAIT, f"inconclusive, as requests wait for each other; going on longer: {bad}")
 
 
 def _in_doubt(item: Latency, share: float, limits: RolloutLimits) -> bool:
     """Whether what is within its limit may be so by luck: one looks often, and a step is passed at the first good look."""
     size = min(item.candidate.size, item.champion.size)
-    if not item.required or not _FEWEST <= size < _LONGER_LATENCY * _needed(limits):
+    if not _FEWEST <= size < _LONGER_LATENCY * _needed(limits):
         return False
     ratio, allowance = limits.max_latency_ratio, limits.latency_allowance_ms
     return probably_slower(item.candidate, item.champion, share, ratio, allowance) > _DOUBT
 
 
 def _surely_slower(item: Latency, share: float, limits: RolloutLimits) -> bool:
-    if min(item.candidate.size, item.champion.size) < _FEWEST:
-        return False
     ratio, allowance = limits.max_latency_ratio, limits.latency_allowance_ms
-    return surely_slower(item.candidate, item.champion, share, ratio, allowance)
+    return all(
+        min(mine.size, other.size) >= _FEWEST and surely_slower(mine, other, share, ratio, allowance)
+        for mine, other in item.halves or ((item.candidate, item.champion),)
+    )
 
 
 def _decided(

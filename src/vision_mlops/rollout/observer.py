@@ -39,10 +39,7 @@ class Observer:
         self._last = first
         self._sums = dict.fromkeys(self._names, _NOTHING)
         self._blocks: dict[str, list[tuple[int, ...]]] = {name: [] for name in self._names}
-        # With more to do than the champion, a candidate that is as fast would look slow.
-        self.fair = step.share <= 50
-        # A copy is always sent while the champion answers something else, and on one machine that slows it down.
-        self._live = 0 < step.share <= 50
+        self._share = step.share
 
     def see(self, counts: Readings, pairs: Pairs, problem: str = "") -> Observation:
         """What was seen so far.
@@ -54,7 +51,7 @@ class Observer:
         """
         seconds = time.monotonic() - self.began
         compared, disagreed = len(pairs.seen), sum(pairs.seen.values())
-        latencies = pairs.latencies(fair=self.fair)
+        latencies = pairs.latencies(self._share)
         if counts is None or self._last is None:
             return Observation(
                 seconds, pairs.candidate, pairs.champion, pairs.scored, compared, disagreed, latencies, problem,
@@ -66,13 +63,21 @@ class Observer:
             self._blocks[name] = _merged([*self._blocks[name], gained.latencies])
         self._last = counts
         mine, other = (self._sums[name] for name in self._names)
-        if self._live:
-            new, old = (LatencySample.of_buckets(self._blocks[name]) for name in self._names)
-            latencies = (*latencies, Latency("live traffic", new, old, required=False))
+        if 0 < self._share <= 50:
+            latencies = (*latencies, self._live_traffic())
         return Observation(
             seconds, _larger(mine, pairs.candidate), _larger(other, pairs.champion), pairs.scored,
             compared + mine.compared, disagreed + mine.disagreed, latencies, problem, pairs.note,
         )  # fmt: skip
+
+    def _live_traffic(self) -> Latency:
+        new, old = (self._blocks[name] for name in self._names)
+        middle = len(new) // 2
+        whole, *halves = (
+            (LatencySample.of_buckets(new[part]), LatencySample.of_buckets(old[part]))
+            for part in (slice(None), slice(middle), slice(middle, None))
+        )
+        return Latency("live traffic", *whole, waits=True, halves=tuple(halves))
 
 
 def _since(now: Counts | None, before: Counts | None) -> Counts:

@@ -39,6 +39,7 @@ class Pairs:
     """By image: whether the candidate has ever answered otherwise than the champion."""
     round_trips: list[tuple[float, float]] = field(default_factory=list)
     work: list[tuple[float, float]] = field(default_factory=list)
+    """What a version says that an image cost it, without waiting; empty where it does not say so."""
     note: str = ""
     """Why the last pair that could not be compared was not."""
 
@@ -59,11 +60,18 @@ class Pairs:
         for kept in (self.round_trips, self.work):
             del kept[:-_MOST]
 
-    def latencies(self, *, fair: bool) -> tuple[Latency, ...]:
-        """What pairs tell of latencies; round trips only where the candidate has no more to do than the champion."""
-        found = [Latency("work on a probe", *_samples(self.work))] if self.work else []
-        if fair:
-            found.append(Latency("round trip of a probe", *_samples(self.round_trips)))
+    def latencies(self, share: int) -> tuple[Latency, ...]:
+        """What pairs tell of latencies.
+
+        Args:
+            share: Of the traffic, in percent, that the candidate has. With more to do than the champion, one that is as
+                fast would look slow by its round trips, and copies come on top of the traffic: cores have to be waited
+                for. What it says that an image cost it is always compared; of servers that do not say so, round trips.
+        """
+        told = bool(self.work)
+        found = [_latency("work on a probe", self.work)] if told else []
+        if share <= 50 and (share or not told):
+            found.append(_latency("round trip of a probe", self.round_trips, waits=told))
         return tuple(found)
 
 
@@ -179,8 +187,13 @@ def _refused(answer: ScoringResponse) -> bool:
 
 def _work(answer: ScoringResponse) -> float | None:
     timing = answer.body.get("timing")
-    total = timing.get("total_ms") if isinstance(timing, dict) else None
-    return float(total) if isinstance(total, int | float) else None
+    work = timing.get("work_ms") if isinstance(timing, dict) else None
+    return float(work) if isinstance(work, int | float) else None
+
+
+def _latency(what: str, pairs: list[tuple[float, float]], *, waits: bool = False) -> Latency:
+    middle = len(pairs) // 2
+    return Latency(what, *_samples(pairs), waits, (_samples(pairs[:middle]), _samples(pairs[middle:])))
 
 
 def _samples(pairs: Sequence[tuple[float, float]]) -> tuple[LatencySample, LatencySample]:

@@ -83,11 +83,6 @@ class Report:
         return RolloutOutcome(self.content["outcome"])
 
     @property
-    def text(self) -> str:
-        """To read."""
-        return as_text(self.content)
-
-    @property
     def page(self) -> Path:
         """To open in a browser."""
         return self.folder / PAGE_FILE
@@ -149,8 +144,26 @@ def telling(log: str, lines: int) -> str:
     return "\n".join((special or found)[-lines:])
 
 
-def as_text(content: dict[str, Any]) -> str:
-    """A report to read."""
+def explaining(log: str) -> str:
+    """Those lines of a server's log that are warnings or errors, or no events but tracebacks and the like."""
+    return "\n".join(line for line in log.splitlines() if _level(line) not in ("debug", "info"))
+
+
+def _level(line: str) -> str:
+    try:
+        return str(json.loads(line)["level"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def as_text(content: dict[str, Any], *, whole: bool = True) -> str:
+    """A report to read.
+
+    Args:
+        content: Of ``report.json``.
+        whole: With the candidate's last lines; else only those that explain something.
+    """
+    log = content["log"] if whole else explaining(content["log"])
     candidate, champion = content["candidate"], content["champion"]
     lines = [
         f"Rollout at {content['endpoint']} ({content['target']}): {content['outcome']}",
@@ -160,14 +173,14 @@ def as_text(content: dict[str, Any]) -> str:
         f"began      {content['began']}",
         "",
     ]
-    lines += [f"! {reason}" for reason in content["reasons"]] + ([""] if content["reasons"] else [])
     for step in content["steps"]:
         lines.append(f"{step['what']}: {step['verdict'] or 'not judged'}")
         lines += [f"    {reason}" for reason in step["reasons"]]
         lines += [f"    {line}" for line in _figures(step.get("figures"))]
     lines += ["", *content["notes"]] if content["notes"] else []
-    if content["log"]:
-        lines += ["", f"Last lines of {candidate['deployment']}:", content["log"].rstrip()]
+    if log:
+        lines += ["", f"Last lines of {candidate['deployment']}:", log.rstrip()]
+    lines += ["", *(f"! {reason}" for reason in content["reasons"])] if content["reasons"] else []
     return "\n".join(lines) + "\n"
 
 

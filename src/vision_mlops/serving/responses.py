@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vision_mlops.core.errors import ImageError
+from vision_mlops.core.work_timer import WorkTimer
 from vision_mlops.images.decoding import Pixels
 from vision_mlops.model.explanations import overlay
 from vision_mlops.model.predictor import Floats, Predictor
@@ -37,6 +38,10 @@ def score(
 ) -> tuple[dict[str, Any], list[str], list[Floats]]:
     """Decode, infer and describe.
 
+    Of the times that the answer gives, in milliseconds, ``decode_ms`` and ``inference_ms`` are parts of ``total_ms``, which
+    counts from ``started``. ``work_ms`` is what the images cost by themselves, without waiting for a turn or for a core: it
+    is about the model, however busy the machine is.
+
     Args:
         model: Gives the probabilities.
         wanted: Images and options.
@@ -50,7 +55,7 @@ def score(
     Raises:
         RequestError: an image cannot be decoded.
     """
-    predictor = model.predictor
+    predictor, timer = model.predictor, WorkTimer()
     decoding = inferring = 0.0
     results: list[dict[str, Any]] = []
     rows: list[Floats] = []
@@ -72,6 +77,7 @@ def score(
     timing = {"decode_ms": round(decoding * 1000, 3), "inference_ms": round(inferring * 1000, 3)}
     labels = [result["predictions"][0]["label"] for result in results]
     answer: dict[str, Any] = {"results": results} if wanted.batch else results[0]
+    timing["work_ms"] = round(timer.milliseconds(), 3)
     timing["total_ms"] = round((time.perf_counter() - started) * 1000, 3)
     return answer | {"timing": timing, "model": model.describe(), "request_id": request_id}, labels, rows
 

@@ -24,6 +24,7 @@ from vision_mlops.core.errors import MlopsError, TrainingError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.revision import git_commit
 from vision_mlops.data.manifest import Manifest, read_manifest
+from vision_mlops.images.decoding import PIXELS_VERSION
 from vision_mlops.model.bundle import Bundle, Preprocessing, read_bundle
 from vision_mlops.model.network import Classifier
 from vision_mlops.training import training_runtime
@@ -209,7 +210,7 @@ def _finish(
         name=workload.name,
         classes=manifest.classes,
         preprocessing=Preprocessing(
-            image_size=workload.model.image_size, resize=workload.model.resize, jpeg_scaling=True
+            image_size=workload.model.image_size, resize=workload.model.resize, version=PIXELS_VERSION
         ),
         backbone=workload.model.backbone,
         frozen_stages=workload.model.frozen_stages,

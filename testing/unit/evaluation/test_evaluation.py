@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -25,7 +27,7 @@ from vision_mlops.data.manifest import read_manifest, write_manifest
 from vision_mlops.evaluation.evaluate import evaluate, read_evaluation
 from vision_mlops.evaluation.evaluation_report import PLOTS
 from vision_mlops.evaluation.gate import decide, mcnemar, show_verdict, write_verdict
-from vision_mlops.evaluation.metrics import reliability, summarise, wilson_interval
+from vision_mlops.evaluation.metrics import median_interval, reliability, summarise, wilson_interval
 from vision_mlops.evaluation.plots import draw_all
 from vision_mlops.model.bundle import MANIFEST
 from vision_mlops.model.predictor import Predictor
@@ -168,6 +170,31 @@ def test_gate_is_undecided_where_a_small_loss_may_be_chance(bundle: Path, data: 
     assert decide(candidate, champion, lenient).decision == "inconclusive"
     tolerant = lenient.model_copy(update={"max_accuracy_drop": 0.1})
     assert decide(candidate, champion, tolerant).decision == "promote"
+
+
+def test_a_latency_at_its_limit_is_no_verdict(bundle: Path, data: Path, tmp_path: Path) -> None:
+    good = evaluate(bundle, data, tmp_path / "good")
+    latency = good.metrics["latency_ms"]
+    assert latency["median_low"] <= latency["median"] <= latency["median_high"]
+
+    def decided(low: float, median: float, high: float) -> str:
+        measured = {"median": median, "median_low": low, "median_high": high, "p95": high}
+        return decide(
+            type(good)(tmp_path, good.metrics | {"latency_ms": measured}, good.predictions), None, gate
+        ).decision
+
+    gate = Gate(min_accuracy=0.0, min_recall_per_class=0.0, max_calibration_error=1.0, max_latency_ms=10.0)
+    assert decided(8.0, 9.0, 10.0) == "promote"
+    assert decided(8.0, 9.5, 10.5) == decided(9.5, 10.5, 11.0) == "inconclusive"
+    assert decided(10.5, 11.0, 12.0) == "reject"
+
+
+def test_a_median_lies_in_its_interval() -> None:
+    draw = random.Random(0)
+    samples = [[draw.expovariate(1.0) for _ in range(100)] for _ in range(400)]
+    held = sum(low <= math.log(2) <= high for low, high in map(median_interval, samples))
+    assert held >= 0.975 * 400
+    assert median_interval([3.0]) == (3.0, 3.0)
 
 
 @pytest.mark.parametrize(("fail_on", "code"), [("never", 0), ("reject", 1), ("inconclusive", 1)])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vision_mlops.core.errors import ImageError
-from vision_mlops.images.decoding import ResizeMode, load_pixels, open_rgb, resize
+from vision_mlops.images.decoding import load_pixels, open_rgb
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 REASONS = {"empty", "too_large", "truncated", "not_an_image", "unsupported_format", "corrupt", "fine"}
@@ -206,32 +206,6 @@ def test_first_frame_of_an_animation() -> None:
         options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
         data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
         assert open_rgb(data).getpixel((0, 0)) == RED
-
-
-@pytest.mark.parametrize("mode", ["squash", "crop"])
-@pytest.mark.parametrize("size", [(40, 30), (30, 40), (32, 32), (1, 1), (1, 200), (3000, 2)])
-def test_resized_arrays(size: tuple[int, int], mode: ResizeMode) -> None:
-    found = load_pixels(encode(noise(*size), "PNG"), 32, mode)
-    assert found.shape == (32, 32, 3)
-    assert found.dtype == np.uint8
-    assert found.flags.c_contiguous
-    assert (found == resize(noise(*size), 32, mode)).all()
-
-
-def test_squash_keeps_all_and_crop_keeps_proportions() -> None:
-    image = Image.new("RGB", (90, 30), GREEN)
-    image.paste(RED, (0, 0, 30, 30))
-    image.paste(BLUE, (60, 0, 90, 30))
-    squashed, cropped = resize(image, 30, "squash"), resize(image, 30, "crop")
-    assert squashed[15, 2].tolist() == list(RED)
-    assert squashed[15, 27].tolist() == list(BLUE)
-    assert (cropped == GREEN).all()
-
-
-def test_right_size_is_not_touched() -> None:
-    image = noise(32, 32)
-    assert (resize(image, 32, "squash") == np.asarray(image)).all()
-    assert (resize(image, 32, "crop") == np.asarray(image)).all()
 
 
 def test_path_and_bytes_give_the_same(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vision_mlops.core.errors import ImageError
-from vision_mlops.images.decoding import MAX_PIXELS, load_pixels, open_rgb
+from vision_mlops.images.decoding import MAX_PIXELS, PixelsVersion, load_pixels, open_rgb
 from vision_mlops.images.jpeg import decode_jpeg, reduction
 from vision_mlops.images.orientation import upright
 
@@ -95,12 +95,12 @@ def test_what_is_left_to_pillow() -> None:
         load_pixels(photo((32, 32)), 16, max_pixels=32 * 32 - 1)
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-def test_a_cut_file_is_refused_at_every_scale(scaled: bool) -> None:
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_a_cut_file_is_refused_at_every_scale(version: PixelsVersion) -> None:
     data = photo((200, 160))
     for length in range(4, len(data) - 2, 97):
         with pytest.raises(ImageError) as caught:
-            load_pixels(data[:length], 20, scaled=scaled)
+            load_pixels(data[:length], 20, version=version)
         assert caught.value.reason in ("truncated", "corrupt", "not_an_image")
 
 
@@ -118,8 +118,8 @@ def test_a_changed_byte_is_taken_as_pillow_takes_it(place: int, value: int, edge
 
 def test_large_photos_come_out_nearly_as_decoded_whole() -> None:
     data = photo((1600, 1200))
-    whole, reduced = (load_pixels(data, 100, scaled=scaled).astype(int) for scaled in (False, True))
-    assert 0 < np.abs(whole - reduced).mean() < 1
+    whole, *reduced = (load_pixels(data, 100, version=version).astype(int) for version in (0, 1, 2))
+    assert all(0 < np.abs(whole - found).mean() < 1 for found in reduced)
 
 
 def test_an_image_of_the_right_size_is_only_decoded() -> None:

@@ -62,7 +62,7 @@ def answers(data: bytes, path: Path | None = None) -> set[Answer]:
     }
     found |= {(reason, next(iter(found))[1]) for reason in (
         _answer(lambda: load_pixels(data, 8) is None or (0, 0))[0],
-        _answer(lambda: load_pixels(data, 8, scaled=False) is None or (0, 0))[0],
+        _answer(lambda: load_pixels(data, 8, version=0) is None or (0, 0))[0],
     )}  # fmt: skip
     if fine:
         found |= {_answer(lambda: of_header(data))}

@@ -24,7 +24,7 @@ from vision_mlops.endpoints.deployment import ROLLOUT_TAG
 from vision_mlops.rollout.driver import RolloutResult
 from vision_mlops.rollout.driver_process import status
 from vision_mlops.rollout.rollout_control import abort, promote, resume, start
-from vision_mlops.rollout.rollout_report import RolloutOutcome, read_report, rollouts_folder
+from vision_mlops.rollout.rollout_report import RolloutOutcome, as_text, read_report, rollouts_folder
 from vision_mlops.rollout.rollout_settings import RolloutLimits, RolloutOptions, parse_steps
 from vision_mlops.rollout.rollout_state import pack, unpack
 
@@ -88,7 +88,7 @@ def test_the_page_shows_the_decision_both_versions_and_the_traffic(world: World)
     heights = [float(point.split(",")[1]) for point in points]
     assert heights == [172, *[172] * 4, 92, 92, 12, 12, 172]
     assert not re.search(r"https?://|src=|href=|@import|url\(", page), "it is whole without a network"
-    assert "accuracy 0.9375, verdict promote" in ending.report.text
+    assert "accuracy 0.9375, verdict promote" in as_text(report)
 
 
 def test_the_page_of_a_rollback_says_why_and_escapes_what_others_wrote(world: World) -> None:

@@ -139,18 +139,34 @@ def test_live_latency_counts_once_there_is_enough_of_it() -> None:
         kinds = {milliseconds: [0] * (len(LATENCY_BOUNDS_MS) + 1) for milliseconds in (10, 30)}
         for milliseconds, counts in kinds.items():
             counts[sum(bound < milliseconds for bound in LATENCY_BOUNDS_MS)] = 10
-        new, old = (LatencySample.of_buckets([kinds[item] for item in blocks]) for blocks in (slow, fast))
-        return Latency("live traffic", new, old, required=False)
+        middle = len(slow) // 2
+        whole, *halves = (
+            tuple(LatencySample.of_buckets([kinds[item] for item in blocks[part]]) for blocks in (slow, fast))
+            for part in (slice(None), slice(middle), slice(middle, None))
+        )
+        return Latency("live traffic", whole[0], whole[1], waits=True, halves=tuple((a, b) for a, b in halves))
 
-    fast = [10] * 12
-    assert verdict(seen(latencies=(live([30] * 2, fast),))) is StepVerdict.CONTINUE
-    assert verdict(seen(latencies=(live([30] * 7, fast[:7]),))) is StepVerdict.WAIT
-    assert verdict(seen(latencies=(live([30] * 12, fast),))) is StepVerdict.FAIL
+    fast = [10] * 40
+    assert verdict(seen(latencies=(live([30] * 2, fast[:2]),))) is StepVerdict.CONTINUE
+    found = judge(seen(latencies=(live([30] * 20, fast[:20]),)), LIMITS)
+    assert found.verdict is StepVerdict.WAIT
+    assert found.reasons[0].startswith("inconclusive, as requests wait for each other; going on longer")
+    assert verdict(seen(latencies=(live([30] * 40, fast),))) is StepVerdict.FAIL
+    assert verdict(seen(latencies=(live([30, 10] * 20, fast),))) is StepVerdict.FAIL
     # All that is slow came at once: the machine may have been busy just then.
-    assert verdict(seen(latencies=(live([30] * 2 + [10] * 10, fast),))) is StepVerdict.WAIT
-    assert verdict(seen(latencies=(live([30, 10] * 6, fast),))) is StepVerdict.FAIL
+    assert verdict(seen(latencies=(live([30] * 12 + [10] * 28, fast),))) is StepVerdict.CONTINUE
     # Both were slow at the same time.
-    assert verdict(seen(latencies=(live([30, 10] * 6, [30, 10] * 6),))) is StepVerdict.CONTINUE
+    assert verdict(seen(latencies=(live([30, 10] * 20, [30, 10] * 20),))) is StepVerdict.CONTINUE
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_slow_spell_is_not_the_version(earlier: bool) -> None:
+    def latency(slow: LatencySample, fast: LatencySample) -> Latency:
+        return Latency(
+            "work", slow, fast, halves=((slow, fast), (fast, fast)) if earlier else ((fast, fast), (slow, fast))
+        )
+
+    assert verdict(seen(latencies=(latency(noisy(20, 100, 1), noisy(10, 100, 2)),))) is StepVerdict.WAIT
 
 
 observations = st.builds(
@@ -250,7 +266,7 @@ def test_live_latency_is_not_compared_where_the_candidate_has_more_to_do() -> No
     pairs = Pairs(round_trips=[(1.0, 1.0)], work=[(1.0, 1.0)])
     for share, whats in (
         (50, ["work on a probe", "round trip of a probe", "live traffic"]),
-        (0, ["work on a probe", "round trip of a probe"]),
+        (0, ["work on a probe"]),
         (100, ["work on a probe"]),
     ):
         found = Observer(RolloutStep(share), "new", "old", counted(0), 0.0).see(counted(10), pairs)

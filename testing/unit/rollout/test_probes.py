@@ -21,7 +21,7 @@ from vision_mlops.rollout import probes
 from vision_mlops.rollout.judge import RequestCounts
 from vision_mlops.rollout.probe_images import ProbeImage, folder_images, golden_images
 from vision_mlops.rollout.probes import Pairs, Prober
-from vision_mlops.rollout.rollout_report import telling
+from vision_mlops.rollout.rollout_report import explaining, telling
 
 ACCESS = Access("memory:")
 
@@ -67,10 +67,19 @@ def test_answers_are_compared_where_both_have_scored() -> None:
 
 def test_time_of_work_counts_where_both_tell_it() -> None:
     pairs = Pairs()
-    pairs.add(0, scored("a", timing={"total_ms": 3}), scored("a"))
-    pairs.add(0, scored("a", timing={"total_ms": 3}), scored("a", timing={"total_ms": 2.5}))
+    pairs.add(0, scored("a", timing={"work_ms": 3}), scored("a", timing={"total_ms": 3}))
+    assert [(item.what, item.waits) for item in pairs.latencies(0)] == [("round trip of a probe", False)]
+    pairs.add(0, scored("a", timing={"work_ms": 3}), scored("a", timing={"work_ms": 2.5}))
     assert pairs.work == [(3.0, 2.5)]
-    assert [item.what for item in pairs.latencies(fair=False)] == ["work on a probe"]
+    work = ("work on a probe", False)
+    for share, more in ((0, []), (10, [("round trip of a probe", True)]), (100, [])):
+        assert [(item.what, item.waits) for item in pairs.latencies(share)] == [work, *more]
+
+
+def test_earlier_and_later_pairs_are_looked_at_each() -> None:
+    pairs = Pairs(work=[(10.0, 1.0), (20.0, 1.0), (30.0, 1.0)])
+    (found,) = pairs.latencies(100)
+    assert [mine.values for mine, _ in found.halves] == [(10.0,), (20.0, 30.0)]
 
 
 class Endpoint:
@@ -171,3 +180,9 @@ def test_of_a_log_what_went_well_is_left_out() -> None:
     assert telling("\n".join(log), 40) == "\n".join(["serving", line(500), "Traceback"])
     assert telling("\n".join(log), 1) == "Traceback"
     assert telling("\n".join([line(200)] * 3), 2) == "\n".join([line(200)] * 2)
+
+
+def test_of_a_log_only_what_explains_is_shown_on_the_terminal() -> None:
+    lines = [json.dumps({"level": level, "event": "request"}) for level in ("info", "warning", "info", "error")]
+    assert explaining("\n".join([*lines, "Traceback"])) == "\n".join([lines[1], lines[3], "Traceback"])
+    assert explaining("\n".join(lines[:1] * 20)) == ""

@@ -19,8 +19,9 @@ from PIL import Image
 from vision_mlops.core.errors import ImageError
 from vision_mlops.data.check.feature_rows import RowFile
 from vision_mlops.data.check.file_listing import ImageFile
-from vision_mlops.images.decoding import Pixels, ResizeMode, open_reduced, resize
+from vision_mlops.images.decoding import Pixels, ResizeMode, open_reduced
 from vision_mlops.images.perceptual_hash import SIGNATURE, perceptual_hash, signature
+from vision_mlops.images.resizing import resize
 
 LOOK = 160
 """Images are looked at with no edge shorter than this, where they are larger: enough to tell a blurred one."""
@@ -149,7 +150,7 @@ def _chunk(
             continue
         signatures.write(index, signature(image))
         if embedder is not None:
-            pixels.append(resize(image, embedder.size, embedder.resize))
+            pixels.append(resize(np.asarray(image), embedder.size, embedder.resize))
             places.append(index)
     if embedder is not None and features is not None and pixels:
         for place, row in zip(places, embedder(np.stack(pixels)), strict=True):

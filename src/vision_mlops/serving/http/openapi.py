@@ -92,7 +92,7 @@ def describe(title: str, classes: list[str]) -> dict[str, Any]:
                     heat_map={"type": "string", "format": "byte"},
                     results={"type": "array", "items": _object(["predictions"], predictions=_PREDICTIONS)},
                     model=_object(["name", "version", "id"], name=text, version=text, id=text),
-                    timing=_object([], decode_ms=number, inference_ms=number, total_ms=number),
+                    timing=_object([], decode_ms=number, inference_ms=number, work_ms=number, total_ms=number),
                     request_id=text,
                 ),
                 "Error": _object(["error"], error=_object(["code", "message"], code=text, message=text)),
