@@ -10,7 +10,6 @@ a network is asked as it was trained.
 from __future__ import annotations
 
 import io
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,9 +43,10 @@ __all__ = [
 
 PixelsVersion = Literal[0, 1, 2]
 PIXELS_VERSION: Final = 2
-"""How networks are trained now. 0: every image is decoded whole, and scaled by Pillow. 1: large JPEGs are decoded at reduced
-scale, no edge shorter than twice the result's. 2: than one and a half times, and scaled by :mod:`.resizing`."""
-_MARGINS: dict[PixelsVersion, float] = {1: 2.0, 2: 1.5}
+"""How networks are trained now. 0: an image is decoded whole and scaled by Pillow. 1: a JPEG is decoded at 1/2, 1/4 or 1/8
+of its size where both edges remain twice as long as the result's or longer. 2: the rest is scaled by :mod:`.resizing`."""
+_MARGIN = 2
+"""A reduced image is at least so many times as large as what it is scaled to; Pillow's thumbnails have the same."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2"})
 MAX_PIXELS = 50_000_000
 """Largest accepted width x height. A header that claims more is refused before any pixel is decoded."""
@@ -312,7 +312,7 @@ def load_pixels(
         ImageError: as :func:`open_rgb`.
     """
     data, label = _read(source, name)
-    edge = math.ceil(_MARGINS[version] * size) if version else None
+    edge = _MARGIN * size if version else None
     decoded = _decode(data, label, max_pixels, edge)
     if version >= 2:
         return decoded.scaled(size, mode)
