@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -134,9 +135,12 @@ class AzuriteAccount:
 
     def clear(self) -> None:
         """Delete all containers."""
-        for name in self._containers:
-            self._service().delete_container(name)
-        self._containers.clear()
+        from azure.core.exceptions import ResourceNotFoundError
+
+        while self._containers:
+            with contextlib.suppress(ResourceNotFoundError):  # a call that is repeated may have deleted it before
+                self._service().delete_container(self._containers[-1])
+            self._containers.pop()
 
     def _container(self, name: str) -> ContainerClient:
         return self._service().get_container_client(name)
