@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 from testing.support.prepared_data import COLOURS
 
+from vision_mlops.images.decoding import PIXELS_VERSION
 from vision_mlops.model.bundle import GRAPH, WEIGHTS, Bundle, GoldenExample, Preprocessing, write_bundle
 from vision_mlops.model.predictor import Predictor
 
@@ -34,7 +35,8 @@ def make_bundle(
         name = f"golden/{label}.png"
         Image.new("RGB", (image_size, image_size), colour).save(folder / name)
         golden.append(GoldenExample(file=name, label=label, probabilities=[0.0] * 3))
-    draft = Bundle(name="colours", classes=list(classes), preprocessing=Preprocessing(image_size=image_size),
+    spec = Preprocessing(image_size=image_size, version=PIXELS_VERSION)
+    draft = Bundle(name="colours", classes=list(classes), preprocessing=spec,
                    backbone="mean-colour", data_fingerprint="generated", golden=golden)  # fmt: skip
     write_bundle(folder, draft)
     predictor = Predictor(folder, verify=False)

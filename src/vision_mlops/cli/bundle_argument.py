@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from vision_mlops.core import paths
 from vision_mlops.core.errors import RegistryError
 
 BUNDLE_HELP = "Model bundle: `NAME@champion` or `NAME:3` of a registered model, or a folder."
@@ -43,10 +44,16 @@ def choose_bundle(text: str) -> ChosenBundle:
         text: ``outputs/bundles/textile``, ``textile@champion`` or ``textile:2``.
 
     Raises:
-        RegistryError: there is no such version, or the text means both a folder and a registered version.
+        RegistryError: there is no such version, the text means both a folder and a registered version, or it is the bare
+            name of a registered model.
     """
     path = Path(text).expanduser()
     if os.sep in text or not ("@" in text or ":" in text):
+        if path.name == text and not path.exists() and (paths.home() / "models" / text).is_dir():
+            raise RegistryError(
+                f"{text!r} is no folder here, and of a registered model a version must be named",
+                f"write {text}@champion, or {text}:1 for a version",
+            )
         return ChosenBundle(path)
     if not path.exists():
         return registered_bundle(text)

@@ -27,6 +27,13 @@ _OWN = Path("workloads")
 _PREFIX = "MLOPS_"
 # PyYAML lets the ValueError of an impossible date or number through.
 _BAD_YAML = (yaml.YAMLError, ValueError, RecursionError)
+_FORMS = 'a list is written ["a", "b"], a mapping {key: value}'
+_WHAT_HELPS = {
+    "string_type": ": put it in quotes where YAML shall read it as text",
+    "bool_type": ": write true or false",
+    "list_type": f": {_FORMS}",
+}
+"""What to write, by pydantic's name of the mistake, where that does not follow from its message."""
 
 
 def shipped_workloads() -> list[str]:
@@ -189,7 +196,7 @@ def _apply(content: dict[str, Any], item: str, origin: str) -> None:
     try:
         value = read_typed(text, accepted(Workload, path))
     except ValueError as error:
-        raise ConfigError(f"{origin} {item!r}: the value is not valid YAML", "quote text with special signs") from error
+        raise ConfigError(f"{origin} {item!r}: the value is not valid YAML", _FORMS) from error
     *parents, last = path
     node = content
     for parent in parents:
@@ -231,6 +238,7 @@ def _explain(source: str, error: ValidationError) -> tuple[str, str]:
     else:
         message = f"{source}: {key or 'workload'}: {first['msg']}"
         hint = f"got {first['input']!r}" if key and not isinstance(first["input"], dict) else "see `mlops config show`"
+        hint += _WHAT_HELPS.get(first["type"], "")
     if len(problems) > 1:
         hint += f" (and {len(problems) - 1} more)"
     return message, hint

@@ -6,6 +6,8 @@ import json
 import math
 from dataclasses import dataclass
 
+import yaml
+
 from vision_mlops.config.workload import Split
 from vision_mlops.core.text import counted
 from vision_mlops.data.overview import FolderOverview
@@ -79,7 +81,7 @@ def workload_text(name: str, title: str, images: str, look: FolderOverview, spli
 # {counted(look.images, "image")} of {counted(len(look.counts), "class")}, {size}.
 # Images of a class: {span}.
 # The values are a first guess from a look at the images. `mlops config show --workload {name}` lists all keys.
-name: {name}
+name: {name if yaml.safe_load(name) == name else _quoted(name)}
 title: {_quoted(title)}
 data:
   path: {_quoted(images)}

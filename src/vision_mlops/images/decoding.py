@@ -51,6 +51,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".t
 MAX_PIXELS = 50_000_000
 """Largest accepted width x height. A header that claims more is refused before any pixel is decoded."""
 
+_NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706
 _NO_DATA = 1e30
 """Floats of this size say that nothing was measured at a place."""
 _HINT = "replace or remove the file"
@@ -156,12 +157,26 @@ def _open(bare: bytes, found: ImageFormat, label: str, data: FileBytes) -> Image
     """Pillow's image of the file ``data`` without its metadata, not decoded yet."""
     if found.pillow == "TIFF":
         silence_libtiff()
+        if _begins_with_preview(data):
+            raise unsupported(label, "camera raw images cannot be read")
     try:
         return Image.open(io.BytesIO(bare), formats=(found.pillow,))
     except UnidentifiedImageError:
         if found.pillow == "TIFF" and (problem := _unknown_tiff(bare, data)):
             raise unsupported(label, f"a TIFF file of a kind that cannot be read ({problem})") from None
         raise
+
+
+def _begins_with_preview(data: FileBytes) -> bool:
+    """Whether a TIFF is the raw file of a camera, DNG, NEF or the like: Pillow would read the small preview for it."""
+    directory = first_directory(data)
+    for tag in directory.tags if directory else ():
+        if tag.number == _DNG_VERSION:
+            return True
+        if directory and tag.number == _NEW_SUBFILE_TYPE:
+            value = data[tag.start : tag.start + tag.size]
+            return bool(int.from_bytes(value, "little" if directory.order == "<" else "big") & 1)
+    return False
 
 
 def _unknown_tiff(bare: bytes, data: FileBytes) -> str:

@@ -30,13 +30,17 @@ _JPEG_2000 = ImageFormat("JPEG 2000", "JPEG2000", ".jp2")
 _AVIF = ImageFormat("AVIF", "AVIF", ".avif")
 _HEIC = ImageFormat("HEIC", "HEIF", ".heic")
 
+_RAW = ImageFormat("camera raw", "", ".dng")
+
 _MAGIC = (
+    (8, b"CR\x02\0", _RAW),  # Canon's; a TIFF by its first bytes, and so before TIFF
     (0, b"\xff\xd8\xff", _JPEG),
     (0, b"\x89PNG\r\n\x1a\n", _PNG),
     (0, b"GIF87a", _GIF),
     (0, b"GIF89a", _GIF),
     (0, b"BM", _BMP),
     *((0, head, _TIFF) for head in (b"II\x2a\0", b"MM\0\x2a", b"II\x2b\0", b"MM\0\x2b", b"II\0\x2a", b"MM\x2a\0")),
+    *((0, head, _RAW) for head in (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0")),
     (8, b"WEBP", _WEBP),
     (0, b"\0\0\0\x0cjP  \r\n\x87\n", _JPEG_2000),
     (0, b"\xff\x4f\xff\x51", _JPEG_2000),
@@ -45,6 +49,10 @@ _MAGIC = (
     (0, b"II\xbc\x01", ImageFormat("JPEG XR", "", ".jxr")),
     (0, b"8BPS", ImageFormat("Photoshop", "", ".psd")),
     (128, b"DICM", ImageFormat("DICOM", "", ".dcm")),
+    (0, b"v/1\x01", ImageFormat("OpenEXR", "", ".exr")),
+    (0, b"qoif", ImageFormat("QOI", "", ".qoi")),
+    (0, b"P5\n", ImageFormat("PGM", "", ".pgm")),
+    (0, b"P6\n", ImageFormat("PPM", "", ".ppm")),
 )
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
@@ -85,6 +93,8 @@ def _by_content(data: bytes) -> ImageFormat | None:
     if data[4:8] == b"ftyp":
         length = min(int.from_bytes(data[:4], "big"), 512)
         brands = {data[place : place + 4] for place in (8, *range(16, length, 4))}
+        if b"crx " in brands:
+            return _RAW
         if brands & _AVIF_BRANDS:
             return _AVIF
         return _HEIC if brands & _HEIC_BRANDS else None

@@ -228,6 +228,10 @@ class BundleRegistry(ABC):
     def _move_alias(self, name: str, version: int, alias: str, *, force: bool) -> None:
         versions = {item.version: item for item in self.versions(name)}
         chosen = versions.get(version) or self.get(name, str(version))
+        known = {CHAMPION, *(each for item in versions.values() for each in item.aliases)}
+        near = next((each for each in sorted(known) if each != alias and each.lower() == alias.lower()), None)
+        if near and alias not in known:
+            raise RegistryError(f"the alias {alias!r} would differ from {near!r} in capitals only", f"write {near}")
         rejected = chosen.verdict == "reject"
         if rejected and not force:
             verdict = lineage.stored_facts(chosen).get("verdict", {})

@@ -145,6 +145,20 @@ def test_a_folder_with_the_name_of_a_version(bundles: dict[int, Path]) -> None:
     assert choose_bundle("./colours:1") == ChosenBundle(Path("colours:1"))
 
 
+def test_the_bare_name_of_a_registered_model(bundles: dict[int, Path]) -> None:
+    with pytest.raises(RegistryError, match=r"a version must be named\n  -> write colours@champion, or colours:1"):
+        choose_bundle("colours")
+    shutil.copytree(bundles[2], "colours")
+    assert choose_bundle("colours") == ChosenBundle(Path("colours"))
+    assert choose_bundle("nothing") == ChosenBundle(Path("nothing"))
+
+
+def test_an_alias_that_differs_in_capitals_only(bundles: dict[int, Path]) -> None:
+    for given in ("Champion", "CHAMPION"):
+        with pytest.raises(RegistryError, match="would differ from 'champion' in capitals only\n  -> write champion"):
+            open_registry().promote("colours", 1, given)
+
+
 @pytest.mark.slow
 def test_a_folder_that_only_looks_like_a_version(bundles: dict[int, Path]) -> None:
     shutil.copytree(bundles[2], "other:1")

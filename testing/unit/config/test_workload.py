@@ -120,7 +120,13 @@ def test_dump_loads_again(tmp_path: Path) -> None:
         ),
         ("data: {split: {train: 0.8}}", "train + val + test must be 1, not 1.1"),
         ("data: {split: {train: 1, val: 0, test: 0}}", "train, val and test must each be above 0"),
-        ("title: [a]\ngate: {min_accuracy: 2}", "title: Input should be a valid string\n  -> got ['a'] (and 1 more)"),
+        ("title: no", "title: Input should be a valid string\n  -> got False: put it in quotes"),
+        (
+            "model: {pretrained: 1}",
+            "model.pretrained: Input should be a valid boolean\n  -> got 1: write true or false",
+        ),
+        ("serving: {cors_origins: '*'}", 'Input should be a valid list\n  -> got \'*\': a list is written ["a", "b"]'),
+        ("title: [a]\ngate: {min_accuracy: 2}", "title: Input should be a valid string\n  -> got ['a']: put it"),
     ],
 )
 def test_mistakes_name_file_key_and_what_is_valid(tmp_path: Path, content: str, message: str) -> None:

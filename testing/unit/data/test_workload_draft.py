@@ -184,6 +184,13 @@ def test_new_writes_a_workload_that_its_name_finds(tmp_path: Path, run: Run) -> 
     assert load_workload("my-pets").title == "Others"
 
 
+@pytest.mark.parametrize("name", ["no", "on", "yes", "true", "null"])
+def test_a_name_that_yaml_reads_as_something_else(tmp_path: Path, run: Run, name: str) -> None:
+    write_images(tmp_path / "pets", {"cat": 6, "dog": 6})
+    code, _, err = run("new", name, "--images", "pets")
+    assert (code, load_workload(name).name) == (0, name), err
+
+
 def test_new_names_a_folder_elsewhere_by_its_whole_path(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

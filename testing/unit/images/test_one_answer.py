@@ -202,12 +202,21 @@ def test_nothing_is_written_to_the_terminal(
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL images cannot be read: convert it to JPEG or PNG"),
         (b"8BPS\0\1" + bytes(40), "Photoshop images cannot be read: convert it to JPEG or PNG"),
         (bytes(128) + b"DICM" + bytes(40), "DICOM images cannot be read: convert it to JPEG or PNG"),
+        (b"II*\0\x10\0\0\0CR\x02\0" + bytes(40), "camera raw images cannot be read: convert it to JPEG or PNG"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(40), "camera raw images cannot be read"),
+        (b"FUJIFILMCCD-RAW 0201" + bytes(40), "camera raw images cannot be read"),
+        (encoded(scene(), "TIFF", tiffinfo={254: 1}), "camera raw images cannot be read"),
+        (
+            tiff_with(encoded(scene(), "TIFF", tiffinfo={}), (50706, 1, 4, b"\1\4\0\0")),
+            "camera raw images cannot be read",
+        ),
+        (b"P6\n2 2\n255\n" + bytes(40), "PPM images cannot be read: convert it to JPEG or PNG"),
         (
             tiff_with(encoded(scene(), "TIFF", tiffinfo={}), (339, 3, 1, b"\3\0")),
             "a TIFF file of a kind that cannot be read (unknown pixel mode): convert it to JPEG or PNG",
         ),
     ],
-    ids=["heic", "jxl", "jxl in a box", "psd", "dicom", "tiff"],
+    ids=["heic", "jxl", "jxl in a box", "psd", "dicom", "cr2", "cr3", "raf", "nef", "dng", "ppm", "tiff"],
 )
 def test_a_format_that_cannot_be_read_is_named_with_what_helps(data: bytes, what: str, tmp_path: Path) -> None:
     formats._is_readable.cache_clear()

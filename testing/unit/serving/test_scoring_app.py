@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import http.client
 import io
 import json
 import time
@@ -141,6 +142,14 @@ def test_key(bundle: Path, header: dict[str, str]) -> None:
         foreign = [(b"Content-Type", b"image/png"), (b"X-Api-Key", "sécret".encode("latin-1"))]
         assert client.post("/score", content=encoded(), headers=foreign).status_code == 401
         assert client.post("/score", content=encoded(), headers={**PNG, **header}).status_code == 200
+
+
+def test_blanks_around_a_header_do_not_belong_to_its_value(bundle: Path) -> None:
+    with in_process(bundle, keys=AccessKeys(["secret"])) as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"))
+        connection.request("POST", "/score", encoded(), {**PNG, "X-Api-Key": " secret \t"})
+        assert connection.getresponse().status == 200
+        connection.close()
 
 
 def test_metrics_page_and_description(client: httpx.Client) -> None:

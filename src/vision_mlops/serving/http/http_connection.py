@@ -212,7 +212,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; of a repeated one the first counts. Trailers of a body are only counted: nothing here needs them."""
         self._count_head(len(name) + len(value) + 4)
-        name = name.lower()
+        name, value = name.lower(), value.strip(b" \t")  # the parser leaves the blanks behind a value
         request = self._reading
         if name in KEPT and request is not None and not request.method:
             headers = request.headers
