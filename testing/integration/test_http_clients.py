@@ -163,10 +163,14 @@ def test_curl_with_a_form(url: str, image: Path, name: str) -> None:
     assert green(answer)
 
 
-def test_curl_as_it_should_not_be(url: str, image: Path) -> None:
-    """--data-binary without a type says that it is a web form."""
-    answer = json.loads(run("curl", "-sS", "-m", "10", "--data-binary", f"@{image}", f"{url}/score"))
-    assert "'application/x-www-form-urlencoded' is not supported: send image/*" in answer["error"]["message"]
+def test_curl_without_a_type(url: str, image: Path, tmp_path: Path) -> None:
+    """It says that the body is a web form."""
+    assert green(run("curl", "-sS", "-m", "10", "--data-binary", f"@{image}", f"{url}{SCORE}"))
+    text = tmp_path / "a.txt"
+    text.write_text("hello")
+    for option, file in (("--data-binary", text), ("--data", image)):  # the other one takes bytes out of the image
+        answer = json.loads(run("curl", "-sS", "-m", "10", option, f"@{file}", f"{url}/score"))
+        assert "--data-binary @FILE" in answer["error"]["message"]
 
 
 def test_requests(url: str, image: Path) -> None:

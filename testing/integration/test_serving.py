@@ -220,6 +220,10 @@ def test_reload_needs_its_own_key_and_sense(server: RunningServer, bundles: tupl
     body = json.dumps({"bundle": str(bundles[0] / "nothing")})
     refused = server.ask("POST", "/admin/reload", body, X_Api_Key="admin")
     assert (refused.status, refused.code) == (422, "bundle_refused")
+    body = json.dumps({"bundle": str(bundles[0].parent)})  # a folder, which the workers refuse
+    refused = server.ask("POST", "/admin/reload", body, X_Api_Key="admin")
+    assert (refused.status, refused.code) == (422, "bundle_refused")
+    assert "\n" not in refused.json["error"]["message"]
     assert server.score(IMAGE).json["predictions"][0]["label"] == "green"
 
 

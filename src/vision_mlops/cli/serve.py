@@ -24,6 +24,19 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _BACKLOG = 2048
 
 
+def _port(text: str) -> int:
+    """A port. Raises BadParameter, with the fix for what Kubernetes sets by itself."""
+    if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535:
+        return int(text)
+    problem = f"{text[:80]!r} is not a whole number from 0 to 65535"
+    if "://" in text:
+        problem += (
+            "; Kubernetes sets MLOPS_PORT to such an address where a service is called mlops: set MLOPS_PORT to the port"
+            " in the container, set enableServiceLinks: false, or call the service differently"
+        )
+    raise typer.BadParameter(problem)
+
+
 def serve(
     bundle: Annotated[
         str | None,
@@ -37,8 +50,8 @@ def serve(
         int | None,
         typer.Option(
             "--port",
-            min=0,
-            max=65535,
+            parser=_port,
+            metavar="INTEGER",
             help="Port; 0 takes a free one.",
             envvar="MLOPS_PORT",
             show_default="serving.port of the workload, which is 8000",

@@ -19,6 +19,10 @@ class MlopsError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
 
+    def on_one_line(self) -> str:
+        """Message and hint for where there are no lines, such as JSON and logs."""
+        return f"{self.message}: {self.hint}" if self.hint else self.message
+
 
 class ConfigError(MlopsError, ValueError):
     """A workload file, an override or an environment variable has a wrong key or value."""

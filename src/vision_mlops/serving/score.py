@@ -8,9 +8,7 @@ Azure ML runs it where a deployment names a scoring script instead of a containe
 from __future__ import annotations
 
 import os
-import re
 import time
-import uuid
 from typing import Any
 
 from azureml_inference_server_http.api.aml_request import rawhttp
@@ -24,8 +22,8 @@ from vision_mlops.serving.http.openapi import LOADING
 from vision_mlops.serving.http.scoring_requests import RequestError, read_scoring_request
 from vision_mlops.serving.responses import score
 from vision_mlops.serving.served_model import ModelSource, ServedModel, load_model
+from vision_mlops.serving.telemetry.trace_context import request_id_of
 
-_UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
 _model: ServedModel | None = None
 _serving = Serving()
 
@@ -54,8 +52,7 @@ def run(request: Any) -> Any:
         The server's response, with the status and JSON that ``mlops serve`` would answer.
     """
     started = time.perf_counter()
-    given = _UNPRINTABLE.sub("", request.headers.get("X-Request-Id") or "")[:128]
-    request_id = given or uuid.uuid4().hex
+    request_id = request_id_of(request.headers.get("X-Request-Id") or "")
     headers = {"X-Request-Id": request_id}
     try:
         return AMLResponse(_answer(request, request_id, started), 200, headers, json_str=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -41,11 +40,10 @@ from vision_mlops.serving.served_model import (
 from vision_mlops.serving.telemetry.prometheus_metrics import Telemetry
 from vision_mlops.serving.telemetry.request_metrics import AnsweredRequest, RequestMetrics
 from vision_mlops.serving.telemetry.server_log import READINESS, log_event
-from vision_mlops.serving.telemetry.tracing import Tracing, new_request_id
+from vision_mlops.serving.telemetry.tracing import Tracing
 
 _PAGE = Path(__file__).with_name("page.html").read_bytes()  # an update of the package must not take it from a server
 _LOG = logging.getLogger(__name__)
-_UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
 _BODIES = 8
 """So many bodies of the largest size may be in memory at once."""
 
@@ -122,7 +120,7 @@ class ScoringApp:
         try:
             model = await self.load(self.source)
         except MlopsError as error:
-            self.problem = str(error)
+            self.problem = error.on_one_line()
             log_event("not_ready", "error", reason=self.problem, pid=os.getpid())
         else:
             if self.model is None:  # else another one was swapped in meanwhile
@@ -176,8 +174,7 @@ class ScoringApp:
             )  # fmt: skip
 
     def _identify(self, request: Request) -> None:
-        given = request.text(b"x-request-id")
-        request.request_id = (_UNPRINTABLE.sub("", given)[:128] if given else "") or new_request_id()
+        request.identify()
         request.trace = self.tracing.begin(request.text(b"traceparent"), request.text(b"tracestate"))
 
     def _check(self, request: Request) -> Callable[[Request], Response | None]:
@@ -193,7 +190,7 @@ class ScoringApp:
             message = f"{request.path} takes {allowed}, not {request.method}"
             raise RequestError(405, "method_not_allowed", message, ((b"allow", allowed.encode()),))
         if request.path == "/score":
-            self._authorise(request, self.keys)
+            self._authorise(request, self.keys, "a key of this server")
             if self.model is None:
                 raise RequestError(503, "not_ready", self.problem)
             self._check_room()
@@ -201,16 +198,20 @@ class ScoringApp:
             if self._admin_keys is None:
                 message = "there is no administration without a key of its own: start the server with MLOPS_ADMIN_KEY"
                 raise RequestError(403, "admin_disabled", message)
-            self._authorise(request, self._admin_keys)
+            self._authorise(request, self._admin_keys, "the server's MLOPS_ADMIN_KEY, which alone opens /admin")
         return handler
 
-    def _authorise(self, request: Request, keys: AccessKeys | None) -> None:
+    def _authorise(self, request: Request, keys: AccessKeys | None, name: str) -> None:
         if not keys:
             return
         scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
         given = request.headers.get(b"x-api-key") or (token.strip() if scheme.lower() == b"bearer" else b"")
         if not keys.accepts(given):
             message = "send the key in the header X-Api-Key or Authorization: Bearer"
+            if given:
+                message = f"the key is wrong: what was sent is not {name}"
+            elif scheme:
+                message = f"the header Authorization holds no key: {message}"
             raise RequestError(401, "unauthorised", message, ((b"www-authenticate", b"Bearer"),))
 
     def _check_room(self) -> None:
@@ -330,7 +331,7 @@ class ScoringApp:
         try:
             model = await self.load(wanted.source)
         except MlopsError as error:
-            raise RequestError(422, "bundle_refused", str(error)) from error
+            raise RequestError(422, "bundle_refused", error.on_one_line()) from error
         if not wanted.other_classes and (problem := other_classes(self.model, model)):
             raise RequestError(409, OTHER_CLASSES, problem)
         self.swap(wanted.source, model)

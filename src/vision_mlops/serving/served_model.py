@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vision_mlops.model.predictor import Precision, Predictor, load_predictor
-from vision_mlops.serving.http.scoring_requests import RequestError, read_json
+from vision_mlops.serving.http.scoring_requests import RequestError, check_keys, read_json
 
 OTHER_CLASSES = "other_classes"
 """Code of the answer where a reload would change the classes and does not say that it may."""
+_REFERENCE = re.compile(r"[\w.-]{1,100}[@:][\w.-]{1,100}")
+"""Of a registered version, which the registry knows and the server does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +68,28 @@ def read_reload(body: bytes, current: ModelSource) -> ReloadRequest:
         current: What is served, and goes for what is not said.
 
     Raises:
-        RequestError: 400, it is something else.
+        RequestError: 400, it is something else; 422, a key is not known, or the folder is not there.
     """
     content = read_json(body, "") if body else {}
     kinds: dict[str, type] = {"bundle": str, "name": str, "version": str, "other_classes": bool}
-    if not isinstance(content, dict) or not all(
-        name in kinds and isinstance(value, kinds[name]) for name, value in content.items()
-    ):
+    if isinstance(content, dict):
+        check_keys(content, kinds)
+    if not isinstance(content, dict) or not all(isinstance(value, kinds[name]) for name, value in content.items()):
         form = '{"bundle": FOLDER, "name": NAME, "version": VERSION, "other_classes": false}, each of them optional'
         raise RequestError(400, "bad_json", f"JSON must be {form}")
     other_classes = content.pop("other_classes", False)
     if "bundle" not in content:
         return ReloadRequest(replace(current, **content), other_classes)
+    folder = content["bundle"]
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir() fails for a text that is too long
+        reference = folder if _REFERENCE.fullmatch(folder) else "NAME@champion"
+        raise RequestError(
+            422, "bundle_refused",
+            f"bundle {folder[:200]!r} is no folder on the server: /admin/reload takes a folder only, such as"
+            f" `mlops models path {reference}` prints",
+        )  # fmt: skip
     source = ModelSource(
-        Path(content["bundle"]), content.get("name", current.name), content.get("version", ""),
+        Path(folder), content.get("name", current.name), content.get("version", ""),
         current.precision, current.threads,
     )  # fmt: skip
     return ReloadRequest(source, other_classes)

@@ -316,3 +316,25 @@ def test_an_answer_to_a_broken_request_is_seen_while_more_is_sent(port: int) -> 
             connection.sendall(b"x" * 1000)
             time.sleep(0.005)
         assert statuses(connection.recv(65536)) == [400]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"hello\r\n\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\n\r\n", 400),
+        (get(b"Host: a", b"Expect: miracles"), 417),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", 431),
+    ],
+    ids=["no-http", "no-host", "expectation", "large-head"],
+)
+def test_an_answer_to_what_cannot_be_read_has_an_id(port: int, sent: bytes, status: int) -> None:
+    answer = exchange(port, sent)
+    assert statuses(answer) == [status]
+    assert re.search(rb"\r\nx-request-id: [0-9a-f]{32}\r\n", answer)
+
+
+def test_the_id_of_a_client_is_kept_where_its_head_is_refused(port: int) -> None:
+    answer = exchange(port, get(b"Host: a", b"X-Request-Id: mine-1", b"Expect: miracles"))
+    assert statuses(answer) == [417]
+    assert b"\r\nx-request-id: mine-1\r\n" in answer

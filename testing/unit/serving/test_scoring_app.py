@@ -152,6 +152,51 @@ def test_blanks_around_a_header_do_not_belong_to_its_value(bundle: Path) -> None
         connection.close()
 
 
+def test_a_wrong_key_is_not_answered_like_a_missing_one(bundle: Path) -> None:
+    missing = "send the key in the header X-Api-Key or Authorization: Bearer"
+    with in_process(bundle, keys=AccessKeys(["k"]), admin_key="a") as url, httpx.Client(base_url=url) as client:
+
+        def told(path: str, **headers: str) -> str:
+            answer = client.post(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorised")
+            assert answer.headers["www-authenticate"] == "Bearer"
+            return str(answer.json()["error"]["message"])
+
+        assert told("/score") == told("/admin/reload") == told("/score", X_Api_Key="") == missing
+        wrong = "the key is wrong: what was sent is not a key of this server"
+        assert told("/score", X_Api_Key="x") == told("/score", Authorization="Bearer x") == wrong
+        assert told("/admin/reload", X_Api_Key="k").startswith(
+            "the key is wrong: what was sent is not the server's MLOPS"
+        )
+        assert told("/score", Authorization="Basic eDp4") == f"the header Authorization holds no key: {missing}"
+
+
+@pytest.mark.parametrize("name", ["textile@champion", "textile:3", "nothing-here", "", "a" * 5000, "a\0b"])
+def test_a_reload_takes_folders_only_and_says_so(client: httpx.Client, bundle: Path, name: str) -> None:
+    with in_process(bundle, admin_key="k") as url:
+        answer = httpx.post(f"{url}/admin/reload", json={"bundle": name}, headers={"X-Api-Key": "k"})
+    message = answer.json()["error"]["message"]
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bundle_refused")
+    assert "takes a folder only" in message
+    reference = name if name.startswith("textile") else "NAME@champion"
+    assert f"`mlops models path {reference}` prints" in message
+
+
+def test_a_refused_reload_is_told_on_one_line_and_names_the_key(bundle: Path, tmp_path: Path) -> None:
+    with in_process(bundle, admin_key="k") as url, httpx.Client(base_url=url, headers={"X-Api-Key": "k"}) as client:
+        refused = client.post("/admin/reload", json={"bundle": str(tmp_path)})
+        assert refused.status_code == 422
+        assert "\n" not in refused.json()["error"]["message"]
+        assert "->" not in refused.json()["error"]["message"]
+        misspelt = client.post("/admin/reload", json={"Bundle": str(bundle)})
+        assert (misspelt.status_code, misspelt.json()["error"]["code"]) == (422, "unknown_key")
+        assert "'Bundle' in the JSON: did you mean 'bundle'?" in misspelt.json()["error"]["message"]
+    with in_process(tmp_path) as url:
+        answer = httpx.get(f"{url}/health/ready")
+        assert answer.status_code == 503
+        assert "\n" not in answer.json()["error"]["message"]
+
+
 def test_metrics_page_and_description(client: httpx.Client) -> None:
     client.post("/score", content=encoded(), headers=PNG)
     text = client.get("/metrics").text

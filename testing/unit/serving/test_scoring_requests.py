@@ -291,7 +291,8 @@ def test_plus_signs_that_became_blanks_are_suspected() -> None:
 def test_json_in_the_character_sets_of_clients(kind: str, encoding: str) -> None:
     if not kind and encoding == "utf-8-sig":
         kind = "application/json"
-    body = json.dumps({"image": TEXT, "note": "\u00fc"}, ensure_ascii=False).encode(encoding)
+    text = f"data:image/\u00fc;base64,{TEXT}"
+    body = json.dumps({"image": text}, ensure_ascii=False).encode(encoding)
     assert read(kind, body).images == [IMAGE]
 
 
@@ -326,6 +327,73 @@ def test_an_option_that_is_nested_deeply_is_refused() -> None:
     assert refusal("application/json", f'{{"image": "{TEXT}", "explain": {deep}}}'.encode())[1] == "bad_query"
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (-1, "-1"), (99, "99"), (2.5, "2.5"), (True, "true"), ("99", "'99'"), ([2], "a JSON array"),
+     ({}, "a JSON object"), (10**60, "1" + "0" * 39)],
+)  # fmt: skip
+def test_a_wrong_option_is_named_with_its_value(value: Any, shown: str) -> None:
+    message = refusal("application/json", json.dumps({"image": TEXT, "top_k": value}).encode())[2]
+    assert message == f"top_k must be a whole number from 1 to 9, not {shown}"
+    if value not in (0, True):  # which are no and yes
+        message = refusal("application/json", json.dumps({"image": TEXT, "explain": value}).encode())[2]
+        assert message == f"explain must be true or false, not {shown}"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (f'{{"image": "{TEXT}", "images": ["{TEXT}"]}}', "both 'image' and 'images'"),
+        (f'{{"image": "{TEXT}", "images": []}}', "both 'image' and 'images'"),
+        (f'{{"images": ["{TEXT}"], "image": "{TEXT}", "top_k": 1}}', "both 'image' and 'images'"),
+        (f'{{"image": "{TEXT}", "image": "{TEXT}"}}', "the key 'image' more than once"),
+        (f'{{"image": "{TEXT}", "top_k": 1, "top_k": 2}}', "the key 'top_k' more than once"),
+    ],
+)
+def test_json_of_which_something_would_be_dropped_is_refused(content: str, words: str) -> None:
+    status, code, message = refusal("application/json", content.encode())
+    assert (status, code) == (400, "bad_json")
+    assert words in message
+
+
+def test_a_key_without_a_value_in_json_is_none() -> None:
+    found = read("application/json", json.dumps({"image": TEXT, "images": None, "top_k": None}).encode())
+    assert (found.images, found.batch, found.top_k) == ([IMAGE], False, 5)
+
+
+@pytest.mark.parametrize(
+    ("key", "near"), [("topk", "top_k"), ("TOP_K", "top_k"), ("imgs", "images"), ("Explain", "explain")]
+)
+def test_misspelt_keys_in_json_are_refused_with_the_nearest(key: str, near: str) -> None:
+    for beside in ({"image": TEXT}, {}):
+        status, code, message = refusal("application/json", json.dumps({**beside, key: 1}).encode())
+        assert (status, code, message) == (
+            422,
+            "unknown_key",
+            f"unknown key in the JSON {key!r}: did you mean {near!r}?",
+        )
+
+
+def test_keys_for_somebody_else_in_json_are_ignored() -> None:
+    assert read("application/json", json.dumps({"image": TEXT, "note": 1, "id": "7"}).encode()).images == [IMAGE]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("topk", "top_k"), ("TOP_K", "top_k"), ("top-k", "top_k"), ("Explain", "explain"),
+                       ("explian", "explain")],
+)  # fmt: skip
+def test_misspelt_options_of_a_query_or_form_are_refused(name: str, near: str) -> None:
+    status, code, message = refusal("image/png", IMAGE, f"{name}=1")
+    assert (status, code, message) == (422, "bad_query", f"unknown query parameter {name!r}: did you mean {near!r}?")
+    status, code, message = refusal(KIND, form((FILE, IMAGE), (f'form-data; name="{name}"'.encode(), b"1")))
+    assert (status, code, message) == (422, "bad_query", f"unknown field of the form {name!r}: did you mean {near!r}?")
+
+
+@pytest.mark.parametrize("name", ["api-version", "code", "sig", "token", "utm_source", "_", "key", "timeout", "x", ""])
+def test_what_others_add_to_a_query_is_ignored(name: str) -> None:
+    assert read("image/png", IMAGE, f"{name}=1&top_k=2").top_k == 2
+
+
 # Query and content type
 
 
@@ -348,9 +416,31 @@ def test_an_image_is_taken_whatever_it_is_said_to_be(kind: str) -> None:
     assert read(kind, IMAGE).images == [IMAGE]
 
 
-@pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "multipart/mixed"]
-)
+CURL = "application/x-www-form-urlencoded"
+"""What curl sends where it is given no header."""
+
+
+@pytest.mark.parametrize("kind", [CURL, "Application/X-WWW-Form-Urlencoded; charset=utf-8"])
+def test_what_curl_sends_without_a_header_is_taken_by_its_content(kind: str) -> None:
+    for image in (IMAGE, b"\x89PNG\r\n\x1a\n\0", b"II\x2a\0", b"RIFF\0\0\0\0WEBP"):
+        assert read(kind, image).images == [image]
+    assert read(kind, b' {"image": "%b", "top_k": 2}' % TEXT.encode()) == ScoringRequest([IMAGE], False, 2, False)
+
+
+@pytest.mark.parametrize("body", [b"image=1&top_k=2", b"hello", b"", b"%PDF-1.4\0"])
+def test_what_is_no_image_is_told_how_curl_sends_one(body: bytes) -> None:
+    status, code, message = refusal(CURL, body)
+    assert (status, code) == (415, "unsupported_media_type")
+    assert message.endswith('give curl --data-binary @FILE --header "Content-Type: image/jpeg"')
+
+
+def test_an_image_out_of_which_curl_took_bytes_is_refused() -> None:
+    status, _, message = refusal(CURL, IMAGE.translate(None, b"\r\n\0"))
+    assert status == 400
+    assert "--data-binary, not --data" in message
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "multipart/mixed"])
 def test_other_types_are_refused(kind: str) -> None:
     status, code, message = refusal(kind, IMAGE)
     assert (status, code) == (415, "unsupported_media_type")

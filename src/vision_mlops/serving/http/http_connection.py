@@ -300,6 +300,8 @@ class Connection(asyncio.Protocol):
         if request.answered or self.transport.is_closing():
             return
         request.answered = True
+        if not request.request_id:  # it could not be read, and so the app has not seen it
+            request.identify()
         self._release(request)
         keep_alive = request.keep_alive = request.keep_alive and not self.app.draining and not (
             self._ended and not self._waiting

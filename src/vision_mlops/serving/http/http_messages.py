@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any, Protocol
 
-from vision_mlops.serving.telemetry.trace_context import TraceContext
+from vision_mlops.serving.telemetry.trace_context import TraceContext, request_id_of
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
 JSON = b"application/json"
@@ -85,6 +85,10 @@ class Request:
         """Value of a header, empty where it was not sent."""
         value = self.headers.get(name)
         return value.decode("latin-1") if value else ""
+
+    def identify(self) -> None:
+        """Give the request its id: the client's, or a new one."""
+        self.request_id = request_id_of(self.text(b"x-request-id"))
 
     def declared_size(self) -> int:
         """Bytes of the body that the head announces; 0 where it does not say. The parser has checked the number."""

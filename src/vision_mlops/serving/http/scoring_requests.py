@@ -8,15 +8,23 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from vision_mlops.config.workload import Serving
+from vision_mlops.core.errors import ImageError
+from vision_mlops.core.text import closest, nearest
+from vision_mlops.images.formats import find_format
 from vision_mlops.serving.http.content_codings import CodingError, decode_body
 from vision_mlops.serving.http.http_messages import HeaderList
 from vision_mlops.serving.http.multipart_forms import Form, FormError, read_form
 
+_OPTIONS = ("top_k", "explain")
+_KEYS = ("image", "images", *_OPTIONS)
+_CURL_FORM = "application/x-www-form-urlencoded"
+"""What curl says that a body is if it is not told: anything but a form."""
 _YES, _NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _CHARSET = re.compile(r"(?i);\s*charset\s*=\s*\"?([A-Za-z0-9._:-]+)")
 _CHARSETS = frozenset(
@@ -67,7 +75,8 @@ def read_scoring_request(
 
     Args:
         content_type: Value of that header; may be empty.
-        query: What stands behind the question mark, percent-encoded. Keys that are not known are ignored.
+        query: What stands behind the question mark, percent-encoded. Keys that are not known are ignored, as
+            proxies add some, unless they are like a known one.
         body: All bytes of the body.
         serving: Limits.
         classes: How many the model has.
@@ -82,8 +91,8 @@ def read_scoring_request(
     if content_encoding:
         body = unpacked(body, content_encoding, serving)
     kind = content_type.partition(";")[0].strip().lower()
-    if not kind:  # a client that does not say what it sends
-        kind = "application/json" if body[:64].lstrip().startswith((b"{", b"[")) else "application/octet-stream"
+    if not kind or kind == _CURL_FORM:  # a client that does not say what it sends
+        kind = _kind_of(body, kind)
     if kind.startswith("image/") or kind == "application/octet-stream":
         images, batch = [body], False
     elif kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
@@ -92,13 +101,13 @@ def read_scoring_request(
     elif kind == "multipart/form-data":
         form = _from_form(content_type, body, serving.max_batch)
         images, batch = form.files, len(form.files) > 1
+        _check_likeness(form.fields, "field of the form")
         options = {**form.fields, **options}
     else:
-        raise RequestError(
-            415,
-            "unsupported_media_type",
-            f"content type {kind[:100]!r} is not supported: send image/*, multipart/form-data or application/json",
-        )
+        hint = "send image/*, multipart/form-data or application/json"
+        if kind == _CURL_FORM:
+            hint += '; for an image, give curl --data-binary @FILE --header "Content-Type: image/jpeg"'
+        raise RequestError(415, "unsupported_media_type", f"content type {kind[:100]!r} is not supported: {hint}")
     if not images or not all(images):
         raise RequestError(400, "empty", "the request holds no image bytes")
     if len(images) > serving.max_batch:
@@ -121,9 +130,46 @@ def _too_many(count: str, limit: int) -> RequestError:
 def _read_query(query: str) -> dict[str, str]:
     """Values of a query; of a repeated key the last, as most frameworks take it."""
     try:
-        return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=100))
+        options = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=100))
     except ValueError as error:
         raise RequestError(422, "bad_query", f"the query cannot be read: {error}") from error
+    _check_likeness(options, "query parameter")
+    return options
+
+
+def _check_likeness(names: Iterable[str], what: str, known: Sequence[str] = _OPTIONS, code: str = "bad_query") -> None:
+    """Refuse what was meant as a known name but is written in another way; what else is there may be for somebody else."""
+    for name in names:
+        if name not in known and (near := closest(name, known, cutoff=0.7)):
+            raise RequestError(422, code, f"unknown {what} {name[:40]!r}: did you mean {near[0]!r}?")
+
+
+def check_keys(content: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse the first key of a JSON object that is not known. Raises RequestError: 422, with the nearest one."""
+    names = list(known)
+    for name in content:
+        if name not in names:
+            raise RequestError(
+                422, "unknown_key", f"unknown key {name[:40]!r} in the JSON: {nearest(name[:40], names)}"
+            )
+
+
+def _kind_of(body: bytes, named: str) -> str:
+    """Content type of a body by its first bytes, where its client names none, or the one that curl sends unasked."""
+    if body[:64].lstrip().startswith((b"{", b"[")):
+        return "application/json"
+    if not named:
+        return "application/octet-stream"
+    try:
+        find_format(body[:512], "image")
+    except ImageError as error:
+        if error.reason == "not_an_image":
+            return named
+    if b"\0" not in body:  # each format has some
+        raise RequestError(
+            400, "bad_request", "null bytes and line ends of the image are missing: give curl --data-binary, not --data"
+        )
+    return "application/octet-stream"
 
 
 def _top_k(value: Any, classes: int) -> int:
@@ -146,15 +192,20 @@ def _flag(value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     """A value for a message; a list may be nested too deeply to be written."""
-    return repr(value[:40]) if isinstance(value, str) else f"a JSON {type(value).__name__}"
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)[:40]
+    return repr(value[:40]) if isinstance(value, str) else f"a JSON {'array' if isinstance(value, list) else 'object'}"
 
 
 def _from_json(body: bytes, content_type: str) -> tuple[list[bytes], bool, dict[str, Any]]:
     """Images, whether they came as a list, and the options beside them."""
     content = read_json(body, content_type)
     if isinstance(content, dict):
-        options = {name: content[name] for name in ("top_k", "explain") if name in content}
+        _check_likeness(content, "key in the JSON", _KEYS, "unknown_key")
+        options = {name: content[name] for name in _OPTIONS if name in content}
         image, texts = content.get("image"), content.get("images")
+        if image is not None and texts is not None:
+            raise RequestError(400, "bad_json", "the JSON has both 'image' and 'images': send one of them")
         if isinstance(image, str):
             return [_base64(image)], False, options
         if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
@@ -174,9 +225,19 @@ def read_json(body: bytes, content_type: str) -> Any:
         if charset not in _CHARSETS:
             message = f"charset {charset[:40]!r} is not supported: send JSON in UTF-8"
             raise RequestError(415, "unsupported_charset", message)
-        return json.loads(body if charset.startswith("utf") else body.decode(charset))
+        return json.loads(body if charset.startswith("utf") else body.decode(charset), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise RequestError(400, "bad_json", f"the body is not valid JSON: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Of a repeated key all values but the last would be dropped without a word."""
+    content: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in content:
+            raise RequestError(400, "bad_json", f"the JSON has the key {name[:40]!r} more than once")
+        content[name] = value
+    return content
 
 
 def _base64(text: str) -> bytes:

@@ -29,6 +29,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
+from vision_mlops.core.errors import MlopsError
+
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
 _PIPE_BYTES = 1024 * 1024
@@ -138,7 +140,8 @@ class ServerLog:
 
     def exception(self, error: BaseException, event: str = "exception", **fields: object) -> None:
         """An error that nobody expected, with its traceback; ``fields`` such as ``request_id`` say where."""
-        told = {**fields, "exception": type(error).__name__, "message": str(error), "traceback": _traceback(error)}
+        text = error.on_one_line() if isinstance(error, MlopsError) else str(error)
+        told = {**fields, "exception": type(error).__name__, "message": text, "traceback": _traceback(error)}
         self._writer.write(_line(event, "error", told, self._pid))
 
     def close(self) -> None:

@@ -13,6 +13,8 @@ _STATE_VALUE = re.compile(r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\
 _MOST_STATES = 32
 SAMPLED = 1
 
+_UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
+
 
 @dataclass(slots=True)
 class TraceContext:
@@ -77,9 +79,9 @@ def read_context(traceparent: str = "", tracestate: str = "") -> TraceContext:
     return TraceContext(trace_id, span_id, parent_id, sampled, parse_tracestate(tracestate), time.time_ns())
 
 
-def new_request_id() -> str:
-    """An id for a request that came without one."""
-    return _new_id(128, 32)
+def request_id_of(given: str) -> str:
+    """The id of a request: what the client gave, without what could forge a line of a log, or a new one."""
+    return _UNPRINTABLE.sub("", given)[:128] or _new_id(128, 32)
 
 
 def _new_id(bits: int, digits: int) -> str:

@@ -23,12 +23,12 @@ from vision_mlops import __version__
 from vision_mlops.azure.application_insights import check_connection_string, require_exporter, span_exporter
 from vision_mlops.core import paths
 from vision_mlops.core.errors import ConfigError, ServingError
-from vision_mlops.serving.telemetry.trace_context import SAMPLED, TraceContext, new_request_id, read_context
+from vision_mlops.serving.telemetry.trace_context import SAMPLED, TraceContext, read_context
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-__all__ = ["TraceContext", "Tracing", "check_tracing", "new_request_id", "read_context", "start_tracing"]
+__all__ = ["TraceContext", "Tracing", "check_tracing", "read_context", "start_tracing"]
 
 AZURE_VARIABLE = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 OTLP_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

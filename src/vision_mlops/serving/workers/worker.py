@@ -180,7 +180,7 @@ class Worker:
         try:
             model = await self.app.load(wanted.source)
         except MlopsError as error:
-            problem = str(error)
+            problem = error.on_one_line()
         except Exception as error:  # noqa: BLE001 - whatever it is, the current model stays
             _LOG.exception("loading %s failed", wanted.source.bundle)
             problem = f"{type(error).__name__}: {error}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import re
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
@@ -16,10 +15,8 @@ from vision_mlops.endpoints.local.router.traffic_shares import Shares
 from vision_mlops.serving.http.cross_origin import CrossOrigin
 from vision_mlops.serving.http.http_connection import Hub, too_large
 from vision_mlops.serving.http.http_messages import Request, Response
-from vision_mlops.serving.telemetry.trace_context import new_request_id
 
 _LOG = logging.getLogger(__name__)
-_UNPRINTABLE = re.compile(r"[^A-Za-z0-9._:-]")
 _PICK = b"azureml-model-deployment"
 _BODIES = 8
 _LEAST_BODY = 2**20  # while no server has told its limit: what is asked to change the endpoint is small
@@ -87,7 +84,7 @@ class RouterApp:
 
     def refuse(self, request: Request) -> Response | None:
         """An answer that needs no body."""
-        _identify(request)
+        request.identify()
         if request.declared_size() > self.max_body:
             return Response.error(413, "body_too_large", too_large(self.max_body))
         return None
@@ -95,7 +92,7 @@ class RouterApp:
     def handle(self, request: Request) -> Response | None:
         """Answer a complete request, or hand it on."""
         if not request.request_id:
-            _identify(request)
+            request.identify()
         path = request.path
         if path.startswith(ADMIN):
             return self._administer(request)
@@ -175,8 +172,3 @@ class RouterApp:
         except Exception as error:  # noqa: BLE001 - whoever asked must be told, and the others are served on
             _LOG.exception("%s failed", request.path)
             return Response.error(500, "internal", f"{type(error).__name__}: {error}")
-
-
-def _identify(request: Request) -> None:
-    given = request.text(b"x-request-id")
-    request.request_id = (_UNPRINTABLE.sub("", given)[:128] if given else "") or new_request_id()
