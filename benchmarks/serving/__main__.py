@@ -4,7 +4,7 @@
                                          [--only NAME ...] [--one-worker] [--unpinned]
                                          [--json FILE] [--markdown FILE] [--soak SECONDS]
 
-Needs `wrk`. Each system has an environment of its own, made on the first run (about 3 GB). They take turns, each alone on
+Needs `wrk`. Each system has an environment of its own, made on the first run (about 4 GB). They take turns, each alone on
 the machine; numbers are medians over the rounds, ratios are taken within a round. docs/benchmarks/serving.md says more.
 Exit code 1: a server did not start, or answered something else than the predictor.
 """
@@ -95,6 +95,7 @@ def make_plan(given: argparse.Namespace, rows: list[System]) -> Plan:
         rounds=given.rounds,
         seconds={SMALL: given.seconds, LARGE: given.large_seconds},
         warm_up=given.warm_up,
+        edge=json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))["preprocessing"]["image_size"],
     )
 
 
@@ -122,12 +123,13 @@ def main() -> None:
         content["soak"] = [each.to_dict() for each in done]
     else:
         results = measure.measure(rows, plan)
-        name = given.bundle.resolve().name if given.bundle else "untrained, 224 pixels"
+        name = given.bundle.resolve().name if given.bundle else "untrained"
         header = f"Bundle: {name}. {given.rounds} rounds of {given.seconds} s ({given.large_seconds} s with"
         header += f" the large images), after {given.warm_up} s of warm-up."
-        text = report.document(results, rows, plan.environments, header)
+        text = report.document(results, rows, plan.environments, header, plan.edge)
+        asks = report.asked(results, rows, plan.environments, plan.edge)
         content["systems"] = {system: found.to_dict() for system, found in results.items()}
-        content["asked"] = [{**ask.__dict__, "met": ask.met} for ask in report.asked(results, rows, plan.environments)]
+        content["asked"] = [{**ask.__dict__, "met": ask.met} for ask in asks]
         content["environments"] = {
             name: {
                 "megabytes": each.megabytes_without_installers,

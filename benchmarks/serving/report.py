@@ -87,8 +87,13 @@ def speed_table(results: dict[str, Results], systems: list[System], size: str) -
 
 
 def bound(system: System) -> str:
-    """The loop that a system is held against: ours against that of the same precision."""
-    return BOUND + system.name.removeprefix(OURS) if system.is_ours else BOUND
+    """The loop that a system is held against: our server and predictor against that of the same precision."""
+    return BOUND + "".join(system.name.partition(",")[1:]) if system.is_ours else BOUND
+
+
+def title(size: str, edge: int) -> str:
+    """What was sent, and the edge in pixels of the network's square that it becomes."""
+    return f"{_TITLES[size]} to {edge}"
 
 
 def memory_after(measured: Results, size: str) -> float | None:
@@ -116,20 +121,22 @@ def cost_table(results: dict[str, Results], systems: list[System], environments:
     return markdown_table(head, rows)
 
 
-def asked(results: dict[str, Results], systems: list[System], environments: dict[str, Environment]) -> list[Ask]:
-    """Everything that is asked of our server."""
+def asked(
+    results: dict[str, Results], systems: list[System], environments: dict[str, Environment], edge: int
+) -> list[Ask]:
+    """Everything that is asked of our server. ``edge``: of the network's square, in pixels."""
     asks: list[Ask] = []
     for size, base, other, of_bound, spread in ((SMALL, 6.3, 1.4, 0.95, 1.8), (LARGE, 6.0, None, 0.9, 2.2)):
-        title, best = _TITLES[size], best_other(results, systems, size)
-        asks.append(Ask(f"{title}: times {BASE}", ratio(results, size, OURS, BASE), base))
+        sent, best = title(size, edge), best_other(results, systems, size)
+        asks.append(Ask(f"{sent}: times {BASE}", ratio(results, size, OURS, BASE), base))
         if other is not None:
-            asks.append(
-                Ask(f"{title}: times {best or 'the best other'}", ratio(results, size, OURS, best or ""), other)
-            )
-        asks.append(Ask(f"{title}: of {BOUND}", ratio(results, size, OURS, BOUND), of_bound))
+            asks.append(Ask(f"{sent}: times {best or 'the best other'}", ratio(results, size, OURS, best or ""), other))
+        asks.append(Ask(f"{sent}: of {BOUND}", ratio(results, size, OURS, BOUND), of_bound))
         loads = results[OURS].loads.get(size) if OURS in results else None
-        asks.append(Ask(f"{title}: p99 / p50", median(loads, "spread") if loads else None, spread, at_least=False))
-    asks.append(Ask(f"int8 bundle, {_TITLES[SMALL]}: times {BASE}", ratio(results, SMALL, f"{OURS}, int8", BASE), 7.5))
+        asks.append(Ask(f"{sent}: p99 / p50", median(loads, "spread") if loads else None, spread, at_least=False))
+    asks.append(
+        Ask(f"int8 bundle, {title(SMALL, edge)}: times {BASE}", ratio(results, SMALL, f"{OURS}, int8", BASE), 7.5)
+    )
     ours = results.get(OURS, Results())
     ready = statistics.median(ours.ready_seconds) if ours.ready_seconds else None
     size_mb = environments[OURS].megabytes_without_installers if OURS in environments else None
@@ -137,7 +144,7 @@ def asked(results: dict[str, Results], systems: list[System], environments: dict
         *asks,
         Ask("start to first answer, s", ready, 3, at_least=False),
         *(
-            Ask(f"memory (PSS) after {_TITLES[size]}, MB", memory_after(ours, size), 350, at_least=False)
+            Ask(f"memory (PSS) after {title(size, edge)}, MB", memory_after(ours, size), 350, at_least=False)
             for size in _TITLES
         ),
         Ask("installed by the serve extra, without pip and setuptools, MB", size_mb, 350, at_least=False),
@@ -186,15 +193,15 @@ def versions(systems: list[System]) -> str:
 
 
 def document(
-    results: dict[str, Results], systems: list[System], environments: dict[str, Environment], header: str
+    results: dict[str, Results], systems: list[System], environments: dict[str, Environment], header: str, edge: int
 ) -> str:
-    """The report in Markdown."""
+    """The report in Markdown. ``edge``: of the network's square, in pixels."""
     parts = [header, ", ".join(f"{key} {value}" for key, value in machine().items()) + "."]
-    for size, title in _TITLES.items():
+    for size in _TITLES:
         if any(results[system.name].loads.get(size) for system in systems):
-            parts += [f"### {title}", speed_table(results, systems, size)]
+            parts += [f"### {title(size, edge)}", speed_table(results, systems, size)]
     parts += ["### Start, memory, size", cost_table(results, systems, environments)]
-    rows = [ask.row() for ask in asked(results, systems, environments)]
+    rows = [ask.row() for ask in asked(results, systems, environments, edge)]
     parts += ["### Asked and got", markdown_table(["of `ours`", "asked", "got", "met"], rows)]
     parts += ["### Versions", versions(systems)]
     return "\n\n".join(parts) + "\n"

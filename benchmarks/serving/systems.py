@@ -21,6 +21,7 @@ from benchmarks.serving.load import Load
 
 BASE = "flask_torch"
 BOUND = "in_process"
+PREDICTOR = "predictor"
 PATH = "/score"
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.01
@@ -42,15 +43,19 @@ class System:
     workers: int = 2
     precision: str = "auto"
     int8: bool = False
+    own_scale: bool = False
+    """It decides itself at what scale a large JPEG is decoded, and scales the rest without smoothing: its answers to large
+    images are not the predictor's, and only those to small ones are compared."""
 
     @property
     def is_loop(self) -> bool:
-        """It is the predictor in a loop, without a server."""
-        return self.name.startswith(BOUND)
+        """It is a loop without a server."""
+        return not self.command
 
     @property
     def is_ours(self) -> bool:
-        return self.name.startswith(OURS)
+        """It runs our package."""
+        return self.environment == OURS
 
     @property
     def is_other(self) -> bool:
@@ -73,8 +78,11 @@ def _ours(name: str, precision: str, *, int8: bool = False) -> System:
     return System(name, OURS, command, {"MLOPS_HOME": "{home}"}, precision=precision, int8=int8)
 
 
-def _loop(name: str, precision: str, *, int8: bool = False) -> System:
-    return System(name, OURS, (), precision=precision, int8=int8)
+def _loops(suffix: str, precision: str, *, int8: bool = False) -> list[System]:
+    return [
+        System(BOUND + suffix, "bound", (), precision=precision, int8=int8, own_scale=True),
+        System(PREDICTOR + suffix, OURS, (), precision=precision, int8=int8),
+    ]
 
 
 _AZURE = ("{bin}/azmlinfsrv", "--entry_script", "score.py", "--model_dir", "{bundle}", "--port", "{port}",
@@ -82,6 +90,8 @@ _AZURE = ("{bin}/azmlinfsrv", "--entry_script", "score.py", "--model_dir", "{bun
 _UVICORN = ("{bin}/uvicorn", "app:app", "--host", "127.0.0.1", "--port", "{port}", "--workers", "{workers}",
             "--log-level", "warning")  # fmt: skip
 _GUNICORN = ("{bin}/gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "{workers}", "app:app")
+_GRANIAN = ("{bin}/granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}", "--workers",
+            "{workers}", "--no-ws", "--log-level", "warning", "app:app")  # fmt: skip
 _BENTO = ("{bin}/bentoml", "serve", "service:Classifier", "--host", "127.0.0.1", "--port", "{port}")
 _OTHERS = {
     "azmlinfsrv": (_AZURE, {"AML_APP_INSIGHTS_ENABLED": "false"}),
@@ -95,29 +105,33 @@ _OTHERS = {
         {"BUNDLE": "{bundle}", "WORKERS": "{workers}", "BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": "{home}"},
     ),
 }
+_TUNED = {
+    "fastapi, tuned": ("fastapi_tuned", _UVICORN),
+    "granian": ("granian", _GRANIAN),
+}
+"""Other frameworks as those set them up who know what costs time: an environment and a command each."""
 
 
 def systems(*, int8: bool = False, one_worker: bool = False, unpinned: bool = False) -> list[System]:
     """All of them in the order of a round.
 
     Args:
-        int8: Add ours with the int8 bundle.
+        int8: Add ours and the loops with the int8 bundle.
         one_worker: Add the other frameworks with one worker.
-        unpinned: Add the other frameworks with OpenVINO told not to pin its threads to cores, as ours tells it.
+        unpinned: Add the other frameworks with OpenVINO told not to pin its threads to cores, as ours and the tuned ones
+            tell it.
     """
     others = [System(name, name, command, variables) for name, (command, variables) in _OTHERS.items()]
-    rows = [
-        _ours(OURS, "auto"),
-        _loop(BOUND, "auto"),
-        _ours(f"{OURS}, f32", "f32"),
-        _loop(f"{BOUND}, f32", "f32"),
-        System(BASE, BASE, _GUNICORN, {"BUNDLE": "{bundle}"}),
-        *others,
+    tuned = [
+        System(name, environment, command, {"BUNDLE": "{bundle}"}, own_scale=True)
+        for name, (environment, command) in _TUNED.items()
     ]
+    rows = [_ours(OURS, "auto"), *_loops("", "auto"), _ours(f"{OURS}, f32", "f32"), *_loops(", f32", "f32")]
     if int8:
-        rows[4:4] = [_ours(f"{OURS}, int8", "auto", int8=True), _loop(f"{BOUND}, int8", "auto", int8=True)]
+        rows += [_ours(f"{OURS}, int8", "auto", int8=True), *_loops(", int8", "auto", int8=True)]
+    rows += [System(BASE, BASE, _GUNICORN, {"BUNDLE": "{bundle}"}), *others, *tuned]
     if one_worker:
-        rows += [replace(other, name=f"{other.name}, 1 worker", workers=1) for other in others]
+        rows += [replace(other, name=f"{other.name}, 1 worker", workers=1) for other in (*others, *tuned)]
     if unpinned:
         for other in others:
             variables = {**other.variables, "UNPINNED": "1"}
@@ -219,11 +233,16 @@ def _await_answer(running: Running, image: bytes, begun: float) -> None:
 
 def run_loop(
     system: System, environment: Environment, bundle: Path, files: list[Path], warm_up: int, seconds: int
-) -> Load:
-    """Run the predictor in two processes, each with one thread."""
-    command = [str(environment.python), "loop.py", str(bundle), system.precision, str(warm_up), str(seconds)]
-    done = subprocess.run([*command, *map(str, files)], cwd=HERE / OURS, env=_surroundings({}), capture_output=True,
-                          text=True, check=False)  # fmt: skip
+) -> tuple[Load, list[tuple[str, float]]]:
+    """Run a loop in two processes, each with one thread.
+
+    Returns:
+        The load, and the most probable label of each file with its probability.
+    """
+    command = [str(environment.python), "two_processes.py", f"{system.environment}.loop", str(bundle), system.precision]
+    done = subprocess.run([*command, str(warm_up), str(seconds), *map(str, files)], cwd=HERE, env=_surroundings({}),
+                          capture_output=True, text=True, check=False)  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{system.name} failed:\n{done.stderr[-3000:]}")
-    return Load(**json.loads(done.stdout.splitlines()[-1]))
+    result = json.loads(done.stdout.splitlines()[-1])
+    return Load(**result["load"]), [(label, probability) for label, probability in result["answers"]]
