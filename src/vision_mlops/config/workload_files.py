@@ -7,7 +7,6 @@ environment, and the environment over the file.
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from vision_mlops.config.workload import NAME, Serving, Workload
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.core.typed_text import accepted, decimal, read_typed
+from vision_mlops.core.yaml_text import read_json, read_yaml
 
 _SHIPPED = Path(__file__).parent / "workloads"
 _OWN = Path("workloads")
@@ -162,7 +162,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _parsed(text: str, source: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(text)
+        content = read_yaml(text)
     except _BAD_YAML as error:
         raise ConfigError(f"{source}: not valid YAML: {error}", "mend the line that the message names") from error
     if not isinstance(content, dict):
@@ -173,7 +173,7 @@ def _parsed(text: str, source: str) -> dict[str, Any]:
 def _inline(text: str) -> tuple[str, dict[str, Any]]:
     """The same of a workload that is given as JSON, as a pipeline hands it to its steps."""
     try:
-        content = json.loads(text)
+        content = read_json(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"the workload {text[:40]!r}... is not valid JSON: {error}", "quote it for the shell"
@@ -189,7 +189,8 @@ def _apply(content: dict[str, Any], item: str, origin: str) -> None:
     try:
         value = read_typed(text, accepted(Workload, path))
     except ValueError as error:
-        raise ConfigError(f"{origin} {item!r}: the value is not valid YAML", "quote text with special signs") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{origin} {item!r}: the value is {reason}", "quote text with special signs") from error
     *parents, last = path
     node = content
     for parent in parents:

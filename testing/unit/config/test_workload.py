@@ -337,3 +337,34 @@ def test_a_mistake_ends_with_exit_code_2(tmp_path: Path) -> None:
     first, hint = done.stderr.splitlines()
     assert first == f"error: {path}: unknown key 'training.epoch'"
     assert hint.startswith("  -> did you mean 'training.epochs'?")
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "line"),
+    [
+        ('name: mine\ndata: {path: "odd", path: "x"}\n', "path", 2),
+        ("name: mine\ntraining:\n  epochs: 2\n  epochs: 3\n", "epochs", 4),
+        ("name: mine\nname: other\n", "name", 2),
+        ('name: mine\n"name": other\n', "name", 2),
+        ("name: mine\nmodel: &a {image_size: 96}\ntraining: {}\nmodel: *a\n", "model", 4),
+    ],
+)
+def test_a_key_is_given_once(content: str, key: str, line: int, tmp_path: Path) -> None:
+    message = refused(write(tmp_path, content))
+    assert f"the key {key!r} is given twice" in message
+    assert f"line {line}, column" in message
+
+
+def test_a_key_is_given_once_in_json_and_on_the_command_line_too() -> None:
+    assert "the key 'epochs' is given twice" in refused('{"name": "mine", "training": {"epochs": 1, "epochs": 2}}')
+    assert "the key 'rotate90' is given twice" in refused(
+        "textile", "training.augment={rotate90: true, rotate90: false}"
+    )
+
+
+def test_a_merged_key_may_be_given_again(tmp_path: Path) -> None:
+    content = "name: mine\nmodel: &a {image_size: 96}\ngate: {}\n"
+    assert load_workload(write(tmp_path, content)).model.image_size == 96
+    content = "name: mine\ntraining:\n  <<: &a {epochs: 2, batch_size: 4}\n  epochs: 3\n"
+    training = load_workload(write(tmp_path, content)).training
+    assert (training.epochs, training.batch_size) == (3, 4)
