@@ -126,8 +126,8 @@ def _workloads_with(images: str) -> list[str]:
 
     found, unread = [], []
     for name in list_workloads():
-        file = find_workload(name)
         try:
+            file = find_workload(name)
             # As written: a variable that changes data.path would change that of every workload.
             workload = parse_workload(file.read_text(encoding="utf-8"), str(file))
         except (ConfigError, UnicodeDecodeError) as error:
