@@ -157,7 +157,7 @@ def test_folders_and_files_without_rights_are_named() -> None:
     assert "dog/plain: Permission denied" in text
     assert "class 'bird' has 0 different usable images" in text
     assert len(said) == 3
-    assert (seen.left_out, seen.empty) == (["bird: cannot be read (Permission denied)"], ["bird"])
+    assert (seen.left_out, list(seen.small)) == (["bird: cannot be read (Permission denied)"], ["bird"])
     assert ("unreadable", "bird: cannot be read (Permission denied)") in kinds
     assert [item.failed and item.failed.message for item in failed] == ["bird: cannot be read (Permission denied)"]
 
@@ -200,7 +200,7 @@ def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
 def test_empty_class_folders_are_named(photos: Path, tmp_path: Path) -> None:
     (photos / "bird").mkdir()
     assert "class 'bird' has 0 different usable images, fewer than 3" in refused(photos, tmp_path / "out")
-    assert look_at(photos).empty == ["bird"]
+    assert list(look_at(photos).small) == ["bird"]
     done = RUNNER.invoke(app, ["new", "pets", "--images", str(photos), "--json"])
     assert "class 'bird' has 0 images, fewer than 5: it will be left out" in done.stderr
 
