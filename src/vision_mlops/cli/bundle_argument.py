@@ -46,6 +46,8 @@ def choose_bundle(text: str) -> ChosenBundle:
         RegistryError: there is no such version, or the text means both a folder and a registered version.
     """
     path = Path(text).expanduser()
+    if re.match("(models|azureml):", text, re.IGNORECASE) and not path.exists():
+        return registered_bundle(text)  # which says how to write it
     if os.sep in text or not ("@" in text or ":" in text):
         return ChosenBundle(path)
     if not path.exists():
