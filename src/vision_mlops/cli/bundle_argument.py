@@ -48,6 +48,8 @@ def choose_bundle(text: str) -> ChosenBundle:
             name of a registered model.
     """
     path = Path(text).expanduser()
+    if re.match("(models|azureml):", text, re.IGNORECASE) and not path.exists():
+        return registered_bundle(text)  # which says how to write it
     if os.sep in text or not ("@" in text or ":" in text):
         if path.name == text and not path.exists() and (paths.home() / "models" / text).is_dir():
             raise RegistryError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -162,6 +163,11 @@ def variables(given: list[str]) -> dict[str, str]:
         name, mark, value = item.partition("=")
         if not mark or not name:
             raise DeploymentError(f"--env {item}: not of the form NAME=VALUE", "write --env NAME=VALUE")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name):
+            raise DeploymentError(
+                f"--env {item!r}: {name!r} cannot be the name of a variable",
+                "write letters, digits and _ before the =, without blanks",
+            )
         if "KEY" in name.upper() or "SECRET" in name.upper() or "PASSWORD" in name.upper():
             raise DeploymentError(
                 f"--env {name}: a secret does not belong in a definition", "see `mlops endpoint keys --help`"

@@ -30,6 +30,7 @@ def new(
 
     Example: `mlops new birds --images photos/birds`
     """
+    from vision_mlops.config.workload import Data
     from vision_mlops.config.workload_files import own_workload, parse_workload, shipped_workloads
     from vision_mlops.core.files import atomic_write
     from vision_mlops.data.overview import look_at
@@ -40,7 +41,7 @@ def new(
         raise ConfigError(f"a workload {name!r} is shipped already", "choose another name")
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} exists already", "choose another name, or give --overwrite")
-    look = look_at(images)
+    look = look_at(images, Data().min_images_per_class)
     text = workload_text(name, title or name.replace("-", " ").replace("_", " ").capitalize(), _path(look), look)
     workload = parse_workload(text, str(target))
     atomic_write(target, text)
@@ -62,7 +63,7 @@ def _path(look: FolderOverview) -> str:
 def _warnings(look: FolderOverview, smallest: int) -> list[str]:
     from vision_mlops.data.class_names import lookalikes
 
-    counts = dict.fromkeys(look.empty, 0) | look.counts
+    counts = look.small | look.counts
     small = [label for label, count in counts.items() if count < smallest]
     found = [f"class {label!r} has {counted(counts[label], 'image')}, fewer than {smallest}: it will be left out"
              for label in small]  # fmt: skip

@@ -13,11 +13,12 @@ from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import ImageError, MlopsError
+from vision_mlops.core.text import is_address
 
 
 def predict(
     bundle: Annotated[str, typer.Argument(help=BUNDLE_HELP)],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    images: Annotated[list[str], typer.Argument(help="Image files, or folders of them.")],
     top_k: Annotated[
         int | None, typer.Option("--top-k", min=1, help="Number of classes to print per image.", show_default="3")
     ] = None,
@@ -66,16 +67,21 @@ def predict(
         raise failed[-1]
 
 
-def _files(paths: list[Path]) -> tuple[list[Path], list[ImageError]]:
+def _files(given: list[str]) -> tuple[list[Path], list[ImageError]]:
     """Images that are given, or lie in folders that are given, and what cannot be read there; what is no image is named."""
     from vision_mlops.core.folder_walk import problem_of
     from vision_mlops.data.image_files import HIDDEN, IGNORED, images_below, on_one_line, summary
 
     files: list[Path] = []
     unreadable: list[ImageError] = []
-    for path in paths:
+    for text in given:
+        path = Path(text)
         if not path.is_dir():
             if not os.path.lexists(path):
+                if is_address(text):
+                    raise MlopsError(f"{text} is an address: only files are read", "download it, and give its path")
+                if text == "-":
+                    raise MlopsError("- is no file: standard input is not read", "give the path of an image")
                 raise MlopsError(f"{path} does not exist", "give the path of an image")
             if problem := problem_of(str(path)):
                 raise MlopsError(f"{path} {problem}", "give the path of an image")

@@ -7,7 +7,6 @@ environment, and the environment over the file.
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -18,12 +17,14 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from vision_mlops.config.workload import NAME, Serving, Workload
+from vision_mlops.config.workload import NAME, Serving, Training, Workload
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.core.typed_text import accepted, decimal, read_typed
+from vision_mlops.core.yaml_text import read_json, read_yaml
 
 _SHIPPED = Path(__file__).parent / "workloads"
 _OWN = Path("workloads")
+_SUFFIXES = (".yml", ".yaml")
 _PREFIX = "MLOPS_"
 # PyYAML lets the ValueError of an impossible date or number through.
 _BAD_YAML = (yaml.YAMLError, ValueError, RecursionError)
@@ -43,38 +44,49 @@ def shipped_workloads() -> list[str]:
 
 def list_workloads() -> list[str]:
     """Names that :func:`find_workload` takes: the shipped ones, and those in ``workloads/`` of the current folder."""
-    return sorted({*shipped_workloads(), *(path.stem for path in _OWN.glob("*.yml"))})
+    own = (path.stem for suffix in _SUFFIXES for path in _OWN.glob(f"*{suffix}"))
+    return sorted({*shipped_workloads(), *own})
 
 
 def is_shipped(reference: str) -> bool:
     """Whether a reference means a workload that ships with the package."""
-    return reference in shipped_workloads() and not (_OWN / f"{reference}.yml").is_file()
+    return reference in shipped_workloads() and _own_file(reference) is None
 
 
 def own_workload(name: str) -> Path:
-    """File of a workload of the user's own: ``workloads/NAME.yml`` in the current folder, whether it exists or not.
+    """File of a workload of the user's own: the one there is, else ``workloads/NAME.yml`` in the current folder.
 
     Raises:
-        ConfigError: that cannot be the name of a workload.
+        ConfigError: that cannot be the name of a workload, or there are two files for it.
     """
     if not re.fullmatch(NAME, name):
         raise ConfigError(
             f"{name!r} cannot be the name of a workload",
             "begin with a lower case letter; then lower case letters, digits, - and _, 2 to 63 in all",
         )
-    return _OWN / f"{name}.yml"
+    return _own_file(name) or _OWN / f"{name}.yml"
+
+
+def _own_file(name: str) -> Path | None:
+    """The file of that workload in ``workloads/`` of the current folder; with both suffixes, nobody knows which counts."""
+    found = [path for suffix in _SUFFIXES if (path := _OWN / f"{name}{suffix}").is_file()]
+    if len(found) > 1:
+        raise ConfigError(
+            f"workload {name!r} has two files: {found[0]} and {found[1]}", "remove one, or give the path of the other"
+        )
+    return found[0] if found else None
 
 
 def find_workload(reference: str) -> Path:
     """Path of a workload given by name or by file path. One in ``workloads/`` wins over a shipped one of its name.
 
     Raises:
-        ConfigError: there is neither; the nearest name is offered.
+        ConfigError: there is neither; the nearest name is offered. Or there are two files of that name.
     """
     path = Path(reference)
-    if path.suffix in (".yml", ".yaml"):
+    if path.suffix in _SUFFIXES:
         if not path.is_file():
-            raise ConfigError(f"workload file {reference} does not exist", "give the path of a .yml file")
+            raise ConfigError(f"workload file {reference} does not exist", "give the path of a .yml or .yaml file")
         return path
     names = list_workloads()
     if reference not in names:
@@ -84,8 +96,7 @@ def find_workload(reference: str) -> Path:
             f"did you mean {near[0]!r}? There are: {', '.join(names)}. A path to a .yml file works too, and"
             " `mlops new NAME --images DIR` writes one.",
         )
-    own = _OWN / f"{reference}.yml"
-    return own if own.is_file() else _SHIPPED / f"{reference}.yml"
+    return _own_file(reference) or _SHIPPED / f"{reference}.yml"
 
 
 def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
@@ -124,7 +135,32 @@ def parse_workload(text: str, source: str) -> Workload:
 
 
 def environment_overrides() -> dict[str, str]:
-    """What the environment lays over a workload: ``dotted.key=value`` by variable, in the order of the variables."""
+    """What the environment lays over a workload: ``dotted.key=value`` by variable, in the order of the variables.
+
+    Raises:
+        ConfigError: a variable names a whole section, the name or the title.
+    """
+    _refuse_without_key(list(Workload.model_fields))
+    return _keys_of_environment()
+
+
+def _refuse_without_key(fields: Iterable[str]) -> None:
+    """Refuse ``MLOPS_TRAINING``, which looks like a setting; the product reads no variable that is called so."""
+    for field in fields:
+        variable = next((name for name in os.environ if name.lower() == f"{_PREFIX}{field}".lower()), None)
+        if variable is None or not variable.startswith(_PREFIX):
+            continue
+        section = _section(Workload.model_fields[field].annotation)
+        if section is None:
+            hint = f"unset it; `--set {field}=...` or the file of the workload gives the {field}"
+        elif section is Training:
+            hint = f"write for example {variable}__EPOCHS=2"
+        else:
+            hint = f"write {variable}__KEY=value, with a key of the section: {', '.join(section.model_fields)}"
+        raise ConfigError(f"the variable {variable} is not read: only {_PREFIX}SECTION__KEY sets a key", hint)
+
+
+def _keys_of_environment() -> dict[str, str]:
     # Other MLOPS_ variables have no double underscore.
     found = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_PREFIX) and "__" in name}
     return {name: f"{name.removeprefix(_PREFIX).lower().replace('__', '.')}={value}" for name, value in found.items()}
@@ -137,12 +173,13 @@ def load_serving(workload: str = "") -> Serving:
         workload: As of :func:`load_workload`; empty for the defaults.
 
     Raises:
-        ConfigError: there is no such workload, or a variable MLOPS_SERVING__KEY has a wrong key or value.
+        ConfigError: there is no such workload, or a variable MLOPS_SERVING__KEY has a wrong key, no key or a wrong value.
     """
     if workload:
         return load_workload(workload).serving
     content: dict[str, Any] = {"name": "serving"}
-    environment = {name: item for name, item in environment_overrides().items() if item.startswith("serving.")}
+    _refuse_without_key(["serving"])
+    environment = {name: item for name, item in _keys_of_environment().items() if item.startswith("serving.")}
     for variable, item in environment.items():
         _apply(content, item, variable)
     changes = " ".join(f"{variable}={os.environ[variable]}" for variable in environment)
@@ -169,7 +206,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _parsed(text: str, source: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(text)
+        content = read_yaml(text)
     except _BAD_YAML as error:
         raise ConfigError(f"{source}: not valid YAML: {error}", "mend the line that the message names") from error
     if not isinstance(content, dict):
@@ -180,7 +217,7 @@ def _parsed(text: str, source: str) -> dict[str, Any]:
 def _inline(text: str) -> tuple[str, dict[str, Any]]:
     """The same of a workload that is given as JSON, as a pipeline hands it to its steps."""
     try:
-        content = json.loads(text)
+        content = read_json(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"the workload {text[:40]!r}... is not valid JSON: {error}", "quote it for the shell"
@@ -196,7 +233,8 @@ def _apply(content: dict[str, Any], item: str, origin: str) -> None:
     try:
         value = read_typed(text, accepted(Workload, path))
     except ValueError as error:
-        raise ConfigError(f"{origin} {item!r}: the value is not valid YAML", _FORMS) from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{origin} {item!r}: the value is {reason}", _FORMS) from error
     *parents, last = path
     node = content
     for parent in parents:

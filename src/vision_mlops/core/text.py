@@ -27,6 +27,11 @@ def nearest(word: str, options: Iterable[str], nothing: str = "there is none her
     return f"{start}Valid here: {', '.join(names)}"
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an address such as ``https://host/x.jpg``, also after a path was made of it (``https:/host``)."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is not None
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun, as in ``1 error`` and ``2,000 classes``.
 

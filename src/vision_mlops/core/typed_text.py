@@ -91,8 +91,10 @@ def read_typed(text: str, names: Collection[str]) -> Any:
     if begins and (only or text.lstrip().startswith(begins)):
         import yaml
 
+        from vision_mlops.core.yaml_text import read_yaml
+
         try:
-            found = yaml.safe_load(text)
+            found = read_yaml(text)
         except (yaml.YAMLError, RecursionError) as error:
             raise ValueError(f"not valid YAML: {error}") from error
         if (isinstance(found, list) and "list" in names) or (isinstance(found, dict) and "mapping" in names):

@@ -1,7 +1,11 @@
-"""Writes YAML in which a text stays a text for every reader, whether it follows YAML 1.1 or 1.2."""
+"""Reads YAML and JSON, which may give a key only once, and writes YAML in which a text stays a text for every reader.
+
+Readers follow YAML 1.1 or 1.2, and take other texts for numbers.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -9,6 +13,25 @@ import yaml
 
 # Numbers of YAML 1.2 that PyYAML, which follows 1.1, takes for text and would not quote: 1e3, 0o10.
 _NUMBER = re.compile(r"[-+]?(0o[0-7]+|(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?)")
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, which would let the last of two values of one key win."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            # By their text: 1 and "1" name the same key. ``<<`` may come twice.
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in lines:
+                first = f"first in line {lines[key.value]}"
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is given twice, {first}; remove one of them", key.start_mark
+                )
+            lines[key.value] = key.start_mark.line + 1
+        return node
 
 
 class _Dumper(yaml.SafeDumper):
@@ -21,6 +44,31 @@ def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
+
+
+def read_yaml(text: str) -> Any:
+    """One document as plain values.
+
+    Raises:
+        yaml.YAMLError: it is not valid, or a mapping gives a key twice; names the line.
+        ValueError: a date or number is impossible.
+        RecursionError: it is nested too deeply.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
+def read_json(text: str) -> Any:
+    """JSON as plain values. Raises ValueError where it is not valid or an object gives a key twice."""
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} is given twice; remove one of them")
+    return found
 
 
 def write_yaml(content: Any, *, width: int = 80) -> str:

@@ -24,10 +24,11 @@ MOST_HEADERS = 2_000
 class FolderOverview:
     """What a folder holds.
 
-    ``counts`` are images by class, ``splits`` images by split (empty where the folder is not split). Sizes are in pixels,
+    ``counts`` are images by class, ``splits`` images by split (empty where the folder is not split), both of what will be
+    used: without files whose header was found unreadable, and without the classes in ``small``, which have too few images
+    left to be prepared (where two others remain; else those without any image only). Sizes are in pixels,
     as displayed, medians over the images whose headers were read; ``same_size`` says that those are all alike.
-    ``unreadable`` names image files whose header cannot be read, ``left_out`` says what else is not used, ``empty`` are
-    classes without images.
+    ``unreadable`` names image files whose header cannot be read, ``left_out`` says what else is not used.
     """
 
     folder: Path
@@ -38,11 +39,11 @@ class FolderOverview:
     same_size: bool
     unreadable: list[str]
     left_out: list[str]
-    empty: list[str]
+    small: dict[str, int]
 
     @property
     def images(self) -> int:
-        """Number of image files in class folders."""
+        """Number of images that will be used."""
         return sum(self.counts.values())
 
     @property
@@ -63,8 +64,12 @@ class FolderOverview:
         return round(self.splits["train"] * share)
 
 
-def look_at(folder: Path) -> FolderOverview:
+def look_at(folder: Path, smallest: int = 1) -> FolderOverview:
     """List a folder of class folders and read some headers.
+
+    Args:
+        folder: Where the images are.
+        smallest: Images that a class needs to be prepared.
 
     Raises:
         DataError: it does not exist, has fewer than two classes with images, or none of its files is an image.
@@ -76,13 +81,24 @@ def look_at(folder: Path) -> FolderOverview:
             f"{source.root}: {counted(len(counts), 'class folder')} with images; a classifier needs at least two",
             "give a folder with one sub-folder of images per class",
         )
-    sizes, unreadable = _sizes(source)
+    sizes, unreadable, broken = _sizes(source)
     if not sizes:
         raise DataError(f"{source.root}: none of its files is an image: {unreadable[0]}", "give a folder of images")
+    images = [image for image in source.images if image.path not in broken]
+    counts = dict.fromkeys(sorted(source.classes), 0) | dict(sorted(Counter(image.label for image in images).items()))
+    kept = {label: count for label, count in counts.items() if count >= smallest}
+    if len(kept) < 2:
+        kept = {label: count for label, count in counts.items() if count}
+    if len(kept) < 2:
+        raise DataError(
+            f"{source.root}: {counted(len(kept), 'class folder')} with images that can be read; a classifier needs at least"
+            f" two: {unreadable[0]}",
+            "`mlops data check` names all files that cannot be read",
+        )
     return FolderOverview(
         folder=source.root,
-        counts=counts,
-        splits=dict(Counter(image.split for image in source.images if image.split is not None)),
+        counts=kept,
+        splits=dict(Counter(image.split for image in images if image.split is not None and image.label in kept)),
         width=round(statistics.median(width for width, _ in sizes)),
         height=round(statistics.median(height for _, height in sizes)),
         same_size=len(set(sizes)) == 1,
@@ -91,19 +107,21 @@ def look_at(folder: Path) -> FolderOverview:
             *(f"{on_one_line(str(path.relative_to(source.root)))}: is in no class folder" for path in source.loose),
             *summary(source.left_out),
         ],
-        empty=source.empty,
+        small={label: count for label, count in counts.items() if label not in kept},
     )
 
 
-def _sizes(source: Source) -> tuple[list[tuple[int, int]], list[str]]:
+def _sizes(source: Source) -> tuple[list[tuple[int, int]], list[str], set[Path]]:
     sizes: list[tuple[int, int]] = []
     unreadable: list[str] = []
+    broken: set[Path] = set()
     for image in _spread(source.images):
         try:
             sizes.append(read_size(image.path))
         except ImageError as error:
             unreadable.append(error.message)
-    return sizes, unreadable
+            broken.add(image.path)
+    return sizes, unreadable, broken
 
 
 def _spread(images: Sequence[SourceImage]) -> list[SourceImage]:

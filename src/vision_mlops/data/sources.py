@@ -11,6 +11,7 @@ from vision_mlops.config import list_workloads, load_workload
 from vision_mlops.config.workload import Workload
 from vision_mlops.core.errors import ConfigError, DataError, MissingExtraError
 from vision_mlops.core.folder_walk import EntryKind
+from vision_mlops.core.text import is_address
 from vision_mlops.data.fetch_record import RECORD, download_folder, fetched_folder, read_record
 from vision_mlops.data.image_files import UNREADABLE, LeftOut, claims_to_be_image, image_entries, summary
 from vision_mlops.data.manifest import MANIFEST, STATE, SplitName, read_manifest
@@ -86,6 +87,11 @@ def list_images(folder: Path, name: str = "") -> Source:
     """
     root = folder.expanduser().resolve()
     if not os.path.lexists(root):
+        if is_address(str(folder)):
+            raise DataError(
+                f"{folder} is an address: only folders of this machine are read",
+                "`mlops data fetch` and `mlops data download` bring images here",
+            )
         raise DataError(f"{root} does not exist", _HINT)
     if root.is_file():
         raise DataError(f"{root} is a file, not a folder", _HINT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from pathlib import PurePath
 from typing import NamedTuple
 
 from PIL import features
@@ -56,6 +57,11 @@ _MAGIC = (
 )
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
+# Of formats that are not known by their first bytes.
+_NEVER_READ = frozenset({
+    "tga", "ico", "icns", "svg", "svgz", "eps", "ppm", "pgm", "pbm", "pnm", "pcx", "dds", "exr", "hdr", "cr3", "orf", "raf",
+    "rw2",
+})  # fmt: skip
 _WHAT_HELPS = {
     "AVIF": ", or install pillow>=11.3",
     "HEIC": ", or install the package pillow-heif wherever such images are to be read",
@@ -67,13 +73,16 @@ def find_format(data: bytes, label: str) -> ImageFormat:
 
     Args:
         data: The file, or its beginning.
-        label: What an error calls it.
+        label: What an error calls it: a suffix in it tells the format where the content does not.
 
     Raises:
         ImageError: with reason ``not_an_image``, or ``unsupported_format`` where it is an image that cannot be read here.
     """
     found = _by_content(data)
     if found is None:
+        suffix = PurePath(label).suffix.lower().removeprefix(".")
+        if suffix in _NEVER_READ:
+            raise unsupported(label, f"{suffix.upper()} images cannot be read")
         raise ImageError(f"{label}: not an image in a known format", "replace or remove the file", "not_an_image")
     if not _is_readable(found.pillow):
         raise unsupported(label, f"{found.name} images cannot be read", _WHAT_HELPS.get(found.name, ""))

@@ -15,6 +15,8 @@ CHAMPION = "champion"
 HASH_TAG = "bundle_sha256"
 """Tag with the hash of a version's ``bundle.json``, by which a bundle is known again."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_PREFIXES = re.compile(r"(models|azureml):/*", re.IGNORECASE)
+"""How MLflow and Azure ML begin references to models."""
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 
 
@@ -140,6 +142,10 @@ def parse_reference(text: str) -> ModelReference:
     Raises:
         RegistryError: the text is none of these.
     """
+    if prefix := _PREFIXES.match(text):
+        plain = re.sub(r"/(versions/)?(?=[^/]*$)", ":", text[prefix.end() :])  # models:/textile/3
+        hint = f"write {plain}" if re.fullmatch(r"[^/:@]+([:@][^/:@]+)?", plain) else "write NAME:3 or NAME@champion"
+        raise RegistryError(f"{text!r}: models are named without {prefix[0]!r} here", hint)
     name, mark, rest = text.partition("@")
     if mark:
         return ModelReference(check_name(name), alias=None if rest == "latest" else check_alias(rest))

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
 from vision_mlops.config import Workload, list_workloads, load_workload
-from vision_mlops.config.workload import Split
-from vision_mlops.config.workload_files import find_workload
+from vision_mlops.config.workload import Serving, Split
+from vision_mlops.config.workload_files import find_workload, is_shipped, load_serving, own_workload
 from vision_mlops.core.errors import ConfigError
 
 RUNNER = CliRunner()
@@ -343,3 +343,90 @@ def test_a_mistake_ends_with_exit_code_2(tmp_path: Path) -> None:
     first, hint = done.stderr.splitlines()
     assert first == f"error: {path}: unknown key 'training.epoch'"
     assert hint.startswith("  -> did you mean 'training.epochs'?")
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "line"),
+    [
+        ('name: mine\ndata: {path: "odd", path: "x"}\n', "path", 2),
+        ("name: mine\ntraining:\n  epochs: 2\n  epochs: 3\n", "epochs", 4),
+        ("name: mine\nname: other\n", "name", 2),
+        ('name: mine\n"name": other\n', "name", 2),
+        ("name: mine\nmodel: &a {image_size: 96}\ntraining: {}\nmodel: *a\n", "model", 4),
+    ],
+)
+def test_a_key_is_given_once(content: str, key: str, line: int, tmp_path: Path) -> None:
+    message = refused(write(tmp_path, content))
+    assert f"the key {key!r} is given twice" in message
+    assert f"line {line}, column" in message
+
+
+def test_a_key_is_given_once_in_json_and_on_the_command_line_too() -> None:
+    assert "the key 'epochs' is given twice" in refused('{"name": "mine", "training": {"epochs": 1, "epochs": 2}}')
+    assert "the key 'rotate90' is given twice" in refused(
+        "textile", "training.augment={rotate90: true, rotate90: false}"
+    )
+
+
+def test_a_merged_key_may_be_given_again(tmp_path: Path) -> None:
+    content = "name: mine\nmodel: &a {image_size: 96}\ngate: {}\n"
+    assert load_workload(write(tmp_path, content)).model.image_size == 96
+    content = "name: mine\ntraining:\n  <<: &a {epochs: 2, batch_size: 4}\n  epochs: 3\n"
+    training = load_workload(write(tmp_path, content)).training
+    assert (training.epochs, training.batch_size) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "hint"),
+    [
+        ("MLOPS_TRAINING", '{"epochs": 2}', "MLOPS_TRAINING__EPOCHS=2"),
+        ("MLOPS_DATA", "photos", "MLOPS_DATA__KEY=value, with a key of the section: "),
+        ("MLOPS_GATE", "", "min_accuracy"),
+        ("MLOPS_TITLE", "no", "--set title="),
+        ("MLOPS_NAME", "x", "--set name="),
+    ],
+)
+def test_a_variable_without_a_key_is_refused(
+    variable: str, value: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    message = refused("textile")
+    assert message.startswith(f"the variable {variable} is not read")
+    assert hint in message
+
+
+def test_only_a_whole_serving_section_bothers_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("MLOPS_NAME", "MLOPS_TRAINING"):
+        monkeypatch.setenv(variable, "x")
+    assert load_serving() == Serving()
+    monkeypatch.setenv("MLOPS_SERVING", "{}")
+    with pytest.raises(ConfigError, match="MLOPS_SERVING is not read"):
+        load_serving()
+
+
+def test_variables_of_the_product_are_no_sections(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("MLOPS_HOME", "MLOPS_PORT", "MLOPS_BUNDLE", "MLOPS_MODEL_NAME", "MLOPS_REGISTRY", "MLOPS_AUTH"):
+        monkeypatch.setenv(variable, "x")
+    assert load_workload("textile").name == "textile"
+
+
+def test_both_suffixes_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "workloads").mkdir()
+    write(tmp_path, "name: w7\n", "workloads/w7.yaml")
+    write(tmp_path, "name: textile\ntitle: Ours\n", "workloads/textile.yaml")
+    assert "w7" in list_workloads()
+    assert load_workload("w7").name == "w7"
+    assert load_workload("textile").title == "Ours"
+    assert not is_shipped("textile")
+    assert own_workload("w7") == Path("workloads/w7.yaml")
+    assert own_workload("w8") == Path("workloads/w8.yml")
+
+
+def test_a_workload_with_both_suffixes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "workloads").mkdir()
+    for suffix in ("yml", "yaml"):
+        write(tmp_path, "name: w7\n", f"workloads/w7.{suffix}")
+    assert "two files" in refused("w7")
+    assert load_workload("workloads/w7.yaml").name == "w7"

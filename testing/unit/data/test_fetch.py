@@ -368,6 +368,21 @@ def test_nothing_of_an_archive_is_left_out_without_a_word(tmp_path: Path) -> Non
         assert "left out: 2 files that are not images: set/cat/notes.txt, set/labels.csv" in done.stderr
 
 
+@pytest.mark.parametrize("make", [zip_of, tar_of])
+@pytest.mark.parametrize("top", ["My Photos/", "", "set/train/"])
+def test_class_folders_without_images_are_named(tmp_path: Path, top: str, make: Callable[..., bytes]) -> None:
+    content = {f"{top}{label}/{n}.jpg": picture(10 * place + n) for place, label in enumerate("ab") for n in range(2)}
+    if top == "set/train/":
+        content |= {f"set/test/{label}/1.jpg": picture(40 + place) for place, label in enumerate("ab")}
+    if make is zip_of:
+        archive = zip_of(content | {f"{top}empty/": b"", f"{top}notes/x.csv": b"1"}, {f"{top}empty/": 0o40755})
+    else:
+        archive = tar_of(content | {f"{top}notes/x.csv": b"1"}, more=[member(f"{top}empty", tarfile.DIRTYPE)])
+    (tmp_path / "mac.bin").write_bytes(archive)
+    done = fetch(tmp_path / "mac.bin", "--out", tmp_path / "out")
+    assert "left out: 2 class folders without images: empty, notes" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("raw", "unicode_path", "label", "doubtful"),
     [

@@ -18,12 +18,13 @@ from typer.testing import CliRunner
 from vision_mlops.batch.image_sources import Folder
 from vision_mlops.cli.main import app
 from vision_mlops.config.workload import Data, Workload
-from vision_mlops.core.errors import DataError
+from vision_mlops.core.errors import DataError, ImageError
 from vision_mlops.data.check.file_listing import list_images as list_for_check
 from vision_mlops.data.image_files import LeftOut, image_entries, images_below, summary
 from vision_mlops.data.overview import look_at
 from vision_mlops.data.prepare import PrepareResult, prepare
 from vision_mlops.data.sources import list_images
+from vision_mlops.images.formats import find_format
 
 RUNNER = CliRunner()
 WORKLOAD = Workload(name="shapes", data=Data(min_images_per_class=3))
@@ -157,7 +158,7 @@ def test_folders_and_files_without_rights_are_named() -> None:
     assert "dog/plain: Permission denied" in text
     assert "class 'bird' has 0 different usable images" in text
     assert len(said) == 3
-    assert (seen.left_out, seen.empty) == (["bird: cannot be read (Permission denied)"], ["bird"])
+    assert (seen.left_out, list(seen.small)) == (["bird: cannot be read (Permission denied)"], ["bird"])
     assert ("unreadable", "bird: cannot be read (Permission denied)") in kinds
     assert [item.failed and item.failed.message for item in failed] == ["bird: cannot be read (Permission denied)"]
 
@@ -200,7 +201,7 @@ def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
 def test_empty_class_folders_are_named(photos: Path, tmp_path: Path) -> None:
     (photos / "bird").mkdir()
     assert "class 'bird' has 0 different usable images, fewer than 3" in refused(photos, tmp_path / "out")
-    assert look_at(photos).empty == ["bird"]
+    assert list(look_at(photos).small) == ["bird"]
     done = RUNNER.invoke(app, ["new", "pets", "--images", str(photos), "--json"])
     assert "class 'bird' has 0 images, fewer than 5: it will be left out" in done.stderr
 
@@ -286,3 +287,22 @@ def test_the_network_is_that_of_the_workload_of_the_folder(
     assert "the network takes 96" in too_small("ready")
     Path("workloads/more.yml").write_text(Path("workloads/pets.yml").read_text().replace("name: pets", "name: more"))
     assert "a network of 224 is assumed" in too_small("photos"), "two workloads have these images"
+
+
+@pytest.mark.parametrize("suffix", ["tga", "ico", "SVG", "ppm"])
+def test_images_of_formats_that_are_never_read_are_to_be_converted(suffix: str) -> None:
+    with pytest.raises(
+        ImageError, match=f"{suffix.upper()} images cannot be read: convert it to JPEG or PNG"
+    ) as caught:
+        find_format(b"\0\0\1\0 whatever", f"a.{suffix}")
+    assert caught.value.reason == "unsupported_format"
+    with pytest.raises(ImageError) as caught:
+        find_format(b"\0\0\1\0 whatever", "a.jpg")
+    assert caught.value.reason == "not_an_image"
+
+
+def test_a_link_to_nothing_is_said_to_be_one(photos: Path) -> None:
+    (photos / "cat" / "gone.jpg").symlink_to("nowhere")
+    found = [finding for finding in list_for_check(photos).findings if finding.kind == "unreadable"]
+    assert [finding.message for finding in found] == ["cat/gone.jpg: is a link to nothing"]
+    assert "link to nothing" in found[0].to_dict()["mend"]

@@ -40,7 +40,7 @@ def write_images(root: Path, counts: Mapping[str, int], size: tuple[int, int] = 
 
 
 def look_of(counts: Mapping[str, int], width: int = 640, height: int = 480, **more: Any) -> FolderOverview:
-    values = {"splits": {}, "same_size": False, "unreadable": [], "left_out": [], "empty": [], **more}
+    values = {"splits": {}, "same_size": False, "unreadable": [], "left_out": [], "small": {}, **more}
     return FolderOverview(folder=Path("images"), counts=dict(counts), width=width, height=height, **values)
 
 
@@ -67,13 +67,41 @@ def test_look_counts_classes_and_reads_sizes(tmp_path: Path) -> None:
     (tmp_path / "pets" / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "pets" / "dog" / "broken.jpg").write_bytes(b"no image either")
     look = look_at(tmp_path / "pets")
-    assert look.counts == {"cat": 3, "dog": 3}
+    assert look.counts == {"cat": 3, "dog": 2}
     assert (look.width, look.height, look.same_size) == (40, 30, True)
     assert look.left_out == ["1 file that is not an image: cat/notes.txt"]
     assert len(look.unreadable) == 1
     assert "broken.jpg: not an image" in look.unreadable[0]
     Image.new("RGB", (80, 30)).save(tmp_path / "pets" / "cat" / "wide.png")
     assert not look_at(tmp_path / "pets").same_size
+
+
+def test_look_counts_what_will_be_used(tmp_path: Path) -> None:
+    write_images(tmp_path, {f"{split}/{label}": 12 for split in ("train", "test") for label in ("cat", "dog")})
+    write_images(tmp_path, {"train/ant": 4, "train/fish": 0, "test/fish": 0, "train/none": 0})
+    for place in ("train/cat", "test/fish", "train/fish"):
+        for number in range(8):
+            (tmp_path / place / f"broken{number}.jpg").write_bytes(b"")
+    look = look_at(tmp_path, 5)
+    assert look.counts == {"cat": 24, "dog": 24}
+    assert look.small == {"ant": 4, "fish": 0, "none": 0}
+    assert look.splits == {"train": 24, "test": 24}
+    assert (look.images, look.largest_share, len(look.unreadable)) == (48, 0.5, 24)
+    assert look_at(tmp_path).counts == {"ant": 4, "cat": 24, "dog": 24}
+
+
+def test_new_drafts_floors_for_what_will_be_used(tmp_path: Path, run: Run) -> None:
+    write_images(tmp_path / "pets", {"cat": 14, "dog": 14, "fish": 0})
+    for place in ("cat", "fish"):
+        for number in range(12):
+            (tmp_path / "pets" / place / f"broken{number}.jpg").write_bytes(b"no image")
+    code, out, err = run("new", "pets", "--images", "pets")
+    assert code == 0, err
+    assert out.split() == ["class", "images", "cat", "14", "dog", "14"]
+    assert "class 'fish' has 0 images, fewer than 5: it will be left out" in err
+    text = (tmp_path / "workloads" / "pets.yml").read_text(encoding="utf-8")
+    assert text.startswith("# 28 images of 2 classes, ")
+    assert load_workload("pets").gate.min_accuracy == 0.75
 
 
 def test_look_sees_a_turned_photograph_as_it_is_displayed(tmp_path: Path) -> None:
@@ -110,6 +138,10 @@ def test_look_reads_a_bounded_number_of_headers(tmp_path: Path, monkeypatch: pyt
         (
             lambda root: [(root / x).mkdir(parents=True) or (root / x / "a.jpg").touch() for x in "ab"],
             "none of its files",
+        ),
+        (
+            lambda root: (write_images(root, {"a": 3, "b": 0}) / "b" / "x.jpg").write_bytes(b"no image"),
+            "1 class folder with images that can be read",
         ),
     ],
 )

@@ -34,7 +34,10 @@ class FailOnSeverity(enum.StrEnum):
 
 def check(
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder of class folders, split or not, or prepared data.")
+        str | None,
+        typer.Argument(
+            help="Folder of class folders, split or not, prepared data, or registered data: `azureml:NAME:VERSION`."
+        ),
     ] = None,
     workload: Annotated[
         str | None,
@@ -121,16 +124,19 @@ def check(
         raise typer.Exit(1)
 
 
-def _listing(folder: Path | None, workload: Workload | None) -> tuple[ImageListing, str]:
+def _listing(folder: str | None, workload: Workload | None) -> tuple[ImageListing, str]:
+    from vision_mlops.cli.data.image_location import images_here, is_registered, registered_folder, title_of
     from vision_mlops.data.check.file_listing import from_source, list_images, printable
     from vision_mlops.data.sources import find_source
 
+    if folder is not None and is_registered(folder):
+        return list_images(registered_folder(folder)), title_of(folder)
     if folder is not None:
-        listing = list_images(folder)
+        listing = list_images(Path(folder))
         return listing, printable(listing.root.name) or "images"
     if workload is None:
         raise DataError("nothing to check", "give a folder, for example `mlops data check photos/birds`")
-    return from_source(find_source(workload, None)), workload.name
+    return from_source(find_source(workload, images_here(workload, None)[0])), workload.name
 
 
 def _default_out(name: str) -> Path:

@@ -14,6 +14,7 @@ from vision_mlops.cli.output import say, warn
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
+    from vision_mlops.data.data_versions import DataVersion
 
 _PREFIX = "azureml:"
 _ADDRESS = "azureml://"
@@ -35,8 +36,6 @@ def images_for(workload: Workload, images: str | Path | None, place: RunLocation
         DataError: there is no such folder, or the registered data is none.
         MlopsError: there is no such registered data.
     """
-    from vision_mlops.core.errors import DataError
-
     if images is None and workload.data.source == "download":
         from vision_mlops.data.fetch_record import fetched_folder
 
@@ -46,15 +45,24 @@ def images_for(workload: Workload, images: str | Path | None, place: RunLocation
     if not text:
         return None
     if is_registered(text):
-        version = find_version(text, place)
-        if version.type != "uri_folder":
-            raise DataError(
-                f"{version.reference} is of type {version.type}, not a folder of images", "name another one"
-            )
-        return version.reference
+        return _folder_version(text, place).reference
     if text.startswith(_PREFIX):
         return text
     return str(_existing_folder(text))
+
+
+def _folder_version(text: str, place: RunLocation) -> DataVersion:
+    from vision_mlops.core.errors import DataError
+
+    version = find_version(text, place)
+    if version.type != "uri_folder":
+        raise DataError(f"{version.reference} is of type {version.type}, not a folder of images", "name another one")
+    return version
+
+
+def registered_folder(reference: str) -> Path:
+    """Folder of registered data of this machine. Raises DataError where there is none, or it is no folder."""
+    return Path(_folder_version(reference, RunLocation.LOCAL).path)
 
 
 def _existing_folder(text: str) -> Path:
@@ -74,8 +82,8 @@ def images_here(workload: Workload, images: str | None) -> tuple[Path | None, st
     """
     if not is_registered(images or workload.data.path):
         return None if images is None else Path(images), ""
-    reference = images_for(workload, images, RunLocation.LOCAL)
-    return (Path(find_version(reference, RunLocation.LOCAL).path), reference) if reference else (None, "")
+    version = _folder_version(images or workload.data.path, RunLocation.LOCAL)
+    return Path(version.path), version.reference
 
 
 def workload_of(reference: str | None, images: str | Path | None, *, needed: bool = True) -> str:
@@ -126,8 +134,8 @@ def _workloads_with(images: str) -> list[str]:
 
     found, unread = [], []
     for name in list_workloads():
-        file = find_workload(name)
         try:
+            file = find_workload(name)
             # As written: a variable that changes data.path would change that of every workload.
             workload = parse_workload(file.read_text(encoding="utf-8"), str(file))
         except (ConfigError, UnicodeDecodeError) as error:

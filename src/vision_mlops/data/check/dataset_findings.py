@@ -37,7 +37,11 @@ KINDS: dict[str, Kind] = {
     "unsupported-format": Kind(
         DatasetSeverity.ERROR, "Images in a format that cannot be read here", "convert them to JPEG or PNG", True
     ),
-    "unreadable": Kind(DatasetSeverity.ERROR, "Unreadable files", "check the permissions and the disk"),
+    "unreadable": Kind(
+        DatasetSeverity.ERROR,
+        "Unreadable files and links to nothing",
+        "check the permissions and the disk; of a link to nothing, bring its target back, or remove the link",
+    ),
     "too-large": Kind(DatasetSeverity.ERROR, "Images with too many pixels", "scale the image down", True),
     "missing-file": Kind(
         DatasetSeverity.ERROR, "Files of the manifest that are gone", "run `mlops data prepare` again"

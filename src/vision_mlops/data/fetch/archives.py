@@ -138,13 +138,14 @@ def kind_of(path: Path) -> Kind | None:
     return found or ("tar" if tarfile.is_tarfile(path) else None)
 
 
-def entries(path: Path, name: str, budget: Budget) -> Iterator[ArchiveMember]:
+def entries(path: Path, name: str, budget: Budget, folders: set[str] | None = None) -> Iterator[ArchiveMember]:
     """Regular files of an archive in its own order; folders and what file browsers add are skipped.
 
     Args:
         path: Archive.
         name: What messages call it.
         budget: What it may hold.
+        folders: Takes the checked names of the folders that the archive lists itself, as it is read.
 
     Raises:
         ArchiveError: it is no archive, is damaged, encrypted or too large, or has something else than plain files and
@@ -155,7 +156,8 @@ def entries(path: Path, name: str, budget: Budget) -> Iterator[ArchiveMember]:
         raise ArchiveError(
             f"{name}: not an archive: {_looks_like(path)}", "tar, tar.gz, tar.bz2, tar.xz and zip are read"
         )
-    return _of_zip(path, name, budget) if kind == "zip" else _of_tar(path, name, kind, budget)
+    listed = set[str]() if folders is None else folders
+    return _of_zip(path, name, budget, listed) if kind == "zip" else _of_tar(path, name, kind, budget, listed)
 
 
 def _looks_like(path: Path) -> str:
@@ -188,7 +190,7 @@ class _Bounded:
         return self.last
 
 
-def _of_tar(path: Path, name: str, kind: Kind, budget: Budget) -> Iterator[ArchiveMember]:
+def _of_tar(path: Path, name: str, kind: Kind, budget: Budget, folders: set[str]) -> Iterator[ArchiveMember]:
     with _reading(name), _unpacked(path, kind) as stream:
         bounded = _Bounded(stream)
         # "r:" and not "r": compression is undone by us, so that all reads go through the bound.
@@ -199,7 +201,9 @@ def _of_tar(path: Path, name: str, kind: Kind, budget: Budget) -> Iterator[Archi
                 if not (member.isreg() or member.isdir()):
                     raise ArchiveError(f"{name}: {member.name!r} is {_type_of(member)}, not a file", _HINT)
                 budget.spend(name, member.size if member.isreg() else 0)
-                if member.isreg() and clean is not None:
+                if member.isdir() and clean is not None:
+                    folders.add(clean)
+                elif clean is not None:
                     yield ArchiveMember(name, clean, member.size, partial(_content, archive, member))
         # tarfile takes a damaged header for the end; the true one is a block of zeros.
         if bounded.last != bytes(_BLOCK):
@@ -225,13 +229,14 @@ def _type_of(member: tarfile.TarInfo) -> str:
     return "of an unknown type"
 
 
-def _of_zip(path: Path, name: str, budget: Budget) -> Iterator[ArchiveMember]:
+def _of_zip(path: Path, name: str, budget: Budget, folders: set[str]) -> Iterator[ArchiveMember]:
     with _reading(name):
         if path.stat().st_size // 46 > MAX_FILES and _directory_size(path) // 46 > MAX_FILES:
             raise ArchiveError(f"{name}: has too many files", _HINT)  # before zipfile reads all of them into memory
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 given, doubtful = _zip_name(member)
+                given = given.replace("\\", "/")  # .NET and old PowerShell write names as Windows has them
                 clean = _checked_name(name, given)
                 if member.flag_bits & 0x1:
                     raise ArchiveError(f"{name}: {member.filename!r} is encrypted", "get an archive without a password")
@@ -240,7 +245,11 @@ def _of_zip(path: Path, name: str, budget: Budget) -> Iterator[ArchiveMember]:
                     what = "a link" if stat.S_ISLNK(mode) else "not a file"
                     raise ArchiveError(f"{name}: {member.filename!r} is {what}", _HINT)
                 budget.spend(name, member.file_size)
-                if not member.is_dir() and clean is not None:
+                if clean is None:
+                    continue
+                if given.endswith("/"):
+                    folders.add(clean)
+                else:
                     yield ArchiveMember(name, clean, member.file_size, partial(archive.open, member), doubtful)
 
 

@@ -136,8 +136,8 @@ class Assembly:
         packed = sum(path.stat().st_size for path in files.values())
         limit = self._settings.max_size or max(_MANY_TIMES * packed, _SMALLEST_LIMIT)
         sources = [(files[each.url], plain_name(each.url), each.into) for each in self._settings.archives]
-        sizes, lists = self._survey(sources, limit)
-        layout = lay_out([*sizes, *self._others], self._settings, lists, lambda name: name in sizes)
+        sizes, lists, folders = self._survey(sources, limit)
+        layout = lay_out([*sizes, *self._others], self._settings, lists, lambda name: name in sizes, folders)
         total = sum(sizes[name] for name in layout.targets)
         check_space(self._out, total)
         tree = self._work / "tree"
@@ -147,16 +147,18 @@ class Assembly:
 
     def _survey(
         self, sources: Sequence[tuple[Path, str, str]], limit: int
-    ) -> tuple[dict[str, int], dict[SplitName, list[str]] | None]:
-        """Check everything in the archives; sizes in bytes of the images by name, and the split lists."""
+    ) -> tuple[dict[str, int], dict[SplitName, list[str]] | None, set[str]]:
+        """Check everything in the archives; sizes in bytes of the images by name, the split lists, and listed folders."""
         wanted = {path: split for split, path in self._settings.splits.named().items()} if self._settings.splits else {}
         budget, names = Budget(limit), Names()
         sizes: dict[str, int] = {}
         lists: dict[SplitName, list[str]] = {}
         hidden: Counter[str] = Counter()
         doubtful: dict[str, str] = {}
+        folders: set[str] = set()
         for path, shown_name, into in sources:
-            for entry in entries(path, shown_name, budget):
+            listed: set[str] = set()
+            for entry in entries(path, shown_name, budget, listed):
                 name = f"{into}/{entry.name}" if into else entry.name
                 image = claims_to_be_image(name) or is_image_content(entry.head())
                 if is_hidden(name):
@@ -178,6 +180,7 @@ class Assembly:
                             f"{shown_name}: the split list {name} is too large", "check data.download.splits"
                         )
                     lists[split] = read_list(b"".join(entry.chunks()), name, self._settings.list_variable)
+            folders |= {f"{into}/{folder}" if into else folder for folder in listed}
         absent = [path for path, split in wanted.items() if split not in lists]
         if absent:
             raise DataError(f"the archives have no split list {absent[0]!r}", "check data.download.splits")
@@ -187,7 +190,7 @@ class Assembly:
             " anew with names in UTF-8"
             for archive, name in doubtful.items()
         ]
-        return sizes, lists or None
+        return sizes, lists or None, {folder for folder in folders if not is_hidden(folder)}
 
     def _unpack(
         self, sources: Sequence[tuple[Path, str, str]], limit: int, layout: Layout, tree: Path, total: int
@@ -216,6 +219,9 @@ class Assembly:
         for what, names in (("in none of the split lists", layout.unlisted), ("in no class folder", layout.loose)):
             if names:
                 self._warnings.append(f"left out: {counted(len(names), 'image')} {what}: {few(sorted(names))}")
+        if layout.empty:
+            found = counted(len(layout.empty), "class folder")
+            self._warnings.append(f"left out: {found} without images: {few(layout.empty)}")
         if layout.others:
             self._warnings.append(f"left out: {other_files(len(layout.others), sorted(layout.others))}")
         self._warnings += lookalikes(label for classes in layout.counts.values() for label in classes)

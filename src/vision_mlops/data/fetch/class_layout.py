@@ -29,6 +29,7 @@ class Layout:
         unlisted: Images that are in no split list.
         loose: Images outside of the class folders.
         others: Files that are no images, in the folder of the class folders where that is given.
+        empty: Class folders without images, sorted.
     """
 
     targets: dict[str, str] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class Layout:
     unlisted: list[str] = field(default_factory=list)
     loose: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
     def count(self, split: str, label: str) -> None:
         """Count an image."""
@@ -48,6 +50,7 @@ def lay_out(
     download: Download,
     lists: Mapping[SplitName, list[str]] | None = None,
     is_image: Callable[[str], bool] = claims_to_be_image,
+    folders: Iterable[str] = (),
 ) -> Layout:
     """Plan where each image goes.
 
@@ -56,6 +59,7 @@ def lay_out(
         download: Says where the class folders are, and how folders name classes.
         lists: Paths below the class folders' parent by split, where a split is published.
         is_image: Whether a file is one to lay out; by its suffix, where nothing is known of its content.
+        folders: That the archives list themselves, also empty ones.
 
     Raises:
         DataError: there are no class folders with images, a folder gives no class name, two give the same, or the lists
@@ -78,8 +82,24 @@ def lay_out(
         raise _no_images(names, images, root)
     splits = _given_splits(below, prefix, lists)
     layout.unlisted = [] if splits is None else [prefix + name for name in below if name not in splits]
-    _place(layout, below, prefix, splits, _Labels(download.label_pattern))
+    split_folders = splits is None and _is_split(below, prefix)
+    known = {*folders, *(name.rpartition("/")[0] for name in names)}
+    layout.empty = _without_images(
+        [name.removeprefix(prefix) for name in known if name.startswith(prefix)], below, split_folders
+    )
+    _place(layout, below, prefix, splits, split_folders, _Labels(download.label_pattern))
     return layout
+
+
+def _without_images(folders: Iterable[str], images: Iterable[str], split_folders: bool) -> list[str]:
+    """Names of class folders that have images in no split."""
+
+    def named(paths: Iterable[list[str]]) -> set[str]:
+        if split_folders:
+            return {parts[1] for parts in paths if parts[0].lower() in SPLIT_FOLDERS and len(parts) > 1}
+        return {parts[0] for parts in paths if parts[0]}
+
+    return sorted(named(name.split("/") for name in folders) - named(name.split("/")[:-1] for name in images))
 
 
 def _no_images(names: list[str], images: list[str], root: str) -> DataError:
@@ -114,10 +134,14 @@ def _given_splits(
 
 
 def _place(
-    layout: Layout, below: list[str], prefix: str, splits: Mapping[str, SplitName] | None, labels: _Labels
+    layout: Layout,
+    below: list[str],
+    prefix: str,
+    splits: Mapping[str, SplitName] | None,
+    split_folders: bool,
+    labels: _Labels,
 ) -> None:
     """Fill in targets and counts."""
-    split_folders = splits is None and _is_split(below, prefix)
     taken = Names()
     for name in below:
         parts = name.split("/")

@@ -22,7 +22,7 @@ from vision_mlops.config.azure_settings import AzureSettings, ComputeCluster
 from vision_mlops.core.errors import AzureError, DataError, PipelineError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.core.text import counted
-from vision_mlops.core.yaml_text import write_yaml
+from vision_mlops.core.yaml_text import read_yaml, write_yaml
 from vision_mlops.data.data_versions import name_of
 from vision_mlops.data.folder_contents import data_files, describe
 from vision_mlops.jobs.azureml.data_assets import find_or_create
@@ -210,7 +210,7 @@ def _check_compute(compute: Any) -> None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = read_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise PipelineError(f"{file} cannot be read: {reason}", "check the path and that it is YAML") from error

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from vision_mlops.core.errors import DataError, MissingExtraError
+from vision_mlops.core.yaml_text import read_yaml
 
 MLTABLE = "MLTable"
 Kind = Literal["delimited", "parquet", "json_lines"]
@@ -109,9 +110,9 @@ def read_mltable(source: Path) -> tuple[list[Path], Reader | None]:
     if not path.is_file():
         raise DataError(f"{source} holds no file named {MLTABLE}", "add one, or declare the input as uri_folder")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("paths"), list):
         raise DataError(f"{path} has no list of paths", "add for example `paths: [{file: ./data.csv}]`")
     files = [file for entry in content["paths"] for file in _listed(entry, path)]

@@ -1,0 +1,88 @@
+"""Arguments that mean something else than a file, a folder or a name here: the message says what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from vision_mlops.cli import bundle_argument
+from vision_mlops.cli.bundle_argument import ChosenBundle, choose_bundle
+from vision_mlops.cli.deploy import variables
+from vision_mlops.cli.main import app
+from vision_mlops.cli.predict import _files
+from vision_mlops.core.errors import DataError, DeploymentError, MlopsError, RegistryError
+from vision_mlops.data.sources import list_images
+from vision_mlops.registry.model_versions import parse_reference
+
+
+@pytest.mark.parametrize("text", ["http://x/y.jpg", "HTTPS://x/y.jpg", "abfss://c@a.dfs.core.windows.net/y.jpg"])
+def test_an_address_is_no_file(text: str) -> None:
+    with pytest.raises(MlopsError) as caught:
+        _files([text])
+    assert caught.value.message == f"{text} is an address: only files are read"
+    with pytest.raises(DataError, match="is an address: only folders of this machine are read"):
+        list_images(Path(text))
+
+
+def test_standard_input_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MlopsError, match="standard input is not read"):
+        _files(["-"])
+    (tmp_path / "-").write_bytes(b"x")
+    assert _files(["-"]) == ([Path("-")], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("models:/textile@champion", "write textile@champion"),
+        ("models:/textile/3", "write textile:3"),
+        ("azureml:textile@champion", "write textile@champion"),
+        ("azureml:textile:3", "write textile:3"),
+        ("azureml://registries/r/models/textile/versions/3", "write NAME:3 or NAME@champion"),
+    ],
+)
+def test_references_of_other_tools_are_refused_with_ours(text: str, hint: str) -> None:
+    with pytest.raises(RegistryError, match="models are named without") as caught:
+        parse_reference(text)
+    assert caught.value.hint == hint
+
+
+def test_a_reference_of_mlflow_is_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: list[str] = []
+
+    def registered(text: str) -> ChosenBundle:
+        asked.append(text)
+        return ChosenBundle(Path(), text)
+
+    monkeypatch.setattr(bundle_argument, "registered_bundle", registered)
+    choose_bundle("models:/textile@champion")
+    assert choose_bundle("outputs/models").name == ""
+    assert asked == ["models:/textile@champion"]
+
+
+@pytest.mark.parametrize("name", ["A B", " A", "A\t", "1A", "Ä", "A$"])
+def test_a_name_that_no_variable_can_have(name: str) -> None:
+    with pytest.raises(DeploymentError, match="cannot be the name of a variable"):
+        variables([f"{name}=1"])
+    assert variables(["A_1=b c=d", "a.b-c="]) == {"A_1": "b c=d", "a.b-c": ""}
+
+
+def test_registered_data_is_checked(tmp_path: Path, home: Path) -> None:
+    images = tmp_path / "odd"
+    for label in ("cat", "dog"):
+        (images / label).mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (40, 30), (number, 0, 0)).save(images / label / f"{number}.png")
+    runner = CliRunner()
+    assert runner.invoke(app, ["data", "register", str(images), "--name", "odd2"]).exit_code == 0
+    for reference in ("azureml:odd2@latest", "azureml:odd2:1"):
+        done = runner.invoke(app, ["data", "check", reference, "--no-labels", "--fail-on", "never"])
+        assert done.exit_code == 0, done.output
+        assert "12 images" in done.stderr
+        assert str(home / "checks" / "odd2") in done.stderr
+    assert runner.invoke(app, ["data", "check", "azureml:other:1", "--no-labels"]).exit_code != 0
