@@ -44,7 +44,7 @@ def choose_bundle(text: str) -> ChosenBundle:
         text: ``outputs/bundles/textile``, ``textile@champion`` or ``textile:2``.
 
     Raises:
-        RegistryError: there is no such version, the text means both a folder and a registered version, or it is the bare
+        RegistryError: the version does not exist, the text means both a folder and a registered version, or it is the bare
             name of a registered model.
     """
     path = Path(text).expanduser()
@@ -75,7 +75,7 @@ def registered_bundle(reference: str) -> ChosenBundle:
         reference: ``NAME`` (latest), ``NAME:3`` or ``NAME@champion``.
 
     Raises:
-        RegistryError: there is no such version, or the registry cannot be read.
+        RegistryError: the version does not exist, or the registry cannot be read.
     """
     # Not as text, which the import graph reads: a step that is given a folder does not depend on the code behind this.
     package = __name__.partition(".")[0]

@@ -68,7 +68,7 @@ def predict(
 
 
 def _files(given: list[str]) -> tuple[list[Path], list[ImageError]]:
-    """Images that are given, or lie in folders that are given, and what cannot be read there; what is no image is named."""
+    """Images that are given, or lie in folders that are given, and what cannot be read there; other files are named."""
     from vision_mlops.core.folder_walk import problem_of
     from vision_mlops.data.image_files import HIDDEN, IGNORED, images_below, on_one_line, summary
 

@@ -95,7 +95,7 @@ def workload_of(reference: str | None, images: str | Path | None, *, needed: boo
         needed: Whether to refuse images that are those of no workload; else textile's are taken for them, with a warning.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: the folder does not exist.
         MlopsError: images are given that are not those of exactly one workload: another one's image size, network and
             floors are not taken without being asked for.
         ConfigError: no workload has these images, and the file of one cannot be read.
