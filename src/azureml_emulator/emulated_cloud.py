@@ -3,33 +3,66 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
+from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
+from azureml_emulator.app_service.web_app_routes import AppService
+from azureml_emulator.certificates import Certificates
+from azureml_emulator.computes.compute_descriptions import cluster
+from azureml_emulator.computes.compute_routes import Computes
 from azureml_emulator.container_groups.group_routes import ContainerGroups
+from azureml_emulator.container_registry.registry_sign_in import registry_sign_in
+from azureml_emulator.endpoints.autoscale_routes import AutoscaleRoutes
 from azureml_emulator.endpoints.batch_endpoint_routes import BatchEndpointRoutes
 from azureml_emulator.endpoints.deployment_containers import DeploymentContainers
 from azureml_emulator.endpoints.online_endpoint_routes import OnlineEndpointRoutes
 from azureml_emulator.endpoints.script_scoring import DeploymentScorer, ScriptScorer
+from azureml_emulator.https_server import GateRules, HttpsServer, guarded
 from azureml_emulator.identity.key_vault import KeyVault
-from azureml_emulator.identity.sign_in_routes import SignInRoutes
+from azureml_emulator.identity.loopback_tokens import OWNER, check
+from azureml_emulator.identity.sign_in_routes import COMPUTE, COMPUTE_ROLES, SERVICE_PRINCIPALS, SignInRoutes, object_id
 from azureml_emulator.jobs.emulated_job import EmulatedJob
 from azureml_emulator.jobs.emulated_jobs import EmulatedJobs
 from azureml_emulator.jobs.job_executor import CommandExecutor, JobExecutor
 from azureml_emulator.jobs.mlflow_routes import MlflowRoutes
 from azureml_emulator.jobs.run_history_routes import RunHistoryRoutes
 from azureml_emulator.jobs.schedule_routes import ScheduleRoutes, fire
+from azureml_emulator.pages.page_routes import Pages
 from azureml_emulator.process_commands import ProcessCommands
+from azureml_emulator.resources.account_routes import AccountRoutes
 from azureml_emulator.resources.asset_routes import AssetRoutes
+from azureml_emulator.resources.identity_routes import IdentityRoutes
+from azureml_emulator.resources.provider_routes import ProviderRoutes
 from azureml_emulator.resources.region_limits import RegionLimits
 from azureml_emulator.resources.registry_routes import RegistryRoutes, registry
 from azureml_emulator.resources.rest_resources import RestResource
+from azureml_emulator.resources.storage_account_routes import StorageAccountRoutes
 from azureml_emulator.resources.subscription import Subscription
-from azureml_emulator.resources.workspace_routes import WorkspaceRoutes, cluster, datastore, workspace
+from azureml_emulator.resources.workspace_routes import WorkspaceRoutes, datastore, workspace
+from azureml_emulator.rest.cloud_addresses import CloudAddresses
 from azureml_emulator.rest.faults import Faults
 from azureml_emulator.rest.request_log import RequestLog, SeenRequest
+from azureml_emulator.rest.rest_calls import Json
 from azureml_emulator.storage.azurite import Azurite
+from azureml_emulator.storage.blob_actions import BlobAction
+from azureml_emulator.storage.storage_front import StorageFront
+
+_UNDER_WAY = ("Creating", "Updating", "Pending", "InProgress")
+
+
+class KeptPart(Protocol):
+    """A part that has more to keep than resources."""
+
+    def to_kept(self) -> Json:
+        """All that it has, as JSON."""
+
+    def take(self, kept: Json) -> None:
+        """Have what :meth:`to_kept` said."""
 
 
 class EmulatedCloud(Subscription):
@@ -38,80 +71,249 @@ class EmulatedCloud(Subscription):
     Args:
         azurite: The running storage.
         folder: Where jobs are run; emptied by :meth:`reset`.
+        certificates: Of the addresses that web apps get.
         executor: Runs jobs; by default the command for jobs.
         commands: What runs jobs and serves containers.
+        addresses: Where its services are.
+        database: File that keeps all that it holds; None for memory only.
     """
 
     def __init__(
         self,
         azurite: Azurite,
         folder: Path,
+        certificates: Certificates,
         executor: JobExecutor | None = None,
         commands: ProcessCommands | None = None,
+        addresses: CloudAddresses | None = None,
+        database: Path | None = None,
     ) -> None:
-        super().__init__(azurite, folder, commands or ProcessCommands())
+        super().__init__(azurite, folder, commands or ProcessCommands(), addresses, database, certificates.authority)
         self.faults = Faults()
         self.requests = RequestLog()
         self.default_executor = executor or CommandExecutor(self.commands)
         self.executor: JobExecutor = self.default_executor
+        self.sign_in = SignInRoutes(lambda: self.addresses.login, self._audiences)
         self.jobs = EmulatedJobs(self, lambda: self.executor)
+        self.computes = Computes(self, self.jobs.on_compute)
         self.scorer: DeploymentScorer = ScriptScorer(self, self.jobs)
         self.servers = DeploymentContainers(self, self.jobs)
         self.groups = ContainerGroups(self)
-        self.vault = KeyVault(lambda: self.url)
+        self.vault = KeyVault(lambda: self.addresses, self._may_use_secrets)
+        self.front = StorageFront(
+            azurite,
+            certificates.authority,
+            self.blobs.gate,
+            self.faults,
+            check,
+            self._may_use_blobs,
+            lambda app: HttpsServer(certificates).start(app),
+        )
+        self._storage = StorageAccountRoutes(self, lambda: self.front.url)
+        self.rules = GateRules(
+            lambda: self.addresses,
+            self.faults,
+            self.requests,
+            self._workspace_of,
+            self.authorise,
+            kept=self.keep if database else None,
+        )
+        self.sites = AppService(self, certificates, self._publishing_site, self.vault.value_at)
+        self._online = OnlineEndpointRoutes(self, self.servers, lambda: self.scorer)
+        self._keeping = threading.Lock()
 
     def routes(self) -> list[BaseRoute]:
         """All that the cloud answers."""
         return [
-            *SignInRoutes(lambda: self.url).routes(),
+            *self.sign_in.routes(),
             *self.operations.routes(),
+            *self.roles.routes(),
+            *AccountRoutes(self).routes(),
+            *IdentityRoutes(self).routes(),
+            *ProviderRoutes(self).routes(),
             *WorkspaceRoutes(self).routes(),
+            *self.computes.routes(),
             *AssetRoutes(self, self.jobs).routes(),
             *RegistryRoutes(self, self.jobs).routes(),
             *self.jobs.routes(),
             *RunHistoryRoutes(self, self.jobs).routes(),
             *MlflowRoutes(self, self.jobs).routes(),
             *ScheduleRoutes(self, self.jobs).routes(),
-            *OnlineEndpointRoutes(self, self.servers, lambda: self.scorer).routes(),
+            *self._online.routes(),
+            *AutoscaleRoutes(self).routes(),
             *BatchEndpointRoutes(self, self.jobs).routes(),
             *self.groups.routes(),
+            *self.sites.routes(),
+            *self._storage.routes(),
             *self.vault.routes(),
+            *self.page_routes(),
         ]
 
-    def reset(self) -> None:
-        """Stop the jobs and start over with an empty workspace, one cluster, and an empty registry."""
+    def page_routes(self) -> list[BaseRoute]:
+        """The pages for people, which need no token."""
+        return [*Pages(self, self.jobs, self.computes, self.deployment_log).routes()]
+
+    def registry_sign_in(self) -> Starlette:
+        """What answers for the hosts of container registries: those of the workspaces, each called ``WORKSPACEimages``."""
+
+        def names() -> set[str]:
+            kept = self.store.children(f"{self.scope()}/workspaces")
+            return {str(item.properties.get("containerRegistry")).rpartition("/")[2].lower() for item in kept}
+
+        def may_pull(principal: str) -> bool:
+            scope = f"/subscriptions/{self.subscription}/resourceGroups/{self.group}"
+            return self.roles.allows(principal, "Microsoft.ContainerRegistry/registries/pull/read", scope)
+
+        return registry_sign_in(lambda header: check(header, self.addresses.manager_resources), may_pull, names)
+
+    def deployment_log(self, deployment: RestResource) -> str:
+        """What a deployment of an online endpoint has written."""
+        if deployment.properties.get("codeConfiguration"):
+            return self.scorer.log(deployment)
+        return self.servers.log(deployment, "")
+
+    def port_of(self, host: str) -> int | None:
+        """Where a web app, or the publishing site of one, answers by its host name."""
+        return self.sites.port_of(host)
+
+    def restore(self) -> bool:
+        """Take back what an earlier process kept, and start again what ran; says whether there was anything."""
+        found = self.store.below("/subscriptions")
+        for item in found:
+            state = item.properties.get("provisioningState")
+            if state == "Deleting":
+                self.store.delete(item.id)
+            elif state in _UNDER_WAY:
+                item.properties["provisioningState"] = "Succeeded"
+        for name, part in self._parts().items():
+            kept = self.store.find(f"/emulator/parts/{name}")
+            if kept is not None:
+                part.take(kept.properties)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._storage.restore()
+        self.jobs.restore()
+        self.computes.restore()
+        self.groups.restore()
+        self._online.restore()
+        return bool(found)
+
+    def keep(self) -> None:
+        """Write down what has changed, where this cloud outlives its process."""
+        with self._keeping:
+            for name, part in self._parts().items():
+                content = part.to_kept()
+                known = self.store.find(f"/emulator/parts/{name}")
+                if known is None or known.properties != content:
+                    self.store.put(f"/emulator/parts/{name}", {"properties": content})
+            self.store.flush()
+
+    def close(self) -> None:
+        """Write everything down, then end all that runs."""
+        self.keep()
         self.stop()
-        for part in (self.groups, self.store, self.faults, self.operations, self.blobs, self.vault, self.requests):
-            part.clear()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        self.executor = self.default_executor
-        self.scorer = ScriptScorer(self, self.jobs)
-        self.limits = RegionLimits()
-        self.page_size = 100
-        self.operations.polls, self.operations.alone = 1, None
+        self.store.close()
+
+    def _parts(self) -> dict[str, KeptPart]:
+        return {"vault": self.vault, "sites": self.sites}
+
+    def _publishing_site(self, routes: list[BaseRoute]) -> object:
+        # It has no other services beside it: any path is its own.
+        return guarded(routes, replace(self.rules, addresses=lambda: replace(self.addresses, public=False)))
+
+    def _workspace_of(self, endpoint: str, batch: bool) -> str:
+        kind = "batchEndpoints" if batch else "onlineEndpoints"
+        for owner in self.store.children(f"{self.scope()}/workspaces"):
+            if self.store.find(f"{owner.id}/{kind}/{endpoint}") is not None:
+                return owner.name
+        return self.workspace
+
+    def set_up(self) -> None:
+        """Make a workspace, a cluster and a registry, and give the service principals their roles."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for role, client in SERVICE_PRINCIPALS.items():
+            self.roles.assign(object_id(client), role, f"/subscriptions/{self.subscription}")
+        for role in ("Key Vault Administrator", "Storage Blob Data Contributor"):
+            self.roles.assign(OWNER, role, f"/subscriptions/{self.subscription}")
+        for role in COMPUTE_ROLES:
+            self.roles.assign(object_id(COMPUTE), role, f"/subscriptions/{self.subscription}")
         self.add_workspace(self.workspace)
         self.add_registry(self.registry)
         self.add_compute("cpu-cluster")
 
+    def reset(self) -> None:
+        """Stop the jobs and start over with an empty workspace, one cluster, and an empty registry."""
+        self.stop()
+        for part in (
+            self.groups,
+            self.sites,
+            self.store,
+            self.faults,
+            self.operations,
+            self.blobs,
+            self.vault,
+            self.requests,
+            self._online.counts,
+        ):
+            part.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.executor = self.default_executor
+        self.scorer = ScriptScorer(self, self.jobs)
+        self.limits = RegionLimits()
+        self.page_size = 100
+        self.sign_in.seconds = 3600
+        self.operations.polls, self.operations.alone = 1, None
+        self.set_up()
+
+    def authorise(self, claims: Json, method: str, path: str) -> None:
+        """Refuse a call to what is not here, or that no role of the caller allows. Raises ServiceRefusalError."""
+        self.require_place(path)
+        self.require_registration(method, path)
+        self.roles.authorise(claims, method, path)
+
+    def _may_use_secrets(self, claims: Json, action: str) -> bool:
+        vault = f"/subscriptions/{self.subscription}/resourceGroups/{self.group}"
+        return self.roles.allows(str(claims.get("oid")), action, vault, data=True)
+
+    def _audiences(self) -> tuple[str, ...]:
+        here = self.addresses
+        return (*here.manager_resources, here.ml_resource, here.vault_resource)
+
+    def _may_use_blobs(self, principal: str, done: BlobAction) -> bool:
+        where = f"{self._storage.path}/blobServices/default/containers/{done.container}"
+        return any(self.roles.allows(principal, action, where, data=done.data) for action in done.action)
+
     def stop(self) -> None:
-        """End all that it runs: jobs, the containers of deployments, and container groups."""
+        """End all that it runs: jobs, compute instances, the containers of deployments, container groups, and web apps."""
         self.jobs.stop()
+        self.computes.stop()
         self.servers.stop()
         self.groups.stop()
+        self.sites.stop()
+        self.blobs.gate.allowed, self.blobs.front = True, ""
+        self.front.stop()
+
+    def turn_shared_keys_off(self) -> None:
+        """Let the storage account take tokens only, at an address with TLS, and the workspace know no keys of it.
+
+        The service goes on to hand out signatures by the account's key for code that is to be uploaded; nobody takes them.
+        """
+        self._storage.allow_shared_keys(False)
 
     def add_workspace(self, name: str) -> RestResource:
         """Make a workspace with its two datastores."""
         made, _ = self.store.put(self.path(name), workspace(self, name))
         for store, default in (("workspaceblobstore", True), ("workspaceartifactstore", False)):
             container = self.blobs.make_container(store.removeprefix("workspace"))
-            self.store.put(f"{made.id}/datastores/{store}", datastore(container, default))
+            self.store.put(
+                f"{made.id}/datastores/{store}", datastore(container, default, self.addresses.storage_suffix)
+            )
         return made
 
     def add_registry(self, name: str) -> RestResource:
         """Make a registry, with a container of its own for its assets."""
         made, _ = self.store.put(f"{self.scope()}/registries/{name}", registry(name))
-        self.containers[f"registries/{name}"] = self.blobs.make_container("registry")
+        container = self.blobs.make_container("registry")
+        self.store.put(f"/emulator/containers/registries/{name}", {"properties": {"container": container}})
         return made
 
     def add_compute(self, name: str, workspace: str | None = None, size: str = "Standard_DS3_v2") -> RestResource:

@@ -1,4 +1,4 @@
-"""The HTTPS server in front of the services: a certificate, a free port, and a thread."""
+"""The server in front of the services: a certificate, a free port, a thread, and a gate that every request goes through."""
 
 from __future__ import annotations
 
@@ -7,32 +7,47 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, cast
 
-import trustme
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from azureml_emulator.certificates import Certificates
 from azureml_emulator.identity.loopback_tokens import TENANT, check
+from azureml_emulator.rest.api_versions import check_version
+from azureml_emulator.rest.cloud_addresses import (
+    CloudAddresses,
+    host_kind,
+    inference_endpoint,
+    serves,
+)
 from azureml_emulator.rest.faults import Faults
+from azureml_emulator.rest.path_words import PathWords
 from azureml_emulator.rest.request_log import RequestLog
-from azureml_emulator.rest.rest_calls import ServiceRefusalError
+from azureml_emulator.rest.rest_calls import Json, ServiceRefusalError
 
-AML_RESOURCE = "https://ml.loopback"
-"""What tokens for Azure ML itself are meant for."""
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
+Authorise = Callable[[Json, str, str], None]
+"""Refuses a call by the claims of its token, its method and its path. Raises ServiceRefusalError."""
 _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
-# The SDK reads the discovery without a token, signing in gives one, scoring checks the endpoint's own key, and a vault wants
-# tokens of its own.
-_OPEN = ("/discovery", "/scoring/", f"/{TENANT}/", "/secrets", "/deletedsecrets")
+# The SDK reads the discovery without a token, signing in gives one, scoring checks the endpoint's own key, the agent of a
+# pipeline the pipeline's token, and a vault wants tokens of its own.
+_OPEN = (
+    "/discovery", "/scoring/", f"/{TENANT}/", "/common/", "/organizations/", "/metadata/", "/pipelines/", "/secrets",
+    "/deletedsecrets",
+)  # fmt: skip
+_PUBLIC_RESOURCES = ("https://management.azure.com", "https://ml.azure.com")
+_PAGES = ("/workspaces/", "/runs/", "/pages.css")
 
 
 class _Protocol(H11Protocol):
@@ -47,36 +62,71 @@ class _Protocol(H11Protocol):
         self.transport.abort()
 
 
-class _Gate:
-    """What every request goes through first: faults, then the token; at the end it is written down."""
+@dataclass(frozen=True)
+class GateRules:
+    """What the gate before the services knows.
 
-    def __init__(self, app: _App, url: str, faults: Faults, requests: RequestLog) -> None:
+    Attributes:
+        addresses: Where the services are.
+        faults: What strikes calls before they are answered.
+        requests: Where each is written down.
+        workspace_of: The workspace of an endpoint by its name and by whether it is a batch endpoint.
+        authorise: Refuses what the caller may not do, given the claims of the token, the method and the path.
+        kept: Called before the answer to a call that may have changed something goes out.
+    """
+
+    addresses: Callable[[], CloudAddresses]
+    faults: Faults
+    requests: RequestLog
+    workspace_of: Callable[[str, bool], str] = lambda endpoint, batch: ""
+    authorise: Authorise = lambda claims, method, path: None
+    kept: Callable[[], None] | None = None
+
+
+class _Gate:
+    """What a request goes through first: faults, the API version, the token, the roles; at the end it is written down."""
+
+    def __init__(self, app: _App, rules: GateRules, words: PathWords) -> None:
         self._app = app
-        self._url = url
-        self._faults = faults
-        self._requests = requests
+        self._rules = rules
+        self._words = words
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        method, path = scope["method"], scope["path"]
-        fault = self._faults.take(method, path)
+        rules, method, address = self._rules, scope["method"], scope["path"]
+        if address == "/" or address.startswith(
+            _PAGES
+        ):  # a look at a page changes nothing, so it meets no faults either
+            await self._app(scope, receive, send)
+            return
+        addresses, headers = rules.addresses(), Headers(scope=scope)
+        host = headers.get("host", "").partition(":")[0]
+        fault = rules.faults.take(method, address, host)
         if fault is not None and fault.kind == "drop":
-            self._requests.note(method, path, 0)
+            rules.requests.note(method, address, 0)
             scope["state"]["transport"].abort()
             return
 
         async def noting(message: _Message) -> None:
             if message["type"] == "http.response.start":
-                self._requests.note(method, path, message["status"])
+                if rules.kept is not None and (method != "GET" or address.startswith("/operation")):
+                    await run_in_threadpool(rules.kept)
+                rules.requests.note(method, address, message["status"])
             await send(message)
 
         try:
             if fault is not None and fault.kind == "answer":
                 raise ServiceRefusalError(fault.status, fault.code, fault.message, fault.headers())
+            if addresses.public:
+                scope["path"] = self._path_at(host, address)
+            path = scope["path"] = self._words.settled(scope["path"])
+            check_version(path, QueryParams(scope["query_string"]).get("api-version"))
             if not path.startswith(_OPEN):
-                self._check(scope, path)
+                claims = self._check(addresses, headers.get("authorization", ""), path)
+                scope["state"]["claims"] = claims
+                rules.authorise(claims, method, path)
         except ServiceRefusalError as refusal:
             await refusal.response()(scope, receive, noting)
             return
@@ -84,18 +134,32 @@ class _Gate:
             await self._app(scope, receive, noting)
             return
         await self._app(scope, receive, _swallow)
-        self._requests.note(method, path, 0)
+        if rules.kept is not None:
+            await run_in_threadpool(rules.kept)
+        rules.requests.note(method, address, 0)
         scope["state"]["transport"].abort()
 
-    def _check(self, scope: _Message, path: str) -> None:
-        headers = dict(scope["headers"])
+    def _path_at(self, host: str, path: str) -> str:
+        """The path of a call among those of all services. Raises ServiceRefusalError where its host does not have it."""
+        endpoint = inference_endpoint(host)
+        if endpoint:
+            kind = "batch" if path.startswith("/jobs") else "scoring"
+            path = f"/{kind}/{self._rules.workspace_of(endpoint, kind == 'batch')}/{endpoint}{path}"
+        service = host_kind(host)
+        if service is None or not serves(service, path):
+            raise ServiceRefusalError(404, "ResourceNotFound", f"{host} has nothing at {path}")
+        return path
+
+    @staticmethod
+    def _check(addresses: CloudAddresses, authorization: str, path: str) -> Json:
+        """The claims of the caller's token. Raises ServiceRefusalError."""
         batch = path.startswith("/batch/") or ("/batchEndpoints/" in path and path.startswith("/mferp/"))
         # Scoring needs a token for the service itself, the rest one for the resource manager.
-        audiences: tuple[str, ...] = (AML_RESOURCE,) if batch else (self._url,)
+        audiences = (addresses.ml_resource,) if batch else addresses.manager_resources
         # models.share asks for tokens of the public cloud, whatever cloud it is in.
         if "/registries/" in path or path.startswith(("/operations/", "/operationresults/")):
-            audiences += ("https://management.azure.com", "https://ml.azure.com")
-        check(headers.get(b"authorization", b"").decode("latin-1"), audiences)
+            audiences += _PUBLIC_RESOURCES
+        return check(authorization, audiences)
 
 
 async def _swallow(message: _Message) -> None:
@@ -105,52 +169,42 @@ async def _swallow(message: _Message) -> None:
 async def _no_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     word = {404: "NoRegisteredProviderFound", 405: "MethodNotAllowed"}.get(status, "Error")
-    return ServiceRefusalError(status, word, f"{request.method} {request.scope['path']} is not known here").response()
+    return ServiceRefusalError(status, word, f"{request.method} {request.scope['path']} is not emulated").response()
 
 
 class HttpsServer:
-    """Answers on 127.0.0.1.
+    """Answers on a free port of 127.0.0.1.
 
     Args:
-        routes: What it answers.
-        folder: For its certificates.
-        faults: What strikes calls before they are answered.
-        requests: Where each is written down.
+        certificates: What it shows its clients; None for plain HTTP.
 
     Attributes:
+        port: Where it listens.
         url: Its address.
-        certificate: The authority that clients must trust.
     """
 
-    def __init__(self, routes: list[BaseRoute], folder: Path, faults: Faults, requests: RequestLog) -> None:
-        authority = trustme.CA()
-        leaf = authority.issue_cert("127.0.0.1", "localhost")
-        folder.mkdir(parents=True, exist_ok=True)
-        self.certificate = folder / "authority.pem"
-        authority.cert_pem.write_to_path(self.certificate)
-        key, chain = folder / "key.pem", folder / "chain.pem"
-        leaf.private_key_pem.write_to_path(key)
-        for part in leaf.cert_chain_pems:
-            part.write_to_path(chain, append=True)
-        app = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
+    def __init__(self, certificates: Certificates | None) -> None:
+        self._certificates = certificates
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
-        self.url = f"https://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.port = int(self._socket.getsockname()[1])
+        self.url = f"{'https' if certificates else 'http'}://127.0.0.1:{self.port}"
+
+    def start(self, app: object) -> HttpsServer:
+        """Start it and wait until an ASGI application takes requests."""
         config = uvicorn.Config(
-            cast(Any, _Gate(cast(_App, app), self.url, faults, requests)),
+            cast(Any, app),
             http=_Protocol,
             ws="none",
             lifespan="off",
             log_level="critical",
-            ssl_keyfile=str(key),
-            ssl_certfile=str(chain),
+            server_header=False,
+            ssl_keyfile=str(self._certificates.key) if self._certificates else None,
+            ssl_certfile=str(self._certificates.chain) if self._certificates else None,
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
-
-    def start(self) -> HttpsServer:
-        """Start it and wait until it takes requests."""
         self._thread.start()
         deadline = time.monotonic() + 20
         while not self._server.started:
@@ -164,3 +218,9 @@ class HttpsServer:
         self._server.should_exit = True
         self._thread.join(10)
         self._socket.close()
+
+
+def guarded(routes: list[BaseRoute], rules: GateRules) -> object:
+    """The application that answers some routes, behind the gate."""
+    app = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route})
+    return _Gate(cast(_App, app), rules, PathWords(item.path for item in routes if isinstance(item, Route)))

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from azureml_emulator.certificates import Certificates
 from azureml_emulator.emulated_cloud import EmulatedCloud
-from azureml_emulator.https_server import AML_RESOURCE, HttpsServer
+from azureml_emulator.https_server import HttpsServer, guarded
 from azureml_emulator.identity.loopback_tokens import LoopbackCredential
 from azureml_emulator.jobs.job_executor import JobExecutor
 from azureml_emulator.process_commands import ProcessCommands
+from azureml_emulator.rest.cloud_addresses import CloudAddresses
 from azureml_emulator.storage.azurite import Azurite
-from azureml_emulator.storage.azurite_account import STORAGE_SUFFIX
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -36,12 +37,13 @@ def start_cloud(
         executor: Runs the jobs; by default the command for jobs.
         commands: What runs jobs and serves containers; by default this project's tool.
     """
-    cloud = EmulatedCloud(azurite, folder / "work", executor, commands)
-    server = HttpsServer(cloud.routes(), folder / "tls", cloud.faults, cloud.requests)
-    cloud.url = server.url
-    server.start()
+    certificates = Certificates.make(folder / "tls")
+    cloud = EmulatedCloud(azurite, folder / "work", certificates, executor, commands)
+    server = HttpsServer(certificates)
+    cloud.addresses = CloudAddresses.loopback(server.url)
+    server.start(guarded(cloud.routes(), cloud.rules))
     try:
-        yield cloud, server.certificate
+        yield cloud, certificates.authority
     finally:
         cloud.stop()
         server.stop()
@@ -54,8 +56,8 @@ def metadata(cloud: EmulatedCloud) -> dict[str, str]:
         "azure_portal": address,
         "resource_manager": address,
         "active_directory": address,
-        "aml_resource_id": f"{AML_RESOURCE}/",
-        "storage_endpoint": STORAGE_SUFFIX,
+        "aml_resource_id": f"{cloud.addresses.ml_resource}/",
+        "storage_endpoint": cloud.addresses.storage_suffix,
         "registry_discovery_endpoint": address,
     }
 
@@ -97,8 +99,8 @@ def environment(cloud: EmulatedCloud, certificate: Path) -> dict[str, str]:
         "AZURE_AUTHORITY_HOST": cloud.url,
         "AZURE_RESOURCE_MANAGER": cloud.url,
         "AZURE_PORTAL": cloud.url,
-        "AZURE_STORAGE_SUFFIX": STORAGE_SUFFIX,
-        "AZUREML_RESOURCE_ID": AML_RESOURCE,
+        "AZURE_STORAGE_SUFFIX": cloud.addresses.storage_suffix,
+        "AZUREML_RESOURCE_ID": cloud.addresses.ml_resource,
         "AZUREML_REGISTRY_DISCOVERY": cloud.url,
         "AZUREML_REGISTRY_NAME": cloud.registry,
         # The SDK would remember components beyond the test, in a folder that all of the machine's processes share.

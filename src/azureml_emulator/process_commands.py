@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_FOREIGN = ("AZURE", "ARM_", "MLFLOW_", "MLOPS_", "REQUESTS_CA_BUNDLE")
+_FOREIGN = (
+    "AZURE",
+    "ARM_",
+    "DEFAULT_IDENTITY_",
+    "IDENTITY_",
+    "IMDS_",
+    "MLFLOW_",
+    "MLOPS_",
+    "MSI_",
+    "REQUESTS_CA_BUNDLE",
+)
+
+MARK = "LOOPBACK_CLOUD_STATE"
+"""Variable by which processes of an emulator are known: its state folder."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +36,8 @@ class ProcessCommands:
         job: Runs a job. It is called with ``run FILE --name NAME --on local``, where ``FILE`` is a job in Azure ML v2 YAML
             with its code and data beside it. It writes below the folder ``MLOPS_HOME``: how far the job is to
             ``jobs/NAME/state.json``, and what the job logs to the MLflow store ``mlflow.db``. It ends when the job has
-            ended; ``SIGINT`` cancels the job.
+            ended; ``SIGINT`` cancels the job. After it was killed, ``resume NAME`` goes on with the job, whose steps find
+            what they wrote to the outputs that they keep.
         serve: Serves a model over HTTP, as the image that is deployed does. It is called with ``--port-file FILE`` and
             writes the port that it listens on to that file. A container group hands it the folder of the model as its
             first argument, and ``--host`` and ``--port``; a deployment of an online endpoint says the same with the
@@ -38,9 +52,13 @@ class ProcessCommands:
         """The command that runs a definition under a name."""
         return [*self.job, "run", str(definition), "--name", name, "--on", "local"]
 
-    def job_variables(self, home: Path) -> dict[str, str]:
-        """What its process is told by variables: where it keeps its state."""
-        return {"MLOPS_HOME": str(home)}
+    def resumed_job_line(self, name: str) -> list[str]:
+        """The command that goes on with a job whose process was killed."""
+        return [*self.job, "resume", name]
+
+    def job_variables(self, home: Path, step_variables: Path) -> dict[str, str]:
+        """What its process is told by variables: where it keeps its state, and which file has those of the steps."""
+        return {"MLOPS_HOME": str(home), "MLOPS_STEP_VARIABLES": str(step_variables)}
 
     def group_line(self, bundle: Path, port_file: Path) -> list[str]:
         """The command of a container in a group: on this machine there is but loopback, and a free port for each."""
@@ -49,6 +67,46 @@ class ProcessCommands:
     def group_variables(self, home: Path) -> dict[str, str]:
         """What its process is told by variables, unless the group says otherwise: one worker, and a home of its own."""
         return {"MLOPS_HOME": str(home), "MLOPS_SERVING__WORKERS": "1"}
+
+    def image_variables(self) -> dict[str, str]:
+        """What an image that is pulled is taken to set: that it serves the model at a place in the container."""
+        return {"MLOPS_BUNDLE": "/model"}
+
+    def container_line(self, arguments: Sequence[str]) -> list[str]:
+        """The command of a container of a compute instance's Docker: it has what follows the name of the image."""
+        return [*self.serve, *arguments]
+
+    def container_variables(self, given: Mapping[str, str], port: int) -> dict[str, str]:
+        """What its process is told by variables: to listen on loopback, at the port that is published."""
+        return {**given, "MLOPS_HOST": "127.0.0.1", "MLOPS_PORT": str(port)}
+
+    def site_variables(self) -> dict[str, str]:
+        """What a web app is told by variables: to listen on loopback, as there is no container around it here."""
+        mark = {MARK: os.environ[MARK]} if MARK in os.environ else {}
+        return {"MLOPS_HOST": "127.0.0.1", **mark}
+
+    def client_variables(self, vault: str) -> dict[str, str]:
+        """What the tool has to be told by variables besides what every client is told: which key vault is its own."""
+        return {"MLOPS_AZURE_KEY_VAULT": vault}
+
+    def default_variables(self, scope: str) -> dict[str, str]:
+        """What the tool is told by variables unless they are set: where models are, images of which any name works, and who
+        pulls them.
+
+        Args:
+            scope: Path of the resource group.
+        """
+        registry = "wsimages.azurecr.io"  # that of the workspace
+        return {
+            "MLOPS_REGISTRY": "azure",
+            "MLOPS_AZURE_CONTAINER_REGISTRY": registry,
+            "MLOPS_AZURE_INFERENCING_IMAGE": f"{registry}/mlops-inferencing:1",
+            "MLOPS_AZURE_PULL_IDENTITY": f"{scope}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-pull",
+        }
+
+    def step_variables(self, signed_in: Mapping[str, str]) -> dict[str, str]:
+        """What a step of a job is told by variables, besides how it signs in: models are registered in the workspace."""
+        return {**signed_in, "MLOPS_REGISTRY": "azure"}
 
     def deployment_line(self, port_file: Path) -> list[str]:
         """The command of a deployment's container; its variables say the rest."""

@@ -25,7 +25,9 @@ def _status(cloud: EmulatedCloud, path: str, body: bytes | None = None, authoriz
     """Status and error code of a request that is made by hand: a PUT where it has a body."""
     import os
 
-    request = urllib.request.Request(cloud.url + path, data=body, method="PUT" if body is not None else "GET")
+    request = urllib.request.Request(
+        f"{cloud.url}{path}?api-version=2024-04-01", data=body, method="PUT" if body is not None else "GET"
+    )
     request.add_header("Authorization", authorization)
     trust = ssl.create_default_context(cafile=os.environ["REQUESTS_CA_BUNDLE"])
     try:
@@ -87,6 +89,19 @@ def test_a_malformed_token_is_refused(cloud: EmulatedCloud, authorization: str, 
         ("/computes/a", b'{"properties": {"computeType": "Toaster"}}', 400, "UserError"),
         ("/schedules/a", b'{"properties": {"action": {"actionType": "CreateJob"}}}', 400, "UserError"),
         ("/nothing/a", b"{}", 404, "NoRegisteredProviderFound"),
+        ("/jobs/a", b'{"properties": {"jobType": "Command", "command": 5, "environmentId": "e"}}', 400, "UserError"),
+        ("/jobs/a", b'{"properties": {"jobType": "Command", "command": "ls"}}', 400, "UserError"),
+        ("/jobs/a", b'{"properties": {"jobType": "Pipeline", "jobs": []}}', 400, "UserError"),
+        ("/jobs/a", b'{"properties": {"jobType": "Sweep", "objective": {}}}', 400, "UserError"),
+        ("/onlineEndpoints/abc", b'{"properties": {"authMode": "Key"}}', 400, "LocationRequired"),
+        ("/onlineEndpoints/abc", b'{"location": "x", "properties": {}}', 400, "UserError"),
+        ("/onlineEndpoints/abc", b'{"location": "x", "properties": {"authMode": "Key", "traffic": 1}}', 400, "UserError"),
+        ("/batchEndpoints/abc", b'{"location": "x", "properties": {"authMode": 1}}', 400, "UserError"),
+        ("/computes/a", b'{"properties": {"computeType": "AmlCompute", "properties": "small"}}', 400, "UserError"),
+        ("/environments/a/versions/1", b'{"properties": {"image": ["a"]}}', 400, "UserError"),
+        ("/models/a/versions/1", b'{"properties": {"modelUri": 5}}', 400, "UserError"),
+        ("/components/a/versions/1", b'{"properties": {"componentSpec": "c"}}', 400, "UserError"),
+        ("/datastores/a", b'{"properties": {"datastoreType": {}}}', 400, "UserError"),
     ],
 )  # fmt: skip
 def test_a_malformed_body_is_refused(cloud: EmulatedCloud, path: str, body: bytes, status: int, code: str) -> None:

@@ -119,6 +119,20 @@ def _score(cloud: EmulatedCloud, key: str) -> int:
 
 
 @pytest.mark.usefixtures("live")
+def test_a_script_that_takes_too_long_is_ended(
+    client: MLClient, cloud: EmulatedCloud, project: Path, model: str
+) -> None:
+    from azure.ai.ml.entities import OnlineRequestSettings
+
+    (project / "src" / "score.py").write_text("import time\ninit = int\nrun = lambda text: time.sleep(60)\n")
+    late = _online(project, model, "late")
+    late.request_settings = OnlineRequestSettings(request_timeout_ms=300)
+    client.online_deployments.begin_create_or_update(late).result()
+    _traffic(client, late=100)
+    assert _score(cloud, client.online_endpoints.get_keys("live").primary_key) == 408
+
+
+@pytest.mark.usefixtures("live")
 def test_keys_open_the_endpoint_until_they_are_replaced(client: MLClient, cloud: EmulatedCloud) -> None:
     _traffic(client, blue=100)
     old = client.online_endpoints.get_keys("live")

@@ -190,20 +190,20 @@ def test_what_a_job_refers_to_must_exist(
     client: MLClient, cloud: EmulatedCloud, project: Path, rehearsal: Rehearsal
 ) -> None:
     from azure.ai.ml.exceptions import MlException
-    from azure.core.exceptions import ResourceNotFoundError
+    from azure.core.exceptions import HttpResponseError
 
     file = project / "command.yml"
     for old, new, what in (
         ("azureml:train@latest", "azureml:train:9", "environment train:9"),
-        ("azureml:cpu-cluster", "azureml:gpu", "compute gpu"),
+        ("azureml:cpu-cluster", "azureml:gpu", "Unknown compute target 'gpu'"),
         ("path: ./images/a.txt", "path: azureml:images:4", "data images:4"),
     ):
         file.write_text(COMMAND.replace(old, new))
-        with pytest.raises(ResourceNotFoundError, match=what):
+        with pytest.raises(HttpResponseError, match=what):
             submit(client, file)
     pipeline = project / "pipeline.yml"
     pipeline.write_text(SMALL.replace("cpu-cluster", "gpu"))
-    with pytest.raises((ResourceNotFoundError, MlException), match="gpu"):
+    with pytest.raises((HttpResponseError, MlException), match="gpu"):
         submit(client, pipeline)
     assert list(client.jobs.list()) == []
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from azureml_emulator.container_groups.container_process import ContainerProcess, RegistryImage
+from azureml_emulator.container_groups.container_process import ContainerProcess
+from azureml_emulator.container_groups.registry_images import RegistryImage
 from azureml_emulator.jobs.job_executor import CommandExecutor, JobOrder
 from azureml_emulator.process_commands import ProcessCommands, machine_environment
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from azureml_emulator.container_groups.registry_images import RegistryImage
 from azureml_emulator.process_commands import ProcessCommands, machine_environment
 from azureml_emulator.resources.rest_resources import now
 from azureml_emulator.rest.rest_calls import Json
@@ -25,21 +26,6 @@ from azureml_emulator.rest.rest_calls import Json
 _SECOND = 0.01
 _BACK_OFF_SECONDS = 0.05
 _LOOPING = 3
-
-
-@dataclass(frozen=True)
-class RegistryImage:
-    """What is in a registry under a name.
-
-    Args:
-        bundle: The image holds this model and serves it.
-        command: It runs this instead.
-        pullers: Identities that may pull; empty for a public one.
-    """
-
-    bundle: Path | None = None
-    command: tuple[str, ...] = ()
-    pullers: frozenset[str] = frozenset()
 
 
 @dataclass

@@ -16,7 +16,8 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from azureml_emulator.container_groups.container_process import ContainerProcess, RegistryImage
+from azureml_emulator.container_groups.container_process import ContainerProcess
+from azureml_emulator.container_groups.registry_images import RegistryImages
 from azureml_emulator.resources.rest_resources import RestResource
 from azureml_emulator.resources.subscription import Subscription
 from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError, reply, route
@@ -46,11 +47,23 @@ class ContainerGroups:
     def clear(self) -> None:
         """Stop everything and forget it."""
         self.stop()
-        self.images: dict[str, RegistryImage] = {}
+        self.images = RegistryImages(self._subscription.folder / "images")
         self.quota = 10
         self.taken_labels: set[str] = set()
         self.sent: list[Json] = []
         self._refusals: list[tuple[str, str]] = []
+
+    def restore(self) -> None:
+        """Start again what ran in an earlier process."""
+        for item in self._subscription.store.below("/subscriptions"):
+            if f"/{PROVIDER}/".lower() not in item.id.lower():
+                continue
+            self._secrets[item.id] = copy.deepcopy(item.properties.get("volumes") or [])
+            state = item.properties["instanceView"]["state"]
+            if item.properties["provisioningState"] != "Failed" and state in ("Running", "Pending"):
+                if state == "Pending":  # whoever looks at it sees it settle
+                    item.properties["provisioningState"] = "Updating"
+                self._run(item)
 
     def stop(self) -> None:
         """Stop all containers."""
@@ -240,7 +253,7 @@ class ContainerGroups:
                     container.stop()
                 self._subscription.store.delete(found.id)
 
-        return self._subscription.operations.start(finish, location=True)
+        return self._subscription.operations.start(finish)
 
     def _start(self, call: RestCall) -> Response:
         found = self._find(call.path.rsplit("/", 1)[0])
@@ -248,10 +261,11 @@ class ContainerGroups:
             self._run(found)
             found.properties["instanceView"]["state"] = "Running"
             running = self._running[found.id.lower()]
-        return self._subscription.operations.start(lambda: None, location=True, until=lambda: running.is_up)
+        return self._subscription.operations.start(lambda: None, until=lambda: running.is_up)
 
     def _restart(self, call: RestCall) -> Response:
-        return self._start(call)
+        self._start(call)
+        return reply(None, 204)
 
     def _stop(self, call: RestCall) -> Response:
         found = self._find(call.path.rsplit("/", 1)[0])
@@ -275,22 +289,27 @@ class ContainerGroups:
         body = made.to_dict()
         body["properties"].pop("instanceView", None)
         for volume in body["properties"].get("volumes") or []:
-            volume.pop("secret", None)
+            if "secret" in volume:
+                volume["secret"] = {}
+            (volume.get("azureFile") or {}).pop("storageAccountKey", None)
+        for credential in body["properties"].get("imageRegistryCredentials") or []:
+            credential.pop("password", None)
+        ((body["properties"].get("diagnostics") or {}).get("logAnalytics") or {}).pop("workspaceKey", None)
         for container in body["properties"]["containers"]:
             for variable in container["properties"].get("environmentVariables") or []:
                 variable.pop("secureValue", None)
-        return {**body, "type": PROVIDER}
+        container, address = self._running.get(made.id.lower()), body["properties"].get("ipAddress")
+        if container is not None and address:
+            # It is told with the end of the change: all groups share one address, so a group has a port of its own.
+            port = 0 if body["properties"]["provisioningState"] in _CHANGING else container.port
+            address.update(ip="127.0.0.1", fqdn="localhost", ports=[{"protocol": "TCP", "port": port}] if port else [])
+        return body
 
     def _viewed(self, made: RestResource) -> Json:
         """A group with how it is."""
         body = self._shown(made)
         body["properties"]["instanceView"] = dict(made.properties["instanceView"])
         container = self._running.get(made.id.lower())
-        if container is None:
-            return body
-        body["properties"]["containers"][0]["properties"]["instanceView"] = container.view()
-        address = body["properties"].get("ipAddress")
-        if address:
-            port = container.port
-            address.update(ip="127.0.0.1", fqdn="localhost", ports=[{"protocol": "TCP", "port": port}] if port else [])
+        if container is not None:
+            body["properties"]["containers"][0]["properties"]["instanceView"] = container.view()
         return body

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from azureml_emulator.endpoints.endpoint_routes import EndpointRoutes
+from azureml_emulator.endpoints.managed_limits import check_name
 from azureml_emulator.jobs.emulated_jobs import EmulatedJobs
 from azureml_emulator.resources.arm_paths import WORKSPACE
 from azureml_emulator.resources.asset_references import resolve
@@ -19,6 +20,7 @@ _TYPES = {
     "UriFolder": "uri_folder", "UriFile": "uri_file", "MLTable": "mltable", "CustomModel": "custom_model",
     "MLFlowModel": "mlflow_model", "TritonModel": "triton_model", "Literal": "literal",
 }  # fmt: skip
+_INVOKE = "Microsoft.MachineLearningServices/workspaces/batchEndpoints/jobs/write"
 _ENDPOINT = "/mferp/managementfrontend" + WORKSPACE + "/batchEndpoints/{endpoint}"
 
 
@@ -43,14 +45,17 @@ class BatchEndpointRoutes(EndpointRoutes):
         ]
 
     def complete_endpoint(self, made: RestResource, kept: Json) -> None:
-        """The default deployment must exist."""
+        """Its name must be one, and the default deployment must exist."""
+        if not kept:
+            check_name("endpoint", made.name)
         default = (made.properties.get("defaults") or {}).get("deploymentName")
         if default and default not in {item.name for item in self.deployments(made)}:
             raise malformed(f"the default deployment {default!r} does not exist")
         workspace = made.id.split("/workspaces/")[1].split("/")[0]
         made.properties["defaults"] = {"deploymentName": default} if default else {}
-        made.properties["scoringUri"] = f"{self._subscription.url}/batch/{workspace}/{made.name}/jobs"
-        made.properties["swaggerUri"] = f"{self._subscription.url}/batch/{workspace}/{made.name}/swagger.json"
+        base = self._subscription.addresses.batch(workspace, made.name)
+        made.properties["scoringUri"] = f"{base}/jobs"
+        made.properties["swaggerUri"] = f"{base}/swagger.json"
 
     def complete_deployment(self, made: RestResource) -> None:
         """It runs a model or a component."""
@@ -71,6 +76,7 @@ class BatchEndpointRoutes(EndpointRoutes):
     def _invoke(self, call: RestCall) -> Response:
         workspace = self._subscription.path(call.names["workspace"])
         endpoint = self._find(f"{workspace}/{self.kind}/{call.names['endpoint']}")
+        self._subscription.roles.require(call.claims, _INVOKE, endpoint.id)
         default = (endpoint.properties.get("defaults") or {}).get("deploymentName", "")
         name = call.headers.get("azureml-model-deployment") or default
         if not name:

@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -52,13 +54,19 @@ class DeploymentContainer:
         self.log = self.folder / "server.log"
 
     def ask(
-        self, route: str, method: str = "GET", query: str = "", body: bytes = b"", kind: str = ""
+        self,
+        route: str,
+        method: str = "GET",
+        query: str = "",
+        body: bytes = b"",
+        kind: str = "",
+        seconds: float = _PROBE_SECONDS,
     ) -> ContainerReply:
         """A request to one of its routes. Raises OSError where nobody listens, as at a port that it does not have."""
         found = self.routes[route]
         if int(found["port"]) != self.told:
             raise ConnectionRefusedError(f"connection refused at port {found['port']}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
         with contextlib.closing(connection):
             path = str(found["path"]) + (f"?{query}" if query else "")
             connection.request(method, path, body or None, {"Content-Type": kind} if kind else {})
@@ -89,6 +97,21 @@ class DeploymentContainers:
         self._numbers = count(1)
         self._running: dict[str, DeploymentContainer] = {}
         self._last: dict[str, DeploymentContainer] = {}
+        self._restoring: dict[str, Future[None]] = {}
+
+    def restore(self, deployments: Iterable[RestResource]) -> None:
+        """Start again what ran in an earlier process, in the background; scoring waits for it."""
+        shutil.rmtree(self._subscription.folder / "containers", ignore_errors=True)
+        starter = ThreadPoolExecutor(2, "restored-deployments")
+        for deployment in deployments:
+            self._restoring[deployment.id.lower()] = starter.submit(self._start_again, deployment)
+        starter.shutdown(wait=False)
+
+    def _start_again(self, deployment: RestResource) -> None:
+        try:
+            self.start(deployment)
+        except (ServiceRefusalError, OSError):  # its log says why
+            deployment.properties["provisioningState"] = "Failed"
 
     def start(self, deployment: RestResource) -> None:
         """Pull, mount, start and probe; the one before it runs until then, and on where this fails.
@@ -120,6 +143,9 @@ class DeploymentContainers:
 
     def find(self, deployment: RestResource) -> DeploymentContainer | None:
         """The container that answers for a deployment."""
+        restored = self._restoring.get(deployment.id.lower())
+        if restored is not None:
+            restored.result()
         return self._running.get(deployment.id.lower())
 
     def log(self, deployment: RestResource, kind: str) -> str:

@@ -169,7 +169,7 @@ class EndpointRoutes(abc.ABC):
             self.take_down(path)
             self._subscription.store.delete(path)
 
-        return self._subscription.operations.start(finish, location=True)
+        return self._subscription.operations.start(finish)
 
     def _check_idle(self, path: str) -> None:
         """Refuse to change what is being changed."""

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import random
+import re
 import secrets
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from azureml_emulator.endpoints.deployment_containers import DeploymentContainers
 from azureml_emulator.endpoints.endpoint_routes import EndpointRoutes
+from azureml_emulator.endpoints.endpoint_traffic import EndpointTraffic
+from azureml_emulator.endpoints.managed_limits import (
+    RequestsUnderWay,
+    check_body,
+    check_deployment,
+    check_name,
+    late,
+    timeout_of,
+)
 from azureml_emulator.endpoints.script_scoring import DeploymentScorer
 from azureml_emulator.identity.loopback_tokens import check, token
 from azureml_emulator.resources.rest_resources import RestResource
@@ -26,7 +38,10 @@ from azureml_emulator.rest.rest_calls import (
     route,
 )
 
+_DEPLOYMENT_ID = re.compile(r".+/onlineEndpoints/[^/]+/deployments/[^/]+", re.IGNORECASE)
 _DEPLOYMENT_HEADER = "azureml-model-deployment"
+_SCORE = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action"
+_TOKEN_SECONDS = 3600
 
 
 class OnlineEndpointRoutes(EndpointRoutes):
@@ -47,7 +62,8 @@ class OnlineEndpointRoutes(EndpointRoutes):
         super().__init__(subscription)
         self._containers = containers
         self._scorer = scorer
-        self._keys_of: dict[str, Json] = {}
+        self._under_way = RequestsUnderWay()
+        self.counts = EndpointTraffic(subscription)
 
     def further_routes(self, base: str) -> list[Route]:
         """Keys, tokens and logs."""
@@ -57,11 +73,23 @@ class OnlineEndpointRoutes(EndpointRoutes):
             route(base + "/token", before, POST=self._token),
             route(base + "/deployments/{deployment}/getLogs", before, POST=self._logs),
             route("/scoring/{workspace}/{endpoint}/score", parsed=False, POST=self._score),
+            *self.counts.routes(),
         ]
+
+    def restore(self) -> None:
+        """Start again what ran in an earlier process."""
+        found = self._subscription.store.below("/subscriptions")
+        deployments = [item for item in found if _DEPLOYMENT_ID.fullmatch(item.id)]
+        self._containers.restore(
+            item
+            for item in deployments
+            if not item.properties.get("codeConfiguration") and item.properties.get("provisioningState") == "Succeeded"
+        )
 
     def complete_endpoint(self, made: RestResource, kept: Json) -> None:
         """Its name must be free, and traffic must go to deployments that exist, and add up."""
         if not kept:
+            check_name("endpoint", made.name)
             self._subscription.limits.check_name(made.name)
         traffic: dict[str, int] = made.properties.get("traffic") or {}
         known = {item.name for item in self.deployments(made)}
@@ -79,8 +107,9 @@ class OnlineEndpointRoutes(EndpointRoutes):
         workspace = made.id.split("/workspaces/")[1].split("/")[0]
         made.properties["traffic"] = traffic
         made.properties.setdefault("mirrorTraffic", {})
-        made.properties["scoringUri"] = f"{self._subscription.url}/scoring/{workspace}/{made.name}/score"
-        made.properties["swaggerUri"] = f"{self._subscription.url}/scoring/{workspace}/{made.name}/swagger.json"
+        base = self._subscription.addresses.online(workspace, made.name)
+        made.properties["scoringUri"] = f"{base}/score"
+        made.properties["swaggerUri"] = f"{base}/swagger.json"
         made.body.setdefault("kind", "Managed")
 
     def complete_deployment(self, made: RestResource) -> None:
@@ -88,9 +117,13 @@ class OnlineEndpointRoutes(EndpointRoutes):
         kind = made.properties.get("endpointComputeType")
         if kind not in ("Managed", "Kubernetes"):
             raise malformed(f"endpointComputeType {kind!r} is neither Managed nor Kubernetes")
+        if self._subscription.store.find(made.id) is None:
+            check_name("deployment", made.name)
         if kind == "Managed" and not made.properties.get("instanceType"):
             raise malformed("a managed deployment needs an instanceType")
         if kind == "Managed":
+            beside = self.deployments(self._find(made.id.split("/deployments/")[0]))
+            check_deployment(made, [item for item in beside if item.id.lower() != made.id.lower()])
             endpoints = self._subscription.store.children(made.id.split("/deployments/")[0].rpartition("/")[0])
             others = [
                 item
@@ -122,24 +155,27 @@ class OnlineEndpointRoutes(EndpointRoutes):
         if endpoint.properties["authMode"] != "Key":
             return super().keys(endpoint)
         fresh = {"primaryKey": secrets.token_urlsafe(24), "secondaryKey": secrets.token_urlsafe(24)}
-        # The address of the resource tells endpoints of the same name apart that were made one after the other.
-        return self._keys_of.setdefault(f"{endpoint.id}#{endpoint.number}", fresh)
+        # The number tells endpoints of the same name apart that were made one after the other.
+        return self._subscription.store.keep(f"/emulator/keys/{endpoint.number}", {"properties": fresh}).properties
 
     def _regenerate(self, call: RestCall) -> Response:
-        keys = self.keys(self._find(call.path.rsplit("/", 1)[0]))
+        endpoint = self._find(call.path.rsplit("/", 1)[0])
+        self.keys(endpoint)  # refuses where there are none
         which = str(call.body.get("keyType", "")).lower()
         if which not in ("primary", "secondary"):
             raise malformed(f"keyType {call.body.get('keyType')!r} is neither Primary nor Secondary")
 
         def finish() -> None:
             # The SDK sends the present value along, so what it sends cannot be the new one.
-            keys[f"{which}Key"] = secrets.token_urlsafe(24)
+            self.keys(endpoint)[f"{which}Key"] = secrets.token_urlsafe(24)
 
-        return self._subscription.operations.start(finish, location=True)
+        return self._subscription.operations.start(finish)
 
     def _token(self, call: RestCall) -> Response:
         endpoint = self._find(call.path.rsplit("/", 1)[0])
-        return reply({"accessToken": token(endpoint.id), "tokenType": "Bearer", "expiryTimeUtc": 0})
+        expiry = int(time.time()) + _TOKEN_SECONDS
+        times = {"expiryTimeUtc": expiry, "refreshAfterTimeUtc": expiry - _TOKEN_SECONDS // 2}
+        return reply({"accessToken": token(endpoint.id, _TOKEN_SECONDS), "tokenType": "Bearer", **times})
 
     def _logs(self, call: RestCall) -> Response:
         deployment = self._find(call.path.rsplit("/", 1)[0])
@@ -154,13 +190,18 @@ class OnlineEndpointRoutes(EndpointRoutes):
         """Answer with what the deployment's own container or script answers; the mirrored one gets a copy."""
         workspace = self._subscription.path(call.names["workspace"])
         endpoint = self._find(f"{workspace}/{self.kind}/{call.names['endpoint']}")
+        managed = not endpoint.properties.get("compute")
+        if managed:
+            check_body(call.content)
         self._authorise(endpoint, call.headers.get("authorization", ""))
+        self.counts.note(endpoint.id)
         wanted = call.headers.get(_DEPLOYMENT_HEADER, "")
         deployment = self._choose(endpoint, wanted)
-        if deployment.properties.get("codeConfiguration"):
-            answer = self._scorer().score(deployment, parse(call.content))
-            return reply(answer, headers={_DEPLOYMENT_HEADER: deployment.name})
-        response = self._ask_container(deployment, call)
+        with self._under_way.one_more(deployment) if managed else nullcontext():
+            if deployment.properties.get("codeConfiguration"):
+                answer = self._scorer().score(deployment, parse(call.content))
+                return reply(answer, headers={_DEPLOYMENT_HEADER: deployment.name})
+            response = self._ask_container(deployment, call)
         for name, share in ({} if wanted else endpoint.properties["mirrorTraffic"]).items():
             if random.random() * 100 < share:
                 self._ask_container(self._find(f"{endpoint.id}/deployments/{name}"), call)  # nobody gets this answer
@@ -173,7 +214,16 @@ class OnlineEndpointRoutes(EndpointRoutes):
             raise ServiceRefusalError(503, "ServiceUnavailable", f"nothing runs of {deployment.name!r}", headers)
         query = "&".join(f"{key}={value}" for key, value in call.query.items())
         try:
-            found = container.ask("scoringRoute", "POST", query, call.content, call.headers.get("content-type", ""))
+            found = container.ask(
+                "scoringRoute",
+                "POST",
+                query,
+                call.content,
+                call.headers.get("content-type", ""),
+                timeout_of(deployment),
+            )
+        except TimeoutError as error:
+            raise late(deployment) from error
         except OSError as error:
             raise ServiceRefusalError(503, "ServiceUnavailable", f"{deployment.name!r}: {error}", headers) from error
         status = found.status
@@ -189,7 +239,11 @@ class OnlineEndpointRoutes(EndpointRoutes):
         elif endpoint.properties["authMode"] == "AMLToken":
             check(authorization, (endpoint.id,))
         else:
-            check(authorization, ("https://ml.azure.com",))
+            resource = self._subscription.addresses.ml_resource
+            claims = check(
+                authorization, ("https://ml.azure.com", resource)
+            )  # the SDK asks for the first in every cloud
+            self._subscription.roles.require(claims, _SCORE, endpoint.id)
 
     def _choose(self, endpoint: RestResource, wanted: str) -> RestResource:
         if wanted:

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
+from azureml_emulator.endpoints.managed_limits import late, timeout_of
 from azureml_emulator.jobs.project_folder import ProjectFolder
 from azureml_emulator.process_commands import machine_environment
 from azureml_emulator.resources.datastore_addresses import OutputAddresses
@@ -16,18 +17,28 @@ from azureml_emulator.resources.rest_resources import RestResource
 from azureml_emulator.resources.subscription import Subscription
 from azureml_emulator.rest.rest_calls import Json, ServiceRefusalError
 
-# Runs the entry script as Azure ML's inference server does: init() once, run() with the text of the request.
+# Runs the entry script as Azure ML's inference server does: init() once, run() with the text of the request, which ends
+# when its time is up.
 _HOST = """\
-import importlib.util, json, sys
+import importlib.util, json, signal, sys
 from contextlib import redirect_stdout
+class Late(BaseException): pass
+def late(*_): raise Late
 spec = importlib.util.spec_from_file_location("score", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 with redirect_stdout(sys.stderr):
     spec.loader.exec_module(module)
     module.init()
-    answer = module.run(sys.stdin.read())
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
+    try:
+        answer = module.run(sys.stdin.read())
+    except Late:
+        sys.exit(75)
+    signal.setitimer(signal.ITIMER_REAL, 0)
 print(json.dumps(answer))
 """
+_LATE = 75
 
 
 class DeploymentScorer(Protocol):
@@ -57,7 +68,8 @@ class ScriptScorer:
         """Download code and model, and ask the script.
 
         Raises:
-            ServiceRefusalError: 424, as the service answers where the model fails; 400, the deployment has no script.
+            ServiceRefusalError: 424, as the service answers where the model fails; 408, where it takes too long; 400, the
+                deployment has no script.
         """
         script = deployment.properties.get("codeConfiguration") or {}
         if not script.get("scoringScript"):
@@ -76,7 +88,7 @@ class ScriptScorer:
                 # The service mounts the model below this folder under the name of its own last folder.
                 variables["AZUREML_MODEL_DIR"] = str((project.folder / project.data("model", asset)).parent)
             finished = subprocess.run(
-                [sys.executable, "-c", _HOST, str(code / script["scoringScript"])],
+                [sys.executable, "-c", _HOST, str(code / script["scoringScript"]), str(timeout_of(deployment))],
                 input=json.dumps(body),
                 capture_output=True,
                 text=True,
@@ -85,6 +97,8 @@ class ScriptScorer:
                 timeout=120,
             )
         self._logs[deployment.id] = self._logs.get(deployment.id, "") + finished.stderr
+        if finished.returncode == _LATE:
+            raise late(deployment)
         if finished.returncode != 0:
             last = finished.stderr.strip().splitlines()[-1:]
             raise ServiceRefusalError(424, "ModelError", f"the script failed: {' '.join(last)}")

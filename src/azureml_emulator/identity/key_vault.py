@@ -1,7 +1,6 @@
 """A key vault: secrets with versions, deleted ones that keep their name until they are recovered.
 
-It is found at the root of the loopback cloud, as a vault is. The client trusts the resource that a vault asks a token for
-if it is a domain above the vault's own host; above 127.0.0.1 that is 0.0.1.
+It is found at the root of its address, as a vault is.
 """
 
 from __future__ import annotations
@@ -14,26 +13,51 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from azureml_emulator.identity.loopback_tokens import TENANT, check
+from azureml_emulator.rest.cloud_addresses import CloudAddresses
 from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError, missing, reply, route
 
 _ACTIONS = {"GET": "get", "PUT": "set", "DELETE": "delete", "POST": "recover"}
+_MARKS = ("attributes", "contentType", "tags")
 _MOMENT = 1_700_000_000
 
 
 class KeyVault:
-    """The calls about secrets. Tests read :attr:`secrets` (values by name, oldest first) and may :meth:`deny` actions."""
+    """The calls about secrets. Tests read :attr:`secrets` (values by name, oldest first) and may :meth:`deny` actions.
 
-    def __init__(self, base_url: Callable[[], str]) -> None:
-        self._base_url = base_url
+    Args:
+        addresses: Where it is, and where one signs in.
+        allows: Whether a role of the caller, by the claims of the token, allows an action on secrets.
+    """
+
+    def __init__(self, addresses: Callable[[], CloudAddresses], allows: Callable[[Json, str], bool]) -> None:
+        self._addresses = addresses
+        self._allows = allows
         self._lock = threading.Lock()
         self.secrets: dict[str, list[tuple[str, str]]] = {}
+        self._marks: dict[str, Json] = {}
         self.deleted: dict[str, list[tuple[str, str]]] = {}
         self._denied: set[str] = set()
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
-            self.secrets, self.deleted, self._denied = {}, {}, set()
+            self.secrets, self.deleted, self._denied, self._marks = {}, {}, set(), {}
+
+    def to_kept(self) -> Json:
+        """All that it holds, as JSON."""
+        with self._lock:
+            return {
+                kind: {name: [list(item) for item in items] for name, items in kept.items()}
+                for kind, kept in (("secrets", self.secrets), ("deleted", self.deleted))
+            }
+
+    def take(self, kept: Json) -> None:
+        """Hold what :meth:`to_kept` said."""
+        for kind, held in (("secrets", self.secrets), ("deleted", self.deleted)):
+            held.update({name: [(item[0], item[1]) for item in items] for name, items in kept[kind].items()})
+
+    def _base_url(self) -> str:
+        return self._addresses().vault
 
     def deny(self, *actions: str) -> None:
         """Refuse actions from now on: get, set, delete, recover; none for all that were denied to be allowed again."""
@@ -43,6 +67,14 @@ class KeyVault:
         """Every value that was ever kept."""
         kept = [*self.secrets.values(), *self.deleted.values()]
         return {value for versions in kept for _, value in versions}
+
+    def value_at(self, address: str) -> str | None:
+        """The value of a secret by its address, as references in the settings of other services give it; None without."""
+        name, _, version = address.partition("/secrets/")[2].strip("/").partition("/")
+        with self._lock:
+            versions = self.secrets.get(name.lower(), [])
+        found = [value for number, value in versions if version in ("", number)]
+        return found[-1] if found and address.startswith(f"{self._base_url()}/") else None
 
     def routes(self) -> list[Route]:
         """Their paths."""
@@ -57,21 +89,21 @@ class KeyVault:
         ]
 
     def _authorise(self, call: RestCall) -> None:
-        resource = self._base_url().replace("//127.0.0.1", "//0.0.1")
+        addresses = self._addresses()
+        resource = addresses.vault_resource
         try:
-            check(call.headers.get("authorization", ""), (resource,))
+            claims = check(call.headers.get("authorization", ""), (resource,))
         except ServiceRefusalError as refusal:
-            challenge = f'Bearer authorization="{self._base_url()}/{TENANT}", resource="{resource}"'
+            challenge = f'Bearer authorization="{addresses.login}/{TENANT}", resource="{resource}"'
             raise ServiceRefusalError(
                 401, "Unauthorized", refusal.message, {"WWW-Authenticate": challenge}
             ) from refusal
         action = _ACTIONS[call.method]
-        if action in self._denied:
-            message = (
-                "Caller is not authorized to perform action on resource. Action:"
-                f" 'Microsoft.KeyVault/vaults/secrets/{action}Secret/action' Assignment: (not found)"
-            )
-            raise ServiceRefusalError(403, "Forbidden", message)
+        full = f"Microsoft.KeyVault/vaults/secrets/{action}Secret/action"
+        if action not in self._denied and self._allows(claims, full):
+            return
+        message = f"Caller is not authorized to perform action on resource. Action: '{full}' Assignment: (not found)"
+        raise ServiceRefusalError(403, "Forbidden", message)
 
     def _versions(self, name: str) -> list[tuple[str, str]]:
         found = self.secrets.get(name.lower())
@@ -104,6 +136,7 @@ class KeyVault:
                 )
                 raise ServiceRefusalError(409, "Conflict", message)
             item = (uuid.uuid4().hex, call.body["value"])
+            self._marks[item[0]] = {key: call.body[key] for key in _MARKS if call.body.get(key)}
             self.secrets.setdefault(name.lower(), []).append(item)
             return reply({**self._described(name, item), "value": item[1]})
 
@@ -133,7 +166,9 @@ class KeyVault:
 
     def _described(self, name: str, item: tuple[str, str]) -> Json:
         dates = {"enabled": True, "created": _MOMENT, "updated": _MOMENT, "recoveryLevel": "Recoverable+Purgeable"}
-        return {"id": f"{self._base_url()}/secrets/{name}/{item[0]}", "attributes": dates, "tags": {}}
+        marks = self._marks.get(item[0], {})
+        attributes = {**marks.get("attributes", {}), **dates}
+        return {"id": f"{self._base_url()}/secrets/{name}/{item[0]}", "tags": {}, **marks, "attributes": attributes}
 
     def _bundle(self, name: str, item: tuple[str, str]) -> Json:
         dates = {"deletedDate": _MOMENT, "scheduledPurgeDate": _MOMENT}

@@ -13,13 +13,23 @@ if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
 
 TENANT = "22222222-2222-2222-2222-222222222222"
+OWNER = "44444444-0000-4000-8000-000000000001"
+"""The object id of who calls where nothing else is said."""
 _SECRET = "the loopback cloud signs its tokens with this text"
 
 
 def token(audience: str, seconds: float = 3600, **claims: object) -> str:
     """A token for an audience that ends after some seconds; claims may replace its own."""
     moment = int(time.time())
-    content: Json = {"aud": audience, "tid": TENANT, "oid": "someone", "iat": moment, "exp": moment + int(seconds)}
+    content: Json = {
+        "aud": audience,
+        "iss": f"https://sts.windows.net/{TENANT}/",
+        "tid": TENANT,
+        "oid": OWNER,
+        "iat": moment,
+        "nbf": moment - 300,
+        "exp": moment + int(seconds),
+    }
     return jwt.encode({**content, **claims}, _SECRET, algorithm="HS256")
 
 
@@ -27,11 +37,13 @@ class LoopbackCredential:
     """A credential that the SDK takes; tests may spoil it.
 
     Args:
+        principal: Object id of who signs in.
         audience: Claim another audience than the one that is asked for.
         seconds: How long its tokens are valid; negative for expired ones.
     """
 
-    def __init__(self, audience: str = "", seconds: float = 3600) -> None:
+    def __init__(self, audience: str = "", seconds: float = 3600, principal: str = OWNER) -> None:
+        self._principal = principal
         self._audience = audience
         self._seconds = seconds
 
@@ -41,11 +53,15 @@ class LoopbackCredential:
 
         audience = self._audience or scopes[0].removesuffix("/.default")
         # The client must believe that an expired token is good, or it would not send it.
-        return AccessToken(token(audience, self._seconds), int(time.time() + abs(self._seconds)))
+        return AccessToken(token(audience, self._seconds, oid=self._principal), int(time.time() + abs(self._seconds)))
 
 
-def check(authorization: str, audiences: tuple[str, ...]) -> None:
-    """Check the value of a header ``Authorization``.
+def check(authorization: str, audiences: tuple[str, ...]) -> Json:
+    """The claims of the token in a header ``Authorization``.
+
+    Args:
+        authorization: The value.
+        audiences: Whom the token may be meant for; a slash at the end does not count.
 
     Raises:
         ServiceRefusalError: 401, it is missing, malformed, not ours, expired or meant for somebody else.
@@ -54,14 +70,20 @@ def check(authorization: str, audiences: tuple[str, ...]) -> None:
     if scheme.lower() != "bearer" or not text:
         raise _refusal("AuthenticationFailed", "the request has no bearer token")
     try:
-        jwt.decode(text, _SECRET, algorithms=["HS256"], audience=list(audiences), options={"require": ["exp", "tid"]})
+        accepted = [form for audience in audiences for form in (audience, f"{audience}/", f"{audience}//")]
+        claims: Json = jwt.decode(
+            text, _SECRET, algorithms=["HS256"], audience=accepted, options={"require": ["exp", "tid", "oid"]}
+        )
     except jwt.InvalidAudienceError as error:
         raise _refusal("InvalidAuthenticationTokenAudience", f"the token is not meant for {audiences[0]}") from error
     except jwt.ExpiredSignatureError as error:
         raise _refusal("ExpiredAuthenticationToken", "the token has expired") from error
     except jwt.InvalidTokenError as error:
         raise _refusal("InvalidAuthenticationToken", f"the token is not valid: {error}") from error
+    return claims
 
 
 def _refusal(code: str, message: str) -> ServiceRefusalError:
-    return ServiceRefusalError(401, code, message, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+    # As the resource manager writes it: where to sign in, and what is wrong with the token.
+    challenge = f'Bearer authorization_uri="https://login.windows.net/{TENANT}", error="invalid_token"'
+    return ServiceRefusalError(401, code, message, {"WWW-Authenticate": f'{challenge}, error_description="{message}"'})

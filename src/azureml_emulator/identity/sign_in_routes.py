@@ -1,26 +1,71 @@
-"""The sign-in service: gives tokens to a service principal, by its secret or by a federated token of a pipeline."""
+"""The sign-in service: gives tokens to a service principal, by its secret or by a federated token of a pipeline.
+
+The agent of a pipeline gives such a federated token to whoever shows the pipeline's own token: Azure DevOps does, and so
+does this service, at an address of its own.
+"""
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from azureml_emulator.identity.loopback_tokens import TENANT, check, token
+from azureml_emulator.identity.loopback_tokens import OWNER, TENANT, check, token
 from azureml_emulator.rest.rest_calls import ServiceRefusalError
 
 CLIENT = "33333333-3333-3333-3333-333333333333"
+SERVICE_PRINCIPALS = {
+    "Owner": CLIENT,
+    "Contributor": "33333333-3333-3333-3333-333333333334",
+    "AzureML Data Scientist": "33333333-3333-3333-3333-333333333335",
+    "Reader": "33333333-3333-3333-3333-333333333336",
+}
+"""Client ids of the service principals that can sign in, by the role that each has at first."""
+COMPUTE = "33333333-3333-3333-3333-333333333337"
+"""Client id of the identity that all computes share: who the steps of jobs are."""
+COMPUTE_ROLES = ("AzureML Data Scientist", "Storage Blob Data Contributor")
+"""What it has at first: what the infrastructure of a project gives to its computes."""
 SECRET = "the secret of the loopback service principal"
+CONNECTION = "44444444-4444-4444-4444-444444444444"
+PIPELINE_TOKEN = "the token of the loopback pipeline"
+OIDC_PATH = "/pipelines/project/_apis/distributedtask/hubs/build/plans/plan/jobs/job/oidctoken"
+# Services of Microsoft that are in every tenant, also those that are not emulated.
+_SERVICES = frozenset({
+    "https://management.azure.com", "https://management.core.windows.net", "https://ml.azure.com", "https://vault.azure.net",
+    "https://storage.azure.com", "https://graph.microsoft.com", "https://graph.windows.net", "https://monitor.azure.com",
+    "https://containerregistry.azure.net", "https://azurecr.io", "https://cognitiveservices.azure.com",
+    "https://database.windows.net", "https://batch.core.windows.net", "https://api.loganalytics.io",
+    "https://appservice.azure.com", "https://app.vssps.visualstudio.com", "499b84ac-1321-427f-aa17-267ca6975798",
+    "https://ai.azure.com", "https://dev.azuresynapse.net", "https://datalake.azure.net",
+})  # fmt: skip
+_ACCOUNT = re.compile(r"https://[a-z0-9]{3,24}\.(blob|queue|table|file|dfs)\.core\.windows\.net")
 _EXCHANGE = "api://AzureADTokenExchange"
+_OIDC_VERSION = "7.1"
 
 
-def by_secret() -> dict[str, str]:
-    """Variables that sign the service principal in with its secret."""
-    return {"AZURE_CLIENT_ID": CLIENT, "AZURE_CLIENT_SECRET": SECRET, "AZURE_TENANT_ID": TENANT}
+def object_id(client: str) -> str:
+    """What a service principal is called in role assignments, by its client id."""
+    return OWNER if client == CLIENT else str(uuid.uuid5(uuid.NAMESPACE_URL, f"principal:{client}"))
+
+
+def by_secret(role: str = "Owner") -> dict[str, str]:
+    """Variables that sign the service principal of a role in with its secret."""
+    return _with_secret(SERVICE_PRINCIPALS[role])
+
+
+def as_compute() -> dict[str, str]:
+    """Variables that sign the identity of the computes in."""
+    return _with_secret(COMPUTE)
+
+
+def _with_secret(client: str) -> dict[str, str]:
+    return {"AZURE_CLIENT_ID": client, "AZURE_CLIENT_SECRET": SECRET, "AZURE_TENANT_ID": TENANT}
 
 
 def by_federation(file: Path) -> dict[str, str]:
@@ -29,11 +74,36 @@ def by_federation(file: Path) -> dict[str, str]:
     return {"AZURE_CLIENT_ID": CLIENT, "AZURE_FEDERATED_TOKEN_FILE": str(file), "AZURE_TENANT_ID": TENANT}
 
 
-class SignInRoutes:
-    """The calls of the sign-in libraries."""
+def by_pipeline(url: str) -> dict[str, str]:
+    """Variables of a step in a pipeline whose service connection signs in without a secret.
 
-    def __init__(self, base_url: Callable[[], str]) -> None:
+    Args:
+        url: Of the cloud.
+    """
+    return {
+        "SYSTEM_OIDCREQUESTURI": f"{url}{OIDC_PATH}",
+        "SYSTEM_ACCESSTOKEN": PIPELINE_TOKEN,
+        "AZURESUBSCRIPTION_TENANT_ID": TENANT,
+        "AZURESUBSCRIPTION_CLIENT_ID": CLIENT,
+        "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": CONNECTION,
+    }
+
+
+class SignInRoutes:
+    """The calls of the sign-in libraries.
+
+    Args:
+        base_url: Its address.
+        own: What tokens for the services of this cloud are meant for, besides those of the public cloud.
+
+    Attributes:
+        seconds: How long the tokens are valid that it gives.
+    """
+
+    def __init__(self, base_url: Callable[[], str], own: Callable[[], tuple[str, ...]] = lambda: ()) -> None:
         self._base_url = base_url
+        self._own = own
+        self.seconds = 3600
 
     def routes(self) -> list[Route]:
         """Their paths."""
@@ -41,7 +111,16 @@ class SignInRoutes:
         return [
             Route(base + "/v2.0/.well-known/openid-configuration", self._configuration, methods=["GET"]),
             Route(base + "/oauth2/v2.0/token", self._token, methods=["POST"]),
+            Route("/common/discovery/instance", self._instance, methods=["GET"]),
+            Route(OIDC_PATH, self._federated_token, methods=["POST"]),
         ]
+
+    async def _instance(self, request: Request) -> Response:
+        """Which hosts one signs in at; libraries ask it before they trust one."""
+        host = self._base_url().removeprefix("https://")
+        endpoint = f"{self._base_url()}/{TENANT}/v2.0/.well-known/openid-configuration"
+        alias = {"preferred_network": host, "preferred_cache": host, "aliases": [host]}
+        return JSONResponse({"tenant_discovery_endpoint": endpoint, "api-version": "1.1", "metadata": [alias]})
 
     async def _configuration(self, request: Request) -> Response:
         base = f"{self._base_url()}/{TENANT}"
@@ -57,7 +136,7 @@ class SignInRoutes:
         form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
         if form.get("grant_type") != "client_credentials":
             return _no("unsupported_grant_type", f"AADSTS70003: {form.get('grant_type')!r} is not supported", 400)
-        if form.get("client_id") != CLIENT:
+        if form.get("client_id") not in (*SERVICE_PRINCIPALS.values(), COMPUTE):
             return _no("unauthorized_client", f"AADSTS700016: there is no application {form.get('client_id')!r}", 400)
         if "client_assertion" in form:
             try:
@@ -67,7 +146,32 @@ class SignInRoutes:
         elif form.get("client_secret") != SECRET:
             return _no("invalid_client", "AADSTS7000215: Invalid client secret provided.", 401)
         audience = form.get("scope", "").removesuffix("/.default")
-        return JSONResponse({"token_type": "Bearer", "expires_in": 3600, "access_token": token(audience)})
+        if not self._is_known(audience):
+            message = (
+                f"AADSTS500011: The resource principal named {audience} was not found in the tenant named Emulator. It is"
+                " none of the services that are known here."
+            )
+            return _no("invalid_resource", message, 400)
+        client = form["client_id"]
+        access = token(audience, self.seconds, appid=client, oid=object_id(client))
+        return JSONResponse({"token_type": "Bearer", "expires_in": self.seconds, "access_token": access})
+
+    def _is_known(self, audience: str) -> bool:
+        """Whether tokens are given for a service."""
+        bare = audience.rstrip("/").lower()
+        return bare in _SERVICES or bare in self._own() or _ACCOUNT.fullmatch(bare) is not None
+
+    async def _federated_token(self, request: Request) -> Response:
+        """What the agent of a pipeline answers; it redirects to a page for people where it is not told that nobody looks."""
+        if request.headers.get("authorization") != f"Bearer {PIPELINE_TOKEN}":
+            if request.headers.get("x-tfs-fedauthredirect") != "Suppress":
+                return RedirectResponse(f"{self._base_url()}/signin", 302)
+            return JSONResponse({"message": "TF400813: The user is not authorized to access this resource."}, 401)
+        if request.query_params.get("api-version") != _OIDC_VERSION:
+            return JSONResponse({"message": f"The requested version is not {_OIDC_VERSION}."}, 400)
+        if request.query_params.get("serviceConnectionId") != CONNECTION:
+            return JSONResponse({"message": "The service connection does not exist or has not been authorized."}, 404)
+        return JSONResponse({"oidcToken": token(_EXCHANGE, 600)})
 
 
 def _no(error: str, description: str, status: int) -> Response:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from azureml_emulator.jobs.job_executor import JobExecution
 from azureml_emulator.jobs.job_outputs import ProducedOutput
-from azureml_emulator.jobs.reported_states import FINAL, ReportedJob
+from azureml_emulator.jobs.reported_states import FINAL, ReportedJob, settled_state
 from azureml_emulator.resources.datastore_addresses import artifacts
 from azureml_emulator.resources.rest_resources import RestResource
+from azureml_emulator.rest.rest_calls import Json
 
 POLL_SECONDS = 0.05
 
@@ -55,6 +56,25 @@ class EmulatedJob:
     def child_id(self, step: str) -> str:
         """Name of the run of a step: like the service's, it says nothing."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.resource.id}/{step}"))
+
+    def to_kept(self, status: str) -> Json:
+        """What is kept of it when it has ended with a status, besides the files that it wrote."""
+        return {
+            "status": status,
+            "message": self.message,
+            "produced": {name: asdict(item) for name, item in self.produced.items()},
+            "steps": {step: {name: asdict(item) for name, item in items.items()} for step, items in self.steps.items()},
+        }
+
+    def take(self, kept: Json) -> None:
+        """Be what :meth:`to_kept` said."""
+        self.status, self.message = kept["status"], kept["message"]
+        self.state = settled_state(self.state, self.status, self.message)
+        self.produced = {name: ProducedOutput(**item) for name, item in kept["produced"].items()}
+        self.steps = {
+            step: {name: ProducedOutput(**item) for name, item in items.items()}
+            for step, items in kept["steps"].items()
+        }
 
     def wait(self, seconds: float = 60) -> EmulatedJob:
         """Wait until it has ended.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from starlette.responses import Response
 from starlette.routing import Route
 
+from azureml_emulator.computes.compute_targets import check_targets, compute_paths
 from azureml_emulator.jobs.emulated_job import POLL_SECONDS, EmulatedJob
-from azureml_emulator.jobs.job_executor import JobExecutor, JobOrder
+from azureml_emulator.jobs.job_executor import JobExecutor, JobFiles, JobOrder
 from azureml_emulator.jobs.job_outputs import ProducedOutput, produce
 from azureml_emulator.jobs.job_translation import JobTranslation, translate
 from azureml_emulator.jobs.reported_states import FINAL, ReportedJob, ReportedStep
@@ -18,11 +22,13 @@ from azureml_emulator.process_commands import machine_environment
 from azureml_emulator.resources.arm_paths import WORKSPACE
 from azureml_emulator.resources.asset_references import check
 from azureml_emulator.resources.datastore_addresses import ARTIFACTS, artifacts
-from azureml_emulator.resources.rest_resources import now
+from azureml_emulator.resources.rest_resources import RestResource, now
 from azureml_emulator.resources.subscription import Subscription
 from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError, malformed, reply, route
 
 TYPES = ("Pipeline", "Command", "Sweep")
+_JOB_ID = re.compile(r".+/workspaces/[^/]+/jobs/[^/]+", re.IGNORECASE)
+_INTERRUPTED = "the emulator was ended while this job ran"
 _PORTS = ("inputs", "outputs", "jobs", "tags", "properties")
 
 
@@ -32,6 +38,9 @@ class EmulatedJobs:
     Args:
         subscription: Keeps them, and what they make.
         executor: Says who runs the next job.
+
+    Attributes:
+        identity: Variables by which the steps of jobs are signed in as their compute is, and find its workspace.
     """
 
     def __init__(self, subscription: Subscription, executor: Callable[[], JobExecutor]) -> None:
@@ -39,6 +48,7 @@ class EmulatedJobs:
         self._executor = executor
         self._lock = threading.RLock()
         self._records: dict[str, EmulatedJob] = {}
+        self.identity: dict[str, str] = {}
 
     def submit(self, workspace: str, name: str, body: Json) -> EmulatedJob:
         """Take a job in and start it.
@@ -57,12 +67,11 @@ class EmulatedJobs:
         for port in _PORTS:
             if properties.get(port) is None:
                 properties[port] = {}
+        check_targets(self._subscription.store, properties)
         check(self._subscription, properties)
         properties.setdefault("displayName", name)
         properties.setdefault("experimentName", "Default")
-        properties["services"] = {
-            "Studio": {"jobServiceType": "Studio", "endpoint": f"{self._subscription.url}/runs/{name}?wsid={workspace}"}
-        }
+        properties["services"] = {**(properties.get("services") or {}), **self._services(workspace, name)}
         with self._lock:
             resource, _ = self._subscription.store.put(f"{workspace}/jobs/{name}", {"properties": properties})
             record = EmulatedJob(resource, self._subscription.folder / "jobs" / name)
@@ -70,6 +79,32 @@ class EmulatedJobs:
         record.thread = threading.Thread(target=self._run, args=(record,), daemon=True)
         record.thread.start()
         return record
+
+    def restore(self) -> None:
+        """Take back the jobs of an earlier process. Those that ran when it ended have failed, and say so."""
+        for resource in self._subscription.store.below("/subscriptions"):
+            if not _JOB_ID.fullmatch(resource.id):
+                continue
+            record = EmulatedJob(resource, self._subscription.folder / "jobs" / resource.name)
+            record.execution = JobFiles(self._home, record.name, record.folder / "output.txt")
+            record.state = record.execution.state()
+            kept = self._subscription.store.find(_kept_path(resource))
+            self._records[resource.id.lower()] = record
+            if kept is None:
+                record.message = _INTERRUPTED
+                self._remember(record, "Failed")
+                kept = self._subscription.store.get(_kept_path(resource))
+            record.take(kept.properties)
+
+    def _remember(self, record: EmulatedJob, status: str) -> None:
+        """Keep how a job ended."""
+        kept = {"properties": record.to_kept(status)}
+        self._subscription.store.put(_kept_path(record.resource), kept)
+        self._subscription.store.flush()
+
+    @property
+    def _home(self) -> Path:
+        return self._subscription.folder / "home"
 
     def get(self, workspace: str, name: str) -> EmulatedJob:
         """A job.
@@ -114,6 +149,29 @@ class EmulatedJobs:
             found = [item for item in self._records.values() if item.workspace.lower() == workspace.lower()]
         return sorted(found, key=lambda item: -item.resource.number)
 
+    def preempt(self, name: str) -> None:
+        """Take the machine of a running job away, as happens to a spot node, and start the job again on another.
+
+        The outputs that its steps have mounted are there again as they were.
+
+        Raises:
+            ServiceRefusalError: 404, the job does not exist; 409, it does not run.
+        """
+        record = self.find(name)
+        if record.execution is None:
+            raise ServiceRefusalError(409, "UserError", f"the job {name!r} does not run")
+        record.execution.preempt()
+
+    def on_compute(self, path: str) -> list[str]:
+        """Names of the jobs that run on the compute at a path, oldest first."""
+        with self._lock:
+            records = [item for item in self._records.values() if not item.finished]
+        return [
+            item.name
+            for item in records
+            if path.lower() in (found.lower() for found in compute_paths(item.resource.properties))
+        ]
+
     def stop(self) -> None:
         """Cancel what runs and forget all jobs."""
         with self._lock:
@@ -146,7 +204,24 @@ class EmulatedJobs:
             uri = f"azureml://datastores/{ARTIFACTS}/{record.artifacts}"
             properties["outputs"]["default"] = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": uri}
         properties["properties"] = self.properties(record)
+        properties["services"]["Studio"]["endpoint"] = self._page(
+            record.workspace, record.name
+        )  # the port may be another
+        for service in properties["services"].values():
+            service.update(status="Stopped" if record.finished else "Running", errorMessage="")
+        if properties["jobType"] != "Pipeline":
+            properties["parameters"] = {}
         return body
+
+    def _services(self, workspace: str, name: str) -> Json:
+        """Where a job is looked at."""
+        tracking = f"{self._subscription.url}/mlflow/v1.0{workspace}".replace("https://", "azureml://", 1)
+        addresses = {"Tracking": tracking, "Studio": self._page(workspace, name)}
+        nothing = dict.fromkeys(("port", "properties", "nodes"))
+        return {kind: {"jobServiceType": kind, "endpoint": at, **nothing} for kind, at in addresses.items()}
+
+    def _page(self, workspace: str, name: str) -> str:
+        return f"{self._subscription.pages or self._subscription.url}/runs/{name}?wsid={workspace}"
 
     def properties(self, record: EmulatedJob) -> Json:
         """What the service and the client noted about a job."""
@@ -204,8 +279,9 @@ class EmulatedJobs:
             with self._lock:
                 self._records.pop(call.path.lower(), None)
             self._subscription.store.delete(call.path)
+            self._subscription.store.delete(_kept_path(record.resource))
 
-        return self._subscription.operations.start(finish, location=True)
+        return self._subscription.operations.start(finish)
 
     def _post_cancel(self, call: RestCall) -> Response:
         record = self.get(*call.path.removesuffix("/cancel").rsplit("/jobs/", 1))
@@ -218,7 +294,7 @@ class EmulatedJobs:
             self._cancel(record)
             record.wait(30)
 
-        return self._subscription.operations.start(finish, location=True)
+        return self._subscription.operations.start(finish)
 
     def _cancel(self, record: EmulatedJob) -> None:
         record.cancelled = True
@@ -234,20 +310,36 @@ class EmulatedJobs:
         try:
             record.folder.mkdir(parents=True, exist_ok=True)
             translation = translate(self._subscription, self, record.resource, record.folder / "project")
-            self._watch(record, translation)
+            status, message = self._watch(record, translation)
         except ServiceRefusalError as refusal:
-            record.message, record.status = refusal.message, "Failed"
+            status, message = "Failed", refusal.message
         except Exception as error:  # noqa: BLE001  # a thread must tell its job why it ended, whatever the reason
-            record.message, record.status = f"{type(error).__name__}: {error}", "Failed"
+            status, message = "Failed", f"{type(error).__name__}: {error}"
+        record.message = message
+        if status == "Failed":
+            self._tell_reason(record)
+        self._remember(record, status)  # first, so that nobody hears of an end that a crash would undo
+        record.status = status
 
-    def _watch(self, record: EmulatedJob, translation: JobTranslation) -> None:
+    def _tell_reason(self, record: EmulatedJob) -> None:
+        """Write why a job has failed to its log, where nothing else was written."""
+        output = record.folder / "output.txt"
+        if not record.state.logs:
+            logs = JobFiles(self._home, record.name, output).state().logs
+            record.state = replace(record.state, status="Failed", message=record.message, logs=logs)
+        for path in record.state.logs.values():
+            if not path.is_file() or path.stat().st_size == 0:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"{record.message}\n", encoding="utf-8")
+
+    def _watch(self, record: EmulatedJob, translation: JobTranslation) -> tuple[str, str]:
+        """Run a job to its end; returns its status and a message."""
         if record.cancelled:
-            record.status = "Canceled"
-            return
-        home = self._subscription.folder / "home"
-        home.mkdir(parents=True, exist_ok=True)
+            return "Canceled", ""
+        self._home.mkdir(parents=True, exist_ok=True)
         environment = machine_environment()
-        order = JobOrder(record.name, translation.definition, record.folder, home, environment)
+        variables = self._step_variables(record, translation)
+        order = JobOrder(record.name, translation.definition, record.folder, self._home, environment, variables)
         record.execution = self._executor().start(order)
         self._cancel_if_asked(record)  # it may have come in between
         while record.state.status not in FINAL:
@@ -262,7 +354,32 @@ class EmulatedJobs:
         record.produced = self._keep(
             record, record.name, record.state, record.resource.properties["outputs"], translation.output_types
         )
-        record.message, record.status = record.state.message, record.state.status
+        return record.state.status, record.state.message
+
+    def _step_variables(self, record: EmulatedJob, translation: JobTranslation) -> dict[str, dict[str, str]]:
+        """Variables of the steps of a job by the name of the step; the empty name stands for all.
+
+        They are signed in as the computes are, know the workspace and their own run, and find no other sign-in of ``az``.
+        """
+        no_sign_in = record.folder / "az"
+        no_sign_in.mkdir(exist_ok=True)
+        scope, _, workspace = record.workspace.partition("/providers/")
+        subscription, group = scope.split("/")[2], scope.split("/")[4]
+        name = workspace.rpartition("/")[2]
+        common = {
+            **self.identity,
+            "AZURE_CONFIG_DIR": str(no_sign_in),
+            "AZUREML_ARM_SUBSCRIPTION": subscription,
+            "AZUREML_ARM_RESOURCEGROUP": group,
+            "AZUREML_ARM_WORKSPACE_NAME": name,
+            "AZUREML_WORKSPACE_SCOPE": record.workspace,
+            "AZUREML_ROOT_RUN_ID": record.name,
+        }
+        if "AZUREML_WORKSPACE_NAME" in self.identity:
+            common["AZUREML_WORKSPACE_NAME"] = name
+        if record.resource.properties["jobType"] == "Command":
+            return {"": {**common, "AZUREML_RUN_ID": record.name}}
+        return {"": common, **{step: {"AZUREML_RUN_ID": record.child_id(step)} for step in translation.names}}
 
     def _keep(
         self, record: EmulatedJob, run: str, state: ReportedJob | ReportedStep, wanted: Json, types: dict[str, str]
@@ -279,6 +396,11 @@ class EmulatedJobs:
             for name, path in state.outputs.items()
             if path.exists() and succeeded
         }
+
+
+def _kept_path(job: RestResource) -> str:
+    """Where it is kept how a job ended; the number tells jobs of the same name apart."""
+    return f"/emulator/jobs/{job.number}"
 
 
 def _same_job_part(kept: object, wanted: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _COMPONENT_KEYS = (
     "mini_batch_error_threshold", "retry_settings", "logging_level",
 )  # fmt: skip
 _SETTINGS = ("continue_on_step_failure", "continue_run_on_failed_optional_input", "force_rerun")
+_MOST_TRIALS = 1000  # of a sweep that does not say it
 
 
 @dataclass
@@ -34,6 +36,8 @@ class JobTranslation:
     definition: Path
     output_types: dict[str, str] = field(default_factory=dict)
     steps: dict[str, dict[str, str]] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    """Of all steps; those of a pipeline that is a step have its name and a slash before theirs."""
 
     def step_types(self, step: str) -> dict[str, str]:
         """Types of the outputs of a step, as far as it names them."""
@@ -73,7 +77,8 @@ def translate(subscription: Subscription, jobs: OutputAddresses, job: RestResour
         step: {name: str(_word(port, "job_output_type") or "") for name, port in (node.get("outputs") or {}).items()}
         for step, node in properties["jobs"].items()
     }
-    return JobTranslation(project.write("job.yml", content), types, steps)
+    names = tuple(_step_names(project, _jobs_of(project, properties)))
+    return JobTranslation(project.write("job.yml", content), types, steps, names)
 
 
 def component(project: ProjectFolder, spec: Json) -> Json:
@@ -109,15 +114,30 @@ def _component_file(project: ProjectFolder, text: str) -> str:
 
 
 def _pipeline_job(project: ProjectFolder, properties: Json) -> Json:
-    if (component_id := properties.get("componentId")) and not properties["jobs"]:
-        properties = {**properties, "jobs": project.spec(component_id)["jobs"]}
     settings = properties.get("settings") or {}
     kept = {key: settings[key] for key in _SETTINGS if settings.get(key) is not None}
     if settings.get("default_compute"):
         kept["default_compute"] = _compute(settings["default_compute"])
     found: Json = {"settings": kept} if kept else {}
-    found["jobs"] = {name: _step(project, name, node) for name, node in properties["jobs"].items()}
+    found["jobs"] = {name: _step(project, name, node) for name, node in _jobs_of(project, properties).items()}
     return found
+
+
+def _jobs_of(project: ProjectFolder, properties: Json) -> Json:
+    """The steps of a pipeline job, or of the component that it is."""
+    if (component_id := properties.get("componentId")) and not properties["jobs"]:
+        found: Json = project.spec(component_id)["jobs"]
+        return found
+    return dict(properties["jobs"])
+
+
+def _step_names(project: ProjectFolder, jobs: Json, prefix: str = "") -> Iterator[str]:
+    for name, node in jobs.items():
+        spec = project.spec(node["componentId"]) if node.get("componentId") else {}
+        if spec.get("type") == "pipeline":
+            yield from _step_names(project, spec["jobs"], f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _command_job(project: ProjectFolder, properties: Json) -> Json:
@@ -128,6 +148,9 @@ def _command_job(project: ProjectFolder, properties: Json) -> Json:
         found["environment_variables"] = variables
     if distribution := properties.get("distribution"):
         found["distribution"] = _distribution({_snake(key): value for key, value in distribution.items()})
+    resources = {_snake(key): value for key, value in (properties.get("resources") or {}).items()}
+    if kept := {key: resources[key] for key in ("instance_count", "shm_size") if resources.get(key) is not None}:
+        found["resources"] = kept
     if limit := (properties.get("limits") or {}).get("timeout"):
         found["limits"] = {"timeout": seconds(limit)}
     return found
@@ -136,7 +159,7 @@ def _command_job(project: ProjectFolder, properties: Json) -> Json:
 def _sweep_job(project: ProjectFolder, properties: Json) -> Json:
     limits = properties.get("limits") or {}
     words = {
-        "max_total_trials": limits.get("maxTotalTrials"),
+        "max_total_trials": limits.get("maxTotalTrials") or _MOST_TRIALS,
         "max_concurrent_trials": limits.get("maxConcurrentTrials"),
         "timeout": seconds(limits["timeout"]) if limits.get("timeout") else None,
         "trial_timeout": seconds(limits["trialTimeout"]) if limits.get("trialTimeout") else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from azureml_emulator.rest.rest_calls import Json
@@ -72,6 +72,15 @@ def read_state(written: Json, logs: dict[str, Path]) -> ReportedJob:
         logs=logs,
         best=best,
     )
+
+
+def settled_state(state: ReportedJob, status: str, message: str) -> ReportedJob:
+    """A job that has ended with a status, whatever was written down last: the steps that ran have ended as it has."""
+    steps = {
+        name: step if step.status in FINAL or step.status == "NotStarted" else replace(step, status=status)
+        for name, step in state.steps.items()
+    }
+    return replace(state, status=status, message=message or state.message, steps=steps)
 
 
 def _step(written: Json) -> ReportedStep:

@@ -93,7 +93,7 @@ class ScheduleRoutes:
         def finish() -> None:
             self._subscription.store.delete(call.path)
 
-        return self._subscription.operations.start(finish, location=True)
+        return self._subscription.operations.start(finish)
 
     def _trigger(self, call: RestCall) -> Response:
         record = fire(self._jobs, self._subscription.store.get(call.path.removesuffix("/trigger")))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from azureml_emulator.rest.cloud_addresses import LOCATION
+
+__all__ = ["GROUP", "LOCATION", "PROVIDER", "SCOPE", "SUBSCRIPTION", "WORKSPACE"]
+
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 GROUP = "rg"
-LOCATION = "westeurope"
 PROVIDER = "providers/Microsoft.MachineLearningServices"
 SCOPE = "/subscriptions/{subscription}/resourceGroups/{group}/" + PROVIDER
 """Of everything of Azure ML in a resource group, as a route."""

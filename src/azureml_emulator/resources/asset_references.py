@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from azureml_emulator.resources.rest_resources import RestResource
 from azureml_emulator.resources.subscription import Subscription
@@ -24,21 +25,26 @@ def check(subscription: Subscription, body: object) -> None:
     Raises:
         ServiceRefusalError: 404, naming it.
     """
-    if isinstance(body, dict):
-        for value in body.values():
-            check(subscription, value)
-    elif isinstance(body, list):
-        for value in body:
-            check(subscription, value)
-    elif isinstance(body, str) and "${{" not in body:
-        path = arm_id(body)
-        found = _REGISTRY.fullmatch(body)
+    for text in texts(body):
+        if "${{" in text:
+            continue
+        path = arm_id(text)
+        found = _REGISTRY.fullmatch(text)
         # Registries of others, such as the one with Microsoft's images, are out of sight.
         ours = (
             found is not None and subscription.store.find(f"{subscription.scope()}/registries/{found[1]}") is not None
         )
         if ours or (path is not None and "/workspaces/" in path):
-            resolve(subscription, body)
+            resolve(subscription, text)
+
+
+def texts(body: object) -> Iterator[str]:
+    """All texts in a body, keys left out."""
+    if isinstance(body, str):
+        yield body
+    elif isinstance(body, dict | list):
+        for value in body.values() if isinstance(body, dict) else body:
+            yield from texts(value)
 
 
 def resolve(subscription: Subscription, text: str) -> RestResource:

@@ -10,8 +10,10 @@ from starlette.routing import Route
 
 from azureml_emulator.resources.arm_paths import WORKSPACE
 from azureml_emulator.resources.datastore_addresses import OutputAddresses, located
+from azureml_emulator.resources.resource_description import resource_type
 from azureml_emulator.resources.rest_resources import RestResource
 from azureml_emulator.resources.subscription import Subscription
+from azureml_emulator.resources.written_bodies import check_written
 from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError, malformed, missing, reply, route
 
 # What the properties of each kind must hold; one of a tuple is enough.
@@ -23,7 +25,10 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "models": ("modelUri",),
 }
 KINDS = tuple(_REQUIRED)
-_DEFAULTS: dict[str, Json] = {"models": {"modelType": "custom_model", "flavors": {}}}
+_DEFAULTS: dict[str, Json] = {
+    "models": {"modelType": "custom_model", "flavors": {}},
+    "environments": {"environmentType": "UserCreated"},
+}
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,254}", re.ASCII)
 _LONGEST_VERSION = {"data": 30}
 # What may be changed later: the rest of a version stays as it was made.
@@ -95,6 +100,7 @@ class AssetRoutes:
     def _put_version(self, call: RestCall) -> Response:
         kind, name, version = call.path.split("/")[-4], call.names["name"], call.names["version"]
         _check_names(kind, name, version)
+        check_written(call.path, call.body)
         if not any(call.properties.get(key) for key in _REQUIRED[kind]):
             raise malformed(f"{kind} need {' or '.join(_REQUIRED[kind])}")
         wanted = dict(call.properties)
@@ -156,7 +162,8 @@ class AssetRoutes:
         if own is not None:
             properties.update({key: value for key, value in own.properties.items() if value is not None})
         first = own or versions[0]
-        return {"id": path, "name": name, "properties": properties, "systemData": first.to_dict()["systemData"]}
+        system = first.to_dict()["systemData"]
+        return {"id": path, "name": name, "type": resource_type(path), "properties": properties, "systemData": system}
 
     def _put_container(self, call: RestCall) -> Response:
         kept = {key: value for key, value in call.properties.items() if key not in ("latestVersion", "nextVersion")}

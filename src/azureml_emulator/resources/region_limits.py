@@ -7,22 +7,32 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from azureml_emulator.resources.rest_resources import RestResource
+from azureml_emulator.resources.vm_sizes import VM_SIZES
 from azureml_emulator.rest.rest_calls import ServiceRefusalError
 
-CORES = {
-    "standard_ds1_v2": 1, "standard_ds2_v2": 2, "standard_ds3_v2": 4, "standard_ds4_v2": 8, "standard_f2s_v2": 2,
-    "standard_f4s_v2": 4, "standard_nc4as_t4_v3": 4, "standard_nc24ads_a100_v4": 24,
-}  # fmt: skip
 _GUIDE = "See the troubleshooting guide"
 
 
 @dataclass
 class RegionLimits:
-    """Limits that tests may tighten. ``images`` are those that can be pulled, all where it is None."""
+    """Limits that tests may tighten.
+
+    Attributes:
+        cores: Of managed endpoints.
+        family_cores: Of compute instances and clusters, for each family of machines.
+        taken: Names that others in the region have: of endpoints, compute instances, storage
+            accounts, vaults and container registries.
+        images: Those that can be pulled; all where it is None.
+        unregistered: Resource providers, in lower case, that the subscription has not registered.
+        subscription_state: Of the subscription; others than Enabled make nothing.
+    """
 
     cores: int = 100
+    family_cores: int = 24
     taken: set[str] = field(default_factory=set)
     images: set[str] | None = None
+    unregistered: set[str] = field(default_factory=set)
+    subscription_state: str = "Enabled"
 
     def check_name(self, endpoint: str) -> None:
         """Refuse the name of an endpoint that another workspace of the region has. Raises ServiceRefusalError."""
@@ -35,7 +45,7 @@ class RegionLimits:
     def check_machines(self, wanted: RestResource, others: Iterable[RestResource]) -> None:
         """Refuse an unknown size, and more cores than there is quota for. Raises ServiceRefusalError."""
         size = str(wanted.properties.get("instanceType"))
-        if size.lower() not in CORES:
+        if size.lower() not in VM_SIZES:
             raise ServiceRefusalError(
                 400, "BadArgument", f"The instance type {size} is not supported for online endpoints"
             )
@@ -55,4 +65,4 @@ class RegionLimits:
 def _cores(deployment: RestResource) -> int:
     """Cores that count: the service keeps a fifth more instances for upgrades."""
     instances = int((deployment.body.get("sku") or {}).get("capacity") or 1)
-    return CORES[str(deployment.properties.get("instanceType")).lower()] * math.ceil(1.2 * instances)
+    return VM_SIZES[str(deployment.properties.get("instanceType")).lower()].cores * math.ceil(1.2 * instances)

@@ -8,12 +8,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from azureml_emulator.identity.loopback_tokens import TENANT
-from azureml_emulator.resources.arm_paths import LOCATION, SCOPE
+from azureml_emulator.resources.arm_paths import LOCATION, PROVIDER, SCOPE, SUBSCRIPTION
 from azureml_emulator.resources.asset_routes import AssetRoutes
 from azureml_emulator.resources.datastore_addresses import OutputAddresses, datastore_path
 from azureml_emulator.resources.rest_resources import RestResource
 from azureml_emulator.resources.subscription import Subscription
 from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError, malformed, missing, reply, route
+from azureml_emulator.storage.azurite import ACCOUNT
 
 _ARM = SCOPE + "/registries/{registry}"
 # The SDK talks to a registry's own region, not to the resource manager.
@@ -23,15 +24,52 @@ _WORKSPACE_ASSET = re.compile(r"azureml://locations/[^/]+/workspaces/([^/]+)/(\w
 
 def registry(name: str) -> Json:
     """A registry as the service describes it."""
+    group = f"/subscriptions/{SUBSCRIPTION}"
     return {
-        "type": "Microsoft.MachineLearningServices/registries",
         "location": LOCATION,
+        "kind": None,
+        "sku": {"name": "Basic", "tier": "Basic"},
         "tags": {},
-        "identity": {"type": "SystemAssigned", "tenantId": TENANT},
+        "identity": {"type": "SystemAssigned"},
         "properties": {
+            "description": "",
+            "tags": {},
             "publicNetworkAccess": "Enabled",
             "discoveryUrl": f"/registrymanagement/v1.0/registries/{name}/discovery",
-            "regionDetails": [{"location": LOCATION, "acrDetails": [], "storageAccountDetails": []}],
+            "intellectualPropertyPublisher": None,
+            "managedResourceGroup": {"resourceId": f"{group}/resourceGroups/{name}-managed"},
+            "mlFlowRegistryUri": f"azureml://{LOCATION}.api.azureml.ms/mlflow/v1.0/registries/{name}",
+            "privateLinkCount": 0,
+            "regionDetails": [
+                {
+                    "location": LOCATION,
+                    "acrDetails": [
+                        {
+                            "systemCreatedAcrAccount": {
+                                "acrAccountName": f"{name}images",
+                                "acrAccountSku": "Premium",
+                                "armResourceId": {
+                                    "resourceId": f"{group}/resourceGroups/{name}-managed/providers"
+                                    f"/Microsoft.ContainerRegistry/registries/{name}images"
+                                },
+                            }
+                        }
+                    ],
+                    "storageAccountDetails": [
+                        {
+                            "systemCreatedStorageAccount": {
+                                "storageAccountName": ACCOUNT,
+                                "storageAccountType": "Standard_LRS",
+                                "storageAccountHnsEnabled": False,
+                                "armResourceId": {
+                                    "resourceId": f"{group}/resourceGroups/{name}-managed/providers"
+                                    f"/Microsoft.Storage/storageAccounts/{ACCOUNT}"
+                                },
+                            }
+                        }
+                    ],
+                }
+            ],
         },
     }
 
@@ -47,6 +85,7 @@ class RegistryRoutes:
         """Their paths."""
         return [
             route(SCOPE + "/registries", GET=self._list),
+            route("/subscriptions/{subscription}/" + PROVIDER + "/registries", GET=self._list_all),
             route(_ARM, GET=self._get),
             route("/registrymanagement/v1.0/registries/{registry}/discovery", GET=self._discover),
             route(_REGION + "/tempdatarefs/{name}/versions/{version}", self._require, PUT=self._begin_upload),
@@ -57,6 +96,10 @@ class RegistryRoutes:
 
     def _list(self, call: RestCall) -> Response:
         return reply(self._subscription.page(self._subscription.store.children(call.path), call))
+
+    def _list_all(self, call: RestCall) -> Response:
+        subscription = self._subscription
+        return reply(subscription.page(subscription.store.children(f"{subscription.scope()}/registries"), call))
 
     def _get(self, call: RestCall) -> Response:
         return reply(self._subscription.store.get(call.path).to_dict())
@@ -73,7 +116,7 @@ class RegistryRoutes:
                 "subscriptionId": self._subscription.subscription,
                 "resourceGroup": self._subscription.group,
                 "workspaceName": "",
-                "primaryRegionResourceProviderUri": f"{self._subscription.url}/",
+                "primaryRegionResourceProviderUri": f"{self._subscription.addresses.ml}/",
                 "registryFqdns": {LOCATION: {"registryFqdns": []}},
             }
         )
@@ -84,7 +127,8 @@ class RegistryRoutes:
             raise missing(f"registry {name!r}")
 
     def _container(self, call: RestCall) -> str:
-        return self._subscription.containers[f"registries/{call.names['registry']}"]
+        kept = self._subscription.store.get(f"/emulator/containers/registries/{call.names['registry']}")
+        return str(kept.properties["container"])
 
     def _begin_upload(self, call: RestCall) -> Response:
         """Where the files of a new version go; a version that is there already takes none."""
@@ -133,7 +177,7 @@ class RegistryRoutes:
             )
         container = self._container(call)
         # The SDK takes an answer with content for a failure, so there is none at the end.
-        return self._subscription.operations.start(lambda: self._copy(asset, workspace, path, container), location=True)
+        return self._subscription.operations.start(lambda: self._copy(asset, workspace, path, container))
 
     def _workspace(self, guid: str) -> RestResource:
         for item in self._subscription.store.children(f"{self._subscription.scope()}/workspaces"):

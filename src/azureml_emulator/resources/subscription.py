@@ -5,6 +5,7 @@ The services of the emulator are given a subscription and do not know the cloud 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from azureml_emulator.identity.loopback_tokens import TENANT
@@ -12,6 +13,9 @@ from azureml_emulator.process_commands import ProcessCommands
 from azureml_emulator.resources.arm_paths import GROUP, PROVIDER, SCOPE, SUBSCRIPTION
 from azureml_emulator.resources.region_limits import RegionLimits
 from azureml_emulator.resources.rest_resources import ResourceStore, RestResource
+from azureml_emulator.resources.role_assignments import RoleAssignments
+from azureml_emulator.resources.written_bodies import check_written
+from azureml_emulator.rest.cloud_addresses import CloudAddresses
 from azureml_emulator.rest.long_running import LongRunningOperations
 from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError
 from azureml_emulator.storage.azurite import Azurite
@@ -25,6 +29,12 @@ class Subscription:
         azurite: The running storage.
         folder: Where what runs may write.
         commands: What runs jobs and serves containers.
+        addresses: Where the services are; set later where a port has to be found first.
+        database: File to keep all resources in; None for memory only.
+        authority: Whom to trust where storage is reached by https.
+
+    Attributes:
+        pages: Address of the pages for people, where it is not that of the resource manager.
     """
 
     subscription = SUBSCRIPTION
@@ -33,16 +43,30 @@ class Subscription:
     workspace = "ws"
     registry = "shared"
 
-    def __init__(self, azurite: Azurite, folder: Path, commands: ProcessCommands) -> None:
-        self.url = ""
+    def __init__(
+        self,
+        azurite: Azurite,
+        folder: Path,
+        commands: ProcessCommands,
+        addresses: CloudAddresses | None = None,
+        database: Path | None = None,
+        authority: Path | None = None,
+    ) -> None:
+        self.addresses = addresses or CloudAddresses.loopback("")
         self.folder = folder
         self.commands = commands
-        self.store = ResourceStore()
-        self.blobs = AzuriteAccount(azurite)
+        self.store = ResourceStore(database)
+        self.roles = RoleAssignments(self.store)
+        self.blobs = AzuriteAccount(azurite, lambda: self.addresses, authority)
         self.operations = LongRunningOperations(lambda: self.url)
         self.limits = RegionLimits()
-        self.containers: dict[str, str] = {}
         self.page_size = 100
+        self.pages = ""
+
+    @property
+    def url(self) -> str:
+        """Address of the resource manager."""
+        return self.addresses.manager
 
     def scope(self) -> str:
         """Path of what is in the resource group."""
@@ -57,14 +81,37 @@ class Subscription:
         found = self.store.get(f"{self.path(workspace)}/datastores/{store}")
         return str(found.properties["containerName"])
 
+    def require_place(self, path: str) -> None:
+        """Refuse a call to another subscription or resource group. Raises ServiceRefusalError."""
+        start = path.lower().find("/subscriptions/")
+        parts = path[start:].split("/")[1:] if start >= 0 else []
+        if len(parts) > 1 and parts[1].lower() != self.subscription:
+            message = f"The subscription {parts[1]!r} could not be found."
+            raise ServiceRefusalError(404, "SubscriptionNotFound", message)
+        if len(parts) > 3 and parts[2].lower() == "resourcegroups" and parts[3].lower() != self.group.lower():
+            raise ServiceRefusalError(404, "ResourceGroupNotFound", f"Resource group {parts[3]!r} could not be found.")
+
+    def require_registration(self, method: str, path: str) -> None:
+        """Refuse to change something of a resource provider that is not registered. Raises ServiceRefusalError."""
+        found = re.search(r"/resourceGroups/[^/]+/providers/([^/]+)/", path, re.IGNORECASE)
+        state = self.limits.subscription_state
+        if method in ("PUT", "PATCH") and state not in ("Enabled", "Active", "PastDue", "Warned"):
+            message = f"The subscription '{self.subscription}' is disabled and therefore marked as read only."
+            raise ServiceRefusalError(409, "ReadOnlyDisabledSubscription", message)
+        if method in ("PUT", "PATCH") and found and found[1].lower() in self.limits.unregistered:
+            message = f"The subscription is not registered to use namespace '{found[1]}'."
+            raise ServiceRefusalError(409, "MissingSubscriptionRegistration", message)
+
     def require_workspace(self, call: RestCall) -> None:
-        """Refuse a call whose workspace does not exist."""
+        """Refuse a call whose workspace does not exist, or that writes what no resource can be."""
         names = call.names
         path = f"/subscriptions/{names['subscription']}/resourceGroups/{names['group']}/{PROVIDER}/workspaces"
         if self.store.find(f"{path}/{names['workspace']}") is None:
             what = f"Microsoft.MachineLearningServices/workspaces/{names['workspace']}"
             message = f"The resource {what!r} under resource group {names['group']!r} was not found."
             raise ServiceRefusalError(404, "ResourceNotFound", message)
+        if call.method == "PUT":
+            check_written(call.path, call.body)
 
     def page(self, items: list[RestResource], call: RestCall) -> Json:
         """One page of a list, with the link to the next."""

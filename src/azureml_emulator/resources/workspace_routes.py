@@ -1,4 +1,4 @@
-"""Workspaces: themselves, their datastores and computes, and the addresses of their other services."""
+"""Workspaces: themselves, their datastores, and the addresses of their other services."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ import uuid
 from starlette.responses import Response
 from starlette.routing import Route
 
-from azureml_emulator.identity.loopback_tokens import TENANT
 from azureml_emulator.resources.arm_paths import LOCATION, SCOPE, WORKSPACE
 from azureml_emulator.resources.rest_resources import RestResource
 from azureml_emulator.resources.subscription import Subscription
-from azureml_emulator.rest.rest_calls import Json, RestCall, malformed, reply, route
+from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError, malformed, reply, route
 from azureml_emulator.storage.azurite import ACCOUNT, KEY
-from azureml_emulator.storage.azurite_account import STORAGE_SUFFIX
-
-_SIZES = {"Standard_DS3_v2": (4, 14), "Standard_NC4as_T4_v3": (4, 28), "Standard_NC24ads_A100_v4": (24, 220)}
-_COMPUTE_TYPES = ("AmlCompute", "ComputeInstance", "Kubernetes", "AKS")
 
 
 def workspace(subscription: Subscription, name: str) -> Json:
     """A workspace as the service describes it."""
-    path = f"{subscription.url}{subscription.path(name)}"
+    path = f"{subscription.addresses.ml}{subscription.path(name)}"
     group = subscription.scope().split("/providers/")[0]
     return {
         "type": "Microsoft.MachineLearningServices/workspaces",
         "location": LOCATION,
         "tags": {},
-        "identity": {"type": "SystemAssigned", "principalId": str(uuid.uuid4()), "tenantId": TENANT},
+        "identity": {"type": "SystemAssigned"},
         "properties": {
             "friendlyName": name,
+            "description": "",
+            "hbiWorkspace": False,
+            "allowPublicAccessWhenBehindVnet": False,
+            "privateLinkCount": 0,
+            "serviceProvisionedResourceGroup": "",
+            "managedNetwork": {"isolationMode": "Disabled"},
             "workspaceId": str(uuid.uuid4()),
-            "discoveryUrl": f"{subscription.url}/discovery",
+            "discoveryUrl": f"{subscription.addresses.ml}/discovery",
             "mlFlowTrackingUri": path.replace("https://", "azureml://", 1).replace(
                 "/subscriptions/", "/mlflow/v1.0/subscriptions/", 1
             ),
@@ -41,37 +42,27 @@ def workspace(subscription: Subscription, name: str) -> Json:
             "applicationInsights": f"{group}/providers/Microsoft.insights/components/{name}-insights",
             "containerRegistry": f"{group}/providers/Microsoft.ContainerRegistry/registries/{name}images",
             "publicNetworkAccess": "Enabled",
+            "systemDatastoresAuthMode": "AccessKey",
         },
     }
 
 
-def datastore(container: str, default: bool) -> Json:
-    """A datastore over a container of the storage account."""
+def datastore(container: str, default: bool, suffix: str) -> Json:
+    """A datastore over a container of the storage account; ``suffix`` follows ``ACCOUNT.blob.`` in its address."""
     return {
         "properties": {
+            "description": None,
+            "tags": None,
+            "properties": None,
             "datastoreType": "AzureBlob",
             "accountName": ACCOUNT,
             "containerName": container,
-            "endpoint": STORAGE_SUFFIX,
+            "endpoint": suffix,
             "protocol": "https",
             "isDefault": default,
             "credentials": {"credentialsType": "Sas" if default else "AccountKey"},
             "serviceDataAccessAuthIdentity": "None",
         }
-    }
-
-
-def cluster(size: str) -> Json:
-    """A cluster that scales to zero."""
-    scale = {"minNodeCount": 0, "maxNodeCount": 4, "nodeIdleTimeBeforeScaleDown": "PT120S"}
-    return {
-        "location": LOCATION,
-        "properties": {
-            "computeType": "AmlCompute",
-            "computeLocation": LOCATION,
-            "provisioningState": "Succeeded",
-            "properties": {"vmSize": size, "vmPriority": "Dedicated", "scaleSettings": scale, "currentNodeCount": 0},
-        },
     }
 
 
@@ -84,20 +75,19 @@ class WorkspaceRoutes:
     def routes(self) -> list[Route]:
         """Their paths."""
         before = self._subscription.require_workspace
-        locations = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
         return [
             route(SCOPE + "/workspaces", GET=self._list),
             route(WORKSPACE, before, GET=self._get),
             route("/discovery", GET=self._discover),
             route(WORKSPACE + "/datastores", before, GET=self._list_datastores),
-            route(WORKSPACE + "/datastores/{name}", before, GET=self._get, PUT=self._put_datastore, DELETE=self._drop),
-            route(WORKSPACE + "/datastores/{name}/listSecrets", before, POST=self._secrets),
-            route(WORKSPACE + "/computes", before, GET=self._list),
             route(
-                WORKSPACE + "/computes/{name}", before, GET=self._get, PUT=self._put_compute, DELETE=self._drop_compute
+                WORKSPACE + "/datastores/{name}",
+                before,
+                GET=self._get_datastore,
+                PUT=self._put_datastore,
+                DELETE=self._drop,
             ),
-            route(locations + "/usages", GET=self._usages),
-            route(locations + "/vmSizes", GET=self._sizes),
+            route(WORKSPACE + "/datastores/{name}/listSecrets", before, POST=self._secrets),
         ]
 
     def _get(self, call: RestCall) -> Response:
@@ -109,24 +99,37 @@ class WorkspaceRoutes:
     def _discover(self, call: RestCall) -> Response:
         """Where the services besides the resource manager are."""
         return reply(
-            dict.fromkeys(("api", "catalog", "experimentation", "history", "modelmanagement"), self._subscription.url)
+            dict.fromkeys(
+                ("api", "catalog", "experimentation", "history", "modelmanagement"), self._subscription.addresses.ml
+            )
         )
 
     def _list_datastores(self, call: RestCall) -> Response:
         found = self._subscription.store.children(call.path)
         if call.query.get("isDefault", "").lower() == "true":
             found = [item for item in found if item.properties.get("isDefault")]
-        return reply(self._subscription.page(found, call))
+        return reply(self._subscription.page_of([_without_secrets(item) for item in found], call))
+
+    def _get_datastore(self, call: RestCall) -> Response:
+        return reply(_without_secrets(self._subscription.store.get(call.path)))
 
     def _put_datastore(self, call: RestCall) -> Response:
         if "datastoreType" not in call.properties:
             raise malformed("a datastore needs a datastoreType")
-        made, new = self._subscription.store.put(call.path, call.body)
-        return reply(made.to_dict(), 201 if new else 200)
+        properties = {"isDefault": False, **call.properties}
+        made, new = self._subscription.store.put(call.path, {**call.body, "properties": properties})
+        return reply(_without_secrets(made), 201 if new else 200)
 
     def _secrets(self, call: RestCall) -> Response:
         found = self._subscription.store.get(call.path.removesuffix("/listSecrets"))
-        if found.properties["credentials"]["credentialsType"] == "AccountKey":
+        credentials = found.properties.get("credentials") or {}
+        if secrets := credentials.get("secrets"):  # what somebody has put there for a storage of his own
+            return reply(secrets)
+        if credentials.get("credentialsType", "None") == "None":
+            raise ServiceRefusalError(
+                400, "UserError", f"the datastore {found.name!r} has no secrets: it is opened by identity"
+            )
+        if credentials["credentialsType"] == "AccountKey":
             return reply({"secretsType": "AccountKey", "key": KEY})
         sas = self._subscription.blobs.signature(str(found.properties["containerName"]), write=True)
         return reply({"secretsType": "Sas", "sasToken": sas})
@@ -134,56 +137,12 @@ class WorkspaceRoutes:
     def _drop(self, call: RestCall) -> Response:
         return reply(None, 200 if self._subscription.store.delete(call.path) else 204)
 
-    def _put_compute(self, call: RestCall) -> Response:
-        if call.properties.get("computeType") not in _COMPUTE_TYPES:
-            raise malformed(
-                f"computeType {call.properties.get('computeType')!r} is none of {', '.join(_COMPUTE_TYPES)}"
-            )
-        size = (call.properties.get("properties") or {}).get("vmSize")
-        if size is not None and size.lower() not in {name.lower() for name in _SIZES}:
-            raise malformed(f"the VM size {size!r} is not available in {LOCATION}")
-        made, new = self._subscription.store.put(call.path, call.body)
-        made.properties["provisioningState"] = "Creating"
-        return self._subscription.operations.start(lambda: self._finish(made), made.to_dict(), 201 if new else 200)
 
-    def _finish(self, made: RestResource) -> Json:
-        made.properties.update(provisioningState="Succeeded", computeLocation=made.body.get("location", LOCATION))
-        return made.to_dict()
-
-    def _drop_compute(self, call: RestCall) -> Response:
-        self._subscription.store.get(call.path)
-
-        def finish() -> None:
-            self._subscription.store.delete(call.path)
-
-        return self._subscription.operations.start(finish)
-
-    def _usages(self, call: RestCall) -> Response:
-        rows = [
-            {
-                "id": f"{call.path}/{size}",
-                "type": "Microsoft.MachineLearningServices/usages",
-                "unit": "Count",
-                "currentValue": 0,
-                "limit": 24,
-                "name": {"value": size, "localizedValue": size},
-            }
-            for size in _SIZES
-        ]
-        return reply({"value": rows})
-
-    def _sizes(self, call: RestCall) -> Response:
-        rows = [
-            {
-                "name": name,
-                "family": name.rsplit("_", 1)[0],
-                "vCPUs": cores,
-                "gpus": int("_NC" in name),
-                "memoryGB": memory,
-                "lowPriorityCapable": True,
-                "premiumIO": True,
-                "supportedComputeTypes": ["AmlCompute", "ComputeInstance"],
-            }
-            for name, (cores, memory) in _SIZES.items()
-        ]
-        return reply({"value": rows})
+def _without_secrets(found: RestResource) -> Json:
+    """A datastore as it is shown: of its secrets only the kind."""
+    body = found.to_dict()
+    credentials = body["properties"].get("credentials") or {}
+    kind = credentials.get("credentialsType")
+    if kind not in (None, "None"):
+        credentials["secrets"] = {"secretsType": kind}
+    return body

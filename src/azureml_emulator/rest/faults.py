@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,7 @@ Kind = Literal["answer", "drop", "lose"]
 
 @dataclass
 class Fault:
-    """What happens to the next calls of one collection."""
+    """What happens to the next calls of one collection, or to those whose address matches a pattern."""
 
     collection: str
     times: int
@@ -21,9 +22,13 @@ class Fault:
     code: str = "InternalServerError"
     message: str = "a fault that the test asked for"
     retry_after: float | None = None
+    pattern: re.Pattern[str] | None = None
 
-    def matches(self, method: str, path: str) -> bool:
+    def matches(self, method: str, path: str, host: str = "") -> bool:
         """Whether it strikes a call."""
+        if self.pattern is not None:
+            struck = self.pattern.fullmatch(path) or self.pattern.fullmatch(f"https://{host}{path}")
+            return bool(struck) and self.method in ("", method)
         there = self.collection == "*" or self.collection.lower() in path.lower().split("/")
         return there and self.method in ("", method)
 
@@ -42,7 +47,7 @@ class Faults:
     def throttle(self, collection: str, times: int = 1, retry_after: float = 0.05, method: str = "") -> None:
         """Answer 429 with Retry-After in seconds; the SDK takes 0 for its own, longer, waiting time."""
         message = "too many requests"
-        self._add(Fault(collection, times, method, "answer", 429, "TooManyRequests", message, retry_after))
+        self.add(Fault(collection, times, method, "answer", 429, "TooManyRequests", message, retry_after))
 
     def fail(
         self,
@@ -55,21 +60,30 @@ class Faults:
     ) -> None:
         """Answer with an error of the server."""
         word = code or {500: "InternalServerError", 503: "ServiceUnavailable"}.get(status, "Error")
-        self._add(Fault(collection, times, method, "answer", status, word, retry_after=retry_after))
+        self.add(Fault(collection, times, method, "answer", status, word, retry_after=retry_after))
 
     def drop(self, collection: str, times: int = 1, method: str = "") -> None:
         """Break the connection instead of answering."""
-        self._add(Fault(collection, times, method, "drop"))
+        self.add(Fault(collection, times, method, "drop"))
 
     def lose(self, collection: str, times: int = 1, method: str = "") -> None:
         """Do what is asked, and break the connection before the answer."""
-        self._add(Fault(collection, times, method, "lose"))
+        self.add(Fault(collection, times, method, "lose"))
 
-    def take(self, method: str, path: str) -> Fault | None:
-        """The fault for a call, which counts as used; None where none is waiting for it."""
+    def take(self, method: str, path: str, host: str = "", *, by_address: bool = False) -> Fault | None:
+        """The fault for a call, which counts as used; None where none is waiting for it.
+
+        Args:
+            method: Of the call.
+            path: Of the call.
+            host: That the call is for.
+            by_address: Whether those for a collection do not count, as what is called has no collections.
+        """
         with self._lock:
             for fault in self._waiting:
-                if fault.matches(method, path):
+                if by_address and fault.pattern is None:
+                    continue
+                if fault.matches(method, path, host):
                     fault.times -= 1
                     if fault.times <= 0:
                         self._waiting.remove(fault)
@@ -87,7 +101,8 @@ class Faults:
         with self._lock:
             self._waiting.clear()
 
-    def _add(self, fault: Fault) -> None:
+    def add(self, fault: Fault) -> None:
+        """Wait for the calls that it strikes."""
         if fault.times < 1:
             raise ValueError("a fault happens at least once")
         with self._lock:

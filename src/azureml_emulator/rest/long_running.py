@@ -58,7 +58,6 @@ class LongRunningOperations:
         finish: Callable[[], Json | None],
         body: Json | None = None,
         status: int = 202,
-        location: bool = False,
         until: Callable[[], bool] = lambda: True,
     ) -> Response:
         """Begin an operation and answer with where to poll it.
@@ -67,7 +66,6 @@ class LongRunningOperations:
             finish: Does the work at the end; a :class:`ServiceRefusalError` that it raises makes the operation fail.
             body: The resource as it is while the work goes on.
             status: 202, or 201 where a resource is being made.
-            location: The final answer is to be had at ``Location`` as well, for calls without a resource.
             until: Whether the work may be over, for work that takes as long as it takes.
         """
         operation = LongRunningOperation(str(uuid.uuid4()), self.polls, finish, until)
@@ -77,7 +75,7 @@ class LongRunningOperations:
             threading.Timer(self.alone, self._end, [operation]).start()
         # A plain Retry-After of 0 makes the SDK wait for its default of seconds.
         headers = {"Azure-AsyncOperation": f"{self._base_url()}/operations/{operation.id}", "x-ms-retry-after-ms": "10"}
-        if location:
+        if status == 202:  # the final answer is to be had there as well
             headers["Location"] = f"{self._base_url()}/operationresults/{operation.id}"
         return reply(body, status, headers)
 
@@ -111,7 +109,7 @@ class LongRunningOperations:
             status = operation.poll()
         body: Json = {"id": call.path, "name": operation.id, "status": status}
         if operation.error is not None:
-            body["error"] = {"code": operation.error.code, "message": operation.error.message}
+            body["error"] = operation.error.body()
         return reply(body, headers={"x-ms-retry-after-ms": "10"})
 
     def _result(self, call: RestCall) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -23,19 +23,26 @@ class ServiceRefusalError(Exception):
         code: Word for programs, such as ``NotFound``.
         message: Text for people.
         headers: Further headers of the answer.
+        target: What it is about, such as the name of a field.
     """
 
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None, target: str = ""
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.headers = dict(headers or {})
+        self.target = target
 
     def response(self) -> Response:
         """The refusal as an answer in the form of Azure Resource Manager."""
-        body = {"error": {"code": self.code, "message": self.message}}
-        return JSONResponse(body, self.status, headers=self.headers)
+        return JSONResponse({"error": self.body()}, self.status, headers=self.headers)
+
+    def body(self) -> Json:
+        """What the answer says about the error, as that of an operation that has failed does too."""
+        return {"code": self.code, "message": self.message, "target": self.target or None, "details": []}
 
 
 def missing(what: str) -> ServiceRefusalError:
@@ -59,6 +66,7 @@ class RestCall:
     headers: Mapping[str, str]
     body: Json
     content: bytes = b""
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def properties(self) -> Json:
@@ -104,6 +112,7 @@ def route(
                 headers=dict(request.headers),
                 body=parse(content) if parsed else {},
                 content=content,
+                claims=request.scope.get("state", {}).get("claims", {}),
             )
             if before is not None:
                 before(call)

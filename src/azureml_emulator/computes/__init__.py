@@ -1,0 +1,1 @@
+"""Computes of a workspace: clusters and compute instances, which are created, started and stopped."""

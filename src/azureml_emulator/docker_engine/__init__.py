@@ -1,0 +1,1 @@
+"""The Docker of a compute instance: Docker's own HTTP interface over processes that serve, without isolation."""

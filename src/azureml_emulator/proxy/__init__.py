@@ -1,0 +1,1 @@
+"""The way in for clients that believe they talk to Azure: an HTTPS proxy that answers for Azure's host names."""

@@ -1,0 +1,47 @@
+"""Which port of this machine answers for a host name of Azure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from azureml_emulator.rest.cloud_addresses import VAULT, host_kind
+
+
+class HostDirectory:
+    """The host names that are answered for.
+
+    Args:
+        cloud_port: Of the services.
+        account: Name of the storage account.
+        blob_port: Of the storage account, for a connection that begins now.
+        site_port: Of a web app or its publishing site, by its host name; None where there is none of the name.
+        registry_port: Of the sign-in of container registries; None where there are none.
+    """
+
+    def __init__(
+        self,
+        cloud_port: int,
+        account: str,
+        blob_port: Callable[[], int],
+        site_port: Callable[[str], int | None],
+        registry_port: int | None = None,
+    ) -> None:
+        self._cloud_port = cloud_port
+        self._account = account
+        self._blob_port = blob_port
+        self._site_port = site_port
+        self._registry_port = registry_port
+
+    def port_of(self, host: str) -> int | None:
+        """Where a host answers; None for hosts that are not emulated, and for accounts and web apps that do not exist."""
+        host = host.lower().rstrip(".")
+        kind = host_kind(host)
+        if kind == "blob":
+            return self._blob_port() if host.partition(".")[0] == self._account else None
+        if kind == "site":
+            return self._site_port(host)
+        if kind == "registry":
+            return self._registry_port
+        if kind == "vault" and host.partition(".")[0] != VAULT:
+            return None
+        return None if kind is None else self._cloud_port

@@ -1,0 +1,37 @@
+"""What the service adds to each resource that it answers with: its type, and the principals of its identities."""
+
+from __future__ import annotations
+
+import uuid
+
+from azureml_emulator.identity.loopback_tokens import TENANT
+from azureml_emulator.rest.rest_calls import Json
+
+_PROVIDERS = "/providers/"
+
+
+def resource_type(path: str) -> str:
+    """The type of a resource by its path, such as ``Microsoft.MachineLearningServices/workspaces/jobs``."""
+    provider, *rest = path.rpartition(_PROVIDERS)[2].strip("/").split("/")
+    return "/".join([provider, *rest[::2]])
+
+
+def principal_of(path: str, role: str = "principal") -> str:
+    """The id that an identity of a resource has in the directory, the same whenever it is asked for."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{role}:{path.lower()}"))
+
+
+def with_principals(body: Json, path: str) -> Json:
+    """A resource whose ``identity`` has the principals that the directory has made for it."""
+    identity: Json | None = body.get("identity")
+    if not identity or identity.get("type") in (None, "None"):
+        return body
+    filled = dict(identity)
+    if "SystemAssigned" in str(identity["type"]):
+        filled = {"principalId": principal_of(path), "tenantId": TENANT, **identity}
+    if assigned := identity.get("userAssignedIdentities"):
+        filled["userAssignedIdentities"] = {
+            one: {"principalId": principal_of(one), "clientId": principal_of(one, "client"), **(kept or {})}
+            for one, kept in assigned.items()
+        }
+    return {**body, "identity": filled}

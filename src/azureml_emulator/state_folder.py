@@ -1,0 +1,153 @@
+"""The folder in which an emulator keeps its state: what lies where, who has it, and how to reach the one that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+_WAIT_SECONDS = 20.0
+
+
+class EmulatorError(Exception):
+    """The emulator cannot do what it was told; the text says why, and what helps."""
+
+
+class StateFolder:
+    """A state folder.
+
+    Args:
+        path: Where it is; made by :meth:`take`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock = FileLock(self.path / "emulator.lock")
+        self._note = self.path / "emulator.json"
+
+    @property
+    def database(self) -> Path:
+        """File with all resources."""
+        return self.path / "resources.db"
+
+    @property
+    def blobs(self) -> Path:
+        """What Azurite keeps."""
+        return self.path / "blobs"
+
+    @property
+    def work(self) -> Path:
+        """Where jobs and servers run."""
+        return self.path / "work"
+
+    @property
+    def tls(self) -> Path:
+        """Certificates."""
+        return self.path / "tls"
+
+    @property
+    def azure_cli(self) -> Path:
+        """Where ``az`` keeps who is signed in, so that the sign-in of the user stays as it is."""
+        return self.path / "az"
+
+    def take(self) -> bool:
+        """Have it for this process alone; says whether an emulator that was not ended in order had it before.
+
+        Raises:
+            EmulatorError: it cannot be written, it holds something else, or another emulator has it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._refuse_foreign()
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise EmulatorError(
+                f"the state folder {self.path} is in use by {self._described()}\n"
+                '  -> eval "$(mlops azure emulate --env)" with the same --state points clients at it; give another --state'
+                " for a second emulator"
+            ) from None
+        except OSError as error:
+            raise EmulatorError(
+                f"the state folder {self.path} cannot be written: {error.strerror}\n  -> give another one with --state"
+            ) from error
+        return self._note.exists()
+
+    def _refuse_foreign(self) -> None:
+        """Take an empty folder, or one that an emulator has had: it makes the lock before anything else."""
+        found = sorted(item.name for item in self.path.iterdir())
+        if found and not (self._lock_file.exists() or self.database.exists()):
+            raise EmulatorError(
+                f"the folder {self.path} holds something else than the state of an emulator: {', '.join(found[:3])}\n"
+                "  -> give a new or empty folder with --state"
+            )
+
+    def announce(self, port: int) -> None:
+        """Say to others that an emulator runs here, and where."""
+        file = self._note.with_suffix(".new")
+        file.write_text(json.dumps({"process": os.getpid(), "port": port}), encoding="utf-8")
+        file.replace(self._note)
+
+    def give_back(self) -> None:
+        """Let others have it."""
+        self._note.unlink(missing_ok=True)
+        self._lock.release()
+
+    def port(self) -> int:
+        """Where the emulator listens that has the folder; waits for one that is being started.
+
+        Raises:
+            EmulatorError: none runs.
+        """
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while self._is_taken() and time.monotonic() < deadline:
+            found = self._announced()
+            if found and _runs(found["process"]):
+                return int(found["port"])
+            time.sleep(0.05)
+        raise EmulatorError(
+            f"no emulator runs with the state folder {self.path}\n"
+            f"  -> start it with: mlops azure emulate --state {shlex.quote(str(self.path))}"
+        )
+
+    def _is_taken(self) -> bool:
+        if not self._lock_file.exists():
+            return False
+        try:
+            with self._lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError as error:
+            raise EmulatorError(f"the state folder {self.path} cannot be read: {error.strerror}") from error
+
+    @property
+    def _lock_file(self) -> Path:
+        return Path(self._lock.lock_file)
+
+    def _announced(self) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = json.loads(self._note.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def _described(self) -> str:
+        found = self._announced()
+        return (
+            f"the emulator at http://127.0.0.1:{found['port']} (process {found['process']})" if found else "another one"
+        )
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
