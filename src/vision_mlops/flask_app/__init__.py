@@ -1,0 +1,1 @@
+"""The web frontend: a Flask application in front of any scoring endpoint."""

@@ -1,0 +1,53 @@
+"""What is answered with an error: by the pages in words, by /api in JSON."""
+
+from __future__ import annotations
+
+
+class AppError(Exception):
+    """A request that cannot be answered as it is wished.
+
+    Args:
+        status: Of HTTP.
+        code: Short and stable, such as ``endpoint_down``.
+        message: A sentence for people.
+        retry_after_s: Seconds after which another attempt makes sense, where that is known.
+    """
+
+    def __init__(self, status: int, code: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def to_dict(self) -> dict[str, str]:
+        """Code and message."""
+        return {"code": self.code, "message": self.message}
+
+
+class EndpointError(AppError):
+    """The scoring endpoint did not do what it was asked for.
+
+    ``retriable``: the same request may well succeed at once. ``outage``: it counts for the circuit breaker.
+    """
+
+    retriable = False
+    outage = False
+
+
+class EndpointOutageError(EndpointError):
+    """The endpoint itself is in trouble, whatever it was sent."""
+
+    outage = True
+
+
+class LostConnectionError(EndpointOutageError):
+    """The connection was not made or broke: scoring changes nothing, so the request may be sent again."""
+
+    retriable = True
+
+
+class BusyEndpointError(EndpointError):
+    """The endpoint says that it has too much to do."""
+
+    retriable = True
