@@ -1,0 +1,1 @@
+"""Azure DevOps and GitHub: what starts their pipelines, and what pipelines are told."""
