@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from vision_mlops.azure.proxy_check import silent_proxy
 from vision_mlops.core.errors import AzureError, MissingExtraError, MlopsError
 
 SIGN_IN = (
@@ -14,11 +17,30 @@ SIGN_IN = (
     " identity federation"
 )
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
-_PACKAGES = {"azure.keyvault": "azure-keyvault-secrets", "azure.mgmt": "azure-mgmt-containerinstance"}
+_PACKAGES = {
+    "azure.keyvault": "azure-keyvault-secrets",
+    "azure.mgmt": "azure-mgmt-containerinstance",
+    "azure.mgmt.web": "azure-mgmt-web",
+}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LENGTH = 600
 # The first whose pattern is found in the error's code or message says what to do.
 _MENDS = (
+    (
+        r"keybasedauthenticationnotpermitted|key based authentication is not permitted",
+        "the workspace's storage account takes no keys: let its datastores be opened by identity (az ml workspace update"
+        " --system-datastores-auth-mode identity), and ask for the role Storage Blob Data Contributor on the account",
+    ),
+    (
+        r"without additional quota",
+        "ask for quota of App Service in this region (portal: Quotas), or choose another --sku or AZURE_LOCATION",
+    ),
+    (r"website with given name|hostname '[^']*' already exists", "web apps share one name space: choose another name"),
+    (r"number of slots allowed", "a plan has slots from the tier Standard on: choose --sku S1 or P0v3"),
+    (
+        r"authorization to perform action 'microsoft\.web/",
+        "ask for the roles Website Contributor and Web Plan Contributor on the resource group",
+    ),
     (
         r"containergroupquotareached|containerinstance/containergroups' container group quota",
         "delete container groups that nobody uses, ask for quota of Azure Container Instances in this region (portal:"
@@ -76,6 +98,13 @@ _MENDS = (
         "check AZUREML_WORKSPACE_NAME and AZURE_RESOURCE_GROUP, or create the workspace",
     ),
 )
+_PLACE = re.compile(
+    r"subscriptionnotfound|invalidsubscription|resourcegroupnotfound|workspacenotfound"
+    r"|microsoft\.machinelearningservices/workspaces/[^/'\"]+['\"]? under",
+    re.IGNORECASE,
+)
+"""What an answer says of a subscription, resource group or workspace that does not exist."""
+_PROVIDER = re.compile(r"/resourceGroups/[^/]+/providers/([\w.]+)/", re.IGNORECASE)
 _BY_STATUS = {
     400: "mend the value that the message names",
     401: f"the sign-in is not valid here (expired, or another tenant): {SIGN_IN}",
@@ -106,7 +135,9 @@ def azure_errors(action: str, mend: str = "") -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("azure", "msal", "marshmallow"):
             raise
-        package = _PACKAGES.get(".".join((error.name or "").split(".")[:2]), "azure-ai-ml")
+        parts = (error.name or "").split(".")
+        names = (".".join(parts[:length]) for length in (3, 2))
+        package = next((_PACKAGES[name] for name in names if name in _PACKAGES), "azure-ai-ml")
         raise MissingExtraError(package, "azure") from error
     except Exception as error:
         translated = _translate(action, error, mend)
@@ -137,12 +168,18 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether the service says that the thing asked for does not exist."""
-    if isinstance(error, AzureError):
-        return error.status == 404
+    """Whether the service says that the thing asked for does not exist.
+
+    A subscription, resource group or workspace that does not exist is a mistake in the settings, and no such answer.
+    """
+    if isinstance(error, AzureError) and error.status != 404:
+        return False
     from azure.core.exceptions import HttpResponseError
 
-    return isinstance(error, HttpResponseError) and error.status_code == 404
+    answer = _origin(error) if isinstance(error, AzureError) else error
+    if isinstance(answer, HttpResponseError):
+        return answer.status_code == 404 and not _PLACE.search(f"{getattr(answer.error, 'code', '')} {answer}")
+    return isinstance(error, AzureError)
 
 
 def _translate(action: str, error: Exception, mend: str) -> AzureError | None:
@@ -153,17 +190,24 @@ def _translate(action: str, error: Exception, mend: str) -> AzureError | None:
         ServiceRequestError,
         ServiceResponseError,
     )
-    from marshmallow import ValidationError
 
+    # Only azure-ai-ml raises it: where that is not installed, as in the web app, there is none.
+    validation = getattr(sys.modules.get("marshmallow"), "ValidationError", SdkError)
     # The SDK's storage helper raises nothing better than Exception.
-    if not isinstance(error, SdkError | ValidationError) and type(error) is not Exception:
+    if not isinstance(error, SdkError | validation) and type(error) is not Exception:
         return None
     origin: BaseException = _origin(error)
-    if isinstance(origin, ClientAuthenticationError) and not origin.status_code:
-        return AzureError(f"{action}: not signed in to Azure: {_first_line(origin)}", SIGN_IN)
+    unanswered = isinstance(origin, ServiceRequestError | ServiceResponseError)
+    unsigned = isinstance(origin, ClientAuthenticationError) and not origin.status_code
+    if (unanswered or unsigned) and (proxy := silent_proxy()):  # a failed sign-in does not say that it was not heard
+        return AzureError(f"{action}: {proxy[0]}", proxy[1])
+    if unsigned:
+        reason = re.search(r"AADSTS\d+: [^\r\n]*", str(origin))  # where the sign-in service itself refuses
+        told = reason[0][:_LENGTH] if reason else _first_line(origin)
+        return AzureError(f"{action}: not signed in to Azure: {told}", SIGN_IN)
     if isinstance(origin, HttpResponseError) and origin.status_code:
         return _answered(action, origin, mend)
-    if isinstance(origin, ServiceRequestError | ServiceResponseError):
+    if unanswered:
         hint = "check the network and proxy, and AZURE_CLOUD where this is not Azure's public cloud"
         return AzureError(f"{action}: Azure is not reached: {_first_line(origin)}", hint)
     return AzureError(f"{action}: {_reason(error)}", mend or "mend what the message names")
@@ -171,10 +215,13 @@ def _translate(action: str, error: Exception, mend: str) -> AzureError | None:
 
 def _answered(action: str, error: Any, mend: str) -> AzureError:
     status = int(error.status_code or 0)
-    code = str(getattr(error.error, "code", None) or getattr(error, "error_code", None) or "")
+    code = str(getattr(error.error, "code", None) or getattr(error, "error_code", None) or _capitalised(error, "Code"))
     reason = _reason(error)
-    searched = f"{code} {error}".lower()
-    hint = next((text for pattern, text in _MENDS if re.search(pattern, searched)), "")
+    hint = _hint(f"{code} {error}")
+    if (
+        status == 403 and not hint and (found := _PROVIDER.search(_address(error)))
+    ):  # the answer need not say the action
+        hint = _hint(f"authorization to perform action '{found[1]}/'")
     if status >= 500:
         mend = "Azure has a fault: try again in a minute"
     elif status not in (400, 404):  # what the caller can advise is about names and values
@@ -183,6 +230,15 @@ def _answered(action: str, error: Any, mend: str) -> AzureError:
     # A long-running operation that failed is told by an answer that is itself fine.
     shown = code or "failed" if status < 400 else f"HTTP {status} {code}".strip()
     return AzureError(f"{action}: {reason} ({shown})", hint, status)
+
+
+def _hint(text: str) -> str:
+    return next((hint for pattern, hint in _MENDS if re.search(pattern, text.lower())), "")
+
+
+def _address(error: Any) -> str:
+    """What was called; empty where it is not known."""
+    return str(getattr(getattr(getattr(error, "response", None), "request", None), "url", ""))
 
 
 def _origin(error: BaseException) -> BaseException:
@@ -205,11 +261,21 @@ def _reason(error: BaseException) -> str:
     answer: Any = getattr(error, "error", None)
     texts = [str(answer.message or "")] if getattr(answer, "message", None) else []
     texts += [str(detail.message) for detail in getattr(answer, "details", []) if getattr(detail, "message", None)]
-    text = "; ".join(dict.fromkeys(texts)) or str(getattr(error, "message", "") or error) or type(error).__name__
+    told = _capitalised(error, "Message") or str(getattr(error, "message", "") or error)
+    text = "; ".join(dict.fromkeys(texts)) or told or type(error).__name__
     text = _COLOUR.sub("", text)
     marked = [line.split("(x)", 1)[1].strip() for line in text.splitlines() if "(x)" in line]
     text = " ".join("; ".join(marked).split()) if marked else " ".join(text.split())
     return text if len(text) <= _LENGTH else text[:_LENGTH] + " ..."
+
+
+def _capitalised(error: BaseException, key: str) -> str:
+    """A word of the answer of App Service, whose keys begin with capitals, which the SDK does not read."""
+    try:
+        content = json.loads(getattr(error, "response").text())  # noqa: B009 - not every error has one
+    except (AttributeError, ValueError, TypeError):
+        return ""
+    return str(content.get(key) or "") if isinstance(content, dict) else ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,8 +1,9 @@
 """The one place where a credential or a client of Azure is created, silent, and sending no telemetry.
 
-The sign-in is ``DefaultAzureCredential``: environment variables, workload identity, managed identity, ``az login``. Which
-cloud is called comes from the settings (AZURE_CLOUD and what goes with it), so a private cloud, or a service on this
-machine that speaks the same protocol, is reached by the same code.
+The sign-in is that of the pipeline where its variables are set, else ``DefaultAzureCredential``: environment variables,
+workload identity, managed identity, ``az login``; ``AZURE_TOKEN_CREDENTIALS`` picks one. Which cloud is called comes from
+the settings (AZURE_CLOUD and what goes with it), so a private cloud, or a service on this machine that speaks the same
+protocol, is reached by the same code.
 """
 
 from __future__ import annotations
@@ -12,19 +13,34 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vision_mlops.azure.azure_errors import SIGN_IN, azure_errors
+from vision_mlops.azure.code_uploads import let_code_follow_data
+from vision_mlops.azure.pipeline_sign_in import CHOICE, pipeline_credential
+from vision_mlops.azure.workflow_sign_in import workflow_credential
 from vision_mlops.config.azure_settings import KNOWN_CLOUDS, AzureSettings
 from vision_mlops.core.errors import AzureError, ConfigError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
+    from azure.core import PipelineClient
     from azure.core.credentials import TokenCredential
+    from azure.core.rest import HttpRequest, HttpResponse
     from azure.keyvault.secrets import SecretClient
     from azure.mgmt.containerinstance import ContainerInstanceManagementClient
+    from azure.mgmt.web import WebSiteManagementClient
 
+ClientT = TypeVar("ClientT")
+
+_ML_RESOURCES = {
+    "AzureCloud": "https://ml.azure.com",
+    "AzureUSGovernment": "https://ml.azure.us",
+    "AzureChinaCloud": "https://ml.azure.cn",
+}
+"""Audience of tokens for Azure ML, by cloud."""
 _LOGGERS = ("azure", "azure.ai.ml", "azure.ai.ml._utils._experimental", "azure.identity", "msal", "msrest")
 
 
@@ -39,7 +55,9 @@ def ml_client(settings: AzureSettings, credential: TokenCredential | None = None
         MissingExtraError: the Azure packages are not installed.
         AzureError: the client cannot be set up.
     """
-    return _client(settings, credential, workspace_name=settings.workspace_name)
+    client = _client(settings, credential, workspace_name=settings.workspace_name)
+    let_code_follow_data(client)
+    return client
 
 
 def registry_client(
@@ -75,14 +93,75 @@ def containers_client(
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import ContainerInstanceManagementClient
 
-        manager = settings.cloud.resource_manager
-        return ContainerInstanceManagementClient(
-            credential or default_credential(settings),
-            settings.subscription_id,
-            base_url=manager,
-            credential_scopes=[f"{manager}/.default"],
-            polling_interval=5,
-        )
+        return _manager_client(ContainerInstanceManagementClient, settings, credential)
+
+
+def web_client(settings: AzureSettings, credential: TokenCredential | None = None) -> WebSiteManagementClient:
+    """A client of Azure App Service. Nothing is sent before it is used.
+
+    Raises:
+        MissingExtraError: the Azure packages are not installed.
+    """
+    _prepare()
+    with azure_errors("Azure App Service"):
+        from azure.mgmt.web import WebSiteManagementClient
+
+        return _manager_client(WebSiteManagementClient, settings, credential)
+
+
+def _manager_client(
+    kind: Callable[..., ClientT], settings: AzureSettings, credential: TokenCredential | None
+) -> ClientT:
+    """A client of one service behind the resource manager of the cloud."""
+    manager = settings.cloud.resource_manager
+    return kind(
+        credential or default_credential(settings),
+        settings.subscription_id,
+        base_url=manager,
+        credential_scopes=[f"{manager}/.default"],
+        polling_interval=5,
+    )
+
+
+def publishing_client(
+    settings: AzureSettings, host: str, credential: TokenCredential | None = None
+) -> PipelineClient[HttpRequest, HttpResponse]:
+    """A client of the publishing site of a web app, which takes tokens for the resource manager.
+
+    Args:
+        settings: Cloud.
+        host: Such as ``NAME.scm.azurewebsites.net``.
+        credential: As of :func:`ml_client`.
+
+    Raises:
+        MissingExtraError: the Azure packages are not installed.
+    """
+    return _plain_client(f"https://{host}", settings, credential)
+
+
+def manager_calls(
+    settings: AzureSettings, credential: TokenCredential | None = None
+) -> PipelineClient[HttpRequest, HttpResponse]:
+    """A client of the resource manager for calls that no package of Azure's is installed for; addresses are whole.
+
+    Raises:
+        MissingExtraError: the Azure packages are not installed.
+    """
+    return _plain_client(settings.cloud.resource_manager, settings, credential)
+
+
+def _plain_client(
+    url: str, settings: AzureSettings, credential: TokenCredential | None
+) -> PipelineClient[HttpRequest, HttpResponse]:
+    """A client that sends what it is told to, with a token for the resource manager."""
+    _prepare()
+    with azure_errors("Azure"):
+        from azure.core import PipelineClient
+        from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
+
+        scope = f"{settings.cloud.resource_manager}/.default"
+        policies = [RetryPolicy(), BearerTokenCredentialPolicy(credential or default_credential(settings), scope)]
+        return PipelineClient(url, policies=policies)
 
 
 def vault_client(settings: AzureSettings, credential: TokenCredential | None = None) -> SecretClient:
@@ -119,8 +198,10 @@ def default_credential(settings: AzureSettings) -> TokenCredential:
 def credential_at(authority_host: str) -> TokenCredential:
     """The sign-in of this machine; it is only tried when a token is needed.
 
-    In a job on Azure ML it is the identity of the job's user where the definition asks for that (``user_identity``), else
-    the managed identity of the cluster. Neither could be tried without an Azure account.
+    ``AZURE_TOKEN_CREDENTIALS`` names the one to use. Without it: in a job on Azure ML the identity of the job's user where
+    the definition asks for that (``user_identity``), else the managed identity of the cluster; in an Azure DevOps pipeline
+    its service connection; in a workflow on GitHub its federated identity. None of these could be tried without an Azure
+    account.
 
     Args:
         authority_host: Where to sign in, such as ``https://login.microsoftonline.com``.
@@ -133,18 +214,56 @@ def credential_at(authority_host: str) -> TokenCredential:
     with azure_errors("sign-in"):
         from azure.identity import DefaultAzureCredential
 
-        if os.environ.get("OBO_ENDPOINT"):
+        if os.environ.get("OBO_ENDPOINT") and not os.environ.get(CHOICE, "").strip():
             from azure.ai.ml.identity import AzureMLOnBehalfOfCredential
 
             return AzureMLOnBehalfOfCredential()
-        identity = os.environ.get("DEFAULT_IDENTITY_CLIENT_ID")
-        options = {"managed_identity_client_id": identity} if identity else {}
         # Microsoft's list of sign-in servers does not know those of another cloud.
         known = authority_host.rstrip("/") in (authority for authority, _ in KNOWN_CLOUDS.values())
+        options: dict[str, Any] = {"authority": authority_host, "disable_instance_discovery": not known}
         try:
-            return DefaultAzureCredential(authority=authority_host, disable_instance_discovery=not known, **options)
+            if (found := pipeline_credential(**options) or workflow_credential(**options)) is not None:
+                return found
+            if identity := os.environ.get("DEFAULT_IDENTITY_CLIENT_ID"):
+                options["managed_identity_client_id"] = identity
+            return DefaultAzureCredential(**options)
         except ValueError as error:  # an empty secret, say
             raise AzureError(f"sign-in: {error}", SIGN_IN) from error
+
+
+def authority_of(environ: Mapping[str, str]) -> str:
+    """Where one signs in, by AZURE_CLOUD and AZURE_AUTHORITY_HOST alone: for what needs no workspace."""
+    cloud = environ.get("AZURE_CLOUD", "").strip() or "AzureCloud"
+    return environ.get("AZURE_AUTHORITY_HOST", "").strip() or KNOWN_CLOUDS.get(cloud, KNOWN_CLOUDS["AzureCloud"])[0]
+
+
+def scoring_token_provider(environ: Mapping[str, str]) -> Callable[[], str]:
+    """What gives a token for managed online endpoints; it remembers one, and renews it before it ends.
+
+    Args:
+        environ: Variables: AZURE_CLOUD, AZURE_AUTHORITY_HOST and AZUREML_RESOURCE_ID say which cloud, where it is not the
+            public one.
+
+    Returns:
+        A function for any number of threads. It raises AzureError where there is no sign-in.
+
+    Raises:
+        MissingExtraError: the Azure packages are not installed.
+        AzureError: the variables of a sign-in are set to what cannot be right.
+    """
+    cloud = environ.get("AZURE_CLOUD", "").strip() or "AzureCloud"
+    authority = authority_of(environ)
+    resource = environ.get("AZUREML_RESOURCE_ID", "").strip() or _ML_RESOURCES.get(cloud, _ML_RESOURCES["AzureCloud"])
+    credential, lock = credential_at(authority), threading.Lock()
+    from azure.identity import get_bearer_token_provider
+
+    token = get_bearer_token_provider(credential, f"{resource.rstrip('/')}/.default")
+
+    def locked() -> str:
+        with lock, azure_errors("sign-in to the endpoint"):
+            return token()
+
+    return locked
 
 
 @contextlib.contextmanager

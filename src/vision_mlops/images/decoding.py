@@ -41,12 +41,11 @@ __all__ = [
     "read_suffix",
 ]
 
-PixelsVersion = Literal[0, 1, 2]
-PIXELS_VERSION: Final = 2
+PixelsVersion = Literal[0, 1, 2, 3]
+PIXELS_VERSION: Final = 3
 """How networks are trained now. 0: an image is decoded whole and scaled by Pillow. 1: a JPEG is decoded at 1/2, 1/4 or 1/8
-of its size where both edges remain twice as long as the result's or longer. 2: the rest is scaled by :mod:`.resizing`."""
-_MARGIN = 2
-"""A reduced image is at least so many times as large as what it is scaled to; Pillow's thumbnails have the same."""
+of its size where both edges remain twice as long as the result's or longer. 2: the rest is scaled by :mod:`.resizing`.
+3: one and a half times as long is enough."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif", ".jp2"})
 MAX_PIXELS = 50_000_000
 """Largest accepted width x height. A header that claims more is refused before any pixel is decoded."""
@@ -327,7 +326,7 @@ def load_pixels(
         ImageError: as :func:`open_rgb`.
     """
     data, label = _read(source, name)
-    edge = _MARGIN * size if version else None
+    edge = {0: None, 1: 2 * size, 2: 2 * size, 3: -(-3 * size // 2)}[version]
     decoded = _decode(data, label, max_pixels, edge)
     if version >= 2:
         return decoded.scaled(size, mode)

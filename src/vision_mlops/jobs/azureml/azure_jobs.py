@@ -21,7 +21,7 @@ from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord, StepRecord
 from vision_mlops.jobs.azureml.job_follower import Follower
 from vision_mlops.jobs.azureml.run_history import RunHistory, run_metrics
 from vision_mlops.jobs.azureml.submission import Preparation, checked
-from vision_mlops.jobs.definitions.definition import JOBS
+from vision_mlops.jobs.definitions.definition import AZURE_JOBS, JOBS
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -46,11 +46,12 @@ def submit(
     environment_file: Path | None = None,
     client: MLClient | None = None,
     say: Say = lambda text: None,
+    before: Callable[[], None] = lambda: None,
 ) -> JobRecord:
     """Check a job and start it on Azure ML; what it needs is created when it is missing.
 
     Args:
-        path: Azure ML v2 YAML of a command, pipeline or sweep job.
+        path: Azure ML v2 YAML of a job: command, pipeline, sweep, AutoML, Spark or import.
         overrides: ``inputs.seed=3`` texts, laid over the file before it is checked.
         settings: Where to.
         name: Name of the job; made of the file's name and the time where not given.
@@ -59,6 +60,7 @@ def submit(
         environment_file: YAML of the environment; ``environments/train.yml`` of the project where not given.
         client: Client to use instead of a new one.
         say: Told what is created and uploaded.
+        before: Called once the definition is found to be right, before anything is sent.
 
     Returns:
         The job as it was accepted.
@@ -67,11 +69,12 @@ def submit(
         PipelineError: the definition, a value or local data has errors; nothing was sent then.
         AzureError: not signed in, no access, no quota, or a job of that name exists.
     """
-    definition = checked(path, overrides, JOBS)
-    chosen = _checked_name(name) if name else new_name(path.stem)
+    definition = checked(path, overrides, (*JOBS, *AZURE_JOBS), say)
+    chosen = checked_name(name) if name else new_name(path.stem)
+    before()
     client = client or ml_client(settings)
     check_workspace(client, settings)
-    if name and _find(client, name) is not None:
+    if name and find_job(client, name) is not None:
         raise AzureError(f"there is a job {name!r} already", "choose another name, or leave it away")
     from azure.ai.ml import load_job
 
@@ -267,7 +270,8 @@ def _get(client: MLClient, name: str) -> Any:
         return client.jobs.get(name)
 
 
-def _find(client: MLClient, name: str) -> Any | None:
+def find_job(client: MLClient, name: str) -> Any | None:
+    """The job of a name as the SDK reads it; None where there is none. Raises AzureError."""
     try:
         return _get(client, name)
     except AzureError as error:
@@ -276,7 +280,8 @@ def _find(client: MLClient, name: str) -> Any | None:
         raise
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """The name itself. Raises AzureError where it cannot be that of a job."""
     if not _NAME.fullmatch(name):
         raise AzureError(f"{name!r} cannot be the name of a job", "use letters, digits, '_' and '-', at most 255")
     return name

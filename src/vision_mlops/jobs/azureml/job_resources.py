@@ -18,6 +18,7 @@ import yaml
 
 from vision_mlops.azure.azure_errors import azure_errors, is_missing
 from vision_mlops.azure.clients import quiet
+from vision_mlops.azure.made_tags import made_tags
 from vision_mlops.config.azure_settings import AzureSettings, ComputeCluster
 from vision_mlops.core.errors import AzureError, DataError, PipelineError
 from vision_mlops.core.hashing import file_hash
@@ -110,6 +111,7 @@ def ensure_compute(client: MLClient, cluster: ComputeCluster, say: Say) -> None:
                 max_instances=cluster.max_nodes,
                 idle_time_before_scale_down=cluster.idle_seconds,
                 tier=cluster.tier,
+                tags=made_tags(),
                 # Steps that register models sign in as the cluster.
                 identity=IdentityConfiguration(type="system_assigned"),
             )

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import check_workspace, ml_client, quiet
+from vision_mlops.azure.made_tags import made_tags
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core import typed_text
 from vision_mlops.core.errors import AzureError, PipelineError
 from vision_mlops.core.text import nearest
-from vision_mlops.jobs.azureml.azure_jobs import new_name, stream
+from vision_mlops.jobs.azureml.azure_jobs import checked_name, find_job, new_name, stream
 from vision_mlops.jobs.azureml.azure_records import EndpointRecord, JobRecord, job_record, text_of
 from vision_mlops.jobs.azureml.job_resources import Say, content_hash, existing
 from vision_mlops.jobs.azureml.submission import Preparation, checked, local_code
@@ -41,6 +42,8 @@ def publish(
     environment_file: Path | None = None,
     client: MLClient | None = None,
     say: Say = lambda text: None,
+    before: Callable[[], None] = lambda: None,
+    workload: str = "",
 ) -> EndpointRecord:
     """Register a pipeline component, deploy it to a batch endpoint, and make that what a call of the endpoint starts.
 
@@ -55,6 +58,8 @@ def publish(
         environment_file: YAML of the environment; ``environments/train.yml`` of the project where not given.
         client: Client to use instead of a new one.
         say: Told what is created or changed.
+        before: Called once the definition is found to be right, before anything is sent.
+        workload: The workload that it belongs to, for `mlops down`; empty for none.
 
     Returns:
         The endpoint; ``changed`` says whether anything was.
@@ -68,6 +73,7 @@ def publish(
         if not _NAME.fullmatch(name):
             hint = "use 3 to 32 letters, digits and '-', starting with a letter"
             raise AzureError(f"{name!r} cannot be the name of an endpoint or deployment", hint)
+    before()
     client = client or ml_client(settings)
     check_workspace(client, settings)
     from azure.ai.ml import load_component
@@ -76,7 +82,7 @@ def publish(
     entity = preparation.load(definition, load_component)
     cluster = preparation.compute(compute or settings.cpu.name)
     reference, new = _register(client, entity, say)
-    changed = [new, _ensure_endpoint(client, endpoint, entity, say)]
+    changed = [new, _ensure_endpoint(client, endpoint, entity, workload, say)]
     changed.append(_deploy(client, endpoint, deployment, reference, cluster, say))
     changed.append(_make_default(client, endpoint, deployment, say))
     with azure_errors(f"endpoint {endpoint!r}"), quiet():
@@ -92,6 +98,7 @@ def trigger(
     *,
     wait: bool = False,
     deployment: str | None = None,
+    name: str | None = None,
     client: MLClient | None = None,
     on_line: Say = lambda text: None,
     poll_seconds: tuple[float, float] = (2.0, 20.0),
@@ -105,6 +112,7 @@ def trigger(
         settings: Where it is.
         wait: Follow the job to its end.
         deployment: Another deployment than the default.
+        name: Of the job; a new one where not given.
         client: Client to use instead of a new one.
         on_line: Gets the lines of the job where ``wait`` is given.
         poll_seconds: As of :func:`vision_mlops.jobs.azureml.azure_jobs.stream`.
@@ -115,7 +123,10 @@ def trigger(
     Raises:
         AzureError: there is no such endpoint, deployment or input, a value is of the wrong type, or the service refuses.
     """
+    chosen_name = checked_name(name) if name else new_name(endpoint)
     client = client or ml_client(settings)
+    if name and find_job(client, name) is not None:
+        raise AzureError(f"there is a job {name!r} already", "choose another name, or leave it out")
     with azure_errors(f"endpoint {endpoint!r}", "mlops pipeline publish --help"), quiet():
         found = client.batch_endpoints.get(endpoint)
     chosen = deployment or getattr(found.defaults, "deployment_name", None)
@@ -124,10 +135,9 @@ def trigger(
     given = _inputs(_declared(client, endpoint, str(chosen)), inputs)
     # The name is chosen here, so that a call that the network repeats does not start a second job. The deployment is
     # always named: the SDK keeps the name of one call in a header and sends it with the next one that names none.
-    name = new_name(endpoint)
     with azure_errors(f"endpoint {endpoint!r}"), quiet():
         started = client.batch_endpoints.invoke(
-            endpoint_name=endpoint, deployment_name=str(chosen), inputs=given or None, job_name=name
+            endpoint_name=endpoint, deployment_name=str(chosen), inputs=given or None, job_name=chosen_name
         )
         if tags:
             client.jobs.update(str(started.name), tags=dict(tags))
@@ -154,7 +164,7 @@ def _register(client: MLClient, entity: Any, say: Say) -> tuple[str, bool]:
     return reference, True
 
 
-def _ensure_endpoint(client: MLClient, name: str, component: Any, say: Say) -> bool:
+def _ensure_endpoint(client: MLClient, name: str, component: Any, workload: str, say: Say) -> bool:
     with azure_errors(f"endpoint {name!r}"):
         if existing(lambda: client.batch_endpoints.get(name)):
             return False
@@ -163,7 +173,7 @@ def _ensure_endpoint(client: MLClient, name: str, component: Any, say: Say) -> b
         say(f"creating endpoint {name}")
         with quiet():
             client.batch_endpoints.begin_create_or_update(
-                BatchEndpoint(name=name, description=component.description)
+                BatchEndpoint(name=name, description=component.description, tags=made_tags(workload))
             ).result()
     return True
 

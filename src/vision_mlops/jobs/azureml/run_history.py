@@ -17,6 +17,8 @@ from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import quiet
 from vision_mlops.core.errors import AzureError
 from vision_mlops.jobs.azureml.azure_records import StepRecord, text_of
+from vision_mlops.storage.blob_service import API_VERSION
+from vision_mlops.storage.sign_in import SCOPE
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _SHOWN = re.compile(
     r"(user_logs/std_log\D*0*\.txt|azureml-logs/70_driver_log\D*0*\.txt|logs/azureml/executionlogs\.txt)"
 )
+# The storage account takes no keys, and so no signatures that the service makes with them.
+_NO_KEYS = "KeyBasedAuthenticationNotPermitted"
 
 
 @dataclass
@@ -95,7 +99,11 @@ class RunHistory:
         from azure.core.rest import HttpRequest
 
         with azure_errors("log"):
-            answer = self._http.send_request(HttpRequest("GET", url, headers={"Range": f"bytes={start}-"}))
+            headers = {"Range": f"bytes={start}-", "x-ms-version": API_VERSION}  # tokens need one
+            answer = self._http.send_request(HttpRequest("GET", url, headers=headers))
+            if answer.headers.get("x-ms-error-code") == _NO_KEYS and url.startswith("https://"):
+                headers["Authorization"] = f"Bearer {self._client._credential.get_token(SCOPE).token}"
+                answer = self._http.send_request(HttpRequest("GET", url.partition("?")[0], headers=headers))
             if answer.status_code in (404, 416):
                 return b""
             answer.raise_for_status()
@@ -108,7 +116,7 @@ class RunHistory:
         from azure.core import PipelineClient
         from azure.core.pipeline.policies import RetryPolicy
 
-        # The address carries its own access right, so no token is sent along.
+        # The address carries its own access right, so no token is sent along unless storage asks for one.
         return PipelineClient("", policies=[RetryPolicy()])
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import check_workspace, ml_client, quiet
+from vision_mlops.azure.made_tags import made_tags
 from vision_mlops.config.azure_settings import AzureSettings
-from vision_mlops.core.errors import AzureError
+from vision_mlops.core.errors import AzureError, PipelineError
 from vision_mlops.jobs.azureml.azure_records import ScheduleRecord, text_of
 from vision_mlops.jobs.azureml.job_resources import Say
 from vision_mlops.jobs.azureml.submission import Preparation, checked
@@ -26,6 +27,7 @@ def create(
     environment_file: Path | None = None,
     client: MLClient | None = None,
     say: Say = lambda text: None,
+    workload: str = "",
 ) -> ScheduleRecord:
     """Create a schedule, or change the one of its name; what its job needs is created when it is missing.
 
@@ -35,12 +37,15 @@ def create(
         environment_file: YAML of the environment; ``environments/train.yml`` of the project where not given.
         client: Client to use instead of a new one.
         say: Told what is created and uploaded.
+        workload: The workload that it belongs to, for `mlops down`; empty for none.
 
     Raises:
         PipelineError: the definition or that of its job has errors; nothing was sent then.
         AzureError: the service refuses.
     """
-    definition = checked(file, (), ("schedule",))
+    definition = checked(file, (), ("schedule",), say)
+    if getattr(definition.model, "create_job", None) is None:
+        raise PipelineError(f"{file} defines no schedule of a job", f"`az ml schedule create --file {file}` takes it")
     client = client or ml_client(settings)
     check_workspace(client, settings)
     with azure_errors(str(file)):
@@ -48,6 +53,7 @@ def create(
 
         preparation = Preparation(client, settings, say, environment_file)
         schedule = preparation.load(definition, load_schedule)
+    schedule.tags = {**(schedule.tags or {}), **made_tags(workload)}
     job = schedule.create_job
     if not isinstance(job, str):
         preparation.place(job, file)

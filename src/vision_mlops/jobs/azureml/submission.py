@@ -1,7 +1,8 @@
 """Makes a checked definition ready for one workspace: its clusters, environment and data are there and named exactly.
 
 The definitions name the clusters ``cpu-cluster`` and ``gpu-cluster`` and the environment ``vision-mlops-train@latest``;
-which ones that are in the workspace, the settings say. Everything else in the file is submitted as it stands.
+which ones that are in the workspace, the settings say; without settings for graphics processors, and without such a cluster,
+training goes to the CPU cluster. Everything else in the file is submitted as it stands.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from vision_mlops.jobs.azureml.job_resources import (
     ensure_compute,
     ensure_data,
     ensure_environment,
+    existing,
     require_compute,
 )
+from vision_mlops.jobs.azureml.sdk_check import needs_switch
 from vision_mlops.jobs.definitions.definition import Definition
 from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.linter.linter import Linter
+from vision_mlops.jobs.definitions.models.azure_only import SDK_SWITCH
 from vision_mlops.jobs.definitions.overrides import parse_changes
 from vision_mlops.jobs.definitions.referenced_files import project_root
 
@@ -40,13 +44,17 @@ _UPLOADED = ("uri_folder", "uri_file")
 _SERVERLESS = "serverless"
 
 
-def checked(path: Path, overrides: Iterable[str], among: tuple[str, ...]) -> Definition:
-    """A definition without errors, with ``--set`` values laid over it.
+def checked(path: Path, overrides: Iterable[str], among: tuple[str, ...], say: Say = lambda text: None) -> Definition:
+    """A definition without errors, with ``--set`` values laid over it; ``say`` is told its warnings.
 
     Raises:
         PipelineError: the file or a value has errors; the first one is worded, the others are counted.
     """
-    return Linter(path, Findings(), changes=parse_changes(overrides)).checked(among)
+    findings = Findings()
+    definition = Linter(path, findings, changes=parse_changes(overrides)).checked(among)
+    for finding in findings:
+        say(finding.on_one_line())
+    return definition
 
 
 def find_environment_file(definition: Path, given: Path | None = None) -> Path:
@@ -75,6 +83,7 @@ class Preparation:
     environment_file: Path | None = None
     _environment: str = ""
     _computes: set[str] = field(default_factory=set)
+    _told: bool = False
 
     def load(self, definition: Definition, loader: Callable[..., Any]) -> Any:
         """The SDK's entity of a definition, with local data uploaded and clusters and environment in place.
@@ -87,6 +96,11 @@ class Preparation:
             PipelineError: local data or the environment's file cannot be used.
             AzureError: the service or the SDK refuses.
         """
+        if name := needs_switch(definition):
+            raise PipelineError(
+                f"{definition.file}: Azure ML's SDK takes the step {name!r} as a private preview only",
+                f"set {SDK_SWITCH}=true",
+            )
         content = _plain(definition.node)
         self._upload(content, definition.file.parent)
         with azure_errors(str(definition.file)):
@@ -104,7 +118,19 @@ class Preparation:
         for owner, key in _computes(entity):
             name = getattr(owner, key, None)
             if isinstance(name, str) and "${{" not in name:
-                setattr(owner, key, self.compute(name))
+                setattr(owner, key, self.compute(self._affordable(name)))
+
+    def _affordable(self, name: str) -> str:
+        """The CPU cluster in the place of the GPU cluster, where no setting speaks of that and the workspace has none."""
+        if name.removeprefix("azureml:") != GPU or self.settings.gpu_is_set or self.settings.gpu.name in self._computes:
+            return name
+        with azure_errors(f"compute cluster {GPU!r}"):
+            if existing(lambda: self.client.compute.get(GPU)):
+                return name
+        if not self._told:
+            self.say(f"note: training runs on {self.settings.cpu.name}: MLOPS_AZURE_GPU_CLUSTER is not set")
+            self._told = True
+        return CPU
 
     def compute(self, name: str) -> str:
         """The workspace's name of a compute target, which is there afterwards."""
@@ -126,7 +152,8 @@ class Preparation:
         """Give a job the cluster that is asked for; without that, one that names none gets that of the settings."""
         settings = getattr(job, "settings", None) if job.type == "pipeline" else None
         if settings is None:
-            if compute or not job.compute:
+            serverless = job.type in ("automl", "spark") and _own(job, "resources") is not None  # both are refused
+            if not serverless and (compute or not job.compute):
                 job.compute = self.compute(compute or self.settings.cpu.name)
         elif compute or not (settings.default_compute or job.compute):
             settings.default_compute = self.compute(compute or self.settings.cpu.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,18 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from vision_mlops.core.text import nearest
+from vision_mlops.core.text import closest, nearest
 from vision_mlops.jobs.definitions.change_targets import Schema
 from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.models.azure_only import (
+    AzureComponent,
+    AzureDeployment,
+    AzureEndpoint,
+    AzureJob,
+    PromptFlow,
+    in_words,
+    way_of,
+)
 from vision_mlops.jobs.definitions.models.base_model import AssetDefinition, Environment, ModelAsset, Reporter
 from vision_mlops.jobs.definitions.models.schedule import Schedule, ScheduledJob
 from vision_mlops.jobs.definitions.models.steps import (
@@ -24,6 +32,7 @@ from vision_mlops.jobs.definitions.models.steps import (
     SweepJob,
     TrialDefinition,
 )
+from vision_mlops.jobs.definitions.other_files import resource_of
 from vision_mlops.jobs.definitions.overrides import Change, apply_changes
 from vision_mlops.jobs.definitions.yaml_source import Mapping, line_at, read
 
@@ -41,11 +50,32 @@ _MODELS: dict[str, tuple[type[BaseModel], str]] = {
     "model": (ModelAsset, "model"),
     "trial": (TrialDefinition, "command"),
     "scheduledJob": (ScheduledJob, "pipeline"),
+    "autoMLJob": (AzureJob, "automl"),
+    "sparkJob": (AzureJob, "spark"),
+    "importJob": (AzureJob, "import"),
+    "autoMLComponent": (AzureComponent, "automl"),
+    "sparkComponent": (AzureComponent, "spark"),
+    "importComponent": (AzureComponent, "import"),
+    "dataTransferComponent": (AzureComponent, "data_transfer"),
+    "Flow": (PromptFlow, "parallel"),
+    "Run": (PromptFlow, "parallel"),
+    "managedOnlineEndpoint": (AzureEndpoint, ""),
+    "kubernetesOnlineEndpoint": (AzureEndpoint, ""),
+    "batchEndpoint": (AzureEndpoint, ""),
+    "managedOnlineDeployment": (AzureDeployment, ""),
+    "kubernetesOnlineDeployment": (AzureDeployment, ""),
+    "batchDeployment": (AzureDeployment, ""),
+    "modelBatchDeployment": (AzureDeployment, ""),
+    "pipelineComponentBatchDeployment": (AzureDeployment, ""),
 }
 FILES = tuple(kind for kind in _MODELS if kind not in ("trial", "scheduledJob"))  # the others are parts of a file
 ASSETS = ("environment", "data", "model")
 COMPONENTS = ("commandComponent", "parallelComponent", "pipelineComponent")
 JOBS = ("commandJob", "pipelineJob", "sweepJob")
+AZURE_JOBS = ("autoMLJob", "sparkJob", "importJob")  # sent to Azure, and not run on this machine
+_AZURE_COMPONENTS = ("autoMLComponent", "sparkComponent", "importComponent", "dataTransferComponent", "Flow", "Run")
+STEP_COMPONENTS = (*COMPONENTS, *_AZURE_COMPONENTS)
+_FAMILIES = ((*JOBS, *AZURE_JOBS), (*COMPONENTS, *_AZURE_COMPONENTS[:-2]))  # within which `type` decides
 _PARTS = {
     "trial": (TrialDefinition, CommandComponent),
     "component": (CommandComponent, ParallelComponent, PipelineComponent),
@@ -105,19 +135,31 @@ def load(
     if node is None:
         return None
     apply_changes(node, changes, path, Schema([_MODELS[kind][0] for kind in among], _PARTS, component))
-    kind = _by_schema(path, node, findings) if "$schema" in node else None
-    if "$schema" in node and kind is None:
+    if (resource := resource_of(node)) is not None:
+        what, command = resource
+        line = line_at(node, "$schema" if "$schema" in node else "type")
+        findings.report(
+            path, line, "kind", f"the file defines {what}, and no job", f"`{command} --file {path}` takes it"
+        )
         return None
+    kind = _by_schema(path, node, findings) if "$schema" in node else None
     if kind is None:
-        kind = _by_content(node, among)
+        kind = _by_content(node, among) or _by_content(node, FILES)
         where = f"put `$schema: {_HOST}{kind or 'pipelineJob'}.schema.json` first"
         if kind is None:
-            findings.error(path, 1, "schema", "neither $schema nor the keys say what this file defines", where)
+            findings.report(path, 1, "kind", "neither $schema nor the keys say what this file defines", where)
             return None
-        findings.warning(path, 1, "schema", f"$schema is missing; read as {kind}", where)
+        if "$schema" not in node:
+            findings.report(path, 1, "schema", f"$schema is missing; read as {kind}", where)
     if kind not in among:
-        line = line_at(node, "$schema")
-        findings.error(path, line, "kind", f"the file defines a {kind}", f"wanted here: {', '.join(among)}")
+        if kind in AZURE_JOBS and "commandJob" in among:
+            task = node.get("task")
+            message = f"{in_words(_MODELS[kind][1], 'job', task)} needs Azure"
+            findings.report(path, line_at(node, "type"), "kind", message, way_of(task))
+            return None
+        article = "an" if kind[0] in "aeiou" else "a"
+        hint = _command_of(kind, path) or f"wanted here: {', '.join(among)}"
+        findings.report(path, line_at(node, "$schema"), "kind", f"the file defines {article} {kind}", hint)
         return None
     return parse(kind, node, path, findings)
 
@@ -125,12 +167,7 @@ def load(
 def parse(kind: str, node: Mapping, file: Path, findings: Findings) -> Definition | None:
     """Read a mapping as one kind of definition; unknown keys and wrong values become findings."""
     before = len(findings.errors)
-    model, type_ = _MODELS[kind]
-    given = node.get("type")
-    if "$schema" in node and isinstance(given, str) and given != type_ and kind not in ASSETS:
-        message = f"$schema says {kind}, type says {given!r}"
-        findings.error(file, line_at(node, "type"), "schema", message, f"write `type: {type_}`, or another $schema")
-        return None
+    model = _MODELS[kind][0]
     try:
         result = model.model_validate(node, context=Reporter(file, findings))
     except ValidationError as error:
@@ -144,28 +181,43 @@ def inline(node: Mapping, file: Path, findings: Findings, among: tuple[str, ...]
     kind = _by_content(node, among)
     if kind is None:
         message = "the keys do not say what this defines"
-        findings.error(file, node.line, "kind", message, f"add `type`; wanted here: {', '.join(among)}")
+        findings.report(file, node.line, "kind", message, f"add `type`; wanted here: {', '.join(among)}")
         return None
     return parse(kind, node, file, findings)
 
 
 def _by_schema(path: Path, node: Mapping, findings: Findings) -> str | None:
+    """The kind that $schema names, and ``type`` where the two differ: Azure ML's SDK goes by ``type`` alone."""
     value, line = node["$schema"], node.lines["$schema"]
-    name = str(value).rsplit("/", 1)[-1].removesuffix(".schema.json")
+    name = str(value).rsplit("/", 1)[-1].removesuffix(".json").removesuffix(".schema")
     known = {kind.lower(): kind for kind in FILES}
-    is_schema = str(value).endswith(".schema.json")
-    if not is_schema or name.lower() not in known:
-        near = difflib.get_close_matches(name, FILES, n=1, cutoff=0.85)  # not sparkComponent for commandComponent
-        if is_schema and not near:
-            message, hint = f"a {name[:60]} is not supported here", f"supported are {', '.join(FILES)}"
-        else:
-            message = f"$schema {str(value)[:100]!r} is none that is known here"
-            hint = f"did you mean {_HOST}{(near or ['pipelineJob'])[0]}.schema.json?"
-        findings.error(path, line, "schema", message, hint)
-        return None
     if next(iter(node)) != "$schema":
-        findings.warning(path, line, "schema", "$schema is not the first key", "editors look for it in the first line")
-    return known[name.lower()]
+        findings.report(path, line, "schema", "$schema is not the first key", "editors look for it in the first line")
+    kind = known.get(name.lower())
+    if kind is None:
+        near = closest(name, FILES, cutoff=0.85)  # not sparkComponent for commandComponent
+        message = f"$schema {str(value)[:100]!r} is none that is known here"
+        hint = f"did you mean {_HOST}{(near or ['pipelineJob'])[0]}.schema.json?"
+        findings.report(path, line, "schema", message, hint)
+        return near[0] if near else None
+    given, type_ = node.get("type"), _MODELS[kind][1]
+    family = next((family for family in _FAMILIES if kind in family), ())
+    other = next((item for item in family if _MODELS[item][1] == given), None)
+    if other is None or given == type_:
+        return kind
+    message = f"$schema says {kind}, type says {given!r}; read as {other}"
+    findings.report(path, line_at(node, "type"), "schema", message, f"write `type: {type_}`, or another $schema")
+    return other
+
+
+def _command_of(kind: str, path: Path) -> str:
+    """The command for what no job command takes; empty where another kind of file is meant."""
+    if kind.endswith(("Endpoint", "Deployment")):
+        what = "batch" if "atch" in kind else "online"
+        noun = "endpoint" if kind.endswith("Endpoint") else "deployment"
+        to = "batch" if what == "batch" else "kubernetes-endpoint" if kind.startswith("kubernetes") else "managed"
+        return f"`az ml {what}-{noun} create --file {path}`, or `mlops deploy --to {to}` for a registered model"
+    return ""
 
 
 def _by_content(node: Mapping, among: tuple[str, ...]) -> str | None:
@@ -173,9 +225,13 @@ def _by_content(node: Mapping, among: tuple[str, ...]) -> str | None:
     entries = inputs.values() if isinstance(inputs, Mapping) else ()
     declared = any(isinstance(item, Mapping) and not {"path", "value"} & set(item) for item in entries)
     component = declared or "version" in node or "is_deterministic" in node
+    special = {"automl": "autoML", "data_transfer": "dataTransfer", "spark": "spark", "import": "import"}
     if "job" in node and "scheduledJob" in among:
         order = ["scheduledJob"]
-    elif "trigger" in node or "create_job" in node:
+    elif node.get("type") in special:
+        name = special[str(node["type"])]
+        order = [f"{name}Component", f"{name}Job"] if component else [f"{name}Job", f"{name}Component"]
+    elif {"trigger", "create_job", "create_monitor", "import_data"} & set(node):
         order = ["schedule"]
     elif "trial" in node or node.get("type") == "sweep":
         order = ["sweepJob"]
@@ -206,13 +262,13 @@ def _report(error: ValidationError, node: Mapping, file: Path, findings: Finding
             name = item["loc"][-1]
             where = f" in {key}" if key else ""
             rule = "trigger" if name == "trigger" else "missing-key"
-            findings.error(file, line, rule, f"the key {name!r} is missing{where}", f"add `{name}: ...`")
+            findings.report(file, line, rule, f"the key {name!r} is missing{where}", f"add `{name}: ...`")
             continue
         message, suggestion = _words(item)
         rule = {"expression": "cron", "early_termination": "early-termination"}.get(
             str(path[-1]) if path else "", "value"
         )
-        findings.error(file, line, rule, f"{key}: {message}" if key else message, suggestion)
+        findings.report(file, line, rule, f"{key}: {message}" if key else message, suggestion)
 
 
 def _existing(node: Any, location: tuple[str | int, ...]) -> tuple[str | int, ...]:

@@ -10,10 +10,76 @@ from typing import Any
 
 
 class Severity(enum.StrEnum):
-    """An error would make the job fail or do something else than meant; a warning would not."""
+    """An error is what Azure refuses, or what nothing could run; a warning is what Azure tolerates."""
 
     ERROR = "error"
     WARNING = "warning"
+
+
+_ERROR, _WARNING = Severity.ERROR, Severity.WARNING
+# What Azure does about each, and how that is known: docs/lint_rules.md, which a test holds against this table.
+RULES = {
+    "binding": _ERROR,
+    "binding-type": _ERROR,
+    "code-missing": _ERROR,
+    "component": _ERROR,
+    "component-missing": _ERROR,
+    "cron": _ERROR,
+    "cycle": _ERROR,
+    "duplicate-output": _ERROR,
+    "early-termination": _ERROR,
+    "environment-missing": _ERROR,
+    "expression": _ERROR,
+    "file": _ERROR,
+    "input-range": _ERROR,
+    "input-type": _ERROR,
+    "job-missing": _ERROR,
+    "kind": _ERROR,
+    "missing-input": _ERROR,
+    "missing-key": _ERROR,
+    "name": _ERROR,
+    "optional-input": _ERROR,
+    "path-missing": _ERROR,
+    "sampling": _ERROR,
+    "sdk": _ERROR,
+    "search-space": _ERROR,
+    "step-type": _ERROR,
+    "trial": _ERROR,
+    "trigger": _ERROR,
+    "undeclared-input": _ERROR,
+    "undeclared-output": _ERROR,
+    "unknown-input": _ERROR,
+    "unknown-job": _ERROR,
+    "unknown-key": _ERROR,
+    "unknown-output": _ERROR,
+    "value": _ERROR,
+    "yaml": _ERROR,
+    "artifacts": _WARNING,
+    "component-name": _WARNING,
+    "compute": _WARNING,
+    "cron-months": _WARNING,
+    "data-type": _WARNING,
+    "duplicate-key": _WARNING,
+    "fraction": _WARNING,
+    "ignored-key": _WARNING,
+    "input-enum": _WARNING,
+    "input-missing": _WARNING,
+    "input-name": _WARNING,
+    "limits": _WARNING,
+    "mini-batches": _WARNING,
+    "path": _WARNING,
+    "private-preview": _WARNING,
+    "reference": _WARNING,
+    "schema": _WARNING,
+    "search-bounds": _WARNING,
+    "shared-path": _WARNING,
+    "surplus-input": _WARNING,
+    "tag": _WARNING,
+    "text-value": _WARNING,
+    "unused-input": _WARNING,
+    "unused-output": _WARNING,
+    "unused-search-space": _WARNING,
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +97,10 @@ class Finding:
         """The finding as plain values."""
         return asdict(self)
 
+    def on_one_line(self) -> str:
+        """Without what to do about it, for where a job runs all the same."""
+        return f"{self.severity.value}: {self.file}:{self.line}: {self.message}"
+
     def __str__(self) -> str:
         head = f"{self.file}:{self.line}: {self.severity.value}[{self.rule}]: {self.message}"
         return f"{head}\n  -> {self.suggestion}" if self.suggestion else head
@@ -42,16 +112,9 @@ class Findings:
     def __init__(self) -> None:
         self._found: dict[Finding, None] = {}
 
-    def error(self, file: Path, line: int, rule: str, message: str, suggestion: str) -> None:
-        """Add an error."""
-        self._add(Finding(str(file), line, Severity.ERROR, rule, message, suggestion))
-
-    def warning(self, file: Path, line: int, rule: str, message: str, suggestion: str) -> None:
-        """Add a warning."""
-        self._add(Finding(str(file), line, Severity.WARNING, rule, message, suggestion))
-
-    def _add(self, finding: Finding) -> None:
-        self._found.setdefault(finding)
+    def report(self, file: Path, line: int, rule: str, message: str, suggestion: str) -> None:
+        """Add a finding, as severe as its rule."""
+        self._found.setdefault(Finding(str(file), line, RULES[rule], rule, message, suggestion))
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(sorted(self._found, key=lambda finding: (finding.file, finding.line)))

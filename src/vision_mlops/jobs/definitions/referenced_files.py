@@ -1,15 +1,17 @@
-"""Files that a definition points to: that they exist, and lie within the project that is sent along."""
+"""Files that a definition points to: that they exist, and whether they lie within its project."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from collections.abc import Mapping as AnyMapping
 from functools import partial
 from pathlib import Path
 
 from vision_mlops.core.text import nearest
-from vision_mlops.jobs.definitions.definition import COMPONENTS, Definition, inline, load, parse
+from vision_mlops.jobs.definitions.definition import STEP_COMPONENTS, Definition, inline, load, parse
 from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.models.ports import JobInput
 from vision_mlops.jobs.definitions.overrides import Change
 from vision_mlops.jobs.definitions.yaml_source import Mapping, read
 
@@ -23,10 +25,15 @@ def project_root(file: Path) -> Path:
 
     Where definitions are installed with a package, such as the ones that ship, it is the nearest folder of the package.
     """
+    return _marked_root(file) or file.resolve().parent
+
+
+def _marked_root(file: Path) -> Path | None:
+    """The same; None where no folder looks like the top of anything."""
     folder = file.resolve().parent
     above = (folder, *folder.parents)
     projects = (up for up in above if any((up / name).exists() for name in _MARKERS))
-    return next(projects, None) or next((up for up in above if (up / "__init__.py").is_file()), folder)
+    return next(projects, None) or next((up for up in above if (up / "__init__.py").is_file()), None)
 
 
 class Files:
@@ -39,8 +46,9 @@ class Files:
         self._read: dict[tuple[Path, tuple[str, ...]], Definition | None] = {}
 
     def local(self, text: str, owner: Definition, line: int, what: str, *, folder: bool = False) -> Path | None:
-        """The existing local path that a text names; None, with an error, where it is missing or leaves the project.
+        """The existing local path that a text names; None, with an error, where it is missing.
 
+        Azure takes a path that is absolute or leaves the project, so these are warned of: others may not have them.
         Text that names something remote, or holds an expression, gives None without an error.
         """
         if _REMOTE.match(text) or "${{" in text:
@@ -49,33 +57,46 @@ class Files:
         path = owner.file.parent / relative
         if Path(relative).is_absolute():
             message = f"{what} {text!r} is an absolute path"
-            self._findings.error(owner.file, line, "path", message, "write it relative to the folder of this file")
-            return None
+            self._findings.report(owner.file, line, "path", message, "write it relative to the folder of this file")
         try:
             whole, exists = path.resolve(), path.exists()
             # A registered component lies outside of the project, in one of its own.
-            inside = whole.is_relative_to(self._root) or whole.is_relative_to(project_root(owner.file))
+            own = _marked_root(owner.file)
+            inside = own is None or whole.is_relative_to(self._root) or whole.is_relative_to(own)
         except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, links in a circle
             inside, exists = True, False
-        if not inside:
+        if not inside and not Path(relative).is_absolute():
             message = f"{what} {text!r} leaves the project {self._root.name}"
-            self._findings.error(
-                owner.file, line, "path", message, "move it into the project, it is sent along as a whole"
-            )
-            return None
+            self._findings.report(owner.file, line, "path", message, "move it into the project, so that others have it")
         if not exists or (folder and not path.is_dir()):
             state = "is not a folder" if exists else "does not exist"
             hint = self._neighbours(path)
-            self._findings.error(owner.file, line, f"{what}-missing", f"{what} {text!r} {state}", hint)
+            self._findings.report(owner.file, line, f"{what}-missing", f"{what} {text!r} {state}", hint)
             return None
         return path
+
+    def check_data(self, owner: Definition, inputs: AnyMapping[str, object], *base: str) -> None:
+        """Warn of local data that does not exist: it may be on its way, but nothing runs without it."""
+        for name, item in inputs.items():
+            text = item.path if isinstance(item, JobInput) else None
+            if text is None or _REMOTE.match(text) or "${{" in text:
+                continue
+            try:
+                exists = (owner.file.parent / text.removeprefix("file:")).expanduser().exists()
+            except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, ~somebody
+                exists = False
+            if not exists:
+                line = owner.line(*base, "inputs", name)
+                message = f"input {name!r}: {text[:100]!r} does not exist"
+                hint = "check the path, which starts from the folder of this file, or make the data first"
+                self._findings.report(owner.file, line, "input-missing", message, hint)
 
     def component(
         self,
         value: str | dict[str, object],
         owner: Definition,
         path: tuple[str, ...],
-        among: tuple[str, ...] = COMPONENTS,
+        among: tuple[str, ...] = STEP_COMPONENTS,
     ) -> Definition | None:
         """The definition that a ``component``, ``trial`` or ``create_job`` names or holds; None: it is remote or wrong."""
         line, what = owner.line(*path), "job" if path[-1] in ("create_job", "job") else "component"
@@ -90,7 +111,7 @@ class Files:
             if not _REGISTERED.fullmatch(value):
                 message = f"{value!r} is neither a file nor a registered {what}"
                 hint = f"write ./{what}.yml, or azureml:NAME:VERSION"
-                self._findings.error(owner.file, line, f"{what}-missing", message, hint)
+                self._findings.report(owner.file, line, f"{what}-missing", message, hint)
                 return None
             return self._of_store(value, owner, line, what, among)
         file = self.local(value, owner, line, what)
@@ -104,7 +125,7 @@ class Files:
         file = self._registered(value)
         if file is None:
             message, hint = f"there is no {what} {value!r} on this machine", "`mlops assets create FILE` adds one"
-            self._findings.error(owner.file, line, f"{what}-missing", message, hint)
+            self._findings.report(owner.file, line, f"{what}-missing", message, hint)
             return None
         return self.read(file, among)
 
@@ -139,7 +160,7 @@ class Files:
             elif not _REGISTERED.fullmatch(value) and "${{" not in value:
                 message = f"environment {value!r} is no reference"
                 hint = "write azureml:NAME:VERSION, azureml:NAME@latest, or a mapping with image"
-                self._findings.error(owner.file, line, "environment-missing", message, hint)
+                self._findings.report(owner.file, line, "environment-missing", message, hint)
         elif isinstance(node, Mapping):
             conda, build = node.get("conda_file"), node.get("build")
             if isinstance(conda, str):

@@ -8,15 +8,19 @@ from typing import Any
 
 from vision_mlops.jobs.definitions.definition import Definition
 from vision_mlops.jobs.definitions.expressions import ExpressionError, references
+from vision_mlops.jobs.definitions.models.azure_only import CONTROL_FLOW, AzureComponent, AzureStep, PromptFlow
 from vision_mlops.jobs.definitions.models.ports import InputDeclaration, JobInput, JobOutput
 from vision_mlops.jobs.definitions.models.steps import (
     CommandComponent,
     ComponentStep,
     ParallelComponent,
     PipelineComponent,
+    PipelineJob,
     Step,
     SweepStep,
 )
+
+ARTIFACTS = "artifacts"  # output that every step has without declaring it: what it left in ./outputs and ./logs
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,18 @@ class Ports:
     outputs: AbstractMapping[str, str] | None
 
 
-def ports_of(step: Step, component: Definition | None) -> Ports:
+def ports_of(step: Step | PipelineJob, component: Definition | None) -> Ports:
     """What a step takes and gives. ``component`` is that of the step, or the trial of a sweep step."""
     model = component.model if component else None
-    if isinstance(model, CommandComponent | ParallelComponent | PipelineComponent):
+    if isinstance(model, CommandComponent | ParallelComponent | PipelineComponent | AzureComponent):
         return Ports(model.inputs, {name: item.type for name, item in model.outputs.items()})
-    if isinstance(step, ComponentStep) or (isinstance(step, SweepStep) and model is None):
+    if (
+        isinstance(step, ComponentStep)
+        or isinstance(model, PromptFlow)
+        or (isinstance(step, AzureStep) and (step.component or step.type in CONTROL_FLOW))
+    ):
+        return Ports(None, None)
+    if isinstance(step, SweepStep) and model is None:
         return Ports(None, None)
     types = {name: item.type if isinstance(item, JobOutput) else None for name, item in step.outputs.items()}
     return Ports(None, {name: type_ or "uri_folder" for name, type_ in types.items()})
@@ -41,7 +51,8 @@ def ports_of(step: Step, component: Definition | None) -> Ports:
 def needs(step: Any) -> list[str]:
     """Names of the steps whose outputs a step reads, in order of appearance."""
     found: dict[str, None] = {}
-    for value in step.inputs.values():
+    extra = step.model_extra or {} if isinstance(step, AzureStep) else {}  # AutoML has its data in keys of its own
+    for value in (*step.inputs.values(), *extra.values()):
         text = value.path if isinstance(value, JobInput) else value
         try:
             for reference in references(text) if isinstance(text, str) else ():

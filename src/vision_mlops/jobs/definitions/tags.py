@@ -2,6 +2,8 @@
 
 ``mlops.command: COMMAND, COMMAND`` names the commands of ``mlops`` that the step runs, ``mlops.reads.INPUT: SECTION,
 SECTION`` the parts of the settings in an input that it reads, and ``mlops.state: KIND`` a state outside of the job.
+``mlops.keeps: OUTPUT`` names outputs that a further attempt at the step finds as an interrupted one has left them, as it
+does on Azure after the node was taken away.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Mapping
 COMMAND = "mlops.command"
 STATE = "mlops.state"
 READS = "mlops.reads."
+KEEPS = "mlops.keeps"
 
 
 def sections_read(tags: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
@@ -21,6 +24,11 @@ def sections_read(tags: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
 def commands(tags: Mapping[str, object]) -> tuple[str, ...]:
     """Commands of ``mlops`` that are run, such as ``data prepare``; empty where the tag is missing."""
     return listed(tags.get(COMMAND, ""))
+
+
+def outputs_kept(tags: Mapping[str, object]) -> frozenset[str]:
+    """Outputs that the next attempt finds as the last one has left them."""
+    return frozenset(listed(tags.get(KEEPS, "")))
 
 
 def listed(value: object) -> tuple[str, ...]:

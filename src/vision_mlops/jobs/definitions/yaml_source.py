@@ -21,12 +21,16 @@ _SCALARS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "nu
 
 
 class Mapping(dict[str, Any]):
-    """A mapping of the file. ``line`` is where it begins, ``lines`` where each of its keys stands."""
+    """A mapping of the file. ``line`` is where it begins, ``lines`` where each of its keys stands.
+
+    ``written`` has the texts in the file of numbers and truth values that Python writes otherwise: ``no``, ``010``.
+    """
 
     def __init__(self, line: int) -> None:
         super().__init__()
         self.line = line
         self.lines: dict[str, int] = {}
+        self.written: dict[str, str] = {}
 
 
 class Sequence(list[Any]):
@@ -67,16 +71,16 @@ def read(path: Path, findings: Findings) -> Mapping | None:
     try:
         if not path.is_file():
             kind = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
-            findings.error(path, 1, "file", f"{path} {kind}", "give the path of a .yml file")
+            findings.report(path, 1, "file", f"{path} {kind}", "give the path of a .yml file")
             return None
         with path.open("rb") as stream:
             content = stream.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         reason = getattr(error, "strerror", None) or error
-        findings.error(path, 1, "file", f"{path} cannot be read: {reason}", "check the path and its permissions")
+        findings.report(path, 1, "file", f"{path} cannot be read: {reason}", "check the path and its permissions")
         return None
     if len(content) > _MAX_BYTES:
-        findings.error(
+        findings.report(
             path, 1, "file", f"the file has more than {_MAX_BYTES} bytes", "a definition is a short text file"
         )
         return None
@@ -84,7 +88,7 @@ def read(path: Path, findings: Findings) -> Mapping | None:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        findings.error(path, line, "file", f"not UTF-8 text: byte {error.start} is {error.reason}", "save it as UTF-8")
+        findings.report(path, line, "file", f"not UTF-8 text: byte {error.start} is {error.reason}", "save it as UTF-8")
         return None
     return _Reader(path, findings).read(text)
 
@@ -106,7 +110,7 @@ class _Reader:
             root = loader.get_single_node()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            self._error(mark.line + 1 if mark else 1, "yaml", f"not valid YAML: {error.problem}", "mend this line")
+            self._error(mark.line + 1 if mark else 1, "yaml", f"not valid YAML: {error.problem}", "fix this line")
             return None
         except yaml.YAMLError as error:  # a control character
             self._error(1, "yaml", f"not valid YAML: {' '.join(str(error).split())}", "save it as plain text")
@@ -121,16 +125,16 @@ class _Reader:
                 line, "yaml", f"the file is {what}, not a mapping of keys to values", "begin with `$schema: ...`"
             )
             return None
-        before = len(self._findings)
+        before = len(self._findings.errors)
         try:
             content = self._mapping(loader, root, 0)
         except _TooLargeError as error:
             self._error(root.start_mark.line + 1, "yaml", str(error), "write it without aliases that repeat aliases")
             return None
-        return content if len(self._findings) == before else None
+        return content if len(self._findings.errors) == before else None
 
     def _error(self, line: int, rule: str, message: str, suggestion: str) -> None:
-        self._findings.error(self._path, line, rule, message, suggestion)
+        self._findings.report(self._path, line, rule, message, suggestion)
 
     def _value(self, loader: yaml.SafeLoader, node: yaml.Node, depth: int) -> Any:
         self._nodes += 1
@@ -187,12 +191,16 @@ class _Reader:
             elif key in result:
                 first = result.lines[key]
                 message = f"the key {key!r} is given twice, first in line {first}"
-                self._error(line, "duplicate-key", message, "remove one of them")
-            else:
-                result[key] = self._value(loader, value_node, depth + 1)
+                self._findings.report(self._path, line, "duplicate-key", message, "remove one; the last one counts")
+            if isinstance(key, str):
+                value = result[key] = self._value(loader, value_node, depth + 1)
                 result.lines[key] = line
+                if isinstance(value, bool | int | float) and str(value) != value_node.value:
+                    result.written[key] = str(value_node.value)
         for part in merged:
             for key in part:
                 if key not in result:
                     result[key], result.lines[key] = part[key], part.lines[key]
+                    if key in part.written:
+                        result.written[key] = part.written[key]
         return result

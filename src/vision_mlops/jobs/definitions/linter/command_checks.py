@@ -9,8 +9,10 @@ from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
 from vision_mlops.jobs.definitions.expressions import BindingReference, ExpressionError, references
 from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.linter.input_checks import check_text
 from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES, InputDeclaration, JobInput, literal_problem
 from vision_mlops.jobs.definitions.models.steps import CommandComponent, CommandJob, ParallelComponent
+from vision_mlops.jobs.definitions.step_graph import ARTIFACTS
 from vision_mlops.jobs.definitions.yaml_source import Mapping, texts
 
 _OUTPUT_MACROS = frozenset({"name", "output_name", "default_datastore", "parent"})
@@ -34,7 +36,7 @@ def check_texts(
     for key in keys:
         for text, line in texts(node.get(key), node.lines.get(key, node.line)):
             for reference in safe_references(text, definition, line, findings):
-                _check_reference(reference, definition, line, scope, findings)
+                check_reference(reference, definition, line, scope, findings)
 
 
 def safe_references(text: str, definition: Definition, line: int, findings: Findings) -> list[BindingReference]:
@@ -44,42 +46,43 @@ def safe_references(text: str, definition: Definition, line: int, findings: Find
     try:
         return list(references(text))
     except ExpressionError as error:
-        findings.error(
+        findings.report(
             definition.file, line, "expression", str(error), "for example ${{inputs.NAME}}, $[[ --x ${{inputs.x}} ]]"
         )
         return []
 
 
-def _check_reference(
+def check_reference(
     reference: BindingReference, definition: Definition, line: int, scope: TextScope, findings: Findings
 ) -> None:
+    """Check one reference of a text."""
     root, *rest = reference.parts
     file = definition.file
     if root == "search_space" and len(rest) == 1:
         scope.used.add((root, rest[0]))
         if scope.space is None:
             message = f"{reference} outside of a sweep"
-            findings.error(
+            findings.report(
                 file, line, "search-space", message, "use ${{inputs.NAME}}, or make this the trial of a sweep"
             )
         elif rest[0] not in scope.space:
             message = f"{reference}: the search space has no {rest[0]!r}"
-            findings.error(file, line, "search-space", message, nearest(rest[0], scope.space))
+            findings.report(file, line, "search-space", message, nearest(rest[0], scope.space))
         return
     if root not in ("inputs", "outputs") or len(rest) != 1:
         hint = f"write ${{{{{root}.{rest[0]}}}}}" if root in ("inputs", "outputs") and rest else None
         message = f"{reference} means nothing here"
-        findings.error(file, line, "binding", message, hint or "use ${{inputs.NAME}} or ${{outputs.NAME}}")
+        findings.report(file, line, "binding", message, hint or "use ${{inputs.NAME}} or ${{outputs.NAME}}")
         return
     name = rest[0]
     scope.used.add((root, name))
     declared = scope.inputs if root == "inputs" else scope.outputs
     if name not in declared:
         message = f"{reference}: there is no {root[:-1]} {name!r} declared"
-        findings.error(file, line, f"undeclared-{root[:-1]}", message, nearest(name, declared))
+        findings.report(file, line, f"undeclared-{root[:-1]}", message, nearest(name, declared))
     elif root == "inputs" and name in scope.optional and not reference.optional:
         message = f"{reference} stands outside of $[[ ]], but the input is optional"
-        findings.error(file, line, "optional-input", message, f"write $[[--{name} {reference}]], or give it a default")
+        findings.report(file, line, "optional-input", message, f"write $[[--{name} {reference}]], or give it a default")
 
 
 def check_declarations(definition: Definition, inputs: dict[str, InputDeclaration], findings: Findings) -> None:
@@ -89,15 +92,11 @@ def check_declarations(definition: Definition, inputs: dict[str, InputDeclaratio
 
         def report(rule: str, message: str, hint: str, key: str, name: str = name) -> None:
             at = definition.line("inputs", name, key)
-            findings.error(definition.file, at, rule, f"input {name!r}: {message}", hint)
+            findings.report(definition.file, at, rule, f"input {name!r}: {message}", hint)
 
         if odd := [item for item in declared.enum or () if not _is_enum_item(item, declared.type)]:
-            report(
-                "input-enum",
-                f"its enum holds {odd[0]!r}, which is not of type {declared.type}",
-                "mend or quote it",
-                "enum",
-            )
+            message = f"its enum holds {odd[0]!r}, which is not of type {declared.type}"
+            report("input-type", message, "fix or quote it", "enum")
             continue
         if declared.type not in VALUE_TYPES:
             for key in ("enum", "min", "max"):
@@ -111,10 +110,12 @@ def check_declarations(definition: Definition, inputs: dict[str, InputDeclaratio
             elif declared.min is not None and declared.max is not None and declared.min > declared.max:
                 report("input-range", f"min {declared.min} is above max {declared.max}", "exchange them", "min")
                 continue
+        if declared.type == "string" and declared.default is not None:
+            check_text(definition, f"input {name!r}: default", definition.node["inputs"][name], "default", findings)
         if declared.default is not None and (found := literal_problem(declared.default, declared)):
             report(found[0], f"its default {found[1]}", found[2], "default")
         if declared.path is not None:
-            findings.error(
+            findings.report(
                 definition.file, line, "value", f"input {name!r} of type {declared.type} has a path", "use default"
             )
 
@@ -158,12 +159,12 @@ def check_job_inputs(definition: Definition, inputs: dict[str, object], findings
         for reference in safe_references(text, definition, line, findings) if isinstance(text, str) else ():
             if len(reference.parts) > 1:
                 message = f"input {name!r} of a job cannot be bound to {reference}"
-                findings.error(definition.file, line, "binding", message, "give it a path or a value")
+                findings.report(definition.file, line, "binding", message, "give it a path or a value")
         if not isinstance(item, JobInput):
             continue
         if item.path is None and item.value is None:
             message = f"input {name!r} has neither path nor value"
-            findings.error(definition.file, line, "missing-input", message, "add `path: ...`")
+            findings.report(definition.file, line, "missing-input", message, "add `path: ...`")
 
 
 def check_outputs(definition: Definition, node: Mapping, findings: Findings) -> None:
@@ -173,7 +174,7 @@ def check_outputs(definition: Definition, node: Mapping, findings: Findings) -> 
     for name, item in outputs.items() if isinstance(outputs, Mapping) else ():
         if isinstance(item, str) and node is definition.node:
             message = f"output {name!r} of a job is given {item!r}"
-            findings.error(
+            findings.report(
                 definition.file, definition.line("outputs", name), "value", message, "write {type: ..., path: ...}"
             )
         path = item.get("path") if isinstance(item, Mapping) else None
@@ -183,11 +184,11 @@ def check_outputs(definition: Definition, node: Mapping, findings: Findings) -> 
         for reference in safe_references(path, definition, line, findings):
             if reference.parts[0] not in _OUTPUT_MACROS:
                 message = f"{reference} means nothing in the path of an output"
-                findings.error(definition.file, line, "binding", message, "use ${{name}} and ${{output_name}}")
+                findings.report(definition.file, line, "binding", message, "use ${{name}} and ${{output_name}}")
         place = path.rstrip("/")
         if place in seen and "${{output_name}}" not in place.replace(" ", ""):
             message = f"outputs {seen[place]!r} and {name!r} have the same path"
-            findings.error(definition.file, line, "duplicate-output", message, "give each a path of its own")
+            findings.report(definition.file, line, "shared-path", message, "give each a path of its own")
         seen[place] = name
 
 
@@ -195,8 +196,8 @@ def report_unused(definition: Definition, node: Mapping, scope: TextScope, findi
     """Warn about inputs and outputs that no text refers to."""
     for root, names in (("inputs", scope.inputs), ("outputs", scope.outputs)):
         for name in names:
-            if (root, name) not in scope.used:
+            if (root, name) not in scope.used and (root, name) != ("outputs", ARTIFACTS):
                 message = f"the {root[:-1]} {name!r} is never used"
                 line = definition.line(*base, root, name)
                 hint = f"use ${{{{{root}.{name}}}}}, or remove it"
-                findings.warning(definition.file, line, f"unused-{root[:-1]}", message, hint)
+                findings.report(definition.file, line, f"unused-{root[:-1]}", message, hint)

@@ -41,7 +41,7 @@ def check_space(
     where = f"the search space's {name!r}"
 
     def report(rule: str, message: str, hint: str) -> None:
-        findings.error(definition.file, line, rule, message, hint)
+        findings.report(definition.file, line, rule, message, hint)
 
     if declared is None:
         report("search-space", f"the trial has no input {name!r}", nearest(name, inputs))
@@ -59,7 +59,7 @@ def check_space(
             return
     if isinstance(space, Normal | QNormal) and (declared.min is not None or declared.max is not None):
         message = f"{where}: {space.type} has no bounds, but the input has"
-        findings.warning(definition.file, line, "input-range", message, "use uniform or loguniform")
+        findings.report(definition.file, line, "search-bounds", message, "use uniform or loguniform")
 
 
 def _fractions(space: Distributions) -> str:

@@ -13,7 +13,7 @@ from vision_mlops.jobs.definitions.yaml_source import Mapping
 
 TRIALS = ("commandComponent", "trial")
 # The SDK reads the trial of a step as a component, with inputs, and that of a job as a bare command.
-_KINDS = {SweepJob: ("trial",), SweepStep: ("commandComponent",)}
+_KINDS: dict[type[Sweep], tuple[str, ...]] = {SweepJob: ("trial",), SweepStep: ("commandComponent",)}
 
 
 def check_sweep(
@@ -26,7 +26,7 @@ def check_sweep(
     if isinstance(sweep, SweepJob) and isinstance(sweep.trial, str):
         message = f"the trial of a sweep job is {sweep.trial!r}, but Azure ML's SDK takes no component there"
         hint = "make it a step of a pipeline (`type: sweep` with this trial), or write the command here"
-        findings.error(definition.file, definition.line(*base, "trial"), "trial", message, hint)
+        findings.report(definition.file, definition.line(*base, "trial"), "trial", message, hint)
         return None
     trial = files.component(sweep.trial, definition, (*base, "trial"), _KINDS[type(sweep)])
     if trial is None:
@@ -44,7 +44,7 @@ def check_sweep(
             line = definition.line(*base, "search_space", name)
             message = f"the trial never uses the search space's {name!r}"
             hint = f"use ${{{{search_space.{name}}}}} in its command, or remove it"
-            findings.error(definition.file, line, "search-space", message, hint)
+            findings.report(definition.file, line, "unused-search-space", message, hint)
     return trial
 
 
@@ -54,7 +54,7 @@ def _check_given(definition: Definition, sweep: SweepJob | SweepStep, findings: 
         if name in sweep.inputs:
             line = definition.line(*base, "inputs", name)
             message = f"{name!r} is given a value, and is in the search space too"
-            findings.error(definition.file, line, "search-space", message, "remove it from one of them")
+            findings.report(definition.file, line, "search-space", message, "remove it from one of them")
 
 
 def _check_sampling(definition: Definition, sweep: Sweep, findings: Findings, *base: str) -> None:
@@ -67,7 +67,7 @@ def _check_sampling(definition: Definition, sweep: Sweep, findings: Findings, *b
             message = f"{sweep.sampling} sampling cannot draw {name!r} from {space.type}"
             takes = "choice" if sweep.sampling == "grid" else "choice, uniform and quniform"
             hint = f"{sweep.sampling} takes {takes}; `sampling_algorithm: random` takes all"
-            findings.error(definition.file, line, "sampling", message, hint)
+            findings.report(definition.file, line, "sampling", message, hint)
 
 
 def _check_limits(definition: Definition, sweep: Sweep, findings: Findings, *base: str) -> None:
@@ -76,12 +76,12 @@ def _check_limits(definition: Definition, sweep: Sweep, findings: Findings, *bas
     if total and at_once and at_once > total:
         line = definition.line(*base, "limits", "max_concurrent_trials")
         message = f"max_concurrent_trials {at_once} is above max_total_trials {total}"
-        findings.error(definition.file, line, "value", message, f"use at most {total}")
+        findings.report(definition.file, line, "limits", message, f"use at most {total}")
     if limits.trial_timeout and limits.timeout and limits.trial_timeout > limits.timeout:
         line = definition.line(*base, "limits", "trial_timeout")
         message = f"trial_timeout {limits.trial_timeout} is above timeout {limits.timeout}"
-        findings.warning(definition.file, line, "value", message, f"use at most {limits.timeout}")
+        findings.report(definition.file, line, "limits", message, f"use at most {limits.timeout}")
     if sweep.early_termination and total == 1:
         line = definition.line(*base, "early_termination")
         message = "early termination compares trials, and max_total_trials is 1"
-        findings.error(definition.file, line, "early-termination", message, "remove it, or allow more trials")
+        findings.report(definition.file, line, "limits", message, "remove it, or allow more trials")

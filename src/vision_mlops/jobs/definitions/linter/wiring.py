@@ -13,25 +13,30 @@ from vision_mlops.jobs.definitions.linter.command_checks import (
     TextScope,
     check_job_inputs,
     check_outputs,
+    check_reference,
     check_texts,
     report_unused,
     safe_references,
 )
-from vision_mlops.jobs.definitions.linter.input_checks import check_known, check_required
+from vision_mlops.jobs.definitions.linter.control_flow_checks import check_blocks, filled_by_loops
+from vision_mlops.jobs.definitions.linter.input_checks import check_known, check_required, check_text
+from vision_mlops.jobs.definitions.models.azure_only import BLOCKS, CONTROL_FLOW, AzureStep
 from vision_mlops.jobs.definitions.models.ports import (
     VALUE_TYPES,
     InputDeclaration,
     JobInput,
     JobOutput,
     declared_by,
+    differ,
     fits,
     literal_problem,
 )
 from vision_mlops.jobs.definitions.models.steps import CommandStep, ParallelStep, PipelineComponent, PipelineJob
-from vision_mlops.jobs.definitions.step_graph import Ports, ordered
+from vision_mlops.jobs.definitions.step_graph import ARTIFACTS, Ports, ordered
 from vision_mlops.jobs.definitions.yaml_source import Mapping, texts
 
 _STEP = re.compile(r"[a-z_][a-z0-9_]*")
+_NUMBER = InputDeclaration.model_validate({"type": "number"})
 _COUNT = InputDeclaration.model_validate({"type": "integer", "min": 1})
 
 
@@ -52,6 +57,7 @@ class Wiring:
         self._findings = findings
         self._used: set[str] = set()
         self._written: dict[str, str] = {}
+        self._looped = filled_by_loops(definition.node["jobs"])
 
     def check(self) -> None:
         """Check everything."""
@@ -62,27 +68,27 @@ class Wiring:
         for name, step in pipeline.jobs.items():
             if not _STEP.fullmatch(name):
                 hint = "use small letters, digits and underscores; begin with a letter"
-                self._error(definition.line("jobs", name), "name", f"{name!r} cannot be the name of a step", hint)
+                self._report(definition.line("jobs", name), "name", f"{name!r} cannot be the name of a step", hint)
             self._check_step(name, step)
         circle = ordered(pipeline.jobs)[1]
         if circle:
             text = " -> ".join([*circle, circle[0]])
             line = definition.line("jobs", circle[0])
-            self._error(line, "cycle", f"the steps wait for each other: {text}", "remove one of these bindings")
+            self._report(line, "cycle", f"the steps wait for each other: {text}", "remove one of these bindings")
         for name in pipeline.inputs:
             if name not in self._used:
                 message = f"the input {name!r} is never used"
                 hint = f"bind it with ${{{{parent.inputs.{name}}}}}, or remove it"
-                self._findings.warning(definition.file, definition.line("inputs", name), "unused-input", message, hint)
+                self._findings.report(definition.file, definition.line("inputs", name), "unused-input", message, hint)
         for name in pipeline.outputs:
             if name not in self._written:
                 message = f"no step writes the output {name!r}"
                 hint = f"give a step's output as ${{{{parent.outputs.{name}}}}}, or remove it"
                 line = definition.line("outputs", name)
-                self._findings.warning(definition.file, line, "unused-output", message, hint)
+                self._findings.report(definition.file, line, "unused-output", message, hint)
 
-    def _error(self, line: int, rule: str, message: str, suggestion: str) -> None:
-        self._findings.error(self._definition.file, line, rule, message, suggestion)
+    def _report(self, line: int, rule: str, message: str, suggestion: str) -> None:
+        self._findings.report(self._definition.file, line, rule, message, suggestion)
 
     def _check_step(self, name: str, step: Any) -> None:
         definition, node = self._definition, self._definition.node["jobs"][name]
@@ -90,15 +96,23 @@ class Wiring:
         owner, given = f"step {name!r}", [*step.inputs, *getattr(step, "search_space", {})]
         if ports.inputs is not None:
             check_known(definition, step.inputs, ports.inputs, owner, self._findings, *base)
+            given += ports.inputs if self._looped.get(name, ()) is None else self._looped.get(name) or ()
             check_required(definition, given, ports.inputs, owner, self._findings, *base)
         for key, value in step.inputs.items():
+            if ports.inputs is not None and ports.inputs.get(key, _NUMBER).type == "string":
+                check_text(definition, f"{owner}: input {key!r}", node["inputs"], key, self._findings)
             declared = ports.inputs.get(key) if ports.inputs is not None else None
             self._check_value(name, key, value, declared, definition.line(*base, "inputs", key))
         self._check_outputs(name, step, ports, node)
         self._check_counts(name, node)
         apart = ("inputs", "outputs", "component", "trial", "search_space", "description")
         placing = ("compute", "distribution", "resources")  # of the pipeline around, also where the command stands here
-        if isinstance(step, CommandStep | ParallelStep):
+        if isinstance(step, AzureStep):
+            blocks = BLOCKS if step.type in CONTROL_FLOW else ()
+            if blocks:
+                check_blocks(definition, name, self._findings)
+            self._check_azure_texts(name, step, node, [key for key in node if key not in (*apart, *blocks)])
+        elif isinstance(step, CommandStep | ParallelStep):
             scope = TextScope(step.inputs, step.outputs)
             own = [key for key in node if key not in (*apart, *placing)]
             check_texts(definition, node, own, scope, self._findings)
@@ -106,6 +120,17 @@ class Wiring:
             self._check_parent_texts(name, node, [*placing])
         else:
             self._check_parent_texts(name, node, [key for key in node if key not in apart])
+
+    def _check_azure_texts(self, name: str, step: AzureStep, node: Mapping, keys: list[str]) -> None:
+        """What is bound there is of the pipeline, as the data of AutoML, or of the step, as the arguments of Spark."""
+        scope = TextScope(step.inputs, step.outputs)
+        for key in keys:
+            for text, line in texts(node.get(key), node.lines.get(key, node.line)):
+                for reference in safe_references(text, self._definition, line, self._findings):
+                    if reference.parts[0] == "parent":
+                        self._source(name, reference, line)
+                    else:
+                        check_reference(reference, self._definition, line, scope, self._findings)
 
     def _check_parent_texts(self, name: str, node: Mapping, keys: list[str]) -> None:
         for key in keys:
@@ -123,7 +148,7 @@ class Wiring:
             source = self._source(name, reference, section.lines[key])
             if source is not None and source.default is None and source.type != "integer":
                 message = f"step {name!r}: {key} is a whole number, but {reference} is of type {source.type}"
-                self._error(section.lines[key], "binding-type", message, "bind it to an integer")
+                self._report(section.lines[key], "binding-type", message, "bind it to an integer")
             elif source is not None and source.default is not None:
                 line = self._definition.line("inputs", reference.parts[-1])
                 self._check_literal(f"step {name!r}: {key}", source.default, _COUNT, line)
@@ -134,7 +159,7 @@ class Wiring:
         content = (value.value if value.path is None else value.path) if mapping else value
         type_ = value.type if mapping else None
         if content is None:
-            self._error(line, "missing-input", f"{where} has neither path nor value", "add `path: ...`, or a value")
+            self._report(line, "missing-input", f"{where} has neither path nor value", "add `path: ...`, or a value")
             return
         found = safe_references(content, self._definition, line, self._findings) if isinstance(content, str) else []
         for reference in found:
@@ -142,12 +167,14 @@ class Wiring:
             if source is None or declared is None:
                 continue
             type_ = source.type if sole(content) else "string"
+            message = f"{where} is of type {declared.type}, but {reference} is of type {type_}"
             if not fits(type_, declared.type):
-                message = f"{where} is of type {declared.type}, but {reference} is of type {type_}"
-                self._error(line, "binding-type", message, f"bind it to a {declared.type}")
+                self._report(line, "binding-type", message, f"bind it to a {declared.type}")
+            elif differ(type_, declared.type):
+                self._report(line, "data-type", message, f"bind it to a {declared.type}")
             elif source.optional and source.default is None and declared.required:
                 message = f"{where} is required, but {reference} is optional"
-                self._error(line, "optional-input", message, "make the one optional, or give the other a default")
+                self._report(line, "optional-input", message, "make the one optional, or give the other a default")
             elif source.default is not None and declared.type in VALUE_TYPES and sole(content):
                 self._check_literal(
                     where, source.default, declared, self._definition.line("inputs", reference.parts[-1])
@@ -159,18 +186,18 @@ class Wiring:
             self._check_literal(where, content, declared, line)
         elif declared.type in VALUE_TYPES:
             message = f"{where} is of type {declared.type}, but is given data"
-            self._error(line, "input-type", message, f"write the value itself: `{key}: ...`")
+            self._report(line, "input-type", message, f"write the value itself: `{key}: ...`")
         elif not isinstance(content, str):
             message = f"{where} is of type {declared.type}, but is given {content!r}"
             hint = f"write `{key}: {{type: {declared.type}, path: ...}}`, or a binding"
-            self._error(line, "input-type", message, hint)
-        elif data and not fits(type_ or "uri_folder", declared.type):
+            self._report(line, "input-type", message, hint)
+        elif data and differ(type_ or "uri_folder", declared.type):
             message = f"{where} is of type {declared.type}, but is given {type_ or 'uri_folder'}"
-            self._error(line, "input-type", message, f"write `type: {declared.type}`")
+            self._report(line, "data-type", message, f"write `type: {declared.type}`")
 
     def _check_literal(self, where: str, value: object, declared: InputDeclaration, line: int) -> None:
         if found := literal_problem(value, declared):
-            self._error(line, found[0], f"{where}: {found[1]}", found[2])
+            self._report(line, found[0], f"{where}: {found[1]}", found[2])
 
     def _source(self, step: str, reference: BindingReference, line: int) -> InputDeclaration | None:
         """What a binding of a step points to; None, with an error, where there is no such thing."""
@@ -180,7 +207,7 @@ class Wiring:
             given = self._pipeline.inputs.get(parts[2])
             if given is None:
                 message = f"{reference}: the pipeline has no input {parts[2]!r}"
-                self._error(line, "unknown-input", message, nearest(parts[2], self._pipeline.inputs))
+                self._report(line, "unknown-input", message, nearest(parts[2], self._pipeline.inputs))
                 return None
             return given if isinstance(given, InputDeclaration) else declared_by(given)
         if parts[:2] == ("parent", "jobs") and len(parts) == 5 and parts[3] in ("outputs", "inputs"):
@@ -189,7 +216,7 @@ class Wiring:
             hint = f"write ${{{{parent.{'.'.join(parts)}}}}}"
         else:
             hint = "use ${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
-        self._error(line, "binding", f"step {step!r}: {reference} means nothing here", hint)
+        self._report(line, "binding", f"step {step!r}: {reference} means nothing here", hint)
         return None
 
     def _of_step(self, step: str, reference: BindingReference, line: int) -> InputDeclaration | None:
@@ -197,19 +224,30 @@ class Wiring:
         if job not in self._ports:
             message = f"{reference}: the pipeline has no step {job!r}"
             others = [other for other in self._ports if other != step]
-            self._error(line, "unknown-job", message, nearest(job, others))
+            self._report(line, "unknown-job", message, nearest(job, others))
             return None
         ports = self._ports[job]
         if direction == "inputs":
             if ports.inputs is not None and name not in ports.inputs:
                 message = f"{reference}: step {job!r} has no input {name!r}"
-                self._error(line, "unknown-input", message, nearest(name, ports.inputs))
+                self._report(line, "unknown-input", message, nearest(name, ports.inputs))
             return ports.inputs.get(name) if ports.inputs is not None else None
         if ports.outputs is None:
             return None
+        if name == ARTIFACTS and name not in ports.outputs:
+            message = f"{reference}: step {job!r} does not declare this output; here it runs all the same"
+            inline = isinstance(self._pipeline.jobs[job], CommandStep | ParallelStep)
+            declare = (
+                f"add `outputs: {{artifacts: }}` to step {job!r}, without which Azure ML's SDK refuses the binding"
+            )
+            hint = (
+                declare if inline else "let the component write into an output of its own to be sure of it on Azure ML"
+            )
+            self._report(line, "artifacts", message, hint)
+            return InputDeclaration.model_validate({"type": "uri_folder"})
         if name not in ports.outputs:
             message = f"{reference}: step {job!r} has no output {name!r}"
-            self._error(line, "unknown-output", message, nearest(name, ports.outputs))
+            self._report(line, "unknown-output", message, nearest(name, ports.outputs))
             return None
         return InputDeclaration.model_validate({"type": ports.outputs[name]})
 
@@ -219,18 +257,18 @@ class Wiring:
             line = self._definition.line("jobs", name, "outputs", key)
             if types is not None and key not in types:
                 message = f"step {name!r}: its component has no output {key!r}"
-                self._error(line, "unknown-output", message, nearest(key, types))
+                self._report(line, "unknown-output", message, nearest(key, types))
                 continue
             text = value.path if isinstance(value, JobOutput) else value
             target = sole(text)
             if target is None or target.parts[0] != "parent":
                 if isinstance(value, str):
                     message = f"step {name!r}: output {key!r} is given {value!r}"
-                    self._error(line, "binding", message, "write ${{parent.outputs.NAME}}, or {type: ..., path: ...}")
+                    self._report(line, "binding", message, "write ${{parent.outputs.NAME}}, or {type: ..., path: ...}")
                 continue
             if target.parts[:2] != ("parent", "outputs") or len(target.parts) != 3:
                 message = f"step {name!r}: output {key!r} cannot be written to {target}"
-                self._error(line, "binding", message, "write ${{parent.outputs.NAME}}")
+                self._report(line, "binding", message, "write ${{parent.outputs.NAME}}")
                 continue
             self._bind_output(f"{name}.{key}", target, types.get(key) if types else None, line)
         check_outputs(self._definition, node, self._findings)
@@ -239,13 +277,13 @@ class Wiring:
         name = target.parts[2]
         if name not in self._pipeline.outputs:
             message = f"{target}: the pipeline has no output {name!r}"
-            self._error(line, "unknown-output", message, nearest(name, self._pipeline.outputs))
+            self._report(line, "unknown-output", message, nearest(name, self._pipeline.outputs))
             return
         if name in self._written:
             message = f"{origin} and {self._written[name]} both write the output {name!r}"
-            self._error(line, "duplicate-output", message, "give each an output of its own")
+            self._report(line, "duplicate-output", message, "give each an output of its own")
         self._written[name] = origin
         declared = getattr(self._pipeline.outputs[name], "type", None)
-        if type_ and declared and not fits(type_, declared):
+        if type_ and declared and differ(type_, declared):
             message = f"{origin} is of type {type_}, but the output {name!r} is of type {declared}"
-            self._error(line, "binding-type", message, f"declare it with `type: {type_}`")
+            self._report(line, "data-type", message, f"declare it with `type: {type_}`")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -16,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from vision_mlops.core import typed_text
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.yaml_source import Mapping
@@ -28,18 +33,32 @@ class Reporter:
         self.file = file
         self.findings = findings
 
-    def unknown(self, key: str, node: Mapping, valid: list[str]) -> None:
-        """Report one key."""
-        self.findings.error(self.file, node.lines[key], "unknown-key", f"unknown key {key!r}", nearest(key, valid))
+    def unknown(self, key: str, node: Mapping, valid: list[str], *, ignored: bool) -> None:
+        """Report one key; ``ignored`` are those that Azure ML's SDK reads over where it refuses others."""
+        rule, what = ("ignored-key", "Azure ML ignores the") if ignored else ("unknown-key", "")
+        message = f"{what} unknown key {key!r}".strip()
+        self.findings.report(self.file, node.lines[key], rule, message, nearest(key, valid))
+
+    def fraction(self, key: str, node: Mapping) -> None:
+        """Report a number of which Azure ML's SDK takes the whole part."""
+        value = node[key]
+        message = f"Azure ML reads {key} {value} as {int(value)}"
+        self.findings.report(self.file, node.lines[key], "fraction", message, f"write {int(value)}")
 
     def empty(self, key: str, node: Mapping) -> None:
         """Report one key without a value, which Azure ML does not take for a key that is left out."""
         line = node.lines[key]
-        self.findings.error(self.file, line, "value", f"the key {key!r} has no value", "give it one, or remove the key")
+        self.findings.report(
+            self.file, line, "value", f"the key {key!r} has no value", "give it one, or remove the key"
+        )
 
 
 class DefinitionModel(BaseModel):
     """Unknown keys are findings (errors of pydantic where nobody collects), nothing is coerced from text."""
+
+    ignores_unknown_keys: ClassVar[bool] = False  # as the SDK's schema of the same part does
+    read_only_keys: ClassVar[frozenset[str]] = frozenset()  # of `az ml job show` and its like: the SDK reads over them
+    any_case: ClassVar[bool] = True  # whether words such as maximize may have capitals
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=(), populate_by_name=False
@@ -53,14 +72,17 @@ class DefinitionModel(BaseModel):
         valid = [field.alias or name for name, field in cls.model_fields.items()]
         for key in data:
             if key not in valid:
-                info.context.unknown(key, data, valid)
+                ignored = cls.ignores_unknown_keys or key in cls.read_only_keys
+                info.context.unknown(key, data, valid, ignored=ignored)
         required = {field.alias or name for name, field in cls.model_fields.items() if field.is_required()}
         kept = {}
         for key, value in data.items():
             if key in valid and value is None and key not in required:
                 info.context.empty(key, data)
             elif key in valid:
-                kept[key] = value
+                if isinstance(value, float) and not value.is_integer() and key in _whole_numbers(cls):
+                    info.context.fraction(key, data)
+                kept[key] = _small(value, _words(cls).get(key, ())) if cls.any_case else value
         return kept
 
 
@@ -71,10 +93,38 @@ def problem(message: str, suggestion: str) -> ValueError:
 
 def _text(value: Any) -> Any:
     """A version may be written as 3 and means "3"."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _number(value: Any) -> Any:
+    """Text that holds a number is that number, as it is for the SDK."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(typed_text.decimal(value))
+    except ValueError as error:
+        raise problem(str(error), "write a number") from None
+
+
+def _whole(value: Any) -> Any:
+    """``"8"``, 8.0 and 8.5 are 8, as they are for the SDK; ``"8.5"`` is not a whole number."""
+    if not isinstance(value, str | float):
+        return value
+    try:
+        return int(value)
+    except (ValueError, OverflowError):
+        return value
+
+
+def _flag(value: Any) -> Any:
+    """``"true"``, ``yes`` in quotes and 1 are true, as they are for the SDK."""
+    word = str(value).lower() if isinstance(value, str) or type(value) is int else ""
+    return True if word in _TRUE else False if word in _FALSE else value
 
 
 def _count(value: Any) -> Any:
+    if not isinstance(value, str) or "${{" not in value:
+        value = _whole(value)
     if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, str) and "${{" in value)):
         raise problem(
             f"{value!r} is not a whole number", "write a whole number of at least 1, or a ${{...}} expression"
@@ -89,8 +139,63 @@ def one_or_mapping(value: Any) -> str:
     return "<mapping>" if isinstance(value, dict | BaseModel) else "<text>"  # a model when it is written out again
 
 
+def _small(value: Any, words: Collection[str]) -> Any:
+    """One of some words in small letters, as the SDK reads ``Maximize``; any other value as it is."""
+    small = value.lower() if isinstance(value, str) else ""
+    return small if value not in words and small in words else value
+
+
+def _small_type(value: Any) -> Any:
+    """The same for the key ``type``, by which a union is told apart."""
+    type_ = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(type_, str) or type_ == type_.lower():
+        return value
+    changed = copy.copy(value)
+    changed["type"] = type_.lower()
+    return changed
+
+
+BY_TYPE = BeforeValidator(_small_type)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    """An annotation and all that it is made of."""
+    yield annotation
+    for part in () if get_origin(annotation) is Literal else get_args(annotation):
+        yield from _parts(part)
+
+
+@functools.cache
+def _words(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
+    """The words that the keys of a model take which take no others; `type` says what a definition is, as it is written."""
+    found = {}
+    for name, field in model.model_fields.items():
+        words = [get_args(part) for part in _parts(field.annotation) if get_origin(part) is Literal]
+        if words and name != "type":
+            found[field.alias or name] = tuple(word for group in words for word in group)
+    return found
+
+
+@functools.cache
+def _whole_numbers(model: type[BaseModel]) -> frozenset[str]:
+    """Keys of a model that take a whole number."""
+    markers = {BeforeValidator(_whole), BeforeValidator(_count)}
+    return frozenset(
+        field.alias or name
+        for name, field in model.model_fields.items()
+        if markers
+        & {item for item in (*field.metadata, *_parts(field.annotation)) if isinstance(item, BeforeValidator)}
+    )
+
+
+_TRUE, _FALSE = ("true", "t", "yes", "y", "on", "1"), ("false", "f", "no", "n", "off", "0")
 Text = Annotated[str, BeforeValidator(_text)]
+Number = Annotated[int | float, BeforeValidator(_number)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Count = Annotated[int | str, BeforeValidator(_count)]
+Texts = dict[str, str | None]
+JobTags = Texts  # those of assets and schedules may be anything for the SDK
 Free = dict[str, Any]  # what a service reads and we do not: tags, services, resources' properties
 
 
@@ -114,6 +219,21 @@ class ModelAsset(AssetDefinition):
     flavors: Free | None = None
 
 
+class Route(DefinitionModel):
+    """Where a server answers."""
+
+    path: str
+    port: Whole
+
+
+class InferenceConfig(DefinitionModel):
+    """How the image of an environment serves a model."""
+
+    liveness_route: Route
+    scoring_route: Route
+    readiness_route: Route
+
+
 class Build(DefinitionModel):
     """Docker context of an environment."""
 
@@ -124,17 +244,23 @@ class Build(DefinitionModel):
 class Environment(DefinitionModel):
     """What a command runs in: an image, with conda packages on top, or a Docker context."""
 
+    read_only_keys: ClassVar[frozenset[str]] = frozenset(
+        {"creation_context", "latest_version", "intellectual_property"}
+    )
+
     schema_: str | None = Field(None, alias="$schema")
     name: str | None = None
+    id: str | None = None
     version: Text | None = None
     description: str | None = None
     tags: Free | None = None
-    properties: Free | None = None
+    auto_delete_setting: Free | None = None
+    datastore: str | None = None
     image: str | None = None
     conda_file: str | Free | None = None
     build: Build | None = None
-    inference_config: Free | None = None
-    os_type: Literal["linux", "windows", "Linux", "Windows"] | None = None
+    inference_config: InferenceConfig | None = None
+    os_type: Literal["linux", "windows"] | None = None
 
     @model_validator(mode="after")
     def _has_one_base(self) -> Environment:
@@ -155,21 +281,21 @@ EnvironmentRef = Annotated[
 class PyTorch(DefinitionModel):
     """Several processes on a node, as torchrun starts them."""
 
-    type: Literal["pytorch", "PyTorch"]
+    type: Literal["pytorch"]
     process_count_per_instance: Count | None = None
 
 
 class Mpi(DefinitionModel):
     """Processes started by mpirun."""
 
-    type: Literal["mpi", "Mpi"]
+    type: Literal["mpi"]
     process_count_per_instance: Count | None = None
 
 
 class TensorFlow(DefinitionModel):
     """Parameter servers and workers."""
 
-    type: Literal["tensorflow", "TensorFlow"]
+    type: Literal["tensorflow"]
     parameter_server_count: int | str | None = None
     worker_count: Count | None = None
 
@@ -177,16 +303,23 @@ class TensorFlow(DefinitionModel):
 class Ray(DefinitionModel):
     """A Ray cluster."""
 
-    type: Literal["ray", "Ray"]
-    port: int | None = None
+    type: Literal["ray"]
+    port: Whole | None = None
     address: str | None = None
-    include_dashboard: bool | None = None
-    dashboard_port: int | None = None
+    include_dashboard: Flag | None = None
+    dashboard_port: Whole | None = None
     head_node_additional_args: str | None = None
     worker_node_additional_args: str | None = None
 
 
-Distribution = Annotated[PyTorch | Mpi | TensorFlow | Ray, Field(discriminator="type")]
+Distribution = Annotated[PyTorch | Mpi | TensorFlow | Ray, Field(discriminator="type"), BY_TYPE]
+
+
+class QueueSettings(DefinitionModel):
+    """What a job pays for its place in the queue of serverless compute."""
+
+    job_tier: Literal["null", "spot", "basic", "standard", "premium"] | None = None
+    priority: Literal["low", "medium", "high"] | None = None
 
 
 class Resources(DefinitionModel):
@@ -207,10 +340,15 @@ class JobLimits(DefinitionModel):
     timeout: Count | None = None
 
 
+def _snake(value: Any) -> Any:
+    """``UserIdentity`` is user_identity."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value).lower() if isinstance(value, str) else value
+
+
 class JobIdentity(DefinitionModel):
     """Whose rights the job has."""
 
-    type: Literal["managed", "managed_identity", "user", "user_identity", "aml_token"]
+    type: Annotated[Literal["managed", "managed_identity", "user_identity", "aml_token"], BeforeValidator(_snake)]
     client_id: str | None = None
     object_id: str | None = None
     msi_resource_id: str | None = None
@@ -219,9 +357,11 @@ class JobIdentity(DefinitionModel):
 class Named(DefinitionModel):
     """What every definition may say about itself."""
 
+    read_only_keys: ClassVar[frozenset[str]] = frozenset({"creation_context", "id", "log_files", "status"})
+
     schema_: str | None = Field(None, alias="$schema")
     name: str | None = None
     display_name: str | None = None
     description: str | None = None
     tags: Free | None = None
-    properties: Free | None = None
+    properties: Texts | None = None

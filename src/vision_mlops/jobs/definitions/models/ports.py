@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Discriminator, Tag
+from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
 from vision_mlops.core import typed_text
-from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Text, problem
+from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Flag, Number, Text, problem
 
 DataType = Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"]
 InputType = Literal[
     "uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model",
     "string", "number", "integer", "boolean",
 ]  # fmt: skip
-InputMode = Literal["ro_mount", "rw_mount", "download", "direct", "eval_mount", "eval_download", "mount"]
+# A declaration takes every mode, and a job or step those that make sense.
+DeclaredMode = Literal[
+    "ro_mount", "rw_mount", "mount", "download", "upload", "direct", "eval_mount", "eval_download", "link"
+]
+InputMode = Literal["ro_mount", "download", "direct", "eval_mount", "eval_download"]
 OutputMode = Literal["rw_mount", "mount", "upload", "direct"]
 VALUE_TYPES = frozenset({"string", "number", "integer", "boolean"})
 _FILES = frozenset({"uri_file"})
@@ -24,14 +28,16 @@ _FOLDERS = frozenset({"uri_folder", "mltable", "mlflow_model"})
 class InputDeclaration(DefinitionModel):
     """An input of a component."""
 
+    any_case: ClassVar[bool] = False
+
     type: InputType
     description: str | None = None
     default: Any = None
-    optional: bool = False
+    optional: Flag = False
     enum: list[Any] | None = None
-    min: int | float | None = None
-    max: int | float | None = None
-    mode: InputMode | None = None
+    min: Number | None = None
+    max: Number | None = None
+    mode: DeclaredMode | None = None
     path: str | None = None
 
     @property
@@ -43,12 +49,14 @@ class InputDeclaration(DefinitionModel):
 class OutputDeclaration(DefinitionModel):
     """An output of a component."""
 
+    any_case: ClassVar[bool] = False
+
     type: InputType
     description: str | None = None
-    mode: OutputMode | None = None
+    mode: DeclaredMode | None = None
     path: str | None = None
-    is_control: bool | None = None
-    early_available: bool | None = None
+    is_control: Flag | None = None
+    early_available: Flag | None = None
 
 
 def _data_type(value: Any) -> Any:
@@ -63,8 +71,15 @@ class JobInput(DefinitionModel):
     type: Annotated[DataType, BeforeValidator(_data_type)] | None = None
     path: str | None = None
     mode: InputMode | None = None
+    path_on_compute: str | None = None
     datastore: str | None = None
     value: Any = None
+
+    @model_validator(mode="after")
+    def _mode_fits(self) -> JobInput:
+        if self.mode in ("eval_mount", "eval_download") and self.type != "mltable":
+            raise problem(f"mode {self.mode} is for data of type mltable alone", "use ro_mount, download or direct")
+        return self
 
 
 class JobOutput(DefinitionModel):
@@ -109,13 +124,18 @@ def declared_by(value: Any) -> InputDeclaration:
 
 
 def fits(source: str, target: str) -> bool:
-    """Whether a value or data of one type may be given to an input of another."""
+    """Whether a value or data of one type may be given to an input of another. Which data it is does not matter here."""
     if source == target or (target == "string" and source in VALUE_TYPES):
         return True
     if source in VALUE_TYPES or target in VALUE_TYPES:
         # Text may hold a number: what it holds is checked where it is known.
         return (source, target) == ("integer", "number") or (source == "string" and target in VALUE_TYPES)
-    return not (source in _FILES and target in _FOLDERS) and not (source in _FOLDERS and target in _FILES)
+    return True
+
+
+def differ(source: str, target: str) -> bool:
+    """Whether a step that takes one type of data gets another: a file for a folder, or a folder for a file."""
+    return (source in _FILES and target in _FOLDERS) or (source in _FOLDERS and target in _FILES)
 
 
 def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, str] | None:

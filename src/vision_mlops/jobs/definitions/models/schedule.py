@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Free, JobIdentity, Named, Text, problem
+from vision_mlops.jobs.definitions.models.base_model import (
+    BY_TYPE,
+    DefinitionModel,
+    Free,
+    JobIdentity,
+    Named,
+    Texts,
+    problem,
+)
 from vision_mlops.jobs.definitions.models.ports import InputValue
 
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 31), ("month", 1, 12), ("day of week", 0, 6))
@@ -142,14 +150,26 @@ class ScheduledJob(DefinitionModel):
     compute: str | None = None
     identity: JobIdentity | None = None
     tags: Free | None = None
-    properties: Free | None = None
+    properties: Texts | None = None
 
 
 class Schedule(Named):
     """A job and its trigger."""
 
-    type: Literal["schedule"] | None = None
+    read_only_keys: ClassVar[frozenset[str]] = frozenset({"creation_context", "is_enabled", "provisioning_state"})
+
+    id: str | None = None
     name: Annotated[str, Field(min_length=1)]
-    version: Text | None = None
-    trigger: Annotated[Cron | Recurrence, Field(discriminator="type")]
-    create_job: str | Free
+    trigger: Annotated[Cron | Recurrence, Field(discriminator="type"), BY_TYPE]
+    create_job: str | Free | None = None
+    create_monitor: Free | None = None
+    import_data: str | Free | None = None
+
+    @model_validator(mode="after")
+    def _starts_something(self) -> Schedule:
+        given = [key for key in ("create_job", "create_monitor", "import_data") if getattr(self, key) is not None]
+        if not given:
+            raise problem("a schedule has neither create_job nor create_monitor nor import_data", "give one of them")
+        if len(given) > 1:
+            raise problem(f"a schedule has both {given[0]} and {given[1]}", "give one of them")
+        return self

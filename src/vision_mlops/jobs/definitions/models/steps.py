@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from vision_mlops.jobs.definitions.models import azure_only
 from vision_mlops.jobs.definitions.models.base_model import (
     Count,
     DefinitionModel,
     Distribution,
     EnvironmentRef,
+    Flag,
     Free,
     JobIdentity,
     JobLimits,
+    JobTags,
     Named,
+    QueueSettings,
     Resources,
     Text,
+    Texts,
+    Whole,
     problem,
 )
 from vision_mlops.jobs.definitions.models.ports import InputDeclaration, InputValue, OutputDeclaration, OutputValue
 from vision_mlops.jobs.definitions.models.sweep import Sweep
 
 Variables = dict[str, str | int | float | bool]
-STEP_TYPES = ("command", "parallel", "pipeline", "sweep")
-_ELSEWHERE = ("spark", "automl", "import", "data_transfer")
 _MINI_BATCH = re.compile(r"\d+([kmg]b)?", re.IGNORECASE)
 
 
@@ -53,8 +57,11 @@ class _Placed(DefinitionModel):
     compute: str | None = None
     identity: JobIdentity | None = None
     services: Free | None = None
-    queue_settings: Free | None = None
     experiment_name: str | None = None
+
+
+class _Queued(DefinitionModel):
+    queue_settings: QueueSettings | None = None
 
 
 class _Filled(DefinitionModel):
@@ -63,10 +70,16 @@ class _Filled(DefinitionModel):
 
 
 class _Component(Named):
+    ignores_unknown_keys: ClassVar[bool] = True
+
     version: Text | None = None
+    id: str | None = None
+    tags: dict[str, str] | None = None
+    properties: Free | None = None
+    auto_delete_setting: Free | None = None
     inputs: dict[str, InputDeclaration] = Field(default_factory=dict)
     outputs: dict[str, OutputDeclaration] = Field(default_factory=dict)
-    is_deterministic: bool = True
+    is_deterministic: Flag = True
     additional_includes: list[str] | None = None
 
 
@@ -75,10 +88,10 @@ class TrialDefinition(_Run):
 
     command: Annotated[str, Field(min_length=1)]
     environment: EnvironmentRef
-    queue_settings: Free | None = None
+    queue_settings: QueueSettings | None = None
 
 
-class CommandComponent(_Component, _Run):
+class CommandComponent(_Component, _Run, _Queued):
     """A command with declared inputs and outputs."""
 
     type: Literal["command"] = "command"
@@ -87,17 +100,23 @@ class CommandComponent(_Component, _Run):
     limits: JobLimits | None = None
 
 
-class CommandJob(Named, _Run, _Placed, _Filled):
+class CommandJob(Named, _Run, _Placed, _Queued, _Filled):
     """A command with its inputs."""
 
+    read_only_keys: ClassVar[frozenset[str]] = Named.read_only_keys | {"parameters"}
+
     type: Literal["command"] = "command"
+    tags: JobTags | None = None
     command: Annotated[str, Field(min_length=1)]
     environment: EnvironmentRef
     limits: JobLimits | None = None
+    parent_job_name: str | None = None
 
 
 class Task(DefinitionModel):
     """The entry script of a parallel step: ``init()`` and ``run(mini_batch)``."""
+
+    ignores_unknown_keys: ClassVar[bool] = True
 
     type: Literal["run_function", "function", "model"]
     entry_script: Annotated[str, Field(min_length=1)]
@@ -124,18 +143,20 @@ MiniBatch = Annotated[str, BeforeValidator(_mini_batch)]
 class Retry(DefinitionModel):
     """How often a mini-batch is tried again, and for how long (seconds)."""
 
-    max_retries: Annotated[int, Field(ge=0)] | str | None = None
+    ignores_unknown_keys: ClassVar[bool] = True
+
+    max_retries: Annotated[Whole, Field(ge=0)] | str | None = None
     timeout: Count | None = None
 
 
 class _Parallel(DefinitionModel):
     task: Task
-    input_data: str
+    input_data: str | None = None
     mini_batch_size: MiniBatch | None = None
     partition_keys: list[str] | None = None
     max_concurrency_per_instance: Count | None = None
-    error_threshold: Annotated[int, Field(ge=-1)] | None = None
-    mini_batch_error_threshold: Annotated[int, Field(ge=-1)] | None = None
+    error_threshold: Annotated[Whole, Field(ge=-1)] | None = None
+    mini_batch_error_threshold: Annotated[Whole, Field(ge=-1)] | None = None
     retry_settings: Retry | None = None
     logging_level: Literal["DEBUG", "INFO", "WARNING"] | None = None
     environment_variables: Variables | None = None
@@ -152,12 +173,15 @@ class _Step(DefinitionModel):
     name: str | None = None
     display_name: str | None = None
     description: str | None = None
+    comment: str | None = None
     tags: Free | None = None
-    properties: Free | None = None
+    properties: Texts | None = None
 
 
-class ComponentStep(_Step, _Placed, _Filled):
+class ComponentStep(_Step, _Placed, _Queued, _Filled):
     """A step that runs a component: in a file, inline or registered."""
+
+    ignores_unknown_keys: ClassVar[bool] = True
 
     type: Literal["command", "parallel", "pipeline"] | None = None
     component: str | Free
@@ -168,22 +192,26 @@ class ComponentStep(_Step, _Placed, _Filled):
     limits: JobLimits | None = None
     mini_batch_size: MiniBatch | None = None
     max_concurrency_per_instance: Count | None = None
-    error_threshold: int | None = None
-    mini_batch_error_threshold: int | None = None
+    error_threshold: Whole | None = None
+    mini_batch_error_threshold: Whole | None = None
     retry_settings: Retry | None = None
     logging_level: Literal["DEBUG", "INFO", "WARNING"] | None = None
 
 
-class CommandStep(_Step, _Run, _Placed, _Filled):
+class CommandStep(_Step, _Run, _Placed, _Queued, _Filled):
     """A step with its command inline."""
 
+    read_only_keys: ClassVar[frozenset[str]] = CommandJob.read_only_keys | {"$schema"}
+
     type: Literal["command"] = "command"
+    tags: JobTags | None = None
     command: Annotated[str, Field(min_length=1)]
     environment: EnvironmentRef
     limits: JobLimits | None = None
+    parent_job_name: str | None = None
 
 
-class ParallelStep(_Step, _Parallel, _Placed, _Filled):
+class ParallelStep(_Step, _Parallel, _Placed, _Queued, _Filled):
     """A step with its entry script inline."""
 
     type: Literal["parallel"]
@@ -192,6 +220,8 @@ class ParallelStep(_Step, _Parallel, _Placed, _Filled):
 class SweepStep(_Step, Sweep, _Placed, _Filled):
     """A step that searches for the best values of a component's inputs."""
 
+    ignores_unknown_keys: ClassVar[bool] = True
+
     type: Literal["sweep"]
 
 
@@ -199,28 +229,14 @@ class SweepJob(Named, Sweep, _Placed, _Filled):
     """A search for the best values of a command's inputs."""
 
     type: Literal["sweep"]
-
-
-def _not_supported(value: str) -> str:
-    raise problem(f"a step of type {value!r} is not supported here", f"supported are {', '.join(STEP_TYPES)}")
-
-
-class UnsupportedStep(_Filled):
-    """A step that Azure ML knows and this project does not: one clear error instead of one for each of its keys."""
-
-    type: Annotated[str, AfterValidator(_not_supported)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _report_unknown(cls, data: Any, info: ValidationInfo) -> Any:
-        return {"type": data["type"]}
+    tags: JobTags | None = None
 
 
 def _step_sort(value: Any) -> str:
     """Which model reads a step. A type that none of them knows is left to the one that says so."""
     if isinstance(value, dict):
-        if value.get("type") in _ELSEWHERE:
-            return "<unsupported>"
+        if value.get("type") in azure_only.STEP_TYPES:
+            return "<azure>"
         if value.get("type") == "sweep" or "trial" in value:
             return "<sweep>"
         if "component" in value or value.get("type") == "pipeline":
@@ -235,7 +251,7 @@ Step = Annotated[
     | Annotated[CommandStep, Tag("<command>")]
     | Annotated[ParallelStep, Tag("<parallel>")]
     | Annotated[SweepStep, Tag("<sweep>")]
-    | Annotated[UnsupportedStep, Tag("<unsupported>")],
+    | Annotated[azure_only.AzureStep, Tag("<azure>")],
     Discriminator(_step_sort),
 ]
 
@@ -243,20 +259,30 @@ Step = Annotated[
 class PipelineSettings(DefinitionModel):
     """How a pipeline runs."""
 
+    ignores_unknown_keys: ClassVar[bool] = True
+
     default_compute: Annotated[str, AfterValidator(_default)] | None = None
     default_datastore: Annotated[str, AfterValidator(_default)] | None = None
-    continue_on_step_failure: bool | None = None
-    continue_run_on_step_failure: bool | None = None
-    continue_run_on_failed_optional_input: bool | None = None
-    force_rerun: bool | None = None
+    continue_on_step_failure: Flag | None = None
+    continue_run_on_step_failure: Flag | None = None
+    continue_run_on_failed_optional_input: Flag | None = None
+    force_rerun: Flag | None = None
 
 
 class PipelineJob(Named, _Placed, _Filled):
-    """Steps whose inputs are bound to each other's outputs."""
+    """Steps whose inputs are bound to each other's outputs, or a pipeline component that has them."""
 
     type: Literal["pipeline"]
+    tags: JobTags | None = None
     settings: PipelineSettings | None = None
-    jobs: Annotated[dict[str, Step], Field(min_length=1)]
+    component: str | None = None
+    jobs: Annotated[dict[str, Step], Field(min_length=1)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_steps(self) -> PipelineJob:
+        if not self.jobs and self.component is None:
+            raise problem("the key 'jobs' is missing", "add `jobs: ...`, or the component that has them")
+        return self
 
 
 class PipelineComponent(_Component):

@@ -6,27 +6,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from vision_mlops.core import typed_text
-from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Free, Resources, one_or_mapping, problem
+from vision_mlops.jobs.definitions.models.base_model import (
+    BY_TYPE,
+    DefinitionModel,
+    Free,
+    Number,
+    QueueSettings,
+    Resources,
+    Whole,
+    one_or_mapping,
+    problem,
+)
 
-
-def _number(value: Any) -> Any:
-    """Text that holds a number is that number, as it is for the SDK."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(typed_text.decimal(value))
-    except ValueError as error:
-        raise problem(str(error), "write a number") from None
-
-
-def _whole(value: Any) -> Any:
-    number = _number(value)
-    return int(number) if isinstance(value, str) and number.is_integer() else value
-
-
-Number = Annotated[int | float, BeforeValidator(_number)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[Whole, Field(ge=1)]
 
 
 def _choice(value: Any) -> Any:
@@ -90,10 +82,12 @@ class RandInt(DefinitionModel):
     """A whole number from 0 up to, not including, ``upper``."""
 
     type: Literal["randint"]
-    upper: Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+    upper: PositiveInt
 
 
-Distributions = Annotated[Choice | Uniform | QUniform | Normal | QNormal | RandInt, Field(discriminator="type")]
+Distributions = Annotated[
+    Choice | Uniform | QUniform | Normal | QNormal | RandInt, Field(discriminator="type"), BY_TYPE
+]
 
 
 class Objective(DefinitionModel):
@@ -106,7 +100,7 @@ class Objective(DefinitionModel):
 class SweepLimits(DefinitionModel):
     """How many trials, at once and in all, and for how long (seconds)."""
 
-    max_total_trials: PositiveInt | None = None
+    max_total_trials: PositiveInt
     max_concurrent_trials: PositiveInt | None = None
     timeout: PositiveInt | None = None
     trial_timeout: PositiveInt | None = None
@@ -116,7 +110,7 @@ class Sampling(DefinitionModel):
     """A sampling algorithm with options of its own."""
 
     type: Literal["random", "bayesian", "grid"]
-    seed: int | None = None
+    seed: Whole | None = None
     rule: Literal["random", "sobol"] | None = None
     logbase: int | float | str | None = None
 
@@ -135,8 +129,8 @@ SamplingChoice = Annotated[
 
 
 class _Policy(DefinitionModel):
-    evaluation_interval: Annotated[int, Field(ge=1)] = 1
-    delay_evaluation: Annotated[int, Field(ge=0)] = 0
+    evaluation_interval: Annotated[Whole, Field(ge=1)] = 1
+    delay_evaluation: Annotated[Whole, Field(ge=0)] = 0
 
 
 class Bandit(_Policy):
@@ -165,11 +159,10 @@ class Truncation(_Policy):
     """Gives up the worst share of the trials at each evaluation."""
 
     type: Literal["truncation_selection"]
-    truncation_percentage: Annotated[int, Field(ge=1, le=99)]
-    exclude_finished_jobs: bool | None = None
+    truncation_percentage: Annotated[Whole, Field(ge=1, le=99)]
 
 
-EarlyTermination = Annotated[Bandit | MedianStopping | Truncation, Field(discriminator="type")]
+EarlyTermination = Annotated[Bandit | MedianStopping | Truncation, Field(discriminator="type"), BY_TYPE]
 
 
 class Sweep(DefinitionModel):
@@ -182,7 +175,7 @@ class Sweep(DefinitionModel):
     limits: SweepLimits
     early_termination: EarlyTermination | None = None
     resources: Resources | None = None
-    queue_settings: Free | None = None
+    queue_settings: QueueSettings | None = None
 
     @property
     def sampling(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.jobs.definitions.definition import COMPONENTS, Definition
 from vision_mlops.jobs.definitions.expressions import BindingReference, ExpressionError, references, render, sole
+from vision_mlops.jobs.definitions.findings import RULES, Severity
 from vision_mlops.jobs.definitions.models.ports import (
     VALUE_TYPES,
     InputDeclaration,
@@ -114,7 +115,7 @@ def as_declared(step: str, key: str, source: Source, declared: InputDeclaration 
     if declared is None or not isinstance(source, Value) or declared.type not in VALUE_TYPES:
         return source
     text = literal_text(source.text, declared)
-    if found := literal_problem(text, declared):
+    if (found := literal_problem(text, declared)) and RULES[found[0]] is Severity.ERROR:
         raise PipelineError(f"step {step!r}: input {key!r}: {found[1]}", found[2])
     return Value(text)
 

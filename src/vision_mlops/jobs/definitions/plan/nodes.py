@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.jobs.definitions.expressions import render
+from vision_mlops.jobs.definitions.findings import Finding
 from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES, InputDeclaration
 from vision_mlops.jobs.definitions.models.steps import Retry, Task
 from vision_mlops.jobs.definitions.models.sweep import Sweep
@@ -95,7 +96,10 @@ class Node:
     Attributes:
         command: Text with expressions over the node's own inputs and outputs; of a parallel step, its arguments.
         code: Folder or file that is copied into the working folder, and ``includes`` that are put beside it.
+        environment: As the definition has it: a reference, a file, or JSON; ``environment_file`` is where it stands.
+        nodes: How many machines run it, each with so many ``processes``; more than one only where it is distributed.
         unused: What the definition says and a run on this machine has no use for, as text by key.
+        needs_azure: What it is that only Azure runs, and what to do instead; None for what this machine runs.
     """
 
     step: str
@@ -109,8 +113,10 @@ class Node:
     code: Path | None = None
     includes: tuple[Path, ...] = ()
     environment: str = ""
+    environment_file: Path = Path()
     variables: Mapping[str, str] = field(default_factory=dict)
     distribution: str | None = None
+    nodes: int = 1
     processes: int = 1
     timeout: int | None = None
     parallel: Parallel | None = None
@@ -118,6 +124,7 @@ class Node:
     deterministic: bool = True
     tags: Mapping[str, str] = field(default_factory=dict)
     unused: Mapping[str, str] = field(default_factory=dict)
+    needs_azure: tuple[str, str] | None = None
 
     @property
     def needs(self) -> list[str]:
@@ -171,6 +178,7 @@ class JobPlan:
         outputs: Of the whole job: step and output that write each, and where it goes.
         settings: Of the pipeline: continue_on_step_failure, force_rerun, and others as written.
         inputs: Of the job, as text, for the record.
+        warnings: What the linter says of the definition; it has no errors.
     """
 
     file: Path
@@ -184,6 +192,7 @@ class JobPlan:
     settings: Mapping[str, Any]
     tags: Mapping[str, str]
     unused: Mapping[str, str]
+    warnings: tuple[Finding, ...] = ()
 
     def node(self, step: str) -> Node:
         """The node of a step."""

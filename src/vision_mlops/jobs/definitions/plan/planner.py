@@ -14,6 +14,7 @@ from vision_mlops.jobs.definitions.expressions import sole
 from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.linter.linter import Linter
 from vision_mlops.jobs.definitions.linter.sweep_checks import TRIALS
+from vision_mlops.jobs.definitions.models.azure_only import AzureStep, way_of, words_of
 from vision_mlops.jobs.definitions.models.ports import InputDeclaration, JobInput, JobOutput
 from vision_mlops.jobs.definitions.models.steps import (
     ComponentStep,
@@ -78,9 +79,10 @@ def resolve(
     Raises:
         PipelineError: the file has errors; the first one is worded, the others are counted.
     """
-    linter = Linter(path, Findings(), changes=changes, registered=registered)
+    findings = Findings()
+    linter = Linter(path, findings, changes=changes, registered=registered)
     definition = linter.checked(among)
-    return _Resolver(linter.files).plan(definition)
+    return replace(_Resolver(linter.files).plan(definition), warnings=tuple(findings))
 
 
 class _Resolver:
@@ -91,7 +93,11 @@ class _Resolver:
     def plan(self, definition: Definition) -> JobPlan:
         model: Any = definition.model
         inputs = _own_inputs(definition)
-        if isinstance(model, PipelineJob | PipelineComponent):
+        if isinstance(model, PipelineJob) and model.component is not None:
+            component = self._files.component(model.component, definition, ("component",), ("pipelineComponent",))
+            taken = {**defaults_of(component), **self._taken(model, component, inputs)} if component else {}
+            origins = self._pipeline(component, "", taken) if component else {}
+        elif isinstance(model, PipelineJob | PipelineComponent):
             origins = self._pipeline(definition, "", inputs)
         else:
             component = None
@@ -137,7 +143,7 @@ class _Resolver:
             inputs = scope.inputs(step)
             sources[name] = {**(defaults_of(component) if component else {}), **inputs}
             if component is not None and isinstance(component.model, PipelineComponent):
-                inner = {**defaults_of(component), **inputs}
+                inner = {**defaults_of(component), **self._taken(step, component, inputs)}
                 written[name] = self._pipeline(component, f"{prefix}{name}/", inner)
             else:
                 node = self._node(definition, step, component, f"{prefix}{name}", inputs, scope)
@@ -163,7 +169,7 @@ class _Resolver:
     def _component(self, definition: Definition, name: str, step: Any) -> Definition | None:
         if isinstance(step, SweepStep):
             return self._files.component(step.trial, definition, ("jobs", name, "trial"), TRIALS)
-        if isinstance(step, ComponentStep):
+        if isinstance(step, ComponentStep | AzureStep) and step.component is not None:
             return self._files.component(step.component, definition, ("jobs", name, "component"))
         return None
 
@@ -176,7 +182,8 @@ class _Resolver:
         inputs: Mapping[str, Source],
         scope: BindingScope | None = None,
     ) -> Node:
-        declared: Mapping[str, InputDeclaration] = getattr(component.model, "inputs", {}) if component else {}
+        inputs = self._taken(step, component, inputs)
+        declared: Mapping[str, InputDeclaration] = ports_of(step, component).inputs or {}
         if definition.kind in COMPONENTS and step is definition.model:
             declared = getattr(definition.model, "inputs", {})
         space = getattr(step, "search_space", {})
@@ -189,7 +196,18 @@ class _Resolver:
         if not reference and step is definition.model:
             shown_as = definition.file.name
         types = ports_of(step, component).outputs or {}
+        if component is None:
+            types = {key: _bound_type(step.outputs.get(key), definition) or type_ for key, type_ in types.items()}
         targets = {key: _target(step.outputs.get(key), types.get(key), definition) for key in {**types, **step.outputs}}
+        foreign = next((model for model in (step, component and component.model) if words_of(model)), None)
+        runs: dict[str, Any] = {
+            "command": "",
+            "file": definition.file,
+            "needs_azure": (words_of(foreign), way_of((getattr(foreign, "model_extra", None) or {}).get("task"))),
+        }
+        if foreign is None:
+            text = scope.text if scope else None
+            runs = runs_of(definition, step, component, text, partial(settled, name, definition, scope, filled))
         node = Node(
             step=name,
             type=getattr(step, "type", None) or (component.type if component else "command"),
@@ -198,16 +216,16 @@ class _Resolver:
             outputs=targets,
             declared=declared,
             sweep=step if isinstance(step, SweepStep | SweepJob) else None,
-            **runs_of(
-                definition,
-                step,
-                component,
-                scope.text if scope else None,
-                partial(settled, name, definition, scope, filled),
-            ),
+            **runs,
         )
         self._nodes.append(node)
         return node
+
+    @staticmethod
+    def _taken(step: Any, component: Definition | None, inputs: Mapping[str, Source]) -> Mapping[str, Source]:
+        """The inputs that a step has; Azure ML leaves out what is given beyond those that its component declares."""
+        declared = ports_of(step, component).inputs
+        return inputs if declared is None else {key: source for key, source in inputs.items() if key in declared}
 
 
 def _own_inputs(definition: Definition) -> dict[str, Source]:
@@ -230,6 +248,16 @@ def _own_inputs(definition: Definition) -> dict[str, Source]:
 
 def _types(step: Any, component: Definition | None) -> Mapping[str, InputDeclaration]:
     return ports_of(step, component).inputs or {}
+
+
+def _bound_type(value: Any, definition: Definition) -> str | None:
+    """Type of the pipeline's output that an inline step binds one of its own to without a type; None where it does not."""
+    if getattr(value, "type", None) is not None:
+        return None
+    target = sole(value.path if isinstance(value, JobOutput) else value)
+    if target is None or target.parts[:2] != ("parent", "outputs"):
+        return None
+    return getattr(getattr(definition.model, "outputs", {}).get(target.parts[2]), "type", None)
 
 
 def _target(value: Any, type_: str | None, definition: Definition) -> OutputTarget:

@@ -63,9 +63,11 @@ def runs_of(
         "file": owner.file,
         "code": _code(owner.file, code),
         "includes": tuple(owner.file.parent / item for item in getattr(source, "additional_includes", None) or ()),
+        "environment_file": definition.file if getattr(step, "environment", None) is not None else owner.file,
         "environment": _plain(chosen("environment") or getattr(task, "environment", None) or ""),
         "variables": {key: text(str(value)) for key, value in variables.items()},
         "distribution": distribution.type.lower() if distribution else None,
+        "nodes": (_whole(getattr(chosen("resources"), "instance_count", None), settled) or 1) if distribution else 1,
         "processes": _whole(getattr(distribution, "process_count_per_instance", None), settled) or 1,
         "timeout": _whole(timeout, settled),
         "parallel": _parallel(source, chosen, settled) if task else None,
@@ -81,6 +83,10 @@ def step_variables(step: Any) -> dict[str, Any] | None:
 
 
 def _parallel(source: Any, chosen: Callable[[str], Any], settled: Callable[[str], str]) -> Parallel:
+    if source.input_data is None:
+        raise PipelineError(
+            "a parallel step does not say which input is split into mini-batches", "add `input_data: ${{inputs.NAME}}`"
+        )
     bound, append = sole(source.input_data), sole(source.task.append_row_to)
     return Parallel(
         task=source.task,

@@ -18,11 +18,14 @@ from vision_mlops.jobs.definitions.plan.nodes import JobPlan
 from vision_mlops.jobs.definitions.plan.planner import resolve
 from vision_mlops.jobs.local.engine.output_publishing import check_places, job_outputs
 from vision_mlops.jobs.local.engine.scheduler import Scheduler
+from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
+from vision_mlops.jobs.local.environments.step_environments import StepEnvironments
 from vision_mlops.jobs.local.inputs.input_sources import ModelFinder, Sources
 from vision_mlops.jobs.local.state.job_context import Context, Dependencies
 from vision_mlops.jobs.local.state.job_display import Display, open_display
 from vision_mlops.jobs.local.state.job_runs import JobRuns
 from vision_mlops.jobs.local.state.job_state import JobFolder, JobState, Status, StepState, new_name, now
+from vision_mlops.jobs.local.steps.default_artifacts import with_taken_artifacts
 from vision_mlops.jobs.local.steps.preflight import check
 from vision_mlops.jobs.local.steps.step_process import LogTail
 from vision_mlops.jobs.local.steps.step_results import end_owners
@@ -44,6 +47,7 @@ class JobOptions:
         dependencies: What the results of steps depend on beyond their definition.
         tags: Of the job.
         patience: With the servers of http inputs.
+        environment: What the environments of steps mean here.
     """
 
     jobs: int = 2
@@ -53,6 +57,7 @@ class JobOptions:
     dependencies: Dependencies = field(default_factory=Dependencies)
     tags: Mapping[str, str] = field(default_factory=dict)
     patience: DownloadRetryPolicy | None = None
+    environment: EnvironmentMode = EnvironmentMode.AUTO
 
 
 @dataclass(frozen=True)
@@ -83,14 +88,15 @@ def run_job(
     """
     options, changes = options or JobOptions(), list(changes)
     base = Path.cwd()
-    plan, sources = _plan(path, changes, base, options)
+    plan, sources, environments = _plan(path, changes, base, options)
     folder = JobFolder(name or new_name(plan.name))
     with folder.hold():
         if folder.exists:
             raise JobError(f"there is a job {folder.name!r} already", "use another name, or `mlops job resume`")
         state = JobState(name=folder.name, definition=str(path.resolve()), kind=plan.kind, created=now(),
-                         changes=changes, base=str(base), jobs=options.jobs, force=options.force)  # fmt: skip
-        return _run(folder, plan, state, sources, options, resumed=False)
+                         changes=changes, base=str(base), jobs=options.jobs, force=options.force,
+                         environment=options.environment)  # fmt: skip
+        return _run(folder, plan, state, sources, environments, options, resumed=False)
 
 
 def resume_job(name: str, *, options: JobOptions | None = None) -> JobResult:
@@ -102,13 +108,14 @@ def resume_job(name: str, *, options: JobOptions | None = None) -> JobResult:
     """
     options, folder = options or JobOptions(), JobFolder(name)
     before = _resumable(folder)
-    plan, sources = _plan(present(Path(before.definition)), before.changes, Path(before.base), options)
+    options = replace(options, environment=EnvironmentMode(before.environment))
+    plan, sources, environments = _plan(present(Path(before.definition)), before.changes, Path(before.base), options)
     with folder.hold():
         before = _resumable(folder)  # as it is by now
         for step in before.steps:
             end_owners(folder.step(step))
         options = replace(options, force=options.force or before.force)
-        return _run(folder, plan, before, sources, options, resumed=True)
+        return _run(folder, plan, before, sources, environments, options, resumed=True)
 
 
 def _resumable(folder: JobFolder) -> JobState:
@@ -118,11 +125,12 @@ def _resumable(folder: JobFolder) -> JobState:
     return state
 
 
-def _plan(path: Path, changes: list[str], base: Path, options: JobOptions) -> tuple[JobPlan, Sources]:
-    plan = resolve(path, changes=parse_changes(changes, base), registered=_registered)
+def _plan(path: Path, changes: list[str], base: Path, options: JobOptions) -> tuple[JobPlan, Sources, StepEnvironments]:
+    plan = with_taken_artifacts(resolve(path, changes=parse_changes(changes, base), registered=_registered))
     sources = Sources(options.find_model, options.patience)
-    check(plan, sources, options.dependencies)
-    return plan, sources
+    environments = StepEnvironments(options.environment)
+    check(plan, sources, options.dependencies, environments)
+    return plan, sources, environments
 
 
 def _registered(reference: str) -> Path | None:
@@ -134,7 +142,14 @@ def _registered(reference: str) -> Path | None:
 
 
 def _run(
-    folder: JobFolder, plan: JobPlan, state: JobState, sources: Sources, options: JobOptions, *, resumed: bool
+    folder: JobFolder,
+    plan: JobPlan,
+    state: JobState,
+    sources: Sources,
+    environments: StepEnvironments,
+    options: JobOptions,
+    *,
+    resumed: bool,
 ) -> JobResult:
     check_places(plan, folder)
     left_open = [step.run_id for step in state.steps.values() if step.run_id and not step.ended]
@@ -149,15 +164,19 @@ def _run(
     state.status, state.started, state.ended, state.message = Status.RUNNING, now(), "", ""
     with Fingerprints() as fingerprints, options.display or open_display() as display:
         folder.cancel_file.unlink(missing_ok=True)
+        for finding in plan.warnings:
+            display.note(finding.on_one_line())
         tags = {"mlops.definition": plan.file.name, **state.tags}
         context = Context(
             folder, plan, state, fingerprints, sources,
-            JobRuns(state.experiment, state.name, tags, state.run_id, left_open), display,
+            JobRuns(state.experiment, state.name, tags, state.run_id, left_open), display, environments,
             force=options.force or bool(plan.settings.get("force_rerun")), resumed=resumed,
             dependencies=options.dependencies,
             commit=git_commit(plan.file.parent.resolve()),
         )  # fmt: skip
         context.save()
+        for note in environments.notes(plan.nodes):
+            display.note(f"warning: {note}")
         scheduler = Scheduler(context, options.jobs)
         _see_through(context, scheduler)
     failures = {run.node.step: (run.last_lines(), _repeat(folder, run.node.step)) for run in scheduler.failed}

@@ -105,7 +105,7 @@ def _targets(plan: JobPlan, node: Node, output: str) -> Iterator[tuple[str, Outp
     """What the step and the job say of an output; the name is that of the job's output."""
     bound = [(key, target) for key, (step, name, target) in plan.outputs.items() if (step, name) == (node.step, output)]
     if len(plan.nodes) > 1 or not bound:
-        yield "", node.outputs[output]
+        yield "", node.outputs.get(output) or OutputTarget("uri_folder")  # default artifacts are not declared
     yield from bound
 
 

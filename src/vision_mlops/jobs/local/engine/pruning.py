@@ -13,6 +13,7 @@ from pathlib import Path
 from vision_mlops.core import paths
 from vision_mlops.core.files import remove_path
 from vision_mlops.core.locks import is_taken
+from vision_mlops.jobs.local.environments.virtual_environment import remove_environment, unused_environments
 from vision_mlops.jobs.local.state.job_state import JobFolder, JobState, jobs
 from vision_mlops.jobs.local.steps.step_results import StepFolder
 
@@ -21,15 +22,17 @@ _DAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed, or would be: names of jobs, number of cached results, and bytes."""
+    """What was removed, or would be: names of jobs, numbers of cached results and of virtual environments, and bytes."""
 
     jobs: list[str]
     results: int
+    environments: int
     size: int
 
 
 def prune(days: float, *, dry_run: bool = False) -> Pruned:
-    """Remove jobs that ended at least so many days ago, and results as old that no remaining job shows.
+    """Remove jobs that ended at least so many days ago, results as old that no remaining job shows, and environments
+    in which no step was started since.
 
     A running job, and one whose results another job shows, stays. Models in the registry, MLflow runs, registered assets
     and what was copied to places of the user's are not touched.
@@ -46,7 +49,9 @@ def prune(days: float, *, dry_run: bool = False) -> Pruned:
     used = {path for state in known if state.name not in gone for path in _outputs(state)}
     folders = [JobFolder(state.name).path for state in old]
     results = [folder for folder in _results() if _is_free(folder, before, used)]
-    size = sum(_size(folder) for folder in [*folders, *results])
+    running = {step.environment for state in known if not state.status.over for step in state.steps.values()}
+    environments = [folder for folder in unused_environments(before) if str(folder) not in running]
+    size = sum(_size(folder) for folder in [*folders, *results, *environments])
     if not dry_run:
         for state in old:
             _remove_job(JobFolder(state.name))
@@ -55,7 +60,9 @@ def prune(days: float, *, dry_run: bool = False) -> Pruned:
             if workplace.claim():  # nobody has begun to write there since
                 remove_path(folder)
                 workplace.release()
-    return Pruned(sorted(gone), len(results), size)
+        for folder in environments:
+            remove_environment(folder)
+    return Pruned(sorted(gone), len(results), len(environments), size)
 
 
 def _is_old(state: JobState, before: float) -> bool:

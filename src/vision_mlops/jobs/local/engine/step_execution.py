@@ -5,17 +5,20 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 from vision_mlops.core.errors import MlopsError, PipelineError
 from vision_mlops.jobs.definitions import tags
 from vision_mlops.jobs.definitions.expressions import ExpressionError
 from vision_mlops.jobs.definitions.plan.nodes import Node, SearchedValue, StepOutput, Value
+from vision_mlops.jobs.definitions.step_graph import ARTIFACTS
 from vision_mlops.jobs.local.engine.output_publishing import publish
 from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.state.job_state import Status, StepState, now
 from vision_mlops.jobs.local.steps.cache_keys import key_now, step_key
-from vision_mlops.jobs.local.steps.step_attempt import Attempt, CommandActivity, prepare_attempt
+from vision_mlops.jobs.local.steps.default_artifacts import keep_artifacts, takes_artifacts
+from vision_mlops.jobs.local.steps.step_activities import Activity, CommandActivity, PreparedActivity
+from vision_mlops.jobs.local.steps.step_attempt import Attempt, prepare_attempt
 from vision_mlops.jobs.local.steps.step_process import LogTail, end_orphans, log_name
 from vision_mlops.jobs.local.steps.step_results import (
     StepFolder,
@@ -33,31 +36,6 @@ _LAST_LINES = 20
 _MOST_BYTES = 1 << 16
 
 
-class Activity(Protocol):
-    """What a step does while it runs: a process, or a sweep of them."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def poll(self, free: int) -> int | None:
-        """Exit code once it has ended; until then it may start ``free`` more processes."""
-
-    def end(self) -> None:
-        """Ask it to end; :meth:`poll` says when it has."""
-
-    @property
-    def slots(self) -> int:
-        """How many processes it has at the moment."""
-
-    @property
-    def failed_rank(self) -> int:
-        """Which of several processes of the same command failed first."""
-
-    @property
-    def message(self) -> str:
-        """Why it failed, where its exit code does not say it."""
-
-
 class StepRun:
     """One step of a running job."""
 
@@ -67,7 +45,7 @@ class StepRun:
         self._state: StepState = context.state.steps[node.step]
         self._folder = context.folder.step(node.step)
         self._tails: list[LogTail] = []
-        self._groups: list[dict[str, int]] = []
+        self._groups: list[dict[str, Any]] = []
         self._log_sizes: dict[str, int] = {}
         self._activity: Activity | None = None
         self._workplace: StepFolder | None = None
@@ -141,6 +119,8 @@ class StepRun:
     def _launch(self) -> None:
         node, context = self.node, self._context
         assert self._workplace is not None
+        place = context.environments.of(node)
+        self._state.environment = place.label
         self._outputs = self._workplace.prepare(node.outputs)
         self._state.run_id = context.runs.step(node.step, {"mlops.component": node.component})
         attempt = prepare_attempt(
@@ -150,28 +130,43 @@ class StepRun:
                 commit=context.commit,
                 folder=self._folder,
                 work=self._folder / "work",
+                results=self._workplace.outputs,
                 inputs=self._inputs,
                 outputs=self._outputs,
                 run_id=self._state.run_id,
+                root_id=context.runs.run_id,
+                place=place,
                 own=self._own,
                 experiment=context.state.experiment,
             )
         )
         self._log_sizes = {path.name: path.stat().st_size for path in self._folder.glob("std*.log")}
         self._tails = [LogTail(self._folder / name) for name in ("stdout.log", "stderr.log")]
-        if node.sweep is not None:
-            from vision_mlops.jobs.local.sweep.sweep_step import SweepActivity
-
-            self._activity = SweepActivity(attempt, node.sweep, context, self._state)
-        else:
-            self._activity = CommandActivity(attempt)
+        self._say_environment(place.label)
+        order = place.preparation(self._folder)
+        self._activity = self._open(attempt) if order is None else PreparedActivity(order, attempt, self._open)
         self._state.status = Status.RUNNING
         self._began = time.monotonic()
         context.save()
         context.display.changed(context.state, node.step)
         self._activity.start()
 
-    def _own(self, groups: list[dict[str, int]]) -> None:
+    def _open(self, attempt: Attempt) -> Activity:
+        """The processes of the step itself."""
+        if self.node.sweep is None:
+            return CommandActivity(attempt)
+        from vision_mlops.jobs.local.sweep.sweep_step import SweepActivity
+
+        return SweepActivity(attempt, self.node.sweep, self._context, self._state)
+
+    def _say_environment(self, label: str) -> None:
+        """Begin the log with what the step runs in, unless that is this Python."""
+        if label:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / "stdout.log").open("a", encoding="utf-8") as log:
+                log.write(f"environment: {label}\n")
+
+    def _own(self, groups: list[dict[str, Any]]) -> None:
         """Note which processes are the step's, for this job and for whoever wants to write to the same folder."""
         assert self._workplace is not None
         self._groups = groups
@@ -189,11 +184,12 @@ class StepRun:
         It has its own where it is not reused, where another job writes to that of its key, and where it runs though
         there is a result: another job may be reading that.
         """
+        kept = tags.outputs_kept(self.node.tags)
         if self._shared and not self._context.force:
-            workplace = StepFolder(cache_folder(self._key))
+            workplace = StepFolder(cache_folder(self._key), kept)
             if workplace.claim():
                 return workplace
-        workplace = StepFolder(self._folder / "result")
+        workplace = StepFolder(self._folder / "result", kept)
         if not workplace.claim():
             raise PipelineError(f"{workplace.folder} is in use", "end the other process")
         return workplace
@@ -226,6 +222,7 @@ class StepRun:
             self._end(status, "" if self._canceled else self._reason(code, missing))
             return
         try:
+            self._keep_artifacts()
             hashes = {name: self._context.fingerprints.of(path) for name, path in self._outputs.items()}
             result = StepResult(
                 self._outputs, hashes, self._state.run_id, round(self._state.seconds, 3), self._context.state.name
@@ -243,6 +240,13 @@ class StepRun:
         self._workplace.finish()
         shutil.rmtree(self._folder / "inputs", ignore_errors=True)  # copies that only this step could see
         self._done(result, Status.COMPLETED)
+
+    def _keep_artifacts(self) -> None:
+        """Make what it left in ``./outputs`` and ``./logs`` one of its outputs; a sweep has taken that of its best trial."""
+        assert self._workplace is not None
+        target = self._workplace.outputs / ARTIFACTS
+        if takes_artifacts(self.node.outputs) and keep_artifacts(self._folder / "work", target):
+            self._outputs = {**self._outputs, ARTIFACTS: target}
 
     def _reason(self, code: int, missing: list[str]) -> str:
         if self._activity is not None and self._activity.message:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.jobs.definitions.plan.nodes import JobPlan, Node
+from vision_mlops.jobs.local.environments.step_environments import StepEnvironments
 from vision_mlops.jobs.local.inputs.input_sources import Sources
 from vision_mlops.jobs.local.state.job_display import Display
 from vision_mlops.jobs.local.state.job_runs import JobRuns
@@ -45,6 +46,7 @@ class Context:
     Attributes:
         force: Reuse nothing from earlier jobs.
         resumed: The job goes on: what it has done itself is kept, also where it is not reused by others.
+        environments: What its steps run in.
         dependencies: Of the results of steps, beyond their definition.
         commit: Of the project that the definition is part of.
         hashes: Content of outputs that are known by now, by ``STEP:OUTPUT``.
@@ -57,6 +59,7 @@ class Context:
     sources: Sources
     runs: JobRuns
     display: Display
+    environments: StepEnvironments
     force: bool = False
     resumed: bool = False
     dependencies: Dependencies = field(default_factory=Dependencies)

@@ -36,6 +36,9 @@ class Display(Protocol):
     def line(self, step: str, text: str) -> None:
         """A line that a step wrote."""
 
+    def note(self, text: str) -> None:
+        """What a person should know of the job as a whole."""
+
     def changed(self, state: JobState, step: str) -> None:
         """A step has another state."""
 
@@ -87,6 +90,10 @@ class PlainDisplay:
         if not self._quiet:
             self._write(f"{step} | {text}")
 
+    def note(self, text: str) -> None:
+        """Write it."""
+        self._write(text)
+
     def changed(self, state: JobState, step: str) -> None:
         """Write the state."""
         sign = _SIGNS[state.steps[step].status][0]
@@ -125,6 +132,10 @@ class LiveDisplay:
         from rich.text import Text
 
         self._console.print(Text.assemble((f"{step} │ ", "dim"), text))
+
+    def note(self, text: str) -> None:
+        """Print it above the tree."""
+        self._console.print(text, markup=False)
 
     def changed(self, state: JobState, step: str) -> None:
         """Draw the tree again."""

@@ -18,6 +18,7 @@ from vision_mlops.core.errors import JobError
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.locks import is_taken, take
 from vision_mlops.core.text import nearest
+from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]{0,127}", re.ASCII)
 _LOOK_SECONDS = 0.3  # somebody who looks whether the job is running holds it for a moment
@@ -48,7 +49,11 @@ class Status(StrEnum):
 
 @dataclass
 class StepState:
-    """One step. ``outputs`` are absolute paths; ``key`` is that of the cache, without state outside of the job."""
+    """One step.
+
+    ``outputs`` are absolute paths; ``environment`` is what it ran in, empty for this Python; ``key`` is that of the cache,
+    without state outside of the job.
+    """
 
     status: Status = Status.WAITING
     started: str = ""
@@ -59,6 +64,7 @@ class StepState:
     run_id: str = ""
     folder: str = ""
     key: str = ""
+    environment: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -67,7 +73,7 @@ class StepState:
 class JobState:
     """One job: what it is made of, how it stands, and its steps in an order in which they can run.
 
-    ``base`` is the folder that local paths in ``changes`` are relative to.
+    ``base`` is the folder that local paths in ``changes`` are relative to, ``environment`` how environments were taken.
     """
 
     name: str
@@ -85,6 +91,7 @@ class JobState:
     run_id: str = ""
     jobs: int = 1
     force: bool = False
+    environment: str = EnvironmentMode.AUTO
     inputs: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)

@@ -43,7 +43,8 @@ def step_key(context: Context, node: Node, inputs: Mapping[str, str]) -> str:
             "outputs": {name: target.type for name, target in node.outputs.items()},
             "variables": {name: fill(text, contents, outputs) for name, text in node.variables.items()},
             "environment": node.environment,
-            "distribution": [node.distribution, node.processes],
+            "packages": context.environments.of(node).content,
+            "distribution": [node.distribution, node.nodes, node.processes],
             "parallel": [repr(node.parallel), contents.get(node.parallel.input)] if node.parallel else None,
             "sweep": node.sweep.model_dump(mode="json", include=_SWEEP) if node.sweep else None,
         }

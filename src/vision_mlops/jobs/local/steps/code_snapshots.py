@@ -11,6 +11,7 @@ from vision_mlops.core.files import remove_path
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.core.ignore_files import snapshot_files
 from vision_mlops.jobs.definitions.plan.nodes import Node
+from vision_mlops.jobs.local.steps.default_artifacts import make_artifact_folders
 
 
 def code_fingerprint(node: Node, fingerprints: Fingerprints) -> dict[str, str]:
@@ -25,7 +26,7 @@ def code_fingerprint(node: Node, fingerprints: Fingerprints) -> dict[str, str]:
 
 
 def copy_code(node: Node, target: Path) -> None:
-    """Make the working copy of a step: an empty folder where it has no code.
+    """Make the working copy of a step, with the empty folders that Azure ML gives it beside its code.
 
     Raises:
         PipelineError: the code is not on this machine any more.
@@ -37,6 +38,7 @@ def copy_code(node: Node, target: Path) -> None:
         _copy(node.code, target if node.code.is_dir() else target / node.code.name)
     for include in node.includes:
         _copy(include, target / include.name)
+    make_artifact_folders(target)
 
 
 def check_code(node: Node) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
 
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.hashing import unreadable
@@ -17,6 +14,7 @@ from vision_mlops.jobs.definitions import tags
 from vision_mlops.jobs.definitions.expressions import ExpressionError
 from vision_mlops.jobs.definitions.plan.bindings import shown
 from vision_mlops.jobs.definitions.plan.nodes import DataInput, JobPlan, Node, OutputTarget, StepOutput, Value
+from vision_mlops.jobs.local.environments.step_environments import StepEnvironments
 from vision_mlops.jobs.local.inputs.input_sources import Sources, datastore_path
 from vision_mlops.jobs.local.state.job_context import Dependencies, SoftwareHash
 from vision_mlops.jobs.local.steps.cache_keys import fill, sections
@@ -39,33 +37,35 @@ _REMOTE_CODE = ("azureml:", "http://", "https://", "git+", "git://")
 _LOCAL_OUTPUT = re.compile(r"(?!\w[\w+.-]+://|azureml:)|file:|azureml://", re.IGNORECASE)
 
 
-def step_path() -> str:
-    """PATH of the steps: the programs of this Python's environment come first."""
-    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-
-
-def check(plan: JobPlan, sources: Sources, dependencies: Dependencies) -> None:
+def check(plan: JobPlan, sources: Sources, dependencies: Dependencies, environments: StepEnvironments) -> None:
     """Refuse what cannot be done.
 
     Args:
         plan: The job.
         sources: Where its inputs are.
         dependencies: What its steps depend on beyond their definition.
+        environments: What its steps run in.
 
     Raises:
         PipelineError: words the first thing, and counts the others.
     """
-    problems = [problem for node in plan.nodes for problem in _of_node(node, sources, dependencies)]
+    problems = [(f"step {node.step!r}: {node.needs_azure[0]} needs Azure", node.needs_azure[1])
+                for node in plan.nodes if node.needs_azure is not None]  # fmt: skip
+    problems += [problem for node in plan.nodes for problem in _of_node(node, sources, dependencies, environments)]
     problems += [problem for key, (_, _, target) in plan.outputs.items() for problem in _of_target("job", key, target)]
     if problems:
         message, hint = problems[0]
         raise PipelineError(message, hint + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""))
 
 
-def _of_node(node: Node, sources: Sources, dependencies: Dependencies) -> Iterator[tuple[str, str]]:
+def _of_node(
+    node: Node, sources: Sources, dependencies: Dependencies, environments: StepEnvironments
+) -> Iterator[tuple[str, str]]:
     where = f"step {node.step!r}"
+    if node.needs_azure is not None:
+        return
     if node.distribution not in (None, "pytorch") and (
-        node.processes > 1 or node.distribution in ("tensorflow", "ray")
+        node.processes * node.nodes > 1 or node.distribution in ("tensorflow", "ray")
     ):
         yield f"{where}: distribution {node.distribution} is not run on this machine", "use pytorch, or --on azure"
     if node.code is not None and (str(node.code).startswith(_REMOTE_CODE) or not node.code.exists()):
@@ -81,11 +81,13 @@ def _of_node(node: Node, sources: Sources, dependencies: Dependencies) -> Iterat
     for name, target in node.outputs.items():
         yield from _of_target(where, name, target)
     yield from _of_parallel(node, where)
-    yield from _of_command(node, where)
+    broken = list(_worded(partial(environments.notes, [node])))
+    yield from broken
+    yield from _of_command(node, where, None if broken else environments.of(node).path())
     yield from _of_tags(node, where, sources, dependencies)
 
 
-def _worded(look: Callable[[], None]) -> Iterator[tuple[str, str]]:
+def _worded(look: Callable[[], object]) -> Iterator[tuple[str, str]]:
     try:
         look()
     except PipelineError as error:
@@ -120,7 +122,7 @@ def _of_parallel(node: Node, where: str) -> Iterator[tuple[str, str]]:
         yield f"{where}: there is no entry script {parallel.task.entry_script!r} in its code", "check code and name"
 
 
-def _of_command(node: Node, where: str) -> Iterator[tuple[str, str]]:
+def _of_command(node: Node, where: str, path: str | None) -> Iterator[tuple[str, str]]:
     try:
         text = node.render(
             {key: shown(source) for key, source in node.inputs.items()},
@@ -138,7 +140,7 @@ def _of_command(node: Node, where: str) -> Iterator[tuple[str, str]]:
             fill(value, {key: shown(source) for key, source in node.inputs.items()}, {key: key for key in node.outputs})
         except ExpressionError as error:
             yield f"{where}: environment variable {name!r}: {error}", "give the input a value, or put it in $[[ ]]"
-    if node.parallel is None and (word := _first_word(text)) and not _is_known(word, node):
+    if node.parallel is None and (word := _first_word(text)) and not _is_known(word, node, path):
         yield f"{where}: there is no command {word!r} on this machine", "install it, or mend the name"
 
 
@@ -147,6 +149,11 @@ def _of_tags(node: Node, where: str, sources: Sources, dependencies: Dependencie
     known = {*node.declared, *node.inputs}
     if unknown := next((name for name in narrowed if name not in known), None):
         yield f"{where}: the tag {tags.READS + unknown!r} names no input of it", nearest(unknown, sorted(known))
+    elif unknown := next((name for name in sorted(tags.outputs_kept(node.tags)) if name not in node.outputs), None):
+        yield (
+            f"{where}: the tag {tags.KEEPS} names no output of it: {unknown!r}",
+            nearest(unknown, sorted(node.outputs)),
+        )
     elif not any(
         isinstance(node.inputs.get(name), StepOutput) for name in narrowed
     ):  # what is not there yet comes later
@@ -179,11 +186,12 @@ def _first_word(command: str) -> str:
     return found[1] if found else ""
 
 
-def _is_known(word: str, node: Node) -> bool:
+def _is_known(word: str, node: Node, path: str | None) -> bool:
+    """Whether there is such a program; ``path`` is where it would be, None where that is not known."""
     if word.startswith("./"):
         return node.code is None or not node.code.is_dir() or (node.code / word).exists()
     if "PATH" in node.variables:
         return True
     if not _PLAIN_WORD.fullmatch(word) or word in _SHELL_WORDS:
         return True
-    return shutil.which(word, path=step_path()) is not None
+    return path is None or shutil.which(word, path=path) is not None

@@ -5,29 +5,32 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from vision_mlops.core import paths, revision
 from vision_mlops.core.files import atomic_write
 from vision_mlops.jobs.definitions.plan.nodes import DataInput, Node, StepOutput
+from vision_mlops.jobs.local.environments.environment_contract import Confinement, StepEnvironment
 from vision_mlops.jobs.local.inputs.input_sources import private_copy
+from vision_mlops.jobs.local.steps import handed_variables
+from vision_mlops.jobs.local.steps.azureml_variables import OF_NODE, run_variables
 from vision_mlops.jobs.local.steps.cache_keys import fill
 from vision_mlops.jobs.local.steps.code_snapshots import copy_code
-from vision_mlops.jobs.local.steps.preflight import step_path
-from vision_mlops.jobs.local.steps.step_process import StepProcess
 from vision_mlops.tracking import mlflow_runs
 
 _PRIVATE_MODES = frozenset({"download", "rw_mount"})
 # Starts the processes of a distributed step; where one fails, the others are ended.
 _RANKS = """\
 export MASTER_ADDR=127.0.0.1 MASTER_PORT=$((20000 + RANDOM % 20000))
-export WORLD_SIZE={processes} LOCAL_WORLD_SIZE={processes} NODE_RANK=0
+export WORLD_SIZE={world} LOCAL_WORLD_SIZE={processes}
 code=0
 for ((rank = 0; rank < WORLD_SIZE; rank++)); do
-  RANK=$rank LOCAL_RANK=$rank bash -c {command} &
+  node=$((rank / {processes}))
+  RANK=$rank LOCAL_RANK=$((rank % {processes})) NODE_RANK=$node AZUREML_PROCESS_NAME=rank_$rank \\
+    {of_node} bash -c {command} &
 done
 for ((rank = 0; rank < WORLD_SIZE; rank++)); do
   wait -n
@@ -38,7 +41,7 @@ for ((rank = 0; rank < WORLD_SIZE; rank++)); do
   fi
 done
 exit $code"""
-_NOT_INHERITED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+_NOT_INHERITED = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", handed_variables.VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,11 @@ class Attempt:
     Attributes:
         folder: For logs and notes.
         work: The working copy of its code.
+        results: Folder that the outputs lie in.
         inputs: Text of each input as the command gets it.
         outputs: Path of each output.
+        place: What it runs in.
+        root_id: MLflow run of the whole job; empty, as ``run_id`` is, without MLflow.
         own: Takes down which processes write to the outputs.
         experiment: Of further MLflow runs that the step may start.
         originals: What those of its inputs are copies of that the step may write into.
@@ -60,10 +66,13 @@ class Attempt:
     commit: str
     folder: Path
     work: Path
+    results: Path
     inputs: Mapping[str, str]
     outputs: Mapping[str, Path]
     run_id: str
-    own: Callable[[list[dict[str, int]]], None]
+    root_id: str
+    place: StepEnvironment
+    own: Callable[[list[dict[str, Any]]], None]
     experiment: str = ""
     originals: Mapping[str, Path] = field(default_factory=dict)
 
@@ -74,25 +83,47 @@ class Attempt:
 
     def environment(self) -> dict[str, str]:
         """Environment of the step: ours, where the stores are, and what Azure ML would set."""
+        inherited = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
+        return inherited | self.variables()
+
+    def environment_of_preparation(self) -> dict[str, str]:
+        """Environment of what makes its own ready: of ours, and nothing that the definition of the step sets."""
+        return {**os.environ, **_absolute_places()}
+
+    def variables(self) -> dict[str, str]:
+        """What of its environment is set for the step."""
         outputs = {key: str(path) for key, path in self.outputs.items()}
-        found = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
-        found |= {
-            "PATH": step_path(),
+        found = {
             "PYTHONUNBUFFERED": "1",
-            "MLOPS_HOME": str(paths.home()),
             "MLFLOW_TRACKING_URI": mlflow_runs.absolute_uri(),
-            "AZUREML_RUN_ID": self.job,
             revision.VARIABLE: self.commit,
+            **_absolute_places(),
         }
-        if "PYTHONPATH" in os.environ:
-            entries = os.environ["PYTHONPATH"].split(os.pathsep)
-            found["PYTHONPATH"] = os.pathsep.join(str(Path(entry).resolve()) for entry in entries if entry)
+        own, root = self.run_id or f"{self.job}_{self.node.step.replace('/', '_')}", self.root_id or self.job
+        found |= run_variables(own, root, self.experiment, self.work, self.node.nodes)
+        found |= self.place.variables()
         if self.run_id:
             found |= {"MLFLOW_RUN_ID": self.run_id, "MLFLOW_EXPERIMENT_NAME": self.experiment}
         data = {name: text for name, text in self.inputs.items() if not self.node.is_value(name)}
         found |= {f"AZURE_ML_INPUT_{name}": text for name, text in data.items()}
         found |= {f"AZURE_ML_OUTPUT_{name}": text for name, text in outputs.items()}
+        found |= handed_variables.handed_variables(self.node.step)
         return found | {name: fill(text, self.inputs, outputs) for name, text in self.node.variables.items()}
+
+    def wrapped(self, command: str | list[str]) -> str | list[str]:
+        """A command as this machine runs it in the environment of the step."""
+        data = [Path(text) for name, text in self.inputs.items() if not self.node.is_value(name)]
+        local = tuple(path for path in (*data, *self.outputs.values()) if path.is_absolute())
+        return self.place.wrapped(command, Confinement(self.work, local, tuple(self.variables())))
+
+
+def _absolute_places() -> dict[str, str]:
+    """Variables that name folders which a process finds in another working folder, too."""
+    found = {"MLOPS_HOME": str(paths.home())}
+    if "PYTHONPATH" in os.environ:
+        entries = os.environ["PYTHONPATH"].split(os.pathsep)
+        found["PYTHONPATH"] = os.pathsep.join(str(Path(entry).resolve()) for entry in entries if entry)
+    return found
 
 
 def prepare_attempt(attempt: Attempt) -> Attempt:
@@ -130,14 +161,17 @@ def write_repeat_script(attempt: Attempt, searched: Mapping[str, str] | None = N
         lines.append(
             f"cp -RL {what} {shlex.quote(str(copies[name]))} && chmod -R u+rwX {shlex.quote(str(copies[name]))}"
         )
-    command = shlex.join(_parallel_command(again, folder)) if node.parallel else again.command(searched)
+    wrapped = again.wrapped(parallel_command(again, folder) if node.parallel else again.command(searched))
+    command = wrapped if isinstance(wrapped, str) else shlex.join(wrapped)
     if node.distribution == "pytorch":
-        command = _RANKS.format(processes=node.processes, command=shlex.quote(command))
+        world = node.nodes * node.processes
+        of_node = " ".join(f"{name}=$node" for name in OF_NODE)
+        command = _RANKS.format(world=world, processes=node.processes, of_node=of_node, command=shlex.quote(command))
     lines += [f"cd {shlex.quote(str(attempt.work))} || exit", command]
     atomic_write(attempt.folder / "repeat.sh", "\n".join(lines) + "\n")
 
 
-def _parallel_command(attempt: Attempt, folder: Path) -> list[str]:
+def parallel_command(attempt: Attempt, folder: Path) -> list[str]:
     """Write down what a parallel step is to do, and give the command that runs its entry script over the mini-batches."""
     node, parallel = attempt.node, attempt.node.parallel
     assert parallel is not None
@@ -164,43 +198,4 @@ def _parallel_command(attempt: Attempt, folder: Path) -> list[str]:
     file = folder / "minibatches.json"
     given = {key: value for key, value in spec.items() if value is not None}
     atomic_write(file, json.dumps(given, indent=2) + "\n")
-    return [sys.executable, "-m", "vision_mlops.jobs.local.parallel.mini_batches", str(file)]
-
-
-class CommandActivity:
-    """A command, or the mini-batches of a parallel step, as a process."""
-
-    slots = 1
-
-    def __init__(self, attempt: Attempt) -> None:
-        node = attempt.node
-        command = _parallel_command(attempt, attempt.folder) if node.parallel else attempt.command()
-        self._attempt = attempt
-        self._process = StepProcess(
-            command, attempt.work, attempt.environment(), attempt.folder,
-            processes=node.processes, distributed=node.distribution == "pytorch", timeout=node.timeout,
-        )  # fmt: skip
-        write_repeat_script(attempt)
-
-    def start(self) -> None:
-        """Start it."""
-        self._process.start()
-        self._attempt.own(self._process.groups)
-
-    def poll(self, free: int) -> int | None:
-        """Exit code once it has ended."""
-        return self._process.poll()
-
-    def end(self) -> None:
-        """Ask it to end."""
-        self._process.end()
-
-    @property
-    def failed_rank(self) -> int:
-        """The process that failed first."""
-        return self._process.failed_rank
-
-    @property
-    def message(self) -> str:
-        """Why it failed, where its exit code does not say it."""
-        return f"ended by its timeout of {self._attempt.node.timeout} s" if self._process.timed_out else ""
+    return [attempt.place.python, "-m", "vision_mlops.jobs.local.parallel.mini_batches", str(file)]

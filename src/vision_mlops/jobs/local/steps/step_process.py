@@ -10,10 +10,12 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from vision_mlops.core.errors import JobError
+from vision_mlops.jobs.local.environments.step_containers import remove_containers
 from vision_mlops.jobs.local.state.job_state import started_at
+from vision_mlops.jobs.local.steps.azureml_variables import OF_NODE, RUN_ID
 
 TIMED_OUT = 124  # as the command timeout says it
 _POLITE_SECONDS = 5.0  # after which SIGTERM follows: what a script starts in the background ignores SIGINT
@@ -29,10 +31,12 @@ class StepProcess:
         cwd: Working folder.
         environment: Of the process, whole.
         folder: Where stdout.log and stderr.log go.
-        processes: How many; each gets RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT
-            where ``distributed``.
+        nodes: How many nodes of a cluster are rehearsed; all of them are this machine.
+        processes: How many on each; each gets RANK, LOCAL_RANK, NODE_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and
+            MASTER_PORT where ``distributed``.
         distributed: Whether it is started as a distributed training.
         timeout: Seconds until it is ended.
+        container: Mark of the containers that the command runs in, which outlive it where it is killed.
     """
 
     def __init__(
@@ -42,15 +46,18 @@ class StepProcess:
         environment: Mapping[str, str],
         folder: Path,
         *,
+        nodes: int = 1,
         processes: int = 1,
         distributed: bool = False,
         timeout: float | None = None,
+        container: str = "",
     ) -> None:
         self.folder = folder
+        self._container = container
         self._command = ["bash", "-c", command] if isinstance(command, str) else command
         self._cwd = cwd
         self._environment = dict(environment)
-        self._ranks = processes
+        self._ranks, self._ranks_of_node = nodes * processes, processes
         self._distributed = distributed
         self._timeout = timeout
         self._running: list[subprocess.Popen[bytes]] = []
@@ -73,7 +80,7 @@ class StepProcess:
         for rank in range(self._ranks):
             environment = self._environment
             if self._distributed:
-                environment = {**environment, **_rank_variables(rank, self._ranks, port)}
+                environment = {**environment, **_rank_variables(rank, self._ranks, self._ranks_of_node, port)}
             with self._log("stdout", rank) as out, self._log("stderr", rank) as error:
                 try:
                     self._running.append(
@@ -91,9 +98,10 @@ class StepProcess:
         return (self.folder / log_name(stream, rank)).open("ab")
 
     @property
-    def groups(self) -> list[dict[str, int]]:
+    def groups(self) -> list[dict[str, Any]]:
         """Ids and starts of the processes, each the leader of its group."""
-        return [{"pid": process.pid, "started": started_at(process.pid) or 0} for process in self._running]
+        mark = {"container": self._container} if self._container else {}
+        return [{"pid": process.pid, "started": started_at(process.pid) or 0, **mark} for process in self._running]
 
     def poll(self) -> int | None:
         """Exit code once all processes have ended, else None. When one fails, the others are ended."""
@@ -117,6 +125,8 @@ class StepProcess:
             return None
         self._exit = TIMED_OUT if self.timed_out else _exit_code(self._failed[1]) if self._failed else 0
         self._signal(signal.SIGKILL)  # what the command left in the background
+        if self._ending:
+            self._remove_containers()
         return self._exit
 
     @property
@@ -132,6 +142,11 @@ class StepProcess:
     def kill(self) -> None:
         """End them at once."""
         self._signal(signal.SIGKILL)
+        self._remove_containers()
+
+    def _remove_containers(self) -> None:
+        if self._container:
+            remove_containers(self._container)
 
     def _signal(self, number: signal.Signals) -> None:
         for process in self._running:
@@ -144,7 +159,7 @@ def log_name(stream: str, rank: int = 0) -> str:
     return f"{stream}.rank{rank}.log" if rank else f"{stream}.log"
 
 
-def end_orphans(groups: Iterable[Mapping[str, int]]) -> bool:
+def end_orphans(groups: Iterable[Mapping[str, Any]]) -> bool:
     """Kill processes that an engine which is no more has left behind; ids that now belong to others are left alone.
 
     Returns:
@@ -152,6 +167,8 @@ def end_orphans(groups: Iterable[Mapping[str, int]]) -> bool:
     """
     found = False
     for group in groups:
+        if group.get("container"):
+            remove_containers(group["container"])
         pid, started = group["pid"], group["started"]
         leads = started and started_at(pid) == started
         if leads or (started_at(pid) is None and any(_is_step(member) for member in _members(pid))):
@@ -189,10 +206,12 @@ class LogTail:
         return [line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace") for line in whole]
 
 
-def _rank_variables(rank: int, world: int, port: str) -> dict[str, str]:
+def _rank_variables(rank: int, world: int, of_node: int, port: str) -> dict[str, str]:
+    """What Azure ML tells each process of a distributed training."""
     return {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": str(world),
-        "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+        "RANK": str(rank), "LOCAL_RANK": str(rank % of_node), "NODE_RANK": str(rank // of_node), "WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(of_node), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+        "AZUREML_PROCESS_NAME": f"rank_{rank}", **dict.fromkeys(OF_NODE, str(rank // of_node)),
     }  # fmt: skip
 
 
@@ -223,6 +242,6 @@ def _members(group: int) -> list[int]:
 def _is_step(pid: int) -> bool:
     """Whether a process was started as part of a step."""
     try:
-        return b"AZUREML_RUN_ID=" in Path(f"/proc/{pid}/environ").read_bytes()
+        return f"{RUN_ID}=".encode() in Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return False

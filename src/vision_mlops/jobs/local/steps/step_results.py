@@ -15,6 +15,7 @@ from vision_mlops.core.files import atomic_write, remove_path
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.core.locks import take
 from vision_mlops.jobs.definitions.plan.nodes import OutputTarget
+from vision_mlops.jobs.definitions.step_graph import ARTIFACTS
 from vision_mlops.jobs.local.steps.step_process import end_orphans
 
 _FILES = frozenset({"uri_file"})
@@ -50,7 +51,7 @@ def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fing
     Args:
         folder: Of :func:`cache_folder`, or a folder of a job.
         key: That it must have been made with.
-        names: Outputs that it must have.
+        names: Outputs that it must have; it may have default artifacts as well.
         fingerprints: To compare the contents.
     """
     try:
@@ -60,7 +61,7 @@ def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fing
         result = StepResult(outputs, hashes, content["run_id"], float(content["seconds"]), content["job"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if content["key"] != key or set(outputs) != set(names):
+    if content["key"] != key or not set(names) <= set(outputs) <= {*names, ARTIFACTS}:
         return None
     try:
         same = all(fingerprints.of(path) == hashes[name] for name, path in outputs.items())
@@ -90,7 +91,7 @@ def point_to(folder: Path, key: str, result: StepResult) -> None:
             workplace.release()
 
 
-def write_owner(folder: Path, groups: list[dict[str, int]]) -> None:
+def write_owner(folder: Path, groups: list[dict[str, Any]]) -> None:
     """Write down which processes belong to a folder, so that they can be ended when this process is killed."""
     atomic_write(folder / _OWNER, json.dumps(groups) + "\n")
 
@@ -112,12 +113,14 @@ def forget_owner(folder: Path) -> None:
 class StepFolder:
     """A folder that one step of one job writes into at a time.
 
-    What a step keeps beside its outputs under a name that begins with a dot, such as the checkpoints of a training,
-    stays there for the next attempt with the same key; all else that an attempt left half done is removed.
+    What a step keeps beside its outputs under a name that begins with a dot stays there for the next attempt with the same
+    key, and so do the outputs in ``kept``, such as the checkpoints of a training; all else that an attempt left half done is
+    removed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: frozenset[str] = frozenset()) -> None:
         self.folder = folder
+        self._kept = kept
         self.outputs = folder / "outputs"
         self._lock: TextIO | None = None
 
@@ -132,7 +135,7 @@ class StepFolder:
         (self.folder / "result.json").unlink(missing_ok=True)
         self._clear()
 
-    def own(self, groups: list[dict[str, int]]) -> None:
+    def own(self, groups: list[dict[str, Any]]) -> None:
         """Write down which processes write here."""
         write_owner(self.folder, groups)
 
@@ -168,7 +171,8 @@ class StepFolder:
         if not self.outputs.is_dir():
             return
         for item in self.outputs.iterdir():
-            if not item.name.startswith("."):
+            empty = item.is_dir() and not any(item.iterdir())
+            if not item.name.startswith(".") and (item.name not in self._kept or empty):
                 remove_path(item)
         if not any(self.outputs.iterdir()):
             self.outputs.rmdir()

@@ -84,12 +84,11 @@ def _bandit_limit(policy: Bandit, best: float) -> float:
 def _truncated(policy: Truncation, sign: float, curve: Curve, interval: int, peers: Sequence[Curve]) -> str | None:
     """Among the worst share? Equals of a trial outside the share are outside too."""
     own = _best(curve, sign, interval)
-    counted = [peer for peer in peers if peer.running or not policy.exclude_finished_jobs]
-    cut = len(counted) * policy.truncation_percentage // 100
-    not_better = sum(_best(peer, sign, interval) <= own for peer in counted)
+    cut = len(peers) * policy.truncation_percentage // 100
+    not_better = sum(_best(peer, sign, interval) <= own for peer in peers)
     if not_better > cut:
         return None
-    return f"{sign * own:.6g} is among the worst {cut} of {len(counted)} trials"
+    return f"{sign * own:.6g} is among the worst {cut} of {len(peers)} trials"
 
 
 def _best(curve: Curve, sign: float, interval: int | None = None) -> float:

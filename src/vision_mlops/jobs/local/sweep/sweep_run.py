@@ -20,8 +20,7 @@ from vision_mlops.jobs.local.sweep.sampling import Sampler, TrialState
 from vision_mlops.jobs.local.sweep.trials import Report, Trial, TrialHandle, TrialLauncher
 
 STORAGE = "trials.log"
-# Azure ML's defaults.
-_MOST_TRIALS = 1000
+# Azure ML's default.
 _LONGEST_SWEEP = 5184000.0
 _READ_EVERY = 1.0
 _READ_BUDGET = 0.05
@@ -78,7 +77,7 @@ class SweepRun:
         self._launcher = launcher
         self._clock = clock
         self._sampler = Sampler(sweep, folder / STORAGE, seed=seed)
-        self._total = sweep.limits.max_total_trials or _MOST_TRIALS
+        self._total = sweep.limits.max_total_trials
         self._at_once = sweep.limits.max_concurrent_trials or self._total
         self._ended: dict[int, Trial] = {}
         self._again: list[tuple[int, dict[str, Any]]] = []

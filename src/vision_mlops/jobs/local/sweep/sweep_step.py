@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.core.errors import MissingExtraError
-from vision_mlops.core.files import atomic_write
+from vision_mlops.core.files import atomic_write, remove_path
 from vision_mlops.core.text import counted
 from vision_mlops.jobs.definitions.models.ports import literal_text
 from vision_mlops.jobs.definitions.models.sweep import Sweep
+from vision_mlops.jobs.definitions.step_graph import ARTIFACTS
 from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.state.job_state import StepState
 from vision_mlops.jobs.local.steps.code_snapshots import copy_code
+from vision_mlops.jobs.local.steps.default_artifacts import keep_artifacts, takes_artifacts
 from vision_mlops.jobs.local.steps.step_attempt import Attempt, write_repeat_script
 from vision_mlops.jobs.local.steps.step_process import LogTail, StepProcess
 from vision_mlops.jobs.local.sweep.leaderboard import write_leaderboard
@@ -41,17 +43,20 @@ class TrialProcess:
         self.code: int | None = None
         self._metric = metric
         self._context = context
+        self._work, self._results = attempt.work, attempt.results
+        self._keeps = takes_artifacts(node.outputs)
         attempt.folder.mkdir(parents=True, exist_ok=True)
         self._tails = [LogTail(attempt.folder / name) for name in ("stdout.log", "stderr.log")]
         self._process = StepProcess(
-            command, attempt.work, attempt.environment(), attempt.folder,
-            processes=node.processes, distributed=node.distribution == "pytorch", timeout=node.timeout,
+            attempt.wrapped(command), attempt.work, attempt.environment(), attempt.folder,
+            nodes=node.nodes, processes=node.processes, distributed=node.distribution == "pytorch", timeout=node.timeout,
+            container=attempt.place.container,
         )  # fmt: skip
         write_repeat_script(attempt, searched)
         self._process.start()
 
     @property
-    def groups(self) -> list[dict[str, int]]:
+    def groups(self) -> list[dict[str, Any]]:
         """Its processes."""
         return self._process.groups
 
@@ -64,6 +69,8 @@ class TrialProcess:
                     self._context.display.line(self.label, line)
             if code is not None:
                 self.code = code
+                if code == 0 and self._keeps:
+                    keep_artifacts(self._work, self._results / ARTIFACTS)
                 self._context.runs.end(self.run_id, failed=code != 0)
         return self.code
 
@@ -100,7 +107,7 @@ class SweepActivity:
         self._context = context
         self._state = state
         self._running: list[TrialProcess] = []
-        self._kept = self._outputs_root() / _KEPT
+        self._kept = attempt.results / _KEPT
         self._table = attempt.folder / "trials"
         self._run: SweepRun | None = None
         self._seen: tuple[Any, ...] = ()
@@ -149,6 +156,7 @@ class SweepActivity:
             self._attempt,
             folder=folder,
             work=folder / "work",
+            results=outputs,
             inputs={**self._attempt.inputs, **{key: text for key, text in texts.items() if key in node.declared}},
             outputs={name: outputs / name for name in node.outputs},
             run_id=run_id,
@@ -165,9 +173,6 @@ class SweepActivity:
     def _own(self) -> None:
         self._attempt.own([group for trial in self._running for group in trial.groups])
 
-    def _outputs_root(self) -> Path:
-        return next(iter(self._attempt.outputs.values())).parent if self._attempt.outputs else self._attempt.folder
-
     def _trial_outputs(self, number: int) -> Path:
         return self._kept / "outputs" / str(number)
 
@@ -181,7 +186,7 @@ class SweepActivity:
         values = [trial.metric for trial in trials if trial.metric is not None]
         best = (max if self._sweep.objective.goal == "maximize" else min)(values, default=None)
         total = self._sweep.limits.max_total_trials
-        progress = f"{len(over)} of {counted(total, 'trial')}" if total else counted(len(over), "trial")
+        progress = f"{len(over)} of {counted(total, 'trial')}"
         note = f", best {self._sweep.objective.primary_metric} {best:.4g}" if best is not None else ""
         self._state.details = {"progress": progress + note, "trials": [trial.to_dict() for trial in trials]}
         self._context.save()
@@ -197,16 +202,27 @@ class SweepActivity:
         if result.status != "Completed" or result.best is None:
             return 1
         source = self._trial_outputs(result.best.number)
-        for name, path in self._attempt.outputs.items():
+        for name in {**self._attempt.outputs, ARTIFACTS: ""}:
+            path = self._attempt.results / name
             if (source / name).is_dir():
-                shutil.copytree(source / name, path, dirs_exist_ok=True)
+                shutil.copytree(source / name, path, symlinks=True, dirs_exist_ok=True)
             elif (source / name).exists():
                 shutil.copy2(source / name, path)
+        self._show_artifacts(result.trials)
         values = shlex.join(f"{key}={value}" for key, value in result.best.values.items())
         metric = f"{self._sweep.objective.primary_metric} {result.best.metric:.4g}"
         self._context.display.line(self._attempt.node.step, f"best: trial {result.best.number}, {metric}, {values}")
         self._context.display.line(self._attempt.node.step, f"trials: {self._table / 'trials.csv'}")
         return 0
+
+    def _show_artifacts(self, trials: Sequence[Trial]) -> None:
+        """Move the default artifacts of each trial to its logs: the trials' outputs go with the end of the sweep."""
+        for trial in trials:
+            source, target = self._trial_outputs(trial.number) / ARTIFACTS, self._table / str(trial.number) / ARTIFACTS
+            if source.is_dir():
+                remove_path(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(source, target)
 
     def _log(self, result: SweepResult) -> None:
         """The table, the picture and the best values in the sweep's MLflow run."""

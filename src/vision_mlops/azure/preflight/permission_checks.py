@@ -1,0 +1,86 @@
+"""What the caller may do, by all of its roles together: what Azure says, not what we make of role assignments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from vision_mlops.azure.preflight.caller import UNSEEN, Caller
+from vision_mlops.azure.preflight.manager_reads import ManagerReads
+from vision_mlops.azure.preflight.purposes import NeededAction
+from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.core.errors import AzureError
+from vision_mlops.core.text import counted
+from vision_mlops.doctor.check_results import Diagnosis, failure, ok, warning
+
+_VERSION = "2022-04-01"
+Permissions = Iterable[Mapping[str, Any]]
+
+
+def check_permissions(
+    reads: ManagerReads, settings: AzureSettings, caller: Caller, needed: tuple[NeededAction, ...]
+) -> list[Diagnosis]:
+    """A result for each role that is missing, or one that all is allowed."""
+    workspace = f"{reads.group}/providers/Microsoft.MachineLearningServices/workspaces/{settings.workspace_name}"
+    results: list[Diagnosis] = []
+    for at_workspace, scope in ((True, workspace), (False, reads.group)):
+        actions = [action for action in needed if action.at_workspace is at_workspace]
+        if not actions:
+            continue
+        try:
+            held = reads.list("permissions", f"{scope}/providers/Microsoft.Authorization/permissions", _VERSION)
+        except AzureError as error:
+            if error.status == 404:  # the workspace is told of elsewhere
+                continue
+            if error.status != 403:
+                raise
+            results.append(_unknown(caller, scope))
+            continue
+        results += _missing(actions, held, caller, scope)
+    if not results:
+        results.append(ok("roles", f"{caller.name} may do all that is needed ({counted(len(needed), 'action')})"))
+    return results
+
+
+def allows(held: Permissions, action: str) -> bool:
+    """Whether one of the permissions allows an action, and does not take it out again."""
+    return any(
+        _matches(action, item.get("actions") or ()) and not _matches(action, item.get("notActions") or ())
+        for item in held
+    )
+
+
+def _missing(actions: list[NeededAction], held: Permissions, caller: Caller, scope: str) -> list[Diagnosis]:
+    lacking: dict[tuple[str, bool], list[NeededAction]] = {}
+    for action in actions:
+        if not allows(held, action.action):
+            lacking.setdefault((action.role, action.only_warns), []).append(action)
+    return [
+        (warning if only_warns else failure)(
+            "roles",
+            f"{caller.name} may not make {' and '.join(action.why for action in found)} ({found[0].action})",
+            caller.assignment(role, scope),
+        )
+        for (role, only_warns), found in lacking.items()
+    ]
+
+
+def _unknown(caller: Caller, scope: str) -> Diagnosis:
+    return warning(
+        "roles",
+        f"{caller.name} may not read its own permissions on {scope.rpartition('/')[2]}, {UNSEEN}",
+        caller.assignment("Reader", scope),
+    )
+
+
+def _matches(action: str, patterns: Iterable[str]) -> bool:
+    return any(_pattern(str(pattern)).fullmatch(action) for pattern in patterns)
+
+
+@cache
+def _pattern(text: str) -> re.Pattern[str]:
+    """An action with wildcards. In the middle ``*`` stands for any number of parts, none as well."""
+    parts = [re.escape(part).replace(r"\*", ".*") for part in text.split("/*/")]
+    return re.compile("/(?:.*/)?".join(parts), re.IGNORECASE)

@@ -1,0 +1,57 @@
+"""Whether the proxy that HTTPS_PROXY names is there: without it no request leaves, and errors speak of everything else."""
+
+from __future__ import annotations
+
+import os
+import socket
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
+
+_PORTS = {"http": 80, "https": 443}
+_SECONDS = 2.0
+_AZURE = "management.azure.com"
+
+
+def silent_proxy(host: str = _AZURE) -> tuple[str, str] | None:
+    """What is wrong with the proxy on the way to a host, and what to do; None where it answers, or where there is none.
+
+    Args:
+        host: That a call did not reach.
+
+    Returns:
+        Two texts. They name the proxy and its variable, and no password.
+    """
+    proxies = getproxies_environment()
+    kind = "https" if proxies.get("https") else "all"
+    address = proxies.get(kind) or ""
+    if not address or proxy_bypass(host):
+        return None
+    variable = next((name for name in os.environ if name.lower() == f"{kind}_proxy"), f"{kind.upper()}_PROXY")
+    hint = f"start it (`mlops azure emulate` is one), or unset {variable} where there is no proxy"
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    try:
+        place, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 80)
+    except ValueError:
+        return (
+            f"{variable} names a proxy whose port is not a number",
+            f"write it as http://HOST:PORT, or unset {variable}",
+        )
+    try:
+        with socket.create_connection((place, port), _SECONDS) as connection:
+            if parts.scheme == "http" and not _answers(connection, host):
+                hint = f"set {variable} to the address of a proxy, or unset it"
+                return f"what listens at {place}:{port}, which {variable} names, is not a proxy", hint
+    except OSError:
+        return f"nothing answers at the proxy {place}:{port}, which {variable} names", hint
+    return None
+
+
+def _answers(connection: socket.socket, host: str) -> bool:
+    """Whether a connection answers as a proxy does, be it with a refusal. One that takes its time counts as one."""
+    connection.sendall(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode())
+    try:
+        return connection.recv(5).startswith(b"HTTP")
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        return False

@@ -1,0 +1,62 @@
+"""What a check has found: fine, a warning or a failure, with the command or setting that fixes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One check.
+
+    Attributes:
+        name: What was checked, such as ``disk``.
+        outcome: How it ended.
+        detail: What was found, in one line.
+        fix: The exact command or setting that fixes it; empty where all is fine.
+    """
+
+    name: str
+    outcome: Outcome
+    detail: str
+    fix: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a complaint without a way out."""
+        if self.outcome is not Outcome.OK and not self.fix:
+            raise ValueError(f"the check {self.name!r} complains without a fix")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return {"name": self.name, "outcome": str(self.outcome), "detail": self.detail, "fix": self.fix}
+
+
+def ok(name: str, detail: str) -> Diagnosis:
+    """A check that found nothing wrong."""
+    return Diagnosis(name, Outcome.OK, detail)
+
+
+def warning(name: str, detail: str, fix: str) -> Diagnosis:
+    """A check that found what may get in the way."""
+    return Diagnosis(name, Outcome.WARN, detail, fix)
+
+
+def failure(name: str, detail: str, fix: str) -> Diagnosis:
+    """A check that found what does get in the way."""
+    return Diagnosis(name, Outcome.FAIL, detail, fix)
+
+
+def failed(results: Iterable[Diagnosis]) -> list[Diagnosis]:
+    """Those that failed."""
+    return [result for result in results if result.outcome is Outcome.FAIL]

@@ -1,0 +1,163 @@
+"""Python, disk, memory, processor and ports of this machine: what is there, and whether it is enough."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import platform
+import re
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_mlops.core import paths
+from vision_mlops.core.cpu import available_cores
+from vision_mlops.doctor.check_results import Diagnosis, failure, ok, warning
+
+OLDEST_PYTHON = (3, 11)
+SERVER_PORT = 8000
+_GB = 1e9
+_PROC = Path("/proc")
+_GROUPS = Path("/sys/fs/cgroup")
+# The best of each kind counts; what it is good for is how the server and training choose their precision.
+_FEATURES = (
+    ("amx_bf16", "AMX: bf16 for training and serving"),
+    ("avx512_bf16", "AVX-512 with bf16: serves in bf16, trains in fp32"),
+    ("avx512_vnni", "AVX-512 with VNNI: int8 models pay, bf16 does not"),
+    ("avx_vnni", "AVX2 with VNNI: int8 models pay, bf16 does not"),
+    ("avx512f", "AVX-512: fp32"),
+    ("avx2", "AVX2: fp32"),
+)
+
+
+@dataclass(frozen=True)
+class _Space:
+    """How much room a place needs, in GB: below ``least`` nothing works, below ``enough`` a training may not."""
+
+    name: str
+    least: float
+    enough: float
+    fix: str
+
+
+_HOME = _Space(
+    "disk", 1.0, 5.0, "make room with `mlops job prune --days 7`, or move it: export MLOPS_HOME=/PATH/ON/A/LARGER/DISK"
+)
+_TEMPORARY = _Space("temporary files", 0.2, 2.0, "export TMPDIR=/PATH/ON/A/LARGER/DISK")
+
+
+def check_machine() -> Iterator[Diagnosis]:
+    """All checks of the machine, one after the other."""
+    yield check_python(sys.version_info[:3])
+    yield check_home(paths.home())
+    yield check_space(_TEMPORARY, Path(tempfile.gettempdir()))
+    yield check_memory(memory_available())
+    yield check_processor(processor_flags(), platform.machine(), available_cores())
+    yield check_port(SERVER_PORT)
+
+
+def check_python(version: tuple[int, ...]) -> Diagnosis:
+    """Whether Python is new enough."""
+    shown, least = ".".join(map(str, version)), ".".join(map(str, OLDEST_PYTHON))
+    if version[:2] < OLDEST_PYTHON:
+        return failure(
+            "python",
+            f"Python {shown} is older than {least}",
+            "install Python 3.11 or later, then: make setup PYTHON=python3.11",
+        )
+    return ok("python", f"Python {shown} at {sys.executable}")
+
+
+def check_home(home: Path) -> Diagnosis:
+    """Whether the folder for everything that is written can be written, and has room."""
+    try:
+        with tempfile.TemporaryFile(
+            dir=_existing(home)
+        ):  # permissions do not tell all: a file system may take no files
+            pass
+    except OSError:
+        return failure("disk", f"{home} cannot be written", "export MLOPS_HOME=/PATH/OF/A/FOLDER/OF/YOURS")
+    return check_space(_HOME, home)
+
+
+def check_space(space: _Space, place: Path) -> Diagnosis:
+    """Whether a place has room."""
+    usage = shutil.disk_usage(_existing(place))
+    detail = f"{usage.free / _GB:.1f} GB of {usage.total / _GB:.0f} GB are free at {place}"
+    if usage.free < space.least * _GB:
+        return failure(space.name, f"{detail}; {space.least:g} GB are needed", space.fix)
+    if usage.free < space.enough * _GB:
+        return warning(space.name, f"{detail}; a training may need {space.enough:g} GB", space.fix)
+    return ok(space.name, detail)
+
+
+def check_memory(available: float | None) -> Diagnosis:
+    """Whether there is memory for a training. ``available`` is in bytes, None where the system does not say."""
+    if available is None:
+        return ok("memory", "this system does not say how much memory is available")
+    detail = f"{available / _GB:.1f} GB are available"
+    if available < 1 * _GB:
+        return failure(
+            "memory", f"{detail}; a server needs 1 GB", "end other programs, or give the container more memory"
+        )
+    if available < 3 * _GB:
+        fix = "end other programs, or train with smaller batches: mlops run --set training.batch_size=8"
+        return warning("memory", f"{detail}; a training with the defaults needs 3 GB", fix)
+    return ok("memory", detail)
+
+
+def check_processor(flags: frozenset[str], machine: str, cores: int) -> Diagnosis:
+    """What the processor can compute fast. Without flags, which only Linux on x86 tells, its kind is all that is known."""
+    cores_text = f"{cores} core{'' if cores == 1 else 's'}"
+    if machine.lower() not in ("x86_64", "amd64") or not flags:
+        return ok("processor", f"{cores_text}, {machine}")
+    best = next((text for flag, text in _FEATURES if flag in flags), "")
+    if not best or "avx2" not in flags:
+        return warning(
+            "processor",
+            f"{cores_text}, {machine} without AVX2: training and serving take several times as long",
+            "use a machine whose processor has AVX2, or a virtual machine that passes it on (CPU type host)",
+        )
+    return ok("processor", f"{cores_text}, {machine}, {best}")
+
+
+def check_port(port: int) -> Diagnosis:
+    """Whether the port of the scoring server is free."""
+    with contextlib.closing(socket.socket()) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return warning("port", f"port {port} cannot be used: {error.strerror}", "mlops serve MODEL --port 0")
+            fix = f"end what listens there (ss -ltnp 'sport = :{port}' names it), or: mlops serve MODEL --port 0"
+            return warning("port", f"port {port}, on which `mlops serve` listens, is taken", fix)
+    return ok("port", f"port {port} is free")
+
+
+def memory_available(proc: Path = _PROC, groups: Path = _GROUPS) -> float | None:
+    """Bytes that this process may still take: of the machine, and of its control group; None where nobody says."""
+    found: list[float] = []
+    with contextlib.suppress(OSError):
+        if match := re.search(r"^MemAvailable:\s+(\d+) kB", (proc / "meminfo").read_text(), re.MULTILINE):
+            found.append(int(match[1]) * 1024.0)
+    with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+        found.append(float(int((groups / "memory.max").read_text()) - int((groups / "memory.current").read_text())))
+    return min(found, default=None)
+
+
+def processor_flags(proc: Path = _PROC) -> frozenset[str]:
+    """What the processor can do, in the words of Linux; empty where it does not say."""
+    with contextlib.suppress(OSError):
+        if match := re.search(r"^flags\s*:(.*)$", (proc / "cpuinfo").read_text(), re.MULTILINE):
+            return frozenset(match[1].split())
+    return frozenset()
+
+
+def _existing(place: Path) -> Path:
+    """A path, or the first folder above it that exists."""
+    return next((folder for folder in (place, *place.parents) if folder.exists()), Path("/"))

@@ -1,0 +1,77 @@
+"""Checks steps that decide whether and how often others run: loops, and branches. Only Azure carries them out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from vision_mlops.core.text import nearest
+from vision_mlops.jobs.definitions.definition import Definition
+from vision_mlops.jobs.definitions.expressions import ExpressionError, sole
+from vision_mlops.jobs.definitions.findings import Findings
+from vision_mlops.jobs.definitions.models.azure_only import BLOCKS, SDK_SWITCH, in_words
+from vision_mlops.jobs.definitions.yaml_source import Mapping, Sequence
+
+
+def check_blocks(definition: Definition, name: str, findings: Findings) -> None:
+    """The steps that a loop or branch names must exist.
+
+    Args:
+        definition: The pipeline.
+        name: Of the step that is the loop or branch.
+        findings: Where mistakes go.
+    """
+    jobs, base = definition.node["jobs"], ("jobs", name)
+    node, words = jobs[name], in_words(str(jobs[name]["type"]), "step", None)
+    message = f"step {name!r}: Azure ML's SDK takes {words} as a private preview only"
+    hint = f"set {SDK_SWITCH}=true where the pipeline is submitted"
+    findings.report(definition.file, definition.line(*base, "type"), "private-preview", message, hint)
+    for key in BLOCKS:
+        for text in _texts(node.get(key)):
+            step, line = _step_of(text), definition.line(*base, key)
+            if step is None:
+                message = f"step {name!r}: {key} is {str(text)[:60]!r}, which names no step"
+                findings.report(definition.file, line, "binding", message, "write ${{parent.jobs.STEP}}")
+            elif step not in jobs or step == name:
+                others = [other for other in jobs if other != name]
+                message = f"step {name!r}: {key} names {step!r}, which is no other step of the pipeline"
+                findings.report(definition.file, line, "unknown-job", message, nearest(step, others))
+
+
+def filled_by_loops(jobs: Mapping) -> dict[str, set[str] | None]:
+    """Inputs that the items of loops give to the steps in them, by step; None where the items are not known yet."""
+    found: dict[str, set[str] | None] = {}
+    for node in jobs.values():
+        if not isinstance(node, Mapping) or node.get("type") != "parallel_for":
+            continue
+        step = _step_of(node.get("body"))
+        if step is not None:
+            found[step] = _keys(node.get("items"))
+    return found
+
+
+def _keys(items: Any) -> set[str] | None:
+    if isinstance(items, str):
+        try:
+            items = json.loads(items)
+        except ValueError:
+            return None  # a binding
+    rows = list(items.values()) if isinstance(items, dict) else items if isinstance(items, list) else []
+    return {str(key) for row in rows if isinstance(row, dict) for key in row}
+
+
+def _texts(value: Any) -> Iterator[Any]:
+    if value is not None:
+        yield from value if isinstance(value, Sequence) else [value]
+
+
+def _step_of(text: Any) -> str | None:
+    """The step that ``${{parent.jobs.STEP}}`` names; None for anything else."""
+    try:
+        reference = sole(text) if isinstance(text, str) else None
+    except ExpressionError:
+        return None
+    if reference is None or reference.parts[:2] != ("parent", "jobs") or len(reference.parts) != 3:
+        return None
+    return reference.parts[2]

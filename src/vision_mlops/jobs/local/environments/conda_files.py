@@ -1,0 +1,160 @@
+"""Reads conda files, as a file or inline in a definition, as what pip is to install."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.hashing import Fingerprints
+from vision_mlops.core.ignore_files import snapshot_files
+from vision_mlops.core.yaml_text import read_yaml
+from vision_mlops.jobs.local.environments.conda_packages import conda_package
+
+_FILE_OPTION = re.compile(r"(-r|--requirement|-c|--constraint)[\s=]+(.+)")
+_EDITABLE = re.compile(r"(-e|--editable)[\s=]+")
+
+
+@dataclass(frozen=True)
+class CondaRequirements:
+    """What a conda file asks for.
+
+    Attributes:
+        name: Of the environment, as the file calls it.
+        lines: For a requirements file of pip; other such files are named by absolute paths.
+        of_conda: Those of the lines that conda would install, by conda's name of the package.
+        base: Folder that relative paths in the lines start from.
+        notes: What cannot be had here as the file says it.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+    of_conda: Mapping[str, str]
+    base: Path
+    notes: tuple[str, ...]
+
+    def content(self) -> list[str]:
+        """All that the packages depend on: the lines without the place where they lie, and what files and folders hold."""
+        found = []
+        for line in self.lines:
+            option = _FILE_OPTION.fullmatch(line)
+            if option:
+                found += [option[1], *_file_content(Path(option[2]), self.base)]
+                continue
+            found += [line, *_folder_content(_EDITABLE.sub("", line), self.base)]
+        return found
+
+
+def read_conda_file(source: str | Mapping[str, Any], base: Path, where: str) -> CondaRequirements:
+    """Read a conda file.
+
+    Args:
+        source: Its path, relative to ``base``, or its content.
+        base: Folder of the definition that names it.
+        where: Whose environment it is, for messages.
+
+    Raises:
+        PipelineError: it cannot be read, or is no conda file.
+    """
+    if isinstance(source, str):
+        file = (base / source.removeprefix("file:")).resolve()
+        what, base, content = f"{where}: {file}", file.parent, read_mapping(file, f"{where}: the conda file {file}")
+    else:
+        what, content = f"{where}: its conda_file", source
+    listed = content.get("dependencies") or []
+    if not isinstance(listed, list):
+        raise PipelineError(f"{what}: dependencies are no list", "write `- NAME=VERSION` lines below them")
+    lines: list[str] = []
+    of_conda: dict[str, str] = {}
+    notes: list[str] = []
+    for item in listed:
+        if isinstance(item, Mapping):
+            lines += _pip_lines(item, base, what)
+            continue
+        package = conda_package(str(item))
+        if package is None:
+            raise PipelineError(f"{what}: {item!r} is no dependency", "write NAME, NAME=VERSION or NAME>=VERSION")
+        notes += [package.note] if package.note else []
+        if package.name == "python" and not _is_this_python(package.version):
+            ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+            notes.append(f"it asks for python{package.version}, and steps run in Python {ours} here")
+        if package.requirement:
+            lines.append(package.requirement)
+            of_conda[package.name] = package.requirement
+    return CondaRequirements(str(content.get("name") or ""), tuple(lines), of_conda, base, tuple(dict.fromkeys(notes)))
+
+
+def read_mapping(file: Path, what: str) -> Mapping[str, Any]:
+    """Content of a YAML file. Raises PipelineError, which begins with ``what``, where it is none, or no mapping."""
+    try:
+        content = read_yaml(file.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise PipelineError(f"{what} cannot be read: {reason}", "fix the file") from error
+    if not isinstance(content, Mapping):
+        raise PipelineError(f"{what} is not a mapping of keys to values", "see Azure ML's documentation of it")
+    return content
+
+
+def _pip_lines(item: Mapping[str, Any], base: Path, what: str) -> Iterator[str]:
+    listed = item.get("pip")
+    if list(item) != ["pip"] or not isinstance(listed, list):
+        raise PipelineError(
+            f"{what}: {dict(item)!r} is no dependency", "write `- pip:` with a list of packages below it"
+        )
+    for entry in listed:
+        line = re.sub(r"(^|\s)#.*", "", str(entry)).strip()
+        option = _FILE_OPTION.fullmatch(line)
+        if option:
+            file = (base / option[2].strip()).resolve()
+            if not file.is_file():
+                raise PipelineError(f"{what}: {line!r}: {file} does not exist", "check the path")
+            line = f"{option[1]} {file}"
+        if line:
+            yield line
+
+
+def _is_this_python(version: str) -> bool:
+    """Whether this Python is what a version in pip's syntax asks for; another patch version makes no difference."""
+    ours = sys.version_info[:2]
+    for clause in version.split(",") if version else ():
+        found = re.fullmatch(r"(==|>=|<=|>|<|!=|~=)(\d+)(?:\.(\d+))?(?:\.[\d*]+)*", clause)
+        if found is None:
+            continue
+        wanted = (int(found[2]), int(found[3] or 0))
+        same = ours == wanted if found[3] else ours[0] == wanted[0]
+        fits = {"==": same, "~=": ours[0] == wanted[0] and ours >= wanted, ">=": ours >= wanted, "<=": ours <= wanted,
+                ">": ours >= wanted, "<": ours < wanted, "!=": not same}  # fmt: skip
+        if not fits[found[1]]:
+            return False
+    return True
+
+
+def _file_content(file: Path, base: Path) -> Iterator[str]:
+    """Lines of a requirements file, and of those that it names."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise PipelineError(f"{file} cannot be read: {error.strerror}", "check its permissions") from error
+    for line in (line.strip() for line in text.splitlines()):
+        option = _FILE_OPTION.fullmatch(line)
+        if option and (file.parent / option[2].strip()).is_file():
+            yield from _file_content(file.parent / option[2].strip(), base)
+        elif line and not line.startswith("#"):
+            yield line
+            yield from _folder_content(_EDITABLE.sub("", line), base)
+
+
+def _folder_content(text: str, base: Path) -> Iterator[str]:
+    """Hash of a project or archive of this machine that is to be installed."""
+    path = base / text.partition("[")[0].removeprefix("file:")
+    if not text.startswith((".", "/", "file:")) or not path.exists():
+        return
+    with Fingerprints() as fingerprints:
+        yield fingerprints.of_files(path, snapshot_files(path)) if path.is_dir() else fingerprints.of(path)

@@ -1,0 +1,19 @@
+"""How the environments of steps are taken."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class EnvironmentMode(StrEnum):
+    """What the environment of a definition means on this machine.
+
+    Attributes:
+        AUTO: A conda file means a virtual environment with its packages, everything else this Python.
+        HOST: This Python, whatever the definition says.
+        DOCKER: The image or Dockerfile of the definition, in Docker or Podman.
+    """
+
+    AUTO = "auto"
+    HOST = "host"
+    DOCKER = "docker"

@@ -1,0 +1,146 @@
+"""What each step of a job runs in, by the mode that the job is run in and by its definition."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from vision_mlops.jobs.definitions.plan.nodes import Node
+from vision_mlops.jobs.local.environments.build_process import write_order
+from vision_mlops.jobs.local.environments.conda_files import CondaRequirements, read_conda_file
+from vision_mlops.jobs.local.environments.environment_contract import Confinement, StepEnvironment
+from vision_mlops.jobs.local.environments.environment_definitions import EnvironmentDefinition, environment_definition
+from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
+from vision_mlops.jobs.local.environments.pip_client import unknown_packages
+from vision_mlops.jobs.local.environments.virtual_environment import VirtualEnvironment
+
+
+class ThisPython:
+    """The environment that the engine itself runs in."""
+
+    content = label = container = ""
+    python = sys.executable
+
+    def variables(self) -> dict[str, str]:
+        """Its programs come first."""
+        return {"PATH": self.path()}
+
+    def path(self) -> str:
+        """Where its programs are."""
+        return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+    def wrapped(self, command: str | list[str], confinement: Confinement) -> str | list[str]:
+        """As it is."""
+        return command
+
+    def preparation(self, folder: Path) -> None:
+        """It is ready."""
+
+
+class OwnPackages:
+    """A virtual environment with the packages of a conda file."""
+
+    container = ""
+
+    def __init__(self, environment: VirtualEnvironment) -> None:
+        self._environment = environment
+        self.content = environment.content
+        self.python = str(environment.python)
+        self.label = str(environment.folder)
+
+    def variables(self) -> dict[str, str]:
+        """As an activated environment sets them."""
+        programs = os.pathsep.join([str(self._environment.python.parent), ThisPython().path()])
+        return {"PATH": programs, "VIRTUAL_ENV": self.label}
+
+    def path(self) -> None:
+        """What pip will put there is not known."""
+
+    def wrapped(self, command: str | list[str], confinement: Confinement) -> str | list[str]:
+        """As it is: the variables make the difference."""
+        return command
+
+    def preparation(self, folder: Path) -> list[str] | None:
+        """Builds it where it is not built."""
+        if self._environment.ready:
+            self._environment.touch()
+            return None
+        return write_order(folder / "environment-order.json", self._environment)
+
+
+class StepEnvironments:
+    """The environments of the steps of one job.
+
+    Args:
+        mode: What their definitions mean here.
+    """
+
+    def __init__(self, mode: EnvironmentMode) -> None:
+        self.mode = mode
+        self._found: dict[tuple[str, Path], tuple[StepEnvironment, tuple[str, ...]]] = {}
+
+    def of(self, node: Node) -> StepEnvironment:
+        """What a step runs in.
+
+        Raises:
+            PipelineError: its definition cannot be read, or says nothing that a container can be made from.
+            DeploymentError: there is no container engine.
+        """
+        return self._of(node)[0]
+
+    def notes(self, nodes: Iterable[Node]) -> list[str]:
+        """What cannot be had here as the definitions say it, each with the steps that it concerns."""
+        steps: dict[str, list[str]] = {}
+        for node in nodes:
+            for note in self._of(node)[1]:
+                steps.setdefault(note, []).append(node.step)
+        return [f"environment of {', '.join(names)}: {note}" for note, names in steps.items()]
+
+    def _of(self, node: Node) -> tuple[StepEnvironment, tuple[str, ...]]:
+        key = node.environment, node.environment_file
+        if key not in self._found:
+            self._found[key] = self._open(node)
+        return self._found[key]
+
+    def _open(self, node: Node) -> tuple[StepEnvironment, tuple[str, ...]]:
+        if self.mode is EnvironmentMode.HOST:
+            return ThisPython(), ()
+        definition = environment_definition(node)
+        where = f"step {node.step!r}"
+        if self.mode is EnvironmentMode.DOCKER:
+            from vision_mlops.jobs.local.environments.step_containers import open_container
+
+            return open_container(definition, node, where), ()
+        if definition.own or definition.conda_file is None:
+            return ThisPython(), _unused(definition)
+        asked = read_conda_file(definition.conda_file, definition.base, where)
+        if (asked.name and EnvironmentDefinition(asked.name, "", None, None, asked.base).own) or not asked.lines:
+            return ThisPython(), asked.notes
+        return _with_packages(asked)
+
+
+def _unused(definition: EnvironmentDefinition) -> tuple[str, ...]:
+    if definition.build is None or definition.own:
+        return ()
+    return ("its Dockerfile is not built, the steps run in this Python; --environment docker runs them in the image",)
+
+
+def _with_packages(asked: CondaRequirements) -> tuple[StepEnvironment, tuple[str, ...]]:
+    """A virtual environment without the packages of conda that the registry does not have, which notes name."""
+    series = f"{sys.version_info.major}.{sys.version_info.minor}"
+    content = hashlib.sha256("\n".join([series, *asked.content()]).encode("utf-8", "surrogateescape")).hexdigest()
+    environment = VirtualEnvironment(content, asked.lines, asked.base)
+    built = environment.installed()
+    if built is None:
+        unknown = set(unknown_packages(asked.of_conda.values()))
+    else:
+        unknown = {item for item in asked.of_conda.values() if item not in built}
+    lines = tuple(line for line in asked.lines if line not in unknown)
+    names = [name for name, requirement in asked.of_conda.items() if requirement in unknown]
+    notes = [f"conda package {name!r} is not in the Python registry: it is left out" for name in names]
+    if not lines:
+        return ThisPython(), (*asked.notes, *notes)
+    return OwnPackages(VirtualEnvironment(content, lines, asked.base)), (*asked.notes, *notes)

@@ -1,0 +1,216 @@
+"""Virtual environments with the packages of a conda file, kept by content below the home folder.
+
+One lies over this Python: what it installs comes first, so the versions that a conda file names win; packages that this
+Python has in a version that suits are not installed again, and what else it has is there, too, such as MLflow and the
+modules that run mini-batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from vision_mlops.core import paths
+from vision_mlops.core.errors import JobError
+from vision_mlops.core.files import atomic_write, remove_path
+from vision_mlops.core.locks import is_taken, take
+from vision_mlops.jobs.local.environments.pip_client import install_command, package_at_fault, pip_variables
+
+_READY = "environment.json"
+_LAYER = "zz-of-the-tool.pth"  # after all others, so that what is installed here comes first
+_LONGEST_SECONDS = 7200.0  # another job builds the same
+_MOST_LINES = 2000
+_SCRIPT = """\
+#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
+import sys
+from {module} import {top}
+sys.exit({call}())
+"""
+
+
+def environments_folder() -> Path:
+    """Where virtual environments are kept."""
+    return paths.home() / "cache" / "environments"
+
+
+@dataclass(frozen=True)
+class VirtualEnvironment:
+    """One virtual environment, built or not.
+
+    Attributes:
+        content: Hash of what its packages depend on, wherever that lies.
+        lines: Of the requirements file that pip is given.
+        base: Folder that relative paths in it start from.
+        place: Where it is, for the process that builds it; else that follows from what it depends on.
+    """
+
+    content: str
+    lines: tuple[str, ...]
+    base: Path
+    place: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where it is. It depends on the packages of this Python as well, over which it lies."""
+        if self.place is not None:
+            return self.place
+        beneath = [sys.version, sys.prefix, *_packages_beneath()]
+        return environments_folder() / hashlib.sha256("\n".join([self.content, *beneath]).encode()).hexdigest()[:24]
+
+    @property
+    def python(self) -> Path:
+        """Its Python."""
+        return self.folder / "bin" / "python"
+
+    @property
+    def ready(self) -> bool:
+        """Whether it was built to its end, and its Python is there."""
+        return (self.folder / _READY).is_file() and self.python.exists()
+
+    def installed(self) -> list[str] | None:
+        """Lines that it was built with; None where it is not built."""
+        try:
+            return list(json.loads((self.folder / _READY).read_text(encoding="utf-8"))["requirements"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def touch(self) -> None:
+        """Note that it is used: :func:`unused_environments` goes by that."""
+        os.utime(self.folder / _READY)
+
+    def build(self, say: Callable[[str], None]) -> None:
+        """Build it, unless it is there. Of several processes one builds, the others wait; a failed build leaves nothing.
+
+        Args:
+            say: Told what happens, line by line.
+
+        Raises:
+            JobError: pip could not install it; names the package at fault.
+        """
+        folder = self.folder
+        if _is_locked(folder):
+            say(f"another job is building the environment {folder}: waiting for it")
+        with _locked(folder):
+            if self.ready:
+                return
+            remove_path(folder)  # what a build that was killed has left
+            say(f"building the environment {folder}")
+            try:
+                _create(folder)
+                self._install(folder, say)
+                facts = {"requirements": list(self.lines), "python": sys.version.split()[0], "content": self.content}
+                atomic_write(folder / _READY, json.dumps(facts, indent=2) + "\n")
+            except BaseException:
+                remove_path(folder)
+                raise
+            say(f"the environment is ready: {folder}")
+
+    def _install(self, folder: Path, say: Callable[[str], None]) -> None:
+        requirements = folder / "requirements.txt"
+        atomic_write(requirements, "".join(f"{line}\n" for line in self.lines))
+        said: list[str] = []
+        with subprocess.Popen(
+            install_command(str(folder / "bin" / "python"), str(requirements)), cwd=self.base,
+            env=pip_variables(os.environ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, encoding="utf-8", errors="replace",
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            for line in process.stdout:
+                said.append(line)
+                if not line.startswith("Requirement already satisfied"):
+                    say(line.rstrip("\n"))
+        if process.returncode:
+            fault = package_at_fault("".join(said[-_MOST_LINES:]))
+            what = f"the package {fault!r} cannot be installed" if fault else f"pip ended with {process.returncode}"
+            raise JobError(
+                f"the environment cannot be built: {what}",
+                "correct the conda file, or run the job in this Python with --environment host",
+            )
+
+
+def unused_environments(before: float) -> list[Path]:
+    """Folders of virtual environments that nobody builds, and that no step has been started in since ``before``."""
+    root = environments_folder()
+    folders = (
+        [item for item in root.iterdir() if item.is_dir() and not item.name.startswith(".")] if root.is_dir() else []
+    )
+    return sorted(folder for folder in folders if _last_used(folder) <= before and not _is_locked(folder))
+
+
+def remove_environment(folder: Path) -> None:
+    """Remove a virtual environment, unless a process has begun to build it."""
+    lock = take(_lock_of(folder))
+    if lock is not None:
+        with lock:
+            (folder / _READY).unlink(missing_ok=True)  # first: half of one is none
+            remove_path(folder)
+            _lock_of(folder).unlink(missing_ok=True)
+
+
+def _last_used(folder: Path) -> float:
+    mark = folder / _READY
+    return (mark if mark.exists() else folder).stat().st_mtime
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.parent / ".locks" / folder.name
+
+
+def _is_locked(folder: Path) -> bool:
+    return is_taken(_lock_of(folder))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = take(_lock_of(folder), wait=_LONGEST_SECONDS)
+    if lock is None:
+        raise JobError(f"another job has been building the environment {folder} for two hours", "cancel it, or wait")
+    with lock:
+        yield
+
+
+def _create(folder: Path) -> None:
+    """An environment over this Python: its packages come last on the path, its commands run in the new one."""
+    try:
+        venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise JobError(f"the environment {folder} cannot be made: {error}", "check the path and free space") from error
+    major, minor = sys.version_info[:2]
+    packages = folder / "lib" / f"python{major}.{minor}" / "site-packages"
+    lines = [f"import site; site.addsitedir({path!r})\n" for path in _paths_beneath()]
+    (packages / _LAYER).write_text("".join(lines), encoding="utf-8")
+    for command in entry_points(group="console_scripts"):
+        script = folder / "bin" / command.name
+        if script.exists() or not re.fullmatch(r"[\w.-]+", command.name) or ":" not in command.value:
+            continue
+        text = _SCRIPT.format(
+            python=folder / "bin" / "python",
+            module=command.module,
+            top=command.attr.partition(".")[0],
+            call=command.attr,
+        )
+        script.write_text(text, encoding="utf-8")
+        script.chmod(0o755)
+
+
+def _paths_beneath() -> Sequence[str]:
+    """Folders of packages of this Python."""
+    return [path for path in dict.fromkeys(sys.path) if Path(path).name in ("site-packages", "dist-packages")]
+
+
+def _packages_beneath() -> list[str]:
+    """Names and versions of the packages of this Python."""
+    found = (item.name for path in _paths_beneath() for item in Path(path).glob("*.dist-info"))
+    return sorted(found)

@@ -1,0 +1,49 @@
+"""Whether an online endpoint of Azure ML has had requests of late, as Azure Monitor counts them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from vision_mlops.azure.preflight.manager_reads import ManagerReads
+from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.core.errors import AzureError
+
+METRIC = "RequestsPerMinute"
+_METRICS, _ENDPOINTS = "2023-10-01", "2023-10-01"
+
+
+def why_idle(settings: AzureSettings, endpoint: str, days: int, now: datetime | None = None) -> str:
+    """Why an endpoint is taken for idle; empty where it is in use, is younger than that, or nobody may know.
+
+    Raises:
+        AzureError: Azure is not reached.
+    """
+    moment = now or datetime.now(UTC)
+    reads = ManagerReads(settings)
+    path = (
+        f"{reads.group}/providers/Microsoft.MachineLearningServices/workspaces/{settings.workspace_name}"
+        f"/onlineEndpoints/{endpoint}"
+    )
+    since = moment - timedelta(days=days)
+    try:
+        made = reads.get(f"endpoint {endpoint!r}", path, _ENDPOINTS).get("systemData", {}).get("createdAt")
+        if made and datetime.fromisoformat(made) > since:
+            return ""
+        span = f"{since:%Y-%m-%dT%H:%M:%SZ}/{moment:%Y-%m-%dT%H:%M:%SZ}"
+        query = {"metricnames": METRIC, "timespan": span, "interval": "P1D", "aggregation": "Total"}
+        found = reads.get(
+            f"requests of endpoint {endpoint!r}", f"{path}/providers/Microsoft.Insights/metrics", _METRICS, **query
+        )
+    except AzureError as error:
+        if not error.status:
+            raise
+        return ""  # whether it idles is not known; that it is there is
+    finally:
+        reads.close()
+    values = [
+        float(point.get("total") or 0)
+        for metric in found.get("value", [])
+        for series in metric.get("timeseries", [])
+        for point in series.get("data", [])
+    ]
+    return f"no request in {days} days" if not sum(values) else ""

@@ -1,0 +1,44 @@
+"""What things in Azure cost a month, by the dated table ``prices.yml``; what is not in it has no known price."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_TABLE = Path(__file__).with_name("prices.yml")
+_CONTAINER = re.compile(r"([\d.]+) CPU, ([\d.]+) GB")
+
+
+@cache
+def _table() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(_TABLE.read_text(encoding="utf-8"))
+    return found
+
+
+def assumption() -> str:
+    """What the prices hold for, with the day on which the table was checked."""
+    return f"{_table()['assumption']}; prices of {_table()['checked']}"
+
+
+def of_machines(machine: str, count: int = 1) -> float | None:
+    """A month of some machines: of a size, or of containers as ``2 CPU, 4 GB``; None where the price is not known."""
+    if container := _CONTAINER.fullmatch(machine):
+        prices = _table()["containers"]
+        hour = float(container[1]) * float(prices["cpu"]) + float(container[2]) * float(prices["gb"])
+    else:
+        known: dict[str, float] = {name.lower(): price for name, price in _table()["machines"].items()}
+        if machine.lower() not in known:
+            return None
+        hour = known[machine.lower()]
+    return round(hour * float(_table()["hours"]) * count, 2)
+
+
+def of_plan(sku: str, count: int = 1) -> float | None:
+    """A month of an App Service plan; None where the price is not known."""
+    known: dict[str, float] = {name.lower(): price for name, price in _table()["plans"].items()}
+    hour = known.get(sku.lower())
+    return None if hour is None else round(hour * float(_table()["hours"]) * count, 2)
