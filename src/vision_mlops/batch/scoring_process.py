@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from vision_mlops.core.errors import MissingExtraError, MlopsError
+from vision_mlops.core.library_settings import keep_freed_memory
 
 if TYPE_CHECKING:
     from vision_mlops.batch.prediction_rows import Outcome
@@ -68,6 +69,7 @@ def work(pipe: connection.Connection, settings: ScoringSettings) -> None:
     # One core a process: the thread pools of the numeric libraries would only take memory.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    keep_freed_memory()
     from vision_mlops.batch.prediction_rows import score_images
     from vision_mlops.model.predictor import load_predictor
 

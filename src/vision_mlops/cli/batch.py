@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle, registered_bundle
-from vision_mlops.cli.options import JsonOption, RunLocation
+from vision_mlops.cli.options import JsonOption, RunLocation, filled
 from vision_mlops.cli.output import count_bar, emit_json, say, warn
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 from vision_mlops.core.text import counted
@@ -33,6 +33,7 @@ def score(
     images: Annotated[
         str,
         typer.Argument(
+            callback=filled,
             metavar="IMAGES",
             help="Folder, `azureml:NAME:VERSION` of registered data, or address of a folder in Blob Storage.",
         ),

@@ -53,7 +53,7 @@ def choose_bundle(text: str) -> ChosenBundle:
     if os.sep in text or not ("@" in text or ":" in text):
         if path.name == text and not path.exists() and (paths.home() / "models" / text).is_dir():
             raise RegistryError(
-                f"{text!r} is no folder here, and of a registered model a version must be named",
+                f"{text!r} is not a folder here, and of a registered model a version must be named",
                 f"write {text}@champion, or {text}:1 for a version",
             )
         return ChosenBundle(path)

@@ -24,4 +24,7 @@ def _below(app: typer.Typer, prefix: str) -> Iterator[tuple[str, Callable[..., A
             yield prefix + (info.name or get_command_name(info.callback.__name__)), info.callback
     for group in app.registered_groups:
         if group.typer_instance is not None:
+            own = group.typer_instance.registered_callback
+            if own is not None and own.callback is not None and own.invoke_without_command is True:
+                yield f"{prefix}{group.name}", own.callback  # a command that has commands of its own
             yield from _below(group.typer_instance, f"{prefix}{group.name} ")

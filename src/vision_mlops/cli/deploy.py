@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vision_mlops.cli.azure.checks_first import SkipChecks, check_first
 from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.core.files import atomic_write
+
+if TYPE_CHECKING:
+    from vision_mlops.endpoints.contract import DeploymentRequest
 
 # What is said of a server is the same for `mlops rollout start`.
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Processes of the server.")]
@@ -60,6 +65,12 @@ def deploy(
         str, typer.Option("--instance-type", help="managed: size of machine; kubernetes-endpoint: instance type.")
     ] = "",
     instances: Annotated[int | None, typer.Option("--instances", min=1, help="Machines, pods or nodes.")] = None,
+    min_instances: Annotated[
+        int | None, typer.Option("--min-instances", min=1, help="managed: least number of instances; autoscaling.")
+    ] = None,
+    max_instances: Annotated[
+        int | None, typer.Option("--max-instances", min=1, help="managed: largest number of instances; autoscaling.")
+    ] = None,
     cpu: Annotated[
         float | None,
         typer.Option("--cpu", min=0.1, help="docker, aci, aks, kubernetes-endpoint: cores of one instance."),
@@ -91,6 +102,7 @@ def deploy(
             "--render", metavar="FILE", help="aks: write the manifests there, - for stdout, and deploy nothing."
         ),
     ] = None,
+    skip_checks: SkipChecks = False,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Serve a registered model at an endpoint; a further version takes over once it is ready.
@@ -118,7 +130,8 @@ def deploy(
         warn(f"the verdict of the gate on {version.reference} is {version.verdict}")
     options = DeploymentOptions(
         port=port, workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
-        instances=instances, cpu=cpu, memory_gb=memory, compute=compute, namespace=namespace, dns_label=dns_label, host=host,
+        instances=instances, min_instances=min_instances, max_instances=max_instances,
+        cpu=cpu, memory_gb=memory, compute=compute, namespace=namespace, dns_label=dns_label, host=host,
         auth=auth, environment=variables(env or []), timeout_s=timeout,
     )  # fmt: skip
     request = DeploymentRequest(
@@ -131,7 +144,8 @@ def deploy(
     if render is not None:
         _write(rendered(target, request), render)
         return
-    made = run(target, request, TrafficPlan(traffic, keep), say)
+    checks = partial(check_deployment, to, request, skip=skip_checks)
+    made = run(target, request, TrafficPlan(traffic, keep), say, checks)
     remember(made.name, target.name)
     if json_:
         emit_json(made.to_dict())
@@ -143,6 +157,19 @@ def deploy(
         else f"endpoint test {made.name} --image FILE"
     )
     say(f"try it: mlops {trial}")
+
+
+def check_deployment(target: str, request: DeploymentRequest, *, skip: bool) -> None:
+    """Check what a deployment to a target needs of Azure, before anything is made. Raises AzureError."""
+    if target not in ("managed", "kubernetes-endpoint", "aci", "batch") or skip:
+        return
+    from vision_mlops.azure.preflight.purposes import managed_demand
+    from vision_mlops.config.azure_settings import load_azure_settings
+
+    settings, options = load_azure_settings(), request.options
+    machines, name = options.instances or options.min_instances or 1, (request.endpoint, request.deployment)
+    demands = [managed_demand(settings, options.instance_type, machines, name)] if target == "managed" else []
+    check_first(target, settings=settings, demands=demands)
 
 
 def _write(text: str, file: Path) -> None:

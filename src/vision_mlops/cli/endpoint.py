@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vision_mlops.cli.options import filled
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 from vision_mlops.core.errors import DeploymentError, MlopsError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="List, try, watch, share out and delete what is deployed.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Endpoint.")]
+Name = Annotated[str, typer.Argument(callback=filled, metavar="NAME", help="Endpoint.")]
 On = Annotated[
     str | None, typer.Option("--on", metavar="TARGET", help="Its target.", show_default="where it was deployed to")
 ]
@@ -148,7 +149,10 @@ def traffic(
 
     target = _target(name, on)
     if not target.splits_traffic:
-        raise DeploymentError(f"an endpoint on {target.name} has one deployment", "use --to local or managed")
+        raise DeploymentError(
+            f"an endpoint on {target.name} has one deployment",
+            "use --to local or managed, or aks with MLOPS_AKS_GATEWAY",
+        )
     wanted, mirrored = dict(map(_share, shares)), dict([_share(mirror)] if mirror else [])
     check_traffic(target.endpoint(name), wanted, mirrored)
     endpoint = target.set_traffic(name, wanted, mirrored)

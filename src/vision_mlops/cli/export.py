@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
-from vision_mlops.cli.options import JsonOption
+from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit_json, say
 from vision_mlops.core.errors import TrainingError
 
@@ -21,7 +21,7 @@ class ExportTarget(enum.StrEnum):
 
 
 def export(
-    bundle: Annotated[str, typer.Argument(help=BUNDLE_HELP)],
+    bundle: Annotated[str, typer.Argument(callback=filled, help=BUNDLE_HELP)],
     data: Annotated[Path, typer.Option("--data", help="Prepared data: calibrates on train, judges on test.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
     precision: Annotated[

@@ -24,7 +24,6 @@ from vision_mlops.cli import (
     evaluate,
     export,
     gate,
-    models,
     new,
     predict,
     rollout,
@@ -32,15 +31,19 @@ from vision_mlops.cli import (
     standard_streams,
     train,
 )
+from vision_mlops.cli.app import app as app_group
+from vision_mlops.cli.azure import doctor, down, emulate
 from vision_mlops.cli.data import data
+from vision_mlops.cli.devops import devops
 from vision_mlops.cli.jobs import assets, job, pipeline, run
+from vision_mlops.cli.models import models
 from vision_mlops.cli.output import GlobalOptions, fail, say
 from vision_mlops.core import library_settings
 from vision_mlops.core.errors import MissingExtraError, MlopsError
 
 _REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
 """A requirement of an extra, as the metadata of the installed package writes it: name and extra."""
-_PACKAGES = {"sklearn": "scikit-learn"}
+_PACKAGES = {"jwt": "pyjwt", "sklearn": "scikit-learn"}
 """Packages whose name is not that of their module."""
 
 app = typer.Typer(
@@ -91,7 +94,12 @@ app.command("deploy")(deploy.deploy)
 app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(batch.app, name="batch")
+app.add_typer(app_group.app, name="app")
+app.add_typer(emulate.app, name="azure")
+app.add_typer(devops.app, name="devops")
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.command("down")(down.down)
 commands.name_all(app)
 
 

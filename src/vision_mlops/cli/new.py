@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_mlops.cli.options import JsonOption
+from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.core.text import counted, few
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the workload: lower case, digits, - and _.")],
+    name: Annotated[
+        str, typer.Argument(callback=filled, metavar="NAME", help="Name of the workload: lower case, digits, - and _.")
+    ],
     images: Annotated[Path, typer.Option("--images", help="Folder with one sub-folder of images per class.")],
     title: Annotated[str, typer.Option("--title", help="For people; the name by default.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a workload of that name.")] = False,

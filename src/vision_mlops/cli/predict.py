@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 
 from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
-from vision_mlops.cli.options import JsonOption
+from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit_json, say, warn
 from vision_mlops.core.errors import ImageError, MlopsError
 from vision_mlops.core.text import is_address
 
 
 def predict(
-    bundle: Annotated[str, typer.Argument(help=BUNDLE_HELP)],
+    bundle: Annotated[str, typer.Argument(callback=filled, help=BUNDLE_HELP)],
     images: Annotated[list[str], typer.Argument(help="Image files, or folders of them.")],
     top_k: Annotated[
         int | None, typer.Option("--top-k", min=1, help="Number of classes to print per image.", show_default="3")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vision_mlops.cli.deploy import Bake, Env, Image, ScoreScript, Timeout, Workers, variables
+from vision_mlops.cli.azure.checks_first import SkipChecks
+from vision_mlops.cli.deploy import Bake, Env, Image, ScoreScript, Timeout, Workers, check_deployment, variables
 from vision_mlops.cli.endpoint import JsonOption, On
+from vision_mlops.cli.options import filled
 from vision_mlops.cli.output import GlobalOptions, emit_json, say, warn
 from vision_mlops.core.errors import DeploymentError
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Roll a model version out step by step, judged against the champion.")
 
-Name = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Endpoint.")]
+Name = Annotated[str, typer.Argument(callback=filled, metavar="ENDPOINT", help="Endpoint.")]
 Images = Annotated[
     Path | None,
     typer.Option("--images", help="Images to probe with, or prepared data.", show_default="the golden examples"),
@@ -63,6 +65,12 @@ def start(
     ] = 10.0,
     images: Images = None,
     probe_rate: ProbeRate = 10.0,
+    create: Annotated[
+        bool,
+        typer.Option(
+            "--create", help="Make the endpoint where there is none; nothing to do where the candidate serves."
+        ),
+    ] = False,
     keep_candidate: Annotated[
         bool, typer.Option("--keep-candidate", help="Leave it deployed after a rollback.")
     ] = False,
@@ -86,13 +94,14 @@ def start(
     memory: Annotated[float | None, typer.Option("--memory", min=0.2, help="GB of one instance.")] = None,
     env: Env = None,
     timeout: Timeout = None,
+    skip_checks: SkipChecks = False,
     on: On = None,
     json_: JsonOption = False,
 ) -> None:
     """Deploy a candidate beside the champion and give it the traffic step by step, or take it back at the first fault.
 
     Exit code 0: the candidate has all of the traffic; 1: it was rolled back; 130: paused by a signal. The same command again
-    goes on where it stands.
+    goes on where it stands. With `--create` it also does for the first version of an endpoint.
 
     Example: `mlops rollout start textile --model textile:4`
     """
@@ -112,7 +121,19 @@ def start(
     version = controls.registry.get(model)
     wanted = check_name("a deployment", deployment or deployment_name(version.version))
     request = DeploymentRequest(name, wanted, version, controls.registry, options)
+    check_deployment(controls.target.name, request, skip=skip_checks)
     wishes = RolloutOptions(keep_candidate, keep_champion, no_alias, force)
+    if create:
+        from vision_mlops.endpoints.targets import remember
+        from vision_mlops.rollout.first_version import make_first
+
+        made = make_first(controls, request, wishes)
+        remember(name, controls.target.name)
+        if made is not None:
+            for reason in made.reasons:
+                say(reason)
+            _show(made, name, as_json=json_)
+            return
     _show(run(controls, request, steps=planned, limits=limits, wishes=wishes), name, as_json=json_)
 
 
@@ -136,15 +157,28 @@ def resume(
 
 
 @app.command()
-def abort(name: Name, take_over: TakeOver = False, on: On = None, json_: JsonOption = False) -> None:
+def abort(
+    name: Name,
+    if_running: Annotated[
+        bool, typer.Option("--if-running", help="Exit code 0 also where no rollout is under way.")
+    ] = False,
+    take_over: TakeOver = False,
+    on: On = None,
+    json_: JsonOption = False,
+) -> None:
     """Give the champion all of the traffic again and remove the candidate; a process that drives does it, else this one.
 
     Example: `mlops rollout abort textile`
     """
     from vision_mlops.rollout.rollout_control import abort as run
+    from vision_mlops.rollout.rollout_control import is_under_way
     from vision_mlops.rollout.rollout_report import RolloutOutcome
 
-    ending = run(_controls(name, on, None, 1.0, "pause", take_over=take_over))
+    controls = _controls(name, on, None, 1.0, "pause", take_over=take_over)
+    if if_running and not is_under_way(controls):
+        say(f"{name} is under no rollout: nothing to abort")
+        return
+    ending = run(controls)
     _show(ending, name, as_json=json_, wanted=RolloutOutcome.ROLLED_BACK)
 
 

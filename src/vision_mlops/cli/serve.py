@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -13,15 +12,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
+from vision_mlops.cli.options import filled
 from vision_mlops.cli.output import say, warn
 from vision_mlops.core.errors import MissingExtraError, ServingError
+from vision_mlops.core.listening import LOOPBACK, listen, url_of
 
 if TYPE_CHECKING:
     from vision_mlops.model.predictor import Precision
     from vision_mlops.serving.access_keys import AccessKeys
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_BACKLOG = 2048
 
 
 def _port(text: str) -> int:
@@ -41,6 +39,7 @@ def serve(
     bundle: Annotated[
         str | None,
         typer.Argument(
+            callback=filled,
             help=f"{BUNDLE_HELP[:-1]}, also one that holds it up to two folders below.",
             show_default="MLOPS_BUNDLE, else AZUREML_MODEL_DIR",
         ),
@@ -115,7 +114,7 @@ def serve(
     name, version = name or known[0], version or known[1]
     described = read_bundle(folder)
     serving = load_serving(workload)
-    listener = _listen(host, serving.port if port is None else port)
+    listener = listen(host, serving.port if port is None else port)
     bound = listener.getsockname()[1]
     if port_file is not None:
         port_file.write_text(f"{bound}\n", encoding="utf-8")
@@ -124,10 +123,9 @@ def serve(
             port=bound, max_body=serving.max_body_mb * 2**20, request_timeout_s=serving.request_timeout_s,
             cors_origins=serving.cors_origins,
         )  # fmt: skip
-    shown = f"[{host}]" if ":" in host else host
 
     def announce(problem: str) -> None:
-        text = f"not ready: {problem}" if problem else f"serving {name or described.name} at http://{shown}:{bound}"
+        text = f"not ready: {problem}" if problem else f"serving {name or described.name} at {url_of(host, bound)}"
         if parent is not None:
             parent.tell(problem=problem)
         with contextlib.suppress(OSError):  # a terminal that is gone or a full disk is no reason not to serve
@@ -168,7 +166,7 @@ def _keys(auth: str, host: str) -> AccessKeys | None:
         if keys:
             raise ServingError("--auth none with a key", "leave out one of --auth none and the key of the environment")
         return None
-    if not keys and host not in _LOOPBACK:
+    if not keys and host not in LOOPBACK:
         raise ServingError(
             f"without a key the server listens on this machine only, not on {host}",
             "set MLOPS_SCORING_KEY or MLOPS_SCORING_KEY_FILE; --auth none says that something in front authenticates",
@@ -180,17 +178,3 @@ def _precision(text: str) -> Precision:
     if text not in ("auto", "f32"):
         raise ServingError(f"--precision {text}: there is no such precision", "give auto or f32")
     return cast("Precision", text)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        raise ServingError(
-            f"cannot listen on {host}:{port}: {error.strerror}", "stop what uses it, or give --port 0 for a free one"
-        ) from error
-    return listener

@@ -24,6 +24,15 @@ def train(
         bool, typer.Option("--auto-resume", help="The same where there is one of these settings, else start anew.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoints",
+            metavar="DIR",
+            help="Folder to keep checkpoints in until the bundle is whole.",
+            show_default="beside the bundle",
+        ),
+    ] = None,
 ) -> None:
     """Fine-tune a pretrained network and write a model bundle.
 
@@ -45,16 +54,25 @@ def train(
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
     if auto_resume:
-        resume = TrainingFolder(out.absolute(), loaded, manifest).resumable
+        resume = TrainingFolder(out.absolute(), loaded, manifest, checkpoints).resumable
         overwrite = True
         if resume and rank() == 0:
             say("going on with the training that was interrupted")
     try:
         progress = sys.stderr.isatty()
         lines = () if progress else (EpochLines(say),)
-        fitted = fit(loaded, data, out, resume=resume, overwrite=overwrite, progress=progress, callbacks=lines)
+        fitted = fit(
+            loaded,
+            data,
+            out,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+            callbacks=lines,
+            kept_in=checkpoints,
+        )
     except KeyboardInterrupt:
-        if TrainingFolder(out.absolute(), loaded, manifest).resumable:
+        if TrainingFolder(out.absolute(), loaded, manifest, checkpoints).resumable:
             how = "" if auto_resume else " with --resume"
             say(f"the epochs that were finished are kept: the same command{how} goes on from there")
         raise
@@ -62,7 +80,7 @@ def train(
         return
     bundle = fitted.bundle
     say(
-        f"trained {counted(fitted.epochs, 'epoch')} in {fitted.train_seconds:.0f} s"
+        f"trained {counted(fitted.epochs, 'epoch', 'epochs')} in {fitted.train_seconds:.0f} s"
         f" ({fitted.images_per_second:.0f} images/s);"
         f" validation accuracy {bundle.metrics['val_accuracy']:.4f}, test accuracy {bundle.metrics['test_accuracy']:.4f}"
     )

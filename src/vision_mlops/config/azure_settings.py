@@ -60,7 +60,8 @@ ComputeName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0
 Sku = Annotated[str, Field(pattern=r"(?i)^(Standard|Basic)_[A-Za-z0-9_]+$"), AfterValidator(_is_sold)]
 Nodes = Annotated[int, Field(ge=0, le=1000)]
 IdleSeconds = Annotated[int, Field(ge=60, le=86_400)]
-RegistryHost = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")]
+REGISTRY_HOST = r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*"
+RegistryHost = Annotated[str, Field(pattern=rf"^{REGISTRY_HOST}$")]
 Image = Annotated[str, Field(pattern=r"^[a-z0-9][\w./:@-]*$")]
 IdentityId = Annotated[
     str,
@@ -272,6 +273,11 @@ class AzureSettings(BaseModel):
         return ComputeCluster(
             self.cpu_cluster, self.cpu_sku, self.cpu_min_nodes, self.cpu_max_nodes, self.cpu_tier, self.cpu_idle_seconds
         )
+
+    @property
+    def gpu_is_set(self) -> bool:
+        """Whether any setting of the cluster with graphics processors was given; else there may be no quota for it."""
+        return any(name.startswith("gpu_") for name in self.model_fields_set)
 
     @property
     def gpu(self) -> ComputeCluster:

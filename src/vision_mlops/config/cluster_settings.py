@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vision_mlops.config.azure_settings import read_env_file
+from vision_mlops.config.azure_settings import RegistryHost, read_env_file
 from vision_mlops.core.errors import ConfigError
 
 PREFIX = "MLOPS_AKS_"
@@ -22,7 +22,6 @@ DOMAIN = rf"({DNS_LABEL}\.)+{DNS_LABEL}"
 Domain = Annotated[str, Field(pattern=rf"^{DOMAIN}$", max_length=253)]
 DnsLabel = Annotated[str, Field(pattern=rf"^{DNS_LABEL}$")]
 DnsName = Annotated[str, Field(pattern=rf"^{DNS_LABEL}(\.{DNS_LABEL})*$", max_length=253)]
-RegistryHost = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*$")]
 
 
 class ClusterSettings(BaseModel):
@@ -36,6 +35,9 @@ class ClusterSettings(BaseModel):
     context: str | None = Field(None, alias="MLOPS_AKS_CONTEXT", examples=["aks-vision"])
     namespace: DnsLabel | None = Field(None, alias="MLOPS_AKS_NAMESPACE", examples=["vision"])
     domain: Domain | None = Field(None, alias="MLOPS_AKS_DOMAIN", examples=["ml.example.org"])
+    gateway: Annotated[str, Field(pattern=rf"^{DNS_LABEL}/{DNS_LABEL}(\.{DNS_LABEL})*$")] | None = Field(
+        None, alias="MLOPS_AKS_GATEWAY", examples=["mlops-gateway/mlops"]
+    )
     ingress_class: DnsName | None = Field(None, alias="MLOPS_AKS_INGRESS_CLASS", examples=["nginx"])
     cluster_issuer: DnsName | None = Field(None, alias="MLOPS_AKS_CLUSTER_ISSUER", examples=["letsencrypt"])
     expose: Literal["internal", "cluster"] = Field("internal", alias="MLOPS_AKS_EXPOSE")

@@ -60,6 +60,10 @@ class RegistryError(MlopsError, LookupError):
     """A model, version or alias is missing, or the registry refuses a change."""
 
 
+class CorrectionsFullError(DataError):
+    """Corrections of images are not kept any more: their place has reached its limit."""
+
+
 class ServingError(MlopsError, RuntimeError):
     """The scoring server cannot start or does not answer."""
 

@@ -1,7 +1,8 @@
-"""What libraries are told before they are imported: to write below the home folder only, and not to report their use."""
+"""What libraries are told: to write below the home folder only, not to report their use, and to keep what is freed."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 
@@ -18,6 +19,11 @@ CACHES = {
 
 _NO_REPORTS = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's allocator, as <malloc.h> numbers them
+_KEPT_BYTES = 16 * 2**20
+_MAPPED_BYTES = 32 * 2**20
+"""Largest that glibc accepts."""
+
 
 def apply() -> None:
     """Set the variables that are not set, and take OpenVINO's telemetry away from OpenVINO and NNCF.
@@ -31,3 +37,15 @@ def apply() -> None:
     for variable, value in _NO_REPORTS.items():
         os.environ.setdefault(variable, value)
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # what imports it is told it is missing
+
+
+def keep_freed_memory() -> None:
+    """Have the process keep up to 16 MiB that it frees, instead of giving each image's buffers back and asking anew.
+
+    With glibc only; elsewhere without effect. A photo of 12 megapixels passes through four buffers of 2 to 4 MB, whose
+    pages the kernel would clear for every photo: a tenth of the time that decoding takes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)

@@ -36,7 +36,7 @@ class Deployment:
     """One model version behind an endpoint.
 
     ``traffic`` is its share of the requests in percent, ``mirror`` the share of which it gets copies. ``problem`` says why
-    it is not ready.
+    it is not ready. ``machine`` is what one instance runs on, where that costs: a size, or ``2 CPU, 4 GB``.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Deployment:
     mirror: int = 0
     instances: int = 1
     problem: str = ""
+    machine: str = ""
 
     @property
     def reference(self) -> str:
@@ -94,7 +95,7 @@ class DeploymentOptions:
     """What can be said about a deployment; None or empty leaves it to the target. See `mlops deploy --help`.
 
     ``environment`` are variables of the server, ``memory_gb`` is in units of 2^30 bytes, ``timeout_s`` is how long it may
-    take to become ready.
+    take to become ready. ``min_instances`` and ``max_instances`` are the bounds of autoscaling.
     """
 
     port: int | None = None
@@ -104,6 +105,8 @@ class DeploymentOptions:
     score_script: bool = False
     instance_type: str = ""
     instances: int | None = None
+    min_instances: int | None = None
+    max_instances: int | None = None
     cpu: float | None = None
     memory_gb: float | None = None
     compute: str = ""
@@ -263,6 +266,15 @@ class Renders(Protocol):
 
     def render(self, request: DeploymentRequest) -> str:
         """The manifests as text, without secrets; nothing is asked or changed. Raises DeploymentError."""
+        ...
+
+
+@runtime_checkable
+class ChecksRequests(Protocol):
+    """A target that can say without asking anybody whether a request makes sense."""
+
+    def check(self, request: DeploymentRequest) -> None:
+        """Refuse what cannot be deployed, before anything is sent. Raises DeploymentError."""
         ...
 
 

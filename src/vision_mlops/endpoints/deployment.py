@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, EndpointStatus, Renders, Say, Target
+from vision_mlops.endpoints.contract import (
+    ChecksRequests,
+    DeploymentRequest,
+    Endpoint,
+    EndpointStatus,
+    Renders,
+    Say,
+    Target,
+)
 from vision_mlops.registry import ModelVersion, Registry
 
 ROLLOUT_TAG = "mlops.rollout"
@@ -40,8 +48,12 @@ def resolve(registry: Registry, reference: str, *, force: bool = False) -> Model
     return version
 
 
-def deploy(target: Target, request: DeploymentRequest, plan: TrafficPlan, say: Say) -> Endpoint:
+def deploy(
+    target: Target, request: DeploymentRequest, plan: TrafficPlan, say: Say, checks: Callable[[], None] = lambda: None
+) -> Endpoint:
     """Serve a model version at an endpoint; whatever fails, what served before still serves.
+
+    ``checks`` is called once the request is known to make sense, before anything is made; it may refuse.
 
     Raises:
         DeploymentError: an option means nothing at this target, a rollout is under way, or the target refuses.
@@ -55,6 +67,9 @@ def deploy(target: Target, request: DeploymentRequest, plan: TrafficPlan, say: S
             f"endpoint {before.name!r} is under a rollout",
             f"mlops rollout status {before.name}; then mlops rollout promote or abort",
         )
+    if isinstance(target, ChecksRequests):
+        target.check(request)
+    checks()
     endpoint = target.deploy(request, say)
     if not target.splits_traffic:
         return endpoint

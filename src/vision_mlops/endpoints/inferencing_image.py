@@ -9,11 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from vision_mlops.config.azure_settings import AzureSettings, read_setting
+from vision_mlops.config.azure_settings import REGISTRY_HOST, AzureSettings, read_setting
+from vision_mlops.containers.container_engine import Engine
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
+from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.hashing import file_hash
-from vision_mlops.endpoints.container_engine import Engine
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Say
 from vision_mlops.model.bundle import MANIFEST
 from vision_mlops.registry import ModelVersion
@@ -76,12 +77,46 @@ def bake(engine: Engine, request: DeploymentRequest, say: Say) -> str:
     return name
 
 
+def write_context(out: Path, base: str, bundle: Path, model: ModelVersion) -> None:
+    """Write what an image that holds a model is built from, for a machine that has no container engine.
+
+    Args:
+        out: Folder to write, whole or not at all; must not exist.
+        base: Image of the scoring server.
+        bundle: Of the model.
+        model: Which version it is.
+
+    Raises:
+        DeploymentError: the folder exists, or the Dockerfile is not here.
+    """
+    if out.exists():
+        raise DeploymentError(f"{out} exists already", "choose another --context, or remove it")
+    text = (_project() / _FOLDER / "baked.Dockerfile").read_text(encoding="utf-8")
+    for name, value in (
+        ("INFERENCING_IMAGE", base),
+        ("MODEL_NAME", f'"{model.name}"'),
+        ("MODEL_VERSION", f'"{model.version}"'),
+    ):
+        text, found = re.subn(rf"^ARG {name}=.*$", f"ARG {name}={value}", text, flags=re.MULTILINE)
+        if not found:
+            raise DeploymentError(f"baked.Dockerfile has no ARG {name}", "take the one of this release")
+    with atomic_folder(out) as folder:
+        copy_readable(bundle, folder / "bundle")
+        (folder / "Dockerfile").write_text(text, encoding="utf-8")
+
+
 def baked_image(registry: str, model: ModelVersion) -> str:
     """What the image that holds a model version is called; in a registry where one is given.
 
     Raises:
-        DeploymentError: the version has no bundle id, or its name cannot be that of an image.
+        DeploymentError: the version has no bundle id, or its name, or the registry, cannot be part of that of an image.
     """
+    place = registry.removesuffix("/")
+    if registry and not re.fullmatch(REGISTRY_HOST, place):
+        raise DeploymentError(
+            f"{registry!r} cannot be the registry of an image",
+            f"write it as crvision.azurecr.io, or HOST:PORT/PATH, without https:// (--registry, {REGISTRY_VARIABLE})",
+        )
     repository = f"mlops-{model.name.lower()}"
     if not _REPOSITORY.fullmatch(repository):
         raise DeploymentError(
@@ -91,7 +126,7 @@ def baked_image(registry: str, model: ModelVersion) -> str:
     if not model.bundle_id:
         raise DeploymentError(f"{model.reference} has no bundle id", "register its bundle again")
     name = f"{repository}:{model.version}-{model.bundle_id[:12]}"
-    return f"{registry.strip('/')}/{name}" if registry else name
+    return f"{place}/{name}" if place else name
 
 
 def push_command(engine: Engine, image: str) -> str:

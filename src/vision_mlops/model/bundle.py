@@ -2,7 +2,8 @@
 
 ``bundle.json`` describes it, ``model.onnx`` takes a uint8 image batch (N, S, S, 3) and gives ``probabilities`` (N, C)
 and ``activation_map`` (N, C, h, w), ``weights.safetensors`` allows fine-tuning again, ``golden/`` holds test images with
-the probabilities that training computed.
+the probabilities that training computed. ``evaluation.json`` is what the graph reached on the test images; bundles of older
+releases have none.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,6 +24,7 @@ MANIFEST = "bundle.json"
 GRAPH = "model.onnx"
 WEIGHTS = "weights.safetensors"
 CARD = "MODEL_CARD.md"
+EVALUATION = "evaluation.json"
 GOLDEN_TOLERANCE = 0.02
 
 
@@ -38,10 +40,10 @@ class Preprocessing(_Record):
     jpeg_scaling: bool = Field(
         False, description="In a bundle without a version: large JPEGs are decoded at reduced scale."
     )
-    version: Literal[2] | None = Field(None, description="Of the way to the pixels; older bundles do not say it.")
+    version: Literal[2, 3] | None = Field(None, description="Of the way to the pixels; older bundles do not say it.")
 
     @property
-    def pixels_version(self) -> Literal[0, 1, 2]:
+    def pixels_version(self) -> Literal[0, 1, 2, 3]:
         """How images become pixels, as :func:`vision_mlops.images.decoding.load_pixels` takes it."""
         return self.version or (1 if self.jpeg_scaling else 0)
 
@@ -128,6 +130,19 @@ def read_bundle(folder: Path) -> Bundle:
         if needed not in bundle.files:
             raise BundleError(f"{path} does not list {needed}", "train again")
     return bundle
+
+
+def read_evaluation(folder: Path, bundle: Bundle) -> dict[str, Any] | None:
+    """What the bundle's graph reached on the test images; None in a bundle of an older release. Raises BundleError."""
+    if EVALUATION not in bundle.files:
+        return None
+    try:
+        content = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder / EVALUATION} cannot be read: {error}", "copy the bundle again") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{folder / EVALUATION} is not a JSON object", "copy the bundle again, or train again")
+    return content
 
 
 def _check_file(folder: Path, name: str, expected: str) -> None:

@@ -129,7 +129,9 @@ class BundleRegistry(ABC):
         reference = _reference(name, ref)
         versions = self.versions(reference.name)
         if not versions:
-            raise RegistryError(f"model {reference.name!r} has no versions", "mlops models register --help")
+            raise RegistryError(
+                f"model {reference.name!r} has no versions; archived ones do not count", "mlops models register --help"
+            )
         if reference.alias is not None:
             for version in versions:
                 if reference.alias in version.aliases:

@@ -10,7 +10,7 @@ from typing import Any
 from vision_mlops.core import locks
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, Say, Target
-from vision_mlops.endpoints.deployment import check_options, find
+from vision_mlops.endpoints.deployment import ROLLOUT_TAG, check_options, find
 from vision_mlops.registry import ModelVersion, Registry
 from vision_mlops.rollout.driver import Driver, DriverInputs, RolloutResult
 from vision_mlops.rollout.driver_process import WakeUp, check_elsewhere, driving, elsewhere, lock_path
@@ -144,6 +144,12 @@ def resume(controls: Controls) -> RolloutResult:
 def abort(controls: Controls) -> RolloutResult:
     """Give the champion all of the traffic, whoever drives. Raises DeploymentError."""
     return _order(controls, Order.ABORT)
+
+
+def is_under_way(controls: Controls) -> bool:
+    """Whether there is a rollout that could be ended; also one that cannot be read."""
+    endpoint = find(controls.target, controls.endpoint)
+    return endpoint is not None and ROLLOUT_TAG in endpoint.tags
 
 
 def promote(controls: Controls) -> RolloutResult:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import ImageError
 from vision_mlops.core.work_timer import WorkTimer
 from vision_mlops.images.decoding import Pixels
@@ -80,6 +81,12 @@ def score(
     timing["work_ms"] = round(timer.milliseconds(), 3)
     timing["total_ms"] = round((time.perf_counter() - started) * 1000, 3)
     return answer | {"timing": timing, "model": model.describe(), "request_id": request_id}, labels, rows
+
+
+def description(model: ServedModel, serving: Serving, request_id: str) -> dict[str, Any]:
+    """The answer to a request for a description: the model, and the limits of a request in bytes and images."""
+    limits = {"body_bytes": serving.max_body_mb * 2**20, "images": serving.max_batch}
+    return {"model": model.describe_fully(), "limits": limits, "request_id": request_id}
 
 
 def _decode(predictor: Predictor, data: bytes, name: str) -> Pixels:

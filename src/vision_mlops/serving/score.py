@@ -20,7 +20,7 @@ from vision_mlops.core.cpu import available_cores
 from vision_mlops.model.bundle_lookup import mounted_model
 from vision_mlops.serving.http.openapi import LOADING
 from vision_mlops.serving.http.scoring_requests import RequestError, read_scoring_request
-from vision_mlops.serving.responses import score
+from vision_mlops.serving.responses import description, score
 from vision_mlops.serving.served_model import ModelSource, ServedModel, load_model
 from vision_mlops.serving.telemetry.trace_context import request_id_of
 
@@ -80,4 +80,6 @@ def _answer(request: Any, request_id: str, started: float) -> dict[str, Any]:
         classes=len(_model.predictor.classes),
         content_encoding=request.headers.get("Content-Encoding") or "",
     )
+    if wanted.describe:
+        return description(_model, _serving, request_id)
     return score(_model, wanted, request_id=request_id, started=started)[0]

@@ -26,7 +26,7 @@ from vision_mlops.serving.http.http_messages import Request, Response
 from vision_mlops.serving.http.openapi import LOADING, describe
 from vision_mlops.serving.http.scoring_requests import RequestError, read_scoring_request, unpacked
 from vision_mlops.serving.prediction_log.predictions import PredictionLog, PredictionSample
-from vision_mlops.serving.responses import score
+from vision_mlops.serving.responses import description, score
 from vision_mlops.serving.scoring_queue import AbandonedError, Job, QueueFullError, Scorer
 from vision_mlops.serving.served_model import (
     OTHER_CLASSES,
@@ -247,6 +247,8 @@ class ScoringApp:
             request.text(b"content-type"), request.query, content, serving=self.serving,
             classes=len(predictor.classes), content_encoding=request.text(b"content-encoding"),
         )  # fmt: skip
+        if wanted.describe:
+            return Response.json(200, description(model, self.serving, request.request_id))
         result, labels, rows = score(model, wanted, request_id=request.request_id, started=request.started, check=check)
         request.queue_ms = round(waited * 1000, 3)
         request.inference_ms = result["timing"]["inference_ms"]

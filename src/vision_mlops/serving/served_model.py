@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vision_mlops.model.bundle import read_evaluation
 from vision_mlops.model.predictor import Precision, Predictor, load_predictor
 from vision_mlops.serving.http.scoring_requests import RequestError, check_keys, read_json
 
@@ -35,10 +36,31 @@ class ServedModel:
     predictor: Predictor
     name: str
     version: str
+    evaluation: dict[str, Any] | None = None
 
     def describe(self) -> dict[str, Any]:
         """What answers say about the model."""
         return {"name": self.name, "version": self.version, "id": self.predictor.id}
+
+    def describe_fully(self) -> dict[str, Any]:
+        """What the model says about itself: where it comes from, and how good it is."""
+        bundle = self.predictor.bundle
+        spec, quantization = bundle.preprocessing, bundle.quantization
+        return self.describe() | {
+            "title": str(bundle.workload.get("title") or ""),
+            "classes": bundle.classes,
+            "created": bundle.created,
+            "backbone": bundle.backbone,
+            "image_size": spec.image_size,
+            "resize": spec.resize,
+            "data_fingerprint": bundle.data_fingerprint,
+            "git_commit": bundle.git_commit,
+            "run_id": bundle.run_id,
+            "libraries": bundle.libraries,
+            "quantization": None if quantization is None else quantization.model_dump(),
+            "metrics": bundle.metrics,
+            "evaluation": self.evaluation,
+        }
 
 
 def load_model(source: ModelSource) -> ServedModel:
@@ -49,7 +71,8 @@ def load_model(source: ModelSource) -> ServedModel:
         MissingExtraError: OpenVINO is not installed.
     """
     predictor = load_predictor(source.bundle, threads=source.threads, precision=source.precision)
-    return ServedModel(predictor, source.name or predictor.bundle.name, source.version)
+    evaluation = read_evaluation(source.bundle, predictor.bundle)
+    return ServedModel(predictor, source.name or predictor.bundle.name, source.version, evaluation)
 
 
 @dataclass(frozen=True, slots=True)

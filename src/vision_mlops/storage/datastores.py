@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import default_credential, ml_client, quiet
+from vision_mlops.azure.code_uploads import opened_by_identity
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.storage.addresses import DatastoreAddress
@@ -59,7 +60,7 @@ def _sign_in(client: Any, found: Any, container: str, settings: AzureSettings, a
     from azure.core.exceptions import HttpResponseError
 
     source = f"datastore {found.name!r}"
-    if type(found.credentials).__name__ not in ("NoneCredentialConfiguration", "AadCredentialConfiguration"):
+    if not opened_by_identity(found):
         try:
             secrets = client.datastores._list_secrets(name=found.name, expirable_secret=True)
         except HttpResponseError as error:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 SAS_VARIABLE = "AZURE_STORAGE_SAS_TOKEN"
 CONNECTION_VARIABLE = "AZURE_STORAGE_CONNECTION_STRING"
-_SCOPE = "https://storage.azure.com/.default"
+SCOPE = "https://storage.azure.com/.default"
+"""Of tokens for Blob Storage."""
 _LIFETIME = timedelta(hours=1)
 _RENEWED_BEFORE_SECONDS = 600.0
 _SAS = re.compile(r"[\w%&=:/+,.~*!;'()-]+", re.ASCII)
@@ -191,7 +192,7 @@ class EntraIdentity(SignIn):
         with self._lock:
             if time.time() > self._ends - 300:
                 with azure_errors("sign-in to storage"):
-                    token = self._credential.get_token(_SCOPE)
+                    token = self._credential.get_token(SCOPE)
                 self._token, self._ends = token.token, float(token.expires_on)
                 self._renewed = time.monotonic()
             return {"Authorization": f"Bearer {self._token}"}

@@ -13,6 +13,7 @@ from torch import Tensor
 from vision_mlops.core.errors import TrainingError
 from vision_mlops.core.text import in_markdown
 from vision_mlops.data.manifest import Manifest
+from vision_mlops.evaluation.bundle_evaluation import write_evaluation
 from vision_mlops.model.bundle import CARD, GRAPH, WEIGHTS, Bundle, GoldenExample, write_bundle
 from vision_mlops.model.network import Classifier, ExportedClassifier
 from vision_mlops.model.onnx_graph import write_onnx
@@ -58,7 +59,9 @@ def export(
     expected = probabilities(network, bundle.temperature, split, batch_size)
     golden = _golden(folder, split, manifest.classes, expected)
     draft = write_bundle(folder, bundle.model_copy(update={"golden": golden}))
-    parity = _parity(Predictor(folder, verify=False), split, expected, batch_size)
+    exported = _exported_probabilities(Predictor(folder, verify=False), split, batch_size)
+    parity = _parity(exported, expected)
+    write_evaluation(folder, np.array(split.labels), exported, manifest.classes)
     metrics = {**bundle.metrics, "test_accuracy": float((expected.argmax(1) == np.array(split.labels)).mean())}
     complete = draft.model_copy(update={"parity": parity, "metrics": metrics})
     (folder / CARD).write_text(model_card(complete, manifest), encoding="utf-8")
@@ -92,12 +95,15 @@ def _golden(folder: Path, split: ImageSplit, classes: list[str], expected: np.nd
     return examples
 
 
-def _parity(predictor: Predictor, split: ImageSplit, expected: np.ndarray, batch_size: int) -> dict[str, float]:
+def _exported_probabilities(predictor: Predictor, split: ImageSplit, batch_size: int) -> np.ndarray:
     parts = []
     for start in range(0, len(split), batch_size):
         images = [split.image(i).numpy() for i in range(start, min(start + batch_size, len(split)))]
         parts.append(predictor.score(images).probabilities)
-    got = np.concatenate(parts)
+    return np.concatenate(parts)
+
+
+def _parity(got: np.ndarray, expected: np.ndarray) -> dict[str, float]:
     return {
         "agreement": float((got.argmax(1) == expected.argmax(1)).mean()),
         "max_difference": float(np.abs(got - expected).max()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,21 @@ _RUN = "run.json"
 
 
 class TrainingFolder:
-    """Folder ``.OUT.training`` beside the bundle that a training shall write; gone once the bundle is whole.
+    """What a training keeps until the bundle is whole; gone then.
+
+    It is the folder ``.OUT.training`` beside the bundle, or ``OUT.training`` in a folder that outlives the machine, such as
+    a mounted output of a job on a spot node.
 
     Args:
         out: Folder of the bundle.
         workload: What is trained.
         manifest: Of the data that it is trained on.
+        kept_in: That folder; None for the place beside the bundle.
     """
 
-    def __init__(self, out: Path, workload: Workload, manifest: Manifest) -> None:
-        self.folder = out.parent / f".{out.name}.training"
+    def __init__(self, out: Path, workload: Workload, manifest: Manifest, kept_in: Path | None = None) -> None:
+        beside = out.parent / f".{out.name}.training"
+        self.folder = beside if kept_in is None else kept_in.absolute() / f"{out.name}.training"
         self.checkpoints = self.folder / "checkpoints"
         self.last = self.checkpoints / "last.ckpt"
         self.best = self.checkpoints / "best.ckpt"
@@ -38,8 +44,11 @@ class TrainingFolder:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a training stopped here after at least one epoch, whatever its settings."""
-        return self.last.is_file()
+        """Whether a training stopped here after at least one epoch, whatever its settings.
+
+        A checkpoint that was cut off while it was written, as can happen on a mounted folder, is none.
+        """
+        return self.last.is_file() and zipfile.is_zipfile(self.last)
 
     @property
     def resumable(self) -> bool:

@@ -32,6 +32,7 @@ from vision_mlops.training.bundle_export import export, fit_temperature, logits
 from vision_mlops.training.checkpoints import TrainingFolder
 from vision_mlops.training.lightning_module import FineTuning, balanced_weights
 from vision_mlops.training.mlflow_callback import MlflowCallback
+from vision_mlops.training.random_state import RandomState
 from vision_mlops.training.training_batches import (
     ImageSplit,
     PrefixSplit,
@@ -65,17 +66,19 @@ def fit(
     overwrite: bool = False,
     progress: bool = True,
     callbacks: Sequence[pl.Callback] = (),
+    kept_in: Path | None = None,
 ) -> Fitted | None:
     """Train, calibrate on the validation split, export, and prove parity on the test split.
 
     Args:
         workload: What to train and how.
         data: Prepared data.
-        out: Folder of the bundle. Checkpoints lie in ``.OUT.training`` beside it until the bundle is whole.
+        out: Folder of the bundle.
         resume: Continue at the last finished epoch of an interrupted run.
         overwrite: Replace an existing bundle.
         progress: Show Lightning's progress bar.
         callbacks: Lightning callbacks beside our own.
+        kept_in: Where checkpoints lie until the bundle is whole; beside it where not given.
 
     Returns:
         The result; None on the processes of a distributed run other than the first.
@@ -86,7 +89,7 @@ def fit(
     started = time.perf_counter()
     out = out.absolute()
     manifest = read_manifest(data)
-    work = TrainingFolder(out, workload, manifest)
+    work = TrainingFolder(out, workload, manifest, kept_in)
     _check_target(out, work, resume=resume, overwrite=overwrite)
     training_runtime.keep_freed_memory()
     pl.seed_everything(workload.training.seed, workers=True, verbose=False)
@@ -177,7 +180,7 @@ def _trainer(workload: Workload, work: TrainingFolder, callbacks: Sequence[pl.Ca
         num_nodes=processes // local,
         strategy="ddp" if processes > 1 else "auto",
         precision=training_runtime.precision(config),
-        callbacks=[checkpoints, stopping, *callbacks],
+        callbacks=[checkpoints, stopping, RandomState(), *callbacks],
         logger=False,
         enable_progress_bar=progress,
         enable_model_summary=False,

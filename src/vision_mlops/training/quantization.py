@@ -23,6 +23,7 @@ from vision_mlops.core.errors import BundleError, DataError, MissingExtraError, 
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.text import counted
 from vision_mlops.data.manifest import Manifest, SplitName, read_manifest
+from vision_mlops.evaluation.bundle_evaluation import write_evaluation
 from vision_mlops.evaluation.metrics import summarise
 from vision_mlops.model.bundle import CARD, WEIGHTS, Bundle, GoldenExample, Quantization, write_bundle
 from vision_mlops.model.openvino_runtime import load_openvino
@@ -111,6 +112,7 @@ def quantize(
                 ),
             }
         )  # fmt: skip
+        write_evaluation(folder, labels, after, bundle.classes)
         (folder / CARD).write_text(_card(source, complete), encoding="utf-8")
         complete = write_bundle(folder, complete)
         speedup = _speedup(source, folder, test[:4])

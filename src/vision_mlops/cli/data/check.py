@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vision_mlops.cli.bundle_argument import choose_bundle
-from vision_mlops.cli.options import JsonOption
+from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 from vision_mlops.core.text import counted
@@ -36,7 +36,8 @@ def check(
     folder: Annotated[
         str | None,
         typer.Argument(
-            help="Folder of class folders, split or not, prepared data, or registered data: `azureml:NAME:VERSION`."
+            callback=filled,
+            help="Folder of class folders, split or not, prepared data, or registered data: `azureml:NAME:VERSION`.",
         ),
     ] = None,
     workload: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vision_mlops.cli.data import transfer
-from vision_mlops.cli.options import JsonOption, RunLocation
+from vision_mlops.cli.options import JsonOption, RunLocation, filled
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
 
 if TYPE_CHECKING:
@@ -106,7 +106,10 @@ def list_(
 
 def show(
     what: Annotated[
-        str, typer.Argument(metavar="FOLDER|NAME[:VERSION]", help="Prepared folder, or a data asset: `textile@latest`.")
+        str,
+        typer.Argument(
+            callback=filled, metavar="FOLDER|NAME[:VERSION]", help="Prepared folder, or a data asset: `textile@latest`."
+        ),
     ],
     on: PlaceOption = RunLocation.LOCAL,
     verify: Annotated[

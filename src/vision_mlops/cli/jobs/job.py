@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vision_mlops.cli.azure.checks_first import SkipChecks
 from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
-from vision_mlops.cli.options import JsonOption, RunLocation
+from vision_mlops.cli.options import JsonOption, RunLocation, filled
 from vision_mlops.cli.output import emit_json, emit_table, say
 from vision_mlops.core.text import counted
+from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
 if TYPE_CHECKING:
+    from vision_mlops.jobs.definitions.definition import Definition
     from vision_mlops.jobs.local.state.job_state import JobState
 
 app = typer.Typer(no_args_is_help=True, help="Check, show and run jobs, components and schedules in Azure ML v2 YAML.")
 
-NameArgument = Annotated[str, typer.Argument(metavar="JOB", help="Name of a job, as `mlops job list` shows it.")]
+NameArgument = Annotated[
+    str, typer.Argument(callback=filled, metavar="JOB", help="Name of a job, as `mlops job list` shows it.")
+]
 ChangeOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change the definition: `inputs.seed=3`. Repeatable."),
@@ -26,6 +31,14 @@ JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Most steps
 
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Run every step, though nothing has changed.")]
+EnvironmentOption = Annotated[
+    EnvironmentMode,
+    typer.Option(
+        "--environment",
+        help="On this machine, run steps in virtual environments of their conda files (`auto`), all in this Python (`host`),"
+        " or in the images and Dockerfiles of their environments (`docker`).",
+    ),
+]
 WaitOption = Annotated[
     bool, typer.Option("--wait/--no-wait", help="With --on azure: follow the job until it ends, or only submit it.")
 ]
@@ -35,18 +48,22 @@ OnOption = Annotated[RunLocation, typer.Option("--on", help="Run it on this mach
 @app.command()
 def lint(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Azure ML v2 YAML files of any kind.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with exit code 2 where there is a warning, too.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Check definitions and the components they point to; exit code 2 where one has an error.
 
-    Warnings alone give exit code 0. It finds wrong names, types, values, bindings and paths, and needs no Azure account.
+    An error is what Azure ML refuses, a warning what it tolerates: warnings alone give exit code 0. It finds wrong names,
+    types, values, bindings and paths, and needs no Azure account. docs/lint_rules.md has all rules.
 
     Example: `mlops job lint src/vision_mlops/jobs/pipelines/train.yml`
     """
     from vision_mlops.config.workload import Workload
     from vision_mlops.jobs.definitions.linter.linter import lint as run
 
-    findings = run(files, Workload.model_fields)
+    findings = run(files, Workload.model_fields, _ask_sdk)
     errors = len(findings.errors)
     if json_:
         emit_json([finding.to_dict() for finding in findings])
@@ -57,8 +74,14 @@ def lint(
         say(f"ok: {counted(len(files), 'file')} without findings")
     else:
         say(f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}")
-    if errors:
+    if errors or (strict and findings):
         raise typer.Exit(2)
+
+
+def _ask_sdk(definition: Definition) -> list[tuple[str, tuple[str | int, ...]]]:
+    from vision_mlops.jobs.azureml.sdk_check import is_installed, sdk_problems
+
+    return sdk_problems(definition) if is_installed() else []
 
 
 @app.command()
@@ -91,15 +114,17 @@ def show(
 
 @app.command()
 def run(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a command, pipeline or sweep job.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a job.")],
     on: OnOption = RunLocation.LOCAL,
     set_: ChangeOption = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", callback=filled, help="Name of the job; a new one by default.")
+    ] = None,
     jobs: JobsOption = 2,
     force: ForceOption = False,
+    environment: EnvironmentOption = EnvironmentMode.AUTO,
     wait: WaitOption = True,
+    skip_checks: SkipChecks = False,
     json_: JsonOption = False,
 ) -> None:
     """Run a job: its steps as processes of this machine, or on Azure ML. Exit code 1 where a step fails.
@@ -109,16 +134,17 @@ def run(
     Example: `mlops job run src/vision_mlops/jobs/pipelines/train.yml --set inputs.seed=1`
     """
     if on is RunLocation.AZURE:
-        from vision_mlops.cli.jobs.on_azure import report_azure, run_on_azure
+        from vision_mlops.cli.jobs.on_azure import refuse_options_of_this_machine, report_azure, run_on_azure
 
+        refuse_options_of_this_machine(environment, jobs)
         changes = [*(set_ or ()), *(["settings.force_rerun=true"] if force else [])]
-        job = run_on_azure(file, changes, name, wait=wait)
+        job = run_on_azure(file, changes, name, wait=wait, skip_checks=skip_checks)
         report_azure(job, as_json=json_, waited=wait)
         return
     from vision_mlops.jobs.local.engine.local_jobs import run_job
 
     with interruptible():
-        ended = run_job(file, set_ or (), name=name, options=local_options(jobs, force, json_))
+        ended = run_job(file, set_ or (), name=name, options=local_options(jobs, force, json_, environment))
     report(ended, as_json=json_)
 
 
@@ -160,7 +186,7 @@ def list_(on: OnOption = RunLocation.LOCAL, json_: JsonOption = False) -> None:
 @app.command()
 def logs(
     name: NameArgument,
-    step: Annotated[str | None, typer.Argument(metavar="STEP", help="Only this step.")] = None,
+    step: Annotated[str | None, typer.Argument(callback=filled, metavar="STEP", help="Only this step.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the job runs.")] = False,
     on: OnOption = RunLocation.LOCAL,
 ) -> None:
@@ -180,7 +206,14 @@ def logs(
 
 
 @app.command()
-def cancel(name: NameArgument, on: OnOption = RunLocation.LOCAL, json_: JsonOption = False) -> None:
+def cancel(
+    name: NameArgument,
+    on: OnOption = RunLocation.LOCAL,
+    if_running: Annotated[
+        bool, typer.Option("--if-running", help="Exit code 0 also where the job has ended, or was never started.")
+    ] = False,
+    json_: JsonOption = False,
+) -> None:
     """End a running job and its steps. `mlops job resume` continues a local one.
 
     Example: `mlops job cancel train-20261124-061502-3fa2`
@@ -188,10 +221,14 @@ def cancel(name: NameArgument, on: OnOption = RunLocation.LOCAL, json_: JsonOpti
     if on is RunLocation.AZURE:
         from vision_mlops.cli.jobs.on_azure import cancel_azure
 
-        cancel_azure(name, as_json=json_)
+        cancel_azure(name, as_json=json_, if_running=if_running)
         return
     from vision_mlops.jobs.local.engine.local_jobs import cancel_job
+    from vision_mlops.jobs.local.state.job_state import jobs
 
+    if if_running and not any(state.name == name and not state.status.over for state in jobs()):
+        say(f"job {name} is not running: nothing to cancel")
+        return
     state = cancel_job(name)
     if json_:
         emit_json(state.to_dict())
@@ -205,7 +242,8 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Remove old local jobs, and cached results that no other job shows; models and MLflow runs stay.
+    """Remove old local jobs, cached results that no other job shows, and virtual environments that no step was started in
+    since; models and MLflow runs stay.
 
     Example: `mlops job prune --days 30 --dry-run`
     """
@@ -219,7 +257,9 @@ def prune(
         return
     for name in found.jobs:
         typer.echo(name)
-    what = f"{counted(len(found.jobs), 'job')} and {counted(found.results, 'cached result')}"
+    numbers = [counted(len(found.jobs), "job"), counted(found.results, "cached result")]
+    numbers += [counted(found.environments, "virtual environment")] if found.environments else []
+    what = f"{', '.join(numbers[:-1])} and {numbers[-1]}"
     say(f"{what} {'would be removed' if dry_run else 'removed'}: {found.size / 2**20:.1f} MB")
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vision_mlops.cli.azure.checks_first import check_first
 from vision_mlops.cli.output import emit_json, emit_table, say
 from vision_mlops.config.azure_settings import load_azure_settings
+from vision_mlops.core.errors import ConfigError
+from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
 if TYPE_CHECKING:
     from vision_mlops.jobs.azureml.azure_records import JobRecord
+
+STEPS_AT_ONCE = 2  # on this machine, unless --jobs says otherwise
 
 
 def run_on_azure(
@@ -22,17 +28,37 @@ def run_on_azure(
     *,
     wait: bool,
     tags: dict[str, str] | None = None,
+    skip_checks: bool = False,
 ) -> JobRecord:
     """Submit a job and follow it to its end, unless told not to wait. What is told goes to standard error."""
     from vision_mlops.jobs.azureml import azure_jobs
 
     place = load_azure_settings()
-    job = azure_jobs.submit(file, changes, place, name, tags=tags, say=say)
+    checks = partial(check_first, "jobs", skip=skip_checks, settings=place)
+    job = azure_jobs.submit(file, changes, place, name, tags=tags, say=say, before=checks)
     say(f"submitted {job.name}")
     if not wait:
         say(f"follow it with: mlops job logs {job.name} --on azure --follow")
         return job
     return azure_jobs.stream(job.name, place, on_line=say)
+
+
+def refuse_options_of_this_machine(environment: EnvironmentMode, jobs: int) -> None:
+    """Options that say how steps run as processes of this machine mean nothing to Azure ML.
+
+    Raises:
+        ConfigError: one is given.
+    """
+    if environment is not EnvironmentMode.AUTO:
+        raise ConfigError(
+            f"--environment {environment.value} has no effect with --on azure: there, each step runs in its own environment",
+            "remove it, or run the job on this machine with --on local",
+        )
+    if jobs != STEPS_AT_ONCE:
+        raise ConfigError(
+            f"--jobs {jobs} has no effect with --on azure: there, the clusters say how many steps run at once",
+            "remove it, or run the job on this machine with --on local",
+        )
 
 
 def report_azure(job: JobRecord, *, as_json: bool, waited: bool) -> None:
@@ -66,11 +92,19 @@ def logs_azure(name: str) -> None:
     stream(name, load_azure_settings(), on_line=typer.echo)
 
 
-def cancel_azure(name: str, *, as_json: bool) -> None:
-    """Cancel a job."""
+def cancel_azure(name: str, *, as_json: bool, if_running: bool = False) -> None:
+    """Cancel a job; with ``if_running`` one that does not exist is no mistake."""
+    from vision_mlops.azure.azure_errors import is_missing
+    from vision_mlops.core.errors import AzureError
     from vision_mlops.jobs.azureml.azure_jobs import cancel
 
-    job = cancel(name, load_azure_settings(), say=say)
+    try:
+        job = cancel(name, load_azure_settings(), say=say)
+    except AzureError as error:
+        if not (if_running and is_missing(error)):
+            raise
+        say(f"there is no job {name}: nothing to cancel")
+        return
     if as_json:
         emit_json(job.to_dict())
     else:

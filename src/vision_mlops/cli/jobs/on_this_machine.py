@@ -11,6 +11,7 @@ import typer
 
 from vision_mlops.cli.output import emit_json, say
 from vision_mlops.core.text import counted
+from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
 if TYPE_CHECKING:
     from vision_mlops.cli.jobs.run_verdict import RunVerdict
@@ -27,15 +28,16 @@ def interruptible() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def local_options(jobs: int, force: bool, quiet: bool) -> Any:
+def local_options(jobs: int, force: bool, quiet: bool, environment: EnvironmentMode = EnvironmentMode.AUTO) -> Any:
     """Options of a local run, with what the command line knows of models, and of what steps of ours depend on."""
     from vision_mlops.cli.jobs.step_dependencies import dependencies
     from vision_mlops.jobs.local.engine.local_jobs import JobOptions
     from vision_mlops.jobs.local.state.job_display import open_display
 
     return JobOptions(
-        jobs=jobs, force=force, display=open_display(quiet=quiet), find_model=model_folder, dependencies=dependencies()
-    )
+        jobs=jobs, force=force, display=open_display(quiet=quiet), find_model=model_folder, dependencies=dependencies(),
+        environment=environment,
+    )  # fmt: skip
 
 
 def report(ended: JobResult, *, as_json: bool, verdict: RunVerdict | None = None) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vision_mlops.cli.azure.checks_first import SkipChecks, check_first
+from vision_mlops.cli.jobs import trigger
 from vision_mlops.cli.jobs.training_pipeline import PIPELINE, PipelineOption, read_pipeline
-from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption
+from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption, filled
 from vision_mlops.cli.output import emit_json, emit_table, say
 
 if TYPE_CHECKING:
@@ -22,8 +24,10 @@ app = typer.Typer(
 schedule_app = typer.Typer(no_args_is_help=True, help="Create, list, pause, resume and delete schedules on Azure ML.")
 app.add_typer(schedule_app, name="schedule")
 
-EndpointArgument = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Name of the batch endpoint.")]
-NameArgument = Annotated[str, typer.Argument(metavar="SCHEDULE", help="Name of the schedule.")]
+NameArgument = Annotated[str, typer.Argument(callback=filled, metavar="SCHEDULE", help="Name of the schedule.")]
+OwnerOption = Annotated[
+    str, typer.Option("--workload", "-w", help="Workload that it belongs to, for `mlops down`.", show_default=False)
+]
 EnvironmentOption = Annotated[
     Path | None,
     typer.Option("--environment", help="YAML file of the environment; `environments/train.yml` of the project."),
@@ -99,6 +103,8 @@ def publish(
         str | None, typer.Option("--compute", help="Cluster of the steps; the CPU cluster of the settings by default.")
     ] = None,
     environment: EnvironmentOption = None,
+    workload: OwnerOption = "",
+    skip_checks: SkipChecks = False,
     json_: JsonOption = False,
 ) -> None:
     """Register a pipeline component and put it behind a batch endpoint; the same again changes nothing.
@@ -107,7 +113,11 @@ def publish(
     """
     from vision_mlops.jobs.azureml.published_pipelines import publish as run
 
-    found = run(file, endpoint, deployment, _settings(), compute=compute, environment_file=environment, say=say)
+    place = _settings()
+    found = run(
+        file, endpoint, deployment, place, compute=compute, environment_file=environment, say=say,
+        workload=workload, before=lambda: check_first("publish", skip=skip_checks, settings=place),
+    )  # fmt: skip
     if json_:
         emit_json(found.to_dict())
         return
@@ -116,41 +126,14 @@ def publish(
     say(f"start it with: mlops pipeline trigger {found.endpoint}")
 
 
-@app.command()
-def trigger(
-    endpoint: EndpointArgument,
-    inputs: Annotated[
-        list[str] | None, typer.Option("--input", "-i", metavar="NAME=VALUE", help="Input of the pipeline. Repeatable.")
-    ] = None,
-    tags: Annotated[
-        list[str] | None, typer.Option("--tag", "-t", metavar="NAME=VALUE", help="Tag of the job. Repeatable.")
-    ] = None,
-    deployment: Annotated[str | None, typer.Option("--deployment", "-d", help="Another one than the default.")] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")] = False,
-    json_: JsonOption = False,
-) -> None:
-    """Start the pipeline behind an endpoint. With `--wait`, exit code 1 where the job does not complete.
-
-    Example: `mlops pipeline trigger vision-train --input seed=3 --tag reason=drift --wait`
-    """
-    from vision_mlops.jobs.azureml.published_pipelines import trigger as run
-
-    values, marks = _pairs(inputs or (), "--input", "seed=3"), _pairs(tags or (), "--tag", "reason=drift")
-    job = run(endpoint, values, marks, _settings(), wait=wait, deployment=deployment, on_line=say)
-    if json_:
-        emit_json(job.to_dict())
-    else:
-        typer.echo(f"{job.name}: {job.status}")
-        if not wait:
-            say(f"follow it with: mlops job logs {job.name} --on azure")
-    if wait and job.status != "Completed":
-        raise typer.Exit(1)
+app.command()(trigger.trigger)
 
 
 @schedule_app.command("create")
 def create(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a schedule.")],
     environment: EnvironmentOption = None,
+    workload: OwnerOption = "",
     json_: JsonOption = False,
 ) -> None:
     """Create a schedule, or change the one of its name.
@@ -159,7 +142,7 @@ def create(
     """
     from vision_mlops.jobs.azureml.schedules import create as run
 
-    _emit(run(file, _settings(), environment_file=environment, say=say), as_json=json_)
+    _emit(run(file, _settings(), environment_file=environment, say=say, workload=workload), as_json=json_)
 
 
 @schedule_app.command("list")
@@ -215,21 +198,6 @@ def _settings() -> AzureSettings:
     from vision_mlops.config.azure_settings import load_azure_settings
 
     return load_azure_settings()
-
-
-def _pairs(items: list[str] | tuple[str, ...], option: str, example: str) -> dict[str, str]:
-    """``NAME=VALUE`` texts by name. Raises MlopsError where one has another form, or a name comes twice."""
-    from vision_mlops.core.errors import MlopsError
-
-    found: dict[str, str] = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name.strip():
-            raise MlopsError(f"{option} {item!r} is not of the form NAME=VALUE", f"for example {option} {example}")
-        if name.strip() in found:
-            raise MlopsError(f"{option} {name.strip()!r} is given twice", "give it once")
-        found[name.strip()] = value
-    return found
 
 
 def _emit(schedule: ScheduleRecord, *, as_json: bool) -> None:

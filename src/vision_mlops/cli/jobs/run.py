@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vision_mlops.cli.azure.checks_first import SkipChecks
 from vision_mlops.cli.data.image_location import name_of, title_of, workload_of
-from vision_mlops.cli.jobs.job import ForceOption, JobsOption, OnOption, WaitOption
+from vision_mlops.cli.jobs.job import EnvironmentOption, ForceOption, JobsOption, OnOption, WaitOption
 from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
 from vision_mlops.cli.jobs.run_verdict import exit_code, run_verdict, tell
 from vision_mlops.cli.jobs.training_pipeline import PIPELINE, PipelineOption, TrainingPipeline, read_pipeline
 from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption
 from vision_mlops.cli.output import emit_json, say
+from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
@@ -37,7 +39,9 @@ def run(
     name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
     jobs: JobsOption = 2,
     force: ForceOption = False,
+    environment: EnvironmentOption = EnvironmentMode.AUTO,
     wait: WaitOption = True,
+    skip_checks: SkipChecks = False,
     json_: JsonOption = False,
 ) -> None:
     """Prepare, train, evaluate, judge and register a workload, with the pipeline that ships or with one of your own.
@@ -55,11 +59,19 @@ def run(
 
     Example: `mlops run --workload textile --set training.epochs=4`, or `mlops run --pipeline pipelines/train.yml`
     """
+    if on is RunLocation.AZURE:
+        from vision_mlops.cli.jobs.on_azure import refuse_options_of_this_machine
+
+        refuse_options_of_this_machine(environment, jobs)
     loaded = workload_for(workload, images, set_ or ())
     if on is RunLocation.AZURE:
-        _run_on_azure(read_pipeline(pipeline), loaded, images, name, force=force, wait=wait, as_json=json_)
+        _run_on_azure(
+            read_pipeline(pipeline), loaded, images, name,
+            force=force, wait=wait, as_json=json_, skip_checks=skip_checks,
+        )  # fmt: skip
         return
-    ended = run_pipeline(loaded, images, pipeline=pipeline, name=name, jobs=jobs, force=force, quiet=json_)
+    ended = run_pipeline(loaded, images, pipeline=pipeline, name=name, jobs=jobs, force=force, quiet=json_,
+                         environment=environment)  # fmt: skip
     verdict = run_verdict(ended.state.outputs, loaded.name)
     report(ended, as_json=json_, verdict=verdict)
     if verdict is not None and not json_:
@@ -91,6 +103,7 @@ def _run_on_azure(
     force: bool,
     wait: bool,
     as_json: bool,
+    skip_checks: bool,
 ) -> None:
     from vision_mlops.cli.jobs.on_azure import bring_back, report_azure, run_on_azure
     from vision_mlops.core import paths
@@ -100,7 +113,7 @@ def _run_on_azure(
         *(["settings.force_rerun=true"] if force else []),
     ]
     tags = {"workload": workload.name}
-    job = run_on_azure(pipeline.file, changes, name, wait=wait, tags=tags)
+    job = run_on_azure(pipeline.file, changes, name, wait=wait, tags=tags, skip_checks=skip_checks)
     if not wait or job.status != "Completed":
         report_azure(job, as_json=as_json, waited=wait)
         return
@@ -126,6 +139,7 @@ def run_pipeline(
     jobs: int = 2,
     force: bool = False,
     quiet: bool = False,
+    environment: EnvironmentMode = EnvironmentMode.AUTO,
 ) -> JobResult:
     """Run a training pipeline on this machine and copy what it made to its usual places."""
     from dataclasses import replace
@@ -142,7 +156,7 @@ def run_pipeline(
     }
     training = read_pipeline(pipeline)
     changes = [*training.changes(workload, images, RunLocation.LOCAL), *training.placed(places)]
-    options = replace(local_options(jobs, force, quiet), tags={"workload": workload.name})
+    options = replace(local_options(jobs, force, quiet, environment), tags={"workload": workload.name})
     with interruptible():
         ended = run_job(training.file, changes, name=name, options=options)
     if {"verdict", "report"} <= ended.state.outputs.keys():

@@ -59,8 +59,7 @@ class TrainingPipeline:
 
         from vision_mlops.core.errors import MlopsError
 
-        content = json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
-        changes = [f"inputs.workload={content}"]
+        changes = [f"inputs.workload={workload_content(workload)}"]
         if "model_name" in self.inputs:
             changes.append(f"inputs.model_name={workload.name}")
         if self.prepare is not None and "images" not in self.prepare:
@@ -82,6 +81,11 @@ class TrainingPipeline:
     def placed(self, places: Mapping[str, Path]) -> list[str]:
         """Changes that let those of its outputs that have no place of their own go to these."""
         return [f"outputs.{name}.path={path}" for name, path in places.items() if name in self.outputs]
+
+
+def workload_content(workload: Workload) -> str:
+    """The workload as JSON on one line, which a command may put between single quotes."""
+    return json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
 
 
 def read_pipeline(file: Path) -> TrainingPipeline:

@@ -54,6 +54,33 @@ def near_groups(scan: Scan) -> Groups:
     return [sorted(i for index in group for i in copies[scan.looks[index].sha256]) for group in groups.values()]
 
 
+def copies_of(scan: Scan, index: int, others: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Those of some pictures that look the same as one, whichever of the two is the copy; none where it is blank.
+
+    Every pair is compared, whereas :func:`near_groups` compares with the first picture of a group only.
+
+    Args:
+        scan: Of all of them.
+        index: The one.
+        others: Indices, rising, of pictures that could be decoded.
+    """
+    look = scan.looks[index]
+    if look.contrast < BLANK_CONTRAST:
+        return np.empty(0, np.int64)
+    hashes = np.array([scan.looks[other].phash for other in others], np.uint64)
+    candidates = others[np.bitwise_count(hashes ^ np.uint64(look.phash)) <= HASH_DISTANCE]
+    own = centred(scan.signatures.pick(np.array([index])))[0]
+    found = [np.empty(0, np.int64)]
+    for chunk in np.split(candidates, range(_COLUMNS, len(candidates), _COLUMNS)):
+        theirs = centred(scan.signatures.pick(chunk))
+        same = same_picture(own, theirs)
+        scale = np.maximum(np.linalg.norm(own) * np.linalg.norm(theirs, axis=1), 1e-6)
+        for place in np.flatnonzero(~same & (theirs @ own >= (CORRELATION - 1e-4) * scale)):
+            same[place] = same_picture(theirs[place], own[None])[0]
+        found.append(chunk[same])
+    return np.concatenate(found)
+
+
 def _matches(
     scan: Scan, indices: npt.NDArray[np.int64], taken: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:

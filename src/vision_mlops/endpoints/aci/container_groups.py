@@ -40,7 +40,7 @@ class Groups:
                     lambda: self._client.container_groups.get(self._group, name), say, seconds=_PATIENCE_SECONDS
                 )
             except Exception as error:
-                if is_missing(error) and getattr(getattr(error, "error", None), "code", "") != "ResourceGroupNotFound":
+                if is_missing(error):
                     return None
                 raise
 

@@ -219,13 +219,15 @@ class ContainerInstances:
                 just_started = datetime.now(UTC) - started_at(group) < _STARTING
                 state, problem = EndpointStatus.CHANGING if just_started else EndpointStatus.FAILED, found.problem
         deployment = Deployment(made_for.deployment, made_for.model, made_for.version, state, traffic=100)
+        requests = group.containers[0].resources.requests
+        machine = f"{requests.cpu:g} CPU, {requests.memory_in_gb:g} GB"
         return Endpoint(
             str(group.name),
             self.name,
             state,
             f"{address}/score" if address else "",
             "key",
-            (replace(deployment, problem=problem),),
+            (replace(deployment, problem=problem, machine=machine),),
             tags=other_tags(group),
         )
 

@@ -33,12 +33,14 @@ _APIS = {
     "Ingress": ("networking.k8s.io", "v1", "ingresses"),
     "PodDisruptionBudget": ("policy", "v1", "poddisruptionbudgets"),
     "HorizontalPodAutoscaler": ("autoscaling", "v2", "horizontalpodautoscalers"),
+    "HTTPRoute": ("gateway.networking.k8s.io", "v1", "httproutes"),
+    "Gateway": ("gateway.networking.k8s.io", "v1", "gateways"),
 }
 PARTS = (
     "Ingress", "Service", "HorizontalPodAutoscaler", "Deployment", "PodDisruptionBudget", "NetworkPolicy", "Secret",
     "ServiceAccount",
 )  # fmt: skip
-"""Kinds of which an endpoint has objects, in the order in which they are deleted."""
+"""Kinds of which a deployment has objects, in the order in which they are deleted; a cluster may not have HTTPRoutes."""
 
 
 class KubernetesCluster:

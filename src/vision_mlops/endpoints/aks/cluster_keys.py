@@ -13,16 +13,18 @@ from vision_mlops.endpoints.aks.manifests import KEYS_ITEM, EndpointManifest, Ma
 from vision_mlops.serving.access_keys import KEY_NAMES, new_key
 
 
-def ensure_keys(cluster: KubernetesCluster, definition: EndpointManifest) -> None:
-    """Make the Secret where there is none; one that is there stays as it is. Raises ClusterError."""
+def ensure_keys(cluster: KubernetesCluster, definition: EndpointManifest) -> bool:
+    """Make the Secret where there is none, and say so; one that is there stays as it is. Raises ClusterError."""
     if cluster.get("Secret", definition.secret, definition.namespace) is not None:
-        return
+        return False
     made = next(item for item in render(definition, [new_key(), new_key()]) if item["kind"] == "Secret")
     try:
         cluster.create(made)
     except ClusterError as error:
         if error.status != 409:  # another deploy was faster: its keys are the ones
             raise
+        return False
+    return True
 
 
 def read_keys(cluster: KubernetesCluster, definition: EndpointManifest) -> Mapping[str, str]:

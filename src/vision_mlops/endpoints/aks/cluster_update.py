@@ -11,7 +11,7 @@ from vision_mlops.endpoints.aks.cluster import PARTS, KubernetesCluster
 from vision_mlops.endpoints.aks.cluster_errors import ClusterError
 from vision_mlops.endpoints.aks.cluster_keys import ensure_keys
 from vision_mlops.endpoints.aks.endpoint_condition import Cause, Condition, condition_of, last_lines
-from vision_mlops.endpoints.aks.manifests import TAGS, EndpointManifest, Manifest, render, selector_of
+from vision_mlops.endpoints.aks.manifests import TAGS, EndpointManifest, Manifest, render
 from vision_mlops.endpoints.contract import EndpointStatus, Say
 
 _LOG_LINES = 20
@@ -32,6 +32,7 @@ class ClusterUpdate:
     def __init__(self, cluster: KubernetesCluster, definition: EndpointManifest, say: Say) -> None:
         self._cluster, self._wanted, self._say = cluster, definition, say
         self._touched: set[tuple[str, str]] = set()
+        self._made_keys = False
 
     def run(self) -> None:
         """Apply all objects and wait; whatever goes wrong, what was there before is there afterwards.
@@ -41,10 +42,10 @@ class ClusterUpdate:
         """
         wanted = self._wanted
         self._ensure_namespace()
-        before = objects_of(self._cluster, wanted.namespace, wanted.endpoint)
+        before = objects_of(self._cluster, wanted.namespace, wanted.selector)
         updates = any(item["kind"] == "Deployment" for item in before)
         try:
-            ensure_keys(self._cluster, wanted)
+            self._made_keys = ensure_keys(self._cluster, wanted)
             made = [item for item in render(wanted) if item["kind"] != "Namespace"]
             for manifest in made:
                 self._cluster.apply(manifest)
@@ -56,7 +57,7 @@ class ClusterUpdate:
             if isinstance(error, MlopsError):
                 raise DeploymentError(f"{error.message}\n  {note}", error.hint) from error
             raise
-        if not wanted.host and wanted.expose == "internal":
+        if not wanted.host and not wanted.gateway and wanted.expose == "internal":
             self._wait_address()
 
     def _ensure_namespace(self) -> None:
@@ -105,9 +106,11 @@ class ClusterUpdate:
             pause = min(2.0, pause * 1.3)
 
     def _look(self) -> Condition:
-        found = self._cluster.get("Deployment", self._wanted.endpoint, self._wanted.namespace)
+        found = self._cluster.get("Deployment", self._wanted.object_name, self._wanted.namespace)
         if found is None:
-            raise DeploymentError(f"Deployment {self._wanted.endpoint} was deleted by someone else", "deploy it again")
+            raise DeploymentError(
+                f"Deployment {self._wanted.object_name} was deleted by someone else", "deploy it again"
+            )
         return condition_of(self._cluster, found)
 
     def _failed(self, cause: Cause, when: str = "") -> DeploymentError:
@@ -129,14 +132,16 @@ class ClusterUpdate:
         self._say("going back to the former version" if updates else f"removing {wanted.deployment} again")
         known = {_key(item) for item in before}
         try:
-            for item in objects_of(self._cluster, wanted.namespace, wanted.endpoint):
+            for item in objects_of(self._cluster, wanted.namespace, wanted.selector):
                 if _key(item) not in known:
                     self._cluster.delete(item["kind"], item["metadata"]["name"], wanted.namespace)
+            if self._made_keys:
+                self._cluster.delete("Secret", wanted.secret, wanted.namespace)
             for item in before:
                 if _key(item) in self._touched:
                     self._cluster.apply(as_applied(item), force=True)
             if not updates:
-                _wait_gone(self._cluster, wanted.namespace, wanted.endpoint)
+                _wait_gone(self._cluster, wanted.namespace, wanted.selector)
         except MlopsError as error:
             return f"and not all of it could be undone: {error.message}"
         return "the former version still serves" if updates else "it was removed again"
@@ -163,9 +168,9 @@ class ClusterUpdate:
         self._say(f"the load balancer has no address yet{why}; MLOPS_AKS_EXPOSE=cluster is for clusters without one")
 
 
-def objects_of(cluster: KubernetesCluster, namespace: str, endpoint: str) -> list[Manifest]:
-    """All objects of an endpoint, in the order in which they are deleted. Raises ClusterError."""
-    return [item for kind in PARTS for item in cluster.list(kind, namespace, selector_of(endpoint))]
+def objects_of(cluster: KubernetesCluster, namespace: str, selector: str) -> list[Manifest]:
+    """All objects that a selector chooses, in the order in which they are deleted, without routes. Raises ClusterError."""
+    return [item for kind in PARTS for item in cluster.list(kind, namespace, selector)]
 
 
 def as_applied(live: Manifest) -> Manifest:
@@ -184,20 +189,19 @@ def as_applied(live: Manifest) -> Manifest:
     return cleaned
 
 
-def remove(cluster: KubernetesCluster, namespace: str, endpoint: str) -> None:
-    """Delete all objects of an endpoint and wait until its pods have ended. Raises ClusterError or DeploymentError."""
-    for item in objects_of(cluster, namespace, endpoint):
+def remove(cluster: KubernetesCluster, namespace: str, selector: str) -> None:
+    """Delete all objects that a selector chooses and wait until the pods have ended. Raises DeploymentError."""
+    for item in objects_of(cluster, namespace, selector):
         cluster.delete(item["kind"], item["metadata"]["name"], namespace)
-    _wait_gone(cluster, namespace, endpoint)
+    _wait_gone(cluster, namespace, selector)
 
 
-def _wait_gone(cluster: KubernetesCluster, namespace: str, endpoint: str) -> None:
-    labels = selector_of(endpoint)
+def _wait_gone(cluster: KubernetesCluster, namespace: str, selector: str) -> None:
     deadline = time.monotonic() + _DELETE_SECONDS
-    while cluster.list("Pod", namespace, labels) or cluster.list("Deployment", namespace, labels):
+    while cluster.list("Pod", namespace, selector) or cluster.list("Deployment", namespace, selector):
         if time.monotonic() > deadline:
             raise DeploymentError(
-                f"pods of {endpoint} have not ended within {_DELETE_SECONDS} s",
+                f"pods with {selector.rpartition(',')[2]} have not ended within {_DELETE_SECONDS} s",
                 f"kubectl get pods --namespace {namespace} shows what holds them",
             )
         time.sleep(0.3)

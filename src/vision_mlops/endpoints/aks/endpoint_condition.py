@@ -8,7 +8,7 @@ from typing import Any
 
 from vision_mlops.endpoints.aks.cluster import KubernetesCluster
 from vision_mlops.endpoints.aks.cluster_errors import ClusterError, refusal
-from vision_mlops.endpoints.aks.manifests import Manifest, selector_of
+from vision_mlops.endpoints.aks.manifests import DEPLOYMENT, INSTANCE, Manifest, selector_of
 from vision_mlops.endpoints.contract import EndpointStatus
 
 _REVISION = "deployment.kubernetes.io/revision"
@@ -69,7 +69,8 @@ def condition_of(cluster: KubernetesCluster, deployment: Manifest) -> Condition:
 def current_pods(cluster: KubernetesCluster, deployment: Manifest) -> list[Manifest]:
     """Pods of the present version of a Deployment, the newest first, without those that end. Raises ClusterError."""
     metadata = deployment["metadata"]
-    labels, namespace = selector_of(metadata["name"]), metadata["namespace"]
+    own, namespace = metadata.get("labels") or {}, metadata["namespace"]
+    labels = selector_of(own.get(INSTANCE, metadata["name"]), own.get(DEPLOYMENT, ""))
     revision = (metadata.get("annotations") or {}).get(_REVISION)
     hashes = {
         item["metadata"]["labels"].get("pod-template-hash")

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from vision_mlops.core.yaml_text import write_yaml
+from vision_mlops.endpoints.contract import DEPLOYMENT_HEADER
 
 Manifest = dict[str, Any]
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -21,9 +22,13 @@ INSTANCE = "app.kubernetes.io/instance"
 OURS = f"{MANAGED_BY}=mlops,app.kubernetes.io/name=mlops-scoring"
 """Label selector of all objects of all endpoints; see :func:`selector_of` for those of one."""
 ANNOTATION = "vision-mlops/"
+DEPLOYMENT = f"{ANNOTATION}deployment"
+"""Label of the objects of one deployment, where an endpoint has several; as an annotation, its name."""
 DEFINITION = f"{ANNOTATION}definition"
 """Annotation of the Deployment with what it was rendered from, so that an update keeps what is not said anew."""
 TAGS = f"{ANNOTATION}tags"
+_VERSION = "app.kubernetes.io/version"
+ROUTE = "HTTPRoute"
 KEYS_FOLDER = "/var/run/mlops"
 KEYS_ITEM = "keys"
 CONTAINER = "server"
@@ -40,7 +45,8 @@ class EndpointManifest:
 
     ``memory_gb`` is in units of 2^30 bytes, ``port`` that of the Service. With ``host`` there is an Ingress for it; without,
     ``expose`` is ``internal``, a load balancer with a private address, or ``cluster``, no address outside of the cluster.
-    ``egress`` is ``none`` or ``https``.
+    With ``gateway``, NAMESPACE/NAME of a Gateway, a route brings requests instead, and the endpoint may have several
+    deployments, each of which is described by one of these. ``egress`` is ``none`` or ``https``.
     """
 
     endpoint: str
@@ -51,6 +57,7 @@ class EndpointManifest:
     bundle_id: str
     image: str
     host: str = ""
+    gateway: str = ""
     port: int = 80
     expose: str = "internal"
     cpu: float = 1.0
@@ -63,6 +70,16 @@ class EndpointManifest:
     cluster_issuer: str | None = None
     egress: str = "none"
     deadline_s: int = 600
+
+    @property
+    def object_name(self) -> str:
+        """Name of the objects of the deployment."""
+        return f"{self.endpoint}-{self.deployment}" if self.gateway else self.endpoint
+
+    @property
+    def selector(self) -> str:
+        """Label selector of the objects of the deployment."""
+        return selector_of(self.endpoint, self.deployment if self.gateway else "")
 
     @property
     def secret(self) -> str:
@@ -80,13 +97,13 @@ class EndpointManifest:
         return cls(**{name: value for name, value in json.loads(text).items() if name in known})
 
 
-def selector_of(endpoint: str) -> str:
-    """Label selector of all objects of one endpoint."""
-    return f"{OURS},{INSTANCE}={endpoint}"
+def selector_of(endpoint: str, deployment: str = "") -> str:
+    """Label selector of all objects of one endpoint, or of one of its deployments."""
+    return f"{OURS},{INSTANCE}={endpoint}" + (f",{DEPLOYMENT}={deployment}" if deployment else "")
 
 
 def render(definition: EndpointManifest, keys: Sequence[str] | None = None) -> list[Manifest]:
-    """All manifests, in the order in which they are applied.
+    """All manifests of a deployment, in the order in which they are applied; see :func:`render_route` for that of a Gateway.
 
     Args:
         definition: Of the endpoint.
@@ -95,15 +112,74 @@ def render(definition: EndpointManifest, keys: Sequence[str] | None = None) -> l
     values = _values(definition, keys)
     made = []
     for document in _documents():
-        if (document["kind"] == "Secret" and keys is None) or (document["kind"] == "Ingress" and not definition.host):
+        kind = document["kind"]
+        if (kind == "Secret" and keys is None) or (kind == "Ingress" and not _has_ingress(definition)) or kind == ROUTE:
             continue
-        manifest = _fill(document, values)
-        metadata = manifest["metadata"]
-        if document["kind"] != "Namespace":
-            metadata["namespace"] = definition.namespace
-            metadata["labels"] = {**values["pod_labels"], **metadata.get("labels", {})}
-        made.append(manifest)
+        made.append(_manifest(document, values, definition))
     return made
+
+
+def render_route(
+    definitions: Sequence[EndpointManifest], shares: Mapping[str, int], tags: Mapping[str, str] | None = None
+) -> Manifest:
+    """The route of an endpoint behind a Gateway.
+
+    Args:
+        definitions: Of all its deployments.
+        shares: Percent of the requests by deployment; those not named get none, and answer who asks for them by name.
+        tags: Of the endpoint.
+    """
+    document = next(item for item in _documents() if item["kind"] == ROUTE)
+    first = definitions[0]
+    namespace, _, name = first.gateway.partition("/")
+    values = {
+        **_values(first, None),
+        "gateway_namespace": namespace,
+        "gateway_name": name,
+        "hostnames": [first.host] if first.host else None,
+        "route_annotations": {TAGS: json.dumps(dict(tags), sort_keys=True)} if tags else None,
+        "rules": [*(_named_rule(each) for each in definitions), _rule(definitions, shares)],
+    }
+    return _manifest(document, values, first)
+
+
+def route_shares(route: Manifest, endpoint: str) -> dict[str, int]:
+    """Percent of the requests by deployment, as a route says."""
+    backends = route["spec"]["rules"][-1].get("backendRefs") or []
+    return {str(item["name"]).removeprefix(f"{endpoint}-"): int(item.get("weight", 1)) for item in backends}
+
+
+def _named_rule(definition: EndpointManifest) -> Manifest:
+    """Requests that ask for a deployment by its name, whatever its share."""
+    rule = _rule([definition], {definition.deployment: 100})
+    rule["matches"][0]["headers"] = [{"name": DEPLOYMENT_HEADER, "value": definition.deployment}]
+    return rule
+
+
+def _rule(definitions: Sequence[EndpointManifest], shares: Mapping[str, int]) -> Manifest:
+    """Without a host of its own, an endpoint is a path of the Gateway, of which the servers know nothing."""
+    first = definitions[0]
+    path = "/" if first.host else f"/{first.endpoint}"
+    rule: Manifest = {"matches": [{"path": {"type": "PathPrefix", "value": path}}]}
+    if not first.host:
+        rewritten = {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}
+        rule["filters"] = [{"type": "URLRewrite", "urlRewrite": {"path": rewritten}}]
+    rule["backendRefs"] = [
+        {"name": each.object_name, "port": each.port, "weight": shares.get(each.deployment, 0)} for each in definitions
+    ]
+    return rule
+
+
+def _manifest(document: Manifest, values: Mapping[str, Any], definition: EndpointManifest) -> Manifest:
+    """A document filled, with its namespace and labels; what deployments share is labelled as the endpoint's alone."""
+    manifest: Manifest = _fill(document, values)
+    metadata, kind = manifest["metadata"], document["kind"]
+    if kind != "Namespace":
+        metadata["namespace"] = definition.namespace
+        shared = definition.gateway and kind in ("Secret", ROUTE)
+        labels = values["shared_labels"] if shared else values["pod_labels"]
+        metadata["labels"] = {**labels, **metadata.get("labels", {})}
+    return manifest
 
 
 def render_text(definition: EndpointManifest) -> str:
@@ -120,6 +196,8 @@ def render_text(definition: EndpointManifest) -> str:
         f"#   kubectl create secret generic {name} --namespace {namespace} --from-file={KEYS_ITEM}=keys; rm keys",
     ]
     made = [item for item in render(definition) if item["kind"] != "Namespace"]
+    if definition.gateway:
+        made.append(render_route([definition], {definition.deployment: 100}))
     documents = [write_yaml(item, width=120) for item in made]
     return "\n".join(head) + "\n---\n" + "---\n".join(documents)
 
@@ -138,9 +216,19 @@ def _documents() -> tuple[Manifest, ...]:
 
 def _values(definition: EndpointManifest, keys: Sequence[str] | None) -> dict[str, Any]:
     selector = {"app.kubernetes.io/name": "mlops-scoring", INSTANCE: definition.endpoint}
+    if definition.gateway:
+        selector[DEPLOYMENT] = definition.deployment
+    labels = {
+        **selector,
+        "app.kubernetes.io/component": "scoring",
+        "app.kubernetes.io/part-of": "vision-mlops",
+        _VERSION: definition.version,
+        MANAGED_BY: "mlops",
+    }
     facts = {name: getattr(definition, name) for name in ("deployment", "model", "version", "bundle_id")}
     return {
         **{item.name: getattr(definition, item.name) for item in fields(definition)},
+        "object_name": definition.object_name,
         "secret": definition.secret,
         "keys": encode_keys(keys) if keys is not None else None,
         "keys_folder": KEYS_FOLDER,
@@ -152,13 +240,8 @@ def _values(definition: EndpointManifest, keys: Sequence[str] | None) -> dict[st
         "memory": f"{round(definition.memory_gb * 1024)}Mi",
         "environment": _environment(definition),
         "selector": selector,
-        "pod_labels": {
-            **selector,
-            "app.kubernetes.io/component": "scoring",
-            "app.kubernetes.io/part-of": "vision-mlops",
-            "app.kubernetes.io/version": definition.version,
-            MANAGED_BY: "mlops",
-        },
+        "shared_labels": {name: value for name, value in labels.items() if name not in (DEPLOYMENT, _VERSION)},
+        "pod_labels": labels,
         "annotations": {
             **{ANNOTATION + name.replace("_", "-"): value for name, value in facts.items()},
             DEFINITION: definition.to_json(),
@@ -169,8 +252,12 @@ def _values(definition: EndpointManifest, keys: Sequence[str] | None) -> dict[st
     }
 
 
+def _has_ingress(definition: EndpointManifest) -> bool:
+    return bool(definition.host) and not definition.gateway
+
+
 def _balanced(definition: EndpointManifest) -> bool:
-    return not definition.host and definition.expose == "internal"
+    return not definition.host and not definition.gateway and definition.expose == "internal"
 
 
 def _environment(definition: EndpointManifest) -> list[dict[str, str]]:

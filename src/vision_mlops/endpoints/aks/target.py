@@ -1,23 +1,23 @@
-"""The target ``aks``: deploy, look at and delete endpoints in a Kubernetes cluster."""
+"""The target ``aks``: endpoints in a Kubernetes cluster."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from vision_mlops.config.cluster_settings import DOMAIN, ClusterSettings, load_cluster_settings
+from vision_mlops.config.cluster_settings import ClusterSettings, load_cluster_settings
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.aks import cluster_keys as secret_keys
+from vision_mlops.endpoints.aks import gateway_routes
 from vision_mlops.endpoints.aks.cluster import KubernetesCluster
 from vision_mlops.endpoints.aks.cluster_errors import ClusterError
 from vision_mlops.endpoints.aks.cluster_update import ClusterUpdate, remove
-from vision_mlops.endpoints.aks.endpoint_condition import condition_of, current_pods, last_lines
+from vision_mlops.endpoints.aks.endpoint_condition import current_pods, last_lines
+from vision_mlops.endpoints.aks.endpoint_definition import define, definition_of, image_of
+from vision_mlops.endpoints.aks.endpoint_view import EndpointView
 from vision_mlops.endpoints.aks.manifests import (
-    DEFINITION,
     INSTANCE,
     MANAGED_BY,
     OURS,
@@ -27,14 +27,17 @@ from vision_mlops.endpoints.aks.manifests import (
     render_text,
     selector_of,
 )
-from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
-from vision_mlops.endpoints.inferencing_image import baked_image
+from vision_mlops.endpoints.contract import (
+    Access,
+    Counts,
+    DeploymentRequest,
+    Endpoint,
+    Say,
+    check_traffic,
+)
 
-_TIMEOUT_SECONDS = 600  # a node that the autoscaler adds takes some minutes
-_SETTINGS = ("ingress_class", "cluster_issuer", "egress")
-"""Settings that an update takes where they are set; the others decide what a new endpoint is."""
 _TAGS_MANAGER = "mlops-tags"
-"""Owns the tags, so that a deploy, which does not name them, leaves them."""
+"""Owns the tags of an endpoint without a Gateway, so that a deploy, which does not name them, leaves them."""
 
 
 def open_target() -> AksTarget:
@@ -43,14 +46,21 @@ def open_target() -> AksTarget:
 
 
 class AksTarget:
-    """Endpoints in a Kubernetes cluster; a new version is a rolling update in place of the old one."""
+    """Endpoints in a Kubernetes cluster.
+
+    A new version is a rolling update in place of the old one; behind a Gateway it is a deployment beside it.
+    """
 
     name = "aks"
-    splits_traffic = False
     mirrors_at_most = 0
     options = frozenset(
         {"port", "workers", "image", "instances", "cpu", "memory_gb", "namespace", "host", "environment", "timeout_s"}
     )
+
+    @cached_property
+    def splits_traffic(self) -> bool:
+        """Whether new endpoints are behind a Gateway."""
+        return self._settings.gateway is not None
 
     @cached_property
     def _settings(self) -> ClusterSettings:
@@ -60,6 +70,10 @@ class AksTarget:
     def _cluster(self) -> KubernetesCluster:
         return KubernetesCluster(self._settings.context)
 
+    @cached_property
+    def _view(self) -> EndpointView:
+        return EndpointView(self._cluster)
+
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See :class:`~vision_mlops.endpoints.contract.Target`.
 
@@ -68,9 +82,15 @@ class AksTarget:
         image = image_of(request, self._settings)
         live = self._live(request.endpoint)
         self._check_place(request, live)
-        namespace = request.options.namespace or (live["metadata"]["namespace"] if live else self._namespace)
-        definition = define(request, self._settings, namespace, image, _definition(live) if live else None)
+        namespace = request.options.namespace or (live[0]["metadata"]["namespace"] if live else self._namespace)
+        former = _former(live, request.deployment)
+        definition = define(request, self._settings, namespace, image, former)
+        if not definition.gateway:
+            ClusterUpdate(self._cluster, definition, say).run()
+            return self.endpoint(request.endpoint)
+        gateway_routes.check_gateway(self._cluster, definition.gateway)
         ClusterUpdate(self._cluster, definition, say).run()
+        self._bring_into_route(definition, live)
         return self.endpoint(request.endpoint)
 
     def render(self, request: DeploymentRequest) -> str:
@@ -80,29 +100,34 @@ class AksTarget:
 
     def endpoints(self) -> list[Endpoint]:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
-        return sorted(map(self._endpoint, self._deployments(OURS)), key=lambda endpoint: endpoint.name)
+        groups: dict[tuple[str, str], list[Manifest]] = {}
+        for item in self._deployments(OURS):
+            metadata = item["metadata"]
+            groups.setdefault((metadata["namespace"], metadata["labels"][INSTANCE]), []).append(item)
+        return sorted(map(self._view.endpoint, groups.values()), key=lambda endpoint: endpoint.name)
 
     def endpoint(self, name: str) -> Endpoint:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
-        return self._endpoint(self._found(name))
+        return self._view.endpoint(self._found(name))
 
     def access(self, name: str) -> Access:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
-        found = self._found(name)
-        definition = _definition(found)
-        url, problem = self._address(definition)
+        definition = definition_of(self._found(name)[0])
+        url, problem = self._view.address(definition)
         if not url:
             raise DeploymentError(
                 f"endpoint {name!r} has no address that this machine can call: {problem}",
-                f"kubectl port-forward --namespace {definition.namespace} service/{name} 8000:{definition.port} brings it "
-                f"to http://127.0.0.1:8000/score; mlops endpoint keys {name} --out FILE has the key for X-Api-Key",
+                f"kubectl port-forward --namespace {definition.namespace} service/{definition.object_name}"
+                f" 8000:{definition.port} brings it to http://127.0.0.1:8000/score; mlops endpoint keys {name} --out FILE"
+                " has the key for X-Api-Key",
             )
         return Access(url, {"X-Api-Key": secret_keys.read_keys(self._cluster, definition)["primary"]})
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """See :class:`~vision_mlops.endpoints.contract.Target`; of each pod."""
         self.endpoint(name).deployment(deployment)
-        pods = current_pods(self._cluster, self._found(name))
+        found = next(item for item in self._found(name) if definition_of(item).deployment == deployment)
+        pods = current_pods(self._cluster, found)
         texts = {pod["metadata"]["name"]: last_lines(self._cluster, pod, lines) for pod in reversed(pods)}
         if not texts:
             raise DeploymentError(f"{deployment} of {name!r} has no pods", f"mlops endpoint show {name} says why")
@@ -111,8 +136,14 @@ class AksTarget:
         return "\n".join(f"==> {pod} <==\n{text}" for pod, text in texts.items())
 
     def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
-        """Refused: there is one deployment."""
-        raise DeploymentError("an endpoint on aks has one deployment", "deploy another version to take its place")
+        """See :class:`~vision_mlops.endpoints.contract.Target`; refused where the endpoint is not behind a Gateway."""
+        definitions = self._behind_gateway(name)
+        check_traffic(self.endpoint(name), traffic, mirror)
+        if any(mirror.values()):
+            raise DeploymentError("an endpoint on aks copies no requests", "leave --mirror out")
+        route = gateway_routes.read_route(self._cluster, definitions[0])
+        gateway_routes.write_route(self._cluster, definitions, traffic, gateway_routes.tags_of(route))
+        return self.endpoint(name)
 
     def counts(self, name: str) -> Mapping[str, Counts] | None:
         """None: a Service does not count. The server's /metrics does, for each pod."""
@@ -121,7 +152,12 @@ class AksTarget:
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
         found = self._found(name)
-        metadata: dict[str, Any] = {"name": name, "namespace": found["metadata"]["namespace"]}
+        definitions = list(map(definition_of, found))
+        if definitions[0].gateway:
+            shares = gateway_routes.shares_of(gateway_routes.read_route(self._cluster, definitions[0]), name)
+            gateway_routes.write_route(self._cluster, definitions, shares, tags)
+            return
+        metadata: dict[str, Any] = {"name": name, "namespace": definitions[0].namespace}
         if tags:
             metadata["annotations"] = {TAGS: json.dumps(dict(tags), sort_keys=True)}
         manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata}
@@ -129,23 +165,62 @@ class AksTarget:
 
     def keys(self, name: str) -> Mapping[str, str]:
         """See :class:`~vision_mlops.endpoints.contract.Target`."""
-        return secret_keys.read_keys(self._cluster, _definition(self._found(name)))
+        return secret_keys.read_keys(self._cluster, definition_of(self._found(name)[0]))
 
     def rotate_key(self, name: str, which: str) -> None:
         """See :class:`~vision_mlops.endpoints.contract.Target`; the pods have the new one within about a minute."""
-        secret_keys.rotate(self._cluster, _definition(self._found(name)), which)
+        secret_keys.rotate(self._cluster, definition_of(self._found(name)[0]), which)
 
     def delete_deployment(self, name: str, deployment: str) -> None:
-        """Refused: there is one deployment."""
-        raise DeploymentError("an endpoint on aks has one deployment", f"mlops endpoint delete {name}")
+        """See :class:`~vision_mlops.endpoints.contract.Target`; refused where the endpoint is not behind a Gateway."""
+        definitions = self._behind_gateway(name)
+        if self.endpoint(name).deployment(deployment).traffic:
+            raise DeploymentError(
+                f"{deployment} of {name!r} has traffic", f"give it to another: mlops endpoint traffic {name}"
+            )
+        route = gateway_routes.read_route(self._cluster, definitions[0])
+        left = [each for each in definitions if each.deployment != deployment]
+        if left:
+            shares = gateway_routes.shares_of(route, name)
+            gateway_routes.write_route(self._cluster, left, shares, gateway_routes.tags_of(route))
+        remove(self._cluster, definitions[0].namespace, selector_of(name, deployment))
 
     def delete(self, name: str) -> None:
-        """See :class:`~vision_mlops.endpoints.contract.Target`; the namespace stays."""
-        remove(self._cluster, self._found(name)["metadata"]["namespace"], name)
+        """See :class:`~vision_mlops.endpoints.contract.Target`; the namespace and the Gateway stay."""
+        definition = definition_of(self._found(name)[0])
+        if definition.gateway:
+            gateway_routes.delete_route(self._cluster, definition.namespace, name)
+        remove(self._cluster, definition.namespace, selector_of(name))
 
     @property
     def _namespace(self) -> str:
         return self._settings.namespace or self._cluster.namespace
+
+    def _bring_into_route(self, definition: EndpointManifest, before: Sequence[Manifest]) -> None:
+        """Let a deployment be asked, the first of an endpoint by everybody; one that cannot be is removed again."""
+        name = definition.endpoint
+        try:
+            route = gateway_routes.read_route(self._cluster, definition)
+            shares = gateway_routes.shares_of(route, name) or {definition.deployment: 100}
+            definitions = list(map(definition_of, self._found(name)))
+            gateway_routes.write_route(self._cluster, definitions, shares, gateway_routes.tags_of(route))
+            gateway_routes.wait_accepted(self._cluster, definition)
+        except BaseException:
+            if not any(definition_of(item).deployment == definition.deployment for item in before):
+                if before:
+                    self.delete_deployment(name, definition.deployment)
+                else:
+                    self.delete(name)
+            raise
+
+    def _behind_gateway(self, name: str) -> list[EndpointManifest]:
+        definitions = list(map(definition_of, self._found(name)))
+        if not definitions[0].gateway:
+            raise DeploymentError(
+                f"endpoint {name!r} on aks has one deployment, as it is not behind a Gateway",
+                "deploy another version to take its place, or delete it and deploy it anew with MLOPS_AKS_GATEWAY",
+            )
+        return definitions
 
     def _deployments(self, labels: str) -> list[Manifest]:
         """Deployments of all namespaces, or of one where that is set or the others may not be seen."""
@@ -158,18 +233,20 @@ class AksTarget:
                 raise
             return self._cluster.list("Deployment", self._cluster.namespace, labels)
 
-    def _live(self, name: str) -> Manifest | None:
+    def _live(self, name: str) -> list[Manifest]:
+        """The Deployments of an endpoint, the oldest first; none where it is not there."""
         found = self._deployments(selector_of(name))
-        if len(found) > 1:
-            places = " and ".join(sorted(item["metadata"]["namespace"] for item in found))
+        places = sorted({item["metadata"]["namespace"] for item in found})
+        if len(places) > 1:
             raise DeploymentError(
-                f"endpoint {name!r} is in the namespaces {places}", "say which: MLOPS_AKS_NAMESPACE=NAME"
+                f"endpoint {name!r} is in the namespaces {' and '.join(places)}",
+                "say which: MLOPS_AKS_NAMESPACE=NAME",
             )
-        return found[0] if found else None
+        return sorted(found, key=lambda item: str(item["metadata"].get("creationTimestamp")))
 
-    def _found(self, name: str) -> Manifest:
+    def _found(self, name: str) -> list[Manifest]:
         found = self._live(name)
-        if found is None:
+        if not found:
             where = f"namespace {self._namespace}" if self._settings.namespace else "what of the cluster may be seen"
             raise DeploymentError(
                 f"there is no endpoint {name!r} in {where}",
@@ -177,114 +254,41 @@ class AksTarget:
             )
         return found
 
-    def _check_place(self, request: DeploymentRequest, live: Manifest | None) -> None:
-        """Refuse what would make a second endpoint of the name, or take over a Deployment that is not ours."""
+    def _check_place(self, request: DeploymentRequest, live: Sequence[Manifest]) -> None:
+        """Refuse what would make a second endpoint of the name, of another kind, or take over what is not ours."""
         wanted = request.options.namespace
-        if live is not None:
-            there = live["metadata"]["namespace"]
+        if live:
+            there = live[0]["metadata"]["namespace"]
             if wanted and wanted != there:
                 raise DeploymentError(
                     f"endpoint {request.endpoint!r} is in namespace {there}",
                     f"leave --namespace {wanted} out, or delete it",
                 )
+            gateway = definition_of(live[0]).gateway
+            if gateway and not self.splits_traffic:
+                raise DeploymentError(
+                    f"endpoint {request.endpoint!r} is behind Gateway {gateway}", f"export MLOPS_AKS_GATEWAY={gateway}"
+                )
+            if self.splits_traffic and not gateway:
+                raise DeploymentError(
+                    f"endpoint {request.endpoint!r} is not behind a Gateway, as MLOPS_AKS_GATEWAY asks",
+                    "leave that out to update it in place, or delete the endpoint first",
+                )
             return
         namespace = wanted or self._namespace
-        other = self._cluster.get("Deployment", request.endpoint, namespace)
+        name = f"{request.endpoint}-{request.deployment}" if self.splits_traffic else request.endpoint
+        other = self._cluster.get("Deployment", name, namespace)
         labels = (other or {}).get("metadata", {}).get("labels") or {}
         if other is not None and (labels.get(MANAGED_BY), labels.get(INSTANCE)) != ("mlops", request.endpoint):
             raise DeploymentError(
-                f"Deployment {request.endpoint} in namespace {namespace} was not made by mlops",
+                f"Deployment {name} in namespace {namespace} was not made by mlops",
                 "choose another --endpoint or --namespace",
             )
 
-    def _endpoint(self, deployment: Manifest) -> Endpoint:
-        definition = _definition(deployment)
-        condition = condition_of(self._cluster, deployment)
-        url, problem = self._address(definition)
-        if condition.state is EndpointStatus.FAILED and (deployment.get("status") or {}).get("availableReplicas"):
-            problem = "its former version still serves"
-        annotations = deployment["metadata"].get("annotations") or {}
-        served = Deployment(
-            definition.deployment, definition.model, definition.version, condition.state, 100,
-            instances=int(deployment["spec"].get("replicas", 1)), problem=condition.problem,
-        )  # fmt: skip
-        tags = json.loads(annotations.get(TAGS, "{}"))
-        return Endpoint(definition.endpoint, self.name, condition.state, url, "key", (served,), problem, tags)
 
-    def _address(self, definition: EndpointManifest) -> tuple[str, str]:
-        """Where it is called, and what is to be said about it."""
-        if definition.host:
-            return f"https://{definition.host}/score", ""
-        service = self._cluster.get("Service", definition.endpoint, definition.namespace)
-        if service is None:
-            return "", "its Service is gone: deploy it again"
-        if service["spec"].get("type") != "LoadBalancer":
-            return "", "it can be called from within the cluster only"
-        for entry in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []:
-            if address := entry.get("ip") or entry.get("hostname"):
-                port = "" if definition.port == 80 else f":{definition.port}"
-                host = f"[{address}]" if ":" in address else address
-                return f"http://{host}{port}/score", ""
-        return "", "the load balancer has no address yet"
-
-
-def image_of(request: DeploymentRequest, settings: ClusterSettings) -> str:
-    """The image to run: the one that is named, else the one that `mlops deploy --to docker --bake` makes of the version.
-
-    Raises:
-        DeploymentError: neither an image nor a registry is named, or the version has no image of its own.
-    """
-    if request.options.image:
-        return request.options.image
-    if not settings.container_registry:
-        raise DeploymentError(
-            "no image to run: neither --image nor MLOPS_AZURE_CONTAINER_REGISTRY is given",
-            "export MLOPS_AZURE_CONTAINER_REGISTRY=crvision.azurecr.io; mlops deploy --to docker --bake makes its image",
-        )
-    return baked_image(settings.container_registry, request.model)
-
-
-def define(
-    request: DeploymentRequest, settings: ClusterSettings, namespace: str, image: str, former: EndpointManifest | None
-) -> EndpointManifest:
-    """What an endpoint shall be: options, else what it was, else settings and defaults."""
-    options, model = request.options, request.model
-    if options.host and not re.fullmatch(DOMAIN, options.host):
-        raise DeploymentError(
-            f"--host {options.host}: not the name of a host", "write for example textile.ml.example.org"
-        )
-    facts: dict[str, Any] = {
-        "endpoint": request.endpoint, "namespace": namespace, "deployment": request.deployment, "image": image,
-        "model": model.name, "version": str(model.version), "bundle_id": model.bundle_id,
-        "deadline_s": int(options.timeout_s or _TIMEOUT_SECONDS),
-    }  # fmt: skip
-    set_now = {name: getattr(settings, name) for name in _SETTINGS if name in settings.model_fields_set}
-    if former is None:
-        host = f"{request.endpoint}.{settings.domain}" if settings.domain else ""
-        base = EndpointManifest(**facts, **set_now, host=host, expose=settings.expose)
-    else:
-        base = replace(former, **facts, **set_now)
-    said: dict[str, Any] = {
-        "host": options.host or None, "port": options.port, "cpu": options.cpu, "memory_gb": options.memory_gb,
-        "workers": options.workers, "instances": options.instances, "environment": dict(options.environment) or None,
-    }  # fmt: skip
-    made = replace(base, **{name: value for name, value in said.items() if value is not None})
-    most = settings.max_instances or max(made.max_instances, 2 * made.instances)
-    if most < made.instances:
-        raise DeploymentError(
-            f"--instances {made.instances} is more than MLOPS_AKS_MAX_INSTANCES={most}",
-            "raise the one or lower the other",
-        )
-    return replace(made, max_instances=most)
-
-
-def _definition(deployment: Manifest) -> EndpointManifest:
-    """What a Deployment was made of. Raises DeploymentError."""
-    metadata = deployment["metadata"]
-    try:
-        return EndpointManifest.from_json((metadata.get("annotations") or {})[DEFINITION])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DeploymentError(
-            f"Deployment {metadata['name']} in namespace {metadata['namespace']} has lost its annotation {DEFINITION}",
-            f"kubectl delete deployment {metadata['name']} --namespace {metadata['namespace']}, then deploy it again",
-        ) from error
+def _former(live: Sequence[Manifest], deployment: str) -> EndpointManifest | None:
+    """What a deployment was, or a new one is modelled on: the newest of its endpoint."""
+    definitions = list(map(definition_of, live))
+    same = [each for each in definitions if each.deployment == deployment]
+    found = same or definitions
+    return found[-1] if found else None

@@ -6,8 +6,9 @@ from typing import Any
 
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
+from vision_mlops.endpoints.azureml.autoscale import AutoscaleRules, check_bounds
 from vision_mlops.endpoints.azureml.online_target import OnlineTarget
-from vision_mlops.endpoints.contract import DeploymentRequest
+from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, Say
 from vision_mlops.endpoints.inferencing_image import image_in_azure
 
 
@@ -23,12 +24,50 @@ class Managed(OnlineTarget):
     mirrors_at_most = 50
     auth_modes = ("key", "aad_token")
     options = frozenset(
-        {"image", "score_script", "instance_type", "instances", "workers", "auth", "environment", "timeout_s"}
+        {
+            "image",
+            "score_script",
+            "instance_type",
+            "instances",
+            "min_instances",
+            "max_instances",
+            "workers",
+            "auth",
+            "environment",
+            "timeout_s",
+        }
     )
+
+    def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
+        """See :meth:`vision_mlops.endpoints.contract.Target.deploy`; with the rules of autoscaling."""
+        made = super().deploy(request, say)
+        least, most = request.options.min_instances, request.options.max_instances
+        if least is not None and most is not None:
+            location = str(self._calls.endpoint(made.name).location)
+            if self._autoscale.ensure(made.name, request.deployment, location, least, most):
+                say(f"deployment {request.deployment} has {least} to {most} instances, as its load needs them")
+        return made
+
+    def delete_deployment(self, name: str, deployment: str) -> None:
+        """See :meth:`vision_mlops.endpoints.contract.Target.delete_deployment`."""
+        super().delete_deployment(name, deployment)
+        self._autoscale.remove(name, deployment)
+
+    def delete(self, name: str) -> None:
+        """See :meth:`vision_mlops.endpoints.contract.Target.delete`."""
+        deployments = [str(item.name) for item in self._calls.deployments(name)]
+        super().delete(name)
+        for deployment in deployments:
+            self._autoscale.remove(name, deployment)
+
+    @property
+    def _autoscale(self) -> AutoscaleRules:
+        return AutoscaleRules(self._workspace.settings)
 
     def check(self, request: DeploymentRequest) -> None:
         """Refuse a deployment without an image or with one that would not be used."""
         options = request.options
+        check_bounds(options)
         if options.score_script and options.image:
             raise DeploymentError("--score-script and --image exclude each other", "leave one of them out")
         if not options.score_script:
@@ -44,7 +83,7 @@ class Managed(OnlineTarget):
         name = "managed-score-script" if options.score_script else "managed-deployment"
         content = azureml_workspace.definition(name)
         content["instance_type"] = options.instance_type or settings.instance_type
-        content["instance_count"] = options.instances or content["instance_count"]
+        content["instance_count"] = options.instances or options.min_instances or content["instance_count"]
         if not options.score_script:
             content["environment"]["image"] = image_in_azure(options, settings)
         if options.workers:

@@ -286,6 +286,7 @@ class OnlineTarget(abc.ABC):
             mirror=int((endpoint.mirror_traffic or {}).get(name, 0)),
             instances=int(entity.instance_count or 1),
             problem=problem,
+            machine=str(getattr(entity, "instance_type", None) or "") if self.name == "managed" else "",
         )
 
     def _last_line(self, endpoint: str, deployment: str) -> str:

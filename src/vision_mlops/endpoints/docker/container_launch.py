@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vision_mlops.containers.container_engine import STOP_SECONDS, Container
 from vision_mlops.core import paths
-from vision_mlops.endpoints.container_engine import STOP_SECONDS, Container
 from vision_mlops.serving.access_keys import FILE_VARIABLE
 
 _PREFIX = "vision-mlops."

@@ -8,8 +8,8 @@ import socket
 import time
 from contextlib import closing
 
+from vision_mlops.containers.container_engine import Container, Engine
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.container_engine import Container, Engine
 from vision_mlops.endpoints.contract import EndpointStatus
 from vision_mlops.endpoints.docker.container_launch import Launch, fact
 from vision_mlops.endpoints.ports import first_port

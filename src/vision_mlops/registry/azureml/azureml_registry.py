@@ -70,14 +70,16 @@ class AzureRegistry(BundleRegistry):
             return sorted({str(model.name) for model in self._client().models.list()})
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, sorted by number; those whose version is no number are left to other tools.
+        """All versions of a model, sorted by number: without archived ones, and without those whose version is not a number.
+
+        The latter are left to other tools. Azure ML lists a model as long as it has any version, archived or not.
 
         Raises:
             RegistryError: there is no such model, or Azure refuses.
         """
         entries = self._entries(name)
-        if not entries:
-            raise missing(f"there is no model {name!r}", name, self.models(), "mlops models register --help")
+        if not entries and name not in (known := self.models()):
+            raise missing(f"there is no model {name!r}", name, known, "mlops models register --help")
         holders = _holders(entries)
         return [_version(name, number, entry, holders) for number, entry in sorted(entries.items())]
 

@@ -51,13 +51,17 @@ def describe(title: str, classes: list[str]) -> dict[str, Any]:
                     _object(
                         ["images"], images={"type": "array", "items": {"type": "string", "format": "byte"}}, **options
                     ),
+                    _object(["describe"], describe={"const": True}),
                 ]
             }
         },
     }
-    answer = {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}}
+    kinds = [{"$ref": f"#/components/schemas/{name}"} for name in ("Answer", "Description")]
+    answer = {"application/json": {"schema": {"oneOf": kinds}}}
     query = [{"name": name, "in": "query", "schema": schema} for name, schema in options.items()]
-    responses: dict[str, Any] = {"200": {"description": "Predictions, best first", "content": answer}}
+    responses: dict[str, Any] = {
+        "200": {"description": "Predictions, best first, or a description of the model", "content": answer}
+    }
     responses |= {str(code): {"description": what, "content": failure} for code, what in _ERRORS.items()}
     plain = {"responses": {"200": {"description": "Yes"}, "503": {"description": "Not yet", "content": failure}}}
     return {
@@ -93,6 +97,22 @@ def describe(title: str, classes: list[str]) -> dict[str, Any]:
                     results={"type": "array", "items": _object(["predictions"], predictions=_PREDICTIONS)},
                     model=_object(["name", "version", "id"], name=text, version=text, id=text),
                     timing=_object([], decode_ms=number, inference_ms=number, work_ms=number, total_ms=number),
+                    request_id=text,
+                ),
+                "Description": _object(
+                    ["model", "limits", "request_id"],
+                    model=_object(
+                        ["name", "version", "id", "title", "classes", "created", "backbone", "image_size", "resize",
+                         "data_fingerprint", "git_commit", "run_id", "libraries", "quantization", "metrics", "evaluation"],
+                        **dict.fromkeys(["name", "version", "id", "title", "created", "backbone", "resize",
+                                         "data_fingerprint", "git_commit", "run_id"], text),
+                        image_size={"type": "integer"}, classes={"type": "array", "items": text},
+                        libraries={"type": "object", "additionalProperties": text},
+                        metrics={"type": "object", "additionalProperties": number},
+                        quantization={"type": ["object", "null"]},
+                        evaluation={"type": ["object", "null"], "description": "What the model reached on its test images"},
+                    ),
+                    limits=_object(["body_bytes", "images"], body_bytes={"type": "integer"}, images={"type": "integer"}),
                     request_id=text,
                 ),
                 "Error": _object(["error"], error=_object(["code", "message"], code=text, message=text)),

@@ -22,7 +22,8 @@ from vision_mlops.serving.http.http_messages import HeaderList
 from vision_mlops.serving.http.multipart_forms import Form, FormError, read_form
 
 _OPTIONS = ("top_k", "explain")
-_KEYS = ("image", "images", *_OPTIONS)
+_DESCRIBE = "describe"
+_KEYS = ("image", "images", _DESCRIBE, *_OPTIONS)
 _CURL_FORM = "application/x-www-form-urlencoded"
 """What curl says that a body is if it is not told: anything but a form."""
 _YES, _NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -58,12 +59,16 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ScoringRequest:
-    """What is to be scored. ``batch`` tells the list form, whose answer is a list also for one image."""
+    """What is to be scored. ``batch`` tells the list form, whose answer is a list also for one image.
+
+    ``describe`` asks for a description of the model in place of scores; there are no images then.
+    """
 
     images: list[bytes]
     batch: bool
     top_k: int
     explain: bool
+    describe: bool = False
 
 
 def read_scoring_request(
@@ -96,7 +101,10 @@ def read_scoring_request(
     if kind.startswith("image/") or kind == "application/octet-stream":
         images, batch = [body], False
     elif kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
-        images, batch, beside = _from_json(body, content_type)
+        content = read_json(body, content_type)
+        if isinstance(content, dict) and _DESCRIBE in content:
+            return _description_request(content)
+        images, batch, beside = _from_json(content)
         options = {**beside, **options}
     elif kind == "multipart/form-data":
         form = _from_form(content_type, body, serving.max_batch)
@@ -197,9 +205,14 @@ def _shown(value: Any) -> str:
     return repr(value[:40]) if isinstance(value, str) else f"a JSON {'array' if isinstance(value, list) else 'object'}"
 
 
-def _from_json(body: bytes, content_type: str) -> tuple[list[bytes], bool, dict[str, Any]]:
+def _description_request(content: dict[str, Any]) -> ScoringRequest:
+    if content != {_DESCRIBE: True} or content[_DESCRIBE] is not True:  # 1 equals True
+        raise RequestError(422, "bad_query", 'a description is asked for with {"describe": true} alone')
+    return ScoringRequest([], False, 1, False, describe=True)
+
+
+def _from_json(content: Any) -> tuple[list[bytes], bool, dict[str, Any]]:
     """Images, whether they came as a list, and the options beside them."""
-    content = read_json(body, content_type)
     if isinstance(content, dict):
         _check_likeness(content, "key in the JSON", _KEYS, "unknown_key")
         options = {name: content[name] for name in _OPTIONS if name in content}
@@ -210,7 +223,8 @@ def _from_json(body: bytes, content_type: str) -> tuple[list[bytes], bool, dict[
             return [_base64(image)], False, options
         if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
             return [_base64(text) for text in texts], True, options
-    raise RequestError(400, "bad_json", 'JSON must be {"image": BASE64} or {"images": [BASE64, ...]}')
+    forms = '{"image": BASE64}, {"images": [BASE64, ...]} or {"describe": true}'
+    raise RequestError(400, "bad_json", f"JSON must be {forms}")
 
 
 def read_json(body: bytes, content_type: str) -> Any:

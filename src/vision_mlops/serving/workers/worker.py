@@ -14,6 +14,7 @@ from typing import Any
 
 from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import MlopsError
+from vision_mlops.core.library_settings import keep_freed_memory
 from vision_mlops.serving.access_keys import AccessKeys
 from vision_mlops.serving.http.scoring_requests import RequestError
 from vision_mlops.serving.prediction_log.predictions import start_predictions
@@ -259,6 +260,7 @@ def work(channel: IpcConnection, settings: WorkerSettings) -> None:
     async def serve() -> None:
         await Worker(channel, settings).run()
 
+    keep_freed_memory()
     try:
         import uvloop
     except ImportError:  # no such thing on this system: slower, and the same

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vision_mlops.cli.gate import FailOnVerdict, exit_on
+from vision_mlops.cli.models import image, register, transfer_version, verdict
+from vision_mlops.cli.models.version_output import Ref, emit_version, public
+from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit_json, emit_table, say, warn, width
-from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
@@ -18,60 +19,25 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Register, compare, promote and explain models.")
 
-Ref = Annotated[str, typer.Argument(metavar="REF", help="`NAME` (latest), `NAME:3` or `NAME@champion`.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-
-
-@app.command()
-def register(
-    bundle: Annotated[Path, typer.Option("--bundle", "-b", help="Folder that `mlops train` wrote.")],
-    name: Annotated[str, typer.Option("--name", "-n", help="Model to add a version to; created when new.")],
-    metrics: Annotated[Path | None, typer.Option("--metrics", help="metrics.json of `mlops evaluate`.")] = None,
-    verdict: Annotated[Path | None, typer.Option("--verdict", help="verdict.json of `mlops gate`.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Prepared data it was trained on, for lineage.")] = None,
-    promote: Annotated[bool, typer.Option("--promote", help="Make it champion, unless it was rejected.")] = False,
-    promote_if_passed: Annotated[
-        bool, typer.Option("--promote-if-passed", help="Make it champion where its verdict is promote.")
-    ] = False,
-    fail_on: Annotated[
-        FailOnVerdict, typer.Option("--fail-on", help="Verdict that gives exit code 1, after it is registered.")
-    ] = FailOnVerdict.NEVER,
-    force: Annotated[bool, typer.Option("--force", help="Add a version though this bundle is registered.")] = False,
-    json_: JsonOption = False,
-) -> None:
-    """Verify a bundle and store it as the next version; the identical bundle again gives the version it has.
-
-    Example: `mlops models register --bundle outputs/bundle --name textile --verdict verdict.json --promote`
-    """
-    from vision_mlops.evaluation.gate import read_verdict
-    from vision_mlops.registry import CHAMPION
-
-    decision = read_verdict(verdict)["decision"] if verdict else ""
-    if (promote_if_passed or fail_on is not FailOnVerdict.NEVER) and not decision:
-        raise MlopsError("--promote-if-passed and --fail-on need --verdict", "give the verdict.json of `mlops gate`")
-    aliases = (CHAMPION,) if promote or (promote_if_passed and decision == "promote") else ()
-    version = _registry().register(
-        bundle, name, metrics=metrics, verdict=verdict, data=data, aliases=aliases, force=force
-    )
-    _emit_version(version, as_json=json_, text=f"registered {version.reference}{_suffix(version)}")
-    exit_on(decision, fail_on)
+app.command()(register.register)
 
 
 @app.command("list")
 def list_(
-    name: Annotated[str | None, typer.Argument(help="Show the versions of this model.")] = None,
+    name: Annotated[str | None, typer.Argument(callback=filled, help="Show the versions of this model.")] = None,
     json_: JsonOption = False,
 ) -> None:
-    """List all models, or the versions of one.
+    """List all models, or the versions of one. On Azure ML, archived versions are left out.
 
     Example: `mlops models list textile`
     """
     registry = _registry()
     if name is not None:
         rows = [_row(version) for version in registry.versions(name)]
-        emit_table(rows, as_json=json_, empty=f"{name} has no versions")
+        emit_table(rows, as_json=json_, empty=f"{name} has no versions; archived ones do not count")
         return
-    models = [_model_row(model, registry.versions(model)) for model in registry.models()]
+    found = ((model, registry.versions(model)) for model in registry.models())
+    models = [_model_row(model, versions) for model, versions in found if versions]
     emit_table(models, as_json=json_, empty="no models yet: mlops models register --help")
 
 
@@ -84,7 +50,7 @@ def show(ref: Ref, json_: JsonOption = False) -> None:
     registry = _registry()
     version = registry.get(ref)
     if json_:
-        emit_json(_public(version))
+        emit_json(public(version))
         return
     rows = [{"key": key, "value": value} for key, value in {**_row(version), "source": version.source}.items()]
     rows += [{"key": key, "value": f"{value:.6g}"} for key, value in version.metrics.items() if key != "accuracy"]
@@ -111,13 +77,13 @@ def promote(
     note = f" (before: {version.name}:{previous})" if previous else ""
     if version.verdict in UNFIT:
         warn(f"the verdict on {version.reference} is reject")
-    _emit_version(version, as_json=json_, text=f"{version.name}@{alias} is {version.reference}{note}")
+    emit_version(version, as_json=json_, text=f"{version.name}@{alias} is {version.reference}{note}")
 
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="`NAME`, `NAME:3` or `NAME@champion`.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The other one; the difference is B - A.")],
+    a: Annotated[str, typer.Argument(callback=filled, metavar="A", help="`NAME`, `NAME:3` or `NAME@champion`.")],
+    b: Annotated[str, typer.Argument(callback=filled, metavar="B", help="The other one; the difference is B - A.")],
     json_: JsonOption = False,
 ) -> None:
     """Compare the metrics of two versions.
@@ -169,39 +135,12 @@ def download(
     Example: `mlops models download textile@champion --out champion`
     """
     version = _registry().download(ref, out)
-    _emit_version(version, as_json=json_, text=f"{version.reference} is in {out}")
+    emit_version(version, as_json=json_, text=f"{version.reference} is in {out}")
 
 
-@app.command()
-def transfer(
-    ref: Ref,
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            help="`mlflow`, `azure`, `azureml://registries/NAME` or `azureml://workspaces/NAME`.",
-            metavar="PLACE",
-        ),
-    ],
-    from_: Annotated[
-        str | None, typer.Option("--from", metavar="PLACE", help="Registry that has it; that of this environment.")
-    ] = None,
-    name: Annotated[str | None, typer.Option("--name", "-n", help="Another name there.")] = None,
-    alias: Annotated[
-        list[str] | None, typer.Option("--alias", "-a", help="Alias to give it there. Repeatable.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Give the alias also where its verdict is reject.")] = False,
-    json_: JsonOption = False,
-) -> None:
-    """Copy a version, the same bundle with all that is known about it, to another registry.
-
-    Example: `mlops models transfer textile@champion --to azureml://registries/mlr-vision`
-    """
-    from vision_mlops.registry import open_registry
-    from vision_mlops.registry.registry_transfer import transfer as run
-
-    version = run(open_registry(from_), ref, open_registry(to), name=name, aliases=alias or (), force=force)
-    _emit_version(version, as_json=json_, text=f"{version.reference}{_suffix(version)} is in {to}")
+app.command()(transfer_version.transfer)
+app.command()(verdict.verdict)
+app.command()(image.image)
 
 
 @app.command()
@@ -255,29 +194,10 @@ def _model_row(name: str, versions: list[ModelVersion]) -> dict[str, Any]:
     return {
         "name": name,
         "versions": len(versions),
-        "latest": versions[-1].version if versions else None,
+        "latest": versions[-1].version,
         "champion": champion.version if champion else None,
         "champion_accuracy": None if accuracy is None else round(accuracy, 4),
     }
-
-
-def _public(version: ModelVersion) -> dict[str, Any]:
-    """A version for JSON; the stored facts are what `explain` prints."""
-    content = version.to_dict()
-    content["tags"] = {key: value for key, value in version.tags.items() if not key.startswith("mlops.")}
-    return {"reference": version.reference, **content}
-
-
-def _emit_version(version: ModelVersion, *, as_json: bool, text: str) -> None:
-    if as_json:
-        emit_json(_public(version))
-    else:
-        typer.echo(text)
-
-
-def _suffix(version: ModelVersion) -> str:
-    parts = [f"@{alias}" for alias in version.aliases] + ([f"verdict {version.verdict}"] if version.verdict else [])
-    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _print_tree(version: ModelVersion, links: list[Link]) -> None:

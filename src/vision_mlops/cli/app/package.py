@@ -1,0 +1,37 @@
+"""``mlops app package``: the zip that App Service runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vision_mlops.cli.output import say
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.core.files import atomic_write
+
+Samples = Annotated[
+    Path | None, typer.Option("--samples", metavar="FOLDER", help="Put these images into the gallery.", file_okay=False)
+]
+
+
+def package(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Write the zip there.")] = Path("app.zip"),
+    samples: Samples = None,
+) -> None:
+    """Make the zip of the web frontend: its code, the pinned requirements, and how it starts.
+
+    The same content makes the same file, byte for byte. Unpacked, it starts with `sh startup.sh`.
+
+    Example: `mlops app package --out app.zip`
+    """
+    from vision_mlops.endpoints.appservice.app_package import build_package
+
+    made = build_package(samples)
+    try:
+        atomic_write(out, made.content)
+    except OSError as error:
+        raise DeploymentError(f"{out} cannot be written: {error.strerror}", "choose another --out") from error
+    typer.echo(f"{out}: {len(made.names)} files, {len(made.content) / 1e3:.0f} kB, sha256 {made.digest}")
+    say(f"deploy it: mlops app deploy NAME --package {out}")

@@ -1,0 +1,1 @@
+"""``mlops azure``: what is about Azure as such."""

@@ -1,0 +1,69 @@
+"""The checks of Azure that run before a command makes anything that costs money."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vision_mlops.cli.output import warn
+from vision_mlops.core.errors import AzureError
+from vision_mlops.doctor.check_results import Diagnosis, Outcome, failed
+
+if TYPE_CHECKING:
+    from vision_mlops.azure.preflight.purposes import Demand
+    from vision_mlops.config.azure_settings import AzureSettings
+
+SKIP = "MLOPS_SKIP_CHECKS"
+SkipChecks = Annotated[
+    bool,
+    typer.Option("--skip-checks", envvar=SKIP, help="Do not check roles, quota and the like before Azure is used."),
+]
+
+
+def check_first(
+    purpose: str, *, skip: bool = False, settings: AzureSettings | None = None, demands: Sequence[Demand] = ()
+) -> None:
+    """Run the checks for a purpose, unless they have passed some minutes ago; warnings are shown.
+
+    Args:
+        purpose: As ``mlops doctor --for`` names it.
+        skip: Do nothing.
+        settings: Where in Azure; read where not given.
+        demands: Machines that are needed, where they are not those of the settings.
+
+    Raises:
+        AzureError: a check failed: its detail and its fix; further ones are in the message.
+        ConfigError, MissingExtraError: the settings are not whole, or the Azure packages are not installed.
+    """
+    if skip:
+        return
+    from vision_mlops.azure.preflight import passed_checks
+    from vision_mlops.azure.preflight.caller import UNSEEN
+    from vision_mlops.azure.preflight.preflight import Preflight
+    from vision_mlops.azure.preflight.purposes import purpose_of
+    from vision_mlops.config.azure_settings import load_azure_settings
+
+    place = settings or load_azure_settings()
+    wanted = purpose_of(purpose)
+    if demands:
+        wanted = wanted.with_demands(*demands)
+    if passed_checks.is_fresh(place, wanted):
+        return
+    results = list(Preflight(place, wanted, date.today()).run())
+    for result in results:
+        if result.outcome is Outcome.WARN and not result.detail.endswith(UNSEEN):
+            warn(f"{result.name}: {result.detail}\n  -> {result.fix}")
+    if wrong := failed(results):
+        raise _refusal(wrong)
+    passed_checks.remember(place, wanted)
+
+
+def _refusal(wrong: list[Diagnosis]) -> AzureError:
+    """All that failed as one error, before anything was made."""
+    first, *others = wrong
+    lines = [f"{first.name}: {first.detail}; nothing was made", *(f"  {item.name}: {item.detail}" for item in others)]
+    fixes = dict.fromkeys(item.fix for item in wrong if item.name != "not checked")
+    return AzureError("\n".join(lines), "\n  -> ".join(fixes))

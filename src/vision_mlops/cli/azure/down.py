@@ -1,0 +1,132 @@
+"""``mlops down``: what a workload made in Azure is listed with its cost, and removed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vision_mlops.cli.output import emit_json, emit_table, fail, say, warn
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.core.text import counted
+
+if TYPE_CHECKING:
+    from vision_mlops.teardown.made_things import MadeThing
+    from vision_mlops.teardown.removal import Inventory, Removal
+
+
+def down(
+    workload: Annotated[
+        str, typer.Option("--workload", "-w", help="Only what belongs to this workload.", show_default="all")
+    ] = "",
+    with_models: Annotated[bool, typer.Option("--with-models", help="Archive its models, too.")] = False,
+    with_data: Annotated[bool, typer.Option("--with-data", help="Archive its data assets, too.")] = False,
+    idle_days: Annotated[
+        int, typer.Option("--idle-days", min=0, max=90, help="Days without a request after which an endpoint idles.")
+    ] = 7,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list; remove nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Remove what mlops made in Azure, after listing it with an estimate of what it costs a month.
+
+    That is endpoints with their deployments and keys, container groups, web apps with slots and plan, schedules, published
+    pipelines and clusters. Models and data stay, unless they are asked for; so does what infrastructure/up.sh made.
+    Endpoints without requests, and instances that never stop, are named.
+
+    Exit code 0: nothing is left; 1: something is, and is named; 130: stopped by Ctrl-C.
+
+    Example: `mlops down --workload textile --dry-run`
+    """
+    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.teardown.made_things import Search
+    from vision_mlops.teardown.removal import find, remove
+
+    search = Search(load_azure_settings(), workload, with_models, with_data, idle_days)
+    inventory = find(search)
+    if not json_:
+        _list(inventory, workload)
+    if dry_run or not inventory.things:
+        if json_:
+            emit_json(_as_dict(inventory, None))
+        if inventory.problems:
+            raise typer.Exit(1)
+        return
+    _confirm(inventory, yes=yes)
+    result = remove(inventory.things, say)
+    if json_:
+        emit_json(_as_dict(inventory, result))
+    _report(result)
+    if result.interrupted:
+        raise typer.Exit(130)
+    if not result.complete or inventory.problems:
+        raise typer.Exit(1)
+
+
+def _list(inventory: Inventory, workload: str) -> None:
+    from vision_mlops.teardown import prices
+
+    of = f" of {workload}" if workload else ""
+    emit_table([_row(thing) for thing in inventory.things], as_json=False, empty=f"nothing{of} is left in Azure")
+    if inventory.things:
+        unknown = [thing for thing in inventory.things if thing.usd is None]
+        more = f", and {len(unknown)} whose price is not known" if unknown else ""
+        say(f"together about {inventory.usd:,.0f} USD a month{more} ({prices.assumption()})")
+    for thing in inventory.kept:
+        whose = f"belongs to {', '.join(sorted(thing.workloads))}" if thing.workloads else "names no workload"
+        say(f"stays: {thing.title}, which {whose}")
+    for note in inventory.notes:
+        say(f"idle: {note}")
+    for problem in inventory.problems:
+        warn(f"not looked at: {problem}")
+
+
+def _row(thing: MadeThing) -> dict[str, Any]:
+    usd = "not known" if thing.usd is None else f"{thing.usd:,.0f}"
+    return {"kind": thing.kind, "name": thing.name, "detail": thing.detail, "USD a month": usd, "idle": thing.idle}
+
+
+def _confirm(inventory: Inventory, *, yes: bool) -> None:
+    """Ask, unless that was answered before. Raises MlopsError, and Exit where the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise MlopsError(
+            f"{counted(len(inventory.things), 'thing')} would be removed for good",
+            "add --yes to remove, or --dry-run to list only",
+        )
+    if not typer.confirm(f"Remove {counted(len(inventory.things), 'thing')} for good?", default=False, err=True):
+        say("nothing was removed")
+        raise typer.Exit(1)
+
+
+def _report(result: Removal) -> None:
+    say(f"removed: {', '.join(thing.title for thing in result.removed) or 'nothing'}")
+    for thing, error in result.failed:
+        fail(f"{thing.title} is left: {error}")
+    if result.left:
+        say(f"left, not tried or under way: {', '.join(thing.title for thing in result.left)}")
+    if not result.complete:
+        say("run the same command again: it goes on with what is left")
+
+
+def _as_dict(inventory: Inventory, result: Removal | None) -> dict[str, Any]:
+    from vision_mlops.teardown import prices
+
+    removed = [thing.title for thing in result.removed] if result else []
+    failed = (
+        [{"thing": thing.title, "problem": error.on_one_line()} for thing, error in result.failed] if result else []
+    )
+    left = [thing.title for thing in result.left] if result else [thing.title for thing in inventory.things]
+    return {
+        "things": [thing.to_dict() for thing in inventory.things],
+        "usd_per_month": inventory.usd,
+        "prices": prices.assumption(),
+        "stays": [thing.to_dict() for thing in inventory.kept],
+        "idle": inventory.notes,
+        "not_looked_at": inventory.problems,
+        "removed": removed,
+        "failed": failed,
+        "left": left,
+    }

@@ -1,0 +1,68 @@
+"""``mlops models image``: what an image with a model in it is called, and built from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vision_mlops.cli.models.version_output import Ref
+from vision_mlops.cli.options import AzureDevOps, GitHub, JsonOption, filled
+from vision_mlops.cli.output import emit_json, say
+
+
+def image(
+    ref: Ref,
+    context: Annotated[
+        Path | None,
+        typer.Option("--context", metavar="FOLDER", help="Write what it is built from there; must not exist."),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base", callback=filled, help="Image of the scoring server.", show_default="MLOPS_AZURE_INFERENCING_IMAGE"
+        ),
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            "--registry", callback=filled, help="Registry of the image.", show_default="MLOPS_AZURE_CONTAINER_REGISTRY"
+        ),
+    ] = None,
+    azure_devops: AzureDevOps = False,
+    github: GitHub = False,
+    json_: JsonOption = False,
+) -> None:
+    """Print the name of the image that holds a version, which `mlops deploy` to aci and aks runs.
+
+    The name holds the bundle's id, so it means one model. With `--context`, a registry can build the image where this
+    machine has no container engine: `make model-image`. A pipeline gets the output `image`.
+
+    Example: `mlops models image textile:3 --context outputs/image`
+    """
+    from vision_mlops.config.azure_settings import read_setting
+    from vision_mlops.core.errors import ConfigError
+    from vision_mlops.devops.build_results import open_build
+    from vision_mlops.endpoints.inferencing_image import NAME, REGISTRY_VARIABLE, baked_image, write_context
+    from vision_mlops.registry import open_registry
+
+    build = open_build(typer.echo, azure_devops=azure_devops, github=github)
+    models = open_registry()
+    version = models.get(ref)
+    name = baked_image(registry or read_setting(REGISTRY_VARIABLE), version)
+    if context is not None:
+        server = base or read_setting("MLOPS_AZURE_INFERENCING_IMAGE")
+        if not server:
+            raise ConfigError(
+                "the image of the scoring server is not given",
+                f"give --base REGISTRY/{NAME}:TAG, or set MLOPS_AZURE_INFERENCING_IMAGE",
+            )
+        write_context(context, server, models.bundle_path(version), version)
+        say(f"what {name} is built from is in {context}")
+    if json_:
+        emit_json({"image": name, "model": version.reference, "context": context})
+    else:
+        typer.echo(name)
+    if build is not None:
+        build.output("image", name)

@@ -1,0 +1,1 @@
+"""Containers of this machine, which steps of jobs and endpoints run in."""

@@ -1,0 +1,30 @@
+"""The socket that a server of the command line listens on."""
+
+from __future__ import annotations
+
+import socket
+
+from vision_mlops.core.errors import ServingError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises ServingError."""
+    try:
+        family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        raise ServingError(
+            f"cannot listen on {host}:{port}: {error.strerror}", "stop what uses it, or give --port 0 for a free one"
+        ) from error
+    return listener
+
+
+def url_of(host: str, port: int) -> str:
+    """Address of a server, as a browser takes it."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,120 @@
+"""The route of an endpoint behind a Gateway: which deployment gets which share, and where the endpoint is called."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.aks.cluster import KubernetesCluster
+from vision_mlops.endpoints.aks.cluster_errors import ClusterError
+from vision_mlops.endpoints.aks.manifests import ROUTE, TAGS, EndpointManifest, Manifest, render_route, route_shares
+
+_ACCEPT_SECONDS = 30
+_PORTS = {"HTTPS": 443, "HTTP": 80}
+
+
+def check_gateway(cluster: KubernetesCluster, gateway: str) -> None:
+    """Refuse to deploy behind a Gateway that is not there. Raises DeploymentError."""
+    namespace, _, name = gateway.partition("/")
+    try:
+        found = cluster.get("Gateway", name, namespace)
+    except ClusterError as error:
+        if error.status == 403:  # it may be there, for others to see
+            return
+        raise
+    if found is None:
+        raise DeploymentError(
+            f"there is no Gateway {name} in namespace {namespace}",
+            "kubectl get gateways --all-namespaces lists those that there are; set MLOPS_AKS_GATEWAY to one. A cluster"
+            " without any may lack the Gateway API: infrastructure/aks/create.sh --host makes one",
+        )
+
+
+def read_route(cluster: KubernetesCluster, definition: EndpointManifest) -> Manifest | None:
+    """The route of an endpoint; None where there is none. Raises ClusterError."""
+    return cluster.get(ROUTE, definition.endpoint, definition.namespace)
+
+
+def shares_of(route: Manifest | None, endpoint: str) -> dict[str, int]:
+    """Percent of the requests by deployment; none without a route."""
+    return route_shares(route, endpoint) if route else {}
+
+
+def tags_of(route: Manifest | None) -> dict[str, str]:
+    """The tags of an endpoint, which are kept with its route."""
+    annotations = ((route or {}).get("metadata") or {}).get("annotations") or {}
+    tags: dict[str, str] = json.loads(annotations.get(TAGS, "{}"))
+    return tags
+
+
+def write_route(
+    cluster: KubernetesCluster,
+    definitions: Sequence[EndpointManifest],
+    shares: Mapping[str, int],
+    tags: Mapping[str, str],
+) -> None:
+    """Make the route be as said, as one change. Raises ClusterError."""
+    cluster.apply(render_route(definitions, shares, tags))
+
+
+def delete_route(cluster: KubernetesCluster, namespace: str, endpoint: str) -> None:
+    """Delete the route of an endpoint where it is there. Raises ClusterError."""
+    cluster.delete(ROUTE, endpoint, namespace)
+
+
+def route_address(cluster: KubernetesCluster, definition: EndpointManifest) -> tuple[str, str]:
+    """Where an endpoint behind a Gateway is called, and what is to be said about it."""
+    namespace, _, name = definition.gateway.partition("/")
+    try:
+        gateway = cluster.get("Gateway", name, namespace)
+    except ClusterError as error:
+        if error.status != 403:
+            raise
+        return "", f"its Gateway {definition.gateway} may not be read"
+    if gateway is None:
+        return "", f"its Gateway {definition.gateway} is gone"
+    listener = gateway["spec"]["listeners"][0]
+    host = definition.host or listener.get("hostname") or ""
+    if not host or host.startswith("*."):
+        addresses = (gateway.get("status") or {}).get("addresses") or []
+        if not addresses:
+            return "", f"its Gateway {definition.gateway} has no address yet"
+        host = str(addresses[0]["value"])
+        host = f"[{host}]" if ":" in host else host
+    protocol, port = listener["protocol"], int(listener["port"])
+    suffix = "" if _PORTS.get(protocol) == port else f":{port}"
+    path = "" if definition.host else f"/{definition.endpoint}"
+    return f"{str(protocol).lower()}://{host}{suffix}{path}/score", ""
+
+
+def wait_accepted(cluster: KubernetesCluster, definition: EndpointManifest) -> None:
+    """Wait until the Gateway has looked at the route. One that does not say so in time may yet do.
+
+    Raises:
+        DeploymentError: the Gateway refuses the route.
+    """
+    deadline = time.monotonic() + _ACCEPT_SECONDS
+    while time.monotonic() < deadline:
+        route = read_route(cluster, definition) or {"metadata": {}}
+        generation = int(route["metadata"].get("generation") or 0)
+        for condition in _conditions(route):
+            if int(condition.get("observedGeneration") or 0) < generation:
+                continue
+            if condition["status"] == "False":
+                raise DeploymentError(
+                    f"Gateway {definition.gateway} does not take the route of {definition.endpoint!r}:"
+                    f" {condition.get('message') or condition.get('reason')}",
+                    "see its listeners: the host names and namespaces from which they allow routes",
+                )
+            if condition["type"] == "Accepted":
+                return
+        time.sleep(0.2)
+
+
+def _conditions(route: Manifest) -> list[Manifest]:
+    parents = (route.get("status") or {}).get("parents") or []
+    found = [item for parent in parents for item in parent.get("conditions") or []]
+    # A refusal is told before an acceptance.
+    return sorted(found, key=lambda item: item["status"] != "False")

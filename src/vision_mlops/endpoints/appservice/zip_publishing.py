@@ -1,0 +1,113 @@
+"""Publishing of a zip: it is sent to the publishing site of a slot, which builds it; then its end is waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vision_mlops.azure.azure_errors import azure_errors
+from vision_mlops.azure.clients import publishing_client
+from vision_mlops.azure.retries import retry_while_busy
+from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.core.errors import DeploymentError
+from vision_mlops.endpoints.contract import Say
+
+if TYPE_CHECKING:
+    from azure.core.rest import HttpRequest
+
+T = TypeVar("T")
+
+FAILED, SUCCESS = 3, 4
+"""States of a deployment, as the publishing site tells them."""
+_PATIENCE_SECONDS = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
+_UPLOAD_SECONDS = 600
+_LOG_LINES = 30
+
+
+class Publishing:
+    """The publishing site of one slot.
+
+    Args:
+        settings: Cloud.
+        host: Of the publishing site.
+        say: Told how far it is.
+    """
+
+    def __init__(self, settings: AzureSettings, host: str, say: Say) -> None:
+        self._host = host
+        self._url = f"https://{host}"
+        self._say = say
+        self._client = publishing_client(settings, host)
+
+    def publish(self, package: bytes, seconds: float) -> None:
+        """Send a zip, and wait until it is built.
+
+        Raises:
+            AzureError: it is refused, or the site is not reached.
+            DeploymentError: it cannot be built; the message ends with the log.
+        """
+        with azure_errors(
+            f"publishing to {self._host}", "the role Website Contributor on the web app lets you publish"
+        ):
+            from azure.core.rest import HttpRequest
+
+            request = HttpRequest(
+                "POST",
+                f"{self._url}/api/publish",
+                params={"type": "zip", "async": "true", "restart": "true"},
+                headers={"Content-Type": "application/zip"},
+                content=package,
+            )
+            deadline = time.monotonic() + seconds
+            place = self._sent(request, deadline)
+            for found in self._looks(lambda: self._get(place), deadline):
+                if found.get("status") == SUCCESS:
+                    return
+                if found.get("status") == FAILED:
+                    raise DeploymentError(
+                        f"the zip cannot be built on {self._host}{self._log(str(found.get('id')))}",
+                        "fix what the log names; requirements.txt of the zip is installed there with pip",
+                    )
+
+    def _sent(self, request: HttpRequest, deadline: float) -> str:
+        """Where the deployment tells how far it is; a zip is sent again after another deployment that is under way."""
+        for place in self._looks(lambda: self._send(request), deadline):
+            if place:
+                return place
+            self._say(f"{self._host}: another deployment is under way; waiting for its end")
+        raise AssertionError("the looks end by an error")
+
+    def _looks(self, call: Callable[[], T], deadline: float) -> Iterator[T]:
+        """What a call says, again and again. Raises DeploymentError once the time is up."""
+        pause = _FIRST_PAUSE
+        while time.monotonic() < deadline:
+            yield retry_while_busy(call, self._say, seconds=_PATIENCE_SECONDS)
+            time.sleep(pause)
+            pause = min(1.5 * pause, _LONGEST_PAUSE)
+        raise DeploymentError(
+            f"the zip was not built in time on {self._host}", "run the same command again, with a longer --timeout"
+        )
+
+    def _send(self, request: HttpRequest) -> str:
+        answer = self._client.send_request(request, read_timeout=_UPLOAD_SECONDS)
+        if answer.status_code == 409:
+            return ""
+        answer.raise_for_status()
+        place = str(answer.headers.get("Location") or "")
+        # The token goes nowhere else.
+        return place if place.startswith(f"{self._url}/") else f"{self._url}/api/deployments/latest"
+
+    def _get(self, url: str) -> Any:
+        from azure.core.rest import HttpRequest
+
+        answer = self._client.send_request(HttpRequest("GET", url))
+        answer.raise_for_status()
+        return answer.json()
+
+    def _log(self, id_: str) -> str:
+        """The end of the log of a deployment, indented below what is told."""
+        lines = [str(item.get("message", "")) for item in self._get(f"{self._url}/api/deployments/{id_}/log")]
+        texts = [text for line in lines for text in line.splitlines()]
+        return "".join(f"\n  | {text}" for text in texts[-_LOG_LINES:])

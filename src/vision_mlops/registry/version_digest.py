@@ -1,0 +1,56 @@
+"""The digest of a version: what stays the same from registry to registry, while the numbers of versions differ."""
+
+from __future__ import annotations
+
+from vision_mlops.core.errors import RegistryError
+from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, Registry, parse_reference
+
+ANY = "any"
+"""Stands for every digest. An empty one does not: it is an output of a pipeline that was lost, and would check nothing."""
+
+
+def digest_of(version: ModelVersion) -> str:
+    """The hash of its bundle. Raises RegistryError where it is not known."""
+    digest = version.tags.get(HASH_TAG, "")
+    if not digest:
+        raise RegistryError(
+            f"{version.reference} has no digest: another tool registered it",
+            "register its bundle with `mlops models register`",
+        )
+    return digest
+
+
+def version_with(registry: Registry, reference: str, digest: str = ANY) -> ModelVersion:
+    """The version that a reference and a digest mean.
+
+    Args:
+        registry: Where it is.
+        reference: A name alone means the version with the digest, whatever its number is.
+        digest: That it must have, or ``any``.
+
+    Raises:
+        RegistryError: the version does not exist, it has another digest, or the given one is empty.
+    """
+    if not digest.strip():
+        raise RegistryError(
+            f"the digest that {reference} must have is empty",
+            f"give the one that `mlops models verdict` showed, or {ANY} to check none",
+        )
+    if digest == ANY:
+        return registry.get(reference)
+    wanted = parse_reference(reference)
+    if wanted.version is None and wanted.alias is None:
+        versions = registry.versions(wanted.name)
+        found = [version for version in versions if version.tags.get(HASH_TAG) == digest]
+        if not found:
+            raise RegistryError(
+                f"no version of {wanted.name} has the digest {digest}", f"see `mlops models verdict {wanted.name}:N`"
+            )
+        return found[-1]
+    version = registry.get(reference)
+    if digest_of(version) != digest:
+        raise RegistryError(
+            f"{version.reference} has the digest {digest_of(version)}, not {digest}",
+            "it is not the model that was judged: name its version, or give the digest any",
+        )
+    return version

@@ -1,0 +1,47 @@
+"""Where there is nothing to roll out beside: the first version of an endpoint gets all of the traffic at once."""
+
+from __future__ import annotations
+
+from vision_mlops.endpoints.contract import DeploymentRequest
+from vision_mlops.endpoints.deployment import TrafficPlan, deploy, find
+from vision_mlops.registry import CHAMPION
+from vision_mlops.rollout.driver import RolloutResult
+from vision_mlops.rollout.rollout_checks import check_target, check_verdict
+from vision_mlops.rollout.rollout_control import Controls
+from vision_mlops.rollout.rollout_report import RolloutOutcome
+from vision_mlops.rollout.rollout_settings import RolloutOptions
+from vision_mlops.rollout.rollout_state import rollout_of
+
+
+def make_first(controls: Controls, request: DeploymentRequest, wishes: RolloutOptions) -> RolloutResult | None:
+    """Make the endpoint with the candidate, where there is none that serves.
+
+    The same command in a pipeline then does for the first version and for every later one, also when it runs again.
+
+    Args:
+        controls: Endpoint, and where its models are.
+        request: The candidate's deployment.
+        wishes: Whether to leave the alias, and to take a version that the gate did not let through.
+
+    Returns:
+        How it ended; None where there is a champion to roll out beside.
+
+    Raises:
+        DeploymentError: something speaks against it, or the target refuses.
+    """
+    check_target(controls.target)
+    endpoint = find(controls.target, controls.endpoint)
+    if endpoint is not None and rollout_of(endpoint) is not None:
+        return None
+    serving = endpoint.serving if endpoint is not None else None
+    if serving is not None and (serving.traffic != 100 or serving.reference != request.model.reference):
+        return None
+    if serving is None:
+        check_verdict(request.model, controls.say, force=wishes.force)
+        deploy(controls.target, request, TrafficPlan(), controls.say)
+        told = f"{request.model.reference} is the first version of {controls.endpoint}: it has all of the traffic"
+    else:
+        told = f"{request.model.reference} has all of the traffic of {controls.endpoint} already: nothing to do"
+    if not wishes.no_alias and CHAMPION not in controls.registry.get(request.model.reference).aliases:
+        controls.registry.promote(request.model.name, request.model.version, CHAMPION, force=wishes.force)
+    return RolloutResult(RolloutOutcome.PROMOTED, (told,))
