@@ -1,16 +1,26 @@
 # One vocabulary of tasks for people, continuous integration and the Azure DevOps pipelines.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV := .venv
+# An image that brings the packages with it sets this: see environments/docker/mlops_pipeline_image.
+VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CHECKOV := $(VENV)-checkov
+IMAGE_TOOLS := $(VENV)-images
+# Folders of environments/docker that the targets images... are about; all of them, if empty.
+IMAGES ?=
+# Which parameters of infrastructure/ the targets infra-... use: dev or prod.
+ENVIRONMENT ?= dev
 # Tests of one file share servers and bundles: they stay together.
 PARALLEL := -n auto --dist loadfile
+# What test-unit and test-integration run, as pytest takes it, and where their results go.
+TESTS ?=
+RESULTS ?= outputs/tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast image test-image check format docs bench bench-serving clean
+.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check infra-check infra-plan infra-up infra-down format docs screenshots bench bench-serving clean test-summary github-sign-in registry-sign-in images-import model-image aks-sign-in
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 setup: $(STAMP)  ## Make .venv and install everything (done by the other targets too)
 
@@ -20,6 +30,9 @@ $(STAMP): pyproject.toml $(wildcard requirements/*.txt)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
+
+agent-path: $(STAMP)  ## In a pipeline: put the commands of .venv on the path of the steps that follow
+	@if [ -n "$$GITHUB_PATH" ]; then echo "$(abspath $(BIN))" >> "$$GITHUB_PATH"; else echo "##vso[task.prependpath]$(abspath $(BIN))"; fi
 
 demo: $(STAMP)  ## Train, judge, register and serve the textile classifier
 	@$(BIN)/mlops demo
@@ -31,10 +44,37 @@ test: $(STAMP)  ## Run all tests, the fast ones first
 test-fast: $(STAMP)  ## Run the fast tests
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" -q
 
-image: $(STAMP)  ## Build the image of the scoring server (needs docker or podman)
-	@$(BIN)/python -c 'from vision_mlops.endpoints import container_engine, inferencing_image as image; print(image.served_image(container_engine.open_engine(), "", print))'
+# Chosen tests alone say nothing about the coverage of the whole.
+test-unit: $(STAMP)  ## Run the unit tests, with results and coverage as a pipeline publishes them
+	@mkdir -p $(RESULTS)/junit
+	$(BIN)/python -m pytest $(PARALLEL) $(or $(TESTS),testing/unit) --junitxml=$(RESULTS)/junit/unit.xml --cov --cov-report=xml:$(RESULTS)/coverage.xml --cov-fail-under=0
 
-test-image: $(STAMP)  ## Build it, and test it in containers
+test-integration: $(STAMP)  ## Run the other tests, with the results and coverage of both
+	@mkdir -p $(RESULTS)/junit
+	$(BIN)/python -m pytest $(PARALLEL) $(or $(TESTS),testing/emulator testing/integration testing/e2e) --junitxml=$(RESULTS)/junit/integration.xml --cov --cov-append --cov-report=xml:$(RESULTS)/coverage.xml $(if $(TESTS),--cov-fail-under=0)
+
+test-summary: $(STAMP)  ## Print the results of test-unit and test-integration as Markdown
+	@$(BIN)/python -m testing.support.results_summary $(RESULTS)
+
+smoke-app: $(STAMP)  ## Use a web frontend that is deployed, in a browser (URL=https://HOST IMAGE=data/examples/nominal.jpg)
+	@$(BIN)/python -m testing.support.app_smoke "$(URL)" "$(IMAGE)"
+
+images:  ## Build the images of environments/docker (needs docker, podman or buildah; IMAGES=, REGISTRY=, TAG=)
+	@environments/docker/images.sh build $(IMAGES)
+
+images-bill: $(IMAGE_TOOLS)/.installed  ## Write what is in them as a software bill of materials
+	@IMAGE_TOOLS=$(abspath $(IMAGE_TOOLS)/bin) environments/docker/images.sh bill $(IMAGES)
+
+images-scan: $(IMAGE_TOOLS)/.installed  ## Look for published vulnerabilities in them
+	@IMAGE_TOOLS=$(abspath $(IMAGE_TOOLS)/bin) environments/docker/images.sh scan $(IMAGES)
+
+images-push:  ## Push them to REGISTRY (MOVING_TAG=main moves that tag as well)
+	@environments/docker/images.sh push $(IMAGES)
+
+images-import:  ## Bring them from one registry into another, unchanged (FROM=, REGISTRY=, TAG=)
+	@environments/docker/images.sh import $(IMAGES)
+
+test-image: $(STAMP)  ## Build the image of the scoring server, and test it in containers
 	MLOPS_TEST_IMAGE=1 $(BIN)/python -m pytest -n 0 testing/integration/test_image.py
 
 check: $(STAMP)  ## Lint, types, import contracts, docs drift
@@ -44,12 +84,62 @@ check: $(STAMP)  ## Lint, types, import contracts, docs drift
 	$(BIN)/lint-imports
 	$(BIN)/python docs/cli_reference.py --check
 
+infra-check: $(STAMP) $(CHECKOV)/.installed  ## Check infrastructure/ with checkov, in an environment of its own
+	PATH="$(abspath $(BIN)):$$PATH" $(CHECKOV)/bin/checkov --config-file infrastructure/.checkov.yaml
+
+# By content: another version of checkov makes it anew.
+$(CHECKOV)/.installed: requirements/checkov.txt requirements/checkov-parser.txt
+	@$(PYTHON) -m venv --clear $(CHECKOV)
+	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/checkov.txt
+	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/checkov-parser.txt
+	@touch $@
+
+$(IMAGE_TOOLS)/.installed: requirements/images.txt
+	@$(PYTHON) -m venv --clear $(IMAGE_TOOLS)
+	@$(IMAGE_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/images.txt
+	@touch $@
+
+infra-plan:  ## Say what `make infra-up` would change in Azure (ENVIRONMENT=dev)
+	@infrastructure/up.sh $(ENVIRONMENT) --plan
+
+infra-up:  ## Make what a workload needs in Azure, or bring it up to date
+	@infrastructure/up.sh $(ENVIRONMENT)
+
+infra-down:  ## Delete it again, after listing it
+	@infrastructure/down.sh $(ENVIRONMENT)
+
+github-sign-in:  ## In a workflow on GitHub: sign `az` in by its federated identity
+	@.ci/github_sign_in
+
+# $(call needed,NAME,example): ends with exit code 2 where a variable is empty.
+needed = $(if $($1),,$(error $1 is not set: give it, such as $1=$2))
+
+registry-sign-in:  ## Sign the container engine in to a registry, with the sign-in of az (REGISTRY=NAME.azurecr.io)
+	$(call needed,REGISTRY,example.azurecr.io)az acr login --name "$(firstword $(subst ., ,$(REGISTRY)))"
+
+# REGISTRY/NAME:TAG in its parts.
+IMAGE_REGISTRY = $(firstword $(subst ., ,$(IMAGE)))
+IMAGE_NAME = $(lastword $(subst /, ,$(IMAGE)))
+
+model-image:  ## Let the registry build the image of a model, unless it has it (IMAGE=, CONTEXT= of `mlops models image`)
+	@$(call needed,IMAGE,example.azurecr.io/mlops-textile:3-0123456789ab)$(call needed,CONTEXT,outputs/image)$(if $(findstring /,$(IMAGE)),,$(error IMAGE=$(IMAGE) names no registry))\
+	az acr repository show --name "$(IMAGE_REGISTRY)" --image "$(IMAGE_NAME)" --output none 2>/dev/null && echo "$(IMAGE) is there" || \
+	az acr build --registry "$(IMAGE_REGISTRY)" --image "$(IMAGE_NAME)" --file "$(CONTEXT)/Dockerfile" --no-logs "$(CONTEXT)"
+
+aks-sign-in:  ## Point kubectl at the cluster, with the sign-in of az (KUBERNETES_CLUSTER=, KUBERNETES_GROUP=)
+	$(call needed,KUBERNETES_CLUSTER,aks-vision)$(call needed,KUBERNETES_GROUP,rg-vision)az aks get-credentials --resource-group "$(KUBERNETES_GROUP)" --name "$(KUBERNETES_CLUSTER)" --overwrite-existing
+	command -v kubelogin >/dev/null || az aks install-cli --install-location "$(BIN)/kubectl-of-az" --kubelogin-install-location "$(BIN)/kubelogin"
+	kubelogin convert-kubeconfig --login azurecli
+
 format: $(STAMP)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: $(STAMP)  ## Write the generated parts of the documentation
 	$(BIN)/python docs/cli_reference.py
+
+screenshots: $(STAMP)  ## Take the pictures of the web frontend in docs/images (needs chromium)
+	$(BIN)/python -m docs.screenshots $(BUNDLE)
 
 bench: $(STAMP)  ## Run the benchmarks, side by side with the alternatives
 	$(BIN)/python benchmarks/training.py --variants

@@ -24,7 +24,7 @@ def test_interrupted_demo_goes_on(tmp_path: Path) -> None:
     )  # fmt: skip
     steps = tmp_path / "outputs" / "cache" / "steps"
     deadline = time.monotonic() + 120
-    while not any(steps.glob("*/outputs/.bundle.training/checkpoints/last.ckpt")):
+    while not any(steps.glob("*/outputs/checkpoints/bundle.training/checkpoints/last.ckpt")):
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)

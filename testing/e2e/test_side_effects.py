@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from testing.support.archives import zip_of
 from testing.support.command_watch import CommandWatch
+from testing.support.corrections import corrected
 from testing.support.jobs import until
 from testing.support.prepared_data import make_prepared
 from testing.support.web_server import Page, Site, serving
 
 from vision_mlops.cli.commands import CALLBACKS
 from vision_mlops.cli.main import app as _app  # noqa: F401 - it fills CALLBACKS
+from vision_mlops.flask_app.corrections.folder_store import FolderStore
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
 WORKLOAD = """
 name: small
 data: {path: photos, min_images_per_class: 1}
@@ -44,6 +50,7 @@ HERE: list[tuple[str, list[str], int]] = [
     ("data register", ["photos", "--name", "photos"], 0),
     ("data list", [], 0),
     ("data show", ["azureml:photos:1"], 0),
+    ("data add-labels", ["corrections", "--base", "named/data", "-w", "small.yml"], 0),
     ("data fetch", ["SITE/photos.zip", "--out", "named/fetched"], 0),
     ("train", ["--data", "named/data", "--out", "named/bundle", "-w", "small.yml"], 0),
     ("predict", ["named/bundle", "photos/red/000.png", "--explain", "named/why.png"], 0),
@@ -60,6 +67,8 @@ HERE: list[tuple[str, list[str], int]] = [
     ("models compare", ["small:1", "small@champion"], 0),
     ("models download", ["small", "--out", "named/copy"], 0),
     ("models explain", ["small"], 0),
+    ("models verdict", ["small:1"], 0),
+    ("models image", ["small:1", "--base", "server:1", "--context", "named/image"], 0),
     ("job lint", ["job.yml"], 0),
     ("job run", ["job.yml", "--name", "one"], 0),
     ("job resume", ["one"], 2),
@@ -83,11 +92,17 @@ HERE: list[tuple[str, list[str], int]] = [
     ("rollout abort", ["tiny"], 2),
     ("rollout promote", ["tiny"], 2),
     ("endpoint delete", ["tiny"], 0),
+    ("app package", ["--out", "named/app.zip"], 0),
+    ("doctor", [], 0),
 ]
 ON_AZURE: dict[str, list[str]] = {
+    "app deploy": ["tiny", "--endpoint", "https://127.0.0.1:9/score", "--package", "named/app.zip"],
     "assets create": ["job.yml"],
+    "down": ["--yes"],
     "data download": ["--from", "https://127.0.0.1:9/container/photos", "--out", "named/downloaded"],
+    "devops start": ["tiny", "--organization", "https://127.0.0.1:9/o", "--project", "p"],
     "data upload": ["photos", "--to", "https://127.0.0.1:9/container/photos"],
+    "devops init": ["--github", "contoso/vision", "--environments", "dev", "--root", str(ROOT), "--yes"],
     "job download": ["one", "--out", "named/results"],
     "models transfer": ["small", "--to", "azureml://workspaces/ws"],
     "pipeline publish": ["job.yml", "--endpoint", "tiny"],
@@ -102,9 +117,16 @@ ON_AZURE: dict[str, list[str]] = {
 UNTIL_TOLD = {
     "serve": ["named/bundle", "--port", "0", "--workers", "1", "--port-file", "named/port"],
     "pipeline watch": ["--data", "photos", "-w", "small.yml"],
+    "app": ["--endpoint", "http://127.0.0.1:9", "--port", "0", "--port-file", "named/app-port"],
+    "azure emulate": ["--port", "0"],
 }
 """Commands that end by a signal."""
-READY = {"serve": "Ctrl-C stops", "pipeline watch": "completed after"}
+READY = {
+    "serve": "Ctrl-C stops",
+    "pipeline watch": "completed after",
+    "app": "Ctrl-C stops",
+    "azure emulate": "Ctrl-C stops",
+}
 """What they say before they get it."""
 
 AZURE = {
@@ -132,6 +154,9 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> CommandWatch:
     make_prepared(watch.work / "prepared")
     shutil.copytree(watch.work / "prepared" / "train", watch.work / "photos")
     shutil.rmtree(watch.work / "prepared")
+    stream = io.BytesIO()
+    Image.effect_noise((40, 40), 60).save(stream, "PNG")
+    FolderStore(watch.work / "corrections", 10**6).add(corrected(stream.getvalue(), "red"), stream.getvalue())
     (watch.work / "small.yml").write_text(WORKLOAD)
     (watch.work / "job.yml").write_text(JOB)
     watch.keep_inputs()

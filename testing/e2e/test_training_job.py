@@ -39,8 +39,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def job(project: Path, processes: int, **inputs: Any) -> Path:
+def job(project: Path, processes: int, nodes: int = 1, **inputs: Any) -> Path:
     step = {
+        "resources": {"instance_count": "${{parent.inputs.nodes}}"},
         "component": "./components/train.yml",
         "distribution": {"type": "pytorch", "process_count_per_instance": "${{parent.inputs.processes}}"},
         "inputs": {
@@ -52,7 +53,7 @@ def job(project: Path, processes: int, **inputs: Any) -> Path:
     }  # fmt: skip
     content = pipeline(
         {"train": step},
-        inputs={"workload": json.dumps(WORKLOAD), "processes": processes},
+        inputs={"workload": json.dumps(WORKLOAD), "processes": processes, "nodes": nodes},
         outputs={"bundle": {"type": "uri_folder"}},
     )
     return write(project / "job.yml", content)
@@ -72,6 +73,19 @@ def test_two_processes_train_one_bundle(project: Path, store: Path) -> None:
     assert "val_accuracy" in trained.data.metrics
     assert statuses(run(project / "job.yml")) == {"train": "Reused"}
     assert statuses(run(project / "job.yml", "inputs.processes=1")) == {"train": "Completed"}
+
+
+def test_two_nodes_of_two_processes_train_one_bundle(project: Path, store: Path) -> None:
+    """The rendezvous of four processes as on Azure ML, with gloo on this machine's processors."""
+    file = job(project, 2, nodes=2)
+    ended = run(file, name="job")
+    assert statuses(ended) == {"train": "Completed"}, ended.failures
+    folder = Path(ended.state.steps["train"].folder)
+    assert len(list(folder.glob("stdout*.log"))) == 4
+    assert len(Predictor(Path(ended.state.outputs["bundle"])).classes) == 3
+    trained = mlflow_runs.client().get_run(ended.state.steps["train"].run_id)
+    assert trained.info.status == "FINISHED"
+    assert "val_accuracy" in trained.data.metrics
 
 
 def test_an_interrupted_training_goes_on_from_its_checkpoint(project: Path, store: Path) -> None:

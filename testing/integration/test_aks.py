@@ -214,6 +214,142 @@ def wait(until: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.03)
 
 
+GATEWAY = "mlops-gateway/mlops"
+
+
+@pytest.fixture
+def gateway(cluster: KubernetesCluster, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A Gateway, named by the environment; gives its port."""
+    port = free_port()
+    namespace, name = GATEWAY.split("/")
+    listener = {"name": "http", "port": port, "protocol": "HTTP"}
+    body = {
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": name},
+        "spec": {"gatewayClassName": "approuting-istio", "listeners": [listener]},
+    }  # fmt: skip
+    cluster.store.put("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    cluster.store.apply("gateways", namespace, name, body, "infrastructure", force=False)
+    monkeypatch.setenv("MLOPS_AKS_GATEWAY", GATEWAY)
+    return port
+
+
+def shares(endpoint: dict[str, Any]) -> dict[str, int]:
+    return {item["name"]: item["traffic"] for item in endpoint["deployments"]}
+
+
+def test_versions_behind_a_gateway_share_the_traffic(
+    mlops: Mlops, cluster: KubernetesCluster, gateway: int, tmp_path: Path
+) -> None:
+    image = image_file(tmp_path)
+    code, _out, err = deploy(mlops, 1, "--workers", "1", "--cpu", "0.5")
+    assert code == 0, err
+    [endpoint] = listed(mlops)
+    assert endpoint["url"] == f"http://127.0.0.1:{gateway}/colours/score"
+    assert (endpoint["state"], shares(endpoint)) == ("ready", {"version-1": 100})
+    target = open_target("aks")
+    target.set_tags("colours", {"mlops.note": "a=b"})
+
+    code, _out, err = deploy(mlops, 2, "--traffic", "0", "--keep")
+    assert code == 0, err
+    assert shares(listed(mlops)[0]) == {"version-1": 100, "version-2": 0}
+    access, content = target.access("colours"), image.read_bytes()
+    assert {score(access, content, "image/png").label for _ in range(20)} == {"blue"}
+    assert score(access, content, "image/png", "version-2").label == "green", "one that is asked for by its name"
+    [candidate] = [pod for pod in cluster.control.pods.values() if "version-2" in pod.name]
+    assert candidate.container["resources"]["limits"]["cpu"] == "500m", "what is not said is as with the other one"
+
+    with Clients(access, content) as clients:
+        assert mlops("endpoint", "traffic", "colours", "version-1=75", "version-2=25")[0] == 0
+        labels = Counter(score(access, content, "image/png").label for _ in range(40))
+        assert mlops("endpoint", "traffic", "colours", "version-2=100")[0] == 0
+        wait(lambda: score(access, content, "image/png").label == "green")
+        assert open_target("aks").endpoint("colours").tags == {"mlops.note": "a=b"}, "kept with each change"
+        code, _out, err = mlops("endpoint", "delete", "colours", "--deployment", "version-1")
+        assert code == 0, err
+    assert clients.problems == []
+    assert 3 <= labels["green"] <= 20
+    [endpoint] = listed(mlops)
+    assert (endpoint["state"], shares(endpoint)) == ("ready", {"version-2": 100})
+    for words in (("version-2=50",), ("version-1=100",)):
+        assert mlops("endpoint", "traffic", "colours", *words)[0] == 2
+    assert "version-2" in (err := mlops("endpoint", "delete", "colours", "--deployment", "version-2")[2]), err
+
+    keys = target.keys("colours")
+    assert mlops("endpoint", "delete", "colours")[0] == 0
+    left = {plural for plural, namespace, _ in cluster.store.objects if namespace == "vision"} - {"events"}
+    assert left == set()
+    sent = [body for _, plural, body in cluster.requests if plural != "secrets"]
+    assert not [body for body in sent if any(key in body for key in keys.values())]
+
+
+def test_a_rollout_on_plain_kubernetes(
+    mlops: Mlops, cluster: KubernetesCluster, gateway: int, models: dict[str, Path | str]
+) -> None:
+    small = ("--workers", "1", "--cpu", "0.5")
+    assert deploy(mlops, 1, *small)[0] == 0
+    quick = ("--steps", "50,100", "--min-requests", "10", "--min-seconds", "1", "--max-latency-ratio", "20")
+    code, out, err = mlops("rollout", "start", "colours", "--model", "colours:2", "--max-disagreement", "1", *quick)
+    assert code == 0, out + err
+    [endpoint] = listed(mlops)
+    assert (endpoint["state"], shares(endpoint), endpoint["tags"]) == ("ready", {"version-2": 100}, {})
+    code, out, err = mlops("rollout", "start", "colours", "--model", "colours:1", "--max-disagreement", "0", *quick)
+    assert code == 1, out + err
+    [endpoint] = listed(mlops)
+    assert shares(endpoint) == {"version-2": 100}, "rolled back, and the candidate is gone"
+    assert not [name for name in cluster.control.pods if "version-1" in name]
+
+
+def test_a_candidate_that_does_not_get_ready_leaves_nothing(
+    mlops: Mlops, cluster: KubernetesCluster, gateway: int
+) -> None:
+    missing = ("--image", f"{REGISTRY}/mlops-colours:none", "--timeout", "20")
+    assert deploy(mlops, 1, *missing)[0] == 2
+    left = {plural for plural, namespace, _ in cluster.store.objects if namespace == "vision"} - {"events"}
+    assert left == set()
+    assert deploy(mlops, 1)[0] == 0
+    before = sorted(key for key in cluster.store.objects if key[1] == "vision" and key[0] not in ("events", "pods"))
+    code, _out, err = deploy(mlops, 2, *missing)
+    assert (code, "removing version-2 again" in err) == (2, True), err
+    now = sorted(key for key in cluster.store.objects if key[1] == "vision" and key[0] not in ("events", "pods"))
+    assert now == before
+    assert shares(listed(mlops)[0]) == {"version-1": 100}
+
+
+def test_a_route_that_the_gateway_refuses(mlops: Mlops, cluster: KubernetesCluster, gateway: int) -> None:
+    cluster.control.refuses_routes = "no listener allows this namespace"
+    code, _out, err = deploy(mlops, 1)
+    assert (code, f"Gateway {GATEWAY} does not take the route of 'colours': no listener allows" in err) == (2, True), (
+        err
+    )
+    left = {plural for plural, namespace, _ in cluster.store.objects if namespace == "vision"} - {"events"}
+    assert left == set()
+
+
+def test_no_such_gateway(mlops: Mlops, cluster: KubernetesCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_AKS_GATEWAY", "vision/none")
+    code, _out, err = deploy(mlops, 1)
+    assert (code, "there is no Gateway none in namespace vision" in err) == (2, True), err
+    assert not [verb for verb, plural, _ in cluster.requests if verb in ("patch", "create")]
+
+
+def test_an_endpoint_is_behind_a_gateway_or_not(
+    mlops: Mlops, cluster: KubernetesCluster, gateway: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert deploy(mlops, 1)[0] == 0
+    monkeypatch.delenv("MLOPS_AKS_GATEWAY")
+    code, _out, err = deploy(mlops, 2)
+    assert (code, f"export MLOPS_AKS_GATEWAY={GATEWAY}" in err) == (2, True), err
+    monkeypatch.setenv("MLOPS_AKS_EXPOSE", "cluster")
+    assert deploy(mlops, 1, "--endpoint", "plain")[0] == 0
+    monkeypatch.setenv("MLOPS_AKS_GATEWAY", GATEWAY)
+    code, _out, err = deploy(mlops, 2, "--endpoint", "plain")
+    assert (code, "endpoint 'plain' is not behind a Gateway" in err) == (2, True), err
+    code, _out, err = mlops("endpoint", "traffic", "plain", "version-1=100")
+    assert (code, "as it is not behind a Gateway" in err) == (2, True), err
+    code, _out, err = deploy(mlops, 1, "--endpoint", "a" * 32, "--deployment", "b" * 32)
+    assert (code, "is longer than the 63 letters" in err) == (2, True), err
+
+
 def test_a_server_that_ends_is_told_with_its_log(mlops: Mlops, cluster: KubernetesCluster, tmp_path: Path) -> None:
     image = f"{REGISTRY}/broken:1"
     cluster.control.images[image] = tmp_path / "nothing"

@@ -160,6 +160,25 @@ def test_mistakes_are_one_line_and_exit_code_2(run: Run, words: list[str], messa
     assert "\n  -> " in err
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AZURE_SUBSCRIPTION_ID", "11111111-2222-3333-4444-555555555555"),
+        ("AZURE_RESOURCE_GROUP", "rg-other"),
+        ("AZUREML_WORKSPACE_NAME", "mlw-other"),
+    ],
+)
+def test_a_job_elsewhere_is_no_job_that_never_ran(
+    run: Run, place: Place, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    words = ("job", "cancel", "train-1", "--on", "azure", "--if-running")
+    assert run(*words)[::2] == (0, "there is no job train-1: nothing to cancel\n")
+    monkeypatch.setenv(variable, value)
+    code, _, err = run(*words)
+    assert code == 2, err
+    assert f"check {variable}" in err
+
+
 def test_missing_settings_are_exit_code_2(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     monkeypatch.delenv("AZUREML_WORKSPACE_NAME")

@@ -184,7 +184,7 @@ def test_a_schedule_starts_its_job_with_the_right_compute_and_environment(place:
 
 def test_a_wrong_schedule_sends_nothing(place: Place, project: Path) -> None:
     text = (project / "schedule.yml").read_text()
-    (project / "schedule.yml").write_text(text.replace("word: weekly", "wrod: weekly"))
-    with pytest.raises(PipelineError, match="the job has no input 'wrod'"):
+    (project / "schedule.yml").write_text(text + "trigge: now\n")
+    with pytest.raises(PipelineError, match="unknown key 'trigge'"):
         create(place, project)
     assert place.count("/schedules/", "PUT") == 0

@@ -16,6 +16,7 @@ from azureml_emulator.jobs.job_executor import CommandExecutor
 from azureml_emulator.loopback import loopback_client
 from azureml_emulator.rest.faults import Faults
 from vision_mlops.azure.clients import ml_client
+from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError, MlopsError, PipelineError
 from vision_mlops.jobs.azureml import azure_jobs
 from vision_mlops.jobs.azureml.azure_records import JobRecord
@@ -68,6 +69,29 @@ def test_submit_outlives_throttling_faults_and_lost_connections(place: Place, pr
     assert submit(place, project / "pipeline.yml", name="once").name == "once"
     assert faults.pending == 0
     assert [job.name for job in azure_jobs.list_jobs(place.settings, client=place.client)] == ["once"]
+
+
+def test_training_goes_to_the_gpu_cluster_where_one_is_set(place: Place, project: Path) -> None:
+    cloud = place.loopback
+    content = (project / "pipeline.yml").read_text()
+    (project / "pipeline.yml").write_text(
+        content.replace("    inputs:\n", "    compute: azureml:gpu-cluster\n    inputs:\n", 1)
+    )
+    said: list[str] = []
+
+    def compute(settings: AzureSettings) -> str:
+        said.clear()
+        job = azure_jobs.submit(project / "pipeline.yml", (), settings, client=place.client, say=said.append)
+        steps = cloud.jobs.find(job.name).resource.properties["jobs"]
+        return str(steps["count"]["computeId"]).rpartition("/")[2]
+
+    assert compute(place.settings) == "cpu-cluster"
+    assert said[-1] == "note: training runs on cpu-cluster: MLOPS_AZURE_GPU_CLUSTER is not set"
+    chosen = AzureSettings.model_validate({**place.settings.model_dump(exclude_unset=True), "gpu_cluster": "a100"})
+    assert compute(chosen) == "a100"
+    assert any("creating compute cluster a100" in line for line in said)
+    cloud.add_compute("gpu-cluster", size="Standard_NC4as_T4_v3")
+    assert compute(place.settings) == "gpu-cluster"
 
 
 def test_what_arrives_is_what_was_meant(place: Place, project: Path) -> None:
@@ -309,3 +333,59 @@ def test_a_job_that_really_runs(place: Place, project: Path) -> None:
     found = azure_jobs.download(ended.name, (), project / "out", place.settings, client=ml_client(place.settings))
     assert (found["counted"] / "count.txt").read_text() == "live 2"
     assert found["note"].read_text() == "live 2"
+
+
+AUTOML = """\
+type: automl
+task: image_classification
+primary_metric: accuracy
+target_column_name: label
+training_data: {type: mltable, path: "azureml:images:1"}
+compute: azureml:gpu-cluster
+limits: {max_trials: 2, max_concurrent_trials: 1}
+"""
+SPARK = """\
+type: spark
+code: ./src
+entry: {file: p.py}
+conf: {spark.driver.cores: 1, spark.driver.memory: 2g, spark.executor.cores: 2, spark.executor.memory: 2g,
+       spark.executor.instances: 2}
+resources: {instance_type: standard_e4s_v3, runtime_version: "3.4"}
+"""
+
+
+LOOP = """\
+type: pipeline
+settings: {default_compute: azureml:cpu-cluster}
+jobs:
+  a: {type: command, command: "true", environment: azureml:train@latest}
+  l: {type: parallel_for, body: "${{parent.jobs.a}}", items: [{}]}
+"""
+
+
+def test_a_loop_needs_the_private_preview_of_the_sdk(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AZURE_ML_CLI_PRIVATE_FEATURES_ENABLED", raising=False)
+    file = tmp_path / "job.yml"
+    file.write_text(LOOP, encoding="utf-8")
+    with pytest.raises(PipelineError, match="the step 'l' as a private preview only") as raised:
+        submit(place, file)
+    assert "set AZURE_ML_CLI_PRIVATE_FEATURES_ENABLED=true" in str(raised.value)
+    assert place.count("/jobs/", "PUT") == 0
+
+
+@pytest.mark.parametrize(("content", "kind"), [(AUTOML, "AutoML"), (SPARK, "Spark")])
+def test_what_only_azure_runs_is_sent(place: Place, tmp_path: Path, content: str, kind: str) -> None:
+    """The request arrives at the emulator, which runs no such jobs and says so."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "p.py").touch()
+    file = tmp_path / "job.yml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(AzureError, match=f"jobType '{kind}' is none of Pipeline, Command, Sweep"):
+        submit(place, file)
+    assert place.count("/jobs/", "PUT") == 1
+    file.write_text(content.replace("type: ", "tipe: ", 1), encoding="utf-8")
+    with pytest.raises(PipelineError):
+        submit(place, file)
+    assert place.count("/jobs/", "PUT") == 1

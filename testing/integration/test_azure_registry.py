@@ -265,6 +265,29 @@ def test_the_environment_chooses_the_registry(
     assert open_registry().models() == ["textile"]
 
 
+def test_archived_versions_are_left_out(
+    place: Place,
+    registry: AzureRegistry,
+    plain_bundle: MakeBundle,
+    mlops: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Azure ML still lists a model whose versions are all archived: it must not stand in the way of the others."""
+    monkeypatch.setenv("MLOPS_REGISTRY", "azure")
+    for name, seed in (("gone", 0), ("half", 1), ("half", 2), ("whole", 3)):
+        registry.register(plain_bundle(seed), name)
+    for name in ("gone", "half"):
+        place.client.models.archive(name, "1")
+    code, shown, said = mlops("models", "list", "--json")
+    assert code == 0, said
+    assert [(row["name"], row["versions"]) for row in json.loads(shown)] == [("half", 1), ("whole", 1)]
+    assert mlops("models", "list", "gone")[0] == 0
+    with pytest.raises(RegistryError, match="model 'gone' has no versions; archived ones do not count"):
+        registry.get("gone@latest")
+    assert registry.register(plain_bundle(4), "gone").version == 2
+    assert mlops("models", "list", "never")[0] == 2
+
+
 @pytest.mark.parametrize(
     "address", ["azur", "azureml://", "azureml://registries/", "azureml://registries/a b", "s3://x"]
 )

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from testing.support.places import ENDPOINT, Place
+from testing.support.quick_training import QUICK, changes, write_colours
+from testing.support.run_services import run_services
 
+from azureml_emulator.identity.sign_in_routes import by_secret
 from azureml_emulator.jobs.job_executor import CommandExecutor
-from vision_mlops.cli.jobs.run import pipeline_changes, workload_for
 from vision_mlops.jobs.pipelines import PIPELINES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 COMPONENT = PIPELINES / "train-component.yml"
-QUICK = (
-    "model.backbone=test_resnet", "model.pretrained=false", "model.image_size=32", "model.frozen_stages=0",
-    "training.epochs=4", "training.batch_size=8", "gate.max_calibration_error=0.9", "gate.min_accuracy=0.5",
-    "gate.min_recall_per_class=0.0",
-)  # fmt: skip
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -37,22 +33,11 @@ def really(place: Place) -> None:
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """A folder of class folders; no name of it would please a shell."""
-    folder = tmp_path / "it's colours"
-    generator = np.random.default_rng(0)
-    for label, colour in {"red": (200, 40, 40), "blue": (40, 40, 200)}.items():
-        (folder / label).mkdir(parents=True)
-        for number in range(20):
-            noise = np.clip(np.array(colour) + generator.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(noise).save(folder / label / f"{number}.png")
-    return folder
-
-
-def changes(items: tuple[str, ...]) -> list[str]:
-    return [part for item in items for part in ("--set", item)]
+    return write_colours(tmp_path / "it's colours")
 
 
 def test_the_pipeline_of_a_workload_with_images_of_its_own(run: Run, place: Place, images: Path, home: Path) -> None:
-    words = ("run", "--workload", "textile", "--images", str(images), "--on", "azure", *changes(QUICK))
+    words = ("run", "--workload", "textile", "--images", str(images), "--on", "azure", *changes())
     code, out, err = run(*words, "--json")
     assert code == 0, err
     job: dict[str, Any] = json.loads(out)
@@ -70,13 +55,29 @@ def test_the_pipeline_of_a_workload_with_images_of_its_own(run: Run, place: Plac
         assert place.count("/data/", "PUT") == uploads, "the images were in the workspace"
 
 
-def test_a_published_pipeline_is_triggered_with_a_workload(run: Run) -> None:
+def test_a_published_pipeline_is_triggered_and_tells_the_next_one_what_it_registered(
+    run: Run, place: Place, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = place.loopback
+    addresses = ("AZURE_CLOUD", "AZURE_AUTHORITY_HOST", "REQUESTS_CA_BUNDLE")
+    identity = {**by_secret(), **{name: os.environ[name] for name in addresses}}
+    monkeypatch.setattr(cloud.jobs, "identity", {**identity, "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"})
     code, _, err = run("pipeline", "publish", str(COMPONENT), "--endpoint", ENDPOINT, "--json")
     assert code == 0, err
-    workload = workload_for("textile", None, [*QUICK, "name=triggered"])
-    content = pipeline_changes(workload, None)[0].partition("=")[2]
-    words = ["--input", f"workload={content}", "--input", "model_name=triggered", "--input", "fail_on=never"]
-    code, out, err = run("pipeline", "trigger", ENDPOINT, *words, "--tag", "reason=test", "--wait", "--json")
+    code, _, err = run("data", "register", str(images), "--name", "colours", "--on", "azure")
     assert code == 0, err
+    monkeypatch.delenv("SYSTEM_ACCESSTOKEN", raising=False)
+    quick = [word for change in (*QUICK, "name=triggered") for word in ("--set", change)]
+    with run_services() as services:
+        services.audience = "499b84ac-1321-427f-aa17-267ca6975798"  # Azure DevOps
+        address = f"{services.url}/org/project/_apis/pipelines/7/runs"
+        words = ("pipeline", "trigger", ENDPOINT, "--workload", "textile", "--images", "azureml:colours:1", *quick)
+        told = ("--job", "train-1", "--on-registered", address, "--tag", "reason=test")
+        code, out, err = run(*words, *told, "--wait", "--json")
+        assert code == 0, err
+        assert services.started == [{"templateParameters": {"registered": "triggered:1"}}]
     job = json.loads(out)
-    assert (job["status"], job["tags"]["reason"]) == ("Completed", "test")
+    assert (job["name"], job["status"], job["tags"]["reason"]) == ("train-1", "Completed", "test")
+    assert run(*words, *told)[0] == 2, "a job of that name is there already"
+    assert run("job", "cancel", "train-1", "--on", "azure", "--if-running")[0] == 0
+    assert run("job", "cancel", "train-2", "--on", "azure", "--if-running")[0] == 0

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +19,12 @@ from typing import Any, cast
 
 import pytest
 from testing.support.bundles import make_bundle
+from testing.support.loopback_registry import PASSWORD, USER, LoopbackRegistry
 from testing.support.scoring_servers import Load, RunningServer
 
+from vision_mlops.containers.container_engine import Engine, open_engine
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.container_engine import Engine, open_engine
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest
 from vision_mlops.endpoints.docker.container_launch import Launch
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
@@ -256,3 +259,23 @@ def test_the_target_deploys_replaces_and_bakes(
         assert list((paths.home() / "endpoints" / "docker-image-test" / "bundles").iterdir()) == []
         assert '"event":"request"' in target.logs("image-test", "version-1", 5)
     assert target.endpoints() == []
+
+
+def test_a_push_brings_every_layer_and_keeps_the_digest(engine: Engine, image: str) -> None:
+    name, root = "mlops-inferencing", Path(__file__).parents[2]
+    with LoopbackRegistry() as registry:
+        engine.call("tag", image, f"{registry.address}/{name}:test")
+        pushed = subprocess.run(
+            [root / "environments" / "docker" / "images.sh", "push", "inferencing_image"],
+            env=os.environ | {
+                "REGISTRY": registry.address, "TAG": "test", "MLOPS_CONTAINER_ENGINE": shlex.join(engine.words),
+                "MLOPS_CONTAINER_PUSH_OPTIONS": f"--creds={USER}:{PASSWORD} --tls-verify=false",
+            },
+            capture_output=True, text=True, cwd=root, timeout=300,
+        )  # fmt: skip
+        assert pushed.returncode == 0, pushed.stderr
+        reference = (root / "outputs" / "images" / f"{name}.digest").read_text().strip()
+        digest = reference.removeprefix(f"{registry.address}/{name}@")
+        manifest = json.loads(registry.manifests[name, digest][0])
+        assert registry.manifests[name, "test"] == registry.manifests[name, digest]
+        assert all(len(registry.blobs[layer["digest"]]) == layer["size"] for layer in manifest["layers"])

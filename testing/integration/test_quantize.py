@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from vision_mlops.cli.main import app
 from vision_mlops.core.errors import BundleError, DataError, MlopsError, TrainingError
 from vision_mlops.data.manifest import read_manifest, write_manifest
-from vision_mlops.model.bundle import CARD, bundle_id, read_bundle
+from vision_mlops.model.bundle import CARD, EVALUATION, bundle_id, read_bundle, read_evaluation
 from vision_mlops.model.predictor import Predictor
 from vision_mlops.training import quantization as module
 from vision_mlops.training.quantization import quantize
@@ -48,7 +48,10 @@ def test_an_int8_bundle_is_a_whole_bundle_of_its_own(places: tuple[Path, Path], 
     assert bundle.quantization.source_id == bundle_id(before)
     assert bundle.quantization.calibration_images == 24
     assert bundle.metrics["test_accuracy"] == 1.0
-    assert {"model.xml", "model.bin", "weights.safetensors", CARD} <= set(bundle.files)
+    assert {"model.xml", "model.bin", "weights.safetensors", CARD, EVALUATION} <= set(bundle.files)
+    evaluation = read_evaluation(tmp_path / "int8", bundle)
+    assert evaluation is not None
+    assert evaluation["images"] == len(read_manifest(data).of_split("test"))
     assert "int8" in (tmp_path / "int8" / CARD).read_text()
     graph = openvino.Core().read_model(str(tmp_path / "int8" / "model.xml"))
     assert any(node.get_type_name() == "FakeQuantize" for node in graph.get_ops())

@@ -103,6 +103,8 @@ REQUESTS: dict[str, tuple[str, bytes, str]] = {
     "form": ("", FORM, FORM_TYPE),
     "top_k": ("?top_k=1", JPEG, "image/jpeg"),
     "explain": ("?explain=true", JPEG, "image/jpeg"),
+    "describe": ("", b'{"describe": true}', "application/json"),
+    "describe-false": ("", b'{"describe": false}', "application/json"),
     "empty": ("", b"", "image/jpeg"),
     "text": ("", b"hello", "text/plain"),
     "no-type": ("", JPEG, ""),

@@ -51,7 +51,7 @@ def test_a_missing_datastore_is_named(place: Workspace) -> None:
 def _datastore(cloud: EmulatedCloud, name: str, **changes: object) -> str:
     from azureml_emulator.resources.workspace_routes import datastore
 
-    content = datastore(cloud.container("workspaceblobstore"), False)
+    content = datastore(cloud.container("workspaceblobstore"), False, cloud.addresses.storage_suffix)
     content["properties"] |= changes
     cloud.store.put(f"{cloud.path()}/datastores/{name}", content)
     return f"datastore:{name}/x"

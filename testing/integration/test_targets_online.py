@@ -12,10 +12,13 @@ from testing.support.bundles import make_bundle
 from testing.support.places import Place
 from testing.support.prepared_data import COLOURS
 
+from vision_mlops.cli.app.endpoint_choice import choose_endpoint
 from vision_mlops.endpoints.azureml.kubernetes_target import KubernetesEndpoint
 from vision_mlops.endpoints.azureml.managed_target import Managed
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest
 from vision_mlops.endpoints.scoring_client import score_file
+from vision_mlops.flask_app.app import create_app
+from vision_mlops.flask_app.app_settings import AppSettings
 from vision_mlops.registry import ModelVersion, open_registry
 
 pytestmark = pytest.mark.slow
@@ -138,10 +141,27 @@ def test_a_version_of_another_place_is_registered_in_the_workspace_once(
     code, _, said = run(*arguments)
     assert (code, "registering" in said) == (0, False)
     assert len(list(place.client.models.list(name="colours"))) == 1
+    _classifies(found["url"], Path(image))
     code, _, said = run("endpoint", "keys", "colours", "--rotate", "primary")
     assert (code, "it has no keys" in said, "--auth key" in said) == (2, True, True)
     code, _, said = run(*arguments[:-1], "key")
     assert (code, "takes aad_token, which cannot be changed" in said) == (2, True)
+
+
+def _classifies(url: str, image: Path) -> None:
+    """The web frontend signs in to it with the identity of this machine."""
+    chosen = choose_endpoint("colours")
+    assert (chosen.url, chosen.auth, chosen.key) == (url, "identity", "")
+    app = create_app(AppSettings(endpoint=url, endpoint_auth="identity", timeout_s=30))
+    app.config["WTF_CSRF_ENABLED"] = False
+    client = app.test_client()
+    assert "endpoint_" not in client.get("/api/status").text
+    with image.open("rb") as stream:
+        answer = client.post("/api/classify", data={"image": (stream, "blue.png"), "explain": "true"}).json
+    assert answer is not None
+    assert answer["predictions"][0]["label"] == "blue", answer
+    assert answer["heat_map"]
+    app.extensions["vision_mlops"].endpoint.close()
 
 
 def test_a_score_script_is_sent_with_the_package_alone(place: Place, versions: list[ModelVersion]) -> None:

@@ -102,7 +102,8 @@ def nothing(cloud: EmulatedCloud) -> None:
 REFUSALS: dict[str, tuple[Callable[[EmulatedCloud], None], tuple[str, ...], str, str]] = {
     "quota": (no_quota, (), "usage/limit: 0/4", "ask for quota of this size"),
     "size": (
-        nothing, ("--instance-type", "Standard_D3_v9"), "type Standard_D3_v9 is not supported", "such as Standard_DS3_v2",
+        nothing, ("--instance-type", "Standard_D3_v9", "--skip-checks"), "type Standard_D3_v9 is not supported",
+        "such as Standard_DS3_v2",
     ),
     "image": (no_image, (), f"Unable to download the user container image '{IMAGE}'", "has the role AcrPull"),
     "taken": (taken, (), "'colours' is already taken", "choose another with --endpoint"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from vision_mlops.endpoints.aks.manifests import EndpointManifest, render_text
 
-FILE = Path(__file__).parents[2] / "infrastructure" / "aks" / "example.yaml"
+FOLDER = Path(__file__).parents[2] / "infrastructure" / "aks"
+FILE = FOLDER / "example.yaml"
 EXAMPLE = EndpointManifest(
     endpoint="textile",
     namespace="vision",
@@ -20,5 +22,9 @@ EXAMPLE = EndpointManifest(
     cluster_issuer="letsencrypt",
 )
 
+BEHIND_GATEWAY = replace(EXAMPLE, gateway="mlops-gateway/mlops", ingress_class=None, cluster_issuer=None)
+EXAMPLES = {FILE: EXAMPLE, FOLDER / "gateway-example.yaml": BEHIND_GATEWAY}
+
 if __name__ == "__main__":
-    FILE.write_text(render_text(EXAMPLE), encoding="utf-8")
+    for file, definition in EXAMPLES.items():
+        file.write_text(render_text(definition), encoding="utf-8")

@@ -11,7 +11,7 @@ from PIL import Image as Picture
 from testing.support.bundles import make_bundle
 from testing.support.prepared_data import COLOURS
 
-from azureml_emulator.container_groups.container_process import RegistryImage
+from azureml_emulator.container_groups.registry_images import RegistryImage
 from azureml_emulator.emulated_cloud import EmulatedCloud
 from azureml_emulator.resources.arm_paths import SUBSCRIPTION
 from vision_mlops.endpoints.inferencing_image import baked_image

@@ -287,7 +287,14 @@ def write_project(folder: Path) -> Path:
     for name, text in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    for name in ("code/prep.py", "code/score.py", "docker/Dockerfile", "images/a.png", "conda.yml"):
+    for name in (
+        "code/prep.py",
+        "code/score.py",
+        "docker/Dockerfile",
+        "images/a.png",
+        "conda.yml",
+        ".amlignore",
+    ):  # the last marks the top of the project
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("", encoding="utf-8")
     return folder

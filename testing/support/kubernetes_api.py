@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import trustme
 import yaml
 from testing.support.kubernetes_control import Control
+from testing.support.kubernetes_gateway import validate
 from testing.support.kubernetes_store import Object, RefusalError, Store
 
 TOKEN = "loopback-token"
@@ -168,7 +169,7 @@ def _service_defaults(made: Object) -> None:
 def kubernetes_cluster(folder: Path) -> Iterator[KubernetesCluster]:
     """Run a cluster with the namespace ``vision``; at the end nothing of it runs."""
     defaults: dict[str, Callable[[Object], None]] = {"deployments": _deployment_defaults, "services": _service_defaults}
-    store = Store(defaults=defaults)
+    store = Store(defaults=defaults, checks=dict.fromkeys(("httproutes", "gateways"), validate))
     for name in ("default", "vision"):
         store.put("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     cluster = KubernetesCluster(store, Control(store, folder / "pods"), folder / "kubeconfig")

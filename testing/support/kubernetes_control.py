@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from testing.support.kubernetes_balancer import Balancer
+from testing.support.kubernetes_gateway import GatewayProxy
 from testing.support.kubernetes_pod import Pod
 from testing.support.kubernetes_store import Object, Store, now
 
@@ -24,7 +25,8 @@ class Control:
     """Controllers, scheduler, kubelet and load balancers in one thread.
 
     ``images`` are bundles by the name of an image that holds them; a text instead of a folder is why it is not pulled.
-    ``cores`` has the node, ``quota`` is the number of pods that the namespace may have.
+    ``cores`` has the node, ``quota`` is the number of pods that the namespace may have, ``refuses_routes`` is why Gateways
+    refuse routes.
     """
 
     def __init__(self, store: Store, folder: Path, pace: float = 0.05) -> None:
@@ -34,6 +36,8 @@ class Control:
         self.gives_addresses = True
         self.pods: dict[str, Pod] = {}
         self._balancers: dict[str, Balancer] = {}
+        self._gateways: dict[str, GatewayProxy] = {}
+        self.refuses_routes = ""
         self._since: dict[str, tuple[int, float]] = {}
         self.problem: BaseException | None = None
         self._ending = threading.Event()
@@ -47,6 +51,8 @@ class Control:
             pod.kill()
         for balancer in self._balancers.values():
             balancer.close()
+        for gateway in self._gateways.values():
+            gateway.close()
 
     def _run(self) -> None:
         while not self._ending.wait(0.03):
@@ -57,6 +63,7 @@ class Control:
                     for deployment in self.store.list("deployments"):
                         self._reconcile(deployment)
                     self._balance()
+                    self._route()
             except BaseException as error:
                 self.problem = error
                 raise
@@ -225,6 +232,31 @@ class Control:
                 )
                 service["status"] = {"loadBalancer": {"ingress": [{"ip": "127.0.0.1"}]}}
                 self.store.put("services", service)
+
+    def _route(self) -> None:
+        """A listener for each Gateway, and what it says about its routes."""
+        for gateway in self.store.list("gateways"):
+            metadata, spec = gateway["metadata"], gateway["spec"]
+            if metadata["name"] not in self._gateways:
+                port = spec["listeners"][0]["port"]
+                self._gateways[metadata["name"]] = GatewayProxy(port, self._routes, self._ports_of)
+                self.store.put("gateways", {**gateway, "status": {"addresses": [{"value": "127.0.0.1"}]}})
+        for route in self.store.list("httproutes"):
+            refused = self.refuses_routes
+            condition = {
+                "type": "Accepted", "status": str(not refused), "reason": "NotAllowed" if refused else "Accepted",
+                "message": refused, "observedGeneration": route["metadata"]["generation"],
+            }  # fmt: skip
+            status = {"parents": [{"parentRef": route["spec"]["parentRefs"][0], "conditions": [condition]}]}
+            if route.get("status") != status:
+                self.store.put("httproutes", {**route, "status": status})
+
+    def _routes(self) -> list[Object]:
+        return [] if self.refuses_routes else self.store.list("httproutes")
+
+    def _ports_of(self, service: str) -> list[int]:
+        found = [item for item in self.store.list("services") if item["metadata"]["name"] == service]
+        return self._ready_ports(found[0]["spec"]["selector"]) if found else []
 
     def _ready_ports(self, selector: dict[str, str]) -> list[int]:
         return [

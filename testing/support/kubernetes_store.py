@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import kubernetes_validate
@@ -43,12 +44,16 @@ class RefusalError(Exception):
 
 @dataclass
 class Store:
-    """All objects by plural, namespace and name. Whoever reads and writes in one go holds the lock."""
+    """All objects by plural, namespace and name. Whoever reads and writes in one go holds the lock.
+
+    ``defaults`` fill in what is not said, ``checks`` take the place of the published schemas; both by plural.
+    """
 
     objects: dict[Key, Object] = field(default_factory=dict)
     applied: dict[Key, dict[str, dict[Path, Any]]] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.RLock)
     defaults: dict[str, Callable[[Object], None]] = field(default_factory=dict)
+    checks: dict[str, Callable[[Object], None]] = field(default_factory=dict)
     _version: int = 1
 
     def get(self, plural: str, namespace: str, name: str) -> Object:
@@ -103,7 +108,7 @@ class Store:
             for path, value in said.items():
                 _set(made, path, value)
             owners[manager] = said
-            _validate(made, name)
+            self.checks.get(plural, partial(_validate, name=name))(made)
             if live is not None and _selector(live) != _selector(made):
                 raise RefusalError(422, "Invalid", f'{plural} "{name}" is invalid: spec.selector: field is immutable')
             if plural in self.defaults:

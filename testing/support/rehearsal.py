@@ -74,6 +74,9 @@ class _Play:
     def cancel(self) -> None:
         self._cancelled = True
 
+    def preempt(self) -> None:
+        """What only pretends to run goes on pretending."""
+
     def metrics(self, step: str) -> dict[str, float]:
         return {"length": float(len(step or self._order.name))}
 

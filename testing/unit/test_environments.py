@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -19,11 +20,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import vision_mlops
+from vision_mlops.endpoints.appservice.app_package import ROOMS
 
 ROOT = Path(vision_mlops.__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "environments" / "docker").rglob("*Dockerfile"))
 CONDA = sorted((ROOT / "environments" / "conda").glob("*.yml"))
-DOCKERFILE = ROOT / "environments" / "docker" / "train" / "Dockerfile"
+DOCKERFILE = ROOT / "environments" / "docker" / "training_image" / "Dockerfile"
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # azureml-mlflow, which only the image needs, accepts these and no newer ones.
@@ -79,7 +81,8 @@ def test_the_image_trains_with_the_packages_of_this_machine() -> None:
     image = packages(ROOT / "requirements" / "azure-train.txt")
     assert {name for name in image if name in here and image[name] != here[name]} <= OLDER_IN_THE_IMAGE
     not_for_training = {"mlflow", "alembic", "sqlalchemy", "pandas", "cleanlab", "termcolor", "nncf", "pyarrow"}
-    not_for_training |= {"azure-common", "azure-keyvault-secrets", "azure-mgmt-containerinstance"}  # they deploy
+    deploying = {"azure-common", "azure-mgmt-containerinstance", "azure-mgmt-web"}
+    not_for_training |= deploying
     assert {name for name in here if name not in image} == not_for_training
     # Without the last, pip tries version after version of what mlflow-skinny and azure-ai-ml need, and comes to no end.
     assert {name for name in image if name not in here} == {
@@ -120,10 +123,37 @@ def test_conda_files_are_those_of_the_template() -> None:
     assert [path.stem for path in CONDA] == ["deploy", "dev", "train"]
 
 
-def test_the_image_needs_nothing_but_debian_and_python() -> None:
+def test_the_image_of_the_steps_has_its_own_pins() -> None:
     text = DOCKERFILE.read_text(encoding="utf-8")
-    assert f"\nARG BASE_IMAGE=python:{_python()}-slim-bookworm\nFROM ${{BASE_IMAGE}}\n" in text
     assert "requirements/azure-train.txt" in text
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in DOCKERFILES if path.name == "Dockerfile"], ids=lambda path: path.parent.name
+)
+def test_images_are_built_in_two_stages_on_a_base_that_can_be_chosen(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert f"\nARG BASE_IMAGE=python:{_python()}-slim-bookworm\nFROM ${{BASE_IMAGE}} AS packages\n" in text
+    assert text.count("\nFROM ${BASE_IMAGE}") == 2, (
+        "packages are installed in one stage, and only copied into the other"
+    )
+    assert "\nARG SOURCE_DATE_EPOCH=0\n" in text, "bytecode must not depend on the time of the build"
+
+
+def test_the_image_of_the_pipelines_brings_what_make_installs() -> None:
+    text = (ROOT / "environments" / "docker" / "mlops_pipeline_image" / "Dockerfile").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    installed = set(re.findall(r"-r (requirements/[\w-]+\.txt)", text))
+    assert installed == set(re.findall(r"-r (requirements/[\w-]+\.txt)", makefile)) - {"requirements/images.txt"} | {
+        "requirements/azure-cli.txt"
+    }
+    (venv,) = re.findall(r"^ENV VENV=(\S+)", text, re.MULTILINE)
+    assert f"{venv}-checkov/.installed" in text
+    content = re.sub(r"^\s*//.*$", "", (ROOT / ".devcontainer" / "devcontainer.json").read_text(), flags=re.MULTILINE)
+    development = json.loads(content)
+    assert (ROOT / ".devcontainer" / development["build"]["dockerfile"]).resolve().parent.name == "mlops_pipeline_image"
+    assert (ROOT / ".devcontainer" / development["build"]["context"]).resolve() == ROOT
+    assert f"useradd --create-home --shell /bin/bash {development['remoteUser']}\n" in text
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.relative_to(path.parents[1]).as_posix())
@@ -136,10 +166,6 @@ def test_dockerfiles_follow_the_rules(path: Path) -> None:
 def test_the_inferencing_image_serves_without_what_trains() -> None:
     folder = ROOT / "environments" / "docker" / "inferencing_image"
     text = (folder / "Dockerfile").read_text(encoding="utf-8")
-    assert text.count("\nFROM ${BASE_IMAGE}") == 2, (
-        "packages are installed in one stage, and only copied into the other"
-    )
-    assert f"\nARG BASE_IMAGE=python:{_python()}-slim-bookworm\n" in text
     assert "\nARG EXTRAS=serve\n" in text
     serving = packages(ROOT / "requirements" / "serve.txt")
     assert not {"torch", "mlflow", "mlflow-skinny", "azure-ai-ml", "opentelemetry-sdk"} & set(serving)
@@ -158,7 +184,7 @@ def test_the_image_is_built_from_what_is_sent() -> None:
     assert context.resolve() == ROOT
     assert (context / environment["build"]["dockerfile_path"]).samefile(DOCKERFILE)
     ignored = pathspec.PathSpec.from_lines("gitignore", lines(ROOT / ".amlignore"))
-    copies = [line.split()[1:-1] for line in lines(DOCKERFILE) if line.startswith("COPY ")]
+    copies = [line.split()[1:-1] for line in lines(DOCKERFILE) if line.startswith("COPY ") and "--from=" not in line]
     assert "ADD src* src/" in lines(DOCKERFILE)
     for source in (*chain.from_iterable(copies), "src"):
         files = [ROOT / source] if (ROOT / source).is_file() else list((ROOT / source).rglob("*.*"))
@@ -167,3 +193,13 @@ def test_the_image_is_built_from_what_is_sent() -> None:
     private = [".env", ".git/config", "data/x.jpg", "outputs/mlflow.db", ".venv/bin/python", "src/x.egg-info/PKG-INFO"]
     private += ["src/azureml_emulator/emulated_cloud.py"]
     assert all(ignored.match_file(name) for name in private)
+
+
+def test_the_image_of_the_web_frontend_holds_what_its_zip_does() -> None:
+    text = (ROOT / "environments" / "docker" / "flask_app" / "Dockerfile").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^COPY src/vision_mlops/(\w+)/ \1/$", text, re.MULTILINE)) == ROOMS
+    assert "install -r requirements/app-azure.txt" in text
+    installed = set(packages(ROOT / "requirements" / "app-azure.txt"))
+    assert not {"torch", "openvino", "mlflow", "azure-ai-ml", "onnx"} & installed
+    (user,) = [line.split()[1] for line in text.splitlines() if line.startswith("USER ")]
+    assert all(int(part) > 0 for part in user.split(":"))

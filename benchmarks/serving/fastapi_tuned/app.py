@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """FastAPI set up for speed: no pinning, one thread a worker, turbo JPEG at the decoder's scale, OpenCV."""
 
 import json

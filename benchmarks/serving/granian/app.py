@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """An ASGI application without a framework, run by granian, as one writes it for speed."""
 
 import json

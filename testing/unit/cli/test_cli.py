@@ -83,7 +83,9 @@ def test_examples_in_help_texts_parse() -> None:
     """Each example names options that its command has."""
     known = dict(commands())
     for path, command in known.items():
-        for example in re.findall(r"`(mlops [^`]*)`", command.help):
+        for example in " -- ".join(re.findall(r"`(mlops [^`]*)`", command.help)).split(" -- "):
+            if not example.startswith("mlops "):
+                continue
             owner = max((name for name in known if example.startswith(name)), key=len)
             options = {
                 option for parameter in known[owner].params for option in (*parameter.opts, *parameter.secondary_opts)

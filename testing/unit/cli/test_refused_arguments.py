@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from PIL import Image
+from typer.models import ArgumentInfo
 from typer.testing import CliRunner
 
 from vision_mlops.cli import bundle_argument
 from vision_mlops.cli.bundle_argument import ChosenBundle, choose_bundle
+from vision_mlops.cli.commands import CALLBACKS
 from vision_mlops.cli.deploy import variables
 from vision_mlops.cli.main import app
 from vision_mlops.cli.predict import _files
-from vision_mlops.core.errors import DataError, DeploymentError, MlopsError, RegistryError
+from vision_mlops.core.errors import ConfigError, DataError, DeploymentError, MlopsError, RegistryError
 from vision_mlops.data.sources import list_images
 from vision_mlops.registry.model_versions import parse_reference
 
@@ -51,6 +54,14 @@ def test_references_of_other_tools_are_refused_with_ours(text: str, hint: str) -
     assert caught.value.hint == hint
 
 
+@pytest.mark.parametrize("command", [["job", "run", "job.yml"], ["run", "--workload", "textile"]])
+@pytest.mark.parametrize("option", [["--environment", "docker"], ["--environment", "host"], ["--jobs", "7"]])
+def test_options_of_this_machine_mean_nothing_on_azure(command: list[str], option: list[str]) -> None:
+    done = CliRunner().invoke(app, [*command, "--on", "azure", *option])
+    assert isinstance(done.exception, ConfigError)
+    assert done.exception.message.startswith(f"{' '.join(option)} has no effect with --on azure")
+
+
 def test_a_reference_of_mlflow_is_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     asked: list[str] = []
@@ -86,3 +97,19 @@ def test_registered_data_is_checked(tmp_path: Path, home: Path) -> None:
         assert "12 images" in done.stderr
         assert str(home / "checks" / "odd2") in done.stderr
     assert runner.invoke(app, ["data", "check", "azureml:other:1", "--no-labels"]).exit_code != 0
+
+
+def _names(words: str) -> int:
+    """How many arguments of a command are one word each, and no path of a file."""
+    hints = get_type_hints(CALLBACKS[words], include_extras=True).values()
+    described = [(each.__origin__, each.__metadata__[0]) for each in hints if hasattr(each, "__metadata__")]
+    return sum(kind in (str, str | None) and isinstance(told, ArgumentInfo) for kind, told in described)
+
+
+@pytest.mark.parametrize("words", [words for words in sorted(CALLBACKS) if _names(words)])
+def test_a_name_is_not_empty(words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As an unset variable of a shell makes it; --if-running must not take it for something that does not run."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [*words.split(), *[""] * _names(words)])
+    assert isinstance(done.exception, MlopsError), done.output
+    assert done.exception.message.endswith(" is empty")

@@ -10,14 +10,22 @@ from typing import Any, cast
 import kubernetes_validate
 import pytest
 import yaml
-from testing.support.aks_example import EXAMPLE, FILE
+from testing.support.aks_example import BEHIND_GATEWAY, EXAMPLE, EXAMPLES, FILE
+from testing.support.kubernetes_gateway import validate
 
 from vision_mlops.config.cluster_settings import VARIABLES, load_cluster_settings
 from vision_mlops.core.errors import ConfigError, DeploymentError
 from vision_mlops.endpoints.aks.cluster_errors import explain
 from vision_mlops.endpoints.aks.cluster_update import as_applied
-from vision_mlops.endpoints.aks.manifests import EndpointManifest, Manifest, render, render_text
-from vision_mlops.endpoints.aks.target import define, image_of
+from vision_mlops.endpoints.aks.endpoint_definition import define, image_of
+from vision_mlops.endpoints.aks.manifests import (
+    EndpointManifest,
+    Manifest,
+    render,
+    render_route,
+    render_text,
+    route_shares,
+)
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Target
 from vision_mlops.endpoints.deployment import render as render_request
 from vision_mlops.endpoints.targets import open_target
@@ -39,7 +47,12 @@ def request(**options: Any) -> DeploymentRequest:
 
 @pytest.mark.parametrize("version", ["1.33", "1.35", "1.37"])
 def test_manifests_are_valid(version: str) -> None:
-    definitions = [EXAMPLE, PLAIN, replace(PLAIN, expose="cluster", egress="https", workers=3, environment={"A": "b"})]
+    definitions = [
+        EXAMPLE,
+        PLAIN,
+        BEHIND_GATEWAY,
+        replace(PLAIN, expose="cluster", egress="https", workers=3, environment={"A": "b"}),
+    ]
     for definition in definitions:
         for manifest in render(definition, KEYS):
             kubernetes_validate.validate(manifest, version, strict=True)
@@ -91,8 +104,29 @@ def test_what_depends_on_the_host() -> None:
     assert by_kind(replace(PLAIN, expose="cluster"))["Service"]["spec"]["type"] == "ClusterIP"
 
 
-def test_the_example_is_up_to_date() -> None:
-    assert FILE.read_text(encoding="utf-8") == render_text(EXAMPLE), "python -m testing.support.aks_example"
+def test_the_examples_are_up_to_date() -> None:
+    for file, definition in EXAMPLES.items():
+        assert file.read_text(encoding="utf-8") == render_text(definition), "python -m testing.support.aks_example"
+
+
+def test_versions_behind_a_gateway_do_not_mix() -> None:
+    other = replace(BEHIND_GATEWAY, deployment="version-4", port=81)
+    first, second = by_kind(BEHIND_GATEWAY), by_kind(other)
+    for kind in ("Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"):
+        assert first[kind]["metadata"]["name"] != second[kind]["metadata"]["name"]
+    assert first["Service"]["spec"]["selector"] != second["Service"]["spec"]["selector"]
+    assert first["Secret"] == second["Secret"], "one key for all"
+    assert "Ingress" not in first
+    route = render_route([BEHIND_GATEWAY, other], {"version-4": 10, "version-3": 90}, {"a": "b"})
+    validate(route)
+    assert route_shares(route, "textile") == {"version-3": 90, "version-4": 10}
+    assert [item["port"] for item in route["spec"]["rules"][-1]["backendRefs"]] == [80, 81]
+    headers = [rule["matches"][0].get("headers", [{}])[0].get("value") for rule in route["spec"]["rules"]]
+    assert headers == ["version-3", "version-4", None]
+    path = render_route([replace(BEHIND_GATEWAY, host="")], {"version-3": 100})["spec"]
+    validate({"kind": "HTTPRoute", "metadata": {"name": "textile"}, "spec": path})
+    assert "hostnames" not in path
+    assert path["rules"][-1]["matches"] == [{"path": {"type": "PathPrefix", "value": "/textile"}}]
 
 
 def test_a_definition_survives_its_annotation() -> None:
@@ -134,8 +168,9 @@ def test_the_image_has_the_name_that_baking_gives_it() -> None:
         ({"MLOPS_AKS_EXPOSE": "public"}, "MLOPS_AKS_EXPOSE='public' is not valid"),
         ({"MLOPS_AKS_NAMESPACE": "Vision"}, "write it like vision"),
         ({"MLOPS_AKS_MAX_INSTANCES": "0"}, "write it like 4"),
+        ({"MLOPS_AKS_GATEWAY": "mlops"}, "write it like mlops-gateway/mlops"),
     ],
-    ids=["unknown", "public", "namespace", "none"],
+    ids=["unknown", "public", "namespace", "none", "gateway"],
 )
 def test_settings_that_are_wrong(environ: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -13,9 +13,9 @@ import pytest
 
 import vision_mlops
 from vision_mlops.config.azure_settings import read_setting
+from vision_mlops.containers import container_engine as module
+from vision_mlops.containers.container_engine import Container, Engine, open_engine
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints import container_engine as module
-from vision_mlops.endpoints.container_engine import Container, Engine, open_engine
 from vision_mlops.endpoints.contract import EndpointStatus
 from vision_mlops.endpoints.docker.container_launch import Launch, fact, own_labels
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
@@ -174,6 +174,14 @@ def test_a_name_that_no_image_can_have_is_refused(model: str) -> None:
         baked_image("", ModelVersion(model, 3, bundle_id="0123456789abcdef"))
 
 
+@pytest.mark.parametrize(
+    "registry", ["not a registry", "https://cr.azurecr.io/", "CR.azurecr.io", "/", "cr//team", "cr:x"]
+)
+def test_a_registry_is_a_host_and_a_path(registry: str) -> None:
+    with pytest.raises(DeploymentError, match="cannot be the registry of an image"):
+        baked_image(registry, ModelVersion("textile", 3, bundle_id="0123456789abcdef"))
+
+
 def test_an_old_version_without_an_id_is_refused() -> None:
     with pytest.raises(DeploymentError, match="has no bundle id"):
         baked_image("", ModelVersion("textile", 3))
@@ -212,7 +220,7 @@ def test_the_context_is_what_the_images_copy() -> None:
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     assert sorted(rule[1:].rstrip("/") for rule in rules if rule.startswith("!")) == sorted(CONTEXT)
-    for folder in ("inferencing_image", "train"):
+    for folder in ("inferencing_image", "training_image"):
         text = (ROOT / "environments" / "docker" / folder / "Dockerfile").read_text(encoding="utf-8")
         copies = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line]
         assert {name.rstrip("/") for names in copies for name in names} <= set(CONTEXT)

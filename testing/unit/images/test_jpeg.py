@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -15,6 +16,7 @@ from vision_mlops.core.errors import ImageError
 from vision_mlops.images.decoding import MAX_PIXELS, PixelsVersion, load_pixels, open_rgb
 from vision_mlops.images.jpeg import decode_jpeg, reduction
 from vision_mlops.images.orientation import upright
+from vision_mlops.images.resizing import resize
 
 SIZES = [(64, 48), (65, 47), (200, 33), (17, 90), (8, 8)]
 MODES: dict[str, dict[str, Any]] = {
@@ -95,7 +97,7 @@ def test_what_is_left_to_pillow() -> None:
         load_pixels(photo((32, 32)), 16, max_pixels=32 * 32 - 1)
 
 
-@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("version", get_args(PixelsVersion))
 def test_a_cut_file_is_refused_at_every_scale(version: PixelsVersion) -> None:
     data = photo((200, 160))
     for length in range(4, len(data) - 2, 97):
@@ -118,8 +120,21 @@ def test_a_changed_byte_is_taken_as_pillow_takes_it(place: int, value: int, edge
 
 def test_large_photos_come_out_nearly_as_decoded_whole() -> None:
     data = photo((1600, 1200))
-    whole, *reduced = (load_pixels(data, 100, version=version).astype(int) for version in (0, 1, 2))
+    whole, *reduced = (load_pixels(data, 100, version=version).astype(int) for version in get_args(PixelsVersion))
     assert all(0 < np.abs(whole - found).mean() < 1 for found in reduced)
+
+
+@pytest.mark.parametrize(
+    ("version", "edge", "scale"),
+    [(2, 310, 1), (2, 320, 2), (3, 238, 1), (3, 240, 2), (3, 474, 2), (3, 480, 4), (3, 1280, 8)],
+)
+def test_by_how_much_a_photo_is_scaled_in_the_decoder(version: PixelsVersion, edge: int, scale: int) -> None:
+    """For a network of 80 pixels: twice as large an image was left to be scaled in version 2, and one and a half since."""
+    data = photo((edge + 40, edge))
+    least = {"min_height": -(-edge // scale), "min_width": -(-(edge + 40) // scale)} if scale > 1 else {}
+    pixels = simplejpeg.decode_jpeg(data, "RGB", **least)
+    assert pixels.shape[0] == -(-edge // scale)
+    assert np.array_equal(load_pixels(data, 80, version=version), resize(pixels, 80))
 
 
 def test_an_image_of_the_right_size_is_only_decoded() -> None:

@@ -15,7 +15,7 @@ from vision_mlops.jobs.azureml.docker_context import MAX_BYTES, MAX_FILES, small
 from vision_mlops.jobs.azureml.job_resources import content_hash, environment_version
 
 ROOT = Path(vision_mlops.__file__).parents[2]
-DOCKERFILE = "environments/docker/train/Dockerfile"
+DOCKERFILE = "environments/docker/training_image/Dockerfile"
 
 
 def make_context(folder: Path, files: int, line: str = "ADD src* src/") -> Path:

@@ -80,11 +80,10 @@ def test_truncation_takes_the_worst_share() -> None:
     assert stopped(rule, "maximize", (0.1,), (0.1,), (0.1,), (0.4,), (0.5,)) == []
 
 
-def test_truncation_may_leave_out_trials_that_have_ended() -> None:
+def test_truncation_counts_trials_that_have_ended() -> None:
     trials = [Curve(0, (0.1,), running=False), Curve(1, (0.2,)), Curve(2, (0.3,))]
     half = {"type": "truncation_selection", "truncation_percentage": 50}
     assert sorted(stops(policy(**half), "maximize", "a", trials)) == []
-    assert sorted(stops(policy(**half, exclude_finished_jobs=True), "maximize", "a", trials)) == [1]
 
 
 @pytest.mark.parametrize(
@@ -147,10 +146,8 @@ POLICIES = st.one_of(
         st.integers(1, 4), st.integers(0, 4),
     ),
     st.builds(
-        lambda percent, exclude: policy(
-            type="truncation_selection", truncation_percentage=percent, exclude_finished_jobs=exclude
-        ),
-        st.integers(1, 99), st.booleans(),
+        lambda percent: policy(type="truncation_selection", truncation_percentage=percent),
+        st.integers(1, 99),
     ),
 )  # fmt: skip
 CURVES = st.lists(

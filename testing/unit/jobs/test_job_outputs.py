@@ -180,3 +180,16 @@ def test_jobs_at_once_number_their_assets_one_after_the_other(tmp_path: Path) ->
     assets = AssetStore().versions("data", "table")
     assert [asset.version for asset in assets] == ["1", "2", "3", "4", "5", "6"]
     assert sorted(asset.path.read_text().strip() for asset in assets) == words
+
+
+@pytest.mark.parametrize(
+    "text_", ["echo x > ${{outputs.made}}", "mkdir ${{outputs.made}} && echo x > ${{outputs.made}}/x.txt"]
+)
+def test_an_output_without_a_type_has_that_of_the_pipelines_output(tmp_path: Path, text_: str) -> None:
+    """A file for a step that writes one; a step that makes a folder of it is let alone, as on Azure ML."""
+    step = {**command(text_), "outputs": {"made": "${{parent.outputs.result}}"}}
+    job = pipeline({"one": step}, outputs={"result": {"type": "uri_file"}})
+    ended = run(write(tmp_path / "job.yml", job))
+    assert statuses(ended) == {"one": "Completed"}
+    result = Path(ended.state.outputs["result"])
+    assert (result if result.is_file() else result / "x.txt").read_text() == "x\n"

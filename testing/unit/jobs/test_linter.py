@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from testing.support.broken_definitions import BROKEN, LINES, make_mistake
+from testing.support.broken_definitions import BROKEN, LINES, REFUSED_AND_WARNED_OF, SDK_REFUSES, make_mistake
 from testing.support.definitions import FILES, PREP, SCHEMA, write_project
 
-from vision_mlops.jobs.definitions.findings import Finding, Severity
+from vision_mlops.jobs.definitions.findings import RULES, Finding, Severity
 from vision_mlops.jobs.definitions.linter.linter import lint
 from vision_mlops.jobs.pipelines import PIPELINES
 
@@ -36,9 +36,6 @@ def test_valid_definitions_have_no_findings(project: Path, name: str) -> None:
     assert found(project / name) == []
 
 
-WARNINGS = {"unused-input", "unused-output"}
-
-
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_mistake_is_found_with_its_line_and_what_mends_it(project: Path, case: str) -> None:
     name, _, _, rule, message, suggestion = BROKEN[case]
@@ -51,15 +48,7 @@ def test_a_mistake_is_found_with_its_line_and_what_mends_it(project: Path, case:
     mark = LINES.get(case, "# <-")
     assert matching[0].line == next(number for number, line in enumerate(text.splitlines(), 1) if mark in line)
     assert suggestion in matching[0].suggestion
-    expected = rule in WARNINGS or case in (
-        "no $schema",
-        "$schema not first",
-        "cron by month",
-        "trial longer than the sweep",
-        "bell over a bounded input",
-        "no compute",
-    )
-    assert matching[0].severity is (WARNING if expected else ERROR)
+    assert matching[0].severity is RULES[rule]
     wanted = "fit.yml" if case == "schedule of a component" else name
     assert matching[0].file == str(project / wanted)
     others = {item.rule for item in found(path) if item.severity is ERROR} - {rule}
@@ -109,7 +98,7 @@ def test_all_mistakes_of_a_file_are_found_at_once(project: Path) -> None:
         .replace("type: uri_folder", "type: folder")
     )
     path.write_text(text.replace("continue_on_step_failure: true", "continue_on_step_failure: 3"), encoding="utf-8")
-    assert {item.rule for item in found(path)} == {"unknown-key", "value"}
+    assert {item.rule for item in found(path)} == {"ignored-key", "value"}
     assert len(found(path)) == 3
 
 
@@ -145,7 +134,7 @@ GARBAGE = {
     "a long number": (b"a: " + b"9" * 6000, "cannot be read as a number"),
     "a merge of text": (b"a: {<<: text}\n", "<< takes a mapping"),
     "unrelated keys": (b"a: 1\n", "neither \\$schema nor the keys say"),
-    "a schema that is a list": (b"$schema: [a]\n", "none that is known"),
+    "a schema that is a list": (b"$schema: [a]\n", "neither \\$schema nor the keys say"),
     "wrong shapes": (f"$schema: {SCHEMA}/pipelineJob.schema.json\njobs: [1]\ninputs: 3\n".encode(), "dictionary"),
     "empty steps": (f"$schema: {SCHEMA}/pipelineJob.schema.json\njobs: {{a: null}}\n".encode(), "valid dictionary"),
 }  # fmt: skip
@@ -171,6 +160,7 @@ def test_the_definitions_of_an_installed_package_have_no_findings(tmp_path: Path
     """There is no project above them; what they may point to is the package."""
     installed = tmp_path / "site-packages" / "vision_mlops" / "jobs" / "pipelines"
     shutil.copytree(PIPELINES, installed)
+    (tmp_path / "data" / "examples").mkdir(parents=True)  # which one of them names
     assert found(installed / name) == []
     (installed / "components" / "outside.yml").write_text(
         (installed / "components" / "score-batch.yml").read_text().replace("../batch", "../..")
@@ -246,3 +236,45 @@ def test_tags_with_wrong_words_are_warned_of(project: Path) -> None:
         assert "'mlops.reads.mod' names no input of this command" in name.message
         assert "did you mean 'mode'?" in name.suggestion
     assert len(found(project / "prep.yml")) == 1, "without known sections each may be one"
+
+
+ROW = re.compile(r"\| `([\w-]+)` \| [^|]+ \| ([a-z ]*) ?\| [^|]+ \| (error|warning) \|")
+ELSEWHERE = {"file", "path-missing", "reference", "sdk", "tag"}
+"""Rules whose mistakes are no change of one line in one of the definitions; they have tests of their own."""
+
+
+def rows() -> dict[str, tuple[str, str]]:
+    """What the documentation says of each rule: what the SDK does, and how severe it is."""
+    text = (Path(__file__).parents[3] / "docs" / "lint_rules.md").read_text(encoding="utf-8")
+    return {rule: (sdk.strip(), severity) for rule, sdk, severity in ROW.findall(text)}
+
+
+def test_every_rule_has_a_row_that_says_how_severe_it_is() -> None:
+    assert {rule: severity for rule, (_, severity) in rows().items()} == {rule: str(RULES[rule]) for rule in RULES}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_row_of_a_rule_says_what_the_sdk_does(rule: str) -> None:
+    """The integration tests ask the SDK whether it refuses these cases and takes all others."""
+    cases = [case for case in BROKEN if BROKEN[case][3] == rule]
+    refused = [case for case in cases if case in SDK_REFUSES]
+    words = "refuses" if refused == cases else "refuses some" if refused else "takes"
+    assert rows()[rule][0] == ("" if rule in ELSEWHERE else words)
+    assert bool(cases) == (rule not in ELSEWHERE), "each rule has a mistake that it finds"
+
+
+@pytest.mark.parametrize("case", REFUSED_AND_WARNED_OF)
+def test_what_the_sdk_refuses_is_warned_of_only_with_a_reason(case: str) -> None:
+    assert case in SDK_REFUSES
+    assert RULES[BROKEN[case][3]] is WARNING
+
+
+def test_strict_makes_warnings_errors(project: Path) -> None:
+    path = project / "pipeline.yml"
+    assert run("lint", "--strict", "pipeline.yml", cwd=project).returncode == 0
+    text = path.read_text(encoding="utf-8").replace("continue_on_step_failure", "continue_on_step_failur")
+    path.write_text(text, encoding="utf-8")
+    assert run("lint", "pipeline.yml", cwd=project).returncode == 0
+    done = run("lint", "--strict", "pipeline.yml", cwd=project)
+    assert done.returncode == 2
+    assert "warning[ignored-key]" in done.stdout

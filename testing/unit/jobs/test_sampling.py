@@ -36,7 +36,7 @@ def sweep(
             "search_space": SPACE if space is None else space,
             "sampling_algorithm": algorithm,
             "objective": {"goal": goal, "primary_metric": "loss"},
-            "limits": {},
+            "limits": {"max_total_trials": 9},
         }
     )
 

@@ -38,6 +38,8 @@ from vision_mlops.jobs.local.state.job_state import JobFolder
 pytestmark = pytest.mark.usefixtures("without_mlflow")
 
 NEVER = 1000
+COMPUTE = {"default_compute": "azureml:c"}
+"""Settings of a pipeline about which the linter has nothing to say."""
 """Seconds that no test waits for: where a sleep of so many has to end by itself, the test is ended by its time limit."""
 
 
@@ -133,7 +135,7 @@ def test_timeout(tmp_path: Path) -> None:
 def test_what_steps_write_is_kept_and_streamed(tmp_path: Path) -> None:
     lines = Lines()
     words = r"echo out; echo err >&2; printf '10%%\r20%%\r30%%\n'; printf 'no end'; printf '\377\n' >&2"
-    ended = run(write(tmp_path / "job.yml", pipeline({"a": command(words)})), lines=lines)
+    ended = run(write(tmp_path / "job.yml", pipeline({"a": command(words)}, settings=COMPUTE)), lines=lines)
     folder = Path(ended.state.steps["a"].folder)
     assert (folder / "stdout.log").read_bytes() == b"out\n10%\r20%\r30%\nno end"
     assert (folder / "stderr.log").read_bytes() == b"err\n\xff\n"
@@ -265,6 +267,56 @@ def test_distributed_processes(tmp_path: Path) -> None:
     assert (folder / "stderr.rank1.log").read_text() == "err 1\n"
 
 
+def test_several_nodes_are_rehearsed_on_this_machine(tmp_path: Path) -> None:
+    job = command_job(
+        "echo $RANK $LOCAL_RANK $NODE_RANK $WORLD_SIZE $LOCAL_WORLD_SIZE"
+        " $AZUREML_NODE_COUNT $AZUREML_CR_NODE_RANK $AZ_BATCHAI_TASK_INDEX",
+        distribution=DISTRIBUTED, resources={"instance_count": 2},
+    )  # fmt: skip
+    ended = run(write(tmp_path / "job.yml", job))
+    assert ended.state.status == "Completed"
+    folder = Path(ended.state.steps["job"].folder)
+    logs = ["stdout.log", *(f"stdout.rank{rank}.log" for rank in (1, 2, 3))]
+    assert [(folder / name).read_text().strip() for name in logs] == [
+        "0 0 0 4 2 2 0 0",
+        "1 1 0 4 2 2 0 0",
+        "2 0 1 4 2 2 1 1",
+        "3 1 1 4 2 2 1 1",
+    ]
+    again = subprocess.run(["bash", str(folder / "repeat.sh")], capture_output=True, text=True, check=True, timeout=60)
+    assert sorted(again.stdout.split("\n")[:-1]) == [
+        "0 0 0 4 2 2 0 0", "1 1 0 4 2 2 0 0", "2 0 1 4 2 2 1 1", "3 1 1 4 2 2 1 1",
+    ]  # fmt: skip
+
+
+def test_without_a_distribution_one_process_stands_for_all_nodes(tmp_path: Path) -> None:
+    job = command_job("echo ${WORLD_SIZE:-alone}", resources={"instance_count": 2})
+    ended = run(write(tmp_path / "job.yml", job))
+    folder = Path(ended.state.steps["job"].folder)
+    assert [path.name for path in folder.glob("stdout*")] == ["stdout.log"]
+    assert (folder / "stdout.log").read_text() == "alone\n"
+
+
+def test_an_output_that_is_kept_is_there_for_the_next_attempt(tmp_path: Path) -> None:
+    """The first attempt fails after it has written both outputs; the second finds the kept one and ends well."""
+    body: dict[str, Any] = {
+        "outputs": {"made": {"type": "uri_folder"}, "kept": {"type": "uri_folder"}},
+        "tags": {"mlops.keeps": "kept"},
+    }
+    text = (
+        "ls ${{outputs.made}} ${{outputs.kept}}; touch ${{outputs.made}}/half"
+        " && [ -e ${{outputs.kept}}/mark ] || { touch ${{outputs.kept}}/mark; exit 3; }; rm ${{outputs.kept}}/mark"
+    )
+    write(tmp_path / "part.yml", component(text, **body))
+    job = write(tmp_path / "job.yml", pipeline({"part": {"component": "./part.yml"}}))
+    assert run(job, name="job").state.steps["part"].exit_code == 3
+    assert not list(paths.home().rglob("half"))
+    assert len(list(paths.home().rglob("mark"))) == 1
+    ended = resume("job")
+    assert ended.state.status == "Completed", ended.failures
+    assert not list(Path(ended.state.steps["part"].outputs["kept"]).iterdir())
+
+
 def test_when_one_of_several_processes_fails_the_others_are_ended(tmp_path: Path) -> None:
     job = command_job(
         f"if [ $RANK = 1 ]; then until [ -s {tmp_path}/pid ]; do sleep 0.02; done; echo broken >&2; exit 7; fi\n"
@@ -309,7 +361,10 @@ def test_live_tree_on_a_terminal(tmp_path: Path) -> None:
 
 
 def test_a_closed_terminal_does_not_end_the_job(tmp_path: Path) -> None:
-    job = write(tmp_path / "job.yml", pipeline({"a": command("for i in 1 2 3 4 5 6; do echo $i; sleep 0.1; done")}))
+    job = write(
+        tmp_path / "job.yml",
+        pipeline({"a": command("for i in 1 2 3 4 5 6; do echo $i; sleep 0.1; done")}, settings=COMPUTE),
+    )
     line = f"{sys.executable} -c \"{WITHOUT_MLFLOW}\" job run '{job}' --name piped 2>&1 | head -n 1"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False, executable="/bin/bash")
     assert done.stdout == "▶ a: running\n"

@@ -58,7 +58,10 @@ def keys(file: Path, *changes: str, dependencies: Dependencies = SHIPPED) -> dic
     with Fingerprints() as fingerprints:
         nodes = nodes_of(file, *changes)
         made = {f"{node.step}:{name}": "made" for node in nodes for name in node.outputs}
-        context: Any = SimpleNamespace(fingerprints=fingerprints, hashes=made, dependencies=dependencies)
+        here = SimpleNamespace(of=lambda node: SimpleNamespace(content=""))
+        context: Any = SimpleNamespace(
+            fingerprints=fingerprints, hashes=made, dependencies=dependencies, environments=here
+        )
         return {node.step: step_key(context, node, texts_of(node)) for node in nodes}
 
 
@@ -237,10 +240,14 @@ ROOMS: dict[str, set[str]] = {
     "batch/prediction_rows.py": {"score"},
     "cli/train.py": {"train"},
     "config/workload.py": {"prepare", "train", "gate_and_register"},
+    "containers/container_engine.py": set(),
     "core/errors.py": {"prepare", "train", "evaluate", "gate_and_register", "score"},
     "data/prepare.py": {"prepare"},
+    "devops/run_start.py": {"gate_and_register"},
+    "doctor/machine_checks.py": set(),
     "endpoints/deployment.py": set(),
-    "evaluation/metrics.py": {"evaluate", "gate_and_register"},
+    "evaluation/metrics.py": {"train", "evaluate", "gate_and_register"},
+    "flask_app/app.py": set(),
     "images/jpeg.py": {"prepare", "train", "evaluate", "gate_and_register", "score"},
     "jobs/local/engine/scheduler.py": set(),
     "model/network.py": {"train"},
@@ -248,6 +255,7 @@ ROOMS: dict[str, set[str]] = {
     "rollout/driver.py": set(),
     "serving/scoring_app.py": set(),
     "storage/uploads.py": {"prepare"},
+    "teardown/prices.py": set(),
     "tracking/mlflow_runs.py": {"train", "evaluate", "gate_and_register"},
     "training/fit.py": {"train"},
 }

@@ -155,7 +155,7 @@ def test_free_slots_and_limits_bound_what_runs(tmp_path: Path) -> None:
 
 def test_grid_ends_where_it_is_exhausted(tmp_path: Path) -> None:
     clock = Clock()
-    run = SweepRun(sweep(limits={}), tmp_path, Launcher(clock, by_number), clock=clock)
+    run = SweepRun(sweep(limits={"max_total_trials": 9}), tmp_path, Launcher(clock, by_number), clock=clock)
     assert len(complete(run, clock).trials) == 6
 
 

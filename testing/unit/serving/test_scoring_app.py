@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from testing.support.bundles import make_bundle
@@ -20,6 +21,9 @@ from testing.support.prepared_data import COLOURS
 from testing.support.scoring_servers import in_process
 
 from vision_mlops.config.workload import Serving
+from vision_mlops.core.errors import BundleError
+from vision_mlops.evaluation.bundle_evaluation import write_evaluation
+from vision_mlops.model.bundle import EVALUATION, bundle_id, read_bundle, write_bundle
 from vision_mlops.serving import responses
 from vision_mlops.serving.access_keys import AccessKeys
 
@@ -197,6 +201,50 @@ def test_a_refused_reload_is_told_on_one_line_and_names_the_key(bundle: Path, tm
         assert "\n" not in answer.json()["error"]["message"]
 
 
+DESCRIBE = {"describe": True}
+
+
+def test_a_model_describes_itself(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "b")
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.1, 0.1, 0.8]])
+    before = read_bundle(folder)
+    write_evaluation(folder, np.array([0, 1, 2]), probabilities, before.classes)
+    bundle = write_bundle(folder, before.model_copy(update={"metrics": {"test_accuracy": 2 / 3}}))
+    assert bundle_id(bundle) == bundle_id(before)
+    assert EVALUATION in bundle.files
+    serving = Serving(max_body_mb=3, max_batch=5)
+    with in_process(folder, version="7", serving=serving) as url:
+        answer = httpx.post(f"{url}/score", json=DESCRIBE).json()
+        image = httpx.post(f"{url}/score", content=encoded(), headers=PNG).json()
+        document = httpx.get(f"{url}/openapi.json").json()["components"]["schemas"]["Description"]["properties"]
+    model = answer["model"]
+    assert {key: model[key] for key in ("name", "version", "id")} == image["model"]
+    assert (model["classes"], model["image_size"], model["resize"]) == (["blue", "green", "red"], 32, "squash")
+    assert (model["backbone"], model["data_fingerprint"], model["quantization"]) == ("mean-colour", "generated", None)
+    assert model["metrics"] == {"test_accuracy": 2 / 3}
+    evaluation = model["evaluation"]
+    assert (evaluation["split"], evaluation["images"], evaluation["accuracy"]) == ("test", 3, 2 / 3)
+    assert evaluation["confusion_matrix"] == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+    assert evaluation["reliability"][0] == {"confidence": 0.5, "accuracy": 0.0, "count": 1}
+    assert answer["limits"] == {"body_bytes": 3 * 2**20, "images": 5}
+    assert set(document) == set(answer)
+    assert set(document["model"]["properties"]) == set(model)
+
+
+def test_a_bundle_without_an_evaluation_says_so(client: httpx.Client) -> None:
+    assert client.post("/score", json=DESCRIBE).json()["model"]["evaluation"] is None
+
+
+def test_a_changed_evaluation_is_refused(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "b")
+    write_evaluation(folder, np.array([0]), np.array([[0.9, 0.1, 0.0]]), ["blue", "green", "red"])
+    write_bundle(folder, read_bundle(folder))
+    content = json.loads((folder / EVALUATION).read_text())
+    (folder / EVALUATION).write_text(json.dumps(content | {"accuracy": 0.5}))
+    with pytest.raises(BundleError, match=r"evaluation\.json was changed"):
+        read_bundle(folder)
+
+
 def test_metrics_page_and_description(client: httpx.Client) -> None:
     client.post("/score", content=encoded(), headers=PNG)
     text = client.get("/metrics").text
@@ -205,7 +253,9 @@ def test_metrics_page_and_description(client: httpx.Client) -> None:
     assert 'scoring_requests_total{code="200"}' in text
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {"/score", "/health/live", "/health/ready", "/metrics", "/admin/reload"}
-    assert "<title>" in client.get("/").text
+    page = client.get("/").text
+    assert "mlops app" in page
+    assert "<style" not in page, "the design is that of the web frontend alone"
 
 
 def test_request_id_is_echoed_without_what_could_forge_a_log_line(client: httpx.Client) -> None:

@@ -445,3 +445,19 @@ def test_other_types_are_refused(kind: str) -> None:
     status, code, message = refusal(kind, IMAGE)
     assert (status, code) == (415, "unsupported_media_type")
     assert kind in message
+
+
+@pytest.mark.parametrize("kind", ["application/json", CURL, ""])
+def test_a_description_is_asked_for(kind: str) -> None:
+    wanted = read(kind, b'{"describe": true}')
+    assert wanted.describe
+    assert wanted.images == []
+
+
+@pytest.mark.parametrize(
+    "more", ["false", "1", "null", '"true"', 'true, "image": "eA=="', 'true, "images": []', 'true, "top_k": 1']
+)
+def test_a_description_is_asked_for_with_true_alone(more: str) -> None:
+    status, code, message = refusal("application/json", b'{"describe": %b}' % more.encode())
+    assert (status, code) == (422, "bad_query")
+    assert '{"describe": true}' in message

@@ -194,7 +194,7 @@ def test_the_port_of_the_workload_goes_where_nothing_else_is_said(
         asked.append((host, port))
         raise ServingError("enough")
 
-    monkeypatch.setattr(serve_command, "_listen", listen)
+    monkeypatch.setattr(serve_command, "listen", listen)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     workload = tmp_path / "w.yml"

@@ -17,12 +17,13 @@ from vision_mlops.config import Workload, load_workload
 from vision_mlops.config.workload import Augment, Training
 from vision_mlops.core.errors import DataError, MlopsError, TrainingError
 from vision_mlops.data.manifest import read_manifest
-from vision_mlops.model.bundle import WEIGHTS, Bundle
+from vision_mlops.model.bundle import WEIGHTS, Bundle, read_evaluation
 from vision_mlops.model.network import Classifier
 from vision_mlops.model.predictor import Predictor
 from vision_mlops.tracking import mlflow_runs
 from vision_mlops.training import bundle_export as exporting
 from vision_mlops.training.bundle_export import fit_temperature
+from vision_mlops.training.checkpoints import TrainingFolder
 from vision_mlops.training.fit import fit
 from vision_mlops.training.lightning_module import FineTuning, balanced_weights
 from vision_mlops.training.training_batches import (
@@ -87,6 +88,10 @@ def test_fit_writes_a_bundle_that_predicts_like_the_network(data: Path, store: P
     assert bundle.parity["agreement"] == 1.0
     assert bundle.data_fingerprint == read_manifest(data).fingerprint
     assert len(bundle.golden) == 6
+    evaluation = read_evaluation(tmp_path / "bundle", bundle)
+    assert evaluation is not None
+    assert evaluation["accuracy"] == bundle.metrics["test_accuracy"]
+    assert np.sum(evaluation["confusion_matrix"]) == len(read_manifest(data).of_split("test"))
     predictor = Predictor(tmp_path / "bundle")
     network = Classifier(tiny().model, 3).eval()
     network.load_state_dict(load_file(tmp_path / "bundle" / WEIGHTS))
@@ -171,6 +176,10 @@ fit(workload, Path({str(data)!r}), Path({str(tmp_path / "bundle")!r}), progress=
     fitted = fit(tiny(), data, tmp_path / "bundle", resume=True, progress=False)
     assert fitted is not None
     assert fitted.epochs == 3
+    whole = fit(tiny(), data, tmp_path / "whole", progress=False)
+    assert whole is not None
+    for name, weights in load_file(whole.folder / WEIGHTS).items():
+        torch.testing.assert_close(load_file(fitted.folder / WEIGHTS)[name], weights, msg=f"{name} differs")
     steps = {point.step for point in mlflow_runs.client().get_metric_history(fitted.bundle.run_id, "train_loss")}
     assert steps >= {0, 1, 2}, "the resumed run goes on in the MLflow run that it began"
 
@@ -185,6 +194,21 @@ def test_two_processes_train_one_model(data: Path, store: Path, tmp_path: Path) 
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(Predictor(tmp_path / "bundle").classes) == 3
+
+
+def test_a_checkpoint_that_was_cut_off_is_none(data: Path, store: Path, tmp_path: Path) -> None:
+    work = TrainingFolder(tmp_path / "bundle", tiny(), read_manifest(data), tmp_path / "kept")
+    work.begin()
+    assert work.folder == tmp_path / "kept/bundle.training"
+    work.checkpoints.mkdir()
+    torch.save({"a": torch.zeros(1000)}, work.last)
+    found = [work.resumable]
+    work.last.write_bytes(work.last.read_bytes()[:-100])
+    found.append(work.resumable)
+    assert found == [True, False]
+    fitted = fit(tiny("training.epochs=1"), data, tmp_path / "bundle", progress=False, kept_in=tmp_path / "kept")
+    assert fitted is not None
+    assert not any((tmp_path / "kept").iterdir())
 
 
 def test_resume_without_a_checkpoint_is_refused(data: Path, tmp_path: Path) -> None:

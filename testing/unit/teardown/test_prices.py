@@ -1,0 +1,32 @@
+"""The estimate of what a month costs: by machine, by container and by plan, and what nobody knows."""
+
+from __future__ import annotations
+
+import pytest
+
+from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.endpoints.appservice.site_definition import SKU
+from vision_mlops.teardown import prices
+
+
+@pytest.mark.parametrize(
+    ("machine", "count", "usd"),
+    [
+        ("Standard_DS3_v2", 1, 213.89), ("standard_ds3_v2", 2, 427.78), ("Standard_DS3_v2", 0, 0.0),
+        ("1 CPU, 2 GB", 1, 36.06), ("Standard_X9", 1, None), ("", 1, None),
+    ],
+)  # fmt: skip
+def test_machines(machine: str, count: int, usd: float | None) -> None:
+    assert prices.of_machines(machine, count) == usd
+
+
+def test_defaults_have_a_price() -> None:
+    sizes = [str(AzureSettings.model_fields[name].default) for name in ("instance_type", "cpu_sku", "gpu_sku")]
+    assert None not in [prices.of_machines(size) for size in sizes]
+    assert prices.of_plan(SKU)
+    assert (prices.of_plan("F1"), prices.of_plan("I1v2")) == (0.0, None)
+
+
+def test_the_assumption_is_told_with_its_day() -> None:
+    assert "pay-as-you-go" in prices.assumption()
+    assert "2026-" in prices.assumption()
