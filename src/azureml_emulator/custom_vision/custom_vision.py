@@ -43,8 +43,8 @@ class CustomVision:
         self._images = ProjectImages(self.accounts, self.database)
         sources = ImageSources(network)
         self._projects = ProjectRoutes(self.access, self.database)
-        uploads = ImageUploads(self.access, self.database, self._projects, self._images, sources)
-        self._image_routes = ImageRoutes(self.access, self.database, self._projects, self._images, uploads)
+        self._uploads = ImageUploads(self.access, self.database, self._projects, self._images, sources)
+        self._image_routes = ImageRoutes(self.access, self.database, self._projects, self._images, self._uploads)
         self._iterations = IterationRoutes(
             self.access, self.accounts, self.database, self._projects, self._images, self.trainings
         )
@@ -54,7 +54,8 @@ class CustomVision:
 
     def routes(self) -> list[BaseRoute]:
         """All paths."""
-        parts = (self.accounts, self._projects, self._images, self._image_routes, self._iterations, self._predictions)
+        learning = (self._projects, self._images, self._image_routes, self._uploads, self._iterations)
+        parts = (self.accounts, *learning, self._predictions)
         return [item for part in parts for item in part.routes()]
 
     def answers_at(self, host: str) -> bool:

@@ -22,7 +22,9 @@ from azureml_emulator.rest.rest_calls import RestCall, ServiceRefusalError, rout
 AUDIENCE = "https://cognitiveservices.azure.com"
 HOST = "/cognitiveservices/{host}"
 """Of the host of an account, as a route."""
-_API = {TRAINING: "/customvision/v3.3/training", PREDICTION: "/customvision/v3.1/prediction"}
+_API = {TRAINING: "/customvision/{version}/training", PREDICTION: "/customvision/{version}/prediction"}
+# The last release of Microsoft's SDK asks for the preview, which adds to what v3.3 answers; the additions are not emulated.
+_VERSIONS = {TRAINING: ("v3.3", "v3.4-preview"), PREDICTION: ("v3.1",)}
 _KEY_HEADERS = {TRAINING: "training-key", PREDICTION: "prediction-key"}
 _VERBS = {"GET": "read", "PATCH": "write", "DELETE": "delete"}
 VisionHandler = Callable[[RestResource, RestCall], Response]
@@ -70,6 +72,9 @@ class VisionAccess:
 
     def _enter(self, kind: str, words: str, call: RestCall) -> RestResource:
         """The account that a call is for, which the caller may make. Raises ServiceRefusalError."""
+        if call.names["version"].lower() not in _VERSIONS[kind]:
+            message = f"Resource not found: the versions of this API here are {', '.join(_VERSIONS[kind])}."
+            raise GatewayRefusalError(404, "404", message)
         candidates = [item for item in self._accounts.named(call.names["host"]) if item.body["kind"] == kind]
         if not candidates and not call.names["host"].endswith(".api"):
             raise GatewayRefusalError(404, "404", f"Resource not found: no account of the kind {kind} answers here.")
