@@ -59,8 +59,8 @@ def test_other_hosts_are_not(host: str) -> None:
 def test_every_address_that_is_told_belongs_to_a_service() -> None:
     found = CloudAddresses.azure()
     told = (found.manager, found.login, found.ml, found.vault, found.online("ws", "Live"), found.batch("ws", "b"))
-    told = (*told, found.vision("Cv"), found.vision("", "eastus"))
-    assert [host_kind(address.removeprefix("https://")) for address in told] == [
+    vision = (found.vision("Cv"), found.vision("", "eastus"))
+    assert [host_kind(address.removeprefix("https://")) for address in (*told, *vision)] == [
         "manager", "login", "ml", "vault", "inference", "inference", "vision", "vision",
     ]  # fmt: skip
 
