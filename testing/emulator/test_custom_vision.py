@@ -46,7 +46,15 @@ def test_a_project_is_trained_published_and_predicts(training: VisionAccount, pr
     })  # fmt: skip
     kept = training.call("POST", f"/projects/{project}/predictions/query", json={"maxCount": 5})
     assert len(kept["results"]) == 5
-    assert kept["token"]["continuation"] == "5"
+    rest = training.call("POST", f"/projects/{project}/predictions/query", json={**kept["token"], "maxCount": 50})
+    assert len(rest["results"]) == 15
+    sure = {"tags": [{"id": tags["down"], "minThreshold": 0.5}], "orderBy": "Oldest"}
+    found = training.call("POST", f"/projects/{project}/predictions/query", json=sure)["results"]
+    assert [item["predictions"][0]["tagName"] for item in found] == ["down"] * 10
+    for wrong in ({"maxCount": "all"}, {"tags": ["down"]}, {"startTime": "2030-01-01T00:00:00"}, {"continuation": "x"}):
+        assert training.refusal("POST", f"/projects/{project}/predictions/query", json=wrong) == (
+            400, "BadRequestPredictionInvalidQueryParameters",
+        )  # fmt: skip
     assert training.session.get(kept["results"][0]["originalImageUri"], timeout=60).content == picture("down", 109)
 
     good = training.call(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from testing.support.jobs import until
 from testing.support.vision_accounts import picture
 
 from azureml_emulator.custom_vision.image_features import VIEWS, Array, features, weights
 from azureml_emulator.custom_vision.performance import Performance, average_precision
 from azureml_emulator.custom_vision.tag_classifier import TagClassifier, fit, judge, look_at
+from azureml_emulator.custom_vision.trainings import MINUTES, Trainings
+from azureml_emulator.custom_vision.vision_database import VisionDatabase, moment
 
 KINDS = ("across", "down")
 COUNT = 120
@@ -89,3 +93,21 @@ def test_performance_is_counted_at_a_threshold() -> None:
     assert performance.describe(0.95)["recall"] == 0
     assert [item["tagName"] for item in performance.predictions("2")] == ["B", "A"]
     assert average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_training_that_cannot_end_has_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    database = VisionDatabase(tmp_path / "vision.db")
+    common = {"created": moment(), "modified": moment()}
+    database.insert("projects", {"id": "p", "account": "a", "name": "p", "description": "", "settings": "{}", **common})
+    content = {"tags": [{"id": "t"}], "images": {"removed": ["t"]}}
+    database.insert("iterations", {
+        "id": "i", "project": "p", "name": "Iteration 1", "number": 1, "status": "Training", "domain": "", "budget": 0,
+        "classification": "Multiclass", "training_type": "Regular", "fingerprint": "", "content": json.dumps(content),
+        **common,
+    })  # fmt: skip
+    trainings = Trainings(database)
+    trainings.resume()
+    until(lambda: database.number("select count(*) from iterations where status = 'Failed'") == 1, 30)
+    assert "the image removed was removed while it was needed" in caplog.text
+    assert database.used("a", MINUTES) == 0
+    database.close()
