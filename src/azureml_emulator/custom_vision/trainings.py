@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from azureml_emulator.custom_vision.tag_classifier import fit, judge, look_at
+from azureml_emulator.custom_vision.learning.tag_classifier import fit, judge, look_at
 from azureml_emulator.custom_vision.vision_database import VisionDatabase, moment
 from azureml_emulator.rest.rest_calls import Json
 
