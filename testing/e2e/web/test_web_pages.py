@@ -45,7 +45,7 @@ def test_the_history_is_this_sessions_and_can_be_cleared(visit: Visit, app: str,
     assert rows.locator(".model").all_inner_texts() == ["colours", "colours"]
     for image in rows.locator("img").all():
         assert (image.get_attribute("src") or "").startswith("data:image/jpeg")
-        assert image.evaluate("(element) => element.naturalWidth") == 48
+        expect(image).to_have_js_property("naturalWidth", 48)
     page.context.clear_cookies()
     page.reload()
     expect(page.get_by_text("Nothing here yet")).to_be_visible()  # another session
@@ -63,7 +63,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen(visit: Visit) -> None:
     page = visit(color_scheme="dark")
 
     def is_dark() -> bool:
-        colour = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        colour = page.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor")
         return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")) < 200
 
     button = page.get_by_role("button", name="Dark theme")
@@ -73,6 +73,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen(visit: Visit) -> None:
     assert not is_dark()
     expect(button).to_have_attribute("aria-pressed", "false")
     page.get_by_role("link", name="Status").click()
+    page.wait_for_url("**/status")
     assert not is_dark()
     page.emulate_media(color_scheme="light")
     button.click()
