@@ -108,7 +108,8 @@ def automl_job(project: ProjectFolder, store: ResourceStore, properties: Json) -
     }
     if timeout := (task.get("limitSettings") or {}).get("timeout"):
         step["limits"] = {"timeout": seconds(timeout)}
-    return {"type": "pipeline", "jobs": {TRIAL: step}}
+    names = {"display_name": properties["displayName"], "experiment_name": properties["experimentName"]}
+    return {"type": "pipeline", **names, "jobs": {TRIAL: step}}
 
 
 def trained_output() -> Json:

@@ -56,8 +56,8 @@ def read_images(table: Path, classes: list[str], resize: int, crop: int) -> Labe
 
 def normalised(pixels: Bytes) -> Floats:
     """What the network takes: (N, 3, S, S), scaled by mean and deviation of ImageNet's colours."""
-    found: Floats = ((pixels.astype(np.float32) / 255 - _MEAN) / _STD).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(found)
+    scaled = (pixels.astype(np.float32) / 255 - _MEAN) / _STD
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
 
 
 def split(

@@ -63,10 +63,8 @@ def translate(subscription: Subscription, jobs: OutputAddresses, job: RestResour
     properties = job.properties
     kind = str(properties["jobType"])
     if kind == "AutoML":
-        content = {"display_name": properties["displayName"], "experiment_name": properties["experimentName"]}
-        content |= automl_job(project, subscription.store, properties)
-        places = {TRIAL: {TRAINED: trained_output()}}
-        return JobTranslation(project.write("job.yml", content), names=(TRIAL,), addresses=places)
+        definition = project.write("job.yml", automl_job(project, subscription.store, properties))
+        return JobTranslation(definition, names=(TRIAL,), addresses={TRIAL: {TRAINED: trained_output()}})
     writers = {"Pipeline": _pipeline_job, "Command": _command_job, "Sweep": _sweep_job}
     content: Json = {"$schema": _SCHEMA.format(f"{kind.lower()}Job"), "type": kind.lower()}
     content["display_name"] = properties["displayName"]
