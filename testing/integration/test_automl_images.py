@@ -5,71 +5,73 @@ A live run trains on the cluster that MLOPS_AZURE_GPU_CLUSTER names, for as long
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from testing.support.places import LIVE, Place
 from testing.support.prepared_data import make_prepared
-from testing.support.rehearsal import Rehearsal
 
 from azureml_emulator.jobs.job_executor import CommandExecutor
 from vision_mlops.benchmark.automl.automl_contestant import AutomlImages
 from vision_mlops.benchmark.automl.kept_training import KeptTraining
-from vision_mlops.benchmark.contestant import Contestant, Task
+from vision_mlops.benchmark.contestant import Task, Usage
 from vision_mlops.config.workload_files import load_workload
-from vision_mlops.core.errors import AzureError, ConfigError, DataError
+from vision_mlops.core.errors import AzureError, ConfigError, DataError, MlopsError
 from vision_mlops.data.folder_contents import describe
-from vision_mlops.data.manifest import Manifest, write_manifest
+from vision_mlops.data.manifest import Manifest, read_manifest
 from vision_mlops.jobs.azureml.data_assets import find_or_create
 
-GPU = "gpu-cluster"
+GPU, SIZE = "gpu-cluster", "Standard_NC4as_T4_v3"
+# The same in another process, which is told where the SDK is to upload to.
+CLIENT = """
+import sys
+from pathlib import Path
+from azure.ai.ml.constants import _common
+from testing.integration.test_automl_images import Attempt
+
+if sys.argv[2]:
+    _common.STORAGE_ACCOUNT_URLS["AzureBlob"] = sys.argv[2]
+attempt = Attempt(Path(sys.argv[1]))
+attempt.say = lambda text: print(text, flush=True)
+attempt.contestant().fit()
+"""
+
+
+class Attempt:
+    """A run of the contestant with prepared data, which are made where there are none; ``said`` is what it told."""
+
+    def __init__(self, folder: Path, **counts: int) -> None:
+        self.said: list[str] = []
+        self.say = self.said.append
+        self.folder, self.data = folder, folder / "data"
+        if not self.data.is_dir():
+            make_prepared(self.data, **counts)
+        self.manifest: Manifest = read_manifest(self.data)
+        (folder / "own").mkdir(exist_ok=True)
+
+    def contestant(self) -> AutomlImages:
+        task = Task(load_workload("textile"), self.data, self.manifest, self.folder / "own", self.say)
+        return AutomlImages(task)
+
+    def kept(self) -> KeptTraining:
+        found = KeptTraining.read(self.folder / "own")
+        assert found is not None
+        return found
 
 
 @pytest.fixture
 def workspace(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """The workspace, with a setting for the cluster; jobs really run."""
-    if place.cloud is not None:
-        place.cloud.executor = CommandExecutor()
+    """The workspace, and settings for the cluster and a small network."""
+    monkeypatch.setattr(AutomlImages, "poll_seconds", (0.5, 2.0))
+    monkeypatch.setenv("MLOPS_AZURE_AUTOML_MODEL", "mobilenetv2")
+    if not LIVE:
         monkeypatch.setenv("MLOPS_AZURE_GPU_CLUSTER", GPU)
-        monkeypatch.setenv("MLOPS_AZURE_AUTOML_MODEL", "mobilenetv2")
     return place
-
-
-class Attempt:
-    """Prepared data of three colours, and a run of the contestant with them."""
-
-    def __init__(self, folder: Path, **counts: int) -> None:
-        self.said: list[str] = []
-        self.folder = folder
-        self.data = folder / "data"
-        self.manifest = make_prepared(self.data, **counts)
-        (folder / "own").mkdir()
-
-    def contestant(self) -> AutomlImages:
-        task = Task(load_workload("textile"), self.data, self.manifest, self.folder / "own", self.said.append)
-        return AutomlImages(task)
-
-    def accuracy(self, contestant: Contestant) -> float:
-        test = contestant.task.images("test")
-        probabilities = contestant.predict(test.files)
-        assert probabilities.shape == (len(test.files), len(self.manifest.classes))
-        np.testing.assert_allclose(probabilities.sum(1), 1)
-        return float((probabilities.argmax(1) == test.labels).mean())
-
-    def shuffle(self) -> None:
-        """Give the images labels that have nothing to do with them; those of the test images stay."""
-        learnt = [image for image in self.manifest.images if image.split != "test"]
-        labels = iter(np.random.default_rng(0).permutation([image.label for image in learnt]))
-        images = [
-            image if image.split == "test" else image.model_copy(update={"label": str(next(labels))})
-            for image in self.manifest.images
-        ]
-        self.manifest = write_manifest(self.data, self.manifest.model_copy(update={"images": images}))
 
 
 @pytest.fixture
@@ -77,8 +79,126 @@ def attempt(tmp_path: Path) -> Attempt:
     return Attempt(tmp_path)
 
 
-def test_learns_predicts_and_cleans_up(workspace: Place, attempt: Attempt) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(7200 if LIVE else 300)
+def test_a_killed_run_goes_on_with_its_job(workspace: Place, attempt: Attempt, tmp_path: Path) -> None:
+    storage = ""
+    if workspace.cloud is not None:
+        workspace.cloud.executor = CommandExecutor()
+        storage = workspace.cloud.blobs.account_url
+    words = [sys.executable, "-c", CLIENT, str(tmp_path), storage]
+    # The SDK sets this one itself, and reads it while it is imported.
+    environment = {key: value for key, value in os.environ.items() if key != "AZUREML_CURRENT_CLOUD"}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as client:
+        assert client.stdout is not None
+        said = []
+        for line in client.stdout:
+            said.append(line)
+            if line.startswith("job ") and " trains mobilenetv2 on " in line:
+                client.send_signal(signal.SIGKILL)
+    assert client.returncode == -signal.SIGKILL, said
+    job = attempt.kept().job
     contestant = attempt.contestant()
     contestant.fit()
-    print("\n".join(attempt.said))
-    assert attempt.accuracy(contestant) == 1
+    assert f"going on with the job {job}" in attempt.said
+    assert f"job {job}: Completed" in attempt.said
+    assert not [line for line in attempt.said if "uploaded" in line]
+    test = contestant.task.images("test")
+    probabilities = contestant.predict(test.files)
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+    assert (probabilities.argmax(1) == test.labels).all()
+    assert contestant.size_bytes() == (tmp_path / "own" / "model" / "model.onnx").stat().st_size
+    usage, seconds = contestant.usage(), contestant.training_seconds()
+    assert seconds is not None
+    assert seconds > 0
+    assert usage == Usage(training={f"vm_hour.{attempt.kept().machine}": seconds / 3600})
+    if workspace.cloud is not None:
+        assert "[trial_0] 24 training and 12 validation images, 3 classes" in attempt.said
+        assert workspace.count(f"/jobs/{job}", "PUT") == 1
+        stored = workspace.cloud.blobs.names(workspace.cloud.container("workspaceblobstore"), "mlops/automl/")
+        hashes = {record.sha256 for record in attempt.manifest.images if record.split != "test"}
+        assert {Path(name).stem for name in stored if "/images/" in name} == hashes
+        requests = workspace.count("/")
+        attempt.contestant().fit()  # all is on this machine
+        assert workspace.count("/") == requests
+    contestant.clean_up()
+    found = workspace.client.jobs.get(job)
+    assert (found.tags["mlops.made-by"], found.tags["mlops.workload"]) == ("mlops", "textile")
+    assert job not in [item.name for item in workspace.client.jobs.list()]
+    if workspace.cloud is not None:
+        assert not workspace.cloud.blobs.names(workspace.cloud.container("workspaceblobstore"), "mlops/automl/")
+    contestant.clean_up()  # finds nothing, and is content
+
+
+def test_data_that_are_registered_are_not_uploaded_again(workspace: Place, attempt: Attempt) -> None:
+    """The rehearsed job makes no network; what it was given is looked at."""
+    cloud = workspace.loopback
+    version, _ = find_or_create(workspace.client, workspace.settings, describe(attempt.data), "textile")
+    with pytest.raises(AzureError, match=r"left no labels\.json"):
+        attempt.contestant().fit()
+    assert "images are those of azureml:textile:1" in attempt.said
+    container = cloud.container("workspaceblobstore")
+    names = cloud.blobs.names(container, "mlops/automl/")
+    files = [name.split("/", 4)[-1] for name in names]
+    assert files == ["training/MLTable", "training/images.jsonl", "validation/MLTable", "validation/images.jsonl"]
+    lines = cloud.blobs.read(container, names[1]).decode().splitlines()
+    assert len(lines) == 24
+    assert f'"image_url": "{version.path.rstrip("/")}/train/blue/000.png", "label": "blue"' in lines[0]
+
+
+def test_a_failed_job_says_why_and_is_not_gone_on_with(workspace: Place, attempt: Attempt) -> None:
+    workspace.loopback.add_compute(GPU)  # without graphics processors
+    message = r"is Failed: AutoML for images needs machines with graphics processors: 'gpu-cluster' has Standard_DS3_v2"
+    for number in (1, 2):
+        with pytest.raises(AzureError, match=message) as raised:
+            attempt.contestant().fit()
+        assert "/runs/automl-textile-" in raised.value.hint
+        assert (attempt.kept().job, len(attempt.kept().jobs)) == ("", number)
+    attempt.contestant().clean_up()
+    assert [item.name for item in workspace.client.jobs.list()] == []
+
+
+def test_without_a_cluster_with_graphics_processors(
+    workspace: Place, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = workspace.loopback
+    monkeypatch.delenv("MLOPS_AZURE_GPU_CLUSTER")
+    with pytest.raises(ConfigError, match="there is no 'gpu-cluster' in the workspace") as raised:
+        attempt.contestant().fit()
+    assert "MLOPS_AZURE_GPU_CLUSTER" in raised.value.hint
+    monkeypatch.setenv("MLOPS_AZURE_GPU_SKU", SIZE)
+    cloud.limits.family_cores = 0
+    with pytest.raises(AzureError, match=r"compute cluster 'gpu-cluster' .*quota") as refused:
+        attempt.contestant().fit()
+    assert "MLOPS_AZURE_GPU_SKU" in refused.value.hint
+    assert workspace.count("/jobs/", "PUT") == 0
+    attempt.contestant().clean_up()
+
+
+def test_settings(workspace: Place, attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert attempt.contestant().settings()["model"] == "mobilenetv2"
+    with pytest.raises(MlopsError, match="has learned nothing yet"):
+        attempt.contestant().predict([])
+    monkeypatch.setenv("MLOPS_AZURE_AUTOML_MODEL", "resnet17")
+    with pytest.raises(ConfigError, match="MLOPS_AZURE_AUTOML_MODEL"):
+        attempt.contestant()
+    monkeypatch.delenv("MLOPS_AZURE_AUTOML_MODEL")
+    monkeypatch.delenv("AZUREML_WORKSPACE_NAME")
+    with pytest.raises(ConfigError, match="AZUREML_WORKSPACE_NAME"):
+        attempt.contestant()
+
+
+def test_what_automl_refuses_is_refused_before_anything_is_sent(workspace: Place, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there are 9 training images of 3 classes"):
+        Attempt(tmp_path, train=3).contestant().fit()
+    assert not (tmp_path / "own" / "automl.json").exists()
+
+
+def test_begun_in_another_workspace(workspace: Place, attempt: Attempt) -> None:
+    KeptTraining("sub/rg/elsewhere", uploads="azureml://datastores/a/paths/b").write(attempt.folder / "own")
+    for call in (attempt.contestant().fit, attempt.contestant().clean_up):
+        with pytest.raises(ConfigError, match="was begun in the workspace 'elsewhere'"):
+            call()
+    (attempt.folder / "own" / "automl.json").write_text("{")
+    with pytest.raises(DataError, match=r"automl\.json is damaged"):
+        attempt.contestant().fit()

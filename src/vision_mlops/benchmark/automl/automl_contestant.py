@@ -41,6 +41,8 @@ class AutomlImages(Contestant):
 
     name: ClassVar[str] = "automl-images"
     title: ClassVar[str] = "Azure ML AutoML for images"
+    poll_seconds: ClassVar[tuple[float, float]] = (2.0, 30.0)
+    """Pause between two looks at the job: while something happens, and at most."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -179,7 +181,7 @@ class AutomlImages(Contestant):
             automl_job.submit(client, settings, task, kept.job, tables)
         else:
             task.say(f"going on with the job {kept.job}")
-        ended = azure_jobs.stream(kept.job, settings, on_line=task.say, client=client)
+        ended = azure_jobs.stream(kept.job, settings, on_line=task.say, client=client, poll_seconds=self.poll_seconds)
         if ended.status != "Completed":
             kept.job = ""
             kept.write(task.folder)
