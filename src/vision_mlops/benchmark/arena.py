@@ -16,7 +16,7 @@ from typing import Any
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder, WorkFolder
 from vision_mlops.benchmark.benchmark_result import (
     BenchmarkResult,
-    Latency,
+    ImageLatency,
     UsedAmounts,
     judged_table,
     measures,
@@ -24,7 +24,7 @@ from vision_mlops.benchmark.benchmark_result import (
 )
 from vision_mlops.benchmark.code_version import code_version
 from vision_mlops.benchmark.contestant import Task
-from vision_mlops.benchmark.contestants import Entry
+from vision_mlops.benchmark.contestants import NamedContestant
 from vision_mlops.benchmark.measurement import predict_and_measure
 from vision_mlops.config.workload import Workload
 from vision_mlops.core.errors import DataError, MlopsError
@@ -72,7 +72,7 @@ class Arena:
         self.folder = BenchmarkFolder(workload.name)
         _check_images(self.data, self.manifest)
 
-    def run(self, entries: Sequence[Entry], *, again: bool = False) -> Bout:
+    def run(self, entries: Sequence[NamedContestant], *, again: bool = False) -> Bout:
         """Train and judge contestants. One that fails, whatever it raises, does not keep the others from running.
 
         Args:
@@ -100,7 +100,7 @@ class Arena:
         """What a contestant is given."""
         return Task(self.workload, self.data, self.manifest, folder, lambda text: self.say(f"  {text}"))
 
-    def _result_of(self, entry: Entry, *, again: bool) -> tuple[BenchmarkResult, bool]:
+    def _result_of(self, entry: NamedContestant, *, again: bool) -> tuple[BenchmarkResult, bool]:
         """The result of a contestant, and whether it is new."""
         # Before there is a folder, because they say which one it is.
         settings = _plain(entry.kind(self.task(self.folder.no_work)).settings(), entry.name)
@@ -121,7 +121,7 @@ class Arena:
             work.remove()
         return result, True
 
-    def _judge(self, entry: Entry, work: WorkFolder, settings: dict[str, Any], code: str) -> BenchmarkResult:
+    def _judge(self, entry: NamedContestant, work: WorkFolder, settings: dict[str, Any], code: str) -> BenchmarkResult:
         contestant = entry.kind(self.task(work.own))
         began = time.perf_counter()
         contestant.fit()
@@ -143,7 +143,7 @@ class Arena:
             machine=_machine(),
             training_seconds=took if known is None else known,
             size_bytes=contestant.size_bytes(),
-            latency_ms=Latency(**latency),
+            latency_ms=ImageLatency(**latency),
             usage=None if used is None else UsedAmounts(
                 training=dict(used.training), per_prediction=dict(used.per_prediction)
             ),

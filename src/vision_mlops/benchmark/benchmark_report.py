@@ -10,7 +10,7 @@ from string import Template
 
 from matplotlib.figure import Figure
 
-from vision_mlops.benchmark.standings import Standing, Standings
+from vision_mlops.benchmark.standings import StandingRow, Standings
 from vision_mlops.core.figures import FigureWords
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import as_html, counted
@@ -32,7 +32,7 @@ def write_report(found: Standings, path: Path, significance: float) -> Path:
     return path
 
 
-def cells(row: Standing, currency: str, significance: float) -> dict[str, str]:
+def cells(row: StandingRow, currency: str, significance: float) -> dict[str, str]:
     """A row of the table in words, by column."""
     result = row.result
     low, high = result.metrics["accuracy_interval"]
