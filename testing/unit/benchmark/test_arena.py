@@ -14,7 +14,7 @@ from testing.support.contestants import MeanColour, ServiceColour
 from vision_mlops.benchmark.arena import Arena
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
 from vision_mlops.benchmark.benchmark_result import PREDICTIONS
-from vision_mlops.benchmark.contestants import NamedContestant, find_contestants
+from vision_mlops.benchmark.contestants import NamedContestant
 from vision_mlops.benchmark.service_leftovers import leftovers, remove_leftovers
 from vision_mlops.core.errors import DataError, MlopsError
 from vision_mlops.data.manifest import read_manifest
@@ -153,7 +153,3 @@ def test_a_damaged_result_is_measured_again(arena: Open) -> None:
 def test_settings_that_are_not_plain_are_refused(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MeanColour, "settings", lambda self: {"path": Path()})
     assert "settings() are not plain JSON values" in arena().run(HERE).failed["mean-colour"]
-
-
-def test_without_names_all_local_ones_take_part() -> None:
-    assert [entry.name for entry in find_contestants([])] == ["ours", "linear-probe", "knn", "from-scratch"]
