@@ -36,7 +36,8 @@ class MeanColour(Contestant):
     def predict(self, files: Sequence[Path]) -> Probabilities:
         distances = np.array([((_mean(file) - self.centres) ** 2).sum(1) for file in files])
         weights = np.exp((distances.min(1, keepdims=True) - distances) / 100)
-        return weights / weights.sum(1, keepdims=True)
+        found: Probabilities = weights / weights.sum(1, keepdims=True)
+        return found
 
 
 class ServiceColour(MeanColour):
