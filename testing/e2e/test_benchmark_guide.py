@@ -81,5 +81,7 @@ def test_ours_is_the_bundle_that_was_trained_just_so(tmp_path: Path) -> None:
     (row,) = journey.json("benchmark", "report", "--workload", "views")["contestants"]
     assert row["remark"] == "reused the champion views:1"
     assert row["training_seconds"] > 1
+    anew = journey.run("benchmark", "run", "--workload", "views", "--with", "ours", "--again")
+    assert "epoch 1 of 6" in anew.stderr
     other = journey.run("benchmark", "run", "--workload", "views", "--with", "ours", "--set", "training.epochs=1")
     assert "epoch 1 of 1" in other.stderr

@@ -96,9 +96,9 @@ class Arena:
                 (bout.measured if fresh else bout.reused).append(result)
         return bout
 
-    def task(self, folder: Path) -> Task:
+    def task(self, folder: Path, *, again: bool = False) -> Task:
         """What a contestant is given."""
-        return Task(self.workload, self.data, self.manifest, folder, lambda text: self.say(f"  {text}"))
+        return Task(self.workload, self.data, self.manifest, folder, lambda text: self.say(f"  {text}"), again)
 
     def _result_of(self, entry: NamedContestant, *, again: bool) -> tuple[BenchmarkResult, bool]:
         """The result of a contestant, and whether it is new."""
@@ -116,13 +116,15 @@ class Arena:
             entry.kind(self.task(work.own)).clean_up()
             work.remove()
         work.begin(entry.reference, self.workload, self.data, self.manifest)
-        result = self._judge(entry, work, settings, code)
+        result = self._judge(entry, self.task(work.own, again=again), work, settings, code)
         if not result.in_a_service:
             work.remove()
         return result, True
 
-    def _judge(self, entry: NamedContestant, work: WorkFolder, settings: dict[str, Any], code: str) -> BenchmarkResult:
-        contestant = entry.kind(self.task(work.own))
+    def _judge(
+        self, entry: NamedContestant, task: Task, work: WorkFolder, settings: dict[str, Any], code: str
+    ) -> BenchmarkResult:
+        contestant = entry.kind(task)
         began = time.perf_counter()
         contestant.fit()
         took = time.perf_counter() - began
