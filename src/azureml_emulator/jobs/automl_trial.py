@@ -35,14 +35,14 @@ _OPSET = 17
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class ReadImages:
     """Pixels (N, S, S, 3), and the index of each image's class."""
 
     pixels: Bytes
     labels: Labels
 
 
-def read_images(table: Path, classes: list[str], resize: int, crop: int) -> LabelledImages:
+def read_images(table: Path, classes: list[str], resize: int, crop: int) -> ReadImages:
     """Read the images that a table lists: resized to a square, and its middle cut out."""
     rows = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()]
     pixels = np.empty((len(rows), crop, crop, 3), np.uint8)
@@ -51,7 +51,7 @@ def read_images(table: Path, classes: list[str], resize: int, crop: int) -> Labe
         with Image.open(table.parent / row["image"]) as image:
             square = image.convert("RGB").resize((resize, resize)).crop((edge, edge, edge + crop, edge + crop))
         pixels[number] = np.asarray(square)
-    return LabelledImages(pixels, np.array([classes.index(row["label"]) for row in rows], np.int64))
+    return ReadImages(pixels, np.array([classes.index(row["label"]) for row in rows], np.int64))
 
 
 def normalised(pixels: Bytes) -> Floats:
@@ -60,15 +60,13 @@ def normalised(pixels: Bytes) -> Floats:
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
 
 
-def split(
-    images: LabelledImages, share: float, generator: np.random.Generator
-) -> tuple[LabelledImages, LabelledImages]:
+def split(images: ReadImages, share: float, generator: np.random.Generator) -> tuple[ReadImages, ReadImages]:
     """Set a share of the images of each class aside for validation, as AutoML does where it is given no such data."""
     aside = np.zeros(len(images.labels), bool)
     for label in np.unique(images.labels):
         members = generator.permutation(np.flatnonzero(images.labels == label))
         aside[members[: max(1, round(share * len(members)))] if len(members) > 1 else []] = True
-    kept, held = (LabelledImages(images.pixels[part], images.labels[part]) for part in (~aside, aside))
+    kept, held = (ReadImages(images.pixels[part], images.labels[part]) for part in (~aside, aside))
     return kept, held
 
 
