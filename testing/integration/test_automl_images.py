@@ -23,7 +23,7 @@ from vision_mlops.benchmark.contestant import Task, Usage
 from vision_mlops.config.workload_files import load_workload
 from vision_mlops.core.errors import AzureError, ConfigError, DataError, MlopsError
 from vision_mlops.data.folder_contents import describe
-from vision_mlops.data.manifest import Manifest, read_manifest
+from vision_mlops.data.manifest import Manifest, read_manifest, write_manifest
 from vision_mlops.jobs.azureml.data_assets import find_or_create
 
 GPU, SIZE = "gpu-cluster", "Standard_NC4as_T4_v3"
@@ -128,6 +128,26 @@ def test_a_killed_run_goes_on_with_its_job(workspace: Place, attempt: Attempt, t
     if workspace.cloud is not None:
         assert not workspace.cloud.blobs.names(workspace.cloud.container("workspaceblobstore"), "mlops/automl/")
     contestant.clean_up()  # finds nothing, and is content
+
+
+@pytest.mark.slow
+def test_shuffled_labels_are_what_is_learnt(workspace: Place, tmp_path: Path) -> None:
+    """Numbers come from the images and labels that were sent: with labels by chance, they are by chance."""
+    workspace.loopback.executor = CommandExecutor()
+    attempt = Attempt(tmp_path, train=20, val=10, test=10)
+    images = attempt.manifest.images
+    learnt = [image.label for image in images if image.split != "test"]
+    labels = iter(np.random.default_rng(0).permutation(learnt))
+    changed = [
+        image if image.split == "test" else image.model_copy(update={"label": str(next(labels))}) for image in images
+    ]
+    attempt.manifest = write_manifest(attempt.data, attempt.manifest.model_copy(update={"images": changed}))
+    contestant = attempt.contestant()
+    contestant.fit()
+    test = contestant.task.images("test")
+    probabilities = contestant.predict(test.files)
+    assert (probabilities.argmax(1) == test.labels).mean() < 0.7
+    assert probabilities.max(1).mean() < 0.7
 
 
 def test_data_that_are_registered_are_not_uploaded_again(workspace: Place, attempt: Attempt) -> None:
