@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from testing.support.places import LIVE, Place
 from testing.support.prepared_data import make_prepared
+from testing.support.rehearsal import Rehearsal
 
 from azureml_emulator.jobs.job_executor import CommandExecutor
 from vision_mlops.benchmark.automl.automl_contestant import AutomlImages
@@ -24,9 +25,12 @@ from vision_mlops.config.workload_files import load_workload
 from vision_mlops.core.errors import AzureError, ConfigError, DataError, MlopsError
 from vision_mlops.data.folder_contents import describe
 from vision_mlops.data.manifest import Manifest, read_manifest, write_manifest
+from vision_mlops.jobs.azureml import azure_jobs
 from vision_mlops.jobs.azureml.data_assets import find_or_create
 
 GPU, SIZE = "gpu-cluster", "Standard_NC4as_T4_v3"
+# Read here, before each test takes the machine's variables away.
+CLUSTER = os.environ.get("MLOPS_AZURE_GPU_CLUSTER", GPU) if LIVE else GPU
 # The same in another process, which is told where the SDK is to upload to.
 CLIENT = """
 import sys
@@ -69,8 +73,7 @@ def workspace(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     """The workspace, and settings for the cluster and a small network."""
     monkeypatch.setattr(AutomlImages, "poll_seconds", (0.5, 2.0))
     monkeypatch.setenv("MLOPS_AZURE_AUTOML_MODEL", "mobilenetv2")
-    if not LIVE:
-        monkeypatch.setenv("MLOPS_AZURE_GPU_CLUSTER", GPU)
+    monkeypatch.setenv("MLOPS_AZURE_GPU_CLUSTER", CLUSTER)
     return place
 
 
@@ -121,8 +124,10 @@ def test_a_killed_run_goes_on_with_its_job(workspace: Place, attempt: Attempt, t
         requests = workspace.count("/")
         attempt.contestant().fit()  # all is on this machine
         assert workspace.count("/") == requests
+    assert 0 < azure_jobs.metrics(job, workspace.settings, client=workspace.client)["accuracy"] <= 1
     contestant.clean_up()
     found = workspace.client.jobs.get(job)
+    assert (type(found).__name__, found.training_parameters.model_name) == ("ImageClassificationJob", "mobilenetv2")
     assert (found.tags["mlops.made-by"], found.tags["mlops.workload"]) == ("mlops", "textile")
     assert job not in [item.name for item in workspace.client.jobs.list()]
     if workspace.cloud is not None:
@@ -164,6 +169,37 @@ def test_data_that_are_registered_are_not_uploaded_again(workspace: Place, attem
     lines = cloud.blobs.read(container, names[1]).decode().splitlines()
     assert len(lines) == 24
     assert f'"image_url": "{version.path.rstrip("/")}/train/blue/000.png", "label": "blue"' in lines[0]
+
+
+def test_a_job_that_was_named_is_submitted_once(workspace: Place, attempt: Attempt) -> None:
+    """As after a kill between the two: its name was written down, and nobody has sent it."""
+    chosen, name = workspace.settings, "automl-textile-1"
+    place = f"{chosen.subscription_id}/{chosen.resource_group}/{chosen.workspace_name}"
+    KeptTraining(place, job=name, jobs=[name]).write(attempt.folder / "own")
+    for _ in range(2):
+        with pytest.raises(AzureError, match=r"left no labels\.json"):
+            attempt.contestant().fit()
+        assert workspace.count("/jobs/", "PUT") == workspace.count(f"/jobs/{name}", "PUT") == 1
+    assert attempt.kept().jobs == [name]
+
+
+def test_what_runs_is_cancelled_by_the_clean_up(workspace: Place, attempt: Attempt) -> None:
+    workspace.loopback.executor = Rehearsal(held=True)
+
+    def interrupt(text: str) -> None:
+        attempt.said.append(text)
+        if text.endswith(": Running"):
+            raise KeyboardInterrupt
+
+    attempt.say = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        attempt.contestant().fit()
+    job = attempt.kept().job
+    assert attempt.said[-1] == f"job {job} goes on; to stop it: mlops job cancel {job} --on azure"
+    assert workspace.client.jobs.get(job).status == "Running"
+    attempt.contestant().clean_up()
+    assert workspace.client.jobs.get(job).status == "Canceled"
+    assert [item.name for item in workspace.client.jobs.list()] == []
 
 
 def test_a_failed_job_says_why_and_is_not_gone_on_with(workspace: Place, attempt: Attempt) -> None:

@@ -193,7 +193,7 @@ class AzureSettings(BaseModel):
         alias="MLOPS_AZURE_AUTOML_MODEL",
         description="Network that AutoML for images trains in a benchmark, as Azure ML calls it.",
     )
-    automl_timeout_minutes: Annotated[int, Field(ge=15, le=8640)] = Field(
+    automl_timeout_minutes: Annotated[int, Field(ge=1, le=10_080)] = Field(
         180, alias="MLOPS_AZURE_AUTOML_TIMEOUT_MINUTES", description="How long such a job may take."
     )
 
