@@ -139,3 +139,33 @@ def test_what_the_trial_learns_is_in_the_labels(tmp_path: Path, shuffled: bool) 
         graph = openvino.Core().read_model(str(tmp_path / "own" / "model.onnx"))
         assert [str(graph.input().partial_shape), graph.output().partial_shape[1].to_string()] == ["[?,3,48,48]", "3"]
         assert json.loads((tmp_path / "own" / "labels.json").read_text()) == ["blue", "green", "red"]
+
+
+PIPELINE = """\
+type: pipeline
+settings: {default_compute: azureml:gpu-cluster}
+inputs:
+  images: {type: mltable, path: "azureml://datastores/workspaceblobstore/paths/tables"}
+jobs:
+  best:
+    type: automl
+    task: image_classification
+    primary_metric: accuracy
+    target_column_name: label
+    training_data: ${{parent.inputs.images}}
+    outputs: {best_model: {type: mlflow_model}}
+"""
+
+
+def test_a_step_of_a_pipeline_is_refused_in_words(client: MLClient, cloud: EmulatedCloud, tmp_path: Path) -> None:
+    from azure.ai.ml import load_job
+
+    cloud.executor = Rehearsal()
+    cloud.add_compute("gpu-cluster", size="Standard_NC4as_T4_v3")
+    cloud.blobs.write(cloud.container("workspaceblobstore"), "tables/MLTable", TABLE.encode())
+    (tmp_path / "job.yml").write_text(PIPELINE)
+    job = load_job(tmp_path / "job.yml")
+    job.name = "steps"
+    client.jobs.create_or_update(job)
+    message = finished(cloud, "steps", "Failed").message
+    assert message == "the step 'best' is AutoML, which is emulated as a job of its own only"
