@@ -11,7 +11,7 @@ from testing.support.submissions import finished, submit
 
 from azureml_emulator.emulated_cloud import EmulatedCloud
 from azureml_emulator.identity.loopback_tokens import LoopbackCredential
-from vision_mlops.jobs.azureml.run_history import run_metrics
+from vision_mlops.jobs.azureml.run_history import tracked_run
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -221,7 +221,7 @@ def test_the_best_trial_of_a_sweep_is_brought_back(
     assert texts["text"] == "5"
     assert "tried 5" in texts["std_log.txt"]
     tracking_uri = str(client.workspaces.get(cloud.workspace).mlflow_tracking_uri)
-    assert run_metrics(LoopbackCredential(), f"{cloud.url}/.default", tracking_uri, "job")["best_score"] == 5
+    assert tracked_run(LoopbackCredential(), f"{cloud.url}/.default", tracking_uri, "job").metrics["best_score"] == 5
 
 
 def test_a_model_deployment_scores_a_folder_with_its_script(

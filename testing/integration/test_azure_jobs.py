@@ -337,8 +337,8 @@ def test_a_job_that_really_runs(place: Place, project: Path) -> None:
 
 AUTOML = """\
 type: automl
-task: image_classification
-primary_metric: accuracy
+task: image_object_detection
+primary_metric: mean_average_precision
 target_column_name: label
 training_data: {type: mltable, path: "azureml:images:1"}
 compute: azureml:gpu-cluster
@@ -375,14 +375,20 @@ def test_a_loop_needs_the_private_preview_of_the_sdk(
     assert place.count("/jobs/", "PUT") == 0
 
 
-@pytest.mark.parametrize(("content", "kind"), [(AUTOML, "AutoML"), (SPARK, "Spark")])
-def test_what_only_azure_runs_is_sent(place: Place, tmp_path: Path, content: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "refusal"),
+    [
+        (AUTOML, "AutoML with taskType 'ImageObjectDetection' is not emulated"),
+        (SPARK, "jobType 'Spark' is none of Pipeline, Command, Sweep, AutoML"),
+    ],
+)
+def test_what_only_azure_runs_is_sent(place: Place, tmp_path: Path, content: str, refusal: str) -> None:
     """The request arrives at the emulator, which runs no such jobs and says so."""
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "p.py").touch()
     file = tmp_path / "job.yml"
     file.write_text(content, encoding="utf-8")
-    with pytest.raises(AzureError, match=f"jobType '{kind}' is none of Pipeline, Command, Sweep"):
+    with pytest.raises(AzureError, match=refusal):
         submit(place, file)
     assert place.count("/jobs/", "PUT") == 1
     file.write_text(content.replace("type: ", "tipe: ", 1), encoding="utf-8")

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from azureml_emulator.computes.compute_targets import check_targets, compute_paths
+from azureml_emulator.jobs.automl_translation import BEST, TRIAL, check_task
 from azureml_emulator.jobs.emulated_job import POLL_SECONDS, EmulatedJob
 from azureml_emulator.jobs.job_executor import JobExecutor, JobFiles, JobOrder
 from azureml_emulator.jobs.job_outputs import ProducedOutput, produce
@@ -26,7 +27,7 @@ from azureml_emulator.resources.rest_resources import RestResource, now
 from azureml_emulator.resources.subscription import Subscription
 from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError, malformed, reply, route
 
-TYPES = ("Pipeline", "Command", "Sweep")
+TYPES = ("Pipeline", "Command", "Sweep", "AutoML")
 _JOB_ID = re.compile(r".+/workspaces/[^/]+/jobs/[^/]+", re.IGNORECASE)
 _INTERRUPTED = "the emulator was ended while this job ran"
 _PORTS = ("inputs", "outputs", "jobs", "tags", "properties")
@@ -67,6 +68,8 @@ class EmulatedJobs:
         for port in _PORTS:
             if properties.get(port) is None:
                 properties[port] = {}
+        if properties["jobType"] == "AutoML":
+            check_task(properties)
         check_targets(self._subscription.store, properties)
         check(self._subscription, properties)
         properties.setdefault("displayName", name)
@@ -204,6 +207,7 @@ class EmulatedJobs:
             uri = f"azureml://datastores/{ARTIFACTS}/{record.artifacts}"
             properties["outputs"]["default"] = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": uri}
         properties["properties"] = self.properties(record)
+        properties["tags"] = self.tags(record)
         properties["services"]["Studio"]["endpoint"] = self._page(
             record.workspace, record.name
         )  # the port may be another
@@ -232,6 +236,11 @@ class EmulatedJobs:
             found["best_child_run_id"] = record.child_id(record.state.best)
         return found
 
+    def tags(self, record: EmulatedJob) -> Json:
+        """Tags of a job; AutoML adds which of its trials was best."""
+        automl = record.resource.properties["jobType"] == "AutoML" and record.status == "Completed"
+        return {**record.resource.properties["tags"], **({BEST: record.child_id(TRIAL)} if automl else {})}
+
     def _get(self, call: RestCall) -> Response:
         workspace, name = call.path.rsplit("/jobs/", 1)
         if self.step(workspace, name) is not None:  # the service knows no more about it here
@@ -244,7 +253,17 @@ class EmulatedJobs:
         if record is None:
             return reply(self.describe(self.submit(workspace, name, {"properties": call.properties})), 201)
         kept = record.resource.properties
-        for key in ("jobType", "componentId", "jobs", "inputs", "command", "codeId", "searchSpace", "trial"):
+        for key in (
+            "jobType",
+            "componentId",
+            "jobs",
+            "inputs",
+            "command",
+            "codeId",
+            "searchSpace",
+            "trial",
+            "taskDetails",
+        ):
             if call.properties.get(key) is not None and not _same_job_part(kept.get(key), call.properties[key]):
                 raise ServiceRefusalError(
                     409, "UserError", f"A job with the name {name!r} already exists: {key} cannot be changed"
@@ -350,7 +369,13 @@ class EmulatedJobs:
                 time.sleep(POLL_SECONDS)
         record.status = "Finalizing"
         for step, step_state in record.state.steps.items():
-            record.steps[step] = self._keep(record, record.child_id(step), step_state, {}, translation.step_types(step))
+            record.steps[step] = self._keep(
+                record,
+                record.child_id(step),
+                step_state,
+                translation.addresses.get(step, {}),
+                translation.step_types(step),
+            )
         record.produced = self._keep(
             record, record.name, record.state, record.resource.properties["outputs"], translation.output_types
         )

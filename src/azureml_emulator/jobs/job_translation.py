@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from azureml_emulator.jobs.automl_translation import TRAINED, TRIAL, automl_job, trained_output
 from azureml_emulator.jobs.project_folder import ProjectFolder, declaration, mode
 from azureml_emulator.jobs.sweep_translation import early_termination, sampling, search_space, seconds
 from azureml_emulator.resources.datastore_addresses import OutputAddresses
@@ -38,6 +39,8 @@ class JobTranslation:
     steps: dict[str, dict[str, str]] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     """Of all steps; those of a pipeline that is a step have its name and a slash before theirs."""
+    addresses: dict[str, Json] = field(default_factory=dict)
+    """What is said about outputs of steps that do not go where outputs of steps go, by step and output."""
 
     def step_types(self, step: str) -> dict[str, str]:
         """Types of the outputs of a step, as far as it names them."""
@@ -59,6 +62,9 @@ def translate(subscription: Subscription, jobs: OutputAddresses, job: RestResour
     project = ProjectFolder(subscription, jobs, job.id.rsplit("/jobs/", 1)[0], folder)
     properties = job.properties
     kind = str(properties["jobType"])
+    if kind == "AutoML":
+        definition = project.write("job.yml", automl_job(project, subscription.store, properties))
+        return JobTranslation(definition, names=(TRIAL,), addresses={TRIAL: {TRAINED: trained_output()}})
     writers = {"Pipeline": _pipeline_job, "Command": _command_job, "Sweep": _sweep_job}
     content: Json = {"$schema": _SCHEMA.format(f"{kind.lower()}Job"), "type": kind.lower()}
     content["display_name"] = properties["displayName"]
@@ -205,6 +211,8 @@ def _step(project: ProjectFolder, name: str, node: Json) -> Json:
             found["resources"] = resources
         if limits := node.get("limits"):
             found["limits"] = limits
+    elif kind == "automl":
+        raise malformed(f"the step {name!r} is AutoML, which is emulated as a job of its own only")
     else:
         raise malformed(f"the step {name!r} has no component")
     if inputs := _inputs(project, node.get("inputs") or {}, f"{name}-"):

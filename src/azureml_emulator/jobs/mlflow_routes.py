@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from starlette.responses import Response
 from starlette.routing import Route
 
+from azureml_emulator.jobs.automl_translation import TRIAL
 from azureml_emulator.jobs.emulated_jobs import EmulatedJobs
 from azureml_emulator.resources.arm_paths import WORKSPACE
 from azureml_emulator.resources.subscription import Subscription
@@ -32,12 +35,25 @@ class MlflowRoutes:
             record, step = found or (self._jobs.get(workspace, run), "")
         except ServiceRefusalError as error:
             return reply({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": error.message}, 404)
+        if record.resource.properties["jobType"] == "AutoML":
+            step = TRIAL  # the job has the numbers of its best trial
         metrics = record.execution.metrics(step) if record.execution is not None else {}
-        return reply(
-            {
-                "run": {
-                    "info": {"run_id": run, "run_uuid": run, "status": "RUNNING", "lifecycle_stage": "active"},
-                    "data": {"metrics": [{"key": key, "value": value, "step": 0} for key, value in metrics.items()]},
-                }
-            }
-        )
+        state = record.state.steps.get(step, record.state)
+        tags = {} if found else self._jobs.tags(record)
+        moments = {"start_time": _milliseconds(state.started), "end_time": _milliseconds(state.ended)}
+        information = {
+            "run_id": run,
+            "run_uuid": run,
+            "status": "RUNNING",
+            "lifecycle_stage": "active",
+            **{name: moment for name, moment in moments.items() if moment},
+        }
+        data = {
+            "metrics": [{"key": key, "value": value, "step": 0} for key, value in metrics.items()],
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        return reply({"run": {"info": information, "data": data}})
+
+
+def _milliseconds(moment: str) -> int:
+    return round(datetime.fromisoformat(moment).timestamp() * 1000) if moment else 0

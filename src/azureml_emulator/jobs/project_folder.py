@@ -11,7 +11,7 @@ from azureml_emulator.resources.asset_references import arm_id, resolve
 from azureml_emulator.resources.datastore_addresses import OutputAddresses, datastore_path, located
 from azureml_emulator.resources.rest_resources import RestResource
 from azureml_emulator.resources.subscription import Subscription
-from azureml_emulator.rest.rest_calls import Json
+from azureml_emulator.rest.rest_calls import Json, ServiceRefusalError, malformed
 
 _MODES = {
     "ReadOnlyMount": "ro_mount", "ReadWriteMount": "rw_mount", "Download": "download", "Direct": "direct",
@@ -82,21 +82,47 @@ class ProjectFolder:
 
     def data(self, name: str, uri: str) -> str:
         """Relative path of input data; addresses outside of the workspace stay as they are."""
+        uri = self._address(uri)
+        place = self._place(uri)
+        if place is None:
+            return uri
+        container, source = place
+        target = f"data/{name}/{source.rstrip('/').rsplit('/', 1)[-1]}"
+        self._subscription.blobs.download(container, source, self.folder / target)
+        return f"./{target}"
+
+    def read(self, uri: str) -> bytes:
+        """Content of one file in storage.
+
+        Raises:
+            ServiceRefusalError: 400, the address is not in the workspace; 404, there is no such file.
+        """
+        from azure.core.exceptions import ResourceNotFoundError
+
+        place = self._place(uri)
+        if place is None:
+            raise malformed(f"{uri!r} is not in storage of the workspace")
+        try:
+            return self._subscription.blobs.read(*place)
+        except ResourceNotFoundError as error:
+            raise ServiceRefusalError(404, "BlobNotFound", f"there is nothing at {uri}") from error
+
+    def _address(self, uri: str) -> str:
+        """Where in storage that is which an asset, an output of a job or an address means."""
         path = arm_id(uri) or (uri if uri.startswith("azureml://registries/") else None)
         if path is not None:
             resource = resolve(self._subscription, path)
             uri = resource.properties.get("dataUri") or resource.properties.get("modelUri") or ""
-        uri = located(self._jobs, self._path, uri)
+        return located(self._jobs, self._path, uri)
+
+    def _place(self, uri: str) -> tuple[str, str] | None:
+        """Container and path of an address; None of one outside of the workspace."""
         if self._subscription.blobs.owns(uri):
-            container, source = self._subscription.blobs.split(uri)
-        elif uri.startswith("azureml://"):
-            store, source = datastore_path(uri)
-            container = self._subscription.container(store, self._workspace)
-        else:
-            return uri
-        target = f"data/{name}/{source.rstrip('/').rsplit('/', 1)[-1]}"
-        self._subscription.blobs.download(container, source, self.folder / target)
-        return f"./{target}"
+            return self._subscription.blobs.split(uri)
+        if not uri.startswith("azureml://"):
+            return None
+        store, source = datastore_path(uri)
+        return self._subscription.container(store, self._workspace), source
 
     def resource(self, text: str) -> RestResource:
         """What an id in the definition means."""

@@ -121,7 +121,7 @@ class RunHistoryRoutes:
             "startTimeUtc": run.state.started or None,
             "endTimeUtc": run.state.ended or None,
             "runType": "azureml.StepRun" if run.step else "azureml.PipelineRun",
-            "tags": {} if run.step else properties["tags"],
+            "tags": {} if run.step else self._jobs.tags(run.record),
             "properties": _marks(run.state) if run.step else self._jobs.properties(run.record),
             "outputs": {
                 name: {"assetId": item.asset, "type": MODELS.get(item.type, item.type)}

@@ -44,6 +44,7 @@ class Task:
         folder: A folder of the contestant's own. It is kept when a run is interrupted and given again to the next run with
             the same data and settings, so that a long training goes on.
         say: Shows one line of progress.
+        again: Whether it is to be learnt anew, although a model of the same data and settings may be somewhere.
     """
 
     workload: Workload
@@ -51,6 +52,7 @@ class Task:
     manifest: Manifest
     folder: Path
     say: Callable[[str], None]
+    again: bool = False
 
     def images(self, split: SplitName) -> LabelledImages:
         """Files and labels of a split. A contestant is to look at ``train`` and ``val`` only."""
@@ -96,5 +98,20 @@ class Contestant(ABC):
         """What was used of a service that costs money; None for what runs on a machine of one's own."""
         return None
 
-    def clean_up(self) -> None:
+    def training_seconds(self) -> float | None:
+        """Seconds that learning takes, where that is not what :meth:`fit` took: parts were reused, or it was resumed."""
+        return None
+
+    def round_trips_ms(self) -> Sequence[float]:
+        """Milliseconds of each request that :meth:`predict` sent; empty where a clock around it measures the same.
+
+        A service's limit of requests per second makes a contestant wait, which is not its latency.
+        """
+        return ()
+
+    def remark(self) -> str:
+        """What readers of the table should know of this result, in a few words."""
+        return ""
+
+    def clean_up(self) -> None:  # noqa: B027 - most made nothing there
         """Remove what the contestant made in a service."""

@@ -20,6 +20,10 @@ from vision_mlops.core.errors import ConfigError, MissingExtraError
 
 Tier = Literal["dedicated", "low_priority"]
 EndpointAuth = Literal["key", "aad_token", "aml_token"]
+AutomlModel = Literal[
+    "mobilenetv2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnest50", "resnest101", "seresnext",
+    "vits16r224", "vitb16r224", "vitl16r224",
+]  # fmt: skip
 OWN_PREFIX = "MLOPS_AZURE_"
 _RETIRED = re.compile(r"Standard_(NC\d+r?|NC\d+r?s_v[23]|ND\d+r?s|NV\d+|NV\d+s_v2)(_Promo)?", re.IGNORECASE)
 KNOWN_CLOUDS = {
@@ -183,6 +187,15 @@ class AzureSettings(BaseModel):
     gpu_max_nodes: Nodes = Field(1, alias="MLOPS_AZURE_GPU_MAX_NODES")
     gpu_tier: Tier = Field("dedicated", alias="MLOPS_AZURE_GPU_TIER")
     gpu_idle_seconds: IdleSeconds = Field(600, alias="MLOPS_AZURE_GPU_IDLE_SECONDS")
+
+    automl_model: AutomlModel = Field(
+        "vitb16r224",
+        alias="MLOPS_AZURE_AUTOML_MODEL",
+        description="Network that AutoML for images trains in a benchmark, as Azure ML calls it.",
+    )
+    automl_timeout_minutes: Annotated[int, Field(ge=1, le=10_080)] = Field(
+        180, alias="MLOPS_AZURE_AUTOML_TIMEOUT_MINUTES", description="How long such a job may take."
+    )
 
     cloud_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = Field(
         "AzureCloud",

@@ -89,7 +89,7 @@ def upload(
             transfer.check_removal(extra, len(extra) < len(there), delete_all)
         _Upload(transfer, sent, there, checksum).run()
         if (delete or delete_all) and summary.ok:
-            _delete(transfer, extra)
+            delete_blobs(transfer, extra)
     return summary
 
 
@@ -242,7 +242,8 @@ class _Blocks:
         self._transfer.moved(size)
 
 
-def _delete(transfer: Transfer, extra: Mapping[str, Blob]) -> None:
+def delete_blobs(transfer: Transfer, extra: Mapping[str, Blob]) -> None:
+    """Remove some of what is in the folder; the summary counts them."""
     summary, prefix = transfer.summary, transfer.service.place.prefix
     summary.to_delete = sorted(extra)
 

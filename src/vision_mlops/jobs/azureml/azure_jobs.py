@@ -19,7 +19,7 @@ from vision_mlops.core.errors import AzureError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord, StepRecord, job_record, text_of
 from vision_mlops.jobs.azureml.job_follower import Follower
-from vision_mlops.jobs.azureml.run_history import RunHistory, run_metrics
+from vision_mlops.jobs.azureml.run_history import RunHistory, TrackedRun, tracked_run
 from vision_mlops.jobs.azureml.submission import Preparation, checked
 from vision_mlops.jobs.definitions.definition import AZURE_JOBS, JOBS
 
@@ -239,6 +239,20 @@ def metrics(
 ) -> dict[str, float]:
     """Last values of the metrics that a job logged with MLflow, by name; empty where it logged none.
 
+    See :func:`tracked`, which has more of a run. Raises AzureError likewise.
+    """
+    return dict(tracked(name, settings, client=client, credential=credential).metrics)
+
+
+def tracked(
+    name: str,
+    settings: AzureSettings,
+    *,
+    client: MLClient | None = None,
+    credential: TokenCredential | None = None,
+) -> TrackedRun:
+    """Metrics, tags and duration of a job, or of a run below one, as MLflow has them.
+
     They are read from the tracking server of the workspace with plain REST calls, as ``azureml-mlflow`` pins packages
     that do not go with the others here. The address and its token are those that Microsoft documents for MLflow's REST
     API on Azure ML; that the service takes them was not tried, for no Azure account was at hand.
@@ -249,9 +263,14 @@ def metrics(
     client = client or ml_client(settings)
     workspace = check_workspace(client, settings)
     scope = f"{settings.cloud.resource_manager}/.default"
-    return run_metrics(
+    return tracked_run(
         credential or default_credential(settings), scope, str(workspace.mlflow_tracking_uri or ""), name
     )
+
+
+def reason(name: str, client: MLClient) -> str:
+    """Why a job has failed, in the service's words; empty where it does not say. Raises AzureError."""
+    return RunHistory(client).reason(name)
 
 
 def new_name(stem: str) -> str:

@@ -10,6 +10,9 @@ from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord
 from vision_mlops.jobs.azureml.run_history import RunHistory
 
+_WITH_STEPS = ("pipeline", "sweep", "automl")
+"""Types of jobs whose runs below them have the logs."""
+
 
 class Follower:
     """Keeps what was said about a job, and says what is new.
@@ -54,7 +57,7 @@ class Follower:
         if not job.is_final:
             self._tell("", job.status)
         count = 0
-        parts = self._call(lambda: self._runs.steps(self._name)) if job.type in ("pipeline", "sweep") else []
+        parts = self._call(lambda: self._runs.steps(self._name)) if job.type in _WITH_STEPS else []
         for step in parts:
             self._tell(step.step, step.status)
             # A step that cannot begin any more has no log.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,17 @@ class RunHistory:
         created = {str(child.name): str(getattr(child.creation_context, "created_at", "") or "") for child in children}
         return sorted(found, key=lambda step: (created[step.name], step.step))
 
+    def reason(self, run: str) -> str:
+        """Why a run has failed, in the service's words; empty where it does not say.
+
+        Raises:
+            AzureError: the service refuses.
+        """
+        with azure_errors(f"run {run!r}"), quiet():
+            operations: Any = self._client.jobs._runs_operations
+            error = getattr(operations.get_run_details(run).error, "error", None)
+        return str(getattr(error, "message", None) or "")
+
     def new_lines(self, run: str, *, final: bool) -> list[str]:
         """Lines that a run's log has gained since the last call.
 
@@ -120,8 +132,23 @@ class RunHistory:
         return PipelineClient("", policies=[RetryPolicy()])
 
 
-def run_metrics(credential: TokenCredential, scope: str, tracking_uri: str, run: str) -> dict[str, float]:
-    """Last finite value of each metric of a run.
+@dataclass(frozen=True)
+class TrackedRun:
+    """What the tracking server of a workspace knows of a run.
+
+    Attributes:
+        metrics: Last finite value of each metric.
+        tags: As MLflow has them.
+        seconds: How long it ran; None while it runs, and where the server does not say.
+    """
+
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    seconds: float | None
+
+
+def tracked_run(credential: TokenCredential, scope: str, tracking_uri: str, run: str) -> TrackedRun:
+    """What MLflow knows of a run.
 
     Args:
         credential: Sign-in.
@@ -139,12 +166,15 @@ def run_metrics(credential: TokenCredential, scope: str, tracking_uri: str, run:
         )
     content = _get_run(credential, scope, f"https://{rest.rstrip('/')}/api/2.0/mlflow/runs/get", run)
     try:
-        entries = content["run"]["data"].get("metrics", [])
-        found = {str(entry["key"]): float(entry["value"]) for entry in entries}
+        data, information = content["run"]["data"], content["run"].get("info", {})
+        metrics = {str(entry["key"]): float(entry["value"]) for entry in data.get("metrics", [])}
+        tags = {str(entry["key"]): str(entry["value"]) for entry in data.get("tags", [])}
+        begun, ended = (float(information.get(name) or 0) for name in ("start_time", "end_time"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         message = f"the tracking server's answer about run {run!r} is not understood: {error!r}"
         raise AzureError(message, "look at the run in Azure ML studio") from error
-    return {key: value for key, value in found.items() if math.isfinite(value)}
+    finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
+    return TrackedRun(finite, tags, (ended - begun) / 1000 if 0 < begun <= ended else None)
 
 
 def _get_run(credential: TokenCredential, scope: str, url: str, run: str) -> Any:

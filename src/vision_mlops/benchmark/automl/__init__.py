@@ -1,0 +1,1 @@
+"""The contestant that Azure Machine Learning's AutoML for images trains."""
