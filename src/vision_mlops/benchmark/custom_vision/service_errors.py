@@ -24,9 +24,7 @@ TOO_LARGE_BATCH = frozenset({"BadRequestExceededBatchSize", "BadRequestImageBatc
 _LENGTH = 600
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _CLEAN = "`mlops benchmark clean --workload WORKLOAD --with custom-vision` removes what earlier benchmarks made"
-_FREE_QUOTA = (
-    f"wait until the month is over, or use accounts of the SKU S0, which costs money, and set {PREFIX}SKU=S0"
-)
+_FREE_QUOTA = f"wait until the month is over, or use accounts of the SKU S0, which costs money, and set {PREFIX}SKU=S0"
 _TOO_FEW = "each class needs 5 different images, and the data two classes: add images, or leave the class out"
 _HINTS = {
     "BadRequestExceededBatchSize": "a request may have 64 images and 20 tags: this is a fault of this program, report it",
@@ -67,6 +65,10 @@ class BusyError(VisionError):
     """The same call may succeed a little later; ``wait`` is how many seconds the service asks for."""
 
     wait: float | None = None
+
+
+class GaveUpError(VisionError):
+    """The service stayed busy, or was not reached, however often it was tried."""
 
 
 def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from vision_mlops import __version__
 from vision_mlops.azure.proxy_check import silent_proxy
 from vision_mlops.benchmark.custom_vision.call_limiter import CallLimiter
 from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount
-from vision_mlops.benchmark.custom_vision.service_errors import BusyError, VisionError, refusal, unreached
+from vision_mlops.benchmark.custom_vision.service_errors import BusyError, GaveUpError, VisionError, refusal, unreached
 from vision_mlops.core.listening import LOOPBACK
 from vision_mlops.core.trusted_authorities import trusting_context
 
@@ -63,7 +63,7 @@ class VisionClient:
             body: Sent as JSON; bytes are sent as they are.
 
         Raises:
-            VisionError: refused, not signed in, or not reached; :class:`BusyError` where it would have been repeated.
+            VisionError: refused, not signed in, or not reached; :class:`GaveUpError` where repeating it did not help.
         """
         return self.retrying(lambda: self.call_once(method, path, query=query, body=body))
 
@@ -82,15 +82,18 @@ class VisionClient:
         return self.retrying(lambda: found if (found := find()) is not None else make())
 
     def retrying(self, action: Callable[[], T]) -> T:
-        """What an action gives, which is done again while the service is busy. Raises VisionError."""
+        """What an action gives, which is done again while the service is busy. Raises VisionError as :meth:`call`."""
         attempts = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
-            retry=retry_if_exception_type(BusyError),
+            retry=retry_if_exception(_may_pass),
             wait=_pause,
             before_sleep=self._tell,
             reraise=True,
         )
-        return attempts(action)
+        try:
+            return attempts(action)
+        except BusyError as error:
+            raise GaveUpError(error.message, error.hint, error.status, error.code) from error
 
     def call_once(self, method: str, path: str, *, query: Query | None = None, body: Any = None) -> Any:
         """:meth:`call` without repeating anything."""
@@ -116,7 +119,7 @@ class VisionClient:
         self._limiter.wait()
         try:
             response = self._http.request(method, f"{self._account.url}/{path}", params=query, headers=headers, **sent)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise self._lost(error) from error
         if not response.is_success:
             raise refusal(self._account, response)
@@ -134,7 +137,7 @@ class VisionClient:
                 response.status_code,
             ) from error
 
-    def _lost(self, error: httpx.TransportError) -> VisionError:
+    def _lost(self, error: httpx.RequestError) -> VisionError:
         host = urlsplit(self._account.url).hostname or ""
         if self._http.trust_env and (fault := silent_proxy(host)) is not None:
             return VisionError(f"Custom Vision is not reached: {fault[0]}", fault[1])
@@ -154,7 +157,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, BusyError) and (error.wait or 0) <= _LONGEST_PAUSE_S
+
+
 def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.wait if isinstance(error, BusyError) else None
-    return min(_LONGEST_PAUSE_S, asked if asked is not None else 2.0 ** (state.attempt_number - 1))
+    return asked if asked is not None else 2.0 ** (state.attempt_number - 1)
