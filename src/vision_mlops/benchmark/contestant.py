@@ -96,5 +96,20 @@ class Contestant(ABC):
         """What was used of a service that costs money; None for what runs on a machine of one's own."""
         return None
 
-    def clean_up(self) -> None:
+    def training_seconds(self) -> float | None:
+        """Seconds that learning takes, where that is not what :meth:`fit` took: parts were reused, or it was resumed."""
+        return None
+
+    def round_trips_ms(self) -> Sequence[float]:
+        """Milliseconds of each request that :meth:`predict` sent; empty where a clock around it measures the same.
+
+        A service's limit of requests per second makes a contestant wait, which is not its latency.
+        """
+        return ()
+
+    def remark(self) -> str:
+        """What readers of the table should know of this result, in a few words."""
+        return ""
+
+    def clean_up(self) -> None:  # noqa: B027 - most made nothing there
         """Remove what the contestant made in a service."""

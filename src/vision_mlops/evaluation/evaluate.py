@@ -8,20 +8,20 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from vision_mlops.core.csv_cells import from_cell, write_rows
+from vision_mlops.core.csv_cells import from_cell
 from vision_mlops.core.errors import DataError, MlopsError
 from vision_mlops.core.files import atomic_folder
-from vision_mlops.core.work_timer import WorkTimer
 from vision_mlops.data.manifest import ImageRecord, Manifest, SplitName, read_manifest
 from vision_mlops.evaluation import evaluation_report, plots
-from vision_mlops.evaluation.metrics import Floats, Labels, median_interval, summarise
+from vision_mlops.evaluation.latency import measure_latency
+from vision_mlops.evaluation.metrics import Floats, Labels, summarise
+from vision_mlops.evaluation.prediction_table import PredictionTable, write_predictions
 from vision_mlops.model.bundle import graph_weights
 from vision_mlops.model.explanations import overlay
 from vision_mlops.model.predictor import Predictor
@@ -29,8 +29,6 @@ from vision_mlops.model.predictor import Predictor
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 MISTAKES = 12
-_LATENCY_IMAGES = 50
-_LATENCY_LOOKS = 2
 _BATCH = 32
 
 
@@ -70,7 +68,9 @@ def evaluate(bundle: Path, data: Path, out: Path, *, split: SplitName = "test") 
     with atomic_folder(out, overwrite=True) as folder:
         plots.draw_all(folder, labels, probabilities, manifest.classes, metrics["confusion_matrix"])
         metrics["mistakes"] = _mistakes(folder, predictor, data, records, labels, probabilities)
-        _write_predictions(folder / PREDICTIONS, records, probabilities, manifest.classes)
+        names, classes = [record.path for record in records], [record.label for record in records]
+        table = PredictionTable(names, classes, probabilities)
+        write_predictions(folder / PREDICTIONS, table, manifest.classes)
         (folder / METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         (folder / evaluation_report.REPORT).write_text(evaluation_report.render(folder, metrics), encoding="utf-8")
     return read_evaluation(out)
@@ -120,24 +120,14 @@ def _facts(
         "run_id": description.run_id,
         "temperature": description.temperature,
         "graph_bytes": sum((bundle / name).stat().st_size for name in (description.graph, *graph_weights(description))),
-        "latency_ms": _latency(bundle, files[:_LATENCY_IMAGES]),
+        "latency_ms": _latency(bundle, files),
     }
 
 
 def _latency(bundle: Path, files: list[Path]) -> dict[str, float]:
-    """Milliseconds from file to probabilities, one image at a time on one thread, without waiting for a core."""
+    """On one thread, as a worker of the server has it."""
     predictor = Predictor(bundle, threads=1, verify=False)
-    predictor.score([predictor.pixels(files[0])])
-    times = []
-    for file in files * _LATENCY_LOOKS:
-        timer = WorkTimer()
-        predictor.score([predictor.pixels(file)])
-        times.append(timer.milliseconds())
-    low, high = median_interval(times)
-    return {
-        "median": float(np.median(times)), "median_low": low, "median_high": high,
-        "p95": float(np.percentile(times, 95)), "images": float(len(files)),
-    }  # fmt: skip
+    return measure_latency(lambda file: predictor.score([predictor.pixels(file)]), files)
 
 
 def _mistakes(
@@ -175,13 +165,3 @@ def _mistakes(
             }
         )
     return found
-
-
-def _write_predictions(path: Path, records: list[ImageRecord], probabilities: Floats, classes: list[str]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        head = ["path", "label", "predicted", *(f"p_{name}" for name in classes)]
-        rows = (
-            [record.path, record.label, classes[int(row.argmax())], *(f"{value:.6f}" for value in row)]
-            for record, row in zip(records, probabilities, strict=True)
-        )
-        write_rows(stream, chain([head], rows))

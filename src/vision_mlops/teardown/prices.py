@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,26 @@ def assumption() -> str:
     return f"{_table()['assumption']}; prices of {_table()['checked']}"
 
 
+def checked() -> date:
+    """Day on which the table was checked."""
+    found: date = _table()["checked"]
+    return found
+
+
+def of_hour(size: str) -> float | None:
+    """An hour of one machine of a size; None where the price is not known."""
+    known: dict[str, float] = {name.lower(): price for name, price in _table()["machines"].items()}
+    return known.get(size.lower())
+
+
 def of_machines(machine: str, count: int = 1) -> float | None:
     """A month of some machines: of a size, or of containers as ``2 CPU, 4 GB``; None where the price is not known."""
     if container := _CONTAINER.fullmatch(machine):
         prices = _table()["containers"]
-        hour = float(container[1]) * float(prices["cpu"]) + float(container[2]) * float(prices["gb"])
+        hour: float | None = float(container[1]) * float(prices["cpu"]) + float(container[2]) * float(prices["gb"])
     else:
-        known: dict[str, float] = {name.lower(): price for name, price in _table()["machines"].items()}
-        if machine.lower() not in known:
-            return None
-        hour = known[machine.lower()]
-    return round(hour * float(_table()["hours"]) * count, 2)
+        hour = of_hour(machine)
+    return None if hour is None else round(hour * float(_table()["hours"]) * count, 2)
 
 
 def of_plan(sku: str, count: int = 1) -> float | None:

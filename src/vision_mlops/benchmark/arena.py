@@ -1,0 +1,203 @@
+"""Runs contestants on one workload, one after the other: each learns the same images and is judged on the same others."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder, WorkFolder
+from vision_mlops.benchmark.benchmark_result import (
+    BenchmarkResult,
+    Latency,
+    UsedAmounts,
+    judged_table,
+    measures,
+    write_result,
+)
+from vision_mlops.benchmark.code_version import code_version
+from vision_mlops.benchmark.contestant import Task
+from vision_mlops.benchmark.contestants import Entry
+from vision_mlops.benchmark.measurement import predict_and_measure
+from vision_mlops.config.workload import Workload
+from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.core.hashing import Fingerprints
+from vision_mlops.data.manifest import SPLITS, Manifest, read_manifest
+
+_LOG = logging.getLogger(__name__)
+Say = Callable[[str], None]
+
+
+@dataclass
+class Bout:
+    """What came of a run.
+
+    Attributes:
+        manifest: Of the data.
+        measured: Contestants that were trained and judged now.
+        reused: Those whose earlier result still holds.
+        failed: Reason by name.
+    """
+
+    manifest: Manifest
+    measured: list[BenchmarkResult] = field(default_factory=list)
+    reused: list[BenchmarkResult] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class Arena:
+    """A workload with its prepared data, on which contestants are compared.
+
+    Args:
+        workload: The workload.
+        data: Its prepared data.
+        say: Shows one line of progress.
+
+    Raises:
+        DataError: the data are not prepared, a split is empty, or an image is not the one that was prepared.
+    """
+
+    def __init__(self, workload: Workload, data: Path, say: Say) -> None:
+        self.workload = workload
+        self.data = data.absolute()
+        self.say = say
+        self.manifest = read_manifest(self.data)
+        self.folder = BenchmarkFolder(workload.name)
+        _check_images(self.data, self.manifest)
+
+    def run(self, entries: Sequence[Entry], *, again: bool = False) -> Bout:
+        """Train and judge contestants. One that fails, whatever it raises, does not keep the others from running.
+
+        Args:
+            entries: Who takes part.
+            again: Also where an earlier result holds; what a contestant made in a service is removed first.
+
+        Raises:
+            MlopsError: another process is at work on the benchmark.
+        """
+        bout = Bout(self.manifest)
+        with self.folder.locked():
+            for number, entry in enumerate(entries, start=1):
+                self.say(f"{entry.name} ({number} of {len(entries)})")
+                try:
+                    result, fresh = self._result_of(entry, again=again)
+                except Exception as error:  # noqa: BLE001 - the class may be somebody's own
+                    _LOG.debug("the contestant %s failed", entry.name, exc_info=True)
+                    bout.failed[entry.name] = _reason(error)
+                    self.say(f"  failed: {bout.failed[entry.name]}")
+                    continue
+                (bout.measured if fresh else bout.reused).append(result)
+        return bout
+
+    def task(self, folder: Path) -> Task:
+        """What a contestant is given."""
+        return Task(self.workload, self.data, self.manifest, folder, lambda text: self.say(f"  {text}"))
+
+    def _result_of(self, entry: Entry, *, again: bool) -> tuple[BenchmarkResult, bool]:
+        """The result of a contestant, and whether it is new."""
+        # Before there is a folder, because they say which one it is.
+        settings = _plain(entry.kind(self.task(self.folder.no_work)).settings(), entry.name)
+        code = code_version(entry.kind)
+        known = self._known(entry.name)
+        holds = known is not None and known.is_of(self.manifest.fingerprint, settings, code)
+        # What ran on another machine says nothing about the time here; a service is the same for everybody.
+        if known is not None and holds and not again and (known.in_a_service or not known.recorded):
+            self.say(f"  unchanged: measured {known.recorded or known.measured[:10]}")
+            return known, False
+        work = self.folder.work(entry.name, self.manifest.fingerprint, settings)
+        if again and work.path.exists():
+            entry.kind(self.task(work.own)).clean_up()
+            work.remove()
+        work.begin(entry.reference, self.workload, self.data, self.manifest)
+        result = self._judge(entry, work, settings, code)
+        if not result.in_a_service:
+            work.remove()
+        return result, True
+
+    def _judge(self, entry: Entry, work: WorkFolder, settings: dict[str, Any], code: str) -> BenchmarkResult:
+        contestant = entry.kind(self.task(work.own))
+        began = time.perf_counter()
+        contestant.fit()
+        took = time.perf_counter() - began
+        probabilities, latency = predict_and_measure(contestant, self.data, self.manifest, work)
+        table = judged_table(self.manifest, probabilities)
+        known = contestant.training_seconds()
+        used = contestant.usage()
+        result = BenchmarkResult(
+            name=entry.name,
+            title=contestant.title or entry.name,
+            hosted=contestant.hosted,
+            workload=self.workload.name,
+            data_fingerprint=self.manifest.fingerprint,
+            classes=self.manifest.classes,
+            settings=settings,
+            code=code,
+            measured=datetime.now(UTC).isoformat(timespec="seconds"),
+            machine=_machine(),
+            training_seconds=took if known is None else known,
+            size_bytes=contestant.size_bytes(),
+            latency_ms=Latency(**latency),
+            usage=None if used is None else UsedAmounts(
+                training=dict(used.training), per_prediction=dict(used.per_prediction)
+            ),
+            remark=contestant.remark(),
+            metrics=measures(table, self.manifest.classes),
+        )  # fmt: skip
+        write_result(self.folder.result_folder(entry.name), result, table)
+        low, high = result.metrics["accuracy_interval"]
+        self.say(f"  accuracy {result.metrics['accuracy']:.4f} (95% {low:.4f} to {high:.4f})")
+        return result
+
+    def _known(self, name: str) -> BenchmarkResult | None:
+        """The result that is there; a damaged one is none."""
+        if name not in self.folder.names():
+            return None
+        try:
+            return self.folder.read(name)[0]
+        except DataError as error:
+            self.say(f"  the earlier result is not used: {error.on_one_line()}")
+            return None
+
+
+def _check_images(data: Path, manifest: Manifest) -> None:
+    for split in SPLITS:
+        if not manifest.of_split(split):
+            raise DataError(f"{data}: the split {split!r} has no images", "run `mlops data prepare` again")
+    wanted = {record.path: record.sha256 for record in manifest.images}
+    try:
+        with Fingerprints() as fingerprints:
+            found = fingerprints.each(data, wanted)
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename} is missing", "run `mlops data prepare` again") from error
+    for path, digest in wanted.items():
+        if found[path] != digest:
+            raise DataError(
+                f"{data / path} is not the image that was prepared", "prepare the data again, into a new folder"
+            )
+
+
+def _plain(settings: Any, name: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(json.dumps(dict(settings), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise MlopsError(
+            f"{name}: settings() are not plain JSON values: {error}", "return numbers and texts"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MlopsError):
+        return error.on_one_line()
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"

@@ -1,0 +1,156 @@
+"""Where a workload's benchmark lies: a folder for each contestant's result, and hidden ones for what is under way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.benchmark.benchmark_result import RESULT, BenchmarkResult, read_result
+from vision_mlops.config.workload import Workload
+from vision_mlops.core import locks, paths
+from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.core.files import atomic_folder, atomic_write, remove_path
+from vision_mlops.data.manifest import Manifest, read_manifest, write_manifest
+from vision_mlops.evaluation.prediction_table import PredictionTable
+
+REPORT = "report.html"
+_WORK = ".work"
+_FEATURES = ".features"
+_BEGUN = "begun.json"
+_KEPT_ROUND_TRIPS = "round_trips.json"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFolder:
+    """What belongs to a contestant's learning of certain data with certain settings: kept until it has a result.
+
+    That of a contestant in a service stays, because it says what was made there.
+    """
+
+    path: Path
+
+    @property
+    def own(self) -> Path:
+        """The contestant's own folder."""
+        return self.path / "own"
+
+    def begin(self, reference: str, workload: Workload, data: Path, manifest: Manifest) -> None:
+        """Write down what it is about, so that `mlops benchmark clean` can find it again; nothing if that was done."""
+        if (self.path / _BEGUN).is_file():
+            self.own.mkdir(exist_ok=True)
+            return
+        begun = {
+            "contestant": reference,
+            "workload": workload.model_dump(mode="json"),
+            "data": str(data),
+            "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        with atomic_folder(self.path, overwrite=True) as folder:
+            write_manifest(folder, manifest)
+            (folder / "own").mkdir()
+            (folder / _BEGUN).write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
+
+    def begun(self) -> tuple[dict[str, Any], Manifest]:
+        """What :meth:`begin` wrote. Raises DataError where that was damaged."""
+        try:
+            content = json.loads((self.path / _BEGUN).read_text(encoding="utf-8"))
+            known = {key: str(content[key]) for key in ("contestant", "data", "begun")}
+            return {**known, "workload": json.dumps(content["workload"])}, read_manifest(self.path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{self.path} does not say what was begun there: {error}",
+                "look in the service for what the contestant made, and remove the folder",
+            ) from error
+
+    def round_trips(self) -> dict[str, float]:
+        """Milliseconds of requests of a run that was interrupted, by the path of the image."""
+        try:
+            found = json.loads((self.path / _KEPT_ROUND_TRIPS).read_text(encoding="utf-8"))
+            return {str(name): float(value) for name, value in found.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+
+    def keep_round_trips(self, found: Mapping[str, float]) -> None:
+        """Write them down: what a resumed contestant predicts from its memory took no request."""
+        atomic_write(self.path / _KEPT_ROUND_TRIPS, json.dumps(dict(found)) + "\n")
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        remove_path(self.path)
+
+
+class BenchmarkFolder:
+    """The folder ``benchmarks/WORKLOAD`` below the home folder.
+
+    Args:
+        workload: Name of the workload.
+    """
+
+    def __init__(self, workload: str) -> None:
+        self.workload = workload
+        self.path = paths.home() / "benchmarks" / workload
+
+    @property
+    def report(self) -> Path:
+        """Where the report is written if nothing else is said."""
+        return self.path / REPORT
+
+    @property
+    def features(self) -> Path:
+        """Folder of features that contestants share."""
+        return self.path / _FEATURES
+
+    @property
+    def no_work(self) -> Path:
+        """A folder that does not exist, for a contestant that is only asked for its settings."""
+        return self.path / _WORK / "none"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes away, and remove what a killed one left half written.
+
+        Raises:
+            MlopsError: another process is at work.
+        """
+        lock = locks.take(self.path / ".lock")
+        if lock is None:
+            raise MlopsError(
+                f"another command is at work on the benchmark of {self.workload}", "wait until it has ended"
+            )
+        with lock:
+            for place in (self.path, *self.path.glob(f"{_WORK}/*")):
+                for left in place.glob(".*.????????*/"):  # as core.files names folders that it writes
+                    remove_path(left)
+            yield
+
+    def result_folder(self, name: str) -> Path:
+        """Where the result of a contestant is."""
+        return self.path / name
+
+    def work(self, name: str, fingerprint: str, settings: Mapping[str, Any]) -> WorkFolder:
+        """Where a contestant works on certain data with certain settings."""
+        text = json.dumps([fingerprint, dict(settings)], sort_keys=True)
+        return WorkFolder(self.path / _WORK / name / hashlib.sha256(text.encode()).hexdigest()[:12])
+
+    def all_work(self) -> list[WorkFolder]:
+        """What contestants have under way or made in services, by name."""
+        return [WorkFolder(path.parent) for path in sorted(self.path.glob(f"{_WORK}/*/*/{_BEGUN}"))]
+
+    def names(self) -> list[str]:
+        """Contestants that have a result, sorted."""
+        return sorted(path.parent.name for path in self.path.glob(f"*/{RESULT}") if path.parent.name[0] != ".")
+
+    def read(self, name: str) -> tuple[BenchmarkResult, PredictionTable]:
+        """The result of a contestant. Raises DataError where it is damaged, or that of another name or workload."""
+        result, table = read_result(self.result_folder(name))
+        if (result.name, result.workload) != (name, self.workload):
+            raise DataError(
+                f"{self.result_folder(name)} is the result of {result.name} on {result.workload}", "remove the folder"
+            )
+        return result, table

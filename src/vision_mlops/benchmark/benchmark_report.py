@@ -1,0 +1,126 @@
+"""The report of a benchmark: one HTML file with the table, the picture and the prices, readable without a network."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+
+from matplotlib.figure import Figure
+
+from vision_mlops.benchmark.standings import Standing, Standings
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.core.figures import FigureWords
+from vision_mlops.core.files import atomic_write
+from vision_mlops.core.text import as_html, counted
+from vision_mlops.evaluation.evaluation_report import table
+
+_TEMPLATE = Path(__file__).with_name("benchmark_report.html")
+_UNKNOWN = "not known"
+
+
+def write_report(found: Standings, path: Path, significance: float) -> Path:
+    """Write the report.
+
+    Args:
+        found: What it shows.
+        path: The file.
+        significance: Level of the paired test.
+
+    Raises:
+        MlopsError: the path is a folder.
+    """
+    if path.is_dir():
+        raise MlopsError(f"{path} is a folder", "give the file of the report, such as benchmark.html")
+    atomic_write(path, _render(found, significance))
+    return path
+
+
+def cells(row: Standing, currency: str, significance: float) -> dict[str, str]:
+    """A row of the table in words, by column."""
+    result = row.result
+    low, high = result.metrics["accuracy_interval"]
+    compared = row.against_ours
+    when = f"recorded on {result.recorded}" if result.recorded else result.measured[:10]
+    return {
+        "accuracy": f"{result.metrics['accuracy']:.4f}",
+        "95% interval": f"{low:.3f} to {high:.3f}",
+        "macro F1": f"{result.metrics['macro_f1']:.4f}",
+        "calibration error": f"{result.metrics['expected_calibration_error']:.4f}",
+        "ms an image": f"{result.latency_ms.median:.1f}" + (" (round trip)" if result.hosted else ""),
+        "training": _UNKNOWN if result.training_seconds is None else f"{result.training_seconds:.0f} s",
+        "size": _UNKNOWN if result.size_bytes is None else f"{result.size_bytes / 1e6:.1f} MB",
+        f"{currency} training": _money(row.training_cost),
+        f"{currency} 1,000 predictions": _money(row.cost_per_1000),
+        "against ours": "" if compared is None
+        else f"{compared.verdict(significance)} ({compared.only_it}:{compared.only_ours}, p = {compared.p_value:.2g})",
+        "measured": when,
+    }  # fmt: skip
+
+
+def _money(amount: float | None) -> str:
+    return _UNKNOWN if amount is None else f"{amount:.2g}" if amount < 1 else f"{amount:,.2f}"
+
+
+def _render(found: Standings, significance: float) -> str:
+    results, currency = found.results, found.prices.currency
+    rows = [{"contestant": row.result.title, **cells(row, currency, significance)} for row in found.rows]
+    images = results[0].metrics["images"] if results else 0
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=html.escape(f"Benchmark of {found.workload}"),
+        about=as_html(
+            f"Each contestant learned the same images and was judged on the same {counted(images, 'test image')}"
+            f" (data {found.fingerprint[:12]}). Against ours: images that only it and only ours gets right, and McNemar's"
+            f" exact test, at the level {significance:g}."
+        ),
+        contestants=table(rows[0], (row.values() for row in rows)) if rows else "<p>No result.</p>",
+        notes="".join(f"<p>{as_html(note)}</p>" for note in notes(found)),
+        plot=f"data:image/svg+xml;base64,{base64.b64encode(_plot(found).encode()).decode()}",
+        costs=as_html(
+            f"Costs are estimates. What runs on a machine of one's own is counted by the hour of a {found.prices.machine},"
+            " one image after the other; what a service does by what it was asked for. Free amounts are not deducted."
+        ),
+        prices=table(
+            ("price", currency, "of", "note", "free", "source"),
+            (
+                (key, f"{price.amount:g}", str(price.date), price.note, price.free, price.source)
+                for key, price in found.prices.used_by(results).items()
+            ),
+        ),
+    )  # fmt: skip
+
+
+def notes(found: Standings) -> Iterator[str]:
+    """What readers should know beside the numbers."""
+    for result in found.results:
+        if result.remark:
+            yield f"{result.title}: {result.remark}"
+    for result in found.results:
+        if result.recorded:
+            yield (
+                f"{result.title}: recorded on {result.recorded} on another machine ({result.machine}); its times are those"
+                " of that machine, and nothing about it was measured here."
+            )
+    for name, why in found.left_out.items():
+        yield f"{name} is not in the table: {why}"
+    for key in found.unknown_prices():
+        yield f"There is no price for {key}: costs that depend on it are not known."
+
+
+def _plot(found: Standings) -> str:
+    words = FigureWords()
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for row in found.rows:
+        result = row.result
+        accuracy, (low, high) = result.metrics["accuracy"], result.metrics["accuracy_interval"]
+        errors = [[max(0.0, accuracy - low)], [max(0.0, high - accuracy)]]
+        marker = "s" if result.hosted else "o"
+        label = words.stand_in(result.title)
+        axes.errorbar([max(result.latency_ms.median, 1e-3)], [accuracy], errors, fmt=marker, capsize=3, label=label)
+    axes.set(xlabel="milliseconds an image (logarithmic)", ylabel="accuracy, 95% interval", xscale="log")
+    if found.rows:
+        figure.legend(loc="outside right upper", fontsize="small")
+    return words.svg(figure)

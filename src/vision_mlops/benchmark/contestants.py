@@ -1,0 +1,115 @@
+"""Contestants by name: those that ship, and classes of one's own as ``module:Class``."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_mlops.benchmark.contestant import Contestant
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.core.text import nearest
+
+OURS = "ours"
+"""The one that all others are held against."""
+LOCAL = {
+    OURS: "vision_mlops.benchmark.local.our_contestant:OurModel",
+    "linear-probe": "vision_mlops.benchmark.local.linear_probe:LinearProbe",
+    "knn": "vision_mlops.benchmark.local.nearest_neighbours:NearestNeighbours",
+    "from-scratch": "vision_mlops.benchmark.local.small_network:FromScratch",
+}
+"""They need no account; a benchmark has them where none is named."""
+IN_A_SERVICE = {
+    "custom-vision": "vision_mlops.benchmark.custom_vision.custom_vision_contestant:CustomVision",
+    "automl-images": "vision_mlops.benchmark.automl.automl_contestant:AutomlImages",
+}
+SHIPPED = {**LOCAL, **IN_A_SERVICE}
+
+NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
+"""What a contestant may be called: its results lie in a folder of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A contestant that was named.
+
+    Attributes:
+        reference: As it was named, to be found again: a shipped name, or ``module:Class``.
+        kind: Its class.
+    """
+
+    reference: str
+    kind: type[Contestant]
+
+    @property
+    def name(self) -> str:
+        """What tables and folders call it."""
+        return self.kind.name
+
+
+def find_contestants(references: list[str]) -> list[Entry]:
+    """The contestants of the given names, each once; all local ones where none is given.
+
+    Raises:
+        MlopsError: a name is unknown, a module or class is missing or is no contestant, or two have the same name.
+    """
+    entries = [find_contestant(reference) for reference in references or LOCAL]
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        if found.setdefault(entry.name, entry).kind is not entry.kind:
+            raise MlopsError(
+                f"{found[entry.name].reference} and {entry.reference} are both called {entry.name!r}",
+                "give one of the classes another `name`",
+            )
+    return list(found.values())
+
+
+def find_contestant(reference: str) -> Entry:
+    """One contestant. Raises MlopsError as :func:`find_contestants` does."""
+    target = SHIPPED.get(reference, reference)
+    module, colon, word = target.partition(":")
+    if not colon:
+        raise MlopsError(
+            f"unknown contestant {reference!r}",
+            f"{nearest(reference, SHIPPED)}; one of your own is named module:Class",
+        )
+    kind = getattr(_module(module, reference), word, None)
+    if not (isinstance(kind, type) and issubclass(kind, Contestant)):
+        raise MlopsError(
+            f"{reference}: the module {module} has no class {word!r} that is a contestant",
+            "derive it from vision_mlops.benchmark.contestant.Contestant",
+        )
+    _check(reference, kind)
+    return Entry(reference, kind)
+
+
+def _module(name: str, reference: str) -> object:
+    here = str(Path.cwd())
+    if here not in sys.path:  # a console script does not look into the current folder
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # a package that the module needs
+        raise MlopsError(
+            f"{reference}: there is no module {name!r}",
+            f"give module:Class of a Python file in {here}, such as mine:Mine of mine.py",
+        ) from error
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise MlopsError(f"{reference}: the module {name!r} cannot be imported: {error}", "correct the file") from error
+
+
+def _check(reference: str, kind: type[Contestant]) -> None:
+    name = getattr(kind, "name", "")
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        raise MlopsError(
+            f"{reference}: its name is {name!r}",
+            "set `name` to lower case letters, digits, '.', '_' and '-', beginning with a letter or digit",
+        )
+    if reference not in SHIPPED and name in SHIPPED:
+        raise MlopsError(f"{reference}: {name!r} is the name of a contestant that ships", "give `name` another value")
+    if missing := sorted(kind.__abstractmethods__):
+        raise MlopsError(f"{reference}: {kind.__name__} does not define {' and '.join(missing)}", "define it")

@@ -1,0 +1,123 @@
+"""A recorded result as one file: a team without access to a service compares itself with what another one measured there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
+from vision_mlops.benchmark.benchmark_result import BenchmarkResult, check_measures, write_result
+from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.core.files import atomic_write
+from vision_mlops.core.yaml_text import read_json
+from vision_mlops.data.manifest import Manifest
+from vision_mlops.evaluation.prediction_table import PredictionTable, checked_table
+
+_FORMAT = "mlops-benchmark-result/1"
+_MOST_BYTES = 512 * 2**20
+_DAMAGED = "have it exported again with `mlops benchmark export`, and copied whole"
+
+
+def export_result(folder: BenchmarkFolder, name: str, out: Path) -> Path:
+    """Write the result of a contestant into one JSON file.
+
+    Raises:
+        DataError: there is no such result, or it is damaged.
+        MlopsError: the file exists.
+    """
+    names = folder.names()
+    if name not in names:
+        have = f"there are those of {', '.join(names)}" if names else "there is none yet"
+        raise DataError(
+            f"there is no result of {name!r} for {folder.workload}", f"{have}; `mlops benchmark run` makes one"
+        )
+    if out.exists():
+        raise MlopsError(f"{out} exists already", "choose another --out, or remove it")
+    result, table = folder.read(name)
+    content = {
+        "result": result.model_dump(mode="json"),
+        "predictions": [
+            [path, label, [round(float(value), 6) for value in row]]
+            for path, label, row in zip(table.paths, table.labels, table.probabilities, strict=True)
+        ],
+    }
+    atomic_write(out, json.dumps({"format": _FORMAT, "sha256": _digest(content), **content}) + "\n")
+    return out
+
+
+def read_exported(path: Path) -> tuple[BenchmarkResult, PredictionTable]:
+    """Read an exported result.
+
+    Raises:
+        DataError: the file cannot be read, is none, was changed, or its measures are not those of its predictions.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(f"{path} is too large for a result of a benchmark", _DAMAGED)
+        content: Any = read_json(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise DataError(
+                f"{path} is not an exported result of a benchmark", "give a file of `mlops benchmark export`"
+            )
+        given = {key: content[key] for key in ("result", "predictions")}
+        if _digest(given) != content.get("sha256"):
+            raise DataError(f"{path} is damaged: its content is not that of its sha256", _DAMAGED)
+        result = BenchmarkResult.model_validate(given["result"])
+        rows = given["predictions"]
+        table = checked_table(
+            [str(row[0]) for row in rows], [str(row[1]) for row in rows], [row[2] for row in rows], result.classes
+        )
+        check_measures(result, table)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}", "check the path") from error
+    except DataError:
+        raise
+    except (ValidationError, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {error}", _DAMAGED) from error
+    return result, table
+
+
+def import_result(
+    path: Path, folder: BenchmarkFolder, manifest: Manifest, *, overwrite: bool = False
+) -> BenchmarkResult:
+    """Take an exported result in, marked with the day on which it was measured.
+
+    Raises:
+        DataError: as :func:`read_exported`; or it is of another workload or other data.
+        MlopsError: there is a result of the contestant that was measured here, and ``overwrite`` is not given.
+    """
+    result, table = read_exported(path)
+    if result.workload != folder.workload:
+        raise DataError(f"{path} is of the workload {result.workload}, not {folder.workload}", "name that workload")
+    records = manifest.of_split("test")
+    same = [(record.path, record.label) for record in records] == list(zip(table.paths, table.labels, strict=True))
+    if result.data_fingerprint != manifest.fingerprint or result.classes != manifest.classes or not same:
+        raise DataError(
+            f"{path} was measured on other data: their fingerprint is {result.data_fingerprint[:12]}, that of the data here"
+            f" is {manifest.fingerprint[:12]}",
+            "prepare the same images with the same split, or have it measured on these",
+        )
+    with folder.locked():
+        if result.name in folder.names() and not overwrite and not _is_recorded(folder, result.name):
+            raise MlopsError(
+                f"there is a result of {result.name} that was measured here", "add --overwrite to replace it"
+            )
+        marked = result.model_copy(update={"recorded": result.recorded or result.measured[:10]})
+        write_result(folder.result_folder(result.name), marked, table)
+    return marked
+
+
+def _is_recorded(folder: BenchmarkFolder, name: str) -> bool:
+    """Whether a result was imported; one that is damaged is worth as little."""
+    try:
+        return bool(folder.read(name)[0].recorded)
+    except DataError:
+        return True
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

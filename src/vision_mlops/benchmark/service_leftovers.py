@@ -1,0 +1,65 @@
+"""What contestants made in services, or left unfinished: listed, and removed by the contestants themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder, WorkFolder
+from vision_mlops.benchmark.contestant import Task
+from vision_mlops.benchmark.contestants import find_contestant
+from vision_mlops.config.workload_files import parse_workload
+from vision_mlops.core.errors import MlopsError
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What a contestant began: kept as long as something of it may be in a service."""
+
+    name: str
+    begun: str
+    fingerprint: str
+    hosted: bool
+    task: Task
+    reference: str
+    folder: WorkFolder
+
+    @property
+    def title(self) -> str:
+        """What it is, in a line."""
+        return f"{self.name}, begun {self.begun[:10]} on data {self.fingerprint[:12]}"
+
+
+def leftovers(folder: BenchmarkFolder, names: list[str], say: Callable[[str], None]) -> list[Leftover]:
+    """What there is of the named contestants; of all where none is named.
+
+    Raises:
+        MlopsError: a contestant cannot be found any more, or a folder is damaged.
+    """
+    found = []
+    for work in folder.all_work():
+        name = work.path.parent.name
+        if names and name not in names:
+            continue
+        begun, manifest = work.begun()
+        # As it was then: what the environment says now is about other runs.
+        workload = parse_workload(begun["workload"], str(work.path))
+        kind = find_contestant(begun["contestant"]).kind
+        task = Task(workload, Path(begun["data"]), manifest, work.own, say)
+        found.append(Leftover(name, begun["begun"], manifest.fingerprint, kind.hosted, task, begun["contestant"], work))
+    return found
+
+
+def remove_leftovers(found: list[Leftover], say: Callable[[str], None]) -> dict[str, str]:
+    """Have each contestant remove what it made, and then its folder; returns the reasons of those that could not."""
+    failed: dict[str, str] = {}
+    for item in found:
+        say(f"removing what belongs to {item.title}")
+        try:
+            find_contestant(item.reference).kind(item.task).clean_up()
+        except MlopsError as error:
+            failed[item.title] = error.on_one_line()
+        else:
+            item.folder.remove()
+    return failed

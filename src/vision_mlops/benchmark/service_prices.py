@@ -1,0 +1,136 @@
+"""What the use of machines and services costs, by the dated table ``prices.yml`` and one that a team gives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError, field_validator
+
+from vision_mlops.benchmark.benchmark_result import BenchmarkResult
+from vision_mlops.config.workload import StrictModel
+from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.text import nearest
+from vision_mlops.core.yaml_text import read_yaml
+from vision_mlops.teardown import prices as machine_prices
+
+_SHIPPED = Path(__file__).with_name("prices.yml")
+_MACHINE = "vm_hour."
+_PREDICTIONS = 1000
+
+
+class Price(StrictModel):
+    """What one unit costs, since when that is known, and where it is read."""
+
+    model_config = ConfigDict(strict=False)
+
+    amount: Annotated[float, Field(ge=0.0)]
+    date: date
+    source: str = ""
+    note: str = ""
+    free: str = Field("", description="What is free, in words; it is not deducted.")
+
+    @field_validator("source")
+    @classmethod
+    def _page(cls, value: str) -> str:
+        if value and not re.match(r"https?://\S+$", value):
+            raise ValueError("must be the address of a page")
+        return value
+
+
+class PriceTable(StrictModel):
+    """Prices in one currency. ``machine`` is the size whose hour local contestants are counted by."""
+
+    model_config = ConfigDict(strict=False)
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    machine: str
+    prices: dict[str, Price]
+
+    def training(self, result: BenchmarkResult) -> float | None:
+        """What learning cost; None where the time or a price is not known."""
+        if result.usage is not None:
+            return self._of(result.usage.training)
+        return None if result.training_seconds is None else self._machine_time(result.training_seconds)
+
+    def predictions(self, result: BenchmarkResult) -> float | None:
+        """What 1,000 predictions cost, one after the other; None where a price is not known."""
+        if result.hosted:
+            used = {} if result.usage is None else result.usage.per_prediction
+            each = self._of(used) if used else None
+            return None if each is None else each * _PREDICTIONS
+        return self._machine_time(result.latency_ms.median / 1000 * _PREDICTIONS)
+
+    def unknown(self, result: BenchmarkResult) -> list[str]:
+        """Keys of what a result used that have no price."""
+        used = result.usage
+        keys = [] if used is None else [*used.training, *used.per_prediction]
+        return [key for key in keys if self.price(key) is None]
+
+    def used_by(self, results: list[BenchmarkResult]) -> dict[str, Price]:
+        """The prices that the costs of some results are made of, by key."""
+        keys = [f"{_MACHINE}{self.machine}"]
+        for result in results:
+            if result.usage is not None:
+                keys += [*result.usage.training, *result.usage.per_prediction]
+        found = {key: self.price(key) for key in keys}
+        return {key: price for key, price in found.items() if price is not None}
+
+    def price(self, key: str) -> Price | None:
+        """One price; None where it is not known. The hour of a machine may stand in the table of `mlops down` alone."""
+        found = {name.lower(): price for name, price in self.prices.items()}.get(key.lower())
+        if found is not None or not key.lower().startswith(_MACHINE) or self.currency != "USD":
+            return found
+        hour = machine_prices.of_hour(key[len(_MACHINE) :])
+        return None if hour is None else Price(amount=hour, date=machine_prices.checked(), note="of `mlops down`")
+
+    def _machine_time(self, seconds: float) -> float | None:
+        return self._of({f"{_MACHINE}{self.machine}": seconds / 3600})
+
+    def _of(self, used: Mapping[str, float]) -> float | None:
+        costs = [(amount, self.price(key)) for key, amount in used.items()]
+        if any(price is None for _, price in costs):
+            return None
+        return sum(amount * price.amount for amount, price in costs if price is not None)
+
+
+def load_prices(own: Path | None = None) -> PriceTable:
+    """The table that ships, with what a team's own file says in its place.
+
+    Raises:
+        ConfigError: the file cannot be read or has a mistake, which is named; or it has another currency and leaves prices
+            of the shipped table in place.
+    """
+    content = read_yaml(_SHIPPED.read_text(encoding="utf-8"))
+    if own is None:
+        return PriceTable.model_validate(content)
+    try:
+        given = read_yaml(own.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{own}: the prices cannot be read: {error}", f"write it as {_SHIPPED} is written") from error
+    if not isinstance(given, dict):
+        raise ConfigError(f"{own}: has no keys", f"write it as {_SHIPPED} is written")
+    if unknown := given.keys() - PriceTable.model_fields.keys():
+        raise ConfigError(f"{own}: unknown key {min(unknown)!r}", nearest(str(min(unknown)), PriceTable.model_fields))
+    changed = given.get("prices")
+    # Amounts of another currency must not be added to dollars: then the file has to have all that is used.
+    kept = content["prices"] if given.get("currency", content["currency"]) == content["currency"] else {}
+    merged = {**content, **given, "prices": {**kept, **(changed if isinstance(changed, dict) else {})}}
+    if changed is not None and not isinstance(changed, dict):
+        raise ConfigError(f"{own}: prices: must be keys with a price each", f"write it as {_SHIPPED} is written")
+    try:
+        table = PriceTable.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{own}: {place}: {first['msg']}", f"write it as {_SHIPPED} is written") from error
+    if table.price(f"{_MACHINE}{table.machine}") is None:
+        raise ConfigError(
+            f"{own}: there is no price in {table.currency} for an hour of the machine {table.machine!r}",
+            f"add the key {_MACHINE}{table.machine} to prices, or name another machine",
+        )
+    return table

@@ -1,0 +1,138 @@
+"""The table of a benchmark: every result of the same data, with what it costs and whether it differs from ours by chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
+from vision_mlops.benchmark.benchmark_result import BenchmarkResult
+from vision_mlops.benchmark.contestants import OURS
+from vision_mlops.benchmark.service_prices import PriceTable
+from vision_mlops.core.errors import DataError
+from vision_mlops.evaluation.gate import mcnemar
+from vision_mlops.evaluation.prediction_table import PredictionTable
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A contestant against ours on the same images: what only one of them gets right, and the p-value of McNemar's test."""
+
+    only_it: int
+    only_ours: int
+    p_value: float
+
+    def verdict(self, significance: float) -> str:
+        """``better``, ``worse``, or ``not different`` where the difference may be chance."""
+        if self.p_value >= significance:
+            return "not different"
+        return "better" if self.only_it > self.only_ours else "worse"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One row; costs are None where a price or amount is not known, the comparison where there is no result of ours."""
+
+    result: BenchmarkResult
+    training_cost: float | None
+    cost_per_1000: float | None
+    against_ours: Comparison | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that is known, ready for JSON."""
+        compared = self.against_ours
+        return {
+            **self.result.model_dump(mode="json"),
+            "training_cost": self.training_cost,
+            "cost_per_1000_predictions": self.cost_per_1000,
+            "against_ours": None if compared is None else {
+                "only_it_right": compared.only_it, "only_ours_right": compared.only_ours, "p_value": compared.p_value,
+            },
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """All rows of one workload and one fingerprint, the most accurate first.
+
+    Attributes:
+        workload: Name of the workload.
+        fingerprint: Of the data.
+        rows: A row for each contestant.
+        prices: What the costs were computed by.
+        left_out: Why a result that is there is in no row, by name.
+    """
+
+    workload: str
+    fingerprint: str
+    rows: list[Standing]
+    prices: PriceTable
+    left_out: dict[str, str]
+
+    @property
+    def results(self) -> list[BenchmarkResult]:
+        """The results of all rows."""
+        return [row.result for row in self.rows]
+
+    def unknown_prices(self) -> list[str]:
+        """Keys that a result used and that have no price."""
+        return sorted({key for result in self.results for key in self.prices.unknown(result)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as plain JSON values."""
+        return {
+            "workload": self.workload,
+            "data_fingerprint": self.fingerprint,
+            "contestants": [row.to_dict() for row in self.rows],
+            "currency": self.prices.currency,
+            "prices": {key: price.model_dump(mode="json") for key, price in self.prices.used_by(self.results).items()},
+            "left_out": self.left_out,
+        }
+
+
+def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = "") -> Standings:
+    """Read all results of a workload on certain data.
+
+    Args:
+        folder: Of the benchmark.
+        prices: What things cost.
+        fingerprint: Of the data; that of the newest result where none is given.
+
+    Raises:
+        DataError: there is no result, or none that can be read.
+    """
+    found: dict[str, tuple[BenchmarkResult, PredictionTable]] = {}
+    left_out: dict[str, str] = {}
+    for name in folder.names():
+        try:
+            found[name] = folder.read(name)
+        except DataError as error:
+            left_out[name] = error.on_one_line()
+    if not found and not fingerprint:
+        raise DataError(
+            f"there is no result of a benchmark of {folder.workload}"
+            + "".join(f"; {why}" for why in left_out.values()),
+            f"mlops benchmark run --workload {folder.workload}",
+        )
+    chosen = fingerprint or max((result for result, _ in found.values()), key=_when).data_fingerprint
+    same = {name: item for name, item in found.items() if item[0].data_fingerprint == chosen}
+    left_out |= {name: "it is of other data" for name in found.keys() - same.keys()}
+    rows = [
+        Standing(result, prices.training(result), prices.predictions(result), _compared(same, name))
+        for name, (result, _) in same.items()
+    ]
+    rows.sort(key=lambda row: (-row.result.metrics["accuracy"], row.result.name))
+    return Standings(folder.workload, chosen, rows, prices, left_out)
+
+
+def _when(result: BenchmarkResult) -> str:
+    return result.measured
+
+
+def _compared(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: str) -> Comparison | None:
+    if name == OURS or OURS not in found:
+        return None
+    its, ours = (table.right(result.classes) for result, table in (found[name], found[OURS]))
+    only_it = sum(right and not ours[path] for path, right in its.items())
+    only_ours = sum(right and not its[path] for path, right in ours.items())
+    return Comparison(only_it, only_ours, mcnemar(only_it, only_ours))
