@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,15 +16,15 @@ from vision_mlops.benchmark.custom_vision.image_payloads import PREDICTION_BYTES
 from vision_mlops.benchmark.custom_vision.image_predictions import ImagePredictions
 from vision_mlops.benchmark.custom_vision.image_upload import ImageUpload, TrainingImage
 from vision_mlops.benchmark.custom_vision.json_line_log import JsonLineLog
+from vision_mlops.benchmark.custom_vision.kept_work import KeptWork
 from vision_mlops.benchmark.custom_vision.model_training import ModelTraining
 from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount, accounts_of
 from vision_mlops.benchmark.custom_vision.service_errors import VisionError
 from vision_mlops.benchmark.custom_vision.sku_limits import LIMITS, check_sizes, prediction_warning
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
 from vision_mlops.benchmark.custom_vision.vision_project import VisionProject, project_name, tag_names
-from vision_mlops.config.custom_vision_settings import load_custom_vision_settings
-from vision_mlops.core.errors import MlopsError
-from vision_mlops.core.files import atomic_write
+from vision_mlops.config.custom_vision_settings import TRAINING_ENDPOINT, load_custom_vision_settings
+from vision_mlops.core.errors import ConfigError, MlopsError
 from vision_mlops.core.text import counted, few
 from vision_mlops.data.manifest import ImageRecord
 
@@ -77,9 +77,10 @@ class CustomVision(Contestant):
             self._training_client, self._project_name, self._description, self._settings.domain
         )
         task.say(f"Custom Vision: the project {project.name} {'is new' if is_new else 'exists'}")
+        kept = self._keep(project)
         tags = project.tags(tag_names(manifest.classes))
         self._upload(project, tags)
-        published = self._train(project)
+        published = self._train(project, kept)
         self._predictions = ImagePredictions(
             self._prediction_client,
             project.id,
@@ -120,11 +121,29 @@ class CustomVision(Contestant):
         """Of each prediction, without the waits that the SKU's calls a second ask for."""
         return self._predictions.round_trips_ms if self._predictions else ()
 
+    def remark(self) -> str:
+        """How it was trained."""
+        chosen = self._settings
+        return f"domain {chosen.domain}, {chosen.training} training"
+
     def clean_up(self) -> None:
-        """Unpublish and delete the models and the project with its images. Raises VisionError."""
-        project = VisionProject.find(self._training_client, self._project_name)
+        """Unpublish and delete the models and the project with its images.
+
+        Raises:
+            ConfigError: the project is in another account than that of the settings.
+            VisionError: the service refuses, or is not reached.
+        """
+        kept = KeptWork.read(self.task.folder)
+        if kept and kept.endpoint != self._accounts[0].endpoint:
+            raise ConfigError(
+                f"the project {kept.name} of Custom Vision is in the account at {kept.endpoint}",
+                f"set {TRAINING_ENDPOINT} to it",
+            )
+        # As the project is called that was made: what the settings say now may be another domain.
+        name = kept.name if kept else self._project_name
+        project = VisionProject.find(self._training_client, name)
         if project is None:
-            self.task.say(f"Custom Vision has no project {self._project_name}")
+            self.task.say(f"Custom Vision has no project {name}")
             return
         project.delete(self.task.say)
 
@@ -166,6 +185,14 @@ class CustomVision(Contestant):
             )
         return list(kept.values())
 
+    def _keep(self, project: VisionProject) -> KeptWork:
+        """Write down which project it is; what was kept of another one, which was deleted, is forgotten."""
+        kept = KeptWork.read(self.task.folder)
+        if kept is None or kept.project != project.id:
+            kept = KeptWork(self._accounts[0].endpoint, project.id, project.name)
+            kept.write(self.task.folder)
+        return kept
+
     def _upload(self, project: VisionProject, tags: Sequence[str]) -> None:
         """Upload what the project does not have, and make sure that it has exactly what it should."""
         task = self.task
@@ -192,18 +219,13 @@ class CustomVision(Contestant):
         if told := payloads.told():
             task.say(told)
 
-    def _train(self, project: VisionProject) -> str:
+    def _train(self, project: VisionProject, kept: KeptWork) -> str:
         """Train, unless an earlier run has, and publish; returns the name that predictions ask for."""
         training = ModelTraining(self._training_client, project, self._settings, self.task.say)
-        state = self.task.folder / "iteration.json"
-        iteration = training.begin(_known_iteration(state))
-        atomic_write(state, json.dumps({"iteration": iteration["id"]}))
+        iteration = training.begin(kept.iteration)
+        replace(kept, iteration=iteration["id"]).write(self.task.folder)
         self._iteration = training.wait(iteration)
         return training.publish(self._iteration)
-
-
-def _known_iteration(state: Path) -> str:
-    return str(json.loads(state.read_text(encoding="utf-8"))["iteration"]) if state.is_file() else ""
 
 
 def _counts_become(project: VisionProject, wanted: Mapping[str, int]) -> bool:

@@ -12,6 +12,7 @@ from vision_mlops.benchmark.custom_vision.image_payloads import ImagePayloads
 from vision_mlops.benchmark.custom_vision.json_line_log import JsonLineLog
 from vision_mlops.benchmark.custom_vision.service_errors import TOO_LARGE_BATCH, GaveUpError, VisionError
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
+from vision_mlops.config.custom_vision_settings import PREFIX
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.text import counted, few
 
@@ -26,10 +27,7 @@ _PASSING = frozenset({"ErrorStorage", "ErrorUnknown", "ErrorSource"})
 """What may be different the next time."""
 _UNREADABLE = frozenset({"ErrorImageFormat", "ErrorImageSize"})
 """What encoding the image anew may help against."""
-_FULL = {
-    "ErrorLimitExceed": "the project or account has as many images as its SKU allows: remove images, or use the SKU S0",
-    "ErrorTagLimitExceed": "the project has as many tags as its SKU allows: leave classes out, or use the SKU S0",
-}
+_FULL = "ErrorLimitExceed"
 _TOO_LARGE = 413
 
 
@@ -130,8 +128,13 @@ class ImageUpload:
         statuses = {str(row.get("sourceUrl") or "").strip('"'): str(row["status"]) for row in answer["images"]}
         for image in batch:
             image.status = statuses.get(image.sha256, "no status")
-            if hint := _FULL.get(image.status):
-                raise VisionError(f"Custom Vision takes no more images ({image.status})", hint, 207, image.status)
+            if image.status == _FULL:
+                raise VisionError(
+                    f"Custom Vision takes no more images ({_FULL})",
+                    f"the account has as many as its SKU allows: remove images, or use the SKU S0 with {PREFIX}SKU=S0",
+                    207,
+                    _FULL,
+                )
             if image.status in _DONE:
                 self._log.add({"project": self._project, "sha256": image.sha256})
                 self._done += 1
