@@ -71,8 +71,7 @@ class CustomVision(Contestant):
         self._images = self._different_images()
         images = Counter(record.label for record in self._images)
         check_sizes(self._settings.sku, {label: images[label] for label in manifest.classes})
-        if warning := prediction_warning(self._settings.sku, len(manifest.of_split("test"))):
-            task.say(warning)
+        self._tell_of_predictions()
         project, is_new = VisionProject.find_or_make(
             self._training_client, self._project_name, self._description, self._settings.domain
         )
@@ -184,6 +183,14 @@ class CustomVision(Contestant):
                 f" each pair only: {few(conflicts)}"
             )
         return list(kept.values())
+
+    def _tell_of_predictions(self) -> None:
+        """What is known of the test images before anything is paid for."""
+        files = self.task.images("test").files
+        if warning := prediction_warning(self._settings.sku, len(files)):
+            self.task.say(warning)
+        if large := sum(file.stat().st_size > PREDICTION_BYTES for file in files):
+            self.task.say(f"{counted(large, 'test image')} above {PREDICTION_BYTES / 1e6:g} MB will be scaled down")
 
     def _keep(self, project: VisionProject) -> KeptWork:
         """Write down which project it is; what was kept of another one, which was deleted, is forgotten."""
