@@ -82,10 +82,11 @@ def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
         busy = BusyError(text, "try again in some minutes: what is done is kept", status, code)
         busy.wait = _asked_wait(response)
         return busy
+    # What a role does not allow is told with 401, too.
+    if code == "PermissionDenied" or (status == 403 and code not in _HINTS):
+        return VisionError(text, _forbidden(account, f"{code} {message}"), status, code)
     if status in (301, 302, 401):
         return _unauthorised(account, text, status, code)
-    if status == 403 and code not in _HINTS:
-        return VisionError(text, _forbidden(account, f"{code} {message}"), status, code)
     if status == 404 and not code.startswith("NotFound"):
         return VisionError(
             f"{text}: Custom Vision is not at {account.endpoint}",
