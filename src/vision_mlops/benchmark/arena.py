@@ -90,7 +90,7 @@ class Arena:
                     result, fresh = self._result_of(entry, again=again)
                 except Exception as error:  # noqa: BLE001 - the class may be somebody's own
                     _LOG.debug("the contestant %s failed", entry.name, exc_info=True)
-                    bout.failed[entry.name] = _reason(error)
+                    bout.failed[entry.name] = reason_of(error)
                     self.say(f"  failed: {bout.failed[entry.name]}")
                     continue
                 (bout.measured if fresh else bout.reused).append(result)
@@ -132,7 +132,7 @@ class Arena:
         used = contestant.usage()
         result = BenchmarkResult(
             name=entry.name,
-            title=contestant.title or entry.name,
+            title=_line(contestant.title)[:200] or entry.name,
             hosted=contestant.hosted,
             workload=self.workload.name,
             data_fingerprint=self.manifest.fingerprint,
@@ -147,7 +147,7 @@ class Arena:
             usage=None if used is None else UsedAmounts(
                 training=dict(used.training), per_prediction=dict(used.per_prediction)
             ),
-            remark=contestant.remark(),
+            remark=_line(contestant.remark())[:500],
             metrics=measures(table, self.manifest.classes),
         )  # fmt: skip
         write_result(self.folder.result_folder(entry.name), result, table)
@@ -192,11 +192,16 @@ def _plain(settings: Any, name: str) -> dict[str, Any]:
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a contestant failed, on one line."""
     if isinstance(error, MlopsError):
         return error.on_one_line()
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _line(text: str) -> str:
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 def _machine() -> str:

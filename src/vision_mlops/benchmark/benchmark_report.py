@@ -11,7 +11,6 @@ from string import Template
 from matplotlib.figure import Figure
 
 from vision_mlops.benchmark.standings import Standing, Standings
-from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.figures import FigureWords
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import as_html, counted
@@ -28,12 +27,7 @@ def write_report(found: Standings, path: Path, significance: float) -> Path:
         found: What it shows.
         path: The file.
         significance: Level of the paired test.
-
-    Raises:
-        MlopsError: the path is a folder.
     """
-    if path.is_dir():
-        raise MlopsError(f"{path} is a folder", "give the file of the report, such as benchmark.html")
     atomic_write(path, _render(found, significance))
     return path
 

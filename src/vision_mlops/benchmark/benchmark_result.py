@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from vision_mlops.benchmark.contestant import Probabilities
 from vision_mlops.benchmark.contestants import NAME
@@ -22,8 +22,18 @@ from vision_mlops.evaluation.prediction_table import PredictionTable, read_predi
 RESULT = "result.json"
 PREDICTIONS = "predictions.csv"
 _NOT_NEGATIVE = Field(ge=0.0, allow_inf_nan=False)
-_Amounts = dict[Annotated[str, Field(max_length=100)], Annotated[float, _NOT_NEGATIVE]]
+_Amounts = dict[Annotated[str, Field(pattern=r"^[\w.-]{1,100}$")], Annotated[float, _NOT_NEGATIVE]]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _one_line(text: str) -> str:
+    """Check a text that is shown on a terminal, and may come from another team."""
+    if not text.isprintable():
+        raise ValueError("must be one line without control characters")
+    return text
+
+
+_Line = Annotated[str, AfterValidator(_one_line)]
 
 
 class _Record(BaseModel):
@@ -52,7 +62,7 @@ class BenchmarkResult(_Record):
 
     schema_version: Literal[1] = 1
     name: Annotated[str, Field(pattern=rf"^{NAME}$")]
-    title: Annotated[str, Field(max_length=200)]
+    title: Annotated[_Line, Field(max_length=200)]
     hosted: bool
     workload: Annotated[str, Field(pattern=rf"^{WORKLOAD_NAME}$")]
     data_fingerprint: _Digest
@@ -60,12 +70,12 @@ class BenchmarkResult(_Record):
     settings: dict[str, Any]
     code: str
     measured: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT[\d:+]+$")]
-    machine: Annotated[str, Field(max_length=200)]
+    machine: Annotated[_Line, Field(max_length=200)]
     training_seconds: Annotated[float, _NOT_NEGATIVE] | None
     size_bytes: Annotated[int, Field(ge=0)] | None
     latency_ms: Latency
     usage: UsedAmounts | None = None
-    remark: Annotated[str, Field(max_length=500)] = ""
+    remark: Annotated[_Line, Field(max_length=500)] = ""
     recorded: Annotated[str, Field(pattern=r"^(\d{4}-\d\d-\d\d)?$")] = Field(
         "", description="Day on which the result was measured elsewhere, where it was imported."
     )

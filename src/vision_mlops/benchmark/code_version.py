@@ -44,7 +44,7 @@ def _own_files(module: str) -> tuple[Path, list[Path]]:
     root = file.parents[module.count(".") + (file.name == "__init__.py")]
     finder = ModuleFinder(path=[str(root)])
     finder.import_hook(module)
-    found = {Path(each.__file__).resolve() for each in finder.modules.values() if each.__file__}
+    found = {Path(name).resolve() for each in finder.modules.values() if (name := getattr(each, "__file__", None))}
     return root, sorted(path.relative_to(root) for path in found | {file} if path.is_relative_to(root))
 
 

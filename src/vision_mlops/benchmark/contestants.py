@@ -87,8 +87,8 @@ def find_contestant(reference: str) -> Entry:
 
 def _module(name: str, reference: str) -> object:
     here = str(Path.cwd())
-    if here not in sys.path:  # a console script does not look into the current folder
-        sys.path.insert(0, here)
+    if reference not in SHIPPED and here not in sys.path:  # a console script does not look into the current folder
+        sys.path.append(here)  # last, where a file of a common name hides no package
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

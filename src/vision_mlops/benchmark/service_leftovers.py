@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vision_mlops.benchmark.arena import reason_of
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder, WorkFolder
 from vision_mlops.benchmark.contestant import Task
 from vision_mlops.benchmark.contestants import find_contestant
 from vision_mlops.config.workload_files import parse_workload
-from vision_mlops.core.errors import MlopsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,15 @@ def leftovers(folder: BenchmarkFolder, names: list[str], say: Callable[[str], No
     return found
 
 
-def remove_leftovers(found: list[Leftover], say: Callable[[str], None]) -> dict[str, str]:
-    """Have each contestant remove what it made, and then its folder; returns the reasons of those that could not."""
-    failed: dict[str, str] = {}
+def remove_leftovers(found: list[Leftover], say: Callable[[str], None]) -> list[str]:
+    """Have each contestant remove what it made, and then its folder; returns what could not be removed, with the reason."""
+    failed = []
     for item in found:
         say(f"removing what belongs to {item.title}")
         try:
             find_contestant(item.reference).kind(item.task).clean_up()
-        except MlopsError as error:
-            failed[item.title] = error.on_one_line()
+        except Exception as error:  # noqa: BLE001 - the class may be somebody's own
+            failed.append(f"{item.title}: {reason_of(error)}")
         else:
             item.folder.remove()
     return failed

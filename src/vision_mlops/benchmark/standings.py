@@ -116,7 +116,7 @@ def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = ""
         )
     chosen = fingerprint or max((result for result, _ in found.values()), key=_when).data_fingerprint
     same = {name: item for name, item in found.items() if item[0].data_fingerprint == chosen}
-    left_out |= {name: "it is of other data" for name in found.keys() - same.keys()}
+    left_out |= dict.fromkeys(sorted(found.keys() - same.keys()), "it is of other data")
     rows = [
         Standing(result, prices.training(result), prices.predictions(result), _compared(same, name))
         for name, (result, _) in same.items()

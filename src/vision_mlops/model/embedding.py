@@ -89,7 +89,7 @@ def from_backbone(model: Model) -> Embedding:
         TrainingError: unknown backbone, or weights that cannot be had.
         MissingExtraError: torch, timm or OpenVINO is not installed, and the graph has not been converted before.
     """
-    path = paths.home() / CACHE / f"{_key(model)}.onnx"
+    path = graph_path(model)
     if not path.is_file():
         convert(model, path)
     return Embedding(load_openvino().Core().read_model(str(path)), model.image_size, model.resize)
@@ -134,8 +134,8 @@ def convert(model: Model, path: Path) -> None:
     path.with_suffix(".conversion").rmdir()
 
 
-def _key(model: Model) -> str:
-    """Names the converted graph: the backbone, its size and weights, and the library that they come from."""
+def graph_path(model: Model) -> Path:
+    """Where the converted graph is kept; named after the backbone, its size and weights, and the library they are from."""
     try:
         version = metadata.version("timm")
     except metadata.PackageNotFoundError:
@@ -143,7 +143,7 @@ def _key(model: Model) -> str:
     parts = [_LAYOUT, model.backbone, model.image_size, model.pretrained, version]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
     name = "".join(sign if sign.isalnum() else "_" for sign in model.backbone)
-    return f"{name}-{model.image_size}-{digest}"
+    return paths.home() / CACHE / f"{name}-{model.image_size}-{digest}.onnx"
 
 
 def _cores() -> int:

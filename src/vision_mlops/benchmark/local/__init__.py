@@ -1,0 +1,1 @@
+"""Contestants that learn on this machine and need no account."""

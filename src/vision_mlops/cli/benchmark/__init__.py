@@ -1,0 +1,1 @@
+"""``mlops benchmark``: contestants on the images of a workload."""
