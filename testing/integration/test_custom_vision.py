@@ -128,7 +128,9 @@ def test_what_is_done_is_not_done_again(place: VisionPlace, attempt: Attempt) ->
     again.fit()
     assert np.allclose(again.predict(files), expected)
     assert again.round_trips_ms() == first.round_trips_ms(), "they are those of the first run"
-    assert "uploaded" not in "".join(attempt.said[attempt.said.index(f"Custom Vision: the project {made['name']} exists") :])
+    assert "uploaded" not in "".join(
+        attempt.said[attempt.said.index(f"Custom Vision: the project {made['name']} exists") :]
+    )
 
     lost = Attempt(attempt.folder.with_name("lost"), attempt.data, attempt.manifest)  # the folder, not the service
     third = lost.contestant()
@@ -284,14 +286,14 @@ def test_addresses_that_are_wrong(place: VisionPlace, attempt: Attempt, monkeypa
     monkeypatch.setenv(settings, "https://nobody.invalid")
     monkeypatch.setenv("NO_PROXY", "nobody.invalid")
     began = time.monotonic()
-    with pytest.raises(VisionError, match=f"is not reached at https://nobody.invalid.*\n.*check {settings}"):
+    with pytest.raises(VisionError, match=rf"is not reached at https://nobody.invalid.*\n.*check {settings}"):
         attempt.contestant().fit()
     assert time.monotonic() - began < 20, "a name that does not exist is not tried again"
 
 
 def test_a_domain_that_does_not_exist(place: VisionPlace, attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_CUSTOM_VISION_DOMAIN", "Generel")
-    with pytest.raises(ConfigError, match="unknown domain 'Generel'\n.*did you mean 'General'"):
+    with pytest.raises(ConfigError, match=r"unknown domain 'Generel'\n.*did you mean 'General'"):
         attempt.contestant().fit()
     assert training_client().call("GET", "projects") == []
 
@@ -384,7 +386,8 @@ def test_an_image_that_the_service_cannot_read_is_encoded_anew(place: VisionPlac
 def test_faults_on_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt: Attempt) -> None:
     """Lost responses, broken connections, throttling and faults of the service: all is made once."""
     faults = [
-        "POST .*/training/projects lose x1", "POST .*/tags 503 x1", "POST .*/tags lose x1", "POST .*/images/files 429 x1 after 1",
+        "POST .*/training/projects lose x1", "POST .*/tags 503 x1", "POST .*/tags lose x1",
+        "POST .*/images/files 429 x1 after 1",
         "POST .*/images/files lose x1", "POST .*/train lose x1", "GET .*/iterations/.* drop x1", "POST .*/publish lose x1",
         "POST .*/image/nostore 500 x1", "POST .*/image/nostore drop x1",
     ]  # fmt: skip
