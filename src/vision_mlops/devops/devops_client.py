@@ -19,9 +19,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from vision_mlops.azure.devops_sign_in import service_token
 from vision_mlops.azure.proxy_check import silent_proxy
+from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import AzureError, ConfigError
 from vision_mlops.core.listening import LOOPBACK
-from vision_mlops.core.trusted_authorities import trusting_context
 
 Json = dict[str, Any]
 

@@ -19,9 +19,9 @@ import httpx
 from pydantic import BaseModel, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
+from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.listening import LOOPBACK
-from vision_mlops.core.trusted_authorities import trusting_context
 from vision_mlops.flask_app.app_errors import (
     AppError,
     BusyEndpointError,

@@ -13,11 +13,11 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from vision_mlops import __version__
 from vision_mlops.azure.proxy_check import silent_proxy
+from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.benchmark.custom_vision.call_limiter import CallLimiter
 from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount
 from vision_mlops.benchmark.custom_vision.service_errors import BusyError, GaveUpError, VisionError, refusal, unreached
 from vision_mlops.core.listening import LOOPBACK
-from vision_mlops.core.trusted_authorities import trusting_context
 
 T = TypeVar("T")
 Query = Mapping[str, str]
