@@ -36,6 +36,8 @@ from vision_mlops.core.errors import AzureError, ConfigError, DataError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.data.manifest import ImageRecord, Manifest, write_manifest
 
+pytestmark = pytest.mark.slow
+
 CLIENT = """
 import sys
 from pathlib import Path
@@ -94,7 +96,7 @@ def accuracy(attempt: Attempt, contestant: CustomVision) -> float:
 
 def test_it_learns_what_the_labels_say_and_nothing_else(place: VisionPlace, tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    manifest = make_prepared(folder, train=20, test=20)
+    manifest = make_prepared(folder, train=20, test=12)
     attempt = Attempt(tmp_path / "true", folder, manifest)
     contestant = attempt.contestant()
     contestant.fit()
@@ -103,14 +105,14 @@ def test_it_learns_what_the_labels_say_and_nothing_else(place: VisionPlace, tmp_
     assert usage.per_prediction == {"custom_vision_prediction": 1.0}
     assert usage.training["custom_vision_stored_image_month"] == 60
     assert usage.training["custom_vision_training_hour"] >= 0
-    assert len(contestant.round_trips_ms()) == 60
+    assert len(contestant.round_trips_ms()) == 36
     assert min(contestant.round_trips_ms()) > 0
 
     shuffled = Attempt(tmp_path / "shuffled", folder, relabelled(folder, manifest, seed=1))
     other = shuffled.contestant()
     other.fit()
-    # 60 guesses among three: one in three, and more than 0.55 about once in 3,000 times.
-    assert accuracy(shuffled, other) < 0.55
+    # 36 guesses among three: one in three, and more than 0.6 about once in 2,000 times.
+    assert accuracy(shuffled, other) < 0.6
     assert attempt.manifest.fingerprint != shuffled.manifest.fingerprint
 
 
@@ -219,7 +221,6 @@ def test_advanced_training_beside_a_quick_one(
     assert made["images"] == 24, "they are uploaded once"
 
 
-@pytest.mark.slow
 def test_the_oldest_model_makes_room(place: VisionPlace, attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt.contestant().fit()
     client = training_client()
@@ -401,7 +402,7 @@ def test_faults_on_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at
         made = only_project(training_client())
         assert (made["images"], len(made["iterations"])) == (24, 1)
         assert len(training_client().call("GET", f"projects/{made['id']}/tags")) == 3
-        assert attempt.words.count("trying again") >= 8
+        assert attempt.words.count("trying again") >= 7
 
 
 def test_free_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt: Attempt) -> None:

@@ -212,15 +212,20 @@ class CustomVision(Contestant):
             return
         log, payloads = JsonLineLog(task.folder / "uploads.jsonl"), ImagePayloads(TRAINING_BYTES)
         upload = ImageUpload(self._training_client, project.id, log, payloads, task.say)
-        upload.run(images)
-        if not _counts_become(project, wanted):
+        if not (upload.run(images) and _counts_become(project, wanted)):
             # Somebody has deleted images in the portal, say: the service knows which of all it has.
             log.clear()
             upload.run(images)
             if not _counts_become(project, wanted):
+                there = project.counts()
+                differing = [
+                    f"{label!r} has {there.get(tag, 0):,} images there and {wanted[tag]:,} in the data"
+                    for label, tag in tag_of.items()
+                    if there.get(tag, 0) != wanted[tag]
+                ]
                 raise VisionError(
-                    f"the project {project.name} of Custom Vision has other images than the data: {project.counts()}"
-                    f" by tag, where {wanted} were uploaded",
+                    f"the project {project.name} of Custom Vision has other images than the data:"
+                    f" {few(differing, '; ') or 'it has further tags'}",
                     "remove the project with `mlops benchmark clean`, then run the benchmark again",
                 )
         if told := payloads.told():

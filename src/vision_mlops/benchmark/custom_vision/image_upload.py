@@ -70,8 +70,8 @@ class ImageUpload:
         self._said = 0.0
         self._done = self._total = 0
 
-    def run(self, images: Sequence[TrainingImage]) -> None:
-        """Upload what is not there yet.
+    def run(self, images: Sequence[TrainingImage]) -> int:
+        """Upload what is not there yet; returns how many images were sent.
 
         What was not taken is sent again in smaller batches, until each image is alone: what is wrong with one holds up no
         other.
@@ -85,7 +85,8 @@ class ImageUpload:
         """
         there = {row["sha256"] for row in self._log.rows if row["project"] == self._project}
         left = [image for image in images if image.sha256 not in there]
-        self._done, self._total = len(images) - len(left), len(images)
+        sent = len(left)
+        self._done, self._total = len(images) - sent, len(images)
         if self._done and left:
             self._say(f"{counted(self._done, 'image')} of {self._total:,} were uploaded before")
         refused: list[TrainingImage] = []
@@ -101,6 +102,7 @@ class ImageUpload:
             size, pause = max(1, size // 2), min(2 * pause, _LONGEST_PAUSE_S)
         if refused:
             raise _refusal(refused)
+        return sent
 
     def _send_split(self, batch: list[TrainingImage]) -> list[TrainingImage]:
         """Send a batch, in parts where it is refused as a whole; returns the images that were not taken."""

@@ -62,9 +62,15 @@ class VisionError(AzureError):
 
 
 class BusyError(VisionError):
-    """The same call may succeed a little later; ``wait`` is how many seconds the service asks for."""
+    """The same call may succeed a little later.
+
+    Attributes:
+        wait: How many seconds the service asks for.
+        was_refused: Whether the service has certainly not done what it was asked.
+    """
 
     wait: float | None = None
+    was_refused = False
 
 
 class GaveUpError(VisionError):
@@ -80,7 +86,7 @@ def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
         return VisionError(text, _FREE_QUOTA, status, code)
     if status in _BUSY:
         busy = BusyError(text, "try again in some minutes: what is done is kept", status, code)
-        busy.wait = _asked_wait(response)
+        busy.wait, busy.was_refused = _asked_wait(response), status == 429
         return busy
     # What a role does not allow is told with 401, too.
     if code == "PermissionDenied" or (status == 403 and code not in _HINTS):
@@ -97,9 +103,9 @@ def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
     return VisionError(text, _HINTS.get(code, "change what the message names"), status, code)
 
 
-def unreached(account: ServiceAccount, reason: str, kind: type[VisionError]) -> VisionError:
-    """The error where there is no response."""
-    return kind(
+def unreached(account: ServiceAccount, reason: str) -> tuple[str, str]:
+    """Message and hint where there is no response."""
+    return (
         f"Custom Vision is not reached at {account.endpoint}: {reason}",
         f"check {account.variable('ENDPOINT')}, the network and the proxy; the service ends on {RETIRED}",
     )

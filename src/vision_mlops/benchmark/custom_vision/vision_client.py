@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -46,10 +47,7 @@ class VisionClient:
             follow_redirects=False,
             trust_env=urlsplit(account.url).hostname not in LOOPBACK,
         )
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._http.close()
+        weakref.finalize(self, self._http.close)  # a contestant is not told when it is done
 
     def call(self, method: str, path: str, *, query: Query | None = None, body: Any = None) -> Any:
         """The JSON of the response to a call that may be repeated; None where there is none.
@@ -65,27 +63,38 @@ class VisionClient:
         Raises:
             VisionError: refused, not signed in, or not reached; :class:`GaveUpError` where repeating it did not help.
         """
-        return self.retrying(lambda: self.call_once(method, path, query=query, body=body))
+        return self._content(self._repeated(lambda: self._exchange(method, path, query, body), _may_pass))
 
     def timed_call(self, method: str, path: str, body: bytes) -> tuple[Any, float]:
         """The same, with the milliseconds between the request and the end of its response, without any wait before."""
-        response = self.retrying(lambda: self._exchange(method, path, None, body))
+        response = self._repeated(lambda: self._exchange(method, path, None, body), _may_pass)
         return self._content(response), response.elapsed.total_seconds() * 1000
+
+    def call_once(self, method: str, path: str, *, query: Query | None = None, body: Any = None) -> Any:
+        """:meth:`call` of what must not be done twice: it is sent again only where it was certainly not done.
+
+        Raises:
+            VisionError: as :meth:`call`; :class:`BusyError` where it may have been done.
+        """
+        return self._content(self._repeated(lambda: self._exchange(method, path, query, body), _was_refused))
 
     def found_or_made(self, find: Callable[[], T | None], make: Callable[[], T]) -> T:
         """What exists, else what is made. Where a response is lost it is looked for again, so that it is not made twice.
 
         Args:
-            find: Looks for it by :meth:`call_once`.
+            find: Looks for it by :meth:`call`.
             make: Makes it by :meth:`call_once`.
-        """
-        return self.retrying(lambda: found if (found := find()) is not None else make())
 
-    def retrying(self, action: Callable[[], T]) -> T:
-        """What an action gives, which is done again while the service is busy. Raises VisionError as :meth:`call`."""
+        Raises:
+            VisionError: as :meth:`call`.
+        """
+        return self._repeated(lambda: found if (found := find()) is not None else make(), _may_pass)
+
+    def _repeated(self, action: Callable[[], T], may_pass: Callable[[BaseException], bool]) -> T:
+        """What an action gives, which is done again while its errors may pass."""
         attempts = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
-            retry=retry_if_exception(_may_pass),
+            retry=retry_if_exception(may_pass),
             wait=_pause,
             before_sleep=self._tell,
             reraise=True,
@@ -93,11 +102,9 @@ class VisionClient:
         try:
             return attempts(action)
         except BusyError as error:
+            if may_pass is _was_refused and not error.was_refused:
+                raise  # to be looked at by who knows whether it was done
             raise GaveUpError(error.message, error.hint, error.status, error.code) from error
-
-    def call_once(self, method: str, path: str, *, query: Query | None = None, body: Any = None) -> Any:
-        """:meth:`call` without repeating anything."""
-        return self._content(self._exchange(method, path, query, body))
 
     def pages(self, path: str, query: Query, size: int) -> Iterator[Any]:
         """The rows of a list that comes in pages of a size. Raises VisionError."""
@@ -141,9 +148,14 @@ class VisionClient:
         host = urlsplit(self._account.url).hostname or ""
         if self._http.trust_env and (fault := silent_proxy(host)) is not None:
             return VisionError(f"Custom Vision is not reached: {fault[0]}", fault[1])
-        # A name that is unknown, or a certificate that is not trusted, is so the next time, too.
-        lasting = any(isinstance(cause, socket.gaierror | ssl.SSLCertVerificationError) for cause in _causes(error))
-        return unreached(self._account, str(error) or type(error).__name__, VisionError if lasting else BusyError)
+        told = unreached(self._account, str(error) or type(error).__name__)
+        # A name that is unknown, or refused by a proxy, or a certificate that is not trusted, is so the next time, too.
+        is_lasting = isinstance(error, httpx.ProxyError) and str(error).startswith("4")
+        if is_lasting or any(isinstance(cause, socket.gaierror | ssl.SSLCertVerificationError) for cause in _causes(error)):
+            return VisionError(*told)
+        busy = BusyError(*told)
+        busy.was_refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
+        return busy
 
     def _tell(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -159,6 +171,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _may_pass(error: BaseException) -> bool:
     return isinstance(error, BusyError) and (error.wait or 0) <= _LONGEST_PAUSE_S
+
+
+def _was_refused(error: BaseException) -> bool:
+    return _may_pass(error) and isinstance(error, BusyError) and error.was_refused
 
 
 def _pause(state: RetryCallState) -> float:

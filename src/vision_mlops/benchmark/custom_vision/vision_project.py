@@ -92,7 +92,7 @@ class VisionProject:
             content: Json = client.call_once("POST", "projects", query=query)
             return content
 
-        found = client.found_or_made(lambda: _named(client.call_once("GET", "projects"), name), make)
+        found = client.found_or_made(lambda: _named(client.call("GET", "projects"), name), make)
         return cls(client, found), bool(made)
 
     def tags(self, names: Sequence[str]) -> list[str]:
@@ -107,7 +107,7 @@ class VisionProject:
             content: Json = self._client.call_once("POST", path, query={"name": name})
             return content
 
-        return self._client.found_or_made(lambda: _named(self._client.call_once("GET", path), name), make)
+        return self._client.found_or_made(lambda: _named(self._client.call("GET", path), name), make)
 
     def counts(self) -> dict[str, int]:
         """Number of images by the id of their tag. Raises VisionError."""
@@ -155,7 +155,7 @@ def _named(rows: Sequence[Json], name: str) -> Json | None:
 
 
 def _domain_id(client: VisionClient, name: str) -> str:
-    rows = client.call_once("GET", "domains")
+    rows = client.call("GET", "domains")
     domains = {
         row["name"]: str(row["id"]) for row in rows if row["type"] == "Classification" and row.get("enabled", True)
     }
