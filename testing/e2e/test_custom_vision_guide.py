@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from testing.support.quick_training import write_colours
 from testing.support.recorded_commands import World
-from testing.support.vision_accounts import training_client, vision_place
+from testing.support.vision_places import training_client, vision_place
 
 from vision_mlops.config.custom_vision_settings import PREFIX, CustomVisionSettings
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from testing.support.prepared_data import make_prepared
-from testing.support.vision_accounts import (
+from testing.support.vision_places import (
     Attempt,
     VisionPlace,
     account_path,
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.slow
 CLIENT = """
 import sys
 from pathlib import Path
-from testing.support.vision_accounts import Attempt
+from testing.support.vision_places import Attempt
 from vision_mlops.data.manifest import read_manifest
 
 data, folder = map(Path, sys.argv[1:3])
