@@ -18,9 +18,10 @@ class Certificates:
 
     @classmethod
     def make(cls, folder: Path) -> Certificates:
-        """Those of a folder; new ones where it has none."""
+        """Those of a folder; new ones where it has none, or those of an emulator that knew other host names."""
         made = cls(folder / "authority.pem", folder / "key.pem", folder / "chain.pem")
-        if made.authority.exists():
+        names, wanted = folder / "names.txt", "\n".join(CERTIFICATE_NAMES)
+        if made.authority.exists() and names.exists() and names.read_text(encoding="utf-8") == wanted:
             return made
         import trustme
 
@@ -30,5 +31,6 @@ class Certificates:
         made.key.touch(mode=0o600)
         leaf.private_key_pem.write_to_path(made.key)
         made.chain.write_bytes(b"".join(part.bytes() for part in leaf.cert_chain_pems))
-        authority.cert_pem.write_to_path(made.authority)  # last: where it is, all are
+        authority.cert_pem.write_to_path(made.authority)
+        names.write_text(wanted, encoding="utf-8")  # last: where it is, all are
         return made

@@ -17,6 +17,7 @@ from azureml_emulator.computes.compute_descriptions import cluster
 from azureml_emulator.computes.compute_routes import Computes
 from azureml_emulator.container_groups.group_routes import ContainerGroups
 from azureml_emulator.container_registry.registry_sign_in import registry_sign_in
+from azureml_emulator.custom_vision.custom_vision import CustomVision
 from azureml_emulator.endpoints.autoscale_routes import AutoscaleRoutes
 from azureml_emulator.endpoints.batch_endpoint_routes import BatchEndpointRoutes
 from azureml_emulator.endpoints.deployment_containers import DeploymentContainers
@@ -52,6 +53,10 @@ from azureml_emulator.storage.azurite import Azurite
 from azureml_emulator.storage.blob_actions import BlobAction
 from azureml_emulator.storage.storage_front import StorageFront
 
+OWNER_ROLES = (
+    "Key Vault Administrator", "Storage Blob Data Contributor", "Cognitive Services Custom Vision Contributor",
+)  # fmt: skip
+"""Roles on data that the owner has at first."""
 _UNDER_WAY = ("Creating", "Updating", "Pending", "InProgress")
 
 
@@ -119,6 +124,7 @@ class EmulatedCloud(Subscription):
             kept=self.keep if database else None,
         )
         self.sites = AppService(self, certificates, self._publishing_site, self.vault.value_at)
+        self.vision = CustomVision(self, lambda: self.sites.network)
         self._online = OnlineEndpointRoutes(self, self.servers, lambda: self.scorer)
         self._keeping = threading.Lock()
 
@@ -144,6 +150,7 @@ class EmulatedCloud(Subscription):
             *BatchEndpointRoutes(self, self.jobs).routes(),
             *self.groups.routes(),
             *self.sites.routes(),
+            *self.vision.routes(),
             *self._storage.routes(),
             *self.vault.routes(),
             *self.page_routes(),
@@ -194,6 +201,7 @@ class EmulatedCloud(Subscription):
         self.jobs.restore()
         self.computes.restore()
         self.groups.restore()
+        self.vision.restore()
         self._online.restore()
         return bool(found)
 
@@ -232,7 +240,7 @@ class EmulatedCloud(Subscription):
         self.folder.mkdir(parents=True, exist_ok=True)
         for role, client in SERVICE_PRINCIPALS.items():
             self.roles.assign(object_id(client), role, f"/subscriptions/{self.subscription}")
-        for role in ("Key Vault Administrator", "Storage Blob Data Contributor"):
+        for role in OWNER_ROLES:
             self.roles.assign(OWNER, role, f"/subscriptions/{self.subscription}")
         for role in COMPUTE_ROLES:
             self.roles.assign(object_id(COMPUTE), role, f"/subscriptions/{self.subscription}")
@@ -246,6 +254,7 @@ class EmulatedCloud(Subscription):
         for part in (
             self.groups,
             self.sites,
+            self.vision,
             self.store,
             self.faults,
             self.operations,
@@ -283,12 +292,13 @@ class EmulatedCloud(Subscription):
         return any(self.roles.allows(principal, action, where, data=done.data) for action in done.action)
 
     def stop(self) -> None:
-        """End all that it runs: jobs, compute instances, the containers of deployments, container groups, and web apps."""
+        """End all that it runs: jobs, compute instances, containers of deployments and groups, web apps, and trainings."""
         self.jobs.stop()
         self.computes.stop()
         self.servers.stop()
         self.groups.stop()
         self.sites.stop()
+        self.vision.stop()
         self.blobs.gate.allowed, self.blobs.front = True, ""
         self.front.stop()
 

@@ -28,6 +28,7 @@ from azureml_emulator.rest.cloud_addresses import (
     host_kind,
     inference_endpoint,
     serves,
+    vision_account,
 )
 from azureml_emulator.rest.faults import Faults
 from azureml_emulator.rest.path_words import PathWords
@@ -41,10 +42,10 @@ Authorise = Callable[[Json, str, str], None]
 """Refuses a call by the claims of its token, its method and its path. Raises ServiceRefusalError."""
 _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 # The SDK reads the discovery without a token, signing in gives one, scoring checks the endpoint's own key, the agent of a
-# pipeline the pipeline's token, and a vault wants tokens of its own.
+# pipeline the pipeline's token, and a vault and Custom Vision want tokens of their own.
 _OPEN = (
     "/discovery", "/scoring/", f"/{TENANT}/", "/common/", "/organizations/", "/metadata/", "/pipelines/", "/secrets",
-    "/deletedsecrets",
+    "/deletedsecrets", "/cognitiveservices/",
 )  # fmt: skip
 _PUBLIC_RESOURCES = ("https://management.azure.com", "https://ml.azure.com")
 _PAGES = ("/workspaces/", "/runs/", "/pages.css")
@@ -145,6 +146,8 @@ class _Gate:
         if endpoint:
             kind = "batch" if path.startswith("/jobs") else "scoring"
             path = f"/{kind}/{self._rules.workspace_of(endpoint, kind == 'batch')}/{endpoint}{path}"
+        if account := vision_account(host):
+            path = f"/cognitiveservices/{account}{path}"
         service = host_kind(host)
         if service is None or not serves(service, path):
             raise ServiceRefusalError(404, "ResourceNotFound", f"{host} has nothing at {path}")

@@ -101,7 +101,14 @@ def _listening(
 
     with ExitStack() as stack:
         services, page, registries = HttpsServer(certificates), HttpsServer(None), HttpsServer(certificates)
-        hosts = HostDirectory(services.port, ACCOUNT, cloud.front.port_for_clients, cloud.port_of, registries.port)
+        hosts = HostDirectory(
+            services.port,
+            ACCOUNT,
+            cloud.front.port_for_clients,
+            cloud.port_of,
+            registries.port,
+            cloud.vision.answers_at,
+        )
         try:
             proxy = ConnectProxy(hosts.port_of, page.port, port)
         except OSError as error:

@@ -27,6 +27,7 @@ class RoleDefinition:
         actions: On resources.
         excepted: On resources, although they match.
         data_actions: On what is in resources.
+        data_excepted: On what is in resources, although they match.
     """
 
     id: str
@@ -34,11 +35,13 @@ class RoleDefinition:
     actions: tuple[str, ...]
     excepted: tuple[str, ...] = ()
     data_actions: tuple[str, ...] = ()
+    data_excepted: tuple[str, ...] = ()
 
     def allows(self, action: str, data: bool = False) -> bool:
         """Whether it allows an action, or one on data."""
         allowed = self.data_actions if data else self.actions
-        return _matches(action, allowed) and (data or not _matches(action, self.excepted))
+        excepted = self.data_excepted if data else self.excepted
+        return _matches(action, allowed) and not _matches(action, excepted)
 
     def permissions(self) -> Json:
         """What it allows, as the service answers it."""
@@ -46,7 +49,7 @@ class RoleDefinition:
             "actions": list(self.actions),
             "notActions": list(self.excepted),
             "dataActions": list(self.data_actions),
-            "notDataActions": [],
+            "notDataActions": list(self.data_excepted),
         }
 
     def describe(self, scope: str) -> Json:
@@ -65,6 +68,11 @@ class RoleDefinition:
         }
 
 
+_COGNITIVE = "Microsoft.CognitiveServices"
+_VISION = f"{_COGNITIVE}/accounts/CustomVision"
+_PROJECTS = f"{_VISION}/projects"
+_SEE_COGNITIVE = (f"{_COGNITIVE}/*/read",)
+_NO_EXPORT = (f"{_PROJECTS}/export/read",)
 _REGISTRIES = "Microsoft.ContainerRegistry/registries"
 _MANAGE_ROLES = ("Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write")
 ROLES = (
@@ -199,6 +207,51 @@ ROLES = (
             "Microsoft.Web/certificates/*", "Microsoft.Web/listSitesAssignedToHostName/read",
             "Microsoft.Web/serverFarms/join/action", "Microsoft.Web/serverFarms/read", "Microsoft.Web/sites/*",
         ),
+    ),
+    RoleDefinition(
+        "25fbc0a9-bd7c-42a3-aa1a-3b75d497ee68",
+        "Cognitive Services Contributor",
+        (
+            "Microsoft.Authorization/*/read", f"{_COGNITIVE}/*", "Microsoft.Insights/alertRules/*",
+            "Microsoft.Resources/deployments/*", "Microsoft.Resources/subscriptions/resourceGroups/read",
+            "Microsoft.Support/*",
+        ),
+    ),
+    RoleDefinition(
+        "a97b65f3-24c7-4388-baec-2e87135dc908",
+        "Cognitive Services User",
+        (*_SEE_COGNITIVE, f"{_COGNITIVE}/accounts/listkeys/action", "Microsoft.Support/*"),
+        data_actions=(f"{_COGNITIVE}/*",),
+    ),
+    RoleDefinition(
+        "c1ff6cc2-c111-46fe-8896-e0ef812ad9f3",
+        "Cognitive Services Custom Vision Contributor",
+        _SEE_COGNITIVE,
+        data_actions=(f"{_VISION}/*",),
+    ),
+    RoleDefinition(
+        "0a5ae4ab-0d65-4eeb-be61-29fc9b54394b",
+        "Cognitive Services Custom Vision Trainer",
+        _SEE_COGNITIVE,
+        data_actions=(f"{_VISION}/*",),
+        data_excepted=(f"{_PROJECTS}/action", f"{_PROJECTS}/delete", f"{_PROJECTS}/import/action", *_NO_EXPORT),
+    ),
+    RoleDefinition(
+        "93586559-c37d-4a6b-ba08-b9f0940c2d73",
+        "Cognitive Services Custom Vision Reader",
+        _SEE_COGNITIVE,
+        data_actions=(f"{_VISION}/*/read", f"{_PROJECTS}/predictions/query/action"),
+        data_excepted=_NO_EXPORT,
+    ),
+    RoleDefinition(
+        "5c4089e1-6d96-4d2f-b296-c1bc7137275f",
+        "Cognitive Services Custom Vision Deployment",
+        _SEE_COGNITIVE,
+        data_actions=(
+            f"{_VISION}/*/read", f"{_PROJECTS}/predictions/*", f"{_PROJECTS}/iterations/publish/*",
+            f"{_PROJECTS}/iterations/export/*", f"{_PROJECTS}/quicktest/*", f"{_VISION}/classify/*", f"{_VISION}/detect/*",
+        ),
+        data_excepted=_NO_EXPORT,
     ),
     RoleDefinition(
         "4abbcc35-e782-43d8-92c5-2d3f1bd2253f",

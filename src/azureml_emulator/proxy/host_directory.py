@@ -16,6 +16,7 @@ class HostDirectory:
         blob_port: Of the storage account, for a connection that begins now.
         site_port: Of a web app or its publishing site, by its host name; None where there is none of the name.
         registry_port: Of the sign-in of container registries; None where there are none.
+        has_vision: Whether an account of Custom Vision answers at a host name.
     """
 
     def __init__(
@@ -25,12 +26,14 @@ class HostDirectory:
         blob_port: Callable[[], int],
         site_port: Callable[[str], int | None],
         registry_port: int | None = None,
+        has_vision: Callable[[str], bool] = lambda host: False,
     ) -> None:
         self._cloud_port = cloud_port
         self._account = account
         self._blob_port = blob_port
         self._site_port = site_port
         self._registry_port = registry_port
+        self._has_vision = has_vision
 
     def port_of(self, host: str) -> int | None:
         """Where a host answers; None for hosts that are not emulated, and for accounts and web apps that do not exist."""
@@ -42,6 +45,8 @@ class HostDirectory:
             return self._site_port(host)
         if kind == "registry":
             return self._registry_port
+        if kind == "vision" and not self._has_vision(host):
+            return None
         if kind == "vault" and host.partition(".")[0] != VAULT:
             return None
         return None if kind is None else self._cloud_port

@@ -9,7 +9,7 @@ from typing import Literal
 LOCATION = "westeurope"
 VAULT = "emulator"
 """Name of the one key vault."""
-HostKind = Literal["manager", "login", "ml", "inference", "vault", "blob", "site", "registry"]
+HostKind = Literal["manager", "login", "ml", "inference", "vault", "blob", "site", "registry", "vision"]
 
 _INFERENCE = re.compile(rf"([^.]+)\.{LOCATION}\.inference\.ml\.azure\.com")
 _KINDS: tuple[tuple[HostKind, re.Pattern[str]], ...] = (
@@ -21,6 +21,7 @@ _KINDS: tuple[tuple[HostKind, re.Pattern[str]], ...] = (
     ("blob", re.compile(r"[^.]+\.blob\.core\.windows\.net")),
     ("site", re.compile(r"[^.]+(\.scm)?\.azurewebsites\.net")),
     ("registry", re.compile(r"[^.]+\.azurecr\.io")),
+    ("vision", re.compile(r"[^.]+\.cognitiveservices\.azure\.com|[^.]+\.api\.cognitive\.microsoft\.com")),
 )
 CERTIFICATE_NAMES = (
     "127.0.0.1",
@@ -37,6 +38,8 @@ CERTIFICATE_NAMES = (
     "*.azurewebsites.net",
     "*.scm.azurewebsites.net",
     "*.azurecr.io",
+    "*.cognitiveservices.azure.com",
+    "*.api.cognitive.microsoft.com",
 )
 """Names in the certificate that all services show."""
 _PATHS: dict[HostKind, tuple[str, ...]] = {
@@ -47,6 +50,7 @@ _PATHS: dict[HostKind, tuple[str, ...]] = {
     ),
     "inference": ("/scoring/", "/batch/"),
     "vault": ("/secrets", "/deletedsecrets"),
+    "vision": ("/cognitiveservices/",),
 }  # fmt: skip
 
 
@@ -59,6 +63,16 @@ def inference_endpoint(host: str) -> str:
     """The endpoint that a host name for inference stands for; empty for any other host."""
     found = _INFERENCE.fullmatch(host.lower())
     return found[1] if found else ""
+
+
+def vision_account(host: str) -> str:
+    """What the host name of a Custom Vision account says: its subdomain, or its region with ``.api``; empty for other hosts.
+
+    The hosts of a region are shared by all accounts in it.
+    """
+    if host_kind(host) != "vision":
+        return ""
+    return re.sub(r"\.cognitive(services\.azure|\.microsoft)\.com$", "", host.lower())
 
 
 def serves(kind: HostKind, path: str) -> bool:
@@ -121,6 +135,13 @@ class CloudAddresses:
     def online(self, workspace: str, endpoint: str) -> str:
         """Base address of an online endpoint."""
         return self._endpoint(endpoint) if self.public else f"{self.ml}/scoring/{workspace}/{endpoint}"
+
+    def vision(self, subdomain: str, region: str = LOCATION) -> str:
+        """Base address of a Custom Vision account; one without a subdomain shares that of its region."""
+        name = subdomain.lower() or f"{region}.api"
+        if not self.public:
+            return f"{self.manager}/cognitiveservices/{name}"
+        return f"https://{name}.{'cognitiveservices.azure' if subdomain else 'cognitive.microsoft'}.com"
 
     def batch(self, workspace: str, endpoint: str) -> str:
         """Base address of a batch endpoint."""

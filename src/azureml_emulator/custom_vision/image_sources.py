@@ -1,0 +1,59 @@
+"""Images that a caller names by their address: fetched from this machine, or from the emulator's own hosts."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import urllib.request
+from collections.abc import Callable, Mapping
+from urllib.error import URLError
+from urllib.parse import urlsplit
+
+from azureml_emulator.custom_vision.image_checks import ImageProblemError
+
+_HERE = ("127.0.0.1", "localhost")
+_SECONDS = 20
+
+
+class ImageSources:
+    """Fetches images.
+
+    Args:
+        network: Variables that lead to the emulator's hosts: ``HTTPS_PROXY`` and ``SSL_CERT_FILE``; may be empty, and then
+            only this machine is asked.
+    """
+
+    def __init__(self, network: Callable[[], Mapping[str, str]]) -> None:
+        self._network = network
+
+    def fetch(self, url: str, most: int) -> bytes:
+        """The bytes at an address.
+
+        Args:
+            url: The address.
+            most: How many bytes are read; one more where there are more.
+
+        Raises:
+            ImageProblemError: nothing is to be had there.
+        """
+        try:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ImageProblemError("ErrorSource", f"{url!r} is not an address of the form https://HOST/PATH.")
+            with self._opener(parts.hostname).open(url, timeout=_SECONDS) as answer:
+                found: bytes = answer.read(most + 1)
+        except (URLError, OSError, ValueError, http.client.HTTPException) as error:
+            raise ImageProblemError("ErrorSource", f"{url!r} cannot be read: {error}.") from error
+        return found
+
+    def _opener(self, host: str) -> urllib.request.OpenerDirector:
+        network = self._network()
+        proxy, authority = network.get("HTTPS_PROXY", ""), network.get("SSL_CERT_FILE")
+        if host in _HERE:
+            return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        if not proxy:  # nothing leaves the machine
+            raise ImageProblemError("ErrorSource", f"The host {host} is not emulated.")
+        context = ssl.create_default_context(cafile=authority)
+        return urllib.request.build_opener(
+            urllib.request.ProxyHandler({"http": proxy, "https": proxy}), urllib.request.HTTPSHandler(context=context)
+        )

@@ -1,0 +1,244 @@
+"""Predictions: with a published iteration, by the quick test of the training API, and those that are kept."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
+
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from azureml_emulator.custom_vision.account_routes import PREDICTION, TRAINING
+from azureml_emulator.custom_vision.image_checks import ImageProblemError, image_size
+from azureml_emulator.custom_vision.image_sources import ImageSources
+from azureml_emulator.custom_vision.iteration_routes import IterationRoutes
+from azureml_emulator.custom_vision.performance import as_predictions
+from azureml_emulator.custom_vision.project_images import ProjectImages
+from azureml_emulator.custom_vision.project_routes import ProjectRoutes
+from azureml_emulator.custom_vision.sku_limits import IMAGES_A_BATCH, PREDICTION_BYTES
+from azureml_emulator.custom_vision.tag_classifier import TagClassifier
+from azureml_emulator.custom_vision.vision_access import VisionAccess, VisionHandler
+from azureml_emulator.custom_vision.vision_calls import files_of, flag_of, id_of, ids_of, json_of, word_of
+from azureml_emulator.custom_vision.vision_database import VisionDatabase, moment, new_id
+from azureml_emulator.custom_vision.vision_refusals import (
+    GatewayRefusalError,
+    VisionRefusalError,
+    bad_request,
+    not_found,
+)
+from azureml_emulator.resources.rest_resources import RestResource
+from azureml_emulator.rest.rest_calls import Json, RestCall, reply
+
+PREDICTIONS = "predictions"
+"""What the use of the prediction API is counted as."""
+_REFUSALS = {"ErrorImageSize": "ImageSizeBytes", "ErrorImageFormat": "ImageFormat", "ErrorSource": "ImageUrl"}
+_MODELS = 8
+_PAGE = 100
+
+
+class PredictionRoutes:
+    """The calls that predict, and those about predictions that are kept.
+
+    Args:
+        access: Lets callers in.
+        database: Has the models, and keeps predictions.
+        projects: Find the project of a call.
+        iterations: Find an iteration.
+        images: Know where the bytes of an image are to be had.
+        sources: Fetch images by their addresses.
+    """
+
+    def __init__(
+        self,
+        access: VisionAccess,
+        database: VisionDatabase,
+        projects: ProjectRoutes,
+        iterations: IterationRoutes,
+        images: ProjectImages,
+        sources: ImageSources,
+    ) -> None:
+        self._access = access
+        self._database = database
+        self._projects = projects
+        self._iterations = iterations
+        self._images = images
+        self._sources = sources
+        self._models: OrderedDict[str, TagClassifier] = OrderedDict()
+
+    def routes(self) -> list[BaseRoute]:
+        """Their paths."""
+        one, at = "/{project}/classify/iterations/{published}", self._access.route
+        found: list[BaseRoute] = [
+            at(TRAINING, "/projects/{project}/quicktest/image", POST=self._quick_test(self._sent)),
+            at(TRAINING, "/projects/{project}/quicktest/url", POST=self._quick_test(self._linked)),
+            at(TRAINING, "/projects/{project}/predictions", DELETE=self._delete),
+            at(TRAINING, "/projects/{project}/predictions/query", POST=self._query),
+        ]
+        for word, read in (("image", self._sent), ("url", self._linked)):
+            found.append(at(PREDICTION, f"{one}/{word}", POST=self._classify(read, store=True)))
+            found.append(at(PREDICTION, f"{one}/{word}/nostore", POST=self._classify(read, store=False)))
+        return found
+
+    @staticmethod
+    def _sent(call: RestCall) -> bytes:
+        return files_of(call)[0].content
+
+    def _linked(self, call: RestCall) -> bytes:
+        url = json_of(call).get("url")
+        if not isinstance(url, str) or not url:
+            raise bad_request("ImageUrl", "The body has no url.")
+        return self._sources.fetch(url, PREDICTION_BYTES)
+
+    def _classify(self, read: Callable[[RestCall], bytes], store: bool) -> VisionHandler:
+        def handler(account: RestResource, call: RestCall) -> Response:
+            iteration = self._published(account, call)
+            self._count(account)
+            return reply(self._predicted(iteration, read, call, store, call.query.get("application") or ""))
+
+        return handler
+
+    def _published(self, account: RestResource, call: RestCall) -> sqlite3.Row:
+        """The iteration that is published to an account under a name. Raises ServiceRefusalError."""
+        project, name = id_of(call.names["project"], "projectId"), call.names["published"]
+        if self._database.row("select 1 from projects where id = ?", (project,)) is None:
+            raise not_found("Project", project)
+        found = self._database.row(
+            "select * from iterations where project = ? and lower(publish_name) = lower(?) and lower(publish_target) = ?",
+            (project, name, account.id.lower()),
+        )
+        if found is None:
+            raise not_found("Iteration", name)
+        return found
+
+    def _count(self, account: RestResource) -> None:
+        """Count a prediction; refuse it where the month has no more. Raises ServiceRefusalError."""
+        most, owner = self._access.limits_of(account).predictions, account.id.lower()
+        with self._database.change():
+            if most is not None and self._database.used(owner, PREDICTIONS) >= most:
+                message = f"Out of call volume quota: the {most} predictions of this month are used up."
+                raise GatewayRefusalError(403, "403", message)
+            self._database.use(owner, PREDICTIONS, 1)
+
+    def _quick_test(self, read: Callable[[RestCall], bytes]) -> VisionHandler:
+        def handler(account: RestResource, call: RestCall) -> Response:
+            project = self._projects.find(account, call)["id"]
+            iteration = self._tested(project, call)
+            return reply(self._predicted(iteration, read, call, flag_of(call, "store", default=True), ""))
+
+        return handler
+
+    def _tested(self, project: str, call: RestCall) -> sqlite3.Row:
+        if call.query.get("iterationId"):
+            found = self._iterations.find(project, call.query["iterationId"])
+            if found["status"] != "Completed":
+                message = f"The iteration {found['name']!r} has the status {found['status']}."
+                raise bad_request("IterationIsNotTrained", message)
+            return found
+        query = "select * from iterations where project = ? and status = 'Completed' order by number desc"
+        newest = self._database.row(query, (project,))
+        if newest is None:
+            raise VisionRefusalError(404, "NotFoundProjectDefaultIteration", "No iteration of the project is trained.")
+        return newest
+
+    def _predicted(
+        self, iteration: sqlite3.Row, read: Callable[[RestCall], bytes], call: RestCall, store: bool, application: str
+    ) -> Json:
+        """What an iteration says of the image of a call. Raises ServiceRefusalError."""
+        try:
+            content = read(call)
+            image_size(content, PREDICTION_BYTES)
+        except ImageProblemError as problem:
+            raise bad_request(_REFUSALS[problem.status], str(problem)) from problem
+        found = as_predictions(json.loads(iteration["content"])["tags"], self._model(iteration).predict(content))
+        answer: Json = {
+            "id": new_id(), "project": iteration["project"], "iteration": iteration["id"], "created": moment(),
+            "predictions": found,
+        }  # fmt: skip
+        if store:
+            self._database.insert("predictions", {
+                "id": answer["id"], "project": answer["project"], "iteration": answer["iteration"],
+                "created": answer["created"], "application": application, "results": json.dumps(found), "content": content,
+            })  # fmt: skip
+        return answer
+
+    def _model(self, iteration: sqlite3.Row) -> TagClassifier:
+        found = self._models.get(iteration["id"]) or TagClassifier.from_bytes(iteration["model"])
+        self._models[iteration["id"]] = found
+        while len(self._models) > _MODELS:
+            self._models.popitem(last=False)
+        return found
+
+    def _delete(self, account: RestResource, call: RestCall) -> Response:
+        project = self._projects.find(account, call)["id"]
+        wanted = ids_of(call.query.get("ids"), "ids", IMAGES_A_BATCH)
+        if not wanted:
+            raise bad_request("PredictionIdsMissing", "ids is needed.")
+        with self._database.change() as connection:
+            connection.execute(
+                "delete from predictions where project = ? and id in (select value from json_each(?))",
+                (project, json.dumps(wanted)),
+            )
+        return reply(None, 204)
+
+    def _query(self, account: RestResource, call: RestCall) -> Response:
+        project, token = self._projects.find(account, call), json_of(call)
+        order = word_of(token.get("orderBy") or "Newest", "orderBy", ("Newest", "Oldest", "Suggested"))
+        start, most = str(token.get("continuation") or "0"), int(token.get("maxCount") or _PAGE)
+        if not start.isdigit():
+            raise bad_request(
+                "PredictionInvalidQueryParameters", f"The continuation {start!r} is not one of an answer."
+            )
+        if order == "Suggested":
+            raise bad_request("NotSupported", "The order Suggested is not emulated.")
+        direction = "asc" if order == "Oldest" else "desc"
+        rows = self._database.rows(
+            "select id, iteration, created, application, results from predictions where project = ?"
+            f" order by rowid {direction}",
+            (project["id"],),
+        )
+        fitting = [row for row in rows if _fits(row, token)]
+        page = fitting[int(start) : int(start) + most]
+        more = str(int(start) + most) if int(start) + most < len(fitting) else ""
+        domain = json.loads(project["settings"])["domainId"]
+        results = [
+            {
+                "id": row["id"], "project": project["id"], "iteration": row["iteration"], "created": row["created"],
+                "predictions": json.loads(row["results"]), **self._images.addresses(account, row["id"]), "domain": domain,
+            }
+            for row in page
+        ]  # fmt: skip
+        empty: Json = {"tags": [], "iterationId": None, "startTime": None, "endTime": None, "application": ""}
+        known: Json = {
+            "session": str(token.get("session") or project["id"]),
+            "continuation": more,
+            "maxCount": most,
+            "orderBy": order,
+        }
+        answered: Json = {**empty, **token, **known}
+        return reply({"results": results, "token": answered})
+
+
+def _fits(row: sqlite3.Row, token: Json) -> bool:
+    """Whether a kept prediction is one that a query asks for. Raises ServiceRefusalError."""
+    said = {item["tagId"]: item["probability"] for item in json.loads(row["results"])}
+    for tag in token.get("tags") or []:
+        lowest, highest = tag.get("minThreshold") or 0, tag.get("maxThreshold") or 1
+        if not lowest <= said.get(tag.get("id"), -1) <= highest:
+            return False
+    moment_of = datetime.fromisoformat(row["created"])
+    try:
+        early = token.get("startTime") and moment_of < datetime.fromisoformat(token["startTime"])
+        late = token.get("endTime") and moment_of > datetime.fromisoformat(token["endTime"])
+    except (TypeError, ValueError) as error:
+        raise bad_request(
+            "PredictionInvalidQueryParameters", "startTime or endTime is not a time with its zone."
+        ) from error
+    return not (
+        early
+        or late
+        or (token.get("iterationId") and token["iterationId"] != row["iteration"])
+        or (token.get("application") and token["application"] != row["application"])
+    )
