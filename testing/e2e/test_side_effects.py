@@ -93,6 +93,11 @@ HERE: list[tuple[str, list[str], int]] = [
     ("rollout promote", ["tiny"], 2),
     ("endpoint delete", ["tiny"], 0),
     ("app package", ["--out", "named/app.zip"], 0),
+    ("benchmark run", ["-w", "small.yml", "--with", "ours", "--with", "knn", "--out", "named/benchmark.html"], 0),
+    ("benchmark report", ["-w", "small.yml", "--out", "named/report.html"], 0),
+    ("benchmark export", ["-w", "small.yml", "--with", "knn", "--out", "named/knn.json"], 0),
+    ("benchmark import", ["named/knn.json", "--overwrite"], 0),
+    ("benchmark clean", ["-w", "small.yml", "--yes"], 0),
     ("doctor", [], 0),
 ]
 ON_AZURE: dict[str, list[str]] = {

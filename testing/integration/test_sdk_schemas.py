@@ -33,7 +33,7 @@ PAIRS: dict[type[BaseModel], tuple[str, ...]] = {
     steps.CommandStep: ("pipeline.pipeline_command_job:PipelineCommandJobSchema",),
     steps.ParallelStep: ("pipeline.pipeline_parallel_job:PipelineParallelJobSchema",),
     steps.SweepStep: ("pipeline.component_job:SweepSchema",),
-    steps.Task: ("component.parallel_task:ComponentParallelTaskSchema",),
+    steps.ParallelTask: ("component.parallel_task:ComponentParallelTaskSchema",),
     steps.Retry: ("component.retry_settings:RetrySettingsSchema",),
     base_model.JobLimits: ("job.job_limits:CommandJobLimitsSchema",),
     base_model.Resources: (
@@ -104,7 +104,7 @@ REQUIRED_HERE = {
     (steps.PipelineComponent, "jobs"): "nothing to run",
     (steps.ParallelComponent, "task"): "nothing to run",
     (steps.ParallelStep, "task"): "nothing to run",
-    (steps.Task, "entry_script"): "nothing to run",
+    (steps.ParallelTask, "entry_script"): "nothing to run",
     (steps.CommandStep, "environment"): "the SDK refuses the step when it validates",
     (base_model.Build, "path"): "nothing to build",
     (sweep.Choice, "values"): "nothing to choose",

@@ -16,7 +16,7 @@ from typing import Any
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder, WorkFolder
 from vision_mlops.benchmark.benchmark_result import (
     BenchmarkResult,
-    Latency,
+    ImageLatency,
     UsedAmounts,
     judged_table,
     measures,
@@ -24,7 +24,7 @@ from vision_mlops.benchmark.benchmark_result import (
 )
 from vision_mlops.benchmark.code_version import code_version
 from vision_mlops.benchmark.contestant import Task
-from vision_mlops.benchmark.contestants import Entry
+from vision_mlops.benchmark.contestants import NamedContestant
 from vision_mlops.benchmark.measurement import predict_and_measure
 from vision_mlops.config.workload import Workload
 from vision_mlops.core.errors import DataError, MlopsError
@@ -72,7 +72,7 @@ class Arena:
         self.folder = BenchmarkFolder(workload.name)
         _check_images(self.data, self.manifest)
 
-    def run(self, entries: Sequence[Entry], *, again: bool = False) -> Bout:
+    def run(self, entries: Sequence[NamedContestant], *, again: bool = False) -> Bout:
         """Train and judge contestants. One that fails, whatever it raises, does not keep the others from running.
 
         Args:
@@ -96,11 +96,11 @@ class Arena:
                 (bout.measured if fresh else bout.reused).append(result)
         return bout
 
-    def task(self, folder: Path) -> Task:
+    def task(self, folder: Path, *, again: bool = False) -> Task:
         """What a contestant is given."""
-        return Task(self.workload, self.data, self.manifest, folder, lambda text: self.say(f"  {text}"))
+        return Task(self.workload, self.data, self.manifest, folder, lambda text: self.say(f"  {text}"), again)
 
-    def _result_of(self, entry: Entry, *, again: bool) -> tuple[BenchmarkResult, bool]:
+    def _result_of(self, entry: NamedContestant, *, again: bool) -> tuple[BenchmarkResult, bool]:
         """The result of a contestant, and whether it is new."""
         # Before there is a folder, because they say which one it is.
         settings = _plain(entry.kind(self.task(self.folder.no_work)).settings(), entry.name)
@@ -116,13 +116,15 @@ class Arena:
             entry.kind(self.task(work.own)).clean_up()
             work.remove()
         work.begin(entry.reference, self.workload, self.data, self.manifest)
-        result = self._judge(entry, work, settings, code)
+        result = self._judge(entry, self.task(work.own, again=again), work, settings, code)
         if not result.in_a_service:
             work.remove()
         return result, True
 
-    def _judge(self, entry: Entry, work: WorkFolder, settings: dict[str, Any], code: str) -> BenchmarkResult:
-        contestant = entry.kind(self.task(work.own))
+    def _judge(
+        self, entry: NamedContestant, task: Task, work: WorkFolder, settings: dict[str, Any], code: str
+    ) -> BenchmarkResult:
+        contestant = entry.kind(task)
         began = time.perf_counter()
         contestant.fit()
         took = time.perf_counter() - began
@@ -143,7 +145,7 @@ class Arena:
             machine=_machine(),
             training_seconds=took if known is None else known,
             size_bytes=contestant.size_bytes(),
-            latency_ms=Latency(**latency),
+            latency_ms=ImageLatency(**latency),
             usage=None if used is None else UsedAmounts(
                 training=dict(used.training), per_prediction=dict(used.per_prediction)
             ),

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
-from vision_mlops.benchmark.standings import Standing, Standings
+from vision_mlops.benchmark.standings import StandingRow, Standings
 from vision_mlops.core.figures import FigureWords
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import as_html, counted
@@ -18,6 +20,8 @@ from vision_mlops.evaluation.evaluation_report import table
 
 _TEMPLATE = Path(__file__).with_name("benchmark_report.html")
 _UNKNOWN = "not known"
+_SMALLEST = 0.0001
+"""Less than this is as good as nothing."""
 
 
 def write_report(found: Standings, path: Path, significance: float) -> Path:
@@ -32,7 +36,7 @@ def write_report(found: Standings, path: Path, significance: float) -> Path:
     return path
 
 
-def cells(row: Standing, currency: str, significance: float) -> dict[str, str]:
+def cells(row: StandingRow, currency: str, significance: float) -> dict[str, str]:
     """A row of the table in words, by column."""
     result = row.result
     low, high = result.metrics["accuracy_interval"]
@@ -54,13 +58,22 @@ def cells(row: Standing, currency: str, significance: float) -> dict[str, str]:
     }  # fmt: skip
 
 
+def _called(row: StandingRow) -> str:
+    name, title = row.result.name, row.result.title
+    return title if title == name else f"{title} ({name})"
+
+
 def _money(amount: float | None) -> str:
-    return _UNKNOWN if amount is None else f"{amount:.2g}" if amount < 1 else f"{amount:,.2f}"
+    if amount is None:
+        return _UNKNOWN
+    if 0 < amount < _SMALLEST:
+        return f"< {_SMALLEST:f}".rstrip("0")
+    return f"{amount:,.2f}" if amount >= 1 else str(np.format_float_positional(amount, 2, fractional=False, trim="-"))
 
 
 def _render(found: Standings, significance: float) -> str:
     results, currency = found.results, found.prices.currency
-    rows = [{"contestant": row.result.title, **cells(row, currency, significance)} for row in found.rows]
+    rows = [{"contestant": _called(row), **cells(row, currency, significance)} for row in found.rows]
     images = results[0].metrics["images"] if results else 0
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=html.escape(f"Benchmark of {found.workload}"),
@@ -112,9 +125,11 @@ def _plot(found: Standings) -> str:
         accuracy, (low, high) = result.metrics["accuracy"], result.metrics["accuracy_interval"]
         errors = [[max(0.0, accuracy - low)], [max(0.0, high - accuracy)]]
         marker = "s" if result.hosted else "o"
-        label = words.stand_in(result.title)
+        label = words.stand_in(result.name)
         axes.errorbar([max(result.latency_ms.median, 1e-3)], [accuracy], errors, fmt=marker, capsize=3, label=label)
     axes.set(xlabel="milliseconds an image (logarithmic)", ylabel="accuracy, 95% interval", xscale="log")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(StrMethodFormatter("{x:g}"))
     if found.rows:
         figure.legend(loc="outside right upper", fontsize="small")
     return words.svg(figure)

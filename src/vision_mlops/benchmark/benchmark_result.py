@@ -40,7 +40,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class Latency(_Record):
+class ImageLatency(_Record):
     """Milliseconds of one image at a time: median with its 99% interval, and the 95th percentile."""
 
     median: Annotated[float, _NOT_NEGATIVE]
@@ -73,7 +73,7 @@ class BenchmarkResult(_Record):
     machine: Annotated[_Line, Field(max_length=200)]
     training_seconds: Annotated[float, _NOT_NEGATIVE] | None
     size_bytes: Annotated[int, Field(ge=0)] | None
-    latency_ms: Latency
+    latency_ms: ImageLatency
     usage: UsedAmounts | None = None
     remark: Annotated[_Line, Field(max_length=500)] = ""
     recorded: Annotated[str, Field(pattern=r"^(\d{4}-\d\d-\d\d)?$")] = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
-from vision_mlops.benchmark.standings import Standing, Standings
+from vision_mlops.benchmark.standings import StandingRow, Standings
 from vision_mlops.tracking import mlflow_runs
 
 
@@ -33,7 +33,7 @@ def log_benchmark(found: Standings, folder: BenchmarkFolder, report: Path) -> st
     return parent
 
 
-def _log_contestant(parent: str, row: Standing, folder: BenchmarkFolder, tags: dict[str, str]) -> None:
+def _log_contestant(parent: str, row: StandingRow, folder: BenchmarkFolder, tags: dict[str, str]) -> None:
     result = row.result
     more = {"contestant": result.name, "recorded": result.recorded, "remark": result.remark}
     run = mlflow_runs.start_child(parent, result.name, tags | {key: value for key, value in more.items() if value})

@@ -44,6 +44,7 @@ class Task:
         folder: A folder of the contestant's own. It is kept when a run is interrupted and given again to the next run with
             the same data and settings, so that a long training goes on.
         say: Shows one line of progress.
+        again: Whether it is to be learnt anew, although a model of the same data and settings may be somewhere.
     """
 
     workload: Workload
@@ -51,6 +52,7 @@ class Task:
     manifest: Manifest
     folder: Path
     say: Callable[[str], None]
+    again: bool = False
 
     def images(self, split: SplitName) -> LabelledImages:
         """Files and labels of a split. A contestant is to look at ``train`` and ``val`` only."""

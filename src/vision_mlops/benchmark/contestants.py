@@ -32,7 +32,7 @@ NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NamedContestant:
     """A contestant that was named.
 
     Attributes:
@@ -49,14 +49,14 @@ class Entry:
         return self.kind.name
 
 
-def find_contestants(references: list[str]) -> list[Entry]:
+def find_contestants(references: list[str]) -> list[NamedContestant]:
     """The contestants of the given names, each once; all local ones where none is given.
 
     Raises:
         MlopsError: a name is unknown, a module or class is missing or is no contestant, or two have the same name.
     """
     entries = [find_contestant(reference) for reference in references or LOCAL]
-    found: dict[str, Entry] = {}
+    found: dict[str, NamedContestant] = {}
     for entry in entries:
         if found.setdefault(entry.name, entry).kind is not entry.kind:
             raise MlopsError(
@@ -66,7 +66,7 @@ def find_contestants(references: list[str]) -> list[Entry]:
     return list(found.values())
 
 
-def find_contestant(reference: str) -> Entry:
+def find_contestant(reference: str) -> NamedContestant:
     """One contestant. Raises MlopsError as :func:`find_contestants` does."""
     target = SHIPPED.get(reference, reference)
     module, colon, word = target.partition(":")
@@ -82,7 +82,7 @@ def find_contestant(reference: str) -> Entry:
             "derive it from vision_mlops.benchmark.contestant.Contestant",
         )
     _check(reference, kind)
-    return Entry(reference, kind)
+    return NamedContestant(reference, kind)
 
 
 def _module(name: str, reference: str) -> object:
@@ -92,14 +92,20 @@ def _module(name: str, reference: str) -> object:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # a package that the module needs
+        if not f"{name}.".startswith(f"{error.name}."):
+            if reference in SHIPPED:
+                raise  # the command line knows which extra brings it
+            raise MlopsError(
+                f"{reference} needs the package {error.name!r}, which is not installed", "install it beside mlops"
+            ) from error
         raise MlopsError(
             f"{reference}: there is no module {name!r}",
             f"give module:Class of a Python file in {here}, such as mine:Mine of mine.py",
         ) from error
-    except (SyntaxError, ValueError, TypeError) as error:
-        raise MlopsError(f"{reference}: the module {name!r} cannot be imported: {error}", "correct the file") from error
+    except Exception as error:
+        raise MlopsError(
+            f"{reference}: the module {name!r} cannot be imported: {type(error).__name__}: {error}", "correct the file"
+        ) from error
 
 
 def _check(reference: str, kind: type[Contestant]) -> None:

@@ -15,7 +15,7 @@ from vision_mlops.evaluation.prediction_table import PredictionTable
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class AgainstOurs:
     """A contestant against ours on the same images: what only one of them gets right, and the p-value of McNemar's test."""
 
     only_it: int
@@ -30,13 +30,13 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StandingRow:
     """One row; costs are None where a price or amount is not known, the comparison where there is no result of ours."""
 
     result: BenchmarkResult
     training_cost: float | None
     cost_per_1000: float | None
-    against_ours: Comparison | None
+    against_ours: AgainstOurs | None
 
     def to_dict(self) -> dict[str, Any]:
         """All that is known, ready for JSON."""
@@ -65,7 +65,7 @@ class Standings:
 
     workload: str
     fingerprint: str
-    rows: list[Standing]
+    rows: list[StandingRow]
     prices: PriceTable
     left_out: dict[str, str]
 
@@ -118,7 +118,7 @@ def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = ""
     same = {name: item for name, item in found.items() if item[0].data_fingerprint == chosen}
     left_out |= dict.fromkeys(sorted(found.keys() - same.keys()), "it is of other data")
     rows = [
-        Standing(result, prices.training(result), prices.predictions(result), _compared(same, name))
+        StandingRow(result, prices.training(result), prices.predictions(result), _compared(same, name))
         for name, (result, _) in same.items()
     ]
     rows.sort(key=lambda row: (-row.result.metrics["accuracy"], row.result.name))
@@ -129,10 +129,10 @@ def _when(result: BenchmarkResult) -> str:
     return result.measured
 
 
-def _compared(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: str) -> Comparison | None:
+def _compared(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: str) -> AgainstOurs | None:
     if name == OURS or OURS not in found:
         return None
     its, ours = (table.right(result.classes) for result, table in (found[name], found[OURS]))
     only_it = sum(right and not ours[path] for path, right in its.items())
     only_ours = sum(right and not its[path] for path, right in ours.items())
-    return Comparison(only_it, only_ours, mcnemar(only_it, only_ours))
+    return AgainstOurs(only_it, only_ours, mcnemar(only_it, only_ours))

@@ -92,11 +92,8 @@ class ImportGraph:
         """Names of what the source of a module imports or starts, among them names that are no modules."""
         needed: set[str] = set()
         for node in _executed(tree):
-            if isinstance(node, ast.Import):
-                needed |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                source = _absolute(node, package)
-                needed |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                needed |= _imports(node, package)
             elif isinstance(node, ast.List | ast.Tuple):
                 needed |= _started(node.elts)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -107,6 +104,48 @@ class ImportGraph:
         """Modules that a string stands for."""
         if text.startswith(f"{self._package}."):
             yield from (name for name in self._modules if name == text or (text[-1] == "." and name.startswith(text)))
+
+
+def files_beside(file: Path, root: Path) -> list[Path]:
+    """Python files below a folder that one of them can reach where the folder is on Python's path, itself included.
+
+    Args:
+        file: The file that begins.
+        root: The folder.
+
+    Returns:
+        Paths relative to the folder, sorted.
+
+    Raises:
+        SyntaxError: a file that is reached is not valid Python.
+    """
+    waiting, seen = [file], set[Path]()
+    while waiting:
+        current = waiting.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        package = ".".join(current.relative_to(root).parent.parts)
+        names = {
+            name
+            for node in _executed(ast.parse(current.read_bytes(), str(current)))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in _imports(node, package)
+            if name and not name.startswith(".")  # as a relative import has it where there is no package
+        }
+        # Importing a module imports the packages above it.
+        places = {root.joinpath(*name.split(".")[:end]) for name in names for end in range(1, name.count(".") + 2)}
+        options = {option for place in places for option in (place.with_suffix(".py"), place / "__init__.py")}
+        waiting += [option for option in options - seen if option.is_file()]
+    return sorted(path.relative_to(root) for path in seen)
+
+
+def _imports(node: ast.Import | ast.ImportFrom, package: str) -> set[str]:
+    """Full names of what a statement imports, among them names that are no modules."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    source = _absolute(node, package)
+    return {source, *(f"{source}.{alias.name}" for alias in node.names)}
 
 
 def _files_named(tree: ast.Module, folder: Path) -> set[Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vision_mlops.core.import_graph import ImportGraph
+from vision_mlops.core.import_graph import ImportGraph, files_beside
 
 PACKAGE = {
     "__init__.py": "",
@@ -78,3 +78,18 @@ def test_what_a_file_outside_of_the_package_imports(
     file = tmp_path / "script.py"
     file.write_text(source)
     assert graph.imported_by(file) == (set(graph.modules) if modules is None else modules)
+
+
+def test_files_beside_one_that_it_reaches(tmp_path: Path) -> None:
+    for name, source in {
+        "mine.py": "import json\nfrom parts import tool\ndef f():\n    import late.deep\nfrom . import nothing\n",
+        "parts/tool.py": "from .other import x\n",
+        "parts/other.py": "import mine\n",
+        "late/__init__.py": "",
+        "late/deep.py": "",
+        "unused.py": "class",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source)
+    found = [path.as_posix() for path in files_beside(tmp_path / "mine.py", tmp_path)]
+    assert found == ["late/__init__.py", "late/deep.py", "mine.py", "parts/other.py", "parts/tool.py"]

@@ -29,6 +29,7 @@ from vision_mlops.evaluation.evaluation_report import PLOTS
 from vision_mlops.evaluation.gate import decide, mcnemar, show_verdict, write_verdict
 from vision_mlops.evaluation.metrics import median_interval, reliability, summarise, wilson_interval
 from vision_mlops.evaluation.plots import draw_all
+from vision_mlops.evaluation.prediction_table import PredictionTable, read_predictions, write_predictions
 from vision_mlops.model.bundle import MANIFEST
 from vision_mlops.model.predictor import Predictor
 
@@ -53,6 +54,18 @@ def test_measures_of_a_known_case() -> None:
         {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 2, "auc": 1.0, "average_precision": 1.0}
     )
     assert found["negative_log_likelihood"] == pytest.approx(-np.log([0.9, 0.8, 0.7, 0.4]).mean())
+
+
+def test_a_table_of_predictions_is_read_as_it_was_written(tmp_path: Path) -> None:
+    classes = ["=a", "b, c"]
+    table = PredictionTable(["test/=a/+1.png", "x"], ["=a", "b, c"], np.array([[0.25, 0.75], [0.125, 0.875]]))
+    write_predictions(tmp_path / "table.csv", table, classes)
+    found = read_predictions(tmp_path / "table.csv", classes)
+    assert (found.paths, found.labels) == (table.paths, table.labels)
+    assert (found.probabilities == table.probabilities).all()
+    assert found.right(classes) == {"test/=a/+1.png": False, "x": True}
+    with pytest.raises(ValueError, match="its columns are not those of the classes"):
+        read_predictions(tmp_path / "table.csv", ["a", "b"])
 
 
 def test_interval_and_calibration() -> None:

@@ -237,6 +237,7 @@ ROOMS: dict[str, set[str]] = {
     "__init__.py": {"prepare", "train", "evaluate", "gate_and_register", "score"},
     "__main__.py": set(),
     "azure/azure_errors.py": {"prepare", "gate_and_register"},
+    "benchmark/contestant.py": set(),
     "batch/prediction_rows.py": {"score"},
     "cli/train.py": {"train"},
     "config/workload.py": {"prepare", "train", "gate_and_register"},

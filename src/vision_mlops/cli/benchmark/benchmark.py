@@ -16,7 +16,7 @@ from vision_mlops.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from vision_mlops.benchmark.arena import Arena, Bout
-    from vision_mlops.benchmark.contestants import Entry
+    from vision_mlops.benchmark.contestants import NamedContestant
     from vision_mlops.benchmark.standings import Standings
 
 app = typer.Typer(no_args_is_help=True, help="Compare reference models with ours on the same test images.")
@@ -114,7 +114,7 @@ def report(
     _show(found, written, significance, as_json=json_, failed={})
 
 
-def _run(arena: Arena, entries: list[Entry], *, again: bool) -> Bout:
+def _run(arena: Arena, entries: list[NamedContestant], *, again: bool) -> Bout:
     try:
         return arena.run(entries, again=again)
     except KeyboardInterrupt:

@@ -113,7 +113,7 @@ class CommandJob(Named, _Run, _Placed, _Queued, _Filled):
     parent_job_name: str | None = None
 
 
-class Task(DefinitionModel):
+class ParallelTask(DefinitionModel):
     """The entry script of a parallel step: ``init()`` and ``run(mini_batch)``."""
 
     ignores_unknown_keys: ClassVar[bool] = True
@@ -150,7 +150,7 @@ class Retry(DefinitionModel):
 
 
 class _Parallel(DefinitionModel):
-    task: Task
+    task: ParallelTask
     input_data: str | None = None
     mini_batch_size: MiniBatch | None = None
     partition_keys: list[str] | None = None

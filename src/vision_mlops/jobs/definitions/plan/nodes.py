@@ -11,7 +11,7 @@ from typing import Any
 from vision_mlops.jobs.definitions.expressions import render
 from vision_mlops.jobs.definitions.findings import Finding
 from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES, InputDeclaration
-from vision_mlops.jobs.definitions.models.steps import Retry, Task
+from vision_mlops.jobs.definitions.models.steps import ParallelTask, Retry
 from vision_mlops.jobs.definitions.models.sweep import Sweep
 from vision_mlops.jobs.definitions.plan.shell import render_command, render_words
 
@@ -77,7 +77,7 @@ class OutputTarget:
 class Parallel:
     """How an entry script is run over mini-batches; ``input`` names the input that is cut into them."""
 
-    task: Task
+    task: ParallelTask
     input: str
     mini_batch_size: str | None = None
     partition_keys: tuple[str, ...] = ()

@@ -1,0 +1,155 @@
+"""Contestants are judged alike, results are reused as long as they hold, and nobody's failure is anybody else's."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from testing.support.contestants import MeanColour, ServiceColour
+
+from vision_mlops.benchmark.arena import Arena
+from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
+from vision_mlops.benchmark.benchmark_result import PREDICTIONS
+from vision_mlops.benchmark.contestants import NamedContestant
+from vision_mlops.benchmark.service_leftovers import leftovers, remove_leftovers
+from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.data.manifest import read_manifest
+from vision_mlops.evaluation.prediction_table import read_predictions
+
+Open = Callable[[], Arena]
+HERE = [NamedContestant("testing.support.contestants:MeanColour", MeanColour)]
+SERVICE = [NamedContestant("testing.support.contestants:ServiceColour", ServiceColour)]
+
+
+def test_a_result_is_reused_until_something_that_it_depends_on_changes(
+    arena: Open, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bout = arena().run(HERE)
+    (result,) = bout.measured
+    assert (result.metrics["accuracy"], result.metrics["images"]) == (1.0, 12)
+    assert result.latency_ms.median > 0
+    assert not bout.failed
+    assert arena().run(HERE).reused == [result]
+    assert MeanColour.calls == ["mean-colour fit"]
+    assert [item.name for item in arena().run(HERE, again=True).measured] == ["mean-colour"]
+    monkeypatch.setattr(MeanColour, "colours", 4)
+    assert arena().run(HERE).measured
+    assert not arena().run(HERE).measured
+    monkeypatch.setattr("vision_mlops.benchmark.arena.code_version", lambda kind: "other")
+    assert arena().run(HERE).measured
+    assert not list((BenchmarkFolder("colours").path / ".work").glob("*/*"))
+
+
+def test_predictions_are_of_the_test_images_in_the_order_of_the_manifest(arena: Open, data: Path) -> None:
+    (result,) = arena().run(HERE).measured
+    table = read_predictions(BenchmarkFolder("colours").result_folder("mean-colour") / PREDICTIONS, result.classes)
+    records = read_manifest(data).of_split("test")
+    assert (table.paths, table.labels) == ([item.path for item in records], [item.label for item in records])
+    assert all(table.right(result.classes).values())
+
+
+def test_one_that_fails_does_not_keep_the_others_from_their_results(
+    arena: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ServiceColour, "problem", RuntimeError("no quota\nsecond line"))
+    bout = arena().run([*SERVICE, *HERE])
+    assert bout.failed == {"service-colour": "RuntimeError: no quota"}
+    assert [item.name for item in bout.measured] == ["mean-colour"]
+    assert BenchmarkFolder("colours").names() == ["mean-colour"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (np.full((12, 2), 0.5), r"shape \(12, 2\), not \(12, 3\)"),
+        (np.full((12, 3), 0.5), "add up to 1.5, not to 1"),
+        (np.full((12, 3), np.nan), "negative or not a number"),
+    ],
+)
+def test_what_is_no_probability_is_refused(
+    arena: Open, monkeypatch: pytest.MonkeyPatch, returned: np.ndarray, message: str
+) -> None:
+    monkeypatch.setattr(MeanColour, "predict", lambda self, files: returned)
+    failed = arena().run(HERE).failed["mean-colour"]
+    assert re.search(message, failed), failed
+    assert BenchmarkFolder("colours").names() == []
+
+
+def test_a_service_is_asked_once_for_an_image_and_goes_on_after_an_interruption(
+    arena: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ServiceColour, "interrupt_at", 5)
+    with pytest.raises(KeyboardInterrupt):
+        arena().run([*HERE, *SERVICE])
+    folder = BenchmarkFolder("colours")
+    assert folder.names() == ["mean-colour"]
+    (work,) = folder.all_work()
+    before = work.round_trips()
+    assert len(before) == 5
+    monkeypatch.setattr(ServiceColour, "interrupt_at", None)
+    (result,) = arena().run([*HERE, *SERVICE]).measured
+    assert len(ServiceColour.requests) == 12
+    assert before.items() <= work.round_trips().items()  # what was kept by the contestant took no request
+    assert result.latency_ms.images == 12
+    assert result.usage is not None
+    assert MeanColour.calls.count("mean-colour fit") == 1
+
+
+def test_a_service_that_knows_its_round_trips_is_believed(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServiceColour, "ms", (90.0, 100.0, 110.0))
+    assert arena().run(SERVICE).measured[0].latency_ms.median == 100.0
+
+
+def test_what_a_service_has_is_removed_by_its_contestant(arena: Open) -> None:
+    arena().run(SERVICE)
+    folder = BenchmarkFolder("colours")
+    assert [item.name for item in leftovers(folder, ["service-colour"], print)] == ["service-colour"]
+    assert arena().run(SERVICE, again=True).measured
+    assert MeanColour.calls == ["service-colour fit", "service-colour clean_up", "service-colour fit"]
+    found = leftovers(folder, [], print)
+    (found[0].folder.own / "project").rename(found[0].folder.own / "away")
+    (problem,) = remove_leftovers(found, lambda _: None)
+    assert "FileNotFoundError" in problem
+    (found[0].folder.own / "away").rename(found[0].folder.own / "project")
+    assert remove_leftovers(leftovers(folder, [], print), lambda _: None) == []
+    assert folder.all_work() == []
+    assert folder.names() == ["service-colour"]
+
+
+def test_a_changed_image_is_refused(arena: Open, data: Path) -> None:
+    image = next(data.glob("test/*/*.png"))
+    content = image.read_bytes()
+    image.write_bytes(content + b"x")
+    with pytest.raises(DataError, match=f"{image.name} is not the image that was prepared"):
+        arena()
+    image.unlink()
+    with pytest.raises(DataError, match="is missing"):
+        arena()
+
+
+def test_two_runs_at_once_are_refused_and_half_written_results_are_removed(arena: Open) -> None:
+    folder = BenchmarkFolder("colours")
+    left = folder.path / ".mean-colour.0123abcd"
+    left.mkdir(parents=True)
+    with folder.locked(), pytest.raises(MlopsError, match="another command is at work"):
+        arena().run(HERE)
+    assert arena().run(HERE).measured
+    assert not left.exists()
+
+
+def test_a_damaged_result_is_measured_again(arena: Open) -> None:
+    arena().run(HERE)
+    file = BenchmarkFolder("colours").result_folder("mean-colour") / "result.json"
+    content = json.loads(file.read_text())
+    content["metrics"]["accuracy"] = 0.5
+    file.write_text(json.dumps(content))
+    assert arena().run(HERE).measured
+
+
+def test_settings_that_are_not_plain_are_refused(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MeanColour, "settings", lambda self: {"path": Path()})
+    assert "settings() are not plain JSON values" in arena().run(HERE).failed["mean-colour"]

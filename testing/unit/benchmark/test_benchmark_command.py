@@ -1,0 +1,139 @@
+"""The commands of ``mlops benchmark``, with a contestant of somebody's own that is written beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from testing.support.contestants import MeanColour, ServiceColour
+from typer.testing import Result
+
+from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.tracking import mlflow_runs
+
+Run = Callable[..., Result]
+OWN = """
+import numpy as np
+from PIL import Image
+from vision_mlops.benchmark.contestant import Contestant
+from beside import SIZE
+
+class Mine(Contestant):
+    name = "mine"
+
+    def fit(self):
+        train = self.task.images("train")
+        self.known, self.labels = self.small(train.files), train.labels
+
+    def predict(self, files):
+        nearest = ((self.small(files)[:, None] - self.known) ** 2).sum(2).argmin(1)
+        return np.eye(len(self.task.manifest.classes))[self.labels[nearest]]
+
+    def small(self, files):
+        return np.array([np.asarray(Image.open(file).resize(SIZE), float).ravel() for file in files])
+"""
+WORDS = ("run", "--workload", "colours.yml", "--data", "prepared")
+HERE, SERVICE = (f"testing.support.contestants:{kind.__name__}" for kind in (MeanColour, ServiceColour))
+
+
+@pytest.fixture
+def own(data: Path) -> Path:
+    """A contestant in the folder where the command runs."""
+    (data.parent / "beside.py").write_text("SIZE = (8, 8)\n")
+    (data.parent / "mine.py").write_text(OWN)
+    return data.parent / "mine.py"
+
+
+def test_a_contestant_of_ones_own_takes_less_than_twenty_lines(mlops: Run, own: Path) -> None:
+    assert len([line for line in own.read_text().splitlines() if line.strip()]) < 20
+    ended = mlops(*WORDS, "--with", "mine:Mine", "--json")
+    assert ended.exit_code == 0, ended.stderr
+    (row,) = json.loads(ended.stdout)["contestants"]
+    assert (row["name"], row["metrics"]["accuracy"]) == ("mine", 1.0)
+    again = mlops(*WORDS, "--with", "mine:Mine")
+    assert "unchanged: measured" in again.stderr
+    (own.parent / "beside.py").write_text("SIZE = (4, 4)\n")
+    changed = mlops(*WORDS, "--with", "mine:Mine")
+    assert "unchanged" not in changed.stderr
+
+
+def test_table_report_and_runs_of_a_benchmark(mlops: Run, data: Path) -> None:
+    ended = mlops(*WORDS, "--with", HERE, "--with", SERVICE, "--out", "page.html", "--json")
+    assert ended.exit_code == 0, ended.stderr
+    here, service = json.loads(ended.stdout)["contestants"]
+    assert (here["name"], service["name"]) == ("mean-colour", "service-colour")
+    assert service["training_cost"] == pytest.approx(5.0)
+    assert service["cost_per_1000_predictions"] == pytest.approx(2.0)
+    assert here["training_cost"] == pytest.approx(here["training_seconds"] / 3600 * 0.10)
+    page = Path("page.html").read_text()
+    assert "Mean &lt;colour&gt;" in page
+    assert "Mean <colour>" not in page
+    assert "data:image/svg+xml;base64," in page
+    client = mlflow_runs.client()
+    runs = client.search_runs([mlflow_runs.experiment_id("colours-benchmark")])
+    nested = {run.info.run_name: run for run in runs if "mlflow.parentRunId" in run.data.tags}
+    assert nested.keys() == {"mean-colour", "service-colour"}
+    assert nested["mean-colour"].data.metrics["accuracy"] == 1.0
+    assert len(runs) == 3
+    assert mlops(*WORDS, "--with", HERE).exit_code == 0
+    assert (
+        len(client.search_runs([mlflow_runs.experiment_id("colours-benchmark")])) == 3
+    )  # nothing new, nothing recorded
+
+
+def test_a_contestant_that_fails_is_named_at_the_end(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServiceColour, "problem", MlopsError("no account", "export CUSTOM_VISION_ENDPOINT"))
+    ended = mlops(*WORDS, "--with", SERVICE, "--with", HERE)
+    assert ended.exit_code == 1
+    assert "mean-colour" in ended.stdout
+    assert ended.stderr.strip().endswith("error: service-colour: no account: export CUSTOM_VISION_ENDPOINT")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--with", "linear-prob"),
+            "unknown contestant 'linear-prob'\n  -> did you mean 'linear-probe'? Valid here: ours,",
+        ),
+        (("--with", "mine:Other"), "mine:Other: the module mine has no class 'Other' that is a contestant"),
+        (("--with", "nothing:Mine"), "nothing:Mine: there is no module 'nothing'"),
+        (("--with", "lacking:Mine"), "lacking:Mine needs the package 'no_such_package', which is not installed"),
+        (("--with", "broken:Mine"), "the module 'broken' cannot be imported: SyntaxError"),
+        (("--with", "named:Mine"), "named:Mine: its name is 'My Model'"),
+        (("--with", "abstract:Mine"), "Mine does not define fit and predict"),
+        (("--with", "taken:Mine"), "'knn' is the name of a contestant that ships"),
+        (("--with", "mine:Mine", "--out", "prepared"), "prepared is a folder"),
+        (("--with", "mine:Mine", "--images", "prepared"), "--data and --images are both given"),
+        (("--with", "mine:Mine", "--prices", "none.yml"), "none.yml: the prices cannot be read"),
+    ],
+)
+def test_mistakes_end_with_two_and_their_reason(mlops: Run, own: Path, words: tuple[str, ...], message: str) -> None:
+    head = "from vision_mlops.benchmark.contestant import Contestant\nclass Mine(Contestant):\n    "
+    for name, text in {
+        "lacking.py": "import no_such_package",
+        "broken.py": "class",
+        "named.py": f"{head}name = 'My Model'",
+        "abstract.py": f"{head}name = 'abstract'",
+        "taken.py": f"{head}name = 'knn'",
+    }.items():
+        (own.parent / name).write_text(text + "\n")
+    ended = mlops(*WORDS, *words)
+    assert isinstance(ended.exception, MlopsError)
+    assert message in str(ended.exception)
+    assert not BenchmarkFolder("colours").names()
+
+
+def test_what_is_to_be_removed_is_listed_first(mlops: Run) -> None:
+    mlops(*WORDS, "--with", SERVICE)
+    clean = ("clean", "--workload", "colours.yml", "--with", "service-colour")
+    ended = mlops(*clean)
+    assert "service-colour" in ended.stdout
+    assert "add --yes to remove" in str(ended.exception)
+    assert mlops(*clean, "--yes").exit_code == 0
+    assert MeanColour.calls[-1] == "service-colour clean_up"
+    assert "there is nothing to remove" in mlops(*clean).stderr
+    assert "no contestant 'service-color' has run" in str(mlops(*clean[:-1], "service-color").exception)

@@ -1,0 +1,97 @@
+"""A result that was measured elsewhere stands beside those of this machine, if it is of exactly the same data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from testing.support.contestants import MeanColour, ServiceColour
+from testing.support.prepared_data import make_prepared
+from typer.testing import Result
+
+from vision_mlops.benchmark.arena import Arena
+from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
+from vision_mlops.benchmark.contestants import NamedContestant
+from vision_mlops.core.errors import DataError, MlopsError
+
+Run = Callable[..., Result]
+SERVICE = "testing.support.contestants:ServiceColour"
+
+
+@pytest.fixture
+def exported(arena: Callable[[], Arena], mlops: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The result of a service, measured with another home folder."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("MLOPS_HOME", str(tmp_path / "elsewhere"))
+        assert arena().run([NamedContestant(SERVICE, ServiceColour)]).measured
+        written = mlops("export", "--workload", "colours.yml", "--with", "service-colour", "--out", "result.json")
+        assert written.stdout.strip() == "result.json"
+        refused = mlops("export", "--workload", "colours.yml", "--with", "service-colour", "--out", "result.json")
+        assert "result.json exists already" in str(refused.exception)
+    return Path("result.json")
+
+
+def test_a_recorded_result_is_in_table_and_report_and_is_not_measured_again(mlops: Run, exported: Path) -> None:
+    assert mlops("import", exported, "--data", "prepared").exit_code == 0
+    shown = mlops("report", "--workload", "colours", "--out", "page.html")
+    day = json.loads(exported.read_text())["result"]["measured"][:10]
+    assert f"recorded on {day}" in shown.stdout
+    assert f"recorded on {day}" in Path("page.html").read_text()
+    before = len(ServiceColour.requests)
+    ended = mlops("run", "--workload", "colours.yml", "--data", "prepared", "--with", SERVICE)
+    assert f"unchanged: measured {day}" in ended.stderr
+    assert len(ServiceColour.requests) == before
+
+
+def test_a_recorded_result_of_what_runs_here_is_measured_here(
+    arena: Callable[[], Arena], mlops: Run, data: Path
+) -> None:
+    here = [NamedContestant("testing.support.contestants:MeanColour", MeanColour)]
+    assert arena().run(here).measured
+    mlops("export", "--workload", "colours.yml", "--with", "mean-colour", "--out", "here.json")
+    refused = mlops("import", "here.json", "--data", "prepared")
+    assert "there is a result of mean-colour that was measured here" in str(refused.exception)
+    assert mlops("import", "here.json", "--data", "prepared", "--overwrite").exit_code == 0
+    assert BenchmarkFolder("colours").read("mean-colour")[0].recorded
+    assert arena().run(here).measured
+
+
+def test_a_result_of_other_data_is_refused(mlops: Run, exported: Path, tmp_path: Path) -> None:
+    make_prepared(tmp_path / "other", seed=1)
+    ended = mlops("import", exported, "--data", "other")
+    assert isinstance(ended.exception, DataError)
+    assert "was measured on other data: their fingerprint is" in str(ended.exception)
+    assert BenchmarkFolder("colours").names() == []
+
+
+def changed(exported: Path, old: str, new: str) -> str:
+    text = exported.read_text()
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+def test_a_damaged_file_is_refused(mlops: Run, exported: Path) -> None:
+    def refused(text: str) -> str:
+        Path("bad.json").write_text(text)
+        ended = mlops("import", "bad.json", "--data", "prepared")
+        assert isinstance(ended.exception, MlopsError), ended.output
+        return str(ended.exception)
+
+    assert "its content is not that of its sha256" in refused(changed(exported, '"accuracy": 1.0', '"accuracy": 0.9'))
+    assert "bad.json is damaged" in refused(exported.read_text()[:-40])
+    assert "is not an exported result" in refused("[]")
+    assert "cannot be read" in str(mlops("import", "none.json").exception)
+    assert BenchmarkFolder("colours").names() == []
+
+
+def test_measures_are_those_of_the_predictions(mlops: Run, exported: Path) -> None:
+    from vision_mlops.benchmark.result_exchange import _digest
+
+    content = json.loads(exported.read_text())
+    content["result"]["metrics"]["accuracy"] = 0.9
+    content["sha256"] = _digest({key: content[key] for key in ("result", "predictions")})
+    exported.write_text(json.dumps(content))
+    ended = mlops("import", exported, "--data", "prepared")
+    assert "accuracy is 0.9, but the predictions give 1.0" in str(ended.exception)
