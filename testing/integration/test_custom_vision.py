@@ -5,6 +5,7 @@ What is live is made in the account that MLOPS_CUSTOM_VISION_* name, and removed
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -22,7 +23,6 @@ from testing.support.vision_places import (
     Attempt,
     VisionPlace,
     account_path,
-    make_accounts,
     only_project,
     training_client,
     vision_place,
@@ -33,9 +33,10 @@ from vision_mlops.benchmark.custom_vision.service_errors import VisionError
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
 from vision_mlops.benchmark.custom_vision.vision_project import VisionProject
 from vision_mlops.core.errors import AzureError, ConfigError, DataError
-from vision_mlops.core.hashing import file_hash
-from vision_mlops.data.manifest import ImageRecord, Manifest, write_manifest
+from vision_mlops.data.manifest import Manifest, write_manifest
 
+CONTRIBUTOR = "c1ff6cc2-c111-46fe-8896-e0ef812ad9f3"
+"""Of the role Cognitive Services Custom Vision Contributor, as infrastructure/modules/roles.json has it."""
 pytestmark = pytest.mark.slow
 
 CLIENT = """
@@ -327,15 +328,19 @@ def test_classes_of_any_name(place: VisionPlace, tmp_path: Path) -> None:
     assert accuracy(attempt, contestant) > 0.9
 
 
-class UnreliableStorage:
-    """Calls of a client, of which a service's storage keeps some images only now and then.
+class UnreliableService:
+    """Calls of a client, of a service that does not take some images, some of the times.
 
     Args:
-        times: How often each image fails, by its position in the order in which they come.
+        status: What it says of them.
+        times: How often each fails, by its position in the order in which they come.
     """
 
-    def __init__(self, client: type[VisionClient], times: dict[int, int]) -> None:
-        self.real, self.times, self.seen, self.batches = client.call, times, {}, []  # type: ignore[var-annotated]
+    def __init__(self, status: str, times: dict[int, int]) -> None:
+        self.status, self.times, self.real = status, times, VisionClient.call
+        self.attempts: dict[str, list[bytes]] = {}
+        """What was sent of each image, by its name."""
+        self.batches: list[int] = []
 
     def call(self, client: VisionClient, method: str, path: str, *, query: Any = None, body: Any = None) -> Any:
         if not path.endswith("/images/files"):
@@ -343,44 +348,42 @@ class UnreliableStorage:
         self.batches.append(len(body["images"]))
         failed = []
         for image in body["images"]:
-            position, count = self.seen.setdefault(image["name"], [len(self.seen), 0])
-            if count < self.times.get(position, 0):
-                self.seen[image["name"]][1] += 1
+            self.attempts.setdefault(image["name"], []).append(base64.b64decode(image["contents"]))
+            position = list(self.attempts).index(image["name"])
+            if len(self.attempts[image["name"]]) <= self.times.get(position, 0):
                 failed.append(image)
         sent = [image for image in body["images"] if image not in failed]
         answer = self.real(client, method, path, query=query, body={"images": sent}) if sent else {"images": []}
-        answer["images"] += [{"sourceUrl": f'"{image["name"]}"', "status": "ErrorStorage"} for image in failed]
+        answer["images"] += [{"sourceUrl": f'"{image["name"]}"', "status": self.status} for image in failed]
         return answer
 
 
 def test_images_that_are_taken_later_or_never(
     place: VisionPlace, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage = UnreliableStorage(VisionClient, {2: 1, 3: 2, 5: 99})
-    monkeypatch.setattr(VisionClient, "call", lambda self, *args, **rest: storage.call(self, *args, **rest))
-    monkeypatch.setattr("vision_mlops.benchmark.custom_vision.image_upload.time.sleep", lambda seconds: None)
-    with pytest.raises(DataError, match=r"does not take 1 image: .*\.png \(ErrorStorage\)"):
-        attempt.contestant().fit()
-    monkeypatch.undo()
-    assert storage.batches[0] == 24
-    assert storage.batches[-1] == 1, "it was alone at last"
-    place.enter(monkeypatch)
+    service = UnreliableService("ErrorStorage", {2: 1, 3: 2, 5: 99})
+    with monkeypatch.context() as patch:
+        patch.setattr(VisionClient, "call", lambda self, *args, **rest: service.call(self, *args, **rest))
+        patch.setattr("vision_mlops.benchmark.custom_vision.image_upload.time.sleep", lambda seconds: None)
+        with pytest.raises(DataError, match=r"does not take 1 image: .*\.png \(ErrorStorage\)"):
+            attempt.contestant().fit()
+    assert service.batches[0] == 24
+    assert service.batches[-1] == 1, "it was alone at last"
     assert only_project(training_client())["images"] == 23
     attempt.contestant().fit()
     assert only_project(training_client())["images"] == 24
 
 
-def test_an_image_that_the_service_cannot_read_is_encoded_anew(place: VisionPlace, tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    manifest = make_prepared(folder)
-    record = next(image for image in manifest.images if image.split == "train")
-    # Both read it as a PNG; only one of them takes a file that ends early in what follows the pixels.
-    content = (folder / record.path).read_bytes()
-    (folder / record.path).write_bytes(content[:-20])
-    changed = record.model_copy(update={"sha256": file_hash(folder / record.path)})
-    images = [changed if image is record else image for image in manifest.images]
-    attempt = Attempt(tmp_path / "own", folder, write_manifest(folder, manifest.model_copy(update={"images": images})))
-    attempt.contestant().fit()
+def test_an_image_that_the_service_cannot_read_is_encoded_anew(
+    place: VisionPlace, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = UnreliableService("ErrorImageFormat", {7: 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(VisionClient, "call", lambda self, *args, **rest: service.call(self, *args, **rest))
+        attempt.contestant().fit()
+    (sent,) = [contents for contents in service.attempts.values() if len(contents) > 1]
+    assert [content[:4] for content in sent] == [b"\x89PNG", b"\xff\xd8\xff\xe0"]
+    assert "1 of other formats encoded as JPEG" in attempt.words
     assert only_project(training_client())["images"] == 24
 
 
@@ -423,8 +426,22 @@ def test_free_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt:
         assert "`mlops benchmark clean --workload WORKLOAD --with custom-vision`" in caught.value.hint
 
 
-def test_who_has_no_role(place: VisionPlace, attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.skip("written below once roles of the emulator are merged")
-
-
-_ = (ImageRecord, make_accounts)
+def test_who_has_no_role(place: VisionPlace, attempt: Attempt) -> None:
+    emulator = place.loopback
+    scope = f"/subscriptions/{emulator.variables['AZURE_SUBSCRIPTION_ID']}/providers/Microsoft.Authorization/roleAssignments"
+    rows = emulator.call("GET", scope).json()["value"]
+    roles = [row for row in rows if row["properties"]["roleDefinitionId"].endswith(CONTRIBUTOR)]
+    assert roles
+    try:
+        for row in roles:
+            emulator.call("DELETE", row["id"])
+        with pytest.raises(VisionError) as caught:
+            attempt.contestant().fit()
+        assert "PermissionDenied" in str(caught.value)
+        assert "role Cognitive Services Custom Vision Contributor on the account that trains" in caught.value.hint
+    finally:
+        for row in roles:
+            names = ("roleDefinitionId", "principalId", "principalType")
+            body = {"properties": {name: row["properties"][name] for name in names}}
+            assert emulator.call("PUT", row["id"], body).ok
+    attempt.contestant().fit()

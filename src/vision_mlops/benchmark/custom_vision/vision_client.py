@@ -148,7 +148,7 @@ class VisionClient:
         host = urlsplit(self._account.url).hostname or ""
         if self._http.trust_env and (fault := silent_proxy(host)) is not None:
             return VisionError(f"Custom Vision is not reached: {fault[0]}", fault[1])
-        told = unreached(self._account, str(error) or type(error).__name__)
+        told = unreached(self._account, str(error).rstrip(".") or type(error).__name__)
         # A name that is unknown, or refused by a proxy, or a certificate that is not trusted, is so the next time, too.
         is_lasting = isinstance(error, httpx.ProxyError) and str(error).startswith("4")
         if is_lasting or any(isinstance(cause, socket.gaierror | ssl.SSLCertVerificationError) for cause in _causes(error)):
