@@ -124,7 +124,7 @@ class EmulatedCloud(Subscription):
             kept=self.keep if database else None,
         )
         self.sites = AppService(self, certificates, self._publishing_site, self.vault.value_at)
-        self.vision = CustomVision(self, lambda: self.sites.network)
+        self.vision = CustomVision(self, lambda: self.sites.network, certificates.authority)
         self._online = OnlineEndpointRoutes(self, self.servers, lambda: self.scorer)
         self._keeping = threading.Lock()
 

@@ -7,8 +7,10 @@ The tables are brought up to date by::
 
 from __future__ import annotations
 
+import base64
 import re
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ from typing import Any
 import requests
 from testing.emulator.rest_comparison import ContractCall, Difference, contract, covered
 from testing.support.rehearsal import Rehearsal
+from testing.support.vision_accounts import picture
 
 import azureml_emulator
 from azureml_emulator.container_groups.registry_images import RegistryImage
+from azureml_emulator.custom_vision.vision_access import AUDIENCE
 from azureml_emulator.emulated_cloud import EmulatedCloud
 from azureml_emulator.identity.loopback_tokens import token
 from azureml_emulator.loopback import start_cloud
@@ -48,10 +52,21 @@ class Caller:
         self._cloud = cloud
         self._session = requests.Session()
         self._session.trust_env, self._session.verify = False, str(authority)
+        self._kept: dict[str, str] = {}
 
     def make(self, call: ContractCall) -> Answer:
         """Make a call, and those like it at other addresses, which fill lists; wait for what takes time."""
         answer = self._send(call, call.entry["path"])
+        deadline = time.monotonic() + 100
+        while any(answer.body.get(name) != value for name, value in call.entry.get("until", {}).items()):
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.1)
+            answer = self._send(call, call.entry["path"])
+        for name, path in call.entry.get("keep", {}).items():
+            found = answer.body
+            for part in path.split("."):
+                found = found[int(part) if part.isdigit() else part]
+            self._kept[name] = found
         for path in call.entry.get("again", ()):
             another = self._send(call, path)
             assert another.status < 300, f"{path}: {another.body}"
@@ -59,20 +74,39 @@ class Caller:
 
     def _send(self, call: ContractCall, path: str) -> Answer:
         cloud = self._cloud
-        # A vault wants tokens of its own, for a domain above its host.
-        audience = cloud.url.replace("//127.0.0.1", "//0.0.1") if call.entry["folder"] == "keyvault" else cloud.url
+        entry, files = call.entry, None
+        if entry["folder"] == "keyvault":  # wants tokens of its own, for a domain above its host
+            audience = cloud.url.replace("//127.0.0.1", "//0.0.1")
+        else:
+            audience = AUDIENCE if "data-plane" in entry["folder"] else cloud.url
+        if kind := entry.get("pictures"):
+            files = [("imageData", (f"{number}.jpg", picture(kind, number))) for number in range(6)]
         found = self._session.request(
-            call.entry["method"],
-            f"{cloud.url}{call.entry.get('prefix', '')}{path}",
-            params={"api-version": call.entry["version"]},
+            entry["method"],
+            f"{cloud.url}{entry.get('prefix', '')}{self._filled(path)}",
+            params={"api-version": entry["version"]} if "data-plane" not in entry["folder"] else None,
             headers={"Authorization": f"Bearer {token(audience)}"},
-            json=call.body(),
+            json=None if files else self._filled(call.body()),
+            files=files,
             timeout=60,
         )
         headers = {name.lower(): value for name, value in found.headers.items()}
         if found.ok and "azure-asyncoperation" in headers:
             self._wait(headers["azure-asyncoperation"])
-        return Answer(found.status_code, headers, found.json() if found.content else None)
+        body = found.json() if found.content else None
+        return Answer(found.status_code, headers, {"value": body} if isinstance(body, list) else body)
+
+    def _filled(self, part: Any) -> Any:
+        """A path or a body with what was kept from earlier answers, and with a picture where one is wanted."""
+        if isinstance(part, dict):
+            return {key: self._filled(value) for key, value in part.items()}
+        if isinstance(part, list):
+            return [self._filled(item) for item in part]
+        if part == "picture":
+            return base64.b64encode(picture("down", 99)).decode()
+        for name, value in self._kept.items():
+            part = part.replace(f"{{{name}}}", value) if isinstance(part, str) else part
+        return part
 
     def _wait(self, operation: str) -> None:
         for _ in range(1000):
@@ -93,6 +127,7 @@ def make_calls(cloud: EmulatedCloud, authority: Path) -> dict[str, Answer]:
     cloud.reset()
     cloud.executor = Rehearsal(held=True)
     cloud.page_size = 1
+    cloud.vision.limits["S0"].calls = None
     cloud.add_workspace("second")
     cloud.add_registry("second")
     cloud.groups.images["text"] = RegistryImage(command=("sleep", "60"))

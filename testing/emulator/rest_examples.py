@@ -6,6 +6,8 @@ allowed words, status codes and headers: no text. To refresh the table from a ch
 
     python -m testing.emulator.rest_examples CHECKOUT
 
+An answer that is a list is taken for an object with it as its ``value``.
+
 A field's path is written ``properties.services.*.port`` where keys are free, and ``value[].id`` in lists.
 """
 
@@ -195,6 +197,8 @@ class Specification:
         if headers:
             found["headers"] = headers
         body, schema = example.get("body"), declared.get("schema", {})
+        if isinstance(body, list):
+            body, schema = {"value": body}, {"properties": {"value": schema}}
         if isinstance(body, dict):
             kinds = dict(_facts(body, schema, swagger, "", self._enums))
             required = set(_required(body, schema, swagger))

@@ -17,21 +17,29 @@ from azureml_emulator.certificates import Certificates
 from azureml_emulator.https_server import HttpsServer
 from azureml_emulator.proxy.connect_proxy import ConnectProxy
 from azureml_emulator.proxy.host_directory import HostDirectory
-from azureml_emulator.rest.cloud_addresses import CERTIFICATE_NAMES, CloudAddresses, host_kind
+from azureml_emulator.rest.cloud_addresses import CERTIFICATE_NAMES, CloudAddresses, host_kind, vision_account
 
 HOSTS = {
     "management.azure.com": 1, "login.microsoftonline.com": 1, "westeurope.api.azureml.ms": 1, "eastus.api.azureml.ms": 1,
     "ml.azure.com": 1, "live.westeurope.inference.ml.azure.com": 1, "emulator.vault.azure.net": 1,
     "devstoreaccount1.blob.core.windows.net": 2, "app.azurewebsites.net": 3, "app.scm.azurewebsites.net": 3,
+    "cv.cognitiveservices.azure.com": 1, "westeurope.api.cognitive.microsoft.com": 1,
 }  # fmt: skip
 STRANGERS = (
-    "other.vault.azure.net", "other.blob.core.windows.net", "other.azurewebsites.net", "pip.example", "graph.microsoft.com",
+    "other.cognitiveservices.azure.com", "other.vault.azure.net", "other.blob.core.windows.net", "other.azurewebsites.net",
+    "pip.example", "graph.microsoft.com",
     "management.azure.com.example.org", "blob.core.windows.net", "169.254.169.254", "a.b.blob.core.windows.net",
 )  # fmt: skip
 
 
 def directory() -> HostDirectory:
-    return HostDirectory(1, "devstoreaccount1", lambda: 2, lambda host: 3 if host.startswith("app.") else None)
+    return HostDirectory(
+        1,
+        "devstoreaccount1",
+        lambda: 2,
+        lambda host: 3 if host.startswith("app.") else None,
+        has_vision=lambda host: vision_account(host) in ("cv", "westeurope.api"),
+    )
 
 
 @pytest.mark.parametrize(("host", "port"), HOSTS.items())
@@ -51,8 +59,9 @@ def test_other_hosts_are_not(host: str) -> None:
 def test_every_address_that_is_told_belongs_to_a_service() -> None:
     found = CloudAddresses.azure()
     told = (found.manager, found.login, found.ml, found.vault, found.online("ws", "Live"), found.batch("ws", "b"))
-    assert [host_kind(address.removeprefix("https://")) for address in told] == [
-        "manager", "login", "ml", "vault", "inference", "inference",
+    vision = (found.vision("Cv"), found.vision("", "eastus"))
+    assert [host_kind(address.removeprefix("https://")) for address in (*told, *vision)] == [
+        "manager", "login", "ml", "vault", "inference", "inference", "vision", "vision",
     ]  # fmt: skip
 
 
@@ -142,3 +151,10 @@ def test_the_certificates_of_a_folder_stay(tmp_path: Path) -> None:
     again = Certificates.make(tmp_path / "tls")
     assert (again.authority.read_bytes(), again.chain.read_bytes()) == before
     assert made.key.stat().st_mode & 0o077 == 0
+
+
+def test_certificates_of_an_emulator_that_knew_fewer_hosts_are_renewed(tmp_path: Path) -> None:
+    made = Certificates.make(tmp_path / "tls")
+    before = made.chain.read_bytes()
+    (tmp_path / "tls" / "names.txt").write_text("127.0.0.1")
+    assert Certificates.make(tmp_path / "tls").chain.read_bytes() != before

@@ -147,8 +147,8 @@ def test_an_assignment_is_made_found_and_taken_away(cloud: EmulatedCloud, people
     assert [item["id"] for item in listed["value"]] == [path]
     _, everyone = owner.call("GET", base)
     assert (
-        len(everyone["value"]) == len(SERVICE_PRINCIPALS) + 5
-    )  # its own, those on vault and blobs, and those of computes
+        len(everyone["value"]) == len(SERVICE_PRINCIPALS) + 6
+    )  # its own, those on vault, blobs and Custom Vision, and those of computes
     assert someone.call("GET", f"{cloud.path()}/data")[0] == 200
     assert owner.call("DELETE", path)[0] == 200
     assert owner.call("DELETE", path)[0] == 204

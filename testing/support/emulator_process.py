@@ -44,6 +44,7 @@ def published_version(path: str) -> str:
         "microsoft.containerregistry": "2023-07-01",
         "microsoft.keyvault": "2023-07-01",
         "microsoft.managedidentity": "2023-01-31",
+        "microsoft.cognitiveservices": "2025-06-01",
     }.get(provider, "2022-12-01")
 
 

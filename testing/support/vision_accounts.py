@@ -14,6 +14,7 @@ from PIL import Image
 from azureml_emulator.emulated_cloud import EmulatedCloud
 from azureml_emulator.identity.loopback_tokens import token
 
+_PROVIDER = "Microsoft.CognitiveServices"
 VERSION = "2025-06-01"
 _KINDS = {
     "training": ("CustomVision.Training", "Training-Key"),
@@ -25,7 +26,7 @@ _APIS = {"training": "v3.3/training", "prediction": "v3.1/prediction"}
 def manage(cloud: EmulatedCloud, method: str, path: str, body: Any = None) -> requests.Response:
     """A call to the resource manager about ``Microsoft.CognitiveServices`` in the resource group, or about a whole path."""
     if not path.startswith("/"):
-        path = f"/subscriptions/{cloud.subscription}/resourceGroups/{cloud.group}/providers/Microsoft.CognitiveServices/{path}"
+        path = f"/subscriptions/{cloud.subscription}/resourceGroups/{cloud.group}/providers/{_PROVIDER}/{path}"
     return requests.request(
         method, f"{cloud.url}{path}", params={"api-version": VERSION}, json=body, timeout=60,
         headers={"Authorization": f"Bearer {token(cloud.url)}"}, verify=os.environ["REQUESTS_CA_BUNDLE"],

@@ -148,8 +148,8 @@ class VisionAccounts:
             raise ServiceRefusalError(
                 400, "BadRequest", f"The kind of {name} is {kept.body['kind']} and cannot be changed."
             )
-        self._check_sku(sku, str(kind), call.path)
         self._check_properties(given, call.path, kept)
+        self._check_sku(sku, str(kind), call.path)
 
     def _check_sku(self, sku: object, kind: str, path: str) -> None:
         if sku not in self._skus:
@@ -199,7 +199,8 @@ class VisionAccounts:
         )
         kept.properties.update({name: value for name, value in given.items() if value is not None})
         kept.modified = now()
-        return reply(self._shown(kept))
+        shown = self._shown(kept)
+        return self._subscription.operations.start(lambda: shown, shown, 202)
 
     def _delete(self, call: RestCall) -> Response:
         kept = self._store.find(call.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from starlette.routing import BaseRoute
 
@@ -28,20 +29,21 @@ class CustomVision:
     Args:
         subscription: Keeps the accounts; what is in them lies in its folder.
         network: Variables that lead to the emulator's own hosts, for images that are named by their address.
+        authority: Whom these hosts are trusted by.
 
     Attributes:
         limits: What the pricing tiers give; tests may change them.
         access: Its ``clock`` is that of the rate of calls.
     """
 
-    def __init__(self, subscription: Subscription, network: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, subscription: Subscription, network: Callable[[], Mapping[str, str]], authority: Path) -> None:
         self.limits = published_limits()
         self.database = VisionDatabase(subscription.folder / "custom_vision" / "vision.db")
         self.accounts = VisionAccounts(subscription, tuple(self.limits), self._forget)
         self.access = VisionAccess(subscription, self.accounts, self.limits)
         self.trainings = Trainings(self.database)
         self._images = ProjectImages(self.accounts, self.database)
-        sources = ImageSources(network)
+        sources = ImageSources(network, authority)
         self._projects = ProjectRoutes(self.access, self.database)
         self._uploads = ImageUploads(self.access, self.database, self._projects, self._images, sources)
         self._image_routes = ImageRoutes(self.access, self.database, self._projects, self._images, self._uploads)
@@ -65,7 +67,8 @@ class CustomVision:
 
     def restore(self) -> None:
         """Go on with what was being trained."""
-        self.trainings.resume()
+        if self.database.exists():
+            self.trainings.resume()
 
     def stop(self) -> None:
         """End what is being trained, and close the file; it is opened again when something is asked of it."""

@@ -6,6 +6,7 @@ import http.client
 import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
@@ -19,12 +20,14 @@ class ImageSources:
     """Fetches images.
 
     Args:
-        network: Variables that lead to the emulator's hosts: ``HTTPS_PROXY`` and ``SSL_CERT_FILE``; may be empty, and then
-            only this machine is asked.
+        network: Variables that lead to the emulator's hosts, of which ``HTTPS_PROXY`` is used; may be empty, and then only
+            this machine is asked.
+        authority: Whom to trust besides.
     """
 
-    def __init__(self, network: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, network: Callable[[], Mapping[str, str]], authority: Path) -> None:
         self._network = network
+        self._authority = authority
 
     def fetch(self, url: str, most: int) -> bytes:
         """The bytes at an address.
@@ -47,13 +50,11 @@ class ImageSources:
         return found
 
     def _opener(self, host: str) -> urllib.request.OpenerDirector:
-        network = self._network()
-        proxy, authority = network.get("HTTPS_PROXY", ""), network.get("SSL_CERT_FILE")
-        if host in _HERE:
-            return urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        if not proxy:  # nothing leaves the machine
+        proxy = "" if host in _HERE else self._network().get("HTTPS_PROXY", "")
+        if not proxy and host not in _HERE:  # nothing leaves the machine
             raise ImageProblemError("ErrorSource", f"The host {host} is not emulated.")
-        context = ssl.create_default_context(cafile=authority)
+        context = ssl.create_default_context(cafile=str(self._authority))
         return urllib.request.build_opener(
-            urllib.request.ProxyHandler({"http": proxy, "https": proxy}), urllib.request.HTTPSHandler(context=context)
+            urllib.request.ProxyHandler({"http": proxy, "https": proxy} if proxy else {}),
+            urllib.request.HTTPSHandler(context=context),
         )

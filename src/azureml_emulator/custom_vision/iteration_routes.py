@@ -280,5 +280,5 @@ def _shown(row: sqlite3.Row) -> Json:
         "exportable": exportable, "exportableTo": list(PLATFORMS) if exportable else [], "domainId": row["domain"],
         "classificationType": row["classification"], "trainingType": row["training_type"],
         "reservedBudgetInHours": row["budget"], "trainingTimeInMinutes": row["minutes"],
-        "publishName": row["publish_name"] or None, "originalPublishResourceId": row["publish_target"] or None,
+        "publishName": row["publish_name"], "originalPublishResourceId": row["publish_target"] or None,
     }  # fmt: skip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import datetime
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -16,12 +16,13 @@ from azureml_emulator.custom_vision.image_checks import ImageProblemError, image
 from azureml_emulator.custom_vision.image_sources import ImageSources
 from azureml_emulator.custom_vision.iteration_routes import IterationRoutes
 from azureml_emulator.custom_vision.performance import as_predictions
+from azureml_emulator.custom_vision.prediction_query import PredictionQuery
 from azureml_emulator.custom_vision.project_images import ProjectImages
 from azureml_emulator.custom_vision.project_routes import ProjectRoutes
 from azureml_emulator.custom_vision.sku_limits import IMAGES_A_BATCH, PREDICTION_BYTES
 from azureml_emulator.custom_vision.tag_classifier import TagClassifier
 from azureml_emulator.custom_vision.vision_access import VisionAccess, VisionHandler
-from azureml_emulator.custom_vision.vision_calls import files_of, flag_of, id_of, ids_of, json_of, word_of
+from azureml_emulator.custom_vision.vision_calls import files_of, flag_of, id_of, ids_of, json_of
 from azureml_emulator.custom_vision.vision_database import VisionDatabase, moment, new_id
 from azureml_emulator.custom_vision.vision_refusals import (
     GatewayRefusalError,
@@ -36,7 +37,6 @@ PREDICTIONS = "predictions"
 """What the use of the prediction API is counted as."""
 _REFUSALS = {"ErrorImageSize": "ImageSizeBytes", "ErrorImageFormat": "ImageFormat", "ErrorSource": "ImageUrl"}
 _MODELS = 8
-_PAGE = 100
 
 
 class PredictionRoutes:
@@ -66,6 +66,7 @@ class PredictionRoutes:
         self._iterations = iterations
         self._images = images
         self._sources = sources
+        self._lock = threading.Lock()
         self._models: OrderedDict[str, TagClassifier] = OrderedDict()
 
     def routes(self) -> list[BaseRoute]:
@@ -165,10 +166,11 @@ class PredictionRoutes:
         return answer
 
     def _model(self, iteration: sqlite3.Row) -> TagClassifier:
-        found = self._models.get(iteration["id"]) or TagClassifier.from_bytes(iteration["model"])
-        self._models[iteration["id"]] = found
-        while len(self._models) > _MODELS:
-            self._models.popitem(last=False)
+        with self._lock:
+            found = self._models.pop(iteration["id"], None) or TagClassifier.from_bytes(iteration["model"])
+            self._models[iteration["id"]] = found  # at the end, as it was used last
+            while len(self._models) > _MODELS:
+                self._models.popitem(last=False)
         return found
 
     def _delete(self, account: RestResource, call: RestCall) -> Response:
@@ -184,24 +186,13 @@ class PredictionRoutes:
         return reply(None, 204)
 
     def _query(self, account: RestResource, call: RestCall) -> Response:
-        project, token = self._projects.find(account, call), json_of(call)
-        order = word_of(token.get("orderBy") or "Newest", "orderBy", ("Newest", "Oldest", "Suggested"))
-        start, most = str(token.get("continuation") or "0"), int(token.get("maxCount") or _PAGE)
-        if not start.isdigit():
-            raise bad_request(
-                "PredictionInvalidQueryParameters", f"The continuation {start!r} is not one of an answer."
-            )
-        if order == "Suggested":
-            raise bad_request("NotSupported", "The order Suggested is not emulated.")
-        direction = "asc" if order == "Oldest" else "desc"
+        project, query = self._projects.find(account, call), PredictionQuery.of(json_of(call))
         rows = self._database.rows(
             "select id, iteration, created, application, results from predictions where project = ?"
-            f" order by rowid {direction}",
+            f" order by rowid {'asc' if query.order == 'Oldest' else 'desc'}",
             (project["id"],),
         )
-        fitting = [row for row in rows if _fits(row, token)]
-        page = fitting[int(start) : int(start) + most]
-        more = str(int(start) + most) if int(start) + most < len(fitting) else ""
+        page, token = query.page(rows)
         domain = json.loads(project["settings"])["domainId"]
         results = [
             {
@@ -210,35 +201,4 @@ class PredictionRoutes:
             }
             for row in page
         ]  # fmt: skip
-        empty: Json = {"tags": [], "iterationId": None, "startTime": None, "endTime": None, "application": ""}
-        known: Json = {
-            "session": str(token.get("session") or project["id"]),
-            "continuation": more,
-            "maxCount": most,
-            "orderBy": order,
-        }
-        answered: Json = {**empty, **token, **known}
-        return reply({"results": results, "token": answered})
-
-
-def _fits(row: sqlite3.Row, token: Json) -> bool:
-    """Whether a kept prediction is one that a query asks for. Raises ServiceRefusalError."""
-    said = {item["tagId"]: item["probability"] for item in json.loads(row["results"])}
-    for tag in token.get("tags") or []:
-        lowest, highest = tag.get("minThreshold") or 0, tag.get("maxThreshold") or 1
-        if not lowest <= said.get(tag.get("id"), -1) <= highest:
-            return False
-    moment_of = datetime.fromisoformat(row["created"])
-    try:
-        early = token.get("startTime") and moment_of < datetime.fromisoformat(token["startTime"])
-        late = token.get("endTime") and moment_of > datetime.fromisoformat(token["endTime"])
-    except (TypeError, ValueError) as error:
-        raise bad_request(
-            "PredictionInvalidQueryParameters", "startTime or endTime is not a time with its zone."
-        ) from error
-    return not (
-        early
-        or late
-        or (token.get("iterationId") and token["iterationId"] != row["iteration"])
-        or (token.get("application") and token["application"] != row["application"])
-    )
+        return reply({"results": results, "token": token})

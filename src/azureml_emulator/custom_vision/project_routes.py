@@ -111,7 +111,10 @@ class ProjectRoutes:
     def _update(self, account: RestResource, call: RestCall) -> Response:
         kept, given = self.find(account, call), json_of(call)
         name = str(given.get("name") or kept["name"])
-        settings = _settings({**json.loads(kept["settings"]), **(given.get("settings") or {})})
+        changes = given.get("settings") or {}
+        if not isinstance(changes, dict):
+            raise bad_request("", "settings is not an object.")
+        settings = _settings({**json.loads(kept["settings"]), **changes})
         description = str(given["description"] or "") if "description" in given else kept["description"]
         with self._database.change() as connection:
             self._check_name(account.id.lower(), name, kept["id"])

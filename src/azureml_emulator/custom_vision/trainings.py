@@ -60,7 +60,7 @@ class Trainings:
             self._stopping.clear()
 
     def _run(self, iteration: str) -> None:
-        started = time.monotonic()
+        started, row = time.monotonic(), None
         try:
             row = self._database.row("select * from iterations where id = ?", (iteration,))
             result = None if row is None else self._trained(row)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from azureml_emulator.custom_vision.vision_refusals import bad_request
 from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError
 
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _BOUNDARY = re.compile(r'boundary="?([^";,]+)"?', re.IGNORECASE)
 _FILE_NAME = re.compile(r'filename="?([^";\r\n]*)"?', re.IGNORECASE)
 
@@ -69,7 +70,7 @@ def flag_of(call: RestCall, name: str, default: bool = False) -> bool:
 def number_of(call: RestCall, name: str, default: int, most: int | None = None) -> int:
     """A whole number in the query, from 0 on. Raises ServiceRefusalError."""
     text = call.query.get(name, str(default))
-    if not text.isdigit() or (most is not None and int(text) > most):
+    if not _NUMBER.fullmatch(text) or (most is not None and int(text) > most):
         raise bad_request(
             "", f"{name} is {text!r}; it must be a whole number from 0{f' to {most}' if most else ' on'}."
         )

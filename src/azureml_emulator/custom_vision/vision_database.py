@@ -64,6 +64,10 @@ class VisionDatabase:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
 
+    def exists(self) -> bool:
+        """Whether anything was ever asked of it."""
+        return self._file.exists()
+
     def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """All rows of a query."""
         with self._lock:
