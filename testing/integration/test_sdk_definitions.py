@@ -33,7 +33,7 @@ DEPLOYED = sorted(DEFINITIONS.glob("*.yml"))
 # YAML that is no definition of Azure ML, or of another kind, by folder.
 _OTHER = (PACKAGE / "config" / "workloads", ROOT / "environments" / "conda", DEPLOYED[0].parent)
 _KUBERNETES = PACKAGE / "endpoints" / "aks"
-_TABLES = (PACKAGE / "config" / "retirements.yml", PACKAGE / "teardown" / "prices.yml")
+_TABLES = tuple(PACKAGE / name for name in ("benchmark/prices.yml", "config/retirements.yml", "teardown/prices.yml"))
 SHIPPED = sorted(
     path
     for folder in (PACKAGE, ROOT / "environments")
@@ -221,7 +221,7 @@ def test_the_context_of_the_image_is_small_and_whole() -> None:
         "requirements",
         "src",
     }
-    assert sum(path.stat().st_size for path in sent.values()) < 3_000_000
+    assert sum(path.stat().st_size for path in sent.values()) < 3_500_000
 
 
 LITERALS: dict[str, list[object]] = {

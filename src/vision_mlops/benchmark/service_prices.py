@@ -52,9 +52,9 @@ class PriceTable(StrictModel):
     prices: dict[str, Price]
 
     def training(self, result: BenchmarkResult) -> float | None:
-        """What learning cost; None where the time or a price is not known."""
-        if result.usage is not None:
-            return self._of(result.usage.training)
+        """What learning cost; None where the time, the amounts or a price is not known."""
+        if result.usage is not None:  # where it names nothing, the service did not say
+            return self._of(result.usage.training) if result.usage.training else None
         return None if result.training_seconds is None else self._machine_time(result.training_seconds)
 
     def predictions(self, result: BenchmarkResult) -> float | None:

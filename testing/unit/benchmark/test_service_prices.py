@@ -34,6 +34,7 @@ def test_a_service_costs_what_it_was_asked_for() -> None:
     assert load_prices().training(local) == pytest.approx(2 * 0.526 + 10)
     assert load_prices().predictions(local) == pytest.approx(0.001)  # its network runs here
     assert load_prices().predictions(result(hosted=True, usage=used)) is None
+    assert load_prices().training(result(usage={})) is None
     unknown = result(hosted=True, usage={"training": {"gold": 1.0}, "per_prediction": {"custom_vision_prediction": 1}})
     assert load_prices().training(unknown) is None
     assert load_prices().unknown(unknown) == ["gold"]
