@@ -14,7 +14,7 @@ LEAST_PER_TAG = 5
 
 
 @dataclass(frozen=True, slots=True)
-class SkuLimits:
+class AccountLimits:
     """Limits of a project, calls a second, and predictions a month (None: as many as are paid for)."""
 
     images: int
@@ -23,9 +23,9 @@ class SkuLimits:
     predictions: int | None
 
 
-LIMITS: Mapping[Literal["F0", "S0"], SkuLimits] = {
-    "F0": SkuLimits(5_000, 50, 2, 10_000),
-    "S0": SkuLimits(100_000, 500, 10, None),
+LIMITS: Mapping[Literal["F0", "S0"], AccountLimits] = {
+    "F0": AccountLimits(5_000, 50, 2, 10_000),
+    "S0": AccountLimits(100_000, 500, 10, None),
 }
 
 
