@@ -130,16 +130,16 @@ class ImageUpload:
         statuses = {str(row.get("sourceUrl") or "").strip('"'): str(row["status"]) for row in answer["images"]}
         for image in batch:
             image.status = statuses.get(image.sha256, "no status")
-            if image.status == _FULL:
-                raise VisionError(
-                    f"Custom Vision takes no more images ({_FULL})",
-                    f"the account has as many as its SKU allows: remove images, or use the SKU S0 with {PREFIX}SKU=S0",
-                    207,
-                    _FULL,
-                )
             if image.status in _DONE:
                 self._log.add({"project": self._project, "sha256": image.sha256})
                 self._done += 1
+        if any(image.status == _FULL for image in batch):
+            raise VisionError(
+                f"Custom Vision takes no more images ({_FULL})",
+                f"the project has as many as its SKU allows: remove images, or use the SKU S0 with {PREFIX}SKU=S0",
+                207,
+                _FULL,
+            )
         now = time.monotonic()
         if self._done == self._total or now - self._said > _SAY_SECONDS:
             self._said = now

@@ -151,7 +151,9 @@ class VisionClient:
         told = unreached(self._account, str(error).rstrip(".") or type(error).__name__)
         # A name that is unknown, or refused by a proxy, or a certificate that is not trusted, is so the next time, too.
         is_lasting = isinstance(error, httpx.ProxyError) and str(error).startswith("4")
-        if is_lasting or any(isinstance(cause, socket.gaierror | ssl.SSLCertVerificationError) for cause in _causes(error)):
+        if is_lasting or any(
+            isinstance(cause, socket.gaierror | ssl.SSLCertVerificationError) for cause in _causes(error)
+        ):
             return VisionError(*told)
         busy = BusyError(*told)
         busy.was_refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError)
