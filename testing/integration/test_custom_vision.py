@@ -411,7 +411,7 @@ def test_faults_on_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at
 
 
 def test_free_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt: Attempt) -> None:
-    """What F0 does not allow: many calls a second, and a third project."""
+    """What F0 does not allow: many calls a second, more than an hour of training, and a third project."""
     with vision_place(tmp_path / "state", "F0") as place:
         place.loopback  # noqa: B018 - skips where the accounts are real
         place.enter(monkeypatch, SKU="S0")  # which is wrong: the service throttles, and is obeyed
@@ -419,7 +419,13 @@ def test_free_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt:
         contestant.fit()
         assert accuracy(attempt, contestant) > 0.9
         assert "429" in attempt.words
-        place.enter(monkeypatch, SKU="F0")
+        place.enter(monkeypatch, SKU="F0", TRAINING="advanced")
+        with pytest.raises(
+            VisionError, match="BadRequestExceededQuota"
+        ) as caught:  # an hour a month, of which some is used
+            Attempt(tmp_path / "advanced", attempt.data, attempt.manifest).contestant().fit()
+        assert "use accounts of the SKU S0, which costs money, and set MLOPS_CUSTOM_VISION_SKU=S0" in caught.value.hint
+        place.enter(monkeypatch, SKU="F0", TRAINING="quick")
         client = training_client()
         client.call("POST", "projects", query={"name": "of somebody else"})
         third = Attempt(tmp_path / "third", attempt.data, relabelled(attempt.data, attempt.manifest, seed=2))
