@@ -12,9 +12,9 @@ from PIL import Image
 from testing.support.jobs import until
 from testing.support.vision_accounts import picture
 
-from azureml_emulator.custom_vision.image_features import VIEWS, Array, features, weights
-from azureml_emulator.custom_vision.performance import Performance, average_precision
-from azureml_emulator.custom_vision.tag_classifier import TagClassifier, fit, judge, look_at
+from azureml_emulator.custom_vision.learning.image_features import VIEWS, Array, features, weights
+from azureml_emulator.custom_vision.learning.performance import Performance, average_precision
+from azureml_emulator.custom_vision.learning.tag_classifier import TagClassifier, fit, judge, look_at
 from azureml_emulator.custom_vision.trainings import MINUTES, Trainings
 from azureml_emulator.custom_vision.vision_database import VisionDatabase, moment
 

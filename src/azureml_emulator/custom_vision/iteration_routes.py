@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from azureml_emulator.custom_vision.account_routes import PREDICTION, TRAINING, VisionAccounts
 from azureml_emulator.custom_vision.domains import PLATFORMS, is_compact
-from azureml_emulator.custom_vision.performance import Performance
+from azureml_emulator.custom_vision.learning.performance import Performance
 from azureml_emulator.custom_vision.project_images import ProjectImages
 from azureml_emulator.custom_vision.project_routes import ProjectRoutes
 from azureml_emulator.custom_vision.sku_limits import IMAGES_A_TAG, ITERATIONS_A_PROJECT, TAGS_A_BATCH, TAGS_TO_TRAIN

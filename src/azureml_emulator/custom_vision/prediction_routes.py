@@ -15,12 +15,12 @@ from azureml_emulator.custom_vision.account_routes import PREDICTION, TRAINING
 from azureml_emulator.custom_vision.image_checks import ImageProblemError, image_size
 from azureml_emulator.custom_vision.image_sources import ImageSources
 from azureml_emulator.custom_vision.iteration_routes import IterationRoutes
-from azureml_emulator.custom_vision.performance import as_predictions
+from azureml_emulator.custom_vision.learning.performance import as_predictions
+from azureml_emulator.custom_vision.learning.tag_classifier import TagClassifier
 from azureml_emulator.custom_vision.prediction_query import PredictionQuery
 from azureml_emulator.custom_vision.project_images import ProjectImages
 from azureml_emulator.custom_vision.project_routes import ProjectRoutes
 from azureml_emulator.custom_vision.sku_limits import IMAGES_A_BATCH, PREDICTION_BYTES
-from azureml_emulator.custom_vision.tag_classifier import TagClassifier
 from azureml_emulator.custom_vision.vision_access import VisionAccess, VisionHandler
 from azureml_emulator.custom_vision.vision_calls import files_of, flag_of, id_of, ids_of, json_of
 from azureml_emulator.custom_vision.vision_database import VisionDatabase, moment, new_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -116,9 +117,7 @@ def _signature(account: RestResource, image: str) -> str:
 
 
 def _smaller(content: bytes, side: int) -> bytes:
-    import io
-
-    with opened(content) as image, image.convert("RGB") as copy:
+    with opened(content, side) as image, image.convert("RGB") as copy:
         copy.thumbnail((side, side))
         stream = io.BytesIO()
         copy.save(stream, "JPEG")

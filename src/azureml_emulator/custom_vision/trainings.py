@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from azureml_emulator.custom_vision.tag_classifier import fit, judge, look_at
+from azureml_emulator.custom_vision.learning.tag_classifier import fit, judge, look_at
 from azureml_emulator.custom_vision.vision_database import VisionDatabase, moment
 from azureml_emulator.rest.rest_calls import Json
 
@@ -62,8 +62,13 @@ class Trainings:
     def _run(self, iteration: str) -> None:
         started, row = time.monotonic(), None
         try:
+            import sklearn.linear_model  # noqa: F401 - it loads libraries with threads, which are limited below
+            from threadpoolctl import threadpool_limits
+
             row = self._database.row("select * from iterations where id = ?", (iteration,))
-            result = None if row is None else self._trained(row)
+            # Threads that wait for each other take many times the processor time that this little work needs.
+            with threadpool_limits(1):
+                result = None if row is None else self._trained(row)
             if row is None or result is None:
                 return
             minutes = max(1, math.ceil((time.monotonic() - started) / 60))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from azureml_emulator.custom_vision.image_features import Array
+from azureml_emulator.custom_vision.learning.image_features import Array
 from azureml_emulator.rest.rest_calls import Json
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from azureml_emulator.custom_vision.image_features import VIEWS, Array, features, weights
+from azureml_emulator.custom_vision.learning.image_features import VIEWS, Array, features, weights
 
 FOLDS = 5
 _PENALTY = 0.03

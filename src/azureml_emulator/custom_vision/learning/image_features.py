@@ -31,8 +31,7 @@ def features(content: bytes, view: int = 0) -> Array:
     Returns:
         float32 of shape (n,), where n is the same for all pictures.
     """
-    with opened(content) as image:
-        image.draft("RGB", (_FINE_SIDE, _FINE_SIDE))
+    with opened(content, _FINE_SIDE) as image:
         picture = image.convert("RGB")
     if view >= 2:
         width, height = picture.size
