@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 
 @dataclass
-class Bout:
+class BenchmarkRun:
     """What came of a run.
 
     Attributes:
@@ -72,7 +72,7 @@ class Arena:
         self.folder = BenchmarkFolder(workload.name)
         _check_images(self.data, self.manifest)
 
-    def run(self, entries: Sequence[NamedContestant], *, again: bool = False) -> Bout:
+    def run(self, entries: Sequence[NamedContestant], *, again: bool = False) -> BenchmarkRun:
         """Train and judge contestants. One that fails, whatever it raises, does not keep the others from running.
 
         Args:
@@ -82,7 +82,7 @@ class Arena:
         Raises:
             MlopsError: another process is at work on the benchmark.
         """
-        bout = Bout(self.manifest)
+        ended = BenchmarkRun(self.manifest)
         with self.folder.locked():
             for number, entry in enumerate(entries, start=1):
                 self.say(f"{entry.name} ({number} of {len(entries)})")
@@ -90,11 +90,11 @@ class Arena:
                     result, fresh = self._result_of(entry, again=again)
                 except Exception as error:  # noqa: BLE001 - the class may be somebody's own
                     _LOG.debug("the contestant %s failed", entry.name, exc_info=True)
-                    bout.failed[entry.name] = reason_of(error)
-                    self.say(f"  failed: {bout.failed[entry.name]}")
+                    ended.failed[entry.name] = reason_of(error)
+                    self.say(f"  failed: {ended.failed[entry.name]}")
                     continue
-                (bout.measured if fresh else bout.reused).append(result)
-        return bout
+                (ended.measured if fresh else ended.reused).append(result)
+        return ended
 
     def task(self, folder: Path, *, again: bool = False) -> Task:
         """What a contestant is given."""

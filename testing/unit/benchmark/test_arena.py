@@ -28,11 +28,11 @@ SERVICE = [NamedContestant("testing.support.contestants:ServiceColour", ServiceC
 def test_a_result_is_reused_until_something_that_it_depends_on_changes(
     arena: Open, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bout = arena().run(HERE)
-    (result,) = bout.measured
+    ended = arena().run(HERE)
+    (result,) = ended.measured
     assert (result.metrics["accuracy"], result.metrics["images"]) == (1.0, 12)
     assert result.latency_ms.median > 0
-    assert not bout.failed
+    assert not ended.failed
     assert arena().run(HERE).reused == [result]
     assert MeanColour.calls == ["mean-colour fit"]
     assert [item.name for item in arena().run(HERE, again=True).measured] == ["mean-colour"]
@@ -56,9 +56,9 @@ def test_one_that_fails_does_not_keep_the_others_from_their_results(
     arena: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ServiceColour, "problem", RuntimeError("no quota\nsecond line"))
-    bout = arena().run([*SERVICE, *HERE])
-    assert bout.failed == {"service-colour": "RuntimeError: no quota"}
-    assert [item.name for item in bout.measured] == ["mean-colour"]
+    ended = arena().run([*SERVICE, *HERE])
+    assert ended.failed == {"service-colour": "RuntimeError: no quota"}
+    assert [item.name for item in ended.measured] == ["mean-colour"]
     assert BenchmarkFolder("colours").names() == ["mean-colour"]
 
 

@@ -28,9 +28,9 @@ def test_local_contestants(arena: Callable[[], Arena], store: Path, monkeypatch:
     monkeypatch.setattr(embedding.Embedding, "__call__", call)
     entries = find_contestants([])
     assert [entry.name for entry in entries] == ["ours", "linear-probe", "knn", "from-scratch"]
-    bout = arena().run(entries)
-    assert not bout.failed
-    found = {result.name: result for result in bout.measured}
+    ended = arena().run(entries)
+    assert not ended.failed
+    found = {result.name: result for result in ended.measured}
     assert all(found[name].metrics["accuracy"] == 1.0 for name in ("linear-probe", "knn", "from-scratch"))
     assert all(result.size_bytes and result.training_seconds for result in found.values())
     # 36 images of train and val once; per contestant 12 of test, two looks at each with one more, and one of zeros.

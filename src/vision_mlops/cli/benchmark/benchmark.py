@@ -15,7 +15,7 @@ from vision_mlops.cli.output import emit_json, emit_table, fail, say
 from vision_mlops.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from vision_mlops.benchmark.arena import Arena, Bout
+    from vision_mlops.benchmark.arena import Arena, BenchmarkRun
     from vision_mlops.benchmark.contestants import NamedContestant
     from vision_mlops.benchmark.standings import Standings
 
@@ -76,17 +76,17 @@ def run(
     loaded, folder = prepared_data(workload, data, images, set_ or ())
     arena = Arena(loaded, folder, say)
     target = report_file(out or arena.folder.report)
-    bout = _run(arena, entries, again=again)
-    found = standings(arena.folder, table, bout.manifest.fingerprint)
+    ended = _run(arena, entries, again=again)
+    found = standings(arena.folder, table, ended.manifest.fingerprint)
     report = _report(found, target, loaded.gate.significance)
-    if bout.measured:
+    if ended.measured:
         from vision_mlops.benchmark.benchmark_tracking import log_benchmark
 
         log_benchmark(found, arena.folder, report)
-    _show(found, report, loaded.gate.significance, as_json=json_, failed=bout.failed)
-    for name, why in bout.failed.items():
+    _show(found, report, loaded.gate.significance, as_json=json_, failed=ended.failed)
+    for name, why in ended.failed.items():
         fail(f"{name}: {why}")
-    if bout.failed:
+    if ended.failed:
         raise typer.Exit(1)
 
 
@@ -114,7 +114,7 @@ def report(
     _show(found, written, significance, as_json=json_, failed={})
 
 
-def _run(arena: Arena, entries: list[NamedContestant], *, again: bool) -> Bout:
+def _run(arena: Arena, entries: list[NamedContestant], *, again: bool) -> BenchmarkRun:
     try:
         return arena.run(entries, again=again)
     except KeyboardInterrupt:
