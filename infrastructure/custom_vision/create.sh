@@ -66,4 +66,10 @@ endpoint_of() {
 training=$(endpoint_of "$name-train")
 wait_until "your role has taken effect" az rest --method get --resource https://cognitiveservices.azure.com \
   --url "${training}customvision/v3.3/training/domains" --output none
-say "done: training at $training, prediction at $(endpoint_of "$name-predict")"
+say "done; the settings of \`mlops benchmark run --with custom-vision\`, for .env:"
+cat <<END
+MLOPS_CUSTOM_VISION_TRAINING_ENDPOINT=$training
+MLOPS_CUSTOM_VISION_PREDICTION_ENDPOINT=$(endpoint_of "$name-predict")
+MLOPS_CUSTOM_VISION_PREDICTION_ID=$id
+MLOPS_CUSTOM_VISION_SKU=$sku
+END

@@ -17,7 +17,7 @@ from azureml_emulator.computes.compute_descriptions import cluster
 from azureml_emulator.computes.compute_routes import Computes
 from azureml_emulator.container_groups.group_routes import ContainerGroups
 from azureml_emulator.container_registry.registry_sign_in import registry_sign_in
-from azureml_emulator.custom_vision.custom_vision import CustomVision
+from azureml_emulator.custom_vision.custom_vision import EmulatedVision
 from azureml_emulator.endpoints.autoscale_routes import AutoscaleRoutes
 from azureml_emulator.endpoints.batch_endpoint_routes import BatchEndpointRoutes
 from azureml_emulator.endpoints.deployment_containers import DeploymentContainers
@@ -124,7 +124,7 @@ class EmulatedCloud(Subscription):
             kept=self.keep if database else None,
         )
         self.sites = AppService(self, certificates, self._publishing_site, self.vault.value_at)
-        self.vision = CustomVision(self, lambda: self.sites.network, certificates.authority)
+        self.vision = EmulatedVision(self, lambda: self.sites.network, certificates.authority)
         self._online = OnlineEndpointRoutes(self, self.servers, lambda: self.scorer)
         self._keeping = threading.Lock()
 

@@ -23,7 +23,7 @@ from azureml_emulator.resources.subscription import Subscription
 from azureml_emulator.rest.cloud_addresses import vision_account
 
 
-class CustomVision:
+class EmulatedVision:
     """The service.
 
     Args:

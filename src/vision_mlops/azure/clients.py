@@ -41,6 +41,12 @@ _ML_RESOURCES = {
     "AzureChinaCloud": "https://ml.azure.cn",
 }
 """Audience of tokens for Azure ML, by cloud."""
+_COGNITIVE_RESOURCES = {
+    "AzureCloud": "https://cognitiveservices.azure.com",
+    "AzureUSGovernment": "https://cognitiveservices.azure.us",
+    "AzureChinaCloud": "https://cognitiveservices.azure.cn",
+}
+"""The same for cognitive services."""
 _LOGGERS = ("azure", "azure.ai.ml", "azure.ai.ml._utils._experimental", "azure.identity", "msal", "msrest")
 
 
@@ -251,16 +257,28 @@ def scoring_token_provider(environ: Mapping[str, str]) -> Callable[[], str]:
         MissingExtraError: the Azure packages are not installed.
         AzureError: the variables of a sign-in are set to what cannot be right.
     """
-    cloud = environ.get("AZURE_CLOUD", "").strip() or "AzureCloud"
-    authority = authority_of(environ)
-    resource = environ.get("AZUREML_RESOURCE_ID", "").strip() or _ML_RESOURCES.get(cloud, _ML_RESOURCES["AzureCloud"])
-    credential, lock = credential_at(authority), threading.Lock()
+    resource = environ.get("AZUREML_RESOURCE_ID", "").strip() or _of_cloud(_ML_RESOURCES, environ)
+    return _token_provider(resource, "sign-in to the endpoint", environ)
+
+
+def cognitive_token_provider(environ: Mapping[str, str]) -> Callable[[], str]:
+    """The same for Azure's cognitive services, such as Custom Vision; raises what :func:`scoring_token_provider` does."""
+    return _token_provider(_of_cloud(_COGNITIVE_RESOURCES, environ), "sign-in to Custom Vision", environ)
+
+
+def _of_cloud(resources: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """The audience of the cloud that AZURE_CLOUD names; that of the public one where it is not known."""
+    return resources.get(environ.get("AZURE_CLOUD", "").strip(), resources["AzureCloud"])
+
+
+def _token_provider(resource: str, action: str, environ: Mapping[str, str]) -> Callable[[], str]:
+    credential, lock = credential_at(authority_of(environ)), threading.Lock()
     from azure.identity import get_bearer_token_provider
 
     token = get_bearer_token_provider(credential, f"{resource.rstrip('/')}/.default")
 
     def locked() -> str:
-        with lock, azure_errors("sign-in to the endpoint"):
+        with lock, azure_errors(action):
             return token()
 
     return locked

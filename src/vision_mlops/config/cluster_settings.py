@@ -5,16 +5,14 @@ Nothing here needs an Azure subscription: the sign-in is that of the kubeconfig.
 
 from __future__ import annotations
 
-import difflib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from vision_mlops.config.azure_settings import RegistryHost, read_env_file
-from vision_mlops.core.errors import ConfigError
+from vision_mlops.config.azure_settings import RegistryHost
+from vision_mlops.config.prefixed_settings import load_prefixed
 
 PREFIX = "MLOPS_AKS_"
 DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -62,19 +60,4 @@ def load_cluster_settings(*, env_file: Path | None = None, environ: Mapping[str,
         ConfigError: a value is malformed, or there is no setting of a name.
         MissingExtraError: there is an ``.env``, and python-dotenv is not installed.
     """
-    values: dict[str, str] = {}
-    for layer in (read_env_file(env_file or Path(".env")), os.environ if environ is None else environ):
-        for name, value in layer.items():
-            if name.startswith(PREFIX) and name not in VARIABLES:
-                near = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.0)[0]
-                raise ConfigError(f"there is no setting {name}", f"did you mean {near}?")
-            if name in VARIABLES and value.strip():
-                values[name] = value.strip()
-    try:
-        return ClusterSettings.model_validate_strings(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])
-        field = ClusterSettings.model_fields[VARIABLES[name]]
-        hint = f"write it like {field.examples[0]}" if field.examples else first["msg"]
-        raise ConfigError(f"{name}={values[name]!r} is not valid", hint) from error
+    return load_prefixed(ClusterSettings, PREFIX, env_file, environ)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from vision_mlops.azure.devops_sign_in import service_token
 from vision_mlops.azure.proxy_check import silent_proxy
+from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import AzureError, ConfigError
 from vision_mlops.core.listening import LOOPBACK
 
@@ -69,7 +69,7 @@ class DevOpsClient:
         self._authorization, self._sleep, self._told = authorization, sleep, told
         self._continuation = ""
         self._http = httpx.Client(
-            verify=_trusted(self.url),
+            verify=trusting_context(self.url),
             timeout=_TIMEOUT_S,
             headers={"Accept": "application/json", "User-Agent": "vision-mlops"},
             follow_redirects=False,  # a sign-in page is no response to a program
@@ -292,13 +292,3 @@ def _hint(status: int) -> str:
 
 def _short(url: str) -> str:
     return urlsplit(url).path
-
-
-def _trusted(url: str) -> ssl.SSLContext:
-    """Verifies certificates, also by the authorities that the Azure SDK is told of."""
-    if not url.startswith("https:"):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context = httpx.create_ssl_context()
-    if bundle := os.environ.get("REQUESTS_CA_BUNDLE", ""):
-        context.load_verify_locations(bundle)
-    return context

@@ -8,8 +8,6 @@ again, and after some outages in a row the circuit breaker answers in its place.
 from __future__ import annotations
 
 import json
-import os
-import ssl
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -21,6 +19,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
+from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.listening import LOOPBACK
 from vision_mlops.flask_app.app_errors import (
@@ -70,7 +69,7 @@ class ScoringEndpoint:
         self.breaker = breaker or CircuitBreaker()
         self._settings, self._token, self._sleep = settings, token, sleep
         self._client = httpx.Client(
-            verify=_trusted(self.url),
+            verify=trusting_context(self.url),
             limits=httpx.Limits(
                 max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=30
             ),
@@ -315,13 +314,3 @@ def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after_s if isinstance(error, AppError) else None
     return asked if asked is not None else 0.1 * 3 ** (state.attempt_number - 1)
-
-
-def _trusted(url: str) -> ssl.SSLContext:
-    """Verifies certificates, also by the authorities that the Azure SDK is told of."""
-    if not url.startswith("https:"):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # knows none, and needs none
-    context = httpx.create_ssl_context()
-    if bundle := os.environ.get("REQUESTS_CA_BUNDLE", ""):
-        context.load_verify_locations(bundle)
-    return context

@@ -1,0 +1,249 @@
+"""The contestant ``custom-vision``: the training images are uploaded, trained on and published in Azure Custom Vision."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task, Usage
+from vision_mlops.benchmark.custom_vision.call_limiter import CallLimiter
+from vision_mlops.benchmark.custom_vision.image_payloads import PREDICTION_BYTES, TRAINING_BYTES, ImagePayloads
+from vision_mlops.benchmark.custom_vision.image_predictions import ImagePredictions
+from vision_mlops.benchmark.custom_vision.image_upload import ImageUpload, TrainingImage
+from vision_mlops.benchmark.custom_vision.json_line_log import JsonLineLog
+from vision_mlops.benchmark.custom_vision.kept_work import KeptWork
+from vision_mlops.benchmark.custom_vision.model_training import ModelTraining
+from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount, accounts_of
+from vision_mlops.benchmark.custom_vision.service_errors import VisionError
+from vision_mlops.benchmark.custom_vision.sku_limits import LIMITS, check_sizes, prediction_warning
+from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
+from vision_mlops.benchmark.custom_vision.vision_project import VisionProject, project_name, tag_names
+from vision_mlops.config.custom_vision_settings import TRAINING_ENDPOINT, load_custom_vision_settings
+from vision_mlops.core.errors import ConfigError, MlopsError
+from vision_mlops.core.text import counted, few
+from vision_mlops.data.manifest import ImageRecord
+
+_COUNT_PAUSES_S = (1.0, 2.0, 4.0)
+"""The service may count what it has just taken a little later."""
+
+
+class CustomVision(Contestant):
+    """Azure Custom Vision.
+
+    Args:
+        task: What to learn. Its folder keeps what was uploaded, trained and predicted, for a run that is interrupted.
+
+    Raises:
+        ConfigError: a setting of Custom Vision is missing or malformed.
+    """
+
+    name: ClassVar[str] = "custom-vision"
+    title: ClassVar[str] = "Azure Custom Vision"
+    hosted: ClassVar[bool] = True
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._settings = load_custom_vision_settings()
+        self._images: list[ImageRecord] = []
+        self._iteration: dict[str, Any] = {}
+        self._predictions: ImagePredictions | None = None
+
+    def settings(self) -> Mapping[str, Any]:
+        """The domain, and how long it is trained."""
+        chosen = self._settings
+        hours = {"hours": chosen.hours} if chosen.training == "advanced" else {}
+        return {"domain": chosen.domain, "training": chosen.training, **hours}
+
+    def fit(self) -> None:
+        """Upload, train and publish, each where that is not done yet.
+
+        Raises:
+            DataError: the service cannot take the data: too few or too many images or classes, or a broken image.
+            ConfigError: the domain does not exist.
+            VisionError: the service refuses, or is not reached.
+        """
+        task, manifest = self.task, self.task.manifest
+        self._images = self._different_images()
+        images = Counter(record.label for record in self._images)
+        check_sizes(self._settings.sku, {label: images[label] for label in manifest.classes})
+        self._tell_of_predictions()
+        project, is_new = VisionProject.find_or_make(
+            self._training_client, self._project_name, self._description, self._settings.domain
+        )
+        task.say(f"Custom Vision: the project {project.name} {'is new' if is_new else 'exists'}")
+        kept = self._keep(project)
+        tags = project.tags(tag_names(manifest.classes))
+        self._upload(project, tags)
+        published = self._train(project, kept)
+        self._predictions = ImagePredictions(
+            self._prediction_client,
+            project.id,
+            published,
+            tags,
+            JsonLineLog(task.folder / "predictions.jsonl"),
+            ImagePayloads(PREDICTION_BYTES),
+            task.say,
+        )
+
+    def predict(self, files: Sequence[Path]) -> Probabilities:
+        """Probabilities by the published model; one request for each image, within the calls a second of the SKU.
+
+        Raises:
+            VisionError: the service refuses, or is not reached; the next run goes on with what is missing.
+            ImageError: a file cannot be decoded.
+        """
+        if self._predictions is None:
+            raise MlopsError("custom-vision has learned nothing yet", "call fit() first")
+        return self._predictions.run(files)
+
+    def usage(self) -> Usage:
+        """Hours of training, a month of the stored images, and one prediction each. F0 has some of them free."""
+        return Usage(
+            training={
+                "custom_vision_training_hour": float(self._iteration.get("trainingTimeInMinutes") or 0) / 60,
+                "custom_vision_stored_image_month": float(len(self._images)),
+            },
+            per_prediction={"custom_vision_prediction": 1.0},
+        )
+
+    def training_seconds(self) -> float | None:
+        """What the service says that it trained, in whole minutes; None where it does not say."""
+        minutes = self._iteration.get("trainingTimeInMinutes")
+        return 60.0 * float(minutes) if minutes else None
+
+    def round_trips_ms(self) -> Sequence[float]:
+        """Of each prediction, without the waits that the SKU's calls a second ask for."""
+        return self._predictions.round_trips_ms if self._predictions else ()
+
+    def remark(self) -> str:
+        """How it was trained."""
+        chosen = self._settings
+        return f"domain {chosen.domain}, {chosen.training} training"
+
+    def clean_up(self) -> None:
+        """Unpublish and delete the models and the project with its images.
+
+        Raises:
+            ConfigError: the project is in another account than that of the settings.
+            VisionError: the service refuses, or is not reached.
+        """
+        kept = KeptWork.read(self.task.folder)
+        if kept and kept.endpoint != self._accounts[0].endpoint:
+            raise ConfigError(
+                f"the project {kept.name} of Custom Vision is in the account at {kept.endpoint}",
+                f"set {TRAINING_ENDPOINT} to it",
+            )
+        # As the project is called that was made: what the settings say now may be another domain.
+        name = kept.name if kept else self._project_name
+        project = VisionProject.find(self._training_client, name)
+        if project is None:
+            self.task.say(f"Custom Vision has no project {name}")
+            return
+        project.delete(self.task.say)
+
+    @cached_property
+    def _project_name(self) -> str:
+        return project_name(self.task.workload.name, self.task.manifest.fingerprint, self._settings.domain)
+
+    @property
+    def _description(self) -> str:
+        return f"vision-mlops benchmark of {self.task.workload.name}, data {self.task.manifest.fingerprint}"
+
+    @cached_property
+    def _accounts(self) -> tuple[ServiceAccount, ServiceAccount]:
+        return accounts_of(self._settings)
+
+    @cached_property
+    def _training_client(self) -> VisionClient:
+        return self._client(self._accounts[0])
+
+    @cached_property
+    def _prediction_client(self) -> VisionClient:
+        return self._client(self._accounts[1])
+
+    def _client(self, account: ServiceAccount) -> VisionClient:
+        return VisionClient(account, CallLimiter(LIMITS[self._settings.sku].per_second), self.task.say)
+
+    def _different_images(self) -> list[ImageRecord]:
+        """Training images without copies, which the service would not keep."""
+        kept: dict[str, ImageRecord] = {}
+        conflicts = []
+        for record in self.task.manifest.of_split("train"):
+            first = kept.setdefault(record.sha256, record)
+            if first.label != record.label:
+                conflicts.append(f"{record.path} and {first.path}")
+        if conflicts:
+            self.task.say(
+                f"warning: {counted(len(conflicts), 'image')} in two classes, of which Custom Vision learns the second of"
+                f" each pair only: {few(conflicts)}"
+            )
+        return list(kept.values())
+
+    def _tell_of_predictions(self) -> None:
+        """What is known of the test images before anything is paid for."""
+        files = self.task.images("test").files
+        if warning := prediction_warning(self._settings.sku, len(files)):
+            self.task.say(warning)
+        if large := sum(file.stat().st_size > PREDICTION_BYTES for file in files):
+            self.task.say(f"{counted(large, 'test image')} above {PREDICTION_BYTES / 1e6:g} MB will be scaled down")
+
+    def _keep(self, project: VisionProject) -> KeptWork:
+        """Write down which project it is; what was kept of another one, which was deleted, is forgotten."""
+        kept = KeptWork.read(self.task.folder)
+        if kept is None or kept.project != project.id:
+            kept = KeptWork(self._accounts[0].endpoint, project.id, project.name)
+            kept.write(self.task.folder)
+        return kept
+
+    def _upload(self, project: VisionProject, tags: Sequence[str]) -> None:
+        """Upload what the project does not have, and make sure that it has exactly what it should."""
+        task = self.task
+        tag_of = dict(zip(task.manifest.classes, tags, strict=True))
+        images = [
+            TrainingImage(task.data / record.path, record.sha256, tag_of[record.label]) for record in self._images
+        ]
+        wanted = dict(Counter(image.tag for image in images))
+        if project.counts() == wanted:
+            return
+        log, payloads = JsonLineLog(task.folder / "uploads.jsonl"), ImagePayloads(TRAINING_BYTES)
+        upload = ImageUpload(self._training_client, project.id, log, payloads, task.say)
+        if not (upload.run(images) and _counts_become(project, wanted)):
+            # Somebody has deleted images in the portal, say: the service knows which of all it has.
+            log.clear()
+            upload.run(images)
+            if not _counts_become(project, wanted):
+                there = project.counts()
+                differing = [
+                    f"{label!r} has {there.get(tag, 0):,} images there and {wanted[tag]:,} in the data"
+                    for label, tag in tag_of.items()
+                    if there.get(tag, 0) != wanted[tag]
+                ]
+                raise VisionError(
+                    f"the project {project.name} of Custom Vision has other images than the data:"
+                    f" {few(differing, '; ') or 'it has further tags'}",
+                    "remove the project with `mlops benchmark clean`, then run the benchmark again",
+                )
+        if told := payloads.told():
+            task.say(told)
+
+    def _train(self, project: VisionProject, kept: KeptWork) -> str:
+        """Train, unless an earlier run has, and publish; returns the name that predictions ask for."""
+        training = ModelTraining(self._training_client, project, self._settings, self.task.say)
+        iteration = training.begin(kept.iteration)
+        replace(kept, iteration=iteration["id"]).write(self.task.folder)
+        self._iteration = training.wait(iteration)
+        return training.publish(self._iteration)
+
+
+def _counts_become(project: VisionProject, wanted: Mapping[str, int]) -> bool:
+    """Whether the tags of a project have so many images, now or a little later."""
+    for pause in _COUNT_PAUSES_S:
+        if project.counts() == wanted:
+            return True
+        time.sleep(pause)
+    return project.counts() == wanted

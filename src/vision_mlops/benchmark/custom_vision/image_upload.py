@@ -1,0 +1,185 @@
+"""Training images to a project, in batches, so that an interrupted upload goes on and nothing is there twice."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_mlops.benchmark.custom_vision.image_payloads import ImagePayloads
+from vision_mlops.benchmark.custom_vision.json_line_log import JsonLineLog
+from vision_mlops.benchmark.custom_vision.service_errors import TOO_LARGE_BATCH, GaveUpError, VisionError
+from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
+from vision_mlops.config.custom_vision_settings import PREFIX
+from vision_mlops.core.errors import DataError
+from vision_mlops.core.text import counted, few
+
+BATCH_IMAGES, BATCH_TAGS = 64, 20
+"""Most images and tags that the service takes in a request."""
+_BATCH_BYTES = 24_000_000
+"""Of the files of a request: what is larger takes longer than gateways wait."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
+_SAY_SECONDS = 10.0
+_DONE = frozenset({"OK", "OKDuplicate"})
+_PASSING = frozenset({"ErrorStorage", "ErrorUnknown", "ErrorSource"})
+"""What may be different the next time."""
+_UNREADABLE = frozenset({"ErrorImageFormat", "ErrorImageSize"})
+"""What encoding the image anew may help against."""
+_FULL = "ErrorLimitExceed"
+_TOO_LARGE = 413
+
+
+@dataclass(slots=True)
+class TrainingImage:
+    """One image to be uploaded.
+
+    Attributes:
+        anew: Whether it is sent encoded anew.
+        status: What was said last.
+    """
+
+    file: Path
+    sha256: str
+    tag: str
+    anew: bool = False
+    status: str = ""
+
+
+class ImageUpload:
+    """Uploads to one project.
+
+    Args:
+        client: Of the account that trains.
+        project: Id of the project.
+        log: What was taken, by project.
+        payloads: Reads the files.
+        say: Shows progress.
+    """
+
+    def __init__(
+        self,
+        client: VisionClient,
+        project: str,
+        log: JsonLineLog,
+        payloads: ImagePayloads,
+        say: Callable[[str], None],
+    ) -> None:
+        self._client, self._project, self._log, self._payloads, self._say = client, project, log, payloads, say
+        self._said = 0.0
+        self._done = self._total = 0
+
+    def run(self, images: Sequence[TrainingImage]) -> int:
+        """Upload what is not there yet; returns how many images were sent.
+
+        What was not taken is sent again in smaller batches, until each image is alone: what is wrong with one holds up no
+        other.
+
+        Args:
+            images: Each with other content: the service keeps one image of a content.
+
+        Raises:
+            DataError: images that are not taken; all others are there.
+            VisionError: the service refuses, or is not reached.
+        """
+        there = {row["sha256"] for row in self._log.rows if row["project"] == self._project}
+        left = [image for image in images if image.sha256 not in there]
+        sent = len(left)
+        self._done, self._total = len(images) - sent, len(images)
+        if self._done and left:
+            self._say(f"{counted(self._done, 'image')} of {self._total:,} were uploaded before")
+        refused: list[TrainingImage] = []
+        size, pause = BATCH_IMAGES, _FIRST_PAUSE_S
+        while left:
+            failed = [image for batch in _batches(left, size) for image in self._send_split(batch)]
+            left = [image for image in failed if _may_try_again(image)]
+            refused += [image for image in failed if image not in left]
+            if size == 1:
+                refused, left = refused + left, []
+            if left:
+                time.sleep(pause)
+            size, pause = max(1, size // 2), min(2 * pause, _LONGEST_PAUSE_S)
+        if refused:
+            raise _refusal(refused)
+        return sent
+
+    def _send_split(self, batch: list[TrainingImage]) -> list[TrainingImage]:
+        """Send a batch, in parts where it is refused as a whole; returns the images that were not taken."""
+        try:
+            return self._send(batch)
+        except VisionError as error:
+            if len(batch) == 1 or not _is_shrinkable(error):
+                raise
+            # One image first: where the service is down, nothing is gained by trying every half.
+            middle = (len(batch) + 1) // 2
+            parts = [part for part in (batch[:1], batch[1:middle], batch[middle:]) if part]
+        return [image for part in parts for image in self._send_split(part)]
+
+    def _send(self, batch: Sequence[TrainingImage]) -> list[TrainingImage]:
+        """Send a batch in one request; returns the images that were not taken."""
+        entries = [
+            {
+                "name": image.sha256,
+                "contents": base64.b64encode(self._payloads.read(image.file, anew=image.anew)).decode(),
+                "tagIds": [image.tag],
+            }
+            for image in batch
+        ]
+        answer = self._client.call("POST", f"projects/{self._project}/images/files", body={"images": entries})
+        statuses = {str(row.get("sourceUrl") or "").strip('"'): str(row["status"]) for row in answer["images"]}
+        for image in batch:
+            image.status = statuses.get(image.sha256, "no status")
+            if image.status in _DONE:
+                self._log.add({"project": self._project, "sha256": image.sha256})
+                self._done += 1
+        if any(image.status == _FULL for image in batch):
+            raise VisionError(
+                f"Custom Vision takes no more images ({_FULL})",
+                f"the project has as many as its SKU allows: remove images, or use the SKU S0 with {PREFIX}SKU=S0",
+                207,
+                _FULL,
+            )
+        now = time.monotonic()
+        if self._done == self._total or now - self._said > _SAY_SECONDS:
+            self._said = now
+            self._say(f"uploaded {self._done:,} of {counted(self._total, 'image')}")
+        return [image for image in batch if image.status not in _DONE]
+
+
+def _batches(images: Sequence[TrainingImage], most: int) -> Iterator[list[TrainingImage]]:
+    """Images by tag, as many at once as a request may have, and ``most`` at most."""
+    batch: list[TrainingImage] = []
+    tags: set[str] = set()
+    size = 0
+    for image in sorted(images, key=lambda image: image.tag):
+        length = image.file.stat().st_size
+        full = len(batch) == most or len(tags | {image.tag}) > BATCH_TAGS or size + length > _BATCH_BYTES
+        if batch and full:
+            yield batch
+            batch, tags, size = [], set(), 0
+        batch.append(image)
+        tags.add(image.tag)
+        size += length
+    if batch:
+        yield batch
+
+
+def _is_shrinkable(error: VisionError) -> bool:
+    """Whether fewer images at once may be taken."""
+    return error.code in TOO_LARGE_BATCH or error.status == _TOO_LARGE or isinstance(error, GaveUpError)
+
+
+def _may_try_again(image: TrainingImage) -> bool:
+    if image.status in _UNREADABLE and not image.anew:
+        image.anew = True
+        return True
+    return image.status in _PASSING
+
+
+def _refusal(images: Sequence[TrainingImage]) -> DataError:
+    shown = few([f"{image.file} ({image.status})" for image in images])
+    return DataError(
+        f"Custom Vision does not take {counted(len(images), 'image')}: {shown}",
+        "replace or remove them and prepare the data again; what was uploaded stays, and is not sent again",
+    )

@@ -1,0 +1,146 @@
+"""A model of a project: trained unless it is already, waited for, and published for predictions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from vision_mlops.benchmark.custom_vision.service_errors import (
+    IS_PUBLISHED,
+    TOO_MANY_ITERATIONS,
+    TRAINING_IN_PROGRESS,
+    TRAINING_NOT_NEEDED,
+    VisionError,
+)
+from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
+from vision_mlops.benchmark.custom_vision.vision_project import VisionProject
+from vision_mlops.config.custom_vision_settings import CustomVisionSettings
+
+Json = dict[str, Any]
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_SAY_SECONDS = 60.0
+_ENDED = frozenset({"Completed", "Failed"})
+
+
+class ModelTraining:
+    """Trains one project.
+
+    Args:
+        client: Of the account that trains.
+        project: With all its images.
+        settings: How it is trained, and the account that it is published to.
+        say: Shows progress.
+    """
+
+    def __init__(
+        self, client: VisionClient, project: VisionProject, settings: CustomVisionSettings, say: Callable[[str], None]
+    ) -> None:
+        self._client, self._project, self._settings, self._say = client, project, settings, say
+        advanced = settings.training == "advanced"
+        self._kind = ("Advanced", settings.hours) if advanced else ("Regular", 0)
+
+    def begin(self, known: str) -> Json:
+        """A model that is trained, or in training. An interrupted run's is used, and so is one of the same images.
+
+        Args:
+            known: Id of the model that an earlier run began; empty where there is none.
+
+        Raises:
+            VisionError: the service refuses.
+        """
+        found = next((row for row in self._project.iterations() if row["id"] == known), None)
+        if found and found["status"] != "Failed":
+            return found
+        made: Json = self._client.found_or_made(self._in_training, self._train)
+        return made
+
+    def _in_training(self) -> Json | None:
+        """The model in training, once it is of the kind that is wanted: a project trains one at a time."""
+        while True:
+            busy = next((row for row in self._project.iterations() if _is_in_training(row)), None)
+            if busy is None or self._is_wanted(busy):
+                return busy
+            self._say("the project is being trained in another way, which has to end first")
+            self.wait(busy)
+
+    def _train(self, *, force: bool = False) -> Json:
+        kind, hours = self._kind
+        query = {"trainingType": kind, "forceTrain": "true" if force else "false"}
+        if hours:
+            query["reservedBudgetInHours"] = str(hours)
+        try:
+            begun: Json = self._client.call_once("POST", f"{self._project.path}/train", query=query, body={})
+        except VisionError as error:
+            if error.code in TRAINING_NOT_NEEDED:
+                return self._trained_before() or self._train(force=True)
+            if error.code == TRAINING_IN_PROGRESS and (running := self._in_training()):
+                return running
+            if error.code == TOO_MANY_ITERATIONS and self._made_room():
+                return self._train(force=force)
+            raise
+        self._say(f"training a model in Custom Vision: {self._settings.training}")
+        return begun
+
+    def _trained_before(self) -> Json | None:
+        """The newest model of the kind that is wanted; the images have not changed since the last training."""
+        rows = self._project.iterations()
+        found = next((row for row in rows if row["status"] == "Completed" and self._is_wanted(row)), None)
+        if found:
+            self._say(f"the images have not changed since {found['name']} was trained, which is used")
+        return found
+
+    def _made_room(self) -> bool:
+        """Delete the oldest model that nobody uses; False where all are published."""
+        rows = [row for row in self._project.iterations() if row["status"] in _ENDED and not row.get("publishName")]
+        if rows:
+            self._say(f"the project has as many models as it may have: deleting the oldest, {rows[-1]['name']}")
+            self._project.delete_iteration(rows[-1])
+        return bool(rows)
+
+    def _is_wanted(self, row: Json) -> bool:
+        kind, hours = self._kind
+        return row.get("trainingType") == kind and (not hours or row.get("reservedBudgetInHours") == hours)
+
+    def wait(self, iteration: Json) -> Json:
+        """The model once its training has ended, however long that takes.
+
+        Raises:
+            VisionError: it failed, or is not there any more.
+        """
+        pause, begun, said = _FIRST_PAUSE_S, time.monotonic(), time.monotonic()
+        while iteration["status"] not in _ENDED:
+            time.sleep(pause)
+            pause = min(1.5 * pause, _LONGEST_PAUSE_S)
+            iteration = self._client.call("GET", f"{self._project.path}/iterations/{iteration['id']}")
+            if time.monotonic() - said > _SAY_SECONDS:
+                said = time.monotonic()
+                self._say(f"{iteration['name']} is in training for {(said - begun) / 60:.0f} minutes")
+        if iteration["status"] == "Failed":
+            raise VisionError(
+                f"the training of {iteration['name']} of the project {self._project.name} failed",
+                "run the same command again, which trains anew; the portal of Custom Vision may say why it failed",
+            )
+        return iteration
+
+    def publish(self, iteration: Json) -> str:
+        """The name that predictions ask for. Raises VisionError."""
+        path, target = f"{self._project.path}/iterations/{iteration['id']}", self._settings.prediction_id
+        if iteration.get("publishName"):
+            if str(iteration.get("originalPublishResourceId")).lower() == target.lower():
+                return str(iteration["publishName"])
+            self._client.call("DELETE", f"{path}/publish")
+        name = f"benchmark-{iteration['id'][:8]}"
+        query = {"publishName": name, "predictionId": target, "overwrite": "true"}
+        try:
+            self._client.call("POST", f"{path}/publish", query=query)
+        except VisionError as error:
+            if error.code != IS_PUBLISHED:  # by a call whose response was lost
+                raise
+        return name
+
+
+def _is_in_training(row: Json) -> bool:
+    # The images that no model has been trained with yet are listed as one with the status "New".
+    return row["status"] not in _ENDED and row["status"] != "New"

@@ -1,0 +1,153 @@
+"""What Custom Vision refuses, in words: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from vision_mlops.azure.azure_errors import SIGN_IN
+from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount
+from vision_mlops.config.custom_vision_settings import PREFIX
+from vision_mlops.core.errors import AzureError
+
+RETIRED = "2028-09-25"
+"""The day on which the service ends."""
+TRAINING_NOT_NEEDED = frozenset(
+    {"BadRequestTrainingNotNeeded", "BadRequestTrainingNotNeededButTrainingPipelineUpdated"}
+)
+TRAINING_IN_PROGRESS = "BadRequestTrainingAlreadyInProgress"
+TOO_MANY_ITERATIONS = "BadRequestExceedIterationPerProjectLimit"
+IS_PUBLISHED = "BadRequestIterationIsPublished"
+NOT_PUBLISHED = "BadRequestIterationNotPublished"
+TOO_LARGE_BATCH = frozenset({"BadRequestExceededBatchSize", "BadRequestImageBatch", "BadRequestImageExceededCount"})
+_LENGTH = 600
+_BUSY = frozenset({408, 429, 500, 502, 503, 504})
+_CLEAN = "`mlops benchmark clean --workload WORKLOAD --with custom-vision` removes what earlier benchmarks made"
+_FREE_QUOTA = f"wait until the month is over, or use accounts of the SKU S0, which costs money, and set {PREFIX}SKU=S0"
+_TOO_FEW = "each class needs 5 different images, and the data two classes: add images, or leave the class out"
+_HINTS = {
+    "BadRequestExceededBatchSize": "a request may have 64 images and 20 tags: this is a fault of this program, report it",
+    "BadRequestExceededQuota": f"a limit of the SKU is reached: {_FREE_QUOTA}; or {_CLEAN}",
+    "BadRequestExceedProjectLimit": f"the account has as many projects as its SKU allows (F0: 2): {_CLEAN}, or delete one",
+    "BadRequestProjectNameNotUnique": "rename or delete the project of that name in the account",
+    "BadRequestExceedTagPerProjectLimit": "the SKU allows fewer classes (F0: 50, S0: 500)",
+    TOO_MANY_ITERATIONS: "a project has 20 iterations at most: unpublish and delete one that nobody uses",
+    "BadRequestTrainingNotNeeded": "nothing has changed since the last training",
+    TRAINING_IN_PROGRESS: "the project is being trained: run the same command again, which waits for it",
+    IS_PUBLISHED: "unpublish the iteration first",
+    "BadRequestReservedBudgetInHoursNotEnoughForAdvancedTraining": (
+        f"advanced training needs more hours: set {PREFIX}HOURS to a larger number, or {PREFIX}TRAINING=quick"
+    ),
+    "BadRequestDomainNotSupportedForAdvancedTraining": f"set {PREFIX}DOMAIN to another domain, or {PREFIX}TRAINING=quick",
+    "BadRequestInvalidPublishTarget": (
+        f"set {PREFIX}PREDICTION_ID to the resource id of the account that predicts; it must be in the region and"
+        " subscription of the account that trains"
+    ),
+    "BadRequestTrainingValidationFailed": _TOO_FEW,
+    "BadRequestClassificationTrainingValidationFailed": _TOO_FEW,
+    "BadRequestMultiClassClassificationTrainingValidationFailed": _TOO_FEW,
+    "BadRequestImageFormat": "the service takes JPEG, PNG, BMP and GIF",
+    "BadRequestImageSizeBytes": "an image may have 6 MB to train, and 4 MB to predict",
+    "ForbiddenDRModeEnabled": "the service is in disaster recovery and takes no changes: try again later",
+}
+
+
+class VisionError(AzureError):
+    """Custom Vision refuses, or is not reached. ``code`` is what it calls the reason; empty where it does not."""
+
+    def __init__(self, message: str, hint: str = "", status: int = 0, code: str = "") -> None:
+        super().__init__(message, hint, status)
+        self.code = code
+
+
+class BusyError(VisionError):
+    """The same call may succeed a little later.
+
+    Attributes:
+        wait: How many seconds the service asks for.
+        was_refused: Whether the service has certainly not done what it was asked.
+    """
+
+    wait: float | None = None
+    was_refused = False
+
+
+class GaveUpError(VisionError):
+    """The service stayed busy, or was not reached, however often it was tried."""
+
+
+def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
+    """The error of a response that is none of success."""
+    status = response.status_code
+    code, message = _told(response)
+    text = f"Custom Vision: {message} (HTTP {status}{f' {code}' if code and code != str(status) else ''})"
+    if "quota" in message.lower() and status in (403, 429):
+        return VisionError(text, _FREE_QUOTA, status, code)
+    if status in _BUSY:
+        busy = BusyError(text, "try again in some minutes: what is done is kept", status, code)
+        busy.wait, busy.was_refused = _asked_wait(response), status == 429
+        return busy
+    # What a role does not allow is told with 401, too.
+    if code == "PermissionDenied" or (status == 403 and code not in _HINTS):
+        return VisionError(text, _forbidden(account, f"{code} {message}"), status, code)
+    if status in (301, 302, 401):
+        return _unauthorised(account, text, status, code)
+    if status == 404 and not code.startswith("NotFound"):
+        return VisionError(
+            f"{text}: Custom Vision is not at {account.endpoint}",
+            f"set {account.variable('ENDPOINT')} to the address of the account that {account.verb}s",
+            status,
+            code,
+        )
+    return VisionError(text, _HINTS.get(code, "change what the message names"), status, code)
+
+
+def unreached(account: ServiceAccount, reason: str) -> tuple[str, str]:
+    """Message and hint where there is no response."""
+    return (
+        f"Custom Vision is not reached at {account.endpoint}: {reason}",
+        f"check {account.variable('ENDPOINT')}, the network and the proxy; the service ends on {RETIRED}",
+    )
+
+
+def _unauthorised(account: ServiceAccount, text: str, status: int, code: str) -> VisionError:
+    if account.key:
+        message = f"{text}: the account at {account.endpoint} does not accept {account.variable('KEY')}"
+        hint = (
+            "copy the key again: az cognitiveservices account keys list --resource-group GROUP --name NAME --query key1;"
+            " the accounts that train and predict have different keys"
+        )
+    else:
+        message = f"{text}: the account at {account.endpoint} does not accept this sign-in"
+        hint = f"{SIGN_IN}; or set {account.variable('KEY')}"
+    return VisionError(message, hint, status, code)
+
+
+def _forbidden(account: ServiceAccount, told: str) -> str:
+    if account.key:
+        off = "the account takes no keys" if "auth" in told.lower() else "the key opens something else"
+        return f"{off}: unset {account.variable('KEY')} and sign in with `az login`"
+    return (
+        f"ask for the role Cognitive Services Custom Vision Contributor on the account that {account.verb}s, and wait some"
+        " minutes until it has taken effect"
+    )
+
+
+def _told(response: httpx.Response) -> tuple[str, str]:
+    """Code and message of the service, or of the gateway before it, which wraps them; on one line."""
+    try:
+        content: Any = response.json()
+    except ValueError:
+        content = None
+    if isinstance(content, dict) and isinstance(content.get("error"), dict):
+        content = content["error"]
+    if not isinstance(content, dict):
+        return "", response.reason_phrase or "no message"
+    message = " ".join(str(content.get("message") or "").split())[:_LENGTH].rstrip(".")
+    return str(content.get("code") or ""), message or response.reason_phrase or "no message"
+
+
+def _asked_wait(response: httpx.Response) -> float | None:
+    text = response.headers.get("Retry-After", "").strip()
+    return float(text) if text.isascii() and text.isdigit() else None

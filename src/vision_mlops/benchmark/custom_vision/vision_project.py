@@ -1,0 +1,164 @@
+"""The project of some data in Custom Vision: found again by its name, with a tag for each class."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vision_mlops.benchmark.custom_vision.service_errors import IS_PUBLISHED, NOT_PUBLISHED, VisionError
+from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
+from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.text import nearest
+
+Json = dict[str, Any]
+
+_LONGEST_TAG = 64
+_PLAIN = frozenset(" -_.,()")
+_GONE = frozenset({"NotFoundProject", "NotFoundIteration", NOT_PUBLISHED})
+
+
+def project_name(workload: str, fingerprint: str, domain: str) -> str:
+    """What the project of some data is called. Another domain has another project: it cannot be changed afterwards."""
+    digest = hashlib.sha256(f"{fingerprint}\0{domain}".encode()).hexdigest()
+    return f"{workload[:24]}-{digest[:16]}"
+
+
+def tag_names(classes: Sequence[str]) -> list[str]:
+    """What the tags of some classes are called.
+
+    A class with characters that the service might refuse, or with a name that is equal to another's but for capitals, is
+    called by its number. Predictions name tags by their ids, so that no name is read back.
+    """
+    alike = Counter(name.casefold() for name in classes)
+    return [
+        name if _is_plain(name) and alike[name.casefold()] == 1 else f"class {number}"
+        for number, name in enumerate(classes)
+    ]
+
+
+def _is_plain(name: str) -> bool:
+    words_alone = all(letter.isalnum() or letter in _PLAIN for letter in name)
+    # "Negative" is the name of a tag of another kind, and "class 3" may be that of another class.
+    reserved = name.casefold() == "negative" or name.casefold().startswith("class ")
+    return words_alone and not reserved and name == name.strip() and 0 < len(name) <= _LONGEST_TAG
+
+
+class VisionProject:
+    """A project that exists.
+
+    Args:
+        client: Of the account that trains.
+        content: As the service describes it.
+    """
+
+    def __init__(self, client: VisionClient, content: Json) -> None:
+        self.id = str(content["id"])
+        self.name = str(content["name"])
+        self.path = f"projects/{self.id}"
+        self._client = client
+
+    @classmethod
+    def find(cls, client: VisionClient, name: str) -> VisionProject | None:
+        """The project of a name; None where there is none. Raises VisionError."""
+        found = _named(client.call("GET", "projects"), name)
+        return cls(client, found) if found else None
+
+    @classmethod
+    def find_or_make(cls, client: VisionClient, name: str, description: str, domain: str) -> tuple[VisionProject, bool]:
+        """The project of a name, and whether it is new.
+
+        Args:
+            client: Of the account that trains.
+            name: From :func:`project_name`.
+            description: For people who look at it in the portal.
+            domain: Name of its domain, such as ``General``.
+
+        Raises:
+            ConfigError: there is no such domain.
+            VisionError: the service refuses.
+        """
+        made = []
+
+        def make() -> Json:
+            made.append(name)
+            query = {
+                "name": name,
+                "description": description,
+                "domainId": _domain_id(client, domain),
+                "classificationType": "Multiclass",
+            }
+            content: Json = client.call_once("POST", "projects", query=query)
+            return content
+
+        found = client.found_or_made(lambda: _named(client.call("GET", "projects"), name), make)
+        return cls(client, found), bool(made)
+
+    def tags(self, names: Sequence[str]) -> list[str]:
+        """Ids of the tags of some names, which are made where they are missing. Raises VisionError."""
+        there = self._by_name()
+        return [there[name]["id"] if name in there else self._tag(name)["id"] for name in names]
+
+    def _tag(self, name: str) -> Json:
+        path = f"{self.path}/tags"
+
+        def make() -> Json:
+            content: Json = self._client.call_once("POST", path, query={"name": name})
+            return content
+
+        return self._client.found_or_made(lambda: _named(self._client.call("GET", path), name), make)
+
+    def counts(self) -> dict[str, int]:
+        """Number of images by the id of their tag. Raises VisionError."""
+        return {tag["id"]: int(tag["imageCount"]) for tag in self._by_name().values()}
+
+    def _by_name(self) -> Mapping[str, Json]:
+        return {tag["name"]: tag for tag in self._client.call("GET", f"{self.path}/tags")}
+
+    def iterations(self) -> list[Json]:
+        """Its trained models and those in training, the newest first. Raises VisionError."""
+        rows: list[Json] = self._client.call("GET", f"{self.path}/iterations")
+        return sorted(rows, key=lambda row: str(row.get("created", "")), reverse=True)
+
+    def delete_iteration(self, iteration: Json) -> None:
+        """Delete a model, which may be published. Raises VisionError."""
+        path = f"{self.path}/iterations/{iteration['id']}"
+        if iteration.get("publishName"):
+            self._deleted(f"{path}/publish")
+        self._deleted(path)
+
+    def delete(self, say: Callable[[str], None]) -> None:
+        """Delete it with its images and models. Raises VisionError."""
+        for iteration in self.iterations():
+            if iteration.get("status") in ("Completed", "Failed"):
+                self.delete_iteration(iteration)
+        try:
+            self._deleted(self.path)
+        except VisionError as error:
+            if error.code == IS_PUBLISHED:
+                error.hint = f"unpublish the models of the project {self.name} in the portal, then run this again"
+            raise
+        say(f"deleted the project {self.name} of Custom Vision")
+
+    def _deleted(self, path: str) -> None:
+        """Delete something; a repeated call may find that it is gone."""
+        try:
+            self._client.call("DELETE", path)
+        except VisionError as error:
+            if error.code not in _GONE:
+                raise
+
+
+def _named(rows: Sequence[Json], name: str) -> Json | None:
+    return next((row for row in rows if row["name"] == name), None)
+
+
+def _domain_id(client: VisionClient, name: str) -> str:
+    rows = client.call("GET", "domains")
+    domains = {
+        row["name"]: str(row["id"]) for row in rows if row["type"] == "Classification" and row.get("enabled", True)
+    }
+    if name not in domains:
+        raise ConfigError(f"MLOPS_CUSTOM_VISION_DOMAIN: unknown domain {name!r}", nearest(name, domains))
+    return domains[name]

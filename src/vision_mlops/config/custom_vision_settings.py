@@ -1,0 +1,94 @@
+"""Which accounts of Custom Vision a benchmark uses, and how it trains there; from the environment or ``.env``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from vision_mlops.config.azure_settings import Address
+from vision_mlops.config.prefixed_settings import load_prefixed
+
+PREFIX = "MLOPS_CUSTOM_VISION_"
+TRAINING_KEY, PREDICTION_KEY = f"{PREFIX}TRAINING_KEY", f"{PREFIX}PREDICTION_KEY"
+TRAINING_ENDPOINT, PREDICTION_ENDPOINT = f"{PREFIX}TRAINING_ENDPOINT", f"{PREFIX}PREDICTION_ENDPOINT"
+_SHOW = "az cognitiveservices account show --resource-group GROUP --name"
+_REGIONAL = ".api.cognitive.microsoft.com"
+
+
+def _is_header(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not (text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError("a key is one word of letters and digits")
+    return value
+
+
+Key = Annotated[SecretStr, AfterValidator(_is_header)]
+AccountId = Annotated[
+    str,
+    Field(
+        pattern=r"(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.CognitiveServices/accounts/[^/]+$"
+    ),
+]
+
+
+class CustomVisionSettings(BaseModel):
+    """All settings; the alias of a field is the variable that holds it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    training_endpoint: Address = Field(
+        alias="MLOPS_CUSTOM_VISION_TRAINING_ENDPOINT",
+        examples=["https://cv-vision-train.cognitiveservices.azure.com"],
+        description=f"the address of the account that trains: {_SHOW} NAME-train --query properties.endpoint",
+    )
+    prediction_endpoint: Address = Field(
+        alias="MLOPS_CUSTOM_VISION_PREDICTION_ENDPOINT",
+        examples=["https://cv-vision-predict.cognitiveservices.azure.com"],
+        description=f"the address of the account that predicts: {_SHOW} NAME-predict --query properties.endpoint",
+    )
+    prediction_id: AccountId = Field(
+        alias="MLOPS_CUSTOM_VISION_PREDICTION_ID",
+        examples=[
+            "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-vision/providers"
+            "/Microsoft.CognitiveServices/accounts/cv-vision-predict"
+        ],
+        description=f"the resource id of the account that predicts: {_SHOW} NAME-predict --query id",
+    )
+    training_key: Key | None = Field(None, alias="MLOPS_CUSTOM_VISION_TRAINING_KEY")
+    prediction_key: Key | None = Field(None, alias="MLOPS_CUSTOM_VISION_PREDICTION_KEY")
+    sku: Literal["F0", "S0"] = Field("F0", alias="MLOPS_CUSTOM_VISION_SKU")
+    domain: str = Field("General", alias="MLOPS_CUSTOM_VISION_DOMAIN")
+    training: Literal["quick", "advanced"] = Field("quick", alias="MLOPS_CUSTOM_VISION_TRAINING")
+    hours: Annotated[int, Field(ge=1, le=24)] = Field(1, alias="MLOPS_CUSTOM_VISION_HOURS", examples=["1"])
+
+    @model_validator(mode="after")
+    def _tokens_need_own_addresses(self) -> CustomVisionSettings:
+        for endpoint, key, variable in (
+            (self.training_endpoint, self.training_key, TRAINING_KEY),
+            (self.prediction_endpoint, self.prediction_key, PREDICTION_KEY),
+        ):
+            if key is None and endpoint.rstrip("/").endswith(_REGIONAL):
+                raise ValueError(
+                    f"{endpoint}, the address of a region, takes no sign-in; set {variable}, or use the account's own"
+                    " address, such as https://NAME.cognitiveservices.azure.com"
+                )
+        return self
+
+
+def load_custom_vision_settings(
+    *, env_file: Path | None = None, environ: Mapping[str, str] | None = None
+) -> CustomVisionSettings:
+    """Read and check all settings; an empty value counts as none.
+
+    Args:
+        env_file: File of ``NAME=value`` lines; ``.env`` in the current folder where not given. It may be missing.
+        environ: The environment, which wins over the file; that of the process where not given.
+
+    Raises:
+        ConfigError: a value is missing or malformed, or there is no setting of a name.
+        MissingExtraError: there is an ``.env``, and python-dotenv is not installed.
+    """
+    return load_prefixed(CustomVisionSettings, PREFIX, env_file, environ)
