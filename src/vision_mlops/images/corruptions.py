@@ -15,6 +15,7 @@ import io
 from typing import Final, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from vision_mlops.images.jpeg import Pixels
@@ -94,5 +95,5 @@ def random_of(content: str, purpose: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def _rounded(values: np.ndarray) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _rounded(values: npt.NDArray[np.float32]) -> Pixels:
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
