@@ -49,7 +49,7 @@ def measure_robustness(
         The means have no interval, as they are of the same images again and again.
     """
     workers = min(available_cores(), len(records))
-    # Decoding and corrupting are half of the work: a predictor of one thread in each worker keeps all cores busy. The first
+    # Corrupting takes up to half of the time: a predictor of one thread in each worker keeps all cores busy. The first
     # is verified, and so used by this thread: OpenVINO can block where two threads are the first to use it.
     predictors: SimpleQueue[Predictor] = SimpleQueue()
     for number in range(workers):

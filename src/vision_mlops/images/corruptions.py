@@ -72,14 +72,16 @@ def corrupt(image: Image.Image, name: CorruptionName, strength: float, content: 
     if name == "jpeg":
         with Image.open(io.BytesIO(as_jpeg(image, strength)), formats=("JPEG",)) as stored:
             return stored.convert("RGB")
-    pixels = np.asarray(image, np.float32)
     if name == "noise":
+        pixels = np.asarray(image, np.float32)
         # Scaling down averages noise away, and scaling up does not.
         deviation = np.float32(255 * value * max(1.0, scale))
         drawn = random_of(content, name).standard_normal(pixels.shape, np.float32)
         return Image.fromarray(_rounded(pixels + deviation * drawn))
-    mean = pixels.mean((0, 1), keepdims=True)
-    return Image.fromarray(_rounded((pixels - mean) * np.float32(value) + mean))
+    means = np.asarray(image).mean((0, 1), dtype=np.float32)[:, None]  # of the channels
+    return image.point(
+        _rounded((np.arange(256, dtype=np.float32) - means) * np.float32(value) + means).ravel().tolist()
+    )
 
 
 def as_jpeg(image: Image.Image, strength: float) -> bytes:
