@@ -61,6 +61,23 @@ def test_another_threshold_runs_the_gate_alone(journey: Journey) -> None:
     assert "the candidate is identical to the champion" in done.stderr
 
 
+def test_a_floor_for_corrupted_images_evaluates_again_and_another_one_does_not(journey: Journey) -> None:
+    done = journey.run("run", *PHOTOS, "--set", "gate.min_robustness_accuracy=0.1")
+    assert "2 of 4 steps reused" in done.stderr
+    verdict = json.loads((journey.folder / "outputs" / "verdicts" / "my-photos.json").read_text())
+    (reason,) = (each for each in verdict["reasons"] if each["check"] == "accuracy on corrupted images")
+    assert reason["passed"]
+    again = journey.run("run", *PHOTOS, "--set", "gate.min_robustness_accuracy=0.05")
+    assert "3 of 4 steps reused" in again.stderr
+    gate = ("gate", "--workload", "textile", "--out", "floor.json", "--fail-on", "reject", "--candidate")
+    failed = journey.run(*gate, "outputs/reports/my-photos", "--set", "gate.min_robustness_accuracy=1.0", code=1)
+    assert "FAIL  accuracy on corrupted images" in failed.stdout
+    report = ("evaluate", "--bundle", "outputs/bundles/my-photos", "--data", "outputs/data/my-photos")
+    journey.run(*report, "--out", "plain")
+    refused = journey.run(*gate, "plain", "--set", "gate.min_robustness_accuracy=0.1", code=2)
+    assert "run `mlops evaluate --robustness` first" in refused.stderr
+
+
 def test_a_copy_of_the_pipeline_reuses_what_the_shipped_one_did(journey: Journey) -> None:
     """Steps are known by what they do, not by where their definitions lie."""
     own = journey.folder / "pipelines"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import JsonOption
-from vision_mlops.cli.output import emit_json, emit_table, say
+from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
 
 
 class SplitName(enum.StrEnum):
@@ -26,6 +26,22 @@ def evaluate(
     data: Annotated[Path, typer.Option("--data", help="Prepared data.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the report.")],
     split: Annotated[SplitName, typer.Option("--split", help="Split to evaluate on.")] = SplitName.TEST,
+    robustness: Annotated[
+        bool | None,
+        typer.Option(
+            "--robustness/--no-robustness",
+            help="Also score the images blurred, noisy, compressed and pale, in five strengths each: 20 times the images.",
+            show_default="as --workload says, else no",
+        ),
+    ] = None,
+    workload: Annotated[
+        str | None,
+        typer.Option(
+            "--workload",
+            "-w",
+            help="Name of a workload, or path of a YAML file; its evaluation section says whether to do that.",
+        ),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Measure a bundle on the test images and write a report.
@@ -35,7 +51,13 @@ def evaluate(
     from vision_mlops.evaluation.evaluate import evaluate as run
     from vision_mlops.evaluation.evaluate import headline
 
-    evaluation = run(choose_bundle(bundle).folder, data, out, split=split.value)
+    if robustness is None and workload is not None:
+        from vision_mlops.config import load_workload
+
+        robustness = load_workload(workload).evaluation.robustness
+    chosen = choose_bundle(bundle).folder
+    with count_bar("scoring corrupted images") as progress:
+        evaluation = run(chosen, data, out, split=split.value, robustness=bool(robustness), progress=progress)
     metrics = evaluation.metrics
     if metrics["run_id"]:
         from vision_mlops.tracking import mlflow_runs
@@ -57,4 +79,19 @@ def evaluate(
         f" calibration error {metrics['expected_calibration_error']:.4f},"
         f" {metrics['latency_ms']['median']:.1f} ms per image"
     )
+    if "robustness" in metrics:
+        _show_robustness(metrics["robustness"])
     say(f"report: {evaluation.folder / 'report.html'}")
+
+
+def _show_robustness(found: dict[str, Any]) -> None:
+    rows = [
+        {
+            "corruption": name,
+            **{f"strength {row['strength']}": f"{row['accuracy']:.4f}" for row in one["strengths"]},
+            "mean": f"{one['accuracy']:.4f}",
+        }
+        for name, one in found["corruptions"].items()
+    ]
+    emit_table(rows, as_json=False)
+    say(f"accuracy on corrupted images {found['robustness_accuracy']:.4f}, the mean over all corruptions and strengths")

@@ -18,6 +18,7 @@ from vision_mlops.core.errors import DataError, ImageError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.text import counted
 from vision_mlops.data.class_names import lookalikes
+from vision_mlops.data.corrupted_images import SUFFIX, write_corrupted
 from vision_mlops.data.image_files import IGNORED, LeftOut, on_one_line, summary
 from vision_mlops.data.manifest import (
     MANIFEST,
@@ -108,7 +109,7 @@ def prepare(
                 f"{source.root}: class {min(missing)!r} has no image in {name}", "add images, or change data.split"
             )
     with atomic_folder(out, overwrite=True) as folder:
-        records = _write_images(folder, checked, splits, source.root)
+        records = _write_images(folder, checked, splits, source)
         manifest = write_manifest(
             folder,
             Manifest(
@@ -260,34 +261,42 @@ def _splits(checked: list[_Checked], split: Split) -> dict[str, SplitName]:
     return given
 
 
-def _write_images(folder: Path, checked: list[_Checked], splits: dict[str, SplitName], root: Path) -> list[ImageRecord]:
+def _write_images(
+    folder: Path, checked: list[_Checked], splits: dict[str, SplitName], source: Source
+) -> list[ImageRecord]:
     taken: set[str] = set()
-    records: list[ImageRecord] = []
+    targets: list[tuple[_Checked, str]] = []
     for item in checked:
         split = splits[item.sha256]
-        name = item.image.path.name
+        path = item.image.path if source.corrupt is None else item.image.path.with_suffix(SUFFIX)
+        name = path.name
         relative = f"{split}/{item.image.label}/{name}"
         if relative.casefold() in taken:
             # Equal names in nested folders: a hash of the place keeps them apart, the same wherever the source lies.
-            stem, suffix = item.image.path.stem, item.image.path.suffix
-            origin = hashlib.sha256(_relative(item.image.path, root).encode()).hexdigest()[:8]
-            relative = f"{split}/{item.image.label}/{stem}-{origin}{suffix}"
+            origin = hashlib.sha256(_relative(item.image.path, source.root).encode()).hexdigest()[:8]
+            relative = f"{split}/{item.image.label}/{path.stem}-{origin}{path.suffix}"
         taken.add(relative.casefold())
-        target = folder / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # A copy, not a hard link: an edit of the prepared file must not reach the user's original.
-        shutil.copyfile(item.image.path, target)
-        records.append(
-            ImageRecord(
-                path=relative,
-                split=split,
-                label=item.image.label,
-                sha256=item.sha256,
-                width=item.width,
-                height=item.height,
-            )
+        (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+        targets.append((item, relative))
+
+    def write(item: _Checked, relative: str) -> ImageRecord:
+        target, sha256, size = folder / relative, item.sha256, (item.width, item.height)
+        if source.corrupt is None:
+            # A copy, not a hard link: an edit of the prepared file must not reach the user's original.
+            shutil.copyfile(item.image.path, target)
+        else:
+            sha256, size = write_corrupted(item.image.path, target, source.corrupt, item.sha256, size)
+        return ImageRecord(
+            path=relative,
+            split=splits[item.sha256],
+            label=item.image.label,
+            sha256=sha256,
+            width=size[0],
+            height=size[1],
         )
-    return records
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda pair: write(*pair), targets))
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vision_mlops.config import list_workloads, load_workload
-from vision_mlops.config.workload import Workload
+from vision_mlops.config.workload import Corruptions, Workload
 from vision_mlops.core.errors import ConfigError, DataError, MissingExtraError
 from vision_mlops.core.folder_walk import EntryKind
 from vision_mlops.core.text import is_address
@@ -38,7 +38,7 @@ class Source:
     """All image files of a source, sorted.
 
     ``classes`` are the names of all class folders, also of those without images; ``loose`` are images outside of them;
-    ``left_out`` is what else is there and not used.
+    ``left_out`` is what else is there and not used. ``corrupt`` is to be done to the images when they are prepared.
     """
 
     root: Path
@@ -47,6 +47,7 @@ class Source:
     classes: list[str]
     loose: list[Path]
     left_out: list[LeftOut]
+    corrupt: Corruptions | None = None
 
     @property
     def empty(self) -> list[str]:
@@ -62,8 +63,11 @@ def find_source(workload: Workload, images: Path | None) -> Source:
         MissingExtraError: the bundled dataset is not installed.
     """
     if images is None and workload.data.source == "bundled":
-        root, name = bundled_folder(), f"package:{_BUNDLED_PACKAGE}/{_BUNDLED_FOLDER}"
-    elif images is None and workload.data.source == "download":
+        source = list_images(bundled_folder(), f"package:{_BUNDLED_PACKAGE}/{_BUNDLED_FOLDER}")
+        if workload.data.corrupt is not None:
+            return replace(source, name=f"{source.name}, corrupted", corrupt=workload.data.corrupt)
+        return source
+    if images is None and workload.data.source == "download":
         root = fetched_folder(workload)
         name = str(root)
     else:

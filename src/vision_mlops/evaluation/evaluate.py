@@ -22,6 +22,7 @@ from vision_mlops.evaluation import evaluation_report, plots
 from vision_mlops.evaluation.latency import measure_latency
 from vision_mlops.evaluation.metrics import Floats, Labels, summarise
 from vision_mlops.evaluation.prediction_table import PredictionTable, write_predictions
+from vision_mlops.evaluation.robustness import ROBUSTNESS, ROBUSTNESS_ACCURACY, Progress, measure_robustness
 from vision_mlops.model.bundle import graph_weights
 from vision_mlops.model.explanations import overlay
 from vision_mlops.model.predictor import Predictor
@@ -41,8 +42,24 @@ class Evaluation:
     predictions: list[tuple[str, str, str]]
 
 
-def evaluate(bundle: Path, data: Path, out: Path, *, split: SplitName = "test") -> Evaluation:
+def evaluate(
+    bundle: Path,
+    data: Path,
+    out: Path,
+    *,
+    split: SplitName = "test",
+    robustness: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
     """Score every image of a split and write metrics.json, predictions.csv, figures and report.html into ``out``.
+
+    Args:
+        bundle: The bundle.
+        data: Prepared data with the classes of the bundle.
+        out: Folder to write, whole or not at all; an earlier evaluation is replaced.
+        split: Split to score.
+        robustness: Score the images in all corruptions, too; the metrics get a section ``robustness``.
+        progress: Called with (scored, total) images of that.
 
     Raises:
         DataError: the data has other classes than the bundle, or the split is empty.
@@ -65,8 +82,12 @@ def evaluate(bundle: Path, data: Path, out: Path, *, split: SplitName = "test") 
     labels = np.array([manifest.classes.index(record.label) for record in records])
     metrics = summarise(labels, probabilities, manifest.classes)
     metrics |= _facts(predictor, manifest, split, files, bundle)
+    if robustness:
+        metrics[ROBUSTNESS] = measure_robustness(bundle, data, records, progress)
     with atomic_folder(out, overwrite=True) as folder:
         plots.draw_all(folder, labels, probabilities, manifest.classes, metrics["confusion_matrix"])
+        if robustness:
+            plots.draw_robustness(folder, metrics["accuracy"], metrics[ROBUSTNESS])
         metrics["mistakes"] = _mistakes(folder, predictor, data, records, labels, probabilities)
         names, classes = [record.path for record in records], [record.label for record in records]
         table = PredictionTable(names, classes, probabilities)
@@ -96,11 +117,13 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 def headline(metrics: dict[str, Any]) -> dict[str, float]:
     """The few numbers that a run or a registry entry shows, by flat name."""
+    robustness = metrics.get(ROBUSTNESS)
     return {
         "test_accuracy": metrics["accuracy"],
         "test_macro_f1": metrics["macro_f1"],
         "test_expected_calibration_error": metrics["expected_calibration_error"],
         "latency_ms": metrics["latency_ms"]["median"],
+        **({ROBUSTNESS_ACCURACY: robustness[ROBUSTNESS_ACCURACY]} if robustness is not None else {}),
     }
 
 

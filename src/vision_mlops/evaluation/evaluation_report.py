@@ -12,6 +12,7 @@ from typing import Any
 from vision_mlops.core.text import as_html, counted
 
 PLOTS = ("confusion_matrix.svg", "reliability.svg", "roc.svg", "precision_recall.svg")
+ROBUSTNESS_PLOT = "robustness.svg"
 REPORT = "report.html"
 _TEMPLATE = Path(__file__).with_name("evaluation_report.html")
 _IMAGES = {".png": "image/png", ".svg": "image/svg+xml"}
@@ -53,6 +54,7 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
             ),
         ),
         plots="".join(_plot(folder / name) for name in PLOTS),
+        robustness=_robustness(folder, metrics.get("robustness")),
         mistakes=_mistakes(folder, metrics["mistakes"]),
         facts=table(
             ("fact", "value"),
@@ -78,6 +80,28 @@ def _verdict(verdict: dict[str, Any] | None) -> str:
     rows = ((reason["check"], signs[reason["passed"]], reason["message"]) for reason in verdict["reasons"])
     decision = html.escape(verdict["decision"])
     return f'<p class="decision {decision}">{decision}</p>' + table(("check", "result", "why"), rows)
+
+
+def _robustness(folder: Path, found: dict[str, Any] | None) -> str:
+    """The section on corrupted images; empty where they were not measured."""
+    if found is None:
+        return ""
+    corruptions = found["corruptions"]
+    strengths = [str(row["strength"]) for row in next(iter(corruptions.values()))["strengths"]]
+    rows = (
+        (name, *(_with_interval(row) for row in one["strengths"]), f"{one['accuracy']:.1%}")
+        for name, one in corruptions.items()
+    )
+    return (
+        "<h2>Corrupted images</h2>"
+        f"<p>Accuracy by strength, with its 95% interval. The mean over all is {found['robustness_accuracy']:.2%}.</p>"
+        f'<div class="plots">{_plot(folder / ROBUSTNESS_PLOT)}</div>'
+    ) + table(("corruption", *strengths, "mean"), rows)
+
+
+def _with_interval(row: dict[str, Any]) -> str:
+    low, high = row["accuracy_interval"]
+    return f"{row['accuracy']:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _mistakes(folder: Path, mistakes: list[dict[str, Any]]) -> str:

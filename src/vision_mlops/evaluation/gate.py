@@ -14,6 +14,7 @@ from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import counted
 from vision_mlops.evaluation import evaluation_report
 from vision_mlops.evaluation.evaluate import Evaluation
+from vision_mlops.evaluation.robustness import ROBUSTNESS, ROBUSTNESS_ACCURACY
 
 VERDICT = "verdict.json"
 Decision = Literal["promote", "reject", "inconclusive"]
@@ -50,9 +51,9 @@ def decide(candidate: Evaluation, champion: Evaluation | None, gate: Gate) -> Ve
     """Judge a candidate by the floors and, where there is one, against the champion on the same images.
 
     Raises:
-        DataError: the two were not evaluated on the same images.
+        DataError: the two were not evaluated on the same images, or there is a floor for what was not measured.
     """
-    reasons = _floors(candidate.metrics, gate)
+    reasons = _floors(candidate, gate)
     decision: Decision = "promote"
     if any(reason.passed is False for reason in reasons):
         decision = "reject"
@@ -112,7 +113,8 @@ def mcnemar(only_candidate: int, only_champion: int) -> float:
     return min(1.0, tail / (1 << (total - 1)))  # integers: both may be beyond a float
 
 
-def _floors(metrics: dict[str, Any], gate: Gate) -> list[Reason]:
+def _floors(candidate: Evaluation, gate: Gate) -> list[Reason]:
+    metrics = candidate.metrics
     accuracy, (low, _) = metrics["accuracy"], metrics["accuracy_interval"]
     checks = [
         _at_least("accuracy", accuracy, gate.min_accuracy),
@@ -123,11 +125,23 @@ def _floors(metrics: dict[str, Any], gate: Gate) -> list[Reason]:
         _at_most("calibration error", metrics["expected_calibration_error"], gate.max_calibration_error, ""),
         _latency(metrics["latency_ms"], gate.max_latency_ms),
     ]
+    if gate.min_robustness_accuracy is not None:
+        checks.append(_at_least("accuracy on corrupted images", _robustness(candidate), gate.min_robustness_accuracy))
     if low < gate.min_accuracy <= accuracy:
         checks.append(
             Reason("sample size", None, f"the 95% interval reaches down to {low:.4f}, below the floor: few test images")
         )
     return checks
+
+
+def _robustness(candidate: Evaluation) -> float:
+    found = candidate.metrics.get(ROBUSTNESS)
+    if found is None:
+        raise DataError(
+            f"{candidate.folder} says nothing of corrupted images, for which gate.min_robustness_accuracy sets a floor",
+            "run `mlops evaluate --robustness` first; in a pipeline of your own, give its step the workload (--workload)",
+        )
+    return float(found[ROBUSTNESS_ACCURACY])
 
 
 def _at_least(name: str, value: float, floor: float) -> Reason:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vision_mlops.core.figures import FigureWords
-from vision_mlops.evaluation.evaluation_report import PLOTS
+from vision_mlops.evaluation.evaluation_report import PLOTS, ROBUSTNESS_PLOT
 from vision_mlops.evaluation.metrics import Floats, Labels, reliability
 
 _INCHES = 0.08  # of a letter
@@ -23,6 +23,28 @@ def draw_all(folder: Path, labels: Labels, probabilities: Floats, classes: list[
     figures = [_confusion(matrix, names), _reliability(labels, probabilities), *_curves(labels, probabilities, names)]
     for file, figure in zip(PLOTS, figures, strict=True):
         (folder / file).write_text(words.svg(figure), encoding="utf-8")
+
+
+def draw_robustness(folder: Path, accuracy: float, robustness: dict[str, Any]) -> None:
+    """Write the :data:`ROBUSTNESS_PLOT` into ``folder``: accuracy over strength, a line for each corruption.
+
+    Args:
+        folder: Where it goes.
+        accuracy: On the images as they are, which is strength 0.
+        robustness: The section of the metrics.
+    """
+    figure = Figure(figsize=(5.6, 3.7), layout="constrained")
+    axes: Any = figure.subplots()
+    for name, found in robustness["corruptions"].items():
+        strengths = [row["strength"] for row in found["strengths"]]
+        low, high = zip(*(row["accuracy_interval"] for row in found["strengths"]), strict=True)
+        (line,) = axes.plot(
+            [0, *strengths], [accuracy, *(row["accuracy"] for row in found["strengths"])], marker="o", label=name
+        )
+        axes.fill_between(strengths, low, high, alpha=0.12, color=line.get_color())
+    axes.set(xlabel="strength (0: as it is)", ylabel="accuracy", title="Accuracy on corrupted images", ylim=(0, 1.03))
+    figure.legend(loc="outside right upper", fontsize="small")
+    (folder / ROBUSTNESS_PLOT).write_text(FigureWords().svg(figure), encoding="utf-8")
 
 
 def _confusion(matrix: list[list[int]], names: list[str]) -> Figure:

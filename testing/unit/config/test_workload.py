@@ -57,6 +57,14 @@ def test_dump_loads_again(tmp_path: Path) -> None:
     assert load_workload(write(tmp_path, yaml.safe_dump(workload.model_dump()))) == workload
 
 
+def test_what_has_a_floor_is_measured(tmp_path: Path) -> None:
+    assert not load_workload("textile").evaluation.robustness
+    floored = load_workload("textile", ["gate.min_robustness_accuracy=0.5"])
+    assert floored.evaluation.robustness
+    assert load_workload(write(tmp_path, yaml.safe_dump(floored.model_dump()))) == floored
+    assert load_workload("textile", ["evaluation.robustness=true"]).gate.min_robustness_accuracy is None
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -94,6 +102,13 @@ def test_dump_loads_again(tmp_path: Path) -> None:
         ("data: {max_pixels: 200000000}", "data.max_pixels: Input should be less than or equal to 178956970"),
         ("data: {source: download}", "data: Value error, source: download needs a section `download:` with archives"),
         ("data: {download: {archives: []}}", "data.download.archives: List should have at least 1 item"),
+        ("data: {corrupt: {blur: 1.0}}", "data: Value error, `corrupt:` is for source: bundled only"),
+        ("data: {source: bundled, corrupt: {blur: 6}}", "data.corrupt.blur: Input should be less than or equal to 5"),
+        ("data: {source: bundled, corrupt: {jpg: 1}}", "'data.corrupt.jpg'\n  -> did you mean 'data.corrupt.jpeg'?"),
+        (
+            "gate: {min_robustness_accuracy: 80}",
+            "gate.min_robustness_accuracy: Input should be less than or equal to 1",
+        ),
         ("data: {download: {archives: [{url: 'ftp://a/b'}]}}", "must be an http, https or file address"),
         (
             "data: {download: {archives: [{url: 'http://[::1/b'}]}}",

@@ -31,6 +31,7 @@ from vision_mlops.data.manifest import SPLITS, Manifest, read_manifest, write_ma
 from vision_mlops.data.prepare import PrepareResult, prepare
 from vision_mlops.data.sources import find_source
 from vision_mlops.data.splits import assign
+from vision_mlops.images.decoding import open_rgb
 
 WORKLOAD = Workload(name="shapes", data=Data(min_images_per_class=3))
 RUNNER = CliRunner()
@@ -610,6 +611,42 @@ def test_bundled_textile_images() -> None:
     assert {image.split for image in source.images} == {None}
     assert source.loose == []
     assert source.name == "package:conformal_clip_data/data/textile_images/simulated"
+
+
+def corrupted(out: Path, *overrides: str) -> PrepareResult:
+    return prepare(load_workload("textile_degraded", ["data.min_images_per_class=3", *overrides]), out)
+
+
+def test_bundled_images_are_corrupted_in_the_same_way_each_time(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vision_mlops.data.sources.bundled_folder", lambda: photos)
+    shutil.copyfile(photos / "cat" / "00.png", photos / "cat" / "the same.png")
+    before = snapshot(photos)
+    result = corrupted(tmp_path / "out" / "first")
+    check_whole(result)
+    assert snapshot(photos) == before
+    assert corrupted(tmp_path / "out" / "first").reused
+    assert result.manifest.source.endswith(", corrupted")
+    assert {Path(image.path).suffix for image in result.manifest.images} == {".jpg"}
+    assert len({image.sha256 for image in result.manifest.images}) == len(result.manifest.images) - 1
+    plain = prepare(WORKLOAD, tmp_path / "plain" / "out", images=photos)
+    named = {image.path: image for image in result.manifest.images}
+    for image in plain.manifest.images:
+        ours = named[str(Path(image.path).with_suffix(".jpg"))]  # in the split of its original
+        assert (ours.label, ours.width, ours.height) == (image.label, image.width, image.height)
+        assert np.any(np.asarray(open_rgb(result.folder / ours.path)) != open_rgb(plain.folder / image.path))
+    again = corrupted(tmp_path / "again" / "out")
+    assert again.manifest.fingerprint == result.manifest.fingerprint
+    other = corrupted(tmp_path / "again" / "out", "data.corrupt.seed=1")
+    assert other.manifest.fingerprint != result.manifest.fingerprint
+    assert [image.path for image in other.manifest.images] == [image.path for image in result.manifest.images]
+
+
+def test_images_given_in_place_of_the_bundled_ones_are_not_corrupted(photos: Path, out: Path) -> None:
+    workload = load_workload("textile_degraded", ["data.min_images_per_class=3"])
+    given = {file_hash(path) for path in photos.rglob("*.png")}
+    assert {image.sha256 for image in prepare(workload, out, images=photos).manifest.images} == given
 
 
 def test_prepare_command(photos: Path, out: Path, home: Path) -> None:

@@ -224,6 +224,7 @@ def test_evaluate_command(bundle: Path, data: Path, tmp_path: Path) -> None:
     assert "accuracy 1.0000" in CliRunner().invoke(app, arguments).output
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert json.loads(result.stdout)["images"] == 18
+    assert "robustness" not in json.loads(result.stdout), "20 times the images are scored where that is asked for"
 
 
 @pytest.mark.parametrize(

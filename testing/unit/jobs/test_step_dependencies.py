@@ -75,7 +75,9 @@ CHANGES = {
     "data.split.seed=4": {"prepare", "train"},
     "model.image_size=64": {"train"},
     "training.epochs=9": {"train"},
+    "evaluation.robustness=true": {"evaluate"},
     "gate.min_accuracy=0.5": {"gate_and_register"},
+    "gate.min_robustness_accuracy=0.5": {"evaluate", "gate_and_register"},
     "serving.port=81": set(),
 }
 
@@ -154,7 +156,7 @@ def test_a_command_that_takes_a_workload_needs_both_tags_to_read_less(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = {"mlops.command": "train", "mlops.reads.workload": "model"}
-    labels: list[dict[str, str]] = [{"mlops.command": "evaluate"}, {"mlops.command": "train"}, both]
+    labels: list[dict[str, str]] = [{"mlops.command": "models register"}, {"mlops.command": "train"}, both]
     jobs = [pipeline({"a": step(TEXT, "textile", **each)}) for each in labels]
     files = [write(tmp_path / f"{number}.yml", content) for number, content in enumerate(jobs)]
     before = [keys(file) for file in files]
@@ -240,7 +242,7 @@ ROOMS: dict[str, set[str]] = {
     "benchmark/contestant.py": set(),
     "batch/prediction_rows.py": {"score"},
     "cli/train.py": {"train"},
-    "config/workload.py": {"prepare", "train", "gate_and_register"},
+    "config/workload.py": {"prepare", "train", "evaluate", "gate_and_register"},
     "containers/container_engine.py": set(),
     "core/errors.py": {"prepare", "train", "evaluate", "gate_and_register", "score"},
     "data/prepare.py": {"prepare"},
