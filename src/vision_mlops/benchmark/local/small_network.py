@@ -22,7 +22,7 @@ from vision_mlops.training.lightning_module import balanced_weights
 from vision_mlops.training.training_batches import ImageSplit, collate
 
 _WIDTHS = (16, 32, 64, 128)
-_EPOCHS = 10
+_EPOCHS = 8
 _RATE = 4e-3
 _BATCH = 32
 
