@@ -27,7 +27,7 @@ from vision_mlops.benchmark.contestant import Task
 from vision_mlops.benchmark.contestants import NamedContestant
 from vision_mlops.benchmark.measurement import predict_and_measure
 from vision_mlops.config.workload import Workload
-from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.core.errors import ConfigError, DataError, MlopsError
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.data.manifest import SPLITS, Manifest, read_manifest
 
@@ -80,12 +80,18 @@ class Arena:
             again: Also where an earlier result holds; what a contestant made in a service is removed first.
 
         Raises:
+            ConfigError: a setting that a contestant needs is missing; nothing has been trained then.
             MlopsError: another process is at work on the benchmark.
         """
         ended = BenchmarkRun(self.manifest)
         with self.folder.locked():
+            recorded = {entry.name: known for entry in entries if (known := self._stand_in(entry)) is not None}
             for number, entry in enumerate(entries, start=1):
                 self.say(f"{entry.name} ({number} of {len(entries)})")
+                if entry.name in recorded:
+                    self.say(f"  not set up here: recorded {recorded[entry.name].recorded}")
+                    ended.reused.append(recorded[entry.name])
+                    continue
                 try:
                     result, fresh = self._result_of(entry, again=again)
                 except Exception as error:  # noqa: BLE001 - the class may be somebody's own
@@ -99,6 +105,23 @@ class Arena:
     def task(self, folder: Path, *, again: bool = False) -> Task:
         """What a contestant is given."""
         return Task(self.workload, self.data, self.manifest, folder, lambda text: self.say(f"  {text}"), again)
+
+    def _stand_in(self, entry: NamedContestant) -> BenchmarkResult | None:
+        """The imported result of a contestant whose service is not set up here; None where it can take part itself.
+
+        Raises:
+            ConfigError: it is not set up, and no such result of this data has been imported.
+        """
+        try:
+            entry.kind(self.task(self.folder.no_work)).settings()
+        except ConfigError:
+            known = self._known(entry.name)
+            if known is not None and known.recorded and known.data_fingerprint == self.manifest.fingerprint:
+                return known
+            raise
+        except Exception:  # noqa: BLE001 - said in its turn, when the others can go on
+            _LOG.debug("the contestant %s cannot begin", entry.name, exc_info=True)
+        return None
 
     def _result_of(self, entry: NamedContestant, *, again: bool) -> tuple[BenchmarkResult, bool]:
         """The result of a contestant, and whether it is new."""

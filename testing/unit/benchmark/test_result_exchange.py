@@ -14,10 +14,10 @@ from typer.testing import Result
 from vision_mlops.benchmark.arena import Arena
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
 from vision_mlops.benchmark.contestants import NamedContestant
-from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.core.errors import ConfigError, DataError, MlopsError
 
 Run = Callable[..., Result]
-SERVICE = "testing.support.contestants:ServiceColour"
+HERE, SERVICE = "testing.support.contestants:MeanColour", "testing.support.contestants:ServiceColour"
 
 
 @pytest.fixture
@@ -43,6 +43,26 @@ def test_a_recorded_result_is_in_table_and_report_and_is_not_measured_again(mlop
     ended = mlops("run", "--workload", "colours.yml", "--data", "prepared", "--with", SERVICE)
     assert f"unchanged: measured {day}" in ended.stderr
     assert len(ServiceColour.requests) == before
+
+
+def test_a_service_that_is_not_set_up_needs_a_recorded_result(
+    mlops: Run, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = ConfigError("CUSTOM_VISION_ENDPOINT is not set", "set it")
+
+    def refuse(self: ServiceColour) -> dict[str, object]:
+        raise missing
+
+    monkeypatch.setattr(ServiceColour, "settings", refuse)
+    words = ("run", "--workload", "colours.yml", "--data", "prepared", "--with", HERE, "--with", SERVICE)
+    refused = mlops(*words)
+    assert refused.exception is missing  # a mistake of the user: exit code 2
+    assert "mean-colour fit" not in MeanColour.calls  # before anything is trained
+    assert mlops("import", exported, "--data", "prepared").exit_code == 0
+    ended = mlops(*words)
+    assert ended.exit_code == 0
+    assert "not set up here: recorded" in ended.stderr
+    assert "mean-colour fit" in MeanColour.calls
 
 
 def test_a_recorded_result_of_what_runs_here_is_measured_here(
