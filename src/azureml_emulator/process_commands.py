@@ -26,6 +26,8 @@ _FOREIGN = (
 
 MARK = "LOOPBACK_CLOUD_STATE"
 """Variable by which processes of an emulator are known: its state folder."""
+VISION_TRAINING, VISION_PREDICTION = "ws-vision-train", "ws-vision-predict"
+"""Accounts of Custom Vision that an emulator has from the start."""
 
 
 @dataclass(frozen=True)
@@ -90,18 +92,26 @@ class ProcessCommands:
         return {"MLOPS_AZURE_KEY_VAULT": vault}
 
     def default_variables(self, scope: str) -> dict[str, str]:
-        """What the tool is told by variables unless they are set: where models are, images of which any name works, and who
-        pulls them.
+        """What the tool is told by variables unless they are set: where models are, images of which any name works, who
+        pulls them, and the accounts of Custom Vision.
 
         Args:
             scope: Path of the resource group.
         """
         registry = "wsimages.azurecr.io"  # that of the workspace
+        accounts = f"{scope}/providers/Microsoft.CognitiveServices/accounts"
         return {
             "MLOPS_REGISTRY": "azure",
             "MLOPS_AZURE_CONTAINER_REGISTRY": registry,
             "MLOPS_AZURE_INFERENCING_IMAGE": f"{registry}/mlops-inferencing:1",
             "MLOPS_AZURE_PULL_IDENTITY": f"{scope}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-pull",
+            "MLOPS_CUSTOM_VISION_TRAINING_ENDPOINT": f"https://{VISION_TRAINING}.cognitiveservices.azure.com/",
+            "MLOPS_CUSTOM_VISION_PREDICTION_ENDPOINT": f"https://{VISION_PREDICTION}.cognitiveservices.azure.com/",
+            "MLOPS_CUSTOM_VISION_PREDICTION_ID": f"{accounts}/{VISION_PREDICTION}",
+            "MLOPS_CUSTOM_VISION_SKU": "S0",
+            # Empty, so that those of real accounts in a file of settings are not sent to these, which do not know them.
+            "MLOPS_CUSTOM_VISION_TRAINING_KEY": "",
+            "MLOPS_CUSTOM_VISION_PREDICTION_KEY": "",
         }
 
     def step_variables(self, signed_in: Mapping[str, str]) -> dict[str, str]:

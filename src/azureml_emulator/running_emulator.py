@@ -66,6 +66,7 @@ def running_emulator(state: StateFolder, port: int, faults: Sequence[Fault]) -> 
             )
             if not cloud.restore():
                 cloud.set_up()
+                cloud.vision.set_up()
             cloud.keep()
 
         with _listening(cloud, certificates, port, restore) as found:

@@ -19,21 +19,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from testing.support.prepared_data import make_prepared
 from testing.support.vision_places import (
     Attempt,
     VisionPlace,
     account_path,
+    make_accounts,
     only_project,
     training_client,
     vision_place,
 )
 
 from vision_mlops.benchmark.custom_vision.custom_vision_contestant import CustomVision
+from vision_mlops.benchmark.custom_vision.kept_work import KeptWork
+from vision_mlops.benchmark.custom_vision.model_training import ModelTraining
 from vision_mlops.benchmark.custom_vision.service_errors import VisionError
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
 from vision_mlops.benchmark.custom_vision.vision_project import VisionProject
 from vision_mlops.core.errors import AzureError, ConfigError, DataError
+from vision_mlops.core.hashing import file_hash
 from vision_mlops.data.manifest import Manifest, write_manifest
 
 CONTRIBUTOR = "c1ff6cc2-c111-46fe-8896-e0ef812ad9f3"
@@ -118,7 +123,7 @@ def test_it_learns_what_the_labels_say_and_nothing_else(place: VisionPlace, tmp_
     assert attempt.manifest.fingerprint != shuffled.manifest.fingerprint
 
 
-def test_what_is_done_is_not_done_again(place: VisionPlace, attempt: Attempt) -> None:
+def test_what_is_done_is_not_done_again(place: VisionPlace, attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
     first = attempt.contestant()
     first.fit()
     files = first.task.images("test").files
@@ -145,6 +150,31 @@ def test_what_is_done_is_not_done_again(place: VisionPlace, attempt: Attempt) ->
     assert "uploaded" not in lost.words
     now = only_project(training_client())
     assert (now["images"], len(now["iterations"])) == (24, 1)
+
+    anew = Attempt(attempt.folder.with_name("anew"), attempt.data, attempt.manifest)
+    with monkeypatch.context() as patch:  # interrupted before it trains: the next attempt is not told again
+        patch.setattr(ModelTraining, "begin", lambda self, known: pytest.fail("interrupted"))
+        with pytest.raises(pytest.fail.Exception):
+            anew.contestant(again=True).fit()
+    for _ in range(2):
+        anew.contestant().fit()
+        assert len(only_project(training_client())["iterations"]) == 2, "it is trained anew once"
+
+    kept = KeptWork.path(anew.folder)
+    for log in (anew.folder / "uploads.jsonl", attempt.folder / "predictions.jsonl"):
+        with log.open("ab") as stream:
+            stream.write(b"garbage\n")
+    made_at = attempt.contestant()
+    made_at.fit()
+    assert np.allclose(made_at.predict(files), expected)
+    assert f"removed 1 damaged line from {attempt.folder / 'predictions.jsonl'}" in attempt.words
+    kept.write_text("{")
+    with pytest.raises(DataError, match=rf"{kept} is damaged.*\n.*remove it; the project is found again"):
+        anew.contestant().fit()
+    anew.contestant().clean_up()
+    assert training_client().call("GET", "projects") == [], "it is found by its name"
+    with pytest.raises(DataError, match=rf"is damaged.*has no project.*\n.*does not exist any more, remove {kept}"):
+        anew.contestant().clean_up()
 
 
 def test_images_that_somebody_removed_are_uploaded_again(place: VisionPlace, attempt: Attempt) -> None:
@@ -204,8 +234,10 @@ def test_what_was_made_is_removed(place: VisionPlace, attempt: Attempt, monkeypa
     attempt.contestant().clean_up()
     assert attempt.said[-1].startswith("Custom Vision has no project ")
     monkeypatch.setenv("MLOPS_CUSTOM_VISION_TRAINING_ENDPOINT", "https://elsewhere.cognitiveservices.azure.com/")
-    with pytest.raises(ConfigError, match="is in the account at https://cv-train"):
-        attempt.contestant().clean_up()
+    for act in (attempt.contestant().clean_up, attempt.contestant().fit):
+        with pytest.raises(ConfigError, match="is in the account at https://cv-train") as caught:
+            act()
+        assert "mlops benchmark clean --workload textile --with custom-vision" in caught.value.hint
 
 
 def test_advanced_training_beside_a_quick_one(
@@ -255,6 +287,10 @@ def test_by_keys(place: VisionPlace, attempt: Attempt, monkeypatch: pytest.Monke
     assert "az cognitiveservices account keys list" in caught.value.hint
     assert not any(key in str(caught.value) for key in keys.values())
     place.enter(monkeypatch, TRAINING_KEY=keys["TRAINING_KEY"], PREDICTION_KEY="0" * 32)
+    fresh = Attempt(attempt.folder.with_name("fresh"), attempt.data, relabelled(attempt.data, attempt.manifest, seed=3))
+    with pytest.raises(VisionError, match="does not accept MLOPS_CUSTOM_VISION_PREDICTION_KEY"):
+        fresh.contestant().fit()
+    assert "uploaded" not in fresh.words, "it is said before anything is paid for"
     late = attempt.contestant()
     (attempt.folder / "predictions.jsonl").unlink()
     late.fit()
@@ -312,9 +348,74 @@ def test_copies_and_labels_that_contradict_each_other(place: VisionPlace, tmp_pa
         images.append(first.model_copy(update={"path": path, "label": label}))
     attempt = Attempt(tmp_path / "own", folder, write_manifest(folder, manifest.model_copy(update={"images": images})))
     attempt.contestant().fit()
-    assert "warning: 1 image in two classes" in attempt.words
-    assert "train/green/other.png and train/blue/000.png" in attempt.words
+    assert "train/green/other.png (uploaded as train/blue/000.png)" in attempt.words
     assert only_project(training_client())["images"] == 24
+
+
+def test_copies_in_other_formats(place: VisionPlace, tmp_path: Path) -> None:
+    """Files that differ, of which the same JPEG is sent: the service keeps one image of them."""
+    folder = tmp_path / "data"
+    manifest = make_prepared(folder)
+    first = next(image for image in manifest.images if image.label == "blue" and image.split == "train")
+    images = [*manifest.images]
+    with Image.open(folder / first.path) as image:
+        for label, name, options in (
+            ("blue", "a.tiff", {}),
+            ("blue", "b.webp", {"lossless": True}),
+            ("green", "c.tiff", {"compression": "tiff_lzw"}),
+        ):
+            path = f"train/{label}/{name}"
+            image.save(folder / path, **options)
+            digest = file_hash(folder / path)
+            images.append(first.model_copy(update={"path": path, "label": label, "sha256": digest}))
+    attempt = Attempt(tmp_path / "own", folder, write_manifest(folder, manifest.model_copy(update={"images": images})))
+    for _ in range(2):
+        contestant = attempt.contestant()
+        contestant.fit()
+        assert contestant.usage().training["custom_vision_stored_image_month"] == 25
+    assert attempt.words.count("uploaded 27 of 27 images") == 1, "the second run knows what is there"
+    assert f"learned as of that class only: {folder / 'train/green/c.tiff'}" in attempt.words
+    assert only_project(training_client())["images"] == 25
+
+
+def test_somebody_makes_the_same_project_at_once(
+    place: VisionPlace, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt.contestant().fit()
+    colleague = Attempt(attempt.folder.with_name("colleague"), attempt.data, attempt.manifest)
+    real, hidden = VisionClient.call, ["projects", f"projects/{only_project(training_client())['id']}/tags"]
+
+    def late(client: VisionClient, method: str, path: str, **rest: Any) -> Any:
+        """The first look does not see yet what the other makes."""
+        if method == "GET" and path in hidden:
+            hidden.remove(path)
+            return []
+        return real(client, method, path, **rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VisionClient, "call", late)
+        colleague.contestant().fit()
+    assert hidden == []
+    assert "exists" in colleague.words
+    assert len(only_project(training_client())["iterations"]) == 1
+
+
+def test_accounts_that_do_not_belong_together(
+    place: VisionPlace, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_accounts(place.loopback, "S0", "other")
+    monkeypatch.setenv("MLOPS_CUSTOM_VISION_PREDICTION_ID", other["MLOPS_CUSTOM_VISION_PREDICTION_ID"])
+    contestant = attempt.contestant()
+    contestant.fit()
+    files = contestant.task.images("test").files
+    with pytest.raises(VisionError) as caught:
+        contestant.predict(files)
+    assert "PREDICTION_ENDPOINT and MLOPS_CUSTOM_VISION_PREDICTION_ID belong to different accounts" in caught.value.hint
+    place.enter(monkeypatch)
+    contestant = attempt.contestant()
+    contestant.fit()
+    assert accuracy(attempt, contestant) > 0.9
+    assert len(only_project(training_client())["iterations"]) == 1, "it is published anew, and not trained anew"
 
 
 def test_classes_of_any_name(place: VisionPlace, tmp_path: Path) -> None:
@@ -384,7 +485,7 @@ def test_an_image_that_the_service_cannot_read_is_encoded_anew(
         attempt.contestant().fit()
     (sent,) = [contents for contents in service.attempts.values() if len(contents) > 1]
     assert [content[:4] for content in sent] == [b"\x89PNG", b"\xff\xd8\xff\xe0"]
-    assert "1 of other formats encoded as JPEG" in attempt.words
+    assert "1 encoded as JPEG" in attempt.words
     assert only_project(training_client())["images"] == 24
 
 
@@ -395,7 +496,7 @@ def test_faults_on_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at
         "POST .*/images/files 429 x1 after 1",
         "POST .*/images/files 413 x1", "POST .*/images/files lose x1",
         "POST .*/train lose x1", "GET .*/iterations/.* drop x1", "POST .*/publish lose x1",
-        "POST .*/image/nostore 500 x1", "POST .*/image/nostore drop x1",
+        "POST .*/benchmark-.*/image/nostore 500 x1", "POST .*/benchmark-.*/image/nostore drop x1",
     ]  # fmt: skip
     options = [word for fault in faults for word in ("--fault", fault)]
     with vision_place(tmp_path / "state", "S0", *options) as place:
@@ -414,11 +515,16 @@ def test_free_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt:
     """What F0 does not allow: many calls a second, more than an hour of training, and a third project."""
     with vision_place(tmp_path / "state", "F0") as place:
         place.loopback  # noqa: B018 - skips where the accounts are real
-        place.enter(monkeypatch, SKU="S0")  # which is wrong: the service throttles, and is obeyed
+        place.enter(monkeypatch)
         contestant = attempt.contestant()
         contestant.fit()
         assert accuracy(attempt, contestant) > 0.9
-        assert "429" in attempt.words
+        assert "429" not in attempt.words, "it keeps within two calls a second by itself"
+        assert "predicted 12 of 12 images" in attempt.words
+        place.enter(monkeypatch, SKU="S0")  # which is wrong: the service throttles, and is obeyed
+        lost = Attempt(tmp_path / "lost", attempt.data, attempt.manifest)
+        lost.contestant().fit()
+        assert "429" in lost.words
         place.enter(monkeypatch, SKU="F0", TRAINING="advanced")
         with pytest.raises(
             VisionError, match="BadRequestExceededQuota"

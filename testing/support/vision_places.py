@@ -15,7 +15,7 @@ from testing.support.emulator_process import EmulatorProcess, emulator
 from testing.support.places import LIVE, MACHINE
 
 from vision_mlops.benchmark.contestant import Task
-from vision_mlops.benchmark.custom_vision.call_limiter import CallLimiter
+from vision_mlops.benchmark.custom_vision.call_limiter import limiter_of
 from vision_mlops.benchmark.custom_vision.custom_vision_contestant import CustomVision
 from vision_mlops.benchmark.custom_vision.service_account import accounts_of
 from vision_mlops.benchmark.custom_vision.sku_limits import LIMITS
@@ -113,10 +113,10 @@ class Attempt:
     manifest: Manifest
     said: list[str] = field(default_factory=list)
 
-    def contestant(self) -> CustomVision:
+    def contestant(self, *, again: bool = False) -> CustomVision:
         """A new one, as a new process has it."""
         workload: Workload = load_workload("textile")
-        return CustomVision(Task(workload, self.data, self.manifest, self.folder, self.said.append))
+        return CustomVision(Task(workload, self.data, self.manifest, self.folder, self.said.append, again))
 
     @property
     def words(self) -> str:
@@ -127,7 +127,8 @@ class Attempt:
 def training_client(say: Sequence[str] = ()) -> VisionClient:
     """A client of the account that the environment names."""
     settings = load_custom_vision_settings()
-    return VisionClient(accounts_of(settings)[0], CallLimiter(LIMITS[settings.sku].per_second), list(say).append)
+    account = accounts_of(settings)[0]
+    return VisionClient(account, limiter_of(account.endpoint, LIMITS[settings.sku].per_second), list(say).append)
 
 
 def only_project(client: VisionClient) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
+from azureml_emulator.resources.arm_paths import LOCATION
 from azureml_emulator.resources.rest_resources import RestResource, now
 from azureml_emulator.resources.subscription import Subscription
 from azureml_emulator.rest.rest_calls import Json, RestCall, ServiceRefusalError, reply, route
@@ -61,6 +62,16 @@ class VisionAccounts:
         """Every account, oldest first."""
         names = {"subscription": self._subscription.subscription, "group": self._subscription.group}
         return self._store.children(_GROUP.format_map(names) + "/accounts")
+
+    def add(self, name: str, kind: str) -> None:
+        """Make an account of the pricing tier S0 whose subdomain is its name."""
+        path = f"{_GROUP}/accounts/{name}".format(
+            subscription=self._subscription.subscription, group=self._subscription.group
+        )
+        properties = {"customSubDomainName": name, "provisioningState": "Succeeded", **_born()}
+        body = {"kind": kind, "sku": {"name": "S0"}, "location": LOCATION, "tags": {}, "properties": properties}
+        made, _ = self._store.put(path, body)
+        self.keys(made)
 
     def named(self, host: str) -> list[RestResource]:
         """The accounts that a host stands for: the one with a subdomain, or all of a region, ``REGION.api``."""
@@ -118,7 +129,7 @@ class VisionAccounts:
         written = {name: value for name, value in given.items() if value is not None and name != "restore"}
         body = {name: call.body[name] for name in ("kind", "sku", "location", "identity") if call.body.get(name)}
         body["tags"] = call.body.get("tags") or {}
-        body["properties"] = {"dateCreated": now(), "internalId": secrets.token_hex(16), **former, **written}
+        body["properties"] = {**_born(), **former, **written}
         body["properties"]["provisioningState"] = "Creating" if kept is None else "Updating"
         if deleted is not None:
             self._store.delete(path)
@@ -281,6 +292,10 @@ def _region(body: Mapping[str, Any]) -> str:
 def _matches(account: RestResource, host: str, region: str) -> bool:
     subdomain = str(account.properties.get("customSubDomainName") or "").lower()
     return _region(account.body) == region if region else subdomain == host
+
+
+def _born() -> Json:
+    return {"dateCreated": now(), "internalId": secrets.token_hex(16)}
 
 
 def _new_key() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starlette.routing import BaseRoute
 
-from azureml_emulator.custom_vision.account_routes import VisionAccounts
+from azureml_emulator.custom_vision.account_routes import PREDICTION, TRAINING, VisionAccounts
 from azureml_emulator.custom_vision.image_routes import ImageRoutes
 from azureml_emulator.custom_vision.image_sources import ImageSources
 from azureml_emulator.custom_vision.image_uploads import ImageUploads
@@ -19,6 +19,7 @@ from azureml_emulator.custom_vision.sku_limits import published_limits
 from azureml_emulator.custom_vision.trainings import Trainings
 from azureml_emulator.custom_vision.vision_access import VisionAccess
 from azureml_emulator.custom_vision.vision_database import VisionDatabase
+from azureml_emulator.process_commands import VISION_PREDICTION, VISION_TRAINING
 from azureml_emulator.resources.subscription import Subscription
 from azureml_emulator.rest.cloud_addresses import vision_account
 
@@ -64,6 +65,11 @@ class EmulatedVision:
         """Whether an account answers at a host name."""
         name = vision_account(host)
         return bool(name) and bool(self.accounts.named(name))
+
+    def set_up(self) -> None:
+        """Make an account of each kind, so that clients need not."""
+        self.accounts.add(VISION_TRAINING, TRAINING)
+        self.accounts.add(VISION_PREDICTION, PREDICTION)
 
     def restore(self) -> None:
         """Go on with what was being trained."""

@@ -14,6 +14,7 @@ from vision_mlops.config.prefixed_settings import load_prefixed
 PREFIX = "MLOPS_CUSTOM_VISION_"
 TRAINING_KEY, PREDICTION_KEY = f"{PREFIX}TRAINING_KEY", f"{PREFIX}PREDICTION_KEY"
 TRAINING_ENDPOINT, PREDICTION_ENDPOINT = f"{PREFIX}TRAINING_ENDPOINT", f"{PREFIX}PREDICTION_ENDPOINT"
+PREDICTION_ID = f"{PREFIX}PREDICTION_ID"
 _SHOW = "az cognitiveservices account show --resource-group GROUP --name"
 _REGIONAL = ".api.cognitive.microsoft.com"
 

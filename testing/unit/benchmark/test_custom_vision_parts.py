@@ -11,14 +11,17 @@ from PIL import Image
 
 from vision_mlops.benchmark.custom_vision.call_limiter import CallLimiter
 from vision_mlops.benchmark.custom_vision.image_payloads import ImagePayloads
+from vision_mlops.benchmark.custom_vision.image_upload import UploadRow
 from vision_mlops.benchmark.custom_vision.json_line_log import JsonLineLog
 from vision_mlops.benchmark.custom_vision.sku_limits import check_sizes, prediction_warning
 from vision_mlops.benchmark.custom_vision.vision_project import project_name, tag_names
 from vision_mlops.core.errors import DataError
 
 
-def test_calls_are_spread_evenly() -> None:
-    now, begun = 100.0, []
+@pytest.mark.parametrize("arrival", [0.0, 1.0], ids=["at once", "at the end"])
+def test_no_second_has_more_calls_than_are_allowed(arrival: float) -> None:
+    """Whenever a call reaches the service: a slow first one does not come close to the third."""
+    now, reached, last = 100.0, [], 0.0
 
     def sleep(seconds: float) -> None:
         nonlocal now
@@ -26,23 +29,31 @@ def test_calls_are_spread_evenly() -> None:
 
     limiter = CallLimiter(2, clock=lambda: now, sleep=sleep)
     for number in range(20):
-        limiter.wait()
-        begun.append(now)
-        now += 0.9 if number == 10 else 0.1  # one takes long: it earns no burst afterwards
-    assert begun[0] == 100.0, "the first waits for nothing"
-    assert all(sum(start <= other < start + 1.0 for other in begun) <= 2 for start in begun)
-    assert begun[-1] - begun[0] < 20 * 0.55
+        with limiter.call():
+            last = now
+            takes = 0.9 if number % 5 == 0 else 0.1
+            reached.append(now + (takes * arrival if number % 5 == 0 else 0.0))
+            now += takes
+    assert reached[0] == 100.0 + 0.9 * arrival, "the first waits for nothing"
+    assert all(sum(start <= other < start + 1.0 for other in reached) <= 2 for start in reached)
+    assert last < 100.0 + 10 * 2, "they are not held up for longer than it takes"
 
 
-def test_a_log_loses_at_most_the_row_that_was_being_written(tmp_path: Path) -> None:
+def test_a_log_loses_at_most_what_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "own" / "log.jsonl"
-    JsonLineLog(path).add({"a": 1})
+    first, second = (UploadRow(project="p", sha256=digest, image=digest, tag="t") for digest in "ab")
+    JsonLineLog(path, UploadRow).add(first)
     with path.open("ab") as stream:
-        stream.write(b'{"a": 2')  # killed here
-    log = JsonLineLog(path)
-    assert log.rows == [{"a": 1}]
-    log.add({"a": 3})
-    assert JsonLineLog(path).rows == [{"a": 1}, {"a": 3}]
+        stream.write(b'{"project": "p", "sha')  # killed here
+    log = JsonLineLog(path, UploadRow)
+    assert (log.rows, log.damaged) == ([first], 0)
+    with path.open("ab") as stream:
+        stream.write(b'\xff garbage\n{"project": "p"}\n[1]\n')
+    log = JsonLineLog(path, UploadRow)
+    assert (log.rows, log.damaged) == ([first], 3)
+    log.add(second)
+    log = JsonLineLog(path, UploadRow)
+    assert (log.rows, log.damaged) == ([first, second], 0), "the file is whole again"
 
 
 def test_names_of_tags() -> None:
@@ -71,8 +82,13 @@ def test_images_are_sent_as_they_are_or_encoded_anew(tmp_path: Path) -> None:
         assert image.width / image.height == pytest.approx(4 / 3, abs=0.02)
     with Image.open(io.BytesIO(payloads.read(other))) as image:
         assert (image.format, image.size) == ("JPEG", (40, 40))
+    plain = tmp_path / "plain.png"
+    Image.new("RGB", (400, 300)).save(plain, compress_level=0)
+    for _ in range(2):  # one that is read again is one image
+        with Image.open(io.BytesIO(payloads.read(plain))) as image:
+            assert image.size == (400, 300), "as a JPEG it is small enough"
     assert (
-        payloads.told() == "images for Custom Vision: 1 above 0.06 MB scaled down, 1 of other formats encoded as JPEG"
+        payloads.told() == "images for Custom Vision: 2 above 0.06 MB made smaller for the service, 1 encoded as JPEG"
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import threading
+import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 
-_MARGIN = 1.02
-"""Calls that leave here evenly arrive a little less so."""
+_SECOND = 1.05
+"""A little longer, as two clocks do not run alike."""
 
 
 class CallLimiter:
-    """Lets calls begin at even intervals, for any number of threads.
+    """Lets so many calls be on their way within any second, for any number of threads.
+
+    A call counts until a second after its end: when it has reached the service is not known, only that it was before.
 
     Args:
         per_second: How many the service allows.
@@ -21,20 +25,29 @@ class CallLimiter:
 
     def __init__(
         self,
-        per_second: float,
+        per_second: int,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._interval = _MARGIN / per_second
         self._clock, self._sleep = clock, sleep
-        self._next = 0.0
-        self._lock = threading.Lock()
+        self._free_from: queue.Queue[float] = queue.Queue()
+        """For each call of a second, when the next one may take its place; none of those that are on their way."""
+        for _ in range(per_second):
+            self._free_from.put(0.0)
 
-    def wait(self) -> None:
-        """Wait until the next call may begin."""
-        with self._lock:
-            now = self._clock()
-            begin = max(now, self._next)
-            self._next = begin + self._interval
-        if begin > now:
-            self._sleep(begin - now)
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Wait until the next call may begin; it is made within the block."""
+        wait = self._free_from.get() - self._clock()
+        try:
+            if wait > 0:
+                self._sleep(wait)
+            yield
+        finally:
+            self._free_from.put(self._clock() + _SECOND)
+
+
+@cache
+def limiter_of(endpoint: str, per_second: int) -> CallLimiter:
+    """The limiter of an account, which all of this process share that call it."""
+    return CallLimiter(per_second)

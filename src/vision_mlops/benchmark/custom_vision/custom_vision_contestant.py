@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task, Usage
-from vision_mlops.benchmark.custom_vision.call_limiter import CallLimiter
+from vision_mlops.benchmark.custom_vision.call_limiter import limiter_of
 from vision_mlops.benchmark.custom_vision.image_payloads import PREDICTION_BYTES, TRAINING_BYTES, ImagePayloads
-from vision_mlops.benchmark.custom_vision.image_predictions import ImagePredictions
-from vision_mlops.benchmark.custom_vision.image_upload import ImageUpload, TrainingImage
-from vision_mlops.benchmark.custom_vision.json_line_log import JsonLineLog
+from vision_mlops.benchmark.custom_vision.image_predictions import ImagePredictions, PredictionRow, check_access
+from vision_mlops.benchmark.custom_vision.image_upload import ImageUpload, TrainingImage, UploadRow
+from vision_mlops.benchmark.custom_vision.json_line_log import JsonLineLog, Row
 from vision_mlops.benchmark.custom_vision.kept_work import KeptWork
 from vision_mlops.benchmark.custom_vision.model_training import ModelTraining
 from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount, accounts_of
@@ -23,8 +22,8 @@ from vision_mlops.benchmark.custom_vision.service_errors import VisionError
 from vision_mlops.benchmark.custom_vision.sku_limits import LIMITS, check_sizes, prediction_warning
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
 from vision_mlops.benchmark.custom_vision.vision_project import VisionProject, project_name, tag_names
-from vision_mlops.config.custom_vision_settings import TRAINING_ENDPOINT, load_custom_vision_settings
-from vision_mlops.core.errors import ConfigError, MlopsError
+from vision_mlops.config.custom_vision_settings import PREFIX, TRAINING_ENDPOINT, load_custom_vision_settings
+from vision_mlops.core.errors import ConfigError, DataError, MlopsError
 from vision_mlops.core.text import counted, few
 from vision_mlops.data.manifest import ImageRecord
 
@@ -50,6 +49,7 @@ class CustomVision(Contestant):
         super().__init__(task)
         self._settings = load_custom_vision_settings()
         self._images: list[ImageRecord] = []
+        self._stored = 0
         self._iteration: dict[str, Any] = {}
         self._predictions: ImagePredictions | None = None
 
@@ -64,10 +64,11 @@ class CustomVision(Contestant):
 
         Raises:
             DataError: the service cannot take the data: too few or too many images or classes, or a broken image.
-            ConfigError: the domain does not exist.
+            ConfigError: the domain does not exist, or an earlier run has made the project in another account.
             VisionError: the service refuses, or is not reached.
         """
         task, manifest = self.task, self.task.manifest
+        known = self._kept_here()
         self._images = self._different_images()
         images = Counter(record.label for record in self._images)
         check_sizes(self._settings.sku, {label: images[label] for label in manifest.classes})
@@ -76,7 +77,9 @@ class CustomVision(Contestant):
             self._training_client, self._project_name, self._description, self._settings.domain
         )
         task.say(f"Custom Vision: the project {project.name} {'is new' if is_new else 'exists'}")
-        kept = self._keep(project)
+        kept = self._keep(project, known)
+        if not kept.iteration:
+            check_access(self._prediction_client)
         tags = project.tags(tag_names(manifest.classes))
         self._upload(project, tags)
         published = self._train(project, kept)
@@ -85,8 +88,9 @@ class CustomVision(Contestant):
             project.id,
             published,
             tags,
-            JsonLineLog(task.folder / "predictions.jsonl"),
+            self._log("predictions.jsonl", PredictionRow),
             ImagePayloads(PREDICTION_BYTES),
+            len(manifest.of_split("test")),
             task.say,
         )
 
@@ -106,7 +110,7 @@ class CustomVision(Contestant):
         return Usage(
             training={
                 "custom_vision_training_hour": float(self._iteration.get("trainingTimeInMinutes") or 0) / 60,
-                "custom_vision_stored_image_month": float(len(self._images)),
+                "custom_vision_stored_image_month": float(self._stored),
             },
             per_prediction={"custom_vision_prediction": 1.0},
         )
@@ -130,17 +134,23 @@ class CustomVision(Contestant):
 
         Raises:
             ConfigError: the project is in another account than that of the settings.
+            DataError: what was kept is damaged, and the project is not found without it.
             VisionError: the service refuses, or is not reached.
         """
-        kept = KeptWork.read(self.task.folder)
-        if kept and kept.endpoint != self._accounts[0].endpoint:
-            raise ConfigError(
-                f"the project {kept.name} of Custom Vision is in the account at {kept.endpoint}",
-                f"set {TRAINING_ENDPOINT} to it",
-            )
+        kept, damage = None, None
+        try:
+            kept = self._kept_here()
+        except DataError as error:
+            damage = error
         # As the project is called that was made: what the settings say now may be another domain.
         name = kept.name if kept else self._project_name
         project = VisionProject.find(self._training_client, name)
+        if project is None and damage:
+            raise DataError(
+                f"{damage.message}; the account at {self._accounts[0].endpoint} has no project {name}",
+                f"if the run was made with another account or domain, set {TRAINING_ENDPOINT} and {PREFIX}DOMAIN to them;"
+                f" if the project does not exist any more, remove {KeptWork.path(self.task.folder)}",
+            )
         if project is None:
             self.task.say(f"Custom Vision has no project {name}")
             return
@@ -167,7 +177,19 @@ class CustomVision(Contestant):
         return self._client(self._accounts[1])
 
     def _client(self, account: ServiceAccount) -> VisionClient:
-        return VisionClient(account, CallLimiter(LIMITS[self._settings.sku].per_second), self.task.say)
+        limiter = limiter_of(account.endpoint, LIMITS[self._settings.sku].per_second)
+        return VisionClient(account, limiter, self.task.say)
+
+    def _log(self, name: str, kind: type[Row]) -> JsonLineLog[Row]:
+        """What earlier runs have done, as far as it can be read."""
+        path = self.task.folder / name
+        log = JsonLineLog(path, kind)
+        if log.damaged:
+            self.task.say(
+                f"warning: removed {counted(log.damaged, 'damaged line')} from {path}; the service is asked again for what"
+                " was in there"
+            )
+        return log
 
     def _different_images(self) -> list[ImageRecord]:
         """Training images without copies, which the service would not keep."""
@@ -176,11 +198,10 @@ class CustomVision(Contestant):
         for record in self.task.manifest.of_split("train"):
             first = kept.setdefault(record.sha256, record)
             if first.label != record.label:
-                conflicts.append(f"{record.path} and {first.path}")
+                conflicts.append(f"{record.path} (uploaded as {first.path})")
         if conflicts:
             self.task.say(
-                f"warning: {counted(len(conflicts), 'image')} in two classes, of which Custom Vision learns the second of"
-                f" each pair only: {few(conflicts)}"
+                f"warning: images that are in two classes are uploaded for one of them only: {few(conflicts)}"
             )
         return list(kept.values())
 
@@ -190,14 +211,37 @@ class CustomVision(Contestant):
         if warning := prediction_warning(self._settings.sku, len(files)):
             self.task.say(warning)
         if large := sum(file.stat().st_size > PREDICTION_BYTES for file in files):
-            self.task.say(f"{counted(large, 'test image')} above {PREDICTION_BYTES / 1e6:g} MB will be scaled down")
+            self.task.say(
+                f"{counted(large, 'test image')} above {PREDICTION_BYTES / 1e6:g} MB will be made smaller for the service"
+            )
 
-    def _keep(self, project: VisionProject) -> KeptWork:
+    def _kept_here(self) -> KeptWork | None:
+        """What an earlier run has kept.
+
+        Raises:
+            ConfigError: its project, which may cost money, is in another account than that of the settings.
+            DataError: it is damaged.
+        """
+        kept, here = KeptWork.read(self.task.folder), self._accounts[0].endpoint
+        if kept and kept.endpoint.lower() != here.lower():
+            raise ConfigError(
+                f"the project {kept.name} of Custom Vision is in the account at {kept.endpoint}, and {TRAINING_ENDPOINT} is"
+                f" {here}",
+                f"set {TRAINING_ENDPOINT} to the former to go on, or to remove the project before you use another account:"
+                f" mlops benchmark clean --workload {self.task.workload.name} --with {self.name}; if the account does not"
+                f" exist any more, remove {KeptWork.path(self.task.folder)}",
+            )
+        return kept
+
+    def _keep(self, project: VisionProject, known: KeptWork | None) -> KeptWork:
         """Write down which project it is; what was kept of another one, which was deleted, is forgotten."""
-        kept = KeptWork.read(self.task.folder)
-        if kept is None or kept.project != project.id:
-            kept = KeptWork(self._accounts[0].endpoint, project.id, project.name)
-            kept.write(self.task.folder)
+        again = self.task.again
+        if known and known.project == project.id and not again:
+            return known
+        # Only the first attempt is told to train anew: those that go on with it know by this what not to use.
+        outdated = tuple(str(row["id"]) for row in project.iterations()) if again else ()
+        kept = KeptWork(endpoint=self._accounts[0].endpoint, project=project.id, name=project.name, outdated=outdated)
+        kept.write(self.task.folder)
         return kept
 
     def _upload(self, project: VisionProject, tags: Sequence[str]) -> None:
@@ -207,37 +251,46 @@ class CustomVision(Contestant):
         images = [
             TrainingImage(task.data / record.path, record.sha256, tag_of[record.label]) for record in self._images
         ]
-        wanted = dict(Counter(image.tag for image in images))
-        if project.counts() == wanted:
-            return
-        log, payloads = JsonLineLog(task.folder / "uploads.jsonl"), ImagePayloads(TRAINING_BYTES)
+        log, payloads = self._log("uploads.jsonl", UploadRow), ImagePayloads(TRAINING_BYTES)
         upload = ImageUpload(self._training_client, project.id, log, payloads, task.say)
-        if not (upload.run(images) and _counts_become(project, wanted)):
+        if project.counts() != upload.counts(images) and not (
+            upload.run(images) and _counts_become(project, upload.counts(images))
+        ):
             # Somebody has deleted images in the portal, say: the service knows which of all it has.
             log.clear()
             upload.run(images)
-            if not _counts_become(project, wanted):
-                there = project.counts()
-                differing = [
-                    f"{label!r} has {there.get(tag, 0):,} images there and {wanted[tag]:,} in the data"
-                    for label, tag in tag_of.items()
-                    if there.get(tag, 0) != wanted[tag]
-                ]
-                raise VisionError(
-                    f"the project {project.name} of Custom Vision has other images than the data:"
-                    f" {few(differing, '; ') or 'it has further tags'}",
-                    "remove the project with `mlops benchmark clean`, then run the benchmark again",
-                )
+            if not _counts_become(project, upload.counts(images)):
+                raise _other_images(project, tag_of, upload.counts(images))
+        self._stored = sum(upload.counts(images).values())
         if told := payloads.told():
             task.say(told)
+        if others := [str(image.file) for image in upload.under_other_tags(images)]:
+            task.say(
+                "warning: images that are equal, as Custom Vision is sent them, to one of another class are learned as of"
+                f" that class only: {few(others)}"
+            )
 
     def _train(self, project: VisionProject, kept: KeptWork) -> str:
         """Train, unless an earlier run has, and publish; returns the name that predictions ask for."""
-        training = ModelTraining(self._training_client, project, self._settings, self.task.say)
+        training = ModelTraining(self._training_client, project, self._settings, self.task.say, kept.outdated)
         iteration = training.begin(kept.iteration)
-        replace(kept, iteration=iteration["id"]).write(self.task.folder)
+        kept.model_copy(update={"iteration": str(iteration["id"])}).write(self.task.folder)
         self._iteration = training.wait(iteration)
         return training.publish(self._iteration)
+
+
+def _other_images(project: VisionProject, tag_of: Mapping[str, str], wanted: Mapping[str, int]) -> VisionError:
+    there = project.counts()
+    differing = [
+        f"{label!r} has {there.get(tag, 0):,} images there and {wanted[tag]:,} in the data"
+        for label, tag in tag_of.items()
+        if there.get(tag, 0) != wanted[tag]
+    ]
+    return VisionError(
+        f"the project {project.name} of Custom Vision has other images than the data:"
+        f" {few(differing, '; ') or 'it has further tags'}",
+        "remove the project with `mlops benchmark clean`, then run the benchmark again",
+    )
 
 
 def _counts_become(project: VisionProject, wanted: Mapping[str, int]) -> bool:

@@ -25,8 +25,9 @@ class ImagePayloads:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.scaled = self.converted = 0
-        """How many images were scaled down, and how many of another format encoded anew, so far."""
+        self._shrunk: set[Path] = set()
+        self._encoded: set[Path] = set()
+        """Files that were made smaller, and others that were encoded, so far."""
 
     def read(self, file: Path, *, anew: bool = False) -> bytes:
         """The bytes to send. They are those of the file wherever the service takes it.
@@ -42,23 +43,21 @@ class ImagePayloads:
         is_taken = find_format(data, str(file)).pillow in _TAKEN
         if is_taken and len(data) <= self.limit and not anew:
             return data
-        content, smaller = _jpeg(open_rgb(data, name=str(file)), self.limit)
-        self.scaled += smaller
-        self.converted += not smaller
-        return content
+        (self._shrunk if len(data) > self.limit else self._encoded).add(file)
+        return _jpeg(open_rgb(data, name=str(file)), self.limit)
 
     def told(self) -> str:
         """What was done to images, in one sentence; empty where all were sent as they are."""
         parts = []
-        if self.scaled:
-            parts.append(f"{self.scaled:,} above {self.limit / 1e6:g} MB scaled down")
-        if self.converted:
-            parts.append(f"{self.converted:,} of other formats encoded as JPEG")
+        if self._shrunk:
+            parts.append(f"{len(self._shrunk):,} above {self.limit / 1e6:g} MB made smaller for the service")
+        if self._encoded:
+            parts.append(f"{len(self._encoded):,} encoded as JPEG")
         return f"images for Custom Vision: {', '.join(parts)}" if parts else ""
 
 
-def _jpeg(image: Image.Image, limit: int) -> tuple[bytes, bool]:
-    """A JPEG of at most so many bytes, and whether it is smaller than the image."""
+def _jpeg(image: Image.Image, limit: int) -> bytes:
+    """A JPEG of at most so many bytes, scaled down where it has to be."""
     scale = 1.0
     while True:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -66,5 +65,5 @@ def _jpeg(image: Image.Image, limit: int) -> tuple[bytes, bool]:
         stream = io.BytesIO()
         shown.save(stream, "JPEG", quality=_QUALITY)
         if stream.tell() <= limit:
-            return stream.getvalue(), scale < 1.0
+            return stream.getvalue()
         scale *= min(_SMALLER, (limit / stream.tell()) ** 0.5)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vision_mlops.benchmark.custom_vision.image_payloads import ImagePayloads
-from vision_mlops.benchmark.custom_vision.json_line_log import JsonLineLog
+from vision_mlops.benchmark.custom_vision.json_line_log import JsonLineLog, LogRow
 from vision_mlops.benchmark.custom_vision.service_errors import TOO_LARGE_BATCH, GaveUpError, VisionError
 from vision_mlops.benchmark.custom_vision.vision_client import VisionClient
 from vision_mlops.config.custom_vision_settings import PREFIX
@@ -29,6 +30,22 @@ _UNREADABLE = frozenset({"ErrorImageFormat", "ErrorImageSize"})
 """What encoding the image anew may help against."""
 _FULL = "ErrorLimitExceed"
 _TOO_LARGE = 413
+
+
+class UploadRow(LogRow):
+    """An image that is in a project.
+
+    Attributes:
+        project: Id of the project.
+        sha256: Of the file.
+        image: Id of the image in the project. Several files have the same one where what is sent of them is equal.
+        tag: Id of the tag that it has there.
+    """
+
+    project: str
+    sha256: str
+    image: str
+    tag: str
 
 
 @dataclass(slots=True)
@@ -62,7 +79,7 @@ class ImageUpload:
         self,
         client: VisionClient,
         project: str,
-        log: JsonLineLog,
+        log: JsonLineLog[UploadRow],
         payloads: ImagePayloads,
         say: Callable[[str], None],
     ) -> None:
@@ -77,13 +94,13 @@ class ImageUpload:
         other.
 
         Args:
-            images: Each with other content: the service keeps one image of a content.
+            images: Files of other content each. What is sent of two may still be equal: the service keeps one of them.
 
         Raises:
             DataError: images that are not taken; all others are there.
             VisionError: the service refuses, or is not reached.
         """
-        there = {row["sha256"] for row in self._log.rows if row["project"] == self._project}
+        there = self._there()
         left = [image for image in images if image.sha256 not in there]
         sent = len(left)
         self._done, self._total = len(images) - sent, len(images)
@@ -103,6 +120,31 @@ class ImageUpload:
         if refused:
             raise _refusal(refused)
         return sent
+
+    def counts(self, images: Sequence[TrainingImage]) -> dict[str, int]:
+        """How many images the project is to have by tag; of those that it says are the same, it has one."""
+        found = Counter(self._kept_tags(images).values())
+        return {tag: found[tag] for tag in {image.tag for image in images}}
+
+    def under_other_tags(self, images: Sequence[TrainingImage]) -> list[TrainingImage]:
+        """Those that the project has with another tag: what was sent of them equals what was sent of an image before."""
+        tags, there = self._kept_tags(images), self._there()
+        return [image for image in images if (row := there.get(image.sha256)) and tags[row.image] != image.tag]
+
+    def _kept_tags(self, images: Sequence[TrainingImage]) -> dict[str, str]:
+        """The tag that each image is to have in the project, by its id there, or by its hash while it is not there."""
+        there = self._there()
+        tags: dict[str, str] = {}
+        for image in images:
+            row = there.get(image.sha256)
+            # A tag that none of those files has was given by somebody else.
+            if row is None or row.image not in tags or row.tag == image.tag:
+                tags[row.image if row else image.sha256] = image.tag
+        return tags
+
+    def _there(self) -> dict[str, UploadRow]:
+        """What was taken so far, by the hash of its file."""
+        return {row.sha256: row for row in self._log.rows if row.project == self._project}
 
     def _send_split(self, batch: list[TrainingImage]) -> list[TrainingImage]:
         """Send a batch, in parts where it is refused as a whole; returns the images that were not taken."""
@@ -127,11 +169,21 @@ class ImageUpload:
             for image in batch
         ]
         answer = self._client.call("POST", f"projects/{self._project}/images/files", body={"images": entries})
-        statuses = {str(row.get("sourceUrl") or "").strip('"'): str(row["status"]) for row in answer["images"]}
+        rows = {str(row.get("sourceUrl") or "").strip('"'): row for row in answer["images"]}
         for image in batch:
-            image.status = statuses.get(image.sha256, "no status")
+            row = rows.get(image.sha256, {"status": "no status"})
+            image.status = str(row["status"])
             if image.status in _DONE:
-                self._log.add({"project": self._project, "sha256": image.sha256})
+                kept = row.get("image") or {}
+                tags = [str(tag["tagId"]) for tag in kept.get("tags") or []]
+                self._log.add(
+                    UploadRow(
+                        project=self._project,
+                        sha256=image.sha256,
+                        image=str(kept.get("id") or image.sha256),
+                        tag=image.tag if image.tag in tags or not tags else tags[0],
+                    )
+                )
                 self._done += 1
         if any(image.status == _FULL for image in batch):
             raise VisionError(
@@ -152,7 +204,9 @@ def _batches(images: Sequence[TrainingImage], most: int) -> Iterator[list[Traini
     batch: list[TrainingImage] = []
     tags: set[str] = set()
     size = 0
-    for image in sorted(images, key=lambda image: image.tag):
+    # In the order of the classes: of two images that the service takes for one, the first class has it, in any project.
+    position = {tag: number for number, tag in enumerate(dict.fromkeys(image.tag for image in images))}
+    for image in sorted(images, key=lambda image: position[image.tag]):
         length = image.file.stat().st_size
         full = len(batch) == most or len(tags | {image.tag}) > BATCH_TAGS or size + length > _BATCH_BYTES
         if batch and full:

@@ -2,35 +2,69 @@
 
 from __future__ import annotations
 
-import json
+import io
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vision_mlops.core.files import atomic_write
 
 
-class JsonLineLog:
-    """Rows on disk. A process that is killed while it writes leaves at most one part of a row, which is removed.
+class LogRow(BaseModel):
+    """What a line says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+Row = TypeVar("Row", bound=LogRow)
+
+
+class JsonLineLog(Generic[Row]):
+    """Rows on disk. What cannot be read is removed: the end of a file whose process was killed, and damaged lines.
 
     Args:
         path: The file; it and its folder are made where they are missing.
+        kind: What a row is.
+
+    Attributes:
+        damaged: How many whole lines could not be read. What they said has to be asked for again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: type[Row]) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            with path.open("r+b") as stream:
-                stream.truncate(len(whole))
-        self.rows: list[Any] = [json.loads(line) for line in whole.splitlines()]
+        self.rows: list[Row] = []
         """What earlier runs have written."""
+        self.damaged = 0
+        read = bytearray()
+        for line in io.BytesIO(content):
+            row = _row(line, kind)
+            if row is not None:
+                self.rows.append(row)
+                read += line
+            else:
+                self.damaged += line.endswith(b"\n")
+        if read != content:
+            atomic_write(path, bytes(read))
 
-    def add(self, row: Any) -> None:
+    def add(self, row: Row) -> None:
         """Write a row; it is with the operating system when this returns."""
+        self.rows.append(row)
         with self._path.open("ab") as stream:
-            stream.write(json.dumps(row).encode() + b"\n")
+            stream.write(row.model_dump_json().encode() + b"\n")
 
     def clear(self) -> None:
         """Remove all rows."""
         self.rows = []
         self._path.unlink(missing_ok=True)
+
+
+def _row(line: bytes, kind: type[Row]) -> Row | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError:
+        return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import atomic_write
@@ -12,8 +12,7 @@ from vision_mlops.core.files import atomic_write
 _NAME = "custom_vision.json"
 
 
-@dataclass(frozen=True, slots=True)
-class KeptWork:
+class KeptWork(BaseModel):
     """Which project it is.
 
     Attributes:
@@ -21,26 +20,35 @@ class KeptWork:
         project: Its id.
         name: Its name.
         iteration: Id of the model that was begun; empty where there is none.
+        outdated: Ids of the models that were there when one was to be trained anew: none of them is used.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     endpoint: str
     project: str
     name: str
     iteration: str = ""
+    outdated: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
         """Keep it in the contestant's folder."""
-        atomic_write(folder / _NAME, json.dumps(asdict(self), indent=2) + "\n")
+        atomic_write(self.path(folder), self.model_dump_json(indent=2) + "\n")
+
+    @staticmethod
+    def path(folder: Path) -> Path:
+        """The file in a contestant's folder."""
+        return folder / _NAME
 
     @classmethod
     def read(cls, folder: Path) -> KeptWork | None:
         """What was kept there; None where nothing was. Raises DataError where the file was damaged."""
-        path = folder / _NAME
+        path = cls.path(folder)
         if not path.is_file():
             return None
         try:
-            return cls(**{name: str(value) for name, value in json.loads(path.read_text(encoding="utf-8")).items()})
-        except (ValueError, TypeError, AttributeError) as error:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
             raise DataError(
-                f"{path} is damaged: {error}", "remove it; the project is found again by its name"
+                f"{path} is damaged: {error.errors()[0]['msg']}", "remove it; the project is found again by its name"
             ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from vision_mlops.benchmark.custom_vision.service_errors import (
@@ -32,12 +32,19 @@ class ModelTraining:
         project: With all its images.
         settings: How it is trained, and the account that it is published to.
         say: Shows progress.
+        outdated: Ids of models that are not used, because one is to be trained anew.
     """
 
     def __init__(
-        self, client: VisionClient, project: VisionProject, settings: CustomVisionSettings, say: Callable[[str], None]
+        self,
+        client: VisionClient,
+        project: VisionProject,
+        settings: CustomVisionSettings,
+        say: Callable[[str], None],
+        outdated: Collection[str] = (),
     ) -> None:
         self._client, self._project, self._settings, self._say = client, project, settings, say
+        self._outdated = outdated
         advanced = settings.training == "advanced"
         self._kind = ("Advanced", settings.hours) if advanced else ("Regular", 0)
 
@@ -57,12 +64,12 @@ class ModelTraining:
         return made
 
     def _in_training(self) -> Json | None:
-        """The model in training, once it is of the kind that is wanted: a project trains one at a time."""
+        """The model in training, once it is one that is wanted: a project trains one at a time."""
         while True:
             busy = next((row for row in self._project.iterations() if _is_in_training(row)), None)
             if busy is None or self._is_wanted(busy):
                 return busy
-            self._say("the project is being trained in another way, which has to end first")
+            self._say(f"waiting for the training of {busy['name']} to end: a project trains one model at a time")
             self.wait(busy)
 
     def _train(self, *, force: bool = False) -> Json:
@@ -101,6 +108,8 @@ class ModelTraining:
 
     def _is_wanted(self, row: Json) -> bool:
         kind, hours = self._kind
+        if row["id"] in self._outdated:
+            return False
         return row.get("trainingType") == kind and (not hours or row.get("reservedBudgetInHours") == hours)
 
     def wait(self, iteration: Json) -> Json:

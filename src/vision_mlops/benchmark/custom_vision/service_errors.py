@@ -8,7 +8,7 @@ import httpx
 
 from vision_mlops.azure.azure_errors import SIGN_IN
 from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount
-from vision_mlops.config.custom_vision_settings import PREFIX
+from vision_mlops.config.custom_vision_settings import PREDICTION_ID, PREFIX
 from vision_mlops.core.errors import AzureError
 
 RETIRED = "2028-09-25"
@@ -20,6 +20,9 @@ TRAINING_IN_PROGRESS = "BadRequestTrainingAlreadyInProgress"
 TOO_MANY_ITERATIONS = "BadRequestExceedIterationPerProjectLimit"
 IS_PUBLISHED = "BadRequestIterationIsPublished"
 NOT_PUBLISHED = "BadRequestIterationNotPublished"
+NOT_UNIQUE = frozenset({"BadRequestProjectNameNotUnique", "BadRequestTagNameNotUnique"})
+NOT_PUBLISHED_HERE = frozenset({"NotFoundIteration", "NotFoundProject"})
+"""Of a prediction."""
 TOO_LARGE_BATCH = frozenset({"BadRequestExceededBatchSize", "BadRequestImageBatch", "BadRequestImageExceededCount"})
 _LENGTH = 600
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
@@ -30,7 +33,7 @@ _HINTS = {
     "BadRequestExceededBatchSize": "a request may have 64 images and 20 tags: this is a fault of this program, report it",
     "BadRequestExceededQuota": f"a limit of the SKU is reached: {_FREE_QUOTA}; or {_CLEAN}",
     "BadRequestExceedProjectLimit": f"the account has as many projects as its SKU allows (F0: 2): {_CLEAN}, or delete one",
-    "BadRequestProjectNameNotUnique": "rename or delete the project of that name in the account",
+    "BadRequestProjectNameNotUnique": "somebody is making or deleting the project of that name: try again in a minute",
     "BadRequestExceedTagPerProjectLimit": "the SKU allows fewer classes (F0: 50, S0: 500)",
     TOO_MANY_ITERATIONS: "a project has 20 iterations at most: unpublish and delete one that nobody uses",
     "BadRequestTrainingNotNeeded": "nothing has changed since the last training",
@@ -93,6 +96,14 @@ def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
         return VisionError(text, _forbidden(account, f"{code} {message}"), status, code)
     if status in (301, 302, 401):
         return _unauthorised(account, text, status, code)
+    if account.verb == "predict" and code in NOT_PUBLISHED_HERE:
+        return VisionError(
+            f"{text}: the account at {account.endpoint} does not have the model that was published",
+            f"{account.variable('ENDPOINT')} and {PREDICTION_ID} belong to different accounts: set both to the one that"
+            " predicts, then run the same command again, which trains nothing anew",
+            status,
+            code,
+        )
     if status == 404 and not code.startswith("NotFound"):
         return VisionError(
             f"{text}: Custom Vision is not at {account.endpoint}",

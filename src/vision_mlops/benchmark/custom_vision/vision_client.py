@@ -17,7 +17,14 @@ from vision_mlops.azure.proxy_check import silent_proxy
 from vision_mlops.azure.trusted_authorities import trusting_context
 from vision_mlops.benchmark.custom_vision.call_limiter import CallLimiter
 from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount
-from vision_mlops.benchmark.custom_vision.service_errors import BusyError, GaveUpError, VisionError, refusal, unreached
+from vision_mlops.benchmark.custom_vision.service_errors import (
+    NOT_UNIQUE,
+    BusyError,
+    GaveUpError,
+    VisionError,
+    refusal,
+    unreached,
+)
 from vision_mlops.core.listening import LOOPBACK
 
 T = TypeVar("T")
@@ -79,7 +86,8 @@ class VisionClient:
         return self._content(self._repeated(lambda: self._exchange(method, path, query, body), _was_refused))
 
     def found_or_made(self, find: Callable[[], T | None], make: Callable[[], T]) -> T:
-        """What exists, else what is made. Where a response is lost it is looked for again, so that it is not made twice.
+        """What exists, else what is made. It is looked for again, so that it is not made twice, where a response is lost or
+        somebody else has made it in the meantime.
 
         Args:
             find: Looks for it by :meth:`call`.
@@ -88,7 +96,18 @@ class VisionClient:
         Raises:
             VisionError: as :meth:`call`.
         """
-        return self._repeated(lambda: found if (found := find()) is not None else make(), _may_pass)
+
+        def once() -> T:
+            if (found := find()) is not None:
+                return found
+            try:
+                return make()
+            except VisionError as error:
+                if error.code in NOT_UNIQUE and (found := find()) is not None:
+                    return found
+                raise
+
+        return self._repeated(once, _may_pass)
 
     def _repeated(self, action: Callable[[], T], may_pass: Callable[[BaseException], bool]) -> T:
         """What an action gives, which is done again while its errors may pass."""
@@ -123,9 +142,10 @@ class VisionClient:
         if isinstance(body, bytes):
             sent = {"content": body}
             headers["Content-Type"] = "application/octet-stream"
-        self._limiter.wait()
+        url = f"{self._account.url}/{path}"
         try:
-            response = self._http.request(method, f"{self._account.url}/{path}", params=query, headers=headers, **sent)
+            with self._limiter.call():
+                response = self._http.request(method, url, params=query, headers=headers, **sent)
         except httpx.RequestError as error:
             raise self._lost(error) from error
         if not response.is_success:

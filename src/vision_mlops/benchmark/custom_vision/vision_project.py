@@ -82,7 +82,6 @@ class VisionProject:
         made = []
 
         def make() -> Json:
-            made.append(name)
             query = {
                 "name": name,
                 "description": description,
@@ -90,6 +89,7 @@ class VisionProject:
                 "classificationType": "Multiclass",
             }
             content: Json = client.call_once("POST", "projects", query=query)
+            made.append(name)
             return content
 
         found = client.found_or_made(lambda: _named(client.call("GET", "projects"), name), make)
