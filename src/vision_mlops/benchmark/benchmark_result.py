@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vision_mlops.benchmark.contestant import Probabilities
 from vision_mlops.benchmark.contestants import NAME
 from vision_mlops.config.workload import NAME as WORKLOAD_NAME
 from vision_mlops.core.errors import DataError
+from vision_mlops.core.file_problems import problem_of_file
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.data.manifest import Manifest
 from vision_mlops.evaluation.metrics import summarise
@@ -163,16 +164,6 @@ def with_measures(result: BenchmarkResult, table: PredictionTable) -> BenchmarkR
         if not _is_close(result.metrics.get(name), found[name]):
             raise ValueError(f"{name} is {result.metrics.get(name)!r}, but the predictions give {found[name]}")
     return result.model_copy(update={"metrics": found})
-
-
-def problem_of_file(error: Exception) -> str:
-    """What is wrong with the content of a file, on one line, with the name of the field where there is one."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return " ".join(str(error).split())
 
 
 def _is_close(stated: object, found: float | list[float]) -> bool:
