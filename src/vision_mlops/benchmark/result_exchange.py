@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Strict, TypeAdapter, ValidationError
 
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
-from vision_mlops.benchmark.benchmark_result import BenchmarkResult, with_measures, write_result
+from vision_mlops.benchmark.benchmark_result import BenchmarkResult, with_measures
 from vision_mlops.core.errors import DataError, MlopsError
 from vision_mlops.core.file_problems import problem_of_file
 from vision_mlops.core.files import atomic_write
@@ -110,7 +110,7 @@ def import_result(
                 f"there is a result of {result.name} that was measured here", "add --overwrite to replace it"
             )
         marked = result.model_copy(update={"recorded": result.recorded or result.measured[:10]})
-        write_result(folder.result_folder(result.name), marked, table)
+        folder.put(marked, table)
     return marked
 
 

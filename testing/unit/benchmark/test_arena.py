@@ -12,7 +12,7 @@ from testing.support.contestants import MeanColour, ServiceColour
 
 from vision_mlops.benchmark.arena import Arena
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
-from vision_mlops.benchmark.benchmark_result import PREDICTIONS
+from vision_mlops.benchmark.benchmark_result import PREDICTIONS, read_result
 from vision_mlops.benchmark.contestants import NamedContestant
 from vision_mlops.benchmark.service_leftovers import leftovers, remove_leftovers
 from vision_mlops.config import load_workload
@@ -118,6 +118,18 @@ def test_what_a_service_has_is_removed_by_its_contestant(arena: Open) -> None:
     assert remove_leftovers(leftovers(folder, [], print), lambda _: None) == []
     assert folder.all_work() == []
     assert folder.names() == ["service-colour"]
+
+
+def test_a_paid_result_of_other_settings_is_kept(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = BenchmarkFolder("colours")
+    (first,) = arena().run(SERVICE).measured
+    assert arena().run(SERVICE, again=True).measured  # of the same data and settings: replaced
+    assert not (folder.path / ".earlier").exists()
+    monkeypatch.setattr(MeanColour, "colours", 4)
+    assert arena().run([*SERVICE, *HERE]).measured
+    (kept,) = (folder.path / ".earlier").iterdir()
+    assert read_result(kept)[0].settings == first.settings
+    assert folder.names() == ["mean-colour", "service-colour"]
 
 
 def test_a_changed_image_is_refused(arena: Open, data: Path) -> None:
