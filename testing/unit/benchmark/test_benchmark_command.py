@@ -129,7 +129,15 @@ def test_results_of_other_settings_are_not_compared(mlops: Run) -> None:
 
 
 def test_data_of_another_workload_is_a_warning(mlops: Run) -> None:
-    words = ("run", "--workload", "{name: other, data: {path: photos}}", "--data", "prepared", "--with", HERE)
+    words = (
+        "run",
+        "--workload",
+        json.dumps({"name": "other", "data": {"path": "photos"}}),
+        "--data",
+        "prepared",
+        "--with",
+        HERE,
+    )
     assert "prepared was prepared for the workload 'colours'; its results are kept as those of 'other'" in " ".join(
         mlops(*words).stderr.split()
     )
