@@ -20,7 +20,6 @@ from vision_mlops.benchmark.benchmark_result import (
     UsedAmounts,
     judged_table,
     measures,
-    write_result,
 )
 from vision_mlops.benchmark.code_version import code_version
 from vision_mlops.benchmark.contestant import Task
@@ -175,7 +174,8 @@ class Arena:
             remark=_line(contestant.remark())[:500],
             metrics=measures(table, self.manifest.classes),
         )  # fmt: skip
-        write_result(self.folder.result_folder(entry.name), result, table)
+        if (kept := self.folder.put(result, table)) is not None:
+            self.say(f"  the result of other data or settings is kept in {kept}")
         low, high = result.metrics["accuracy_interval"]
         self.say(f"  accuracy {result.metrics['accuracy']:.4f} (95% {low:.4f} to {high:.4f})")
         return result

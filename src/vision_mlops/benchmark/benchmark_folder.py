@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vision_mlops.benchmark.benchmark_result import RESULT, BenchmarkResult, read_result
+from vision_mlops.benchmark.benchmark_result import RESULT, BenchmarkResult, read_result, write_result
 from vision_mlops.config.workload import Workload
 from vision_mlops.core import locks, paths
 from vision_mlops.core.errors import DataError, MlopsError
@@ -22,6 +22,8 @@ from vision_mlops.evaluation.prediction_table import PredictionTable
 REPORT = "report.html"
 _WORK = ".work"
 _FEATURES = ".features"
+_EARLIER = ".earlier"
+_LOGGED = ".logged"
 _BEGUN = "begun.json"
 _KEPT_ROUND_TRIPS = "round_trips.json"
 
@@ -145,6 +147,40 @@ class BenchmarkFolder:
     def names(self) -> list[str]:
         """Contestants that have a result, sorted."""
         return sorted(path.parent.name for path in self.path.glob(f"*/{RESULT}") if path.parent.name[0] != ".")
+
+    def put(self, result: BenchmarkResult, table: PredictionTable) -> Path | None:
+        """Write a result in the place of an earlier one.
+
+        Returns:
+            Where the earlier one is now, if a service measured it on other data or with other settings: it cost money.
+        """
+        kept = self._set_aside(result)
+        write_result(self.result_folder(result.name), result, table)
+        return kept
+
+    def mark_logged(self, name: str, store: str) -> None:
+        """Note that a result is in a tracking store. The mark goes when the result is replaced."""
+        atomic_write(self.result_folder(name) / _LOGGED, store + "\n")
+
+    def is_logged(self, name: str, store: str) -> bool:
+        """Whether :meth:`mark_logged` was called for this result and store."""
+        mark = self.result_folder(name) / _LOGGED
+        return mark.is_file() and mark.read_text(encoding="utf-8", errors="replace").strip() == store
+
+    def _set_aside(self, new: BenchmarkResult) -> Path | None:
+        if new.name not in self.names():
+            return None
+        try:
+            old, _ = self.read(new.name)
+        except DataError:  # it is worth nothing
+            return None
+        if not old.in_a_service or old.is_of(new.data_fingerprint, new.settings, old.code):
+            return None
+        moment = datetime.fromisoformat(old.measured).strftime("%Y%m%dT%H%M%S")
+        target = self.path / _EARLIER / f"{old.name}-{moment}"
+        remove_path(target)  # the same result, kept before
+        target.parent.mkdir(exist_ok=True)
+        return self.result_folder(old.name).rename(target)
 
     def read(self, name: str) -> tuple[BenchmarkResult, PredictionTable]:
         """The result of a contestant. Raises DataError where it is damaged, or that of another name or workload."""

@@ -52,7 +52,7 @@ def cells(row: StandingRow, currency: str, significance: float) -> dict[str, str
         "size": _UNKNOWN if result.size_bytes is None else f"{result.size_bytes / 1e6:.1f} MB",
         f"{currency} training": _money(row.training_cost),
         f"{currency} 1,000 predictions": _money(row.cost_per_1000),
-        "against ours": "" if compared is None
+        "against ours": ("other settings" if row.other_settings else "") if compared is None
         else f"{compared.verdict(significance)} ({compared.only_it}:{compared.only_ours}, p = {compared.p_value:.2g})",
         "measured": when,
     }  # fmt: skip
@@ -79,15 +79,15 @@ def _render(found: Standings, significance: float) -> str:
         title=html.escape(f"Benchmark of {found.workload}"),
         about=as_html(
             f"Each contestant learned the same images and was judged on the same {counted(images, 'test image')}"
-            f" (data {found.fingerprint[:12]}). Against ours: images that only it and only ours gets right, and McNemar's"
-            f" exact test, at the level {significance:g}."
+            f" (data {found.fingerprint[:12]}). Against ours: how many images only this contestant and only ours"
+            f" classified correctly, with McNemar's exact test at the level {significance:g}."
         ),
         contestants=table(rows[0], (row.values() for row in rows)) if rows else "<p>No result.</p>",
         notes="".join(f"<p>{as_html(note)}</p>" for note in notes(found)),
         plot=f"data:image/svg+xml;base64,{base64.b64encode(_plot(found).encode()).decode()}",
         costs=as_html(
-            f"Costs are estimates. What runs on a machine of one's own is counted by the hour of a {found.prices.machine},"
-            " one image after the other; what a service does by what it was asked for. Free amounts are not deducted."
+            f"Costs are estimates. Time on your own machine is priced at the hourly rate of a {found.prices.machine}, one"
+            " image at a time; services are priced by usage. Free allowances are not deducted."
         ),
         prices=table(
             ("price", currency, "of", "note", "free", "source"),
@@ -109,6 +109,12 @@ def notes(found: Standings) -> Iterator[str]:
             yield (
                 f"{result.title}: recorded on {result.recorded} on another machine ({result.machine}); its times are those"
                 " of that machine, and nothing about it was measured here."
+            )
+    for row in found.rows:
+        if row.other_settings:
+            yield (
+                f"{row.result.title}: measured with other settings and not compared: {row.other_settings}. Run the"
+                " benchmark with the same settings for both to compare them."
             )
     for name, why in found.left_out.items():
         yield f"{name} is not in the table: {why}"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from vision_mlops.benchmark.contestant import Probabilities
 from vision_mlops.benchmark.contestants import NAME
 from vision_mlops.config.workload import NAME as WORKLOAD_NAME
 from vision_mlops.core.errors import DataError
+from vision_mlops.core.file_problems import problem_of_file
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.data.manifest import Manifest
 from vision_mlops.evaluation.metrics import summarise
@@ -21,7 +23,10 @@ from vision_mlops.evaluation.prediction_table import PredictionTable, read_predi
 
 RESULT = "result.json"
 PREDICTIONS = "predictions.csv"
-_NOT_NEGATIVE = Field(ge=0.0, allow_inf_nan=False)
+_COMPARED = ("images", "accuracy", "accuracy_interval", "macro_f1", "expected_calibration_error")
+"""Measures that a file states and that have to follow from its predictions."""
+_NOT_NEGATIVE = Field(ge=0.0, le=1e9, allow_inf_nan=False)
+"""Far above any real duration or amount, so that a damaged number is not taken for one."""
 _Amounts = dict[Annotated[str, Field(pattern=r"^[\w.-]{1,100}$")], Annotated[float, _NOT_NEGATIVE]]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -31,6 +36,22 @@ def _one_line(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must be one line without control characters")
     return text
+
+
+def _moment(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+def _day(text: str) -> str:
+    if text:
+        date.fromisoformat(text)
+    return text
+
+
+def _finite(settings: dict[str, Any]) -> dict[str, Any]:
+    json.dumps(settings, allow_nan=False)
+    return settings
 
 
 _Line = Annotated[str, AfterValidator(_one_line)]
@@ -67,16 +88,16 @@ class BenchmarkResult(_Record):
     workload: Annotated[str, Field(pattern=rf"^{WORKLOAD_NAME}$")]
     data_fingerprint: _Digest
     classes: Annotated[list[str], Field(min_length=2)]
-    settings: dict[str, Any]
-    code: str
-    measured: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT[\d:+]+$")]
+    settings: Annotated[dict[str, Any], AfterValidator(_finite)]
+    code: Annotated[_Line, Field(max_length=200)]
+    measured: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$"), AfterValidator(_moment)]
     machine: Annotated[_Line, Field(max_length=200)]
     training_seconds: Annotated[float, _NOT_NEGATIVE] | None
-    size_bytes: Annotated[int, Field(ge=0)] | None
+    size_bytes: Annotated[int, Field(ge=0, le=2**50)] | None
     latency_ms: ImageLatency
     usage: UsedAmounts | None = None
     remark: Annotated[_Line, Field(max_length=500)] = ""
-    recorded: Annotated[str, Field(pattern=r"^(\d{4}-\d\d-\d\d)?$")] = Field(
+    recorded: Annotated[str, Field(pattern=r"^(\d{4}-\d\d-\d\d)?$"), AfterValidator(_day)] = Field(
         "", description="Day on which the result was measured elsewhere, where it was imported."
     )
     metrics: dict[str, Any] = Field(description="Of vision_mlops.evaluation.metrics.summarise.")
@@ -119,20 +140,38 @@ def read_result(folder: Path) -> tuple[BenchmarkResult, PredictionTable]:
     Raises:
         DataError: a file is missing, is not understood, or the measures are not those of the predictions.
     """
+    file = folder / RESULT
     try:
-        result = BenchmarkResult.model_validate_json((folder / RESULT).read_text(encoding="utf-8"))
-        table = read_predictions(folder / PREDICTIONS, result.classes)
-        check_measures(result, table)
-    except (OSError, ValidationError, ValueError) as error:
+        result = BenchmarkResult.model_validate_json(file.read_text(encoding="utf-8"), strict=True)
+        file = folder / PREDICTIONS
+        table = read_predictions(file, result.classes)
+        file = folder / RESULT
+        return with_measures(result, table), table
+    except (OSError, ValueError) as error:
         raise DataError(
-            f"{folder} is not the result of a benchmark: {error}", "remove the folder and run the benchmark again"
+            f"{file} is damaged: {problem_of_file(error)}", f"remove {folder} and run the benchmark again"
         ) from error
-    return result, table
 
 
-def check_measures(result: BenchmarkResult, table: PredictionTable) -> None:
-    """Raises ValueError where the measures of a result are not those of its predictions."""
+def with_measures(result: BenchmarkResult, table: PredictionTable) -> BenchmarkResult:
+    """The result with the measures of its predictions, which are what counts.
+
+    Raises:
+        ValueError: a measure that the result states is another one.
+    """
     found = measures(table, result.classes)
-    for name in ("images", "accuracy", "macro_f1", "expected_calibration_error"):
-        if abs(found[name] - float(result.metrics.get(name, -1))) > 1e-6:
-            raise ValueError(f"{name} is {result.metrics.get(name)}, but the predictions give {found[name]}")
+    for name in _COMPARED:
+        if not _is_close(result.metrics.get(name), found[name]):
+            raise ValueError(f"{name} is {result.metrics.get(name)!r}, but the predictions give {found[name]}")
+    return result.model_copy(update={"metrics": found})
+
+
+def _is_close(stated: object, found: float | list[float]) -> bool:
+    """Whether a value from a file is the number, or list of numbers, that was computed; false for NaN."""
+    if isinstance(found, list):
+        return (
+            isinstance(stated, list)
+            and len(stated) == len(found)
+            and all(_is_close(a, b) for a, b in zip(stated, found, strict=True))
+        )
+    return isinstance(stated, int | float) and not isinstance(stated, bool) and abs(found - stated) <= 1e-6

@@ -1,12 +1,18 @@
-"""A run of a benchmark in MLflow: one run with the table and the report, and one below it for each contestant."""
+"""A run of a benchmark in MLflow: one run with the table and the report, and one below it for each new result."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
+from vision_mlops.benchmark.arena import reason_of
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
 from vision_mlops.benchmark.standings import StandingRow, Standings
 from vision_mlops.tracking import mlflow_runs
+
+_LOG = logging.getLogger(__name__)
+Say = Callable[[str], None]
 
 
 def experiment_of(workload: str) -> str:
@@ -14,13 +20,37 @@ def experiment_of(workload: str) -> str:
     return f"{workload}-benchmark"
 
 
-def log_benchmark(found: Standings, folder: BenchmarkFolder, report: Path) -> str:
-    """Record the table; returns the id of the run."""
+def log_new_results(found: Standings, folder: BenchmarkFolder, report: Path, say: Say, warn: Say) -> None:
+    """Record the results that this store does not have yet. A store that cannot be used is a warning: the results are safe.
+
+    Args:
+        found: The table.
+        folder: Of the benchmark, which notes what is recorded.
+        report: The report.
+        say: Shows a line of progress.
+        warn: Shows a warning.
+    """
+    store = mlflow_runs.store_key()
+    new = [row for row in found.rows if not store or not folder.is_logged(row.result.name, store)]
+    if not new:
+        return
+    say(f"logging to MLflow at {mlflow_runs.shown_uri()}")
+    try:
+        mlflow_runs.check_reachable(experiment_of(found.workload))
+        _log(found, new, folder, report)
+    except Exception as error:  # noqa: BLE001 - stores are plugins, which raise what they like
+        _LOG.debug("logging to MLflow failed", exc_info=True)
+        why = mlflow_runs.without_credentials(reason_of(error))
+        warn(f"the results are not in MLflow: {why}; the next `mlops benchmark run` logs them")
+
+
+def _log(found: Standings, new: list[StandingRow], folder: BenchmarkFolder, report: Path) -> None:
     tags = {"workload": found.workload, "data_fingerprint": found.fingerprint}
     parent = mlflow_runs.start_run(experiment_of(found.workload), f"benchmark-{found.fingerprint[:8]}", tags)
     try:
-        for row in found.rows:
+        for row in new:
             _log_contestant(parent, row, folder, tags)
+            folder.mark_logged(row.result.name, mlflow_runs.store_key())
         best = found.rows[0].result if found.rows else None
         if best is not None:
             mlflow_runs.log_metrics(parent, {"best_accuracy": best.metrics["accuracy"]})
@@ -30,7 +60,6 @@ def log_benchmark(found: Standings, folder: BenchmarkFolder, report: Path) -> st
         mlflow_runs.end_run(parent, failed=True)
         raise
     mlflow_runs.end_run(parent)
-    return parent
 
 
 def _log_contestant(parent: str, row: StandingRow, folder: BenchmarkFolder, tags: dict[str, str]) -> None:

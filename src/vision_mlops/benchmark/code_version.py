@@ -34,6 +34,11 @@ def code_version(kind: type[Contestant]) -> str:
     return _hash(root, files) + _hash(_PACKAGE, reached)
 
 
+def module_version(module: str) -> str:
+    """Hash of all that a module of this package can reach in it."""
+    return _hash(_PACKAGE, ImportGraph(_PACKAGE).reached([module]))
+
+
 def in_a_service(kind: type[Contestant]) -> bool:
     """Whether a contestant uses a service that costs money, to learn or to predict."""
     return kind.hosted or kind.usage is not Contestant.usage

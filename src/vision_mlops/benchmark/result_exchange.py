@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+import numpy as np
+from pydantic import Strict, TypeAdapter, ValidationError
 
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
-from vision_mlops.benchmark.benchmark_result import BenchmarkResult, check_measures, write_result
+from vision_mlops.benchmark.benchmark_result import BenchmarkResult, with_measures
 from vision_mlops.core.errors import DataError, MlopsError
+from vision_mlops.core.file_problems import problem_of_file
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.yaml_text import read_json
 from vision_mlops.data.manifest import Manifest
@@ -19,6 +21,7 @@ from vision_mlops.evaluation.prediction_table import PredictionTable, checked_ta
 
 _FORMAT = "mlops-benchmark-result/1"
 _MOST_BYTES = 512 * 2**20
+_Rows = TypeAdapter(list[tuple[str, str, list[Annotated[float, Strict()]]]])
 _DAMAGED = "have it exported again with `mlops benchmark export`, and copied whole"
 
 
@@ -66,19 +69,20 @@ def read_exported(path: Path) -> tuple[BenchmarkResult, PredictionTable]:
         given = {key: content[key] for key in ("result", "predictions")}
         if _digest(given) != content.get("sha256"):
             raise DataError(f"{path} is damaged: its content is not that of its sha256", _DAMAGED)
-        result = BenchmarkResult.model_validate(given["result"])
-        rows = given["predictions"]
+        result = BenchmarkResult.model_validate(given["result"], strict=True)
+        rows = _Rows.validate_python(given["predictions"])
         table = checked_table(
-            [str(row[0]) for row in rows], [str(row[1]) for row in rows], [row[2] for row in rows], result.classes
+            [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows], result.classes
         )
-        check_measures(result, table)
+        return with_measures(result, table), table
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}", "check the path") from error
     except DataError:
         raise
-    except (ValidationError, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {error}", _DAMAGED) from error
-    return result, table
+    except KeyError as error:
+        raise DataError(f"{path} is damaged: it has no {error}", _DAMAGED) from error
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: {problem_of_file(error)}", _DAMAGED) from error
 
 
 def import_result(
@@ -93,22 +97,33 @@ def import_result(
     result, table = read_exported(path)
     if result.workload != folder.workload:
         raise DataError(f"{path} is of the workload {result.workload}, not {folder.workload}", "name that workload")
-    records = manifest.of_split("test")
-    same = [(record.path, record.label) for record in records] == list(zip(table.paths, table.labels, strict=True))
-    if result.data_fingerprint != manifest.fingerprint or result.classes != manifest.classes or not same:
+    if result.data_fingerprint != manifest.fingerprint:
         raise DataError(
             f"{path} was measured on other data: their fingerprint is {result.data_fingerprint[:12]}, that of the data here"
             f" is {manifest.fingerprint[:12]}",
             "prepare the same images with the same split, or have it measured on these",
         )
+    table = _in_order(path, result, table, manifest)
     with folder.locked():
         if result.name in folder.names() and not overwrite and not _is_recorded(folder, result.name):
             raise MlopsError(
                 f"there is a result of {result.name} that was measured here", "add --overwrite to replace it"
             )
         marked = result.model_copy(update={"recorded": result.recorded or result.measured[:10]})
-        write_result(folder.result_folder(result.name), marked, table)
+        folder.put(marked, table)
     return marked
+
+
+def _in_order(path: Path, result: BenchmarkResult, table: PredictionTable, manifest: Manifest) -> PredictionTable:
+    """The predictions in the order of the manifest. Raises DataError where they are of other classes or images."""
+    wanted = {record.path: record.label for record in manifest.of_split("test")}
+    if result.classes != manifest.classes:
+        raise DataError(f"{path} is damaged: its classes are not those of the data that it names", _DAMAGED)
+    if dict(zip(table.paths, table.labels, strict=True)) != wanted:
+        raise DataError(f"{path} is damaged: its images are not the test images of the data that it names", _DAMAGED)
+    places = {name: place for place, name in enumerate(table.paths)}
+    rows = np.array([places[name] for name in wanted])
+    return PredictionTable(list(wanted), list(wanted.values()), table.probabilities[rows])
 
 
 def _is_recorded(folder: BenchmarkFolder, name: str) -> bool:

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 from vision_mlops.benchmark.benchmark_result import BenchmarkResult
 from vision_mlops.config.workload import StrictModel
 from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.file_problems import problem_of_file
 from vision_mlops.core.text import nearest
 from vision_mlops.core.yaml_text import read_yaml
 from vision_mlops.teardown import prices as machine_prices
@@ -28,7 +29,7 @@ class Price(StrictModel):
 
     model_config = ConfigDict(strict=False)
 
-    amount: Annotated[float, Field(ge=0.0)]
+    amount: Annotated[float, Field(ge=0.0, le=1e9, strict=True)]
     date: date
     source: str = ""
     note: str = ""
@@ -125,9 +126,7 @@ def load_prices(own: Path | None = None) -> PriceTable:
     try:
         table = PriceTable.model_validate(merged)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{own}: {place}: {first['msg']}", f"write it as {_SHIPPED} is written") from error
+        raise ConfigError(f"{own}: {problem_of_file(error)}", f"write it as {_SHIPPED} is written") from error
     if table.price(f"{_MACHINE}{table.machine}") is None:
         raise ConfigError(
             f"{own}: there is no price in {table.currency} for an hour of the machine {table.machine!r}",

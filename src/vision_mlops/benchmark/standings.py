@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from vision_mlops.benchmark.service_prices import PriceTable
 from vision_mlops.core.errors import DataError
 from vision_mlops.evaluation.gate import mcnemar
 from vision_mlops.evaluation.prediction_table import PredictionTable
+
+_SHARED = ("backbone", "image_size", "resize", "augment")
+"""Settings of a workload that several contestants take over: results that differ in one of them answer other questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,21 @@ class AgainstOurs:
 
 @dataclass(frozen=True, slots=True)
 class StandingRow:
-    """One row; costs are None where a price or amount is not known, the comparison where there is no result of ours."""
+    """One row.
+
+    Attributes:
+        result: What it shows.
+        training_cost: None where a price or amount is not known.
+        cost_per_1000: Likewise.
+        against_ours: None where there is no result of ours, or the two were measured with different settings.
+        other_settings: In words, settings of the workload that are not those of ours; empty where they agree.
+    """
 
     result: BenchmarkResult
     training_cost: float | None
     cost_per_1000: float | None
     against_ours: AgainstOurs | None
+    other_settings: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """All that is known, ready for JSON."""
@@ -48,6 +61,7 @@ class StandingRow:
             "against_ours": None if compared is None else {
                 "only_it_right": compared.only_it, "only_ours_right": compared.only_ours, "p_value": compared.p_value,
             },
+            "other_settings": self.other_settings,
         }  # fmt: skip
 
 
@@ -118,11 +132,39 @@ def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = ""
     same = {name: item for name, item in found.items() if item[0].data_fingerprint == chosen}
     left_out |= dict.fromkeys(sorted(found.keys() - same.keys()), "it is of other data")
     rows = [
-        StandingRow(result, prices.training(result), prices.predictions(result), _compared(same, name))
+        StandingRow(
+            result, prices.training(result), prices.predictions(result), _compared(same, name), _differing(same, name)
+        )
         for name, (result, _) in same.items()
     ]
     rows.sort(key=lambda row: (-row.result.metrics["accuracy"], row.result.name))
     return Standings(folder.workload, chosen, rows, prices, left_out)
+
+
+def shared_settings(result: BenchmarkResult) -> dict[str, Any]:
+    """What a result depends on of the workload's settings that contestants have in common, by its own `settings`."""
+    places = (result.settings, *(result.settings.get(section) for section in ("model", "training")))
+    found: dict[str, Any] = {}
+    for place in places:
+        if isinstance(place, dict):
+            found |= {key: place[key] for key in _SHARED if key in place}
+    return found
+
+
+def _differing(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: str) -> str:
+    """Shared settings of a contestant that are not those of ours, or of the newest result where there is none of ours."""
+    newest = max((result for result, _ in found.values()), key=_when)
+    reference = found[OURS][0] if OURS in found else newest
+    its, others = shared_settings(found[name][0]), shared_settings(reference)
+    return ", ".join(
+        f"{key} {_in_words(its[key])} ({reference.name} {_in_words(others[key])})"
+        for key in _SHARED
+        if key in its and key in others and its[key] != others[key]
+    )
+
+
+def _in_words(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
 
 
 def _when(result: BenchmarkResult) -> str:
@@ -130,7 +172,7 @@ def _when(result: BenchmarkResult) -> str:
 
 
 def _compared(found: dict[str, tuple[BenchmarkResult, PredictionTable]], name: str) -> AgainstOurs | None:
-    if name == OURS or OURS not in found:
+    if name == OURS or OURS not in found or _differing(found, name):
         return None
     its, ours = (table.right(result.classes) for result, table in (found[name], found[OURS]))
     only_it = sum(right and not ours[path] for path, right in its.items())

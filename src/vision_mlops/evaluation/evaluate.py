@@ -21,6 +21,7 @@ from vision_mlops.data.manifest import ImageRecord, Manifest, SplitName, read_ma
 from vision_mlops.evaluation import evaluation_report, plots
 from vision_mlops.evaluation.latency import measure_latency
 from vision_mlops.evaluation.metrics import Floats, Labels, summarise
+from vision_mlops.evaluation.metrics_file import read_metrics
 from vision_mlops.evaluation.prediction_table import PredictionTable, write_predictions
 from vision_mlops.evaluation.robustness import ROBUSTNESS, ROBUSTNESS_ACCURACY, Progress, measure_robustness
 from vision_mlops.model.bundle import graph_weights
@@ -104,12 +105,14 @@ def read_evaluation(folder: Path) -> Evaluation:
         MlopsError: the folder is no evaluation, or one of its files was damaged.
     """
     try:
-        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        metrics = read_metrics(folder / METRICS)
         with (folder / PREDICTIONS).open(encoding="utf-8", newline="") as stream:
             predictions = [
                 (from_cell(row["path"]), from_cell(row["label"]), from_cell(row["predicted"]))
                 for row in csv.DictReader(stream)
             ]
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise MlopsError(f"{folder} is not an evaluation: {error}", "give the --out of `mlops evaluate`") from error
     return Evaluation(folder, metrics, predictions)

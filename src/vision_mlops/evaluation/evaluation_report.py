@@ -117,10 +117,10 @@ def _mistakes(folder: Path, mistakes: list[dict[str, Any]]) -> str:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in HTML; its cells are text, which is escaped."""
+    """A table in HTML that scrolls where the window is too narrow; its cells are text, which is escaped."""
     header = "".join(f"<th>{as_html(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{as_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{header}</tr>{body}</table>"
+    return f"<div class=wide><table><tr>{header}</tr>{body}</table></div>"
 
 
 def _number(value: float | None) -> str:

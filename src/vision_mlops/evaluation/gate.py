@@ -138,7 +138,7 @@ def _robustness(candidate: Evaluation) -> float:
     found = candidate.metrics.get(ROBUSTNESS)
     if found is None:
         raise DataError(
-            f"{candidate.folder} says nothing of corrupted images, for which gate.min_robustness_accuracy sets a floor",
+            f"{candidate.folder} has no accuracy on corrupted images, for which gate.min_robustness_accuracy sets a floor",
             "run `mlops evaluate --robustness` first; in a pipeline of your own, give its step the workload (--workload)",
         )
     return float(found[ROBUSTNESS_ACCURACY])

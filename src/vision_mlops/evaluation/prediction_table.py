@@ -51,11 +51,15 @@ def read_predictions(path: Path, classes: list[str]) -> PredictionTable:
         OSError: the file cannot be read.
     """
     with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.reader(stream)
-        head = next(reader, [])
-        if [from_cell(cell) for cell in head[3:]] != [f"p_{name}" for name in classes]:
-            raise ValueError(f"{path}: its columns are not those of the classes {', '.join(classes)}")
-        rows = [row for row in reader if row]
+        try:
+            head, *rows = [row for row in csv.reader(stream) if row] or [[]]
+        except csv.Error as error:
+            raise ValueError(f"it is not a table: {error}") from error
+    if [from_cell(cell) for cell in head[3:]] != [f"p_{name}" for name in classes]:
+        raise ValueError(f"its columns are not those of the classes {', '.join(classes)}")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(head):
+            raise ValueError(f"row {number} has {len(row)} cells, not {len(head)}")
     return checked_table(
         [from_cell(row[0]) for row in rows], [from_cell(row[1]) for row in rows], [row[3:] for row in rows], classes
     )

@@ -6,6 +6,7 @@ sending nothing away. In an Azure ML job the service sets MLFLOW_TRACKING_URI an
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -42,6 +43,45 @@ def absolute_uri() -> str:
     if database is not None:
         return f"{_SQLITE}{database.as_posix()}{uri[len(uri.partition('?')[0]) :]}"
     return uri if "://" in uri or uri in ("databricks", "uc") else str(Path(uri.removeprefix("file:")).resolve())
+
+
+def shown_uri() -> str:
+    """The store for people, without a password that its address may have."""
+    return without_credentials(tracking_uri())
+
+
+def without_credentials(text: str) -> str:
+    """A text without what stands before the host of an address."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
+
+
+def store_key() -> str:
+    """Tells one store from another; empty where it is a database that does not exist yet. MLflow is not imported."""
+    uri = absolute_uri()
+    database = _database(uri)
+    if database is not None and not database.exists():
+        return ""
+    return hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
+def check_reachable(experiment: str) -> None:
+    """Ask the store for an experiment, and give up within seconds where MLflow would try for minutes.
+
+    Raises:
+        MlopsError: the database file cannot be used.
+        MlflowException, OSError: nobody answers, or the store refuses.
+    """
+    brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+    before = {key: os.environ.get(key) for key in brief}
+    os.environ.update(brief)
+    try:
+        client().get_experiment_by_name(experiment)
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
 
 
 def client() -> Any:

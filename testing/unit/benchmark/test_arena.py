@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +12,10 @@ from testing.support.contestants import MeanColour, ServiceColour
 
 from vision_mlops.benchmark.arena import Arena
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
-from vision_mlops.benchmark.benchmark_result import PREDICTIONS
+from vision_mlops.benchmark.benchmark_result import PREDICTIONS, read_result
 from vision_mlops.benchmark.contestants import NamedContestant
 from vision_mlops.benchmark.service_leftovers import leftovers, remove_leftovers
+from vision_mlops.config import load_workload
 from vision_mlops.core.errors import DataError, MlopsError
 from vision_mlops.data.manifest import read_manifest
 from vision_mlops.evaluation.prediction_table import read_predictions
@@ -120,6 +120,18 @@ def test_what_a_service_has_is_removed_by_its_contestant(arena: Open) -> None:
     assert folder.names() == ["service-colour"]
 
 
+def test_a_paid_result_of_other_settings_is_kept(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = BenchmarkFolder("colours")
+    (first,) = arena().run(SERVICE).measured
+    assert arena().run(SERVICE, again=True).measured  # of the same data and settings: replaced
+    assert not (folder.path / ".earlier").exists()
+    monkeypatch.setattr(MeanColour, "colours", 4)
+    assert arena().run([*SERVICE, *HERE]).measured
+    (kept,) = (folder.path / ".earlier").iterdir()
+    assert read_result(kept)[0].settings == first.settings
+    assert folder.names() == ["mean-colour", "service-colour"]
+
+
 def test_a_changed_image_is_refused(arena: Open, data: Path) -> None:
     image = next(data.glob("test/*/*.png"))
     content = image.read_bytes()
@@ -141,13 +153,30 @@ def test_two_runs_at_once_are_refused_and_half_written_results_are_removed(arena
     assert not left.exists()
 
 
-def test_a_damaged_result_is_measured_again(arena: Open) -> None:
-    arena().run(HERE)
-    file = BenchmarkFolder("colours").result_folder("mean-colour") / "result.json"
-    content = json.loads(file.read_text())
-    content["metrics"]["accuracy"] = 0.5
-    file.write_text(json.dumps(content))
-    assert arena().run(HERE).measured
+@pytest.mark.parametrize(
+    ("name", "old", "new", "problem"),
+    [
+        ("result.json", '"accuracy": 1.0', '"accuracy": 0.5', "result.json is damaged: accuracy is 0.5, but"),
+        (
+            "result.json",
+            '"hosted": false',
+            '"hosted": 0',
+            "result.json is damaged: hosted: Input should be a valid boolean",
+        ),
+        ("result.json", "{", "", "result.json is damaged: Invalid JSON"),
+        ("predictions.csv", "path,", "pa\nth,", "predictions.csv is damaged: its columns are not"),
+        ("predictions.csv", "\ntest", "\ntest\ntest", "predictions.csv is damaged: row 2 has 1 cells, not 6"),
+    ],
+)
+def test_a_damaged_result_is_named_and_measured_again(data: Path, name: str, old: str, new: str, problem: str) -> None:
+    said: list[str] = []
+    arena = Arena(load_workload("colours.yml"), data, said.append)
+    arena.run(HERE)
+    file = BenchmarkFolder("colours").result_folder("mean-colour") / name
+    file.write_text(file.read_text().replace(old, new, 1))
+    assert arena.run(HERE).measured
+    (line,) = (line for line in said if problem in line)
+    assert "\n" not in line
 
 
 def test_settings_that_are_not_plain_are_refused(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,10 +79,68 @@ def test_table_report_and_runs_of_a_benchmark(mlops: Run, data: Path) -> None:
     assert nested.keys() == {"mean-colour", "service-colour"}
     assert nested["mean-colour"].data.metrics["accuracy"] == 1.0
     assert len(runs) == 3
+
+    def logged() -> list[str]:
+        return [run.info.run_name for run in client.search_runs([mlflow_runs.experiment_id("colours-benchmark")])]
+
     assert mlops(*WORDS, "--with", HERE).exit_code == 0
-    assert (
-        len(client.search_runs([mlflow_runs.experiment_id("colours-benchmark")])) == 3
-    )  # nothing new, nothing recorded
+    assert len(logged()) == 3  # nothing new, nothing recorded
+    assert mlops(*WORDS, "--with", HERE, "--again").exit_code == 0
+    assert sorted(logged()[:2]) == [runs[-1].info.run_name, "mean-colour"]
+    assert len(logged()) == 5
+
+
+def test_results_are_shown_where_mlflow_is_not_reached_and_logged_by_the_next_run(
+    mlops: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as offline, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        offline.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{nobody.getsockname()[1]}")
+        ended = mlops(*WORDS, "--with", HERE)
+    assert ended.exit_code == 0, ended.stderr
+    assert "mean-colour" in ended.stdout
+    assert "logging to MLflow at http://127.0.0.1:" in ended.stderr
+    assert "warning: the results are not in MLflow: MlflowException: API request to" in ended.stderr
+    assert "secret" not in ended.stderr
+    assert "unchanged: measured" in mlops(*WORDS, "--with", HERE).stderr
+    runs = mlflow_runs.client().search_runs([mlflow_runs.experiment_id("colours-benchmark")])
+    assert "mean-colour" in [run.info.run_name for run in runs]
+
+
+def test_results_of_other_settings_are_not_compared(mlops: Run) -> None:
+    """As after ``--set model.image_size=64 --with knn``: ours is still the one of before."""
+    folder = BenchmarkFolder("colours")
+    mlops(*WORDS, "--with", HERE)
+    result, table = folder.read("mean-colour")
+    model = {"backbone": "test_resnet", "image_size": 96, "resize": "squash"}
+    ours = result.model_copy(update={"name": "ours", "settings": {"model": model, "training": {"epochs": 9}}})
+    folder.put(ours, table)
+    for size, verdict in ((96, "not different"), (64, "other settings")):
+        folder.put(result.model_copy(update={"settings": {"image_size": size, "epochs": 3}}), table)
+        shown = mlops("report", "--workload", "colours", "--out", "page.html")
+        assert verdict in shown.stdout
+        assert ("image_size 64 (ours 96)" in shown.stderr) == (size == 64)
+    (row,) = (
+        row
+        for row in json.loads(mlops("report", "--workload", "colours", "--json").stdout)["contestants"]
+        if row["name"] != "ours"
+    )
+    assert (row["against_ours"], row["other_settings"]) == (None, "image_size 64 (ours 96)")
+
+
+def test_data_of_another_workload_is_a_warning(mlops: Run) -> None:
+    words = (
+        "run",
+        "--workload",
+        json.dumps({"name": "other", "data": {"path": "photos"}}),
+        "--data",
+        "prepared",
+        "--with",
+        HERE,
+    )
+    assert "prepared was prepared for the workload 'colours'; its results are kept as those of 'other'" in " ".join(
+        mlops(*words).stderr.split()
+    )
 
 
 def test_a_contestant_that_fails_is_named_at_the_end(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:

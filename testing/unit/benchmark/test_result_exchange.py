@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from testing.support.contestants import MeanColour, ServiceColour
@@ -106,12 +107,52 @@ def test_a_damaged_file_is_refused(mlops: Run, exported: Path) -> None:
     assert BenchmarkFolder("colours").names() == []
 
 
-def test_measures_are_those_of_the_predictions(mlops: Run, exported: Path) -> None:
+Change = Callable[[dict[str, Any]], None]
+
+
+def sealed_again(exported: Path, change: Change) -> None:
+    """Change a file and compute its sha256 anew, as somebody does who wants another result."""
     from vision_mlops.benchmark.result_exchange import _digest
 
     content = json.loads(exported.read_text())
-    content["result"]["metrics"]["accuracy"] = 0.9
+    change(content)
     content["sha256"] = _digest({key: content[key] for key in ("result", "predictions")})
     exported.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda it: it["result"]["metrics"].update(accuracy=0.9), "accuracy is 0.9, but the predictions give 1.0"),
+        (lambda it: it["result"]["metrics"].update(accuracy="nan"), "accuracy is 'nan', but"),
+        (lambda it: it["result"]["metrics"].update(accuracy_interval=[0.99, 1.0]), "accuracy_interval is [0.99, 1.0]"),
+        (lambda it: it["result"]["metrics"].pop("macro_f1"), "macro_f1 is None"),
+        (lambda it: it["result"].update(measured="9999-99-99T99:99:99+00:00"), "is damaged: measured: "),
+        (lambda it: it["result"].update(hosted="yes"), "is damaged: hosted: Input should be a valid boolean"),
+        (lambda it: it["result"]["latency_ms"].update(median=1e308), "is damaged: latency_ms.median: Input should be"),
+        (lambda it: it["predictions"][0].__setitem__(2, [True, 0.0, 0.0]), "is damaged: 0.2.0: Input should be"),
+        (lambda it: it["predictions"].pop(), "but the predictions give"),
+    ],
+)  # fmt: skip
+def test_a_file_that_was_changed_and_sealed_again_is_refused(
+    mlops: Run, exported: Path, change: Change, message: str
+) -> None:
+    sealed_again(exported, change)
     ended = mlops("import", exported, "--data", "prepared")
-    assert "accuracy is 0.9, but the predictions give 1.0" in str(ended.exception)
+    assert isinstance(ended.exception, DataError), ended.output
+    assert message in ended.exception.message
+    assert "\n" not in ended.exception.message
+    assert BenchmarkFolder("colours").names() == []
+
+
+def test_measures_are_computed_from_predictions_in_any_order(mlops: Run, exported: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["predictions"].reverse()
+        content["result"]["metrics"]["per_class"] = {"all": "perfect"}
+
+    before = json.loads(exported.read_text())
+    sealed_again(exported, change)
+    assert mlops("import", exported, "--data", "prepared").exit_code == 0
+    result, table = BenchmarkFolder("colours").read("service-colour")
+    assert result.metrics == before["result"]["metrics"]
+    assert table.paths == [row[0] for row in before["predictions"]]

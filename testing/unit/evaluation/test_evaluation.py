@@ -173,6 +173,28 @@ def test_gate_against_floors_and_champion(bundle: Path, data: Path, tmp_path: Pa
         decide(good, evaluate(tmp_path / "swapped", tmp_path / "other", tmp_path / "r"), lenient)
 
 
+@pytest.mark.parametrize(
+    ("section", "damaged", "message", "command"),
+    [
+        ("robustness", {}, "robustness.robustness_accuracy: Field required", "mlops evaluate --robustness`"),
+        ("robustness", [1], "robustness: Input should be", "mlops evaluate --robustness`"),
+        ("latency_ms", {"median": "fast", "p95": 1.0}, "latency_ms.median: Input should be", "mlops evaluate`"),
+        ("per_class", {"red": 1.0}, "per_class.red: Input should be", "mlops evaluate`"),
+        ("accuracy", "0.9", "accuracy: Input should be", "mlops evaluate`"),
+    ],
+)
+def test_the_gate_names_the_damaged_section_of_an_evaluation(
+    bundle: Path, data: Path, tmp_path: Path, section: str, damaged: object, message: str, command: str
+) -> None:
+    file = evaluate(bundle, data, tmp_path / "report").folder / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {section: damaged}))
+    done = CliRunner().invoke(app, ["gate", "--candidate", str(file.parent)])
+    assert isinstance(done.exception, DataError), done.output
+    assert f"{file} is damaged: {message}" in done.exception.message
+    assert command in done.exception.hint
+    assert not (file.parent / "verdict.json").exists()
+
+
 def test_gate_is_undecided_where_a_small_loss_may_be_chance(bundle: Path, data: Path, tmp_path: Path) -> None:
     champion = evaluate(bundle, data, tmp_path / "champion")
     metrics = {**champion.metrics, "bundle_id": "other", "accuracy": 17 / 18}

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
+from vision_mlops.benchmark.code_version import module_version
 from vision_mlops.benchmark.contestant import Probabilities, Task
 from vision_mlops.core.cpu import available_cores
 from vision_mlops.core.files import atomic_write
@@ -50,7 +51,8 @@ class BackboneFeatures:
     @property
     def settings(self) -> dict[str, object]:
         """What they depend on beside the images."""
-        return {"embedding": self.graph.stem, "resize": self.model.resize, "pixels": PIXELS_VERSION}
+        shared = {"backbone": self.model.backbone, "image_size": self.model.image_size, "resize": self.model.resize}
+        return {"embedding": self.graph.stem, **shared, "pixels": PIXELS_VERSION}
 
     @property
     def graph_bytes(self) -> int:
@@ -60,7 +62,7 @@ class BackboneFeatures:
     def training(self) -> TrainingFeatures:
         """Features of train and val: those that are kept, where these have been computed before."""
         kept = self._kept()
-        if (found := self._read(kept)) is not None:
+        if not self.task.again and (found := self._read(kept)) is not None:
             self.task.say("reusing the features of the backbone")
             return found
         began = time.perf_counter()
@@ -90,7 +92,7 @@ class BackboneFeatures:
             return np.concatenate(list(pool.map(features, range(0, len(files), _BATCH))))
 
     def _kept(self) -> Path:
-        text = f"{self.task.manifest.fingerprint} {sorted(self.settings.items())}"
+        text = f"{self.task.manifest.fingerprint} {module_version(__name__)} {sorted(self.settings.items())}"
         folder = BenchmarkFolder(self.task.workload.name).features
         return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
 

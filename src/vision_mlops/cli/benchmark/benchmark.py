@@ -11,7 +11,7 @@ from vision_mlops.cli.benchmark import clean, exchange
 from vision_mlops.cli.benchmark.benchmark_choice import PricesOption, benchmark_name, prepared_data, report_file
 from vision_mlops.cli.jobs.run import ImagesOption
 from vision_mlops.cli.options import DEFAULT_WORKLOAD, ChosenWorkloadOption, JsonOption, SetOption, WorkloadOption
-from vision_mlops.cli.output import emit_json, emit_table, fail, say
+from vision_mlops.cli.output import emit_json, emit_table, fail, say, warn
 from vision_mlops.core.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def run(
     """
     try:
         from vision_mlops.benchmark.arena import Arena
+        from vision_mlops.benchmark.benchmark_tracking import log_new_results
         from vision_mlops.benchmark.contestants import find_contestants
         from vision_mlops.benchmark.service_prices import load_prices
         from vision_mlops.benchmark.standings import standings
@@ -79,11 +80,8 @@ def run(
     ended = _run(arena, entries, again=again)
     found = standings(arena.folder, table, ended.manifest.fingerprint)
     report = _report(found, target, loaded.gate.significance)
-    if ended.measured:
-        from vision_mlops.benchmark.benchmark_tracking import log_benchmark
-
-        log_benchmark(found, arena.folder, report)
     _show(found, report, loaded.gate.significance, as_json=json_, failed=ended.failed)
+    log_new_results(found, arena.folder, report, say, warn)
     for name, why in ended.failed.items():
         fail(f"{name}: {why}")
     if ended.failed:

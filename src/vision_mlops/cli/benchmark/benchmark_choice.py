@@ -45,8 +45,18 @@ def prepared_data(
 
     if data is not None:
         if images is not None:
-            raise MlopsError("--data and --images are both given", "prepared data has its images: leave one out")
-        return load_workload(workload_named(workload, read_manifest(data).name), set_), data
+            raise MlopsError(
+                "--data and --images are both given",
+                "prepared data already contains its images; remove one of the two options",
+            )
+        prepared_for = read_manifest(data).name
+        loaded = load_workload(workload_named(workload, prepared_for), set_)
+        if loaded.name != prepared_for:
+            warn(
+                f"{data} was prepared for the workload {prepared_for!r}; its results are kept as those of {loaded.name!r},"
+                " in the place of earlier ones"
+            )
+        return loaded, data
     loaded = workload_for(workload, images, set_)
     folder, reference = images_here(loaded, images)
     target = paths.home() / "data" / loaded.name

@@ -1,0 +1,100 @@
+"""Reads ``metrics.json`` of an evaluation, and checks what the gate and the report take from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vision_mlops.core.errors import DataError
+from vision_mlops.core.file_problems import problem_of_file
+from vision_mlops.core.yaml_text import read_json
+from vision_mlops.evaluation.robustness import ROBUSTNESS
+
+_Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(strict=True, protected_namespaces=())
+
+
+class _Latency(_Section):
+    median: float
+    p95: float
+    # In no evaluation of an early release:
+    median_low: float | None = None
+    median_high: float | None = None
+
+
+class _OfClass(_Section):
+    precision: float
+    recall: float
+    f1: float
+    auc: float | None
+    support: int
+
+
+class _OfStrength(_Section):
+    strength: int
+    accuracy: float
+    accuracy_interval: _Interval
+
+
+class _OfCorruption(_Section):
+    accuracy: float
+    strengths: list[_OfStrength]
+
+
+class _Robustness(_Section):
+    robustness_accuracy: float
+    corruptions: Annotated[dict[str, _OfCorruption], Field(min_length=1)]
+
+
+class _Mistake(_Section):
+    image: str
+    path: str
+    label: str
+    predicted: str
+    probability: float
+
+
+class _Metrics(_Section):
+    name: str
+    bundle_id: str
+    split: str
+    images: int
+    accuracy: float
+    accuracy_interval: _Interval
+    macro_f1: float
+    expected_calibration_error: float
+    temperature: float
+    backbone: str
+    trained: str
+    git_commit: str
+    run_id: str
+    data_fingerprint: str
+    graph_bytes: int
+    latency_ms: _Latency
+    per_class: dict[str, _OfClass]
+    mistakes: list[_Mistake]
+    robustness: _Robustness | None = None
+
+
+def read_metrics(file: Path) -> dict[str, Any]:
+    """Content of a ``metrics.json``.
+
+    Raises:
+        DataError: a section is missing or damaged; the message names the file and the field.
+        OSError, ValueError: it cannot be read, or is no JSON.
+    """
+    content: Any = read_json(file.read_text(encoding="utf-8"))
+    try:
+        _Metrics.model_validate(content)
+    except ValidationError as error:
+        damaged = str((*error.errors(include_url=False)[0]["loc"], "")[0])
+        again = "mlops evaluate --robustness" if damaged == ROBUSTNESS else "mlops evaluate"
+        raise DataError(
+            f"{file} is damaged: {problem_of_file(error)}", f"write it anew: run `{again}` with the folder as its --out"
+        ) from error
+    return dict(content)
