@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder, WorkFolder
+from vision_mlops.benchmark.benchmark_folder import Anew, BenchmarkFolder, WorkFolder
 from vision_mlops.benchmark.benchmark_result import (
     BenchmarkResult,
     ImageLatency,
@@ -77,7 +77,9 @@ class Arena:
 
         Args:
             entries: Who takes part.
-            again: Also where an earlier result holds; what a contestant made in a service is removed first.
+            again: Also where an earlier result holds; what a contestant made in a service is removed first. The earlier
+                result stays until there is another. What this asks for and an interruption keeps from its end, the next
+                call goes on with, whether it asks again or not.
 
         Raises:
             ConfigError: a setting that a contestant needs is missing; nothing has been trained then.
@@ -86,6 +88,8 @@ class Arena:
         ended = BenchmarkRun(self.manifest)
         with self.folder.locked():
             recorded = {entry.name: known for entry in entries if (known := self._stand_in(entry)) is not None}
+            if again:
+                self._ask_anew([entry for entry in entries if entry.name not in recorded])
             for number, entry in enumerate(entries, start=1):
                 self.say(f"{entry.name} ({number} of {len(entries)})")
                 if entry.name in recorded:
@@ -93,7 +97,7 @@ class Arena:
                     ended.reused.append(recorded[entry.name])
                     continue
                 try:
-                    result, fresh = self._result_of(entry, again=again)
+                    result, fresh = self._result_of(entry)
                 except Exception as error:  # noqa: BLE001 - the class may be somebody's own
                     _LOG.debug("the contestant %s failed", entry.name, exc_info=True)
                     ended.failed[entry.name] = reason_of(error)
@@ -123,24 +127,38 @@ class Arena:
             _LOG.debug("the contestant %s cannot begin", entry.name, exc_info=True)
         return None
 
-    def _result_of(self, entry: NamedContestant, *, again: bool) -> tuple[BenchmarkResult, bool]:
-        """The result of a contestant, and whether it is new."""
-        # Before there is a folder, because they say which one it is.
+    def _ask_anew(self, entries: Sequence[NamedContestant]) -> None:
+        """Note of each, before the first begins, that it is to be trained anew: an interruption may come at any time."""
+        for entry in entries:
+            try:
+                self._work(entry)[0].ask_anew()
+            except Exception:  # noqa: BLE001 - said in its turn
+                _LOG.debug("the contestant %s cannot begin", entry.name, exc_info=True)
+
+    def _work(self, entry: NamedContestant) -> tuple[WorkFolder, dict[str, Any]]:
+        """The folder of a contestant, and the settings, which say which folder it is."""
         settings = _plain(entry.kind(self.task(self.folder.no_work)).settings(), entry.name)
-        code = code_version(entry.kind)
+        return self.folder.work(entry.name, self.manifest.fingerprint, settings), settings
+
+    def _result_of(self, entry: NamedContestant) -> tuple[BenchmarkResult, bool]:
+        """The result of a contestant, and whether it is new."""
+        work, settings = self._work(entry)
+        code, anew = code_version(entry.kind), work.anew
         known = self._known(entry.name)
         holds = known is not None and known.is_of(self.manifest.fingerprint, settings, code)
         # What ran on another machine says nothing about the time here; a service is the same for everybody.
-        if known is not None and holds and not again and (known.in_a_service or not known.recorded):
+        if known is not None and holds and anew is None and (known.in_a_service or not known.recorded):
             self.say(f"  unchanged: measured {known.recorded or known.measured[:10]}")
             return known, False
-        work = self.folder.work(entry.name, self.manifest.fingerprint, settings)
-        if again and work.path.exists():
+        if anew is Anew.BEGUN:
+            self.say("  going on with the training that --again has begun")
+        elif anew is Anew.ASKED and work.exists:
             entry.kind(self.task(work.own)).clean_up()
-            work.remove()
-        work.begin(entry.reference, self.workload, self.data, self.manifest)
-        result = self._judge(entry, self.task(work.own, again=again), work, settings, code)
-        if not result.in_a_service:
+        work.begin(entry.reference, self.workload, self.data, self.manifest, anew=anew is Anew.ASKED)
+        result = self._judge(entry, self.task(work.own, again=anew is not None), work, settings, code)
+        if result.in_a_service:
+            work.end_anew()
+        else:
             work.remove()
         return result, True
 

@@ -99,6 +99,36 @@ def test_a_service_is_asked_once_for_an_image_and_goes_on_after_an_interruption(
     assert MeanColour.calls.count("mean-colour fit") == 1
 
 
+def test_a_run_anew_that_was_interrupted_goes_on_and_asks_nothing_twice(
+    arena: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [*SERVICE, *HERE]
+    before = arena().run(entries).measured
+    folder = BenchmarkFolder("colours")
+    monkeypatch.setattr(ServiceColour, "interrupt_at", 12 + 5)
+    for again in (True, True, False):  # the second and the third have no more requests to send than the first
+        with pytest.raises(KeyboardInterrupt):
+            arena().run(entries, again=again)
+    assert [folder.read(item.name)[0] for item in before] == before
+    monkeypatch.setattr(ServiceColour, "interrupt_at", None)
+    ended = arena().run(entries)
+    assert [item.name for item in ended.measured] == ["service-colour", "mean-colour"]  # also what had not begun yet
+    assert MeanColour.calls.count("service-colour clean_up") == 1
+    assert len(ServiceColour.requests) == 12 + 12
+    assert arena().run(entries).reused == ended.measured
+
+
+def test_what_was_not_wholly_removed_is_removed_before_it_is_trained_anew(
+    arena: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arena().run(SERVICE)
+    with monkeypatch.context() as broken:
+        broken.setattr(ServiceColour, "clean_up", lambda self: (_ for _ in ()).throw(RuntimeError("no connection")))
+        assert arena().run(SERVICE, again=True).failed == {"service-colour": "RuntimeError: no connection"}
+    assert arena().run(SERVICE).measured
+    assert MeanColour.calls == ["service-colour fit", "service-colour clean_up", "service-colour fit"]
+
+
 def test_a_service_that_knows_its_round_trips_is_believed(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ServiceColour, "ms", (90.0, 100.0, 110.0))
     assert arena().run(SERVICE).measured[0].latency_ms.median == 100.0

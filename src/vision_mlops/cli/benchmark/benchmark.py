@@ -118,7 +118,8 @@ def _run(arena: Arena, entries: list[NamedContestant], *, again: bool) -> Benchm
     try:
         return arena.run(entries, again=again)
     except KeyboardInterrupt:
-        say("contestants that were finished are kept: the same command goes on with the others")
+        words = "the same command, without --again," if again else "the same command"
+        say(f"contestants that were finished are kept: {words} goes on with the others")
         raise
 
 
