@@ -97,7 +97,7 @@ class Contestant(ABC):
         return None
 
     def usage(self) -> Usage | None:
-        """What was used of a service that costs money; None for what runs on a machine of one's own."""
+        """What was used of a service that costs money; None for what runs on your own machine."""
         return None
 
     def training_seconds(self) -> float | None:

@@ -13,6 +13,7 @@ from vision_mlops.cli.jobs.run import ImagesOption
 from vision_mlops.cli.options import DEFAULT_WORKLOAD, ChosenWorkloadOption, JsonOption, SetOption, WorkloadOption
 from vision_mlops.cli.output import emit_json, emit_table, fail, say
 from vision_mlops.core.errors import MissingExtraError
+from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
     from vision_mlops.benchmark.arena import Arena, BenchmarkRun
@@ -78,15 +79,14 @@ def run(
     target = report_file(out or arena.folder.report)
     ended = _run(arena, entries, again=again)
     found = standings(arena.folder, table, ended.manifest.fingerprint)
-    report = _report(found, target, loaded.gate.significance)
-    if ended.measured:
+    report = _report(found, target, loaded.gate.significance) if found.rows else None
+    if ended.measured and report:
         from vision_mlops.benchmark.benchmark_tracking import log_benchmark
 
         log_benchmark(found, arena.folder, report)
     _show(found, report, loaded.gate.significance, as_json=json_, failed=ended.failed)
-    for name, why in ended.failed.items():
-        fail(f"{name}: {why}")
     if ended.failed:
+        fail(f"{counted(len(ended.failed), 'contestant')} failed: {', '.join(ended.failed)}; each says why above")
         raise typer.Exit(1)
 
 
@@ -131,14 +131,15 @@ def _report(found: Standings, path: Path, significance: float) -> Path:
     return write_report(found, path, significance)
 
 
-def _show(found: Standings, report: Path, significance: float, *, as_json: bool, failed: dict[str, str]) -> None:
+def _show(found: Standings, report: Path | None, significance: float, *, as_json: bool, failed: dict[str, str]) -> None:
     from vision_mlops.benchmark.benchmark_report import cells, notes
 
     if as_json:
-        emit_json({**found.to_dict(), "failed": failed, "report": str(report)})
+        emit_json({**found.to_dict(), "failed": failed, "report": str(report) if report else None})
         return
     rows = [{"contestant": row.result.name, **cells(row, found.prices.currency, significance)} for row in found.rows]
     emit_table(rows, as_json=False, empty="there is no result")
     for note in notes(found):
         say(f"note: {note}")
-    say(f"report: {report}")
+    if report:
+        say(f"report: {report}")
