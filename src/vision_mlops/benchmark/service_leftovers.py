@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,10 +60,12 @@ def remove_leftovers(found: list[Leftover], say: Callable[[str], None]) -> list[
     failed = []
     for item in found:
         say(f"removing what belongs to {item.title}")
+        kind = find_contestant(item.reference).kind
         try:
-            find_contestant(item.reference).kind(item.task).clean_up()
-        except Exception as error:  # noqa: BLE001 - the class may be somebody's own
-            failed.append(f"{item.title}: {reason_of(error)}")
+            with redirect_stdout(sys.stderr):
+                kind(item.task).clean_up()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the class may be somebody's own
+            failed.append(f"{item.title}: {reason_of(error, kind)}")
         else:
             item.folder.remove()
     return failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from testing.support.contestants import MeanColour, ServiceColour
 from vision_mlops.benchmark.arena import Arena
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
 from vision_mlops.benchmark.benchmark_result import PREDICTIONS
+from vision_mlops.benchmark.contestant import Usage
+from vision_mlops.benchmark.contestant_answers import answers_of
 from vision_mlops.benchmark.contestants import NamedContestant
 from vision_mlops.benchmark.service_leftovers import leftovers, remove_leftovers
 from vision_mlops.core.errors import DataError, MlopsError
@@ -57,7 +60,7 @@ def test_one_that_fails_does_not_keep_the_others_from_their_results(
 ) -> None:
     monkeypatch.setattr(ServiceColour, "problem", RuntimeError("no quota\nsecond line"))
     ended = arena().run([*SERVICE, *HERE])
-    assert ended.failed == {"service-colour": "RuntimeError: no quota"}
+    assert re.fullmatch(r"RuntimeError: no quota \(contestants\.py, line \d+\)", ended.failed["service-colour"])
     assert [item.name for item in ended.measured] == ["mean-colour"]
     assert BenchmarkFolder("colours").names() == ["mean-colour"]
 
@@ -68,6 +71,7 @@ def test_one_that_fails_does_not_keep_the_others_from_their_results(
         (np.full((12, 2), 0.5), r"shape \(12, 2\), not \(12, 3\)"),
         (np.full((12, 3), 0.5), "add up to 1.5, not to 1"),
         (np.full((12, 3), np.nan), "negative or not a number"),
+        ([["a", "b", "c"]] * 12, "^predict\\(\\) of 12 images: could not convert .*each row adding up to 1"),
     ],
 )
 def test_what_is_no_probability_is_refused(
@@ -183,3 +187,35 @@ def test_a_damaged_result_is_measured_again(arena: Open) -> None:
 def test_settings_that_are_not_plain_are_refused(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MeanColour, "settings", lambda self: {"path": Path()})
     assert "settings() are not plain JSON values" in arena().run(HERE).failed["mean-colour"]
+
+
+def test_an_answer_of_another_kind_is_named(arena: Open, tmp_path: Path) -> None:
+    contestant = MeanColour(arena().task(tmp_path))
+    for method, returned, message in (
+        ("size_bytes", 5.5, "size_bytes() returned 5.5: return a whole number of bytes, or None"),
+        ("training_seconds", -1, "training_seconds() returned -1: return seconds"),
+        ("usage", {"gold": 1.0}, "usage() returned {'gold': 1.0}: return a Usage, or None"),
+        ("usage", Usage({"gold": -1.0}), "give each amount, a number of 0 or more, by the key of its price"),
+        ("remark", None, "remark() returned None: return a text"),
+    ):
+        with pytest.MonkeyPatch.context() as changed:
+            changed.setattr(MeanColour, method, lambda self, found=returned: found)
+            with pytest.raises(MlopsError) as raised:
+                answers_of(contestant)
+        assert message in raised.value.on_one_line()
+    assert answers_of(contestant).size_bytes is None
+
+
+def test_one_that_ends_the_program_or_prints_is_like_any_other(
+    arena: Open, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave(self: MeanColour) -> None:
+        print("leaving")
+        sys.exit("I leave")
+
+    monkeypatch.setattr(MeanColour, "fit", leave)
+    ended = arena().run([*HERE, *SERVICE])
+    assert ended.failed["mean-colour"] == "SystemExit: I leave"
+    assert ended.failed["service-colour"].startswith("SystemExit: I leave (contestants.py, line ")
+    assert capsys.readouterr() == ("", "leaving\n" * 2)
+    assert [item.name for item in leftovers(BenchmarkFolder("colours"), [], print)] == ["service-colour"]
