@@ -16,7 +16,9 @@ import pytest
 from testing.support.places import LIVE, Place
 from testing.support.prepared_data import make_prepared
 from testing.support.rehearsal import Rehearsal
+from testing.support.submissions import finished
 
+from azureml_emulator.jobs.automl_translation import TRIAL
 from azureml_emulator.jobs.job_executor import CommandExecutor
 from vision_mlops.benchmark.automl.automl_contestant import AutomlImages
 from vision_mlops.benchmark.automl.kept_training import KeptTraining
@@ -133,6 +135,12 @@ def test_a_killed_run_goes_on_with_its_job(workspace: Place, attempt: Attempt, t
     if workspace.cloud is not None:
         assert not workspace.cloud.blobs.names(workspace.cloud.container("workspaceblobstore"), "mlops/automl/")
     contestant.clean_up()  # finds nothing, and is content
+    if workspace.cloud is not None:
+        (tmp_path / "own").rename(tmp_path / "before")
+        anew = Attempt(tmp_path)
+        anew.contestant().fit()
+        trained = finished(workspace.cloud, anew.kept().job).state.steps[TRIAL]
+        assert not trained.reused, "AutoML reuses nothing of an earlier job on the same images"
 
 
 @pytest.mark.slow

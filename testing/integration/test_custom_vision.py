@@ -537,7 +537,7 @@ def test_free_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempt:
         third = Attempt(tmp_path / "third", attempt.data, relabelled(attempt.data, attempt.manifest, seed=2))
         with pytest.raises(VisionError) as caught:
             third.contestant().fit()
-        assert "`mlops benchmark clean --workload WORKLOAD --with custom-vision`" in caught.value.hint
+        assert "`mlops benchmark clean --workload textile --with custom-vision`" in caught.value.hint
 
 
 def test_who_has_no_role(place: VisionPlace, attempt: Attempt) -> None:

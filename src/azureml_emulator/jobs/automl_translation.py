@@ -109,7 +109,8 @@ def automl_job(project: ProjectFolder, store: ResourceStore, properties: Json) -
     if timeout := (task.get("limitSettings") or {}).get("timeout"):
         step["limits"] = {"timeout": seconds(timeout)}
     names = {"display_name": properties["displayName"], "experiment_name": properties["experimentName"]}
-    return {"type": "pipeline", **names, "jobs": {TRIAL: step}}
+    # AutoML trains each job's networks itself: without this, the engine would hand on what an equal job has trained.
+    return {"type": "pipeline", **names, "settings": {"force_rerun": True}, "jobs": {TRIAL: step}}
 
 
 def trained_output() -> Json:

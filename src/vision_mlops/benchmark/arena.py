@@ -6,23 +6,26 @@ import json
 import logging
 import os
 import platform
+import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder, WorkFolder
+from vision_mlops.benchmark.benchmark_folder import Anew, BenchmarkFolder, WorkFolder
 from vision_mlops.benchmark.benchmark_result import (
     BenchmarkResult,
     ImageLatency,
-    UsedAmounts,
     judged_table,
     measures,
 )
-from vision_mlops.benchmark.code_version import code_version
-from vision_mlops.benchmark.contestant import Task
+from vision_mlops.benchmark.code_version import code_version, in_a_service
+from vision_mlops.benchmark.contestant import Contestant, Task
+from vision_mlops.benchmark.contestant_answers import answers_of
 from vision_mlops.benchmark.contestants import NamedContestant
 from vision_mlops.benchmark.measurement import predict_and_measure
 from vision_mlops.config.workload import Workload
@@ -76,15 +79,20 @@ class Arena:
 
         Args:
             entries: Who takes part.
-            again: Also where an earlier result holds; what a contestant made in a service is removed first.
+            again: Also where an earlier result holds; what a contestant made in a service is removed first. The earlier
+                result stays until there is another. What this asks for and an interruption keeps from its end, the next
+                call goes on with, whether it asks again or not.
 
         Raises:
             ConfigError: a setting that a contestant needs is missing; nothing has been trained then.
             MlopsError: another process is at work on the benchmark.
         """
         ended = BenchmarkRun(self.manifest)
-        with self.folder.locked():
+        # What a contestant prints is for people: standard output has the table alone.
+        with self.folder.locked(), redirect_stdout(sys.stderr):
             recorded = {entry.name: known for entry in entries if (known := self._stand_in(entry)) is not None}
+            if again:
+                self._ask_anew([entry for entry in entries if entry.name not in recorded])
             for number, entry in enumerate(entries, start=1):
                 self.say(f"{entry.name} ({number} of {len(entries)})")
                 if entry.name in recorded:
@@ -92,10 +100,10 @@ class Arena:
                     ended.reused.append(recorded[entry.name])
                     continue
                 try:
-                    result, fresh = self._result_of(entry, again=again)
-                except Exception as error:  # noqa: BLE001 - the class may be somebody's own
+                    result, fresh = self._result_of(entry)
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - the class may be somebody's own
                     _LOG.debug("the contestant %s failed", entry.name, exc_info=True)
-                    ended.failed[entry.name] = reason_of(error)
+                    ended.failed[entry.name] = reason_of(error, entry.kind)
                     self.say(f"  failed: {ended.failed[entry.name]}")
                     continue
                 (ended.measured if fresh else ended.reused).append(result)
@@ -118,28 +126,49 @@ class Arena:
             if known is not None and known.recorded and known.data_fingerprint == self.manifest.fingerprint:
                 return known
             raise
-        except Exception:  # noqa: BLE001 - said in its turn, when the others can go on
+        except (Exception, SystemExit):  # noqa: BLE001 - said in its turn, when the others can go on
             _LOG.debug("the contestant %s cannot begin", entry.name, exc_info=True)
         return None
 
-    def _result_of(self, entry: NamedContestant, *, again: bool) -> tuple[BenchmarkResult, bool]:
+    def _ask_anew(self, entries: Sequence[NamedContestant]) -> None:
+        """Note of each, before the first begins, that it is to be trained anew: an interruption may come at any time."""
+        for entry in entries:
+            try:
+                self._work(entry)[0].ask_anew()
+            except (Exception, SystemExit):  # noqa: BLE001 - said in its turn
+                _LOG.debug("the contestant %s cannot begin", entry.name, exc_info=True)
+
+    def _work(self, entry: NamedContestant) -> tuple[WorkFolder, dict[str, Any]]:
+        """The folder of a contestant, and the settings, which say which folder it is."""
+        settings = _plain(entry.kind(self.task(self.folder.no_work)).settings())
+        return self.folder.work(entry.name, self.manifest.fingerprint, settings), settings
+
+    def _result_of(self, entry: NamedContestant) -> tuple[BenchmarkResult, bool]:
         """The result of a contestant, and whether it is new."""
-        # Before there is a folder, because they say which one it is.
-        settings = _plain(entry.kind(self.task(self.folder.no_work)).settings(), entry.name)
-        code = code_version(entry.kind)
+        work, settings = self._work(entry)
+        code, anew = code_version(entry.kind), work.anew
         known = self._known(entry.name)
         holds = known is not None and known.is_of(self.manifest.fingerprint, settings, code)
         # What ran on another machine says nothing about the time here; a service is the same for everybody.
-        if known is not None and holds and not again and (known.in_a_service or not known.recorded):
+        if known is not None and holds and anew is None and (known.in_a_service or not known.recorded):
             self.say(f"  unchanged: measured {known.recorded or known.measured[:10]}")
             return known, False
-        work = self.folder.work(entry.name, self.manifest.fingerprint, settings)
-        if again and work.path.exists():
+        if anew is Anew.BEGUN:
+            self.say("  going on with the training that --again has begun")
+        elif anew is Anew.ASKED and work.exists:
             entry.kind(self.task(work.own)).clean_up()
-            work.remove()
-        work.begin(entry.reference, self.workload, self.data, self.manifest)
-        result = self._judge(entry, self.task(work.own, again=again), work, settings, code)
-        if not result.in_a_service:
+        work.begin(entry.reference, self.workload, self.data, self.manifest, anew=anew is Anew.ASKED)
+        try:
+            result = self._judge(entry, self.task(work.own, again=anew is not None), work, settings, code)
+        except (Exception, SystemExit):
+            if not in_a_service(entry.kind):  # it starts over anyway, and has nothing to be cleaned up
+                work.remove()
+                if anew is not None:
+                    work.ask_anew()
+            raise
+        if result.in_a_service:
+            work.end_anew()
+        else:
             work.remove()
         return result, True
 
@@ -152,8 +181,8 @@ class Arena:
         took = time.perf_counter() - began
         probabilities, latency = predict_and_measure(contestant, self.data, self.manifest, work)
         table = judged_table(self.manifest, probabilities)
-        known = contestant.training_seconds()
-        used = contestant.usage()
+        answers = answers_of(contestant)
+        known = answers.training_seconds
         result = BenchmarkResult(
             name=entry.name,
             title=_line(contestant.title)[:200] or entry.name,
@@ -166,12 +195,10 @@ class Arena:
             measured=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=_machine(),
             training_seconds=took if known is None else known,
-            size_bytes=contestant.size_bytes(),
+            size_bytes=answers.size_bytes,
             latency_ms=ImageLatency(**latency),
-            usage=None if used is None else UsedAmounts(
-                training=dict(used.training), per_prediction=dict(used.per_prediction)
-            ),
-            remark=_line(contestant.remark())[:500],
+            usage=answers.usage,
+            remark=_line(answers.remark)[:500],
             metrics=measures(table, self.manifest.classes),
         )  # fmt: skip
         if (kept := self.folder.put(result, table)) is not None:
@@ -208,21 +235,22 @@ def _check_images(data: Path, manifest: Manifest) -> None:
             )
 
 
-def _plain(settings: Any, name: str) -> dict[str, Any]:
+def _plain(settings: Any) -> dict[str, Any]:
     try:
         return dict(json.loads(json.dumps(dict(settings), allow_nan=False)))
     except (TypeError, ValueError) as error:
-        raise MlopsError(
-            f"{name}: settings() are not plain JSON values: {error}", "return numbers and texts"
-        ) from error
+        raise MlopsError(f"settings() are not plain JSON values: {error}", "return numbers and texts") from error
 
 
-def reason_of(error: Exception) -> str:
-    """Why a contestant failed, on one line."""
+def reason_of(error: BaseException, kind: type[Contestant] | None = None) -> str:
+    """Why something failed, on one line; of an exception that is not ours also where in the contestant's file."""
     if isinstance(error, MlopsError):
         return error.on_one_line()
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None) if kind else None
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{text} ({Path(places[-1].filename).name}, line {places[-1].lineno})" if places else text
 
 
 def _line(text: str) -> str:

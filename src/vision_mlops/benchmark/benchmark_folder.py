@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,17 @@ _FEATURES = ".features"
 _EARLIER = ".earlier"
 _LOGGED = ".logged"
 _BEGUN = "begun.json"
+_ANEW = "anew"
 _KEPT_ROUND_TRIPS = "round_trips.json"
+
+
+class Anew(Enum):
+    """How far a training is that `--again` asked for and that has no result yet."""
+
+    ASKED = "asked"
+    """What the contestant made before may still be there, whole or in part."""
+    BEGUN = "begun"
+    """All that was there before is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +53,39 @@ class WorkFolder:
         """The contestant's own folder."""
         return self.path / "own"
 
-    def begin(self, reference: str, workload: Workload, data: Path, manifest: Manifest) -> None:
-        """Write down what it is about, so that `mlops benchmark clean` can find it again; nothing if that was done."""
-        if (self.path / _BEGUN).is_file():
+    @property
+    def exists(self) -> bool:
+        """Whether :meth:`begin` was called."""
+        return (self.path / _BEGUN).is_file()
+
+    @property
+    def anew(self) -> Anew | None:
+        """What `--again` asked for and has not got yet: None where nothing, or where it has its result."""
+        try:
+            return Anew((self.path / _ANEW).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def ask_anew(self) -> None:
+        """Note that `--again` asks for another training; nothing if one was asked for and has no result yet."""
+        if self.anew is None:
+            atomic_write(self.path / _ANEW, Anew.ASKED.value)
+
+    def end_anew(self) -> None:
+        """Note that what `--again` asked for has its result."""
+        (self.path / _ANEW).unlink(missing_ok=True)
+
+    def begin(self, reference: str, workload: Workload, data: Path, manifest: Manifest, *, anew: bool = False) -> None:
+        """Write down what it is about, so that `mlops benchmark clean` can find it again; nothing if that was done.
+
+        Args:
+            reference: Of the contestant.
+            workload: The workload.
+            data: Its prepared data.
+            manifest: Of the data.
+            anew: Whether this is what `--again` asked for: what was kept here before is replaced.
+        """
+        if self.exists and not anew:
             self.own.mkdir(exist_ok=True)
             return
         begun = {
@@ -57,6 +98,8 @@ class WorkFolder:
             write_manifest(folder, manifest)
             (folder / "own").mkdir()
             (folder / _BEGUN).write_text(json.dumps(begun, indent=2) + "\n", encoding="utf-8")
+            if anew:
+                (folder / _ANEW).write_text(Anew.BEGUN.value, encoding="utf-8")
 
     def begun(self) -> tuple[dict[str, Any], Manifest]:
         """What :meth:`begin` wrote. Raises DataError where that was damaged."""

@@ -17,6 +17,7 @@ from vision_mlops.core.figures import FigureWords
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import as_html, counted
 from vision_mlops.evaluation.evaluation_report import table
+from vision_mlops.storage.transfer_summary import size_text
 
 _TEMPLATE = Path(__file__).with_name("benchmark_report.html")
 _UNKNOWN = "not known"
@@ -28,7 +29,7 @@ def write_report(found: Standings, path: Path, significance: float) -> Path:
     """Write the report.
 
     Args:
-        found: What it shows.
+        found: What it shows; a result at least.
         path: The file.
         significance: Level of the paired test.
     """
@@ -47,9 +48,9 @@ def cells(row: StandingRow, currency: str, significance: float) -> dict[str, str
         "95% interval": f"{low:.3f} to {high:.3f}",
         "macro F1": f"{result.metrics['macro_f1']:.4f}",
         "calibration error": f"{result.metrics['expected_calibration_error']:.4f}",
-        "ms an image": f"{result.latency_ms.median:.1f}" + (" (round trip)" if result.hosted else ""),
+        "ms per image": f"{result.latency_ms.median:.1f}" + (" (round trip)" if result.hosted else ""),
         "training": _UNKNOWN if result.training_seconds is None else f"{result.training_seconds:.0f} s",
-        "size": _UNKNOWN if result.size_bytes is None else f"{result.size_bytes / 1e6:.1f} MB",
+        "size": _UNKNOWN if result.size_bytes is None else size_text(result.size_bytes),
         f"{currency} training": _money(row.training_cost),
         f"{currency} 1,000 predictions": _money(row.cost_per_1000),
         "against ours": ("other settings" if row.other_settings else "") if compared is None
@@ -74,15 +75,18 @@ def _money(amount: float | None) -> str:
 def _render(found: Standings, significance: float) -> str:
     results, currency = found.results, found.prices.currency
     rows = [{"contestant": _called(row), **cells(row, currency, significance)} for row in found.rows]
-    images = results[0].metrics["images"] if results else 0
+    against = (
+        " Against ours: how many images only this contestant and only ours classified correctly, with McNemar's exact"
+        f" test at the level {significance:g}."
+    )
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=html.escape(f"Benchmark of {found.workload}"),
         about=as_html(
-            f"Each contestant learned the same images and was judged on the same {counted(images, 'test image')}"
-            f" (data {found.fingerprint[:12]}). Against ours: how many images only this contestant and only ours"
-            f" classified correctly, with McNemar's exact test at the level {significance:g}."
+            "Each contestant learned the same images and was judged on the same"
+            f" {counted(results[0].metrics['images'], 'test image')} (data {found.fingerprint[:12]})."
+            + (against if any(row.against_ours for row in found.rows) else "")
         ),
-        contestants=table(rows[0], (row.values() for row in rows)) if rows else "<p>No result.</p>",
+        contestants=table(rows[0], (row.values() for row in rows)),
         notes="".join(f"<p>{as_html(note)}</p>" for note in notes(found)),
         plot=f"data:image/svg+xml;base64,{base64.b64encode(_plot(found).encode()).decode()}",
         costs=as_html(
@@ -90,7 +94,7 @@ def _render(found: Standings, significance: float) -> str:
             " image at a time; services are priced by usage. Free allowances are not deducted."
         ),
         prices=table(
-            ("price", currency, "of", "note", "free", "source"),
+            ("price", currency, "date", "note", "free", "source"),
             (
                 (key, f"{price.amount:g}", str(price.date), price.note, price.free, price.source)
                 for key, price in found.prices.used_by(results).items()
@@ -133,9 +137,8 @@ def _plot(found: Standings) -> str:
         marker = "s" if result.hosted else "o"
         label = words.stand_in(result.name)
         axes.errorbar([max(result.latency_ms.median, 1e-3)], [accuracy], errors, fmt=marker, capsize=3, label=label)
-    axes.set(xlabel="milliseconds an image (logarithmic)", ylabel="accuracy, 95% interval", xscale="log")
+    axes.set(xlabel="ms per image (logarithmic)", ylabel="accuracy, 95% interval", xscale="log")
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis(StrMethodFormatter("{x:g}"))
-    if found.rows:
-        figure.legend(loc="outside right upper", fontsize="small")
+    figure.legend(loc="outside right upper", fontsize="small")
     return words.svg(figure)

@@ -44,7 +44,9 @@ class Task:
         folder: A folder of the contestant's own. It is kept when a run is interrupted and given again to the next run with
             the same data and settings, so that a long training goes on.
         say: Shows one line of progress.
-        again: Whether it is to be learnt anew, although a model of the same data and settings may be somewhere.
+        again: Whether it is to be learnt anew, although a model of the same data and settings may be somewhere. It stays
+            true until there is a result, also for a run that goes on after an interruption: what is in the folder then
+            belongs to the new training.
     """
 
     workload: Workload
@@ -95,7 +97,7 @@ class Contestant(ABC):
         return None
 
     def usage(self) -> Usage | None:
-        """What was used of a service that costs money; None for what runs on a machine of one's own."""
+        """What was used of a service that costs money; None for what runs on your own machine."""
         return None
 
     def training_seconds(self) -> float | None:

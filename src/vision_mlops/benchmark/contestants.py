@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +91,8 @@ def _module(name: str, reference: str) -> object:
     if reference not in SHIPPED and here not in sys.path:  # a console script does not look into the current folder
         sys.path.append(here)  # last, where a file of a common name hides no package
     try:
-        return importlib.import_module(name)
+        with redirect_stdout(sys.stderr):
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if not f"{name}.".startswith(f"{error.name}."):
             if reference in SHIPPED:
@@ -102,7 +104,7 @@ def _module(name: str, reference: str) -> object:
             f"{reference}: there is no module {name!r}",
             f"give module:Class of a Python file in {here}, such as mine:Mine of mine.py",
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise MlopsError(
             f"{reference}: the module {name!r} cannot be imported: {type(error).__name__}: {error}", "correct the file"
         ) from error

@@ -10,6 +10,7 @@ import numpy as np
 from vision_mlops.benchmark.benchmark_folder import WorkFolder
 from vision_mlops.benchmark.contestant import Contestant, Probabilities
 from vision_mlops.core.errors import MlopsError
+from vision_mlops.core.text import counted
 from vision_mlops.data.manifest import Manifest
 from vision_mlops.evaluation.latency import IMAGES, describe_latency, measure_latency
 from vision_mlops.evaluation.prediction_table import problem_of
@@ -49,10 +50,15 @@ def _predict_by_requests(
 
 
 def _checked(contestant: Contestant, files: list[Path], classes: int) -> Probabilities:
-    probabilities = np.asarray(contestant.predict(files), np.float64)
-    if problem := problem_of(probabilities, len(files), classes):
+    found = contestant.predict(files)
+    try:
+        probabilities = np.asarray(found, np.float64)
+        problem = problem_of(probabilities, len(files), classes)
+    except (TypeError, ValueError) as error:
+        problem = str(error)
+    if problem:
         raise MlopsError(
-            f"{contestant.name}: predict() of {len(files)} images: {problem}",
+            f"predict() of {counted(len(files), 'image')}: {problem}",
             "return an array (images, classes) in the order of manifest.classes, each row adding up to 1",
         )
     return probabilities

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 from vision_mlops.benchmark.arena import reason_of
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder, WorkFolder
+from vision_mlops.benchmark.code_version import in_a_service
 from vision_mlops.benchmark.contestant import Task
 from vision_mlops.benchmark.contestants import find_contestant
 from vision_mlops.config.workload_files import parse_workload
@@ -20,7 +23,7 @@ class Leftover:
     name: str
     begun: str
     fingerprint: str
-    hosted: bool
+    in_a_service: bool
     task: Task
     reference: str
     folder: WorkFolder
@@ -47,7 +50,8 @@ def leftovers(folder: BenchmarkFolder, names: list[str], say: Callable[[str], No
         workload = parse_workload(begun["workload"], str(work.path))
         kind = find_contestant(begun["contestant"]).kind
         task = Task(workload, Path(begun["data"]), manifest, work.own, say)
-        found.append(Leftover(name, begun["begun"], manifest.fingerprint, kind.hosted, task, begun["contestant"], work))
+        costs = in_a_service(kind)
+        found.append(Leftover(name, begun["begun"], manifest.fingerprint, costs, task, begun["contestant"], work))
     return found
 
 
@@ -56,10 +60,12 @@ def remove_leftovers(found: list[Leftover], say: Callable[[str], None]) -> list[
     failed = []
     for item in found:
         say(f"removing what belongs to {item.title}")
+        kind = find_contestant(item.reference).kind
         try:
-            find_contestant(item.reference).kind(item.task).clean_up()
-        except Exception as error:  # noqa: BLE001 - the class may be somebody's own
-            failed.append(f"{item.title}: {reason_of(error)}")
+            with redirect_stdout(sys.stderr):
+                kind(item.task).clean_up()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the class may be somebody's own
+            failed.append(f"{item.title}: {reason_of(error, kind)}")
         else:
             item.folder.remove()
     return failed

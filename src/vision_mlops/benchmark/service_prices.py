@@ -87,7 +87,8 @@ class PriceTable(StrictModel):
         if found is not None or not key.lower().startswith(_MACHINE) or self.currency != "USD":
             return found
         hour = machine_prices.of_hour(key[len(_MACHINE) :])
-        return None if hour is None else Price(amount=hour, date=machine_prices.checked(), note="of `mlops down`")
+        note = "from the price table of `mlops down`"
+        return None if hour is None else Price(amount=hour, date=machine_prices.checked(), note=note)
 
     def _machine_time(self, seconds: float) -> float | None:
         return self._of({f"{_MACHINE}{self.machine}": seconds / 3600})

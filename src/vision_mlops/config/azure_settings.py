@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from vision_mlops.config.accepted_values import accepted
 from vision_mlops.core.errors import ConfigError, MissingExtraError
 
 Tier = Literal["dedicated", "low_priority"]
@@ -382,7 +383,8 @@ def _explain(
     missing: list[str] = []
     wrong: list[str] = []
     mends: list[str] = []
-    for item in error.errors(include_url=False):
+    items = error.errors(include_url=False)
+    for item in items:
         name = str(item["loc"][0]) if item["loc"] else ""
         text = item["msg"].removeprefix("Value error, ")
         if item["type"] == "missing":
@@ -395,7 +397,9 @@ def _explain(
             wrong.append(f"{name}={values[name]!r} ({origins[name]}) is not valid")
             if item["type"] == "string_pattern_mismatch":
                 text = f"write it like {_example(name)}"
-            mends.append(f"{name}: {text}")
+            elif item["type"] != "value_error":
+                text = accepted(AzureSettings.model_fields[VARIABLES[name]], values[name], text)
+            mends.append(f"{name}: {text}" if len(items) > 1 else text)
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         wrong.insert(0, f"{', '.join(missing)} {verb} not set")

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from vision_mlops.config.accepted_values import accepted
 from vision_mlops.config.azure_settings import read_env_file
 from vision_mlops.core.errors import ConfigError
 
@@ -55,5 +56,4 @@ def load_prefixed(
             verb = "is" if len(missing) == 1 else "are"
             raise ConfigError(f"{', '.join(missing)} {verb} not set", f"{name} is {field.description}") from error
         shown = "" if "SecretStr" in str(field.annotation) else f"={values[name]!r}"
-        hint = f"write it like {field.examples[0]}" if field.examples else message
-        raise ConfigError(f"{name}{shown} is not valid", hint) from error
+        raise ConfigError(f"{name}{shown} is not valid", accepted(field, values[name], first["msg"])) from error

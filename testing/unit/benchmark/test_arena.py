@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from testing.support.contestants import MeanColour, ServiceColour
 from vision_mlops.benchmark.arena import Arena
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
 from vision_mlops.benchmark.benchmark_result import PREDICTIONS, read_result
+from vision_mlops.benchmark.contestant import Usage
+from vision_mlops.benchmark.contestant_answers import answers_of
 from vision_mlops.benchmark.contestants import NamedContestant
 from vision_mlops.benchmark.service_leftovers import leftovers, remove_leftovers
 from vision_mlops.config import load_workload
@@ -57,7 +60,7 @@ def test_one_that_fails_does_not_keep_the_others_from_their_results(
 ) -> None:
     monkeypatch.setattr(ServiceColour, "problem", RuntimeError("no quota\nsecond line"))
     ended = arena().run([*SERVICE, *HERE])
-    assert ended.failed == {"service-colour": "RuntimeError: no quota"}
+    assert re.fullmatch(r"RuntimeError: no quota \(contestants\.py, line \d+\)", ended.failed["service-colour"])
     assert [item.name for item in ended.measured] == ["mean-colour"]
     assert BenchmarkFolder("colours").names() == ["mean-colour"]
 
@@ -68,6 +71,7 @@ def test_one_that_fails_does_not_keep_the_others_from_their_results(
         (np.full((12, 2), 0.5), r"shape \(12, 2\), not \(12, 3\)"),
         (np.full((12, 3), 0.5), "add up to 1.5, not to 1"),
         (np.full((12, 3), np.nan), "negative or not a number"),
+        ([["a", "b", "c"]] * 12, "^predict\\(\\) of 12 images: could not convert .*each row adding up to 1"),
     ],
 )
 def test_what_is_no_probability_is_refused(
@@ -97,6 +101,36 @@ def test_a_service_is_asked_once_for_an_image_and_goes_on_after_an_interruption(
     assert result.latency_ms.images == 12
     assert result.usage is not None
     assert MeanColour.calls.count("mean-colour fit") == 1
+
+
+def test_a_run_anew_that_was_interrupted_goes_on_and_asks_nothing_twice(
+    arena: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [*SERVICE, *HERE]
+    before = arena().run(entries).measured
+    folder = BenchmarkFolder("colours")
+    monkeypatch.setattr(ServiceColour, "interrupt_at", 12 + 5)
+    for again in (True, True, False):  # the second and the third have no more requests to send than the first
+        with pytest.raises(KeyboardInterrupt):
+            arena().run(entries, again=again)
+    assert [folder.read(item.name)[0] for item in before] == before
+    monkeypatch.setattr(ServiceColour, "interrupt_at", None)
+    ended = arena().run(entries)
+    assert [item.name for item in ended.measured] == ["service-colour", "mean-colour"]  # also what had not begun yet
+    assert MeanColour.calls.count("service-colour clean_up") == 1
+    assert len(ServiceColour.requests) == 12 + 12
+    assert arena().run(entries).reused == ended.measured
+
+
+def test_what_was_not_wholly_removed_is_removed_before_it_is_trained_anew(
+    arena: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arena().run(SERVICE)
+    with monkeypatch.context() as broken:
+        broken.setattr(ServiceColour, "clean_up", lambda self: (_ for _ in ()).throw(RuntimeError("no connection")))
+        assert arena().run(SERVICE, again=True).failed == {"service-colour": "RuntimeError: no connection"}
+    assert arena().run(SERVICE).measured
+    assert MeanColour.calls == ["service-colour fit", "service-colour clean_up", "service-colour fit"]
 
 
 def test_a_service_that_knows_its_round_trips_is_believed(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,3 +216,35 @@ def test_a_damaged_result_is_named_and_measured_again(data: Path, name: str, old
 def test_settings_that_are_not_plain_are_refused(arena: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MeanColour, "settings", lambda self: {"path": Path()})
     assert "settings() are not plain JSON values" in arena().run(HERE).failed["mean-colour"]
+
+
+def test_an_answer_of_another_kind_is_named(arena: Open, tmp_path: Path) -> None:
+    contestant = MeanColour(arena().task(tmp_path))
+    for method, returned, message in (
+        ("size_bytes", 5.5, "size_bytes() returned 5.5: return a whole number of bytes, or None"),
+        ("training_seconds", -1, "training_seconds() returned -1: return seconds"),
+        ("usage", {"gold": 1.0}, "usage() returned {'gold': 1.0}: return a Usage, or None"),
+        ("usage", Usage({"gold": -1.0}), "give each amount, a number of 0 or more, by the key of its price"),
+        ("remark", None, "remark() returned None: return a text"),
+    ):
+        with pytest.MonkeyPatch.context() as changed:
+            changed.setattr(MeanColour, method, lambda self, found=returned: found)
+            with pytest.raises(MlopsError) as raised:
+                answers_of(contestant)
+        assert message in raised.value.on_one_line()
+    assert answers_of(contestant).size_bytes is None
+
+
+def test_one_that_ends_the_program_or_prints_is_like_any_other(
+    arena: Open, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave(self: MeanColour) -> None:
+        print("leaving")
+        sys.exit("I leave")
+
+    monkeypatch.setattr(MeanColour, "fit", leave)
+    ended = arena().run([*HERE, *SERVICE])
+    assert ended.failed["mean-colour"] == "SystemExit: I leave"
+    assert ended.failed["service-colour"].startswith("SystemExit: I leave (contestants.py, line ")
+    assert capsys.readouterr() == ("", "leaving\n" * 2)
+    assert [item.name for item in leftovers(BenchmarkFolder("colours"), [], print)] == ["service-colour"]

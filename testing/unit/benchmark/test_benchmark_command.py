@@ -148,7 +148,18 @@ def test_a_contestant_that_fails_is_named_at_the_end(mlops: Run, monkeypatch: py
     ended = mlops(*WORDS, "--with", SERVICE, "--with", HERE)
     assert ended.exit_code == 1
     assert "mean-colour" in ended.stdout
-    assert ended.stderr.strip().endswith("error: service-colour: no account: export CUSTOM_VISION_ENDPOINT")
+    assert ended.stderr.count("failed: no account: export CUSTOM_VISION_ENDPOINT") == 1
+    assert ended.stderr.strip().endswith("error: 1 contestant failed: service-colour; each says why above")
+    assert "Against ours" not in BenchmarkFolder("colours").report.read_text()
+
+
+def test_without_a_result_there_is_no_report(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServiceColour, "problem", MlopsError("no account", "export CUSTOM_VISION_ENDPOINT"))
+    ended = mlops(*WORDS, "--with", SERVICE)
+    assert ended.exit_code == 1
+    assert "report" not in ended.stderr
+    assert not BenchmarkFolder("colours").report.exists()
+    assert json.loads(mlops(*WORDS, "--with", SERVICE, "--json").stdout)["report"] is None
 
 
 @pytest.mark.parametrize(
@@ -186,11 +197,12 @@ def test_mistakes_end_with_two_and_their_reason(mlops: Run, own: Path, words: tu
     assert not BenchmarkFolder("colours").names()
 
 
-def test_what_is_to_be_removed_is_listed_first(mlops: Run) -> None:
+def test_what_is_to_be_removed_is_listed_first(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ServiceColour, "hosted", False)  # as one that learns in a service and predicts here
     mlops(*WORDS, "--with", SERVICE)
     clean = ("clean", "--workload", "colours.yml", "--with", "service-colour")
     ended = mlops(*clean)
-    assert "service-colour" in ended.stdout
+    assert "service-colour  yes " in ended.stdout
     assert "add --yes to remove" in str(ended.exception)
     assert mlops(*clean, "--yes").exit_code == 0
     assert MeanColour.calls[-1] == "service-colour clean_up"

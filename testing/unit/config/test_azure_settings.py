@@ -86,17 +86,18 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
         ("MLOPS_AZURE_CPU_SKU", "DS3", "write it like Standard_DS3_v2"),
         ("MLOPS_AZURE_GPU_SKU", "Standard_NC6", "Azure has retired this size; use for example Standard_NC4as_T4_v3"),
         ("MLOPS_AZURE_GPU_SKU", "STANDARD_NC6s_v3", "Azure has retired this size"),
-        ("MLOPS_AZURE_CPU_TIER", "spot", "'dedicated' or 'low_priority'"),
-        ("MLOPS_AZURE_CPU_MAX_NODES", "many", "should be a valid integer"),
-        ("MLOPS_AZURE_CPU_MIN_NODES", "-1", "greater than or equal to 0"),
-        ("MLOPS_AZURE_CPU_IDLE_SECONDS", "5", "greater than or equal to 60"),
+        ("MLOPS_AZURE_CPU_TIER", "spot", "Valid here: dedicated, low_priority"),
+        ("MLOPS_AZURE_CPU_MAX_NODES", "many", "give a whole number from 0 to 1000"),
+        ("MLOPS_AZURE_CPU_IDLE_SECONDS", "5", "give a whole number from 60 to 86400"),
+        ("MLOPS_AZURE_AUTOML_MODEL", "vitb16", "did you mean 'vitb16r224'? Valid here: mobilenetv2, "),
+        ("MLOPS_AZURE_AUTOML_TIMEOUT_MINUTES", "0", "give a whole number from 1 to 10080"),
     ],
 )
 def test_a_malformed_value_is_named_with_its_mend(tmp_path: Path, name: str, value: str, mend: str) -> None:
     message, hint = refused(tmp_path, {**NEEDED, name: value}).split("\n  -> ")
     assert message == f"{name}={value!r} (environment) is not valid"
-    assert hint.startswith(f"{name}: ")
     assert mend in hint
+    assert name not in hint
 
 
 def test_several_mistakes_are_told_together(tmp_path: Path) -> None:

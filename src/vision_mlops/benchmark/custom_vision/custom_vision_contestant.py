@@ -166,7 +166,7 @@ class CustomVision(Contestant):
 
     @cached_property
     def _accounts(self) -> tuple[ServiceAccount, ServiceAccount]:
-        return accounts_of(self._settings)
+        return accounts_of(self._settings, self.task.workload.name)
 
     @cached_property
     def _training_client(self) -> VisionClient:

@@ -28,12 +28,14 @@ class ServiceAccount:
         endpoint: Its address, without a slash at its end.
         key: Its key; None where one signs in with Microsoft Entra ID.
         token: Gives a token where there is no key.
+        workload: Whose benchmark uses it: commands that messages advise name it.
     """
 
     verb: Verb
     endpoint: str
     key: SecretStr | None
     token: Callable[[], str]
+    workload: str = "WORKLOAD"
 
     @property
     def url(self) -> str:
@@ -51,7 +53,7 @@ class ServiceAccount:
         return {"Authorization": f"Bearer {self.token()}"}
 
 
-def accounts_of(settings: CustomVisionSettings) -> tuple[ServiceAccount, ServiceAccount]:
+def accounts_of(settings: CustomVisionSettings, workload: str = "WORKLOAD") -> tuple[ServiceAccount, ServiceAccount]:
     """The accounts that train and predict; nothing is sent.
 
     Raises:
@@ -64,6 +66,6 @@ def accounts_of(settings: CustomVisionSettings) -> tuple[ServiceAccount, Service
 
         token = cognitive_token_provider(os.environ)
     return (
-        ServiceAccount("train", settings.training_endpoint.rstrip("/"), settings.training_key, token),
-        ServiceAccount("predict", settings.prediction_endpoint.rstrip("/"), settings.prediction_key, token),
+        ServiceAccount("train", settings.training_endpoint.rstrip("/"), settings.training_key, token, workload),
+        ServiceAccount("predict", settings.prediction_endpoint.rstrip("/"), settings.prediction_key, token, workload),
     )

@@ -26,7 +26,7 @@ NOT_PUBLISHED_HERE = frozenset({"NotFoundIteration", "NotFoundProject"})
 TOO_LARGE_BATCH = frozenset({"BadRequestExceededBatchSize", "BadRequestImageBatch", "BadRequestImageExceededCount"})
 _LENGTH = 600
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
-_CLEAN = "`mlops benchmark clean --workload WORKLOAD --with custom-vision` removes what earlier benchmarks made"
+_CLEAN = "`mlops benchmark clean --workload {workload} --with custom-vision` removes what earlier benchmarks made"
 _FREE_QUOTA = f"wait until the month is over, or use accounts of the SKU S0, which costs money, and set {PREFIX}SKU=S0"
 _TOO_FEW = "each class needs 5 different images, and the data two classes: add images, or leave the class out"
 _HINTS = {
@@ -111,7 +111,8 @@ def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
             status,
             code,
         )
-    return VisionError(text, _HINTS.get(code, "change what the message names"), status, code)
+    hint = _HINTS.get(code, "change what the message names").format(workload=account.workload)
+    return VisionError(text, hint, status, code)
 
 
 def unreached(account: ServiceAccount, reason: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from vision_mlops.cli.jobs.run import ImagesOption
 from vision_mlops.cli.options import DEFAULT_WORKLOAD, ChosenWorkloadOption, JsonOption, SetOption, WorkloadOption
 from vision_mlops.cli.output import emit_json, emit_table, fail, say, warn
 from vision_mlops.core.errors import MissingExtraError
+from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
     from vision_mlops.benchmark.arena import Arena, BenchmarkRun
@@ -79,12 +80,12 @@ def run(
     target = report_file(out or arena.folder.report)
     ended = _run(arena, entries, again=again)
     found = standings(arena.folder, table, ended.manifest.fingerprint)
-    report = _report(found, target, loaded.gate.significance)
+    report = _report(found, target, loaded.gate.significance) if found.rows else None
     _show(found, report, loaded.gate.significance, as_json=json_, failed=ended.failed)
-    log_new_results(found, arena.folder, report, say, warn)
-    for name, why in ended.failed.items():
-        fail(f"{name}: {why}")
+    if report:
+        log_new_results(found, arena.folder, report, say, warn)
     if ended.failed:
+        fail(f"{counted(len(ended.failed), 'contestant')} failed: {', '.join(ended.failed)}; each says why above")
         raise typer.Exit(1)
 
 
@@ -116,7 +117,8 @@ def _run(arena: Arena, entries: list[NamedContestant], *, again: bool) -> Benchm
     try:
         return arena.run(entries, again=again)
     except KeyboardInterrupt:
-        say("contestants that were finished are kept: the same command goes on with the others")
+        words = "the same command, without --again," if again else "the same command"
+        say(f"contestants that were finished are kept: {words} goes on with the others")
         raise
 
 
@@ -128,14 +130,15 @@ def _report(found: Standings, path: Path, significance: float) -> Path:
     return write_report(found, path, significance)
 
 
-def _show(found: Standings, report: Path, significance: float, *, as_json: bool, failed: dict[str, str]) -> None:
+def _show(found: Standings, report: Path | None, significance: float, *, as_json: bool, failed: dict[str, str]) -> None:
     from vision_mlops.benchmark.benchmark_report import cells, notes
 
     if as_json:
-        emit_json({**found.to_dict(), "failed": failed, "report": str(report)})
+        emit_json({**found.to_dict(), "failed": failed, "report": str(report) if report else None})
         return
     rows = [{"contestant": row.result.name, **cells(row, found.prices.currency, significance)} for row in found.rows]
     emit_table(rows, as_json=False, empty="there is no result")
     for note in notes(found):
         say(f"note: {note}")
-    say(f"report: {report}")
+    if report:
+        say(f"report: {report}")

@@ -39,7 +39,7 @@ def clean(
         )
     found = leftovers(folder, with_ or [], say)
     rows = [
-        {"contestant": item.name, "service": "yes" if item.hosted else "", "begun": item.begun[:10],
+        {"contestant": item.name, "service": "yes" if item.in_a_service else "no", "begun": item.begun[:10],
          "data": item.fingerprint[:12]} for item in found
     ]  # fmt: skip
     emit_table(rows, as_json=False, empty="there is nothing to remove")
