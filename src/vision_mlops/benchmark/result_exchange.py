@@ -12,8 +12,7 @@ from pydantic import Strict, TypeAdapter, ValidationError
 
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
 from vision_mlops.benchmark.benchmark_result import BenchmarkResult, with_measures
-from vision_mlops.core.errors import DataError, MlopsError
-from vision_mlops.core.file_problems import problem_of_file
+from vision_mlops.core.errors import DataError, MlopsError, problem_of_file
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.yaml_text import read_json
 from vision_mlops.data.manifest import Manifest

@@ -96,3 +96,15 @@ class MissingExtraError(MlopsError, ImportError):
             f"this command needs the package {package!r}, which is not installed",
             f"pip install 'vision-mlops[{extra}]'",
         )
+
+
+def problem_of_file(error: Exception) -> str:
+    """What is wrong with the content of a file, on one line, with the name of the field where there is one."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return " ".join(str(error).split())

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vision_mlops.core.errors import DataError
-from vision_mlops.core.file_problems import problem_of_file
+from vision_mlops.core.errors import DataError, problem_of_file
 from vision_mlops.core.yaml_text import read_json
 from vision_mlops.evaluation.robustness import ROBUSTNESS
 

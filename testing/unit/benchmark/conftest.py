@@ -29,6 +29,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(MeanColour, "calls", [])
     monkeypatch.setattr(ServiceColour, "requests", [])
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("COLUMNS", "200")
     yield
     for name in ("mine", "beside"):
         sys.modules.pop(name, None)

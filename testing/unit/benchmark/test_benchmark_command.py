@@ -143,6 +143,13 @@ def test_data_of_another_workload_is_a_warning(mlops: Run) -> None:
     )
 
 
+def test_a_narrow_terminal_shows_whole_words(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mlops(*WORDS, "--with", HERE).exit_code == 0
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = mlops("report", "--workload", "colours").stdout
+    assert {"contestant", "accuracy", "training", "mean-colour", "1.0000"} <= set(shown.split())
+
+
 def test_a_contestant_that_fails_is_named_at_the_end(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ServiceColour, "problem", MlopsError("no account", "export CUSTOM_VISION_ENDPOINT"))
     ended = mlops(*WORDS, "--with", SERVICE, "--with", HERE)

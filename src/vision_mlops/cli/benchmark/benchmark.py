@@ -11,7 +11,7 @@ from vision_mlops.cli.benchmark import clean, exchange
 from vision_mlops.cli.benchmark.benchmark_choice import PricesOption, benchmark_name, prepared_data, report_file
 from vision_mlops.cli.jobs.run import ImagesOption
 from vision_mlops.cli.options import DEFAULT_WORKLOAD, ChosenWorkloadOption, JsonOption, SetOption, WorkloadOption
-from vision_mlops.cli.output import emit_json, emit_table, fail, say, warn
+from vision_mlops.cli.output import emit_json, emit_table, fail, say, warn, width
 from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.core.text import counted
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from vision_mlops.benchmark.arena import Arena, BenchmarkRun
     from vision_mlops.benchmark.contestants import NamedContestant
     from vision_mlops.benchmark.standings import Standings
+
+_FULL = 150
+"""Columns of a terminal that the whole table needs; a narrower one shows the most important, and the report all."""
+_NARROW = ("contestant", "accuracy", "95% interval", "ms per image", "training", "against ours")
 
 app = typer.Typer(no_args_is_help=True, help="Compare reference models with ours on the same test images.")
 app.command("export")(exchange.export)
@@ -137,6 +141,8 @@ def _show(found: Standings, report: Path | None, significance: float, *, as_json
         emit_json({**found.to_dict(), "failed": failed, "report": str(report) if report else None})
         return
     rows = [{"contestant": row.result.name, **cells(row, found.prices.currency, significance)} for row in found.rows]
+    if width(_FULL) < _FULL:
+        rows = [{key: row[key] for key in _NARROW} for row in rows]
     emit_table(rows, as_json=False, empty="there is no result")
     for note in notes(found):
         say(f"note: {note}")
