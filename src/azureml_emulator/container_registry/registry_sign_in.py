@@ -35,7 +35,7 @@ def registry_sign_in(check: Check, may_pull: MayPull, names: Callable[[], Collec
     async def exchange(request: Request) -> Response:
         host = request.headers.get("host", "").partition(":")[0].lower()
         if host.endswith(".azurecr.io") and host.partition(".")[0] not in names():
-            return _refused(404, "NAME_UNKNOWN", f"there is no registry {host}")
+            return _refused(404, "NAME_UNKNOWN", f"the registry {host} does not exist")
         form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
         if form.get("grant_type") != "access_token" or not form.get("service"):
             return _refused(400, "UNSUPPORTED", "grant_type must be access_token, and service the host of the registry")

@@ -68,7 +68,7 @@ def check_task(properties: Json) -> None:
             raise malformed(f"The field taskDetails.limitSettings.{key} must be at least 1, not {limits[key]}.")
     name = (task.get("modelSettings") or {}).get("modelName")
     if name and name not in _NETWORKS:
-        raise malformed(f"{name!r} is no model of AutoML for images: it has {', '.join(sorted(_NETWORKS))}.")
+        raise malformed(f"{name!r} is not a model of AutoML for images, which has {', '.join(sorted(_NETWORKS))}.")
 
 
 def automl_job(project: ProjectFolder, store: ResourceStore, properties: Json) -> Json:

@@ -95,7 +95,7 @@ class ProjectFolder:
         """Content of one file in storage.
 
         Raises:
-            ServiceRefusalError: 400, the address is not in the workspace; 404, there is no such file.
+            ServiceRefusalError: 400, the address is not in the workspace; 404, the file does not exist.
         """
         from azure.core.exceptions import ResourceNotFoundError
 

@@ -28,7 +28,7 @@ def export_result(folder: BenchmarkFolder, name: str, out: Path) -> Path:
     """Write the result of a contestant into one JSON file.
 
     Raises:
-        DataError: there is no such result, or it is damaged.
+        DataError: the contestant has no result, or it is damaged.
         MlopsError: the file exists.
     """
     names = folder.names()

@@ -76,7 +76,7 @@ class VisionProject:
             domain: Name of its domain, such as ``General``.
 
         Raises:
-            ConfigError: there is no such domain.
+            ConfigError: the service has no domain of that name.
             VisionError: the service refuses.
         """
         made = []
