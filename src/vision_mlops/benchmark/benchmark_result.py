@@ -15,10 +15,10 @@ from vision_mlops.benchmark.contestant import Probabilities
 from vision_mlops.benchmark.contestants import NAME
 from vision_mlops.config.workload import NAME as WORKLOAD_NAME
 from vision_mlops.core.errors import DataError
-from vision_mlops.core.file_problems import problem_of_file
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.data.manifest import Manifest
 from vision_mlops.evaluation.metrics import summarise
+from vision_mlops.evaluation.metrics_file import problem_of_file
 from vision_mlops.evaluation.prediction_table import PredictionTable, read_predictions, write_predictions
 
 RESULT = "result.json"

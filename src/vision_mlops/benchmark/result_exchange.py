@@ -13,10 +13,10 @@ from pydantic import Strict, TypeAdapter, ValidationError
 from vision_mlops.benchmark.benchmark_folder import BenchmarkFolder
 from vision_mlops.benchmark.benchmark_result import BenchmarkResult, with_measures
 from vision_mlops.core.errors import DataError, MlopsError
-from vision_mlops.core.file_problems import problem_of_file
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.yaml_text import read_json
 from vision_mlops.data.manifest import Manifest
+from vision_mlops.evaluation.metrics_file import problem_of_file
 from vision_mlops.evaluation.prediction_table import PredictionTable, checked_table
 
 _FORMAT = "mlops-benchmark-result/1"

@@ -14,9 +14,9 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 from vision_mlops.benchmark.benchmark_result import BenchmarkResult
 from vision_mlops.config.workload import StrictModel
 from vision_mlops.core.errors import ConfigError
-from vision_mlops.core.file_problems import problem_of_file
 from vision_mlops.core.text import nearest
 from vision_mlops.core.yaml_text import read_yaml
+from vision_mlops.evaluation.metrics_file import problem_of_file
 from vision_mlops.teardown import prices as machine_prices
 
 _SHIPPED = Path(__file__).with_name("prices.yml")

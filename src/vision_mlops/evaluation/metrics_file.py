@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vision_mlops.core.errors import DataError
-from vision_mlops.core.file_problems import problem_of_file
 from vision_mlops.core.yaml_text import read_json
 from vision_mlops.evaluation.robustness import ROBUSTNESS
 
@@ -98,3 +97,13 @@ def read_metrics(file: Path) -> dict[str, Any]:
             f"{file} is damaged: {problem_of_file(error)}", f"write it anew: run `{again}` with the folder as its --out"
         ) from error
     return dict(content)
+
+
+def problem_of_file(error: Exception) -> str:
+    """What is wrong with the content of a file, on one line, with the name of the field where there is one."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return " ".join(str(error).split())
