@@ -53,7 +53,10 @@ def task(**changes: Any) -> Json:
         ({**task(), "computeId": None}, "The field computeId is required"),
         (task(limitSettings={"timeout": "an hour"}), "'an hour' is no duration"),
         (task(limitSettings={"maxTrials": 0}), "limitSettings.maxTrials must be at least 1, not 0"),
-        (task(modelSettings={"modelName": "resnet17"}), "'resnet17' is not a model of AutoML for images, which has mob"),
+        (
+            task(modelSettings={"modelName": "resnet17"}),
+            "'resnet17' is not a model of AutoML for images, which has mob",
+        ),
     ],
 )
 def test_refused_at_once(properties: Json, message: str) -> None:
