@@ -111,7 +111,12 @@ class JobFiles:
         run = (steps.get(step, {}) if step else written).get("run_id")
         if not run or not store.exists():
             return {}
-        found: dict[str, float] = MlflowClient(f"sqlite:///{store.as_posix()}").get_run(run).data.metrics
+        client = MlflowClient(f"sqlite:///{store.as_posix()}")
+        try:
+            found: dict[str, float] = client.get_run(run).data.metrics
+        finally:
+            # MLflow keeps the connection for good: where the state is made anew, it would go on reading the removed file.
+            client._tracking_client.store.engine.dispose()
         return found
 
 
