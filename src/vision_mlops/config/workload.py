@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from vision_mlops.core.text import nearest
+
 NAME = r"[a-z][a-z0-9_-]{1,62}"
 """What the name of a workload may be; models and data assets are named after it."""
+_WORD = r"[^\W\d]\w*"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+MEASURED = ("accuracy", "macro_f1", "expected_calibration_error")
+"""Metrics that a run in MLflow has anyway, as ``test_NAME``."""
 
 
 def _inner_path(value: str) -> str:
@@ -30,6 +35,14 @@ def _address(value: str) -> str:
     return value
 
 
+def _reference(value: str) -> str:
+    """Check the name of a function of the project's own."""
+    if value and not re.fullmatch(rf"{_WORD}(\.{_WORD})*:{_WORD}", value):
+        raise ValueError("must be module:function, such as my_code.images:grey_world of my_code/images.py")
+    return value
+
+
+Reference = Annotated[str, AfterValidator(_reference)]
 Address = Annotated[str, AfterValidator(_address)]
 InnerPath = Annotated[str, AfterValidator(_inner_path)]
 
@@ -165,12 +178,36 @@ class Data(StrictModel):
 class Model(StrictModel):
     """The network and what it is fed with."""
 
-    backbone: str = Field("tf_efficientnet_lite0", description="Any timm model name.")
+    backbone: str = Field(
+        "tf_efficientnet_lite0",
+        description="Any timm model name, or module:function that returns a network of your own.",
+    )
     pretrained: bool = True
     image_size: Annotated[int, Field(ge=16, le=1024)] = 224
     resize: Literal["squash", "crop"] = "squash"
     frozen_stages: Annotated[int, Field(ge=0)] = Field(2, description="Stem and this many stages stay as pretrained.")
     dropout: Fraction = 0.1
+    transform: Reference = Field(
+        "", description="module:function that changes the images before the network, in training and serving alike."
+    )
+
+    @property
+    def has_own_backbone(self) -> bool:
+        """Whether the backbone is code of the project and no model of timm."""
+        return ":" in self.backbone
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_backbones_freeze_themselves(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or ":" not in str(content.get("backbone", "")):
+            return content
+        _reference(str(content["backbone"]))
+        if content.get("frozen_stages"):
+            raise ValueError(
+                "frozen_stages counts stages of timm's models; a backbone of your own freezes parameters in its function"
+                " (parameter.requires_grad_(False)): leave it out"
+            )
+        return {**content, "frozen_stages": 0}
 
 
 class Augment(StrictModel):
@@ -182,6 +219,10 @@ class Augment(StrictModel):
     crop_scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="Smallest share of the area kept.")
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
+    transform: Reference = Field(
+        "",
+        description="module:function that changes batches of training images; frozen stages are not computed once then.",
+    )
 
     @property
     def views(self) -> int:
@@ -191,7 +232,7 @@ class Augment(StrictModel):
     @property
     def finite(self) -> bool:
         """Whether an image has only :attr:`views` variants, so that each can be cached."""
-        return self.crop_scale == 1.0 and self.brightness == 0.0 and self.contrast == 0.0
+        return self.crop_scale == 1.0 and self.brightness == 0.0 and self.contrast == 0.0 and not self.transform
 
 
 class Training(StrictModel):
@@ -220,6 +261,24 @@ class EvaluationSettings(StrictModel):
     robustness: bool = Field(
         False, description="Accuracy on corrupted images, too; measured as well where the gate has a floor for it."
     )
+    metrics: list[Reference] = Field(
+        [], description="module:function of your own measures, from labels (N,) and probabilities (N, C) to a number."
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _names_are_unique(cls, value: list[str]) -> list[str]:
+        names = [text.partition(":")[2] for text in value]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two functions are called {twice!r}: rename one, for that is the name of the metric")
+        if taken := next((name for name in names if name in MEASURED), None):
+            raise ValueError(f"{taken!r} is the name of a metric that is measured anyway: rename the function")
+        return value
+
+    @property
+    def metric_names(self) -> list[str]:
+        """What the metrics are called: as the functions."""
+        return [text.partition(":")[2] for text in self.metrics]
 
 
 class Gate(StrictModel):
@@ -234,6 +293,7 @@ class Gate(StrictModel):
     min_robustness_accuracy: Fraction | None = Field(
         None, description="Mean accuracy on corrupted images; none is asked for where nothing is set."
     )
+    min_metrics: dict[str, float] = Field({}, description="Floor by name, for metrics of `evaluation.metrics`.")
 
 
 def _destination(value: str) -> str:
@@ -301,5 +361,15 @@ class Workload(StrictModel):
             return self
         # Kept in the section, not worked out by who reads it: a step that evaluates depends on this section and not on the
         # gate, so that another floor does not evaluate again.
-        self.__dict__["evaluation"] = EvaluationSettings(robustness=True)
+        self.__dict__["evaluation"] = self.evaluation.model_copy(update={"robustness": True})
+        return self
+
+    @model_validator(mode="after")
+    def _floors_are_for_metrics_that_are_measured(self) -> Workload:
+        names = self.evaluation.metric_names
+        if unknown := next((name for name in self.gate.min_metrics if name not in names), None):
+            raise ValueError(
+                f"gate.min_metrics has a floor for {unknown!r}, which evaluation.metrics does not measure:"
+                f" {nearest(unknown, names)}"
+            )
         return self

@@ -274,7 +274,7 @@ def _explain(source: str, error: ValidationError) -> tuple[str, str]:
         parent = key.rpartition(".")[0]
         hint = f"did you mean {f'{parent}.{near[0]}' if parent else near[0]!r}? Valid keys here: {', '.join(valid)}"
     else:
-        message = f"{source}: {key or 'workload'}: {first['msg']}"
+        message = f"{source}: {key or 'workload'}: {first['msg'].removeprefix('Value error, ')}"
         hint = f"got {first['input']!r}" if key and not isinstance(first["input"], dict) else "see `mlops config show`"
         hint += _WHAT_HELPS.get(first["type"], "")
     if len(problems) > 1:
