@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -35,8 +36,10 @@ def test_a_notebook_runs_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     spec = json.loads((kernels / "vision-mlops" / "kernel.json").read_text())
     assert spec["display_name"].startswith("vision-mlops (")
     assert Path(spec["argv"][0]).parent.samefile(Path(sys.executable).parent)
-    notebook = nbformat.v4.new_notebook()
-    notebook.cells.append(nbformat.v4.new_code_cell("import sys, vision_mlops; print(sys.prefix)"))
+    cell: dict[str, object] = {"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "execution_count": None,
+            "source": "import sys, vision_mlops; print(sys.prefix)"}  # fmt: skip
+    content = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}
+    notebook: Any = nbformat.from_dict(content)  # type: ignore[no-untyped-call]
     NotebookClient(notebook, timeout=60, kernel_name="vision-mlops").execute()
     assert notebook.cells[0].outputs[0]["text"] == f"{sys.prefix}\n"
 
