@@ -99,6 +99,7 @@ HERE: list[tuple[str, list[str], int]] = [
     ("benchmark import", ["named/knn.json", "--overwrite"], 0),
     ("benchmark clean", ["-w", "small.yml", "--yes"], 0),
     ("doctor", [], 0),
+    ("migrate scan", ["."], 0),
 ]
 ON_AZURE: dict[str, list[str]] = {
     "app deploy": ["tiny", "--endpoint", "https://127.0.0.1:9/score", "--package", "named/app.zip"],
