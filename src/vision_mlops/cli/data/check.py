@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision_mlops.cli.bundle_argument import choose_bundle
-from vision_mlops.cli.options import JsonOption, filled
+from vision_mlops.cli.options import FailOnSeverity, JsonOption, filled
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 from vision_mlops.core.text import counted
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
     from vision_mlops.model.embedding import Embedding
 
 _EMBEDDED_AT = 160  # pixels; half the time of 224, where nothing says how large the network's images will be
-
-
-class FailOnSeverity(enum.StrEnum):
-    """Severities that end the command with exit code 1."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-    NEVER = "never"
 
 
 def check(
