@@ -17,6 +17,7 @@ class BuildPackage(build_py):
     """Builds the package as usual, and adds the files; an editable install reads them in the repository."""
 
     def run(self) -> None:
+        """Build the package."""
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib, "vision_mlops", SHIPPED)

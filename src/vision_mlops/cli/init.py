@@ -70,7 +70,7 @@ def init(
     if json_:
         emit_json({"folder": target, "answers": made})
         return
-    say(
-        f"made {target}: go on with\n  cd {target} && git init --quiet && git add . && git commit --quiet --message 'From the template'"
-    )
+    say(f"made {target}: go on with")
+    say(f"  cd {target}")
+    say("  git init && git add . && git commit --message 'From the template'    # `copier update` needs it")
     say("  make demo    # installs into .venv, then trains, judges, registers and serves")

@@ -34,7 +34,7 @@ def home() -> Path:
 
 
 def repository() -> Path:
-    """The repository, in a clone of it; else the folder of the installed package that holds those of its files that it brings."""
+    """The repository, in a clone of it; else the folder with those of its files that the installed package brings."""
     package = Path(__file__).parents[1]
     shipped = package / SHIPPED
     return shipped if shipped.is_dir() else package.parents[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -93,17 +94,11 @@ def _render(folder: Path, request: ProjectRequest, source: str, ref: str, facts:
     from copier import run_copy
     from copier.errors import CopierError
 
-    given = dict(request.answers)
+    given = {**request.answers, **facts}
     try:
-        # The folder is empty, and copier asks before it writes into one that exists.
+        # `overwrite`, as copier asks before it writes into a folder that exists.
         made = run_copy(
-            source,
-            folder,
-            {**given, **facts},
-            vcs_ref=ref or None,
-            defaults=not request.ask,
-            overwrite=True,
-            quiet=True,
+            source, folder, given, vcs_ref=ref or None, defaults=not request.ask, overwrite=True, quiet=True
         )
     except KeyboardInterrupt:
         raise
@@ -111,29 +106,22 @@ def _render(folder: Path, request: ProjectRequest, source: str, ref: str, facts:
         raise ConfigError(
             f"no project was made: {' '.join(str(error).split())}", "correct the answer, or the template"
         ) from error
-    unknown = sorted(set(given) - set(made.template.questions_data))
-    if unknown:
-        raise ConfigError(
-            f"the template does not ask for {unknown[0]!r}", f"it asks for {', '.join(made.template.questions_data)}"
-        )
+    questions = made.template.questions_data
+    for name in request.answers:
+        if name not in questions:
+            raise ConfigError(f"the template does not ask for {name!r}", f"it asks for {', '.join(questions)}")
 
 
 def _show_images(folder: Path, name: str, look: FolderOverview) -> None:
-    """Make the project that of the images: workload, data contract, images for the tests, and one to try a deployment with."""
+    """Write what depends on the images: workload, data contract, images for the tests, and one to try a deployment with."""
     title = name.replace("-", " ").replace("_", " ").capitalize()
     text = workload_text(name, title, str(look.folder), look)
     workload = parse_workload(text, f"workloads/{name}.yml")
     (folder / "workloads" / f"{name}.yml").write_text(text, encoding="utf-8")
     handful = take_handful(workload, folder / "tests" / "images")
     contract = folder / "tests" / "data_contract.yml"
-    lines = "".join(f"\n- {_quoted(label)}" for label in sorted(look.counts))
+    lines = "".join(f"\n- {json.dumps(label, ensure_ascii=False)}" for label in sorted(look.counts))
     contract.write_text(
         contract.read_text(encoding="utf-8").replace("classes: []", f"classes:{lines}"), encoding="utf-8"
     )
     write_small(open_rgb(next(iter(sorted(handful.rglob("*.jpg"))))), folder / _SAMPLE)
-
-
-def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text, ensure_ascii=False)

@@ -1,6 +1,7 @@
-"""What a project takes from the installed package: pinned requirements for `make setup`, and the components of its pipelines.
+"""What a project takes from the installed package: pinned requirements for `make setup`, and components of its pipelines.
 
-``python -m vision_mlops.project.placed_files FOLDER``, before any other package is there: it imports the standard library alone.
+``python -m vision_mlops.project.placed_files FOLDER`` runs before any other package is there, so it imports the standard
+library alone.
 """
 
 from __future__ import annotations

@@ -54,7 +54,5 @@ def _value(name: str, text: str, question: Mapping[str, Any]) -> Any:
     values = [part.strip() for part in text.split(",") if part.strip()] if question.get("multiselect") else [text]
     for value in values:
         if value not in known:
-            raise ConfigError(
-                f"{name}: {value!r} is none of its choices", f"{nearest(value, known)}; one of {', '.join(known)}"
-            )
+            raise ConfigError(f"{name}: {value!r} is none of its choices", nearest(value, known))
     return values if question.get("multiselect") else text

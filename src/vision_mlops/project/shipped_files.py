@@ -1,4 +1,4 @@
-"""Files of the repository that an installed package brings: the template of projects, pins, and the Dockerfile of model images.
+"""Files of the repository that an installed package brings: the template of projects, pins, a Dockerfile.
 
 The build of the wheel runs this before any other package is there, so it imports the standard library alone.
 """

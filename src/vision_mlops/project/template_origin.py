@@ -29,7 +29,7 @@ class TemplateOrigin:
 
 
 def template_origin() -> TemplateOrigin:
-    """Where this package is from: the clone that it runs in, what pip installed it from, or the repository of its metadata."""
+    """Where this package is from: the clone that it runs in, what pip installed, or the repository of its metadata."""
     root = repository()
     if (root / "pyproject.toml").is_file():
         return _of_clone(root)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision_mlops.core.errors import DeploymentError
+from vision_mlops.core.paths import repository
 
 ROOMS = ("azure", "config", "core", "flask_app", "storage")
 """What the web frontend may import of ours, besides itself."""
@@ -58,9 +59,9 @@ def build_package(samples: Path | None = None) -> AppPackage:
         samples: Folder with images of the gallery.
 
     Raises:
-        DeploymentError: the requirements are not here, a file looks like a secret, or the folder of samples has no image.
+        DeploymentError: a file looks like a secret, or the folder of samples has no image.
     """
-    files = {"requirements.txt": _requirements(_project()).encode()}
+    files = {"requirements.txt": _requirements(repository() / _REQUIREMENTS).encode()}
     files["startup.sh"] = _SCRIPT.format(startup=STARTUP, samples=SAMPLES).encode()
     for path in _sources():
         files[f"{_PACKAGE.name}/{path.relative_to(_PACKAGE).as_posix()}"] = path.read_bytes()
@@ -109,9 +110,9 @@ def _samples(folder: Path) -> Mapping[str, bytes]:
     return {f"{SAMPLES}/{path.name}": path.read_bytes() for path in found}
 
 
-def _requirements(project: Path) -> str:
+def _requirements(pins: Path) -> str:
     """All pins of the file and of those that it includes, sorted."""
-    found, waiting = set[str](), [project / _REQUIREMENTS]
+    found, waiting = set[str](), [pins]
     while waiting:
         file = waiting.pop()
         for line in file.read_text(encoding="utf-8").splitlines():
@@ -120,17 +121,6 @@ def _requirements(project: Path) -> str:
             elif line.strip() and not line.startswith("#"):
                 found.add(line.strip())
     return "".join(f"{line}\n" for line in sorted(found, key=str.lower))
-
-
-def _project() -> Path:
-    """The repository, with the pinned requirements."""
-    for folder in (Path.cwd(), _PACKAGE.parents[1]):
-        if (folder / _REQUIREMENTS).is_file():
-            return folder
-    raise DeploymentError(
-        f"the zip cannot be made: there is no {_REQUIREMENTS} here",
-        "run the command in a clone of the repository, or give a zip that was made there with --package",
-    )
 
 
 def _zipped(files: Mapping[str, bytes]) -> AppPackage:
