@@ -53,7 +53,7 @@ test-integration: $(STAMP)  ## Run the other tests, with the results and coverag
 	$(BIN)/python -m pytest $(PARALLEL) $(or $(TESTS),testing/emulator testing/integration testing/e2e) --junitxml=$(RESULTS)/junit/integration.xml --cov --cov-append --cov-report=xml:$(RESULTS)/coverage.xml $(if $(TESTS),--cov-fail-under=0)
 
 test-summary: $(STAMP)  ## Print the results of test-unit and test-integration as Markdown
-	@$(BIN)/python -m testing.support.results_summary $(RESULTS)
+	@$(BIN)/python -m vision_mlops.devops.results_summary $(RESULTS)
 
 smoke-app: $(STAMP)  ## Use a web frontend that is deployed, in a browser (URL=https://HOST IMAGE=data/examples/nominal.jpg)
 	@$(BIN)/python -m testing.support.app_smoke "$(URL)" "$(IMAGE)"

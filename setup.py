@@ -1,5 +1,6 @@
 """Puts files of the repository that commands read into the wheel: the template of `mlops init`, pins, a Dockerfile."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class BuildPackage(build_py):
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib, "vision_mlops", SHIPPED)
+            shutil.rmtree(target, ignore_errors=True)  # of an earlier build
             copy_shipped_files(ROOT, target)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-
 from vision_mlops.config.workload import Workload
 from vision_mlops.data.prepare import prepare
 from vision_mlops.data.sources import find_source

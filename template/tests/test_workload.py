@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from vision_mlops.config.workload import Workload
 from vision_mlops.evaluation.evaluate import read_evaluation
 from vision_mlops.evaluation.gate import decide, read_verdict
