@@ -20,10 +20,12 @@ ROOMS = ("azure", "config", "core", "flask_app", "storage")
 """What the web frontend may import of ours, besides itself."""
 STARTUP = "sh startup.sh"
 SAMPLES = "samples"
+BRAND = "brand"
 _REQUIREMENTS = "requirements/app-azure.txt"
 _PACKAGE = Path(__file__).parents[2]
 _KINDS = frozenset({".css", ".html", ".ico", ".js", ".json", ".png", ".py", ".svg", ".txt", ".typed", ".webp", ".yml"})
 _IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+_BRAND_KINDS = frozenset({".svg", ".yml"})
 _DATE = (2020, 1, 1, 0, 0, 0)
 _SECRET = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|AccountKey=[A-Za-z0-9+/]{40}|[?&]sig=[A-Za-z0-9%]{20}")
 _SCRIPT = """\
@@ -32,6 +34,7 @@ _SCRIPT = """\
 cd "$(dirname "$0")"
 export PYTHONPATH="$PWD"
 if [ -d {samples} ]; then export MLOPS_APP_SAMPLES="${{MLOPS_APP_SAMPLES:-$PWD/{samples}}}"; fi
+if [ -d {brand} ]; then export MLOPS_APP_BRAND="${{MLOPS_APP_BRAND:-$PWD/{brand}}}"; fi
 exec gunicorn --config python:vision_mlops.flask_app.gunicorn_settings \\
     --bind "${{MLOPS_HOST:-0.0.0.0}}:${{PORT:-8000}}" "vision_mlops.flask_app.app:create_app()"
 """
@@ -52,21 +55,26 @@ class AppPackage:
     names: tuple[str, ...]
 
 
-def build_package(samples: Path | None = None) -> AppPackage:
+def build_package(samples: Path | None = None, brand: Path | None = None) -> AppPackage:
     """Make the zip.
 
     Args:
         samples: Folder with images of the gallery.
+        brand: Folder with what makes it look like a project's own.
 
     Raises:
         DeploymentError: a file looks like a secret, or the folder of samples has no image.
     """
     files = {"requirements.txt": _requirements(repository() / _REQUIREMENTS).encode()}
-    files["startup.sh"] = _SCRIPT.format(startup=STARTUP, samples=SAMPLES).encode()
+    files["startup.sh"] = _SCRIPT.format(startup=STARTUP, samples=SAMPLES, brand=BRAND).encode()
     for path in _sources():
         files[f"{_PACKAGE.name}/{path.relative_to(_PACKAGE).as_posix()}"] = path.read_bytes()
     if samples is not None:
         files |= _samples(samples)
+    if brand is not None:
+        files |= {
+            f"{BRAND}/{path.name}": path.read_bytes() for path in sorted(brand.iterdir()) if path.suffix in _BRAND_KINDS
+        }
     for name, content in files.items():
         if _SECRET.search(content):
             raise DeploymentError(f"{name} looks as if it held a key: it is not packed", "remove the key from the file")
