@@ -54,6 +54,8 @@ def init(
 
     questions = read_questions(repository())
     answers = read_answers(data or (), questions) if not template else dict(item.split("=", 1) for item in data or ())
+    if "name" in answers:
+        raise ConfigError("--data name=... is given besides NAME", f"leave it out: the project is called {name}")
     answers["name"] = name
     if images is not None:
         answers["images"] = str(Path(images).expanduser().absolute()) if images else ""
