@@ -24,6 +24,7 @@ from vision_mlops.cli import (
     evaluate,
     export,
     gate,
+    init,
     new,
     predict,
     rollout,
@@ -77,6 +78,7 @@ def _root(
     logging.getLogger("vision_mlops").setLevel(logging.DEBUG if verbose else logging.NOTSET)
 
 
+app.command("init")(init.init)
 app.command("new")(new.new)
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")

@@ -13,7 +13,13 @@ from vision_mlops.cli.data.image_location import name_of, title_of, workload_of
 from vision_mlops.cli.jobs.job import EnvironmentOption, ForceOption, JobsOption, OnOption, WaitOption
 from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
 from vision_mlops.cli.jobs.run_verdict import exit_code, run_verdict, tell
-from vision_mlops.cli.jobs.training_pipeline import PIPELINE, PipelineOption, TrainingPipeline, read_pipeline
+from vision_mlops.cli.jobs.training_pipeline import (
+    PIPELINE,
+    PipelineOption,
+    TrainingPipeline,
+    pipeline_file,
+    read_pipeline,
+)
 from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption
 from vision_mlops.cli.output import emit_json, say
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
@@ -34,7 +40,7 @@ def run(
     workload: ChosenWorkloadOption = None,
     images: ImagesOption = None,
     set_: SetOption = None,
-    pipeline: PipelineOption = PIPELINE,
+    pipeline: PipelineOption = None,
     on: OnOption = RunLocation.LOCAL,
     name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
     jobs: JobsOption = 2,
@@ -44,7 +50,7 @@ def run(
     skip_checks: SkipChecks = False,
     json_: JsonOption = False,
 ) -> None:
-    """Prepare, train, evaluate, judge and register a workload, with the pipeline that ships or with one of your own.
+    """Prepare, train, evaluate, judge and register a workload, with the pipeline of the project or the one that ships.
 
     Only what a change concerns is run again: after another threshold of the gate, the gate alone. `--images` alone takes the
     workload whose data these are; with `--workload`, a shipped one takes the name of the folder or data asset. On this
@@ -66,7 +72,7 @@ def run(
     loaded = workload_for(workload, images, set_ or ())
     if on is RunLocation.AZURE:
         _run_on_azure(
-            read_pipeline(pipeline), loaded, images, name,
+            read_pipeline(pipeline_file(pipeline)), loaded, images, name,
             force=force, wait=wait, as_json=json_, skip_checks=skip_checks,
         )  # fmt: skip
         return
@@ -134,14 +140,17 @@ def run_pipeline(
     workload: Workload,
     images: str | Path | None,
     *,
-    pipeline: Path = PIPELINE,
+    pipeline: Path | None = None,
     name: str | None = None,
     jobs: int = 2,
     force: bool = False,
     quiet: bool = False,
     environment: EnvironmentMode = EnvironmentMode.AUTO,
 ) -> JobResult:
-    """Run a training pipeline on this machine and copy what it made to its usual places."""
+    """Run a training pipeline on this machine and copy what it made to its usual places.
+
+    Without one it is that of the project in the current folder, or the one that ships.
+    """
     from dataclasses import replace
 
     from vision_mlops.core import paths
@@ -154,7 +163,7 @@ def run_pipeline(
         "report": home / "reports" / workload.name,
         "verdict": home / "verdicts" / f"{workload.name}.json",
     }
-    training = read_pipeline(pipeline)
+    training = read_pipeline(pipeline_file(pipeline))
     changes = [*training.changes(workload, images, RunLocation.LOCAL), *training.placed(places)]
     options = replace(local_options(jobs, force, quiet, environment), tags={"workload": workload.name})
     with interruptible():

@@ -12,6 +12,7 @@ import typer
 
 from vision_mlops.cli.data.image_location import images_for, is_registered
 from vision_mlops.cli.options import RunLocation
+from vision_mlops.cli.output import say
 from vision_mlops.jobs.pipelines import PIPELINES
 
 if TYPE_CHECKING:
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from vision_mlops.jobs.definitions.referenced_files import Files
 
 PIPELINE = PIPELINES / "train.yml"
+OWN_PIPELINE = Path("pipelines", "train.yml")
 PipelineOption = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--pipeline",
         metavar="FILE",
-        help="Run your own pipeline instead of the shipped one: Azure ML v2 YAML file of a pipeline job.",
-        show_default=False,
+        help="Run this pipeline: Azure ML v2 YAML file of a pipeline job.",
+        show_default=f"{OWN_PIPELINE} of the current folder, else the one that ships",
     ),
 ]
 _STEP = "prepare"
@@ -86,6 +88,14 @@ class TrainingPipeline:
 def workload_content(workload: Workload) -> str:
     """The workload as JSON on one line, which a command may put between single quotes."""
     return json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
+
+
+def pipeline_file(given: Path | None) -> Path:
+    """The pipeline to run: the given one, that of the project in the current folder, or the one that ships."""
+    if given is None and OWN_PIPELINE.is_file():
+        say(f"pipeline {OWN_PIPELINE}")
+        return OWN_PIPELINE
+    return given or PIPELINE
 
 
 def read_pipeline(file: Path) -> TrainingPipeline:
