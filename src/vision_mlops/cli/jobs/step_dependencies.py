@@ -122,12 +122,11 @@ def _any_workload() -> str:
 
 
 def _named(command: str) -> Callable[..., Any]:
-    known = commands.CALLBACKS
-    if command not in known:
-        raise PipelineError(
-            f"the tag {tags.COMMAND} names {command!r}, which mlops does not have", nearest(command, known)
-        )
-    return known[command]
+    found = commands.callback(command)
+    if found is None:
+        hint = nearest(command, commands.callbacks())
+        raise PipelineError(f"the tag {tags.COMMAND} names {command!r}, which mlops does not have", hint)
+    return found
 
 
 def registry_state(kind: str, node: Node, inputs: Mapping[str, str]) -> str:
