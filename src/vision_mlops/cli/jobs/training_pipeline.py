@@ -32,6 +32,7 @@ PipelineOption = Annotated[
     ),
 ]
 _STEP = "prepare"
+_OF_THE_WORKLOAD = frozenset({"workload", "model_name"})
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,23 @@ class TrainingPipeline:
             if is_registered(found) and self.prepare is not None and "source" in self.prepare:
                 changes.append(f"jobs.{_STEP}.inputs.source={found}")
         return changes
+
+    def given(self, inputs: Mapping[str, str]) -> list[str]:
+        """Changes that give values to its other inputs, such as the number of nodes.
+
+        Raises:
+            MlopsError: it has no input of that name, or the workload decides on its value.
+        """
+        from vision_mlops.core.errors import MlopsError
+        from vision_mlops.core.text import nearest
+
+        for name in inputs:
+            if name in _OF_THE_WORKLOAD:
+                raise MlopsError(f"--input {name}: the workload gives this input", "choose it with --workload")
+            if name not in self.inputs:
+                free = sorted(self.inputs.difference(_OF_THE_WORKLOAD))
+                raise MlopsError(f"{self.file}: the pipeline has no input {name!r}", nearest(name, free))
+        return [f"inputs.{name}={value}" for name, value in inputs.items()]
 
     def placed(self, places: Mapping[str, Path]) -> list[str]:
         """Changes that let those of its outputs that have no place of their own go to these."""
