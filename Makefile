@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CHECKOV := $(VENV)-checkov
+DOCS := $(VENV)-docs
 IMAGE_TOOLS := $(VENV)-images
 # Folders of environments/docker that the targets images... are about; all of them, if empty.
 IMAGES ?=
@@ -17,7 +18,7 @@ TESTS ?=
 RESULTS ?= outputs/tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check infra-check infra-plan infra-up infra-down format docs screenshots bench bench-serving clean test-summary github-sign-in registry-sign-in images-import model-image aks-sign-in
+.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check infra-check infra-plan infra-up infra-down format docs site screenshots bench bench-serving clean test-summary github-sign-in registry-sign-in images-import model-image aks-sign-in
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -82,7 +83,7 @@ check: $(STAMP)  ## Lint, types, import contracts, docs drift
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/cli_reference.py --check
+	$(BIN)/python -m docs.references --check
 
 infra-check: $(STAMP) $(CHECKOV)/.installed  ## Check infrastructure/ with checkov, in an environment of its own
 	PATH="$(abspath $(BIN)):$$PATH" $(CHECKOV)/bin/checkov --config-file infrastructure/.checkov.yaml
@@ -135,8 +136,18 @@ format: $(STAMP)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP)  ## Write the generated parts of the documentation
-	$(BIN)/python docs/cli_reference.py
+docs: $(STAMP)  ## Write the generated parts of the documentation, and build its site
+	$(BIN)/python -m docs.references
+	@$(MAKE) --no-print-directory site
+
+site: $(DOCS)/.installed  ## Build the site of the documentation, outputs/docs/site/index.html, which needs no network to be read
+	@$(DOCS)/bin/python docs/documentation_site.py
+
+$(DOCS)/.installed: requirements/docs.txt requirements/docs.npm
+	@$(PYTHON) -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	@xargs $(DOCS)/bin/npm pack --silent --pack-destination $(DOCS) < requirements/docs.npm >/dev/null
+	@touch $@
 
 screenshots: $(STAMP)  ## Take the pictures of the web frontend in docs/images (needs chromium)
 	$(BIN)/python -m docs.screenshots $(BUNDLE)
