@@ -17,7 +17,7 @@ TESTS ?=
 RESULTS ?= outputs/tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check infra-check infra-plan infra-up infra-down format docs screenshots bench bench-serving clean test-summary github-sign-in registry-sign-in images-import model-image aks-sign-in
+.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check infra-check infra-plan infra-up infra-down format docs environments kernel screenshots bench bench-serving clean test-summary github-sign-in registry-sign-in images-import model-image aks-sign-in
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -83,6 +83,7 @@ check: $(STAMP)  ## Lint, types, import contracts, docs drift
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/cli_reference.py --check
+	$(BIN)/python environments/conda_files.py --check
 
 infra-check: $(STAMP) $(CHECKOV)/.installed  ## Check infrastructure/ with checkov, in an environment of its own
 	PATH="$(abspath $(BIN)):$$PATH" $(CHECKOV)/bin/checkov --config-file infrastructure/.checkov.yaml
@@ -137,6 +138,12 @@ format: $(STAMP)  ## Format the code
 
 docs: $(STAMP)  ## Write the generated parts of the documentation
 	$(BIN)/python docs/cli_reference.py
+
+environments: $(STAMP)  ## Write environments/conda from the pins in requirements
+	$(BIN)/python environments/conda_files.py
+
+kernel: $(STAMP)  ## Add .venv to Jupyter as the kernel vision-mlops (PREFIX= of another Jupyter than the user's)
+	@$(BIN)/python -m ipykernel install $(if $(PREFIX),--prefix $(PREFIX),--user) --name vision-mlops --display-name "vision-mlops ($(VENV))"
 
 screenshots: $(STAMP)  ## Take the pictures of the web frontend in docs/images (needs chromium)
 	$(BIN)/python -m docs.screenshots $(BUNDLE)

@@ -108,6 +108,7 @@ ON_AZURE: dict[str, list[str]] = {
     "devops start": ["tiny", "--organization", "https://127.0.0.1:9/o", "--project", "p"],
     "data upload": ["photos", "--to", "https://127.0.0.1:9/container/photos"],
     "devops init": ["--github", "contoso/vision", "--environments", "dev", "--root", str(ROOT), "--yes"],
+    "env register": ["dev"],
     "job download": ["one", "--out", "named/results"],
     "models transfer": ["small", "--to", "azureml://workspaces/ws"],
     "pipeline publish": ["job.yml", "--endpoint", "tiny"],
@@ -164,6 +165,8 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> CommandWatch:
     FolderStore(watch.work / "corrections", 10**6).add(corrected(stream.getvalue(), "red"), stream.getvalue())
     (watch.work / "small.yml").write_text(WORKLOAD)
     (watch.work / "job.yml").write_text(JOB)
+    (watch.work / "environments" / "conda").mkdir(parents=True)
+    (watch.work / "environments" / "conda" / "dev.yml").write_text("dependencies: [python=3.11]\n")
     watch.keep_inputs()
     watch.inputs.add("workloads")  # `mlops new` writes there
     return watch

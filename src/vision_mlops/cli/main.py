@@ -32,7 +32,7 @@ from vision_mlops.cli import (
     train,
 )
 from vision_mlops.cli.app import app as app_group
-from vision_mlops.cli.azure import doctor, down, emulate
+from vision_mlops.cli.azure import doctor, down, emulate, environments
 from vision_mlops.cli.benchmark import benchmark
 from vision_mlops.cli.data import data
 from vision_mlops.cli.devops import devops
@@ -97,6 +97,7 @@ app.add_typer(rollout.app, name="rollout")
 app.add_typer(batch.app, name="batch")
 app.add_typer(app_group.app, name="app")
 app.add_typer(emulate.app, name="azure")
+app.add_typer(environments.app, name="env")
 app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(devops.app, name="devops")
 app.command("demo")(demo.demo)

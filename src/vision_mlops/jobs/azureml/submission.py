@@ -17,11 +17,11 @@ from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.yaml_text import write_yaml
+from vision_mlops.jobs.azureml.environment_assets import ensure_environment
 from vision_mlops.jobs.azureml.job_resources import (
     Say,
     ensure_compute,
     ensure_data,
-    ensure_environment,
     existing,
     require_compute,
 )
