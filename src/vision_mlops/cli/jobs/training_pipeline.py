@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +59,7 @@ class TrainingPipeline:
         """
         import yaml
 
+        from vision_mlops.config.workload_files import workload_content
         from vision_mlops.core.errors import MlopsError
 
         changes = [f"inputs.workload={workload_content(workload)}"]
@@ -101,11 +101,6 @@ class TrainingPipeline:
     def placed(self, places: Mapping[str, Path]) -> list[str]:
         """Changes that let those of its outputs that have no place of their own go to these."""
         return [f"outputs.{name}.path={path}" for name, path in places.items() if name in self.outputs]
-
-
-def workload_content(workload: Workload) -> str:
-    """The workload as JSON on one line, which a command may put between single quotes."""
-    return json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
 
 
 def pipeline_file(given: Path | None) -> Path:
