@@ -15,6 +15,7 @@ from vision_mlops.config import Workload, load_workload
 from vision_mlops.core.errors import MlopsError, TrainingError
 from vision_mlops.model import embedding
 from vision_mlops.model.network import Classifier
+from vision_mlops.model.own_layers import own_transform
 from vision_mlops.model.predictor import Predictor
 from vision_mlops.training.fit import fit
 from vision_mlops.training.own_code_check import check_own_code
@@ -65,6 +66,9 @@ def loop(images):
 
 def no_operator(images):
     return torch.fft.fft2(images).abs()
+
+def multiplied(images):
+    return images @ torch.eye(images.shape[-1], device=images.device)
 
 def half(images):
     return images[:, :, ::2, ::2]
@@ -219,6 +223,15 @@ def test_an_own_backbone_is_used_like_others() -> None:
     assert network.frozen == {"module.stem.weight"}
     assert not prefix_cache_fits(network, workload("model.backbone=own_nets:Net"), 10)
     assert network(torch.zeros(2, 32, 32, 3, dtype=torch.uint8)).shape == (2, 3)
+
+
+def test_a_transform_computes_in_full_precision_as_it_is_served() -> None:
+    transform = own_transform("own_images:multiplied", "model.transform")
+    assert transform is not None
+    images = torch.rand(2, 3, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (images @ torch.eye(8)).dtype == torch.bfloat16
+        assert torch.equal(transform(images), images)
 
 
 def test_a_random_transform_of_training_makes_no_prefix_cache() -> None:
