@@ -281,5 +281,5 @@ def test_own_code_trains_is_served_without_its_files_and_resumed_only_unchanged(
         (project / name).unlink()
     predictor = Predictor(out)
     assert predictor.score([np.zeros((32, 32, 3), np.uint8)], explain=True).activation_maps is not None
-    with pytest.raises(MlopsError, match="there is no module 'own_nets'"):
+    with pytest.raises(MlopsError, match="there is no module 'own_images'"):
         Classifier(chosen.model, 3)
