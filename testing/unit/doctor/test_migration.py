@@ -27,7 +27,7 @@ GUIDE = (ROOT / "docs" / "how_to" / "migrate_v1.md").read_text(encoding="utf-8")
 RAN = Callable[..., tuple[int, str, str]]
 
 EXPECTED = {
-    "train.py": "3 Run; 6 Run.get_context; 10 Run.log; 11 Run.log; 16 Run.register_model",
+    "train.py": "3 Run; 6 Run.get_context; 10 Run.log; 11 Run.log; 12 Workspace.name; 17 Run.register_model",
     "submit.py": """
         1 azureml.core; 2 Environment; 2 Experiment; 2 Workspace; 3 AmlCompute; 3 ComputeTarget; 4 PyTorch; 5 BanditPolicy;
         5 HyperDriveConfig; 5 choice; 11 Workspace.from_config; 12 Environment.from_conda_specification;
