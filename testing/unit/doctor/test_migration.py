@@ -95,7 +95,7 @@ def test_a_finding_says_when_and_what_instead(project: Path) -> None:
     assert "Standard_NC4as_T4_v3" in size.replacement
     sweep = found["submit.py", 5, "HyperDriveConfig"]
     what, instead = str(sweep).split("\n  -> ")
-    assert what == "submit.py:5: error: HyperDriveConfig: version 1 of the Azure ML SDK, which ended on 2026-06-30"
+    assert what == "submit.py:5: error: HyperDriveConfig: version 1 of the Azure ML SDK (ended on 2026-06-30)"
     assert instead == f"{sweep.replacement} (docs/how_to/migrate_v1.md#sweeps)"
     assert "sweep.yml" in sweep.replacement
     assert found["explore.ipynb", 2, "Datastore.download"].place == "explore.ipynb:cell 5:2"
