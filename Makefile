@@ -4,23 +4,23 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CHECKOV := $(VENV)-checkov
+DOCS := $(VENV)-docs
 IMAGE_TOOLS := $(VENV)-images
 # Folders of environments/docker that the targets images... are about; all of them, if empty.
 IMAGES ?=
-# Which parameters of infrastructure/ the targets infra-... use: dev or prod.
-ENVIRONMENT ?= dev
 # Tests of one file share servers and bundles: they stay together.
 PARALLEL := -n auto --dist loadfile
 # What test-unit and test-integration run, as pytest takes it, and where their results go.
 TESTS ?=
 RESULTS ?= outputs/tests
+# Where the pins are: targets of infrastructure/azure.mk install from them.
+PINS := requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check infra-check infra-plan infra-up infra-down format docs environments kernel screenshots bench bench-serving clean test-summary github-sign-in registry-sign-in images-import model-image aks-sign-in
+.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check format docs site environments kernel screenshots bench bench-serving clean test-summary images-import
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 setup: $(STAMP)  ## Make .venv and install everything (done by the other targets too)
 
@@ -54,7 +54,7 @@ test-integration: $(STAMP)  ## Run the other tests, with the results and coverag
 	$(BIN)/python -m pytest $(PARALLEL) $(or $(TESTS),testing/emulator testing/integration testing/e2e) --junitxml=$(RESULTS)/junit/integration.xml --cov --cov-append --cov-report=xml:$(RESULTS)/coverage.xml $(if $(TESTS),--cov-fail-under=0)
 
 test-summary: $(STAMP)  ## Print the results of test-unit and test-integration as Markdown
-	@$(BIN)/python -m testing.support.results_summary $(RESULTS)
+	@$(BIN)/python -m vision_mlops.devops.results_summary $(RESULTS)
 
 smoke-app: $(STAMP)  ## Use a web frontend that is deployed, in a browser (URL=https://HOST IMAGE=data/examples/nominal.jpg)
 	@$(BIN)/python -m testing.support.app_smoke "$(URL)" "$(IMAGE)"
@@ -82,62 +82,30 @@ check: $(STAMP)  ## Lint, types, import contracts, docs drift
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/cli_reference.py --check
+	$(BIN)/python -m docs.references --check
 	$(BIN)/python environments/conda_files.py --check
-
-infra-check: $(STAMP) $(CHECKOV)/.installed  ## Check infrastructure/ with checkov, in an environment of its own
-	PATH="$(abspath $(BIN)):$$PATH" $(CHECKOV)/bin/checkov --config-file infrastructure/.checkov.yaml
-
-# By content: another version of checkov makes it anew.
-$(CHECKOV)/.installed: requirements/checkov.txt requirements/checkov-parser.txt
-	@$(PYTHON) -m venv --clear $(CHECKOV)
-	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/checkov.txt
-	@$(CHECKOV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/checkov-parser.txt
-	@touch $@
 
 $(IMAGE_TOOLS)/.installed: requirements/images.txt
 	@$(PYTHON) -m venv --clear $(IMAGE_TOOLS)
 	@$(IMAGE_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/images.txt
 	@touch $@
 
-infra-plan:  ## Say what `make infra-up` would change in Azure (ENVIRONMENT=dev)
-	@infrastructure/up.sh $(ENVIRONMENT) --plan
-
-infra-up:  ## Make what a workload needs in Azure, or bring it up to date
-	@infrastructure/up.sh $(ENVIRONMENT)
-
-infra-down:  ## Delete it again, after listing it
-	@infrastructure/down.sh $(ENVIRONMENT)
-
-github-sign-in:  ## In a workflow on GitHub: sign `az` in by its federated identity
-	@.ci/github_sign_in
-
-# $(call needed,NAME,example): ends with exit code 2 where a variable is empty.
-needed = $(if $($1),,$(error $1 is not set: give it, such as $1=$2))
-
-registry-sign-in:  ## Sign the container engine in to a registry, with the sign-in of az (REGISTRY=NAME.azurecr.io)
-	$(call needed,REGISTRY,example.azurecr.io)az acr login --name "$(firstword $(subst ., ,$(REGISTRY)))"
-
-# REGISTRY/NAME:TAG in its parts.
-IMAGE_REGISTRY = $(firstword $(subst ., ,$(IMAGE)))
-IMAGE_NAME = $(lastword $(subst /, ,$(IMAGE)))
-
-model-image:  ## Let the registry build the image of a model, unless it has it (IMAGE=, CONTEXT= of `mlops models image`)
-	@$(call needed,IMAGE,example.azurecr.io/mlops-textile:3-0123456789ab)$(call needed,CONTEXT,outputs/image)$(if $(findstring /,$(IMAGE)),,$(error IMAGE=$(IMAGE) names no registry))\
-	az acr repository show --name "$(IMAGE_REGISTRY)" --image "$(IMAGE_NAME)" --output none 2>/dev/null && echo "$(IMAGE) is there" || \
-	az acr build --registry "$(IMAGE_REGISTRY)" --image "$(IMAGE_NAME)" --file "$(CONTEXT)/Dockerfile" --no-logs "$(CONTEXT)"
-
-aks-sign-in:  ## Point kubectl at the cluster, with the sign-in of az (KUBERNETES_CLUSTER=, KUBERNETES_GROUP=)
-	$(call needed,KUBERNETES_CLUSTER,aks-vision)$(call needed,KUBERNETES_GROUP,rg-vision)az aks get-credentials --resource-group "$(KUBERNETES_GROUP)" --name "$(KUBERNETES_CLUSTER)" --overwrite-existing
-	command -v kubelogin >/dev/null || az aks install-cli --install-location "$(BIN)/kubectl-of-az" --kubelogin-install-location "$(BIN)/kubelogin"
-	kubelogin convert-kubeconfig --login azurecli
-
 format: $(STAMP)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP)  ## Write the generated parts of the documentation
-	$(BIN)/python docs/cli_reference.py
+docs: $(STAMP)  ## Write the generated parts of the documentation, and build its site
+	$(BIN)/python -m docs.references
+	@$(MAKE) --no-print-directory site
+
+site: $(DOCS)/.installed  ## Build the site of the documentation, outputs/docs/site/index.html, which needs no network to be read
+	@$(DOCS)/bin/python docs/documentation_site.py
+
+$(DOCS)/.installed: requirements/docs.txt requirements/docs.npm
+	@$(PYTHON) -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	@xargs $(DOCS)/bin/npm pack --silent --pack-destination $(DOCS) < requirements/docs.npm >/dev/null
+	@touch $@
 
 environments: $(STAMP)  ## Write environments/conda from the pins in requirements
 	$(BIN)/python environments/conda_files.py
@@ -163,3 +131,5 @@ bench-serving: $(STAMP)  ## Run the benchmark of the scoring server alone (needs
 
 clean:  ## Remove the environment and caches; outputs/ stays
 	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist src/*.egg-info
+
+include infrastructure/azure.mk

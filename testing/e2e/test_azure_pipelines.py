@@ -14,25 +14,20 @@ from typing import Any
 
 import pytest
 import yaml
-from testing.support.azure_pipelines import delivery_rules, handed_over, job_rules
-from testing.support.azure_pipelines.agent_tasks import check_task
 from testing.support.azure_pipelines.called_commands import called
-from testing.support.azure_pipelines.pipeline_errors import PipelineError
 from testing.support.azure_pipelines.pipeline_files import PipelineFiles
 from testing.support.azure_pipelines.pipeline_model import Pipeline, pipeline_of
+from testing.support.azure_pipelines.pipeline_problems import expanded, wrong
 from testing.support.azure_pipelines.planted_mistakes import MISTAKES
 from testing.support.azure_pipelines.project_pipelines import (
     ENVIRONMENTS,
     FOLDER,
     PIPELINES,
     ROOT,
-    known_names,
     path_of,
     variables_in,
 )
-from testing.support.azure_pipelines.reference_checks import problems
 from testing.support.azure_pipelines.script_lines import ScriptLines
-from testing.support.azure_pipelines.template_expansion import Expanded, expand
 from testing.support.azure_pipelines.unread_names import unread
 from testing.support.workflow_runs import tool
 
@@ -48,37 +43,10 @@ ALL = [(name, given) for name, ways in WAYS.items() for given in ways]
 FILES = sorted((ROOT / FOLDER).rglob("*.yml"))
 COMMAND = r"(?:script: |command: (?:>-\n +)?)((?:make|mlops) [a-z-]+(?: [a-z-]+)?)"
 SECRET = r"(?i)(password|secret|accountkey|connectionstring)\s*[:=]\s*['\"]?[A-Za-z0-9+/]{8}"
-EARLY = {
-    "Build.Reason": "Manual",
-    "Build.SourceBranch": "refs/heads/main",
-    "System.CollectionUri": "https://example.org/",
-    "System.TeamProject": "project",
-}
 
 
 def named(value: Any) -> str:
     return str(value).replace("/", "-")
-
-
-def expanded(files: PipelineFiles, name: str, given: dict[str, Any]) -> Expanded:
-    return expand(files, path_of(name), given, EARLY)
-
-
-def wrong(files: PipelineFiles, name: str, given: dict[str, Any], lines: ScriptLines) -> list[str]:
-    """All that is wrong with a pipeline."""
-    try:
-        pipeline = pipeline_of(expanded(files, name, given).tree, path_of(name))
-    except PipelineError as error:
-        return [str(error)]
-    tasks = [problem for _, _, step in pipeline.steps() for problem in check_task(step.task, step.inputs)]
-    known = known_names(files)
-    spelled = [*problems(pipeline, known), *lines.problems(pipeline), *tasks]
-    # What names nothing cannot be asked what it means.
-    return spelled or [
-        *handed_over.problems(pipeline, known, files),
-        *delivery_rules.problems(pipeline),
-        *job_rules.problems(pipeline),
-    ]
 
 
 def all_wrong(replaced: dict[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from testing.support.azure_pipelines.script_lines import with_included
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = {
@@ -30,7 +31,7 @@ def commands() -> Iterator[str]:
 
 
 def test_make_targets_of_the_readme_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = with_included(ROOT / "Makefile")
     text = (ROOT / "README.md").read_text()
     named = {word for line in commands() for word in re.findall(r"^make ([a-z-]+)", line)}
     listed = re.search(r"`make help` lists the tasks: (.*?)\. `pip", text, re.DOTALL)

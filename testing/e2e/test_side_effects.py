@@ -18,8 +18,7 @@ from testing.support.jobs import until
 from testing.support.prepared_data import make_prepared
 from testing.support.web_server import Page, Site, serving
 
-from vision_mlops.cli.commands import CALLBACKS
-from vision_mlops.cli.main import app as _app  # noqa: F401 - it fills CALLBACKS
+from vision_mlops.cli.commands import callbacks
 from vision_mlops.flask_app.corrections.folder_store import FolderStore
 
 pytestmark = pytest.mark.slow
@@ -182,7 +181,7 @@ def site(watch: CommandWatch) -> Iterator[str]:
 
 
 def test_every_command_is_watched() -> None:
-    assert {name for name, _, _ in HERE} | ON_AZURE.keys() | UNTIL_TOLD.keys() == CALLBACKS.keys()
+    assert {name for name, _, _ in HERE} | ON_AZURE.keys() | UNTIL_TOLD.keys() == callbacks().keys()
 
 
 @pytest.mark.timeout(900)

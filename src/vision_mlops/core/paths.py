@@ -1,4 +1,6 @@
-"""Where local state lives: everything is written below one folder, ``outputs/`` unless MLOPS_HOME moves it."""
+"""Where local state lives: everything is written below one folder, ``outputs/`` unless MLOPS_HOME moves it. And where files
+of the repository are that commands read.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,9 @@ import os
 from pathlib import Path
 
 from vision_mlops.core.errors import ConfigError
+
+SHIPPED = "shipped"
+"""Folder of an installed package with files of the repository; the build of the wheel makes it."""
 
 
 def home() -> Path:
@@ -26,3 +31,10 @@ def home() -> Path:
             f"{found} cannot be written: it is a file", "set MLOPS_HOME to a folder; it is made where needed"
         )
     return found
+
+
+def repository() -> Path:
+    """The repository, in a clone of it; else the folder with those of its files that the installed package brings."""
+    package = Path(__file__).parents[1]
+    shipped = package / SHIPPED
+    return shipped if shipped.is_dir() else package.parents[1]

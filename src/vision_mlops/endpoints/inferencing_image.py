@@ -70,7 +70,7 @@ def bake(engine: Engine, request: DeploymentRequest, say: Say) -> str:
     }
     options = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
     options += [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
-    dockerfile = _project() / _FOLDER / "baked.Dockerfile"
+    dockerfile = paths.repository() / _FOLDER / "baked.Dockerfile"
     with tempfile.TemporaryDirectory(prefix="mlops-bake-") as context:
         copy_readable(bundle, Path(context, "bundle"))
         engine.build(Path(context), dockerfile, [name], options, _build_log())
@@ -87,11 +87,11 @@ def write_context(out: Path, base: str, bundle: Path, model: ModelVersion) -> No
         model: Which version it is.
 
     Raises:
-        DeploymentError: the folder exists, or the Dockerfile is not here.
+        DeploymentError: the folder exists.
     """
     if out.exists():
         raise DeploymentError(f"{out} exists already", "choose another --context, or remove it")
-    text = (_project() / _FOLDER / "baked.Dockerfile").read_text(encoding="utf-8")
+    text = (paths.repository() / _FOLDER / "baked.Dockerfile").read_text(encoding="utf-8")
     for name, value in (
         ("INFERENCING_IMAGE", base),
         ("MODEL_NAME", f'"{model.name}"'),

@@ -17,6 +17,7 @@ from flask import Flask, Request
 from vision_mlops.core.errors import ConfigError, MlopsError
 from vision_mlops.flask_app.api import api
 from vision_mlops.flask_app.app_settings import AppSettings, load_app_settings
+from vision_mlops.flask_app.brand import load_brand
 from vision_mlops.flask_app.corrections.correction_store import CorrectionStore, open_store
 from vision_mlops.flask_app.deployed_model import DeployedModel
 from vision_mlops.flask_app.error_responses import answer_errors
@@ -60,13 +61,14 @@ def create_app(settings: AppSettings | None = None) -> Flask:
         MAX_FORM_PARTS=20,
     )
     endpoint = ScoringEndpoint(known, _token_provider(known))
-    parts = Frontend(known, endpoint, DeployedModel(endpoint), open_corrections(known))
+    brand = load_brand(known.brand) if known.brand is not None else None
+    parts = Frontend(known, endpoint, DeployedModel(endpoint), open_corrections(known), brand)
     parts.install(app)
     check_requests(app, known)
     app.register_blueprint(pages)
     app.register_blueprint(api)
     app.context_processor(parts.context)
-    serve_static_files(app)
+    serve_static_files(app, more=brand.files if brand else None)
     answer_errors(app)
     add_headers(app)
     return app

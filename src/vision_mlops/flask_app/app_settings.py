@@ -149,6 +149,9 @@ class AppSettings(BaseModel):
     rate_limit: Annotated[str, AfterValidator(_rate)] = Field(
         "300 per minute", description="Most images and corrections of one client address, or none."
     )
+    brand: Annotated[Path, AfterValidator(_existing_folder)] | None = Field(
+        None, description="Folder with name, colours, texts (`brand.yml`) and logo (`logo.svg`) of your own."
+    )
     samples: Annotated[Path, AfterValidator(_existing_folder)] | None = Field(
         None, description="Folder of sample images for the gallery; without it there is none."
     )

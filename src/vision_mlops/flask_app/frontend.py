@@ -10,6 +10,7 @@ from typing import Any, cast
 from flask import Flask, current_app, request, session
 
 from vision_mlops.flask_app.app_settings import AppSettings
+from vision_mlops.flask_app.brand import Brand
 from vision_mlops.flask_app.corrections.correction_store import CorrectionStore
 from vision_mlops.flask_app.deployed_model import DeployedModel
 from vision_mlops.flask_app.scoring_endpoint import ScoringEndpoint
@@ -27,6 +28,7 @@ class Frontend:
     endpoint: ScoringEndpoint
     deployed: DeployedModel
     corrections: CorrectionStore | None = None
+    brand: Brand | None = None
 
     def install(self, app: Flask) -> None:
         """Make :func:`frontend` find it."""
@@ -52,7 +54,11 @@ class Frontend:
         model = known.model.model_dump() if known.model else None
         limit = self.settings.image_bytes(known.limits.body_bytes if known.limits else None)
         return {
-            "app_title": self.settings.title or (model and model["title"]) or "Image classification",
+            "app_title": self.settings.title
+            or (self.brand and self.brand.texts.title)
+            or (model and model["title"])
+            or "Image classification",
+            "brand": self.brand,
             "model": model,
             "problem": known.problem.to_dict() if known.problem else None,
             "classes": model["classes"] if model else [],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +26,16 @@ class _File:
     media_type: str
 
 
-def serve_static_files(app: Flask, folder: Path = _FOLDER) -> None:
-    """Serve the files of a folder at ``/static/VERSION/NAME``; templates call ``static(name)`` for the address."""
-    files = {path.name: _read(path) for path in sorted(folder.iterdir()) if path.is_file()}
+def serve_static_files(app: Flask, folder: Path = _FOLDER, more: Mapping[str, bytes] | None = None) -> None:
+    """Serve files at ``/static/VERSION/NAME``; templates call ``static(name)`` for the address.
+
+    Args:
+        app: The application.
+        folder: With the files.
+        more: Contents of others, by name.
+    """
+    contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+    files = {name: _file(name, content) for name, content in {**contents, **(more or {})}.items()}
     version = hashlib.sha256(b"".join(file.compressed for file in files.values())).hexdigest()[:12]
 
     def send(version_asked: str, name: str) -> Response:
@@ -48,7 +56,6 @@ def serve_static_files(app: Flask, folder: Path = _FOLDER) -> None:
     app.add_template_global(lambda name: url_for("static_file", version_asked=version, name=name), "static")
 
 
-def _read(path: Path) -> _File:
-    content = path.read_bytes()
-    media_type = "text/javascript" if path.suffix == ".js" else mimetypes.guess_type(path.name)[0]
+def _file(name: str, content: bytes) -> _File:
+    media_type = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
     return _File(content, gzip.compress(content, mtime=0), media_type or "application/octet-stream")

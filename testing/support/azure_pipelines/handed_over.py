@@ -20,6 +20,7 @@ from testing.support.azure_pipelines.pipeline_files import PipelineFiles
 from testing.support.azure_pipelines.pipeline_model import Pipeline
 from testing.support.azure_pipelines.predefined_variables import IN_THE_RUN, SECRET, environment_name
 
+import vision_mlops
 from vision_mlops.config.workload_files import own_workload, shipped_workloads
 from vision_mlops.core.errors import ConfigError, DeploymentError, MlopsError
 from vision_mlops.devops.run_start import run_address
@@ -38,25 +39,25 @@ def problems(pipeline: Pipeline, known: KnownNames, files: PipelineFiles) -> lis
     """A line for each thing that one step leaves and no other finds, and the other way round."""
     steps = called(pipeline)
     found = [
-        *_environment(steps, known, files.root),
+        *_environment(steps, known),
         *_artifacts(steps),
         *_folders(steps),
         *_results(steps, files.root),
         *_repository(pipeline, steps, files.root),
         *_started(steps, known, files),
-        *_understood(steps),
+        *_understood(steps, files.root),
     ]
     return list(dict.fromkeys(found))
 
 
 @functools.cache
-def _read_by_code(root: Path) -> frozenset[str]:
+def _read_by_code() -> frozenset[str]:
     """Names that the code may find in its environment: those that it quotes."""
-    texts = [path.read_text(encoding="utf-8") for path in (root / "src" / "vision_mlops").rglob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in Path(vision_mlops.__file__).parent.rglob("*.py")]
     return frozenset(name for text in texts for name in re.findall(r'"([A-Z][A-Z0-9_]+)"', text))
 
 
-def _environment(steps: list[Called], known: KnownNames, root: Path) -> Iterator[str]:
+def _environment(steps: list[Called], known: KnownNames) -> Iterator[str]:
     """A script reads what its step or its job sets; what a step sets is read."""
     for one in steps:
         script = one.step.script
@@ -67,7 +68,7 @@ def _environment(steps: list[Called], known: KnownNames, root: Path) -> Iterator
         names += [name for name in IN_THE_RUN if name not in SECRET]
         for name in sorted(reads - set(one.step.env) - {environment_name(name) for name in names}):
             yield f"{one.where}: nothing sets ${name}, which it reads"
-        for name in sorted(set(one.step.env) - reads - _read_by_code(root)):
+        for name in sorted(set(one.step.env) - reads - _read_by_code()):
             yield f"{one.where}: nobody reads {name} of its env"
 
 
@@ -177,11 +178,12 @@ def _started(steps: list[Called], known: KnownNames, files: PipelineFiles) -> It
             yield from _taken(one, name, {REGISTERED}, known, files)
 
 
-def _understood(steps: list[Called]) -> Iterator[str]:
+def _understood(steps: list[Called], root: Path) -> Iterator[str]:
     """The code takes the values of parameters."""
     for one in steps:
         workload = one.option("--workload")
-        if workload is not None and workload not in shipped_workloads():
+        own = root / _OWN_WORKLOADS / f"{workload}.yml"
+        if workload is not None and workload not in shipped_workloads() and not own.is_file():
             yield f"{one.where}: no workload {workload!r} is shipped"
         try:
             parse_steps(one.option("--steps") or "100")

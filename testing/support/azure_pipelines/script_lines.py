@@ -27,6 +27,13 @@ _LOGGING = ("task.setvariable", "task.prependpath", "build.addbuildtag")
 _PLACEHOLDER = "1"
 
 
+def with_included(makefile: Path) -> str:
+    """Text of a Makefile, and of those that it includes."""
+    text = makefile.read_text(encoding="utf-8")
+    included = re.findall(r"^include (\S+)$", text, re.MULTILINE)
+    return text + "".join((makefile.parent / name).read_text(encoding="utf-8") for name in included)
+
+
 class ScriptLines:
     """What script lines may call.
 
@@ -36,7 +43,7 @@ class ScriptLines:
 
     def __init__(self, makefile: Path) -> None:
         self._root = makefile.parent
-        self._makefile = makefile.read_text(encoding="utf-8")
+        self._makefile = with_included(makefile)
         self._targets = {name for found in _TARGETS.findall(self._makefile) for name in found.split()}
 
     def problems(self, pipeline: Pipeline) -> list[str]:

@@ -104,12 +104,12 @@ def test_samples_come_along(tmp_path: Path) -> None:
     assert [name for name in build_package(folder).names if name.startswith("samples/")] == ["samples/a.jpg"]
 
 
-def test_without_the_requirements_it_says_where_to_run(
-    copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(DeploymentError, match=r"there is no requirements/app-azure\.txt here"):
-        build_package()
+def test_it_holds_the_look_of_a_project(tmp_path: Path) -> None:
+    for name in ("brand.yml", "logo.svg", "notes.txt"):
+        (tmp_path / name).write_text(name)
+    made = build_package(brand=tmp_path)
+    assert {name for name in made.names if name.startswith("brand/")} == {"brand/brand.yml", "brand/logo.svg"}
+    assert "MLOPS_APP_BRAND" in files(made.content)["startup.sh"].decode()
 
 
 @pytest.mark.parametrize(

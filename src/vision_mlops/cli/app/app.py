@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vision_mlops.cli.app import deploy, package
+from vision_mlops.cli.app.package import brand_folder
 from vision_mlops.cli.output import fail, say, warn
 from vision_mlops.core.errors import ConfigError, MlopsError
 from vision_mlops.core.listening import LOOPBACK, listen, url_of
@@ -59,12 +60,14 @@ def run(
     from vision_mlops.flask_app.app_settings import load_app_settings
 
     settings = load_app_settings(endpoint=endpoint if "://" in endpoint else None)
+    brand = settings.brand or brand_folder(None)
     if "://" not in endpoint and (endpoint or not settings.endpoint):
         chosen = choose_endpoint(endpoint)
         settings = load_app_settings(
             endpoint=chosen.url, endpoint_key=chosen.key or None, endpoint_auth=chosen.auth,
             samples=settings.samples or chosen.samples,
         )  # fmt: skip
+    settings = settings.model_copy(update={"brand": brand})
     if host in LOOPBACK and not settings.hosts:  # a page of another site must not get here by a name of its own
         settings = settings.model_copy(update={"hosts": LOOPBACK})
     elif host not in LOOPBACK and not settings.trust_sign_in:

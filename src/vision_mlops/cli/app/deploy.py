@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from vision_mlops.cli.app.package import Samples
+from vision_mlops.cli.app.package import Brand, Samples, brand_folder
 from vision_mlops.cli.azure.checks_first import SkipChecks, check_first
 from vision_mlops.cli.endpoint import On
 from vision_mlops.cli.options import AzureDevOps, GitHub, filled
@@ -56,6 +56,7 @@ def deploy(
         str, typer.Option("--image", help="Run this image, REGISTRY/NAME@sha256:DIGEST, instead of a zip.")
     ] = "",
     samples: Samples = None,
+    brand: Brand = None,
     no_swap: Annotated[
         bool, typer.Option("--no-swap", help="Stop once it is healthy in the slot; the same without it swaps it in.")
     ] = False,
@@ -88,14 +89,15 @@ def deploy(
     from vision_mlops.endpoints.appservice.deployment_steps import steps
     from vision_mlops.endpoints.appservice.site_definition import SLOT, WantedApp
 
-    given = [option for option, value in (("--package", package), ("--image", image), ("--samples", samples)) if value]
-    if len(given) > 1:
+    made_before = [option for option, value in (("--package", package), ("--image", image)) if value]
+    given = [*made_before, *(option for option, value in (("--samples", samples), ("--brand", brand)) if value)]
+    if len(given) > 1 and made_before:
         raise DeploymentError(f"{given[0]} and {given[1]} do not go together", f"leave {given[1]} out")
     settings = load_azure_settings(resource_group=resource_group or None)
     build = open_build(typer.echo, azure_devops=azure_devops, github=github)
     named = _endpoint_settings(endpoint, on, settings, keep=not dry_run) if on else {}
     variables = _variables("" if on else endpoint, named)
-    zip_ = None if image else read_package(package) if package else build_package(samples)
+    zip_ = None if image else read_package(package) if package else build_package(samples, brand_folder(brand))
     wanted = WantedApp(
         name, plan or f"asp-{name}", sku, slot or SLOT, settings.location, zip_, image, variables, workload
     )
@@ -163,8 +165,11 @@ def _variables(endpoint: str, named: Mapping[str, str]) -> dict[str, str]:
     from vision_mlops.flask_app.app_settings import PREFIX, VAULT_REFERENCE, load_app_settings
 
     here = {name: value.strip() for name, value in os.environ.items() if name.startswith(PREFIX) and value.strip()}
-    if f"{PREFIX}SAMPLES" in here:
-        raise ConfigError(f"{PREFIX}SAMPLES names a folder of this machine", "unset it, and give --samples FOLDER")
+    for name in ("SAMPLES", "BRAND"):
+        if PREFIX + name in here:
+            raise ConfigError(
+                f"{PREFIX}{name} names a folder of this machine", f"unset it, and give --{name.lower()} FOLDER"
+            )
     if endpoint:
         here[f"{PREFIX}ENDPOINT"] = endpoint
     here |= named

@@ -11,14 +11,42 @@ from vision_mlops.cli.output import say
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.core.files import atomic_write
 
+_OWN_BRAND = Path("app")
 Samples = Annotated[
     Path | None, typer.Option("--samples", metavar="FOLDER", help="Put these images into the gallery.", file_okay=False)
 ]
 
 
+Brand = Annotated[
+    Path | None,
+    typer.Option(
+        "--brand",
+        metavar="FOLDER",
+        help="Give it the name, colours, texts and logo of this folder.",
+        file_okay=False,
+        show_default=f"{_OWN_BRAND}, where that has a brand.yml",
+    ),
+]
+
+
+def brand_folder(given: Path | None) -> Path | None:
+    """The checked folder of the brand: the given one, or that of the project in the current folder; None without one.
+
+    Raises:
+        ConfigError: it cannot be read, or a value in it is wrong.
+    """
+    from vision_mlops.flask_app.brand import BRAND, load_brand
+
+    folder = _OWN_BRAND if given is None and (_OWN_BRAND / BRAND).is_file() else given
+    if folder is not None:
+        load_brand(folder)
+    return folder
+
+
 def package(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Write the zip there.")] = Path("app.zip"),
     samples: Samples = None,
+    brand: Brand = None,
 ) -> None:
     """Make the zip of the web frontend: its code, the pinned requirements, and how it starts.
 
@@ -28,7 +56,7 @@ def package(
     """
     from vision_mlops.endpoints.appservice.app_package import build_package
 
-    made = build_package(samples)
+    made = build_package(samples, brand_folder(brand))
     try:
         atomic_write(out, made.content)
     except OSError as error:

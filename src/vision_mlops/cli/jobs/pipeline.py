@@ -9,7 +9,7 @@ import typer
 
 from vision_mlops.cli.azure.checks_first import SkipChecks, check_first
 from vision_mlops.cli.jobs import trigger
-from vision_mlops.cli.jobs.training_pipeline import PIPELINE, PipelineOption, read_pipeline
+from vision_mlops.cli.jobs.training_pipeline import PipelineOption, pipeline_file, read_pipeline
 from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption, filled
 from vision_mlops.cli.output import emit_json, emit_table, say
 
@@ -39,7 +39,7 @@ def watch(
     data: Annotated[Path, typer.Option("--data", help="Folder of class folders to watch.")],
     workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
-    pipeline: PipelineOption = PIPELINE,
+    pipeline: PipelineOption = None,
     poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between two looks.")] = 5.0,
     settle: Annotated[
         float, typer.Option("--settle", min=0.0, help="Seconds without a change before a run starts.")
@@ -62,11 +62,11 @@ def watch(
     from vision_mlops.jobs.local.state.job_state import Status
 
     loaded = workload_for(workload, data, set_ or ())
-    rejected = False
+    file, rejected = pipeline_file(pipeline), False
 
     def train(fingerprint: str) -> bool:
         nonlocal rejected
-        ended = run_pipeline(loaded, data, pipeline=pipeline)
+        ended = run_pipeline(loaded, data, pipeline=file)
         say(f"job {ended.state.name}: {ended.state.status.value.lower()} after {duration(ended.state.seconds)}")
         if ended.state.status is not Status.COMPLETED:
             return False
@@ -76,9 +76,7 @@ def watch(
         return True
 
     memory = paths.home() / "watch" / f"{loaded.name}.json"
-    read_pipeline(pipeline).changes(
-        loaded, data, RunLocation.LOCAL
-    )  # a pipeline that cannot take them is refused at once
+    read_pipeline(file).changes(loaded, data, RunLocation.LOCAL)  # a pipeline that cannot take them is refused at once
     watching = Watch(data, memory, train, rhythm=PollIntervals(poll, settle), say=say)
     if not once:
         watching.forever()

@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision_mlops.core.errors import DeploymentError
+from vision_mlops.core.paths import repository
 
 ROOMS = ("azure", "config", "core", "flask_app", "storage")
 """What the web frontend may import of ours, besides itself."""
 STARTUP = "sh startup.sh"
 SAMPLES = "samples"
+BRAND = "brand"
 _REQUIREMENTS = "requirements/app-azure.txt"
 _PACKAGE = Path(__file__).parents[2]
 _KINDS = frozenset({".css", ".html", ".ico", ".js", ".json", ".png", ".py", ".svg", ".txt", ".typed", ".webp", ".yml"})
 _IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+_BRAND_KINDS = frozenset({".svg", ".yml"})
 _DATE = (2020, 1, 1, 0, 0, 0)
 _SECRET = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|AccountKey=[A-Za-z0-9+/]{40}|[?&]sig=[A-Za-z0-9%]{20}")
 _SCRIPT = """\
@@ -31,6 +34,7 @@ _SCRIPT = """\
 cd "$(dirname "$0")"
 export PYTHONPATH="$PWD"
 if [ -d {samples} ]; then export MLOPS_APP_SAMPLES="${{MLOPS_APP_SAMPLES:-$PWD/{samples}}}"; fi
+if [ -d {brand} ]; then export MLOPS_APP_BRAND="${{MLOPS_APP_BRAND:-$PWD/{brand}}}"; fi
 exec gunicorn --config python:vision_mlops.flask_app.gunicorn_settings \\
     --bind "${{MLOPS_HOST:-0.0.0.0}}:${{PORT:-8000}}" "vision_mlops.flask_app.app:create_app()"
 """
@@ -51,21 +55,26 @@ class AppPackage:
     names: tuple[str, ...]
 
 
-def build_package(samples: Path | None = None) -> AppPackage:
+def build_package(samples: Path | None = None, brand: Path | None = None) -> AppPackage:
     """Make the zip.
 
     Args:
         samples: Folder with images of the gallery.
+        brand: Folder with what makes it look like a project's own.
 
     Raises:
-        DeploymentError: the requirements are not here, a file looks like a secret, or the folder of samples has no image.
+        DeploymentError: a file looks like a secret, or the folder of samples has no image.
     """
-    files = {"requirements.txt": _requirements(_project()).encode()}
-    files["startup.sh"] = _SCRIPT.format(startup=STARTUP, samples=SAMPLES).encode()
+    files = {"requirements.txt": _requirements(repository() / _REQUIREMENTS).encode()}
+    files["startup.sh"] = _SCRIPT.format(startup=STARTUP, samples=SAMPLES, brand=BRAND).encode()
     for path in _sources():
         files[f"{_PACKAGE.name}/{path.relative_to(_PACKAGE).as_posix()}"] = path.read_bytes()
     if samples is not None:
         files |= _samples(samples)
+    if brand is not None:
+        files |= {
+            f"{BRAND}/{path.name}": path.read_bytes() for path in sorted(brand.iterdir()) if path.suffix in _BRAND_KINDS
+        }
     for name, content in files.items():
         if _SECRET.search(content):
             raise DeploymentError(f"{name} looks as if it held a key: it is not packed", "remove the key from the file")
@@ -109,9 +118,9 @@ def _samples(folder: Path) -> Mapping[str, bytes]:
     return {f"{SAMPLES}/{path.name}": path.read_bytes() for path in found}
 
 
-def _requirements(project: Path) -> str:
+def _requirements(pins: Path) -> str:
     """All pins of the file and of those that it includes, sorted."""
-    found, waiting = set[str](), [project / _REQUIREMENTS]
+    found, waiting = set[str](), [pins]
     while waiting:
         file = waiting.pop()
         for line in file.read_text(encoding="utf-8").splitlines():
@@ -120,17 +129,6 @@ def _requirements(project: Path) -> str:
             elif line.strip() and not line.startswith("#"):
                 found.add(line.strip())
     return "".join(f"{line}\n" for line in sorted(found, key=str.lower))
-
-
-def _project() -> Path:
-    """The repository, with the pinned requirements."""
-    for folder in (Path.cwd(), _PACKAGE.parents[1]):
-        if (folder / _REQUIREMENTS).is_file():
-            return folder
-    raise DeploymentError(
-        f"the zip cannot be made: there is no {_REQUIREMENTS} here",
-        "run the command in a clone of the repository, or give a zip that was made there with --package",
-    )
 
 
 def _zipped(files: Mapping[str, bytes]) -> AppPackage:

@@ -1,6 +1,6 @@
 """What `make test-unit` and `make test-integration` found, as Markdown for the summary of a pipeline.
 
-Usage: `make test-summary RESULTS=outputs/tests`, or `python -m testing.support.results_summary FOLDER`.
+Usage: `make test-summary RESULTS=outputs/tests`, or `python -m vision_mlops.devops.results_summary FOLDER`.
 """
 
 from __future__ import annotations
@@ -46,4 +46,4 @@ def summary(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(summary(Path(sys.argv[1])), end="")
+    sys.stdout.write(summary(Path(sys.argv[1])))

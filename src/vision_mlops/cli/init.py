@@ -1,0 +1,78 @@
+"""``mlops init``: a project of one's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vision_mlops.cli.options import JsonOption, filled
+from vision_mlops.cli.output import emit_json, say
+from vision_mlops.core.errors import ConfigError, MissingExtraError
+
+
+def init(
+    name: Annotated[
+        str,
+        typer.Argument(
+            callback=filled, metavar="NAME", help="Name of the project, of its workload, and of its folder."
+        ),
+    ],
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Ask nothing: what is not given gets its default.")
+    ] = False,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="NAME=VALUE", help="Answer a question: region, ci or targets. Repeatable."),
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option("--images", help="Folder with one sub-folder of images per class; textile by default.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; NAME by default.")] = None,
+    template: Annotated[
+        str, typer.Option("--template", help="Another template: address of a git repository, or a folder.")
+    ] = "",
+    ref: Annotated[str, typer.Option("--ref", help="Tag or commit of --template; its latest tag by default.")] = "",
+    json_: JsonOption = False,
+) -> None:
+    """Generate a project of your own: workload, pipelines, CI, tests, infrastructure; the code stays in this package.
+
+    Asks for images, Azure region, GitHub or Azure DevOps, and targets; all have defaults. `copier update` later brings the
+    next version of the template into the project, and keeps what you have changed.
+
+    Example: `mlops init birds --images photos/birds --defaults`, or `mlops init birds --defaults --data ci=azure-devops`
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("copier") is None:
+        raise MissingExtraError("copier", "init")
+    from vision_mlops.core.paths import repository
+    from vision_mlops.project.new_project import ProjectRequest, make_project
+    from vision_mlops.project.project_answers import read_answers, read_questions
+
+    questions = read_questions(repository())
+    answers = read_answers(data or (), questions) if not template else dict(item.split("=", 1) for item in data or ())
+    if "name" in answers:
+        raise ConfigError("--data name=... is given besides NAME", f"leave it out: the project is called {name}")
+    answers["name"] = name
+    if images is not None:
+        answers["images"] = str(Path(images).expanduser().absolute()) if images else ""
+    if ref and not template:
+        raise ConfigError("--ref is a tag of --template, which is not given", "add --template, or install that version")
+    missing = [question for question in questions if question not in answers]
+    if not defaults and missing and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigError(
+            f"there is no terminal to ask at, and no answer for {', '.join(missing)}",
+            "give --defaults, or each answer with --data NAME=VALUE",
+        )
+    target = out or Path(name)
+    made = make_project(ProjectRequest(target, answers, not defaults, template, ref))
+    if json_:
+        emit_json({"folder": target, "answers": made})
+        return
+    say(f"made {target}: go on with")
+    say(f"  cd {target}")
+    say("  git init && git add . && git commit --message 'From the template'    # `copier update` needs it")
+    say("  make demo    # installs into .venv, then trains, judges, registers and serves")

@@ -1,0 +1,127 @@
+"""Makes a project from the template: asks or takes the answers, writes the files, and looks at the images that it is for."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.config.workload import Data
+from vision_mlops.config.workload_files import parse_workload
+from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.files import atomic_folder
+from vision_mlops.core.paths import repository
+from vision_mlops.core.yaml_text import read_yaml
+from vision_mlops.data.overview import FolderOverview, look_at
+from vision_mlops.data.workload_draft import workload_text
+from vision_mlops.images.decoding import open_rgb
+from vision_mlops.project.handful import take_handful, write_small
+from vision_mlops.project.placed_files import place_components
+from vision_mlops.project.shipped_files import copy_template
+from vision_mlops.project.template_origin import TemplateOrigin, template_origin
+
+ANSWERS = ".copier-answers.yml"
+_SAMPLE = Path("data", "examples", "sample.jpg")
+
+
+@dataclass(frozen=True)
+class ProjectRequest:
+    """What is to be made.
+
+    Attributes:
+        target: Folder of the project; its name is that of the project.
+        answers: Given answers, by question.
+        ask: Ask for the others at the terminal; else they get their defaults.
+        template: Another template than that of this package: address or path, as copier takes it.
+        ref: Tag or commit of that; its latest tag where empty.
+    """
+
+    target: Path
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    ask: bool = False
+    template: str = ""
+    ref: str = ""
+
+
+def make_project(request: ProjectRequest) -> dict[str, Any]:
+    """Write a project, whole or not at all.
+
+    Returns:
+        All answers.
+
+    Raises:
+        MlopsError: the folder is there and not empty, an answer is not valid, or the images cannot be used.
+    """
+    images = str(request.answers.get("images", ""))
+    look = look_at(Path(images).expanduser(), Data().min_images_per_class) if images else None
+    target = request.target.absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{request.target} exists already", "choose another name, or remove it")
+    with atomic_folder(target) as folder:
+        if request.template:
+            _render(folder, request, request.template, request.ref, {})
+        else:
+            origin = template_origin()
+            with _own_template() as template:
+                _render(folder, request, str(template), "", _origin_facts(origin))
+        answers = read_yaml((folder / ANSWERS).read_text(encoding="utf-8"))
+        if not images and answers.get("images"):  # it was asked for
+            look = look_at(Path(answers["images"]).expanduser(), Data().min_images_per_class)
+        if look is not None:
+            _show_images(folder, answers["name"], look)
+        place_components(folder)
+    return {name: value for name, value in answers.items() if not name.startswith("_")}
+
+
+@contextmanager
+def _own_template() -> Iterator[Path]:
+    """The template of this package in a folder of its own: copier would clone the repository that it lies in."""
+    with tempfile.TemporaryDirectory(prefix="mlops-template-") as folder:
+        place = Path(folder, "template")
+        copy_template(repository(), place)
+        yield place
+
+
+def _origin_facts(origin: TemplateOrigin) -> dict[str, str]:
+    return {"template_repository": origin.repository, "template_ref": origin.ref}
+
+
+def _render(folder: Path, request: ProjectRequest, source: str, ref: str, facts: Mapping[str, str]) -> None:
+    from copier import run_copy
+    from copier.errors import CopierError
+
+    given = {**request.answers, **facts}
+    try:
+        # `overwrite`, as copier asks before it writes into a folder that exists.
+        made = run_copy(
+            source, folder, given, vcs_ref=ref or None, defaults=not request.ask, overwrite=True, quiet=True
+        )
+    except KeyboardInterrupt:
+        raise
+    except (CopierError, ValueError) as error:
+        raise ConfigError(
+            f"no project was made: {' '.join(str(error).split())}", "correct the answer, or the template"
+        ) from error
+    questions = made.template.questions_data
+    for name in request.answers:
+        if name not in questions:
+            raise ConfigError(f"the template does not ask for {name!r}", f"it asks for {', '.join(questions)}")
+
+
+def _show_images(folder: Path, name: str, look: FolderOverview) -> None:
+    """Write what depends on the images: workload, data contract, images for the tests, and one to try a deployment with."""
+    title = name.replace("-", " ").replace("_", " ").capitalize()
+    text = workload_text(name, title, str(look.folder), look)
+    workload = parse_workload(text, f"workloads/{name}.yml")
+    (folder / "workloads" / f"{name}.yml").write_text(text, encoding="utf-8")
+    handful = take_handful(workload, folder / "tests" / "images")
+    contract = folder / "tests" / "data_contract.yml"
+    lines = "".join(f"\n- {json.dumps(label, ensure_ascii=False)}" for label in sorted(look.counts))
+    contract.write_text(
+        contract.read_text(encoding="utf-8").replace("classes: []", f"classes:{lines}"), encoding="utf-8"
+    )
+    write_small(open_rgb(next(iter(sorted(handful.rglob("*.jpg"))))), folder / _SAMPLE)

@@ -1,0 +1,58 @@
+"""The questions of the template, and answers to them that are given on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vision_mlops.core.errors import ConfigError
+from vision_mlops.core.text import nearest
+from vision_mlops.project.shipped_files import QUESTIONS
+
+
+def read_questions(root: Path) -> dict[str, Any]:
+    """The questions by name, in their order, as copier.yml of a template has them.
+
+    Raises:
+        ConfigError: the file is missing or cannot be read.
+    """
+    file = root / QUESTIONS
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{file} cannot be read: {' '.join(str(error).split())}", "install the package again"
+        ) from error
+    return {name: question for name, question in content.items() if not name.startswith("_")}
+
+
+def read_answers(items: Iterable[str], questions: Mapping[str, Any]) -> dict[str, Any]:
+    """Answers of ``NAME=VALUE`` texts; those of a question that takes several are separated by commas.
+
+    Raises:
+        ConfigError: one has another form, or there is no such question or choice.
+    """
+    answers: dict[str, Any] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise ConfigError(f"--data {item!r} is not of the form NAME=VALUE", "for example --data ci=github")
+        if name not in questions:
+            raise ConfigError(f"the template does not ask for {name!r}", nearest(name, questions))
+        answers[name] = _value(name, text, questions[name])
+    return answers
+
+
+def _value(name: str, text: str, question: Mapping[str, Any]) -> Any:
+    choices = question.get("choices")
+    if not choices:
+        return text
+    known = list(choices.values() if isinstance(choices, dict) else choices)
+    values = [part.strip() for part in text.split(",") if part.strip()] if question.get("multiselect") else [text]
+    for value in values:
+        if value not in known:
+            raise ConfigError(f"{name}: {value!r} is none of its choices", nearest(value, known))
+    return values if question.get("multiselect") else text

@@ -1,0 +1,68 @@
+"""Where the template of a project can be fetched from later, so that `copier update` finds its next tag."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from importlib.metadata import Distribution, PackageNotFoundError
+from pathlib import Path
+
+from vision_mlops import __version__
+from vision_mlops.core.paths import repository
+
+_PACKAGE = "vision-mlops"
+
+
+@dataclass(frozen=True)
+class TemplateOrigin:
+    """A commit of a git repository.
+
+    Attributes:
+        repository: Address, as git takes it.
+        ref: Tag or commit.
+    """
+
+    repository: str
+    ref: str
+
+
+def template_origin() -> TemplateOrigin:
+    """Where this package is from: the clone that it runs in, what pip installed, or the repository of its metadata."""
+    root = repository()
+    if (root / "pyproject.toml").is_file():
+        return _of_clone(root)
+    distribution = Distribution.from_name(_PACKAGE)
+    installed = json.loads(distribution.read_text("direct_url.json") or "{}")  # PEP 610
+    if installed.get("vcs_info", {}).get("vcs") == "git":
+        information = installed["vcs_info"]
+        return TemplateOrigin(installed["url"], information.get("requested_revision") or information["commit_id"])
+    for line in distribution.metadata.get_all("Project-URL") or ():
+        label, _, address = line.partition(", ")
+        if label == "Repository":
+            return TemplateOrigin(address, f"v{__version__}")
+    raise PackageNotFoundError(_PACKAGE)
+
+
+def _of_clone(root: Path) -> TemplateOrigin:
+    """The remote ``origin`` of a clone, or the clone itself where it has none that others can reach."""
+    remote = _git(root, "remote", "get-url", "origin")
+    ref = _git(root, "describe", "--tags", "--always", "--match", "v*")
+    if not ref:  # an archive of the repository, without its history
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return TemplateOrigin(project["urls"]["Repository"], f"v{__version__}")
+    reachable = "://" in remote or remote.startswith("git@")
+    return TemplateOrigin(remote if reachable else str(root), ref)
+
+
+def _git(root: Path, *words: str) -> str:
+    """What git says about a repository whose root this is; empty where it is none, or git is not installed."""
+    command = ["git", "-C", str(root), *words]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,296 @@
+"""A project that is made from the template: what is in it for each answer, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from testing.support.azure_pipelines.pipeline_files import PipelineFiles
+from testing.support.azure_pipelines.pipeline_problems import wrong
+from testing.support.azure_pipelines.project_pipelines import PIPELINES
+from testing.support.azure_pipelines.script_lines import ScriptLines, with_included
+from testing.support.azure_pipelines.unread_names import unread
+from testing.support.projects import ROOT, project
+from testing.support.workflow_runs import tool
+from typer.testing import CliRunner
+
+from vision_mlops.cli.main import app
+from vision_mlops.config import load_workload
+from vision_mlops.core.errors import MlopsError
+from vision_mlops.flask_app.brand import load_brand
+from vision_mlops.jobs.definitions.linter.linter import lint
+from vision_mlops.project import template_origin as origins
+from vision_mlops.project.new_project import ProjectRequest, make_project
+from vision_mlops.project.project_answers import read_questions
+
+TARGETS = ["local", "docker", "aci", "aks", "managed", "kubernetes-endpoint"]
+# What belongs to the package or is left out of what a team owns.
+NOT_COUNTED = ("infrastructure/", "notebooks/", "pipelines/components/")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A project for each place where its pipelines can run, with all targets in one and the defaults in the other."""
+    folder = tmp_path_factory.mktemp("projects")
+    return {
+        "github": project(folder / "birds"),
+        "azure-devops": project(folder / "wood_grain", ci="azure-devops", targets=TARGETS, region="northeurope"),
+    }
+
+
+def owned(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if not path.relative_to(folder).as_posix().startswith(NOT_COUNTED)]
+
+
+@pytest.mark.parametrize("ci", ["github", "azure-devops"])
+def test_a_team_owns_few_files_and_lines(ci: str, made: dict[str, Path]) -> None:
+    files = owned(made[ci])
+    texts = [path.read_text(encoding="utf-8") for path in files if path.suffix != ".jpg"]
+    assert len(files) <= 40
+    assert sum(len(text.splitlines()) for text in texts) <= 1500
+
+
+@pytest.mark.parametrize("ci", ["github", "azure-devops"])
+def test_no_name_of_the_template_is_left(ci: str, made: dict[str, Path]) -> None:
+    """Nor are Jinja's marks; what stands in ${{ }} is as it was."""
+    pattern = re.compile(
+        r"vision-(?!mlops)|crvision|textile@|nominal\.jpg|src/vision_mlops|requirements/|\[[%=]|[%=]\]"
+    )
+    expressions = 0
+    for path in owned(made[ci]):
+        if path.suffix != ".jpg":
+            text = path.read_text(encoding="utf-8")
+            assert pattern.findall(text) == [], path
+            assert text.endswith("\n"), path
+            assert not text.endswith("\n\n"), path
+            expressions += text.count("${{")
+    assert expressions > 30
+
+
+def test_expressions_of_the_workflows_are_untouched(made: dict[str, Path]) -> None:
+    for name in ("model_training", "model_deployment", "docker_image", "flask_app_deployment", "ci"):
+        ours = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
+        theirs = (made["github"] / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
+        found = re.findall(r"\$\{\{.*?\}\}", theirs)
+        expected = re.findall(r"\$\{\{.*?\}\}", ours)
+        assert found == [text.replace("vision-", "birds-").replace("textile", "birds") for text in expected]
+
+
+def test_each_answer_decides_where_its_pipelines_are(made: dict[str, Path]) -> None:
+    github, azure = made["github"], made["azure-devops"]
+    assert not (github / "ado_pipelines").exists()
+    assert (github / ".ci" / "github_sign_in").stat().st_mode & 0o111
+    assert not (azure / ".github").exists()
+    assert not (azure / ".ci").exists()
+    assert "AZURE_LOCATION ?= northeurope" in (azure / "Makefile").read_text(encoding="utf-8")
+    assert "kubernetes," in (azure / "pyproject.toml").read_text(encoding="utf-8")
+    assert "kubernetes" not in (github / "pyproject.toml").read_text(encoding="utf-8")
+    kept = yaml.safe_load((azure / ".copier-answers.yml").read_text(encoding="utf-8"))
+    assert {name: kept[name] for name in ("name", "ci", "region", "targets", "images")} == {
+        "name": "wood_grain", "ci": "azure-devops", "region": "northeurope", "targets": TARGETS, "images": "",
+    }  # fmt: skip
+    assert kept["_commit"]
+    assert kept["_src_path"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [(["local"], "managed"), (["aci", "aks", "managed"], "aks"), (["kubernetes-endpoint"], "kubernetes-endpoint")],
+)
+def test_the_first_target_for_production_is_that_of_the_deployment(
+    targets: list[str], expected: str, tmp_path: Path
+) -> None:
+    made = project(tmp_path / "birds", targets=targets, ci="azure-devops")
+    text = (made / "ado_pipelines" / "model_deployment_pipeline.yml").read_text(encoding="utf-8")
+    assert f"default: {expected}\n" in text
+    assert f"value: {expected}\n" in (made / "ado_pipelines" / "variables" / "prod.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_all_that_an_azure_pipeline_of_a_project_names_exists(name: str, made: dict[str, Path]) -> None:
+    folder = made["azure-devops"]
+    ways = [{}, {"registered": "wood_grain:3"}] if name == "model_training" else [{}]
+    ways += [{"target": "managed"}] if name == "model_deployment" else []
+    for given in ways:
+        assert wrong(PipelineFiles(folder), name, given, ScriptLines(folder / "Makefile")) == []
+
+
+def test_whatever_its_pipelines_declare_is_read(made: dict[str, Path]) -> None:
+    assert unread(made["azure-devops"] / "ado_pipelines", ROOT / "src" / "vision_mlops") == []
+
+
+def test_checkers_of_workflows_find_nothing(made: dict[str, Path]) -> None:
+    # A repository, as actionlint looks for one.
+    folder = made["github"]
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    workflows = folder / ".github" / "workflows"
+    for words in ([tool("actionlint")], [tool("zizmor"), "--offline", "--quiet", str(workflows)]):
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert subprocess.run([tool("hadolint"), *folder.rglob("Dockerfile")], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("ci", ["github", "azure-devops"])
+def test_targets_that_workflows_call_are_in_the_makefile(ci: str, made: dict[str, Path]) -> None:
+    """What `make` is called with anywhere, it can do; make itself reads the recipes."""
+    folder = made[ci]
+    called = re.findall(r"make ([^\n&|]+)", "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.yml")))
+    words = {word for line in called for word in re.findall(r"(?<!\S)[a-z][a-z-]+(?!\S)", line)}
+    targets = words & set(re.findall(r"(?m)^([a-z-]+):", with_included(ROOT / "Makefile")))
+    assert {"setup", "agent-path", "test-unit", "images-push", "smoke-app"} <= targets
+    # The source that images are made from is fetched first.
+    here = sorted(target for target in targets if not target.startswith("images"))
+    assert targets - set(here) <= set(re.findall(r"images[a-z-]*", (folder / "Makefile").read_text(encoding="utf-8")))
+    given = [
+        "IMAGE=a.azurecr.io/b:1",
+        "CONTEXT=c",
+        "REGISTRY=a.azurecr.io",
+        "KUBERNETES_CLUSTER=a",
+        "KUBERNETES_GROUP=b",
+    ]
+    make = subprocess.run(["make", "--dry-run", *here, *given], cwd=folder, capture_output=True, text=True, check=False)
+    assert make.returncode == 0, make.stderr
+
+
+def test_its_definitions_are_found_right(made: dict[str, Path]) -> None:
+    folder = made["github"]
+    assert lint([folder / "pipelines" / name for name in ("train.yml", "train-component.yml")]).errors == []
+    assert load_workload(str(folder / "workloads" / "birds.yml")).data.source == "bundled"
+    assert load_brand(folder / "app").texts.title == "Birds"
+
+
+def test_images_make_workload_contract_and_handful(tmp_path: Path) -> None:
+    for label, colour in {"blue tit": "blue", "yes": "red"}.items():
+        for number in range(20):
+            (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (300 + number, 240), colour).save(tmp_path / "photos" / label / f"{number}.png")
+    (tmp_path / "photos" / "yes" / "0.png").write_bytes(b"no image")
+    folder = project(tmp_path / "birds", images=str(tmp_path / "photos"))
+    workload = load_workload(str(folder / "workloads" / "birds.yml"))
+    assert (workload.name, workload.data.path) == ("birds", str(tmp_path / "photos"))
+    contract = yaml.safe_load((folder / "tests" / "data_contract.yml").read_text(encoding="utf-8"))
+    assert contract == {"classes": ["blue tit", "yes"]}
+    images = folder / "tests" / "images"
+    handful = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.jpg"))
+    assert len(handful) == 16
+    assert handful[0] == "blue tit/1.jpg"
+    with Image.open(folder / "data" / "examples" / "sample.jpg") as sample:
+        assert max(sample.size) == 160
+
+
+def test_it_takes_no_more_than_two_seconds(tmp_path: Path) -> None:
+    """Of the processor, its children included, as others may be at work."""
+    before = os.times()
+    done = subprocess.run(
+        [tool("mlops"), "init", "birds", "--defaults"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    after = os.times()
+    assert done.returncode == 0, done.stderr
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 2
+
+
+def run(*words: str, code: int = 2) -> str:
+    done = CliRunner().invoke(app, ["init", *words])
+    error = done.exception
+    if isinstance(error, MlopsError):
+        assert code == 2
+        return str(error)
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+REFUSED = {
+    "name": (["Birds", "--defaults"], "begin with a lower case letter"),
+    "long name": (["b" * 25, "--defaults"], "2 to 24 in all"),
+    "unknown answer": (["birds", "--defaults", "--data", "regoin=x"], "did you mean 'region'"),
+    "no value": (["birds", "--defaults", "--data", "region"], "not of the form NAME=VALUE"),
+    "choice": (["birds", "--defaults", "--data", "ci=jenkins"], "'jenkins' is none of its choices"),
+    "target": (["birds", "--defaults", "--data", "targets=local,mars"], "'mars' is none of its choices"),
+    "no target": (["birds", "--defaults", "--data", "targets="], "choose one at least"),
+    "region": (["birds", "--defaults", "--data", "region=West Europe"], "such as westeurope"),
+    "no images": (["birds", "--defaults", "--images", "nowhere"], "nowhere"),
+    "ref alone": (["birds", "--defaults", "--ref", "v2"], "--template"),
+    "no terminal": (["birds", "--data", "ci=github"], "no answer for images, region, targets"),
+    "name twice": (["birds", "--defaults", "--data", "name=other"], "is given besides NAME"),
+    "template": (["birds", "--defaults", "--template", "nowhere/at/all"], "no project was made"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_wrong_is_refused_and_leaves_nothing(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in run(*words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_files_is_left_alone_and_an_empty_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / "mine.txt").write_text("mine")
+    assert "birds exists already" in run("birds", "--defaults")
+    assert [path.name for path in (tmp_path / "birds").iterdir()] == ["mine.txt"]
+    (tmp_path / "birds" / "mine.txt").unlink()
+    answers = json.loads(run("birds", "--defaults", "--json", code=0))["answers"]
+    assert answers["name"] == "birds"
+    assert (tmp_path / "birds" / "Makefile").is_file()
+
+
+def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vision_mlops.project.new_project.place_components", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_project(ProjectRequest(tmp_path / "birds", {"name": "birds"}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_question_has_a_default_and_a_help() -> None:
+    questions = read_questions(ROOT)
+    assert list(questions) == ["name", "images", "region", "ci", "targets"]
+    assert all("default" in question and question["help"] for question in questions.values())
+
+
+def test_an_installed_package_knows_where_its_template_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit that pip installed from; else the repository of the metadata, at the tag of the version."""
+
+    class Installed:
+        def __init__(self, direct: str | None) -> None:
+            self._direct = direct
+
+        def read_text(self, name: str) -> str | None:
+            assert name == "direct_url.json"
+            return self._direct
+
+        @property
+        def metadata(self) -> Installed:
+            return self
+
+        def get_all(self, name: str) -> list[str]:
+            assert name == "Project-URL"
+            return ["Documentation, https://example.org/docs", "Repository, https://example.org/a.git"]
+
+    direct = {
+        "url": "https://example.org/b.git",
+        "vcs_info": {"vcs": "git", "commit_id": "c0ffee", "requested_revision": "v3"},
+    }
+    monkeypatch.setattr(origins, "repository", lambda: tmp_path)
+    for text, expected in (
+        (json.dumps(direct), ("https://example.org/b.git", "v3")),
+        (json.dumps({"url": "file:///x.whl", "archive_info": {}}), ("https://example.org/a.git", "v0.1.0")),
+        (None, ("https://example.org/a.git", "v0.1.0")),
+    ):
+        monkeypatch.setattr(origins.Distribution, "from_name", lambda _, text=text: Installed(text))
+        found = origins.template_origin()
+        assert (found.repository, found.ref) == expected
