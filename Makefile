@@ -4,6 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS := $(VENV)-docs
 IMAGE_TOOLS := $(VENV)-images
 # Folders of environments/docker that the targets images... are about; all of them, if empty.
 IMAGES ?=
@@ -16,7 +17,7 @@ RESULTS ?= outputs/tests
 PINS := requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check format docs screenshots bench bench-serving clean test-summary images-import
+.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check format docs site environments kernel screenshots bench bench-serving clean test-summary images-import
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -81,7 +82,8 @@ check: $(STAMP)  ## Lint, types, import contracts, docs drift
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/cli_reference.py --check
+	$(BIN)/python -m docs.references --check
+	$(BIN)/python environments/conda_files.py --check
 
 $(IMAGE_TOOLS)/.installed: requirements/images.txt
 	@$(PYTHON) -m venv --clear $(IMAGE_TOOLS)
@@ -92,8 +94,24 @@ format: $(STAMP)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP)  ## Write the generated parts of the documentation
-	$(BIN)/python docs/cli_reference.py
+docs: $(STAMP)  ## Write the generated parts of the documentation, and build its site
+	$(BIN)/python -m docs.references
+	@$(MAKE) --no-print-directory site
+
+site: $(DOCS)/.installed  ## Build the site of the documentation, outputs/docs/site/index.html, which needs no network to be read
+	@$(DOCS)/bin/python docs/documentation_site.py
+
+$(DOCS)/.installed: requirements/docs.txt requirements/docs.npm
+	@$(PYTHON) -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	@xargs $(DOCS)/bin/npm pack --silent --pack-destination $(DOCS) < requirements/docs.npm >/dev/null
+	@touch $@
+
+environments: $(STAMP)  ## Write environments/conda from the pins in requirements
+	$(BIN)/python environments/conda_files.py
+
+kernel: $(STAMP)  ## Add .venv to Jupyter as the kernel vision-mlops (PREFIX= of another Jupyter than the user's)
+	@$(BIN)/python -m ipykernel install $(if $(PREFIX),--prefix $(PREFIX),--user) --name vision-mlops --display-name "vision-mlops ($(VENV))"
 
 screenshots: $(STAMP)  ## Take the pictures of the web frontend in docs/images (needs chromium)
 	$(BIN)/python -m docs.screenshots $(BUNDLE)

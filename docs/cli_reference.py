@@ -1,16 +1,12 @@
-"""Writes docs/cli.md from the command line's own help; ``--check`` fails where the file is out of date."""
+"""The text of docs/cli.md: every command, from the command line's own help."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from vision_mlops.cli.main import app
-
-TARGET = Path(__file__).with_name("cli.md")
 
 
 def reference() -> str:
@@ -32,20 +28,3 @@ def _describe(command: Any, path: str, lines: list[str]) -> None:
         lines += [f"| `{names}` | {text} |" for names, text in rows] + [""]
     for name, child in sorted(getattr(command, "commands", {}).items()):
         _describe(child, f"{path} {name}", lines)
-
-
-def main() -> int:
-    """Write the reference, or compare it."""
-    text = reference()
-    if "--check" in sys.argv:
-        current = TARGET.read_text(encoding="utf-8") if TARGET.is_file() else ""
-        if current != text:
-            sys.stderr.write("docs/cli.md is out of date: run `make docs`\n")
-            return 1
-        return 0
-    TARGET.write_text(text, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -24,6 +25,7 @@ from azureml_emulator.storage.azurite import AzuriteError
 
 DEFAULT_PORT = 10800
 _LARGEST_PORT = 65535
+_WORKSPACE = re.compile(r"[A-Za-z0-9][\w-]{1,32}", re.ASCII)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,8 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     state = StateFolder(options.state)
     try:
         if options.env:
-            if command is not None or options.fault:
-                raise EmulatorError("--env asks an emulator that runs: it takes neither --fault nor a command")
+            if command is not None or options.fault or options.workspace:
+                raise EmulatorError(
+                    "--env asks an emulator that runs: it takes neither --fault nor --workspace nor a command"
+                )
             from azureml_emulator.client_variables import as_shell, client_variables, default_variables
 
             _print(as_shell(client_variables(state, state.port()), default_variables()))
@@ -82,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         help=f"let calls fail: {FORM}, such as 'PUT .*/jobs/.* 503 x2'",
     )
     parser.add_argument(
+        "--workspace",
+        action="append",
+        default=[],
+        type=_workspace,
+        help="make this workspace, too, where the state does not hold it, such as one for prod; can be given again",
+    )
+    parser.add_argument(
         "--env", action="store_true", help="print the variables for clients of the emulator that runs, for a shell"
     )
     return parser
@@ -91,6 +102,14 @@ def _port(text: str) -> int:
     if not text.isdigit() or int(text) > _LARGEST_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 0 to {_LARGEST_PORT}")
     return int(text)
+
+
+def _workspace(text: str) -> str:
+    if not _WORKSPACE.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot be the name of a workspace: use 2 to 33 letters, digits, hyphens and underscores"
+        )
+    return text
 
 
 def _fault(text: str) -> object:
@@ -109,7 +128,7 @@ def _run(state: StateFolder, options: argparse.Namespace, command: list[str] | N
     stopping = _StopSignals()
     from azureml_emulator.running_emulator import running_emulator
 
-    with running_emulator(state, port, options.fault) as found:
+    with running_emulator(state, port, options.fault, options.workspace) as found:
         from azureml_emulator.client_variables import IN_THE_WAY, client_variables, default_variables
 
         if command is None:

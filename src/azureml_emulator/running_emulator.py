@@ -28,13 +28,16 @@ _ALONE_SECONDS = 1.0
 
 
 @contextmanager
-def running_emulator(state: StateFolder, port: int, faults: Sequence[Fault]) -> Iterator[int]:
+def running_emulator(
+    state: StateFolder, port: int, faults: Sequence[Fault], workspaces: Sequence[str] = ()
+) -> Iterator[int]:
     """Run an emulator; yields the port of the proxy.
 
     Args:
         state: Its state folder.
         port: Of the proxy; 0 for any free one.
         faults: What strikes its first calls.
+        workspaces: Names of workspaces to make besides the first one, where the state does not hold them.
 
     Raises:
         EmulatorError: the folder is in use or cannot be written, or the port is taken.
@@ -67,6 +70,9 @@ def running_emulator(state: StateFolder, port: int, faults: Sequence[Fault]) -> 
             if not cloud.restore():
                 cloud.set_up()
                 cloud.vision.set_up()
+            for name in workspaces:
+                if cloud.store.find(cloud.path(name)) is None:
+                    cloud.add_workspace(name)
             cloud.keep()
 
         with _listening(cloud, certificates, port, restore) as found:

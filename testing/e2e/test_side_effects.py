@@ -18,8 +18,7 @@ from testing.support.jobs import until
 from testing.support.prepared_data import make_prepared
 from testing.support.web_server import Page, Site, serving
 
-from vision_mlops.cli.commands import CALLBACKS
-from vision_mlops.cli.main import app as _app  # noqa: F401 - it fills CALLBACKS
+from vision_mlops.cli.commands import callbacks
 from vision_mlops.flask_app.corrections.folder_store import FolderStore
 
 pytestmark = pytest.mark.slow
@@ -100,6 +99,7 @@ HERE: list[tuple[str, list[str], int]] = [
     ("benchmark import", ["named/knn.json", "--overwrite"], 0),
     ("benchmark clean", ["-w", "small.yml", "--yes"], 0),
     ("doctor", [], 0),
+    ("migrate scan", ["."], 0),
 ]
 ON_AZURE: dict[str, list[str]] = {
     "app deploy": ["tiny", "--endpoint", "https://127.0.0.1:9/score", "--package", "named/app.zip"],
@@ -109,6 +109,7 @@ ON_AZURE: dict[str, list[str]] = {
     "devops start": ["tiny", "--organization", "https://127.0.0.1:9/o", "--project", "p"],
     "data upload": ["photos", "--to", "https://127.0.0.1:9/container/photos"],
     "devops init": ["--github", "contoso/vision", "--environments", "dev", "--root", str(ROOT), "--yes"],
+    "env register": ["dev"],
     "job download": ["one", "--out", "named/results"],
     "models transfer": ["small", "--to", "azureml://workspaces/ws"],
     "pipeline publish": ["job.yml", "--endpoint", "tiny"],
@@ -165,6 +166,8 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> CommandWatch:
     FolderStore(watch.work / "corrections", 10**6).add(corrected(stream.getvalue(), "red"), stream.getvalue())
     (watch.work / "small.yml").write_text(WORKLOAD)
     (watch.work / "job.yml").write_text(JOB)
+    (watch.work / "environments" / "conda").mkdir(parents=True)
+    (watch.work / "environments" / "conda" / "dev.yml").write_text("dependencies: [python=3.11]\n")
     watch.keep_inputs()
     watch.inputs.add("workloads")  # `mlops new` writes there
     return watch
@@ -179,7 +182,7 @@ def site(watch: CommandWatch) -> Iterator[str]:
 
 
 def test_every_command_is_watched() -> None:
-    assert {name for name, _, _ in HERE} | ON_AZURE.keys() | UNTIL_TOLD.keys() == CALLBACKS.keys()
+    assert {name for name, _, _ in HERE} | ON_AZURE.keys() | UNTIL_TOLD.keys() == callbacks().keys()
 
 
 @pytest.mark.timeout(900)

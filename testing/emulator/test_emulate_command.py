@@ -38,6 +38,8 @@ def run_emulator(*words: str, cwd: Path, module: str = "azureml_emulator") -> su
     ("words", "reason"),
     [
         (("--fault", "PUT x"), "'PUT x' does not have the form METHOD PATTERN WHAT"),
+        (("--workspace", "a/b"), "'a/b' cannot be the name of a workspace: use 2 to 33 letters"),
+        (("--env", "--workspace", "prod"), "--env asks an emulator that runs"),
         (("--port", "70000"), "'70000' is not a port: give a number from 0 to 65535"),
         (("--port", "http"), "'http' is not a port"),
         (("--state", "file"), "cannot be written: "),
@@ -83,7 +85,8 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatorProcess]:
     """An emulator that nobody ends, with a fault waiting."""
-    with emulator(tmp_path_factory.mktemp("emulator") / "state", "--fault", "GET .*/datastores 503 x2") as found:
+    state = tmp_path_factory.mktemp("emulator") / "state"
+    with emulator(state, "--fault", "GET .*/datastores 503 x2", "--workspace", "prod", "--workspace", "ws") as found:
         yield found
 
 
@@ -112,6 +115,16 @@ class TestRunning:
     def test_faults_strike_first(self, running: EmulatorProcess) -> None:
         answers = [running.call("GET", "datastores").status_code for _ in range(3)]
         assert answers == [503, 503, 200]
+
+    def test_a_further_workspace_has_datastores_of_its_own(self, running: EmulatorProcess) -> None:
+        scope = f"{SCOPE}/providers/Microsoft.MachineLearningServices/workspaces"
+        assert sorted(item["name"] for item in running.call("GET", scope).json()["value"]) == ["prod", "ws"]
+        containers = {
+            item["properties"]["containerName"]
+            for name in ("prod", "ws")
+            for item in running.call("GET", f"{scope}/{name}/datastores").json()["value"]
+        }
+        assert len(containers) == 4
 
     def test_a_host_has_its_own_paths_only(self, running: EmulatorProcess) -> None:
         assert (

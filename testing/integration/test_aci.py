@@ -173,7 +173,7 @@ def test_a_container_that_crashes_or_is_not_alive(run: Run, aci: Given) -> None:
     err = failed(run, aci)
     assert "the container ended with exit code 3, " in err
     assert "the last lines of its log:\n    no bundle in /model" in err
-    assert "-> mend what its log says" in err
+    assert "-> fix what its log says" in err
     aci.push(aci.first, command=DEAF)
     err = failed(run, aci)
     assert "started again and again: Liveness probe failed" in err

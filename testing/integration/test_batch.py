@@ -490,7 +490,9 @@ def test_the_command(images: Path, bundle: Path, tmp_path: Path, mlops: Callable
         pytest.param(["--out", "a.csv", "--model", "a", "--bundle", "b"], "which model?", id="two-models"),
         pytest.param(["--out", "a.txt", "--bundle", "b"], "the suffix says no known format", id="suffix"),
         pytest.param(["--out", "a.csv", "--bundle", "none"], "none is not a model bundle", id="bundle"),
-        pytest.param(["--out", "a.csv", "--bundle", "b", "--precision", "x"], "no such precision", id="precision"),
+        pytest.param(
+            ["--out", "a.csv", "--bundle", "b", "--precision", "x"], "unknown --precision 'x'", id="precision"
+        ),
         pytest.param(["--out", "a.csv", "--bundle", "b", "--endpoint", "e"], "use --on azure", id="endpoint"),
         pytest.param(["--out", "a.jsonl", "--on", "azure"], "--on azure needs --endpoint and --out", id="no-endpoint"),
         pytest.param(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -16,6 +16,7 @@ from typing import Any
 import pathspec
 import pytest
 import yaml
+from environments import conda_files
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from testing.support.azure_pipelines.script_lines import with_included
@@ -28,6 +29,8 @@ DOCKERFILES = sorted((ROOT / "environments" / "docker").rglob("*Dockerfile"))
 CONDA = sorted((ROOT / "environments" / "conda").glob("*.yml"))
 DOCKERFILE = ROOT / "environments" / "docker" / "training_image" / "Dockerfile"
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
+PINS = {"dev": "dev.txt", "train": "azure-train.txt", "deploy": "azmlinfsrv.txt"}
+"""Where the packages of a conda file are pinned."""
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # azureml-mlflow, which only the image needs, accepts these and no newer ones.
 OLDER_IN_THE_IMAGE = {"mlflow-skinny", "azure-storage-blob"}
@@ -102,17 +105,46 @@ def test_pins_are_what_the_package_declares() -> None:
 
 
 @pytest.mark.parametrize("path", CONDA, ids=lambda path: path.stem)
-def test_conda_files_install_the_requirements_and_the_package(path: Path) -> None:
+def test_conda_files_need_nothing_beside_them(path: Path) -> None:
+    """Azure ML is sent the file alone: all pins are in it, and the package comes from the tag of its version."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert content["name"] == f"vision-mlops-{path.stem}"
     *plain, last = content["dependencies"]
-    assert f"python={_python()}" in plain
-    assert "pip" in plain
-    *requirements, package = (shlex.split(line) for line in last["pip"])
-    for flag, target in requirements:
-        assert flag == "-r"
-        assert (path.parent / target).resolve() in REQUIREMENTS
-    assert (path.parent / package[-1]).resolve() == ROOT
+    assert plain == [f"python={_python()}", "git", "pip"]
+    *listed, package = [Requirement(line) for line in last["pip"]]
+    pinned = packages(ROOT / "requirements" / PINS[path.stem])
+    assert {canonicalize_name(item.name): str(item.specifier) for item in listed} == {
+        name: f"=={version}" for name, version in pinned.items()
+    }
+    assert {str(item.marker) for item in listed if item.marker} == {'platform_machine != "aarch64"'}
+    assert (package.name, package.url) == (
+        "vision-mlops", f"git+{PROJECT['urls']['Repository']}@v{vision_mlops.__version__}",
+    )  # fmt: skip
+    for text in PROJECT["dependencies"]:
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), f"pip would look for another {text}"
+
+
+def test_a_conda_file_that_is_not_what_the_pins_say_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(ROOT / "environments" / "conda", tmp_path / "environments" / "conda")
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    monkeypatch.setattr(conda_files, "ROOT", tmp_path)
+    monkeypatch.setattr(conda_files, "FOLDER", tmp_path / "environments" / "conda")
+    monkeypatch.setattr(sys, "argv", ["conda_files.py", "--check"])
+    assert conda_files.main() == 0
+    pins = tmp_path / "requirements" / "base.txt"
+    pins.write_text(pins.read_text().replace("rich==", "rich==9"))
+    assert conda_files.main() == 1
+    assert "environments/conda/dev.yml, environments/conda/train.yml: out of date" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["conda_files.py"])
+    assert conda_files.main() == 0
+    assert "- rich==9" in (tmp_path / "environments" / "conda" / "train.yml").read_text()
+    pins.write_text(pins.read_text() + "torch==1.0\n")
+    with pytest.raises(ValueError, match=r"torch==2\.13\.0 contradicts torch==1\.0"):
+        conda_files.main()
 
 
 def _python() -> str:

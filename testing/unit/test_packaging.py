@@ -129,6 +129,16 @@ def test_each_import_has_a_package_that_is_declared() -> None:
     assert undeclared == {"pandas", "certifi", "azureml_inference_server_http", "packaging"}
 
 
+def without(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the command line call what a module is missing for."""
+
+    def command() -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr("vision_mlops.cli.train.train", command)
+    monkeypatch.setattr(sys, "argv", ["mlops", "train"])
+
+
 @pytest.mark.parametrize(
     ("module", "package", "extra"),
     [
@@ -141,10 +151,7 @@ def test_each_import_has_a_package_that_is_declared() -> None:
 def test_a_package_that_is_not_installed_is_named_with_its_extra(
     module: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def command() -> None:
-        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
-
-    monkeypatch.setattr("vision_mlops.cli.main.app", command)
+    without(module, monkeypatch)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
@@ -154,9 +161,6 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(
 
 @pytest.mark.parametrize("module", ["vision_mlops.nowhere", "nowhere"])
 def test_another_missing_module_is_a_fault_of_ours(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def command() -> None:
-        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
-
-    monkeypatch.setattr("vision_mlops.cli.main.app", command)
+    without(module, monkeypatch)
     with pytest.raises(ModuleNotFoundError):
         main()

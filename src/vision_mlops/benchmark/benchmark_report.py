@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from vision_mlops.benchmark.standings import StandingRow, Standings
-from vision_mlops.core.figures import FigureWords
+from vision_mlops.core.figures import FigureWords, Picture
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import as_html, counted
 from vision_mlops.evaluation.evaluation_report import table
@@ -88,7 +88,7 @@ def _render(found: Standings, significance: float) -> str:
         ),
         contestants=table(rows[0], (row.values() for row in rows)),
         notes="".join(f"<p>{as_html(note)}</p>" for note in notes(found)),
-        plot=f"data:image/svg+xml;base64,{base64.b64encode(_plot(found).encode()).decode()}",
+        plot=f"data:image/svg+xml;base64,{base64.b64encode(draw(found).svg.encode()).decode()}",
         costs=as_html(
             f"Costs are estimates. Time on your own machine is priced at the hourly rate of a {found.prices.machine}, one"
             " image at a time; services are priced by usage. Free allowances are not deducted."
@@ -126,7 +126,8 @@ def notes(found: Standings) -> Iterator[str]:
         yield f"There is no price for {key}: costs that depend on it are not known."
 
 
-def _plot(found: Standings) -> str:
+def draw(found: Standings) -> Picture:
+    """Accuracy with its interval over the time of an image, a mark for each contestant."""
     words = FigureWords()
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -141,4 +142,4 @@ def _plot(found: Standings) -> str:
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis(StrMethodFormatter("{x:g}"))
     figure.legend(loc="outside right upper", fontsize="small")
-    return words.svg(figure)
+    return Picture(words.svg(figure))

@@ -30,7 +30,7 @@ def code_version(kind: type[Contestant]) -> str:
     file = Path(str(sys.modules[module].__file__)).resolve()
     root = file.parents[module.count(".") + (file.name == "__init__.py")]
     files = files_beside(file, root)
-    reached = graph.reached(set().union(*(graph.imported_by(root / each) for each in files)))
+    reached = graph.reached(set().union(*(graph.imported_by(root / each) for each in files if each.suffix == ".py")))
     return _hash(root, files) + _hash(_PACKAGE, reached)
 
 

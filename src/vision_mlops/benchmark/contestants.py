@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib
 import re
-import sys
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 
 from vision_mlops.benchmark.contestant import Contestant
+from vision_mlops.config import own_code
+from vision_mlops.config.own_code import CodeReference
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.text import nearest
 
@@ -76,7 +75,10 @@ def find_contestant(reference: str) -> NamedContestant:
             f"unknown contestant {reference!r}",
             f"{nearest(reference, SHIPPED)}; one of your own is named module:Class",
         )
-    kind = getattr(_module(module, reference), word, None)
+    shipped = reference in SHIPPED
+    # A shipped one that lacks a package tells the command line so, which knows the extra that brings it.
+    source = importlib.import_module(module) if shipped else own_code.import_module(CodeReference(reference))
+    kind = getattr(source, word, None)
     if not (isinstance(kind, type) and issubclass(kind, Contestant)):
         raise MlopsError(
             f"{reference}: the module {module} has no class {word!r} that is a contestant",
@@ -84,30 +86,6 @@ def find_contestant(reference: str) -> NamedContestant:
         )
     _check(reference, kind)
     return NamedContestant(reference, kind)
-
-
-def _module(name: str, reference: str) -> object:
-    here = str(Path.cwd())
-    if reference not in SHIPPED and here not in sys.path:  # a console script does not look into the current folder
-        sys.path.append(here)  # last, where a file of a common name hides no package
-    try:
-        with redirect_stdout(sys.stderr):
-            return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if not f"{name}.".startswith(f"{error.name}."):
-            if reference in SHIPPED:
-                raise  # the command line knows which extra brings it
-            raise MlopsError(
-                f"{reference} needs the package {error.name!r}, which is not installed", "install it beside mlops"
-            ) from error
-        raise MlopsError(
-            f"{reference}: there is no module {name!r}",
-            f"give module:Class of a Python file in {here}, such as mine:Mine of mine.py",
-        ) from error
-    except (Exception, SystemExit) as error:
-        raise MlopsError(
-            f"{reference}: the module {name!r} cannot be imported: {type(error).__name__}: {error}", "correct the file"
-        ) from error
 
 
 def _check(reference: str, kind: type[Contestant]) -> None:

@@ -134,7 +134,7 @@ def _images(text: str) -> Images:
 
 def _precision(text: str) -> Precision:
     if text not in ("auto", "f32"):
-        raise DataError(f"--precision {text}: there is no such precision", "give auto or f32")
+        raise DataError(f"unknown --precision {text!r}", "give auto or f32")
     return cast("Precision", text)
 
 

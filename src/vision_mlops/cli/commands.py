@@ -1,19 +1,119 @@
-"""Which function is behind each command of ``mlops``, for those who need to know what code a command runs."""
+"""The commands of ``mlops``: in which module each is, and which function is behind it.
+
+A command line loads the one command that it names, and the page of help none: all together take longer to load than most
+of them take to run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 import typer
 
-CALLBACKS: dict[str, Callable[..., Any]] = {}
-"""By the words of the command, such as ``data prepare``; filled when :mod:`vision_mlops.cli.main` is imported."""
+# Where a command or a group of commands is, below this package, and the first sentence of its help text. The help page
+# lists them in this order: Typer puts groups last.
+COMMANDS = {
+    "init": (
+        "init:init",
+        "Generate a project of your own: workload, pipelines, CI, tests, infrastructure; the code stays in this package.",
+    ),
+    "new": (
+        "new:new",
+        "Write `workloads/NAME.yml` for a folder of images: classes, image size, batch size and first floors of the gate.",
+    ),
+    "train": ("train:train", "Fine-tune a pretrained network and write a model bundle."),
+    "predict": ("predict:predict", "Classify images."),
+    "evaluate": ("evaluate:evaluate", "Measure a bundle on the test images and write a report."),
+    "gate": ("gate:gate", "Judge a candidate: promote, reject or inconclusive, with the reasons."),
+    "export": (
+        "export:export",
+        "Write a bundle in another precision, if it is as good: exit code 1, and nothing written, where it is not.",
+    ),
+    "run": (
+        "jobs.run:run",
+        "Prepare, train, evaluate, judge and register a workload, with the pipeline that ships or with one of your own.",
+    ),
+    "serve": ("serve:serve", "Serve a bundle over HTTP until Ctrl-C."),
+    "deploy": (
+        "deploy:deploy",
+        "Serve a registered model at an endpoint; a further version takes over once it is ready.",
+    ),
+    "demo": (
+        "demo:demo",
+        "Prepare, train, evaluate, judge, register and serve: the pipeline of `mlops run`, then its champion.",
+    ),
+    "doctor": (
+        "azure.doctor:doctor",
+        "Check this machine and the project in the working folder, with --azure also Azure; each problem comes with"
+        " its fix.",
+    ),
+    "down": (
+        "azure.down:down",
+        "Remove what mlops made in Azure, after listing it with an estimate of what it costs a month.",
+    ),
+    "config": ("config:app", "Show and check workload files."),
+    "data": (
+        "data.data:app",
+        "Download images, check and prepare them, keep versions of them, and bring them to and from storage.",
+    ),
+    "models": ("models.models:app", "Register, compare, promote and explain models."),
+    "job": ("jobs.job:app", "Check, show and run jobs, components and schedules in Azure ML v2 YAML."),
+    "pipeline": (
+        "jobs.pipeline:app",
+        "Publish pipelines on Azure ML, start and schedule them; retrain here on new images.",
+    ),
+    "assets": ("jobs.assets:app", "Register data, components, environments and models for local jobs."),
+    "endpoint": ("endpoint:app", "List, try, watch, share out and delete what is deployed."),
+    "rollout": ("rollout:app", "Roll a model version out step by step, judged against the champion."),
+    "batch": ("batch:app", "Score many images at once."),
+    "app": (
+        "app.app:app",
+        "Run the web frontend until Ctrl-C: pages on which people classify images, and see what is deployed.",
+    ),
+    "azure": ("azure.emulate:app", "Try the Azure half without an account."),
+    "env": ("azure.environments:app", "Register the environments of a project on Azure ML."),
+    "migrate": ("azure.migrate:app", "Find what of version 1 of Azure ML a repository uses."),
+    "benchmark": ("benchmark.benchmark:app", "Compare reference models with ours on the same test images."),
+    "devops": ("devops.devops:app", "Set Azure DevOps up for the pipelines of a project, and start them."),
+}
 
 
-def name_all(app: typer.Typer) -> None:
-    """Take down all commands of the command line."""
-    CALLBACKS.update(_below(app, ""))
+def add_commands(app: typer.Typer, names: Iterable[str]) -> None:
+    """Load commands, and add them to a command line."""
+    for name in names:
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        found = getattr(import_module(f"{__package__}.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+
+
+def add_names(app: typer.Typer) -> None:
+    """Add all commands to a command line that does not run any: their names and their help texts alone."""
+    for name, (_, text) in COMMANDS.items():
+        app.command(name, help=text)(_not_loaded)
+
+
+def callback(words: str) -> Callable[..., Any] | None:
+    """The function behind a command, such as ``data prepare``; None where there is no such command."""
+    first = words.partition(" ")[0]
+    return _callbacks(first).get(words) if first in COMMANDS else None
+
+
+def callbacks() -> dict[str, Callable[..., Any]]:
+    """The function behind each command, by the words of the command."""
+    return {words: each for name in COMMANDS for words, each in _callbacks(name).items()}
+
+
+@functools.cache
+def _callbacks(name: str) -> Mapping[str, Callable[..., Any]]:
+    app = typer.Typer()
+    add_commands(app, [name])
+    return dict(_below(app, ""))
 
 
 def _below(app: typer.Typer, prefix: str) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -28,3 +128,7 @@ def _below(app: typer.Typer, prefix: str) -> Iterator[tuple[str, Callable[..., A
             if own is not None and own.callback is not None and own.invoke_without_command is True:
                 yield f"{prefix}{group.name}", own.callback  # a command that has commands of its own
             yield from _below(group.typer_instance, f"{prefix}{group.name} ")
+
+
+def _not_loaded() -> None:
+    raise AssertionError("a command line that names a command loads it")

@@ -29,10 +29,14 @@ def show(workload: WorkloadOption = "textile", set_: SetOption = None, json_: Js
 
 @app.command()
 def check(workload: WorkloadOption = "textile", set_: SetOption = None) -> None:
-    """Check a workload; exit code 2 and the nearest valid key where it is wrong.
+    """Check a workload; exit code 2 and the nearest valid key where it is wrong. Own code that it names is imported.
 
     Example: `mlops config check --workload textile`
     """
     from vision_mlops.config import load_workload
+    from vision_mlops.config.own_code import load, references
 
-    say(f"ok: workload {load_workload(workload, set_ or ()).name}")
+    loaded = load_workload(workload, set_ or ())
+    for reference in references(loaded):
+        load(reference)
+    say(f"ok: workload {loaded.name}")

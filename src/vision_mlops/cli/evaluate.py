@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
+
+if TYPE_CHECKING:
+    from vision_mlops.config.own_code import CodeReference
 
 
 class SplitName(enum.StrEnum):
@@ -39,7 +42,8 @@ def evaluate(
         typer.Option(
             "--workload",
             "-w",
-            help="Name of a workload, or path of a YAML file; its evaluation section says whether to do that.",
+            help="Name of a workload, or path of a YAML file; its evaluation section says whether to do that, and which"
+            " metrics of your own to measure.",
         ),
     ] = None,
     json_: JsonOption = False,
@@ -51,13 +55,25 @@ def evaluate(
     from vision_mlops.evaluation.evaluate import evaluate as run
     from vision_mlops.evaluation.evaluate import headline
 
-    if robustness is None and workload is not None:
+    own_metrics: list[CodeReference] = []
+    if workload is not None:
         from vision_mlops.config import load_workload
+        from vision_mlops.config.own_code import references
 
-        robustness = load_workload(workload).evaluation.robustness
+        loaded = load_workload(workload)
+        own_metrics = references(loaded, ["evaluation"])
+        robustness = loaded.evaluation.robustness if robustness is None else robustness
     chosen = choose_bundle(bundle).folder
     with count_bar("scoring corrupted images") as progress:
-        evaluation = run(chosen, data, out, split=split.value, robustness=bool(robustness), progress=progress)
+        evaluation = run(
+            chosen,
+            data,
+            out,
+            split=split.value,
+            robustness=bool(robustness),
+            own_metrics=own_metrics,
+            progress=progress,
+        )
     metrics = evaluation.metrics
     if metrics["run_id"]:
         from vision_mlops.tracking import mlflow_runs
@@ -79,6 +95,8 @@ def evaluate(
         f" calibration error {metrics['expected_calibration_error']:.4f},"
         f" {metrics['latency_ms']['median']:.1f} ms per image"
     )
+    for name, value in metrics.get("metrics", {}).items():
+        say(f"{name} {value:.4f}")
     if "robustness" in metrics:
         _show_robustness(metrics["robustness"])
     say(f"report: {evaluation.folder / 'report.html'}")

@@ -5,40 +5,21 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import gc
 import logging
+import os
 import re
 import sys
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
 from vision_mlops import __version__
-from vision_mlops.cli import (
-    batch,
-    commands,
-    config,
-    demo,
-    deploy,
-    endpoint,
-    evaluate,
-    export,
-    gate,
-    init,
-    new,
-    predict,
-    rollout,
-    serve,
-    standard_streams,
-    train,
-)
-from vision_mlops.cli.app import app as app_group
-from vision_mlops.cli.azure import doctor, down, emulate
-from vision_mlops.cli.benchmark import benchmark
-from vision_mlops.cli.data import data
-from vision_mlops.cli.devops import devops
-from vision_mlops.cli.jobs import assets, job, pipeline, run
-from vision_mlops.cli.models import models
+from vision_mlops.cli import commands, standard_streams
 from vision_mlops.cli.output import GlobalOptions, fail, say
 from vision_mlops.core import library_settings
 from vision_mlops.core.errors import MissingExtraError, MlopsError
@@ -48,15 +29,6 @@ _REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
 _PACKAGES = {"jwt": "pyjwt", "sklearn": "scikit-learn"}
 """Packages whose name is not that of their module."""
 
-app = typer.Typer(
-    name="mlops",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    help="Train, judge, register and serve an image classifier: on this machine, then on Azure.",
-    epilog="Start with `mlops demo`.",
-)
-
 
 def _version(show: bool) -> None:
     if show:
@@ -64,7 +36,6 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and library messages.")] = False,
     version: Annotated[
@@ -78,33 +49,39 @@ def _root(
     logging.getLogger("vision_mlops").setLevel(logging.DEBUG if verbose else logging.NOTSET)
 
 
-app.command("init")(init.init)
-app.command("new")(new.new)
-app.add_typer(config.app, name="config")
-app.add_typer(data.app, name="data")
-app.command("train")(train.train)
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
-app.command("gate")(gate.gate)
-app.command("export")(export.export)
-app.add_typer(models.app, name="models")
-app.add_typer(job.app, name="job")
-app.add_typer(pipeline.app, name="pipeline")
-app.add_typer(assets.app, name="assets")
-app.command("run")(run.run)
-app.command("serve")(serve.serve)
-app.command("deploy")(deploy.deploy)
-app.add_typer(endpoint.app, name="endpoint")
-app.add_typer(rollout.app, name="rollout")
-app.add_typer(batch.app, name="batch")
-app.add_typer(app_group.app, name="app")
-app.add_typer(emulate.app, name="azure")
-app.add_typer(benchmark.app, name="benchmark")
-app.add_typer(devops.app, name="devops")
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
-app.command("down")(down.down)
-commands.name_all(app)
+def command_line(words: Iterable[str] | None = None) -> typer.Typer:
+    """The command line for some words: with the command that they name, or, where they name none, with names alone.
+
+    Args:
+        words: Its arguments; all commands are loaded where they are not given.
+    """
+    app = typer.Typer(
+        name="mlops",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        help="Train, judge, register and serve an image classifier: on this machine, then on Azure.",
+        epilog="Start with `mlops demo`.",
+    )
+    app.callback()(_root)
+    named = None if words is None else next((word for word in words if not word.startswith("-")), "")
+    if named is None:
+        commands.add_commands(app, commands.COMMANDS)
+    elif named in commands.COMMANDS:
+        commands.add_commands(app, [named])
+    else:
+        commands.add_names(app)
+    return app
+
+
+_whole = functools.cache(command_line)
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """``app``, with all commands, for those who look at the command line; loaded when it is asked for."""
+    if name == "app":
+        return _whole()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def missing_extra(module: str) -> MissingExtraError | None:
@@ -129,6 +106,7 @@ def missing_extra(module: str) -> MissingExtraError | None:
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
     standard_streams.prepare()
+    atexit.register(gc.freeze)  # or Python looks for garbage among all that was loaded before it ends
     try:
         code = _exit_code()
     except OSError as error:  # of standard error
@@ -173,8 +151,12 @@ def _exit_code() -> int:
 
 def _run() -> int:
     """The command's exit code: Typer ends the process with it."""
+    completes = "_MLOPS_COMPLETE" in os.environ  # the shell asks for words, which stand in another variable
+    with library_settings.loading():
+        app = command_line(None if completes else sys.argv[1:])
+        run = typer.main.get_command(app)
     try:
-        app()
+        run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

@@ -39,6 +39,15 @@ class RunLocation(enum.StrEnum):
     AZURE = "azure"
 
 
+class FailOnSeverity(enum.StrEnum):
+    """Severities that end the command with exit code 1."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+    NEVER = "never"
+
+
 def filled(parameter: typer.CallbackParam, value: str | None) -> str | None:
     """Callback of an argument or option: what is given must not be empty, as an unset variable of a shell makes it.
 

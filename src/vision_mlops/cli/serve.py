@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -14,8 +13,8 @@ import typer
 from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import filled
 from vision_mlops.cli.output import say, warn
-from vision_mlops.core.errors import MissingExtraError, ServingError
-from vision_mlops.core.listening import LOOPBACK, listen, url_of
+from vision_mlops.core.errors import ServingError
+from vision_mlops.core.listening import LOOPBACK
 
 if TYPE_CHECKING:
     from vision_mlops.model.predictor import Precision
@@ -93,14 +92,12 @@ def serve(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from vision_mlops.config.workload_files import load_serving
-    from vision_mlops.core.cpu import available_cores
     from vision_mlops.model.bundle import read_bundle
     from vision_mlops.model.bundle_lookup import bundle_root, find_bundle, registered_as
     from vision_mlops.registry.version_index import warning_about_folder
-    from vision_mlops.serving.telemetry.metrics_folder import metrics_folder
+    from vision_mlops.serving.foreground import ForegroundServer
     from vision_mlops.serving.workers.ipc import ParentProcess
 
-    admin_key = os.environ.get("MLOPS_ADMIN_KEY") or None
     keys = _keys(auth, host)
     parent = None if parent_socket is None else ParentProcess(parent_socket)
     wanted_precision = _precision(precision)
@@ -111,48 +108,20 @@ def serve(
     if parent is None and (warning := chosen.warning if chosen.name else warning_about_folder(folder)):
         warn(warning)
     known = (chosen.name, chosen.version) if chosen.name else registered_as(Path(text))
-    name, version = name or known[0], version or known[1]
-    described = read_bundle(folder)
-    serving = load_serving(workload)
-    listener = listen(host, serving.port if port is None else port)
-    bound = listener.getsockname()[1]
-    if port_file is not None:
-        port_file.write_text(f"{bound}\n", encoding="utf-8")
-    if parent is not None:
-        parent.tell(
-            port=bound, max_body=serving.max_body_mb * 2**20, request_timeout_s=serving.request_timeout_s,
-            cors_origins=serving.cors_origins,
-        )  # fmt: skip
-
-    def announce(problem: str) -> None:
-        text = f"not ready: {problem}" if problem else f"serving {name or described.name} at {url_of(host, bound)}"
-        if parent is not None:
-            parent.tell(problem=problem)
-        with contextlib.suppress(OSError):  # a terminal that is gone or a full disk is no reason not to serve
-            say(f"{text}  (Ctrl-C stops)")
-
-    with metrics_folder(workers or serving.workers or available_cores()):
-        try:
-            from vision_mlops.serving.served_model import ModelSource
-            from vision_mlops.serving.telemetry.server_log import start_log, stop_log
-            from vision_mlops.serving.telemetry.tracing import check_tracing
-            from vision_mlops.serving.workers.supervisor import Supervisor
-            from vision_mlops.serving.workers.worker import WorkerSettings
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(error.name or "httptools", "serve") from error
-        source = ModelSource(folder.absolute(), name, version, wanted_precision)
-        settings = WorkerSettings(source, serving, keys, admin_key)
-        check_tracing()
-        if serving.predictions.sample and serving.predictions.to:
-            from vision_mlops.serving.prediction_log.shipping import check_destination
-
-            check_destination(serving.predictions.to)
-        start_log()
-        size = workers or serving.workers or available_cores()
-        Supervisor(listener, settings, size, on_ready=announce, parent=parent).run()
-        stop_log()
-    with contextlib.suppress(OSError):
-        say("stopped")
+    name, described = name or known[0], read_bundle(folder)
+    ForegroundServer(
+        folder=folder,
+        model=(name, version or known[1]),
+        title=name or described.name,
+        limits=load_serving(workload),
+        host=host,
+        port=port,
+        size=workers,
+        precision=wanted_precision,
+        keys=keys,
+        admin_key=os.environ.get("MLOPS_ADMIN_KEY") or None,
+        parent=parent,
+    ).run(say, port_file)
 
 
 def _keys(auth: str, host: str) -> AccessKeys | None:
@@ -160,7 +129,7 @@ def _keys(auth: str, host: str) -> AccessKeys | None:
     from vision_mlops.serving.access_keys import keys_of_environment
 
     if auth not in ("key", "none"):
-        raise ServingError(f"--auth {auth}: there is no such way", "give key or none")
+        raise ServingError(f"unknown --auth {auth!r}", "give key or none")
     keys = keys_of_environment()
     if auth == "none":
         if keys:
@@ -176,5 +145,5 @@ def _keys(auth: str, host: str) -> AccessKeys | None:
 
 def _precision(text: str) -> Precision:
     if text not in ("auto", "f32"):
-        raise ServingError(f"--precision {text}: there is no such precision", "give auto or f32")
+        raise ServingError(f"unknown --precision {text!r}", "give auto or f32")
     return cast("Precision", text)

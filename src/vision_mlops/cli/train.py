@@ -58,6 +58,13 @@ def train(
         overwrite = True
         if resume and rank() == 0:
             say("going on with the training that was interrupted")
+    if (
+        loaded.training.augment.transform
+        and loaded.training.cache_prefix
+        and loaded.model.frozen_stages
+        and rank() == 0
+    ):
+        say("note: training.augment.transform changes every batch, so frozen stages are computed anew in each epoch")
     try:
         progress = sys.stderr.isatty()
         lines = () if progress else (EpochLines(say),)

@@ -110,11 +110,15 @@ class AzureSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
-    subscription_id: Guid = Field(alias="AZURE_SUBSCRIPTION_ID", examples=[_NO_GUID])
-    resource_group: Annotated[str, Field(pattern=r"^[\w().-]{0,89}[\w()-]$")] = Field(
-        alias="AZURE_RESOURCE_GROUP", examples=["rg-vision"]
+    subscription_id: Guid = Field(
+        alias="AZURE_SUBSCRIPTION_ID", examples=[_NO_GUID], description="Subscription that everything is made in."
     )
-    workspace_name: WorkspaceName = Field(alias="AZUREML_WORKSPACE_NAME", examples=["mlw-vision"])
+    resource_group: Annotated[str, Field(pattern=r"^[\w().-]{0,89}[\w()-]$")] = Field(
+        alias="AZURE_RESOURCE_GROUP", examples=["rg-vision"], description="Resource group of the workspace."
+    )
+    workspace_name: WorkspaceName = Field(
+        alias="AZUREML_WORKSPACE_NAME", examples=["mlw-vision"], description="Workspace of Azure Machine Learning."
+    )
     tenant_id: Guid | None = Field(
         None, alias="AZURE_TENANT_ID", examples=[_NO_GUID], description="Without it the sign-in decides."
     )
@@ -176,18 +180,38 @@ class AzureSettings(BaseModel):
         description="Key vault for the keys of endpoints that Azure ML does not keep: its name, or its URL.",
     )
 
-    cpu_cluster: ComputeName = Field("cpu-cluster", alias="MLOPS_AZURE_CPU_CLUSTER")
-    cpu_sku: Sku = Field("Standard_DS3_v2", alias="MLOPS_AZURE_CPU_SKU")
-    cpu_min_nodes: Nodes = Field(0, alias="MLOPS_AZURE_CPU_MIN_NODES")
-    cpu_max_nodes: Nodes = Field(4, alias="MLOPS_AZURE_CPU_MAX_NODES")
-    cpu_tier: Tier = Field("dedicated", alias="MLOPS_AZURE_CPU_TIER")
-    cpu_idle_seconds: IdleSeconds = Field(600, alias="MLOPS_AZURE_CPU_IDLE_SECONDS")
-    gpu_cluster: ComputeName = Field("gpu-cluster", alias="MLOPS_AZURE_GPU_CLUSTER")
-    gpu_sku: Sku = Field("Standard_NC4as_T4_v3", alias="MLOPS_AZURE_GPU_SKU")
-    gpu_min_nodes: Nodes = Field(0, alias="MLOPS_AZURE_GPU_MIN_NODES")
-    gpu_max_nodes: Nodes = Field(1, alias="MLOPS_AZURE_GPU_MAX_NODES")
-    gpu_tier: Tier = Field("dedicated", alias="MLOPS_AZURE_GPU_TIER")
-    gpu_idle_seconds: IdleSeconds = Field(600, alias="MLOPS_AZURE_GPU_IDLE_SECONDS")
+    cpu_cluster: ComputeName = Field(
+        "cpu-cluster", alias="MLOPS_AZURE_CPU_CLUSTER", description="Compute cluster without a graphics processor."
+    )
+    cpu_sku: Sku = Field("Standard_DS3_v2", alias="MLOPS_AZURE_CPU_SKU", description="Size of its machines.")
+    cpu_min_nodes: Nodes = Field(
+        0, alias="MLOPS_AZURE_CPU_MIN_NODES", description="Machines that it keeps when idle; 0 costs nothing."
+    )
+    cpu_max_nodes: Nodes = Field(4, alias="MLOPS_AZURE_CPU_MAX_NODES", description="Machines that it grows to.")
+    cpu_tier: Tier = Field(
+        "dedicated",
+        alias="MLOPS_AZURE_CPU_TIER",
+        description="low_priority is cheaper, and Azure may take a machine back.",
+    )
+    cpu_idle_seconds: IdleSeconds = Field(
+        600, alias="MLOPS_AZURE_CPU_IDLE_SECONDS", description="Seconds until an idle machine is released."
+    )
+    gpu_cluster: ComputeName = Field(
+        "gpu-cluster", alias="MLOPS_AZURE_GPU_CLUSTER", description="Compute cluster with graphics processors."
+    )
+    gpu_sku: Sku = Field("Standard_NC4as_T4_v3", alias="MLOPS_AZURE_GPU_SKU", description="Size of its machines.")
+    gpu_min_nodes: Nodes = Field(
+        0, alias="MLOPS_AZURE_GPU_MIN_NODES", description="Machines that it keeps when idle; 0 costs nothing."
+    )
+    gpu_max_nodes: Nodes = Field(1, alias="MLOPS_AZURE_GPU_MAX_NODES", description="Machines that it grows to.")
+    gpu_tier: Tier = Field(
+        "dedicated",
+        alias="MLOPS_AZURE_GPU_TIER",
+        description="low_priority is cheaper, and Azure may take a machine back.",
+    )
+    gpu_idle_seconds: IdleSeconds = Field(
+        600, alias="MLOPS_AZURE_GPU_IDLE_SECONDS", description="Seconds until an idle machine is released."
+    )
 
     automl_model: AutomlModel = Field(
         "vitb16r224",
@@ -207,7 +231,10 @@ class AzureSettings(BaseModel):
         None, alias="AZURE_AUTHORITY_HOST", examples=["https://login.example.org"], description="Where to sign in."
     )
     resource_manager: Address | None = Field(
-        None, alias="AZURE_RESOURCE_MANAGER", examples=["https://management.example.org"]
+        None,
+        alias="AZURE_RESOURCE_MANAGER",
+        examples=["https://management.example.org"],
+        description="Where resources are managed.",
     )
     ml_resource: Address | None = Field(
         None,
@@ -215,7 +242,12 @@ class AzureSettings(BaseModel):
         examples=["https://ml.example.org"],
         description="Audience of tokens for Azure ML.",
     )
-    studio: Address | None = Field(None, alias="AZURE_PORTAL", examples=["https://portal.example.org"])
+    studio: Address | None = Field(
+        None,
+        alias="AZURE_PORTAL",
+        examples=["https://portal.example.org"],
+        description="Portal that links to jobs lead to.",
+    )
     storage_suffix: Annotated[str, Field(pattern=r"^[\w.-]+(:\d+)?$")] | None = Field(
         None,
         alias="AZURE_STORAGE_SUFFIX",

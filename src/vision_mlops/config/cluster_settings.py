@@ -28,21 +28,60 @@ class ClusterSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     container_registry: RegistryHost | None = Field(
-        None, alias="MLOPS_AZURE_CONTAINER_REGISTRY", examples=["crvision.azurecr.io"]
+        None,
+        alias="MLOPS_AZURE_CONTAINER_REGISTRY",
+        examples=["crvision.azurecr.io"],
+        description="Where images that hold a model are.",
     )
-    context: str | None = Field(None, alias="MLOPS_AKS_CONTEXT", examples=["aks-vision"])
-    namespace: DnsLabel | None = Field(None, alias="MLOPS_AKS_NAMESPACE", examples=["vision"])
-    domain: Domain | None = Field(None, alias="MLOPS_AKS_DOMAIN", examples=["ml.example.org"])
+    context: str | None = Field(
+        None,
+        alias="MLOPS_AKS_CONTEXT",
+        examples=["aks-vision"],
+        description="Context of the kubeconfig; its current one where not set.",
+    )
+    namespace: DnsLabel | None = Field(
+        None,
+        alias="MLOPS_AKS_NAMESPACE",
+        examples=["vision"],
+        description="Namespace of the objects; that of the context where not set.",
+    )
+    domain: Domain | None = Field(
+        None,
+        alias="MLOPS_AKS_DOMAIN",
+        examples=["ml.example.org"],
+        description="A new endpoint gets an Ingress for ENDPOINT.DOMAIN with TLS.",
+    )
     gateway: Annotated[str, Field(pattern=rf"^{DNS_LABEL}/{DNS_LABEL}(\.{DNS_LABEL})*$")] | None = Field(
-        None, alias="MLOPS_AKS_GATEWAY", examples=["mlops-gateway/mlops"]
+        None,
+        alias="MLOPS_AKS_GATEWAY",
+        examples=["mlops-gateway/mlops"],
+        description="NAMESPACE/NAME of a Gateway; behind it, an endpoint may have several versions that share the traffic.",
     )
-    ingress_class: DnsName | None = Field(None, alias="MLOPS_AKS_INGRESS_CLASS", examples=["nginx"])
-    cluster_issuer: DnsName | None = Field(None, alias="MLOPS_AKS_CLUSTER_ISSUER", examples=["letsencrypt"])
-    expose: Literal["internal", "cluster"] = Field("internal", alias="MLOPS_AKS_EXPOSE")
+    ingress_class: DnsName | None = Field(
+        None, alias="MLOPS_AKS_INGRESS_CLASS", examples=["nginx"], description="Class of the Ingress."
+    )
+    cluster_issuer: DnsName | None = Field(
+        None,
+        alias="MLOPS_AKS_CLUSTER_ISSUER",
+        examples=["letsencrypt"],
+        description="Issuer of cert-manager that makes the certificates.",
+    )
+    expose: Literal["internal", "cluster"] = Field(
+        "internal",
+        alias="MLOPS_AKS_EXPOSE",
+        description="Without a host: internal is a load balancer with a private address, cluster has no address outside.",
+    )
     max_instances: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        None, alias="MLOPS_AKS_MAX_INSTANCES", examples=["4"]
+        None,
+        alias="MLOPS_AKS_MAX_INSTANCES",
+        examples=["4"],
+        description="Most pods of an endpoint; twice --instances where not set, at least 4.",
     )
-    egress: Literal["none", "https"] = Field("none", alias="MLOPS_AKS_EGRESS")
+    egress: Literal["none", "https"] = Field(
+        "none",
+        alias="MLOPS_AKS_EGRESS",
+        description="What a pod may call: nothing, or https for telemetry and the log of predictions.",
+    )
 
 
 VARIABLES: dict[str, str] = {str(field.alias): name for name, field in ClusterSettings.model_fields.items()}

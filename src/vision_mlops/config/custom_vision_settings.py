@@ -58,12 +58,28 @@ class CustomVisionSettings(BaseModel):
         ],
         description=f"the resource id of the account that predicts: {_SHOW} NAME-predict --query id",
     )
-    training_key: Key | None = Field(None, alias="MLOPS_CUSTOM_VISION_TRAINING_KEY")
-    prediction_key: Key | None = Field(None, alias="MLOPS_CUSTOM_VISION_PREDICTION_KEY")
-    sku: Literal["F0", "S0"] = Field("F0", alias="MLOPS_CUSTOM_VISION_SKU")
-    domain: str = Field("General", alias="MLOPS_CUSTOM_VISION_DOMAIN")
-    training: Literal["quick", "advanced"] = Field("quick", alias="MLOPS_CUSTOM_VISION_TRAINING")
-    hours: Annotated[int, Field(ge=1, le=24)] = Field(1, alias="MLOPS_CUSTOM_VISION_HOURS", examples=["1"])
+    training_key: Key | None = Field(
+        None,
+        alias="MLOPS_CUSTOM_VISION_TRAINING_KEY",
+        description="Key of the account that trains; without it you sign in as to everything else in Azure.",
+    )
+    prediction_key: Key | None = Field(
+        None,
+        alias="MLOPS_CUSTOM_VISION_PREDICTION_KEY",
+        description="Key of the account that predicts; without it you sign in as to everything else in Azure.",
+    )
+    sku: Literal["F0", "S0"] = Field(
+        "F0", alias="MLOPS_CUSTOM_VISION_SKU", description="SKU of the accounts, which decides limits and prices."
+    )
+    domain: str = Field(
+        "General", alias="MLOPS_CUSTOM_VISION_DOMAIN", description="Domain of the project, as Custom Vision calls it."
+    )
+    training: Literal["quick", "advanced"] = Field(
+        "quick", alias="MLOPS_CUSTOM_VISION_TRAINING", description="quick, or advanced with the hours that it may take."
+    )
+    hours: Annotated[int, Field(ge=1, le=24)] = Field(
+        1, alias="MLOPS_CUSTOM_VISION_HOURS", examples=["1"], description="Most hours of an advanced training."
+    )
 
     @model_validator(mode="after")
     def _tokens_need_own_addresses(self) -> CustomVisionSettings:

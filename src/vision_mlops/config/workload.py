@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from vision_mlops.core.text import nearest
+
 NAME = r"[a-z][a-z0-9_-]{1,62}"
 """What the name of a workload may be; models and data assets are named after it."""
+_WORD = r"[^\W\d]\w*"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+MEASURED = ("accuracy", "macro_f1", "expected_calibration_error")
+"""Metrics that a run in MLflow has anyway, as ``test_NAME``."""
 
 
 def _inner_path(value: str) -> str:
@@ -30,6 +35,14 @@ def _address(value: str) -> str:
     return value
 
 
+def _reference(value: str) -> str:
+    """Check the name of a function of the project's own."""
+    if value and not re.fullmatch(rf"{_WORD}(\.{_WORD})*:{_WORD}", value):
+        raise ValueError("must be module:function, such as my_code.images:grey_world of my_code/images.py")
+    return value
+
+
+Reference = Annotated[str, AfterValidator(_reference)]
 Address = Annotated[str, AfterValidator(_address)]
 InnerPath = Annotated[str, AfterValidator(_inner_path)]
 
@@ -43,10 +56,10 @@ class StrictModel(BaseModel):
 class Split(StrictModel):
     """Fractions of the images in each split, drawn per class."""
 
-    train: Fraction = 0.7
-    val: Fraction = 0.15
-    test: Fraction = 0.15
-    seed: int = 0
+    train: Fraction = Field(0.7, description="Share of the images that the network learns from.")
+    val: Fraction = Field(0.15, description="Share that decides when training stops, and calibrates.")
+    test: Fraction = Field(0.15, description="Share that the report and the gate measure on.")
+    seed: int = Field(0, description="Another number draws another split.")
 
     @model_validator(mode="after")
     def _sum_is_one(self) -> Split:
@@ -60,18 +73,24 @@ class Split(StrictModel):
 class Archive(StrictModel):
     """A file to download, or one of this machine (``file://``). Size and checksum are those that its publisher states."""
 
-    url: Address
+    url: Address = Field(description="Where the file is.")
     size: Annotated[int, Field(ge=1)] | None = Field(None, description="Bytes; anything else is refused.")
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        None, description="Its checksum; anything else is refused."
+    )
     into: InnerPath = Field("", description="Folder that its content goes to.")
 
 
 class SplitLists(StrictModel):
     """Published splits: files of the archives that list images, as text (a path a line) or MATLAB 5 cell array."""
 
-    train: Annotated[InnerPath, Field(min_length=1)]
-    val: InnerPath = ""
-    test: InnerPath = ""
+    train: Annotated[InnerPath, Field(min_length=1)] = Field(description="File that lists the training images.")
+    val: InnerPath = Field(
+        "", description="File that lists the validation images; without it they are drawn from the others."
+    )
+    test: InnerPath = Field(
+        "", description="File that lists the test images; without it they are drawn from the others."
+    )
 
     def named(self) -> dict[Literal["train", "val", "test"], str]:
         """File by split, of those that there are."""
@@ -82,9 +101,9 @@ class SplitLists(StrictModel):
 class Download(StrictModel):
     """A public dataset, for ``source: download``: what `mlops data fetch` downloads and how it becomes class folders."""
 
-    homepage: str = ""
+    homepage: str = Field("", description="Page of the dataset, recorded with the images.")
     licence: str = Field("", description="Terms of use, shown and recorded with the images.")
-    citation: str = ""
+    citation: str = Field("", description="How its authors want to be cited, recorded with the images.")
     archives: Annotated[list[Archive], Field(min_length=1)]
     images: InnerPath | None = Field(
         None,
@@ -125,17 +144,20 @@ class Corruptions(StrictModel):
     evaluate --robustness`.
     """
 
-    blur: Strength = 0.0
-    noise: Strength = 0.0
-    jpeg: Strength = 0.0
-    contrast: Strength = 0.0
-    seed: int = 0
+    blur: Strength = Field(0.0, description="Largest strength of the blur.")
+    noise: Strength = Field(0.0, description="Largest strength of the noise.")
+    jpeg: Strength = Field(0.0, description="Largest strength of the compression.")
+    contrast: Strength = Field(0.0, description="Largest loss of contrast.")
+    seed: int = Field(0, description="Another number draws other strengths.")
 
 
 class Data(StrictModel):
     """Where the images come from. ``source: bundled`` is the textile dataset of the train extra."""
 
-    source: Literal["bundled", "folder", "download"] = "folder"
+    source: Literal["bundled", "folder", "download"] = Field(
+        "folder",
+        description="bundled: the textile images of the train extra; folder: your own images; download: a public dataset.",
+    )
     path: str = Field(
         "",
         description="Folder of class folders, registered data (azureml:NAME:VERSION), or a folder to download to;"
@@ -144,7 +166,7 @@ class Data(StrictModel):
     download: Download | None = None
     corrupt: Corruptions | None = Field(None, description="Damage to the images of `source: bundled`.")
     split: Split = Split()
-    min_images_per_class: PositiveInt = 5
+    min_images_per_class: PositiveInt = Field(5, description="A class with fewer images is left out, by name.")
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = Field(
         50_000_000, description="Largest width x height of an image; Pillow itself refuses more than 178,956,970."
     )
@@ -165,23 +187,60 @@ class Data(StrictModel):
 class Model(StrictModel):
     """The network and what it is fed with."""
 
-    backbone: str = Field("tf_efficientnet_lite0", description="Any timm model name.")
-    pretrained: bool = True
-    image_size: Annotated[int, Field(ge=16, le=1024)] = 224
-    resize: Literal["squash", "crop"] = "squash"
+    backbone: str = Field(
+        "tf_efficientnet_lite0",
+        description="Any timm model name, or module:function that returns a network of your own.",
+    )
+    pretrained: bool = Field(
+        True, description="Start from pretrained weights; without them the network learns from scratch."
+    )
+    image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
+        224, description="Edge in pixels that images are scaled to."
+    )
+    resize: Literal["squash", "crop"] = Field(
+        "squash",
+        description="squash scales both edges and cuts nothing; crop keeps the proportions and cuts the centre.",
+    )
     frozen_stages: Annotated[int, Field(ge=0)] = Field(2, description="Stem and this many stages stay as pretrained.")
-    dropout: Fraction = 0.1
+    dropout: Fraction = Field(
+        0.1, description="Share of the features that is left out at random before the last layer."
+    )
+    transform: Reference = Field(
+        "", description="module:function that changes the images before the network, in training and serving alike."
+    )
+
+    @property
+    def has_own_backbone(self) -> bool:
+        """Whether the backbone is code of the project and no model of timm."""
+        return ":" in self.backbone
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_backbones_freeze_themselves(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or ":" not in str(content.get("backbone", "")):
+            return content
+        _reference(str(content["backbone"]))
+        if content.get("frozen_stages"):
+            raise ValueError(
+                "frozen_stages counts stages of timm's models; a backbone of your own freezes parameters in its function"
+                " (parameter.requires_grad_(False)): leave it out"
+            )
+        return {**content, "frozen_stages": 0}
 
 
 class Augment(StrictModel):
     """Random changes of training images. Flips and turns alone let the frozen prefix be computed once."""
 
-    horizontal_flip: bool = True
-    vertical_flip: bool = False
-    rotate90: bool = False
+    horizontal_flip: bool = Field(True, description="Mirror left and right.")
+    vertical_flip: bool = Field(False, description="Mirror top and bottom.")
+    rotate90: bool = Field(False, description="Turn by 90, 180 or 270 degrees.")
     crop_scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(1.0, description="Smallest share of the area kept.")
-    brightness: Fraction = 0.0
-    contrast: Fraction = 0.0
+    brightness: Fraction = Field(0.0, description="Largest change of the brightness, as a share of the whole range.")
+    contrast: Fraction = Field(0.0, description="Largest relative change of the contrast.")
+    transform: Reference = Field(
+        "",
+        description="module:function that changes batches of training images; frozen stages are not computed once then.",
+    )
 
     @property
     def views(self) -> int:
@@ -191,27 +250,39 @@ class Augment(StrictModel):
     @property
     def finite(self) -> bool:
         """Whether an image has only :attr:`views` variants, so that each can be cached."""
-        return self.crop_scale == 1.0 and self.brightness == 0.0 and self.contrast == 0.0
+        return self.crop_scale == 1.0 and self.brightness == 0.0 and self.contrast == 0.0 and not self.transform
 
 
 class Training(StrictModel):
     """The optimiser and the loop."""
 
-    epochs: PositiveInt = 4
-    batch_size: PositiveInt = 32
+    epochs: PositiveInt = Field(4, description="Passes over the training images, at most.")
+    batch_size: PositiveInt = Field(32, description="Images of one step of the optimiser.")
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(2e-3, description="Peak of the one-cycle schedule.")
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(
+        0.01, description="Decay of the weights in the optimiser, AdamW."
+    )
     warmup: Fraction = Field(0.25, description="Share of the steps in which the rate rises.")
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
-    class_weights: Literal["none", "balanced"] = "balanced"
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.05, description="Share of a label that is spread over the other classes."
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "balanced", description="balanced weighs the loss of a class by how rare it is."
+    )
     augment: Augment = Augment()
-    early_stopping_patience: PositiveInt = 5
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    early_stopping_patience: PositiveInt = Field(
+        5, description="Epochs without a better validation loss before training ends."
+    )
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(0, description="Same seed and machine, same weights.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto takes bf16 where the GPU or processor computes it faster than fp32."
+    )
+    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto takes a GPU where there is one.")
     workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that decode images.")
     cache_prefix: bool = Field(True, description="Compute frozen stages once where the augmentation is finite.")
-    cache_limit_mb: PositiveInt = 4096
+    cache_limit_mb: PositiveInt = Field(
+        4096, description="Most memory for decoded images, and for the features of frozen stages."
+    )
 
 
 class EvaluationSettings(StrictModel):
@@ -220,20 +291,39 @@ class EvaluationSettings(StrictModel):
     robustness: bool = Field(
         False, description="Accuracy on corrupted images, too; measured as well where the gate has a floor for it."
     )
+    metrics: list[Reference] = Field(
+        [], description="module:function of your own measures, from labels (N,) and probabilities (N, C) to a number."
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _names_are_unique(cls, value: list[str]) -> list[str]:
+        names = [text.partition(":")[2] for text in value]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"two functions are called {twice!r}: rename one, for that is the name of the metric")
+        if taken := next((name for name in names if name in MEASURED), None):
+            raise ValueError(f"{taken!r} is the name of a metric that is measured anyway: rename the function")
+        return value
+
+    @property
+    def metric_names(self) -> list[str]:
+        """What the metrics are called: as the functions."""
+        return [text.partition(":")[2] for text in self.metrics]
 
 
 class Gate(StrictModel):
     """What a candidate must reach, and when it counts as better than the champion."""
 
-    min_accuracy: Fraction = 0.9
-    min_recall_per_class: Fraction = 0.7
-    max_calibration_error: Fraction = 0.1
+    min_accuracy: Fraction = Field(0.9, description="Floor of the accuracy on the test images.")
+    min_recall_per_class: Fraction = Field(0.7, description="Floor of the recall of every class.")
+    max_calibration_error: Fraction = Field(0.1, description="Ceiling of the expected calibration error.")
     max_latency_ms: Annotated[float, Field(gt=0.0)] = Field(200.0, description="Median per image, one thread.")
     max_accuracy_drop: Fraction = Field(0.0, description="How far below the champion still counts as equal.")
     significance: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.05, description="Level of the paired test.")
     min_robustness_accuracy: Fraction | None = Field(
         None, description="Mean accuracy on corrupted images; none is asked for where nothing is set."
     )
+    min_metrics: dict[str, float] = Field({}, description="Floor by name, for metrics of `evaluation.metrics`.")
 
 
 def _destination(value: str) -> str:
@@ -269,16 +359,22 @@ Origin = Annotated[str, AfterValidator(_origin)]
 class Serving(StrictModel):
     """Defaults of the scoring server."""
 
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    workers: Annotated[int, Field(ge=0, le=64)] = 0  # 0: one per core
-    max_body_mb: PositiveInt = 20
-    max_batch: PositiveInt = 64
-    max_queue: PositiveInt = 64  # requests waiting in one worker; more are answered with 429
-    max_connections: PositiveInt = 4096
-    head_timeout_s: PositiveInt = 10
-    request_timeout_s: PositiveInt = 30
-    keep_alive_s: PositiveInt = 75  # longer than the idle limit of the usual proxies
-    drain_timeout_s: PositiveInt = 30
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port of the server; 0 takes a free one.")
+    workers: Annotated[int, Field(ge=0, le=64)] = Field(0, description="Worker processes; 0 takes one per core.")
+    max_body_mb: PositiveInt = Field(20, description="Largest body of a request, before and after unpacking.")
+    max_batch: PositiveInt = Field(64, description="Most images of one request.")
+    max_queue: PositiveInt = Field(64, description="Requests that wait in one worker; more are answered with 429.")
+    max_connections: PositiveInt = Field(
+        4096, description="Open connections of all workers; more wait in the queue of the system."
+    )
+    head_timeout_s: PositiveInt = Field(10, description="Seconds until the head of a request is complete.")
+    request_timeout_s: PositiveInt = Field(30, description="Seconds until a request is answered.")
+    keep_alive_s: PositiveInt = Field(
+        75, description="Seconds that an idle connection stays open; longer than the usual proxies keep theirs."
+    )
+    drain_timeout_s: PositiveInt = Field(
+        30, description="Seconds for answering what was accepted before the server stops."
+    )
     cors_origins: list[Origin] = Field([], description="Origins whose web pages may read the answers; * for every one.")
     predictions: Predictions = Predictions()
 
@@ -286,8 +382,10 @@ class Serving(StrictModel):
 class Workload(StrictModel):
     """One classifier: its data, network, training, quality gate and serving."""
 
-    name: Annotated[str, Field(pattern=rf"^{NAME}$")]
-    title: str = ""
+    name: Annotated[str, Field(pattern=rf"^{NAME}$")] = Field(
+        description="Name of the workload, of its models and of its data."
+    )
+    title: str = Field("", description="What people read: the heading of reports and pages.")
     data: Data = Data()
     model: Model = Model()
     training: Training = Training()
@@ -301,5 +399,15 @@ class Workload(StrictModel):
             return self
         # Kept in the section, not worked out by who reads it: a step that evaluates depends on this section and not on the
         # gate, so that another floor does not evaluate again.
-        self.__dict__["evaluation"] = EvaluationSettings(robustness=True)
+        self.__dict__["evaluation"] = self.evaluation.model_copy(update={"robustness": True})
+        return self
+
+    @model_validator(mode="after")
+    def _floors_are_for_metrics_that_are_measured(self) -> Workload:
+        names = self.evaluation.metric_names
+        if unknown := next((name for name in self.gate.min_metrics if name not in names), None):
+            raise ValueError(
+                f"gate.min_metrics has a floor for {unknown!r}, which evaluation.metrics does not measure:"
+                f" {nearest(unknown, names)}"
+            )
         return self

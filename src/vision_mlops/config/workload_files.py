@@ -7,6 +7,7 @@ environment, and the environment over the file.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -119,6 +120,11 @@ def load_workload(reference: str, overrides: Iterable[str] = ()) -> Workload:
     changes = [f"--set {item}" for item in overrides]
     changes += [f"{variable}={os.environ[variable]}" for variable in environment]
     return _validated(content, f"{path} with {' '.join(changes)}" if changes else path)
+
+
+def workload_content(workload: Workload) -> str:
+    """The workload as JSON on one line, which a command may put between single quotes."""
+    return json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
 
 
 def parse_workload(text: str, source: str) -> Workload:
@@ -274,7 +280,7 @@ def _explain(source: str, error: ValidationError) -> tuple[str, str]:
         parent = key.rpartition(".")[0]
         hint = f"did you mean {f'{parent}.{near[0]}' if parent else near[0]!r}? Valid keys here: {', '.join(valid)}"
     else:
-        message = f"{source}: {key or 'workload'}: {first['msg']}"
+        message = f"{source}: {key or 'workload'}: {first['msg'].removeprefix('Value error, ')}"
         hint = f"got {first['input']!r}" if key and not isinstance(first["input"], dict) else "see `mlops config show`"
         hint += _WHAT_HELPS.get(first["type"], "")
     if len(problems) > 1:

@@ -10,6 +10,7 @@ import html
 import io
 import re
 import unicodedata
+from dataclasses import dataclass
 from typing import Any
 
 from rich.cells import cell_len
@@ -22,6 +23,17 @@ _TEXT_NODE = re.compile(r">[^<]+<")
 _STAND_IN = re.compile(r"N\d+")
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as SVG, which a notebook shows where it is the result of a cell."""
+
+    svg: str
+
+    def _repr_svg_(self) -> str:
+        """What IPython asks for."""
+        return self.svg
+
+
 class FigureWords:
     """The words of one or more figures."""
 
@@ -30,7 +42,7 @@ class FigureWords:
 
     def stand_in(self, word: str) -> str:
         """What a figure is given in place of a word: as many letters as the word takes columns, or a few more."""
-        shown = _shortened(word)
+        shown = shortened(word)
         name = f"N{len(self._shown):0{cell_len(shown)}d}"
         self._shown[name] = html.escape(shown)
         return name
@@ -48,8 +60,8 @@ class FigureWords:
         return self._shown.get(found[0], found[0])
 
 
-def _shortened(word: str) -> str:
-    """A word on one line; of a long one both ends, which tell most apart."""
+def shortened(word: str) -> str:
+    """A word on one line, at most :data:`MOST_COLUMNS` wide; of a long one both ends, which tell most apart."""
     line = "".join(" " if unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") else sign for sign in word)
     if cell_len(line) <= MOST_COLUMNS:
         return line

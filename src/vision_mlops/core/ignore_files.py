@@ -41,6 +41,15 @@ def snapshot_files(folder: Path) -> list[str]:
     return sorted(name for name in found if (folder / name).is_file())
 
 
+def is_left_out(folder: Path, name: str) -> bool:
+    """Whether a file of a code folder, by its relative name with slashes, is not sent along.
+
+    Raises:
+        PipelineError: the ignore file cannot be understood.
+    """
+    return _ignored(folder).match_file(name)
+
+
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
     for name in IGNORE_FILES:
         if (folder / name).is_file():

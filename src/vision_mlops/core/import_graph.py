@@ -107,7 +107,9 @@ class ImportGraph:
 
 
 def files_beside(file: Path, root: Path) -> list[Path]:
-    """Python files below a folder that one of them can reach where the folder is on Python's path, itself included.
+    """Files below a folder that a Python file in it can reach where the folder is on Python's path, itself included.
+
+    They are Python files, and others beside one of them that it names, as :class:`ImportGraph` has it.
 
     Args:
         file: The file that begins.
@@ -119,16 +121,20 @@ def files_beside(file: Path, root: Path) -> list[Path]:
     Raises:
         SyntaxError: a file that is reached is not valid Python.
     """
-    waiting, seen = [file], set[Path]()
+    above = [folder / "__init__.py" for folder in file.relative_to(root).parents if folder != Path()]
+    waiting, seen = [file, *(root / each for each in above if (root / each).is_file())], set[Path]()
+    named: set[Path] = set()
     while waiting:
         current = waiting.pop()
         if current in seen:
             continue
         seen.add(current)
+        tree = ast.parse(current.read_bytes(), str(current))
+        named |= _files_named(tree, current.parent)
         package = ".".join(current.relative_to(root).parent.parts)
         names = {
             name
-            for node in _executed(ast.parse(current.read_bytes(), str(current)))
+            for node in _executed(tree)
             if isinstance(node, ast.Import | ast.ImportFrom)
             for name in _imports(node, package)
             if name and not name.startswith(".")  # as a relative import has it where there is no package
@@ -137,7 +143,7 @@ def files_beside(file: Path, root: Path) -> list[Path]:
         places = {root.joinpath(*name.split(".")[:end]) for name in names for end in range(1, name.count(".") + 2)}
         options = {option for place in places for option in (place.with_suffix(".py"), place / "__init__.py")}
         waiting += [option for option in options - seen if option.is_file()]
-    return sorted(path.relative_to(root) for path in seen)
+    return sorted(path.relative_to(root) for path in seen | named)
 
 
 def _imports(node: ast.Import | ast.ImportFrom, package: str) -> set[str]:

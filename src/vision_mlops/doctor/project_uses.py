@@ -28,11 +28,23 @@ _SUFFIXES = (".yml", ".yaml", ".bicep", ".bicepparam", ".json", ".txt", ".sh", "
 _NAMES = ("Dockerfile", "Makefile", "pyproject.toml")
 _LARGEST = 1_000_000
 _PATTERNS = (
-    ("sku", re.compile(r"\b(Standard_[A-Z]+\d+[A-Za-z0-9_-]*)")),
+    ("sku", re.compile(r"\b(Standard_[A-Z]+\d+[A-Z0-9_-]*)", re.IGNORECASE)),
     ("tier", re.compile(r"\b(?:tier|vm_?priority)\W+(low_?priority)\b", re.IGNORECASE)),
     ("agent", re.compile(r"(?:vmImage|runs-on)\s*:\s*['\"]?([\w.-]+)")),
-    ("python", re.compile(r"\bpython(?:[:|]|\s*=+\s*|Version['\"]?\s*:\s*['\"]?)(\d+\.\d+)", re.IGNORECASE)),
+    ("task", re.compile(r"\btask\s*:\s*['\"]?([\w.-]+@\d+)")),
+    (
+        "image",
+        re.compile(r"(?:^\s*FROM\s+(?:--\S+\s+)*|image['\"]?\s*[:=]\s*['\"]?)([\w./-]+:[\w.-]+)", re.IGNORECASE),
+    ),
+    (
+        "python",
+        re.compile(
+            r"(?:\bpython(?:[:|]|\s*=+\s*|_?Version['\"]?\s*[:=]\s*['\"]?)|\bversionSpec\s*:\s*['\"]?)(\d+\.\d+)",
+            re.IGNORECASE,
+        ),
+    ),
     ("package", re.compile(r"^\s*(?:-\s*)?['\"]?((?:azure|azureml)-[a-z0-9-]+)\b")),
+    ("package", re.compile(r"(?<![\w/.-])(azureml-[a-z][a-z0-9-]*)")),
     ("service", re.compile(r"\b(CustomVision)\.(?:Training|Prediction)\b")),
 )
 # Pinned by commit, with the version in a comment.
@@ -83,6 +95,17 @@ def uses_of_settings(project: Path, environ: Mapping[str, str] | None = None) ->
             yield Use("sku" if field in _SIZES else "tier", name, f"{variable}{'' if set_here else ', default'}")
 
 
+def uses_of_line(line: str) -> Iterator[tuple[str, str]]:
+    """Kind and name of what one line uses; nothing where it is a comment."""
+    if line.lstrip().startswith(("#", "//")):
+        return
+    for kind, pattern in _PATTERNS:
+        for match in pattern.finditer(line):
+            yield kind, match[1]
+    if action := _ACTION.search(line):
+        yield "action", f"{action[1]}@{action[3] or action[2]}"
+
+
 def _files(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in ("__pycache__", "node_modules", ".git"))
@@ -99,11 +122,5 @@ def _of_file(file: Path, shown: str) -> Iterator[Use]:
     except (OSError, UnicodeDecodeError):
         return  # not a file that anything here reads
     for number, line in enumerate(lines, start=1):
-        if line.lstrip().startswith(("#", "//")):
-            continue
-        where = f"{shown}:{number}"
-        for kind, pattern in _PATTERNS:
-            for match in pattern.finditer(line):
-                yield Use(kind, match[1], where)
-        if action := _ACTION.search(line):
-            yield Use("action", f"{action[1]}@{action[3] or action[2]}", where)
+        for kind, name in uses_of_line(line):
+            yield Use(kind, name, f"{shown}:{number}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vision_mlops.config.own_code import CodeReference
 from vision_mlops.core.csv_cells import from_cell
 from vision_mlops.core.errors import DataError, MlopsError
 from vision_mlops.core.files import atomic_folder
@@ -22,6 +24,7 @@ from vision_mlops.evaluation import evaluation_report, plots
 from vision_mlops.evaluation.latency import measure_latency
 from vision_mlops.evaluation.metrics import Floats, Labels, summarise
 from vision_mlops.evaluation.metrics_file import read_metrics
+from vision_mlops.evaluation.own_metrics import OWN_METRICS, OwnMetrics
 from vision_mlops.evaluation.prediction_table import PredictionTable, write_predictions
 from vision_mlops.evaluation.robustness import ROBUSTNESS, ROBUSTNESS_ACCURACY, Progress, measure_robustness
 from vision_mlops.model.bundle import graph_weights
@@ -50,6 +53,7 @@ def evaluate(
     *,
     split: SplitName = "test",
     robustness: bool = False,
+    own_metrics: Sequence[CodeReference] = (),
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score every image of a split and write metrics.json, predictions.csv, figures and report.html into ``out``.
@@ -60,15 +64,18 @@ def evaluate(
         out: Folder to write, whole or not at all; an earlier evaluation is replaced.
         split: Split to score.
         robustness: Score the images in all corruptions, too; the metrics get a section ``robustness``.
-        progress: Called with (scored, total) images of that.
+        own_metrics: Functions of the project; the metrics get a section ``metrics`` with what they return.
+        progress: Called with (scored, total) images of the corrupted ones.
 
     Raises:
+        ConfigError: a function of the project cannot be had, fails, or does not return a number.
         DataError: the data has other classes than the bundle, or the split is empty.
         BundleError: the bundle is broken.
     """
     manifest = read_manifest(data)
     if out.exists() and any(out.iterdir()) and not (out / METRICS).is_file():
         raise MlopsError(f"{out} is not empty and is not an evaluation", "choose another --out")
+    own = OwnMetrics(own_metrics)
     predictor = Predictor(bundle)
     if predictor.classes != manifest.classes:
         raise DataError(
@@ -82,7 +89,7 @@ def evaluate(
     probabilities = np.stack([row for _, row in predictor.score_files(files, batch_size=_BATCH)])
     labels = np.array([manifest.classes.index(record.label) for record in records])
     metrics = summarise(labels, probabilities, manifest.classes)
-    metrics |= _facts(predictor, manifest, split, files, bundle)
+    metrics |= _facts(predictor, manifest, split, files, bundle) | own.measure(labels, probabilities)
     if robustness:
         metrics[ROBUSTNESS] = measure_robustness(bundle, data, records, progress)
     with atomic_folder(out, overwrite=True) as folder:
@@ -126,6 +133,7 @@ def headline(metrics: dict[str, Any]) -> dict[str, float]:
         "test_macro_f1": metrics["macro_f1"],
         "test_expected_calibration_error": metrics["expected_calibration_error"],
         "latency_ms": metrics["latency_ms"]["median"],
+        **{f"test_{name}": value for name, value in metrics.get(OWN_METRICS, {}).items()},
         **({ROBUSTNESS_ACCURACY: robustness[ROBUSTNESS_ACCURACY]} if robustness is not None else {}),
     }
 

@@ -53,6 +53,7 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
                 for name, row in metrics["per_class"].items()
             ),
         ),
+        own_metrics=_own_metrics(metrics.get("metrics")),
         plots="".join(_plot(folder / name) for name in PLOTS),
         robustness=_robustness(folder, metrics.get("robustness")),
         mistakes=_mistakes(folder, metrics["mistakes"]),
@@ -97,6 +98,15 @@ def _robustness(folder: Path, found: dict[str, Any] | None) -> str:
         f"<p>Accuracy by strength, with its 95% interval. The mean over all is {found['robustness_accuracy']:.2%}.</p>"
         f'<div class="plots">{_plot(folder / ROBUSTNESS_PLOT)}</div>'
     ) + table(("corruption", *strengths, "mean"), rows)
+
+
+def _own_metrics(found: dict[str, float] | None) -> str:
+    """The section on metrics of the project's own; empty where there are none."""
+    if not found:
+        return ""
+    return "<h2>Metrics of this project</h2>" + table(
+        ("metric", "value"), ((name, _number(found[name])) for name in found)
+    )
 
 
 def _with_interval(row: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import counted
 from vision_mlops.evaluation import evaluation_report
 from vision_mlops.evaluation.evaluate import Evaluation
+from vision_mlops.evaluation.own_metrics import OWN_METRICS
 from vision_mlops.evaluation.robustness import ROBUSTNESS, ROBUSTNESS_ACCURACY
 
 VERDICT = "verdict.json"
@@ -127,6 +128,7 @@ def _floors(candidate: Evaluation, gate: Gate) -> list[Reason]:
     ]
     if gate.min_robustness_accuracy is not None:
         checks.append(_at_least("accuracy on corrupted images", _robustness(candidate), gate.min_robustness_accuracy))
+    checks += [_at_least(name, _own_metric(candidate, name), floor) for name, floor in gate.min_metrics.items()]
     if low < gate.min_accuracy <= accuracy:
         checks.append(
             Reason("sample size", None, f"the 95% interval reaches down to {low:.4f}, below the floor: few test images")
@@ -142,6 +144,16 @@ def _robustness(candidate: Evaluation) -> float:
             "run `mlops evaluate --robustness` first; in a pipeline of your own, give its step the workload (--workload)",
         )
     return float(found[ROBUSTNESS_ACCURACY])
+
+
+def _own_metric(candidate: Evaluation, name: str) -> float:
+    found = candidate.metrics.get(OWN_METRICS, {})
+    if name not in found:
+        raise DataError(
+            f"{candidate.folder} has no metric {name!r}, for which gate.min_metrics sets a floor",
+            "run `mlops evaluate --workload NAME` first, whose evaluation.metrics name it",
+        )
+    return float(found[name])
 
 
 def _at_least(name: str, value: float, floor: float) -> Reason:

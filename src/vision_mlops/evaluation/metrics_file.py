@@ -78,6 +78,7 @@ class _Metrics(_Section):
     per_class: dict[str, _OfClass]
     mistakes: list[_Mistake]
     robustness: _Robustness | None = None
+    metrics: dict[str, float] | None = None  # of the project's own
 
 
 def read_metrics(file: Path) -> dict[str, Any]:

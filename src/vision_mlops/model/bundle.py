@@ -81,6 +81,9 @@ class Bundle(_Record):
     git_commit: str = ""
     run_id: str = Field("", description="MLflow run that trained it.")
     workload: dict[str, object] = Field(default_factory=dict, description="The workload as trained.")
+    own_code: dict[str, str] = Field(
+        default_factory=dict, description="sha256 of the project's own code that the workload names, by file."
+    )
     metrics: dict[str, float] = Field(default_factory=dict)
     parity: dict[str, float] = Field(default_factory=dict, description="Exported graph against trained network.")
     libraries: dict[str, str] = Field(default_factory=dict)

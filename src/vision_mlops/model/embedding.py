@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vision_mlops.config.own_code import model_references, source_hashes
 from vision_mlops.config.workload import Model
 from vision_mlops.core import paths
 from vision_mlops.core.errors import BundleError, MissingExtraError
@@ -135,12 +136,14 @@ def convert(model: Model, path: Path) -> None:
 
 
 def graph_path(model: Model) -> Path:
-    """Where the converted graph is kept; named after the backbone, its size and weights, and the library they are from."""
+    """Where the converted graph is kept; named after the backbone, its size and weights, and the code they are from."""
     try:
         version = metadata.version("timm")
     except metadata.PackageNotFoundError:
         version = ""
-    parts = [_LAYOUT, model.backbone, model.image_size, model.pretrained, version]
+    parts: list[object] = [_LAYOUT, model.backbone, model.image_size, model.pretrained, version]
+    if own := model_references(model):
+        parts += [model.transform, source_hashes(own)]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
     name = "".join(sign if sign.isalnum() else "_" for sign in model.backbone)
     return paths.home() / CACHE / f"{name}-{model.image_size}-{digest}.onnx"

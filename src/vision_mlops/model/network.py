@@ -1,7 +1,7 @@
 """The network: a timm backbone without its head, average pooling, dropout and one linear layer.
 
 The head is ours so that every backbone gives a class-activation map the same way: the linear layer applied to each place of
-the feature map. Normalisation is a part of the network, which takes raw uint8 pixels.
+the feature map. Normalisation is a part of the network, which takes raw uint8 pixels, and so is the transform of a project.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from vision_mlops.config.workload import Model as ModelConfig
 from vision_mlops.core.errors import MissingExtraError, TrainingError
 from vision_mlops.core.text import counted
 from vision_mlops.model import torchvision_operators as torchvision_operators  # before timm, which imports torchvision
+from vision_mlops.model.own_layers import OwnBackbone, own_transform
 
 _LITE0 = "tf_efficientnet_lite0"
 
@@ -30,6 +31,7 @@ class Classifier(nn.Module):
 
     Raises:
         TrainingError: unknown backbone, too many frozen stages, or weights that cannot be had.
+        ConfigError: own code that the config names cannot be had.
     """
 
     mean: Tensor
@@ -38,6 +40,7 @@ class Classifier(nn.Module):
     def __init__(self, config: ModelConfig, classes: int, *, load_weights: bool = True) -> None:
         super().__init__()
         self.config = config
+        self.transform = own_transform(config.transform, "model.transform")
         self.backbone, mean, std = _build_backbone(config, load_weights=load_weights)
         features = int(self.backbone.num_features)
         self.dropout = nn.Dropout(config.dropout)
@@ -72,6 +75,8 @@ class Classifier(nn.Module):
     def normalise(self, pixels: Tensor) -> Tensor:
         """(N, S, S, 3) uint8 to the backbone's input (N, 3, S, S), channels last in memory."""
         images = pixels.permute(0, 3, 1, 2).to(self.mean.dtype)
+        if self.transform is not None:
+            images = self.transform(images / 255) * 255
         return (images - self.mean) / self.std
 
     def prefix(self, pixels: Tensor) -> Tensor:
@@ -115,6 +120,9 @@ class ExportedClassifier(nn.Module):
 
 
 def _build_backbone(config: ModelConfig, *, load_weights: bool) -> tuple[Any, tuple[float, ...], tuple[float, ...]]:
+    if config.has_own_backbone:
+        own = OwnBackbone(config, load_weights=load_weights)
+        return own, own.mean, own.std
     import timm
 
     bundled = config.backbone == _LITE0
@@ -161,7 +169,12 @@ def _load_lite0(backbone: Any) -> None:
 
 
 def _frozen_parameters(backbone: Any, config: ModelConfig) -> frozenset[str]:
-    """Names of the parameters of the stem and the first ``frozen_stages`` stages, by timm's own grouping."""
+    """Names of the parameters of the stem and the first ``frozen_stages`` stages, by timm's own grouping.
+
+    Of a project's own backbone, those that its function has frozen.
+    """
+    if config.has_own_backbone:
+        return frozenset(name for name, parameter in backbone.named_parameters() if not parameter.requires_grad)
     if not config.frozen_stages:
         return frozenset()
     from timm.models import group_parameters

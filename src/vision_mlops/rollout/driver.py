@@ -17,7 +17,8 @@ from vision_mlops.core.interruption import Interruption
 from vision_mlops.endpoints.contract import DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.registry import CHAMPION, Registry
 from vision_mlops.rollout.driver_process import WakeUp
-from vision_mlops.rollout.judge import StepVerdict, judge
+from vision_mlops.rollout.interval import Interval
+from vision_mlops.rollout.judge import Judgement, StepVerdict, judge
 from vision_mlops.rollout.observer import Observer
 from vision_mlops.rollout.probe_images import ProbeImage
 from vision_mlops.rollout.probes import Ask, Prober, ask
@@ -180,40 +181,41 @@ class Driver:
         """Look at a step until it is passed. Raises _Turn where it is not."""
         state, pace = self._state, self._inputs.pace
         observer: Observer | None = None
-        looked, beat, renewed, said = began, time.monotonic(), time.monotonic(), began
+        heartbeat, renewal = Interval(pace.beat), Interval(_RENEW_SECONDS)
+        judging, reminder = Interval(pace.look), Interval(pace.beat)
         while True:
             time.sleep(pace.tick)
-            now = time.monotonic()
-            problem = ""
-            if self._interruption.asked or self._wake_up.came() or now - beat > pace.beat:
-                problem, beat = self._look_up(expected=True), now
+            asked = self._interruption.asked or self._wake_up.came()
+            problem = self._look_up(expected=True) if heartbeat.over(early=asked) else ""
             if observer is None and prober.warm.is_set():
                 observer = Observer(state.step, state.candidate, state.champion, self._place.counts(), began)
                 prober.count()
-            if prober.refused or now - renewed > _RENEW_SECONDS:
+            if renewal.over(early=prober.refused):
                 prober.renew(self._place.access())
-                renewed = now
             if prober.problem:
                 raise DeploymentError(prober.problem, "see that the images are there, and resume")
-            if not problem and now - looked < pace.look:
+            if not judging.over(early=bool(problem)):
                 continue
-            looked = now
-            counts = self._place.counts() if observer is not None else None
-            seen = (observer or Observer(state.step, state.candidate, state.champion, None, began)).see(
-                counts, prober.pairs(), problem
-            )
-            judgement = judge(seen, state.limits)
-            self._report.judged(judgement, seen)
-            if judgement.verdict is StepVerdict.FAIL:
-                what = f"{state.candidate} failed at {state.describe()}"
-                raise _Turn(Phase.ROLLBACK, *(f"{what}: {reason}" for reason in judgement.reasons))
+            judgement = self._judge(observer, prober, problem, began)
             if judgement.verdict is StepVerdict.CONTINUE:
                 for reason in judgement.reasons:
                     self._say(f"  {reason}")
                 return
-            if now - said > pace.beat:
+            if reminder.over():
                 self._say(f"  waiting: {'; '.join(judgement.reasons)}")
-                said = now
+
+    def _judge(self, observer: Observer | None, prober: Prober, problem: str, began: float) -> Judgement:
+        """What the judge says of the step now. Raises _Turn where the candidate fails."""
+        state = self._state
+        counts = self._place.counts() if observer is not None else None
+        observer = observer or Observer(state.step, state.candidate, state.champion, None, began)
+        seen = observer.see(counts, prober.pairs(), problem)
+        judgement = judge(seen, state.limits)
+        self._report.judged(judgement, seen)
+        if judgement.verdict is StepVerdict.FAIL:
+            what = f"{state.candidate} failed at {state.describe()}"
+            raise _Turn(Phase.ROLLBACK, *(f"{what}: {reason}" for reason in judgement.reasons))
+        return judgement
 
     def _finish(self) -> None:
         state = self._state

@@ -9,12 +9,20 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from vision_mlops.core.figures import Picture
 from vision_mlops.core.text import counted
 from vision_mlops.evaluation.evaluation_report import table
 
 _TEMPLATE = Path(__file__).with_name("rollout_page.html")
 _LEFT, _TOP, _WIDTH, _HEIGHT = 48.0, 12.0, 900.0, 160.0
 _WHO = ("candidate", "champion")
+_LOOKS = {
+    "candidate": 'fill="#2f6fdc" fill-opacity="0.6"',
+    "champion": 'fill="#888" fill-opacity="0.27"',
+    "copies": 'fill="none" stroke="#9a6700" stroke-width="2" stroke-dasharray="5 3"',
+    "grid": 'stroke="#888" stroke-opacity="0.5"',
+}
+"""Of the chart where no style sheet of the page says it."""
 
 
 def render(content: Mapping[str, Any]) -> str:
@@ -42,6 +50,18 @@ def render(content: Mapping[str, Any]) -> str:
         ),
         rest=_rest(content),
     )  # fmt: skip
+
+
+def draw_traffic(content: Mapping[str, Any]) -> Picture:
+    """The traffic over time as a picture that stands alone: the candidate's share, and copies as a broken line.
+
+    Args:
+        content: Of ``report.json``, of a rollout that has begun.
+    """
+    chart = _chart(content).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    for name, look in _LOOKS.items():
+        chart = chart.replace(f'class="{name}"', look)
+    return Picture(chart.replace("<text", '<text font-family="sans-serif" font-size="13" fill="#777"'))
 
 
 def _versions(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

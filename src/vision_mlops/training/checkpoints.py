@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from vision_mlops.config.own_code import references, source_hashes
 from vision_mlops.config.workload import Workload
 from vision_mlops.core.errors import TrainingError
 from vision_mlops.core.files import atomic_write
@@ -40,6 +41,7 @@ class TrainingFolder:
             "data": manifest.fingerprint,
             "model": workload.model.model_dump(),
             "training": workload.training.model_dump(),
+            "own_code": source_hashes(references(workload, ("model", "training"))),
         }
 
     @property
@@ -94,6 +96,7 @@ class TrainingFolder:
             begun = {}
         ours = json.loads(json.dumps(self._settings))
         found = ["data"] if begun.get("data") != ours["data"] else []
+        found += ["own code"] if begun.get("own_code", {}) != ours["own_code"] else []
         for section in ("model", "training"):
             old = begun.get(section) or {}
             found += [f"{section}.{key}" for key, value in ours[section].items() if old.get(key) != value]

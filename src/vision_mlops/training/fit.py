@@ -19,6 +19,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from vision_mlops.config.own_code import references, source_hashes
 from vision_mlops.config.workload import Workload
 from vision_mlops.core.errors import MlopsError, TrainingError
 from vision_mlops.core.files import atomic_folder
@@ -32,6 +33,7 @@ from vision_mlops.training.bundle_export import export, fit_temperature, logits
 from vision_mlops.training.checkpoints import TrainingFolder
 from vision_mlops.training.lightning_module import FineTuning, balanced_weights
 from vision_mlops.training.mlflow_callback import MlflowCallback
+from vision_mlops.training.own_code_check import check_own_code
 from vision_mlops.training.random_state import RandomState
 from vision_mlops.training.training_batches import (
     ImageSplit,
@@ -84,7 +86,8 @@ def fit(
         The result; None on the processes of a distributed run other than the first.
 
     Raises:
-        TrainingError, DataError: what is wrong with the network or the data, before anything is written.
+        TrainingError, DataError, ConfigError: what is wrong with the network, the data or own code, before anything is
+            written.
     """
     started = time.perf_counter()
     out = out.absolute()
@@ -94,6 +97,7 @@ def fit(
     training_runtime.keep_freed_memory()
     pl.seed_everything(workload.training.seed, workers=True, verbose=False)
     network = Classifier(workload.model, len(manifest.classes))
+    check_own_code(network, workload.training.augment)
     if resume:
         # The prefix cache below must come from the weights that the interrupted run used.
         saved = torch.load(work.last, weights_only=False, map_location="cpu")["state_dict"]
@@ -222,6 +226,7 @@ def _finish(
         git_commit=git_commit(),
         run_id=journal.run_id,
         workload=workload.model_dump(include=TRAINED_FROM),
+        own_code=source_hashes(references(workload, TRAINED_FROM)),
         metrics={"val_accuracy": float((scores.argmax(1) == labels).float().mean())},
         libraries=training_runtime.library_versions(),
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vision_mlops.config.workload import Training
 from vision_mlops.model.network import Classifier
+from vision_mlops.model.own_layers import own_transform
 
 
 class FineTuning(pl.LightningModule):
@@ -30,6 +31,7 @@ class FineTuning(pl.LightningModule):
         self.network = network
         self.training_config = training
         self.from_prefix = from_prefix
+        self.augment = own_transform(training.augment.transform, "training.augment.transform")
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.history: list[dict[str, float]] = []
 
@@ -42,6 +44,9 @@ class FineTuning(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
         """One step: weighted cross-entropy with label smoothing."""
         inputs, labels = batch
+        if self.augment is not None:
+            with torch.no_grad():
+                inputs = 255 * self.augment(inputs.permute(0, 3, 1, 2).float() / 255).clamp(0, 1).permute(0, 2, 3, 1)
         logits = self(inputs)
         loss = torch.nn.functional.cross_entropy(
             logits, labels, weight=self.class_weights, label_smoothing=self.training_config.label_smoothing

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from vision_mlops import __version__
-from vision_mlops.cli.main import app, main
+from vision_mlops.cli.main import app, command_line, main
 
 HEAVY = (
     "torch",
@@ -144,3 +144,22 @@ def test_a_missing_extra_names_what_to_install(tmp_path: Path) -> None:
     assert "pip install 'vision-mlops[train]'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "bundle").exists()
+
+
+def test_the_page_of_help_says_of_each_command_what_the_command_says() -> None:
+    """It is made from names and texts alone, so that it loads no command."""
+    whole, light = typer.main.get_command(app), typer.main.get_command(command_line([]))
+    assert isinstance(whole, typer.core.TyperGroup)
+    assert isinstance(light, typer.core.TyperGroup)
+    told = {name: (command.help or "").strip().split("\n\n")[0] for name, command in whole.commands.items()}
+    assert {name: command.help for name, command in light.commands.items()} == told
+    assert list(light.commands) == list(whole.commands)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["nothing"], ["models", "--help"]])
+def test_a_command_line_loads_the_command_that_it_names(words: list[str]) -> None:
+    code = "import sys, atexit\nname = 'vision_mlops.cli.{}'.format\n"
+    code += "atexit.register(lambda: print([name(each) in sys.modules for each in ('models.models', 'jobs.job')]))\n"
+    code += "from vision_mlops.cli.main import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == str([words[0] == "models", False]), done.stderr

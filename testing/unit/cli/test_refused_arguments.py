@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from vision_mlops.cli import bundle_argument
 from vision_mlops.cli.bundle_argument import ChosenBundle, choose_bundle
-from vision_mlops.cli.commands import CALLBACKS
+from vision_mlops.cli.commands import callbacks
 from vision_mlops.cli.deploy import variables
 from vision_mlops.cli.main import app
 from vision_mlops.cli.predict import _files
@@ -101,12 +101,12 @@ def test_registered_data_is_checked(tmp_path: Path, home: Path) -> None:
 
 def _names(words: str) -> int:
     """How many arguments of a command are one word each, and no path of a file."""
-    hints = get_type_hints(CALLBACKS[words], include_extras=True).values()
+    hints = get_type_hints(callbacks()[words], include_extras=True).values()
     described = [(each.__origin__, each.__metadata__[0]) for each in hints if hasattr(each, "__metadata__")]
     return sum(kind in (str, str | None) and isinstance(told, ArgumentInfo) for kind, told in described)
 
 
-@pytest.mark.parametrize("words", [words for words in sorted(CALLBACKS) if _names(words)])
+@pytest.mark.parametrize("words", [words for words in sorted(callbacks()) if _names(words)])
 def test_a_name_is_not_empty(words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As an unset variable of a shell makes it; --if-running must not take it for something that does not run."""
     monkeypatch.chdir(tmp_path)

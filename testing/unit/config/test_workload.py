@@ -100,9 +100,9 @@ def test_what_has_a_floor_is_measured(tmp_path: Path) -> None:
         ("serving: {port: 70000}", "serving.port: Input should be less than or equal to 65535\n  -> got 70000"),
         ("data: {source: cloud}", "data.source: Input should be 'bundled', 'folder' or 'download'\n  -> got 'cloud'"),
         ("data: {max_pixels: 200000000}", "data.max_pixels: Input should be less than or equal to 178956970"),
-        ("data: {source: download}", "data: Value error, source: download needs a section `download:` with archives"),
+        ("data: {source: download}", "data: source: download needs a section `download:` with archives"),
         ("data: {download: {archives: []}}", "data.download.archives: List should have at least 1 item"),
-        ("data: {corrupt: {blur: 1.0}}", "data: Value error, `corrupt:` is for source: bundled only"),
+        ("data: {corrupt: {blur: 1.0}}", "data: `corrupt:` is for source: bundled only"),
         ("data: {source: bundled, corrupt: {blur: 6}}", "data.corrupt.blur: Input should be less than or equal to 5"),
         ("data: {source: bundled, corrupt: {jpg: 1}}", "'data.corrupt.jpg'\n  -> did you mean 'data.corrupt.jpeg'?"),
         (
@@ -112,7 +112,7 @@ def test_what_has_a_floor_is_measured(tmp_path: Path) -> None:
         ("data: {download: {archives: [{url: 'ftp://a/b'}]}}", "must be an http, https or file address"),
         (
             "data: {download: {archives: [{url: 'http://[::1/b'}]}}",
-            "data.download.archives.0.url: Value error, Invalid",
+            "data.download.archives.0.url: Invalid",
         ),
         ("data: {download: {archives: [{ur: x}]}}", "data.download.archives.0.url: Field required"),
         (
@@ -270,7 +270,7 @@ def test_an_override_keeps_its_neighbours() -> None:
         ("training.epochs=two", "with --set training.epochs=two: training.epochs: Input should be a valid integer"),
         ("training.epochs=", "training.epochs: Input should be a valid integer\n  -> got None"),
         ("training=5", "training: Input should be a valid dictionary"),
-        ("data.split.train=0.9", "data.split: Value error, train + val + test must be 1, not 1.2"),
+        ("data.split.train=0.9", "data.split: train + val + test must be 1, not 1.2"),
     ],
 )
 def test_bad_overrides(override: str, message: str) -> None:

@@ -38,6 +38,14 @@ def test_with_the_clock_set_ahead_that_test_fails() -> None:
         ("action", "actions/checkout@v4.2.2", "2026-09-16"), ("action", "actions/checkout@v6", ""),
         ("python", "3.9", "2025-10-31"), ("python", "3.13", ""), ("package", "azureml-core", "2026-06-30"),
         ("package", "azureml-mlflow", ""), ("package", "azure-ai-ml", ""), ("service", "CustomVision", "2028-09-25"),
+        ("agent", "macOS-10.15", "2022-08-30"), ("agent", "macos-13-large", "2025-12-04"), ("agent", "macos-15", ""),
+        ("task", "AzureCLI@1", "2026-11-30"), ("task", "AzureCLI@2", ""), ("python", "2.7", "2020-01-01"),
+        ("python", "3.5", "2020-09-30"), ("package", "azureml-widgets", "2026-06-30"),
+        ("task", "publisher.extension.MLPublishedPipelineRestAPITask@0", "2026-06-30"),
+        ("image", "mcr.microsoft.com/azureml/openmpi3.1.2-ubuntu18.04:20200723.v1", "2023-05-31"),
+        ("image", "python:3.8-slim-buster", "2024-06-30"),
+        ("image", "nvidia/cuda:10.1-cudnn7-devel-ubuntu16.04", "2021-04-30"),
+        ("image", "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest", ""),
     ],
 )  # fmt: skip
 def test_the_table(kind: str, name: str, day: str) -> None:
@@ -60,7 +68,7 @@ def test_sizes_that_the_settings_refuse_are_in_the_table() -> None:
 
 FILES = {
     ".github/workflows/ci.yml": "runs-on: ubuntu-20.04\n- uses: actions/checkout@0123 # v4.1.0\n# runs-on: windows-2019\n",
-    "ado_pipelines/ci_pipeline.yml": "pool:\n  vmImage: 'windows-2019'\n",
+    "ado_pipelines/ci_pipeline.yml": "pool:\n  vmImage: 'windows-2019'\n- task: AzureCLI@1\n  versionSpec: '3.8'\n",
     "environments/conda/train.yml": "dependencies:\n  - python=3.9\n  - azureml-sdk=1.5\n",
     "environments/docker/Dockerfile": "ARG BASE_IMAGE=python:3.10-slim\n",
     "infrastructure/main.bicep": "param size string = 'Standard_NC6'\n  kind: 'CustomVision.Training'\n",
@@ -79,9 +87,12 @@ def test_files_are_looked_through(tmp_path: Path) -> None:
         ("agent", "ubuntu-20.04", ".github/workflows/ci.yml:1"),
         ("action", "actions/checkout@v4.1.0", ".github/workflows/ci.yml:2"),
         ("agent", "windows-2019", "ado_pipelines/ci_pipeline.yml:2"),
+        ("task", "AzureCLI@1", "ado_pipelines/ci_pipeline.yml:3"),
+        ("python", "3.8", "ado_pipelines/ci_pipeline.yml:4"),
         ("python", "3.9", "environments/conda/train.yml:2"),
         ("package", "azureml-sdk", "environments/conda/train.yml:3"),
         ("python", "3.10", "environments/docker/Dockerfile:1"),
+        ("image", "python:3.10-slim", "environments/docker/Dockerfile:1"),
         ("sku", "Standard_NC6", "infrastructure/main.bicep:1"),
         ("service", "CustomVision", "infrastructure/main.bicep:2"),
         ("sku", "Standard_D4s_v5", "workloads/job.yml:2"),

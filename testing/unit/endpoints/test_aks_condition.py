@@ -99,7 +99,7 @@ def test_ready() -> None:
         ),
         (waiting("ImagePullBackOff", "401 Unauthorized"), EndpointStatus.FAILED, "ImagePullBackOff", "--attach-acr"),
         (waiting("InvalidImageName"), EndpointStatus.FAILED, "InvalidImageName", "REGISTRY/NAME:TAG"),
-        (waiting("CreateContainerConfigError", "no secret"), EndpointStatus.FAILED, "no secret", "mend what it names"),
+        (waiting("CreateContainerConfigError", "no secret"), EndpointStatus.FAILED, "no secret", "fix what it names"),
         (
             waiting("CrashLoopBackOff", restartCount=2, lastState={"terminated": {"exitCode": 1, "reason": "Error"}}),
             EndpointStatus.FAILED, "its server ended 2 times (CrashLoopBackOff) with exit code 1 (Error)", "see its log",

@@ -84,6 +84,31 @@ def run(
     return call
 
 
+def test_inputs_are_given_by_name() -> None:
+    training = read_pipeline(PIPELINE)
+    assert training.given({"nodes": "2", "shm_size": "8g"}) == ["inputs.nodes=2", "inputs.shm_size=8g"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (
+            ("--input", "node=2"),
+            "train.yml: the pipeline has no input 'node'\n  -> did you mean 'nodes'? Valid here: fail_on, ",
+        ),
+        (
+            ("--input", "workload=birds"),
+            "--input workload: the workload gives this input\n  -> choose it with --workload",
+        ),
+        (("--input", "nodes"), "--input 'nodes' is not of the form NAME=VALUE"),
+        (("--input", "nodes=many"), "inputs.nodes"),
+    ],
+)
+def test_wrong_inputs_are_refused(run: Run, words: tuple[str, ...], reason: str) -> None:
+    code, _, err = run("run", "--workload", "textile", *words)
+    assert (code, reason in err) == (2, True), err
+
+
 def test_it_runs_with_the_workload_and_its_outputs_come_to_their_places(run: Run, home: Path) -> None:
     words = ("run", "--pipeline", "pipelines/train.yml", "--set", "training.epochs=7")
     code, out, err = run(*words)

@@ -9,12 +9,12 @@ import pytest
 from testing.support.bundles import make_bundle
 from typer.testing import CliRunner
 
-from vision_mlops.cli import serve as serve_command
 from vision_mlops.cli.main import app
 from vision_mlops.core.errors import BundleError, ServingError
 from vision_mlops.model.bundle import MANIFEST
 from vision_mlops.model.bundle_lookup import bundle_root, find_bundle, registered_as
 from vision_mlops.serving import access_keys as module
+from vision_mlops.serving import foreground
 from vision_mlops.serving.access_keys import AccessKeys, keys_of_environment
 
 
@@ -194,7 +194,7 @@ def test_the_port_of_the_workload_goes_where_nothing_else_is_said(
         asked.append((host, port))
         raise ServingError("enough")
 
-    monkeypatch.setattr(serve_command, "listen", listen)
+    monkeypatch.setattr(foreground, "listen", listen)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     workload = tmp_path / "w.yml"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task
+from vision_mlops.config.own_code import references, source_hashes
 from vision_mlops.core import paths
 from vision_mlops.core.errors import BundleError, MlopsError
 from vision_mlops.model.bundle import Bundle, graph_weights, read_bundle
@@ -39,8 +40,10 @@ class OurModel(Contestant):
         self._many: Predictor | None = None
 
     def settings(self) -> Mapping[str, Any]:
-        """The sections of the workload that decide what is trained."""
-        return {section: getattr(self.task.workload, section).model_dump(mode="json") for section in _SECTIONS}
+        """The sections of the workload that decide what is trained, and the project's own code that they name."""
+        found = {section: getattr(self.task.workload, section).model_dump(mode="json") for section in _SECTIONS}
+        own = source_hashes(references(self.task.workload, _SECTIONS))
+        return {**found, **({"own_code": own} if own else {})}
 
     def fit(self) -> None:
         """Take the bundle that there is of these data and settings, or train one."""
@@ -104,7 +107,9 @@ class OurModel(Contestant):
     def _is_equal(self, bundle: Bundle) -> bool:
         if bundle.quantization is not None or bundle.data_fingerprint != self.task.manifest.fingerprint:
             return False
-        trained = {section: bundle.workload.get(section) for section in _SECTIONS}
+        trained: dict[str, object] = {section: bundle.workload.get(section) for section in _SECTIONS}
+        if bundle.own_code:
+            trained["own_code"] = bundle.own_code
         return json.dumps(trained, sort_keys=True) == json.dumps(dict(self.settings()), sort_keys=True)
 
 

@@ -49,6 +49,12 @@ def emulate(
             help="Let the next N calls fail: with a status, or drop, or lose. Can be given again.",
         ),
     ] = None,
+    workspace: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--workspace", metavar="NAME", help="Make this workspace, too, such as one for prod. Can be given again."
+        ),
+    ] = None,
     env: Annotated[
         bool, typer.Option("--env", help="Print the variables that point a shell at the emulator that runs.")
     ] = False,
@@ -67,6 +73,8 @@ def emulate(
     words += ["--port", str(port)] if port is not None else []
     for expression in fault or []:
         words += ["--fault", expression]
+    for name in workspace or []:
+        words += ["--workspace", name]
     words += ["--env"] if env else []
     words += ["--", *command] if command else []
     sys.stdout.flush()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision_mlops.cli.bundle_argument import choose_bundle
-from vision_mlops.cli.options import JsonOption, filled
+from vision_mlops.cli.options import FailOnSeverity, JsonOption, filled
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 from vision_mlops.core.text import counted
@@ -18,18 +17,10 @@ if TYPE_CHECKING:
     from vision_mlops.config.workload import Model, Workload
     from vision_mlops.data.check.dataset_check import CheckResult
     from vision_mlops.data.check.file_listing import ImageListing
+    from vision_mlops.data.check.quarantine import Move
     from vision_mlops.model.embedding import Embedding
 
 _EMBEDDED_AT = 160  # pixels; half the time of 224, where nothing says how large the network's images will be
-
-
-class FailOnSeverity(enum.StrEnum):
-    """Severities that end the command with exit code 1."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-    NEVER = "never"
 
 
 def check(
@@ -83,46 +74,80 @@ def check(
     if (to is not None or dry_run) and fix is None:
         raise MlopsError("--to and --dry-run belong to --fix", "for example --fix corrupt --dry-run")
     from vision_mlops.config import load_workload
-    from vision_mlops.data.check import check_report, dataset_findings, quarantine
-    from vision_mlops.data.check.file_listing import printable
+    from vision_mlops.data.check import check_report, dataset_findings
     from vision_mlops.data.sources import workload_of
 
-    kinds = quarantine.parse_kinds(fix) if fix is not None else []
+    kinds = _kinds(fix, labels)
     loaded = load_workload(workload, ()) if workload is not None else None
     listing, name = _listing(folder, loaded)
     if loaded is None and (loaded := workload_of(listing.root)) is not None:
         say(f"these are the images of workload {loaded.name}: its network and limits count")
     target = out or _default_out(name)
     check_report.check_target(target, listing.root)
-    place = listing.root.with_name(f"{listing.root.name}.quarantine") if to is None else to
-    if kinds:
-        if not labels and "label-error" in kinds:
-            raise MlopsError("--fix label-error needs the check that --no-labels switches off", "leave one of them out")
-        place = quarantine.check_target(listing, place)
+    place = _quarantine(listing, to) if kinds else None
     trained = choose_bundle(bundle).folder if bundle is not None else None
     result = _run(name, listing, loaded, trained, labels, target)
     page = check_report.write(result, target)
-    moves = quarantine.plan(listing, result.findings, kinds, place) if kinds else []
+    moves = _plan(result, kinds, place)
     if json_:
-        planned = [{"from": printable(m.source), "to": printable(m.target), "why": m.why} for m in moves]
-        emit_json({**result.to_dict(), **({"quarantine": place, "moves": planned} if kinds else {})})
+        emit_json({**result.to_dict(), **(_planned(moves, place) if place is not None else {})})
     else:
         _print(result)
     say(f"report: {page}")
     left = result.findings
-    if kinds and dry_run:
-        for item in moves:
-            say(f"would move {printable(item.source)} to {printable(str(place / item.target))}: {item.why}")
-        say(f"would move {counted(len(moves), 'file')}; nothing was touched")
-    elif kinds:
-        if moves:
-            done = quarantine.move(listing.root, place, moves)
-            say(f"moved {counted(done, 'file')} to {place}; `mlops data check --undo {place}` brings them back")
-        else:
-            say("nothing to move")
+    if place is not None and not _fix(listing, moves, place, dry_run):
         left = [finding for finding in left if finding.kind not in kinds]
     if dataset_findings.fails(left, fail_on.value):
         raise typer.Exit(1)
+
+
+def _kinds(fix: str | None, labels: bool) -> list[str]:
+    """The kinds of findings that --fix names."""
+    from vision_mlops.data.check.quarantine import parse_kinds
+
+    kinds = parse_kinds(fix) if fix is not None else []
+    if not labels and "label-error" in kinds:
+        raise MlopsError("--fix label-error needs the check that --no-labels switches off", "omit one of them")
+    return kinds
+
+
+def _quarantine(listing: ImageListing, to: Path | None) -> Path:
+    """Where files are moved to."""
+    from vision_mlops.data.check.quarantine import check_target
+
+    return check_target(listing, listing.root.with_name(f"{listing.root.name}.quarantine") if to is None else to)
+
+
+def _plan(result: CheckResult, kinds: list[str], place: Path | None) -> list[Move]:
+    from vision_mlops.data.check import quarantine
+
+    return quarantine.plan(result.listing, result.findings, kinds, place) if place is not None else []
+
+
+def _planned(moves: list[Move], place: Path) -> dict[str, Any]:
+    from vision_mlops.data.check.file_listing import printable
+
+    return {
+        "quarantine": place,
+        "moves": [{"from": printable(m.source), "to": printable(m.target), "why": m.why} for m in moves],
+    }
+
+
+def _fix(listing: ImageListing, moves: list[Move], place: Path, dry_run: bool) -> bool:
+    """Move the files, or say what would be moved; returns whether the findings are still there."""
+    from vision_mlops.data.check import quarantine
+    from vision_mlops.data.check.file_listing import printable
+
+    if dry_run:
+        for item in moves:
+            say(f"would move {printable(item.source)} to {printable(str(place / item.target))}: {item.why}")
+        say(f"would move {counted(len(moves), 'file')}; nothing was touched")
+    elif moves:
+        done = quarantine.move(listing.root, place, moves)
+        say(f"moved {counted(done, 'file')} to {place}; `mlops data check --undo {place}` brings them back")
+    else:
+        say("nothing to move")
+    return dry_run
 
 
 def _listing(folder: str | None, workload: Workload | None) -> tuple[ImageListing, str]:

@@ -31,11 +31,12 @@ def run_on_azure(
     skip_checks: bool = False,
 ) -> JobRecord:
     """Submit a job and follow it to its end, unless told not to wait. What is told goes to standard error."""
+    from vision_mlops.cli.jobs.own_code_snapshot import step_code
     from vision_mlops.jobs.azureml import azure_jobs
 
     place = load_azure_settings()
     checks = partial(check_first, "jobs", skip=skip_checks, settings=place)
-    job = azure_jobs.submit(file, changes, place, name, tags=tags, say=say, before=checks)
+    job = azure_jobs.submit(file, changes, place, name, tags=tags, say=say, before=checks, step_code=step_code)
     say(f"submitted {job.name}")
     if not wait:
         say(f"follow it with: mlops job logs {job.name} --on azure --follow")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,7 @@ from vision_mlops.cli.jobs.training_pipeline import (
     pipeline_file,
     read_pipeline,
 )
-from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption
+from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption, pairs
 from vision_mlops.cli.output import emit_json, say
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
@@ -41,6 +41,10 @@ def run(
     images: ImagesOption = None,
     set_: SetOption = None,
     pipeline: PipelineOption = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", "-i", metavar="NAME=VALUE", help="Input of the pipeline: `nodes=2`. Repeatable."),
+    ] = None,
     on: OnOption = RunLocation.LOCAL,
     name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
     jobs: JobsOption = 2,
@@ -60,6 +64,9 @@ def run(
     It ends with the verdict of the gate, the version that was registered, and the champion. Exit code 1 where a step fails,
     or where the verdict is reject or inconclusive: the version is registered then, and the champion stays.
 
+    `--input` gives a value to an input of the pipeline; the shipped one has `seed`, `nodes`, `processes`, `shm_size` and
+    `fail_on`.
+
     A pipeline of your own has an input `workload`, and may have an input `model_name`, the outputs `data`, `bundle`,
     `report` and `verdict`, and for `--images` a step `prepare` with an input `images`.
 
@@ -70,14 +77,15 @@ def run(
 
         refuse_options_of_this_machine(environment, jobs)
     loaded = workload_for(workload, images, set_ or ())
+    values = pairs(inputs or (), "--input", "nodes=2")
     if on is RunLocation.AZURE:
         _run_on_azure(
-            read_pipeline(pipeline_file(pipeline)), loaded, images, name,
+            read_pipeline(pipeline_file(pipeline)), loaded, images, values, name,
             force=force, wait=wait, as_json=json_, skip_checks=skip_checks,
         )  # fmt: skip
         return
-    ended = run_pipeline(loaded, images, pipeline=pipeline, name=name, jobs=jobs, force=force, quiet=json_,
-                         environment=environment)  # fmt: skip
+    ended = run_pipeline(loaded, images, pipeline=pipeline, inputs=values, name=name, jobs=jobs, force=force,
+                         quiet=json_, environment=environment)  # fmt: skip
     verdict = run_verdict(ended.state.outputs, loaded.name)
     report(ended, as_json=json_, verdict=verdict)
     if verdict is not None and not json_:
@@ -104,6 +112,7 @@ def _run_on_azure(
     pipeline: TrainingPipeline,
     workload: Workload,
     images: str | None,
+    inputs: Mapping[str, str],
     name: str | None,
     *,
     force: bool,
@@ -116,6 +125,7 @@ def _run_on_azure(
 
     changes = [
         *pipeline.changes(workload, images, RunLocation.AZURE),
+        *pipeline.given(inputs),
         *(["settings.force_rerun=true"] if force else []),
     ]
     tags = {"workload": workload.name}
@@ -141,6 +151,7 @@ def run_pipeline(
     images: str | Path | None,
     *,
     pipeline: Path | None = None,
+    inputs: Mapping[str, str] | None = None,
     name: str | None = None,
     jobs: int = 2,
     force: bool = False,
@@ -164,7 +175,11 @@ def run_pipeline(
         "verdict": home / "verdicts" / f"{workload.name}.json",
     }
     training = read_pipeline(pipeline_file(pipeline))
-    changes = [*training.changes(workload, images, RunLocation.LOCAL), *training.placed(places)]
+    changes = [
+        *training.changes(workload, images, RunLocation.LOCAL),
+        *training.given(inputs or {}),
+        *training.placed(places),
+    ]
     options = replace(local_options(jobs, force, quiet, environment), tags={"workload": workload.name})
     with interruptible():
         ended = run_job(training.file, changes, name=name, options=options)

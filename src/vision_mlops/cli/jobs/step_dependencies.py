@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import vision_mlops
 from vision_mlops.cli import commands
-from vision_mlops.config import load_workload
+from vision_mlops.cli.jobs.own_code_snapshot import step_code
+from vision_mlops.cli.jobs.step_workload import read_workload
 from vision_mlops.config.workload import Workload
 from vision_mlops.config.workload_files import environment_overrides, find_workload, list_workloads
-from vision_mlops.core.errors import ConfigError, PipelineError, RegistryError
+from vision_mlops.core.errors import PipelineError, RegistryError
 from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.core.ignore_files import snapshot_files
 from vision_mlops.core.import_graph import ImportGraph
@@ -29,14 +30,13 @@ from vision_mlops.jobs.local.state.job_context import Dependencies
 if TYPE_CHECKING:
     from vision_mlops.jobs.definitions.plan.nodes import Node
 
-_DEFAULT = "textile"
 _OURS = re.compile(r"\bmlops\b|\bvision_mlops\b")
 
 
 def dependencies() -> Dependencies:
-    """What the engine is told of the workload, the code and the registry."""
+    """What the engine is told of the workload, our code, a project's own and the registry."""
     graph = ImportGraph(Path(vision_mlops.__file__).parent)
-    return Dependencies(registry_state, workload_sections, Software(graph).of)
+    return Dependencies(registry_state, workload_sections, Software(graph).of, step_code)
 
 
 def workload_sections(text: str, sections: Sequence[str], code: Path | None) -> str | None:
@@ -58,16 +58,10 @@ def workload_sections(text: str, sections: Sequence[str], code: Path | None) -> 
         raise PipelineError(
             f"a workload has no section {wrong!r}, which a tag {tags.READS}* names", nearest(wrong, known)
         )
-    reference = text or _DEFAULT
-    if not reference.lstrip().startswith("{") and ("$" in reference or reference.endswith((".yml", ".yaml"))):
-        file = code / reference if code is not None and code.is_dir() else Path(reference)
-        if "$" in reference or not (file.is_absolute() and file.is_file()):
-            return None
-        reference = str(file)
-    try:
-        content = load_workload(reference).model_dump(mode="json")
-    except ConfigError as error:
-        raise PipelineError(error.message, error.hint) from error
+    workload = read_workload(text, code)
+    if workload is None:
+        return None
+    content = workload.model_dump(mode="json")
     return json.dumps({key: content[key] for key in sections}, sort_keys=True)
 
 
@@ -128,12 +122,11 @@ def _any_workload() -> str:
 
 
 def _named(command: str) -> Callable[..., Any]:
-    known = commands.CALLBACKS
-    if command not in known:
-        raise PipelineError(
-            f"the tag {tags.COMMAND} names {command!r}, which mlops does not have", nearest(command, known)
-        )
-    return known[command]
+    found = commands.callback(command)
+    if found is None:
+        hint = nearest(command, commands.callbacks())
+        raise PipelineError(f"the tag {tags.COMMAND} names {command!r}, which mlops does not have", hint)
+    return found
 
 
 def registry_state(kind: str, node: Node, inputs: Mapping[str, str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ PipelineOption = Annotated[
     ),
 ]
 _STEP = "prepare"
+_OF_THE_WORKLOAD = frozenset({"workload", "model_name"})
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class TrainingPipeline:
         """
         import yaml
 
+        from vision_mlops.config.workload_files import workload_content
         from vision_mlops.core.errors import MlopsError
 
         changes = [f"inputs.workload={workload_content(workload)}"]
@@ -80,14 +81,26 @@ class TrainingPipeline:
                 changes.append(f"jobs.{_STEP}.inputs.source={found}")
         return changes
 
+    def given(self, inputs: Mapping[str, str]) -> list[str]:
+        """Changes that give values to its other inputs, such as the number of nodes.
+
+        Raises:
+            MlopsError: it has no input of that name, or the workload decides on its value.
+        """
+        from vision_mlops.core.errors import MlopsError
+        from vision_mlops.core.text import nearest
+
+        for name in inputs:
+            if name in _OF_THE_WORKLOAD:
+                raise MlopsError(f"--input {name}: the workload gives this input", "choose it with --workload")
+            if name not in self.inputs:
+                free = sorted(self.inputs.difference(_OF_THE_WORKLOAD))
+                raise MlopsError(f"{self.file}: the pipeline has no input {name!r}", nearest(name, free))
+        return [f"inputs.{name}={value}" for name, value in inputs.items()]
+
     def placed(self, places: Mapping[str, Path]) -> list[str]:
         """Changes that let those of its outputs that have no place of their own go to these."""
         return [f"outputs.{name}.path={path}" for name, path in places.items() if name in self.outputs]
-
-
-def workload_content(workload: Workload) -> str:
-    """The workload as JSON on one line, which a command may put between single quotes."""
-    return json.dumps(workload.model_dump(mode="json"), ensure_ascii=True).replace("'", "\\u0027")
 
 
 def pipeline_file(given: Path | None) -> Path:

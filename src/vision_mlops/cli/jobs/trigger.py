@@ -91,7 +91,7 @@ def _chosen(reference: str | None, images: str | None, set_: list[str]) -> dict[
         return {}
     from vision_mlops.cli.data.image_location import images_for, is_registered
     from vision_mlops.cli.jobs.run import workload_for
-    from vision_mlops.cli.jobs.training_pipeline import workload_content
+    from vision_mlops.config.workload_files import workload_content
 
     loaded = workload_for(reference, images, set_)
     found = {"workload": workload_content(loaded), "model_name": loaded.name}

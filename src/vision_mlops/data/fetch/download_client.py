@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from vision_mlops.core.errors import DownloadError
 from vision_mlops.data.fetch.http_responses import (
@@ -153,34 +153,21 @@ class DownloadClient:
         """One request, and its body to the end of the part."""
         if self._stop.is_set():
             raise DownloadStoppedError
-        version, start = part.version, part.size
-        if start and start == wanted.size and part.resumable(wanted.sha256):
-            return version  # killed between the last byte and the verification
-        headers: dict[str, str] = {}
-        if start and part.resumable(wanted.sha256):
-            headers["Range"] = f"bytes={start}-"
-            if version.condition:
-                headers["If-Range"] = version.condition
-        if known is not None:
-            conditions = {"If-None-Match": known.etag, "If-Modified-Since": known.modified}
-            headers |= {key: value for key, value in conditions.items() if value}
+        if part.size and part.size == wanted.size and part.resumable(wanted.sha256):
+            return part.version  # killed between the last byte and the verification
+        headers = _headers(wanted, part, known)
         with (
             translated(wanted.url, self._patience.connect, self._patience.stall),
             self._answer(wanted.url, headers) as answer,
         ):
             if answer.status_code == 304 and known is not None:
                 return None
+            if answer.status_code == 416 and "Range" in headers and part.size == part.version.length:
+                return part.version
             if answer.status_code in (206, 416) and "Range" in headers:
-                if answer.status_code == 416 and start == version.length:
-                    return version
-                if answer.status_code == 416 or not continues(answer.headers, start, version, wanted.size):
-                    part.discard()
-                    raise RetryError("the server sends another range than it was asked for", answer.status_code)
+                version, start = _rest(wanted, part, answer), part.size
             elif answer.status_code == 200:
-                start, version = 0, version_of(answer.headers, length_of(answer.headers))
-                check_length(wanted, version.length)
-                check_space(part.target, version.length or 0)
-                part.begin(version)
+                version, start = _whole(wanted, part, answer), 0
             else:
                 _refuse(wanted.url, answer)
             check_space(part.target, (version.length or start) - start)
@@ -244,7 +231,37 @@ class DownloadClient:
         return found
 
 
-def _refuse(url: str, answer: requests.Response) -> None:
+def _headers(wanted: ExpectedFile, part: Part, known: Version | None) -> dict[str, str]:
+    """Of the request: what is there already need not be sent, and nothing where it is what the caller has."""
+    headers: dict[str, str] = {}
+    if part.size and part.resumable(wanted.sha256):
+        headers["Range"] = f"bytes={part.size}-"
+        if part.version.condition:
+            headers["If-Range"] = part.version.condition
+    if known is not None:
+        conditions = {"If-None-Match": known.etag, "If-Modified-Since": known.modified}
+        headers |= {key: value for key, value in conditions.items() if value}
+    return headers
+
+
+def _rest(wanted: ExpectedFile, part: Part, answer: requests.Response) -> Version:
+    """The version that goes on behind the part; where it does not, the part is discarded, and asked for anew."""
+    if answer.status_code == 416 or not continues(answer.headers, part.size, part.version, wanted.size):
+        part.discard()
+        raise RetryError("the server sends another range than it was asked for", answer.status_code)
+    return part.version
+
+
+def _whole(wanted: ExpectedFile, part: Part, answer: requests.Response) -> Version:
+    """The version that comes from its first byte."""
+    version = version_of(answer.headers, length_of(answer.headers))
+    check_length(wanted, version.length)
+    check_space(part.target, version.length or 0)
+    part.begin(version)
+    return version
+
+
+def _refuse(url: str, answer: requests.Response) -> NoReturn:
     said = f"the server answers {phrase(answer.status_code)}"
     if answer.status_code in TEMPORARY:
         raise RetryError(said, answer.status_code, retry_after(answer.headers))

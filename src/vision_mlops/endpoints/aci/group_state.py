@@ -66,7 +66,7 @@ def view_of(group: ContainerGroup) -> GroupStatus:
         return GroupStatus(
             EndpointStatus.FAILED,
             f"the container group is {word}{reason}",
-            "mend what the message names, then deploy again",
+            "fix what the message names, then deploy again",
             final=True,
             since=_at(told) if told else _NEVER,
         )
@@ -113,35 +113,65 @@ def _container(group: ContainerGroup) -> GroupStatus | None:
             final,
             _at(pull),
         )
-    return _crash(group, events)
+    return _killed_by_probe(group, events) or _ended(group)
 
 
-def _crash(group: ContainerGroup, events: list[Event]) -> GroupStatus | None:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The present and the last run of the container: ``ended`` is the state of one that ended and was not followed."""
+
+    word: str
+    ended: Any
+    restarts: int
+    looping: bool
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether starting it once more will not help."""
+        return self.looping or self.restarts >= _REPEATS
+
+
+def _run(group: ContainerGroup) -> _Run:
     view = group.containers[0].instance_view if group.containers else None
     current, previous = getattr(view, "current_state", None), getattr(view, "previous_state", None)
     word = str(getattr(current, "state", None) or "").lower()
     ended = current if word == "terminated" else previous if word == "waiting" else None
-    restarts = int(getattr(view, "restart_count", None) or 0)
     looping = "crashloop" in str(getattr(current, "detail_status", None) or "").lower()
-    since = getattr(ended, "finish_time", None) or _NEVER
+    return _Run(word, ended, int(getattr(view, "restart_count", None) or 0), looping)
+
+
+def _killed_by_probe(group: ContainerGroup, events: list[Event]) -> GroupStatus | None:
+    """Whether the service ends the container again and again because it does not answer."""
+    run = _run(group)
     probe = _newest(events, lambda item: _is(item, "Unhealthy") and "liveness" in _text(item).lower())
     killed = _newest(events, lambda item: _is(item, "Killing"))
-    steady = word == "running" and datetime.now(UTC) - started_at(group) > _STEADY
-    if probe is not None and killed is not None and not steady and (restarts >= _REPEATS or looping):
-        mend = "see its log below; the server must answer /health/live on port 8000 (MLOPS_HOST, MLOPS_PORT)"
-        return GroupStatus(
-            EndpointStatus.FAILED, f"the container is started again and again: {_text(probe)}", mend, True, _at(killed)
-        )
-    if ended is None or not (looping or restarts >= _REPEATS or word == "terminated"):
+    steady = run.word == "running" and datetime.now(UTC) - started_at(group) > _STEADY
+    if probe is None or killed is None or steady or not run.hopeless:
         return None
-    code = getattr(ended, "exit_code", None)
+    return GroupStatus(
+        EndpointStatus.FAILED,
+        f"the container is started again and again: {_text(probe)}",
+        "see its log below; the server must answer /health/live on port 8000 (MLOPS_HOST, MLOPS_PORT)",
+        final=True,
+        since=_at(killed),
+    )
+
+
+def _ended(group: ContainerGroup) -> GroupStatus | None:
+    """Whether the container has ended by itself."""
+    run = _run(group)
+    if run.ended is None or not (run.hopeless or run.word == "terminated"):
+        return None
+    code, detail = getattr(run.ended, "exit_code", None), str(getattr(run.ended, "detail_status", None) or "")
     why = f" with exit code {code}" if code is not None else ""
-    detail = str(getattr(ended, "detail_status", None) or "")
     why += " (it used more memory than it has: give --memory)" if "oom" in detail.lower() else ""
-    mend = "mend what its log says; the image must hold the model's bundle and run `mlops serve`"
-    final = looping or restarts >= _REPEATS
-    state = EndpointStatus.FAILED if final else EndpointStatus.CHANGING
-    return GroupStatus(state, f"the container ended{why}, {restarts + 1} times so far", mend, final, since)
+    return GroupStatus(
+        EndpointStatus.FAILED if run.hopeless else EndpointStatus.CHANGING,
+        f"the container ended{why}, {run.restarts + 1} times so far",
+        "fix what its log says; the image must hold the model's bundle and run `mlops serve`",
+        final=run.hopeless,
+        since=getattr(run.ended, "finish_time", None) or _NEVER,
+    )
 
 
 def _pull_mend(group: ContainerGroup) -> str:

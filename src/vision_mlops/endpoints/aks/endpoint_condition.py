@@ -110,7 +110,7 @@ def _of_conditions(status: Manifest) -> Cause | None:
     for item in status.get("conditions") or []:
         if item["type"] == "ReplicaFailure" and item["status"] == "True":
             message = str(item.get("message"))
-            text, mend = refusal(message) or (message, "mend what it names, and deploy again")
+            text, mend = refusal(message) or (message, "fix what it names, and deploy again")
             return Cause(f"its pods cannot be made: {text}", mend, final=True)
     return None
 
@@ -130,30 +130,54 @@ def _of_pods(cluster: KubernetesCluster, pods: Sequence[Manifest]) -> Cause | No
 
 
 def _of_pod(cluster: KubernetesCluster, pod: Manifest) -> Cause | None:
-    name, status = pod["metadata"]["name"], pod.get("status") or {}
+    """The first of what can keep a pod from being ready, in the order of its life; None where it only needs time."""
     if _is_ready(pod):
         return None
-    for item in status.get("conditions") or []:
-        if item["type"] == "PodScheduled" and item["status"] == "False":
-            return _unschedulable(str(item.get("message")))
-    if status.get("reason") == "Evicted":
-        return Cause(f"pod {name} was evicted: {status.get('message')}", "give it more --memory", pod=name)
-    container = _container(pod)
-    waiting = (container.get("state") or {}).get("waiting") or {}
-    reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+    return next((cause for look in _CAUSES if (cause := look(cluster, pod)) is not None), None)
+
+
+def _unscheduled(_: KubernetesCluster, pod: Manifest) -> Cause | None:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    refused = (item for item in conditions if item["type"] == "PodScheduled" and item["status"] == "False")
+    return next((_unschedulable(str(item.get("message"))) for item in refused), None)
+
+
+def _evicted(_: KubernetesCluster, pod: Manifest) -> Cause | None:
+    name, status = pod["metadata"]["name"], pod.get("status") or {}
+    if status.get("reason") != "Evicted":
+        return None
+    return Cause(f"pod {name} was evicted: {status.get('message')}", "give it more --memory", pod=name)
+
+
+def _not_started(_: KubernetesCluster, pod: Manifest) -> Cause | None:
+    """The container waits for its image, or cannot be made."""
+    reason, message = _waiting(pod)
     if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName"):
-        return _image(str(container.get("image") or ""), reason, message)
-    if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        return Cause(
-            f"its container cannot be started: {reason}: {message}", "mend what it names, and deploy again", True, name
-        )
+        return _image(str(_container(pod).get("image") or ""), reason, message)
+    if reason not in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+        return None
+    text = f"its container cannot be started: {reason}: {message}"
+    return Cause(text, "fix what it names, and deploy again", True, pod["metadata"]["name"])
+
+
+def _ended(cluster: KubernetesCluster, pod: Manifest) -> Cause | None:
+    container = _container(pod)
     ended = (container.get("lastState") or {}).get("terminated") or (container.get("state") or {}).get("terminated")
-    restarts = int(container.get("restartCount") or 0)
-    if ended and (reason == "CrashLoopBackOff" or restarts):
-        return _crash(cluster, pod, ended, restarts, final=reason == "CrashLoopBackOff" and restarts >= _RESTARTS)
-    if "running" in (container.get("state") or {}):
-        return _unready(cluster, pod)
-    return None
+    restarts, looping = int(container.get("restartCount") or 0), _waiting(pod)[0] == "CrashLoopBackOff"
+    if not ended or not (looping or restarts):
+        return None
+    return _crash(cluster, pod, ended, restarts, final=looping and restarts >= _RESTARTS)
+
+
+def _unready(cluster: KubernetesCluster, pod: Manifest) -> Cause | None:
+    if "running" not in (_container(pod).get("state") or {}):
+        return None
+    probe = _probe(cluster, pod)
+    text = "its server runs and is not ready" + (f": {probe}" if probe else "")
+    return Cause(text, "its log says why; a bundle that does not verify never gets ready", pod=pod["metadata"]["name"])
+
+
+_CAUSES = (_unscheduled, _evicted, _not_started, _ended, _unready)
 
 
 def _unschedulable(message: str) -> Cause:
@@ -191,13 +215,6 @@ def _crash(cluster: KubernetesCluster, pod: Manifest, ended: Manifest, restarts:
     return Cause(text, "see its log", final, name)
 
 
-def _unready(cluster: KubernetesCluster, pod: Manifest) -> Cause:
-    name = pod["metadata"]["name"]
-    probe = _probe(cluster, pod)
-    text = "its server runs and is not ready" + (f": {probe}" if probe else "")
-    return Cause(text, "its log says why; a bundle that does not verify never gets ready", pod=name)
-
-
 def _probe(cluster: KubernetesCluster, pod: Manifest) -> str:
     """The last probe that failed, by the events."""
     metadata = pod["metadata"]
@@ -215,6 +232,12 @@ def _probe(cluster: KubernetesCluster, pod: Manifest) -> str:
 def _container(pod: Manifest) -> dict[str, Any]:
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
     return next((item for item in statuses if item.get("name") == "server"), {})
+
+
+def _waiting(pod: Manifest) -> tuple[str, str]:
+    """Reason and message of a container that waits to be started; both empty where it does not wait."""
+    waiting = (_container(pod).get("state") or {}).get("waiting") or {}
+    return str(waiting.get("reason") or ""), str(waiting.get("message") or "")
 
 
 def _is_ready(pod: Manifest) -> bool:

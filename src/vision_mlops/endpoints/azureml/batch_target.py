@@ -13,7 +13,8 @@ from vision_mlops.endpoints.azureml.azureml_workspace import TARGET_TAG, Workspa
 from vision_mlops.endpoints.azureml.long_running import carry_out, carry_out_removal, is_refusal
 from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.jobs.azureml.azure_records import text_of
-from vision_mlops.jobs.azureml.job_resources import content_hash, ensure_environment, existing
+from vision_mlops.jobs.azureml.environment_assets import ensure_environment
+from vision_mlops.jobs.azureml.job_resources import content_hash, existing
 from vision_mlops.jobs.azureml.run_history import RunHistory
 from vision_mlops.jobs.azureml.submission import Preparation, find_environment_file
 from vision_mlops.jobs.pipelines import PIPELINES

@@ -104,7 +104,7 @@ def _failure(engine: Engine, name: str, problem: str) -> DeploymentError:
         log = engine.logs(name, _LOG_LINES)
     except DeploymentError as error:
         log = f"(no log: {error.message})"
-    return DeploymentError(f"{problem}\n{log or '(it wrote nothing)'}", "mend what its log says, and deploy again")
+    return DeploymentError(f"{problem}\n{log or '(it wrote nothing)'}", "fix what its log says, and deploy again")
 
 
 def _is_free(port: int) -> bool:

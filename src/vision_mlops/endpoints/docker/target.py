@@ -7,6 +7,7 @@ old container answers what it has accepted and ends, the new one starts. Whateve
 from __future__ import annotations
 
 import contextlib
+import enum
 import http.client
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,14 @@ from vision_mlops.endpoints.inferencing_image import bake, identity, push_comman
 
 _READY_SECONDS = 120.0
 _KEY_SECONDS = 5.0
+
+
+class _Change(enum.Enum):
+    """What a deployment changes."""
+
+    NONE = enum.auto()
+    SAME_PORT = enum.auto()
+    NEW_PORT = enum.auto()
 
 
 class DockerTarget:
@@ -130,27 +139,16 @@ class DockerTarget:
         folder.make_keys()
         launch = self._launch(request, folder, say)
         current = self._container(request.endpoint)
-        wanted = request.options.port or (int(fact(current, "port")) if current is not None else None)
-        same_port = current is not None and str(wanted) == fact(current, "port")
-        if (
-            current is not None
-            and same_port
-            and fact(current, "fingerprint") == launch.fingerprint
-            and state_of(current)[0] is EndpointStatus.READY
-        ):
+        timeout = request.options.timeout_s or _READY_SECONDS
+        change = _change(current, launch, request.options.port or None)
+        if change is _Change.NONE:
             say(f"{request.deployment} is there already, and ready")
             return
-        port = int(fact(current, "port")) if current is not None and same_port and current.active else free_port(wanted)
-        timeout = request.options.timeout_s or _READY_SECONDS
-        if current is not None and same_port:
-            self._replace(current, launch, port, timeout, say)
+        if current is not None and change is _Change.SAME_PORT:
+            own = int(fact(current, "port"))
+            self._replace(current, launch, own if current.active else free_port(own), timeout, say)
         else:
-            with self._undone(launch.endpoint):
-                self._start_next(launch, port, timeout, trial=False)
-                say(f"{launch.deployment} is ready on port {port}")
-            if current is not None and current.active:
-                self.engine.stop(current.id)
-            self._take_place(launch.endpoint, current)
+            self._move(current, launch, free_port(request.options.port), timeout, say)
         folder.keep_bundle(launch.bundle.name if launch.bundle is not None else "")
         if request.options.bake:
             say(f"{launch.image} holds the model; to have it elsewhere: {push_command(self.engine, launch.image)}")
@@ -195,6 +193,15 @@ class DockerTarget:
                 self.engine.stop(current.id)
             self.engine.start(following)
             wait_until_ready(self.engine, following, port, launch, timeout)
+        self._take_place(launch.endpoint, current)
+
+    def _move(self, current: Container | None, launch: Launch, port: int, timeout: float, say: Say) -> None:
+        """Start a container on a port where none is, and end the one that there may be on another port."""
+        with self._undone(launch.endpoint):
+            self._start_next(launch, port, timeout, trial=False)
+            say(f"{launch.deployment} is ready on port {port}")
+        if current is not None and current.active:
+            self.engine.stop(current.id)
         self._take_place(launch.endpoint, current)
 
     @contextlib.contextmanager
@@ -269,6 +276,14 @@ class DockerTarget:
 def open_target() -> DockerTarget:
     """The target; the engine is looked for when it is needed."""
     return DockerTarget()
+
+
+def _change(current: Container | None, launch: Launch, port: int | None) -> _Change:
+    """What there is to do; ``port`` is None where it is left to the target."""
+    if current is None or (port is not None and str(port) != fact(current, "port")):
+        return _Change.NEW_PORT
+    same = fact(current, "fingerprint") == launch.fingerprint and state_of(current)[0] is EndpointStatus.READY
+    return _Change.NONE if same else _Change.SAME_PORT
 
 
 def _container_name(endpoint: str) -> str:

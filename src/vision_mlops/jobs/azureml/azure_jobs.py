@@ -20,8 +20,11 @@ from vision_mlops.core.files import atomic_folder
 from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord, StepRecord, job_record, text_of
 from vision_mlops.jobs.azureml.job_follower import Follower
 from vision_mlops.jobs.azureml.run_history import RunHistory, TrackedRun, tracked_run
-from vision_mlops.jobs.azureml.submission import Preparation, checked
+from vision_mlops.jobs.azureml.submission import Preparation, checked, give_code
 from vision_mlops.jobs.definitions.definition import AZURE_JOBS, JOBS
+from vision_mlops.jobs.definitions.overrides import parse_changes
+from vision_mlops.jobs.definitions.plan.nodes import Node
+from vision_mlops.jobs.definitions.plan.planner import resolve
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -47,6 +50,7 @@ def submit(
     client: MLClient | None = None,
     say: Say = lambda text: None,
     before: Callable[[], None] = lambda: None,
+    step_code: Callable[[Node], Path | None] | None = None,
 ) -> JobRecord:
     """Check a job and start it on Azure ML; what it needs is created when it is missing.
 
@@ -61,6 +65,7 @@ def submit(
         client: Client to use instead of a new one.
         say: Told what is created and uploaded.
         before: Called once the definition is found to be right, before anything is sent.
+        step_code: Gives the folder of code that a step needs and its definition does not give it.
 
     Returns:
         The job as it was accepted.
@@ -69,7 +74,12 @@ def submit(
         PipelineError: the definition, a value or local data has errors; nothing was sent then.
         AzureError: not signed in, no access, no quota, or a job of that name exists.
     """
+    overrides = list(overrides)
     definition = checked(path, overrides, (*JOBS, *AZURE_JOBS), say)
+    codes: dict[str, Path] = {}
+    if step_code is not None and definition.kind in JOBS:
+        nodes = resolve(path, changes=parse_changes(overrides)).nodes
+        codes = {node.step: folder for node in nodes if (folder := step_code(node)) is not None}
     chosen = checked_name(name) if name else new_name(path.stem)
     before()
     client = client or ml_client(settings)
@@ -80,6 +90,7 @@ def submit(
 
     preparation = Preparation(client, settings, say, environment_file)
     job = preparation.load(definition, load_job)
+    give_code(job, codes)
     job.name = chosen
     job.tags = {**(job.tags or {}), **(tags or {})}
     preparation.choose_compute(job, compute)

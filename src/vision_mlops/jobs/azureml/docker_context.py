@@ -7,6 +7,7 @@ Dockerfile takes the folder and the archive alike with ``ADD src* src/``, for AD
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import tarfile
 from collections import Counter
@@ -59,7 +60,7 @@ def small_context(folder: Path, dockerfile: str) -> Iterator[Path]:
 def _check(context: Path, dockerfile: str, packed: list[str], origin: Path) -> None:
     text = (context / dockerfile).read_text(encoding="utf-8")
     for top in packed:
-        if f"ADD {top}* {top}/" not in text:
+        if f"ADD {top}* {top}/" not in text and _takes(text, top):
             raise PipelineError(
                 f"the Docker context {origin} has more than {MAX_FILES} files, which Azure ML does not take, and"
                 f" {dockerfile} does not unpack the folder {top!r}",
@@ -73,6 +74,16 @@ def _check(context: Path, dockerfile: str, packed: list[str], origin: Path) -> N
             f" {MAX_FILES} files of {MAX_BYTES / 1e6:.0f} MB",
             "leave files out with .amlignore",
         )
+
+
+def _takes(dockerfile: str, top: str) -> bool:
+    """Whether a Dockerfile copies a folder of its context, or the whole context."""
+    copies = re.findall(r"^\s*(?:COPY|ADD)\s+(?!.*--from=)(.+?)\s+\S+\s*$", dockerfile, re.MULTILINE | re.IGNORECASE)
+    return any(
+        source.removeprefix("./").split("/")[0] in ("", ".", "*", top, f"{top}*")
+        for line in copies
+        for source in line.split()
+    )
 
 
 def _pack(folder: Path, top: str, names: list[str], archive: Path) -> None:

@@ -1,20 +1,15 @@
-"""What a job needs before it can run: an environment, a compute cluster, a data asset. Each is made once and then reused.
+"""What a job needs before it can run: a compute cluster, a data asset. Each is made once and then reused.
 
-An environment's version is a hash of its content, and data is found by the fingerprint of its content: the same is never
-made twice, and a version never changes. A cluster that exists is never changed.
+Data is found by the fingerprint of its content: the same is never made twice, and a version never changes. A cluster that
+exists is never changed. Environments are in ``environment_assets``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from vision_mlops.azure.azure_errors import azure_errors, is_missing
 from vision_mlops.azure.clients import quiet
@@ -23,73 +18,14 @@ from vision_mlops.config.azure_settings import AzureSettings, ComputeCluster
 from vision_mlops.core.errors import AzureError, DataError, PipelineError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.core.text import counted
-from vision_mlops.core.yaml_text import read_yaml, write_yaml
 from vision_mlops.data.data_versions import name_of
 from vision_mlops.data.folder_contents import data_files, describe
 from vision_mlops.jobs.azureml.data_assets import find_or_create
-from vision_mlops.jobs.azureml.docker_context import small_context
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 Say = Callable[[str], None]
-
-_VERSION_LENGTH = 12
-_INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
-
-
-def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str:
-    """Create an environment from its YAML file, unless the same content is there already.
-
-    Args:
-        client: Client of a workspace.
-        name: Name that it gets; that in the file counts for nothing.
-        file: Azure ML v2 YAML of an environment: an image with a conda file, or a Docker context.
-        say: Told what was created.
-
-    Returns:
-        ``NAME:VERSION``; the version is a hash of the file and of all that it points to.
-
-    Raises:
-        PipelineError: the file, or what it points to, cannot be read, or its Docker context is too large.
-        AzureError: the service refuses.
-    """
-    version = environment_version(file)
-    content = {**_read(file), "name": name, "version": version}
-    with azure_errors(f"environment {name}:{version}"), ExitStack() as stack:
-        if existing(lambda: client.environments.get(name, version)):
-            return f"{name}:{version}"
-        from azure.ai.ml import load_environment
-
-        if isinstance(content.get("build"), dict):
-            context = file.parent / str(content["build"].get("path", "."))
-            dockerfile = str(content["build"].get("dockerfile_path") or "Dockerfile")
-            context = stack.enter_context(small_context(context, dockerfile))
-            content["build"] = {"path": str(context.resolve()), "dockerfile_path": dockerfile}
-        with quiet():
-            environment = load_environment(io.StringIO(write_yaml(content)), relative_origin=str(file.resolve()))
-            client.environments.create_or_update(environment)
-    say(f"created environment {name}:{version}")
-    return f"{name}:{version}"
-
-
-def environment_version(file: Path) -> str:
-    """Version of an environment: a hash of its definition, conda file and Docker context.
-
-    Raises:
-        PipelineError: a file cannot be read.
-    """
-    content = _read(file)
-    # Names and descriptions do not change what is installed, nor does where in the project its files are.
-    parts = {key: value for key, value in content.items() if key in _INSTALLS}
-    conda, build = content.get("conda_file"), content.get("build")
-    if isinstance(conda, str):
-        parts["conda_file"] = _read(file.parent / conda)
-    if isinstance(build, dict):
-        context = content_hash(file.parent / str(build.get("path", ".")))
-        parts["build"] = [context, build.get("dockerfile_path") or "Dockerfile"]
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
 
 
 def ensure_compute(client: MLClient, cluster: ComputeCluster, say: Say) -> None:
@@ -208,14 +144,3 @@ def _check_compute(compute: Any) -> None:
         why = "; ".join(str(getattr(item, "message", None) or item) for item in errors)
         hint = "delete it in Azure ML studio and run again, or name another one"
         raise AzureError(f"compute {compute.name!r} is in state {state}" + (f": {why}" if why else ""), hint)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = read_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise PipelineError(f"{file} cannot be read: {reason}", "check the path and that it is YAML") from error
-    if not isinstance(content, dict):
-        raise PipelineError(f"{file} is not a mapping of keys to values", "see environments/train.yml")
-    return content

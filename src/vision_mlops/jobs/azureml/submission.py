@@ -8,7 +8,7 @@ training goes to the CPU cluster. Everything else in the file is submitted as it
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,11 @@ from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.yaml_text import write_yaml
+from vision_mlops.jobs.azureml.environment_assets import ensure_environment
 from vision_mlops.jobs.azureml.job_resources import (
     Say,
     ensure_compute,
     ensure_data,
-    ensure_environment,
     existing,
     require_compute,
 )
@@ -178,6 +178,26 @@ class Preparation:
             ):
                 reference = ensure_data(self.client, self.settings, base / path, type_, self.say)
                 item["path"] = f"azureml:{reference}"
+
+
+def give_code(job: Any, folders: Mapping[str, Path]) -> None:
+    """Let steps of a job take code along that their definitions do not name.
+
+    Args:
+        job: Entity of the SDK.
+        folders: By step; those of nested pipelines have their names joined by ``/``, and a job without steps has one.
+    """
+    for name, folder in folders.items():
+        step = job
+        for part in name.split("/") if _steps(job) else ():
+            step = _steps(step)[part]
+        for run in _runs(step):
+            run.code = str(folder)
+
+
+def _steps(entity: Any) -> dict[str, Any]:
+    """Steps of a pipeline, or of the component that one is."""
+    return _own(entity, "jobs") or _own(_own(entity, "component"), "jobs") or {}
 
 
 def local_code(entity: Any) -> Iterator[Path]:

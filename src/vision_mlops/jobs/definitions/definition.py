@@ -220,30 +220,36 @@ def _command_of(kind: str, path: Path) -> str:
     return ""
 
 
+_SPECIAL = {"automl": "autoML", "data_transfer": "dataTransfer", "spark": "spark", "import": "import"}
+_TELLING: tuple[tuple[set[str], str, str], ...] = (
+    ({"trigger", "create_job", "create_monitor", "import_data"}, "", "schedule"),
+    ({"trial"}, "sweep", "sweepJob"),
+    ({"jobs"}, "pipeline", "pipeline"),
+    ({"task"}, "parallel", "parallelComponent"),
+    ({"command"}, "command", "command"),
+    ({"image", "build", "conda_file"}, "", "environment"),
+)
+"""Keys of which one is enough to tell the kind, or the ``type`` that does; what is a job or a component has no ending."""
+
+
 def _by_content(node: Mapping, among: tuple[str, ...]) -> str | None:
+    """The kind of a file without $schema, by its keys."""
+    keys, type_ = set(node), str(node.get("type", ""))
+    if "job" in keys and "scheduledJob" in among:
+        return "scheduledJob"
+    if type_ in _SPECIAL:
+        kind = _SPECIAL[type_]
+    else:
+        kind = next((kind for telling, named, kind in _TELLING if telling & keys or (named and type_ == named)), "")
+    endings = ("Component", "Job") if _declares_a_component(node) else ("Job", "Component")
+    return next((name for name in (kind, *(kind + ending for ending in endings)) if name in among), None)
+
+
+def _declares_a_component(node: Mapping) -> bool:
     inputs = node.get("inputs")
     entries = inputs.values() if isinstance(inputs, Mapping) else ()
     declared = any(isinstance(item, Mapping) and not {"path", "value"} & set(item) for item in entries)
-    component = declared or "version" in node or "is_deterministic" in node
-    special = {"automl": "autoML", "data_transfer": "dataTransfer", "spark": "spark", "import": "import"}
-    if "job" in node and "scheduledJob" in among:
-        order = ["scheduledJob"]
-    elif node.get("type") in special:
-        name = special[str(node["type"])]
-        order = [f"{name}Component", f"{name}Job"] if component else [f"{name}Job", f"{name}Component"]
-    elif {"trigger", "create_job", "create_monitor", "import_data"} & set(node):
-        order = ["schedule"]
-    elif "trial" in node or node.get("type") == "sweep":
-        order = ["sweepJob"]
-    elif "jobs" in node or node.get("type") == "pipeline":
-        order = ["pipelineComponent", "pipelineJob"] if component else ["pipelineJob", "pipelineComponent"]
-    elif "task" in node or node.get("type") == "parallel":
-        order = ["parallelComponent"]
-    elif "command" in node or node.get("type") == "command":
-        order = ["commandComponent", "commandJob"] if component else ["commandJob", "commandComponent"]
-    else:
-        order = ["environment"] if {"image", "build", "conda_file"} & set(node) else []
-    return next((kind for kind in order if kind in among), None)
+    return declared or "version" in node or "is_deterministic" in node
 
 
 def _report(error: ValidationError, node: Mapping, file: Path, findings: Findings) -> None:

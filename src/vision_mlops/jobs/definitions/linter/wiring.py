@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
@@ -38,6 +38,22 @@ from vision_mlops.jobs.definitions.yaml_source import Mapping, texts
 _STEP = re.compile(r"[a-z_][a-z0-9_]*")
 _NUMBER = InputDeclaration.model_validate({"type": "number"})
 _COUNT = InputDeclaration.model_validate({"type": "integer", "min": 1})
+
+
+class _Given(NamedTuple):
+    """What an input is given. ``content`` is a value or, with ``is_data``, a path of type ``type``; None if neither."""
+
+    content: Any
+    is_data: bool
+    type: str
+
+
+def _given(value: Any) -> _Given:
+    """Bring the two ways to write an input, the value itself and a mapping, into one form."""
+    if not isinstance(value, JobInput):
+        return _Given(value, False, "")
+    is_data = value.path is not None
+    return _Given(value.path if is_data else value.value, is_data, value.type or "uri_folder")
 
 
 class Wiring:
@@ -154,46 +170,54 @@ class Wiring:
                 self._check_literal(f"step {name!r}: {key}", source.default, _COUNT, line)
 
     def _check_value(self, step: str, key: str, value: Any, declared: InputDeclaration | None, line: int) -> None:
-        """Check what an input is given: a literal, data, or a binding."""
-        where, mapping = f"step {step!r}: input {key!r}", isinstance(value, JobInput)
-        content = (value.value if value.path is None else value.path) if mapping else value
-        type_ = value.type if mapping else None
-        if content is None:
+        """Check what an input is given: bindings, a value, or data."""
+        where, given = f"step {step!r}: input {key!r}", _given(value)
+        if given.content is None:
             self._report(line, "missing-input", f"{where} has neither path nor value", "add `path: ...`, or a value")
             return
-        found = safe_references(content, self._definition, line, self._findings) if isinstance(content, str) else []
-        for reference in found:
+        text = given.content if isinstance(given.content, str) else ""
+        bindings = safe_references(text, self._definition, line, self._findings)
+        for reference in bindings:
             source = self._source(step, reference, line)
-            if source is None or declared is None:
-                continue
-            type_ = source.type if sole(content) else "string"
-            message = f"{where} is of type {declared.type}, but {reference} is of type {type_}"
-            if not fits(type_, declared.type):
-                self._report(line, "binding-type", message, f"bind it to a {declared.type}")
-            elif differ(type_, declared.type):
-                self._report(line, "data-type", message, f"bind it to a {declared.type}")
-            elif source.optional and source.default is None and declared.required:
-                message = f"{where} is required, but {reference} is optional"
-                self._report(line, "optional-input", message, "make the one optional, or give the other a default")
-            elif source.default is not None and declared.type in VALUE_TYPES and sole(content):
-                self._check_literal(
-                    where, source.default, declared, self._definition.line("inputs", reference.parts[-1])
-                )
-        if found or declared is None or (isinstance(content, str) and "${{" in content):
+            if source is not None and declared is not None:
+                self._check_binding(where, reference, source, declared, line, alone=sole(text) is not None)
+        if bindings or declared is None or "${{" in text:
             return
-        data = mapping and value.path is not None
-        if declared.type in VALUE_TYPES and not data:
-            self._check_literal(where, content, declared, line)
+        if declared.type in VALUE_TYPES and not given.is_data:
+            self._check_literal(where, given.content, declared, line)
         elif declared.type in VALUE_TYPES:
             message = f"{where} is of type {declared.type}, but is given data"
             self._report(line, "input-type", message, f"write the value itself: `{key}: ...`")
-        elif not isinstance(content, str):
-            message = f"{where} is of type {declared.type}, but is given {content!r}"
+        elif not isinstance(given.content, str):
+            message = f"{where} is of type {declared.type}, but is given {given.content!r}"
             hint = f"write `{key}: {{type: {declared.type}, path: ...}}`, or a binding"
             self._report(line, "input-type", message, hint)
-        elif data and differ(type_ or "uri_folder", declared.type):
-            message = f"{where} is of type {declared.type}, but is given {type_ or 'uri_folder'}"
+        elif given.is_data and differ(given.type, declared.type):
+            message = f"{where} is of type {declared.type}, but is given {given.type}"
             self._report(line, "data-type", message, f"write `type: {declared.type}`")
+
+    def _check_binding(
+        self,
+        where: str,
+        reference: BindingReference,
+        source: InputDeclaration,
+        declared: InputDeclaration,
+        line: int,
+        *,
+        alone: bool,
+    ) -> None:
+        """Check that what an input is bound to fits it; ``alone`` where no text is around the binding."""
+        type_ = source.type if alone else "string"
+        message = f"{where} is of type {declared.type}, but {reference} is of type {type_}"
+        if not fits(type_, declared.type):
+            self._report(line, "binding-type", message, f"bind it to a {declared.type}")
+        elif differ(type_, declared.type):
+            self._report(line, "data-type", message, f"bind it to a {declared.type}")
+        elif source.optional and source.default is None and declared.required:
+            message = f"{where} is required, but {reference} is optional"
+            self._report(line, "optional-input", message, "make the one optional, or give the other a default")
+        elif source.default is not None and declared.type in VALUE_TYPES and alone:
+            self._check_literal(where, source.default, declared, self._definition.line("inputs", reference.parts[-1]))
 
     def _check_literal(self, where: str, value: object, declared: InputDeclaration, line: int) -> None:
         if found := literal_problem(value, declared):

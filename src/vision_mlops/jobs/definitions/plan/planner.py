@@ -42,7 +42,7 @@ from vision_mlops.jobs.definitions.plan.nodes import (
     SearchedValue,
     Source,
 )
-from vision_mlops.jobs.definitions.plan.step_settings import runs_of, unused_of
+from vision_mlops.jobs.definitions.plan.step_settings import StepSettings, unused_of
 from vision_mlops.jobs.definitions.referenced_files import Files
 from vision_mlops.jobs.definitions.step_graph import ordered, ports_of
 
@@ -206,8 +206,10 @@ class _Resolver:
             "needs_azure": (words_of(foreign), way_of((getattr(foreign, "model_extra", None) or {}).get("task"))),
         }
         if foreign is None:
-            text = scope.text if scope else None
-            runs = runs_of(definition, step, component, text, partial(settled, name, definition, scope, filled))
+            text = scope.text if scope else str
+            runs = StepSettings(
+                definition, step, component, text, partial(settled, name, definition, scope, filled)
+            ).fields()
         node = Node(
             step=name,
             type=getattr(step, "type", None) or (component.type if component else "command"),

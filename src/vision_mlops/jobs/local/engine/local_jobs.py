@@ -127,6 +127,8 @@ def _resumable(folder: JobFolder) -> JobState:
 
 def _plan(path: Path, changes: list[str], base: Path, options: JobOptions) -> tuple[JobPlan, Sources, StepEnvironments]:
     plan = with_taken_artifacts(resolve(path, changes=parse_changes(changes, base), registered=_registered))
+    if (code := options.dependencies.code) is not None:
+        plan = replace(plan, nodes=tuple(replace(node, code=code(node) or node.code) for node in plan.nodes))
     sources = Sources(options.find_model, options.patience)
     environments = StepEnvironments(options.environment)
     check(plan, sources, options.dependencies, environments)

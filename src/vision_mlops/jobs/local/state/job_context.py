@@ -16,6 +16,7 @@ from vision_mlops.jobs.local.state.job_state import JobFolder, JobState
 
 OutsideState = Callable[[str, Node, Mapping[str, str]], str]
 SectionsReader = Callable[[str, Sequence[str], Path | None], str | None]
+StepCode = Callable[[Node], Path | None]
 SoftwareHash = Callable[[Node, Mapping[str, str]], str]
 
 
@@ -32,11 +33,14 @@ class Dependencies:
             text alone can count. Raises PipelineError where the text or a name is wrong.
         software: From a step and the text of its inputs, a hash of the installed software that it runs and of all else that
             it may read; empty where its definition says everything.
+        code: Of a step, the folder of code that it needs and its definition does not give it; None where there is none.
+            Raises PipelineError where that is missing.
     """
 
     outside_state: OutsideState | None = None
     sections: SectionsReader | None = None
     software: SoftwareHash | None = None
+    code: StepCode | None = None
 
 
 @dataclass

@@ -1,0 +1,154 @@
+# %% [markdown]
+# # 4. Deployment
+#
+# A model earns its keep when somebody can ask it. An *endpoint* is an address that stays, a *deployment* is a version behind
+# it. So a version can be exchanged without anybody who asks having to notice, and taken back when it turns out to be worse.
+#
+# This notebook serves the two versions that `02_model_training` has registered and `03_model_evaluation` has judged.
+
+# %%
+# %load_ext vision_mlops.notebooks
+from pathlib import Path
+
+from vision_mlops.images.decoding import open_rgb
+from vision_mlops.images.picture_grid import GridImage, picture_grid
+from vision_mlops.notebooks.notebook_commands import read_command, run_command
+from vision_mlops.notebooks.notebook_project import open_project
+from vision_mlops.rollout.rollout_page import draw_traffic
+from vision_mlops.rollout.rollout_report import read_report, rollouts_folder
+
+project = open_project()
+first, second = project.version("first"), project.version("second")
+endpoint = f"{project.name[:20].replace('_', '-')}-nb"
+images = project.test_images(6)
+print(f"{first} and then {second}, at the endpoint {endpoint}")
+
+# %% [markdown]
+# This notebook deletes its endpoints at the end. Where it was interrupted, they are still there:
+
+
+# %%
+def delete_endpoint(target: str) -> None:
+    """Delete the endpoint of this notebook on a target, if there is one."""
+    if endpoint in [item["name"] for item in read_command("endpoint", "list", "--on", target)]:
+        run_command("endpoint", "delete", endpoint, "--on", target)
+
+
+delete_endpoint("local")
+
+# %% [markdown]
+# ## Serve the first version
+#
+# `--to local` starts the scoring server on this machine: the same server that runs in containers on Azure. It loads the
+# bundle, checks its hashes and golden examples, and only then says that it is ready.
+
+# %%
+# %mlops deploy --to local --model {first} --endpoint {endpoint}
+
+# %% [markdown]
+# Now it can be asked, with images of the test split:
+
+# %%
+arguments = [word for image in images for word in ("--image", image)]
+answers = read_command("endpoint", "test", endpoint, "--on", "local", *arguments)
+picture_grid(
+    [
+        GridImage(open_rgb(image), (f"is {image.parent.name}", f"{answer['label']} {answer['probability']:.1%}"))
+        for image, answer in zip(images, answers, strict=True)
+    ],
+    columns=6,
+)
+
+# %% [markdown]
+# The answer is JSON over HTTP, so any program can ask. The address and the state of the deployment:
+
+# %%
+# %mlops endpoint show {endpoint} --on local
+
+# %% [markdown]
+# ## Roll the second version out
+#
+# The test images said that the second version is good enough. Production may disagree: other images, a slower machine, a
+# server that fails. So it gets the traffic in steps. First a copy of half of the requests, whose answers nobody gets; then
+# 10, 50 and 100 percent. At each step errors, latency and labels are held against the version in use. When something is
+# clearly worse, the first version gets everything back at once.
+#
+# Nobody has to use the endpoint meanwhile: the command sends probes, here the test images. The options make the rollout
+# short for this notebook; `--force` starts it also where the gate was not convinced, which is only right in a tutorial.
+
+# %%
+run_command(
+    "rollout", "start", endpoint, "--model", second, "--on", "local", "--images", project.data,
+    "--min-seconds", "2", "--min-requests", "30", "--probe-rate", "25",
+    "--max-disagreement", "0.5", "--max-latency-ratio", "5", "--force",
+)  # fmt: skip
+
+# %% [markdown]
+# The traffic over time: the share of the second version in blue, the copies as a broken line.
+
+# %%
+newest = max(rollouts_folder(endpoint).iterdir(), key=lambda folder: folder.stat().st_mtime)
+draw_traffic(read_report(newest))
+
+# %% [markdown]
+# With the traffic, the second version has become the champion. To go back later, promote the earlier version again; it is
+# the same bundle as before, nothing has to be trained or built.
+
+# %%
+# %mlops models promote {first} --force
+
+# %%
+delete_endpoint("local")
+
+# %% [markdown]
+# ## On Azure: a managed endpoint
+#
+# The same command with another target. A managed endpoint runs on machines that Azure looks after; it has several
+# deployments, so the rollout above works there, too. It costs money for every hour that it exists, hence the delete at the end.
+
+# %%
+from vision_mlops.notebooks.azure_session import connect_azure
+
+azure = connect_azure()
+print(azure)
+delete_endpoint("managed")
+delete_endpoint("aci")
+
+# %%
+on_azure = project.version("first_on_azure")
+run_command("deploy", "--to", "managed", "--model", on_azure, "--endpoint", endpoint)
+
+# %%
+run_command("endpoint", "test", endpoint, "--on", "managed", *arguments[:6])
+
+# %%
+# %mlops endpoint delete {endpoint} --on managed
+
+# %% [markdown]
+# ## On Azure: a container instance
+#
+# Container Instances is the cheapest way to show a model to somebody: one container with a public address, billed by the
+# second. It cannot mount a registered model, so the image holds it. `mlops models image` writes what the image is built
+# from and says what it is called; the registry builds it. (The emulator's registry keeps the model alone.)
+
+# %%
+context = project.notes / "image"
+if context.exists():
+    import shutil
+
+    shutil.rmtree(context)
+image = read_command("models", "image", on_azure, "--context", context)["image"]
+azure.build_image(image, Path(context))
+print(image)
+
+# %%
+run_command("deploy", "--to", "aci", "--model", on_azure, "--endpoint", endpoint)
+
+# %%
+run_command("endpoint", "test", endpoint, "--on", "aci", *arguments[:6])
+
+# %%
+# %mlops endpoint delete {endpoint} --on aci
+
+# %%
+azure.close()

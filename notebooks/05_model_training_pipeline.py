@@ -1,0 +1,129 @@
+# %% [markdown]
+# # 5. The training pipeline
+#
+# Notebooks are for finding out. What shall happen again, every week or whenever there are new images, belongs in a pipeline:
+# the same steps in the same order, each with its inputs and outputs written down, started by a clock or a colleague who
+# has never seen the notebook.
+
+# %%
+# %load_ext vision_mlops.notebooks
+import yaml
+
+from vision_mlops.jobs.definitions.plan.plan_picture import draw_plan
+from vision_mlops.jobs.pipelines import PIPELINES
+from vision_mlops.notebooks.notebook_commands import run_command
+from vision_mlops.notebooks.notebook_project import open_project
+
+project = open_project()
+component = PIPELINES / "train-component.yml"
+endpoint = f"{project.name[:20].replace('_', '-')}-train-nb"
+print(f"pipeline for the workload {project.name}, at the batch endpoint {endpoint}")
+
+# %% [markdown]
+# ## Its steps
+#
+# The graph comes from the YAML. An arrow is an output of one step that another one reads; what no arrow connects may run at
+# the same time. Each step is one of the commands that the notebooks before have used.
+
+# %%
+draw_plan(component)
+
+# %% [markdown]
+# `mlops job lint` finds what Azure would refuse before anything is sent: wrong names, types, bindings and paths.
+
+# %%
+run_command("job", "lint", component)
+
+# %% [markdown]
+# On this machine, `mlops run --workload NAME` runs these steps, and reuses those whose inputs have not changed. That is the
+# way to develop a pipeline. Below it is *published*.
+
+# %% [markdown]
+# ## On Azure: publish
+#
+# Publishing puts the pipeline behind a batch endpoint: an address that starts it, for people and programs that have no copy
+# of this project. Publishing again without a change does nothing; with one it deploys the new version.
+
+# %%
+from vision_mlops.notebooks.azure_session import connect_azure
+
+azure = connect_azure()
+print(azure)
+
+# %%
+run_command("pipeline", "publish", component, "--endpoint", endpoint, "--workload", project.name)
+
+# %% [markdown]
+# ## Trigger
+#
+# Whoever triggers says what to train and why: the tag can be found later. The images are the version that
+# `01_dataset_setup` has registered. The command follows the job to its end.
+
+# %%
+run_command(
+    "pipeline", "trigger", endpoint, "--workload", project.reference, "--images", f"azureml:{project.name}@latest",
+    "--tag", "reason=notebook", "--wait",
+)  # fmt: skip
+
+# %% [markdown]
+# The job has registered a version in the workspace, judged against the champion there.
+
+# %%
+# %mlops models list {project.name}
+
+# %% [markdown]
+# ## Schedule
+#
+# A schedule starts a job by the clock. It is YAML again: when, and which job. The job here is the same pipeline component,
+# with the workload and its newest registered images.
+
+# %%
+images = {"type": "uri_folder", "path": f"azureml:{project.name}@latest"}
+job = {
+    "$schema": "https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json",
+    "type": "pipeline",
+    "experiment_name": "vision-mlops-scheduled",
+    "component": f"file:{component}",
+    "inputs": {"workload": project.content, "model_name": project.name, "images": images},
+    "settings": {"default_compute": "azureml:cpu-cluster"},
+}
+schedule = {
+    "$schema": "https://azuremlschemas.azureedge.net/latest/schedule.schema.json",
+    "name": f"{endpoint}-weekly",
+    "display_name": "Train each week",
+    "trigger": {
+        "type": "recurrence",
+        "frequency": "week",
+        "interval": 1,
+        "schedule": {"hours": 2, "minutes": 0, "week_days": ["monday"]},
+        "time_zone": "UTC",
+    },
+    "create_job": "./scheduled_job.yml",
+}
+project.notes.mkdir(parents=True, exist_ok=True)
+for name, content in {"scheduled_job.yml": job, "schedule.yml": schedule}.items():
+    (project.notes / name).write_text(yaml.safe_dump(content, sort_keys=False))
+run_command("job", "lint", project.notes / "schedule.yml")
+
+# %%
+run_command("pipeline", "schedule", "create", project.notes / "schedule.yml", "--workload", project.name)
+
+# %%
+# %mlops pipeline schedule list
+
+# %% [markdown]
+# A schedule trains, and so costs, until somebody stops it. This one is deleted at once.
+
+# %%
+run_command("pipeline", "schedule", "pause", schedule["name"])
+run_command("pipeline", "schedule", "delete", schedule["name"])
+
+# %% [markdown]
+# `mlops down` lists all that was made in Azure for a workload and what it costs a month, and removes it. With `--dry-run` it only
+# lists.
+
+# %%
+# %mlops down --workload {project.name} --dry-run
+
+# %%
+azure.close()

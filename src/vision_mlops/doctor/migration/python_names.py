@@ -1,0 +1,128 @@
+"""Dotted names in Python code, followed through imports, aliases and variables, without running it."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator, Mapping
+
+from vision_mlops.doctor.migration.v1_names import short_name
+
+
+def names_in(source: str, returns: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """Line and full name of each import and use of what was imported.
+
+    A variable counts as an instance of the class that it was made with, or that ``returns`` knows a call to return, so that
+    ``run.log`` after ``run = Run.get_context()`` is ``azureml.core.Run.log``.
+
+    Args:
+        source: Python code.
+        returns: Class by the short name of what is called.
+
+    Raises:
+        SyntaxError: it is no code for this Python, or is nested too deeply.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # escapes in strings that another Python will refuse
+            # A cell of a notebook may wait for something.
+            tree = compile(source, "<code>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        reader = _Reader(returns)
+        reader.visit(tree)
+    except (ValueError, RecursionError, MemoryError) as error:  # null characters, or nothing that anybody wrote
+        raise SyntaxError(str(error) or "it is nested too deeply") from error
+    return iter(sorted(reader.found))
+
+
+class _Reader(ast.NodeVisitor):
+    """Reads a module from top to bottom; a name means what it was last bound to."""
+
+    def __init__(self, returns: Mapping[str, str]) -> None:
+        self._returns = returns
+        self._bound: dict[str, str] = {}
+        self._imported: set[str] = set()
+        self.found: set[tuple[int, str]] = set()
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for item in node.names:
+            self.found.add((node.lineno, item.name))
+            top = item.name.partition(".")[0]
+            self._bind_import(item.asname or top, item.name if item.asname else top)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        if node.level or node.module is None:
+            return  # from the repository itself
+        for item in node.names:
+            name = node.module if item.name == "*" else f"{node.module}.{item.name}"
+            self.found.add((node.lineno, name))
+            if item.name != "*":
+                self._bind_import(item.asname or item.name, name)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        # A variable that is only passed on is no use of its own.
+        if node.id in self._imported:
+            self.found.add((node.lineno, self._bound[node.id]))
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        if name := self._name(node):
+            # The line of the last part, for a chain may stand on several.
+            self.found.add((node.end_lineno or node.lineno, name))
+        inner: ast.expr = node
+        while isinstance(inner, ast.Attribute):
+            inner = inner.value
+        if not isinstance(inner, ast.Name):
+            self.visit(inner)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self.visit(node.value)
+        for target in node.targets:
+            self._bind(target, node.value)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self.visit(node.annotation)
+        if node.value is not None:
+            self.visit(node.value)
+        known = node.value is not None and self._name(node.value)
+        self._bind(node.target, node.value if node.value is not None and known else node.annotation)
+
+    def visit_withitem(self, node: ast.withitem) -> None:
+        self.visit(node.context_expr)
+        if node.optional_vars is not None:
+            self._bind(node.optional_vars, node.context_expr)
+
+    def visit_arg(self, node: ast.arg) -> None:
+        if node.annotation is not None:
+            self.visit(node.annotation)
+            self._bind(ast.Name(node.arg), node.annotation)
+
+    def _bind_import(self, local: str, name: str) -> None:
+        self._bound[local] = name
+        self._imported.add(local)
+
+    def _bind(self, target: ast.expr, value: ast.expr) -> None:
+        if not isinstance(target, ast.Name):
+            self.visit(target)
+            return
+        self._imported.discard(target.id)
+        if name := self._name(value):
+            self._bound[target.id] = name
+        else:
+            self._bound.pop(target.id, None)
+
+    def _name(self, node: ast.expr) -> str:
+        """Full name of an expression, or of the class that it is an instance of; empty where that is not known."""
+        if isinstance(node, ast.Name):
+            return self._bound.get(node.id, "")
+        if isinstance(node, ast.Attribute):
+            base = self._name(node.value)
+            return f"{base}.{node.attr}" if base else ""
+        if not isinstance(node, ast.Call):
+            return ""
+        called = self._name(node.func)
+        if not called:
+            return ""
+        short = short_name(called)
+        package = called.removesuffix(short)
+        if short in self._returns:
+            return package + self._returns[short]
+        return called if short.rpartition(".")[2][:1].isupper() else ""

@@ -1,0 +1,254 @@
+"""Environments in a workspace: made from a conda file on an image, or built from a Dockerfile.
+
+The version of an environment is a hash of all that is installed by it: the same content is never made twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from vision_mlops.azure.azure_errors import azure_errors
+from vision_mlops.azure.clients import quiet
+from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.text import nearest
+from vision_mlops.core.yaml_text import read_yaml, write_yaml
+from vision_mlops.jobs.azureml.docker_context import small_context
+from vision_mlops.jobs.azureml.job_resources import Say, content_hash, existing
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+Origin = Literal["conda", "docker"]
+FOLDER = Path("environments")
+IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
+"""What the packages of a conda file are put on."""
+_STEPS = "train"
+_IMAGES = {"deploy": "inferencing_image", "dev": "mlops_pipeline_image", _STEPS: "training_image"}
+_DOCKERFILES = {name: FOLDER / "docker" / image / "Dockerfile" for name, image in _IMAGES.items()}
+_SCORING_SERVER: dict[str, Any] = {
+    "liveness_route": {"port": 8000, "path": "/health/live"},
+    "readiness_route": {"port": 8000, "path": "/health/ready"},
+    "scoring_route": {"port": 8000, "path": "/score"},
+}
+_VERSION_LENGTH = 12
+_INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
+# Options that name a file or folder, and paths: nothing that lies beside a conda file is sent along with it.
+_LOCAL = re.compile(r"(-r|--requirement|-c|--constraint|-e|--editable)\b.*|\.{1,2}(/.*)?|/.*|file:.*")
+
+
+@dataclass(frozen=True)
+class EnvironmentSource:
+    """An Azure ML v2 definition of an environment.
+
+    Attributes:
+        content: An image, alone or with a conda file, or a Docker context.
+        file: Where it stands; paths in the content are relative to its folder.
+    """
+
+    content: Mapping[str, Any]
+    file: Path
+
+    @property
+    def origin(self) -> str:
+        """What it is made from: a path of the project, or an image."""
+        build, conda = self._build(), self.content.get("conda_file")
+        return build[1] if build else conda if isinstance(conda, str) else str(self.content.get("image"))
+
+    def version(self) -> str:
+        """A hash of the definition, its conda file and its Docker context.
+
+        Raises:
+            PipelineError: a file cannot be read.
+        """
+        # Names and descriptions do not change what is installed, nor does where in the project its files are.
+        parts = {key: value for key, value in self.content.items() if key in _INSTALLS}
+        if isinstance(conda := self.content.get("conda_file"), str):
+            parts["conda_file"] = _read(self.file.parent / conda)
+        if build := self._build():
+            parts["build"] = [content_hash(build[0]), build[1]]
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
+
+    def check(self) -> None:
+        """Find what makes a build in Azure fail and can be seen here.
+
+        Raises:
+            PipelineError: the conda file is none or names local files, or the Dockerfile is missing.
+        """
+        if isinstance(conda := self.content.get("conda_file"), str):
+            _check_conda(self.file.parent / conda)
+        if (build := self._build()) and not (build[0] / build[1]).is_file():
+            raise PipelineError(f"{build[0] / build[1]} does not exist", "check the path, or use --from conda")
+
+    def create(self, client: MLClient, name: str, version: str) -> None:
+        """Create a version of an environment. Raises PipelineError and what the service raises."""
+        content = {**self.content, "name": name, "version": version}
+        with ExitStack() as stack:
+            from azure.ai.ml import load_environment
+
+            if build := self._build():
+                context = stack.enter_context(small_context(*build))
+                content["build"] = {"path": str(context.resolve()), "dockerfile_path": build[1]}
+            with quiet():
+                text = io.StringIO(write_yaml(content))
+                client.environments.create_or_update(load_environment(text, relative_origin=str(self.file.resolve())))
+
+    def _build(self) -> tuple[Path, str] | None:
+        build = self.content.get("build")
+        if not isinstance(build, Mapping):
+            return None
+        return self.file.parent / str(build.get("path", ".")), str(build.get("dockerfile_path") or "Dockerfile")
+
+
+@dataclass(frozen=True)
+class RegisteredEnvironment:
+    """A version of an environment in a workspace, and whether it was made now (or would be)."""
+
+    name: str
+    version: str
+    new: bool
+
+    @property
+    def reference(self) -> str:
+        """``NAME:VERSION``."""
+        return f"{self.name}:{self.version}"
+
+
+def read_source(file: Path) -> EnvironmentSource:
+    """The definition in a YAML file. Raises PipelineError where it cannot be read."""
+    return EnvironmentSource(_read(file), file)
+
+
+def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str:
+    """Create an environment from its YAML file, unless the same content is there already.
+
+    Args:
+        client: Client of a workspace.
+        name: Name that it gets; that in the file counts for nothing.
+        file: Azure ML v2 YAML of an environment: an image with a conda file, or a Docker context.
+        say: Told what was created.
+
+    Returns:
+        ``NAME:VERSION``; the version is a hash of the file and of all that it points to.
+
+    Raises:
+        PipelineError: the file, or what it points to, cannot be read, or its Docker context is too large.
+        AzureError: the service refuses.
+    """
+    made = register(client, name, read_source(file))
+    if made.new:
+        say(f"created environment {made.reference}")
+    return made.reference
+
+
+def register(client: MLClient, name: str, source: EnvironmentSource, *, dry_run: bool = False) -> RegisteredEnvironment:
+    """Create a version of an environment, unless there is one with its content.
+
+    Args:
+        client: Client of a workspace.
+        name: Of the environment.
+        source: What it is made from.
+        dry_run: Create nothing.
+
+    Raises:
+        PipelineError: something on this machine cannot be read, or the Docker context is too large.
+        AzureError: the service refuses.
+    """
+    version = source.version()
+    with azure_errors(f"environment {name}:{version}"):
+        new = existing(lambda: client.environments.get(name, version)) is None
+        if new and not dry_run:
+            source.create(client, name, version)
+    return RegisteredEnvironment(name, version, new)
+
+
+def chosen(project: Path, names: list[str], origin: Origin | None) -> dict[str, EnvironmentSource]:
+    """Sources of the environments of a project, by short name.
+
+    Args:
+        project: Folder that has ``environments``.
+        names: Short names, such as ``train``; all that the project has where it is empty.
+        origin: Whether they are made from conda files or Dockerfiles. Where not given, a definition
+            ``environments/NAME.yml`` decides, and without one it is the conda file.
+
+    Raises:
+        PipelineError: a name is unknown, or what an environment is made from is missing or cannot be used.
+    """
+    folder = project / FOLDER
+    known = {
+        "conda": {file.stem for file in folder.glob("conda/*.yml")},
+        "docker": {name for name, path in _DOCKERFILES.items() if (project / path).is_file()},
+    }
+    everything = {file.stem for file in folder.glob("*.yml")}.union(*known.values())
+    if not everything:
+        raise PipelineError(f"{folder} describes no environments", "change to the folder of the project")
+    for name in names:
+        if name not in everything:
+            raise PipelineError(f"unknown environment {name!r}", nearest(name, sorted(everything)))
+        if origin and name not in known[origin]:
+            missing = f"conda/{name}.yml" if origin == "conda" else f"docker/{_IMAGES.get(name, name)}/Dockerfile"
+            raise PipelineError(
+                f"environment {name!r} cannot be made from {origin}: {folder / missing} does not exist",
+                "leave --from out, or add the file",
+            )
+    found = {}
+    for name in dict.fromkeys(names or sorted(known[origin] if origin else everything)):
+        found[name] = _source(project, name, origin, known["conda"])
+        found[name].check()
+    return found
+
+
+def name_in_azure(name: str, settings: AzureSettings) -> str:
+    """What an environment is called in a workspace, by its short name: jobs look for that of the steps by its setting."""
+    return settings.environment if name == _STEPS else f"vision-mlops-{name}"
+
+
+def _source(project: Path, name: str, origin: Origin | None, with_conda: set[str]) -> EnvironmentSource:
+    file = project / FOLDER / f"{name}.yml"
+    if origin is None and file.is_file():
+        return read_source(file)
+    if origin == "conda" or (origin is None and name in with_conda):
+        return EnvironmentSource({"image": IMAGE, "conda_file": f"conda/{name}.yml"}, file)
+    content: dict[str, Any] = {"build": {"path": "..", "dockerfile_path": _DOCKERFILES[name].as_posix()}}
+    if name == "deploy":
+        content["inference_config"] = _SCORING_SERVER
+    return EnvironmentSource(content, file)
+
+
+def _check_conda(file: Path) -> None:
+    content = _read(file)
+    listed = content.get("dependencies")
+    if not isinstance(listed, list) or not listed:
+        raise PipelineError(f"{file} has no list of dependencies", "write `- NAME=VERSION` lines below `dependencies:`")
+    for item in listed:
+        pip = item.get("pip") if isinstance(item, dict) else []
+        if not isinstance(item, str | dict) or not isinstance(pip, list):
+            raise PipelineError(f"{file}: {item!r} is not a dependency", "write NAME=VERSION, or `pip:` with a list")
+        for line in pip:
+            if _LOCAL.fullmatch(str(line).strip()):
+                raise PipelineError(
+                    f"{file}: {str(line)!r} is a file of this machine, and Azure ML is sent the conda file alone",
+                    "list the packages themselves, or use --from docker",
+                )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = read_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise PipelineError(f"{file} cannot be read: {reason}", "check the path and that it is YAML") from error
+    if not isinstance(content, dict):
+        raise PipelineError(f"{file} is not a mapping of keys to values", "see environments/train.yml")
+    return content

@@ -1,0 +1,109 @@
+"""Notebooks are executed here from top to bottom, as Jupyter does it, and written with their outputs.
+
+Each notebook has two files: ``NAME.py``, which is read and reviewed, and ``NAME.ipynb``, which also has the outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vision_mlops.core.errors import MissingExtraError, MlopsError
+from vision_mlops.core.files import atomic_write
+from vision_mlops.core.text import nearest
+
+CELL_SECONDS = 3600
+_PAIRED = {"jupytext": {"formats": "ipynb,py:percent"}}
+_KERNEL = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
+}
+
+
+class NotebookError(MlopsError):
+    """A cell of a notebook has failed."""
+
+
+def find_notebooks(folder: Path, names: Sequence[str] = ()) -> list[Path]:
+    """The ``.py`` files of notebooks, in the order in which they belong.
+
+    Args:
+        folder: Where they are.
+        names: Only these, such as ``02_model_training`` or ``02``.
+
+    Raises:
+        MlopsError: there are none, or none of such a name.
+    """
+    found = sorted(folder.glob("[0-9][0-9]_*.py"))
+    if not found:
+        raise MlopsError(f"{folder} has no notebooks", "run it in a project, or give the folder with --folder")
+    known = [path.stem for path in found]
+    for name in names:
+        if not any(_is_called(stem, name) for stem in known):
+            raise MlopsError(f"there is no notebook {name!r} in {folder}", nearest(name, known))
+    return [path for path in found if not names or any(_is_called(path.stem, name) for name in names)]
+
+
+def _is_called(stem: str, name: str) -> bool:
+    return name in (stem, stem.partition("_")[0])
+
+
+def read_notebook(file: Path) -> Any:
+    """The notebook of a ``.py`` file, without outputs, as an ``nbformat`` notebook.
+
+    Raises:
+        MissingExtraError: jupytext is not installed.
+    """
+    try:
+        import jupytext
+    except ImportError as error:
+        raise MissingExtraError("jupytext", "notebooks") from error
+    notebook = jupytext.read(file)
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:02d}"  # the same each time, so that a diff has only what was changed
+    notebook.metadata.clear()
+    notebook.metadata.update(_PAIRED | _KERNEL)
+    return notebook
+
+
+def execute_notebook(file: Path, out: Path, say: Callable[[str], None]) -> None:
+    """Run a notebook in a new kernel, in its own folder, and write it with its outputs.
+
+    Args:
+        file: Its ``.py`` file.
+        out: The ``.ipynb`` file to write; where a cell fails, nothing is written.
+        say: Told the first line of each cell that begins.
+
+    Raises:
+        NotebookError: a cell failed, or the kernel has died.
+        MissingExtraError: the packages are not installed.
+    """
+    try:
+        import nbformat
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError, DeadKernelError
+    except ImportError as error:
+        raise MissingExtraError(error.name or "nbclient", "notebooks") from error
+    notebook = read_notebook(file)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(file.parent)}},
+        on_cell_execute=lambda cell, cell_index: _tell(cell, say),
+    )
+    try:
+        client.execute()
+    except (CellExecutionError, DeadKernelError) as error:
+        raise NotebookError(f"{file}: {error}", "open it in Jupyter, and run it up to there") from error
+    notebook.metadata["language_info"] = _KERNEL["language_info"]  # without versions of this machine
+    nbformat.validate(notebook)
+    atomic_write(out, nbformat.writes(notebook) + "\n")
+
+
+def _tell(cell: Any, say: Callable[[str], None]) -> None:
+    if cell.cell_type == "code":
+        say(cell.source.partition("\n")[0])

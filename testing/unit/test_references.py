@@ -1,0 +1,73 @@
+"""docs/configuration.md names whatever the source reads, and the generated references are written and compared whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from docs import configuration_reference, references
+
+from vision_mlops.flask_app.app_settings import PREFIX
+
+ROOT = Path(references.__file__).parents[1]
+SOURCE = ROOT / "src" / "vision_mlops"
+# Of a workload: MLOPS_, a section, two underscores, and a key; and the beginnings that settings of a kind share.
+WORKLOAD_KEY = re.compile(r"MLOPS_[A-Z]+__[A-Z_]+|MLOPS_([A-Z]+_)*")
+# Refused, so that nobody takes it for a setting.
+REFUSED = {"MLOPS_TRAINING"}
+
+
+def variables(folder: Path) -> set[str]:
+    """Names of variables in a source tree."""
+    files = [path for path in folder.rglob("*") if path.suffix in (".py", ".yml", ".yaml", ".html", ".sh")]
+    found = {name for path in files for name in re.findall(r"\bMLOPS_[A-Z0-9_]*", path.read_text(encoding="utf-8"))}
+    return {name for name in found if not WORKLOAD_KEY.fullmatch(name)} - REFUSED
+
+
+def documented(text: str) -> set[str]:
+    """Names in the first column of a table."""
+    return set(re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \|", text, re.MULTILINE))
+
+
+def test_every_variable_that_the_source_reads_is_documented() -> None:
+    found = variables(SOURCE)
+    assert len(found) > 60
+    assert found - documented(configuration_reference.reference()) == set()
+
+
+def test_nothing_is_documented_that_the_source_does_not_read() -> None:
+    known = documented(configuration_reference.reference())
+    apps = {name for name in known if name.startswith(PREFIX)}  # their names are put together
+    read = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    pipelines = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("ado_pipelines", ".github")
+        for path in (ROOT / folder).rglob("*.yml")
+    )
+    assert {name for name in known - apps if name not in read and name not in pipelines} == set()
+
+
+def test_a_section_is_linked_and_has_its_keys() -> None:
+    text = configuration_reference.reference()
+    assert "| `augment` | [section](#trainingaugment) |" in text
+    section = text.partition("### `training.augment`")[2].partition("###")[0]
+    assert "| `crop_scale` | number above 0 to 1 | `1.0` |" in section
+    assert "| `MLOPS_CUSTOM_VISION_TRAINING_KEY` | secret |  |" in text
+    for anchor in re.findall(r"\[section\]\(#(\w+)\)", text):
+        assert anchor in {heading.replace(".", "") for heading in re.findall(r"^### `([\w.]+)`", text, re.MULTILINE)}
+
+
+def test_a_stale_reference_is_told_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(references, "__file__", str(tmp_path / "references.py"))
+    monkeypatch.setattr(references, "REFERENCES", {"a.md": lambda: "new\n", "b.md": lambda: "same\n"})
+    (tmp_path / "b.md").write_text("same\n")
+    monkeypatch.setattr("sys.argv", ["references", "--check"])
+    assert references.main() == 1
+    assert capsys.readouterr().err == "docs/a.md is out of date: run `make docs`\n"
+    assert not (tmp_path / "a.md").exists()
+    monkeypatch.setattr("sys.argv", ["references"])
+    assert references.main() == 0
+    assert (tmp_path / "a.md").read_text() == "new\n"
