@@ -43,6 +43,7 @@ compute: azureml:c
 HERE: list[tuple[str, list[str], int]] = [
     ("config show", ["-w", "small.yml"], 0),
     ("config check", ["-w", "small.yml"], 0),
+    ("init", ["fresh", "--defaults", "--out", "named/project"], 0),
     ("new", ["fresh", "--images", "photos"], 0),
     ("data check", ["photos", "--out", "named/check"], 0),
     ("data prepare", ["-w", "small.yml", "--out", "named/data"], 0),

@@ -28,7 +28,7 @@ def words() -> set[tuple[str, ...]]:
     found: set[tuple[str, ...]] = set()
     for place in PLACES:
         for path in [ROOT / place, *(ROOT / place).rglob("*")]:
-            if path.is_file() and path.suffix in ("", ".sh", ".md", ".py", ".yml"):
+            if path.is_file() and path.suffix in ("", ".mk", ".sh", ".md", ".py", ".yml"):
                 found |= {tuple(match[1].split()) for match in _LINE.finditer(path.read_text(encoding="utf-8"))}
     return found
 

@@ -13,7 +13,7 @@ STORY = (
 )
 """One story in one folder: each goes on with what those before have made."""
 
-REFERENCE: tuple[str, ...] = ()
+REFERENCE: tuple[str, ...] = ("project.md",)
 """Guides to one subject each. They find what the first two of the story have made, and leave it as it was."""
 
 BEGINNING = STORY[:2]

@@ -34,11 +34,13 @@ class WorkflowMachine:
         folder: For copies of the repository, and all that is kept.
         variables: Of the environment of the repository: ``vars``.
         environment: Of every step, such as the way to the services.
+        root: The repository whose workflows they are.
     """
 
     folder: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    root: Path = ROOT
 
     def run(
         self, workflow: str, event: str, *words: str, payload: Mapping[str, Any] | None = None, seconds: float = 600
@@ -65,7 +67,7 @@ class WorkflowMachine:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE", "MLOPS", "MLFLOW"))}
         done = subprocess.run(
             [tool("act"), event, *options, *words],
-            cwd=ROOT,
+            cwd=self.root,
             env={**kept, "XDG_CACHE_HOME": str(self.folder / "cache")},
             capture_output=True,
             text=True,

@@ -20,6 +20,7 @@ ROOT = Path(vision_mlops.__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGE_DATA: dict[str, list[str]] = PROJECT["tool"]["setuptools"]["package-data"]
 ROOTS = {"vision_mlops": "src", "azureml_emulator": "src", "benchmarks": "", "testing": ""}
+_TEXTS = (".jinja", ".md", ".mk", ".py", ".sh", ".txt", ".yaml", ".yml")
 _MODULE = rf"(?:{'|'.join(ROOTS)})(?:\.\w+)*"
 _STARTED = re.compile(rf"""-m["']?,?\s+["']?({_MODULE})""")
 _IMPORTED = re.compile(rf"\bimport\s+((?:[\w.]+,\s*(?:\\\s*)?)*{_MODULE}(?:,\s*(?:\\\s*)?[\w.]+)*)")
@@ -29,9 +30,27 @@ _IMPORTED_FROM = re.compile(rf"\bfrom\s+({_MODULE})\s+import\s+(\w+(?:,\s*\w+)*)
 def texts() -> Iterator[Path]:
     """Files of the repository that may start or import a module of ours."""
     yield from (ROOT / name for name in ("Makefile", "README.md", ".ci/run", "pyproject.toml"))
-    for folder in ("src", "testing", "benchmarks", "docs", "environments", "infrastructure", "requirements"):
+    for folder in (
+        "src",
+        "testing",
+        "benchmarks",
+        "docs",
+        "environments",
+        "infrastructure",
+        "requirements",
+        "template",
+    ):
         for path in sorted((ROOT / folder).rglob("*")):
-            known = path.suffix in (".py", ".md", ".yml", ".yaml", ".sh", ".txt") or path.name.endswith("Dockerfile")
+            known = path.suffix in (
+                ".py",
+                ".md",
+                ".mk",
+                ".yml",
+                ".yaml",
+                ".sh",
+                ".txt",
+                ".jinja",
+            ) or path.name.endswith("Dockerfile")
             if known and path != Path(__file__):  # which names some that are lost
                 yield path
 

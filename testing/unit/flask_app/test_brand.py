@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
 from testing.unit.flask_app.conftest import OpenApp
+from typer.testing import CliRunner
 
+from vision_mlops.cli.main import app
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.flask_app import static_files
 from vision_mlops.flask_app.brand import LEAST_CONTRAST, SURFACES, Accent, contrast, load_brand
@@ -95,3 +98,18 @@ def test_what_is_wrong_is_named(text: str, logo: str, message: str, hint: str, t
     with pytest.raises(ConfigError, match=message) as raised:
         load_brand(write(tmp_path, text, logo))
     assert hint in raised.value.hint
+
+
+def test_the_look_of_the_project_in_the_current_folder_goes_into_the_zip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app").mkdir()
+    write(tmp_path / "app", "title: Ours\n", LOGO)
+    assert CliRunner().invoke(app, ["app", "package", "--out", "app.zip"]).exit_code == 0
+    with zipfile.ZipFile("app.zip") as archive:
+        assert archive.read("brand/brand.yml") == b"title: Ours\n"
+    write(tmp_path / "app", "titel: Ours\n")
+    refused = CliRunner().invoke(app, ["app", "package", "--out", "other.zip"])
+    assert isinstance(refused.exception, ConfigError)
+    assert not (tmp_path / "other.zip").exists()

@@ -254,6 +254,7 @@ ROOMS: dict[str, set[str]] = {
     "images/jpeg.py": {"prepare", "train", "evaluate", "gate_and_register", "score"},
     "jobs/local/engine/scheduler.py": set(),
     "model/network.py": {"train"},
+    "project/new_project.py": set(),
     "notebooks/notebook_project.py": set(),
     "registry/mlflow_registry.py": {"gate_and_register"},
     "rollout/driver.py": set(),

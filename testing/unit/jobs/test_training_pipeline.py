@@ -12,7 +12,7 @@ import pytest
 from testing.support.jobs import command, command_job, component, pipeline, write
 
 from vision_mlops.cli.jobs.run import workload_for
-from vision_mlops.cli.jobs.training_pipeline import PIPELINE, read_pipeline
+from vision_mlops.cli.jobs.training_pipeline import PIPELINE, pipeline_file, read_pipeline
 from vision_mlops.cli.main import main
 from vision_mlops.cli.options import RunLocation
 from vision_mlops.config import load_workload
@@ -105,7 +105,7 @@ def test_inputs_are_given_by_name() -> None:
     ],
 )
 def test_wrong_inputs_are_refused(run: Run, words: tuple[str, ...], reason: str) -> None:
-    code, _, err = run("run", "--workload", "textile", *words)
+    code, _, err = run("run", "--workload", "textile", "--pipeline", str(PIPELINE), *words)
     assert (code, reason in err) == (2, True), err
 
 
@@ -274,3 +274,16 @@ def test_watching_with_a_pipeline_of_ones_own(run: Run, project: Path, home: Pat
     write(project / "pipelines" / "train.yml", content)
     code, _, err = run(*words)
     assert (code, "--images needs a step 'prepare'" in err) == (2, True), "it is refused before it watches"
+
+
+def test_the_pipeline_of_the_project_in_the_current_folder_wins_over_the_one_that_ships(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pipeline_file(None) == PIPELINE
+    assert capsys.readouterr().err == ""
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "train.yml").write_text("type: pipeline\n", encoding="utf-8")
+    assert pipeline_file(None) == Path("pipelines/train.yml")
+    assert "pipelines/train.yml" in capsys.readouterr().err
+    assert pipeline_file(PIPELINE) == PIPELINE
