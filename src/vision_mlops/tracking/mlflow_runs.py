@@ -310,11 +310,32 @@ def _create_database(path: Path) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
         temporary.unlink(missing_ok=True)
         try:
-            store = SqlAlchemyStore(f"{_SQLITE}{temporary.as_posix()}", (paths.home() / "artifacts").as_uri())
-            store.engine.dispose()
+            with library_settings.loading(), _written_at_once(temporary):
+                store = SqlAlchemyStore(f"{_SQLITE}{temporary.as_posix()}", (paths.home() / "artifacts").as_uri())
+                store.engine.dispose()
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written_at_once(database: Path) -> Iterator[None]:
+    """Have SQLite wait for the disk after none of the 400 statements that build a database, which nobody else opens yet."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def connected(connection: Any, _record: object) -> None:
+        if Path(connection.execute("PRAGMA database_list").fetchone()[2]).name == database.name:
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA journal_mode = MEMORY")
+
+    event.listen(Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", connected)
 
 
 def _key(name: str) -> str:
