@@ -32,6 +32,7 @@ STYLE = """\
 .md-grid { max-width: 76rem; }
 .md-typeset img { max-width: min(100%, 46rem); border-radius: .3rem; }
 .md-typeset table:not([class]) { font-size: .7rem; }
+.md-typeset table:not([class]) th { min-width: 0; }
 """
 _PICTURES = {".png", ".svg", ".jpg", ".gif"}
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,}).*?^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -45,10 +46,11 @@ _MERMAID = '"https://unpkg.com/mermaid@12/dist/mermaid.min.js"'
 
 
 class PageSources:
-    """Copies pages to where the site is built from, and whatever they link to."""
+    """Copies pages to where the site is built from, and whatever they link to; ``dead`` has the links that lead nowhere."""
 
     def __init__(self) -> None:
         self._done: set[Path] = set()
+        self.dead: list[str] = []
 
     def add(self, path: Path) -> Path:
         """Copy a file or folder of the repository, unless that is done.
@@ -87,7 +89,8 @@ class PageSources:
                 return match[0]
             found = Path(os.path.normpath(path.parent / address))
             if not found.exists() or not found.is_relative_to(ROOT):
-                sys.exit(f"error: {path.relative_to(ROOT)} links to {address}, which does not exist")
+                self.dead.append(f"error: {path.relative_to(ROOT)} links to {address}, which does not exist")
+                return match[0]
             place = self.add(found)
             return match[1] + os.path.relpath(place, _place(path).parent) + (f"#{anchor}" if anchor else "")
 
@@ -156,7 +159,10 @@ def title(path: Path) -> str:
 
 
 def navigation() -> str:
-    """The sections of the first page with the documents that each links to, then everything else; as nested list."""
+    """The sections of the first page with the documents that each links to, then everything else; as nested list.
+
+    A section begins with a heading of the second level, or with a paragraph whose first words are bold.
+    """
     listed: set[Path] = set()
 
     def entries(paths: list[Path]) -> list[str]:
@@ -169,10 +175,10 @@ def navigation() -> str:
     listed.add(first)
     reference = [DOCS / name for name in REFERENCE]
     sections: list[tuple[str, list[Path]]] = []
-    for section in re.split(r"^## ", first.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        heading, _, text = section.partition("\n")
+    parts = re.split(r"^(?:## (.+)|\*\*(.+?)\.?\*\*)", first.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    for heading, bold, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         links = [(DOCS / link).resolve() for link in re.findall(r"\]\(([\w./]+\.md)[)#]", text)]
-        sections.append((heading, [link for link in links if link not in reference]))
+        sections.append((heading or bold, [link for link in links if link not in reference]))
     sections += [
         ("More guides", sorted((DOCS / "how_to").glob("*.md"))),
         ("Reference", [*reference, *sorted(DOCS.glob("*.md"))]),
@@ -215,6 +221,8 @@ def main() -> None:
     sources = PageSources()
     for path in sorted(DOCS.rglob("*.md")):
         sources.add(path)
+    if sources.dead:
+        sys.exit("\n".join(sources.dead))
     (PAGES / "SUMMARY.md").write_text(navigation(), encoding="utf-8")
     _add_scripts(Path(sys.prefix))
     (PAGES / "assets" / "site.css").write_text(STYLE, encoding="utf-8")

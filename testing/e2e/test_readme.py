@@ -30,24 +30,26 @@ def blocks() -> Iterator[tuple[str, str]]:
     )
 
 
+@pytest.fixture(scope="module")
 def targets() -> set[str]:
-    return set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    """Targets that `make help` lists, of the Makefile and of what it includes."""
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return {line.split()[0] for line in listed.splitlines()}
 
 
-def test_the_documents_name_targets_that_exist() -> None:
-    known = targets()
-    assert {"demo", "test", "setup", "site"} <= known
+def test_the_documents_name_targets_that_exist(targets: set[str]) -> None:
+    assert {"demo", "test", "setup", "site"} <= targets
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
         named = set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", text, re.MULTILINE))
-        assert named <= known, f"{document.relative_to(ROOT)}: {named - known}"
+        assert named <= targets, f"{document.relative_to(ROOT)}: {named - targets}"
 
 
-def test_every_target_says_what_it_is_for() -> None:
+def test_make_help_lists_every_target(targets: set[str]) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert phony
-    assert set(phony[1].split()) == targets()
+    assert set(phony[1].split()) <= targets
 
 
 def test_links_and_pictures_exist() -> None:
