@@ -200,6 +200,8 @@ def _kind(kind: Schema) -> str:
         return "secret"
     if kind["type"] == "array":
         return f"list of {_kind(kind['items'])}"
+    if kind["type"] == "object":
+        return f"{_kind(kind['additionalProperties'])} by name"
     if kind["type"] in ("integer", "number"):
         word = "whole number" if kind["type"] == "integer" else "number"
         return f"{word}{_range(kind)}"
