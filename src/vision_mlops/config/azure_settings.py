@@ -191,7 +191,7 @@ class AzureSettings(BaseModel):
     cpu_tier: Tier = Field(
         "dedicated",
         alias="MLOPS_AZURE_CPU_TIER",
-        description="low_priority is cheaper, and Azure may take a machine back.",
+        description="low_priority runs on Spot machines: cheaper, and Azure may take one back.",
     )
     cpu_idle_seconds: IdleSeconds = Field(
         600, alias="MLOPS_AZURE_CPU_IDLE_SECONDS", description="Seconds until an idle machine is released."
@@ -207,7 +207,7 @@ class AzureSettings(BaseModel):
     gpu_tier: Tier = Field(
         "dedicated",
         alias="MLOPS_AZURE_GPU_TIER",
-        description="low_priority is cheaper, and Azure may take a machine back.",
+        description="low_priority runs on Spot machines: cheaper, and Azure may take one back.",
     )
     gpu_idle_seconds: IdleSeconds = Field(
         600, alias="MLOPS_AZURE_GPU_IDLE_SECONDS", description="Seconds until an idle machine is released."
