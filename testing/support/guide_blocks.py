@@ -36,6 +36,8 @@ _COMMAND = re.compile(
     re.MULTILINE,
 )
 _INSTALLING = ("git clone ", "cd ", "make ", "pip install ", "python3.11 -m venv ", ". .venv", "mlops init ")
+_EXTENSIONS = ("ml",)
+"""Commands of extensions, which ``az_syntax.json`` does not know."""
 _TARGET = re.compile(r"^make ([\w-]+)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -94,7 +96,7 @@ class Block:
             words = [word for word in shlex.split(line, comments=True) if not re.fullmatch(r"[A-Z_]+=.*", word)]
             if words[:1] == ["mlops"]:
                 yield from (f"{self}: {problem}: {line}" for problem in mlops_problems(tuple(words[1:])))
-            elif words[:1] == ["az"]:
+            elif words[:1] == ["az"] and words[1] not in _EXTENSIONS:
                 try:
                     parse(words[1:])
                 except RefusedError as error:
