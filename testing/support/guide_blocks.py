@@ -32,7 +32,8 @@ _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=ind
 _INFO = re.compile(r'(?P<language>[\w+-]*)(?: title="(?P<title>[^"]+)")?')
 _SHELLS = ("sh", "shell", "console", "zsh", "powershell", "text")
 _COMMAND = re.compile(
-    r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(mlops|az|make|pip|docker|podman|git|curl|export|eval|source|cd|python|torchrun|kubectl)(?: |$)",
+    r"^(?:\$ )?(?:[A-Z_]+=\S+ )*"
+    r"(mlops|az|make|pip|docker|podman|git|curl|export|eval|source|cd|python|torchrun|kubectl)(?: |$)",
     re.MULTILINE,
 )
 _INSTALLING = ("git clone ", "cd ", "make ", "pip install ", "python3.11 -m venv ", ". .venv", "mlops init ")

@@ -30,7 +30,7 @@ REFERENCE = (
     "custom_vision.md",
     "automl_images.md",
 )
-"""Guides to one subject each. They find the model `fabric` that the second one of the story has made, and leave it as it was."""
+"""Guides to one subject each. They find the model `fabric` of the second guide of the story, and leave it as it was."""
 
 BEGINNING = STORY[1:2]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 from testing.support.emulator_process import EmulatorProcess, plain_environment
-from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ON_AZURE, ROOT, Block, blocks_of
+from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ROOT, Block, blocks_of
 
 CLONE = ("data/examples", "src/vision_mlops/jobs/pipelines", "infrastructure", "examples")
 """What guides name of the clone that a reader works in."""
