@@ -25,7 +25,7 @@ from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ROO
 CLONE = ("data/examples", "src/vision_mlops/jobs/pipelines", "infrastructure", "examples")
 """What guides name of the clone that a reader works in."""
 SECONDS = 240
-_PORT = re.compile(r"(?:--port |127\.0\.0\.1:|localhost:)(\d+)")
+_PORT = re.compile(r"--port (\d+)")
 
 
 class GuideError(AssertionError):
@@ -125,8 +125,8 @@ class GuideRun:
         """Run a block in another terminal until the guide has ended, then press Ctrl-C there."""
         found = _PORT.search(block.text)
         if found is None:
-            raise GuideError(f"{block}: give the port, so that the next block knows when it answers\n{block.text}")
-        log = self.folder / ".terminal.log"
+            raise GuideError(f"{block}: give --port, so that the next block knows when it answers\n{block.text}")
+        log = self.folder / f".terminal-{block.line}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
                 ["bash", "-euo", "pipefail", "-c", block.text],
