@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from testing.support.guide_run import fixed_ports
 from testing.support.journey import QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,8 +86,15 @@ def photos(folder: Path) -> None:
             Image.fromarray(noise).save(folder / label / f"{number}.jpg")
 
 
+@pytest.fixture
+def ports() -> Iterator[None]:
+    with fixed_ports():
+        yield
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("ports")
 def test_commands_of_the_readme(tmp_path: Path) -> None:
     """Block by block; what installs is left to `make demo` of continuous integration, and to the tests of `mlops init`."""
     photos(tmp_path / "photos" / "birds")
