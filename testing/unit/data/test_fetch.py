@@ -511,7 +511,9 @@ def test_lists_that_are_wrong(tmp_path: Path, content: bytes, message: str) -> N
     ("words", "message"),
     [
         (["stanford_dog"], "'stanford_dog' is no workload, no http or https address and no file"),
-        (["textile"], "workload textile has nothing to download"),
+        (["textile_degraded"], "the images of textile_degraded are made when they are prepared"),
+        (["textile", "--inside", "x"], "--inside is for an address"),
+        (["stanford_dogs", "--per-class", "5"], "--per-class is for a dataset that comes with the package"),
         (["stanford_dogs", "textile"], "2 workloads are given"),
         (["stanford_dogs", "http://127.0.0.1/x.zip"], "a workload and addresses together"),
         (["stanford_dogs", "--max-size", "5"], "--max-size is for an address"),
@@ -726,3 +728,16 @@ def test_threads_are_gone(tmp_path: Path, photos: Callable[[str], str]) -> None:
     before = threading.active_count()
     fetch(tmp_path / "list.txt", "--out", tmp_path / "out")
     assert threading.active_count() <= before + 1  # the server's own of a last answer
+
+
+def test_images_of_the_package_are_copied(tmp_path: Path) -> None:
+    out = tmp_path / "photos" / "fabric"
+    words = ("textile", "--per-class", "3", "--out", out)
+    assert "copied: " in fetch(*words).stderr
+    assert len(list(out.glob("*/*.jpg"))) == 9
+    assert json.loads(fetch(*words, "--json").stdout) == {
+        "folder": str(out), "reused": True, "counts": {"global": 3, "local": 3, "nominal": 3}
+    }  # fmt: skip
+    next(out.glob("local/*.jpg")).unlink()
+    assert "holds other files than these images" in refused(*words).message
+    assert [path.name for path in out.parent.iterdir()] == ["fabric"]

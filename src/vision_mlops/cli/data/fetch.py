@@ -18,6 +18,7 @@ from vision_mlops.core.errors import ConfigError, DataError
 from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
+    from vision_mlops.config.workload import Workload
     from vision_mlops.data.fetch.assembly import FetchRequest, Progress
     from vision_mlops.data.fetch.fetching import FetchResult
 
@@ -58,6 +59,10 @@ def fetch(
     stall: Annotated[
         float, typer.Option("--stall", min=0.1, help="Seconds without a byte, until a connection counts as dead.")
     ] = 60.0,
+    per_class: Annotated[
+        int | None,
+        typer.Option("--per-class", min=1, help="Most images of a class, where a dataset of the package is copied."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Download again, and replace an earlier download.")] = False,
     set_: SetOption = None,
     json_: JsonOption = False,
@@ -66,9 +71,10 @@ def fetch(
 
     An interrupted download goes on where it stopped. Sizes and checksums are verified, archives (tar, tar.gz, tar.bz2,
     tar.xz, zip) are checked before anything is unpacked. A list has an address a line, or columns url,label[,split]. The
-    folder is for `mlops data prepare`, with the workload or with `--images`.
+    folder is for `mlops data prepare`, with the workload or with `--images`. Images that come with the package are copied.
 
-    Example: `mlops data fetch stanford_dogs`, or `mlops data fetch https://example.org/birds.zip --out photos/birds`
+    Example: `mlops data fetch stanford_dogs`, or `mlops data fetch https://example.org/birds.zip --out photos/birds`, or
+    `mlops data fetch textile --per-class 120 --out photos/fabric`
     """
     from vision_mlops.data.fetch.assembly import FetchOptions
     from vision_mlops.data.fetch.download_client import DownloadClient, DownloadRetryPolicy
@@ -76,8 +82,15 @@ def fetch(
     from vision_mlops.data.fetch.fetching import fetch as run
     from vision_mlops.data.fetch_record import megabytes
 
-    given = {"sha256": sha256, "size": size}
-    request = _request(what, out, {"images": inside, "max_size": max_size}, given, set_ or [])
+    given = {"sha256": sha256, "size": size, "images": inside, "max_size": max_size}
+    if len(what) == 1 and (workload := _bundled(what[0], set_ or [])) is not None:
+        _copy(workload, out, given, per_class, json_)
+        return
+    if per_class is not None:
+        raise DataError("--per-class is for a dataset that comes with the package", "give the name of one: textile")
+    request = _request(
+        what, out, {"images": inside, "max_size": max_size}, {"sha256": sha256, "size": size}, set_ or []
+    )
     options = FetchOptions(force=force, keep_archives=keep_archives, jobs=jobs, skip_missing=skip_missing)
 
     def begin() -> None:
@@ -95,6 +108,39 @@ def fetch(
             say(f"interrupted; {rest}")
             raise typer.Exit(130) from None
     _tell(request, what[0] if _address(what[0]) is None else None, result, json_)
+
+
+def _bundled(what: str, set_: list[str]) -> Workload | None:
+    """The workload that is named, where its images come with a package."""
+    from vision_mlops.config import list_workloads, load_workload
+
+    if what not in list_workloads():
+        return None
+    workload = load_workload(what, set_)
+    return workload if workload.data.source == "bundled" else None
+
+
+def _copy(workload: Workload, out: Path | None, given: dict[str, Any], per_class: int | None, as_json: bool) -> None:
+    """Copy the images that come with a package."""
+    from vision_mlops.core import paths
+    from vision_mlops.data.bundled_copy import copy_images
+    from vision_mlops.data.sources import find_source
+
+    for name, value in given.items():
+        if value is not None:
+            option = {"images": "inside"}.get(name, name.replace("_", "-"))
+            raise DataError(f"--{option} is for an address", f"the images of {workload.name} come with a package")
+    if workload.data.corrupt is not None:
+        raise DataError(
+            f"the images of {workload.name} are made when they are prepared",
+            f"mlops data prepare --workload {workload.name} --out outputs/data/{workload.name}",
+        )
+    target = (out or paths.home() / "downloads" / workload.name).expanduser().resolve()
+    copied = copy_images(find_source(workload, None), target, per_class)
+    if as_json:
+        emit_json({"folder": copied.folder, "reused": copied.reused, "counts": copied.counts})
+    total = f"{counted(sum(copied.counts.values()), 'image')} of {counted(len(copied.counts), 'class')}"
+    say(f"{'unchanged' if copied.reused else 'copied'}: {copied.folder}: {total}")
 
 
 def _request(

@@ -1,0 +1,83 @@
+"""All guides: their blocks keep to the convention, their links lead somewhere, and each is run by a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from testing.support.guide_blocks import ROOT, blocks_of, broken_links
+from testing.support.guide_list import INDEX, REFERENCE, STORY, TO_CONVERT, TO_RUN
+
+DOCS = ROOT / "docs"
+DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted(DOCS.rglob("*.md"))]
+GUIDES = sorted((DOCS / "how_to").glob("*.md"))
+
+
+def name_of(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+def problems(document: Path) -> list[str]:
+    return [problem for block in blocks_of(document) for problem in block.problems()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_blocks_keep_to_the_convention(document: Path) -> None:
+    assert (problems(document) == []) is (name_of(document) not in TO_CONVERT)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(document: Path) -> None:
+    assert list(broken_links(document)) == []
+
+
+def test_each_guide_is_run_once() -> None:
+    ran = [*STORY, *REFERENCE]
+    assert len(ran) == len(set(ran))
+    assert {guide.name for guide in GUIDES} == {*ran, *TO_RUN}
+
+
+def test_each_guide_is_on_the_first_page() -> None:
+    text = INDEX.read_text(encoding="utf-8")
+    assert [guide.name for guide in GUIDES if f"](how_to/{guide.name})" not in text and guide.name not in TO_RUN] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("```\nmlops run\n```\n", "is a command"),
+        ("```\n$ az login\n```\n", "is a command"),
+        ("```\nMLOPS_X=1 mlops app\n```\n", "is a command"),
+        ("```sh\nls\n```\n", "write bash"),
+        ('```bash title="on azure"\nls\n```\n', "unknown title 'on azure'"),
+        ('```bash title="Needs Azure"\nmlops runn --workload a\n```\n', "no command 'mlops runn'"),
+        ('```bash title="Needs Azure"\nmlops run --workloads a\n```\n', "No such option: --workloads"),
+        ('```bash title="Needs Azure"\naz account shows\n```\n', "misspelled"),
+        ('```bash title="Installation"\nmake demonstration\n```\n', "no target 'demonstration'"),
+        ('```bash title="Installation"\nmlops run --workload textile\n```\n', "does not begin with"),
+    ],
+)
+def test_what_the_convention_refuses(tmp_path: Path, text: str, problem: str) -> None:
+    document = tmp_path / "guide.md"
+    document.write_text(text)
+    assert problem in "\n".join(problems(document))
+    assert "guide.md:2" in problems(document)[0]
+
+
+@pytest.mark.parametrize("text", ["```bash\nls\n", "```bash {.here}\nls\n```\n"])
+def test_blocks_that_are_not_understood(tmp_path: Path, text: str) -> None:
+    document = tmp_path / "guide.md"
+    document.write_text(text)
+    with pytest.raises(ValueError, match=r"guide\.md"):
+        blocks_of(document)
+
+
+def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# Other\n## A `b` and [c](d)\n")
+    document = tmp_path / "guide.md"
+    document.write_text("# One\n[a](gone.md) [b](other.md#a-b-and-c) [c](other.md#d) [d](#one) [e](#two)\n")
+    assert list(broken_links(document)) == [
+        "guide.md: gone.md does not exist",
+        "guide.md: other.md has no heading #d",
+        "guide.md: it has no heading #two",
+    ]
