@@ -22,7 +22,16 @@ import psutil
 from testing.support.emulator_process import EmulatorProcess, plain_environment
 from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ON_AZURE, ROOT, Block, blocks_of
 
-CLONE = ("data/examples", "src/vision_mlops/jobs/pipelines", "infrastructure", "examples")
+from azureml_emulator.client_variables import default_variables
+
+CLONE = (
+    ".github/workflows",
+    "ado_pipelines",
+    "data/examples",
+    "examples",
+    "infrastructure",
+    "src/vision_mlops/jobs/pipelines",
+)
 """What guides name of the clone that a reader works in."""
 SECONDS = 240
 _PORT = re.compile(r"(?:--port |127\.0\.0\.1:|localhost:)(\d+)")
@@ -142,8 +151,9 @@ class GuideRun:
     def _cloud(self) -> dict[str, str]:
         """The variables of a reader who has a subscription; the emulator is started once for all."""
         if self._emulator is None:
-            self._emulator = EmulatorProcess(self.folder.with_name(f"{self.folder.name}-azure"))
-        return self._emulator.variables
+            state = self.folder.with_name(f"{self.folder.name}-azure")
+            self._emulator = EmulatorProcess(state, "--workspace", "mlw-vision-prod")
+        return {**default_variables(), **self._emulator.variables}
 
     def _own(self) -> list[psutil.Process]:
         """Processes that work in the folder, such as those of a deployment."""
