@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from testing.support.guide_run import fixed_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = {
@@ -40,12 +42,6 @@ def test_make_targets_of_the_readme_exist() -> None:
     assert set(re.findall(r"`([a-z-]+)`", listed[1])) == targets - {"help"}
 
 
-def test_links_and_pictures_exist() -> None:
-    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "data" / "README.md"]:
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.relative_to(ROOT)}: {target}"
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_commands_of_the_readme(tmp_path: Path) -> None:
@@ -55,13 +51,16 @@ def test_commands_of_the_readme(tmp_path: Path) -> None:
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     servers: list[subprocess.Popen[bytes]] = []
     ran = 0
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(fixed_ports())
         for line in commands():
             if line.startswith("make "):
                 continue
             ran += 1
             if line.startswith("mlops serve"):
                 servers.append(subprocess.Popen(line.split(), cwd=tmp_path, env=environment))
+                stack.callback(servers[-1].wait, 60)
+                stack.callback(servers[-1].terminate)
                 _wait(servers[-1], "http://127.0.0.1:8000/health/ready")
                 continue
             done = subprocess.run(
@@ -70,10 +69,6 @@ def test_commands_of_the_readme(tmp_path: Path) -> None:
             assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
             if line.startswith("curl"):
                 assert '"predictions"' in done.stdout, done.stdout
-    finally:
-        for server in servers:
-            server.terminate()
-            server.wait(60)
     assert ran >= 12
     assert len(servers) == 1
     assert (tmp_path / "outputs" / "why.png").is_file()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 from testing.support.emulator_process import EmulatorProcess, plain_environment
-from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ON_AZURE, ROOT, Block, blocks_of
+from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ROOT, Block, blocks_of
 
 from azureml_emulator.client_variables import default_variables
 
@@ -71,8 +71,8 @@ class GuideRun:
             GuideError: a block failed; it says which, and what was printed.
         """
         printed = []
-        shell = self.folder / ".shell"
-        shell.unlink(missing_ok=True)
+        for state in self.folder.glob(".shell*"):
+            state.unlink()
         blocks = blocks_of(document)
         with contextlib.ExitStack() as stack:
             if any(block.title == BESIDE for block in blocks):
@@ -83,7 +83,7 @@ class GuideRun:
                 elif block.title == BESIDE:
                     stack.enter_context(self._beside(block))
                 elif block.title not in (INSTALLATION, *NEEDED):
-                    printed.append(self._shell(block, shell))
+                    printed.append(self._shell(block))
         return printed
 
     def close(self) -> None:
@@ -98,16 +98,25 @@ class GuideRun:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
 
-    def _shell(self, block: Block, state: Path) -> str:
-        """Run a block as a terminal would that stays open: the folder and the variables of the block before are kept."""
-        cloud = self._cloud() if block.title == ON_AZURE else {}
-        keep = f'trap \'{{ export -p; printf "cd %q\\n" "$PWD"; }} > {state}\' EXIT\n' if block.title == HERE else ""
-        script = f"if [ -e {state} ]; then . {state}; fi\n"
-        script += "".join(f"export {name}={shlex.quote(value)}\n" for name, value in cloud.items())
+    def _shell(self, block: Block) -> str:
+        """Run a block in a terminal that stays open: the folder and the variables of the block before are kept.
+
+        Those of a block on Azure are kept for the next such block only.
+        """
+        here = self.folder / ".shell"
+        state, cloud = (here, {}) if block.title == HERE else (self.folder / ".shell-azure", self._cloud())
+        script = "".join(
+            [
+                f"if [ -e {state} ]; then . {state}; elif [ -e {here} ]; then . {here}; fi\n",
+                *(f"export {name}={shlex.quote(value)}\n" for name, value in cloud.items()),
+                f'trap \'{{ export -p; printf "cd %q\\n" "$PWD"; }} > {state}\' EXIT\n',
+                block.text,
+            ]
+        )
         began = time.monotonic()
         try:
             done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", f"{script}{keep}{block.text}"],
+                ["bash", "-euo", "pipefail", "-c", script],
                 cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=SECONDS,
                 stdin=subprocess.DEVNULL,
             )  # fmt: skip
