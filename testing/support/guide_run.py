@@ -25,9 +25,11 @@ from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ROO
 from azureml_emulator.client_variables import default_variables
 
 CLONE = (
+    ".amlignore",
     ".github/workflows",
     "ado_pipelines",
     "data/examples",
+    "environments",
     "examples",
     "infrastructure",
     "src/vision_mlops/jobs/pipelines",
@@ -52,7 +54,8 @@ class GuideRun:
     def __init__(self, folder: Path, quick: Mapping[str, str]) -> None:
         self.folder = folder
         for name in CLONE:
-            shutil.copytree(ROOT / name, folder / name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
         kept = plain_environment()
         self.environment = {
             **kept,
@@ -162,7 +165,9 @@ class GuideRun:
         if self._emulator is None:
             state = self.folder.with_name(f"{self.folder.name}-azure")
             self._emulator = EmulatorProcess(state, "--workspace", "mlw-vision-prod")
-        return {**default_variables(), **self._emulator.variables}
+        # A subscription has no say in which registry is asked: the guides set that where it matters.
+        settings = {name: value for name, value in default_variables().items() if name != "MLOPS_REGISTRY"}
+        return {**settings, **self._emulator.variables}
 
     def _own(self) -> list[psutil.Process]:
         """Processes that work in the folder, such as those of a deployment."""
