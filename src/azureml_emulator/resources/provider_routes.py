@@ -116,7 +116,11 @@ class ProviderRoutes:
         return [
             f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}",
             f"{group}/providers/Microsoft.KeyVault/vaults/{VAULT}",
-            *(str(item.properties["containerRegistry"]) for item in workspaces if "containerRegistry" in item.properties),
+            *(
+                str(item.properties["containerRegistry"])
+                for item in workspaces
+                if "containerRegistry" in item.properties
+            ),
         ]
 
     def _resources(self, call: RestCall) -> Response:
