@@ -30,6 +30,24 @@ REFERENCE = (
     "custom_vision.md",
     "automl_images.md",
     "project.md",
+    "run_jobs.md",
+    "deploy.md",
+    "deploy_local.md",
+    "deploy_docker.md",
+    "deploy_aci.md",
+    "deploy_aks.md",
+    "deploy_azureml.md",
+    "images.md",
+    "infrastructure.md",
+    "doctor.md",
+    "devops_init.md",
+    "ci_cd.md",
+    "private_networks.md",
+    "promotion.md",
+    "cost.md",
+    "troubleshooting.md",
+    "distributed_training.md",
+    "sweeps.md",
 )
 """Guides to one subject each. They find the model `fabric` of the second guide of the story, and leave it as it was."""
 
@@ -38,37 +56,11 @@ BEGINNING = STORY[1:2]
 TO_CONVERT = frozenset(
     {
         "README.md",
-        "docs/how_to/ci_cd.md",
-        "docs/how_to/deploy.md",
-        "docs/how_to/deploy_aci.md",
-        "docs/how_to/deploy_aks.md",
-        "docs/how_to/deploy_azureml.md",
-        "docs/how_to/deploy_docker.md",
-        "docs/how_to/deploy_local.md",
-        "docs/how_to/devops_init.md",
-        "docs/how_to/doctor.md",
-        "docs/how_to/images.md",
-        "docs/how_to/infrastructure.md",
     }
 )
 """Documents whose blocks are not yet as they should be."""
 
-TO_RUN = frozenset(
-    {
-        "ci_cd.md",
-        "deploy.md",
-        "deploy_aci.md",
-        "deploy_aks.md",
-        "deploy_azureml.md",
-        "deploy_docker.md",
-        "deploy_local.md",
-        "devops_init.md",
-        "doctor.md",
-        "images.md",
-        "infrastructure.md",
-        "run_jobs.md",
-    }
-)
+TO_RUN: frozenset[str] = frozenset()
 """Guides that no test runs yet."""
 
 QUICK = {

@@ -22,7 +22,18 @@ import psutil
 from testing.support.emulator_process import EmulatorProcess, plain_environment
 from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ROOT, Block, blocks_of
 
-CLONE = ("data/examples", "src/vision_mlops/jobs/pipelines", "infrastructure", "examples")
+from azureml_emulator.client_variables import default_variables
+
+CLONE = (
+    ".amlignore",
+    ".github/workflows",
+    "ado_pipelines",
+    "data/examples",
+    "environments",
+    "examples",
+    "infrastructure",
+    "src/vision_mlops/jobs/pipelines",
+)
 """What guides name of the clone that a reader works in."""
 SECONDS = 240
 _PORT = re.compile(r"--port (\d+)")
@@ -43,7 +54,8 @@ class GuideRun:
     def __init__(self, folder: Path, quick: Mapping[str, str]) -> None:
         self.folder = folder
         for name in CLONE:
-            shutil.copytree(ROOT / name, folder / name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
         kept = plain_environment()
         self.environment = {
             **kept,
@@ -151,8 +163,11 @@ class GuideRun:
     def _cloud(self) -> dict[str, str]:
         """The variables of a reader who has a subscription; the emulator is started once for all."""
         if self._emulator is None:
-            self._emulator = EmulatorProcess(self.folder.with_name(f"{self.folder.name}-azure"))
-        return self._emulator.variables
+            state = self.folder.with_name(f"{self.folder.name}-azure")
+            self._emulator = EmulatorProcess(state, "--workspace", "mlw-vision-prod")
+        # A subscription has no say in which registry is asked: the guides set that where it matters.
+        settings = {name: value for name, value in default_variables().items() if name != "MLOPS_REGISTRY"}
+        return {**settings, **self._emulator.variables}
 
     def _own(self) -> list[psutil.Process]:
         """Processes that work in the folder, such as those of a deployment."""

@@ -433,8 +433,7 @@ def _explain(
                 text = accepted(AzureSettings.model_fields[VARIABLES[name]], values[name], text)
             mends.append(f"{name}: {text}" if len(items) > 1 else text)
     if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        wrong.insert(0, f"{', '.join(missing)} {verb} not set")
+        wrong.insert(0, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
         mends.append(
             f"export {missing[0]}={_example(missing[0])}, or write it to .env; .env.example lists all settings"
         )

@@ -243,7 +243,7 @@ def file_lock(path: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise MlopsError(
-            f"{path} is held by another process since more than {LOCK_TIMEOUT_SECONDS:g} seconds",
+            f"{path} has been locked by another process for more than {LOCK_TIMEOUT_SECONDS:g} seconds",
             "wait for the other command, or stop it",
         ) from error
     except OSError as error:
