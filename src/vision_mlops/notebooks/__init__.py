@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from typing import Any
 
 
@@ -14,3 +15,5 @@ def load_ipython_extension(shell: Any) -> None:
         run_command(*shlex.split(text))
 
     shell.register_magic_function(line, "line", "mlops")
+    # Of tqdm, which MLflow imports: it asks for a package for bars that nobody draws here.
+    warnings.filterwarnings("ignore", message="IProgress not found")

@@ -5,6 +5,8 @@ Each notebook has two files: ``NAME.py``, which is read and reviewed, and ``NAME
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import nearest
 
 CELL_SECONDS = 3600
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _PAIRED = {"jupytext": {"formats": "ipynb,py:percent"}}
 _KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -83,22 +86,27 @@ def execute_notebook(file: Path, out: Path, say: Callable[[str], None]) -> None:
         import nbformat
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError, DeadKernelError
+        from traitlets.config import Config
     except ImportError as error:
         raise MissingExtraError(error.name or "nbclient", "notebooks") from error
     notebook = read_notebook(file)
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(file.parent)}},
-        on_cell_execute=lambda cell, cell_index: _tell(cell, say),
-    )
-    try:
-        client.execute()
-    except (CellExecutionError, DeadKernelError) as error:
-        raise NotebookError(f"{file}: {error}", "open it in Jupyter, and run it up to there") from error
+    # Sockets, which nobody else can reach, in the temporary folder, as their paths must be short.
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        client = NotebookClient(
+            notebook,
+            timeout=CELL_SECONDS,
+            kernel_name="python3",
+            record_timing=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": str(file.parent)}},
+            on_cell_execute=lambda cell, cell_index: _tell(cell, say),
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/port"}}),
+        )
+        try:
+            client.execute()
+        except (CellExecutionError, DeadKernelError) as error:
+            reason = _COLOURS.sub("", str(error)).strip()
+            raise NotebookError(f"{file}: {reason}", "open it in Jupyter, and run it up to that cell") from error
     notebook.metadata["language_info"] = _KERNEL["language_info"]  # without versions of this machine
     nbformat.validate(notebook)
     atomic_write(out, nbformat.writes(notebook) + "\n")
