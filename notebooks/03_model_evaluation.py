@@ -111,7 +111,7 @@ run_command(
     "models", "register", "--bundle", second_bundle, "--name", project.name, "--data", project.data,
     "--metrics", second_report, "--verdict", second_report,
 )  # fmt: skip
-run_command("models", "compare", first, second)
+run_command("models", "list", project.name)
 
 # %% [markdown]
 # Where does a version come from? Everything from images to verdict is kept with it:

@@ -13,7 +13,7 @@ from typing import Any
 
 from vision_mlops.core.errors import MlopsError
 
-_SETTINGS = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "110"}
+_SETTINGS = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "140"}
 _IN_THE_WAY = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE")
 """Variables by which a kernel asks for colours, which are noise in a notebook that is read as text."""
 
