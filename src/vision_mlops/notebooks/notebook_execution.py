@@ -17,7 +17,6 @@ from vision_mlops.core.text import nearest
 
 CELL_SECONDS = 3600
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_PAIRED = {"jupytext": {"formats": "ipynb,py:percent"}}
 _KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
@@ -66,7 +65,7 @@ def read_notebook(file: Path) -> Any:
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"  # the same each time, so that a diff has only what was changed
     notebook.metadata.clear()
-    notebook.metadata.update(_PAIRED | _KERNEL)
+    notebook.metadata.update(_KERNEL)
     return notebook
 
 

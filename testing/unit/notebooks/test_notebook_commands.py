@@ -29,10 +29,13 @@ def test_the_magic_ends_the_cell_where_the_command_fails(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as a kernel sets it
     magics: dict[str, Any] = {}
-    shell = SimpleNamespace(register_magic_function=lambda function, kind, name: magics.update({name: function}))
+    shell = SimpleNamespace(
+        register_magic_function=lambda function, kind, name: magics.update({name: function}),
+        var_expand=lambda word: word.replace("{folder}", f"{tmp_path}/no such"),
+    )
     load_ipython_extension(shell)
     with pytest.raises(FailedCommandError, match=r"`mlops data show` ended with exit code 2"):
-        magics["mlops"](f"data show '{tmp_path}/no such'")
+        magics["mlops"]("data show {folder}")
     said = capfd.readouterr().out
     assert "no such" in said
     assert "\x1b" not in said

@@ -23,6 +23,10 @@ from pathlib import Path
 print(Path.cwd().name)
 
 # %%
+name = "textile"
+# %mlops config check --workload {name}
+
+# %%
 1 + 1
 """
 
@@ -45,7 +49,7 @@ def test_a_notebook_reads_the_same_each_time(tmp_path: Path) -> None:
     (tmp_path / "01_one.py").write_text(GOOD)
     first, again = (read_notebook(tmp_path / "01_one.py") for _ in range(2))
     assert first == again
-    assert [cell["id"] for cell in first.cells] == ["cell-00", "cell-01", "cell-02"]
+    assert [cell["id"] for cell in first.cells] == ["cell-00", "cell-01", "cell-02", "cell-03"]
     assert first.cells[1].source.startswith("%load_ext")
 
 
@@ -58,8 +62,9 @@ def test_outputs_are_written_and_a_failure_leaves_nothing(tmp_path: Path, capsys
     assert main(["--folder", str(folder), "--write", "01"]) == 0
     cells = json.loads((folder / "01_one.ipynb").read_text())["cells"]
     assert cells[1]["outputs"][0]["text"] == ["notebooks\n"]
-    assert cells[2]["outputs"][0]["data"]["text/plain"] == ["2"]
-    assert cells[2]["metadata"] == {}, "no times"
+    assert "textile" in cells[2]["outputs"][0]["text"][0]
+    assert cells[3]["outputs"][0]["data"]["text/plain"] == ["2"]
+    assert cells[3]["metadata"] == {}, "no times"
     assert main(["--folder", str(folder), "--write"]) == 2
     failed = capsys.readouterr().err
     assert "02_two.py: An error occurred" in failed
