@@ -38,7 +38,7 @@ def step_code(node: Node) -> Path | None:
             return None
         files = sorted({file for reference in found for file in source_files(reference)})
         return _snapshot(files) if files else None
-    except ConfigError as error:
+    except (ConfigError, PipelineError) as error:
         of = f", which has code of its own in {node.code}" if node.code is not None else ""
         raise PipelineError(f"step {node.step!r}{of}: {error.message}", error.hint) from error
 
