@@ -19,7 +19,7 @@ from testing.support.workflow_runs import WorkflowMachine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-_BUILD = "import sys; from setuptools import build_meta as b; b.build_sdist(sys.argv[1]); b.build_wheel(sys.argv[1])"
+_BUILD = "import sys; from setuptools import build_meta as b; out = sys.argv[1]; b.build_sdist(out); b.build_wheel(out)"
 
 
 @dataclass(frozen=True)
