@@ -17,7 +17,7 @@ RESULTS ?= outputs/tests
 PINS := requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check format docs site environments kernel screenshots bench bench-serving clean test-summary images-import
+.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check format docs site environments kernel notebooks screenshots bench bench-serving clean test-summary images-import
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -112,6 +112,12 @@ environments: $(STAMP)  ## Write environments/conda from the pins in requirement
 
 kernel: $(STAMP)  ## Add .venv to Jupyter as the kernel vision-mlops (PREFIX= of another Jupyter than the user's)
 	@$(BIN)/python -m ipykernel install $(if $(PREFIX),--prefix $(PREFIX),--user) --name vision-mlops --display-name "vision-mlops ($(VENV))"
+
+# With QUICK, trainings are short, and the gate asks for little.
+QUICK_SETTINGS = MLOPS_TRAINING__EPOCHS=1 MLOPS_MODEL__IMAGE_SIZE=64 MLOPS_GATE__MIN_ACCURACY=0.1 MLOPS_GATE__MIN_RECALL_PER_CLASS=0 MLOPS_GATE__MAX_CALIBRATION_ERROR=1
+
+notebooks: $(STAMP)  ## Execute the notebooks, with outputs in outputs/notebooks (NOTEBOOKS="02 03" only these, QUICK=1 short trainings, WRITE=1 in place)
+	@$(if $(QUICK),$(QUICK_SETTINGS)) $(BIN)/python -m vision_mlops.notebooks $(NOTEBOOKS) $(if $(WRITE),--write)
 
 screenshots: $(STAMP)  ## Take the pictures of the web frontend in docs/images (needs chromium)
 	$(BIN)/python -m docs.screenshots $(BUNDLE)

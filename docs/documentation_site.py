@@ -6,6 +6,9 @@ packed there. The pages are those of docs; a file elsewhere in the repository th
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import os
 import re
 import shutil
@@ -29,6 +32,7 @@ STYLE = """\
 .md-grid { max-width: 76rem; }
 .md-typeset img { max-width: min(100%, 46rem); border-radius: .3rem; }
 .md-typeset table:not([class]) { font-size: .7rem; }
+.md-typeset table:not([class]) th { min-width: 0; }
 """
 _PICTURES = {".png", ".svg", ".jpg", ".gif"}
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,}).*?^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -42,10 +46,11 @@ _MERMAID = '"https://unpkg.com/mermaid@12/dist/mermaid.min.js"'
 
 
 class PageSources:
-    """Copies pages to where the site is built from, and whatever they link to."""
+    """Copies pages to where the site is built from, and whatever they link to; ``dead`` has the links that lead nowhere."""
 
     def __init__(self) -> None:
         self._done: set[Path] = set()
+        self.dead: list[str] = []
 
     def add(self, path: Path) -> Path:
         """Copy a file or folder of the repository, unless that is done.
@@ -60,7 +65,9 @@ class PageSources:
         target = PAGES / place
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            target.write_text(self._page(path), encoding="utf-8")
+            target.write_text(self._page(path, path.read_text(encoding="utf-8")), encoding="utf-8")
+        elif path.suffix == ".ipynb":
+            target.write_text(self._notebook(path, target), encoding="utf-8")
         elif path.suffix in _PICTURES:
             shutil.copyfile(path, target)
         elif path.is_dir():
@@ -73,7 +80,7 @@ class PageSources:
             target.write_text(f"# {path.relative_to(ROOT)}\n\n````{language}\n{text}\n````\n", encoding="utf-8")
         return place
 
-    def _page(self, path: Path) -> str:
+    def _page(self, path: Path, text: str) -> str:
         """A page with its links as the site has them."""
 
         def link(match: re.Match[str]) -> str:
@@ -82,14 +89,33 @@ class PageSources:
                 return match[0]
             found = Path(os.path.normpath(path.parent / address))
             if not found.exists() or not found.is_relative_to(ROOT):
-                sys.exit(f"error: {path.relative_to(ROOT)} links to {address}, which does not exist")
+                self.dead.append(f"error: {path.relative_to(ROOT)} links to {address}, which does not exist")
+                return match[0]
             place = self.add(found)
             return match[1] + os.path.relpath(place, _place(path).parent) + (f"#{anchor}" if anchor else "")
 
         def prose(text: str) -> str:
             return _outside(_CODE, _breaks_before_lists(text), lambda part: _LINK.sub(link, part))
 
-        return _outside(_FENCE, path.read_text(encoding="utf-8"), prose)
+        return _outside(_FENCE, text, prose)
+
+    def _notebook(self, path: Path, target: Path) -> str:
+        """A notebook as a document, with what its cells have shown; its pictures are written beside the page."""
+        parts: list[str] = []
+        for number, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
+            source = "".join(cell["source"])
+            parts.append(self._page(path, source) if cell["cell_type"] == "markdown" else f"````python\n{source}\n````")
+            for position, output in enumerate(cell.get("outputs", ())):
+                shown = {kind: "".join(data) for kind, data in output.get("data", {}).items()}
+                text = "".join(output.get("text", ())) or shown.get("text/plain", "")
+                if found := next((kind for kind in ("image/png", "image/svg+xml") if kind in shown), ""):
+                    picture = target.with_name(f"{path.stem}_{number}_{position}.{found[6:9]}")
+                    content = shown[found].encode()
+                    picture.write_bytes(base64.b64decode(content) if found == "image/png" else content)
+                    parts.append(f'<img src="{picture.name}" alt="{html.escape(text)}">')
+                elif text:
+                    parts.append(f"````\n{_COLOUR.sub('', text).rstrip()}\n````")
+        return "\n\n".join(parts) + "\n"
 
 
 def _place(path: Path) -> Path:
@@ -125,33 +151,34 @@ def _breaks_before_lists(text: str) -> str:
 
 def title(path: Path) -> str:
     """The first heading of a document, as the navigation shows it."""
-    found = re.search(r"^# (?:How to )?(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(r"^# (How to )?(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
         sys.exit(f"error: {path.relative_to(ROOT)} has no heading of the first level (# ...)")
-    text = re.sub(r"[`*]", "", found[1])
-    return text[0].upper() + text[1:]
+    text = re.sub(r"[`*]", "", found[2])
+    return text[0].upper() + text[1:] if found[1] else text
 
 
 def navigation() -> str:
-    """The sections of the first page with the documents that each links to, then everything else; as nested list."""
+    """The sections of the first page with the documents that each links to, then everything else; as nested list.
+
+    A section begins with a heading of the second level, or with a paragraph whose first words are bold.
+    """
     listed: set[Path] = set()
 
     def entries(paths: list[Path]) -> list[str]:
         new = [path for path in dict.fromkeys(paths) if path not in listed]
         listed.update(new)
-        return [f"    - [{title(path)}]({path.relative_to(DOCS)})" for path in new]
+        return [f"    - [{title(path)}]({_place(path)})" for path in new]
 
     first = DOCS / "index.md"
     lines = [f"- [{title(first)}](index.md)"]
     listed.add(first)
     reference = [DOCS / name for name in REFERENCE]
     sections: list[tuple[str, list[Path]]] = []
-    for section in re.split(r"^## ", first.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        heading, _, text = section.partition("\n")
-        links = [(DOCS / link).resolve() for link in re.findall(r"\]\(([\w/]+\.md)[)#]", text)]
-        sections.append(
-            (heading, [link for link in links if link.parent in (DOCS, DOCS / "how_to") and link not in reference])
-        )
+    parts = re.split(r"^(?:## (.+)|\*\*(.+?)\.?\*\*)", first.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    for heading, bold, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        links = [(DOCS / link).resolve() for link in re.findall(r"\]\(([\w./]+\.md)[)#]", text)]
+        sections.append((heading or bold, [link for link in links if link not in reference]))
     sections += [
         ("More guides", sorted((DOCS / "how_to").glob("*.md"))),
         ("Reference", [*reference, *sorted(DOCS.glob("*.md"))]),
@@ -194,6 +221,8 @@ def main() -> None:
     sources = PageSources()
     for path in sorted(DOCS.rglob("*.md")):
         sources.add(path)
+    if sources.dead:
+        sys.exit("\n".join(sources.dead))
     (PAGES / "SUMMARY.md").write_text(navigation(), encoding="utf-8")
     _add_scripts(Path(sys.prefix))
     (PAGES / "assets" / "site.css").write_text(STYLE, encoding="utf-8")

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path(__file__).with_name("conda")
 _HEADER = """\
-# Generated from requirements/{pins} by `make environments`: change the pins, not this file.
+# Generated from the pins {pins} by `make environments` in the repository of vision-mlops: change the pins, not this file.
 # {purpose}
 """
 

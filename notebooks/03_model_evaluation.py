@@ -8,6 +8,8 @@
 
 # %%
 # %load_ext vision_mlops.notebooks
+from pathlib import Path
+
 from vision_mlops.evaluation.prediction_pictures import (
     CONFUSION_MATRIX,
     RELIABILITY,
@@ -67,7 +69,7 @@ draw_mistakes(report)
 # has learnt something that will not be there in production.
 
 # %%
-bundle = read_command("models", "path", first)["path"]
+bundle = Path(read_command("models", "path", first)["path"])
 draw_heat_maps(bundle, project.data)
 
 # %% [markdown]
@@ -109,7 +111,7 @@ run_command(
     "models", "register", "--bundle", second_bundle, "--name", project.name, "--data", project.data,
     "--metrics", second_report, "--verdict", second_report,
 )  # fmt: skip
-run_command("models", "compare", first, second)
+run_command("models", "list", project.name)
 
 # %% [markdown]
 # Where does a version come from? Everything from images to verdict is kept with it:

@@ -8,14 +8,13 @@
 
 # %%
 # %load_ext vision_mlops.notebooks
-from pathlib import Path
+import shutil
 
 from vision_mlops.images.decoding import open_rgb
 from vision_mlops.images.picture_grid import GridImage, picture_grid
 from vision_mlops.notebooks.notebook_commands import read_command, run_command
 from vision_mlops.notebooks.notebook_project import open_project
 from vision_mlops.rollout.rollout_page import draw_traffic
-from vision_mlops.rollout.rollout_report import read_report, rollouts_folder
 
 project = open_project()
 first, second = project.version("first"), project.version("second")
@@ -77,18 +76,18 @@ picture_grid(
 # short for this notebook; `--force` starts it also where the gate was not convinced, which is only right in a tutorial.
 
 # %%
-run_command(
+report = read_command(
     "rollout", "start", endpoint, "--model", second, "--on", "local", "--images", project.data,
     "--min-seconds", "2", "--min-requests", "30", "--probe-rate", "25",
     "--max-disagreement", "0.5", "--max-latency-ratio", "5", "--force",
 )  # fmt: skip
+print(report["outcome"])
 
 # %% [markdown]
 # The traffic over time: the share of the second version in blue, the copies as a broken line.
 
 # %%
-newest = max(rollouts_folder(endpoint).iterdir(), key=lambda folder: folder.stat().st_mtime)
-draw_traffic(read_report(newest))
+draw_traffic(report)
 
 # %% [markdown]
 # With the traffic, the second version has become the champion. To go back later, promote the earlier version again; it is
@@ -134,11 +133,9 @@ run_command("endpoint", "test", endpoint, "--on", "managed", *arguments[:6])
 # %%
 context = project.notes / "image"
 if context.exists():
-    import shutil
-
     shutil.rmtree(context)
 image = read_command("models", "image", on_azure, "--context", context)["image"]
-azure.build_image(image, Path(context))
+azure.build_image(image, context)
 print(image)
 
 # %%

@@ -7,6 +7,9 @@
 
 # %%
 # %load_ext vision_mlops.notebooks
+import os
+from pathlib import Path
+
 import yaml
 
 from vision_mlops.jobs.definitions.plan.plan_picture import draw_plan
@@ -74,19 +77,16 @@ run_command(
 # %% [markdown]
 # ## Schedule
 #
-# A schedule starts a job by the clock. It is YAML again: when, and which job. The job here is the same pipeline component,
-# with the workload and its newest registered images.
+# A schedule starts a job by the clock. It is YAML again: when, and which job. The job is the pipeline `train.yml`, which has the
+# same steps as the component, with this workload and its newest registered images.
 
 # %%
-images = {"type": "uri_folder", "path": f"azureml:{project.name}@latest"}
-job = {
-    "$schema": "https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json",
-    "type": "pipeline",
-    "experiment_name": "vision-mlops-scheduled",
-    "component": f"file:{component}",
-    "inputs": {"workload": project.content, "model_name": project.name, "images": images},
-    "settings": {"default_compute": "azureml:cpu-cluster"},
-}
+job = yaml.safe_load((PIPELINES / "train.yml").read_text())
+job["inputs"] |= {"workload": project.content, "model_name": project.name}
+job["jobs"]["prepare"]["inputs"]["images"] = {"type": "uri_folder", "path": f"azureml:{project.name}@latest"}
+components = os.path.relpath(PIPELINES / "components", project.notes)
+for step in job["jobs"].values():
+    step["component"] = f"file:{components}/{Path(step['component']).name}"
 schedule = {
     "$schema": "https://azuremlschemas.azureedge.net/latest/schedule.schema.json",
     "name": f"{endpoint}-weekly",

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from testing.support.guide_blocks import ROOT, blocks_of, broken_links
 from testing.support.guide_list import INDEX, REFERENCE, STORY, TO_CONVERT, TO_RUN
+from testing.support.guide_run import GuideError, GuideRun
+from testing.support.kubernetes_balancer import free_port
 
 DOCS = ROOT / "docs"
 DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -81,3 +83,64 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
         "guide.md: other.md has no heading #d",
         "guide.md: it has no heading #two",
     ]
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> GuideRun:
+    return GuideRun(tmp_path / "project", {"QUICK": "yes"})
+
+
+def guide(folder: Path, text: str) -> Path:
+    document = folder / "guide.md"
+    document.write_text(text)
+    return document
+
+
+def test_a_guide_is_run_as_in_one_terminal(reader: GuideRun, tmp_path: Path) -> None:
+    text = """
+```yaml title="below/settings.yml"
+a: 1
+```
+```bash
+mkdir there && cd there && export WORD='two words'
+```
+```
+output
+```
+```bash
+echo "$QUICK $WORD"; cat ../below/settings.yml; pwd
+```
+```bash title="Needs Azure"
+az group list; exit 1
+```
+"""
+    printed = reader.run(guide(tmp_path, text))
+    assert printed[1].splitlines() == ["yes two words", "a: 1", str(reader.folder / "there")]
+    assert len(printed) == 2
+
+
+def test_a_block_that_fails_is_named(reader: GuideRun, tmp_path: Path) -> None:
+    text = "```bash\ntrue\n```\n\n```bash\necho said\nls nowhere | cat\necho never\n```\n"
+    with pytest.raises(GuideError) as failed:
+        reader.run(guide(tmp_path, text))
+    assert "guide.md:6 ended with exit code 2" in str(failed.value)
+    assert "ls nowhere | cat" in str(failed.value)
+    assert "\nsaid\n" in str(failed.value)
+    assert "never" not in str(failed.value).replace("echo never", "")
+
+
+@pytest.mark.slow
+def test_another_terminal(reader: GuideRun, tmp_path: Path) -> None:
+    port = free_port()
+    server = (
+        f'```bash title="In another terminal"\npython -m http.server {port} --bind 127.0.0.1 # --port {port}\n```\n'
+    )
+    client = f"```bash\ncurl --silent --fail http://127.0.0.1:{port}/ > page.html\n```\n"
+    reader.run(guide(tmp_path, server + client))
+    assert (reader.folder / "page.html").is_file()
+    with pytest.raises(GuideError, match="exit code 7"):
+        reader.run(guide(tmp_path, client))
+    with pytest.raises(GuideError, match="does not answer"):
+        reader.run(guide(tmp_path, f'```bash title="In another terminal"\nexit 3 # --port {port}\n```\n'))
+    with pytest.raises(GuideError, match="give --port"):
+        reader.run(guide(tmp_path, '```bash title="In another terminal"\nsleep 1\n```\n'))

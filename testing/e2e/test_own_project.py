@@ -47,7 +47,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
     subprocess.run(command, cwd=sources(folder / "sources"), env=plain_environment(), capture_output=True, check=True)
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     environment = environment_of(folder / "venv", tools=("ruff",))
-    install = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", wheel]
+    install = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)]
     subprocess.run(install, env=plain_environment(), check=True)
     return Shipped(wheel, sdist, environment)
 

@@ -1,10 +1,10 @@
-"""The README's commands, executed as they stand; the environment makes the training short, nothing else differs."""
+"""The README: its commands, executed in order on photos drawn for it, its folder tree, and the links of all documents."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,73 +12,120 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from testing.support.azure_pipelines.script_lines import with_included
+from PIL import Image
+from testing.support.guide_run import fixed_ports
+from testing.support.journey import QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = {
-    "MLOPS_TRAINING__EPOCHS": "1",
-    "MLOPS_MODEL__IMAGE_SIZE": "64",
-    "MLOPS_GATE__MIN_ACCURACY": "0.1",
-    "MLOPS_GATE__MIN_RECALL_PER_CLASS": "0",
-    "MLOPS_GATE__MAX_CALIBRATION_ERROR": "1",
-}
+README = ROOT / "README.md"
+HERE, BESIDE, ON_AZURE, INSTALLATION = "", "In another terminal", "On Azure", "Installation"
+DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md")), ROOT / "data" / "README.md"]
 
 
-def commands() -> Iterator[str]:
-    for block in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
-        yield from (line for line in block.splitlines() if line.strip())
+def blocks() -> Iterator[tuple[str, str]]:
+    """Title and text of each block of commands."""
+    yield from re.findall(
+        r"^```bash(?: title=\"([^\"]*)\")?\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
 
 
-def test_make_targets_of_the_readme_exist() -> None:
-    makefile = with_included(ROOT / "Makefile")
-    text = (ROOT / "README.md").read_text()
-    named = {word for line in commands() for word in re.findall(r"^make ([a-z-]+)", line)}
-    listed = re.search(r"`make help` lists the tasks: (.*?)\. `pip", text, re.DOTALL)
-    assert listed
-    targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
-    assert {"demo", "test"} <= named <= targets
-    assert set(re.findall(r"`([a-z-]+)`", listed[1])) == targets - {"help"}
+@pytest.fixture(scope="module")
+def targets() -> set[str]:
+    """Targets that `make help` lists, of the Makefile and of what it includes."""
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return {line.split()[0] for line in listed.splitlines()}
+
+
+def test_the_documents_name_targets_that_exist(targets: set[str]) -> None:
+    assert {"demo", "test", "setup", "site"} <= targets
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        named = set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", text, re.MULTILINE))
+        assert named <= targets, f"{document.relative_to(ROOT)}: {named - targets}"
+
+
+def test_make_help_lists_every_target(targets: set[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony
+    assert set(phony[1].split()) <= targets
 
 
 def test_links_and_pictures_exist() -> None:
-    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "data" / "README.md"]:
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.relative_to(ROOT)}: {target}"
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)|<img src=\"(?!https?://)([^\"]+)", text):
+            assert (document.parent / "".join(target)).exists(), f"{document.relative_to(ROOT)}: {target}"
+
+
+def test_the_folder_tree_is_that_of_the_repository() -> None:
+    """Every place of the tree exists, and every folder of the repository is in it."""
+    tree = re.search(r"^```\n(├── .*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert tree
+    places, current = [], Path()
+    for line in tree[1].splitlines():
+        found = re.fullmatch(r"((?:│   )*)├── (\S+) +<- \S.*", line)
+        assert found, line
+        current = Path(*current.parts[: len(found[1]) // 4], found[2])
+        places.append(str(current))
+    assert len(set(places)) == len(places)
+    assert [place for place in places if not (ROOT / place).exists()] == []
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    folders = {line.split("/")[0] for line in tracked.splitlines() if "/" in line} - {".devcontainer"}
+    assert folders <= set(places), folders - set(places)
+
+
+def photos(folder: Path) -> None:
+    generator = np.random.default_rng(0)
+    for label, colour in {"blackbird": (40, 30, 30), "robin": (190, 90, 50)}.items():
+        (folder / label).mkdir(parents=True)
+        for number in range(24):
+            noise = np.clip(np.array(colour) + generator.normal(0, 25, (40, 48, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(noise).save(folder / label / f"{number}.jpg")
+
+
+@pytest.fixture
+def ports() -> Iterator[None]:
+    with fixed_ports():
+        yield
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("ports")
 def test_commands_of_the_readme(tmp_path: Path) -> None:
-    for folder in ("data/examples", "src/vision_mlops/jobs/pipelines"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
+    """Block by block; what installs is left to `make demo` of continuous integration, and to the tests of `mlops init`."""
+    photos(tmp_path / "photos" / "birds")
     environment = {key: value for key, value in os.environ.items() if key != "MLOPS_HOME"} | QUICK
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     servers: list[subprocess.Popen[bytes]] = []
-    ran = 0
+    ran = []
     try:
-        for line in commands():
-            if line.startswith("make "):
+        for title, text in blocks():
+            ran.append(title)
+            if title == INSTALLATION:
                 continue
-            ran += 1
-            if line.startswith("mlops serve"):
-                servers.append(subprocess.Popen(line.split(), cwd=tmp_path, env=environment))
-                _wait(servers[-1], "http://127.0.0.1:8000/health/ready")
+            if title == BESIDE:
+                servers.append(subprocess.Popen(["bash", "-c", f"exec {text}"], cwd=tmp_path, env=environment))
+                _wait(servers[-1], "http://127.0.0.1:8080/")
                 continue
-            done = subprocess.run(
-                line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-            if line.startswith("curl"):
-                assert '"predictions"' in done.stdout, done.stdout
+            assert title in (HERE, ON_AZURE), f"unknown title {title!r}"
+            emulated = ["mlops", "azure", "emulate", "--"] if title == ON_AZURE else []
+            command = [*emulated, "bash", "-xeuo", "pipefail", "-c", text]
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+            assert re.search(r"^1\.jpg +200 +(robin|blackbird)", done.stdout, re.MULTILINE), done.stdout
     finally:
         for server in servers:
-            server.terminate()
+            server.send_signal(signal.SIGINT)
             server.wait(60)
-    assert ran >= 12
-    assert len(servers) == 1
-    assert (tmp_path / "outputs" / "why.png").is_file()
-    assert (tmp_path / "outputs" / "champion" / "bundle.json").is_file()
+        leave = ["mlops", "endpoint", "delete", "birds", "--on", "local"]
+        subprocess.run(leave, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert {HERE, BESIDE, ON_AZURE, INSTALLATION} == set(ran)
+    assert (tmp_path / "workloads" / "birds.yml").is_file()
+    assert (tmp_path / "outputs" / "checks" / "birds" / "report.html").is_file()
 
 
 def _wait(server: subprocess.Popen[bytes], url: str) -> None:

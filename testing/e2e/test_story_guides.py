@@ -20,5 +20,11 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuideRun]:
 
 
 def test_the_story(reader: GuideRun) -> None:
-    for name in STORY:
-        reader.run(ROOT / "docs" / "how_to" / name)
+    printed = {name: "\n".join(reader.run(ROOT / "docs" / "how_to" / name)) for name in STORY}
+    for version, name in enumerate(("own_images.md", "second_version.md", "corrections.md"), 1):
+        assert f"registered: fabric:{version}; fabric@champion is fabric:{version}" in printed[name]
+    for version, name in ((2, "rollout.md"), (1, "rollout.md"), (3, "corrections.md")):
+        assert f"version-{version} (fabric:{version}) has all of the traffic of fabric" in printed[name]
+    assert 'scoring_predictions_total{label="local"}' in printed["monitor.md"]
+    assert "azureml:fabric:1" in printed["corrections.md"]
+    assert "removed: online endpoint fabric" in printed["laptop_to_azure.md"]

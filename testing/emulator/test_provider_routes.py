@@ -88,6 +88,7 @@ def test_what_is_in_the_resource_group_and_where(call: Call) -> None:
     found = {item["type"]: item["name"] for item in call("GET", "/resourceGroups/rg/resources")[1]["value"]}
     assert found["Microsoft.MachineLearningServices/workspaces"] == "ws"
     assert found["Microsoft.KeyVault/vaults"] == "emulator"
+    assert found["Microsoft.ContainerRegistry/registries"] == "wsimages"
     assert not [kind for kind in found if kind.count("/") > 1 or "Authorization" in kind]
     assert [item["name"] for item in call("GET", "/locations")[1]["value"]] == ["westeurope"]
 

@@ -114,6 +114,7 @@ BAD = [
     (["dev"], "dependencies: [{pip: numpy}]\n", "{'pip': 'numpy'} is not a dependency"),
     (["dev"], "dependencies: [{pip: [-r ../requirements.txt]}]\n", "Azure ML is sent the conda file alone"),
     (["dev"], "dependencies: [{pip: [numpy, ../..]}]\n", "'../..' is a file of this machine"),
+    (["dev"], "dependencies: [{pip: [wheels/own-1.whl]}]\n", "'wheels/own-1.whl' is a file of this machine"),
     (["dev"], "dependencies: [{pip: ['--editable .']}]\n", "'--editable .' is a file of this machine"),
 ]
 
@@ -143,3 +144,13 @@ def test_a_project_that_is_none_and_settings_that_are_not_set(
     (project / "environments" / "train.yml").write_text("build: {path: ., dockerfile_path: gone/Dockerfile}\n")
     monkeypatch.chdir(project)
     assert "gone/Dockerfile does not exist" in mlops("env", "register", "train")[2]
+    (project / "environments" / "train.yml").write_text("image: a:1\nconda_file: {dependencies: [{pip: [-e .]}]}\n")
+    assert "'-e .' is a file of this machine" in mlops("env", "register", "train")[2]
+
+
+def test_what_the_sdk_refuses_ends_with_its_reason(place: Place, run: Run, project: Path) -> None:
+    (project / "environments" / "train.yml").write_text("name: of nothing\n")
+    code, out, err = run("env", "register", "train")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: environment vision-mlops-train:")
+    assert "Traceback" not in err

@@ -15,6 +15,7 @@ from testing.support.run_services import run_services
 
 from azureml_emulator.identity.sign_in_routes import by_secret
 from azureml_emulator.jobs.job_executor import CommandExecutor
+from vision_mlops.core.hashing import file_hash
 from vision_mlops.jobs.pipelines import PIPELINES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -36,8 +37,23 @@ def images(tmp_path: Path) -> Path:
     return write_colours(tmp_path / "it's colours")
 
 
-def test_the_pipeline_of_a_workload_with_images_of_its_own(run: Run, place: Place, images: Path, home: Path) -> None:
-    words = ("run", "--workload", "textile", "--images", str(images), "--on", "azure", *changes())
+OWN_CODE = """
+def darker(images):
+    return images / 2
+
+def right(labels, probabilities):
+    return (probabilities.argmax(1) == labels).mean()
+"""
+
+
+def test_the_pipeline_of_a_workload_with_images_and_code_of_its_own(
+    run: Run, place: Place, images: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_code").mkdir()
+    (tmp_path / "my_code" / "all.py").write_text(OWN_CODE)
+    own = ("model.transform=my_code.all:darker", "evaluation.metrics=[my_code.all:right]", "gate.min_metrics.right=0.1")
+    words = ("run", "--workload", "textile", "--images", str(images), "--on", "azure", *changes((*QUICK, *own)))
     code, out, err = run(*words, "--json")
     assert code == 0, err
     job: dict[str, Any] = json.loads(out)
@@ -46,7 +62,10 @@ def test_the_pipeline_of_a_workload_with_images_of_its_own(run: Run, place: Plac
     outputs = {name: Path(path) for name, path in job["outputs"].items()}
     assert set(outputs) == {"data", "bundle", "report", "verdict"}
     assert all(path.is_relative_to(home / "azure") for path in outputs.values())
-    assert json.loads((outputs["bundle"] / "bundle.json").read_text())["name"] == "it-s-colours"
+    bundle = json.loads((outputs["bundle"] / "bundle.json").read_text())
+    assert bundle["name"] == "it-s-colours"
+    assert bundle["own_code"] == {"my_code/all.py": file_hash(tmp_path / "my_code" / "all.py")}
+    assert json.loads((outputs["report"] / "metrics.json").read_text())["metrics"].keys() == {"right"}
     assert json.loads(outputs["verdict"].read_text())["decision"] in ("promote", "reject", "inconclusive")
     assert "[train] epoch 4 of 4" in err, err
     if place.cloud is not None:

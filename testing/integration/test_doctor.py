@@ -290,6 +290,7 @@ def test_by_variables_alone_with_storage_and_registry(running: EmulatorProcess, 
     found = ask()
     assert found["storage"].startswith("ok: blobs of devstoreaccount1/")
     assert found["registry"].startswith("ok: wsimages.azurecr.io takes the token of ")
+    assert not any(result.startswith("fail") for result in found.values())
     found = ask(MLOPS_AZURE_CONTAINER_REGISTRY="crnowhere.azurecr.io")
     assert found["registry"] == "warn: crnowhere.azurecr.io answers HTTP 404"
     assert found["names"].startswith(

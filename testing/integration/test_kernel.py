@@ -39,7 +39,7 @@ def test_a_notebook_runs_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     cell: dict[str, object] = {"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "execution_count": None,
             "source": "import sys, vision_mlops; print(sys.prefix)"}  # fmt: skip
     content = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}
-    notebook: Any = nbformat.from_dict(content)  # type: ignore[no-untyped-call]
+    notebook: Any = nbformat.from_dict(content)
     NotebookClient(notebook, timeout=60, kernel_name="vision-mlops").execute()
     assert notebook.cells[0].outputs[0]["text"] == f"{sys.prefix}\n"
 

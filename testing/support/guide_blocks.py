@@ -32,10 +32,13 @@ _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=ind
 _INFO = re.compile(r'(?P<language>[\w+-]*)(?: title="(?P<title>[^"]+)")?')
 _SHELLS = ("sh", "shell", "console", "zsh", "powershell", "text")
 _COMMAND = re.compile(
-    r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(mlops|az|make|pip|docker|podman|git|curl|export|eval|source|cd|python|torchrun|kubectl)(?: |$)",
+    r"^(?:\$ )?(?:[A-Z_]+=\S+ )*"
+    r"(mlops|az|make|pip|docker|podman|git|curl|export|eval|source|cd|python|torchrun|kubectl)(?: |$)",
     re.MULTILINE,
 )
 _INSTALLING = ("git clone ", "cd ", "make ", "pip install ", "python3.11 -m venv ", ". .venv", "mlops init ")
+_EXTENSIONS = ("ml",)
+"""Commands of extensions, which ``az_syntax.json`` does not know."""
 _TARGET = re.compile(r"^make ([\w-]+)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -94,7 +97,7 @@ class Block:
             words = [word for word in shlex.split(line, comments=True) if not re.fullmatch(r"[A-Z_]+=.*", word)]
             if words[:1] == ["mlops"]:
                 yield from (f"{self}: {problem}: {line}" for problem in mlops_problems(tuple(words[1:])))
-            elif words[:1] == ["az"]:
+            elif words[:1] == ["az"] and words[1] not in _EXTENSIONS:
                 try:
                     parse(words[1:])
                 except RefusedError as error:

@@ -10,78 +10,68 @@ INDEX = ROOT / "docs" / "index.md"
 STORY = (
     "first_ten_minutes.md",
     "own_images.md",
+    "report_and_gate.md",
+    "second_version.md",
+    "rollout.md",
+    "monitor.md",
+    "corrections.md",
+    "laptop_to_azure.md",
 )
 """One story in one folder: each goes on with what those before have made."""
 
-REFERENCE: tuple[str, ...] = ("project.md",)
-"""Guides to one subject each. They find what the first two of the story have made, and leave it as it was."""
+REFERENCE = (
+    "data.md",
+    "batch.md",
+    "serve.md",
+    "web_app.md",
+    "app_service.md",
+    "azure.md",
+    "benchmark.md",
+    "custom_vision.md",
+    "automl_images.md",
+    "project.md",
+    "run_jobs.md",
+    "deploy.md",
+    "deploy_local.md",
+    "deploy_docker.md",
+    "deploy_aci.md",
+    "deploy_aks.md",
+    "deploy_azureml.md",
+    "images.md",
+    "infrastructure.md",
+    "doctor.md",
+    "devops_init.md",
+    "ci_cd.md",
+    "private_networks.md",
+    "promotion.md",
+    "cost.md",
+    "troubleshooting.md",
+    "distributed_training.md",
+    "sweeps.md",
+)
+"""Guides to one subject each. They find the model `fabric` of the second guide of the story, and leave it as it was."""
 
-BEGINNING = STORY[:2]
+BEGINNING = STORY[1:2]
 
 TO_CONVERT = frozenset(
     {
         "README.md",
-        "docs/how_to/app_service.md",
-        "docs/how_to/azure.md",
-        "docs/how_to/batch.md",
-        "docs/how_to/ci_cd.md",
-        "docs/how_to/corrections.md",
-        "docs/how_to/data.md",
-        "docs/how_to/deploy.md",
-        "docs/how_to/deploy_aci.md",
-        "docs/how_to/deploy_aks.md",
-        "docs/how_to/deploy_azureml.md",
-        "docs/how_to/deploy_docker.md",
-        "docs/how_to/deploy_local.md",
-        "docs/how_to/devops_init.md",
-        "docs/how_to/doctor.md",
-        "docs/how_to/evaluate.md",
-        "docs/how_to/images.md",
-        "docs/how_to/infrastructure.md",
-        "docs/how_to/monitor.md",
-        "docs/how_to/rollout.md",
-        "docs/how_to/serve.md",
-        "docs/how_to/web_app.md",
     }
 )
 """Documents whose blocks are not yet as they should be."""
 
-TO_RUN = frozenset(
-    {
-        "app_service.md",
-        "automl_images.md",
-        "azure.md",
-        "batch.md",
-        "benchmark.md",
-        "ci_cd.md",
-        "corrections.md",
-        "custom_vision.md",
-        "data.md",
-        "deploy.md",
-        "deploy_aci.md",
-        "deploy_aks.md",
-        "deploy_azureml.md",
-        "deploy_docker.md",
-        "deploy_local.md",
-        "devops_init.md",
-        "doctor.md",
-        "evaluate.md",
-        "images.md",
-        "infrastructure.md",
-        "monitor.md",
-        "rollout.md",
-        "run_jobs.md",
-        "serve.md",
-        "web_app.md",
-    }
-)
+TO_RUN: frozenset[str] = frozenset()
 """Guides that no test runs yet."""
 
 QUICK = {
-    "MLOPS_MODEL__IMAGE_SIZE": "64",
+    "MLOPS_MODEL__BACKBONE": "test_resnet",
+    "MLOPS_MODEL__PRETRAINED": "false",
+    "MLOPS_MODEL__IMAGE_SIZE": "32",
+    "MLOPS_MODEL__FROZEN_STAGES": "0",
     "MLOPS_TRAINING__EPOCHS": "1",
     "MLOPS_GATE__MIN_ACCURACY": "0.1",
     "MLOPS_GATE__MIN_RECALL_PER_CLASS": "0",
     "MLOPS_GATE__MAX_CALIBRATION_ERROR": "1",
+    "OMP_NUM_THREADS": "1",
 }
-"""Settings that train in seconds what learns little; a workload's own settings stay what the guides say."""
+"""Settings that train in seconds what learns little; all else is what the guides say."""

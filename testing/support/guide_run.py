@@ -20,12 +20,23 @@ from pathlib import Path
 
 import psutil
 from testing.support.emulator_process import EmulatorProcess, plain_environment
-from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ON_AZURE, ROOT, Block, blocks_of
+from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ROOT, Block, blocks_of
 
-CLONE = ("data/examples", "src/vision_mlops/jobs/pipelines", "infrastructure", "examples")
+from azureml_emulator.client_variables import default_variables
+
+CLONE = (
+    ".amlignore",
+    ".github/workflows",
+    "ado_pipelines",
+    "data/examples",
+    "environments",
+    "examples",
+    "infrastructure",
+    "src/vision_mlops/jobs/pipelines",
+)
 """What guides name of the clone that a reader works in."""
 SECONDS = 240
-_PORT = re.compile(r"(?:--port |127\.0\.0\.1:|localhost:)(\d+)")
+_PORT = re.compile(r"--port (\d+)")
 
 
 class GuideError(AssertionError):
@@ -43,7 +54,8 @@ class GuideRun:
     def __init__(self, folder: Path, quick: Mapping[str, str]) -> None:
         self.folder = folder
         for name in CLONE:
-            shutil.copytree(ROOT / name, folder / name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
         kept = plain_environment()
         self.environment = {
             **kept,
@@ -62,8 +74,8 @@ class GuideRun:
             GuideError: a block failed; it says which, and what was printed.
         """
         printed = []
-        shell = self.folder / ".shell"
-        shell.unlink(missing_ok=True)
+        for state in self.folder.glob(".shell*"):
+            state.unlink()
         blocks = blocks_of(document)
         with contextlib.ExitStack() as stack:
             if any(block.title == BESIDE for block in blocks):
@@ -74,7 +86,7 @@ class GuideRun:
                 elif block.title == BESIDE:
                     stack.enter_context(self._beside(block))
                 elif block.title not in (INSTALLATION, *NEEDED):
-                    printed.append(self._shell(block, shell))
+                    printed.append(self._shell(block))
         return printed
 
     def close(self) -> None:
@@ -89,16 +101,25 @@ class GuideRun:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
 
-    def _shell(self, block: Block, state: Path) -> str:
-        """Run a block as a terminal would that stays open: the folder and the variables of the block before are kept."""
-        cloud = self._cloud() if block.title == ON_AZURE else {}
-        keep = f'trap \'{{ export -p; printf "cd %q\\n" "$PWD"; }} > {state}\' EXIT\n' if block.title == HERE else ""
-        script = f"if [ -e {state} ]; then . {state}; fi\n"
-        script += "".join(f"export {name}={shlex.quote(value)}\n" for name, value in cloud.items())
+    def _shell(self, block: Block) -> str:
+        """Run a block in a terminal that stays open: the folder and the variables of the block before are kept.
+
+        Those of a block on Azure are kept for the next such block only.
+        """
+        here = self.folder / ".shell"
+        state, cloud = (here, {}) if block.title == HERE else (self.folder / ".shell-azure", self._cloud())
+        script = "".join(
+            [
+                f"if [ -e {state} ]; then . {state}; elif [ -e {here} ]; then . {here}; fi\n",
+                *(f"export {name}={shlex.quote(value)}\n" for name, value in cloud.items()),
+                f'trap \'{{ export -p; printf "cd %q\\n" "$PWD"; }} > {state}\' EXIT\n',
+                block.text,
+            ]
+        )
         began = time.monotonic()
         try:
             done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", f"{script}{keep}{block.text}"],
+                ["bash", "-euo", "pipefail", "-c", script],
                 cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=SECONDS,
                 stdin=subprocess.DEVNULL,
             )  # fmt: skip
@@ -116,8 +137,8 @@ class GuideRun:
         """Run a block in another terminal until the guide has ended, then press Ctrl-C there."""
         found = _PORT.search(block.text)
         if found is None:
-            raise GuideError(f"{block}: give the port, so that the next block knows when it answers\n{block.text}")
-        log = self.folder / ".terminal.log"
+            raise GuideError(f"{block}: give --port, so that the next block knows when it answers\n{block.text}")
+        log = self.folder / f".terminal-{block.line}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
                 ["bash", "-euo", "pipefail", "-c", block.text],
@@ -142,8 +163,11 @@ class GuideRun:
     def _cloud(self) -> dict[str, str]:
         """The variables of a reader who has a subscription; the emulator is started once for all."""
         if self._emulator is None:
-            self._emulator = EmulatorProcess(self.folder.with_name(f"{self.folder.name}-azure"))
-        return self._emulator.variables
+            state = self.folder.with_name(f"{self.folder.name}-azure")
+            self._emulator = EmulatorProcess(state, "--workspace", "mlw-vision-prod")
+        # A subscription has no say in which registry is asked: the guides set that where it matters.
+        settings = {name: value for name, value in default_variables().items() if name != "MLOPS_REGISTRY"}
+        return {**settings, **self._emulator.variables}
 
     def _own(self) -> list[psutil.Process]:
         """Processes that work in the folder, such as those of a deployment."""

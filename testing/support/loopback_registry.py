@@ -38,7 +38,7 @@ class LoopbackRegistry:
         self.address = f"127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> LoopbackRegistry:
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
 
@@ -50,6 +50,7 @@ class LoopbackRegistry:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each body waits 40 ms for the acknowledgement of its head
     registry: ClassVar[LoopbackRegistry]
 
     def log_message(self, *_: object) -> None:

@@ -82,6 +82,7 @@ def run_services() -> Iterator[RunServices]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each body waits 40 ms for the acknowledgement of its head
 
         def do_GET(self) -> None:
             self._do()

@@ -16,7 +16,8 @@ run = Run.get_context()
 
 def report(epoch: int, accuracy: float) -> None:
     run.log("accuracy", accuracy)
-    logged = run.log
+    logged = run.parent.log
+    name = run.experiment.workspace.name
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ if EXIT:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each body waits 40 ms for the acknowledgement of its head
 
     def do_GET(self):
         shown = {{"text": TEXT, "headers": dict(self.headers), "settings": {{k: v for k, v in os.environ.items()}}}}

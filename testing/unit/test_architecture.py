@@ -1,4 +1,4 @@
-"""The plan of the house, ``docs/architecture.md``, is held against the source, and so is the README's table of folders."""
+"""``docs/architecture.md``, the plan of the house, is held against the source, and so is ``docs/from_the_seed.md``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "vision_mlops"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-LAYOUT = README[README.index("\n## Where things are") :]
+SEED = (ROOT / "docs" / "from_the_seed.md").read_text(encoding="utf-8")
 MOST_MODULES = 21
 MODULES = {
     name: file for package in (PACKAGE, SOURCE / "azureml_emulator") for name, file in module_files(package).items()
@@ -131,18 +130,17 @@ def test_paths_that_are_named_exist() -> None:
     ]
 
 
-def test_the_readme_says_where_each_folder_of_the_template_is() -> None:
-    table = rows(LAYOUT, "There")
+def test_a_table_says_where_each_folder_of_the_template_is() -> None:
+    table = rows(SEED, "There")
     assert len(table) > 12
     for there, here in table:
         for place in quoted(here):
             assert (ROOT / place).exists() or " " in place or place == ".env", place
         for place in quoted(there.split("(")[0]):
             if here.startswith("the same"):
-                assert (ROOT / place).exists(), f"the README says that {place} is here"
+                assert (ROOT / place).exists(), f"the table says that {place} is here"
             if here.startswith("not there yet"):
-                assert not (ROOT / place).exists(), f"the README says that {place} is not there yet"
-    assert not missing_paths(LAYOUT.split("| There |")[0], (ROOT, PACKAGE))
+                assert not (ROOT / place).exists(), f"the table says that {place} is not there yet"
 
 
 def test_heavy_libraries_are_imported_where_the_page_says() -> None:

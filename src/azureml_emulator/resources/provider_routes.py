@@ -101,19 +101,32 @@ class ProviderRoutes:
         if not pattern.fullmatch(name):
             message = f"{name} is not a valid name of the type {kind}."
             return reply({"nameAvailable": False, "reason": "AccountNameInvalid", "message": message})
-        own = {ACCOUNT if kind.endswith("storageAccounts") else VAULT if kind.endswith("vaults") else ""}
+        own = {path.rpartition("/")[2] for path in self._always_there() if resource_type(path).lower() == kind.lower()}
         if name.lower() in {item.lower() for item in own | self._subscription.limits.taken}:
             return reply(
                 {"nameAvailable": False, "reason": "AlreadyExists", "message": f"The name {name} is already taken."}
             )
         return reply({"nameAvailable": True, "reason": None, "message": None})
 
+    def _always_there(self) -> list[str]:
+        """Paths of the storage account, the vault, and the container registries of the workspaces."""
+        here = self._subscription
+        group = here.scope().rpartition("/providers/")[0]
+        workspaces = here.store.children(f"{here.scope()}/workspaces")
+        return [
+            f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}",
+            f"{group}/providers/Microsoft.KeyVault/vaults/{VAULT}",
+            *(
+                str(item.properties["containerRegistry"])
+                for item in workspaces
+                if "containerRegistry" in item.properties
+            ),
+        ]
+
     def _resources(self, call: RestCall) -> Response:
-        """What lies in the resource group itself, with the storage account and the vault, which are always there."""
+        """What lies in the resource group itself, with what is always there."""
         scope = call.path.rpartition("/")[0]
-        paths = [f"{scope}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"]
-        paths.append(f"{scope}/providers/Microsoft.KeyVault/vaults/{VAULT}")
-        rows = [_row(path, {}) for path in paths]
+        rows = [_row(path, {}) for path in self._always_there()]
         for item in self._subscription.store.below(f"{scope}/providers"):
             if len(item.id.split("/")) == len(scope.split("/")) + 4 and "/Microsoft.Authorization/" not in item.id:
                 rows.append(_row(item.id, item.body))

@@ -80,6 +80,9 @@ COMMANDS = {
     "devops": ("devops.devops:app", "Set Azure DevOps up for the pipelines of a project, and start them."),
 }
 
+RUN_CODE = frozenset({"benchmark", "evaluate", "export", "train"})
+"""Commands that may run code of a project in their own process."""
+
 
 def add_commands(app: typer.Typer, names: Iterable[str]) -> None:
     """Load commands, and add them to a command line."""

@@ -23,6 +23,7 @@ from vision_mlops.cli import commands, standard_streams
 from vision_mlops.cli.output import GlobalOptions, fail, say
 from vision_mlops.core import library_settings
 from vision_mlops.core.errors import MissingExtraError, MlopsError
+from vision_mlops.tracking import mlflow_import
 
 _REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
 """A requirement of an extra, as the metadata of the installed package writes it: name and extra."""
@@ -64,7 +65,7 @@ def command_line(words: Iterable[str] | None = None) -> typer.Typer:
         epilog="Start with `mlops demo`.",
     )
     app.callback()(_root)
-    named = None if words is None else next((word for word in words if not word.startswith("-")), "")
+    named = None if words is None else _named(words)
     if named is None:
         commands.add_commands(app, commands.COMMANDS)
     elif named in commands.COMMANDS:
@@ -72,6 +73,10 @@ def command_line(words: Iterable[str] | None = None) -> typer.Typer:
     else:
         commands.add_names(app)
     return app
+
+
+def _named(words: Iterable[str]) -> str:
+    return next((word for word in words if not word.startswith("-")), "")
 
 
 _whole = functools.cache(command_line)
@@ -155,8 +160,10 @@ def _run() -> int:
     with library_settings.loading():
         app = command_line(None if completes else sys.argv[1:])
         run = typer.main.get_command(app)
+    lean = contextlib.nullcontext() if _named(sys.argv[1:]) in commands.RUN_CODE else mlflow_import.records_only()
     try:
-        run()
+        with lean:
+            run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

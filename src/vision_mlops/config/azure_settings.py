@@ -191,7 +191,7 @@ class AzureSettings(BaseModel):
     cpu_tier: Tier = Field(
         "dedicated",
         alias="MLOPS_AZURE_CPU_TIER",
-        description="low_priority is cheaper, and Azure may take a machine back.",
+        description="low_priority runs on Spot machines: cheaper, and Azure may take one back.",
     )
     cpu_idle_seconds: IdleSeconds = Field(
         600, alias="MLOPS_AZURE_CPU_IDLE_SECONDS", description="Seconds until an idle machine is released."
@@ -207,7 +207,7 @@ class AzureSettings(BaseModel):
     gpu_tier: Tier = Field(
         "dedicated",
         alias="MLOPS_AZURE_GPU_TIER",
-        description="low_priority is cheaper, and Azure may take a machine back.",
+        description="low_priority runs on Spot machines: cheaper, and Azure may take one back.",
     )
     gpu_idle_seconds: IdleSeconds = Field(
         600, alias="MLOPS_AZURE_GPU_IDLE_SECONDS", description="Seconds until an idle machine is released."
@@ -433,8 +433,7 @@ def _explain(
                 text = accepted(AzureSettings.model_fields[VARIABLES[name]], values[name], text)
             mends.append(f"{name}: {text}" if len(items) > 1 else text)
     if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        wrong.insert(0, f"{', '.join(missing)} {verb} not set")
+        wrong.insert(0, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
         mends.append(
             f"export {missing[0]}={_example(missing[0])}, or write it to .env; .env.example lists all settings"
         )

@@ -10,7 +10,7 @@ import html
 import io
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.cells import cell_len
@@ -27,7 +27,7 @@ _STAND_IN = re.compile(r"N\d+")
 class Picture:
     """A picture as SVG, which a notebook shows where it is the result of a cell."""
 
-    svg: str
+    svg: str = field(repr=False)
 
     def _repr_svg_(self) -> str:
         """What IPython asks for."""

@@ -34,38 +34,38 @@ def picture_grid(images: Sequence[GridImage], *, columns: int, edge: int = 112) 
     Args:
         images: What is drawn, row by row; one at least.
         columns: Images in a row.
-        edge: Largest width and height of an image, in pixels.
+        edge: The longer side of each image, in pixels.
 
     Raises:
         ValueError: there is no image.
     """
     if not images:
         raise ValueError("a grid needs an image at least")
-    shown = [_shrunk(each.image, edge) for each in images]
-    wide = max(edge, max(image.width for image in shown))
-    high = max(image.height for image in shown) + _LINE * max(len(each.lines) for each in images) + _GAP
-    width = min(columns, len(images)) * (wide + _GAP)
-    height = -(-len(images) // columns) * high
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">']
-    for number, (each, image) in enumerate(zip(images, shown, strict=True)):
-        left, top = number % columns * (wide + _GAP), number // columns * high
-        parts.append(
-            f'<image x="{left}" y="{top}" width="{image.width}" height="{image.height}" href="{_data_url(image)}"/>'
-        )
+    sizes = [_scaled(each.image, edge) for each in images]
+    high = max(height for _, height in sizes) + _LINE * max(len(each.lines) for each in images) + _GAP
+    width = min(columns, len(images)) * (edge + _GAP)
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{-(-len(images) // columns) * high}">']
+    for number, (each, (wide, tall)) in enumerate(zip(images, sizes, strict=True)):
+        left, top = number % columns * (edge + _GAP), number // columns * high
+        source = _data_url(each.image, (wide, tall))
+        parts.append(f'<image x="{left}" y="{top}" width="{wide}" height="{tall}" href="{source}"/>')
         for line, text in enumerate(each.lines, start=1):
-            place = f'x="{left}" y="{top + image.height + line * _LINE - 3}"'
+            place = f'x="{left}" y="{top + tall + line * _LINE - 3}"'
             parts.append(f"<text {place} {_TEXT}>{html.escape(shortened(text))}</text>")
     return Picture("".join([*parts, "</svg>"]))
 
 
-def _shrunk(image: Image.Image, edge: int) -> Image.Image:
-    """As it is, or so much smaller that neither side is longer than ``edge``; a strip keeps one pixel."""
-    share = min(1.0, edge / max(image.size))
-    size = max(1, round(image.width * share)), max(1, round(image.height * share))
-    return image.convert("RGB").resize(size, Image.Resampling.LANCZOS) if share < 1 else image.convert("RGB")
+def _scaled(image: Image.Image, edge: int) -> tuple[int, int]:
+    """Width and height whose longer one is ``edge``; a strip keeps one pixel."""
+    share = edge / max(image.size)
+    return max(1, round(image.width * share)), max(1, round(image.height * share))
 
 
-def _data_url(image: Image.Image) -> str:
+def _data_url(image: Image.Image, size: tuple[int, int]) -> str:
+    """The image, made smaller where it is larger; smaller ones are magnified by whoever shows them."""
+    shown = image.convert("RGB")
+    if max(image.size) > max(size):
+        shown = shown.resize(size, Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=_QUALITY)
+    shown.save(stream, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

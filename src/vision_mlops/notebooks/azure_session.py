@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from vision_mlops.config.azure_settings import read_setting
@@ -83,14 +84,14 @@ class AzureSession:
         os.environ.update(self._before)
         if emulator is not None:
             assert emulator.stdin is not None
+            assert emulator.stdout is not None
             emulator.stdin.close()
             emulator.wait(_END_SECONDS)
+            emulator.stdout.close()
 
     def _start(self) -> subprocess.Popen[str]:
         words = ["azure", "emulate", "--state", str(self.state), "--", sys.executable, "-c", _KEEPER]
-        log = self.state.with_suffix(".log")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w", encoding="utf-8") as errors:
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
             emulator = subprocess.Popen(
                 [sys.executable, "-m", "vision_mlops", *words],
                 stdin=subprocess.PIPE,
@@ -99,14 +100,14 @@ class AzureSession:
                 encoding="utf-8",
                 start_new_session=True,  # an interruption of a cell is not for it
             )
-        assert emulator.stdout is not None
-        answer = emulator.stdout.readline()
-        if not answer:
-            emulator.wait()
-            reason = log.read_text(encoding="utf-8").strip().removeprefix("error: ")
-            raise AzureError(
-                f"the emulator does not start: {reason}", "shut down the kernel of another notebook that has it"
-            )
+            assert emulator.stdout is not None
+            answer = emulator.stdout.readline()
+            if not answer:
+                emulator.communicate()
+                errors.seek(0)
+                reason = errors.read().strip().removeprefix("error: ")
+                hint = "shut down the kernel of the notebook that has it"
+                raise AzureError(f"the emulator does not start: {reason}", hint)
         os.environ.clear()
         os.environ.update(json.loads(answer))
         return emulator

@@ -13,8 +13,9 @@ from typing import Any
 
 from vision_mlops.core.errors import MlopsError
 
-_SETTINGS = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "110"}
-_END_SECONDS = 60.0
+_SETTINGS = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "140"}
+_IN_THE_WAY = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE")
+"""Variables by which a kernel asks for colours, which are noise in a notebook that is read as text."""
 
 
 class FailedCommandError(MlopsError):
@@ -27,9 +28,10 @@ def run_command(*words: str | Path) -> None:
     Raises:
         FailedCommandError: its exit code is not 0.
     """
-    process = _start(words, subprocess.STDOUT)
-    assert process.stdout is not None
-    _follow(process, words, process.stdout)
+    with _start(words, subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        _follow(process, process.stdout)
+    _check(process, words)
 
 
 def read_command(*words: str | Path) -> Any:
@@ -38,15 +40,16 @@ def read_command(*words: str | Path) -> Any:
     Raises:
         FailedCommandError: its exit code is not 0.
     """
-    process = _start((*words, "--json"), subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stderr is not None
     answer: list[str] = []
-    # Beside the messages, or a long answer would fill the pipe and stop the command.
-    reader = threading.Thread(target=answer.extend, args=(process.stdout,), daemon=True)
-    reader.start()
-    _follow(process, words, process.stderr)
-    reader.join()
+    with _start((*words, "--json"), subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        # Beside the messages, or a long answer would fill the pipe and stop the command.
+        reader = threading.Thread(target=answer.extend, args=(process.stdout,), daemon=True)
+        reader.start()
+        _follow(process, process.stderr)
+        reader.join()
+    _check(process, words)
     return json.loads("".join(answer))
 
 
@@ -58,25 +61,37 @@ def _start(words: Iterable[str | Path], errors: int) -> subprocess.Popen[str]:
         stderr=errors,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, **_SETTINGS},
+        env={name: value for name, value in os.environ.items() if name not in _IN_THE_WAY} | _SETTINGS,
     )
 
 
-def _follow(process: subprocess.Popen[str], words: tuple[str | Path, ...], lines: Iterable[str]) -> None:
-    """Show lines until the command ends. An interruption of the cell reaches the command as well, which ends in its way."""
-    below = f"{Path.cwd()}{os.sep}"
+def _follow(process: subprocess.Popen[str], lines: Iterable[str]) -> None:
+    """Show lines until the command ends.
+
+    An interruption of the cell reaches the command as well: it ends in its own way, and its last lines say how to go on. A
+    second one kills it.
+    """
     try:
-        for line in lines:
-            # Relative to the project, as somebody at a terminal would write it.
-            print(line.replace(below, ""), end="")  # noqa: T201
-        code = process.wait()
-    except BaseException:
+        _show(lines)
+    except KeyboardInterrupt:
         try:
-            process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
+            _show(lines)
+        except BaseException:
             process.kill()
-            process.wait()
+            raise
         raise
-    if code:
+
+
+def _show(lines: Iterable[str]) -> None:
+    """Print them with paths relative to the project, as somebody at a terminal would write them."""
+    below = f"{Path.cwd()}{os.sep}"
+    for line in lines:
+        print(line.replace(below, ""), end="")  # noqa: T201
+
+
+def _check(process: subprocess.Popen[str], words: tuple[str | Path, ...]) -> None:
+    if process.returncode:
         command = " ".join(["mlops", *map(str, words[:2])])
-        raise FailedCommandError(f"`{command}` ended with exit code {code}", "its last lines above say why")
+        raise FailedCommandError(
+            f"`{command}` ended with exit code {process.returncode}", "its last lines above say why"
+        )

@@ -5,6 +5,8 @@ Each notebook has two files: ``NAME.py``, which is read and reviewed, and ``NAME
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import nearest
 
 CELL_SECONDS = 3600
-_PAIRED = {"jupytext": {"formats": "ipynb,py:percent"}}
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
@@ -63,7 +65,7 @@ def read_notebook(file: Path) -> Any:
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"  # the same each time, so that a diff has only what was changed
     notebook.metadata.clear()
-    notebook.metadata.update(_PAIRED | _KERNEL)
+    notebook.metadata.update(_KERNEL)
     return notebook
 
 
@@ -83,22 +85,27 @@ def execute_notebook(file: Path, out: Path, say: Callable[[str], None]) -> None:
         import nbformat
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError, DeadKernelError
+        from traitlets.config import Config
     except ImportError as error:
         raise MissingExtraError(error.name or "nbclient", "notebooks") from error
     notebook = read_notebook(file)
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(file.parent)}},
-        on_cell_execute=lambda cell, cell_index: _tell(cell, say),
-    )
-    try:
-        client.execute()
-    except (CellExecutionError, DeadKernelError) as error:
-        raise NotebookError(f"{file}: {error}", "open it in Jupyter, and run it up to there") from error
+    # Sockets, which nobody else can reach, in the temporary folder, as their paths must be short.
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        client = NotebookClient(
+            notebook,
+            timeout=CELL_SECONDS,
+            kernel_name="python3",
+            record_timing=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": str(file.parent)}},
+            on_cell_execute=lambda cell, cell_index: _tell(cell, say),
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/port"}}),
+        )
+        try:
+            client.execute()
+        except (CellExecutionError, DeadKernelError) as error:
+            reason = _COLOURS.sub("", str(error)).strip()
+            raise NotebookError(f"{file}: {reason}", "open it in Jupyter, and run it up to that cell") from error
     notebook.metadata["language_info"] = _KERNEL["language_info"]  # without versions of this machine
     nbformat.validate(notebook)
     atomic_write(out, nbformat.writes(notebook) + "\n")

@@ -130,6 +130,7 @@ def gather(bundle: Bundle, data: Path | None) -> dict[str, Any]:
             "parity": {key: value for key, value in bundle.parity.items() if math.isfinite(value)},
             "libraries": bundle.libraries,
             "training_metrics": {key: value for key, value in bundle.metrics.items() if math.isfinite(value)},
+            **({"own_code": bundle.own_code} if bundle.own_code else {}),
         },
         "training": bundle.workload.get("training", {}),
         "run": run_facts(bundle.run_id),
@@ -201,6 +202,8 @@ def _bundle_link(version: ModelVersion, bundle: Mapping[str, Any]) -> Link:
     summary = f"bundle {version.bundle_id or 'unknown'}"
     if bundle:
         summary += f": {bundle.get('backbone')}, {bundle.get('classes')} classes, {bundle.get('image_size')} px"
+    own = ", ".join(bundle.get("own_code", {}))
+    summary += f", with {own}" if own else ""
     return Link("bundle", summary + (f", export parity {parity}" if parity else ""), bundle)
 
 

@@ -78,12 +78,10 @@ class MlflowRegistry(BundleRegistry):
             write_index(name, self.versions(name))
 
     def _model(self, name: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
         check_name(name)
         try:
             return mlflow_runs.with_retries(lambda: self._client().get_registered_model(name))
-        except MlflowException as error:
+        except mlflow_runs.refusal() as error:
             if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
                 raise RegistryError(f"the registry refuses: {error}", "check MLFLOW_TRACKING_URI") from error
         raise missing(f"there is no model {name!r}", name, self.models(), "mlops models register --help")
@@ -102,8 +100,6 @@ class MlflowRegistry(BundleRegistry):
         return next((version for version in reversed(same) if _location(version) is not None), None)
 
     def _add(self, bundle: Path, name: str, content: Bundle, tags: Mapping[str, str]) -> int:
-        from mlflow.exceptions import MlflowException
-
         target = _folder(name) / f"{bundle_id(content)}-{uuid.uuid4().hex[:8]}"
         with atomic_folder(target) as temporary:
             copy_bundle(bundle, content, temporary)
@@ -117,14 +113,14 @@ class MlflowRegistry(BundleRegistry):
         try:
             try:
                 mlflow_runs.with_retries(lambda: store.create_registered_model(name))
-            except MlflowException as error:
+            except mlflow_runs.refusal() as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
             entry = mlflow_runs.with_retries(
                 lambda: store.create_model_version(name, source=str(target), run_id=run_id, tags=dict(tags))
             )
             created = True
-        except MlflowException as error:
+        except mlflow_runs.refusal() as error:
             raise RegistryError(f"{name}: the registry refuses the bundle: {error}", "try again") from error
         finally:
             if not created:
@@ -150,11 +146,9 @@ class MlflowRegistry(BundleRegistry):
 
 
 def _stored(call: Callable[[], T]) -> T:
-    from mlflow.exceptions import MlflowException
-
     try:
         return mlflow_runs.with_retries(call)
-    except MlflowException as error:
+    except mlflow_runs.refusal() as error:
         raise RegistryError(f"the registry refuses the change: {error}", "try again") from error
 
 

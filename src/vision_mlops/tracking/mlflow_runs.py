@@ -1,7 +1,7 @@
 """The tracking store: MLflow on an SQLite file below :func:`paths.home`, or wherever MLFLOW_TRACKING_URI points.
 
-MLflow takes two seconds to import, so it is imported inside the functions, and only here is it set up: silent, and
-sending nothing away. In an Azure ML job the service sets MLFLOW_TRACKING_URI and MLFLOW_RUN_ID; both are respected.
+MLflow takes more than a second to import, so it is imported inside the functions, and only here is it set up: silent,
+and sending nothing away. In an Azure ML job the service sets MLFLOW_TRACKING_URI and MLFLOW_RUN_ID; both are respected.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import os
 import random
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 
 from vision_mlops.core import library_settings, paths
 from vision_mlops.core.errors import MissingExtraError, MlopsError
+from vision_mlops.tracking import mlflow_import
 
 T = TypeVar("T")
 
@@ -96,20 +98,22 @@ def client() -> Any:
     database = _database(uri)
     if database is not None:
         _create_database(database)
-    from mlflow.exceptions import MlflowException
-
     try:
         return client_class(tracking_uri=uri)
-    except MlflowException as error:
+    except refusal() as error:
         hint = f"mlflow db upgrade {uri}" if "out-of-date" in str(error) else "check MLFLOW_TRACKING_URI"
         raise MlopsError(f"the tracking store {uri} cannot be opened: {str(error).splitlines()[0]}", hint) from error
+
+
+def refusal() -> Any:
+    """``MlflowException``, which a store raises; nothing to catch where MLflow is not loaded, and this does not load it."""
+    module = sys.modules.get("mlflow.exceptions")
+    return getattr(module, "MlflowException", ())
 
 
 def experiment_id(name: str) -> str:
     """Id of the experiment of this name; created, or restored where it was deleted, when needed."""
     store = client()
-    from mlflow.exceptions import MlflowException
-
     found = store.get_experiment_by_name(name)
     if found is None:
         location = None
@@ -117,7 +121,7 @@ def experiment_id(name: str) -> str:
             location = (paths.home() / "artifacts" / _NOT_IN_A_KEY.sub("_", name).replace("/", "_")).as_uri()
         try:
             return str(with_retries(lambda: store.create_experiment(name, artifact_location=location)))
-        except MlflowException as error:
+        except refusal() as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         found = store.get_experiment_by_name(name)
@@ -215,11 +219,9 @@ def find_run(run_id: str) -> Any | None:
     if not run_id or (database is not None and not database.exists()):
         return None
     store = client()
-    from mlflow.exceptions import MlflowException
-
     try:
         run = store.get_run(run_id)
-    except MlflowException as error:
+    except refusal() as error:
         # An id of another kind of store may be malformed for this one, which is an invalid parameter.
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}:
             return None
@@ -241,7 +243,7 @@ def file_lock(path: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise MlopsError(
-            f"{path} is held by another process since more than {LOCK_TIMEOUT_SECONDS:g} seconds",
+            f"{path} has been locked by another process for more than {LOCK_TIMEOUT_SECONDS:g} seconds",
             "wait for the other command, or stop it",
         ) from error
     except OSError as error:
@@ -257,12 +259,10 @@ def with_retries(call: Callable[[], T]) -> T:
 
     SQLite refuses at once, whatever its timeout, when two readers both want to write.
     """
-    from mlflow.exceptions import MlflowException
-
     for attempt in range(_ATTEMPTS):
         try:
             return call()
-        except MlflowException as error:
+        except refusal() as error:
             transient = any(text in str(error) for text in ("is locked", "Giving up after", "TEMPORARILY_UNAVAILABLE"))
             if not transient or attempt == _ATTEMPTS - 1:
                 raise
@@ -281,13 +281,13 @@ def _load() -> Any:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     try:
-        from mlflow.tracking import MlflowClient
+        client = mlflow_import.client_class(with_database=_database(tracking_uri()) is not None)
     except ImportError as error:
         raise MissingExtraError("mlflow", "train") from error
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
-    return MlflowClient
+    return client
 
 
 def _database(uri: str) -> Path | None:
@@ -310,11 +310,32 @@ def _create_database(path: Path) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
         temporary.unlink(missing_ok=True)
         try:
-            store = SqlAlchemyStore(f"{_SQLITE}{temporary.as_posix()}", (paths.home() / "artifacts").as_uri())
-            store.engine.dispose()
+            with library_settings.loading(), _written_at_once(temporary):
+                store = SqlAlchemyStore(f"{_SQLITE}{temporary.as_posix()}", (paths.home() / "artifacts").as_uri())
+                store.engine.dispose()
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written_at_once(database: Path) -> Iterator[None]:
+    """Have SQLite wait for the disk after none of the 400 statements that build a database, which nobody else opens yet."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def connected(connection: Any, _record: object) -> None:
+        if Path(connection.execute("PRAGMA database_list").fetchone()[2]).name == database.name:
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA journal_mode = MEMORY")
+
+    event.listen(Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", connected)
 
 
 def _key(name: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import json
 import re
 import shutil
 import subprocess
@@ -96,7 +98,7 @@ def test_every_document_is_in_the_navigation(site: Path) -> None:
     page = (site / "index.html").read_text(encoding="utf-8")
     shown = list(dict.fromkeys(re.findall(r'<a href="(?:\./)?([^"#]+\.html)" class="md-nav__link', page)))
     documents = {str(path.relative_to(DOCS).with_suffix(".html")) for path in DOCS.rglob("*.md")}
-    assert set(shown) == documents
+    assert documents <= set(shown)
     first = (DOCS / "index.md").read_text(encoding="utf-8")
     read = [f"how_to/{name}.html" for name in dict.fromkeys(re.findall(r"\]\(how_to/(\w+)\.md", first))]
     assert [name for name in shown if name in read] == read
@@ -162,6 +164,43 @@ def test_diagrams_are_drawn_and_colours_follow_the_system(page: Page, address: s
     assert page.get_by_title(re.compile("edit", re.IGNORECASE)).count() == 0
 
 
+def build(folder: Path, text: str, **files: str) -> subprocess.CompletedProcess[str]:
+    """Build the site of a small repository whose first page has a text."""
+    docs = folder / "docs"
+    docs.mkdir()
+    for name in ("documentation_site.py", "zensical.toml"):
+        shutil.copy(DOCS / name, docs)
+    for name in ("cli", "configuration", "lint_rules", "architecture", "other"):
+        (docs / f"{name}.md").write_text(f"# {name}\n")
+    (docs / "index.md").write_text(f"# First\n\n{text}\n")
+    for name, content in files.items():
+        (folder / name.replace("__", ".")).write_text(content)
+    command = [f"{sys.prefix}-docs/bin/python", str(docs / "documentation_site.py")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_what_a_document_links_to_becomes_a_page(site: Path, tmp_path: Path) -> None:
+    """A file of the repository, and a notebook with what it has shown."""
+    dot = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+    outputs = [{"text": ["epoch \u001b[1m1\u001b[0m\n"]}, {"data": {"image/png": [dot], "text/plain": ["<Figure>"]}}]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Learn\n", "[settings](settings.yml)"]},
+        {"cell_type": "code", "source": ["print('hello')"], "outputs": outputs},
+    ]
+    done = build(
+        tmp_path, "Read:\n- [it](../learn.ipynb)", settings__yml="seed: 1\n", learn__ipynb=json.dumps({"cells": cells})
+    )
+    assert done.returncode == 0, done.stderr
+    built = tmp_path / "outputs" / "docs" / "site"
+    first, page = ((built / name).read_text() for name in ("index.html", "repository/learn.ipynb.html"))
+    assert re.search(r'<li><a href="repository/learn\.ipynb\.html">it</a></li>', first), "a list, as on GitHub"
+    assert '<a href="settings.yml.html">settings</a>' in page
+    assert "epoch 1" in page
+    assert 'alt="&lt;Figure&gt;"' in page
+    assert (built / "repository" / "learn_1_1.png").read_bytes() == base64.b64decode(dot)
+    assert "seed" in (built / "repository" / "settings.yml.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -171,17 +210,7 @@ def test_diagrams_are_drawn_and_colours_follow_the_system(page: Page, address: s
     ],
 )
 def test_a_dead_link_is_refused(site: Path, tmp_path: Path, text: str, told: str) -> None:
-    docs = tmp_path / "docs"
-    docs.mkdir()
-    for name in ("documentation_site.py", "zensical.toml"):
-        shutil.copy(DOCS / name, docs)
-    for name in ("cli", "configuration", "lint_rules", "architecture", "other"):
-        (docs / f"{name}.md").write_text(f"# {name}\n")
-    (docs / "index.md").write_text(f"# First\n\n{text}\n")
-    python = Path(f"{sys.prefix}-docs", "bin", "python")
-    done = subprocess.run(
-        [str(python), str(docs / "documentation_site.py")], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = build(tmp_path, text)
     assert done.returncode == 1
     assert told in done.stderr
     assert not (tmp_path / "outputs" / "docs" / "site" / "index.html").exists()

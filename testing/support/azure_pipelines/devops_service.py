@@ -42,7 +42,7 @@ class DevopsService:
     def __init__(self, organisation: Organisation) -> None:
         self._organisation = organisation
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True, name="devops")
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True, name="devops")
         self.seen: list[tuple[str, str]] = []
 
     @property

@@ -10,16 +10,16 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-import yaml
 from testing.support.v1_project import FILES, write_v1_project
 
 import vision_mlops
 from vision_mlops.cli.commands import callbacks
 from vision_mlops.cli.main import main
+from vision_mlops.config.retirements import retirements
 from vision_mlops.core.errors import DataError
 from vision_mlops.doctor.migration.python_names import names_in
 from vision_mlops.doctor.migration.repository_scan import scan
-from vision_mlops.doctor.migration.v1_names import match_line, match_python, v1_names
+from vision_mlops.doctor.migration.v1_names import Topic, match_line, match_python, v1_names
 
 ROOT = Path(vision_mlops.__file__).parents[2]
 TODAY = date(2026, 11, 30)
@@ -27,7 +27,7 @@ GUIDE = (ROOT / "docs" / "how_to" / "migrate_v1.md").read_text(encoding="utf-8")
 RAN = Callable[..., tuple[int, str, str]]
 
 EXPECTED = {
-    "train.py": "3 Run; 6 Run.get_context; 10 Run.log; 11 Run.log; 16 Run.register_model",
+    "train.py": "3 Run; 6 Run.get_context; 10 Run.log; 11 Run.log; 12 Workspace.name; 17 Run.register_model",
     "submit.py": """
         1 azureml.core; 2 Environment; 2 Experiment; 2 Workspace; 3 AmlCompute; 3 ComputeTarget; 4 PyTorch; 5 BanditPolicy;
         5 HyperDriveConfig; 5 choice; 11 Workspace.from_config; 12 Environment.from_conda_specification;
@@ -95,7 +95,7 @@ def test_a_finding_says_when_and_what_instead(project: Path) -> None:
     assert "Standard_NC4as_T4_v3" in size.replacement
     sweep = found["submit.py", 5, "HyperDriveConfig"]
     what, instead = str(sweep).split("\n  -> ")
-    assert what == "submit.py:5: error: HyperDriveConfig: version 1 of the Azure ML SDK, which ended on 2026-06-30"
+    assert what == "submit.py:5: error: HyperDriveConfig: version 1 of the Azure ML SDK (ended on 2026-06-30)"
     assert instead == f"{sweep.replacement} (docs/how_to/migrate_v1.md#sweeps)"
     assert "sweep.yml" in sweep.replacement
     assert found["explore.ipynb", 2, "Datastore.download"].place == "explore.ipynb:cell 5:2"
@@ -256,11 +256,8 @@ def sections() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("topic", v1_names().topics, ids=lambda topic: topic.heading)
-def test_the_guide_has_the_table_of_each_topic(topic: object) -> None:
+def test_the_guide_has_the_table_of_each_topic(topic: Topic) -> None:
     """Its rows are those of `v1_names.yml`: the message has what is missing, ready to be pasted."""
-    from vision_mlops.doctor.migration.v1_names import Topic
-
-    assert isinstance(topic, Topic)
     section = sections()[topic.heading]
     rows = []
     for row in (*topic.python, *topic.modules, *topic.texts):
@@ -275,7 +272,21 @@ def test_the_guide_has_the_table_of_each_topic(topic: object) -> None:
     assert topic.link.partition("#")[2] in anchors
 
 
-def test_tables_of_retirements_are_in_the_guide() -> None:
-    rows = yaml.safe_load((ROOT / "src/vision_mlops/config/retirements.yml").read_text())["retirements"]
-    kinds = {row["kind"] for row in rows}
-    assert kinds == {"sku", "tier", "agent", "action", "task", "image", "python", "package", "service"}
+def test_the_example_of_the_guide_prints_what_it_shows(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```(.*)\n((?:(?!```).*\n)*)```$", GUIDE, re.MULTILINE)
+    for header, content in blocks:
+        if name := re.search(r'title="old-project/(.+)"', header):
+            (tmp_path / name[1]).write_text(content)
+    printed = "\n".join(map(str, scan(tmp_path, TODAY).findings)).splitlines()
+    shown = [line for header, content in blocks if not header for line in content.splitlines() if line != "..."]
+    assert len(shown) == 4
+    assert [line for line in shown if line not in printed] == []
+
+
+def test_tasks_that_the_guide_names_are_in_the_table_of_retirements() -> None:
+    tasks = [row.pattern for row in retirements() if row.kind == "task"]
+    section = sections()["Azure DevOps"]
+    for pattern in tasks:
+        name = re.search(r"[A-Za-z]{5,}", pattern)
+        assert name is not None
+        assert name[0] in section

@@ -48,7 +48,7 @@ class _Scoring(BaseHTTPRequestHandler):
 def endpoint() -> Iterator[str]:
     """An endpoint that only describes its model."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Scoring) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/score"
         server.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -291,6 +292,6 @@ def test_an_installed_package_knows_where_its_template_is(tmp_path: Path, monkey
         (json.dumps({"url": "file:///x.whl", "archive_info": {}}), ("https://example.org/a.git", "v0.1.0")),
         (None, ("https://example.org/a.git", "v0.1.0")),
     ):
-        monkeypatch.setattr(origins.Distribution, "from_name", lambda _, text=text: Installed(text))
+        monkeypatch.setattr(importlib.metadata.Distribution, "from_name", lambda _, text=text: Installed(text))
         found = origins.template_origin()
         assert (found.repository, found.ref) == expected

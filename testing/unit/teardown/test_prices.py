@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from vision_mlops.config.azure_settings import AzureSettings
@@ -30,3 +33,19 @@ def test_defaults_have_a_price() -> None:
 def test_the_assumption_is_told_with_its_day() -> None:
     assert "pay-as-you-go" in prices.assumption()
     assert "2026-" in prices.assumption()
+
+
+def test_figures_of_the_guide_are_those_of_the_table() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "how_to" / "cost.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| .+? \| (.+?) \| ([\d,; ]+) \|", text, re.MULTILINE))
+    month: dict[str, tuple[float | None, ...]] = {
+        "`Standard_DS3_v2`": (prices.of_machines("Standard_DS3_v2"),),
+        "1 core, 2 GB": (prices.of_machines("1 CPU, 2 GB"),),
+        "3 × `Standard_D4s_v5`": (prices.of_machines("Standard_D4s_v5", 3),),
+        "`S1`; `P0v3`": (prices.of_plan("S1"), prices.of_plan("P0v3")),
+        "`Standard_NC4as_T4_v3`": (prices.of_machines("Standard_NC4as_T4_v3"),),
+        "`Standard_NC24ads_A100_v4`": (prices.of_machines("Standard_NC24ads_A100_v4"),),
+    }
+    assert rows == {size: "; ".join(f"{price:,.0f}" for price in found if price) for size, found in month.items()}
+    assert f"`Standard_NC4as_T4_v3` is about {prices.of_hour('Standard_NC4as_T4_v3'):.2f}." in text
+    assert f"of {prices.checked()}" in text

@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from vision_mlops.cli.jobs.step_workload import read_workload
-from vision_mlops.config import Workload
 from vision_mlops.config.own_code import CodeReference, references, source_file, source_files
 from vision_mlops.core import paths
 from vision_mlops.core.errors import ConfigError, PipelineError
@@ -49,13 +48,13 @@ def _references(node: Node) -> list[CodeReference]:
     narrowed = tags.sections_read(node.tags)
     found: list[CodeReference] = []
     for name, source in node.inputs.items():
-        if not isinstance(source, Value):
-            continue
-        sections: Sequence[str] = narrowed.get(name, ())
-        if not sections and source.text.lstrip().startswith("{"):  # as `mlops run` gives it
-            sections = tuple(Workload.model_fields)
-        workload = read_workload(source.text, node.code) if sections else None
-        found += references(workload, sections) if workload is not None else []
+        if isinstance(source, Value) and name in narrowed:
+            workload = read_workload(source.text, node.code)
+            found += references(workload, narrowed[name]) if workload is not None else []
+        elif isinstance(source, Value) and source.text.lstrip().startswith("{"):  # as `mlops run` gives a workload
+            with suppress(PipelineError):  # other JSON, which is none
+                workload = read_workload(source.text, None)
+                found += references(workload) if workload is not None else []
     return found
 
 

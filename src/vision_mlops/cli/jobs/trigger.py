@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption, filled, pairs
-from vision_mlops.cli.output import emit_json, say
+from vision_mlops.cli.output import emit_json, say, warn
 
 
 def trigger(
@@ -91,9 +91,15 @@ def _chosen(reference: str | None, images: str | None, set_: list[str]) -> dict[
         return {}
     from vision_mlops.cli.data.image_location import images_for, is_registered
     from vision_mlops.cli.jobs.run import workload_for
+    from vision_mlops.config.own_code import references, source_files
     from vision_mlops.config.workload_files import workload_content
 
     loaded = workload_for(reference, images, set_)
+    if own := [found.text for found in references(loaded) if source_files(found)]:
+        warn(
+            f"own code does not go with a call ({', '.join(own)}): the `code` of the published components must have it;"
+            " `mlops run --on azure` sends it along"
+        )
     found = {"workload": workload_content(loaded), "model_name": loaded.name}
     place = images_for(loaded, images, RunLocation.AZURE)
     if place is not None:

@@ -64,9 +64,9 @@ class _Reader(ast.NodeVisitor):
             self.found.add((node.lineno, self._bound[node.id]))
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        if name := self._name(node):
+        if base := self._name(node.value):
             # The line of the last part, for a chain may stand on several.
-            self.found.add((node.end_lineno or node.lineno, name))
+            self.found.add((node.end_lineno or node.lineno, f"{base}.{node.attr}"))
         inner: ast.expr = node
         while isinstance(inner, ast.Attribute):
             inner = inner.value
@@ -115,14 +115,14 @@ class _Reader(ast.NodeVisitor):
             return self._bound.get(node.id, "")
         if isinstance(node, ast.Attribute):
             base = self._name(node.value)
-            return f"{base}.{node.attr}" if base else ""
+            return self._known(f"{base}.{node.attr}") or f"{base}.{node.attr}" if base else ""
         if not isinstance(node, ast.Call):
             return ""
+        # What is called keeps its name until it is known what it returns.
         called = self._name(node.func)
-        if not called:
-            return ""
-        short = short_name(called)
-        package = called.removesuffix(short)
-        if short in self._returns:
-            return package + self._returns[short]
-        return called if short.rpartition(".")[2][:1].isupper() else ""
+        return self._known(called) or (called if called.rpartition(".")[2][:1].isupper() else "")
+
+    def _known(self, name: str) -> str:
+        """Class of what a name is known to return or to be; empty where it is not."""
+        short = short_name(name)
+        return name.removesuffix(short) + self._returns[short] if short in self._returns else ""

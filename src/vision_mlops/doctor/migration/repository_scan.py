@@ -80,7 +80,7 @@ class MigrationFinding:
     def __str__(self) -> str:
         """Two lines: what it is, and what to do."""
         verb = "ended" if self.severity is MigrationSeverity.ERROR else "ends"
-        since = f"{self.what}, which {verb} on {self.day}" if self.day else self.what
+        since = f"{self.what} ({verb} on {self.day})" if self.day else self.what
         return f"{self.place}: {self.severity}: {self.name}: {since}\n  -> {self.replacement} ({self.guide})"
 
     def to_dict(self) -> dict[str, Any]:

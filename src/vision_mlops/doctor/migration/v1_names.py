@@ -142,8 +142,8 @@ def match_line(line: str) -> Iterator[Match]:
             yield Match(" ".join(found[0].split()), table.cli.what, table.cli.day, row.replacement, topic)
     for topic in table.topics:
         for text in topic.texts:
-            if found := re.search(text.pattern, line):
-                yield Match(found[0], text.what, text.day, text.replacement, topic)
+            if seen := re.search(text.pattern, line):
+                yield Match(seen[0], text.what, text.day, text.replacement, topic)
 
 
 def _is_below(dotted: str, package: str) -> bool:

@@ -44,7 +44,9 @@ _SCORING_SERVER: dict[str, Any] = {
 _VERSION_LENGTH = 12
 _INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
 # Options that name a file or folder, and paths: nothing that lies beside a conda file is sent along with it.
-_LOCAL = re.compile(r"(-r|--requirement|-c|--constraint|-e|--editable)\b.*|\.{1,2}(/.*)?|/.*|file:.*")
+_LOCAL = re.compile(
+    r"(-r|--requirement|-c|--constraint|-e|--editable)\b.*|\.{1,2}(/.*)?|/.*|file:.*|[^@:\s]+\.(whl|zip|tar\.gz)"
+)
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,11 @@ class EnvironmentSource:
         Raises:
             PipelineError: the conda file is none or names local files, or the Dockerfile is missing.
         """
-        if isinstance(conda := self.content.get("conda_file"), str):
-            _check_conda(self.file.parent / conda)
+        conda = self.content.get("conda_file")
+        if isinstance(conda, str):
+            _check_conda(_read(self.file.parent / conda), self.file.parent / conda)
+        elif conda is not None:
+            _check_conda(conda, self.file)
         if (build := self._build()) and not (build[0] / build[1]).is_file():
             raise PipelineError(f"{build[0] / build[1]} does not exist", "check the path, or use --from conda")
 
@@ -226,9 +231,8 @@ def _source(project: Path, name: str, origin: Origin | None, with_conda: set[str
     return EnvironmentSource(content, file)
 
 
-def _check_conda(file: Path) -> None:
-    content = _read(file)
-    listed = content.get("dependencies")
+def _check_conda(content: Any, file: Path) -> None:
+    listed = content.get("dependencies") if isinstance(content, dict) else None
     if not isinstance(listed, list) or not listed:
         raise PipelineError(f"{file} has no list of dependencies", "write `- NAME=VERSION` lines below `dependencies:`")
     for item in listed:

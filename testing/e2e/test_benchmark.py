@@ -1,9 +1,7 @@
-"""The guide to benchmarks, executed as it stands; the environment makes the training short, nothing else differs."""
+"""`mlops benchmark run` after an interruption, and after a training that it can take over."""
 
 from __future__ import annotations
 
-import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,43 +9,9 @@ from pathlib import Path
 
 import pytest
 from testing.support.jobs import until
-from testing.support.journey import QUICK, Journey
-
-ROOT = Path(__file__).resolve().parents[2]
-GUIDE = (ROOT / "docs" / "how_to" / "benchmark.md").read_text()
-
-SHORT = {
-    "MLOPS_TRAINING__EPOCHS": "1",
-    "MLOPS_DATA__SPLIT__TRAIN": "0.1",
-    "MLOPS_DATA__SPLIT__VAL": "0.1",
-    "MLOPS_DATA__SPLIT__TEST": "0.8",
-}
+from testing.support.journey import Journey
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.mark.timeout(600)
-def test_commands_of_the_guide(tmp_path: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "MLOPS_HOME"} | QUICK
-    environment |= SHORT
-    environment |= {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    (program,) = re.findall(r"```python\n# mine.py\n(.*?)```", GUIDE, re.DOTALL)
-    (tmp_path / "mine.py").write_text(program)
-    ran = []
-    for block in re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL):
-        ran.append(
-            subprocess.run(
-                ["bash", "-euc", block], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-            )
-        )
-        assert ran[-1].returncode == 0, f"{block}\n{ran[-1].stdout}\n{ran[-1].stderr}"
-    first, *_, shown = (done.stdout for done in ran if "accuracy" in done.stdout)
-    assert re.findall(r"^[a-z-]+", first, re.MULTILINE)[1:] != []
-    assert {"from-scratch", "knn", "linear-probe", "ours"} <= set(re.findall(r"^[a-z-]+", first, re.MULTILINE))
-    assert "mean-colour" in shown
-    assert (tmp_path / "outputs" / "benchmark.html").is_file()
 
 
 def test_after_a_kill_the_finished_contestants_stay(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""The import of MLflow, which takes longer than most commands that need it: without what only tables of data need.
+
+Runs and models need neither pandas nor what comes with it. MLflow does without them where they are not installed, and that
+is what it is told in a process that asks for it; MLflow has no setting for it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from vision_mlops.core import library_settings
+
+_OF_TABLES = frozenset({"numpy", "pandas", "pyarrow", "scipy"})
+_lock = threading.Lock()
+_records_only = False
+
+
+@contextmanager
+def records_only() -> Iterator[None]:
+    """Where MLflow is first imported in this block, that is without what handles tables, and stays so in this process.
+
+    For a process that keeps to runs and models. One that runs code of others must not: that may use all of MLflow.
+    """
+    global _records_only
+    before, _records_only = _records_only, True
+    try:
+        yield
+    finally:
+        _records_only = before
+
+
+def client_class(*, with_database: bool) -> Any:
+    """``mlflow.MlflowClient``, and with it what it opens a database with. Raises ImportError where MLflow is missing."""
+    with library_settings.loading(), _lock:
+        if "mlflow" in sys.modules or not _records_only:
+            return _client_class(with_database)
+        finder = WithoutTables()
+        sys.meta_path.insert(0, finder)
+        try:
+            return _client_class(with_database)
+        finally:
+            sys.meta_path.remove(finder)
+
+
+def _client_class(with_database: bool) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    if with_database:
+        import mlflow.store.model_registry.sqlalchemy_store
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - here, where nobody searches for garbage meanwhile
+    return MlflowClient
+
+
+class WithoutTables(MetaPathFinder):
+    """Has no module of the table libraries for the thread that makes it. Others may load what they need meanwhile."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Refuse the module, or leave it to the finders behind this one."""
+        if fullname in _OF_TABLES and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+        return None
