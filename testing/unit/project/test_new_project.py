@@ -167,6 +167,19 @@ def test_its_definitions_are_found_right(made: dict[str, Path]) -> None:
     assert load_brand(folder / "app").texts.title == "Birds"
 
 
+def test_its_conda_files_are_ours_with_the_package_that_it_pins(made: dict[str, Path]) -> None:
+    pin = re.findall(
+        r"vision-mlops\[.*\] @ (git\+[^\"]+)", (made["github"] / "pyproject.toml").read_text(encoding="utf-8")
+    )
+    for ours in (ROOT / "environments" / "conda").glob("*.yml"):
+        theirs = yaml.safe_load((made["github"] / "environments" / "conda" / ours.name).read_text(encoding="utf-8"))
+        (*others, package), (*expected, _) = (
+            content["dependencies"][-1]["pip"] for content in (theirs, yaml.safe_load(ours.read_text(encoding="utf-8")))
+        )
+        assert others == expected
+        assert [package] == [f"vision-mlops @ {one}" for one in pin]
+
+
 def test_images_make_workload_contract_and_handful(tmp_path: Path) -> None:
     for label, colour in {"blue tit": "blue", "yes": "red"}.items():
         for number in range(20):
