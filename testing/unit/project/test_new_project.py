@@ -233,6 +233,11 @@ REFUSED = {
     "ref alone": (["birds", "--defaults", "--ref", "v2"], "--template"),
     "no terminal": (["birds", "--data", "ci=github"], "no answer for images, region, targets"),
     "name twice": (["birds", "--defaults", "--data", "name=other"], "is given besides NAME"),
+    "path": (["new/birds", "--defaults"], "mlops init birds --out new/birds"),
+    "region of a nested one": (
+        ["birds", "--out", "a/b/birds", "--defaults", "--data", "region=-"],
+        "such as westeurope",
+    ),
     "template": (["birds", "--defaults", "--template", "nowhere/at/all"], "no project was made"),
 }
 
