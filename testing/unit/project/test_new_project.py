@@ -17,6 +17,7 @@ from testing.support.azure_pipelines.pipeline_problems import wrong
 from testing.support.azure_pipelines.project_pipelines import PIPELINES
 from testing.support.azure_pipelines.script_lines import ScriptLines, with_included
 from testing.support.azure_pipelines.unread_names import unread
+from testing.support.guide_blocks import broken_links
 from testing.support.projects import ROOT, project
 from testing.support.workflow_runs import tool
 from typer.testing import CliRunner
@@ -165,6 +166,13 @@ def test_its_definitions_are_found_right(made: dict[str, Path]) -> None:
     assert lint([folder / "pipelines" / name for name in ("train.yml", "train-component.yml")]).errors == []
     assert load_workload(str(folder / "workloads" / "birds.yml")).data.source == "bundled"
     assert load_brand(folder / "app").texts.title == "Birds"
+
+
+@pytest.mark.parametrize("ci", ["github", "azure-devops"])
+def test_links_of_its_documents_lead_somewhere(ci: str, made: dict[str, Path]) -> None:
+    documents = [path for path in made[ci].rglob("*.md") if "components" not in path.parts]
+    assert {path.name for path in documents} >= {"README.md"}
+    assert [problem for document in documents for problem in broken_links(document)] == []
 
 
 def test_its_conda_files_are_ours_with_the_package_that_it_pins(made: dict[str, Path]) -> None:
