@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 from vision_mlops.cli.main import app
 from vision_mlops.config import load_workload
 from vision_mlops.core.errors import MlopsError
+from vision_mlops.devops.setup.setup_session import SetupRequest, open_setup
 from vision_mlops.flask_app.brand import load_brand
 from vision_mlops.jobs.definitions.linter.linter import lint
 from vision_mlops.project import template_origin as origins
@@ -173,6 +174,18 @@ def test_links_of_its_documents_lead_somewhere(ci: str, made: dict[str, Path]) -
     documents = [path for path in made[ci].rglob("*.md") if "components" not in path.parts]
     assert {path.name for path in documents} >= {"README.md"}
     assert [problem for document in documents for problem in broken_links(document)] == []
+
+
+def test_its_workflows_can_be_set_up_without_azure_pipelines(made: dict[str, Path]) -> None:
+    """An environment of the workflows is set up with the settings of its own environment, and no other."""
+    ids = "AZURE_SUBSCRIPTION_ID=00000000-0000-0000-0000-000000000000\nAZURE_RESOURCE_GROUP=rg\n"
+    (made["github"] / ".env.dev").write_text(f"{ids}AZUREML_WORKSPACE_NAME=mlw-birds-dev\n", encoding="utf-8")
+    request = SetupRequest(made["github"], "dev", github="contoso/birds")
+    with open_setup(request, print) as session:
+        lines = session.commands(pushed=True)
+    assert lines[0] == "gh api --method PUT repos/contoso/birds/environments/birds-dev"
+    assert "gh variable set AZUREML_WORKSPACE_NAME --repo contoso/birds --env birds-dev --body mlw-birds-dev" in lines
+    assert "birds-prod" not in "\n".join(lines)
 
 
 def test_its_conda_files_are_ours_with_the_package_that_it_pins(made: dict[str, Path]) -> None:
