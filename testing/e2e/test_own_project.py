@@ -101,7 +101,7 @@ def test_checks_of_a_project_pass_and_find_a_mistake(birds: Path, shipped: Shipp
 
 
 def test_its_workflow_runs_its_tests(birds: Path, shipped: Shipped, tmp_path: Path) -> None:
-    variables = {"VENV": str(shipped.environment)}
+    variables = {"VENV": str(shipped.environment), "VISION_MLOPS": str(shipped.wheel)}
     machine = WorkflowMachine(tmp_path / "machine", environment=variables, root=birds)
     code, printed = machine.run("ci.yml", "workflow_dispatch", "-j", "tests")
     assert code == 0, printed

@@ -27,6 +27,7 @@ from vision_mlops.config import load_workload
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.devops.setup.setup_session import SetupRequest, open_setup
 from vision_mlops.flask_app.brand import load_brand
+from vision_mlops.jobs.azureml.environment_assets import Origin, chosen
 from vision_mlops.jobs.definitions.linter.linter import lint
 from vision_mlops.project import template_origin as origins
 from vision_mlops.project.new_project import ProjectRequest, make_project
@@ -186,6 +187,15 @@ def test_its_workflows_can_be_set_up_without_azure_pipelines(made: dict[str, Pat
     assert lines[0] == "gh api --method PUT repos/contoso/birds/environments/birds-dev"
     assert "gh variable set AZUREML_WORKSPACE_NAME --repo contoso/birds --env birds-dev --body mlw-birds-dev" in lines
     assert "birds-prod" not in "\n".join(lines)
+
+
+def test_an_edit_of_a_project_does_not_build_the_image_of_the_steps_anew(made: dict[str, Path]) -> None:
+    origins: tuple[Origin | None, ...] = (None, "docker")
+    for origin in origins:
+        source = chosen(made["github"], ["train"], origin)["train"]
+        assert source.content["build"] == {"path": "docker/training_image", "dockerfile_path": "Dockerfile"}
+        context = made["github"] / "environments" / "docker" / "training_image"
+        assert [path.name for path in context.iterdir()] == ["Dockerfile"]
 
 
 def test_its_conda_files_are_ours_with_the_package_that_it_pins(made: dict[str, Path]) -> None:
