@@ -54,6 +54,8 @@ def init(
 
     questions = read_questions(repository())
     answers = read_answers(data or (), questions) if not template else dict(item.split("=", 1) for item in data or ())
+    if "/" in name:
+        raise ConfigError(f"{name!r} is a path, not a name", f"for example: mlops init {Path(name).name} --out {name}")
     if "name" in answers:
         raise ConfigError("--data name=... is given besides NAME", f"leave it out: the project is called {name}")
     answers["name"] = name

@@ -8,7 +8,7 @@ the names that it can use in a run.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.paths import repository
 from vision_mlops.core.yaml_text import read_yaml
 from vision_mlops.devops.pipeline_values import Choices, Scope, is_expression, loop_of
 
@@ -107,6 +108,17 @@ def read_pipelines(root: Path) -> PipelineFiles:
                 "name it like the file of its pipeline without _pipeline.yml",
             )
     return PipelineFiles(uses, _stages(folder), _group_variables(folder))
+
+
+def no_pipelines(environments: Iterable[str]) -> PipelineFiles:
+    """What a project has whose workflows run at GitHub alone: they read the variables that pipelines read.
+
+    Args:
+        environments: Of the workflows; the last word of each is the environment of Azure that it belongs to.
+    """
+    return PipelineFiles(
+        [], {name: name.rpartition("-")[2] for name in environments}, _group_variables(repository() / FOLDER)
+    )
 
 
 def _stages(folder: Path) -> dict[str, str]:

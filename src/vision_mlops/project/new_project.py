@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ def make_project(request: ProjectRequest) -> dict[str, Any]:
     target = request.target.absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"{request.target} exists already", "choose another name, or remove it")
-    with atomic_folder(target) as folder:
+    with _no_folder_left(target), atomic_folder(target) as folder:
         if request.template:
             _render(folder, request, request.template, request.ref, {})
         else:
@@ -75,6 +75,19 @@ def make_project(request: ProjectRequest) -> dict[str, Any]:
             _show_images(folder, answers["name"], look)
         place_components(folder)
     return {name: value for name, value in answers.items() if not name.startswith("_")}
+
+
+@contextmanager
+def _no_folder_left(target: Path) -> Iterator[None]:
+    """Remove the folders above the target that were made for it, where the body fails."""
+    missing = [folder for folder in target.parents if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):  # somebody has put something there meanwhile
+                folder.rmdir()
+        raise
 
 
 @contextmanager

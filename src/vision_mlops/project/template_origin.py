@@ -6,10 +6,11 @@ import json
 import subprocess
 import tomllib
 from dataclasses import dataclass
-from importlib.metadata import Distribution, PackageNotFoundError
+from importlib.metadata import Distribution
 from pathlib import Path
 
 from vision_mlops import __version__
+from vision_mlops.core.errors import ConfigError
 from vision_mlops.core.paths import repository
 
 _PACKAGE = "vision-mlops"
@@ -29,7 +30,11 @@ class TemplateOrigin:
 
 
 def template_origin() -> TemplateOrigin:
-    """Where this package is from: the clone that it runs in, what pip installed, or the repository of its metadata."""
+    """Where this package is from: the clone that it runs in, what pip installed, or the repository of its metadata.
+
+    Raises:
+        ConfigError: the metadata name none.
+    """
     root = repository()
     if (root / "pyproject.toml").is_file():
         return _of_clone(root)
@@ -42,7 +47,10 @@ def template_origin() -> TemplateOrigin:
         label, _, address = line.partition(", ")
         if label == "Repository":
             return TemplateOrigin(address, f"v{__version__}")
-    raise PackageNotFoundError(_PACKAGE)
+    raise ConfigError(
+        "the metadata of this package name no repository, so no project could be updated later",
+        "name the template with --template ADDRESS",
+    )
 
 
 def _of_clone(root: Path) -> TemplateOrigin:

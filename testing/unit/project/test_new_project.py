@@ -17,6 +17,7 @@ from testing.support.azure_pipelines.pipeline_problems import wrong
 from testing.support.azure_pipelines.project_pipelines import PIPELINES
 from testing.support.azure_pipelines.script_lines import ScriptLines, with_included
 from testing.support.azure_pipelines.unread_names import unread
+from testing.support.guide_blocks import broken_links
 from testing.support.projects import ROOT, project
 from testing.support.workflow_runs import tool
 from typer.testing import CliRunner
@@ -24,7 +25,9 @@ from typer.testing import CliRunner
 from vision_mlops.cli.main import app
 from vision_mlops.config import load_workload
 from vision_mlops.core.errors import MlopsError
+from vision_mlops.devops.setup.setup_session import SetupRequest, open_setup
 from vision_mlops.flask_app.brand import load_brand
+from vision_mlops.jobs.azureml.environment_assets import Origin, chosen
 from vision_mlops.jobs.definitions.linter.linter import lint
 from vision_mlops.project import template_origin as origins
 from vision_mlops.project.new_project import ProjectRequest, make_project
@@ -167,6 +170,47 @@ def test_its_definitions_are_found_right(made: dict[str, Path]) -> None:
     assert load_brand(folder / "app").texts.title == "Birds"
 
 
+@pytest.mark.parametrize("ci", ["github", "azure-devops"])
+def test_links_of_its_documents_lead_somewhere(ci: str, made: dict[str, Path]) -> None:
+    documents = [path for path in made[ci].rglob("*.md") if "components" not in path.parts]
+    assert {path.name for path in documents} >= {"README.md"}
+    assert [problem for document in documents for problem in broken_links(document)] == []
+
+
+def test_its_workflows_can_be_set_up_without_azure_pipelines(made: dict[str, Path]) -> None:
+    """An environment of the workflows is set up with the settings of its own environment, and no other."""
+    ids = "AZURE_SUBSCRIPTION_ID=00000000-0000-0000-0000-000000000000\nAZURE_RESOURCE_GROUP=rg\n"
+    (made["github"] / ".env.dev").write_text(f"{ids}AZUREML_WORKSPACE_NAME=mlw-birds-dev\n", encoding="utf-8")
+    request = SetupRequest(made["github"], "dev", github="contoso/birds")
+    with open_setup(request, print) as session:
+        lines = session.commands(pushed=True)
+    assert lines[0] == "gh api --method PUT repos/contoso/birds/environments/birds-dev"
+    assert "gh variable set AZUREML_WORKSPACE_NAME --repo contoso/birds --env birds-dev --body mlw-birds-dev" in lines
+    assert "birds-prod" not in "\n".join(lines)
+
+
+def test_an_edit_of_a_project_does_not_build_the_image_of_the_steps_anew(made: dict[str, Path]) -> None:
+    origins: tuple[Origin | None, ...] = (None, "docker")
+    for origin in origins:
+        source = chosen(made["github"], ["train"], origin)["train"]
+        assert source.content["build"] == {"path": "docker/training_image", "dockerfile_path": "Dockerfile"}
+        context = made["github"] / "environments" / "docker" / "training_image"
+        assert [path.name for path in context.iterdir()] == ["Dockerfile"]
+
+
+def test_its_conda_files_are_ours_with_the_package_that_it_pins(made: dict[str, Path]) -> None:
+    pin = re.findall(
+        r"vision-mlops\[.*\] @ (git\+[^\"]+)", (made["github"] / "pyproject.toml").read_text(encoding="utf-8")
+    )
+    for ours in (ROOT / "environments" / "conda").glob("*.yml"):
+        theirs = yaml.safe_load((made["github"] / "environments" / "conda" / ours.name).read_text(encoding="utf-8"))
+        (*others, package), (*expected, _) = (
+            content["dependencies"][-1]["pip"] for content in (theirs, yaml.safe_load(ours.read_text(encoding="utf-8")))
+        )
+        assert others == expected
+        assert [package] == [f"vision-mlops @ {one}" for one in pin]
+
+
 def test_images_make_workload_contract_and_handful(tmp_path: Path) -> None:
     for label, colour in {"blue tit": "blue", "yes": "red"}.items():
         for number in range(20):
@@ -220,6 +264,11 @@ REFUSED = {
     "ref alone": (["birds", "--defaults", "--ref", "v2"], "--template"),
     "no terminal": (["birds", "--data", "ci=github"], "no answer for images, region, targets"),
     "name twice": (["birds", "--defaults", "--data", "name=other"], "is given besides NAME"),
+    "path": (["new/birds", "--defaults"], "mlops init birds --out new/birds"),
+    "region of a nested one": (
+        ["birds", "--out", "a/b/birds", "--defaults", "--data", "region=-"],
+        "such as westeurope",
+    ),
     "template": (["birds", "--defaults", "--template", "nowhere/at/all"], "no project was made"),
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.devops.devops_client import DevOpsClient, organization_authorization
-from vision_mlops.devops.pipeline_files import PipelineFiles, read_pipelines
+from vision_mlops.devops.pipeline_files import FOLDER, PipelineFiles, no_pipelines, read_pipelines
 from vision_mlops.devops.setup.first_push import push, push_commands
 from vision_mlops.devops.setup.github_parts import GithubPlan
 from vision_mlops.devops.setup.setup_part import SetupPart
@@ -98,7 +98,7 @@ def open_setup(request: SetupRequest, told: Callable[[str], None]) -> Iterator[S
     if not names or len(set(names)) < len(names):
         message = f"--environments {request.environments!r} does not name different environments"
         raise ConfigError(message, "write commas between them: dev,prod")
-    files = read_pipelines(request.root)
+    files = _read_files(request)
     stages = read_stages(names, request.root)
     github = _github_plan(request, files, stages) if request.github else None
     if not request.organization:
@@ -111,6 +111,13 @@ def open_setup(request: SetupRequest, told: Callable[[str], None]) -> Iterator[S
         yield SetupSession(request, files, SetupPlan(client, wishes, files), github)
     finally:
         client.close()
+
+
+def _read_files(request: SetupRequest) -> PipelineFiles:
+    """The pipelines, which a project whose workflows run at GitHub need not have."""
+    needed = request.organization or (request.root / FOLDER).exists()
+    environments = [] if needed else workflow_environments(request.root)
+    return no_pipelines(environments) if environments else read_pipelines(request.root)
 
 
 def _github_plan(request: SetupRequest, files: PipelineFiles, stages: tuple[Stage, ...]) -> GithubPlan:

@@ -221,8 +221,10 @@ def name_in_azure(name: str, settings: AzureSettings) -> str:
 
 def _source(project: Path, name: str, origin: Origin | None, with_conda: set[str]) -> EnvironmentSource:
     file = project / FOLDER / f"{name}.yml"
-    if origin is None and file.is_file():
-        return read_source(file)
+    if origin != "conda" and file.is_file():
+        defined = read_source(file)
+        if origin is None or "build" in defined.content:  # which says what the context is
+            return defined
     if origin == "conda" or (origin is None and name in with_conda):
         return EnvironmentSource({"image": IMAGE, "conda_file": f"conda/{name}.yml"}, file)
     content: dict[str, Any] = {"build": {"path": "..", "dockerfile_path": _DOCKERFILES[name].as_posix()}}
