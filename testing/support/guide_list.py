@@ -48,6 +48,8 @@ REFERENCE = (
     "troubleshooting.md",
     "distributed_training.md",
     "sweeps.md",
+    "environments.md",
+    "migrate_v1.md",
 )
 """Guides to one subject each. They find the model `fabric` of the second guide of the story, and leave it as it was."""
 

@@ -154,7 +154,6 @@ def _python() -> str:
 
 def test_conda_files_are_those_of_the_template() -> None:
     assert [path.stem for path in CONDA] == ["deploy", "dev", "train"]
-    assert (ROOT / "template" / "environments" / "conda").resolve() == ROOT / "environments" / "conda"
 
 
 def test_the_image_of_the_steps_has_its_own_pins() -> None:
