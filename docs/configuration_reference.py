@@ -40,6 +40,7 @@ section, two underscores, and the key. A section inside another is written the s
 # Variables that no model and no option describes. Those that another program sets are in the second table.
 VARIABLES = {
     "MLOPS_HOME": ("outputs", "Folder that everything a run writes goes to."),
+    "MLOPS_WORKLOAD": ("", "Workload of the notebooks; else the first of the project, else textile."),
     "MLOPS_REGISTRY": (
         "mlflow",
         "Registry of models: mlflow, azure (the workspace), azureml://registries/NAME or azureml://workspaces/NAME.",

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from testing.support.azure_pipelines.script_lines import mlops_problems
+from testing.support.azure_pipelines.script_lines import mlops_problems, with_included
 from testing.support.recording_az import RefusedError, parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,8 +90,7 @@ class Block:
         """Commands and options of ``mlops``, ``az`` and ``make`` that do not exist."""
         for line in self.commands:
             if found := _TARGET.match(line):
-                makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-                if not re.search(rf"^{found[1]}:", makefile, re.MULTILINE):
+                if not re.search(rf"^{found[1]}:", with_included(ROOT / "Makefile"), re.MULTILINE):
                     yield f"{self}: the Makefile has no target {found[1]!r}"
                 continue
             words = [word for word in shlex.split(line, comments=True) if not re.fullmatch(r"[A-Z_]+=.*", word)]

@@ -55,11 +55,7 @@ REFERENCE = (
 
 BEGINNING = STORY[1:2]
 
-TO_CONVERT = frozenset(
-    {
-        "README.md",
-    }
-)
+TO_CONVERT: frozenset[str] = frozenset()
 """Documents whose blocks are not yet as they should be."""
 
 TO_RUN: frozenset[str] = frozenset()
