@@ -7,7 +7,6 @@ import fcntl
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +21,8 @@ import psutil
 from testing.support.emulator_process import EmulatorProcess, plain_environment
 from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ROOT, Block, blocks_of
 
-CLONE = ("data/examples", "src/vision_mlops/jobs/pipelines", "infrastructure", "examples")
-"""What guides name of the clone that a reader works in."""
+CLONE = ("data/examples", "src", "infrastructure", "environments", "examples")
+"""What guides name of the clone that a reader works in. It is linked, since the pipelines are those of the package."""
 SECONDS = 240
 _PORT = re.compile(r"--port (\d+)")
 
@@ -43,7 +42,8 @@ class GuideRun:
     def __init__(self, folder: Path, quick: Mapping[str, str]) -> None:
         self.folder = folder
         for name in CLONE:
-            shutil.copytree(ROOT / name, folder / name)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to(ROOT / name)
         kept = plain_environment()
         self.environment = {
             **kept,
