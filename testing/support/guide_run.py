@@ -21,9 +21,11 @@ import psutil
 from testing.support.emulator_process import EmulatorProcess, plain_environment
 from testing.support.guide_blocks import BESIDE, HERE, INSTALLATION, NEEDED, ROOT, Block, blocks_of
 
+from azureml_emulator.client_variables import default_variables
+
 CLONE = ("data/examples", "src", "infrastructure", "environments", "examples")
 """What guides name of the clone that a reader works in. It is linked, since the pipelines are those of the package."""
-SECONDS = 240
+SECONDS = 400
 _PORT = re.compile(r"--port (\d+)")
 
 
@@ -152,7 +154,7 @@ class GuideRun:
         """The variables of a reader who has a subscription; the emulator is started once for all."""
         if self._emulator is None:
             self._emulator = EmulatorProcess(self.folder.with_name(f"{self.folder.name}-azure"))
-        return self._emulator.variables
+        return {**default_variables(), **self._emulator.variables}
 
     def _own(self) -> list[psutil.Process]:
         """Processes that work in the folder, such as those of a deployment."""
