@@ -41,6 +41,7 @@ def automl(reader: GuideRun, printed: list[str]) -> None:
 def custom_vision(reader: GuideRun, printed: list[str]) -> None:
     assert "custom-vision" in printed[0]
     assert re.search(r"recorded on \d{4}-", "".join(printed))
+    assert "has no project" not in printed[-1], "there was one to remove"
     results = reader.folder / "outputs" / "benchmarks" / "fabric"
     assert "custom-vision" in (results / "report.html").read_text()
 

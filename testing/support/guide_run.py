@@ -7,7 +7,6 @@ import fcntl
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,16 +25,16 @@ from azureml_emulator.client_variables import default_variables
 
 CLONE = (
     ".amlignore",
-    ".github/workflows",
+    ".github",
     "ado_pipelines",
     "data/examples",
     "environments",
     "examples",
     "infrastructure",
-    "src/vision_mlops/jobs/pipelines",
+    "src",
 )
-"""What guides name of the clone that a reader works in."""
-SECONDS = 240
+"""What guides name of the clone that a reader works in. It is linked, since the pipelines are those of the package."""
+SECONDS = 400
 _PORT = re.compile(r"--port (\d+)")
 
 
@@ -55,7 +54,7 @@ class GuideRun:
         self.folder = folder
         for name in CLONE:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+            (folder / name).symlink_to(ROOT / name)
         kept = plain_environment()
         self.environment = {
             **kept,
