@@ -142,5 +142,5 @@ def test_another_terminal(reader: GuideRun, tmp_path: Path) -> None:
         reader.run(guide(tmp_path, client))
     with pytest.raises(GuideError, match="does not answer"):
         reader.run(guide(tmp_path, f'```bash title="In another terminal"\nexit 3 # --port {port}\n```\n'))
-    with pytest.raises(GuideError, match="give the port"):
+    with pytest.raises(GuideError, match="give --port"):
         reader.run(guide(tmp_path, '```bash title="In another terminal"\nsleep 1\n```\n'))

@@ -7,7 +7,6 @@ import fcntl
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,17 +25,17 @@ from azureml_emulator.client_variables import default_variables
 
 CLONE = (
     ".amlignore",
-    ".github/workflows",
+    ".github",
     "ado_pipelines",
     "data/examples",
     "environments",
     "examples",
     "infrastructure",
-    "src/vision_mlops/jobs/pipelines",
+    "src",
 )
-"""What guides name of the clone that a reader works in."""
+"""What guides name of the clone that a reader works in. It is linked, since the pipelines are those of the package."""
 SECONDS = 240
-_PORT = re.compile(r"(?:--port |127\.0\.0\.1:|localhost:)(\d+)")
+_PORT = re.compile(r"--port (\d+)")
 
 
 class GuideError(AssertionError):
@@ -55,7 +54,7 @@ class GuideRun:
         self.folder = folder
         for name in CLONE:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+            (folder / name).symlink_to(ROOT / name)
         kept = plain_environment()
         self.environment = {
             **kept,
@@ -137,8 +136,8 @@ class GuideRun:
         """Run a block in another terminal until the guide has ended, then press Ctrl-C there."""
         found = _PORT.search(block.text)
         if found is None:
-            raise GuideError(f"{block}: give the port, so that the next block knows when it answers\n{block.text}")
-        log = self.folder / ".terminal.log"
+            raise GuideError(f"{block}: give --port, so that the next block knows when it answers\n{block.text}")
+        log = self.folder / f".terminal-{block.line}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
                 ["bash", "-euo", "pipefail", "-c", block.text],
