@@ -5,7 +5,9 @@ Each notebook has two files: ``NAME.py``, which is read and reviewed, and ``NAME
 
 from __future__ import annotations
 
+import asyncio
 import re
+import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -98,6 +100,7 @@ def execute_notebook(file: Path, out: Path, say: Callable[[str], None]) -> None:
             record_timing=False,
             coalesce_streams=True,
             resources={"metadata": {"path": str(file.parent)}},
+            on_notebook_start=lambda notebook: _take_signals_back(),
             on_cell_execute=lambda cell, cell_index: _tell(cell, say),
             config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/port"}}),
         )
@@ -109,6 +112,16 @@ def execute_notebook(file: Path, out: Path, say: Callable[[str], None]) -> None:
     notebook.metadata["language_info"] = _KERNEL["language_info"]  # without versions of this machine
     nbformat.validate(notebook)
     atomic_write(out, nbformat.writes(notebook) + "\n")
+
+
+def _take_signals_back() -> None:
+    """Let Ctrl-C interrupt the execution: nbclient's own handler stops the kernel, and fails in what goes on without it.
+
+    The kernel ends with this process all the same, by nbclient's function for that or because it looks after its parent.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
 
 
 def _tell(cell: Any, say: Callable[[str], None]) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from testing.support.jobs import alive, until
 
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.notebooks.__main__ import main
@@ -71,3 +75,20 @@ def test_outputs_are_written_and_a_failure_leaves_nothing(tmp_path: Path, capsys
     assert "no luck" in failed
     assert "\x1b" not in failed
     assert sorted(path.name for path in folder.iterdir()) == ["01_one.ipynb", "01_one.py", "02_two.py"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_kernel_and_writes_nothing(tmp_path: Path) -> None:
+    folder, note = tmp_path / "notebooks", tmp_path / "kernel"
+    folder.mkdir()
+    wait = f"import os, pathlib, time\npathlib.Path({str(note)!r}).write_text(str(os.getpid()))\ntime.sleep(300)\n"
+    (folder / "01_wait.py").write_text(f"# %%\n{wait}")
+    line = [sys.executable, "-m", "vision_mlops.notebooks", "--folder", str(folder), "--write"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: note.exists() and note.read_text())
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "DeadKernelError" not in errors
+    until(lambda: not alive(int(note.read_text())))
+    assert [path.name for path in folder.iterdir()] == ["01_wait.py"]
