@@ -179,7 +179,7 @@ def test_without_a_result_there_is_no_report(mlops: Run, monkeypatch: pytest.Mon
         (("--with", "mine:Other"), "mine:Other: the module mine has no class 'Other' that is a contestant"),
         (("--with", "nothing:Mine"), "nothing:Mine: there is no module 'nothing'"),
         (("--with", "lacking:Mine"), "lacking:Mine needs the package 'no_such_package', which is not installed"),
-        (("--with", "broken:Mine"), "the module 'broken' cannot be imported: SyntaxError"),
+        (("--with", "broken:Mine"), "broken:Mine: broken.py:1: not valid Python"),
         (("--with", "named:Mine"), "named:Mine: its name is 'My Model'"),
         (("--with", "abstract:Mine"), "Mine does not define fit and predict"),
         (("--with", "taken:Mine"), "'knn' is the name of a contestant that ships"),
