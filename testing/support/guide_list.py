@@ -55,11 +55,8 @@ REFERENCE = (
 
 BEGINNING = STORY[1:2]
 
-TO_CONVERT: frozenset[str] = frozenset()
-"""Documents whose blocks are not yet as they should be."""
-
-TO_RUN: frozenset[str] = frozenset()
-"""Guides that no test runs yet."""
+BY_ITSELF = ("own_code.md",)
+"""Guides that a test of their own runs, on other images or settings: testing/e2e/test_own_code_guide.py."""
 
 QUICK = {
     "MLOPS_MODEL__BACKBONE": "test_resnet",

@@ -34,7 +34,7 @@ COMMANDS = {
     ),
     "run": (
         "jobs.run:run",
-        "Prepare, train, evaluate, judge and register a workload, with the pipeline that ships or with one of your own.",
+        "Prepare, train, evaluate, judge and register a workload, with the pipeline of the project or the one that ships.",
     ),
     "serve": ("serve:serve", "Serve a bundle over HTTP until Ctrl-C."),
     "deploy": (

@@ -27,7 +27,7 @@ from vision_mlops.tracking import mlflow_import
 
 _REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
 """A requirement of an extra, as the metadata of the installed package writes it: name and extra."""
-_PACKAGES = {"jwt": "pyjwt", "sklearn": "scikit-learn"}
+_PACKAGES = {"IPython": "ipython", "jwt": "pyjwt", "sklearn": "scikit-learn"}
 """Packages whose name is not that of their module."""
 
 

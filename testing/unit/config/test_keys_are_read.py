@@ -91,7 +91,7 @@ class Reader:
                 case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation) if found := named(
                     annotation, self.aliases
                 ):
-                    self.names[name] = found
+                    self.names[name] = self.attributes[name] = found  # a field, where it stands in a class
                 case ast.Assign(targets=targets, value=value):
                     self._bind(targets, value)
                 case ast.NamedExpr(target=target, value=value):
