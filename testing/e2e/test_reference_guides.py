@@ -10,7 +10,7 @@ from testing.support.guide_blocks import ROOT
 from testing.support.guide_list import BEGINNING, QUICK, REFERENCE
 from testing.support.guide_run import GuideRun
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

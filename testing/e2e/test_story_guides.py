@@ -9,7 +9,7 @@ from testing.support.guide_blocks import ROOT
 from testing.support.guide_list import QUICK, STORY
 from testing.support.guide_run import GuideRun
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module")
