@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # With all libraries loaded, each search for garbage goes through millions of objects: a fifth of the time of many tests.
     gc.set_threshold(50_000, 20, 50)
-    # Workers of pytest-xdist share the processors: trainings with a thread for each core would wait for each other, spinning.
+    # Workers of pytest-xdist share the processors: trainings with a thread for each core would spin, waiting for each other.
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
