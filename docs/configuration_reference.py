@@ -51,7 +51,10 @@ VARIABLES = {
     ),
     "MLOPS_SCORING_KEY_FILE": ("", "File with a key a line, each valid; read again when it changes."),
     "MLOPS_ADMIN_KEY": ("", "Opens POST /admin/reload of the scoring server, and is no scoring key."),
-    "MLOPS_BUNDLE": ("", "Folder of the bundle that `mlops serve` serves, where the command names none."),
+    "MLOPS_BUNDLE": (
+        "",
+        "Bundle that `mlops serve` serves, where the command names none: a folder, or a reference such as NAME@champion.",
+    ),
     "MLOPS_CONTAINER_ENGINE": ("docker, else podman", "Command line of the container engine, such as sudo docker."),
     "MLOPS_CONTAINER_RUN_OPTIONS": ("", "Further options of its run."),
     "MLOPS_CONTAINER_BUILD_OPTIONS": ("", "Further options of its build."),
@@ -61,12 +64,63 @@ VARIABLES = {
     "APPLICATIONINSIGHTS_CONNECTION_STRING": ("", "Sends traces of the scoring server to Application Insights."),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("", "Sends them to a collector of OpenTelemetry."),
 }
+# Those that scripts of infrastructure, pipelines and other programs read: by where they are explained.
+OUTSIDE = {
+    "Infrastructure": (
+        "`make infra-up` reads them when it makes the resources. [How to make them](how_to/infrastructure.md).",
+        {
+            "MLOPS_NAME": ("vision", "Part of every name, 2 to 8 letters and digits."),
+            "MLOPS_DATA_SCIENTISTS": ("", "Object id of the group of people who work on models."),
+            "MLOPS_KUBERNETES_ADMINS": ("", "Object id of the group that administers the cluster."),
+            "MLOPS_INSTANCE_USER": ("", "Object id of the person who gets the compute instance."),
+            "MLOPS_FEDERATIONS": (
+                "[]",
+                "JSON list of name, issuer and subject: service connections and workflows that may deploy.",
+            ),
+            "MLOPS_BUDGET_CONTACTS": ("[]", "JSON list of mail addresses; without one there is no budget."),
+            "MLOPS_WAIT_SECONDS": ("15", "Seconds between two looks at what takes effect later, such as a role."),
+            "MLOPS_WAIT_TRIES": ("40", "How often to look."),
+            "MLOPS_CONTAINER_PUSH_OPTIONS": (
+                "",
+                "Further options of the container engine's push, in `make images-push`.",
+            ),
+        },
+    ),
+    "Pipelines": (
+        "Variables of the repository or of an environment on GitHub. [How to set them](how_to/ci_cd.md).",
+        {
+            "MLOPS_WORKFLOWS": ("", "`on` lets workflows start by themselves."),
+            "MLOPS_GITHUB_TOKEN_SECRET": (
+                "",
+                "Address of the secret in a key vault with the token that a finished training starts a workflow with.",
+            ),
+            "MLOPS_TRAINING_ENDPOINT": ("vision-train", "Name of the batch endpoint that trains."),
+            "MLOPS_STAGING_ENDPOINT": ("vision-staging", "Name of the endpoint that a model is tried on."),
+            "MLOPS_SERVING_ENDPOINT": ("vision-serving", "Name of the endpoint that a model serves on."),
+            "MLOPS_WEB_APP_TARGET": ("managed", "Target whose endpoint the web frontend asks."),
+        },
+    ),
+    "Sign-in": (
+        "Microsoft's libraries read them. [How to sign in](how_to/azure.md), [to Azure DevOps](how_to/devops_init.md).",
+        {
+            "AZURE_TOKEN_CREDENTIALS": ("", "The one way of signing in to use, such as AzureCliCredential."),
+            "AZURE_CLIENT_ID": ("", "Application, or identity of a machine, to sign in as."),
+            "AZURE_TENANT_ID": ("", "Directory that it is in."),
+            "AZURE_CLIENT_SECRET": (
+                "",
+                "Its secret, where there is neither a federation nor an identity of the machine.",
+            ),
+            "AZURE_DEVOPS_EXT_PAT": ("", "Personal access token for Azure DevOps, in place of `az login`."),
+        },
+    ),
+}
 SET_FOR_YOU = {
     "MLOPS_GIT_COMMIT": "The commit that a job was started from; the engine sets it for its steps.",
     "MLOPS_STEP_VARIABLES": "File with variables for the steps of a job; who starts the engine sets it.",
-    "MLOPS_RELEASE": "What `mlops app deploy` brought to a slot; `/healthz` of the web frontend tells it.",
+    "MLOPS_RELEASE": "What `mlops app deploy` brought to a slot; `/health` of the web frontend tells it.",
     "MLOPS_WEB_APP": "Name of the web app, a variable of a pipeline's environment; `mlops devops init` writes it.",
-    "MLOPS_GITHUB_TOKEN_SECRET": "Secret in the key vault with the token that starts a workflow on GitHub.",
+    "MLOPS_KUBERNETES_CLUSTER": "Name of the cluster that a pipeline deploys to; likewise.",
+    "MLOPS_BUDGET_START": "First day of the budget; `infrastructure/up.sh` keeps that of the budget which is there.",
     "AZUREML_MODEL_DIR": "Folder of the model on Azure ML, where MLOPS_BUNDLE is not set.",
 }
 
@@ -92,6 +146,7 @@ def reference() -> str:
             *_settings("Web frontend", AppSettings, "`mlops app`. [How to run it](how_to/web_app.md).", PREFIX),
             *_options(),
             *_others(),
+            *_outside(),
         ]
     )
 
@@ -146,10 +201,23 @@ def _collect(command: Any, path: str, found: dict[str, tuple[str, list[str]]]) -
         _collect(child, f"{path} {name}", found)
 
 
-def _others() -> Iterator[str]:
-    yield "## Other variables\n\n| variable | default | meaning |\n| --- | --- | --- |"
-    for name, (default, meaning) in VARIABLES.items():
+def _outside() -> Iterator[str]:
+    yield "## Infrastructure and pipelines\n\nExport these, or set them where pipelines run.\n"
+    for heading, (text, variables) in OUTSIDE.items():
+        yield f"### {heading}\n\n{text}\n"
+        yield from _variables(variables)
+        yield ""
+
+
+def _variables(variables: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    yield "| variable | default | meaning |\n| --- | --- | --- |"
+    for name, (default, meaning) in variables.items():
         yield f"| `{name}` | {f'`{default}`' if default else ''} | {meaning} |"
+
+
+def _others() -> Iterator[str]:
+    yield "## Other variables\n"
+    yield from _variables(VARIABLES)
     yield "\nSet for you, and not meant to be set by hand:\n\n| variable | meaning |\n| --- | --- |"
     yield from (f"| `{name}` | {meaning} |" for name, meaning in SET_FOR_YOU.items())
     yield ""

@@ -33,6 +33,7 @@ STYLE = """\
 .md-typeset img { max-width: min(100%, 46rem); border-radius: .3rem; }
 .md-typeset table:not([class]) { font-size: .7rem; }
 .md-typeset table:not([class]) th { min-width: 0; }
+.md-typeset td:first-child code { white-space: nowrap; }
 """
 _PICTURES = {".png", ".svg", ".jpg", ".gif"}
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,}).*?^\1\2[ \t]*$", re.MULTILINE | re.DOTALL)
@@ -185,9 +186,11 @@ def navigation() -> str:
         ("Measurements", sorted((DOCS / "benchmarks").glob("*.md"))),
         ("Decisions", sorted((DOCS / "decisions").glob("*.md"))),
     ]
+    merged: dict[str, list[str]] = {}
     for heading, paths in sections:
-        if found := entries(paths):
-            lines += [f"- {heading}", *found]
+        merged.setdefault(heading, []).extend(entries(paths))
+    for heading, found in merged.items():
+        lines += [f"- {heading}", *found] if found else []
     return "\n".join(lines) + "\n"
 
 

@@ -39,6 +39,7 @@ def registered(run: Run, *words: str) -> dict[str, dict[str, Any]]:
 def test_a_project_registers_its_conda_files_once(place: Place, run: Run, project: Path) -> None:
     planned = registered(run, "--dry-run")
     assert {row["state"] for row in planned.values()} == {"would be created"}
+    assert planned["vision-mlops-dev"]["from"] == "environments/conda/dev.yml"
     assert place.cloud is None or place.count("/environments/", "PUT") == 0
     made = registered(run)
     assert set(made) == {"vision-mlops-dev", "vision-mlops-train", "vision-mlops-deploy"}
@@ -108,7 +109,7 @@ BAD = [
     (["dev", "--from", "docker"], None, "docker/mlops_pipeline_image/Dockerfile does not exist\n  -> "),
     (["dev", "--from", "podman"], None, "Invalid value for '--from'"),
     (["dev"], "dependencies: [", "conda/dev.yml cannot be read"),
-    (["dev"], "- a list\n", "conda/dev.yml is not a mapping"),
+    (["dev"], "- a list\n", "conda/dev.yml is not a mapping of keys to values\n  -> write `name:` and `dependencies:`"),
     (["dev"], "name: x\n", "conda/dev.yml has no list of dependencies\n  -> write"),
     (["dev"], "dependencies: [python, 3]\n", "3 is not a dependency"),
     (["dev"], "dependencies: [{pip: numpy}]\n", "{'pip': 'numpy'} is not a dependency"),
@@ -136,6 +137,7 @@ def test_a_project_that_is_none_and_settings_that_are_not_set(
     code, _, err = mlops("env", "register")
     assert code == 2
     assert "AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP, AZUREML_WORKSPACE_NAME are not set\n  -> export" in err
+    assert "or put `mlops azure emulate --` before the command" in err
     (project / "empty").mkdir()
     monkeypatch.chdir(project / "empty")
     code, _, err = mlops("env", "register")

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from docs import configuration_reference, references
+from docs import configuration_reference, documentation_site, references
 
 from vision_mlops.flask_app.app_settings import PREFIX
 
@@ -20,7 +20,8 @@ REFUSED = {"MLOPS_TRAINING"}
 
 def variables(folder: Path) -> set[str]:
     """Names of variables in a source tree."""
-    files = [path for path in folder.rglob("*") if path.suffix in (".py", ".yml", ".yaml", ".html", ".sh")]
+    kinds = (".py", ".yml", ".yaml", ".html", ".sh", ".bicepparam")
+    files = [path for path in folder.rglob("*") if path.suffix in kinds]
     found = {name for path in files for name in re.findall(r"\bMLOPS_[A-Z0-9_]*", path.read_text(encoding="utf-8"))}
     return {name for name in found if not WORKLOAD_KEY.fullmatch(name)} - REFUSED
 
@@ -36,14 +37,45 @@ def test_every_variable_that_the_source_reads_is_documented() -> None:
     assert found - documented(configuration_reference.reference()) == set()
 
 
+@pytest.mark.parametrize("folder", ["infrastructure", "ado_pipelines", ".github", "environments"])
+def test_every_variable_outside_of_the_source_is_documented(folder: str) -> None:
+    documented_here = documented(configuration_reference.reference())
+    assert {name for name in variables(ROOT / folder) if not name.startswith(PREFIX)} - documented_here == set()
+
+
+def test_the_variables_of_the_guides_are_documented() -> None:
+    """All but the one that lets tests use a subscription."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "how_to").glob("*.md"))
+    found = {name for name in re.findall(r"\bMLOPS_[A-Z0-9_]*", text) if not WORKLOAD_KEY.fullmatch(name)} - REFUSED
+    assert len(found) > 40
+    assert found - {"MLOPS_LIVE_AZURE"} - documented(configuration_reference.reference()) == set()
+
+
+def test_a_variable_that_is_set_by_hand_is_in_one_table() -> None:
+    outside = {name for _, variables in configuration_reference.OUTSIDE.values() for name in variables}
+    assert not outside & (configuration_reference.SET_FOR_YOU.keys() | configuration_reference.VARIABLES.keys())
+
+
+def test_no_section_of_the_navigation_is_there_twice() -> None:
+    sections = re.findall(r"^- (\w.*)$", documentation_site.navigation(), re.MULTILINE)
+    assert "Reference" in sections
+    assert sorted(sections) == sorted(set(sections))
+
+
 def test_nothing_is_documented_that_the_source_does_not_read() -> None:
     known = documented(configuration_reference.reference())
     apps = {name for name in known if name.startswith(PREFIX)}  # their names are put together
     read = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
     pipelines = "\n".join(
         path.read_text(encoding="utf-8")
-        for folder in ("ado_pipelines", ".github")
-        for path in (ROOT / folder).rglob("*.yml")
+        for pattern in (
+            "ado_pipelines/**/*.yml",
+            ".github/**/*.yml",
+            "infrastructure/**/*.bicepparam",
+            "infrastructure/*.sh",
+            "environments/docker/*.sh",
+        )
+        for path in ROOT.glob(pattern)
     )
     assert {name for name in known - apps if name not in read and name not in pipelines} == set()
 

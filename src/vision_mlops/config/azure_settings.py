@@ -435,7 +435,8 @@ def _explain(
     if missing:
         wrong.insert(0, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
         mends.append(
-            f"export {missing[0]}={_example(missing[0])}, or write it to .env; .env.example lists all settings"
+            f"export {missing[0]}={_example(missing[0])}, or write it to .env; .env.example lists all settings;"
+            " or put `mlops azure emulate --` before the command, to try it without Azure"
         )
     return "; ".join(wrong), "; ".join(mends) or "change one of them"
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 WARNING_DAYS = 180
 """How long before the day a use of something is a warning."""
-Kind = Literal["sku", "agent", "action", "python", "package", "service", "tier", "task", "image"]
+Kind = Literal["sku", "agent", "action", "python", "package", "service", "task", "image"]
 _TABLE = Path(__file__).with_name("retirements.yml")
 
 

@@ -1,4 +1,8 @@
-"""Files of a folder that are sent along: what ``.amlignore`` (else ``.gitignore``) leaves out stays out, as on Azure ML."""
+"""Files of a folder that are left out by its ignore files.
+
+What ``.amlignore`` (else ``.gitignore``) leaves out is not sent along, as on Azure ML. Git reads a ``.gitignore`` in each
+folder.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +52,39 @@ def is_left_out(folder: Path, name: str) -> bool:
         PipelineError: the ignore file cannot be understood.
     """
     return _ignored(folder).match_file(name)
+
+
+class GitIgnored:
+    """What git ignores in a folder, by the ``.gitignore`` of it and of the folders in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._specs: dict[str, pathspec.GitIgnoreSpec] = {}
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether a file is ignored, by its name relative to the folder, with slashes."""
+        parts, left_out = name.split("/"), False
+        for depth in range(len(parts)):
+            # The file in the deepest folder has the last word.
+            decided = self._spec("/".join(parts[:depth])).check_file("/".join(parts[depth:])).include
+            left_out = left_out if decided is None else decided
+        return left_out
+
+    def _spec(self, below: str) -> pathspec.GitIgnoreSpec:
+        if below not in self._specs:
+            file = self._folder / below / ".gitignore"
+            text = file.read_text(encoding="utf-8", errors="replace") if os.access(file, os.R_OK) else ""
+            self._specs[below] = pathspec.GitIgnoreSpec.from_lines(filter(_is_pattern, text.splitlines()))
+        return self._specs[below]
+
+
+def _is_pattern(line: str) -> bool:
+    """Whether a line can be understood; git passes over the others."""
+    try:
+        pathspec.GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True
 
 
 def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:

@@ -29,8 +29,9 @@ _NAMES = ("Dockerfile", "Makefile", "pyproject.toml")
 _LARGEST = 1_000_000
 _PATTERNS = (
     ("sku", re.compile(r"\b(Standard_[A-Z]+\d+[A-Z0-9_-]*)", re.IGNORECASE)),
-    ("tier", re.compile(r"\b(?:tier|vm_?priority)\W+(low_?priority)\b", re.IGNORECASE)),
     ("agent", re.compile(r"(?:vmImage|runs-on)\s*:\s*['\"]?([\w.-]+)")),
+    # Pools of Microsoft's agents, as they were called before `vmImage`.
+    ("agent", re.compile(r"\b(?:pool|queue|name)\s*:\s*['\"]?(Hosted(?: \w+)*)\s*['\"},]?\s*(?:#.*)?$")),
     ("task", re.compile(r"\btask\s*:\s*['\"]?([\w.-]+@\d+)")),
     (
         "image",
@@ -50,7 +51,6 @@ _PATTERNS = (
 # Pinned by commit, with the version in a comment.
 _ACTION = re.compile(r"\buses:\s*['\"]?([\w.-]+/[\w./-]+)@([\w.-]+)['\"]?(?:\s*#\s*(v[\d.]+))?")
 _SIZES = ("instance_type", "cpu_sku", "gpu_sku")
-_TIERS = ("cpu_tier", "gpu_tier")
 
 
 def check_retirements(project: Path, today: date, environ: Mapping[str, str] | None = None) -> Iterator[Diagnosis]:
@@ -84,15 +84,15 @@ def uses_of_files(project: Path) -> Iterator[Use]:
 
 
 def uses_of_settings(project: Path, environ: Mapping[str, str] | None = None) -> Iterator[Use]:
-    """Sizes and tiers of the settings of Azure, as far as they are set or have a default that is used."""
+    """Sizes of machines in the settings of Azure, as far as they are set or have a default that is used."""
     given = dict(os.environ if environ is None else environ)
     with contextlib.suppress(MlopsError):  # what is wrong with the file is told by what reads all of it
         given = {**read_env_file(project / ".env"), **given}
     for variable, field in VARIABLES.items():
-        if field in (*_SIZES, *_TIERS):
+        if field in _SIZES:
             set_here = given.get(variable, "").strip()
             name = set_here or str(AzureSettings.model_fields[field].default)
-            yield Use("sku" if field in _SIZES else "tier", name, f"{variable}{'' if set_here else ', default'}")
+            yield Use("sku", name, f"{variable}{'' if set_here else ', default'}")
 
 
 def uses_of_line(line: str) -> Iterator[tuple[str, str]]:

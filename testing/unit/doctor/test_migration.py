@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -19,7 +20,8 @@ from vision_mlops.config.retirements import retirements
 from vision_mlops.core.errors import DataError
 from vision_mlops.doctor.migration.python_names import names_in
 from vision_mlops.doctor.migration.repository_scan import scan
-from vision_mlops.doctor.migration.v1_names import Topic, match_line, match_python, v1_names
+from vision_mlops.doctor.migration.v1_names import GUIDE as GUIDE_ADDRESS
+from vision_mlops.doctor.migration.v1_names import Topic, match_commands, match_line, match_python, v1_names
 
 ROOT = Path(vision_mlops.__file__).parents[2]
 TODAY = date(2026, 11, 30)
@@ -31,7 +33,7 @@ EXPECTED = {
     "submit.py": """
         1 azureml.core; 2 Environment; 2 Experiment; 2 Workspace; 3 AmlCompute; 3 ComputeTarget; 4 PyTorch; 5 BanditPolicy;
         5 HyperDriveConfig; 5 choice; 11 Workspace.from_config; 12 Environment.from_conda_specification;
-        13 AmlCompute.provisioning_configuration; 13 STANDARD_NC6; 13 lowpriority; 14 ComputeTarget.create;
+        13 AmlCompute.provisioning_configuration; 13 STANDARD_NC6; 14 ComputeTarget.create;
         15 Datastore.upload; 15 Workspace.get_default_datastore; 16 Dataset.File.from_files; 17 Experiment.submit;
         17 Experiment; 17 PyTorch; 18 Run.wait_for_completion
         """,
@@ -90,13 +92,13 @@ def test_a_finding_says_when_and_what_instead(project: Path) -> None:
     found = {(item.file, item.line, item.name): item for item in scan(project, TODAY).findings}
     size = found["submit.py", 13, "STANDARD_NC6"]
     assert (size.severity, size.day, size.guide) == (
-        "error", "2023-09-06", "docs/how_to/migrate_v1.md#machines-agents-images-and-python",
+        "error", "2023-09-06", f"{GUIDE_ADDRESS}#machines-agents-images-and-python",
     )  # fmt: skip
     assert "Standard_NC4as_T4_v3" in size.replacement
     sweep = found["submit.py", 5, "HyperDriveConfig"]
     what, instead = str(sweep).split("\n  -> ")
     assert what == "submit.py:5: error: HyperDriveConfig: version 1 of the Azure ML SDK (ended on 2026-06-30)"
-    assert instead == f"{sweep.replacement} (docs/how_to/migrate_v1.md#sweeps)"
+    assert instead == f"{sweep.replacement} ({GUIDE_ADDRESS}#sweeps)"
     assert "sweep.yml" in sweep.replacement
     assert found["explore.ipynb", 2, "Datastore.download"].place == "explore.ipynb:cell 5:2"
     advice = found["azure-pipelines.yml", 16, "task: Docker@1"]
@@ -140,6 +142,7 @@ def test_a_folder_that_is_none_is_refused(mlops: RAN, tmp_path: Path) -> None:
 
 ODD = {
     "broken.ipynb": ("{", "is no notebook"),
+    "empty.ipynb": ("\n", "is no notebook (it is empty)"),
     "list.ipynb": ("[]", "is no notebook"),
     "null.ipynb": ('{"cells": [1]}', "is no notebook"),
     "deep.py": ("(" * 5000, "not code for Python 3"),
@@ -154,6 +157,8 @@ def test_what_cannot_be_read_is_a_finding(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(content.encode("latin-1"))
     (finding,) = scan(tmp_path, TODAY).findings
     assert problem in finding.what
+    heading, severity = ("files-that-cannot-be-read", "warning") if "notebook" in problem else ("python-2", "error")
+    assert (finding.guide, finding.severity) == (f"{GUIDE_ADDRESS}#{heading}", severity)
 
 
 def test_files_without_permission_are_findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,6 +189,121 @@ def test_names_are_followed(code: str, name: str) -> None:
     assert name in {found for _, found in names_in(code, v1_names().returns)}
 
 
+RUNS = """\
+import subprocess
+from azureml.core import Dataset, Experiment, Run, Workspace
+from azureml.train.hyperdrive import HyperDriveConfig
+ws = Workspace.from_config()
+exp = Experiment(ws, "flowers")
+search = exp.submit(HyperDriveConfig())
+best = search.get_best_run_by_primary_metric()
+best.register_model("flowers")
+for child in search.get_children():
+    child.log("a", 1)
+for run in exp.get_runs():
+    run.cancel()
+runs = sorted(exp.get_runs(), key=str)
+runs[0].tag("first")
+ids = [r.upload_file("a", "b") for r in runs if r.get_details()]
+r = next(exp.get_runs())
+r.fail()
+for model in ws.models.values():
+    model.download()
+table = Dataset.Tabular.from_delimited_files("a.csv")
+table.to_pandas_dataframe()
+run.experiment.workspace
+subprocess.run(["az", "ml", "service", "list"])
+subprocess.run([
+    "az",
+    "ml",
+    'run', "list",
+])
+"""
+
+
+def test_runs_are_followed_out_of_lists_and_searches(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(RUNS)
+    found = {(item.line, item.name): item.replacement for item in scan(tmp_path, TODAY).findings}
+    expected = {
+        (7, "Run.get_best_run_by_primary_metric"): "the outputs of the sweep",
+        (8, "Run.register_model"): "`mlops models register`",
+        (9, "Run.get_children"): "runs of MLflow",
+        (10, "Run.log"): "MLflow",
+        (11, "Experiment.get_runs"): "`mlops job list`",
+        (12, "Run.cancel"): "`mlops job cancel NAME`",
+        (14, "Run.tag"): "MLflow",
+        (15, "Run.upload_file"): "outputs of the job",
+        (15, "Run.get_details"): "`mlops job logs",
+        (17, "Run.fail"): "`mlops job cancel NAME`; the exit code",
+        (19, "Model.download"): "`mlops models download",
+        (20, "Dataset.Tabular.from_delimited_files"): "a file `MLTable`",
+        (21, "TabularDataset.to_pandas_dataframe"): "a file `MLTable`",
+        (22, "Experiment.workspace"): "the settings",
+        (23, "az ml service"): "`mlops deploy`",
+        (25, "az ml run"): "`mlops job run",
+    }
+    assert {place for place in expected if place not in found} == set()
+    assert {place: found[place] for place in expected if not found[place].startswith(expected[place])} == {}
+
+
+def test_a_variable_of_a_loop_in_brackets_is_gone_after_it() -> None:
+    code = "from azureml.core import Experiment\nids = [r.id for r in Experiment().get_runs()]\nr.log(1)"
+    assert not any(line == 3 for line, _ in names_in(code, v1_names().returns, v1_names().elements))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "name"),
+    [
+        ({"kernelspec": {"name": "python38-azureml", "display_name": "Python 3.8 - AzureML"}}, "python 3.8"),
+        ({"kernelspec": {"name": "azureml_py36", "display_name": "Python 3.6 - AzureML"}}, "python 3.6"),
+        ({"kernelspec": {"name": "python3"}, "language_info": {"name": "python", "version": "3.7.9"}}, "python 3.7"),
+        ({"kernelspec": {"name": "python2"}}, "python 2"),
+        ({"kernelspec": {"name": "python3", "display_name": "Python 3"}}, ""),
+        ({"kernelspec": {"name": "ir"}, "language_info": {"name": "R", "version": "3.6.1"}}, ""),
+        ([], ""),
+    ],
+)
+def test_the_kernel_of_a_notebook_counts(tmp_path: Path, metadata: object, name: str) -> None:
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": [], "metadata": metadata}))
+    assert [(item.name, item.place) for item in scan(tmp_path, TODAY).findings] == ([(name, "a.ipynb")] if name else [])
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "found"),
+    [
+        ("setup.py", 'setup(python_requires=">=3.6")', 'python_requires=">=3.6'),
+        ("pyproject.toml", 'requires-python = ">3.8, <3.13"', 'requires-python = ">3.8'),
+        ("pyproject.toml", 'python = "^3.7"', 'python = "^3.7'),
+        ("setup.cfg", "python_requires = '<4, >=2.7'", "python_requires = '<4, >=2.7"),
+        ("setup.cfg", "python_requires = >=3.9", "python_requires = >=3.9"),
+        ("pyproject.toml", 'requires-python = ">=3.11,<3.14"', ""),
+        ("pyproject.toml", 'requires-python = "<3.10"', ""),
+    ],
+)
+def test_the_oldest_python_is_advice(tmp_path: Path, file: str, line: str, found: str) -> None:
+    (tmp_path / file).write_text(line)
+    notes = [(item.name, item.severity) for item in scan(tmp_path, TODAY).findings]
+    assert notes == ([(found, "note")] if found else [])
+
+
+def test_what_git_ignores_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("outputs/\n.env\n!\n*_old.py\n")
+    for name in ("outputs/a.py", "src/b_old.py", "src/kept_old.py", "src/c.py", "src/made/d.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("import azureml.core\n")
+    (tmp_path / "outputs" / "broken.ipynb").write_text("{")
+    (tmp_path / "src" / ".gitignore").write_text("made\n!kept_old.py\n")
+    (tmp_path / ".env").write_text("SIZE=Standard_NC6\n")
+    assert [item.file for item in scan(tmp_path, TODAY).findings] == [".env", "src/c.py", "src/kept_old.py"]
+
+
+def test_what_is_shown_says_nothing_of_how_it_was_looked_up() -> None:
+    texts = [text.what for topic in v1_names().topics for text in topic.texts]
+    assert not [text for text in (*texts, *(row.what for row in retirements())) if "memory" in text]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert GUIDE_ADDRESS.startswith(f"{project['urls']['Repository']}/blob/")
+
+
 def test_a_variable_that_became_something_else_is_not_followed() -> None:
     code = "from azureml.core import Run\nrun = Run.get_context()\nrun = open('x')\nrun.log(1)"
     assert not any(line == 4 for line, _ in names_in(code, v1_names().returns))
@@ -195,7 +315,7 @@ def test_a_variable_that_became_something_else_is_not_followed() -> None:
      "az ml environment create", "az extension add -n ml", "task: Docker@2", "task: AzureCLI@2"],
 )  # fmt: skip
 def test_version_2_is_left_alone(line: str) -> None:
-    assert not list(match_line(line))
+    assert not [*match_line(line), *match_commands(line)]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +328,7 @@ def test_what_still_serves_is_left_alone(name: str) -> None:
 def test_no_name_is_in_the_table_twice() -> None:
     names = [name for topic in v1_names().topics for row in topic.python for name in row.names]
     assert sorted(names) == sorted(set(names))
-    assert set(v1_names().returns.values()) <= {name.partition(".")[0] for name in names}
+    assert {*v1_names().returns.values(), *v1_names().elements.values()} <= {name.partition(".")[0] for name in names}
 
 
 def options_of(command: str) -> str:

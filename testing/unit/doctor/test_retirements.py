@@ -10,7 +10,7 @@ import pytest
 from vision_mlops.config.azure_settings import _RETIRED
 from vision_mlops.config.retirements import WARNING_DAYS, Use, retired_uses, retirements
 from vision_mlops.doctor.check_results import failed
-from vision_mlops.doctor.project_uses import check_retirements, uses_of_files
+from vision_mlops.doctor.project_uses import check_retirements, uses_of_files, uses_of_line
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,8 +33,9 @@ def test_with_the_clock_set_ahead_that_test_fails() -> None:
         ("sku", "Standard_NC6", "2023-09-06"), ("sku", "STANDARD_NC24RS_V3", "2025-09-30"), ("sku", "Standard_D4s_v5", ""),
         ("sku", "Standard_DS3_v2", "2028-05-01"), ("sku", "Standard_F4s_v2", "2028-11-15"),
         ("sku", "Standard_NC4as_T4_v3", ""),
-        ("tier", "low_priority", "2026-03-31"), ("tier", "LowPriority", "2026-03-31"),
         ("agent", "ubuntu-20.04", "2025-04-15"), ("agent", "ubuntu-24.04", ""),
+        ("agent", "Hosted Ubuntu 1604", "2021-09-20"),
+        ("agent", "Hosted VS2017", "2022-06-30"), ("agent", "Hosted", "2020-03-23"), ("agent", "Hosted Pool of ours", ""),
         ("action", "actions/checkout@v4.2.2", "2026-09-16"), ("action", "actions/checkout@v6", ""),
         ("python", "3.9", "2025-10-31"), ("python", "3.13", ""), ("package", "azureml-core", "2026-06-30"),
         ("package", "azureml-mlflow", ""), ("package", "azure-ai-ml", ""), ("service", "CustomVision", "2028-09-25"),
@@ -96,7 +97,6 @@ def test_files_are_looked_through(tmp_path: Path) -> None:
         ("sku", "Standard_NC6", "infrastructure/main.bicep:1"),
         ("service", "CustomVision", "infrastructure/main.bicep:2"),
         ("sku", "Standard_D4s_v5", "workloads/job.yml:2"),
-        ("tier", "low_priority", "workloads/job.yml:3"),
     }
 
 
@@ -105,6 +105,26 @@ def test_settings_count_with_their_variable(tmp_path: Path) -> None:
     assert [item.detail for item in failed(found)] == [
         "Standard_NC6s_v3 (MLOPS_AZURE_GPU_SKU): the series NCv3 was retired on 2025-09-30"
     ]
+
+
+def test_spot_machines_are_advised_and_so_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "workloads").mkdir()
+    (tmp_path / "workloads" / "job.yml").write_text("tier: low_priority\n")
+    environ = {"MLOPS_AZURE_GPU_TIER": "low_priority", "MLOPS_AZURE_CPU_TIER": "low_priority"}
+    assert not [item for item in check_retirements(tmp_path, date(2026, 11, 30), environ) if "priority" in item.detail]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("pool: Hosted Ubuntu 1604", [("agent", "Hosted Ubuntu 1604")]),
+        ("  name: 'Hosted VS2017'  # old", [("agent", "Hosted VS2017")]),
+        ("pool: {name: Hosted macOS}", [("agent", "Hosted macOS")]),
+        ("- name: Hosted on our own machines (fast)", []),
+    ],
+)
+def test_pools_of_before_are_found(line: str, found: list[tuple[str, str]]) -> None:
+    assert list(uses_of_line(line)) == found
 
 
 def test_each_row_says_where_it_is_known_from() -> None:

@@ -64,5 +64,7 @@ def register(
             client, environment_assets.name_in_azure(name, settings), source, dry_run=dry_run
         )
         state = "unchanged" if not made.new else "would be created" if dry_run else "created"
-        rows.append({"environment": made.name, "version": made.version, "from": source.origin, "state": state})
+        rows.append(
+            {"environment": made.name, "version": made.version, "from": source.origin(Path.cwd()), "state": state}
+        )
     emit_table(rows, as_json=json_)

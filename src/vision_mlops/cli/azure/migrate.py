@@ -30,8 +30,9 @@ def scan(
 ) -> None:
     """Find calls of the v1 SDK and its CLI, and retired machines, agents, tasks, images and Pythons, and what replaces them.
 
-    Python code and the cells of notebooks are read, not run; nothing is changed. What has ended is an
-    error, what ends within 180 days a warning, and what ends later or is advice a note.
+    Python code and the cells of notebooks are read, not run; nothing is changed, and what git ignores is
+    passed over. What has ended is an error, what ends within 180 days or cannot be read a warning, and
+    what ends later or is advice a note.
 
     Example: `mlops migrate scan ../old-project`
     """

@@ -8,7 +8,22 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 _MAGIC = re.compile(r"^(\s*)([%!?].*)$")
+_SECTIONS = ("kernelspec", "language_info")
+_KERNEL = re.compile(r"python[ _-]?([23])[._]?(\d{1,2})\b", re.IGNORECASE)
+_VERSION = re.compile(r"[23]\.\d+")
 _ASSIGNED = re.compile(r"^(\s*[\w, ]+=\s*)[%!].*$")
+
+
+class Notebook(NamedTuple):
+    """What of a notebook is looked at.
+
+    Attributes:
+        cells: Its code cells.
+        python: Version of the Python that it asks for, such as ``3.8``; empty where it names none.
+    """
+
+    cells: list[Cell]
+    python: str
 
 
 class Cell(NamedTuple):
@@ -25,15 +40,34 @@ class Cell(NamedTuple):
     python: str
 
 
-def code_cells(text: str) -> Iterator[Cell]:
-    """The code cells of a notebook.
+def read_notebook(text: str) -> Notebook:
+    """Take the code cells and the kernel out of a notebook.
 
     Raises:
         ValueError: it is none.
     """
+    if not text.strip():
+        raise ValueError("it is empty")
     content = json.loads(text)
     if not isinstance(content, dict):
-        raise ValueError("it is no notebook")
+        raise ValueError("it is no mapping of keys to values")
+    return Notebook(list(_code_cells(content)), _kernel(content.get("metadata")))
+
+
+def _kernel(metadata: Any) -> str:
+    """The version in the name of the kernel, else that of the Python which last ran the notebook."""
+    sections = metadata if isinstance(metadata, dict) else {}
+    kernel, language = (section if isinstance(section := sections.get(key), dict) else {} for key in _SECTIONS)
+    for name in (kernel.get("name"), kernel.get("display_name")):
+        if found := _KERNEL.search(str(name)):
+            return f"{found[1]}.{found[2]}"
+    found = _VERSION.match(str(language.get("version")))
+    if kernel.get("name") == "python2":
+        return found[0] if found else "2"
+    return found[0] if found and language.get("name", "python") == "python" else ""
+
+
+def _code_cells(content: dict[str, Any]) -> Iterator[Cell]:
     sheets = content.get("worksheets")  # of version 3 of the format
     cells = content.get("cells") or [cell for sheet in sheets or () for cell in sheet.get("cells", ())]
     if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):

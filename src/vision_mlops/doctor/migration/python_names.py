@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from vision_mlops.doctor.migration.v1_names import short_name
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+_COPIES = {"list", "tuple", "sorted", "reversed", "iter"}
 
-def names_in(source: str, returns: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+
+def names_in(source: str, returns: Mapping[str, str], elements: Mapping[str, str] = _NONE) -> Iterator[tuple[int, str]]:
     """Line and full name of each import and use of what was imported.
 
     A variable counts as an instance of the class that it was made with, or that ``returns`` knows a call to return, so that
@@ -18,6 +22,7 @@ def names_in(source: str, returns: Mapping[str, str]) -> Iterator[tuple[int, str
     Args:
         source: Python code.
         returns: Class by the short name of what is called.
+        elements: Class of what is in a list or mapping, by the short name of what is called or of the attribute.
 
     Raises:
         SyntaxError: it is no code for this Python, or is nested too deeply.
@@ -27,7 +32,7 @@ def names_in(source: str, returns: Mapping[str, str]) -> Iterator[tuple[int, str
             warnings.simplefilter("ignore")  # escapes in strings that another Python will refuse
             # A cell of a notebook may wait for something.
             tree = compile(source, "<code>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        reader = _Reader(returns)
+        reader = _Reader(returns, elements)
         reader.visit(tree)
     except (ValueError, RecursionError, MemoryError) as error:  # null characters, or nothing that anybody wrote
         raise SyntaxError(str(error) or "it is nested too deeply") from error
@@ -37,8 +42,9 @@ def names_in(source: str, returns: Mapping[str, str]) -> Iterator[tuple[int, str
 class _Reader(ast.NodeVisitor):
     """Reads a module from top to bottom; a name means what it was last bound to."""
 
-    def __init__(self, returns: Mapping[str, str]) -> None:
+    def __init__(self, returns: Mapping[str, str], elements: Mapping[str, str]) -> None:
         self._returns = returns
+        self._elements = elements
         self._bound: dict[str, str] = {}
         self._imported: set[str] = set()
         self.found: set[tuple[int, str]] = set()
@@ -90,10 +96,35 @@ class _Reader(ast.NodeVisitor):
         if node.optional_vars is not None:
             self._bind(node.optional_vars, node.context_expr)
 
+    def visit_For(self, node: ast.For) -> None:
+        self._bind_element(node)
+        for statement in (*node.body, *node.orelse):
+            self.visit(statement)
+
+    def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
+        # Its variables are gone after it.
+        before = self._bound.copy(), self._imported.copy()
+        for loop in node.generators:
+            self._bind_element(loop)
+            for condition in loop.ifs:
+                self.visit(condition)
+        for part in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
+            self.visit(part)
+        self._bound, self._imported = before
+
+    visit_SetComp = visit_ListComp  # noqa: N815 - as the ast module calls them
+    visit_GeneratorExp = visit_ListComp  # noqa: N815
+    visit_DictComp = visit_ListComp  # noqa: N815
+
     def visit_arg(self, node: ast.arg) -> None:
         if node.annotation is not None:
             self.visit(node.annotation)
             self._bind(ast.Name(node.arg), node.annotation)
+
+    def _bind_element(self, loop: ast.For | ast.comprehension) -> None:
+        """Bind the variable of a loop to the class of what is looped over, where that is known."""
+        self.visit(loop.iter)
+        self._bind(loop.target, ast.Subscript(loop.iter, ast.Constant(0)))
 
     def _bind_import(self, local: str, name: str) -> None:
         self._bound[local] = name
@@ -116,11 +147,26 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node, ast.Attribute):
             base = self._name(node.value)
             return self._known(f"{base}.{node.attr}") or f"{base}.{node.attr}" if base else ""
+        if isinstance(node, ast.Subscript):
+            many = self._many(node.value)
+            short = short_name(many)
+            return many.removesuffix(short) + self._elements[short] if short in self._elements else ""
         if not isinstance(node, ast.Call):
             return ""
+        if isinstance(node.func, ast.Name) and node.func.id == "next" and node.args:
+            return self._name(ast.Subscript(node.args[0], ast.Constant(0)))
+        if isinstance(node.func, ast.Name) and node.func.id in _COPIES and node.args:
+            return self._name(node.args[0])
         # What is called keeps its name until it is known what it returns.
         called = self._name(node.func)
-        return self._known(called) or (called if called.rpartition(".")[2][:1].isupper() else "")
+        keeps = called.rpartition(".")[2][:1].isupper() or short_name(called) in self._elements
+        return self._known(called) or (called if keeps else "")
+
+    def _many(self, node: ast.expr) -> str:
+        """Name of a list or mapping, also where only its values are taken."""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "values":
+            return self._name(node.func.value)
+        return self._name(node)
 
     def _known(self, name: str) -> str:
         """Class of what a name is known to return or to be; empty where it is not."""

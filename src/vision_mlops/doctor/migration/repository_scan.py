@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import Any
 from vision_mlops.config.retirements import WARNING_DAYS, Use, retired_uses
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.folder_walk import EntryKind, walk
-from vision_mlops.doctor.migration.notebook_cells import code_cells
+from vision_mlops.core.ignore_files import GitIgnored
+from vision_mlops.doctor.migration.notebook_cells import read_notebook
 from vision_mlops.doctor.migration.python_names import names_in
-from vision_mlops.doctor.migration.v1_names import Match, match_line, match_python, v1_names
+from vision_mlops.doctor.migration.v1_names import Match, match_commands, match_line, match_python, v1_names
 from vision_mlops.doctor.project_uses import uses_of_line
 
 _LEFT_OUT = frozenset(
@@ -34,10 +35,16 @@ _NAMES = re.compile(r"(.*\.)?Dockerfile(\..*)?|Makefile|\.env(\..*)?|Pipfile|Jen
 _LARGEST, _LARGEST_NOTEBOOK = 1_000_000, 50_000_000
 _IMPORT = re.compile(r"^\s*(?:from|import)\s+(azureml[\w.]*)(?:\s+import\s+(\w+))?")
 _TASKS, _RETIRED, _OLD_PYTHON = "Azure DevOps", "Machines, agents, images and Python", "Python 2"
+_UNREADABLE = "Files that cannot be read"
+# The oldest Python that a package allows; the upper bound beside it does not count.
+_OLDEST_PYTHON = re.compile(
+    r"(?:\bpython_requires\s*=|\brequires-python\s*=|^python\s*=)\s*['\"]?(?:[^'\"]*,\s*)?(?:>=|>|~=|==|\^|~)?\s*(\d\.\d+)"
+)
+_READ_ALTHOUGH_IGNORED = re.compile(r"\.env(\..*)?")
 
 
 class MigrationSeverity(enum.StrEnum):
-    """How urgent a finding is: over; over soon; over on a later day, or advice."""
+    """How urgent a finding is: over; over soon, or a file that cannot be read; over on a later day, or advice."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -106,7 +113,7 @@ class ScanResult:
 def scan(folder: Path, today: date) -> ScanResult:
     """Look through all files of a folder that hold code or settings.
 
-    Virtual environments, caches, binary files and data are passed over.
+    Virtual environments, caches, binary files and data are passed over, and what git ignores, except for ``.env``.
 
     Args:
         folder: A repository.
@@ -119,14 +126,18 @@ def scan(folder: Path, today: date) -> ScanResult:
         raise DataError(f"{folder} is not a folder", "give the folder of a repository")
     result = ScanResult()
     found: set[MigrationFinding] = set()
+    git = GitIgnored(folder)
     for entry in walk(folder, _LEFT_OUT.__contains__):
         path = Path(entry.path)
         if entry.kind is EntryKind.UNREADABLE:
             if not entry.name:
                 raise DataError(f"{folder} {entry.problem}", "check its permissions")
-            found.add(_unreadable(entry.name, entry.problem))
+            if not git.leaves_out(entry.name):
+                found.add(_unreadable(entry.name, entry.problem))
             continue
         if entry.kind is not EntryKind.FILE or not (path.suffix in _SUFFIXES or _NAMES.fullmatch(path.name)):
+            continue
+        if git.leaves_out(entry.name) and not _READ_ALTHOUGH_IGNORED.fullmatch(path.name):
             continue
         try:
             if path.stat().st_size > (_LARGEST_NOTEBOOK if path.suffix == ".ipynb" else _LARGEST):
@@ -155,20 +166,25 @@ def _of_file(name: str, text: str, today: date) -> Iterator[MigrationFinding]:
 
 def _of_notebook(name: str, text: str, today: date) -> Iterator[MigrationFinding]:
     try:
-        cells = list(code_cells(text))
+        cells, python = read_notebook(text)
     except (ValueError, RecursionError) as error:
         yield _unreadable(name, f"is no notebook ({error})")
         return
+    yield from _of_uses([("python", python)] if python else [], name, 0, 0, today)
     for cell in cells:
         yield from _of_lines(name, cell.number, cell.text, today)
     # One after another, as they are run: a later cell uses what an earlier one has imported.
     good = [cell for cell in cells if cell.python and _is_python(cell.python)]
     lines = [(cell.number, line) for cell in good for line in range(1, len(cell.python.splitlines()) + 1)]
-    for line, dotted in names_in("\n".join(cell.python for cell in good), v1_names().returns):
+    for line, dotted in _names("\n".join(cell.python for cell in good)):
         yield from _of_match(match_python(dotted), name, *lines[line - 1], today)
     for cell in cells:
         if cell not in good:
             yield from _of_python(name, cell.number, cell.python, today)
+
+
+def _names(code: str) -> Iterator[tuple[int, str]]:
+    return names_in(code, v1_names().returns, v1_names().elements)
 
 
 def _is_python(text: str) -> bool:
@@ -181,7 +197,7 @@ def _is_python(text: str) -> bool:
 
 def _of_python(name: str, cell: int, text: str, today: date) -> Iterator[MigrationFinding]:
     try:
-        for line, dotted in names_in(text, v1_names().returns):
+        for line, dotted in _names(text):
             yield from _of_match(match_python(dotted), name, cell, line, today)
     except SyntaxError as error:
         topic = v1_names().topic(_OLD_PYTHON)
@@ -195,17 +211,30 @@ def _of_python(name: str, cell: int, text: str, today: date) -> Iterator[Migrati
 
 
 def _of_lines(name: str, cell: int, text: str, today: date) -> Iterator[MigrationFinding]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.lstrip().startswith(("#", "//")):
-            continue
+    lines = ["" if line.lstrip().startswith(("#", "//")) else line for line in text.splitlines()]
+    for number, command in match_commands("\n".join(lines)):
+        yield from _of_match(command, name, cell, number, today)
+    for number, line in enumerate(lines, start=1):
         for match in match_line(line):
             yield from _of_match(match, name, cell, number, today)
-        for found in retired_uses(Use(kind, used, "") for kind, used in uses_of_line(line)):
-            row = found.retirement
-            topic = v1_names().topic(_TASKS if row.kind == "task" else _RETIRED)
-            used_name = f"python {found.use.name}" if row.kind == "python" else found.use.name
-            known = Match(used_name, row.what.rstrip(","), row.day, row.replacement, topic)
-            yield from _of_match(known, name, cell, number, today)
+        yield from _of_uses(uses_of_line(line), name, cell, number, today)
+        if oldest := _OLDEST_PYTHON.search(line):
+            for found in retired_uses([Use("python", oldest[1], "")]):
+                # It runs on newer ones, too: this is advice.
+                what = f"the oldest Python that is allowed; {found.describe(today)}"
+                advice = Match(oldest[0], what, None, found.retirement.replacement, v1_names().topic(_RETIRED))
+                yield from _of_match(advice if found.is_over(today) else None, name, cell, number, today)
+
+
+def _of_uses(
+    uses: Iterable[tuple[str, str]], name: str, cell: int, line: int, today: date
+) -> Iterator[MigrationFinding]:
+    for found in retired_uses(Use(kind, used, "") for kind, used in uses):
+        row = found.retirement
+        topic = v1_names().topic(_TASKS if row.kind == "task" else _RETIRED)
+        used_name = f"python {found.use.name}" if row.kind == "python" else found.use.name
+        known = Match(used_name, row.what.rstrip(","), row.day, row.replacement, topic)
+        yield from _of_match(known, name, cell, line, today)
 
 
 def _of_match(match: Match | None, name: str, cell: int, line: int, today: date) -> Iterator[MigrationFinding]:
@@ -220,7 +249,7 @@ def _of_match(match: Match | None, name: str, cell: int, line: int, today: date)
 
 
 def _unreadable(name: str, problem: str) -> MigrationFinding:
-    topic = v1_names().topic(_OLD_PYTHON)
+    topic = v1_names().topic(_UNREADABLE)
     return MigrationFinding(
-        name, 0, 0, "file", MigrationSeverity.NOTE, f"it {problem}", "", "look at it yourself", topic.link
+        name, 0, 0, "file", MigrationSeverity.WARNING, f"it {problem}", "", "look at it yourself", topic.link
     )

@@ -13,8 +13,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 _TABLE = Path(__file__).with_name("v1_names.yml")
-_SPACES = r"\s+"
-GUIDE = "docs/how_to/migrate_v1.md"
+# Between two words: spaces, a line that goes on, or the quotes and comma of a list of arguments.
+_BETWEEN = r"(?:[ \t]+|[ \t]*\\\n\s*|[\"']\s*,\s*[\"'])"
+GUIDE = "https://github.com/vision-mlops/vision-mlops/blob/main/docs/how_to/migrate_v1.md"
 
 
 class _Row(BaseModel):
@@ -73,6 +74,7 @@ class V1Names(_Row):
     cli: Ended
     still_used: tuple[str, ...]
     returns: dict[str, str]
+    elements: dict[str, str]
     topics: tuple[Topic, ...]
 
     def topic(self, heading: str) -> Topic:
@@ -134,13 +136,18 @@ def match_python(dotted: str) -> Match | None:
     return Match(shown, table.sdk.what, table.sdk.day, "azure-ai-ml (version 2)", table.topics[0])
 
 
-def match_line(line: str) -> Iterator[Match]:
-    """What is known of commands and texts in a line of any file."""
+def match_commands(text: str) -> Iterator[tuple[int, Match]]:
+    """Commands of the CLI's first extension in any text, each with its line from 1 on; also as a list of arguments."""
     table = v1_names()
-    for pattern, topic, row in _commands() if "ml" in line else ():
-        for found in pattern.finditer(line):
-            yield Match(" ".join(found[0].split()), table.cli.what, table.cli.day, row.replacement, topic)
-    for topic in table.topics:
+    for pattern, name, topic, row in _commands() if "ml" in text else ():
+        for found in pattern.finditer(text):
+            match = Match(name, table.cli.what, table.cli.day, row.replacement, topic)
+            yield text.count("\n", 0, found.start()) + 1, match
+
+
+def match_line(line: str) -> Iterator[Match]:
+    """What is known of texts in a line of any file."""
+    for topic in v1_names().topics:
         for text in topic.texts:
             if seen := re.search(text.pattern, line):
                 yield Match(seen[0], text.what, text.day, text.replacement, topic)
@@ -156,10 +163,10 @@ def _rows() -> dict[str, tuple[Topic, Replacement]]:
 
 
 @cache
-def _commands() -> tuple[tuple[re.Pattern[str], Topic, Replacement], ...]:
+def _commands() -> tuple[tuple[re.Pattern[str], str, Topic, Replacement], ...]:
     """A pattern for each command: nothing of version 2 begins with the same words."""
     return tuple(
-        (re.compile(rf"\b{_SPACES.join(['az', 'ml', *name.split()])}(?![\w-])"), topic, row)
+        (re.compile(rf"\b{_BETWEEN.join(['az', 'ml', *name.split()])}(?![\w-])"), f"az ml {name}", topic, row)
         for topic in v1_names().topics
         for row in topic.commands
         for name in row.names

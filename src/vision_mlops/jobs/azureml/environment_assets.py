@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -42,6 +43,7 @@ _SCORING_SERVER: dict[str, Any] = {
     "scoring_route": {"port": 8000, "path": "/score"},
 }
 _VERSION_LENGTH = 12
+_CONDA_EXAMPLE = "write `name:` and `dependencies:`, as `conda env export` does"
 _INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
 # Options that name a file or folder, and paths: nothing that lies beside a conda file is sent along with it.
 _LOCAL = re.compile(
@@ -61,11 +63,13 @@ class EnvironmentSource:
     content: Mapping[str, Any]
     file: Path
 
-    @property
-    def origin(self) -> str:
-        """What it is made from: a path of the project, or an image."""
+    def origin(self, project: Path) -> str:
+        """What it is made from: a file, as it is called from the folder of the project, or an image."""
         build, conda = self._build(), self.content.get("conda_file")
-        return build[1] if build else conda if isinstance(conda, str) else str(self.content.get("image"))
+        if build is None and not isinstance(conda, str):
+            return str(self.content.get("image"))
+        file = build[0] / build[1] if build else self.file.parent / str(conda)
+        return Path(os.path.relpath(file, project)).as_posix()
 
     def version(self) -> str:
         """A hash of the definition, its conda file and its Docker context.
@@ -76,7 +80,7 @@ class EnvironmentSource:
         # Names and descriptions do not change what is installed, nor does where in the project its files are.
         parts = {key: value for key, value in self.content.items() if key in _INSTALLS}
         if isinstance(conda := self.content.get("conda_file"), str):
-            parts["conda_file"] = _read(self.file.parent / conda)
+            parts["conda_file"] = _read(self.file.parent / conda, _CONDA_EXAMPLE)
         if build := self._build():
             parts["build"] = [content_hash(build[0]), build[1]]
         text = json.dumps(parts, sort_keys=True, default=str)
@@ -90,7 +94,7 @@ class EnvironmentSource:
         """
         conda = self.content.get("conda_file")
         if isinstance(conda, str):
-            _check_conda(_read(self.file.parent / conda), self.file.parent / conda)
+            _check_conda(_read(self.file.parent / conda, _CONDA_EXAMPLE), self.file.parent / conda)
         elif conda is not None:
             _check_conda(conda, self.file)
         if (build := self._build()) and not (build[0] / build[1]).is_file():
@@ -132,7 +136,7 @@ class RegisteredEnvironment:
 
 def read_source(file: Path) -> EnvironmentSource:
     """The definition in a YAML file. Raises PipelineError where it cannot be read."""
-    return EnvironmentSource(_read(file), file)
+    return EnvironmentSource(_read(file, "write `image:` or `build:`, as in environments/train.yml"), file)
 
 
 def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str:
@@ -249,12 +253,12 @@ def _check_conda(content: Any, file: Path) -> None:
                 )
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, example: str) -> dict[str, Any]:
     try:
         content = read_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise PipelineError(f"{file} cannot be read: {reason}", "check the path and that it is YAML") from error
     if not isinstance(content, dict):
-        raise PipelineError(f"{file} is not a mapping of keys to values", "see environments/train.yml")
+        raise PipelineError(f"{file} is not a mapping of keys to values", example)
     return content
