@@ -90,8 +90,8 @@ print(report["outcome"])
 draw_traffic(report)
 
 # %% [markdown]
-# With the traffic, the second version has become the champion. To go back later, promote the earlier version again; it is
-# the same bundle as before, nothing has to be trained or built.
+# With the traffic, the second version has become the champion. To go back, roll the first version out again: it is the same
+# bundle as before, and nothing has to be trained or built. Promoting it, as here, changes only which version is the champion.
 
 # %%
 # %mlops models promote {first} --force

@@ -57,6 +57,8 @@ def test_each_guide_is_on_the_first_page() -> None:
         ('```bash title="Needs Azure"\naz account shows\n```\n', "misspelled"),
         ('```bash title="Installation"\nmake demonstration\n```\n', "no target 'demonstration'"),
         ('```bash title="Installation"\nmlops run --workload textile\n```\n', "does not begin with"),
+        ('```yaml title="a.yml"\na: 1\n```\nSave it as `a.yml`.\n', "has to name a.yml"),
+        ('```bash title="In another terminal"\nmlops app --port 1\n```\n', "has to name another terminal"),
     ],
 )
 def test_what_the_convention_refuses(tmp_path: Path, text: str, problem: str) -> None:

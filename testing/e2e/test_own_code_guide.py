@@ -45,9 +45,9 @@ def test_commands_of_the_guide(tmp_path: Path) -> None:
     assert "top_2 1.0000 reaches the floor of 0.6" in checked
     assert "verdict: promote" in checked
     assert "with my_code/images.py, my_code/nets.py" in used
-    bundle = json.loads((tmp_path / "outputs" / "bundles" / "fabric" / "bundle.json").read_text(encoding="utf-8"))
+    bundle = json.loads((tmp_path / "outputs" / "bundles" / "fabric_own" / "bundle.json").read_text(encoding="utf-8"))
     assert set(bundle["own_code"]) == {"my_code/images.py", "my_code/nets.py"}
     assert bundle["backbone"] == "my_code.nets:small_net"
     # The graph has no need of the code.
     (tmp_path / "my_code").rename(tmp_path / "gone")
-    assert "red" in run("mlops predict fabric@champion colours/red")
+    assert "red" in run("mlops predict fabric_own@champion colours/red")

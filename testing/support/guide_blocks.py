@@ -5,10 +5,13 @@ A block of ``bash`` is for a shell. Its title says where it runs:
 - none: in the folder of the reader's project;
 - ``In another terminal``: the same, and it goes on running until the guide has ended;
 - ``On Azure``: with the variables of a subscription, or of the emulator;
-- ``Needs Azure`` and ``Needs Docker``: where something is needed that neither this machine nor the emulator has;
+- ``Needs Azure``, ``Needs Docker`` and ``Needs conda``: where something is needed that neither this machine nor the
+  emulator has;
 - ``Installation``: on a machine that has nothing yet.
 
 Any other language with a title is a file of that name. A block without a language is output or a tree of files.
+
+GitHub does not show titles, so the paragraph before a block names the file, or the other terminal, as well.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from testing.support.recording_az import RefusedError, parse
 ROOT = Path(__file__).resolve().parents[2]
 
 HERE, BESIDE, ON_AZURE, INSTALLATION = "", "In another terminal", "On Azure", "Installation"
-NEEDED = ("Needs Azure", "Needs Docker")
+NEEDED = ("Needs Azure", "Needs Docker", "Needs conda")
 TITLES = (HERE, BESIDE, ON_AZURE, INSTALLATION, *NEEDED)
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
@@ -48,7 +51,7 @@ _LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 class Block:
     """A fenced block of a document.
 
-    ``line`` is the first line of its text.
+    ``line`` is the first line of its text, ``before`` the paragraph that leads to it, empty right after another block.
     """
 
     document: Path
@@ -56,6 +59,7 @@ class Block:
     language: str
     title: str
     text: str
+    before: str
 
     def __str__(self) -> str:
         return f"{self.document.name}:{self.line}"
@@ -71,6 +75,13 @@ class Block:
         lines = self.text.replace("\\\n", " ").splitlines()
         return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
+    @property
+    def unseen(self) -> str:
+        """What its title says and the paragraph before it does not: a file or the other terminal; empty if nothing."""
+        if self.shell:
+            return "another terminal" if self.title == BESIDE and "another terminal" not in self.before else ""
+        return self.title if self.title and f"`{self.title}`" not in self.before else ""
+
     def problems(self) -> Iterator[str]:
         """How it breaks the convention."""
         if self.language in _SHELLS:
@@ -79,6 +90,8 @@ class Block:
             yield f"{self}: `{found[0].strip()} ...` is a command: a block of commands is bash"
         if self.shell and self.title not in TITLES:
             yield f"{self}: unknown title {self.title!r}; there are {', '.join(filter(None, TITLES))}"
+        if self.unseen:
+            yield f"{self}: GitHub does not show titles: the paragraph before it has to name {self.unseen}"
         if self.shell and self.title == INSTALLATION:
             for line in self.commands:
                 if not line.startswith(_INSTALLING):
@@ -110,14 +123,19 @@ def blocks_of(document: Path) -> list[Block]:
         ValueError: the line that opens a block is not understood, or a block does not end.
     """
     text = document.read_text(encoding="utf-8")
-    found = []
+    found: list[Block] = []
+    end = 0
     for match in _FENCE.finditer(text):
         line = text.count("\n", 0, match.start("text")) + 1
         info = _INFO.fullmatch(match["info"])
         if info is None:
             raise ValueError(f"{document.name}:{line - 1}: cannot read ```{match['info']}")
         indent = re.compile(rf"^{match['indent']}", re.MULTILINE)
-        found.append(Block(document, line, info["language"], info["title"] or "", indent.sub("", match["text"])))
+        before = text[end : match.start()].rstrip().rpartition("\n\n")[2]
+        end = match.end()
+        found.append(
+            Block(document, line, info["language"], info["title"] or "", indent.sub("", match["text"]), before)
+        )
     if text.count("```") != 2 * len(found):
         raise ValueError(f"{document.name}: a block does not end, or is indented other than its end")
     return found
