@@ -30,6 +30,7 @@ def test_commands_of_the_guide(tmp_path: Path) -> None:
         "MLOPS_MODEL__IMAGE_SIZE": "32",
         "MLOPS_TRAINING__EPOCHS": "1",
         "MLOPS_TRAINING__BATCH_SIZE": "8",
+        "COLUMNS": "200",  # no line is broken
         "MLOPS_GATE__MIN_ACCURACY": "0.0",
         "MLOPS_GATE__MAX_CALIBRATION_ERROR": "1.0",
     }
