@@ -29,14 +29,20 @@ def show(workload: WorkloadOption = "textile", set_: SetOption = None, json_: Js
 
 @app.command()
 def check(workload: WorkloadOption = "textile", set_: SetOption = None) -> None:
-    """Check a workload; exit code 2 and the nearest valid key where it is wrong. Own code that it names is imported.
+    """Check a workload; exit code 2 and the nearest valid key where it is wrong.
+
+    Own code that it names is imported and tried on made-up data: metrics, and where torch is installed, transforms and the
+    backbone, without pretrained weights.
 
     Example: `mlops config check --workload textile`
     """
+    from vision_mlops.cli.jobs.own_code_trial import try_metrics, try_network
     from vision_mlops.config import load_workload
     from vision_mlops.config.own_code import load, references
 
     loaded = load_workload(workload, set_ or ())
     for reference in references(loaded):
         load(reference)
+    try_metrics(loaded)
+    try_network(loaded)
     say(f"ok: workload {loaded.name}")

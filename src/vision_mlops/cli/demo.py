@@ -36,10 +36,12 @@ def demo(
     Example: `mlops demo`, or with images of your own, after `mlops new birds --images photos/birds`, `mlops demo -w birds`
     """
     from vision_mlops.cli.jobs.on_this_machine import report
+    from vision_mlops.cli.jobs.own_code_trial import try_metrics
     from vision_mlops.core import paths
 
     started = time.perf_counter()
     loaded = workload_for(workload, images, set_ or ())
+    try_metrics(loaded, images)
     ended = run_pipeline(loaded, images)
     report(ended, as_json=False)
     if (verdict := run_verdict(ended.state.outputs, loaded.name)) is not None:

@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from vision_mlops.config.own_code import CodeReference, OwnFunction, source_hashes
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.evaluation.metrics import Floats, Labels
 
 OWN_METRICS = "metrics"
 """Their section of ``metrics.json``."""
+_IMAGES, _SAME = 40, 1e-6
 
 
 class OwnMetrics:
@@ -44,6 +47,42 @@ class OwnMetrics:
         found = {item.reference.name: item(labels.copy(), probabilities.copy()) for item in self._functions}
         values = {item.reference.name: _number(item.reference, found[item.reference.name]) for item in self._functions}
         return {OWN_METRICS: values, "own_code": self._code}
+
+    def check(self, classes: int) -> None:
+        """Call each twice on made-up labels and probabilities, so that a mistake shows before anything is trained.
+
+        Args:
+            classes: How many there are; a function may rely on it.
+
+        Raises:
+            ConfigError: one fails, returns no finite number, or not the same one twice.
+        """
+        labels, probabilities = _made_up(classes)
+        try:
+            first, second = (self.measure(labels, probabilities).get(OWN_METRICS, {}) for _ in range(2))
+            for item in self._functions:
+                reference = item.reference
+                values = first[reference.name], second[reference.name]
+                if not math.isclose(*values, rel_tol=_SAME, abs_tol=_SAME):
+                    raise ConfigError(
+                        f"{reference} does not return the same for the same labels and probabilities twice, but"
+                        f" {values[0]:.6g} and {values[1]:.6g}: it draws random numbers, or keeps a state",
+                        "draw from a generator that the function makes, such as np.random.default_rng(0), and keep"
+                        " nothing between calls",
+                    )
+        except ConfigError as error:
+            told = f"{error.message} (tried on {len(labels)} made-up labels of {classes} classes)"
+            raise ConfigError(told, error.hint) from error.__cause__
+
+
+def _made_up(classes: int) -> tuple[Labels, Floats]:
+    """Labels (N,) and probabilities (N, C) of a usable classifier: of each class, some images are right and some wrong."""
+    random, each = np.random.default_rng(0), max(4, math.ceil(_IMAGES / classes))
+    labels, index = np.divmod(random.permutation(classes * each), each)
+    predicted = np.where(index % 4 == 3, (labels + 1) % classes, labels)
+    probabilities = random.dirichlet(np.ones(classes), len(labels)) / 2
+    probabilities[np.arange(len(labels)), predicted] += 0.5
+    return labels, probabilities.astype(np.float32)
 
 
 def _number(reference: CodeReference, value: Any) -> float:

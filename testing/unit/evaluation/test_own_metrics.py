@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,21 @@ def divides(labels, probabilities):
 
 def one(labels):
     return 1
+
+def random(labels, probabilities):
+    return np.random.rand()
+
+def state(labels, probabilities, calls=[]):
+    calls.append(1)
+    return 1 / len(calls)
+
+def costs(labels, probabilities):
+    assert np.allclose(probabilities.sum(axis=1), 1)
+    return -(np.ones((3, 3)) - np.eye(3))[labels, probabilities.argmax(axis=1)].mean()
+
+def lowest_precision(labels, probabilities):
+    found = probabilities.argmax(axis=1)
+    return min((labels[found == label] == label).mean() for label in range(probabilities.shape[1]))
 """
 LABELS, PROBABILITIES = np.array([0, 2]), np.array([[0.2, 0.3, 0.5], [0.1, 0.2, 0.7]])
 
@@ -87,6 +103,35 @@ def test_they_are_measured_on_numbers_that_they_cannot_change(project: Path) -> 
 def test_what_is_no_metric_is_refused(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^evaluation.metrics: own_metrics:{name}.*{message}"):
         OwnMetrics(own(name)).measure(LABELS, PROBABILITIES)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 41])
+def test_metrics_are_tried_on_right_and_wrong_predictions_of_each_class(classes: int) -> None:
+    with warnings.catch_warnings(action="error"):  # such as of a mean of nothing
+        OwnMetrics(own("top_2", "writes", "lowest_precision")).check(classes)
+
+
+def test_the_trial_has_as_many_classes_as_the_images() -> None:
+    OwnMetrics(own("costs")).check(3)
+    with pytest.raises(
+        ConfigError, match=r"costs failed: own_metrics.py:\d+: IndexError.* \(tried on 40 made-up labels of 4"
+    ):
+        OwnMetrics(own("costs")).check(4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rows", r"returns 'ndarray' \(tried on 42 made-up labels of 3 classes\)\n  -> return one finite number"),
+        ("lost", "returns nan"),
+        ("divides", r"failed: own_metrics.py:\d+: ZeroDivisionError"),
+        ("random", "does not return the same for the same labels and probabilities twice, .*: it draws random numbers"),
+        ("state", "twice, but 1 and 0.5: .*, or keeps a state"),
+    ],
+)
+def test_the_trial_refuses_what_is_no_metric_or_random(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^evaluation.metrics: own_metrics:{name}.*{message}"):
+        OwnMetrics(own(name)).check(3)
 
 
 def test_an_evaluation_has_them_and_the_gate_holds_them_against_floors(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def watch(
 
     Example: `mlops pipeline watch --data photos/birds`
     """
+    from vision_mlops.cli.jobs.own_code_trial import try_metrics
     from vision_mlops.cli.jobs.run import run_pipeline, workload_for
     from vision_mlops.cli.jobs.run_verdict import exit_code, run_verdict, tell
     from vision_mlops.core import paths
@@ -77,6 +78,7 @@ def watch(
 
     memory = paths.home() / "watch" / f"{loaded.name}.json"
     read_pipeline(file).changes(loaded, data, RunLocation.LOCAL)  # a pipeline that cannot take them is refused at once
+    try_metrics(loaded, data)
     watching = Watch(data, memory, train, rhythm=PollIntervals(poll, settle), say=say)
     if not once:
         watching.forever()

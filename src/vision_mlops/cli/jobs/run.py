@@ -12,6 +12,7 @@ from vision_mlops.cli.azure.checks_first import SkipChecks
 from vision_mlops.cli.data.image_location import name_of, title_of, workload_of
 from vision_mlops.cli.jobs.job import EnvironmentOption, ForceOption, JobsOption, OnOption, WaitOption
 from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
+from vision_mlops.cli.jobs.own_code_trial import try_metrics
 from vision_mlops.cli.jobs.run_verdict import exit_code, run_verdict, tell
 from vision_mlops.cli.jobs.training_pipeline import (
     PIPELINE,
@@ -78,6 +79,7 @@ def run(
         refuse_options_of_this_machine(environment, jobs)
     loaded = workload_for(workload, images, set_ or ())
     values = pairs(inputs or (), "--input", "nodes=2")
+    try_metrics(loaded, images, on)
     if on is RunLocation.AZURE:
         _run_on_azure(
             read_pipeline(pipeline_file(pipeline)), loaded, images, values, name,
