@@ -70,7 +70,9 @@ def upload(
 
 
 def download(
-    from_: Annotated[str, typer.Option("--from", help=f"Where from: {_PLACE}")],
+    from_: Annotated[
+        str, typer.Option("--from", help=f"Where from: azureml:NAME:VERSION of data registered in Azure, {_PLACE}")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder to fetch into; made where it does not exist.")],
     delete: Annotated[
         bool, typer.Option("--delete", help="At the end, remove from the folder --out what is not in storage.")
@@ -92,7 +94,7 @@ def download(
     from vision_mlops import storage
 
     with _interruptible():
-        place = storage.locate(from_)
+        place = storage.locate(_registered(from_))
         say(f"downloading {place.url} to {out}")
         with progress_bar("downloading") as progress:
             summary = storage.download(
@@ -106,6 +108,15 @@ def download(
                 progress=progress,
             )
     _report(summary, json_)
+
+
+def _registered(place: str) -> str:
+    """Where registered data of the workspace lies; any other place as it is."""
+    from vision_mlops.cli.data.image_location import is_registered
+    from vision_mlops.cli.data.versions import find_version
+    from vision_mlops.cli.options import RunLocation
+
+    return find_version(place, RunLocation.AZURE).path if is_registered(place) else place
 
 
 def _report(summary: TransferSummary, as_json: bool) -> None:
