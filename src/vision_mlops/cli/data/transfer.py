@@ -112,11 +112,16 @@ def download(
 
 def _registered(place: str) -> str:
     """Where registered data of the workspace lies; any other place as it is."""
-    from vision_mlops.cli.data.image_location import is_registered
-    from vision_mlops.cli.data.versions import find_version
-    from vision_mlops.cli.options import RunLocation
+    if not place.startswith("azureml:") or place.startswith("azureml://"):
+        return place
+    from vision_mlops.azure.clients import check_workspace, ml_client
+    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.jobs.azureml.data_assets import find
 
-    return find_version(place, RunLocation.AZURE).path if is_registered(place) else place
+    settings = load_azure_settings()
+    client = ml_client(settings)
+    check_workspace(client, settings)
+    return find(client, place, say=say).path
 
 
 def _report(summary: TransferSummary, as_json: bool) -> None:
