@@ -63,7 +63,7 @@ def test_ci_runs_its_checks_and_a_handful_of_tests(agent: Callable[..., AgentMac
     with organisation(agent()) as project:
         run = succeeded(project.queue("ci", **HANDFUL).execute())
     assert ran(run, "__default", "checks") == [
-        "Check out", "Set the project up", "Lint, types, import contracts, documentation", "Check the infrastructure",
+        "Check out", "Set the project up", "Run the checks", "Check the infrastructure",
     ]  # fmt: skip
     (total, failed), (share,) = *run.published.tests, run.published.coverage
     assert total > 5

@@ -113,6 +113,7 @@ def test_its_workflow_runs_its_tests(birds: Path, shipped: Shipped, tmp_path: Pa
 def test_its_demo_trains_and_serves_with_its_own_pipeline(birds: Path, shipped: Shipped) -> None:
     printed = shipped.run(birds, "make", "demo", **QUICK)
     assert "pipeline pipelines/train.yml" in printed
+    assert "The server has stopped" in printed
     assert len(re.findall(r"^test/.*: .* [\d.]+%", printed, re.MULTILINE)) == 3, printed
     verdict = json.loads((birds / "outputs" / "verdicts" / "birds.json").read_text(encoding="utf-8"))
     assert verdict["decision"] == "promote"

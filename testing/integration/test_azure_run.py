@@ -16,6 +16,7 @@ from testing.support.run_services import run_services
 from azureml_emulator.identity.sign_in_routes import by_secret
 from azureml_emulator.jobs.job_executor import CommandExecutor
 from vision_mlops.core.hashing import file_hash
+from vision_mlops.data.folder_contents import describe
 from vision_mlops.jobs.pipelines import PIPELINES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -75,7 +76,7 @@ def test_the_pipeline_of_a_workload_with_images_and_code_of_its_own(
 
 
 def test_a_published_pipeline_is_triggered_and_tells_the_next_one_what_it_registered(
-    run: Run, place: Place, images: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, place: Place, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud = place.loopback
     addresses = ("AZURE_CLOUD", "AZURE_AUTHORITY_HOST", "REQUESTS_CA_BUNDLE")
@@ -85,12 +86,15 @@ def test_a_published_pipeline_is_triggered_and_tells_the_next_one_what_it_regist
     assert code == 0, err
     code, _, err = run("data", "register", str(images), "--name", "colours", "--on", "azure")
     assert code == 0, err
+    code, _, err = run("data", "download", "--from", "azureml:colours@latest", "--out", str(tmp_path / "fetched"))
+    assert code == 0, err
+    assert describe(tmp_path / "fetched").fingerprint == describe(images).fingerprint
     monkeypatch.delenv("SYSTEM_ACCESSTOKEN", raising=False)
     quick = [word for change in (*QUICK, "name=triggered") for word in ("--set", change)]
     with run_services() as services:
         services.audience = "499b84ac-1321-427f-aa17-267ca6975798"  # Azure DevOps
         address = f"{services.url}/org/project/_apis/pipelines/7/runs"
-        words = ("pipeline", "trigger", ENDPOINT, "--workload", "textile", "--images", "azureml:colours:1", *quick)
+        words = ("pipeline", "trigger", ENDPOINT, "--workload", "textile", "--images", "azureml:colours@latest", *quick)
         told = ("--job", "train-1", "--on-registered", address, "--tag", "reason=test")
         code, out, err = run(*words, *told, "--wait", "--json")
         assert code == 0, err

@@ -87,6 +87,7 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
             except KeyboardInterrupt:
                 say("stopping")
     if not interactive:
+        say("The server has stopped, as there is no terminal to stop it from.")
         say(f"Serve it again with: mlops serve {workload.name}@champion --port {port}")
 
 

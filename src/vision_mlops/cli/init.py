@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from vision_mlops.cli.options import JsonOption, filled
-from vision_mlops.cli.output import emit_json, say
-from vision_mlops.core.errors import ConfigError, MissingExtraError
+from vision_mlops.cli.output import emit_json, say, warn
+from vision_mlops.core.errors import ConfigError, DataError, MissingExtraError
 
 
 def init(
@@ -69,12 +69,38 @@ def init(
             f"there is no terminal to ask at, and no answer for {', '.join(missing)}",
             "give --defaults, or each answer with --data NAME=VALUE",
         )
+    if not defaults and not template and "images" in missing:
+        answers["images"] = _ask_for_images(questions["images"]["help"])
     target = out or Path(name)
     made = make_project(ProjectRequest(target, answers, not defaults, template, ref))
     if json_:
-        emit_json({"folder": target, "answers": made})
+        emit_json({"folder": target, "answers": made.answers, "left_out": made.left_out})
         return
+    for message in made.left_out:
+        warn(message)
+    if made.answers.get("images"):
+        say(
+            f"{target}/{made.answers['images']} links to your images; git ignores it: README.md says how others get them"
+        )
+        say(f"{target}/tests/images holds small copies of some of them, for the tests: commit those")
     say(f"made {target}: go on with")
     say(f"  cd {target}")
     say("  git init && git add . && git commit --message 'From the template'    # `copier update` needs it")
     say("  make demo    # installs into .venv, then trains, judges, registers and serves")
+
+
+def _ask_for_images(question: str) -> str:
+    """Ask for the folder until one can be used: before the other questions, whose answers a wrong one would lose."""
+    from vision_mlops.project.new_project import look_at_images
+
+    while True:
+        text = typer.prompt(question, default="", show_default=False).strip()
+        if not text:
+            return ""
+        folder = str(Path(text).expanduser().absolute())
+        try:
+            look_at_images(folder)
+        except DataError as error:
+            say(str(error))
+            continue
+        return folder

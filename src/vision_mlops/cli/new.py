@@ -10,7 +10,6 @@ import typer
 from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 from vision_mlops.core.errors import ConfigError
-from vision_mlops.core.text import counted, few
 
 if TYPE_CHECKING:
     from vision_mlops.data.overview import FolderOverview
@@ -35,7 +34,7 @@ def new(
     from vision_mlops.config.workload import Data
     from vision_mlops.config.workload_files import own_workload, parse_workload, shipped_workloads
     from vision_mlops.core.files import atomic_write
-    from vision_mlops.data.overview import look_at
+    from vision_mlops.data.overview import left_out, look_at
     from vision_mlops.data.workload_draft import workload_text
 
     target = own_workload(name)
@@ -44,10 +43,12 @@ def new(
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} exists already", "choose another name, or give --overwrite")
     look = look_at(images, Data().min_images_per_class)
-    text = workload_text(name, title or name.replace("-", " ").replace("_", " ").capitalize(), _path(look), look)
+    text = workload_text(
+        name, title or name.replace("-", " ").replace("_", " ").capitalize(), _path(images, look), look
+    )
     workload = parse_workload(text, str(target))
     atomic_write(target, text)
-    for message in _warnings(look, workload.data.min_images_per_class):
+    for message in left_out(look, workload.data.min_images_per_class):
         warn(message)
     if json_:
         emit_json({"file": target, "workload": workload.model_dump(), "counts": look.counts, "splits": look.splits})
@@ -56,18 +57,10 @@ def new(
     say(f"\nwrote {target}: look at it, then go on with\n  mlops run --workload {name}")
 
 
-def _path(look: FolderOverview) -> str:
-    """The folder as the workload names it: relative to the current folder where it is below that, else absolute."""
+def _path(images: Path, look: FolderOverview) -> str:
+    """The folder as the workload names it: relative to the current folder where it, or a link to it, is below that."""
     here = Path.cwd().resolve()
-    return str(look.folder.relative_to(here)) if look.folder.is_relative_to(here) else str(look.folder)
-
-
-def _warnings(look: FolderOverview, smallest: int) -> list[str]:
-    from vision_mlops.data.class_names import lookalikes
-
-    counts = look.small | look.counts
-    small = [label for label, count in counts.items() if count < smallest]
-    found = [f"class {label!r} has {counted(counts[label], 'image')}, fewer than {smallest}: it will be left out"
-             for label in small]  # fmt: skip
-    found += [f"will be left out: {few(lines, '; ')}" for lines in (look.unreadable, look.left_out) if lines]
-    return found + lookalikes(counts)
+    for folder in (here / images.expanduser(), look.folder):
+        if folder.is_relative_to(here) and ".." not in folder.parts:
+            return str(folder.relative_to(here))
+    return str(look.folder)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from vision_mlops.config.workload import Split
 from vision_mlops.core.errors import DataError, ImageError
-from vision_mlops.core.text import counted
+from vision_mlops.core.text import counted, few
+from vision_mlops.data.class_names import lookalikes
 from vision_mlops.data.image_files import on_one_line, summary
 from vision_mlops.data.manifest import SplitName
 from vision_mlops.data.sources import Source, SourceImage, list_images
@@ -109,6 +110,23 @@ def look_at(folder: Path, smallest: int = 1) -> FolderOverview:
         ],
         small={label: count for label, count in counts.items() if label not in kept},
     )
+
+
+def left_out(look: FolderOverview, smallest: int) -> list[str]:
+    """What to say of images and classes that preparation will leave out, and of names that look alike; a line for each kind.
+
+    Args:
+        look: What the folder holds.
+        smallest: Images that a class needs to be prepared.
+    """
+    counts = look.small | look.counts
+    found = [
+        f"class {label!r} has {counted(count, 'image')}, fewer than {smallest}: it will be left out"
+        for label, count in counts.items()
+        if count < smallest
+    ]
+    found += [f"will be left out: {few(lines, '; ')}" for lines in (look.unreadable, look.left_out) if lines]
+    return found + lookalikes(counts)
 
 
 def _sizes(source: Source) -> tuple[list[tuple[int, int]], list[str], set[Path]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,7 +77,19 @@ def find_source(workload: Workload, images: Path | None) -> Source:
             raise DataError(f"workload {workload.name} names no images", "set data.path, or give --images DIR")
         root = given.expanduser().resolve()
         name = str(given)
+        if images is None and not os.path.lexists(root) and not is_address(name):
+            raise missing_images(workload)
     return list_images(root, name)
+
+
+def missing_images(workload: Workload) -> DataError:
+    """What to say where the folder that a workload names is not on this machine, as in a fresh clone of its project."""
+    place = shlex.quote(workload.data.path)
+    return DataError(
+        f"workload {workload.name}: its images are not here: {workload.data.path} is not a folder",
+        f"link your copy with `ln -s DIR {place}`, fetch registered images with `mlops data download"
+        f" --from azureml:{workload.name}@latest --out {place}`, or give --images",
+    )
 
 
 def list_images(folder: Path, name: str = "") -> Source:

@@ -73,7 +73,11 @@ def workload_text(name: str, title: str, images: str, look: FolderOverview, spli
     largest = max(look.counts, key=lambda label: look.counts[label])
     size = f"{look.width} x {look.height} pixels" + ("" if look.same_size else " in the median")
     share = f"{look.largest_share:.0%}"
-    span = f"from {look.counts[smallest]:,} of {_quoted(smallest)} to {look.counts[largest]:,} of {_quoted(largest)}"
+    span = f"{look.counts[smallest]:,} each"
+    if look.counts[smallest] != look.counts[largest]:
+        span = (
+            f"from {look.counts[smallest]:,} of {_quoted(smallest)} to {look.counts[largest]:,} of {_quoted(largest)}"
+        )
     rarest = f"of {_quoted(smallest)} about {_expected_smallest(look, split)} are in test"
     flip = "a mirrored image is still of its class" if values.flip else "its classes tell left from right, or are signs"
     given = " The folder's own split is kept; this draws what it lacks." if look.splits else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from vision_mlops.core.errors import ConfigError
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.paths import repository
 from vision_mlops.core.yaml_text import read_yaml
-from vision_mlops.data.overview import FolderOverview, look_at
+from vision_mlops.data.overview import FolderOverview, left_out, look_at
 from vision_mlops.data.workload_draft import workload_text
 from vision_mlops.images.decoding import open_rgb
 from vision_mlops.project.handful import take_handful, write_small
@@ -25,6 +26,7 @@ from vision_mlops.project.shipped_files import copy_template
 from vision_mlops.project.template_origin import TemplateOrigin, template_origin
 
 ANSWERS = ".copier-answers.yml"
+_VALIDATION = re.compile(r"^Validation error for question '(\w+)': ")
 _SAMPLE = Path("data", "examples", "sample.jpg")
 
 
@@ -47,34 +49,47 @@ class ProjectRequest:
     ref: str = ""
 
 
-def make_project(request: ProjectRequest) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MadeProject:
+    """What was made: all answers, and what to say of images that will be left out."""
+
+    answers: dict[str, Any]
+    left_out: list[str]
+
+
+def make_project(request: ProjectRequest) -> MadeProject:
     """Write a project, whole or not at all.
 
-    Returns:
-        All answers.
+    A folder of images is not copied: ``data/NAME`` of the project is a link to it.
 
     Raises:
         MlopsError: the folder is there and not empty, an answer is not valid, or the images cannot be used.
     """
     images = str(request.answers.get("images", ""))
-    look = look_at(Path(images).expanduser(), Data().min_images_per_class) if images else None
+    look = look_at_images(images) if images else None
     target = request.target.absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"{request.target} exists already", "choose another name, or remove it")
     with _no_folder_left(target), atomic_folder(target) as folder:
         if request.template:
-            _render(folder, request, request.template, request.ref, {})
+            given = _render(folder, request, request.template, request.ref, {})
         else:
             origin = template_origin()
             with _own_template() as template:
-                _render(folder, request, str(template), "", _origin_facts(origin))
+                given = _render(folder, request, str(template), "", _origin_facts(origin))
         answers = read_yaml((folder / ANSWERS).read_text(encoding="utf-8"))
-        if not images and answers.get("images"):  # it was asked for
-            look = look_at(Path(answers["images"]).expanduser(), Data().min_images_per_class)
+        if not images and given.get("images"):  # copier asked for it
+            look = look_at_images(str(given["images"]))
         if look is not None:
             _show_images(folder, answers["name"], look)
         place_components(folder)
-    return {name: value for name, value in answers.items() if not name.startswith("_")}
+    kept = {name: value for name, value in answers.items() if not name.startswith("_")}
+    return MadeProject(kept, left_out(look, Data().min_images_per_class) if look is not None else [])
+
+
+def look_at_images(folder: str) -> FolderOverview:
+    """Look at the images that a project is to be for. Raises DataError where they cannot be used."""
+    return look_at(Path(folder).expanduser(), Data().min_images_per_class)
 
 
 @contextmanager
@@ -103,7 +118,8 @@ def _origin_facts(origin: TemplateOrigin) -> dict[str, str]:
     return {"template_repository": origin.repository, "template_ref": origin.ref}
 
 
-def _render(folder: Path, request: ProjectRequest, source: str, ref: str, facts: Mapping[str, str]) -> None:
+def _render(folder: Path, request: ProjectRequest, source: str, ref: str, facts: Mapping[str, str]) -> dict[str, Any]:
+    """Let copier write the files, and return all answers as they were given."""
     from copier import run_copy
     from copier.errors import CopierError
 
@@ -116,22 +132,25 @@ def _render(folder: Path, request: ProjectRequest, source: str, ref: str, facts:
     except KeyboardInterrupt:
         raise
     except (CopierError, ValueError) as error:
-        raise ConfigError(
-            f"no project was made: {' '.join(str(error).split())}", "correct the answer, or the template"
-        ) from error
+        message = _VALIDATION.sub(r"\1: ", " ".join(str(error).split()))
+        hint = "correct the answer, or the template" if request.template else "correct the answer"
+        raise ConfigError(f"no project was made: {message}", hint) from error
     questions = made.template.questions_data
     for name in request.answers:
         if name not in questions:
             raise ConfigError(f"the template does not ask for {name!r}", f"it asks for {', '.join(questions)}")
+    return dict(made.answers.combined)
 
 
 def _show_images(folder: Path, name: str, look: FolderOverview) -> None:
     """Write what depends on the images: workload, data contract, images for the tests, and one to try a deployment with."""
     title = name.replace("-", " ").replace("_", " ").capitalize()
-    text = workload_text(name, title, str(look.folder), look)
+    place = Path("data", name)
+    (folder / place).symlink_to(look.folder, target_is_directory=True)
+    text = workload_text(name, title, place.as_posix(), look)
     workload = parse_workload(text, f"workloads/{name}.yml")
     (folder / "workloads" / f"{name}.yml").write_text(text, encoding="utf-8")
-    handful = take_handful(workload, folder / "tests" / "images")
+    handful = take_handful(workload, folder / "tests" / "images", look.folder)
     contract = folder / "tests" / "data_contract.yml"
     lines = "".join(f"\n- {json.dumps(label, ensure_ascii=False)}" for label in sorted(look.counts))
     contract.write_text(

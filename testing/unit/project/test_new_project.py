@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ from testing.support.azure_pipelines.project_pipelines import PIPELINES
 from testing.support.azure_pipelines.script_lines import ScriptLines, with_included
 from testing.support.azure_pipelines.unread_names import unread
 from testing.support.guide_blocks import broken_links
-from testing.support.projects import ROOT, project
+from testing.support.projects import ROOT, commit, git, project
 from testing.support.workflow_runs import tool
 from typer.testing import CliRunner
 
+from vision_mlops.cli.init import _ask_for_images
 from vision_mlops.cli.main import app
 from vision_mlops.config import load_workload
 from vision_mlops.core.errors import MlopsError
@@ -217,9 +219,13 @@ def test_images_make_workload_contract_and_handful(tmp_path: Path) -> None:
             (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (300 + number, 240), colour).save(tmp_path / "photos" / label / f"{number}.png")
     (tmp_path / "photos" / "yes" / "0.png").write_bytes(b"no image")
-    folder = project(tmp_path / "birds", images=str(tmp_path / "photos"))
+    folder = tmp_path / "birds"
+    made = make_project(ProjectRequest(folder, {"name": "birds", "images": str(tmp_path / "photos")}))
+    assert [line.split(":")[0] for line in made.left_out] == ["will be left out"]
+    assert made.answers["images"] == "data/birds"
     workload = load_workload(str(folder / "workloads" / "birds.yml"))
-    assert (workload.name, workload.data.path) == ("birds", str(tmp_path / "photos"))
+    assert (workload.name, workload.data.path) == ("birds", "data/birds")
+    assert (folder / "data" / "birds").readlink() == tmp_path / "photos"
     contract = yaml.safe_load((folder / "tests" / "data_contract.yml").read_text(encoding="utf-8"))
     assert contract == {"classes": ["blue tit", "yes"]}
     images = folder / "tests" / "images"
@@ -228,6 +234,82 @@ def test_images_make_workload_contract_and_handful(tmp_path: Path) -> None:
     assert handful[0] == "blue tit/1.jpg"
     with Image.open(folder / "data" / "examples" / "sample.jpg") as sample:
         assert max(sample.size) == 160
+
+
+def colours(folder: Path) -> Path:
+    """Images of two classes."""
+    for label in ("blue", "red"):
+        (folder / label).mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (64 + number, 48), label).save(folder / label / f"{number}.png")
+    return folder
+
+
+def test_a_clone_elsewhere_says_where_its_images_can_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path / "birds", images=str(colours(tmp_path / "photos")))
+    commit(made, "From the template")
+    clone = tmp_path / "elsewhere"
+    git(tmp_path, "clone", "--quiet", str(made), str(clone))
+    texts = [path.read_text(encoding="utf-8") for path in owned(clone) if path.suffix in (".yml", ".md")]
+    assert [text for text in texts if str(tmp_path / "photos") in text] == []
+    assert not os.path.lexists(clone / "data" / "birds")
+    assert len(list((clone / "tests" / "images").rglob("*.jpg"))) == 16
+    monkeypatch.chdir(clone)
+    assert CliRunner().invoke(app, ["config", "check", "--workload", "workloads/birds.yml"]).exit_code == 0
+    for words in (["run", "--workload", "birds"], ["data", "prepare", "--workload", "birds"]):
+        error = CliRunner().invoke(app, words).exception
+        assert isinstance(error, MlopsError)
+        assert "`ln -s DIR data/birds`" in str(error)
+        assert "`mlops data download --from azureml:birds@latest --out data/birds`" in str(error)
+
+
+@pytest.mark.parametrize("ci", ["github", "azure-devops"])
+def test_its_pipeline_trains_on_the_registered_images(ci: str, made: dict[str, Path], tmp_path: Path) -> None:
+    own = project(tmp_path / "birds", images=str(colours(tmp_path / "photos")), ci=ci)
+    place = (
+        "ado_pipelines/model_training_pipeline.yml" if ci == "azure-devops" else ".github/workflows/model_training.yml"
+    )
+    registered = '--workload "$WORKLOAD" --images "azureml:$WORKLOAD@latest" $OPTIONS'
+    assert registered in (own / place).read_text(encoding="utf-8")
+    assert "--images" not in (made[ci] / place).read_text(encoding="utf-8").replace("or --images", "")
+    assert "mlops data register data/birds --name birds --on azure" in (own / "README.md").read_text(encoding="utf-8")
+    if ci == "azure-devops":
+        assert wrong(PipelineFiles(own), "model_training", {}, ScriptLines(own / "Makefile")) == []
+
+
+def test_a_wrong_folder_is_asked_for_again(tmp_path: Path) -> None:
+    photos = colours(tmp_path / "photos")
+    with CliRunner().isolation(input=f"{tmp_path / 'nowhere'}\n{photos}\n") as streams:
+        assert _ask_for_images("Images") == str(photos)
+        assert b"nowhere does not exist" in streams[1].getvalue() + streams[0].getvalue()
+
+
+def test_another_build_is_installed_in_a_project_that_is_set_up(made: dict[str, Path], tmp_path: Path) -> None:
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "calls"}\n')
+    python.chmod(0o755)
+    wheel = tmp_path / "one.whl"
+    wheel.touch()
+
+    def installed(*words: str) -> list[str]:
+        (tmp_path / "calls").write_text("")
+        done = subprocess.run(
+            ["make", "setup", f"VENV={tmp_path / 'venv'}", *words], cwd=made["github"], capture_output=True, text=True,
+            env={name: value for name, value in os.environ.items() if name != "VISION_MLOPS"}, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return re.findall(r"--force-reinstall (\S+)", (tmp_path / "calls").read_text(encoding="utf-8"))
+
+    assert len(installed()) == 1
+    assert installed() == []
+    assert installed(f"VISION_MLOPS={wheel}") == [str(wheel)]
+    assert installed(f"VISION_MLOPS={wheel}") == []
+    assert installed() == [], "it stays"
+    later = time.time() + 5
+    os.utime(wheel, (later, later))
+    assert installed(f"VISION_MLOPS={wheel}") == [str(wheel)]
+    assert installed("VISION_MLOPS=two.whl") == ["two.whl"]
 
 
 def test_it_takes_no_more_than_two_seconds(tmp_path: Path) -> None:

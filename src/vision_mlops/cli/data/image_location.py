@@ -48,6 +48,10 @@ def images_for(workload: Workload, images: str | Path | None, place: RunLocation
         return _folder_version(text, place).reference
     if text.startswith(_PREFIX):
         return text
+    if images is None and not Path(text).expanduser().is_dir():
+        from vision_mlops.data.sources import missing_images
+
+        raise missing_images(workload)
     return str(_existing_folder(text))
 
 

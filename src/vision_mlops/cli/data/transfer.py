@@ -70,7 +70,9 @@ def upload(
 
 
 def download(
-    from_: Annotated[str, typer.Option("--from", help=f"Where from: {_PLACE}")],
+    from_: Annotated[
+        str, typer.Option("--from", help=f"Where from: azureml:NAME:VERSION of data registered in Azure, {_PLACE}")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder to fetch into; made where it does not exist.")],
     delete: Annotated[
         bool, typer.Option("--delete", help="At the end, remove from the folder --out what is not in storage.")
@@ -92,7 +94,7 @@ def download(
     from vision_mlops import storage
 
     with _interruptible():
-        place = storage.locate(from_)
+        place = storage.locate(_registered(from_))
         say(f"downloading {place.url} to {out}")
         with progress_bar("downloading") as progress:
             summary = storage.download(
@@ -106,6 +108,20 @@ def download(
                 progress=progress,
             )
     _report(summary, json_)
+
+
+def _registered(place: str) -> str:
+    """Where registered data of the workspace lies; any other place as it is."""
+    if not place.startswith("azureml:") or place.startswith("azureml://"):
+        return place
+    from vision_mlops.azure.clients import check_workspace, ml_client
+    from vision_mlops.config.azure_settings import load_azure_settings
+    from vision_mlops.jobs.azureml.data_assets import find
+
+    settings = load_azure_settings()
+    client = ml_client(settings)
+    check_workspace(client, settings)
+    return find(client, place, say=say).path
 
 
 def _report(summary: TransferSummary, as_json: bool) -> None:
