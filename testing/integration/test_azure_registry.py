@@ -245,6 +245,11 @@ def test_from_this_machine_to_azure_and_back(
     assert registry.models() == []
     assert transfer(local, "textile", registry, aliases=["champion"], force=True).aliases == ("champion",)
     assert transfer(registry, "textile", local, name="copy").reference == "copy:1"
+    # Judged anew, it is the same version with another verdict, and knows where it came from first.
+    local.register(plain_bundle(), "textile", verdict=write_verdict(tmp_path, "promote"))
+    again = transfer(local, "textile", registry)
+    assert (again.version, again.verdict, again.aliases) == (1, "promote", ("champion",))
+    assert stored_facts(again)["origin"]["reference"] == "textile:1"
 
 
 def test_the_environment_chooses_the_registry(

@@ -33,7 +33,15 @@ DEPLOYED = sorted(DEFINITIONS.glob("*.yml"))
 # YAML that is no definition of Azure ML, or of another kind, by folder.
 _OTHER = (PACKAGE / "config" / "workloads", ROOT / "environments" / "conda", DEPLOYED[0].parent)
 _KUBERNETES = PACKAGE / "endpoints" / "aks"
-_TABLES = tuple(PACKAGE / name for name in ("benchmark/prices.yml", "config/retirements.yml", "teardown/prices.yml"))
+_TABLES = tuple(
+    PACKAGE / name
+    for name in (
+        "benchmark/prices.yml",
+        "config/retirements.yml",
+        "doctor/migration/v1_names.yml",
+        "teardown/prices.yml",
+    )
+)
 SHIPPED = sorted(
     path
     for folder in (PACKAGE, ROOT / "environments")

@@ -112,9 +112,19 @@ class BundleRegistry(ABC):
         with self._changing(name):
             existing = self._identical(name, tags[HASH_TAG])
             version = existing.version if existing else self._add(bundle, name, content, tags)
+            if existing:
+                self._renew(existing, facts)
             for alias in aliases:
                 self._move_alias(name, version, alias, force=force)
         return self.get(name, str(version))
+
+    def _renew(self, version: ModelVersion, facts: Mapping[str, Any]) -> None:
+        """Have a version know what has become known elsewhere since it was adopted, such as another verdict."""
+        known = lineage.stored_facts(version)
+        fresh = {key: value for key, value in facts.items() if value and known.get(key) != value}
+        fresh.pop("origin", None)  # where it came from first
+        if fresh:
+            self._set_tags(version.name, version.version, fact_tags({**known, **fresh}))
 
     def get(self, name: str, ref: str = "") -> ModelVersion:
         """One version of a model.
