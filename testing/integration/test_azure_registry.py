@@ -239,14 +239,15 @@ def test_from_this_machine_to_azure_and_back(
     store: Path, place: Place, registry: AzureRegistry, plain_bundle: MakeBundle, tmp_path: Path
 ) -> None:
     local = MlflowRegistry()
-    local.register(plain_bundle(), "textile", verdict=write_verdict(tmp_path, "reject"))
+    bundle = plain_bundle()
+    local.register(bundle, "textile", verdict=write_verdict(tmp_path, "reject"))
     with pytest.raises(RegistryError, match=r"cannot become champion: its verdict is reject .*\n  -> add --force"):
         transfer(local, "textile", registry, aliases=["champion"])
     assert registry.models() == []
     assert transfer(local, "textile", registry, aliases=["champion"], force=True).aliases == ("champion",)
     assert transfer(registry, "textile", local, name="copy").reference == "copy:1"
     # Judged anew, it is the same version with another verdict, and knows where it came from first.
-    local.register(plain_bundle(), "textile", verdict=write_verdict(tmp_path, "promote"))
+    local.register(bundle, "textile", verdict=write_verdict(tmp_path, "promote"))
     again = transfer(local, "textile", registry)
     assert (again.version, again.verdict, again.aliases) == (1, "promote", ("champion",))
     assert stored_facts(again)["origin"]["reference"] == "textile:1"
