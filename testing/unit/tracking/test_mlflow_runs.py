@@ -112,7 +112,7 @@ def test_lock_that_is_held_ends_in_an_error(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(mlflow_runs, "LOCK_TIMEOUT_SECONDS", 0.1)
     with (
         mlflow_runs.file_lock(tmp_path / "lock"),
-        pytest.raises(MlopsError, match="held by another process"),
+        pytest.raises(MlopsError, match="locked by another process"),
         mlflow_runs.file_lock(tmp_path / "lock"),
     ):
         raise AssertionError("the lock was given twice")
