@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -25,7 +24,6 @@ from azureml_emulator.emulated_cloud import EmulatedCloud
 from azureml_emulator.identity.sign_in_routes import by_secret
 from azureml_emulator.rest.faults import Faults
 from vision_mlops.azure.clients import ml_client
-from vision_mlops.cli.main import main
 from vision_mlops.config.azure_settings import load_azure_settings
 
 __all__ = ["azurite", "client", "cloud", "container", "project", "proxy", "rehearsal", "running_cloud"]
@@ -54,20 +52,6 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pl
 def faults(place: Place) -> Faults:
     """Faults of the loopback cloud; a real workspace has none on demand."""
     return place.loopback.faults
-
-
-@pytest.fixture
-def mlops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run ``mlops`` in this process: exit code, standard output, standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mlops", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def add_names(app: typer.Typer) -> None:
 
 
 def callback(words: str) -> Callable[..., Any] | None:
-    """The function behind a command, such as ``data prepare``; None where there is no such command."""
+    """The function behind a command, such as ``data prepare``; None if the command is unknown."""
     first = words.partition(" ")[0]
     return _callbacks(first).get(words) if first in COMMANDS else None
 

@@ -110,7 +110,7 @@ def source_file(reference: CodeReference, root: Path | None = None) -> Path | No
         root: Folder of the project; the current one where not given.
 
     Raises:
-        ConfigError: there is no such module, it is hidden by an installed one, is not valid Python, or lacks the name.
+        ConfigError: the module does not exist, is hidden by an installed one, is not valid Python, or lacks the name.
     """
     root, parts = root or Path.cwd(), reference.module.split(".")
     installed = _installed(parts[0], root)

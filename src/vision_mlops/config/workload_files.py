@@ -45,8 +45,12 @@ def shipped_workloads() -> list[str]:
 
 def list_workloads() -> list[str]:
     """Names that :func:`find_workload` takes: the shipped ones, and those in ``workloads/`` of the current folder."""
-    own = (path.stem for suffix in _SUFFIXES for path in _OWN.glob(f"*{suffix}"))
-    return sorted({*shipped_workloads(), *own})
+    return sorted({*shipped_workloads(), *own_workloads()})
+
+
+def own_workloads() -> list[str]:
+    """Names of the workloads in ``workloads/`` of the current folder, sorted."""
+    return sorted({path.stem for suffix in _SUFFIXES for path in _OWN.glob(f"*{suffix}")})
 
 
 def is_shipped(reference: str) -> bool:

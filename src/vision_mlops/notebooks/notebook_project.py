@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vision_mlops.config import load_workload
 from vision_mlops.config.workload import Workload
-from vision_mlops.config.workload_files import workload_content
+from vision_mlops.config.workload_files import own_workloads, workload_content
 from vision_mlops.core import paths
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.core.files import atomic_write
@@ -106,6 +106,6 @@ def open_project() -> NotebookProject:
             "open the notebook in the folder `notebooks` of a project",
         )
     os.chdir(root)
-    own = sorted(path.stem for path in Path("workloads").glob("*.y*ml"))
+    own = own_workloads()
     reference = os.environ.get(VARIABLE) or (own[0] if own else _DEFAULT)
     return NotebookProject(root, reference, load_workload(reference))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import tomllib
 from collections.abc import Callable
 from datetime import date
@@ -15,7 +14,6 @@ from testing.support.v1_project import FILES, write_v1_project
 
 import vision_mlops
 from vision_mlops.cli.commands import callbacks
-from vision_mlops.cli.main import main
 from vision_mlops.config.retirements import retirements
 from vision_mlops.core.errors import DataError
 from vision_mlops.doctor.migration.python_names import names_in
@@ -63,18 +61,6 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_v1_project(tmp_path_factory.mktemp("v1"))
-
-
-@pytest.fixture
-def mlops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RAN:
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mlops", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 def test_each_file_has_its_findings_and_no_others(project: Path) -> None:

@@ -24,7 +24,7 @@ def _group() -> None:
 def scan(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the repository.")],
     fail_on: Annotated[
-        FailOnSeverity, typer.Option("--fail-on", help="Severity from which on the exit code is 1.")
+        FailOnSeverity, typer.Option("--fail-on", help="Exit with code 1 at this severity or above.")
     ] = FailOnSeverity.NEVER,
     json_: JsonOption = False,
 ) -> None:

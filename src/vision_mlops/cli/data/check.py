@@ -48,7 +48,7 @@ def check(
         Path | None, typer.Option("--out", help="Folder of the report; default outputs/checks/NAME.")
     ] = None,
     fail_on: Annotated[
-        FailOnSeverity, typer.Option("--fail-on", help="Severity from which on the exit code is 1.")
+        FailOnSeverity, typer.Option("--fail-on", help="Exit with code 1 at this severity or above.")
     ] = FailOnSeverity.ERROR,
     fix: Annotated[
         str | None, typer.Option("--fix", help="Kinds of findings, with commas, whose files are moved to quarantine.")

@@ -21,7 +21,7 @@ def read_workload(text: str, code: Path | None) -> Workload | None:
         None where only the step can know the workload: the shell completes the text, or the step makes the file.
 
     Raises:
-        PipelineError: there is no such workload, or it has mistakes.
+        PipelineError: the workload does not exist, or has mistakes.
     """
     reference = text or _DEFAULT
     if not reference.lstrip().startswith("{") and ("$" in reference or reference.endswith((".yml", ".yaml"))):
