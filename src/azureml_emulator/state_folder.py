@@ -11,6 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from azureml_emulator.whole_files import write_whole
+
 _WAIT_SECONDS = 20.0
 
 
@@ -88,9 +90,7 @@ class StateFolder:
 
     def announce(self, port: int) -> None:
         """Say to others that an emulator runs here, and where."""
-        file = self._note.with_suffix(".new")
-        file.write_text(json.dumps({"process": os.getpid(), "port": port}), encoding="utf-8")
-        file.replace(self._note)
+        write_whole(self._note, json.dumps({"process": os.getpid(), "port": port}))
 
     def give_back(self) -> None:
         """Let others have it."""

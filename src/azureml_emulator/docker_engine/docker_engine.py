@@ -20,6 +20,7 @@ from azureml_emulator.docker_engine.engine_images import EngineImage, EngineImag
 from azureml_emulator.process_commands import ProcessCommands
 from azureml_emulator.resources.rest_resources import now
 from azureml_emulator.rest.rest_calls import Json, ServiceRefusalError
+from azureml_emulator.whole_files import write_whole
 
 _END_SECONDS = 10.0
 
@@ -150,9 +151,7 @@ class DockerEngine:
 
     def _write(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(json.dumps([asdict(item.definition) for item in self._containers.values()]))
-        fresh.replace(self._file)
+        write_whole(self._file, json.dumps([asdict(item.definition) for item in self._containers.values()]))
 
 
 class EngineSocket:

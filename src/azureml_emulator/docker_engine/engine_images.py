@@ -15,6 +15,7 @@ from pathlib import Path
 
 from azureml_emulator.resources.rest_resources import now
 from azureml_emulator.rest.rest_calls import ServiceRefusalError
+from azureml_emulator.whole_files import write_whole
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _INSTRUCTION = re.compile(r"\s*([A-Za-z]+)\s+(.*)", re.DOTALL)
@@ -166,7 +167,7 @@ class EngineImages:
         made = replace(image, tags=tags)
         self._images = [*others, made]
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(json.dumps([asdict(item) for item in self._images]))
+        write_whole(self._file, json.dumps([asdict(item) for item in self._images]))
         return made
 
 

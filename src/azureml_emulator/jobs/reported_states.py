@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from azureml_emulator.rest.rest_calls import Json
+from azureml_emulator.whole_files import write_whole
 
 FINAL = frozenset({"Completed", "Failed", "Canceled"})
 # The engine's own words, in the words of the service.
 _STEP = {"Waiting": "NotStarted", "Reused": "Completed", "Skipped": "Canceled", "Interrupted": "Failed"}
 _JOB = {"Waiting": "Queued", "Interrupted": "Failed"}
 _TRIAL = {"EarlyTerminated": "Canceled"}
+# Clients that ask at the same time must not join the same lines twice.
+_JOINING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -109,15 +113,18 @@ def _logs(folder: Path) -> dict[str, Path]:
     log, taken = folder / "std_log.txt", folder / "std_log.json"
     if not folder.is_dir():
         return {}
-    positions: dict[str, int] = json.loads(taken.read_text()) if taken.exists() else {}
-    with log.open("ab") as joined:
+    with _JOINING, log.open("ab") as joined:
+        positions: dict[str, int] = json.loads(taken.read_text(encoding="utf-8")) if taken.exists() else {}
+        if positions:  # what was joined and not noted, because the emulator was killed in between, comes again
+            joined.truncate(sum(positions.values()))
         for name in ("stdout.log", "stderr.log"):
             if (folder / name).exists():
                 content = (folder / name).read_bytes()[positions.get(name, 0) :]
                 whole = content[: content.rfind(b"\n") + 1]
                 joined.write(whole)
                 positions[name] = positions.get(name, 0) + len(whole)
-    taken.write_text(json.dumps(positions))
+        joined.flush()
+        write_whole(taken, json.dumps({name: length for name, length in positions.items() if length}))
     return {"user_logs/std_log.txt": log}
 
 

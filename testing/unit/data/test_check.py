@@ -551,7 +551,7 @@ def test_interrupting_leaves_nothing_behind(tmp_path: Path) -> None:
         [sys.executable, "-c", SLOWLY, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "looking\n"
+    assert process.stdout.readline().startswith("looking")  # two threads print, at times into one line
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 130

@@ -1,0 +1,12 @@
+"""Files that another process, or this one after a crash, finds whole: the old content or the new one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def write_whole(file: Path, content: str) -> None:
+    """Replace the content of a file in one step. Callers that write the same file take turns."""
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.write_text(content, encoding="utf-8")
+    fresh.replace(file)
