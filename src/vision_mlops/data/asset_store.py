@@ -14,7 +14,7 @@ from typing import Any
 from vision_mlops.core import paths
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.files import atomic_folder, remove_path
-from vision_mlops.core.locks import take
+from vision_mlops.core.locks import locked
 from vision_mlops.core.text import nearest
 
 KINDS = ("components", "data", "environments", "models")
@@ -121,10 +121,8 @@ class AssetStore:
         check_part(name, "name")
         # A lock of each name: a job that registers an output need not wait while another asset is copied.
         place = self._root / ".locks" / f"{kind}.{name}"
-        lock = take(place, wait=_LONGEST_SECONDS)
-        if lock is None:
-            raise PipelineError(f"{name!r} is being registered by another process ({place})", "try again")
-        with lock:
+        refusal = PipelineError(f"{name!r} is being registered by another process ({place})", "try again")
+        with locked(place, refusal, wait=_LONGEST_SECONDS):
             there = self.versions(kind, name)
             known = next((asset for asset in there if same and version in (None, asset.version) and same(asset)), None)
             if known is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,6 +26,7 @@ from vision_mlops.data.fetch.verification import ExpectedFile, check_length, che
 
 if TYPE_CHECKING:
     import requests
+    from tenacity import RetryCallState
 
 _REDIRECTS = 10
 
@@ -125,26 +125,36 @@ class DownloadClient:
     def _insist(
         self, wanted: ExpectedFile, part: Part, known: Version | None, progress: Progress | None
     ) -> Version | None:
-        failures = 0
-        while True:
-            before = part.size
-            try:
-                return self._try(wanted, part, known, progress)
-            except RetryError as again:
-                failures = 1 if part.size - before >= CHUNK else failures + 1
-                if failures >= self._patience.attempts:
-                    raise _given_up(wanted, part, again, failures) from again
-                self._pause(wanted, again, failures)
+        import tenacity as t
 
-    def _pause(self, wanted: ExpectedFile, again: RetryError, failures: int) -> None:
-        if again.wait > self._patience.longest_wait:
-            raise DownloadError(
-                f"{shown(wanted.url)}: {again}, and asks to wait {again.wait:,.0f} s", "try again then", again.status
-            )
-        pause = min(self._patience.pause * 2 ** (failures - 1), self._patience.longest_pause)
-        pause = max(again.wait, pause * random.uniform(0.5, 1.0))
-        self._say(f"{shown(wanted.url)}: {again}; trying again in {pause:.1f} s")
-        if self._stop.wait(pause):
+        patience, before = self._patience, part.size
+        half, longest_half = patience.pause / 2, patience.longest_pause / 2
+        backoff = t.wait_exponential(half, longest_half) + t.wait_random_exponential(half, longest_half)
+
+        def count(state: RetryCallState) -> None:
+            nonlocal before
+            if part.size - before >= CHUNK:
+                state.attempt_number = 1
+            before = part.size
+
+        def give_up(state: RetryCallState) -> NoReturn:
+            again = _failure(state)
+            raise _given_up(wanted, part, again, state.attempt_number) from again
+
+        return t.Retrying(
+            retry=t.retry_if_exception_type(RetryError),
+            after=count,
+            stop=t.stop_after_attempt(patience.attempts),
+            wait=lambda state: max(_failure(state).wait, backoff(state)),
+            before_sleep=lambda state: self._say(
+                f"{shown(wanted.url)}: {_failure(state)}; trying again in {state.upcoming_sleep:.1f} s"
+            ),
+            sleep=self._sleep,
+            retry_error_callback=give_up,
+        )(self._try, wanted, part, known, progress)
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
             raise DownloadStoppedError
 
     def _try(
@@ -169,7 +179,7 @@ class DownloadClient:
             elif answer.status_code == 200:
                 version, start = _whole(wanted, part, answer), 0
             else:
-                _refuse(wanted.url, answer)
+                _refuse(wanted.url, answer, self._patience.longest_wait)
             check_space(part.target, (version.length or start) - start)
             self._receive(wanted, part, answer, start, version.length, progress)
         return version
@@ -261,11 +271,21 @@ def _whole(wanted: ExpectedFile, part: Part, answer: requests.Response) -> Versi
     return version
 
 
-def _refuse(url: str, answer: requests.Response) -> NoReturn:
+def _refuse(url: str, answer: requests.Response, longest_wait: float) -> NoReturn:
     said = f"the server answers {phrase(answer.status_code)}"
     if answer.status_code in TEMPORARY:
-        raise RetryError(said, answer.status_code, retry_after(answer.headers))
+        wait = retry_after(answer.headers)
+        if wait > longest_wait:
+            message = f"{shown(url)}: {said}, and asks to wait {wait:,.0f} s"
+            raise DownloadError(message, "try again then", answer.status_code)
+        raise RetryError(said, answer.status_code, wait)
     raise DownloadError(f"{shown(url)}: {said}", mend(answer.status_code), answer.status_code)
+
+
+def _failure(state: RetryCallState) -> RetryError:
+    error = state.outcome.exception() if state.outcome is not None else None
+    assert isinstance(error, RetryError), "only of a try that failed so"
+    return error
 
 
 def _given_up(wanted: ExpectedFile, part: Part, again: RetryError, failures: int) -> DownloadError:

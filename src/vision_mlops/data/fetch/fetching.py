@@ -16,9 +16,10 @@ from pathlib import Path
 
 from vision_mlops import __version__
 from vision_mlops.config.workload import Download
-from vision_mlops.core.errors import DataError, MissingExtraError
+from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import remove_path
 from vision_mlops.core.hashing import file_hash
+from vision_mlops.core.locks import locked
 from vision_mlops.core.text import counted
 from vision_mlops.data.fetch.assembly import AssembledFolder, Assembly, FetchOptions, FetchRequest, Progress, local_file
 from vision_mlops.data.fetch.download_client import DownloadClient
@@ -122,28 +123,18 @@ def kept(out: Path) -> int:
 @contextmanager
 def _work(out: Path) -> Iterator[Path]:
     """The folder to work in, for one process at a time. Afterwards it is removed where nothing in it is worth keeping."""
-    try:
-        from filelock import FileLock, Timeout
-    except ImportError as error:
-        raise MissingExtraError("filelock", "train") from error
     work = _work_folder(out)
-    work.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(work / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise DataError(f"another process is fetching {out}", "wait for it") from error
-    try:
-        remove_path(work / "tree")  # of a process that was killed
-        if not out.exists() and (work / "old").exists():
-            (work / "old").rename(out)
-        remove_path(work / "old")
-        yield work
-    finally:
-        remove_path(work / "tree")
-        if work.exists() and not any(path.name != "lock" for path in work.rglob("*") if path.is_file()):
-            remove_path(work)
-        lock.release()
+    with locked(work / "lock", DataError(f"another process is fetching {out}", "wait for it")):
+        try:
+            remove_path(work / "tree")  # of a process that was killed
+            if not out.exists() and (work / "old").exists():
+                (work / "old").rename(out)
+            remove_path(work / "old")
+            yield work
+        finally:
+            remove_path(work / "tree")
+            if work.exists() and not any(path.name != "lock" for path in work.rglob("*") if path.is_file()):
+                remove_path(work)
 
 
 @contextmanager
