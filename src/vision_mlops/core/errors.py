@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+import enum
+
+
+class Severity(enum.StrEnum):
+    """How bad a finding is, the worst first: an error breaks something, a warning may, a note is worth a look."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+    def reaches(self, limit: str) -> bool:
+        """Whether it is as bad as a limit or worse; nothing reaches the limit ``never``."""
+        order = list(Severity)
+        return limit != "never" and order.index(self) <= order.index(Severity(limit))
+
 
 class MlopsError(Exception):
     """Base of every error that the command line shows as one line and exit code 2.

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from vision_mlops.config.workload import Workload
-from vision_mlops.core.errors import DataError
+from vision_mlops.core.errors import DataError, Severity
 from vision_mlops.core.files import is_clutter
 from vision_mlops.core.text import counted, few, nearest
 from vision_mlops.data.check import dataset_check
-from vision_mlops.data.check.dataset_findings import DatasetSeverity
 from vision_mlops.data.check.duplicates import copies_of
 from vision_mlops.data.check.file_listing import ImageFile, list_images
 from vision_mlops.data.check.image_quality import BLANK_CONTRAST
@@ -239,6 +238,6 @@ def _checked(folder: Path, added: set[str], scratch: Path, workload: Workload) -
     )
     result = dataset_check.check(workload.name, list_images(folder), scratch, settings=settings)
     found = [item for item in result.findings if any(file.path in added for file in item.files)]
-    if errors := [item.message for item in found if item.level is DatasetSeverity.ERROR]:
+    if errors := [item.message for item in found if item.level is Severity.ERROR]:
         raise DataError(f"the new version would be wrong: {few(errors, '; ')}", "`mlops data check` says more")
     return [f"{item.kind}: {item.message}" for item in found]

@@ -22,10 +22,10 @@ from testing.support.prepared_data import make_prepared
 from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
-from vision_mlops.core.errors import DataError
+from vision_mlops.core.errors import DataError, Severity
 from vision_mlops.data.check import check_report, duplicates, label_errors, quarantine
 from vision_mlops.data.check.dataset_check import CheckResult, CheckSettings, check
-from vision_mlops.data.check.dataset_findings import KINDS, DatasetSeverity, by_kind
+from vision_mlops.data.check.dataset_findings import KINDS, by_kind
 from vision_mlops.data.check.feature_rows import RowFile
 from vision_mlops.data.check.file_listing import list_images
 from vision_mlops.images.decoding import Pixels, ResizeMode, open_reduced
@@ -355,7 +355,7 @@ def test_the_page_needs_nothing_else_and_escapes_names(planted_once: Planted, tm
     first = next(source for source in parsed.sources if source.startswith("data:"))
     assert base64.b64decode(first.split(",")[1])[:2] == b"\xff\xd8"
     content = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-    assert content["severities"]["error"] == sum(f.level is DatasetSeverity.ERROR for f in result.findings)
+    assert content["severities"]["error"] == sum(f.level is Severity.ERROR for f in result.findings)
     assert content["counts"]["circle"]["test"] == 22
     assert len(content["findings"]) == len(result.findings)
 

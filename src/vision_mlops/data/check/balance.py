@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from vision_mlops.core.errors import Severity
 from vision_mlops.core.text import counted
-from vision_mlops.data.check.dataset_findings import DatasetFinding, DatasetSeverity
+from vision_mlops.data.check.dataset_findings import DatasetFinding
 from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_scan import Scan
 from vision_mlops.data.manifest import UNSPLIT
@@ -36,7 +37,7 @@ def find(numbers: Counts, smallest: int) -> Iterator[DatasetFinding]:
     for label, of in numbers.items():
         for split, count in of.items():
             if split != UNSPLIT and count == 0:
-                worst = DatasetSeverity.ERROR if split != "val" else DatasetSeverity.WARNING
+                worst = Severity.ERROR if split != "val" else Severity.WARNING
                 yield DatasetFinding(
                     "missing-class", f"class {label!r} has no readable image in {split}", severity=worst
                 )

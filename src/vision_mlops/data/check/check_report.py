@@ -13,11 +13,11 @@ from string import Template
 
 from PIL import Image
 
-from vision_mlops.core.errors import DataError, ImageError
+from vision_mlops.core.errors import DataError, ImageError, Severity
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.text import as_html, counted
 from vision_mlops.data.check.dataset_check import CheckResult
-from vision_mlops.data.check.dataset_findings import KINDS, DatasetFinding, DatasetSeverity, Shown, by_kind, by_severity
+from vision_mlops.data.check.dataset_findings import KINDS, DatasetFinding, Shown, by_kind, by_severity
 from vision_mlops.data.manifest import UNSPLIT
 from vision_mlops.images.decoding import open_reduced
 
@@ -118,7 +118,7 @@ def _summary(kinds: dict[str, list[DatasetFinding]]) -> str:
     return f"<table><tr><th>kind</th><th></th><th class=n>findings</th></tr>{''.join(rows)}</table>"
 
 
-def _badge(severity: DatasetSeverity) -> str:
+def _badge(severity: Severity) -> str:
     return f'<span class="badge {severity.value}">{severity.value}</span>'
 
 

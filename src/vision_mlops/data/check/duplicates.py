@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vision_mlops.core.errors import Severity
 from vision_mlops.core.text import counted
-from vision_mlops.data.check.dataset_findings import DatasetFinding, DatasetSeverity
+from vision_mlops.data.check.dataset_findings import DatasetFinding
 from vision_mlops.data.check.feature_rows import RowFile
 from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_quality import BLANK_CONTRAST
@@ -148,7 +149,7 @@ def _findings_of_group(listing: ImageListing, scan: Scan, group: list[int], *, e
     splits = [name for name in ("train", "val", "test") if any(file.split == name for file in files)]
     details = {"match": "exact" if exact else "near", "copies": len(files)}
     alike = "the same file" if exact else "nearly the same picture"
-    milder = None if exact else DatasetSeverity.WARNING  # a person may see a difference where the hash sees none
+    milder = None if exact else Severity.WARNING  # a person may see a difference where the hash sees none
     first = files[0].path
     more = f" and {len(files) - 1} more" if len(files) > 2 else f" and {files[1].path}"
     if len(labels) > 1 and (exact or _across(scan, order, [file.label for file in files])):
