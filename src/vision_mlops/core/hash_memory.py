@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import time
@@ -17,7 +18,6 @@ Mark = tuple[int, int, int]
 _ATTEMPTS = 20
 # A file that was written this recently could be written again within the resolution of its time: it is not remembered.
 _SETTLED_NS = 2_000_000_000
-_AT_ONCE = 500
 
 
 def mark_of(facts: os.stat_result) -> Mark:
@@ -49,15 +49,13 @@ class HashMemory:
 
     def recall(self, names: Sequence[str]) -> dict[str, tuple[Mark, str]]:
         """Mark and hash of the files that are known."""
-        found: dict[str, tuple[Mark, str]] = {}
-        for start in range(0, len(names), _AT_ONCE):
-            asked = names[start : start + _AT_ONCE]
-            marks = ",".join("?" * len(asked))
-            query = f"SELECT path, inode, size, time, hash FROM {self._table} WHERE path IN ({marks})"
-            with contextlib.suppress(sqlite3.Error):  # broken in the middle: the files are hashed
-                rows = self._database.execute(query, asked).fetchall()
-                found |= {row[0]: ((row[1], row[2], row[3]), row[4]) for row in rows}
-        return found
+        query = (
+            f"SELECT path, inode, size, time, hash FROM {self._table} WHERE path IN (SELECT value FROM json_each(?))"
+        )
+        with contextlib.suppress(sqlite3.Error):  # broken in the middle: the files are hashed
+            rows = self._database.execute(query, [json.dumps(names)])
+            return {path: ((inode, size, changed), digest) for path, inode, size, changed, digest in rows}
+        return {}
 
     def remember(self, rows: Sequence[tuple[str, Mark, str]]) -> None:
         """Keep path, mark and hash of files."""

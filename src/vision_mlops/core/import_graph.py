@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ class ImportGraph:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._package = root.name
-        self._reads: dict[str, tuple[set[str], set[Path]]] = {}
+        self._reads: dict[Path, tuple[set[Path], set[Path]]] = {}
 
     @cached_property
     def _modules(self) -> dict[str, Path]:
@@ -51,17 +51,7 @@ class ImportGraph:
             KeyError: the package has no such module.
             SyntaxError: a module that is reached is not valid Python.
         """
-        waiting, seen, files = list(modules), set[str](), set[Path]()
-        while waiting:
-            name = waiting.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            files.add(self._modules[name])
-            needed, resources = self._read(name)
-            files |= resources
-            waiting += needed - seen
-        return sorted(path.relative_to(self.root) for path in files)
+        return _reached([self._modules[name] for name in modules], self._read, self.root)
 
     def imported_by(self, file: Path) -> set[str]:
         """Modules of the package that a Python file outside of it imports; all of them where it cannot be read as Python."""
@@ -77,16 +67,17 @@ class ImportGraph:
         parts = path.relative_to(self.root).with_suffix("").parts
         return ".".join((self._package, *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
-    def _read(self, name: str) -> tuple[set[str], set[Path]]:
+    def _read(self, path: Path) -> tuple[set[Path], set[Path]]:
         """The modules that one needs directly, and the files beside it that it names."""
-        if name not in self._reads:
-            path = self._modules[name]
+        if path not in self._reads:
+            name = self._module_name(path)
             above = name.rpartition(".")[0]
             tree = ast.parse(path.read_bytes(), str(path))
-            needed = self._needed(tree, name if path.name == "__init__.py" else above)
             # Importing a module imports the packages above it.
-            self._reads[name] = (needed | {above}) & self._modules.keys(), _files_named(tree, path.parent)
-        return self._reads[name]
+            needed = {*self._needed(tree, name if path.name == "__init__.py" else above), above}
+            modules = {self._modules[each] for each in needed & self._modules.keys()}
+            self._reads[path] = modules, _files_named(tree, path.parent)
+        return self._reads[path]
 
     def _needed(self, tree: ast.Module, package: str) -> set[str]:
         """Names of what the source of a module imports or starts, among them names that are no modules."""
@@ -121,16 +112,9 @@ def files_beside(file: Path, root: Path) -> list[Path]:
     Raises:
         SyntaxError: a file that is reached is not valid Python.
     """
-    above = [folder / "__init__.py" for folder in file.relative_to(root).parents if folder != Path()]
-    waiting, seen = [file, *(root / each for each in above if (root / each).is_file())], set[Path]()
-    named: set[Path] = set()
-    while waiting:
-        current = waiting.pop()
-        if current in seen:
-            continue
-        seen.add(current)
+
+    def read(current: Path) -> tuple[set[Path], set[Path]]:
         tree = ast.parse(current.read_bytes(), str(current))
-        named |= _files_named(tree, current.parent)
         package = ".".join(current.relative_to(root).parent.parts)
         names = {
             name
@@ -142,7 +126,22 @@ def files_beside(file: Path, root: Path) -> list[Path]:
         # Importing a module imports the packages above it.
         places = {root.joinpath(*name.split(".")[:end]) for name in names for end in range(1, name.count(".") + 2)}
         options = {option for place in places for option in (place.with_suffix(".py"), place / "__init__.py")}
-        waiting += [option for option in options - seen if option.is_file()]
+        return {option for option in options if option.is_file()}, _files_named(tree, current.parent)
+
+    above = [root / folder / "__init__.py" for folder in file.relative_to(root).parents if folder != Path()]
+    return _reached([file, *(each for each in above if each.is_file())], read, root)
+
+
+def _reached(start: list[Path], read: Callable[[Path], tuple[set[Path], set[Path]]], root: Path) -> list[Path]:
+    """Follow what files need, each read once: all of them and the files that they name, relative to a folder, sorted."""
+    waiting, seen, named = list(start), set[Path](), set[Path]()
+    while waiting:
+        current = waiting.pop()
+        if current not in seen:
+            seen.add(current)
+            needed, beside = read(current)
+            named |= beside
+            waiting += needed - seen
     return sorted(path.relative_to(root) for path in seen | named)
 
 

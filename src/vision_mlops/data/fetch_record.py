@@ -14,6 +14,7 @@ from vision_mlops.core import paths
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import is_clutter
 from vision_mlops.core.folder_walk import EntryKind, walk
+from vision_mlops.core.text import few
 from vision_mlops.data.manifest import UNSPLIT
 
 RECORD = "fetch.json"
@@ -82,8 +83,7 @@ def differences(folder: Path, record: FetchRecord) -> str:
     off = [name for name, count in wanted.items() if _files_below(folder / name) != count]
     if not off:
         return ""
-    more = f", and {len(off) - 3} more" if len(off) > 3 else ""
-    return f"the number of images in {', '.join(off[:3])}{more} is not that of the download"
+    return f"the number of images in {few(off, most=3)} is not that of the download"
 
 
 def _files_below(folder: Path) -> int:

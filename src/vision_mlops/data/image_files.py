@@ -116,19 +116,13 @@ def images_below(folder: str | os.PathLike[str]) -> tuple[list[Path], list[LeftO
 
 def is_image_file(name: str, path: str | os.PathLike[str]) -> bool:
     """Whether a file claims to be an image by its suffix, or is one by its content; one that cannot be read may be one."""
-    if claims_to_be_image(name):
-        return True
-    try:
-        read_size(Path(path))
-    except ImageError as error:
-        return error.reason not in ("not_an_image", "empty")
-    return True
+    return claims_to_be_image(name) or is_image_content(Path(path))
 
 
-def is_image_content(head: bytes) -> bool:
-    """Whether a file that begins with these bytes, of which there should be many, is an image as far as they tell."""
+def is_image_content(content: Path | bytes) -> bool:
+    """Whether a file is an image by its content. Its first bytes will do in its place, where there are many."""
     try:
-        read_size(head)
+        read_size(content)
     except ImageError as error:
         return error.reason not in ("not_an_image", "empty")
     return True

@@ -16,7 +16,7 @@ from vision_mlops import __version__
 from vision_mlops.config.workload import Split, Workload
 from vision_mlops.core.errors import DataError, ImageError
 from vision_mlops.core.files import atomic_folder
-from vision_mlops.core.text import counted
+from vision_mlops.core.text import counted, few
 from vision_mlops.data.class_names import lookalikes
 from vision_mlops.data.corrupted_images import SUFFIX, write_corrupted
 from vision_mlops.data.image_files import IGNORED, LeftOut, on_one_line, summary
@@ -309,9 +309,7 @@ def _shown(name: str) -> str:
 
 
 def _listing(excluded: Iterable[Excluded]) -> str:
-    messages = _messages(excluded)
-    more = f"; and {len(messages) - _SHOWN} more" if len(messages) > _SHOWN else ""
-    return "; ".join(messages[:_SHOWN]) + more
+    return few(_messages(excluded), "; ", most=_SHOWN)
 
 
 def _messages(excluded: Iterable[Excluded]) -> list[str]:

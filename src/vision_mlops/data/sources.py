@@ -12,7 +12,7 @@ from vision_mlops.config import list_workloads, load_workload
 from vision_mlops.config.workload import Corruptions, Workload
 from vision_mlops.core.errors import ConfigError, DataError, MissingExtraError
 from vision_mlops.core.folder_walk import EntryKind
-from vision_mlops.core.text import is_address
+from vision_mlops.core.text import few, is_address
 from vision_mlops.data.fetch_record import RECORD, download_folder, fetched_folder, read_record
 from vision_mlops.data.image_files import UNREADABLE, LeftOut, claims_to_be_image, image_entries, summary
 from vision_mlops.data.manifest import MANIFEST, STATE, SplitName, read_manifest
@@ -182,6 +182,5 @@ def _no_images(root: Path, loose: list[Path], left_out: list[LeftOut], splits: l
         if splits:
             hint += f"; if {' and '.join(splits)} are classes, rename their folders, for example to {splits[0]}_class"
         return DataError(f"{root}: its images lie beside each other, without class folders", hint)
-    found = summary(left_out)
-    more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
-    return DataError(f"{root}: it has no images" + (f", but {found[0]}{more}" if found else ""), _HINT)
+    found = few(summary(left_out), "; ", most=1)
+    return DataError(f"{root}: it has no images" + (f", but {found}" if found else ""), _HINT)

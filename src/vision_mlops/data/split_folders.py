@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vision_mlops.core.errors import DataError
+from vision_mlops.core.text import few
 from vision_mlops.data.manifest import SplitName
 
 SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -42,7 +43,7 @@ def is_split(folders: Mapping[str, bool], where: str) -> bool:
             return False
         first = (nested or trains)[0]
         raise DataError(
-            f"{where}: {_listed(others)} {'lies' if len(others) == 1 else 'lie'} beside {_listed(splits)}, which may be a"
+            f"{where}: {few(others)} {'lies' if len(others) == 1 else 'lie'} beside {few(splits)}, which may be a"
             " split or classes",
             f"of a split, keep only the split folders there; if {first} is a class, rename its folder, for example to"
             f" {first}_class",
@@ -51,11 +52,7 @@ def is_split(folders: Mapping[str, bool], where: str) -> bool:
         return False
     if not trains:
         raise DataError(
-            f"{where}: {_listed(splits)} without train",
+            f"{where}: {few(splits)} without train",
             f"add train; if {splits[0]} is a class, rename its folder, for example to {splits[0]}_class",
         )
     return True
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,7 +99,6 @@ def scan(
         threads: How many at once; 0 is one a processor.
         progress: Called with (done, total) after each few files.
     """
-    workers = threads or os.cpu_count() or 1
     with contextlib.ExitStack() as stack:
         signatures = stack.enter_context(RowFile(folder, SIGNATURE, np.uint8))
         features = stack.enter_context(RowFile(folder, embedder.width, np.float16)) if embedder else None
@@ -109,26 +107,16 @@ def scan(
         def work(start: int) -> list[ImageAppearance]:
             return _chunk(entries[start : start + _CHUNK], start, signatures, features, embedder, max_pixels)
 
-        pool = ThreadPoolExecutor(workers)
+        pool = ThreadPool(threads or os.cpu_count() or 1)
         try:
-            waiting: deque[Future[list[ImageAppearance]]] = deque()
-            for start in range(0, len(entries), _CHUNK):
-                waiting.append(pool.submit(work, start))
-                if len(waiting) > 4 * workers:  # bounded: what is done must not pile up
-                    _take(waiting, looks, len(entries), progress)
-            while waiting:
-                _take(waiting, looks, len(entries), progress)
+            for found in pool.imap(work, range(0, len(entries), _CHUNK)):
+                looks += found
+                if progress is not None:
+                    progress(len(looks), len(entries))
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.terminate()
+            pool.join()  # a thread that is still at work writes into the files that are closed next
         yield Scan(looks, signatures, features)
-
-
-def _take(
-    waiting: deque[Future[list[ImageAppearance]]], looks: list[ImageAppearance], total: int, progress: Progress | None
-) -> None:
-    looks += waiting.popleft().result()
-    if progress is not None:
-        progress(len(looks), total)
 
 
 def _chunk(

@@ -7,10 +7,11 @@ import hashlib
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path, PurePosixPath
-from queue import Empty, SimpleQueue
 from urllib.parse import unquote, urlsplit
 
 from vision_mlops.core.errors import DataError, DownloadError, ImageError
@@ -26,7 +27,6 @@ MAX_LIST_BYTES = 256 * 2**20
 MAX_IMAGE_BYTES = 256 * 2**20
 _COLUMNS = ("url", "label", "split")
 _HINT = "a list has an address a line, or the columns url,label[,split]"
-_LONGEST_END_SECONDS = 2.0
 
 
 class ListError(DataError):
@@ -124,51 +124,27 @@ def download_rows(
     Raises:
         DataError: the disk is full.
     """
-    todo: SimpleQueue[Row] = SimpleQueue()
-    results: SimpleQueue[tuple[Row, Path | BaseException]] = SimpleQueue()
-    for row in rows:
-        todo.put(row)
-    # Not a pool: at the end of the process it would wait for threads whose servers are silent.
-    work = partial(_work, todo, results, folder, client)
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(rows)))]
     done: dict[Row, Path] = {}
     failed: dict[Row, DownloadError] = {}
-    try:
-        for thread in threads:
-            thread.start()
-        for count in range(1, len(rows) + 1):
-            row, result = results.get()
+    # Its threads end with the process. An executor of concurrent.futures would wait for those whose servers are silent.
+    with ThreadPool(min(jobs, len(rows))) as pool, ExitStack() as stack:
+        stack.callback(client.stop)
+        for count, (row, result) in enumerate(pool.imap_unordered(partial(_try, folder, client), rows), start=1):
             if isinstance(result, Path):
                 done[row] = result
-            elif isinstance(result, DownloadError):
-                failed[row] = result
             else:
-                raise result
+                failed[row] = result
             progress(count, len(rows))
-    except BaseException:
-        client.stop()
-        for thread in threads:
-            thread.join(_LONGEST_END_SECONDS / jobs)
-        raise
+        stack.pop_all()
     return done, failed
 
 
-def _work(
-    todo: SimpleQueue[Row], results: SimpleQueue[tuple[Row, Path | BaseException]], folder: Path, client: DownloadClient
-) -> None:
-    """Download images until there are no more, or until something else than a missing image happens."""
-    while True:
-        try:
-            row = todo.get_nowait()
-        except Empty:
-            return
-        try:
-            results.put((row, _image(row, folder, client)))
-        except DownloadError as error:
-            results.put((row, error))
-        except BaseException as error:  # noqa: BLE001 - raised in the main thread
-            results.put((row, error))
-            return
+def _try(folder: Path, client: DownloadClient, row: Row) -> tuple[Row, Path | DownloadError]:
+    """Download one image, or return why that cannot be done."""
+    try:
+        return row, _image(row, folder, client)
+    except DownloadError as error:
+        return row, error
 
 
 _MAKING = threading.Lock()
