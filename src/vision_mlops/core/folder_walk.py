@@ -10,6 +10,7 @@ import enum
 import os
 import stat
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 Identity = tuple[int, int]
@@ -84,6 +85,34 @@ def walk(folder: str | os.PathLike[str], leave_out: Callable[[str], bool] = lamb
             found = refused or found
         if found is not None:
             yield found
+
+
+def files_once(folder: Path, enters: Callable[[Path], bool] = lambda below: True) -> Iterator[str]:
+    """Find all files below a folder, in no order, each under one name: a folder that several links lead to is read once.
+
+    Args:
+        folder: Where to start.
+        enters: Whether a folder is looked into, by its path relative to the start.
+
+    Yields:
+        Names relative to the folder, with slashes. Broken links are left out.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    seen: set[Identity] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        below, facts = Path(root).relative_to(folder), os.stat(root)  # noqa: PTH116
+        if (facts.st_dev, facts.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        folders[:] = sorted(name for name in folders if enters(below / name))
+        yield from ((below / name).as_posix() for name in names if os.path.isfile(os.path.join(root, name)))  # noqa: PTH113, PTH118
 
 
 def problem_of(path: str) -> str:

@@ -13,6 +13,7 @@ import pathspec
 
 from vision_mlops.core import paths
 from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.folder_walk import files_once
 
 IGNORE_FILES = (".amlignore", ".gitignore")
 NEVER = {".git", "__pycache__"}
@@ -25,24 +26,16 @@ def snapshot_files(folder: Path) -> list[str]:
         PipelineError: the ignore file cannot be understood, or a folder not be read.
     """
     spec = _ignored(folder)
-    found: list[str] = []
-    seen: set[tuple[int, int]] = set()
     home = paths.home()  # the results of jobs are no code, wherever they lie
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        below, facts = Path(root).relative_to(folder), Path(root).stat()
-        if (facts.st_dev, facts.st_ino) in seen:  # a link to a folder above itself
-            folders.clear()
-            continue
-        seen.add((facts.st_dev, facts.st_ino))
-        folders[:] = sorted(
-            name
-            for name in folders
-            if name not in NEVER
-            and Path(root, name).resolve() != home
-            and not spec.match_file(f"{(below / name).as_posix()}/")
-        )
-        found += [name for name in ((below / item).as_posix() for item in names) if not spec.match_file(name)]
-    return sorted(name for name in found if (folder / name).is_file())
+
+    def enters(below: Path) -> bool:
+        known = below.name in NEVER or (folder / below).resolve() == home
+        return not known and not spec.match_file(f"{below.as_posix()}/")
+
+    try:
+        return sorted(name for name in files_once(folder, enters) if not spec.match_file(name))
+    except OSError as error:
+        raise PipelineError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from error
 
 
 def is_left_out(folder: Path, name: str) -> bool:
@@ -95,7 +88,3 @@ def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
             except ValueError as error:  # a pattern without an end, or no UTF-8
                 raise PipelineError(f"{folder / name} cannot be understood: {error}", "mend the pattern") from error
     return pathspec.GitIgnoreSpec.from_lines([])
-
-
-def _refuse(error: OSError) -> None:
-    raise PipelineError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from error
