@@ -1,4 +1,4 @@
-"""Errors that a user can mend: each says what is wrong and what to do about it."""
+"""Errors that a user can fix: each says what is wrong and what to do about it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class MlopsError(Exception):
 
     Args:
         message: What is wrong, naming the file, key or value.
-        hint: What mends it; shown on a line of its own.
+        hint: How to fix it; shown on a line of its own.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -48,7 +48,7 @@ class DataError(MlopsError, ValueError):
 
 
 class DownloadError(DataError):
-    """Something cannot be downloaded. ``status`` is the HTTP status of the last answer, 0 where nobody answered."""
+    """Something cannot be downloaded. ``status`` is the HTTP status of the last response, 0 without one."""
 
     def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
         super().__init__(message, hint)
@@ -76,27 +76,27 @@ class RegistryError(MlopsError, LookupError):
 
 
 class CorrectionsFullError(DataError):
-    """Corrections of images are not kept any more: their place has reached its limit."""
+    """No more corrections of images are accepted: their storage has reached its limit."""
 
 
 class ServingError(MlopsError, RuntimeError):
-    """The scoring server cannot start or does not answer."""
+    """The scoring server cannot start or does not respond."""
 
 
 class DeploymentError(MlopsError, RuntimeError):
-    """An endpoint or deployment is missing, cannot be made or changed, or did not become ready."""
+    """An endpoint or deployment is missing, cannot be created or changed, or did not become ready."""
 
 
 class PipelineError(MlopsError, ValueError):
-    """A definition cannot be read, or would not run as it is meant."""
+    """A definition cannot be read, or would not run as intended."""
 
 
 class JobError(MlopsError, RuntimeError):
-    """A job does not exist, is running already, or cannot go on."""
+    """A job does not exist, is already running, or cannot continue."""
 
 
 class AzureError(MlopsError, RuntimeError):
-    """Azure refuses, is not reached, or lacks what is asked for. ``status`` is the HTTP status, 0 without an answer."""
+    """Azure refuses a request, cannot be reached, or lacks what was asked for. ``status`` is the HTTP status, else 0."""
 
     def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
         super().__init__(message, hint)

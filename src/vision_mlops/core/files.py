@@ -19,7 +19,7 @@ CLUTTER = frozenset({
 })  # fmt: skip
 """Names, in lower case, of files and folders that file browsers, notebooks and interrupted downloads leave beside data.
 
-They are no part of it: they are not read, hashed, uploaded or downloaded.
+They are not part of it: they are not read, hashed, uploaded or downloaded.
 """
 
 
@@ -31,11 +31,11 @@ def is_clutter(name: str) -> bool:
 
 @contextmanager
 def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Write a folder beside ``target`` and move it into place only when the body succeeds.
+    """Write a folder next to ``target`` and move it into place only when the body succeeds.
 
     Args:
-        target: The folder that shall exist afterwards.
-        overwrite: Replace an existing one; it stays as it was until the new one is whole.
+        target: The folder to create.
+        overwrite: Replace an existing folder; it stays unchanged until the new one is complete.
 
     Yields:
         An empty temporary folder on the same file system.
@@ -63,7 +63,7 @@ def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def remove_path(path: Path) -> None:
-    """Remove a file, link or folder, also where a folder in it was made read-only. It may be missing."""
+    """Remove a file, link or folder, even if a folder in it is read-only. It may be missing."""
 
     def insist(function: Callable[[str], object], name: str, reason: Any) -> None:
         if not isinstance(reason[1], PermissionError):
@@ -86,9 +86,9 @@ def atomic_write(target: Path, content: str | bytes, *, mode: int | None = None)
     """Write a file so that a reader sees the old content or the new one, never half of it.
 
     Args:
-        target: The file; its folder is made where needed.
+        target: The file; its folder is created if needed.
         content: Text is written as UTF-8.
-        mode: Permissions; where not given, those of any new file, as the umask has it.
+        mode: Permissions; by default those of any new file, according to the umask.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(target)
@@ -103,5 +103,5 @@ def atomic_write(target: Path, content: str | bytes, *, mode: int | None = None)
 
 
 def _beside(target: Path) -> Path:
-    """A new hidden name; what :mod:`tempfile` makes would be for its owner only, whatever the umask."""
+    """Return a new hidden name. What :mod:`tempfile` creates belongs to its owner only, whatever the umask."""
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}")

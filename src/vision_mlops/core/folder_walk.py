@@ -60,7 +60,7 @@ def walk(folder: str | os.PathLike[str], leave_out: Callable[[str], bool] = lamb
             facts = os.stat(path)  # noqa: PTH116
             identity = (facts.st_dev, facts.st_ino)
             if identity in above:
-                return Entry(name, path, EntryKind.LOOP, "is a link to a folder that it is in")
+                return Entry(name, path, EntryKind.LOOP, "is a link to a folder that contains it")
             with os.scandir(path) as found:
                 entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
@@ -120,7 +120,7 @@ def problem_of(path: str) -> str:
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116
     except FileNotFoundError:
-        return "is a link to nothing" if os.path.islink(path) else "does not exist any more"  # noqa: PTH114
+        return "is a broken link" if os.path.islink(path) else "no longer exists"  # noqa: PTH114
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     if stat.S_ISDIR(mode):
@@ -142,10 +142,10 @@ def _look_at(entry: os.DirEntry[str], name: str) -> Entry | None:
             return Entry(name, entry.path, EntryKind.FILE)
         mode = entry.stat().st_mode
     except FileNotFoundError:
-        return Entry(name, entry.path, EntryKind.BROKEN_LINK, "is a link to nothing") if entry.is_symlink() else None
+        return Entry(name, entry.path, EntryKind.BROKEN_LINK, "is a broken link") if entry.is_symlink() else None
     except OSError as error:
         if entry.is_symlink():  # a loop of links, or a target that may not be looked at
-            return Entry(name, entry.path, EntryKind.BROKEN_LINK, f"is a link that leads nowhere ({error.strerror})")
+            return Entry(name, entry.path, EntryKind.BROKEN_LINK, f"is a broken link ({error.strerror})")
         return Entry(name, entry.path, EntryKind.UNREADABLE, f"cannot be read ({error.strerror or error})")
     if stat.S_ISDIR(mode):
         return Entry(name, entry.path, EntryKind.FOLDER)

@@ -23,7 +23,7 @@ def snapshot_files(folder: Path) -> list[str]:
     """Relative names of the files of a code folder that are sent along, sorted. Links are followed, broken ones left out.
 
     Raises:
-        PipelineError: the ignore file cannot be understood, or a folder not be read.
+        PipelineError: the ignore file cannot be parsed, or a folder cannot be read.
     """
     spec = _ignored(folder)
     home = paths.home()  # the results of jobs are no code, wherever they lie
@@ -42,7 +42,7 @@ def is_left_out(folder: Path, name: str) -> bool:
     """Whether a file of a code folder, by its relative name with slashes, is not sent along.
 
     Raises:
-        PipelineError: the ignore file cannot be understood.
+        PipelineError: the ignore file cannot be parsed.
     """
     return _ignored(folder).match_file(name)
 
@@ -86,5 +86,5 @@ def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
             try:
                 return pathspec.GitIgnoreSpec.from_lines((folder / name).read_text(encoding="utf-8").splitlines())
             except ValueError as error:  # a pattern without an end, or no UTF-8
-                raise PipelineError(f"{folder / name} cannot be understood: {error}", "mend the pattern") from error
+                raise PipelineError(f"{folder / name} cannot be parsed: {error}", "fix the pattern") from error
     return pathspec.GitIgnoreSpec.from_lines([])

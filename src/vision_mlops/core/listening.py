@@ -20,7 +20,8 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         raise ServingError(
-            f"cannot listen on {host}:{port}: {error.strerror}", "stop what uses it, or give --port 0 for a free one"
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            "stop the program that uses it, or pass --port 0 for a free port",
         ) from error
     return listener
 

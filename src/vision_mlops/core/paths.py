@@ -23,12 +23,14 @@ def home() -> Path:
     try:
         found = Path(given).expanduser().resolve()
     except RuntimeError as error:
-        raise ConfigError(f"MLOPS_HOME={given}: the home folder is not known", "give an absolute path") from error
+        raise ConfigError(
+            f"MLOPS_HOME={given}: the home folder of this user is unknown", "give an absolute path"
+        ) from error
     except FileNotFoundError as error:
-        raise ConfigError("the working folder was deleted", "change to one that exists") from error
+        raise ConfigError("the working directory was deleted", "change to one that exists") from error
     if found.is_file():
         raise ConfigError(
-            f"{found} cannot be written: it is a file", "set MLOPS_HOME to a folder; it is made where needed"
+            f"{found} cannot be written: it is a file", "set MLOPS_HOME to a folder; it is created if needed"
         )
     return found
 

@@ -41,7 +41,7 @@ def decimal(text: str) -> int | float:
         raise ValueError(f"{text!r} is not a number")
     number = float(text) if match[2] or match[3] or text.strip().lstrip("+-").startswith(".") else int(text)
     if isinstance(number, float) and not math.isfinite(number):
-        raise ValueError(f"{text!r} is too large a number")
+        raise ValueError(f"{text!r} is too large")
     return number
 
 

@@ -64,12 +64,14 @@ class AssetStore:
         versions = {asset.version: asset for asset in self.versions(kind, name)}
         if not versions:
             hint = nearest(name, self.names(kind), _ADD.get(kind, "add one with `mlops assets create FILE`"))
-            raise PipelineError(f"{before}there are no {kind} named {name!r} on this machine", hint)
+            raise PipelineError(
+                f"{before}no {kind.removesuffix('s')} named {name!r} is registered on this machine", hint
+            )
         if version in ("", "latest"):
             return max(versions.values(), key=lambda asset: (asset.created, version_order(asset.version)))
         if version not in versions:
             message = f"{before}{name!r} has no version {version!r} on this machine"
-            label = f"write {name}@latest: a label has small letters" if version.lower() == "latest" else ""
+            label = f"write {name}@latest: labels are lowercase" if version.lower() == "latest" else ""
             raise PipelineError(message, label or nearest(version, versions))
         return versions[version]
 
@@ -121,7 +123,9 @@ class AssetStore:
         check_part(name, "name")
         # A lock of each name: a job that registers an output need not wait while another asset is copied.
         place = self._root / ".locks" / f"{kind}.{name}"
-        refusal = PipelineError(f"{name!r} is being registered by another process ({place})", "try again")
+        refusal = PipelineError(
+            f"{name!r} is being registered by another process ({place})", "wait for it, and try again"
+        )
         with locked(place, refusal, wait=_LONGEST_SECONDS):
             there = self.versions(kind, name)
             known = next((asset for asset in there if same and version in (None, asset.version) and same(asset)), None)
@@ -130,8 +134,8 @@ class AssetStore:
             target = self._root / kind / name / (version or _next([asset.version for asset in there]))
             check_part(target.name, "version")
             if target.name in (taken := [asset.version for asset in there]):
-                message = f"{name!r} has a version {version!r} already, and versions do not change"
-                raise PipelineError(message, f"use another one; there are: {', '.join(taken)}")
+                message = f"{name!r} already has a version {version!r}, and versions do not change"
+                raise PipelineError(message, f"choose another one; taken are: {', '.join(taken)}")
             for left in target.parent.glob(".*"):  # of a process that was killed: this one holds the lock
                 remove_path(left)
             facts = {"description": description, "tags": dict(tags or {}), "properties": dict(properties or {})}
@@ -185,6 +189,6 @@ def check_part(text: str, noun: str) -> None:
     """Refuse what cannot be the name or version of an asset, here or on Azure ML. Raises PipelineError."""
     if not _NAME.fullmatch(text):
         raise PipelineError(
-            f"{text!r} cannot be the {noun} of an asset",
-            "use letters, digits, _, - and .; begin with a letter or digit",
+            f"{text!r} is not a valid {noun} for an asset",
+            "use letters, digits, _, - and .; start with a letter or digit",
         )

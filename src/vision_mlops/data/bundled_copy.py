@@ -43,7 +43,7 @@ def copy_images(source: Source, out: Path, per_class: int | None = None) -> Copi
         raise DataError(f"{out} is a file", "choose another --out")
     if out.exists() and (files := _files(out)):
         if files != {name: path.stat().st_size for name, path in chosen.items()}:
-            raise DataError(f"{out} is not empty and holds other files than these images", "choose another --out")
+            raise DataError(f"{out} is not empty and contains files other than these images", "choose another --out")
         return CopiedFolder(out, dict(counts), True)
     with atomic_folder(out) as folder:
         for name, path in chosen.items():

@@ -16,7 +16,7 @@ def lookalikes(names: Iterable[str]) -> list[str]:
     for name in sorted(set(names)):
         groups[_skeleton(name)].append(name)
     return [
-        f"classes {', '.join(map(_exactly, group[:-1]))} and {_exactly(group[-1])} differ {_difference(group)} only"
+        f"classes {', '.join(map(_exactly, group[:-1]))} and {_exactly(group[-1])} differ only {_difference(group)}"
         for group in groups.values()
         if len(group) > 1
     ]
@@ -28,8 +28,8 @@ def _difference(names: list[str]) -> str:
     if len({_composed(name).casefold() for name in names}) == 1:
         return "in upper and lower case"
     if len({_trimmed(_composed(name)) for name in names}) == 1:
-        return "in blanks, or a dot at the end,"
-    return "in signs that look alike"
+        return "in spaces or a trailing dot"
+    return "in characters that look alike"
 
 
 def _skeleton(name: str) -> str:

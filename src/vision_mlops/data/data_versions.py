@@ -89,7 +89,7 @@ def name_of(content: Content, otherwise: str = "") -> str:
     title = content.path.name if content.path.is_dir() else content.path.stem
     name = _NOT_IN_A_NAME.sub("-", title).strip("-_") or otherwise
     if not name:
-        raise DataError(f"no name of an asset can be made of {title!r}", "give one with --name")
+        raise DataError(f"no asset name can be derived from {title!r}", "set one with --name")
     return name
 
 
@@ -211,5 +211,6 @@ def _copy(content: Content, target: Path, progress: Progress | None) -> None:
 
 def _changed(content: Content, name: str) -> DataError:
     return DataError(
-        f"{content.path}: {name} was changed while it was registered", "try again when nobody writes there"
+        f"{content.path}: {name} was changed while it was being registered",
+        "try again when nothing writes to the folder",
     )

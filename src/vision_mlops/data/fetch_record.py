@@ -83,7 +83,7 @@ def differences(folder: Path, record: FetchRecord) -> str:
     off = [name for name, count in wanted.items() if _files_below(folder / name) != count]
     if not off:
         return ""
-    return f"the number of images in {few(off, most=3)} is not that of the download"
+    return f"the number of images in {few(off, most=3)} does not match the download"
 
 
 def _files_below(folder: Path) -> int:
@@ -111,12 +111,12 @@ def fetched_folder(workload: Workload) -> Path:
     if record is None:
         size = f" ({megabytes(download.size)})" if download.size else ""
         raise DataError(
-            f"the images of workload {workload.name} are not downloaded yet{size}: {folder} has no {RECORD}",
+            f"the images of workload {workload.name} have not been downloaded yet{size}: {folder} has no {RECORD}",
             command,
         )
     if record.key != key_of(download):
         raise DataError(
-            f"{folder} was downloaded with another section `download:` than the workload {workload.name} has now",
+            f"{folder} was downloaded with a different `download:` section than workload {workload.name} has now",
             f"{command} --force",
         )
     return folder

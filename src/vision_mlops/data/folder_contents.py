@@ -111,7 +111,9 @@ def describe(path: Path, *, lenient: bool = False, progress: Progress | None = N
         ) from error
     if not digests:
         left = left_out_of(path, ())
-        raise DataError(f"{path} holds no files" + (f": {left}" if left else ""), "give a folder that has files")
+        raise DataError(
+            f"{path} contains no files" + (f": {left}" if left else ""), "choose a folder that contains files"
+        )
     if prepared:
         try:
             manifest = _checked_manifest(path, digests)
@@ -146,7 +148,7 @@ def left_out_of(folder: Path, kept: Collection[str]) -> str:
     entries = [entry for entry in walk(folder, _is_no_data) if entry.kind is not EntryKind.FOLDER]
     ignored = sum(entry.kind is EntryKind.FILE and entry.name not in known for entry in entries)
     ignore = next((folder / name for name in IGNORE_FILES if (folder / name).is_file()), None)
-    said = [f"{ignore} leaves out {ignored} of its files"] if ignore is not None and ignored else []
+    said = [f"{ignore} excludes {ignored} of its files"] if ignore is not None and ignored else []
     if odd := [f"{on_one_line(entry.name)} {entry.problem}" for entry in entries if entry.problem]:
         said.append(f"left out: {few(odd, '; ')}")
     return "; ".join(said)
@@ -221,8 +223,8 @@ def _checked_manifest(folder: Path, digests: Mapping[str, str]) -> Manifest:
     listed = {record.path: record.sha256 for record in manifest.images}
     differences = compare(listed, {name: digest for name, digest in digests.items() if name != MANIFEST})
     if differences:
-        hint = "run `mlops data prepare` again, or take away what does not belong there"
-        raise DataError(f"{folder} is not what its {MANIFEST} says: {worded(differences)}", hint)
+        hint = "run `mlops data prepare` again, or remove what does not belong there"
+        raise DataError(f"{folder} does not match its {MANIFEST}: {worded(differences)}", hint)
     return manifest
 
 

@@ -81,7 +81,7 @@ def image_entries(folder: str | os.PathLike[str]) -> Iterator[Entry | LeftOut]:
                 hidden[inside] += 1
         elif is_hidden(entry.name):
             if entry.name.endswith(".icloud"):
-                yield LeftOut(entry.name, UNREADABLE, "is not on this machine: iCloud has it")
+                yield LeftOut(entry.name, UNREADABLE, "is stored in iCloud, not on this machine")
         elif entry.kind is EntryKind.FOLDER:
             yield entry
         elif entry.kind is not EntryKind.FILE:
@@ -97,7 +97,7 @@ def image_entries(folder: str | os.PathLike[str]) -> Iterator[Entry | LeftOut]:
 def in_hidden_folders(counts: Mapping[str, int]) -> list[LeftOut]:
     """What to say of hidden folders, by their number of images."""
     return [
-        LeftOut(name, HIDDEN, f"is a hidden folder, with {counted(count, 'image')} in it")
+        LeftOut(name, HIDDEN, f"is a hidden folder with {counted(count, 'image')} in it")
         for name, count in sorted(counts.items())
     ]
 

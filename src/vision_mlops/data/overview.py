@@ -94,7 +94,7 @@ def look_at(folder: Path, smallest: int = 1) -> FolderOverview:
         raise DataError(
             f"{source.root}: {counted(len(kept), 'class folder')} with images that can be read; a classifier needs at least"
             f" two: {unreadable[0]}",
-            "`mlops data check` names all files that cannot be read",
+            "`mlops data check` lists all files that cannot be read",
         )
     return FolderOverview(
         folder=source.root,
@@ -105,7 +105,7 @@ def look_at(folder: Path, smallest: int = 1) -> FolderOverview:
         same_size=len(set(sizes)) == 1,
         unreadable=unreadable,
         left_out=[
-            *(f"{on_one_line(str(path.relative_to(source.root)))}: is in no class folder" for path in source.loose),
+            *(f"{on_one_line(str(path.relative_to(source.root)))}: is not in a class folder" for path in source.loose),
             *summary(source.left_out),
         ],
         small={label: count for label, count in counts.items() if label not in kept},

@@ -128,7 +128,7 @@ def prepare(
 def _check_target(root: Path, out: Path) -> None:
     target = out.resolve()
     if target == root or root in target.parents or target in root.parents:
-        raise DataError(f"{out} overlaps the source {root}", "choose an --out beside the images")
+        raise DataError(f"{out} overlaps the source {root}", "choose an --out outside of it")
     existing = next(path for path in (out, *out.parents) if path.exists())
     if not existing.is_dir():
         raise DataError(f"{existing} is a file", "choose another --out")
@@ -174,7 +174,7 @@ def _check_all(source: Source, workload: Workload, progress: Progress | None) ->
     """Decode every image completely; what fails is left out with its reason."""
     checked: list[_Checked] = []
     loose = [_relative(path, source.root) for path in source.loose]
-    excluded = [Excluded(path=name, reason="no_class", message=f"{name}: is in no class folder") for name in loose]
+    excluded = [Excluded(path=name, reason="no_class", message=f"{name}: is not in a class folder") for name in loose]
     excluded += [Excluded(path=_shown(item.name), reason=item.reason, message=item.message) for item in source.left_out]
 
     def check(image: SourceImage) -> _Checked | Excluded:
@@ -212,7 +212,9 @@ def _drop_conflicts(
     for item in conflicts:
         name = _relative(item.image.path, root)
         both = " and ".join(sorted(labels[item.sha256]))
-        excluded.append(Excluded(path=name, reason="conflict", message=f"{name}: the same image stands under {both}"))
+        excluded.append(
+            Excluded(path=name, reason="conflict", message=f"{name}: the same image is in the classes {both}")
+        )
     return [item for item in checked if len(labels[item.sha256]) == 1], excluded
 
 

@@ -74,7 +74,7 @@ def find_source(workload: Workload, images: Path | None) -> Source:
     else:
         given = images or (Path(workload.data.path) if workload.data.path else None)
         if given is None:
-            raise DataError(f"workload {workload.name} names no images", "set data.path, or give --images DIR")
+            raise DataError(f"workload {workload.name} does not name any images", "set data.path, or pass --images DIR")
         root = given.expanduser().resolve()
         name = str(given)
         if images is None and not os.path.lexists(root) and not is_address(name):
@@ -86,7 +86,7 @@ def missing_images(workload: Workload) -> DataError:
     """What to say where the folder that a workload names is not on this machine, as in a fresh clone of its project."""
     place = shlex.quote(workload.data.path)
     return DataError(
-        f"workload {workload.name}: its images are not here: {workload.data.path} is not a folder",
+        f"workload {workload.name}: its images are not on this machine: {workload.data.path} is not a folder",
         f"link your copy with `ln -s DIR {place}`, fetch registered images with `mlops data download"
         f" --from azureml:{workload.name}@latest --out {place}`, or give --images",
     )
@@ -106,8 +106,8 @@ def list_images(folder: Path, name: str = "") -> Source:
     if not os.path.lexists(root):
         if is_address(str(folder)):
             raise DataError(
-                f"{folder} is an address: only folders of this machine are read",
-                "`mlops data fetch` and `mlops data download` bring images here",
+                f"{folder} is an address: only folders on this machine can be read",
+                "download the images with `mlops data fetch` or `mlops data download`",
             )
         raise DataError(f"{root} does not exist", _HINT)
     if root.is_file():
@@ -181,6 +181,6 @@ def _no_images(root: Path, loose: list[Path], left_out: list[LeftOut], splits: l
         hint = _HINT
         if splits:
             hint += f"; if {' and '.join(splits)} are classes, rename their folders, for example to {splits[0]}_class"
-        return DataError(f"{root}: its images lie beside each other, without class folders", hint)
+        return DataError(f"{root}: its images are not in class folders", hint)
     found = few(summary(left_out), "; ", most=1)
     return DataError(f"{root}: it has no images" + (f", but {found}" if found else ""), _HINT)

@@ -43,9 +43,9 @@ def is_split(folders: Mapping[str, bool], where: str) -> bool:
             return False
         first = (nested or trains)[0]
         raise DataError(
-            f"{where}: {few(others)} {'lies' if len(others) == 1 else 'lie'} beside {few(splits)}, which may be a"
+            f"{where}: {few(others)} {'is' if len(others) == 1 else 'are'} next to {few(splits)}, which may be a"
             " split or classes",
-            f"of a split, keep only the split folders there; if {first} is a class, rename its folder, for example to"
+            f"for a split, keep only the split folders there; if {first} is a class, rename its folder, for example to"
             f" {first}_class",
         )
     if not splits:

@@ -458,7 +458,7 @@ def test_undo_never_overwrites(planted: Planted, tmp_path: Path) -> None:
     origin.write_bytes(b"another")
     code, _, said = invoke("--undo", place)
     assert code == 1
-    assert "another file lies there now" in said
+    assert "another file is in its place now" in said
     assert origin.read_bytes() == b"another"
     origin.unlink()
     assert invoke("--undo", place)[0] == 0
@@ -490,9 +490,9 @@ def test_another_file_system_and_links(tmp_path: Path, monkeypatch: pytest.Monke
         (("nowhere",), "nowhere does not exist"),
         (("PHOTOS", "--out", "PHOTOS/out"), "overlaps the images"),
         (("PHOTOS", "--out", "FULL/mine.txt/out"), "mine.txt is a file"),
-        (("PHOTOS", "--out", "FULL"), "holds more than a report"),
-        (("PHOTOS", "--fix", "fun"), "is no kind of finding"),
-        (("PHOTOS", "--fix", "imbalance"), "cannot be mended by moving files"),
+        (("PHOTOS", "--out", "FULL"), "contains more than a report"),
+        (("PHOTOS", "--fix", "fun"), "is not a kind of finding"),
+        (("PHOTOS", "--fix", "imbalance"), "cannot be fixed by moving files"),
         (("PHOTOS", "--fix", ","), "names no kind"),
         (("PHOTOS", "--fix", "dark", "--to", "PHOTOS/held"), "overlaps the images"),
         (("PHOTOS", "--fix", "dark", "--to", "FULL"), "is no quarantine"),

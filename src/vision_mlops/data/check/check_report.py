@@ -44,12 +44,12 @@ def check_target(out: Path, root: Path) -> None:
     """
     target = out.resolve()
     if target == root or root in target.parents or target in root.parents:
-        raise DataError(f"{out} overlaps the images in {root}", "choose an --out beside them")
+        raise DataError(f"{out} overlaps the images in {root}", "choose an --out outside of it")
     existing = next(path for path in (target, *target.parents) if path.exists())
     if not existing.is_dir():
         raise DataError(f"{existing} is a file", "choose another --out")
     if target.is_dir() and {path.name for path in target.iterdir()} - {PAGE, DATA}:
-        raise DataError(f"{out} is not empty and holds more than a report", "choose another --out")
+        raise DataError(f"{out} is not empty and contains more than a report", "choose another --out")
 
 
 def write(result: CheckResult, out: Path) -> Path:
@@ -211,7 +211,7 @@ class _Thumbnails:
             self._bytes += len(self._made[file.index])
         source = self._made[file.index]
         name = html.escape(file.path)
-        return f'<img alt="{name}" src="{source}">' if source else '<div class="missing">gone since</div>'
+        return f'<img alt="{name}" src="{source}">' if source else '<div class="missing">no longer there</div>'
 
     @staticmethod
     def _make(path: Path) -> str:

@@ -133,4 +133,4 @@ def _files(listing: ImageListing, looks: list[ImageAppearance]) -> Iterator[Data
             yield DatasetFinding(_KIND_OF_REASON.get(look.reason, "corrupt"), look.message, (file,), details=details)
         recorded = listing.entries[index].sha256
         if recorded and look.sha256 and look.sha256.hex() != recorded:
-            yield DatasetFinding("changed-file", f"{file.path}: its content is not what the manifest recorded", (file,))
+            yield DatasetFinding("changed-file", f"{file.path}: its content does not match the manifest", (file,))

@@ -1,4 +1,4 @@
-"""Findings: what a check can say about a dataset, how bad it is, and what mends it."""
+"""Findings: what a check can say about a dataset, how bad it is, and how to fix it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of finding: its usual severity, its heading, what mends it, and whether ``--fix`` can move its files."""
+    """A kind of finding: its usual severity, its heading, how to fix it, and whether ``--fix`` can move its files."""
 
     severity: Severity
     title: str
@@ -25,18 +25,18 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "corrupt": Kind(Severity.ERROR, "Corrupt files", "replace or remove the file", True),
     "not-an-image": Kind(
-        Severity.ERROR, "Files that are no images", "remove the file, or give it its right suffix", True
+        Severity.ERROR, "Image files that are not images", "remove the file, or give it its right suffix", True
     ),
     "unsupported-format": Kind(
         Severity.ERROR, "Images in a format that cannot be read here", "convert them to JPEG or PNG", True
     ),
     "unreadable": Kind(
         Severity.ERROR,
-        "Unreadable files and links to nothing",
-        "check the permissions and the disk; of a link to nothing, bring its target back, or remove the link",
+        "Unreadable files and broken links",
+        "check the permissions and the disk; for a broken link, restore its target or remove the link",
     ),
     "too-large": Kind(Severity.ERROR, "Images with too many pixels", "scale the image down", True),
-    "missing-file": Kind(Severity.ERROR, "Files of the manifest that are gone", "run `mlops data prepare` again"),
+    "missing-file": Kind(Severity.ERROR, "Files of the manifest that are missing", "run `mlops data prepare` again"),
     "changed-file": Kind(Severity.ERROR, "Files changed after they were prepared", "run `mlops data prepare` again"),
     "conflict": Kind(
         Severity.ERROR,
@@ -58,7 +58,9 @@ KINDS: dict[str, Kind] = {
     "label-error": Kind(Severity.WARNING, "Suspected label errors", "look at it and move it to the right class", True),
     "blank": Kind(Severity.WARNING, "Blank images", "remove the image", True),
     "too-small": Kind(Severity.WARNING, "Images too small for the network", "use larger originals", True),
-    "bad-name": Kind(Severity.WARNING, "Names that are not UTF-8", "rename the file: preparing leaves it out"),
+    "bad-name": Kind(
+        Severity.WARNING, "Names that are not UTF-8", "rename the file: `mlops data prepare` leaves it out"
+    ),
     "loose": Kind(Severity.WARNING, "Images outside the class folders", "move them into a class folder"),
     "lookalike-class": Kind(
         Severity.WARNING,
@@ -70,16 +72,16 @@ KINDS: dict[str, Kind] = {
         "Links, hidden folders and other things that are not used",
         "remove it, or put files in its place",
     ),
-    "dark": Kind(Severity.NOTE, "Dark images", "look whether the picture can still be told", True),
-    "bright": Kind(Severity.NOTE, "Overexposed images", "look whether the picture can still be told", True),
+    "dark": Kind(Severity.NOTE, "Dark images", "check whether the picture is still recognizable", True),
+    "bright": Kind(Severity.NOTE, "Overexposed images", "check whether the picture is still recognizable", True),
     "low-contrast": Kind(
-        Severity.NOTE, "Images with little contrast", "look whether the picture can still be told", True
+        Severity.NOTE, "Images with little contrast", "check whether the picture is still recognizable", True
     ),
-    "blurred": Kind(Severity.NOTE, "Blurred images", "look whether the picture can still be told", True),
+    "blurred": Kind(Severity.NOTE, "Blurred images", "check whether the picture is still recognizable", True),
     "odd-size": Kind(Severity.NOTE, "Unusual sizes", "check where the image comes from", True),
     "odd-aspect": Kind(Severity.NOTE, "Unusual proportions", "check whether it is cut off or a scan of several", True),
     "not-listed": Kind(Severity.NOTE, "Images that the manifest does not list", "run `mlops data prepare` again"),
-    "ignored": Kind(Severity.NOTE, "Files that are not images", "nothing, if they are meant to lie there"),
+    "ignored": Kind(Severity.NOTE, "Files that are not images", "nothing, if they are meant to be there"),
     "skipped": Kind(Severity.NOTE, "Checks that were not made", "see the message"),
 }
 """All kinds, in the order of the report."""

@@ -36,7 +36,7 @@ def find(listing: ImageListing, scan: Scan, image_size: int, *, assumed: bool = 
     """
     network = f"the network takes {image_size}"
     if assumed:
-        network = f"a network of {image_size} is assumed, --workload names yours"
+        network = f"a network of {image_size} is assumed; --workload names yours"
     usable = scan.usable
     if not len(usable):
         return

@@ -45,17 +45,17 @@ def parse_kinds(text: str) -> list[str]:
     """The kinds of ``--fix``, separated by commas.
 
     Raises:
-        DataError: a kind is unknown, or cannot be mended by moving files.
+        DataError: a kind is unknown, or cannot be fixed by moving files.
     """
     kinds = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for kind in kinds:
         if kind not in FIXABLE:
             reason = (
-                f"cannot be mended by moving files: {KINDS[kind].mend}" if kind in KINDS else "is no kind of finding"
+                f"cannot be fixed by moving files: {KINDS[kind].mend}" if kind in KINDS else "is not a kind of finding"
             )
-            raise DataError(f"--fix {kind}: {kind!r} {reason}", f"one or more of {', '.join(FIXABLE)}")
+            raise DataError(f"--fix {kind}: {kind!r} {reason}", f"choose one or more of {', '.join(FIXABLE)}")
     if not kinds:
-        raise DataError("--fix names no kind of finding", f"one or more of {', '.join(FIXABLE)}")
+        raise DataError("--fix names no kind of finding", f"choose one or more of {', '.join(FIXABLE)}")
     return kinds
 
 
@@ -69,15 +69,15 @@ def check_target(listing: ImageListing, quarantine: Path) -> Path:
     if listing.prepared:
         raise DataError(
             f"{root} is prepared data: its manifest lists the files",
-            "mend the source and run `mlops data prepare` again",
+            "fix the source and run `mlops data prepare` again",
         )
     if target == root or root in target.parents or target in root.parents:
-        raise DataError(f"{target} overlaps the images in {root}", "choose a --to beside them")
+        raise DataError(f"{target} overlaps the images in {root}", "choose a --to outside of it")
     if (target / JOURNAL).exists():
         if (other := _read(target)["folder"]) != str(root):
-            raise DataError(f"{target} holds files of {printable(other)}", "choose another --to")
+            raise DataError(f"{target} contains files of {printable(other)}", "choose another --to")
     elif target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(f"{target} is not empty and is no quarantine", "choose another --to")
+        raise DataError(f"{target} is not empty and is not a quarantine folder", "choose another --to")
     return target
 
 
@@ -158,7 +158,7 @@ def undo(quarantine: Path) -> Undone:
         name = printable(entry["from"])
         if not os.path.lexists(place):
             if not os.path.lexists(origin):
-                problems.append(f"{name}: is in neither folder any more")
+                problems.append(f"{name}: is no longer in either folder")
             continue  # it never left, or is back
         if os.path.lexists(origin) and _same(origin, place):
             place.unlink()  # the move was cut off between the two names
@@ -168,7 +168,7 @@ def undo(quarantine: Path) -> Undone:
             move_file(place, origin)
             restored.append(name)
         except FileExistsError:
-            problems.append(f"{name}: another file lies there now; the moved one stays in {printable(str(place))}")
+            problems.append(f"{name}: another file is in its place now; the moved one stays in {printable(str(place))}")
             left.append(entry)
     if left:
         _write(target, root, left[::-1])

@@ -36,7 +36,7 @@ _UNICODE_PATH = 0x7075
 _MAGIC: dict[bytes, Kind] = {
     b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip",
 }  # fmt: skip
-_HINT = "nothing was written; do not trust it, or unpack it by hand where it can do no harm"
+_HINT = "nothing was written; do not trust it, or unpack it by hand in a safe place"
 
 
 class ArchiveError(DataError):
@@ -61,7 +61,7 @@ class Budget:
         if self.size < 0:
             raise DataError(
                 f"{archive}: its content is larger than the limit",
-                "it may be a bomb; where it is not, raise --max-size, or data.download.max_size of the workload",
+                "it may be an archive bomb; if it is not, raise --max-size, or data.download.max_size of the workload",
             )
         if self.files < 0:
             raise DataError(f"{archive}: has too many files", _HINT)
@@ -116,14 +116,14 @@ class Names:
         """
         folded = _folded(name)
         if folded in self._files or folded in self._folders:
-            raise ArchiveError(f"{archive}: {name!r} is there twice, perhaps in another case", _HINT)
+            raise ArchiveError(f"{archive}: {name!r} occurs twice, perhaps in another case", _HINT)
         self._files.add(folded)
         parts = name.split("/")[:-1]
         for count in range(1, len(parts) + 1):
             parent = "/".join(parts[:count])
             folded = _folded(parent)
             if folded in self._files or self._folders.setdefault(folded, parent) != parent:
-                raise ArchiveError(f"{archive}: {parent!r} is there twice, perhaps in another case", _HINT)
+                raise ArchiveError(f"{archive}: {parent!r} occurs twice, perhaps in another case", _HINT)
 
 
 def _folded(name: str) -> str:
@@ -154,7 +154,7 @@ def entries(path: Path, name: str, budget: Budget, folders: set[str] | None = No
     kind = kind_of(path)
     if kind is None:
         raise ArchiveError(
-            f"{name}: not an archive: {_looks_like(path)}", "tar, tar.gz, tar.bz2, tar.xz and zip are read"
+            f"{name}: not an archive: {_looks_like(path)}", "supported are tar, tar.gz, tar.bz2, tar.xz and zip"
         )
     listed = set[str]() if folders is None else folders
     return _of_zip(path, name, budget, listed) if kind == "zip" else _of_tar(path, name, kind, budget, listed)
@@ -165,7 +165,7 @@ def _looks_like(path: Path) -> str:
         head = stream.read(_BLOCK).lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):
         return "it is a web page"
-    return "it is empty" if not head else "its first bytes are of no known kind"
+    return "it is empty" if not head else "its first bytes match no known format"
 
 
 def _unpacked(path: Path, kind: Kind) -> IO[bytes]:
@@ -207,12 +207,12 @@ def _of_tar(path: Path, name: str, kind: Kind, budget: Budget, folders: set[str]
                     yield ArchiveMember(name, clean, member.size, partial(_content, archive, member))
         # tarfile takes a damaged header for the end; the true one is a block of zeros.
         if bounded.last != bytes(_BLOCK):
-            raise tarfile.ReadError("it ends without the mark of an end")
+            raise tarfile.ReadError("its end marker is missing")
         rest = 0
         while content := stream.read(_CHUNK):  # the checksum of a compressed file is at its end
             rest += len(content)
             if rest > _LONGEST_READ:
-                raise tarfile.ReadError("it goes on after its end")
+                raise tarfile.ReadError("it continues after its end")
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
@@ -324,7 +324,7 @@ def _reading(archive: str) -> Iterator[None]:
             raise
         raise _damaged(archive, error) from error
     except (NotImplementedError, RuntimeError) as error:  # of zipfile: a rare compression
-        raise ArchiveError(f"{archive}: cannot be read: {error}", "pack it anew as tar or plain zip") from error
+        raise ArchiveError(f"{archive}: cannot be read: {error}", "repack it as tar or plain zip") from error
     except OSError as error:
         if error.errno is not None:
             raise

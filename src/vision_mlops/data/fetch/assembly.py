@@ -183,11 +183,11 @@ class Assembly:
             folders |= {f"{into}/{folder}" if into else folder for folder in listed}
         absent = [path for path, split in wanted.items() if split not in lists]
         if absent:
-            raise DataError(f"the archives have no split list {absent[0]!r}", "check data.download.splits")
+            raise DataError(f"the archives do not contain the split list {absent[0]!r}", "check data.download.splits")
         self._warnings += [f"left out: {item.message}" for item in in_hidden_folders(hidden)]
         self._warnings += [
-            f"{archive} does not say how its names are encoded: taken for cp437, one is {name!r}; if that is wrong, pack it"
-            " anew with names in UTF-8"
+            f"{archive} does not state the encoding of its names: cp437 is assumed, which gives {name!r}; if that is wrong,"
+            " repack it with UTF-8 names"
             for archive, name in doubtful.items()
         ]
         return sizes, lists or None, {folder for folder in folders if not is_hidden(folder)}
@@ -229,7 +229,7 @@ class Assembly:
     def _make_of_list(self, file: Path, files: Mapping[str, Path]) -> AssembledFolder:
         if file.stat().st_size > url_list.MAX_LIST_BYTES:
             raise DataError(
-                f"{file.name}: neither an archive nor a list of addresses", "tar, zip, text and CSV are read"
+                f"{file.name}: neither an archive nor a list of addresses", "supported are tar, zip, text and CSV"
             )
         rows = url_list.read_rows(file.read_bytes(), next(plain_name(url) for url in files))
         tree = self._work / "images"

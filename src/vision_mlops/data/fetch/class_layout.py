@@ -107,7 +107,7 @@ def _no_images(names: list[str], images: list[str], root: str) -> DataError:
     if not images:
         kinds = Counter(PurePosixPath(name).suffix.lower() or "(none)" for name in names)
         found = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(5)) or "nothing"
-        return DataError(f"{message}: it has {found}", f"known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        return DataError(f"{message}: it has {found}", f"supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
     folders = sorted({name.rpartition("/")[0] or "." for name in images})
     return DataError(
         message, f"--inside or data.download.images says where they are; images are in {', '.join(folders[:5])}"
@@ -173,7 +173,8 @@ def _is_split(below: list[str], prefix: str) -> bool:
         return is_split(folders, f"folder {prefix.rstrip('/')!r} of the archive" if prefix else "the archive")
     except DataError as error:
         raise DataError(
-            error.message, "--inside or data.download.images names the folder of the class folders; or pack it anew"
+            error.message,
+            "--inside or data.download.images names the folder of the class folders; or repack the archive",
         ) from error
 
 
@@ -190,11 +191,12 @@ class _Labels:
         if not is_folder_name(label):
             raise DataError(
                 f"folder {folder!r} gives no class name with the pattern {self._pattern.pattern!r}",
-                "mend data.download.label_pattern, or set data.download.images to the folder of the class folders",
+                "fix data.download.label_pattern, or set data.download.images to the folder of the class folders",
             )
         other = self._folders.setdefault(label.casefold(), folder)
         if other != folder:
-            raise DataError(f"folders {other!r} and {folder!r} give the same class {label!r}", "mend label_pattern")
+            message = f"folders {other!r} and {folder!r} give the same class {label!r}"
+            raise DataError(message, "fix data.download.label_pattern")
         return label
 
 

@@ -232,7 +232,7 @@ class DownloadClient:
         if total is not None and done != total:
             if done > total:
                 part.discard()
-            raise RetryError(f"{done:,} of {total:,} bytes came", answer.status_code)
+            raise RetryError(f"{done:,} of {total:,} bytes arrived", answer.status_code)
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
@@ -258,7 +258,7 @@ def _rest(wanted: ExpectedFile, part: Part, answer: requests.Response) -> Versio
     """The version that goes on behind the part; where it does not, the part is discarded, and asked for anew."""
     if answer.status_code == 416 or not continues(answer.headers, part.size, part.version, wanted.size):
         part.discard()
-        raise RetryError("the server sends another range than it was asked for", answer.status_code)
+        raise RetryError("the server sent a different range than requested", answer.status_code)
     return part.version
 
 
@@ -272,12 +272,12 @@ def _whole(wanted: ExpectedFile, part: Part, answer: requests.Response) -> Versi
 
 
 def _refuse(url: str, answer: requests.Response, longest_wait: float) -> NoReturn:
-    said = f"the server answers {phrase(answer.status_code)}"
+    said = f"the server responded with {phrase(answer.status_code)}"
     if answer.status_code in TEMPORARY:
         wait = retry_after(answer.headers)
         if wait > longest_wait:
             message = f"{shown(url)}: {said}, and asks to wait {wait:,.0f} s"
-            raise DownloadError(message, "try again then", answer.status_code)
+            raise DownloadError(message, "try again after that time", answer.status_code)
         raise RetryError(said, answer.status_code, wait)
     raise DownloadError(f"{shown(url)}: {said}", mend(answer.status_code), answer.status_code)
 

@@ -93,17 +93,17 @@ def _present(request: FetchRequest, key: str, options: FetchOptions) -> FetchRes
     if not existing.is_dir():
         raise DataError(f"{existing} is a file", "choose another --out")
     if out.is_mount():  # it could not be renamed, and that would be noticed last
-        raise DataError(f"{out} is a file system of its own", f"choose a folder in it: --out {out / request.name}")
+        raise DataError(f"{out} is a mount point", f"choose a folder in it: --out {out / request.name}")
     record = read_record(out)
     if record is None:
         if out.exists() and any(out.iterdir()):
-            raise DataError(f"{out} is not empty and was not made by `mlops data fetch`", "choose another --out")
+            raise DataError(f"{out} is not empty and was not created by `mlops data fetch`", "choose another --out")
         return None
     if options.force:
         return None
     if record.key != key:
         raise DataError(
-            f"{out} holds another download: {record.source.removeprefix('download:')}",
+            f"{out} contains a different download: {record.source.removeprefix('download:')}",
             "--force replaces it; or choose another --out",
         )
     if different := differences(out, record):
@@ -124,7 +124,7 @@ def kept(out: Path) -> int:
 def _work(out: Path) -> Iterator[Path]:
     """The folder to work in, for one process at a time. Afterwards it is removed where nothing in it is worth keeping."""
     work = _work_folder(out)
-    with locked(work / "lock", DataError(f"another process is fetching {out}", "wait for it")):
+    with locked(work / "lock", DataError(f"another process is fetching {out}", "wait until it is done")):
         try:
             remove_path(work / "tree")  # of a process that was killed
             if not out.exists() and (work / "old").exists():
@@ -144,7 +144,7 @@ def _full_disk_explained(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise DataError(f"{out}: {error.strerror}", "free space; the same command goes on where it stopped") from error
+        raise DataError(f"{out}: {error.strerror}", "free space, and run the same command to continue") from error
 
 
 def _put(tree: Path, out: Path, work: Path) -> None:

@@ -16,11 +16,11 @@ TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 _RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
 _MENDS = {
-    401: "the server wants a login: download it in a browser, and give the file",
-    403: "the server refuses access: look at the home page of the data, or download it in a browser and give the file",
-    404: "check the address: nothing is there, or no longer",
-    410: "it was removed for good: look for another address",
-    429: "the server wants fewer requests: try again later, or with a lower --jobs",
+    401: "the server requires a login: download the file in a browser, and pass its path",
+    403: "the server denies access: see the home page of the data, or download the file in a browser and pass its path",
+    404: "check the address: the file does not exist, or no longer",
+    410: "the file was removed permanently: find another address",
+    429: "the server limits requests: try again later, or with a lower --jobs",
 }
 
 

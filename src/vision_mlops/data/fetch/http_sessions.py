@@ -67,8 +67,8 @@ def redirected(url: str, place: str, answer: requests.Response) -> str:
         target, schemes = location, ("", "")
     if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
         raise DownloadError(
-            f"{shown(url)}: the server redirects to {shown(target)}, which is not as safe",
-            "check the address, or download it in a browser and give the file",
+            f"{shown(url)}: the server redirects to {shown(target)}, which is less secure",
+            "check the address, or download the file in a browser and pass its path",
             answer.status_code,
         )
     return target
@@ -85,7 +85,7 @@ def read_some(answer: requests.Response, done: int, total: int | None) -> bytes:
     try:
         content: bytes = answer.raw.read1(CHUNK, decode_content=False)
     except (ProtocolError, SSLError) as error:
-        reason = "the answer ends too early" if total is None else f"{done:,} of {total:,} bytes came"
+        reason = "the response ended too early" if total is None else f"{done:,} of {total:,} bytes arrived"
         raise RetryError(reason, answer.status_code) from error
     return content
 
@@ -105,7 +105,7 @@ def translated(url: str, connect: float, stall: float) -> Iterator[None]:
     except (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError) as error:
         raise RetryError(f"no connection after {connect:g} s") from error
     except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
-        raise RetryError(f"nothing came for {stall:g} s") from error
+        raise RetryError(f"no data arrived for {stall:g} s") from error
     except requests.ConnectionError as error:
         raise RetryError(_reason(error)) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:

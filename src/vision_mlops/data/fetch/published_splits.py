@@ -73,7 +73,7 @@ def _of_matlab(content: bytes, name: str, variable: str) -> list[str]:
     try:
         return [str(cell.item()) for cell in cells]
     except (AttributeError, ValueError) as error:
-        raise DataError(f"{name}: {variable!r} is no cell array of text", hint) from error
+        raise DataError(f"{name}: {variable!r} is not a cell array of text", hint) from error
 
 
 def assign_splits(lists: Mapping[SplitName, Iterable[str]], images: Iterable[str]) -> dict[str, SplitName]:

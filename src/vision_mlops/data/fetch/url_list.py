@@ -73,7 +73,7 @@ def read_rows(content: bytes, name: str) -> list[Row]:
         row = _row(dict(zip(columns, (cell.strip() for cell in cells), strict=False)), f"{name}, line {number}")
         if rows.setdefault(row.url, row) != row:
             raise ListError(
-                f"{name}, line {number}: {shown(row.url)} is there twice, with another class or split", _HINT
+                f"{name}, line {number}: {shown(row.url)} is listed twice, with a different class or split", _HINT
             )
     if not rows:
         raise ListError(f"{name}: has no addresses", _HINT)
@@ -97,14 +97,15 @@ def _row(cells: dict[str, str], where: str) -> Row:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ListError(f"{where}: {url[:100]!r} is no address: {error}", _HINT) from error
+        raise ListError(f"{where}: {url[:100]!r} is not an address: {error}", _HINT) from error
     if parts.scheme.lower() not in ("http", "https") or not parts.netloc or any(sign.isspace() for sign in url):
-        raise ListError(f"{where}: {url[:100]!r} is no address", _HINT)
+        raise ListError(f"{where}: {url[:100]!r} is not an address", _HINT)
     label = cells.get("label", "") or PurePosixPath(unquote(parts.path)).parent.name
     if not is_folder_name(label):
-        raise ListError(f"{where}: {label!r} is no class name", "give a column label; it becomes the name of a folder")
+        hint = "add a column label; it becomes the name of a folder"
+        raise ListError(f"{where}: {label!r} is not a valid class name", hint)
     if split and split not in SPLIT_FOLDERS:
-        raise ListError(f"{where}: {split!r} is no split", "train, val or test")
+        raise ListError(f"{where}: {split!r} is not a split", "use train, val or test")
     return Row(url, label, SPLIT_FOLDERS[split] if split else "")
 
 
@@ -174,7 +175,7 @@ def _suffix(path: Path, url: str) -> str:
         return read_suffix(path)
     except ImageError as error:
         problem = error.message.removeprefix(f"{path}: ") if error.reason == "unsupported_format" else ""
-        what = f"what came is no image{problem and ' that can be used: '}{problem}"
+        what = f"the response is not an image{problem and ' that can be used: '}{problem}"
         raise DownloadError(f"{shown(url)}: {what}", "remove it from the list", 200) from error
 
 
@@ -183,5 +184,5 @@ def failures(failed: dict[Row, DownloadError]) -> DataError:
     lines = [error.message for error in failed.values()]
     return DataError(
         f"{counted(len(lines), 'image')} cannot be downloaded: {few(lines, '; ')}",
-        "the others are kept: the same command tries these again, --skip-missing goes on without them",
+        "the others are kept: run the same command to retry these, or pass --skip-missing to continue without them",
     )

@@ -33,7 +33,7 @@ def check_length(wanted: ExpectedFile, length: int | None) -> None:
     if wanted.size is not None and length != wanted.size:
         raise DownloadError(
             f"{shown(wanted.url)}: expected {wanted.size:,} bytes, the server has {length:,}",
-            "the file is another one now: check the address, or correct the size and checksum",
+            "the file has changed: check the address, or correct the size and checksum",
             200,
         )
     if wanted.limit is not None and length > wanted.limit:
@@ -69,7 +69,7 @@ def not_written(part: Part, error: OSError, total: int | None, kept: bool) -> Da
     if error.errno not in FULL:
         return DataError(f"{part.path} cannot be written: {error.strerror}", "check its permissions and the disk")
     of = f" of {total:,}" if total is not None else ""
-    hint = "free space; the same command goes on there" if kept else "free space, and try again"
+    hint = "free space, and run the same command to continue" if kept else "free space, and try again"
     return DataError(f"{part.path}: {error.strerror}; {part.size:,}{of} bytes are there", hint)
 
 
@@ -84,7 +84,7 @@ def verify(wanted: ExpectedFile, part: Part) -> None:
         part.discard()
         raise DownloadError(
             f"{shown(wanted.url)}: expected {wanted.size:,} bytes, got {found:,}",
-            "try again; the part was removed",
+            "try again; what was downloaded is removed",
             200,
         )
     if wanted.sha256 is None:
@@ -94,6 +94,6 @@ def verify(wanted: ExpectedFile, part: Part) -> None:
         part.discard()
         raise DownloadError(
             f"{shown(wanted.url)}: expected sha256 {wanted.sha256}, got {found_hash}",
-            "what came was removed; try again, or check the address and the checksum",
+            "the download was removed; try again, or check the address and the checksum",
             200,
         )
