@@ -18,19 +18,19 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 
 
 def to_cell(value: Any) -> Any:
-    """A value as it goes into a cell; :func:`from_cell` gives a text back."""
+    """Return a value as it is written to a cell; :func:`from_cell` restores a text."""
     if not isinstance(value, str) or not _FORMULA.match(value) or _NUMBER.fullmatch(value):
         return value
     return f"'{value}"
 
 
 def from_cell(text: str) -> str:
-    """The text that :func:`to_cell` wrote."""
+    """Return the text that :func:`to_cell` wrote."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
 def write_rows(stream: TextIO, rows: Iterable[Iterable[Any]]) -> None:
-    """Write rows as CSV with line feeds, in a stream that was opened with ``newline=""``."""
+    """Write rows as CSV with line feeds to a stream that was opened with ``newline=""``."""
     csv.writer(_LineFeeds(stream)).writerows([to_cell(value) for value in row] for row in rows)
 
 

@@ -13,7 +13,7 @@ class Severity(enum.StrEnum):
     NOTE = "note"
 
     def reaches(self, limit: str) -> bool:
-        """Whether it is as bad as a limit or worse; nothing reaches the limit ``never``."""
+        """Return whether it is as bad as a limit or worse; nothing reaches the limit ``never``."""
         order = list(Severity)
         return limit != "never" and order.index(self) <= order.index(Severity(limit))
 
@@ -35,7 +35,7 @@ class MlopsError(Exception):
         return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
 
     def on_one_line(self) -> str:
-        """Message and hint for where there are no lines, such as JSON and logs."""
+        """Return message and hint for places without lines, such as JSON and logs."""
         return f"{self.message}: {self.hint}" if self.hint else self.message
 
 
@@ -114,7 +114,7 @@ class MissingExtraError(MlopsError, ImportError):
 
 
 def problem_of_file(error: Exception) -> str:
-    """What is wrong with the content of a file, on one line, with the name of the field where there is one."""
+    """Say on one line what is wrong with the content of a file, with the name of the field if there is one."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):

@@ -24,7 +24,7 @@ They are not part of it: they are not read, hashed, uploaded or downloaded.
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a part of a relative name is :data:`CLUTTER`, or what macOS keeps of a file beside it."""
+    """Return whether a part of a relative name is :data:`CLUTTER`, or a file that macOS keeps next to another one."""
     parts = name.casefold().split("/")
     return not CLUTTER.isdisjoint(parts) or any(part.startswith("._") for part in parts)
 

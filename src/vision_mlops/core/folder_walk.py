@@ -44,7 +44,7 @@ class Entry(NamedTuple):
 
 
 def walk(folder: str | os.PathLike[str], leave_out: Callable[[str], bool] = lambda part: False) -> Iterator[Entry]:
-    """All entries below a folder, each folder before its content, sorted by the bytes of the parts of their names.
+    """Yield all entries below a folder, each folder before its content, sorted by the bytes of the parts of their names.
 
     Links to files and folders are followed, but not into a folder that they are in. An unreadable folder is one entry.
 
@@ -116,7 +116,7 @@ def files_once(folder: Path, enters: Callable[[Path], bool] = lambda below: True
 
 
 def problem_of(path: str) -> str:
-    """Why a path cannot be read as a file, in words; empty for a file."""
+    """Say why a path cannot be read as a file; empty for a file."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116
     except FileNotFoundError:
@@ -133,7 +133,7 @@ def problem_of(path: str) -> str:
 
 
 def _look_at(entry: os.DirEntry[str], name: str) -> Entry | None:
-    """An entry by its kind; None where it was removed at this moment."""
+    """Return an entry with its kind, or None if it was just removed."""
     try:
         # What the folder says of it is enough where it is no link, and needs no right to look into the folder.
         if entry.is_dir(follow_symlinks=False):

@@ -21,12 +21,12 @@ _SETTLED_NS = 2_000_000_000
 
 
 def mark_of(facts: os.stat_result) -> Mark:
-    """What changes when a file does."""
+    """Return what changes when a file does."""
     return facts.st_ino, facts.st_size, facts.st_ctime_ns
 
 
 def is_settled(mark: Mark, now_ns: int) -> bool:
-    """Whether a file that was read at a moment may be remembered."""
+    """Return whether a file that was read at a given moment may be remembered."""
     return now_ns - mark[2] > _SETTLED_NS
 
 
@@ -44,11 +44,11 @@ class HashMemory:
         self._database = _open_or_make(path, table)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the database."""
         self._database.close()
 
     def recall(self, names: Sequence[str]) -> dict[str, tuple[Mark, str]]:
-        """Mark and hash of the files that are known."""
+        """Return mark and hash of the files that are known."""
         query = (
             f"SELECT path, inode, size, time, hash FROM {self._table} WHERE path IN (SELECT value FROM json_each(?))"
         )
@@ -58,7 +58,7 @@ class HashMemory:
         return {}
 
     def remember(self, rows: Sequence[tuple[str, Mark, str]]) -> None:
-        """Keep path, mark and hash of files."""
+        """Store path, mark and hash of files."""
         with contextlib.suppress(sqlite3.Error):  # a full disk: what is not remembered is hashed again
             query = f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?, ?, ?, ?)"
             self._database.executemany(query, [(name, *mark, digest) for name, mark, digest in rows])
@@ -66,7 +66,7 @@ class HashMemory:
 
 
 def _open_or_make(path: Path, table: str) -> sqlite3.Connection:
-    """The database; one that ends with the process where the file cannot be used, such as on a full disk."""
+    """Open the database, or one in memory if the file cannot be used, for example on a full disk."""
     for _ in range(_ATTEMPTS):
         try:
             return _open(path, table)

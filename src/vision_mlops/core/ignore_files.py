@@ -20,7 +20,7 @@ NEVER = {".git", "__pycache__"}
 
 
 def snapshot_files(folder: Path) -> list[str]:
-    """Relative names of the files of a code folder that are sent along, sorted. Links are followed, broken ones left out.
+    """List the files of a code folder that are uploaded, by relative name, sorted. Links are followed, broken ones skipped.
 
     Raises:
         PipelineError: the ignore file cannot be parsed, or a folder cannot be read.
@@ -39,7 +39,7 @@ def snapshot_files(folder: Path) -> list[str]:
 
 
 def is_left_out(folder: Path, name: str) -> bool:
-    """Whether a file of a code folder, by its relative name with slashes, is not sent along.
+    """Return whether a file of a code folder, by its relative name with slashes, is not uploaded.
 
     Raises:
         PipelineError: the ignore file cannot be parsed.
@@ -55,7 +55,7 @@ class GitIgnored:
         self._specs: dict[str, pathspec.GitIgnoreSpec] = {}
 
     def leaves_out(self, name: str) -> bool:
-        """Whether a file is ignored, by its name relative to the folder, with slashes."""
+        """Return whether a file is ignored, by its name relative to the folder, with slashes."""
         parts, left_out = name.split("/"), False
         for depth in range(len(parts)):
             # The file in the deepest folder has the last word.
@@ -72,7 +72,7 @@ class GitIgnored:
 
 
 def _is_pattern(line: str) -> bool:
-    """Whether a line can be understood; git passes over the others."""
+    """Return whether a line is a valid pattern; git ignores the others."""
     try:
         pathspec.GitIgnoreSpec.from_lines([line])
     except ValueError:

@@ -39,7 +39,7 @@ class ImportGraph:
         return list(self._modules)
 
     def reached(self, modules: Iterable[str]) -> list[Path]:
-        """Files that modules can reach, themselves included.
+        """List the files that modules can reach, including their own.
 
         Args:
             modules: Their full names, such as ``package.training.fit``.
@@ -54,7 +54,7 @@ class ImportGraph:
         return _reached([self._modules[name] for name in modules], self._read, self.root)
 
     def imported_by(self, file: Path) -> set[str]:
-        """Modules of the package that a Python file outside of it imports; all of them where it cannot be read as Python."""
+        """Return the modules that a Python file outside the package imports; all of them if it is not valid Python."""
         source = file.read_bytes()
         if self._package.encode() not in source:
             return set()
@@ -68,7 +68,7 @@ class ImportGraph:
         return ".".join((self._package, *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
     def _read(self, path: Path) -> tuple[set[Path], set[Path]]:
-        """The modules that one needs directly, and the files beside it that it names."""
+        """Return the modules that one needs directly, and the files next to it that it names."""
         if path not in self._reads:
             name = self._module_name(path)
             above = name.rpartition(".")[0]
@@ -80,7 +80,7 @@ class ImportGraph:
         return self._reads[path]
 
     def _needed(self, tree: ast.Module, package: str) -> set[str]:
-        """Names of what the source of a module imports or starts, among them names that are no modules."""
+        """Return the names of what the source of a module imports or starts; not all of them are modules."""
         needed: set[str] = set()
         for node in _executed(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -92,13 +92,13 @@ class ImportGraph:
         return needed
 
     def _named(self, text: str) -> Iterator[str]:
-        """Modules that a string stands for."""
+        """Yield the modules that a string stands for."""
         if text.startswith(f"{self._package}."):
             yield from (name for name in self._modules if name == text or (text[-1] == "." and name.startswith(text)))
 
 
 def files_beside(file: Path, root: Path) -> list[Path]:
-    """Files below a folder that a Python file in it can reach where the folder is on Python's path, itself included.
+    """List the files below a folder on Python's path that a Python file in it can reach, including itself.
 
     They are Python files, and others beside one of them that it names, as :class:`ImportGraph` has it.
 
@@ -133,7 +133,7 @@ def files_beside(file: Path, root: Path) -> list[Path]:
 
 
 def _reached(start: list[Path], read: Callable[[Path], tuple[set[Path], set[Path]]], root: Path) -> list[Path]:
-    """Follow what files need, each read once: all of them and the files that they name, relative to a folder, sorted."""
+    """Follow what files need, reading each once, and return them and the files that they name, relative to a folder."""
     waiting, seen, named = list(start), set[Path](), set[Path]()
     while waiting:
         current = waiting.pop()
@@ -146,7 +146,7 @@ def _reached(start: list[Path], read: Callable[[Path], tuple[set[Path], set[Path
 
 
 def _imports(node: ast.Import | ast.ImportFrom, package: str) -> set[str]:
-    """Full names of what a statement imports, among them names that are no modules."""
+    """Return the full names of what a statement imports; not all of them are modules."""
     if isinstance(node, ast.Import):
         return {alias.name for alias in node.names}
     source = _absolute(node, package)
@@ -159,7 +159,7 @@ def _files_named(tree: ast.Module, folder: Path) -> set[Path]:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """All parts of a module but those that only a type checker reads, and docstrings."""
+    """Yield all parts of a module except docstrings and what only a type checker reads."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and _is_type_checking(child.test):
             for other in child.orelse:
@@ -171,7 +171,7 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _started(words: list[ast.expr]) -> set[str]:
-    """What the words of a command start with ``-m``: of a package, its ``__main__``."""
+    """Return what the words of a command start with ``-m``: for a package, its ``__main__``."""
     texts = [word.value if isinstance(word, ast.Constant) else None for word in words]
     names = {after for before, after in pairwise(texts) if before == "-m" and isinstance(after, str)}
     return names | {f"{name}.__main__" for name in names}
@@ -183,7 +183,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:
-    """Full name of what is imported from; a dot stands for the package of the module itself, each more for one above."""
+    """Resolve the source of an import; one dot stands for the package of the module itself, each more for one above."""
     if not node.level:
         return node.module or ""
     parts = package.split(".")

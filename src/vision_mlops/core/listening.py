@@ -11,7 +11,7 @@ _BACKLOG = 2048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises ServingError."""
+    """Open a listening socket; port 0 picks a free one. Raises ServingError."""
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -27,5 +27,5 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url_of(host: str, port: int) -> str:
-    """Address of a server, as a browser takes it."""
+    """Return the address of a server as a browser accepts it."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -17,7 +17,7 @@ _PAUSE_SECONDS = 0.02
 
 
 def take(path: Path, *, wait: float = 0.0) -> HeldLock | None:
-    """Take a lock. The end of a ``with`` statement releases it, in whatever thread, and so does ``.lock.release()``.
+    """Take a lock. The end of a ``with`` statement releases it, in any thread, and so does ``.lock.release()``.
 
     A lock cannot be taken again by the one who holds it.
 
@@ -64,7 +64,7 @@ def locked(path: Path, refusal: MlopsError, *, wait: float = 0.0) -> Iterator[No
 
 
 def is_taken(path: Path) -> bool:
-    """Whether a process holds a lock. Nothing is made where there is no such file."""
+    """Return whether a process holds a lock. A missing file is not created."""
     try:
         with path.open("r+") as file:
             return not lock_descriptor(file.fileno(), blocking=False)

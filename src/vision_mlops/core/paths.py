@@ -14,7 +14,7 @@ SHIPPED = "shipped"
 
 
 def home() -> Path:
-    """Root of all local state, absolute. Read at each call, so that tests and shells can move it.
+    """Return the absolute root of all local state. It is read at each call, so that tests and shells can move it.
 
     Raises:
         ConfigError: MLOPS_HOME is a file or starts with an unknown ``~user``, or the working folder was deleted.
@@ -36,7 +36,7 @@ def home() -> Path:
 
 
 def repository() -> Path:
-    """The repository, in a clone of it; else the folder with those of its files that the installed package brings."""
+    """Return the repository in a clone of it, else the folder with the files of it that the installed package contains."""
     package = Path(__file__).parents[1]
     shipped = package / SHIPPED
     return shipped if shipped.is_dir() else package.parents[1]

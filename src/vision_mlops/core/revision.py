@@ -11,7 +11,7 @@ VARIABLE = "MLOPS_GIT_COMMIT"
 
 
 def git_commit(folder: Path | None = None) -> str:
-    """Commit of a folder's repository, with ``-dirty`` where files are changed; empty outside a repository.
+    """Return the commit of a folder's repository, with ``-dirty`` if files were changed; empty outside a repository.
 
     Args:
         folder: The working directory by default, unless MLOPS_GIT_COMMIT says the commit.

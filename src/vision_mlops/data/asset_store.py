@@ -54,7 +54,7 @@ class AssetStore:
         self._root = paths.home() / "assets"
 
     def find(self, kind: str, reference: str, what: str = "") -> Asset:
-        """One version, from ``NAME:VERSION``, ``NAME@latest`` or ``NAME`` (the latest), with or without ``azureml:``.
+        """Find one version, from ``NAME:VERSION``, ``NAME@latest`` or ``NAME`` (the latest), with or without ``azureml:``.
 
         Raises:
             PipelineError: there is no such version.
@@ -76,7 +76,7 @@ class AssetStore:
         return versions[version]
 
     def versions(self, kind: str, name: str) -> list[Asset]:
-        """All versions of an asset, lowest first; empty where there are none."""
+        """List all versions of an asset, lowest first; empty if there are none."""
         folder = self._root / kind / name if _NAME.fullmatch(name) else None
         files = folder.glob(f"*/{_FACTS}") if folder else ()
         # A folder whose name begins with a dot is half written, perhaps for ever.
@@ -84,11 +84,11 @@ class AssetStore:
         return sorted(found, key=lambda asset: version_order(asset.version))
 
     def names(self, kind: str) -> list[str]:
-        """Names of the assets of a kind, sorted."""
+        """List the names of the assets of a kind, sorted."""
         return sorted({path.parents[1].name for path in (self._root / kind).glob(f"*/[!.]*/{_FACTS}")})
 
     def all(self, kind: str) -> list[Asset]:
-        """All versions of all assets of a kind."""
+        """List all versions of all assets of a kind."""
         return [asset for name in self.names(kind) for asset in self.versions(kind, name)]
 
     def add(
@@ -104,7 +104,7 @@ class AssetStore:
         properties: Mapping[str, str] | None = None,
         same: Callable[[Asset], bool] | None = None,
     ) -> Asset:
-        """Copy content in as a version; the next whole number where no version is given.
+        """Copy content in as a version; the next whole number if no version is given.
 
         Args:
             kind: One of :data:`KINDS`.
@@ -170,14 +170,14 @@ class AssetStore:
 
 
 def split_reference(reference: str) -> tuple[str, str]:
-    """Name and version of ``NAME:VERSION``, ``NAME@latest`` or ``NAME``, with or without ``azureml:``; no version is ""."""
+    """Split ``NAME:VERSION``, ``NAME@latest`` or ``NAME``, with or without ``azureml:``; no version is ""."""
     plain = reference.removeprefix("azureml:")
     name, _, version = plain.partition("@") if "@" in plain else plain.partition(":")
     return name, version
 
 
 def version_order(version: str) -> tuple[int, int, str]:
-    """Sort key of versions: numbers by size and before text, so that 10 comes after 9."""
+    """Return the sort key of a version: numbers by size and before text, so that 10 comes after 9."""
     return (0, int(version), "") if version.isdecimal() else (1, 0, version)
 
 
@@ -186,7 +186,7 @@ def _next(taken: list[str]) -> str:
 
 
 def check_part(text: str, noun: str) -> None:
-    """Refuse what cannot be the name or version of an asset, here or on Azure ML. Raises PipelineError."""
+    """Refuse what is not a valid name or version of an asset, here or on Azure ML. Raises PipelineError."""
     if not _NAME.fullmatch(text):
         raise PipelineError(
             f"{text!r} is not a valid {noun} for an asset",

@@ -53,7 +53,7 @@ def copy_images(source: Source, out: Path, per_class: int | None = None) -> Copi
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """Sizes of all files in a folder."""
+    """Return the sizes of all files in a folder."""
     return {
         entry.name: Path(entry.path).stat().st_size
         for entry in walk(folder, is_clutter)

@@ -11,7 +11,7 @@ _LATIN = str.maketrans("аеорсухіјѕԁһкмтвнαονρτικυ", "ae
 
 
 def lookalikes(names: Iterable[str]) -> list[str]:
-    """What to say of class names that look the same, or nearly so: a line for each group of them."""
+    """Report class names that look the same, or nearly so: a line for each group of them."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(names)):
         groups[_skeleton(name)].append(name)
@@ -37,7 +37,7 @@ def _skeleton(name: str) -> str:
 
 
 def _composed(name: str) -> str:
-    """Compatibility form, in which wide letters, ligatures and special blanks are plain ones; without invisible signs."""
+    """Return the compatibility form, with plain letters for wide ones and ligatures, without invisible characters."""
     text = unicodedata.normalize("NFKC", name)
     return "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
 
@@ -47,7 +47,7 @@ def _trimmed(name: str) -> str:
 
 
 def _exactly(name: str) -> str:
-    r"""A name as it is, with escapes for what a person could not tell: accents as signs of their own, odd blanks."""
+    r"""Return a name with escapes for what a person could not tell apart: combining accents, odd spaces."""
     shown = "".join(
         sign
         if sign.isprintable() and not unicodedata.combining(sign) and sign.casefold() not in map(chr, _LATIN)

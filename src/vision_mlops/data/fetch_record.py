@@ -60,13 +60,13 @@ class FetchRecord(_Model):
 
 
 def key_of(download: Download) -> str:
-    """Hash of all in a download that decides about the images."""
+    """Hash everything in a download that determines the images."""
     content = download.model_dump(mode="json", include=set(_KEYS))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_record(folder: Path) -> FetchRecord | None:
-    """The record of a fetched folder; None where it has none that can be read."""
+    """Read the record of a fetched folder; None if it has none that can be read."""
     try:
         return FetchRecord.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError):
@@ -74,7 +74,7 @@ def read_record(folder: Path) -> FetchRecord | None:
 
 
 def differences(folder: Path, record: FetchRecord) -> str:
-    """How the number of files differs from the record, in words; empty where it does not."""
+    """Describe how the number of files differs from the record; empty if it does not."""
     wanted = {
         (label if split == UNSPLIT else f"{split}/{label}"): count
         for split, classes in record.counts.items()
@@ -91,14 +91,14 @@ def _files_below(folder: Path) -> int:
 
 
 def download_folder(workload: Workload) -> Path:
-    """Folder that a workload's images are downloaded to: ``data.path``, or ``downloads/NAME`` of the home folder."""
+    """Return the folder for a workload's downloads: ``data.path``, or ``downloads/NAME`` of the home folder."""
     if workload.data.path:
         return Path(workload.data.path).expanduser().resolve()
     return paths.home() / "downloads" / workload.name
 
 
 def fetched_folder(workload: Workload) -> Path:
-    """The downloaded images of a workload with ``source: download``.
+    """Return the folder of downloaded images of a workload with ``source: download``.
 
     Raises:
         DataError: they are not there, or are those of another ``download:`` section.
@@ -123,5 +123,5 @@ def fetched_folder(workload: Workload) -> Path:
 
 
 def megabytes(size: int) -> str:
-    """A number of bytes for people."""
+    """Format a number of bytes for people."""
     return f"{size / 1e6:,.0f} MB" if size >= 1e7 else f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"

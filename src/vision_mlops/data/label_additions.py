@@ -142,7 +142,7 @@ def _without_exact_copies(
 
 
 def _copy(label: CorrectedLabel, files: Sequence[ImageFile], what: str, otherwise: NotAddedReason) -> NotAdded:
-    """Why an image is not added of which the data has copies: one in a split that judges weighs most."""
+    """Say why an image is not added that the data has copies of: one in a split that judges weighs most."""
     for split, reason in _JUDGING.items():
         if found := [file.shown for file in files if file.split == split]:
             return not_added(label, reason, f"{what} {found[0]}")
@@ -152,7 +152,7 @@ def _copy(label: CorrectedLabel, files: Sequence[ImageFile], what: str, otherwis
 
 
 def _receive(labels: Sequence[CorrectedLabel], folder: Path, left: list[NotAdded]) -> list[_Received]:
-    """Write the images into files."""
+    """Write the images to files."""
     folder.mkdir(parents=True)
     received = []
     for label in labels:
@@ -201,7 +201,7 @@ def _without_near_copies(
 
 
 def _records(received: Sequence[_Received], manifest: Manifest, workload: Workload) -> list[ImageRecord]:
-    """Records of the new images: all in train, but those of new classes, which need all splits."""
+    """Return records of the new images: all in train, except those of new classes, which need all splits."""
     labels = {item.label.sha256: str(item.label.label) for item in received}
     new = {sha256: label for sha256, label in labels.items() if label not in manifest.classes}
     needed = max(workload.data.min_images_per_class, len(SPLITS))
@@ -230,7 +230,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _checked(folder: Path, added: set[str], scratch: Path, workload: Workload) -> list[str]:
-    """What `mlops data check` would say of the new images. Raises DataError where it finds an error."""
+    """Return what `mlops data check` says about the new images. Raises DataError if it finds an error."""
     settings = dataset_check.CheckSettings(
         image_size=workload.model.image_size,
         max_pixels=workload.data.max_pixels,

@@ -53,7 +53,7 @@ class FolderOverview:
         return max(self.counts.values()) / self.images
 
     def expected(self, split: SplitName, fractions: Split) -> int:
-        """Number of images that a split will have after preparation, roughly."""
+        """Estimate the number of images that a split will have after preparation."""
         if not self.splits:
             return round(self.images * float(getattr(fractions, split)))
         if split in self.splits and split != "train":
@@ -113,7 +113,7 @@ def look_at(folder: Path, smallest: int = 1) -> FolderOverview:
 
 
 def left_out(look: FolderOverview, smallest: int) -> list[str]:
-    """What to say of images and classes that preparation will leave out, and of names that look alike; a line for each kind.
+    """Describe images and classes that preparation will leave out, and names that look alike; a line for each kind.
 
     Args:
         look: What the folder holds.
@@ -143,7 +143,7 @@ def _sizes(source: Source) -> tuple[list[tuple[int, int]], list[str], set[Path]]
 
 
 def _spread(images: Sequence[SourceImage]) -> list[SourceImage]:
-    """At most :data:`MOST_HEADERS` images, evenly over the list, which is sorted by class."""
+    """Choose at most :data:`MOST_HEADERS` images, evenly over the list, which is sorted by class."""
     if len(images) <= MOST_HEADERS:
         return list(images)
     return [images[number * len(images) // MOST_HEADERS] for number in range(MOST_HEADERS)]

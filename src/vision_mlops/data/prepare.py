@@ -138,7 +138,7 @@ def _check_target(root: Path, out: Path) -> None:
 
 
 def _key(source: Source, workload: Workload, named: str) -> str:
-    """Hash of what determines the result: every file's path, size and time, and the settings."""
+    """Hash what determines the result: every file's path, size and time, and the settings."""
     digest = hashlib.sha256(
         f"{__version__}\0{source.root}\0{named}\0{workload.data.model_dump_json()}\0{workload.name}".encode()
     )
@@ -171,7 +171,7 @@ def _reuse(out: Path, key: str) -> Manifest | None:
 
 
 def _check_all(source: Source, workload: Workload, progress: Progress | None) -> tuple[list[_Checked], list[Excluded]]:
-    """Decode every image completely; what fails is left out with its reason."""
+    """Decode every image completely; leave out what fails, with its reason."""
     checked: list[_Checked] = []
     loose = [_relative(path, source.root) for path in source.loose]
     excluded = [Excluded(path=name, reason="no_class", message=f"{name}: is not in a class folder") for name in loose]
@@ -204,7 +204,7 @@ def _check_all(source: Source, workload: Workload, progress: Progress | None) ->
 def _drop_conflicts(
     checked: list[_Checked], excluded: list[Excluded], root: Path
 ) -> tuple[list[_Checked], list[Excluded]]:
-    """Leave out content that stands under two classes: nobody can say which label is right."""
+    """Leave out content that is in two classes: nobody can say which label is right."""
     labels: dict[str, set[str]] = defaultdict(set)
     for item in checked:
         labels[item.sha256].add(item.image.label)
@@ -219,7 +219,7 @@ def _drop_conflicts(
 
 
 def _drop_leaks(checked: list[_Checked], excluded: list[Excluded], root: Path) -> tuple[list[_Checked], list[Excluded]]:
-    """Where the source is split: content in two splits stays in the one that judges (test, then val)."""
+    """If the source is split, keep content that is in two splits in the one that judges (test, then val)."""
     rank: dict[SplitName | None, int] = {"test": 0, "val": 1, "train": 2, None: 3}
     best: dict[str, SplitName | None] = {}
     for item in checked:
@@ -250,7 +250,7 @@ def _drop_small_classes(
 
 
 def _splits(checked: list[_Checked], split: Split) -> dict[str, SplitName]:
-    """Split by content hash; a split that the source brings is kept, and what it lacks is drawn from its train."""
+    """Split by content hash. A split that the source has is kept, and what it lacks is drawn from its train."""
     given: dict[str, SplitName] = {item.sha256: item.image.split for item in checked if item.image.split is not None}
     if not given:
         return assign(((item.sha256, item.image.label) for item in checked), split)
@@ -302,7 +302,7 @@ def _write_images(
 
 
 def _relative(path: Path, root: Path) -> str:
-    """Path below the source's root; bytes that are not UTF-8 are shown as a replacement sign."""
+    """Return the path below the source's root; bytes that are not UTF-8 are shown as a replacement character."""
     return _shown(path.relative_to(root).as_posix())
 
 
@@ -315,7 +315,7 @@ def _listing(excluded: Iterable[Excluded]) -> str:
 
 
 def _messages(excluded: Iterable[Excluded]) -> list[str]:
-    """A line for each, but one for all files that are no images."""
+    """Return a line for each, but one for all files that are not images."""
     found = list(excluded)
     others = [LeftOut(item.path, item.reason, "") for item in found if item.reason == IGNORED]
     return [on_one_line(item.message) for item in found if item.reason != IGNORED] + summary(others)

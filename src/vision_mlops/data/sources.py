@@ -83,7 +83,7 @@ def find_source(workload: Workload, images: Path | None) -> Source:
 
 
 def missing_images(workload: Workload) -> DataError:
-    """What to say where the folder that a workload names is not on this machine, as in a fresh clone of its project."""
+    """Explain that the folder that a workload names is not on this machine, as in a fresh clone of its project."""
     place = shlex.quote(workload.data.path)
     return DataError(
         f"workload {workload.name}: its images are not on this machine: {workload.data.path} is not a folder",
@@ -117,7 +117,7 @@ def list_images(folder: Path, name: str = "") -> Source:
 
 
 def workload_of(folder: Path) -> Workload | None:
-    """The workload of a folder: that which prepared it, or the only one whose images it holds; None where there is none."""
+    """Find the workload of a folder: the one that prepared it, or the only one whose images it holds."""
     if (folder / MANIFEST).is_file():
         names = [name for name in list_workloads() if name == read_manifest(folder).name]
         return load_workload(names[0]) if names else None
@@ -136,7 +136,7 @@ def workload_of(folder: Path) -> Workload | None:
 
 
 def bundled_folder() -> Path:
-    """Folder of the textile images inside the installed package."""
+    """Return the folder of the textile images inside the installed package."""
     spec = importlib.util.find_spec(_BUNDLED_PACKAGE)
     if spec is None or spec.origin is None:
         raise MissingExtraError("conformal-clip-data", "train")

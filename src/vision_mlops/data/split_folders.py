@@ -21,7 +21,7 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
 
 
 def is_split(folders: Mapping[str, bool], where: str) -> bool:
-    """Whether the folders of a dataset are those of a split and not its classes.
+    """Return whether the folders of a dataset are those of a split and not its classes.
 
     Folders with the names of a split are one where they hold class folders, or where nothing else lies beside them. Those
     that hold images themselves, beside others that do, are classes; of train with test or val, nobody can tell.

@@ -58,7 +58,7 @@ def draft(look: FolderOverview, split: Split | None = None) -> Draft:
 
 
 def workload_text(name: str, title: str, images: str, look: FolderOverview, split: Split | None = None) -> str:
-    """The workload as YAML, with comments for its maker.
+    """Return the workload as YAML, with comments for its author.
 
     Args:
         name: Name of the workload.
@@ -124,13 +124,13 @@ def _why_size(look: FolderOverview) -> str:
 
 
 def _sided(look: FolderOverview) -> bool:
-    """Whether mirroring would make another class, as far as the names tell: digits, letters, left and right."""
+    """Return whether mirroring would change the class, as far as the names tell: digits, letters, left and right."""
     words = {word for label in look.counts for word in label.lower().replace("-", "_").replace(" ", "_").split("_")}
     return bool(words & _SIDED) or all(len(label) == 1 or label.isdigit() for label in look.counts)
 
 
 def _halfway(share: float) -> float:
-    """Half of what lies between always answering with the largest class and never being wrong, in steps of 0.05."""
+    """Return the middle between always predicting the largest class and never being wrong, in steps of 0.05."""
     return math.floor((share + (1 - share) / 2) * 20 + 1e-9) / 20
 
 
@@ -139,5 +139,5 @@ def _expected_smallest(look: FolderOverview, split: Split) -> int:
 
 
 def _quoted(text: str) -> str:
-    """Text as YAML and as part of a comment: JSON keeps it on one line, and escaped where YAML allows no such sign."""
+    """Quote text for YAML and comments: JSON keeps it on one line, and escapes what YAML does not allow."""
     return json.dumps(text, ensure_ascii=not text.isprintable())

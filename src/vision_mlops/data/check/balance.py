@@ -19,7 +19,7 @@ Counts = dict[str, dict[str, int]]
 
 
 def counts(listing: ImageListing, scan: Scan) -> Counts:
-    """Readable images of each class in each split; the split is ``all`` where the folder is not split."""
+    """Count the readable images of each class in each split; the split is ``all`` if the folder is not split."""
     found = Counter(
         (listing.entries[i].split or UNSPLIT, listing.entries[i].label)
         for i, look in enumerate(scan.looks)
@@ -30,7 +30,7 @@ def counts(listing: ImageListing, scan: Scan) -> Counts:
 
 
 def find(numbers: Counts, smallest: int) -> Iterator[DatasetFinding]:
-    """Classes that are missing, small, or far smaller than the others. ``smallest`` is what preparing asks for."""
+    """Find classes that are missing, small, or far smaller than the others. ``smallest`` is what preparing requires."""
     if len(numbers) == 1:
         only = next(iter(numbers))
         yield DatasetFinding("missing-class", f"{only!r} is the only class; a classifier needs at least two")

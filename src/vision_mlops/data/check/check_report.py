@@ -37,7 +37,7 @@ _GROUPED = ("conflict", "leak", "exact-duplicate", "near-duplicate")
 
 
 def check_target(out: Path, root: Path) -> None:
-    """Refuse a folder that holds anything but an older report, or that lies in the images.
+    """Refuse a folder that contains anything but an older report, or that overlaps the images.
 
     Raises:
         DataError: names it.
@@ -53,7 +53,7 @@ def check_target(out: Path, root: Path) -> None:
 
 
 def write(result: CheckResult, out: Path) -> Path:
-    """Write page and JSON into ``out``, both or none; an older report there is replaced. Returns the page."""
+    """Write page and JSON to ``out``, both or none; an older report there is replaced. Returns the page."""
     check_target(out, result.listing.root)
     with atomic_folder(out, overwrite=True) as folder:
         (folder / PAGE).write_text(render(result), encoding="utf-8")
@@ -63,7 +63,7 @@ def write(result: CheckResult, out: Path) -> Path:
 
 
 def render(result: CheckResult) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     severities = by_severity(result.findings)
     tiles = [_count_tile(len(result.listing.entries), "image", "")]
     tiles += [_count_tile(count, name, name if count else "zero") for name, count in severities.items()]
@@ -153,7 +153,7 @@ def _group(finding: DatasetFinding, thumbnails: _Thumbnails) -> str:
 
 
 def _spread(files: tuple[Shown, ...]) -> list[Shown]:
-    """The files of a group to show: first one of each class and split, since that is what the finding is about."""
+    """Choose the files of a group to show: first one of each class and split, since that is what the finding is about."""
     first: dict[tuple[str, str], Shown] = {}
     for file in files:
         first.setdefault((file.label, file.split), file)
@@ -192,16 +192,16 @@ class _Thumbnails:
         self._bytes = 0
 
     def size(self, file: Shown) -> str:
-        """Width and height in pixels, as text; empty where they are not known."""
+        """Return width and height in pixels, as text; empty if they are not known."""
         look = self._result.looks[file.index] if file.index >= 0 else None
         return f"{look.width} x {look.height}" if look is not None and look.width else ""
 
     def exists(self, file: Shown) -> bool:
-        """Whether there is a picture to show: the file was there and could be decoded."""
+        """Return whether there is a picture to show: the file was there and could be decoded."""
         return file.index >= 0 and not self._result.looks[file.index].reason
 
     def picture(self, file: Shown) -> str:
-        """The picture of a file, or why there is none."""
+        """Return the picture of a file, or why there is none."""
         if not self.exists(file):
             return '<div class="missing">no picture</div>'
         if file.index not in self._made:
@@ -226,7 +226,7 @@ class _Thumbnails:
 
 
 def lines(result: CheckResult) -> Iterable[dict[str, object]]:
-    """The summary for a terminal: a row for each kind and severity that was found."""
+    """Return the summary for a terminal: a row for each kind and severity that was found."""
     for kind, of_kind in by_kind(result.findings).items():
         for level, group in itertools.groupby(of_kind, key=lambda finding: finding.level):
             found = list(group)

@@ -59,7 +59,7 @@ class CheckResult:
     created: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of report.json: everything, whereas the page shows the first of each kind."""
+        """Return the content of report.json: everything, whereas the page shows the first of each kind."""
         return {
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
@@ -125,7 +125,7 @@ def check(
 
 
 def _files(listing: ImageListing, looks: list[ImageAppearance]) -> Iterator[DatasetFinding]:
-    """Files that do not decode, and prepared ones that are no longer what the manifest says."""
+    """Find files that do not decode, and prepared ones that no longer match the manifest."""
     for index, look in enumerate(looks):
         file = listing.shown(index)
         if look.reason:

@@ -147,13 +147,13 @@ class DatasetFinding:
 
 
 def by_severity(findings: Iterable[DatasetFinding]) -> dict[str, int]:
-    """Number of findings of each severity, the worst first."""
+    """Count the findings of each severity, the worst first."""
     counts = Counter(finding.level for finding in findings)
     return {severity.value: counts[severity] for severity in Severity}
 
 
 def by_kind(findings: Iterable[DatasetFinding]) -> dict[str, list[DatasetFinding]]:
-    """Findings of each kind that occurs, in the order of :data:`KINDS`, the worst of a kind first."""
+    """Group the findings by kind, in the order of :data:`KINDS`, the worst of a kind first."""
     groups: dict[str, list[DatasetFinding]] = {kind: [] for kind in KINDS}
     for finding in findings:
         groups[finding.kind].append(finding)
@@ -162,5 +162,5 @@ def by_kind(findings: Iterable[DatasetFinding]) -> dict[str, list[DatasetFinding
 
 
 def fails(findings: Iterable[DatasetFinding], fail_on: str) -> bool:
-    """Whether any finding is as bad as ``fail_on`` (a severity, or ``never``) or worse."""
+    """Return whether any finding is as bad as ``fail_on`` (a severity, or ``never``) or worse."""
     return any(finding.level.reaches(fail_on) for finding in findings)

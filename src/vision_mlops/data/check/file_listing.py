@@ -44,18 +44,18 @@ class ImageListing:
         return [name for name in SPLITS if name in present]
 
     def shown(self, index: int) -> Shown:
-        """Entry ``index`` as a file of a finding."""
+        """Return entry ``index`` as a file of a finding."""
         entry = self.entries[index]
         return Shown(entry.shown, index, entry.label, entry.split)
 
 
 def readable(path: Path, root: Path) -> str:
-    r"""Path below ``root`` as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
+    r"""Return the path below ``root`` as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
     return printable((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
 
 
 def printable(name: str) -> str:
-    r"""A name as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
+    r"""Return a name as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -74,7 +74,7 @@ def list_images(folder: Path) -> ImageListing:
 
 
 def from_source(source: Source) -> ImageListing:
-    """List the images of a source, with what its structure tells."""
+    """List the images of a source, with findings about its structure."""
     root = source.root
     entries = [
         ImageFile(image.path, readable(image.path, root), readable(Path(image.label), root), image.split or "")

@@ -38,7 +38,7 @@ class Embedder(Protocol):
     width: int
 
     def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """uint8 pixels (N, size, size, 3) to features (N, width)."""
+        """Turn uint8 pixels (N, size, size, 3) into features (N, width)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def scan(
     threads: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[Scan]:
-    """Look at all files, each read once.
+    """Look at all files, reading each once.
 
     Decoding, resizing and the network leave Python's lock, so threads use all processors, and end with the process.
 
@@ -161,7 +161,7 @@ def _read(entry: ImageFile, edge: int, max_pixels: int) -> tuple[ImageAppearance
 
 
 def _appearance(grey: Image.Image) -> dict[str, Any]:
-    """Brightness, contrast and sharpness, measured at one size so that images of all sizes compare."""
+    """Measure brightness, contrast and sharpness at one size, so that images of all sizes compare."""
     longest = max(grey.size)
     if longest > _MEASURED:
         size = (max(1, round(grey.width * _MEASURED / longest)), max(1, round(grey.height * _MEASURED / longest)))
@@ -177,7 +177,7 @@ def _appearance(grey: Image.Image) -> dict[str, Any]:
 
 
 def _edges(grey: Image.Image) -> float:
-    """Standard deviation of the Laplacian, in grey levels. Pech-Pacheco et al., Diatom autofocusing, 2000."""
+    """Return the standard deviation of the Laplacian, in grey levels. Pech-Pacheco et al., Diatom autofocusing, 2000."""
     values = np.asarray(grey, np.int16)
     if min(values.shape) < 3:
         return 0.0

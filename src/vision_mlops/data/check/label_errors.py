@@ -108,7 +108,7 @@ def _group_numbers(rows: Indices, groups: Iterable[list[int]]) -> Indices:
 
 
 def assign_folds(contents: list[bytes], labels: Indices, groups: Indices) -> Indices:
-    """A fold of FOLDS for each image: classes spread evenly, copies together; the same wherever the folder lies."""
+    """Assign each image one of FOLDS folds: classes spread evenly, copies together, wherever the folder is."""
     members: dict[int, list[int]] = {}
     for number, group in enumerate(groups):
         members.setdefault(int(group), []).append(number)
@@ -126,7 +126,7 @@ def assign_folds(contents: list[bytes], labels: Indices, groups: Indices) -> Ind
 def cross_validated(
     features: RowFile, rows: Indices, labels: Indices, folds: Indices, classes: int, folder: Path
 ) -> npt.NDArray[np.float32]:
-    """Probabilities (N, classes) that each image's class has by a model of the other folds."""
+    """Return the probabilities (N, classes) of each image's class by a model of the other folds."""
     mean, components = _principal(features, rows)
     width = components.shape[1]
     counts = np.zeros((FOLDS, classes))
@@ -156,7 +156,7 @@ def cross_validated(
 
 
 def _principal(features: RowFile, rows: Indices) -> tuple[Floats, Floats]:
-    """Mean (F,) and the strongest principal directions (F, k) of the standardised features."""
+    """Return mean (F,) and the strongest principal directions (F, k) of the standardised features."""
     total, square = np.zeros(features.width), np.zeros((features.width, features.width))
     for _, values in features.blocks(rows):
         block = values.astype(np.float32)
@@ -175,7 +175,7 @@ def _principal(features: RowFile, rows: Indices) -> tuple[Floats, Floats]:
 
 
 def _discriminant(counts: Floats, sums: Floats, squares: Floats) -> tuple[Floats, Floats]:
-    """Weights (k, C) and bias (C,) of linear discriminant analysis, from counts, sums and squares of the features."""
+    """Fit a linear discriminant analysis to counts, sums and squares of the features: weights (k, C) and bias (C,)."""
     means = sums / np.maximum(counts, 1)[:, None]
     within = (squares - means.T @ (means * counts[:, None])) / max(1.0, counts.sum() - len(counts))
     width = len(within)
@@ -187,7 +187,7 @@ def _discriminant(counts: Floats, sums: Floats, squares: Floats) -> tuple[Floats
 
 
 def _temperature(scores: npt.NDArray[np.float32], labels: Indices) -> float:
-    """What to divide the scores by so that the given labels are most likely: discriminants are far too sure."""
+    """Find the divisor of the scores that makes the given labels most likely: discriminants are far too confident."""
     from scipy.optimize import minimize_scalar
     from scipy.special import softmax
 

@@ -42,7 +42,7 @@ class Undone:
 
 
 def parse_kinds(text: str) -> list[str]:
-    """The kinds of ``--fix``, separated by commas.
+    """Parse the kinds of ``--fix``, separated by commas.
 
     Raises:
         DataError: a kind is unknown, or cannot be fixed by moving files.
@@ -60,7 +60,7 @@ def parse_kinds(text: str) -> list[str]:
 
 
 def check_target(listing: ImageListing, quarantine: Path) -> Path:
-    """Refuse what must not be moved from or to; returns the absolute quarantine folder.
+    """Refuse what must not be moved from or to; return the absolute quarantine folder.
 
     Raises:
         DataError: the folder is prepared, the quarantine overlaps it, or belongs to other images.
@@ -82,7 +82,7 @@ def check_target(listing: ImageListing, quarantine: Path) -> Path:
 
 
 def plan(listing: ImageListing, findings: Iterable[DatasetFinding], kinds: list[str], quarantine: Path) -> list[Move]:
-    """What would move where: a file once, for the first of the kinds that names it, under a name that is free."""
+    """Plan what moves where: each file once, for the first kind that names it, under a name that is free."""
     moves: list[Move] = []
     seen: set[int] = set()
     found = list(findings)
@@ -99,7 +99,7 @@ def plan(listing: ImageListing, findings: Iterable[DatasetFinding], kinds: list[
 
 
 def _free(quarantine: Path, wanted: Path) -> Path:
-    """A path below the quarantine at which nothing lies: an earlier round may have moved a file of that name."""
+    """Return a free path below the quarantine: an earlier round may have moved a file of the same name."""
     target, number = wanted, 1
     while os.path.lexists(quarantine / target):
         number += 1
@@ -108,7 +108,7 @@ def _free(quarantine: Path, wanted: Path) -> Path:
 
 
 def move(root: Path, quarantine: Path, moves: list[Move]) -> int:
-    """Move the files; returns how many. A file that has gone meanwhile is passed over."""
+    """Move the files and return how many. A file that has gone meanwhile is skipped."""
     done = 0
     for start in range(0, len(moves), _BATCH):
         batch = moves[start : start + _BATCH]
@@ -122,7 +122,7 @@ def move(root: Path, quarantine: Path, moves: list[Move]) -> int:
 
 
 def move_file(source: Path, target: Path) -> None:
-    """Move a file without ever overwriting one: as a second name first, or as a copy where the file system has none.
+    """Move a file without ever overwriting one: by a hard link, or by a copy if the file system has no links.
 
     Raises:
         FileExistsError: something lies at ``target``.
@@ -142,7 +142,7 @@ def move_file(source: Path, target: Path) -> None:
 
 
 def undo(quarantine: Path) -> Undone:
-    """Move everything back to where the journal says it was. Safe to repeat, also after it was interrupted.
+    """Move everything back to where the journal says it was. This is safe to repeat, also after an interruption.
 
     Raises:
         DataError: there is no journal, or it cannot be read.
@@ -207,7 +207,7 @@ def _write(quarantine: Path, root: Path, moves: list[dict[str, str]]) -> None:
 
 
 def _drop_empty(folder: Path) -> None:
-    """Remove folders in which nothing is left, the deepest first."""
+    """Remove empty folders, the deepest first."""
     for parent, _, _ in sorted(os.walk(folder), key=lambda item: -len(Path(item[0]).parts)):
         with contextlib.suppress(OSError):
             Path(parent).rmdir()

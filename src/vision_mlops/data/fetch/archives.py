@@ -51,7 +51,7 @@ class Budget:
     files: int = MAX_FILES
 
     def spend(self, archive: str, size: int) -> None:
-        """Take a file off.
+        """Deduct a file.
 
         Raises:
             DataError: it is too much.
@@ -81,12 +81,12 @@ class ArchiveMember:
     doubtful: bool = False
 
     def head(self) -> bytes:
-        """The first megabyte of the content, or all of it. Raises as :meth:`chunks`."""
+        """Return the first megabyte of the content, or all of it. Raises as :meth:`chunks`."""
         with _reading(self.archive), self._open() as stream:
             return stream.read(_CHUNK)
 
     def chunks(self) -> Iterator[bytes]:
-        """The content, piece by piece.
+        """Yield the content, piece by piece.
 
         Raises:
             ArchiveError: the archive is damaged here.
@@ -131,7 +131,7 @@ def _folded(name: str) -> str:
 
 
 def kind_of(path: Path) -> Kind | None:
-    """Kind of an archive by its content, whatever its name; None where it is none."""
+    """Detect the kind of an archive by its content, whatever its name; None if it is not an archive."""
     with path.open("rb") as stream:
         head = stream.read(_BLOCK)
     found = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
@@ -139,7 +139,7 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def entries(path: Path, name: str, budget: Budget, folders: set[str] | None = None) -> Iterator[ArchiveMember]:
-    """Regular files of an archive in its own order; folders and what file browsers add are skipped.
+    """Yield the regular files of an archive in its own order, without folders and what file browsers add.
 
     Args:
         path: Archive.
@@ -169,7 +169,7 @@ def _looks_like(path: Path) -> str:
 
 
 def _unpacked(path: Path, kind: Kind) -> IO[bytes]:
-    """The content of a compressed tar."""
+    """Open the content of a compressed tar."""
     openers: dict[Kind, Callable[[Path], object]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
     return cast("IO[bytes]", openers[kind](path) if kind in openers else path.open("rb"))
 
@@ -254,7 +254,7 @@ def _of_zip(path: Path, name: str, budget: Budget, folders: set[str]) -> Iterato
 
 
 def _zip_name(member: zipfile.ZipInfo) -> tuple[str, bool]:
-    """The name of a file of a zip, and whether it is a guess.
+    """Return the name of a file in a zip, and whether it is a guess.
 
     A flag says that it is UTF-8. Without it the name is in whatever encoding the machine had that packed it; then there may
     be a field with the UTF-8 name (APPNOTE.TXT, 4.6.9), and some packers write UTF-8 without saying so.
@@ -278,7 +278,7 @@ def _zip_name(member: zipfile.ZipInfo) -> tuple[str, bool]:
 
 
 def _directory_size(path: Path) -> int:
-    """Bytes of a zip's directory, as its end states them: at least 46 for each file."""
+    """Return the size of a zip's directory in bytes, as its end states it: at least 46 for each file."""
     with path.open("rb") as stream:
         stream.seek(-min(path.stat().st_size, 2**16 + 22), 2)
         tail = stream.read()
@@ -289,7 +289,7 @@ def _directory_size(path: Path) -> int:
 
 
 def _checked_name(archive: str, name: str) -> str | None:
-    """The name as a relative path with slashes; None for a folder above all, and for what file browsers add."""
+    """Return the name as a relative path with slashes; None for the top folder, and for what file browsers add."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -114,7 +114,7 @@ class Assembly:
             raise
 
     def _download(self) -> dict[str, Path]:
-        """All files by address."""
+        """Download all files and return them by address."""
         given = {archive.url: local_file(archive) for archive in self._settings.archives}
         targets = {url: path or self._work / _file_name(url) for url, path in given.items()}
         remote = [archive for archive in self._settings.archives if given[archive.url] is None]
@@ -148,7 +148,7 @@ class Assembly:
     def _survey(
         self, sources: Sequence[tuple[Path, str, str]], limit: int
     ) -> tuple[dict[str, int], dict[SplitName, list[str]] | None, set[str]]:
-        """Check everything in the archives; sizes in bytes of the images by name, the split lists, and listed folders."""
+        """Check everything in the archives: return image sizes in bytes by name, the split lists, and listed folders."""
         wanted = {path: split for split, path in self._settings.splits.named().items()} if self._settings.splits else {}
         budget, names = Budget(limit), Names()
         sizes: dict[str, int] = {}
@@ -195,7 +195,7 @@ class Assembly:
     def _unpack(
         self, sources: Sequence[tuple[Path, str, str]], limit: int, layout: Layout, tree: Path, total: int
     ) -> None:
-        """Write the images, each once and where it stays."""
+        """Write the images, each once and to its final place."""
         tree.mkdir()
         budget = Budget(limit)
         made: set[Path] = set()
@@ -255,25 +255,25 @@ class Assembly:
 
 
 def _whole(archive: Archive, path: Path, force: bool) -> bool:
-    """Whether an archive was downloaded before and kept; without a checksum, ``force`` wants it anew."""
+    """Return whether an archive was downloaded before and kept; without a checksum, ``force`` downloads it again."""
     if not path.is_file() or path.stat().st_size != (archive.size or path.stat().st_size):
         return False
     return file_hash(path) == archive.sha256 if archive.sha256 else not force
 
 
 def plain_name(url: str) -> str:
-    """Last part of an address, as a name for people and files: letters, digits, dots, dashes."""
+    """Return the last part of an address as a name for people and files: letters, digits, dots, dashes."""
     name = Path(unquote(urlsplit(url).path)).name
     return re.sub(r"[^\w.-]+", "_", name).strip("._")[-60:] or "download"
 
 
 def _file_name(url: str) -> str:
-    """File for an address: a kept archive must not be taken for one of the same name from elsewhere."""
+    """Name the file for an address: a kept archive must not be taken for one of the same name from elsewhere."""
     return f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{plain_name(url)}"
 
 
 def local_file(archive: Archive) -> Path | None:
-    """The file of this machine that an address names; None of another one."""
+    """Return the local file that an address names; None for any other address."""
     parts = urlsplit(archive.url)
     if parts.scheme != "file":
         return None

@@ -92,7 +92,7 @@ def lay_out(
 
 
 def _without_images(folders: Iterable[str], images: Iterable[str], split_folders: bool) -> list[str]:
-    """Names of class folders that have images in no split."""
+    """Return the names of class folders that have no images in any split."""
 
     def named(paths: Iterable[list[str]]) -> set[str]:
         if split_folders:
@@ -115,7 +115,7 @@ def _no_images(names: list[str], images: list[str], root: str) -> DataError:
 
 
 def _root(images: list[str]) -> str:
-    """The innermost folder that has all images, but not a class folder itself where there is but one."""
+    """Find the innermost folder that contains all images, but not a class folder itself if there is only one."""
     parents = {name.rpartition("/")[0] for name in images}
     common = os.path.commonpath(parents) if parents else ""
     inside = {parent.removeprefix(common).strip("/").partition("/")[0] for parent in parents - {common}}
@@ -125,7 +125,7 @@ def _root(images: list[str]) -> str:
 def _given_splits(
     below: list[str], prefix: str, lists: Mapping[SplitName, list[str]] | None
 ) -> dict[str, SplitName] | None:
-    """Split by image below the class folders' parent: of the lists, else None."""
+    """Return the split of each image below the class folders' parent according to the lists, else None."""
     if lists is None:
         return None
     return assign_splits(
@@ -164,7 +164,7 @@ def _place(
 
 
 def _is_split(below: list[str], prefix: str) -> bool:
-    """Whether the folders of the images are those of a split."""
+    """Return whether the folders of the images are those of a split."""
     folders: dict[str, bool] = {}
     for name in below:
         top, *rest = name.split("/")
@@ -201,6 +201,6 @@ class _Labels:
 
 
 def is_folder_name(label: str) -> bool:
-    """Whether a class may be called so: as one visible folder."""
+    """Return whether a class may have this name: that of one visible folder."""
     odd = any(sign in "/\\" or not sign.isprintable() for sign in label)
     return bool(label) and not odd and label == label.strip() and label[0] != "." and len(label.encode()) <= 200

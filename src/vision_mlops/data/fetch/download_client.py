@@ -76,7 +76,7 @@ class DownloadClient:
         self._open: set[requests.Response] = set()
 
     def stop(self) -> None:
-        """End the downloads of all threads, also those that wait for a byte."""
+        """End the downloads of all threads, including those that wait for a byte."""
         self._stop.set()
         for answer in list(self._open):
             with suppress(OSError, ValueError, RuntimeError):  # it ends at this moment by itself
@@ -90,7 +90,7 @@ class DownloadClient:
         known: Version | None = None,
         progress: Progress | None = None,
     ) -> Version | None:
-        """Bring a file to ``target``, whole or not at all; what came of it before an interruption is used.
+        """Download a file to ``target``, whole or not at all, continuing what an interruption left.
 
         Args:
             wanted: Address, and what is known of the content.
@@ -160,7 +160,7 @@ class DownloadClient:
     def _try(
         self, wanted: ExpectedFile, part: Part, known: Version | None, progress: Progress | None
     ) -> Version | None:
-        """One request, and its body to the end of the part."""
+        """Make one request, and read its body to the end of the part."""
         if self._stop.is_set():
             raise DownloadStoppedError
         if part.size and part.size == wanted.size and part.resumable(wanted.sha256):
@@ -186,7 +186,7 @@ class DownloadClient:
 
     @contextmanager
     def _answer(self, url: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
-        """The answer after redirects."""
+        """Request an address and yield the response after redirects."""
         session = self._session()
         place = url
         for _ in range(_REDIRECTS + 1):
@@ -242,7 +242,7 @@ class DownloadClient:
 
 
 def _headers(wanted: ExpectedFile, part: Part, known: Version | None) -> dict[str, str]:
-    """Of the request: what is there already need not be sent, and nothing where it is what the caller has."""
+    """Build the headers: bytes that are there need not be sent again, and nothing if the caller's copy is current."""
     headers: dict[str, str] = {}
     if part.size and part.resumable(wanted.sha256):
         headers["Range"] = f"bytes={part.size}-"
@@ -255,7 +255,7 @@ def _headers(wanted: ExpectedFile, part: Part, known: Version | None) -> dict[st
 
 
 def _rest(wanted: ExpectedFile, part: Part, answer: requests.Response) -> Version:
-    """The version that goes on behind the part; where it does not, the part is discarded, and asked for anew."""
+    """Return the version that continues the part; if none does, discard the part and ask for all of it."""
     if answer.status_code == 416 or not continues(answer.headers, part.size, part.version, wanted.size):
         part.discard()
         raise RetryError("the server sent a different range than requested", answer.status_code)
@@ -263,7 +263,7 @@ def _rest(wanted: ExpectedFile, part: Part, answer: requests.Response) -> Versio
 
 
 def _whole(wanted: ExpectedFile, part: Part, answer: requests.Response) -> Version:
-    """The version that comes from its first byte."""
+    """Return the version that is sent from its first byte."""
     version = version_of(answer.headers, length_of(answer.headers))
     check_length(wanted, version.length)
     check_space(part.target, version.length or 0)

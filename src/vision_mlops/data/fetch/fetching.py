@@ -81,13 +81,13 @@ def fetch(
 
 
 def _key(download: Download) -> str:
-    """What is asked for: of files of this machine, the content counts too."""
+    """Hash what is asked for; for files on this machine, the content counts too."""
     local = [file_hash(path) for archive in download.archives if (path := local_file(archive)) is not None]
     return hashlib.sha256("".join([key_of(download), *local]).encode()).hexdigest() if local else key_of(download)
 
 
 def _present(request: FetchRequest, key: str, options: FetchOptions) -> FetchResult | None:
-    """What is in place already, where it is what is asked for; an error where it is something else."""
+    """Return what is already in place if it is what is asked for; raise an error if it is something else."""
     out = request.out
     existing = next(path for path in (out, *out.parents) if path.exists())
     if not existing.is_dir():
@@ -116,13 +116,13 @@ def _work_folder(out: Path) -> Path:
 
 
 def kept(out: Path) -> int:
-    """Bytes that an interrupted download has left for the next one."""
+    """Return how many bytes an interrupted download has left for the next one."""
     return sum(path.stat().st_size for path in _work_folder(out).rglob("*") if path.is_file())
 
 
 @contextmanager
 def _work(out: Path) -> Iterator[Path]:
-    """The folder to work in, for one process at a time. Afterwards it is removed where nothing in it is worth keeping."""
+    """Provide the folder to work in, for one process at a time. It is removed if nothing in it is worth keeping."""
     work = _work_folder(out)
     with locked(work / "lock", DataError(f"another process is fetching {out}", "wait until it is done")):
         try:
@@ -148,7 +148,7 @@ def _full_disk_explained(out: Path) -> Iterator[None]:
 
 
 def _put(tree: Path, out: Path, work: Path) -> None:
-    """Move the new folder into its place; an older one is there until then, and after a kill in between."""
+    """Move the new folder into its place. An older one stays until then, and survives a kill in between."""
     if out.exists():
         out.rename(work / "old")
     tree.rename(out)
@@ -176,6 +176,6 @@ def _record(request: FetchRequest, key: str, made: AssembledFolder) -> FetchReco
 
 
 def describe(request: FetchRequest) -> str:
-    """What will be fetched, on one line."""
+    """Say on one line what will be fetched."""
     size = f", {megabytes(request.download.size)}" if request.download.size else ""
     return f"fetching {request.name}: {counted(len(request.download.archives), 'file')}{size}, to {request.out}"

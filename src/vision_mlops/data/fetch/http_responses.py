@@ -25,7 +25,7 @@ _MENDS = {
 
 
 def shown(url: str) -> str:
-    """An address for messages and records: without what may be a secret, the user's name, password and the query."""
+    """Return an address for messages and records, without possible secrets: user name, password and query."""
     try:
         parts = urlsplit(url)
         return printable(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
@@ -34,23 +34,23 @@ def shown(url: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text of a stranger without what a terminal would obey."""
+    """Replace what a terminal would obey in text from a stranger."""
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def version_of(headers: Mapping[str, str], length: int | None) -> Version:
-    """Version that an answer is of."""
+    """Return the version that a response is of."""
     return Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), length)
 
 
 def length_of(headers: Mapping[str, str]) -> int | None:
-    """Bytes that the body of an answer has; None where it does not say."""
+    """Return the size in bytes of the body of a response; None if it does not say."""
     text = headers.get("Content-Length", "")
     return int(text) if text.isascii() and text.isdigit() else None
 
 
 def continues(headers: Mapping[str, str], start: int, version: Version, size: int | None) -> bool:
-    """Whether a partial answer is the rest of what is there.
+    """Return whether a partial response is the rest of what is there.
 
     Args:
         headers: Of the answer with status 206.
@@ -70,7 +70,7 @@ def continues(headers: Mapping[str, str], start: int, version: Version, size: in
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that the server asks to wait; 0 where it does not."""
+    """Return the seconds that the server asks to wait; 0 if it does not."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
@@ -81,10 +81,10 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def phrase(status: int) -> str:
-    """A status with its standard name: what the server itself calls it may be anything."""
+    """Return a status with its standard name: the one that the server sends may be anything."""
     return f"{status} {http.client.responses.get(status, '')}".rstrip()
 
 
 def mend(status: int) -> str:
-    """What a user does about a refusal."""
+    """Say what a user can do about a refusal."""
     return _MENDS.get(status, "try again later" if status in TEMPORARY or status >= 500 else "check the address")

@@ -34,7 +34,7 @@ class RetryError(Exception):
 
 
 def open_session() -> requests.Session:
-    """A session that leaves redirects and retries to its caller.
+    """Open a session that leaves redirects and retries to its caller.
 
     Raises:
         MissingExtraError: requests is not installed.
@@ -56,7 +56,7 @@ def open_session() -> requests.Session:
 
 
 def redirected(url: str, place: str, answer: requests.Response) -> str:
-    """Where an answer sends one; never from https to http, where anybody on the way could change the content."""
+    """Return where a response redirects; never from https to http, where anyone on the way could change the content."""
     location = answer.headers["Location"]
     with suppress(UnicodeError):  # headers are read as latin-1, and what servers write is UTF-8
         location = location.encode("latin-1").decode()
@@ -75,7 +75,7 @@ def redirected(url: str, place: str, answer: requests.Response) -> str:
 
 
 def read_some(answer: requests.Response, done: int, total: int | None) -> bytes:
-    """What has come, at most a chunk; empty at the end.
+    """Read what has arrived, at most a chunk; empty at the end.
 
     Not iter_content: it would undo a Content-Encoding, which some servers declare for .tar.gz files. And not read: it
     gives nothing before a whole chunk is there, and loses what has come where the connection breaks.
@@ -113,7 +113,7 @@ def translated(url: str, connect: float, stall: float) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, below all that the libraries wrap around it."""
+    """Return what the system said, below all that the libraries wrap around it."""
     found, seen = "", [error, *(each for each in error.args if isinstance(each, BaseException))]
     for each in seen:
         found = getattr(each, "strerror", None) or found

@@ -42,13 +42,13 @@ class Row:
     split: str = ""
 
     def place(self, suffix: str) -> str:
-        """Path of the image in the new folder. Its name is a hash of the address: the server has no say in it."""
+        """Return the path of the image in the new folder. Its name is a hash of the address, not chosen by the server."""
         name = hashlib.sha256(self.url.encode()).hexdigest()[:20] + suffix
         return "/".join([*([self.split] if self.split else []), self.label, name])
 
 
 def read_rows(content: bytes, name: str) -> list[Row]:
-    """Images that a list names, each once.
+    """Return the images that a list names, each once.
 
     Args:
         content: UTF-8 text. Without a column ``label``, the class is the last folder of the address.
@@ -117,7 +117,7 @@ def download_rows(
     jobs: int,
     progress: Callable[[int, int | None], None],
 ) -> tuple[dict[Row, Path], dict[Row, DownloadError]]:
-    """Download the images of a list into ``folder``; those that are there already are kept.
+    """Download the images of a list to ``folder``; those that are already there are kept.
 
     Returns:
         Path of each image, and for each that cannot be had the reason.
@@ -170,7 +170,7 @@ def _image(row: Row, folder: Path, client: DownloadClient) -> Path:
 
 
 def _suffix(path: Path, url: str) -> str:
-    """Suffix by the content: what a server calls an image may be a web page that says sorry."""
+    """Determine the suffix by the content: what a server calls an image may be an error page."""
     try:
         return read_suffix(path)
     except ImageError as error:
@@ -180,7 +180,7 @@ def _suffix(path: Path, url: str) -> str:
 
 
 def failures(failed: dict[Row, DownloadError]) -> DataError:
-    """One error for all images that could not be had."""
+    """Combine the errors of all images that could not be downloaded."""
     lines = [error.message for error in failed.values()]
     return DataError(
         f"{counted(len(lines), 'image')} cannot be downloaded: {few(lines, '; ')}",

@@ -27,7 +27,7 @@ class ExpectedFile:
 
 
 def check_length(wanted: ExpectedFile, length: int | None) -> None:
-    """Compare what a server announces with what is wanted, before the first byte."""
+    """Compare the announced length with what is wanted, before the first byte."""
     if length is None:
         return
     if wanted.size is not None and length != wanted.size:
@@ -41,13 +41,13 @@ def check_length(wanted: ExpectedFile, length: int | None) -> None:
 
 
 def too_long(wanted: ExpectedFile, found: str, status: int) -> DownloadError:
-    """Words that more comes than is wanted, or allowed."""
+    """Describe that more arrives than is wanted or allowed."""
     bound = f"expected {wanted.size:,}" if wanted.size is not None else f"at most {wanted.limit or 0:,}"
     return DownloadError(f"{shown(wanted.url)}: {bound} bytes, got {found}", "check the address", status)
 
 
 def check_space(target: Path, needed: int) -> None:
-    """Refuse what does not fit on the disk, before it is full.
+    """Refuse what does not fit on the disk, before the disk is full.
 
     Args:
         target: File or folder to write; need not exist.
@@ -65,7 +65,7 @@ def check_space(target: Path, needed: int) -> None:
 
 
 def not_written(part: Part, error: OSError, total: int | None, kept: bool) -> DataError:
-    """Words the error of a write; ``kept`` says whether another try goes on from here."""
+    """Describe the error of a write; ``kept`` says whether another try continues from here."""
     if error.errno not in FULL:
         return DataError(f"{part.path} cannot be written: {error.strerror}", "check its permissions and the disk")
     of = f" of {total:,}" if total is not None else ""
@@ -74,7 +74,7 @@ def not_written(part: Part, error: OSError, total: int | None, kept: bool) -> Da
 
 
 def verify(wanted: ExpectedFile, part: Part) -> None:
-    """Compare what came with what was wanted; what is wrong is removed.
+    """Compare the download with what was wanted; a wrong one is removed.
 
     Raises:
         DownloadError: says what was expected and what came.
