@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, TextIO
 
-# Also the wide forms of the signs, which some spreadsheets take for the plain ones. A text that reads like an escaped one
+# Also the wide forms of the characters, which some spreadsheets take for the plain ones. A text that looks escaped already
 # gets an apostrophe as well, so that removing one is always right.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")

@@ -17,7 +17,7 @@ CLUTTER = frozenset({
     "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found",
     "@eadir", "#recycle", "#snapshot", "picasa.ini", ".picasa.ini", ".ipynb_checkpoints", ".mlops-download",
 })  # fmt: skip
-"""Names, in lower case, of files and folders that file browsers, notebooks and interrupted downloads leave beside data.
+"""Names, in lower case, of files and folders that file browsers, notebooks and interrupted downloads leave next to data.
 
 They are not part of it: they are not read, hashed, uploaded or downloaded.
 """
@@ -68,7 +68,7 @@ def remove_path(path: Path) -> None:
     def insist(function: Callable[[str], object], name: str, reason: Any) -> None:
         if not isinstance(reason[1], PermissionError):
             raise reason[1]
-        with suppress(PermissionError):  # of another user: then what is to be done fails as well
+        with suppress(PermissionError):  # it belongs to another user: then the removal fails as well
             Path(name).parent.chmod(0o700)
         if function in (os.rmdir, os.unlink):
             function(name)

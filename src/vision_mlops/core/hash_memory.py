@@ -13,7 +13,7 @@ from pathlib import Path
 from vision_mlops.core import paths
 
 Mark = tuple[int, int, int]
-"""Inode, size, and time of the last change of anything about a file in ns, which nobody can set back."""
+"""Inode, size, and time in ns of the last change of anything about a file, which cannot be set back."""
 
 _ATTEMPTS = 20
 # A file that was written this recently could be written again within the resolution of its time: it is not remembered.
@@ -70,7 +70,7 @@ def _open_or_make(path: Path, table: str) -> sqlite3.Connection:
     for _ in range(_ATTEMPTS):
         try:
             return _open(path, table)
-        except sqlite3.OperationalError:  # another process makes it at this moment: SQLite does not wait for that
+        except sqlite3.OperationalError:  # another process is creating it: SQLite does not wait for that
             time.sleep(0.05)
         except sqlite3.DatabaseError:  # broken: it can be made again
             for extra in ("", "-wal", "-shm"):

@@ -26,7 +26,7 @@ def snapshot_files(folder: Path) -> list[str]:
         PipelineError: the ignore file cannot be parsed, or a folder cannot be read.
     """
     spec = _ignored(folder)
-    home = paths.home()  # the results of jobs are no code, wherever they lie
+    home = paths.home()  # the results of jobs are not code, wherever they are
 
     def enters(below: Path) -> bool:
         known = below.name in NEVER or (folder / below).resolve() == home

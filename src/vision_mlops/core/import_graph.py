@@ -1,7 +1,7 @@
 """Which files of a package a module can reach: its imports, also those inside functions, followed in the source.
 
 Nothing is imported. What cannot be read off an import statement is read off the strings: ``"package.module"`` is taken for a
-module that is started or imported by name, ``"package.folder."`` for all modules below that, and the name of a file beside
+module that is started or imported by name, ``"package.folder."`` for all modules below that, and the name of a file next to
 the module for a file that it reads.
 """
 
@@ -100,7 +100,7 @@ class ImportGraph:
 def files_beside(file: Path, root: Path) -> list[Path]:
     """List the files below a folder on Python's path that a Python file in it can reach, including itself.
 
-    They are Python files, and others beside one of them that it names, as :class:`ImportGraph` has it.
+    They are Python files, and other files next to one that names them, as in :class:`ImportGraph`.
 
     Args:
         file: The file that begins.

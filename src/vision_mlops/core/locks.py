@@ -1,4 +1,4 @@
-"""Locks between processes and threads: a file that one of them holds until it lets go or ends, however it ends."""
+"""Locks between processes and threads: a file that one of them holds until it releases it or ends, however it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout, lock_descriptor
 from vision_mlops.core.errors import MlopsError
 
 HeldLock = AcquireReturnProxy[FileLock]
-"""What :func:`take` gives."""
+"""A lock that is held, as :func:`take` returns it."""
 
 _PAUSE_SECONDS = 0.02
 
@@ -22,7 +22,7 @@ def take(path: Path, *, wait: float = 0.0) -> HeldLock | None:
     A lock cannot be taken again by the one who holds it.
 
     Args:
-        path: File of the lock; its folder is made where needed. The holder may remove both.
+        path: File of the lock; its folder is created if needed. The holder may remove both.
         wait: Seconds to wait for another holder.
 
     Returns:
@@ -36,7 +36,7 @@ def take(path: Path, *, wait: float = 0.0) -> HeldLock | None:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):  # the folder was removed at this moment: it is made again
+            with suppress(FileNotFoundError):  # the folder was just removed: it is created again
                 return lock.acquire()
         except Timeout:
             return None

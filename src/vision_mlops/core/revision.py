@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 VARIABLE = "MLOPS_GIT_COMMIT"
-"""Set for the steps of a job, whose working folder lies outside of the repository."""
+"""Set for the steps of a job, whose working directory is outside of the repository."""
 
 
 def git_commit(folder: Path | None = None) -> str:

@@ -115,7 +115,7 @@ class AssetStore:
             description: For people.
             tags: For people, too: what they search for.
             properties: What is known of the content.
-            same: Says of an existing version that it is what is to be added: then that one is given, and nothing added.
+            same: Returns whether an existing version is what would be added: then it is returned, and nothing is added.
 
         Raises:
             PipelineError: the name or version is malformed, or exists.

@@ -6,7 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
-# The letters of other scripts that nobody can tell from Latin ones, in lower case. Unicode's confusables.txt has far more.
+# Lower-case letters of other scripts that look like Latin ones. Unicode's confusables.txt has far more.
 _LATIN = str.maketrans("аеорсухіјѕԁһкмтвнαονρτικυ", "aeopcyxijsdhkmtbhaovptiku")
 
 

@@ -1,4 +1,4 @@
-"""Labels that people gave to images of a model in use: what they agree on, and what nobody can use."""
+"""Labels that people gave to images of a model in use: what they agree on, and what cannot be used."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def verify(version: DataVersion) -> dict[str, list[str]]:
         Names of files that are ``changed``, ``missing`` or ``added``; empty where the version is as it was registered.
 
     Raises:
-        DataError: nobody wrote down what it held.
+        DataError: there is no record of what it held.
     """
     content = Path(version.path)
     try:

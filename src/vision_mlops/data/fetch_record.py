@@ -1,4 +1,4 @@
-"""What `mlops data fetch` leaves beside the images: where they came from, under which terms, and how many there are."""
+"""What `mlops data fetch` writes next to the images: where they came from, under which terms, and how many there are."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a folder of data holds: its files with their hashes, its fingerprint, its images by class and split.
 
 The fingerprint of prepared data is that of its manifest, so that models and data assets name the same data alike. That of
-any other folder is a hash of the names and contents of its files; dates, and where the folder lies, do not matter.
+any other folder is a hash of the names and contents of its files; dates, and where the folder is, do not matter.
 """
 
 from __future__ import annotations

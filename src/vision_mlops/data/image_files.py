@@ -1,7 +1,7 @@
-"""Which files of a folder are images, and what becomes of all others: the one answer of every command that reads folders.
+"""Which files of a folder are images, and what becomes of all others: the one rule of all commands that read folders.
 
 The content decides, not the suffix alone: a JPEG without a suffix is an image. What is left out is named with its reason,
-but for what nobody means to be an image: the traces of file browsers, hidden files, and texts such as a README.
+except for what is not meant to be an image: traces of file browsers, hidden files, and texts such as a README.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class FolderOverview:
 
     @property
     def largest_share(self) -> float:
-        """Share of the images that the largest class has: the accuracy of always answering with it."""
+        """Share of the images that the largest class has: the accuracy of always predicting it."""
         return max(self.counts.values()) / self.images
 
     def expected(self, split: SplitName, fractions: Split) -> int:

@@ -274,7 +274,7 @@ def _write_images(
         name = path.name
         relative = f"{split}/{item.image.label}/{name}"
         if relative.casefold() in taken:
-            # Equal names in nested folders: a hash of the place keeps them apart, the same wherever the source lies.
+            # Equal names in nested folders: a hash of the relative path keeps them apart, wherever the source is.
             origin = hashlib.sha256(_relative(item.image.path, source.root).encode()).hexdigest()[:8]
             relative = f"{split}/{item.image.label}/{path.stem}-{origin}{path.suffix}"
         taken.add(relative.casefold())

@@ -39,7 +39,7 @@ class Source:
     """All image files of a source, sorted.
 
     ``classes`` are the names of all class folders, also of those without images; ``loose`` are images outside of them;
-    ``left_out`` is what else is there and not used. ``corrupt`` is to be done to the images when they are prepared.
+    ``left_out`` is what else is there and not used. ``corrupt`` is applied to the images when they are prepared.
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""Whether folders called train, val and test are a split, or classes of that name beside others."""
+"""Whether folders called train, val and test are a split, or classes with these names."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
 def is_split(folders: Mapping[str, bool], where: str) -> bool:
     """Return whether the folders of a dataset are those of a split and not its classes.
 
-    Folders with the names of a split are one where they hold class folders, or where nothing else lies beside them. Those
-    that hold images themselves, beside others that do, are classes; of train with test or val, nobody can tell.
+    Folders with the names of a split are one if they contain class folders, or if there are no other folders. Those that
+    contain images themselves, next to others that do, are classes; train with test or val is ambiguous.
 
     Args:
         folders: Whether each folder has folders in it, by name.
         where: What messages call the dataset.
 
     Raises:
-        DataError: they are a split with other folders beside it or without train, or nobody can tell.
+        DataError: they are a split with other folders next to it or without train, or it is ambiguous.
     """
     splits = [name for name in folders if name.lower() in SPLIT_FOLDERS]
     others = [name for name in folders if name.lower() not in SPLIT_FOLDERS]

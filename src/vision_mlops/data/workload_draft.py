@@ -1,4 +1,4 @@
-"""A first workload file for images that nobody has trained on yet: every value comes from a look at them, and says why."""
+"""A first workload file for new images: every value is derived from them, and says why."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ training:
   augment: {{horizontal_flip: {str(values.flip).lower()}}}  # {flip}
 gate:
   # Floors that a useful model passes with ease. Raise them once you know what yours reaches.
-  min_accuracy: {values.min_accuracy:g}  # always answering {_quoted(largest)} reaches {share}
+  min_accuracy: {values.min_accuracy:g}  # always predicting {_quoted(largest)} reaches {share}
   min_recall_per_class: {values.min_recall_per_class:g}  # {rarest}
   max_calibration_error: {values.max_calibration_error:g}
 """

@@ -96,7 +96,7 @@ def test_messages_name_the_file_and_how_bad_it_is(planted_once: Planted, tmp_pat
     assert messages[nearly] == "warning"
     assert messages["train/circle/empty.jpg: the file is empty (0 bytes)"] == "error"
     assert "class folder 'nothing' has no images" in messages
-    assert all(KINDS[finding.kind].mend for finding in result.findings)
+    assert all(KINDS[finding.kind].remedy for finding in result.findings)
 
 
 @pytest.mark.parametrize("cut", [0.2, 0.6, 0.95, 0.999])

@@ -18,7 +18,7 @@ class Kind:
 
     severity: Severity
     title: str
-    mend: str
+    remedy: str
     fixable: bool = False
 
 
@@ -140,7 +140,7 @@ class DatasetFinding:
             "severity": self.level.value,
             "kind": self.kind,
             "message": self.message,
-            "mend": KINDS[self.kind].mend,
+            "mend": KINDS[self.kind].remedy,
             "files": [file.to_dict() for file in self.files],
             **({"details": self.details} if self.details else {}),
         }

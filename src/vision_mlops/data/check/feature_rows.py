@@ -17,7 +17,7 @@ class RowFile:
     """A table of fixed width in a file without a name, which is gone with the process, however that ends.
 
     Args:
-        folder: Where the file lies; needs room for rows x width.
+        folder: Where the file is; needs room for rows x width.
         width: Values in a row.
         dtype: Their type.
     """

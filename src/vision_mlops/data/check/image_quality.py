@@ -32,7 +32,7 @@ def find(listing: ImageListing, scan: Scan, image_size: int, *, assumed: bool = 
     """Find single images beyond an absolute limit that are also far from the rest of the folder.
 
     A folder in which everything is dark, or soft, is meant to be so. ``image_size`` is the network's, in pixels; where it is
-    ``assumed``, nobody has named the network.
+    ``assumed``, the network was not named.
     """
     network = f"the network takes {image_size}"
     if assumed:

@@ -94,7 +94,7 @@ def scan(
     Args:
         entries: The files.
         folder: Where the numbers of each image are kept meanwhile; nothing stays there.
-        embedder: Computes features too, where given.
+        embedder: Also computes features, if given.
         max_pixels: Images with more are not decoded.
         threads: How many at once; 0 is one a processor.
         progress: Called with (done, total) after each few files.

@@ -51,7 +51,9 @@ def parse_kinds(text: str) -> list[str]:
     for kind in kinds:
         if kind not in FIXABLE:
             reason = (
-                f"cannot be fixed by moving files: {KINDS[kind].mend}" if kind in KINDS else "is not a kind of finding"
+                f"cannot be fixed by moving files: {KINDS[kind].remedy}"
+                if kind in KINDS
+                else "is not a kind of finding"
             )
             raise DataError(f"--fix {kind}: {kind!r} {reason}", f"choose one or more of {', '.join(FIXABLE)}")
     if not kinds:
@@ -125,7 +127,7 @@ def move_file(source: Path, target: Path) -> None:
     """Move a file without ever overwriting one: by a hard link, or by a copy if the file system has no links.
 
     Raises:
-        FileExistsError: something lies at ``target``.
+        FileExistsError: ``target`` exists.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

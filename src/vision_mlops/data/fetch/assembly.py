@@ -65,7 +65,7 @@ class FetchOptions:
         force: Download though the folder is there, and replace what was downloaded there before.
         keep_archives: Leave the archives in ``.NAME.fetch``, where the next run finds them.
         jobs: Images of a list at once.
-        skip_missing: Leave out images of a list that cannot be had.
+        skip_missing: Leave out images of a list that cannot be downloaded.
     """
 
     force: bool = False

@@ -69,7 +69,7 @@ def lay_out(
     images = [name for name in names if is_image(name)]
     root = _root(images) if download.images is None else download.images
     prefix = f"{root}/" if root else ""
-    # Where somebody has said which folder counts, lists and annotations beside it are left out on purpose.
+    # If the folder is given, lists and annotations next to it are left out on purpose.
     given = prefix if download.images is not None else ""
     layout.others = [
         name for name in names if name.startswith(given) and not is_image(name) and not is_documentation(name)

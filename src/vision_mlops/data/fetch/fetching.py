@@ -1,8 +1,8 @@
 """From the address of a dataset to a folder of class folders: download, check, lay out, and put in place at once.
 
-Everything is made in a hidden folder beside the target, ``.NAME.fetch``, which a later run of the same goes on with, and
-which is renamed at the end. Archives are read twice: the first time only to check every name, type and size, and to find the
-split lists; the second time images go straight to where they stay.
+Everything is created in a hidden folder next to the target, ``.NAME.fetch``, with which a later run of the same continues,
+and which is renamed at the end. Archives are read twice: the first time only to check every name, type and size, and to
+find the split lists; the second time images go straight to where they stay.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads what a server answers: which range, how long to wait, which version, and what a refusal means for the user."""
+"""Interprets responses: which range, how long to wait, which version, and what a refusal means for the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
 
 _RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
-_MENDS = {
+_REMEDIES = {
     401: "the server requires a login: download the file in a browser, and pass its path",
     403: "the server denies access: see the home page of the data, or download the file in a browser and pass its path",
     404: "check the address: the file does not exist, or no longer",
@@ -53,7 +53,7 @@ def continues(headers: Mapping[str, str], start: int, version: Version, size: in
     """Return whether a partial response is the rest of what is there.
 
     Args:
-        headers: Of the answer with status 206.
+        headers: Of the response with status 206.
         start: Bytes that are there.
         version: What they are of.
         size: Bytes that the whole must have, where that is known.
@@ -85,6 +85,6 @@ def phrase(status: int) -> str:
     return f"{status} {http.client.responses.get(status, '')}".rstrip()
 
 
-def mend(status: int) -> str:
+def remedy(status: int) -> str:
     """Say what a user can do about a refusal."""
-    return _MENDS.get(status, "try again later" if status in TEMPORARY or status >= 500 else "check the address")
+    return _REMEDIES.get(status, "try again later" if status in TEMPORARY or status >= 500 else "check the address")

@@ -1,4 +1,4 @@
-"""The beginning of a file that is being downloaded, and what its server said of it: enough to go on after any end."""
+"""The beginning of a file that is being downloaded, and what its server said of it: enough to continue after any end."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Version:
     def condition(self) -> str:
         """Value of ``If-Range``; empty where the server gave nothing that a range could be bound to.
 
-        A weak ETag stands for contents that mean the same and may differ in bytes, so it does not do.
+        A weak ETag stands for contents that mean the same and may differ in bytes, so it is not enough.
         """
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
 class Part:
-    """``NAME.part`` beside the file that it becomes, with its version in ``NAME.part.json``.
+    """``NAME.part`` next to the file that it becomes, with its version in ``NAME.part.json``.
 
     Args:
         target: The whole file.

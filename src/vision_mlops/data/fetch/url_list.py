@@ -120,7 +120,7 @@ def download_rows(
     """Download the images of a list to ``folder``; those that are already there are kept.
 
     Returns:
-        Path of each image, and for each that cannot be had the reason.
+        The path of each image, and the reason for each that cannot be downloaded.
 
     Raises:
         DataError: the disk is full.

@@ -1,4 +1,4 @@
-"""What is verified of a download: announced and real size, the checksum, and that the disk has room."""
+"""Verifies a download: announced and real size, the checksum, and that the disk has room."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vision_mlops.data.fetch.http_responses import shown
 from vision_mlops.data.fetch.partial_file import Part
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Errors of a write that freeing space mends."""
+"""Errors of a write that freeing space fixes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFile:
-    """A file to download. ``size`` in bytes and ``sha256`` are verified where given; ``limit`` is the most it may have."""
+    """A file to download. ``size`` in bytes and ``sha256`` are verified if given; ``limit`` is the most it may have."""
 
     url: str
     size: int | None = None
