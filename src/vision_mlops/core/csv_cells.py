@@ -1,7 +1,7 @@
-"""Cells of the CSV files that we write: none of them is a formula where a spreadsheet opens the file.
+"""Writes CSV files in which no cell is a formula when a spreadsheet opens them.
 
-A text that begins with =, +, -, @, a tab or a line break gets an apostrophe before it, for a spreadsheet would compute it,
-and a file name can hold any text (OWASP: CSV injection). Numbers stay as they are, also as texts.
+A text that begins with =, +, -, @, a tab or a line break gets an apostrophe before it: a spreadsheet would evaluate it, and
+a file name can contain any text (OWASP: CSV injection). Numbers stay as they are, also as texts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Words of a user, such as class names, in figures of matplotlib, which has the letters of a few scripts only.
+"""Puts words of a user, such as class names, into figures of matplotlib, which has the letters of a few scripts only.
 
 It lays out a stand-in of about the width of each word. The words take their places in the SVG file as text, which whoever
 shows it draws with fonts of their own; nothing in them is taken for mathematics or for a mark of matplotlib.

@@ -1,7 +1,7 @@
 """Everything below a folder, in a fixed order: files, folders, and what is neither or cannot be looked into.
 
-The one walk of all commands that read a folder of images. It opens no file, ends on loops of links, raises nothing for what
-cannot be read, and goes as deep as the system allows paths to be long.
+All commands that read a folder of images use this walk. It opens no file, does not follow loops of links, raises nothing for
+what cannot be read, and goes as deep as the system allows paths to be long.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Identity = tuple[int, int]
 
 
 class EntryKind(enum.StrEnum):
-    """What an entry is; all but the first two are worth a word to whoever put it there."""
+    """What an entry is; all but the first two are worth reporting."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -31,8 +31,8 @@ class Entry(NamedTuple):
     """An entry of a folder.
 
     Attributes:
-        name: Relative to the folder of the walk, with slashes; bytes that are not UTF-8 are surrogates, as Python has them.
-        path: The same from the root of the walk on.
+        name: Relative to the folder of the walk, with slashes; bytes that are not UTF-8 are surrogate escapes.
+        path: The same, including the root of the walk.
         kind: Links are what they point to.
         problem: What is wrong with it, in words; empty for files and folders.
     """
@@ -49,8 +49,8 @@ def walk(folder: str | os.PathLike[str], leave_out: Callable[[str], bool] = lamb
     Links to files and folders are followed, but not into a folder that they are in. An unreadable folder is one entry.
 
     Args:
-        folder: Where to start. Where it cannot be read itself, the only entry has an empty name.
-        leave_out: Whether an entry of this name, without its folder, is passed over with all that is in it.
+        folder: Where to start. If it cannot be read itself, the only entry has an empty name.
+        leave_out: Whether an entry of this name, without its folder, is skipped with everything in it.
     """
     root = os.path.abspath(folder)  # noqa: PTH100 - as a text, links in it stay
     open_folders: list[tuple[Iterator[os.DirEntry[str]], str, frozenset[Identity]]] = []

@@ -16,7 +16,7 @@ Mark = tuple[int, int, int]
 """Inode, size, and time in ns of the last change of anything about a file, which cannot be set back."""
 
 _ATTEMPTS = 20
-# A file that was written this recently could be written again within the resolution of its time: it is not remembered.
+# A file that was written this recently could be written again without a change of its time: it is not remembered.
 _SETTLED_NS = 2_000_000_000
 
 
@@ -31,7 +31,7 @@ def is_settled(mark: Mark, now_ns: int) -> bool:
 
 
 class HashMemory:
-    """Hashes of files by absolute path, in one table of ``cache/fingerprints.db``. What cannot be kept is just forgotten.
+    """Hashes of files by absolute path, in one table of ``cache/fingerprints.db``. What cannot be stored is forgotten.
 
     Args:
         table: Name of the table: one a kind of hash.

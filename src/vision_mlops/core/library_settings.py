@@ -1,4 +1,4 @@
-"""What libraries are told: to write below the home folder only, not to report their use, and to keep what is freed."""
+"""Settings of libraries: write below the home folder only, do not report usage, and keep freed memory."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _MAPPED_BYTES = 32 * 2**20
 def apply() -> None:
     """Set the variables that are not set, and keep OpenVINO's telemetry from OpenVINO and NNCF.
 
-    Each process needs it before the first import of such a library; what a user has set stays. The telemetry of OpenVINO has
-    no variable: it writes an id below the user's home folder and calls an analytics service, unless it is not installed.
+    Each process needs this before the first import of such a library; variables that a user has set stay. The telemetry of
+    OpenVINO has no variable: if installed, it writes an id below the user's home folder and calls an analytics service.
     """
     caches = paths.home() / "cache"
     for variable, folder in CACHES.items():

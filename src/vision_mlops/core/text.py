@@ -1,4 +1,4 @@
-"""Words of messages and of pages."""
+"""Formats the text of messages and pages."""
 
 from __future__ import annotations
 

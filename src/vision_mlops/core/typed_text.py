@@ -1,4 +1,4 @@
-"""Reads what somebody typed by the type that its target declares. Text is never taken for YAML where text is wanted.
+"""Parses user input by the type that its target declares. Where text is wanted, it is never parsed as YAML.
 
 ``no``, ``010`` and ``lot #2`` stay as they are in a text, ``1e-5`` is a number, and ``{epochs: 2}`` is a mapping only
 where a mapping is wanted.
@@ -75,8 +75,8 @@ def name_of_type(value: object) -> str:
 def read_typed(text: str, names: Collection[str]) -> Any:
     """Parse a text as the first of some types that it can be; return it unchanged if it can be none of them.
 
-    What takes text as well as every other scalar takes text. Where ``list`` or ``mapping`` is among the types, text that
-    begins like one is YAML. Empty text and ``null`` are None where no text is wanted.
+    If text and all other scalars are accepted, it stays text. If ``list`` or ``mapping`` is among the types, text that
+    begins like one is YAML. Empty text and ``null`` are None if no text is wanted.
 
     Args:
         text: As it was typed.

@@ -1,4 +1,4 @@
-"""How long something takes by itself, however busy the machine is: without the time that its thread waits for a core.
+"""Measures how long something takes by itself on a busy machine: without the time that its thread waits for a core.
 
 The wall-clock time of an inference grows tenfold when others want the same cores, and then says little about the network.
 Linux keeps for each thread how long it was ready to run and did not. Where it does not tell, this is the wall-clock time.

@@ -15,7 +15,7 @@ from vision_mlops.data.sources import Source
 
 @dataclass(frozen=True, slots=True)
 class CopiedFolder:
-    """A folder of class folders; ``reused`` where it was there already."""
+    """A folder of class folders; ``reused`` if it was already there."""
 
     folder: Path
     counts: dict[str, int]
@@ -27,7 +27,7 @@ def copy_images(source: Source, out: Path, per_class: int | None = None) -> Copi
 
     Args:
         source: The images, sorted.
-        out: Folder to make.
+        out: Folder to create.
         per_class: Most images of a class, the first by name; all where nothing is given.
 
     Raises:

@@ -42,7 +42,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class PrepareResult:
-    """Prepared data; ``reused`` where nothing had changed since the last time."""
+    """Prepared data; ``reused`` if nothing had changed since the last time."""
 
     folder: Path
     manifest: Manifest

@@ -1,4 +1,4 @@
-"""Rows of numbers on disk: what is known of each image, without being in memory for all of them at once."""
+"""Keeps rows of numbers on disk: what is known of each image, without memory for all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 
 class RowFile:
-    """A table of fixed width in a file without a name, which is gone with the process, however that ends.
+    """A table of fixed width in a file without a name, which disappears with the process, however that ends.
 
     Args:
         folder: Where the file is; needs room for rows x width.

@@ -1,4 +1,4 @@
-"""Reading every file once: its hash, whether it decodes, how it looks, and what a network makes of it."""
+"""Reads every file once: its hash, whether it decodes, how it looks, and its features by a network."""
 
 from __future__ import annotations
 

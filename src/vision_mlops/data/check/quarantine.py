@@ -1,7 +1,7 @@
-"""Moving files out of a dataset, and back: nothing is deleted, nothing is overwritten, and a journal knows all moves.
+"""Moves files out of a dataset and back: nothing is deleted or overwritten, and a journal records all moves.
 
-The journal ``moves.json`` is written before each batch of moves. Whenever a move was cut off, it says where a file may be,
-and undoing looks at both places.
+The journal ``moves.json`` is written before each batch of moves. If a move is interrupted, it says where a file may be,
+and undoing looks in both places.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads tar and zip archives of strangers: every file is checked before anything is written, and memory stays flat.
+"""Reads untrusted tar and zip archives: every file is checked before anything is written, and memory stays flat.
 
 Nothing is extracted by tarfile or zipfile: they only list and read. Where a file goes is decided elsewhere, from checked
 names, so links, devices, owners and modes of an archive never reach the disk.
@@ -40,12 +40,12 @@ _HINT = "nothing was written; do not trust it, or unpack it by hand in a safe pl
 
 
 class ArchiveError(DataError):
-    """An archive is damaged or dangerous: no setting makes it usable."""
+    """An archive is damaged or dangerous; no setting makes it usable."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """What archives may hold together. ``size`` is in bytes."""
+    """What archives may contain together. ``size`` is in bytes."""
 
     size: int
     files: int = MAX_FILES
@@ -71,7 +71,7 @@ class Budget:
 class ArchiveMember:
     """A regular file of an archive: checked relative name, size in bytes, and its content, to be read before the next.
 
-    ``doubtful`` is a name of which the archive does not say how it is encoded.
+    ``doubtful`` says that the archive does not state the encoding of the name.
     """
 
     archive: str
@@ -143,9 +143,9 @@ def entries(path: Path, name: str, budget: Budget, folders: set[str] | None = No
 
     Args:
         path: Archive.
-        name: What messages call it.
-        budget: What it may hold.
-        folders: Takes the checked names of the folders that the archive lists itself, as it is read.
+        name: Its name in messages.
+        budget: What it may contain.
+        folders: Receives the checked names of the folders that the archive lists itself, as it is read.
 
     Raises:
         ArchiveError: it is no archive, is damaged, encrypted or too large, or has something else than plain files and

@@ -1,4 +1,4 @@
-"""Makes a folder of class folders in a folder to work in: from archives, or from a list of addresses of images."""
+"""Creates a folder of class folders in a working folder: from archives, or from a list of image addresses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FetchRequest:
 
     Attributes:
         name: Of the dataset.
-        out: Folder to make.
+        out: Folder to create.
         download: Archives and their layout. A single file may also be a list of addresses of images.
         elsewhere: ``out`` is not where a workload looks for its images.
     """
@@ -62,9 +62,9 @@ class FetchOptions:
     """How to fetch.
 
     Attributes:
-        force: Download though the folder is there, and replace what was downloaded there before.
-        keep_archives: Leave the archives in ``.NAME.fetch``, where the next run finds them.
-        jobs: Images of a list at once.
+        force: Download even if the folder exists, and replace what was downloaded there before.
+        keep_archives: Keep the archives in ``.NAME.fetch``, where the next run finds them.
+        jobs: Images of a list to download at once.
         skip_missing: Leave out images of a list that cannot be downloaded.
     """
 

@@ -26,9 +26,9 @@ class Layout:
     Attributes:
         targets: Path in the new folder, by name in the archives.
         counts: Images by split (``all`` where there is none) and class.
-        unlisted: Images that are in no split list.
+        unlisted: Images that are not in a split list.
         loose: Images outside of the class folders.
-        others: Files that are no images, in the folder of the class folders where that is given.
+        others: Files that are not images, in the folder of the class folders if that is given.
         empty: Class folders without images, sorted.
     """
 

@@ -30,7 +30,7 @@ from vision_mlops.data.fetch_record import RECORD, FetchedFile, FetchRecord, dif
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """A fetched folder; ``reused`` where it was there already. ``archives`` is where they were kept."""
+    """A fetched folder; ``reused`` if it was already there. ``archives`` is where they were kept."""
 
     folder: Path
     record: FetchRecord
@@ -53,7 +53,7 @@ def fetch(
         request: What, and where to.
         client: Downloads; its patience is the caller's.
         options: How.
-        begin: Called before the first request; not where everything is there already.
+        begin: Called before the first request; not called if everything is already there.
         progress: Told how far it is.
 
     Raises:

@@ -24,7 +24,7 @@ def read_list(content: bytes, name: str, variable: str = "file_list") -> list[st
 
     Args:
         content: Of the file: UTF-8 text with a path a line, or MATLAB 5 with a cell array of text.
-        name: What messages call it.
+        name: Its name in messages.
         variable: The cell array.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Lists of image addresses: read from text or CSV, and downloaded side by side."""
+"""Lists of image addresses: read from text or CSV, and downloaded in parallel."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read_rows(content: bytes, name: str) -> list[Row]:
 
     Args:
         content: UTF-8 text. Without a column ``label``, the class is the last folder of the address.
-        name: What messages call it.
+        name: Its name in messages.
 
     Raises:
         ListError: names the line that is wrong.
