@@ -310,7 +310,7 @@ def test_mistakes_are_one_line(place: Place, run: Run, folder: Path) -> None:
     for words, message in (
         (["show", "bird"], "there is no data asset 'bird' in the workspace\n  -> did you mean 'birds'?"),
         (["show", "birds:2"], "data asset 'birds' has no version '2' in the workspace\n  -> Valid here: 1"),
-        (["show", "a b"], "'a b' cannot be the name of an asset\n  -> "),
+        (["show", "a b"], "'a b' is not a valid name for an asset\n  -> "),
         (["list", "--name", "bird"], "there is no data asset 'bird' in the workspace\n  -> "),
         (["show", "birds", "--verify"], "--verify reads files of this machine\n  -> "),
     ):
@@ -322,7 +322,7 @@ def test_mistakes_are_one_line(place: Place, run: Run, folder: Path) -> None:
 def test_nothing_is_sent_of_a_name_that_cannot_be(place: Place, folder: Path) -> None:
     uploads = place.count("", "PUT") if place.cloud else 0
     for bad in ("a b", "a/b", "-a", "é", ""):
-        with pytest.raises(PipelineError, match="cannot be the name of an asset"):
+        with pytest.raises(PipelineError, match="is not a valid name for an asset"):
             create(place, folder, bad)
     assert not place.cloud or place.count("", "PUT") == uploads
 

@@ -17,10 +17,9 @@ from testing.support.definitions import FILES, write_project
 from testing.support.jobs import SCHEMA, component, pipeline, write
 
 import vision_mlops
-from vision_mlops.core.errors import AzureError
+from vision_mlops.core.errors import AzureError, Severity
 from vision_mlops.endpoints.azureml.azureml_workspace import DEFINITIONS
 from vision_mlops.jobs.azureml.published_pipelines import _inputs
-from vision_mlops.jobs.definitions.findings import Severity
 from vision_mlops.jobs.definitions.linter.linter import lint
 from vision_mlops.jobs.definitions.plan.nodes import Value
 from vision_mlops.jobs.definitions.plan.planner import resolve

@@ -163,12 +163,10 @@ class BenchmarkFolder:
         Raises:
             MlopsError: another process is at work.
         """
-        lock = locks.take(self.path / ".lock")
-        if lock is None:
-            raise MlopsError(
-                f"another command is at work on the benchmark of {self.workload}", "wait until it has ended"
-            )
-        with lock:
+        refusal = MlopsError(
+            f"another command is at work on the benchmark of {self.workload}", "wait until it has ended"
+        )
+        with locks.locked(self.path / ".lock", refusal):
             for place in (self.path, *self.path.glob(f"{_WORK}/*")):
                 for left in place.glob(".*.????????*/"):  # as core.files names folders that it writes
                     remove_path(left)

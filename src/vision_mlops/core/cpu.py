@@ -11,7 +11,7 @@ _GROUPS = Path("/sys/fs/cgroup")
 
 
 def available_cores(groups: Path = _GROUPS) -> int:
-    """Cores that are worth a worker each, at least 1: in a container, its CPU limit rounded up.
+    """Return the number of cores that are worth a worker each, at least 1: in a container, its CPU limit rounded up.
 
     Args:
         groups: Where the control groups are mounted (version 2, or 1).

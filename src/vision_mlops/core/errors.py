@@ -1,6 +1,21 @@
-"""Errors that a user can mend: each says what is wrong and what to do about it."""
+"""Errors that a user can fix: each says what is wrong and what to do about it."""
 
 from __future__ import annotations
+
+import enum
+
+
+class Severity(enum.StrEnum):
+    """How bad a finding is, the worst first: an error breaks something, a warning may, a note is worth a look."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+    def reaches(self, limit: str) -> bool:
+        """Return whether it is as bad as a limit or worse; nothing reaches the limit ``never``."""
+        order = list(Severity)
+        return limit != "never" and order.index(self) <= order.index(Severity(limit))
 
 
 class MlopsError(Exception):
@@ -8,7 +23,7 @@ class MlopsError(Exception):
 
     Args:
         message: What is wrong, naming the file, key or value.
-        hint: What mends it; shown on a line of its own.
+        hint: How to fix it; shown on a line of its own.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -20,7 +35,7 @@ class MlopsError(Exception):
         return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
 
     def on_one_line(self) -> str:
-        """Message and hint for where there are no lines, such as JSON and logs."""
+        """Return message and hint for places without lines, such as JSON and logs."""
         return f"{self.message}: {self.hint}" if self.hint else self.message
 
 
@@ -33,7 +48,7 @@ class DataError(MlopsError, ValueError):
 
 
 class DownloadError(DataError):
-    """Something cannot be downloaded. ``status`` is the HTTP status of the last answer, 0 where nobody answered."""
+    """Something cannot be downloaded. ``status`` is the HTTP status of the last response, 0 without one."""
 
     def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
         super().__init__(message, hint)
@@ -61,27 +76,27 @@ class RegistryError(MlopsError, LookupError):
 
 
 class CorrectionsFullError(DataError):
-    """Corrections of images are not kept any more: their place has reached its limit."""
+    """No more corrections of images are accepted: their storage has reached its limit."""
 
 
 class ServingError(MlopsError, RuntimeError):
-    """The scoring server cannot start or does not answer."""
+    """The scoring server cannot start or does not respond."""
 
 
 class DeploymentError(MlopsError, RuntimeError):
-    """An endpoint or deployment is missing, cannot be made or changed, or did not become ready."""
+    """An endpoint or deployment is missing, cannot be created or changed, or did not become ready."""
 
 
 class PipelineError(MlopsError, ValueError):
-    """A definition cannot be read, or would not run as it is meant."""
+    """A definition cannot be read, or would not run as intended."""
 
 
 class JobError(MlopsError, RuntimeError):
-    """A job does not exist, is running already, or cannot go on."""
+    """A job does not exist, is already running, or cannot continue."""
 
 
 class AzureError(MlopsError, RuntimeError):
-    """Azure refuses, is not reached, or lacks what is asked for. ``status`` is the HTTP status, 0 without an answer."""
+    """Azure refuses a request, cannot be reached, or lacks what was asked for. ``status`` is the HTTP status, else 0."""
 
     def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
         super().__init__(message, hint)
@@ -99,7 +114,7 @@ class MissingExtraError(MlopsError, ImportError):
 
 
 def problem_of_file(error: Exception) -> str:
-    """What is wrong with the content of a file, on one line, with the name of the field where there is one."""
+    """Say on one line what is wrong with the content of a file, with the name of the field if there is one."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):

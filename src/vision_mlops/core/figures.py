@@ -1,4 +1,4 @@
-"""Words of a user, such as class names, in figures of matplotlib, which has the letters of a few scripts only.
+"""Puts words of a user, such as class names, into figures of matplotlib, which has the letters of a few scripts only.
 
 It lays out a stand-in of about the width of each word. The words take their places in the SVG file as text, which whoever
 shows it draws with fonts of their own; nothing in them is taken for mathematics or for a mark of matplotlib.
@@ -30,7 +30,7 @@ class Picture:
     svg: str = field(repr=False)
 
     def _repr_svg_(self) -> str:
-        """What IPython asks for."""
+        """Return what IPython asks for."""
         return self.svg
 
 
@@ -41,14 +41,14 @@ class FigureWords:
         self._shown: dict[str, str] = {}
 
     def stand_in(self, word: str) -> str:
-        """What a figure is given in place of a word: as many letters as the word takes columns, or a few more."""
+        """Return what a figure is given in place of a word: as many letters as the word takes columns, or a few more."""
         shown = shortened(word)
         name = f"N{len(self._shown):0{cell_len(shown)}d}"
         self._shown[name] = html.escape(shown)
         return name
 
     def svg(self, figure: Any) -> str:
-        """The figure as SVG, with the words in their places."""
+        """Return the figure as SVG, with the words in their places."""
         import matplotlib
 
         stream = io.StringIO()
@@ -61,7 +61,7 @@ class FigureWords:
 
 
 def shortened(word: str) -> str:
-    """A word on one line, at most :data:`MOST_COLUMNS` wide; of a long one both ends, which tell most apart."""
+    """Return a word on one line, at most :data:`MOST_COLUMNS` wide; a long one keeps both ends, which tell most apart."""
     line = "".join(" " if unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") else sign for sign in word)
     if cell_len(line) <= MOST_COLUMNS:
         return line

@@ -17,25 +17,25 @@ CLUTTER = frozenset({
     "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found",
     "@eadir", "#recycle", "#snapshot", "picasa.ini", ".picasa.ini", ".ipynb_checkpoints", ".mlops-download",
 })  # fmt: skip
-"""Names, in lower case, of files and folders that file browsers, notebooks and interrupted downloads leave beside data.
+"""Names, in lower case, of files and folders that file browsers, notebooks and interrupted downloads leave next to data.
 
-They are no part of it: they are not read, hashed, uploaded or downloaded.
+They are not part of it: they are not read, hashed, uploaded or downloaded.
 """
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a part of a relative name is :data:`CLUTTER`, or what macOS keeps of a file beside it."""
+    """Return whether a part of a relative name is :data:`CLUTTER`, or a file that macOS keeps next to another one."""
     parts = name.casefold().split("/")
     return not CLUTTER.isdisjoint(parts) or any(part.startswith("._") for part in parts)
 
 
 @contextmanager
 def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Write a folder beside ``target`` and move it into place only when the body succeeds.
+    """Write a folder next to ``target`` and move it into place only when the body succeeds.
 
     Args:
-        target: The folder that shall exist afterwards.
-        overwrite: Replace an existing one; it stays as it was until the new one is whole.
+        target: The folder to create.
+        overwrite: Replace an existing folder; it stays unchanged until the new one is complete.
 
     Yields:
         An empty temporary folder on the same file system.
@@ -63,12 +63,12 @@ def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def remove_path(path: Path) -> None:
-    """Remove a file, link or folder, also where a folder in it was made read-only. It may be missing."""
+    """Remove a file, link or folder, even if a folder in it is read-only. It may be missing."""
 
     def insist(function: Callable[[str], object], name: str, reason: Any) -> None:
         if not isinstance(reason[1], PermissionError):
             raise reason[1]
-        with suppress(PermissionError):  # of another user: then what is to be done fails as well
+        with suppress(PermissionError):  # it belongs to another user: then the removal fails as well
             Path(name).parent.chmod(0o700)
         if function in (os.rmdir, os.unlink):
             function(name)
@@ -86,9 +86,9 @@ def atomic_write(target: Path, content: str | bytes, *, mode: int | None = None)
     """Write a file so that a reader sees the old content or the new one, never half of it.
 
     Args:
-        target: The file; its folder is made where needed.
+        target: The file; its folder is created if needed.
         content: Text is written as UTF-8.
-        mode: Permissions; where not given, those of any new file, as the umask has it.
+        mode: Permissions; by default those of any new file, according to the umask.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(target)
@@ -103,5 +103,5 @@ def atomic_write(target: Path, content: str | bytes, *, mode: int | None = None)
 
 
 def _beside(target: Path) -> Path:
-    """A new hidden name; what :mod:`tempfile` makes would be for its owner only, whatever the umask."""
+    """Return a new hidden name. What :mod:`tempfile` creates belongs to its owner only, whatever the umask."""
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}")

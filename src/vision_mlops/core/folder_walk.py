@@ -1,7 +1,7 @@
 """Everything below a folder, in a fixed order: files, folders, and what is neither or cannot be looked into.
 
-The one walk of all commands that read a folder of images. It opens no file, ends on loops of links, raises nothing for what
-cannot be read, and goes as deep as the system allows paths to be long.
+All commands that read a folder of images use this walk. It opens no file, does not follow loops of links, raises nothing for
+what cannot be read, and goes as deep as the system allows paths to be long.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import enum
 import os
 import stat
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 Identity = tuple[int, int]
 
 
 class EntryKind(enum.StrEnum):
-    """What an entry is; all but the first two are worth a word to whoever put it there."""
+    """What an entry is; all but the first two are worth reporting."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -30,8 +31,8 @@ class Entry(NamedTuple):
     """An entry of a folder.
 
     Attributes:
-        name: Relative to the folder of the walk, with slashes; bytes that are not UTF-8 are surrogates, as Python has them.
-        path: The same from the root of the walk on.
+        name: Relative to the folder of the walk, with slashes; bytes that are not UTF-8 are surrogate escapes.
+        path: The same, including the root of the walk.
         kind: Links are what they point to.
         problem: What is wrong with it, in words; empty for files and folders.
     """
@@ -43,13 +44,13 @@ class Entry(NamedTuple):
 
 
 def walk(folder: str | os.PathLike[str], leave_out: Callable[[str], bool] = lambda part: False) -> Iterator[Entry]:
-    """All entries below a folder, each folder before its content, sorted by the bytes of the parts of their names.
+    """Yield all entries below a folder, each folder before its content, sorted by the bytes of the parts of their names.
 
     Links to files and folders are followed, but not into a folder that they are in. An unreadable folder is one entry.
 
     Args:
-        folder: Where to start. Where it cannot be read itself, the only entry has an empty name.
-        leave_out: Whether an entry of this name, without its folder, is passed over with all that is in it.
+        folder: Where to start. If it cannot be read itself, the only entry has an empty name.
+        leave_out: Whether an entry of this name, without its folder, is skipped with everything in it.
     """
     root = os.path.abspath(folder)  # noqa: PTH100 - as a text, links in it stay
     open_folders: list[tuple[Iterator[os.DirEntry[str]], str, frozenset[Identity]]] = []
@@ -59,7 +60,7 @@ def walk(folder: str | os.PathLike[str], leave_out: Callable[[str], bool] = lamb
             facts = os.stat(path)  # noqa: PTH116
             identity = (facts.st_dev, facts.st_ino)
             if identity in above:
-                return Entry(name, path, EntryKind.LOOP, "is a link to a folder that it is in")
+                return Entry(name, path, EntryKind.LOOP, "is a link to a folder that contains it")
             with os.scandir(path) as found:
                 entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
@@ -86,12 +87,40 @@ def walk(folder: str | os.PathLike[str], leave_out: Callable[[str], bool] = lamb
             yield found
 
 
+def files_once(folder: Path, enters: Callable[[Path], bool] = lambda below: True) -> Iterator[str]:
+    """Find all files below a folder, in no order, each under one name: a folder that several links lead to is read once.
+
+    Args:
+        folder: Where to start.
+        enters: Whether a folder is looked into, by its path relative to the start.
+
+    Yields:
+        Names relative to the folder, with slashes. Broken links are left out.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    seen: set[Identity] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        below, facts = Path(root).relative_to(folder), os.stat(root)  # noqa: PTH116
+        if (facts.st_dev, facts.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        folders[:] = sorted(name for name in folders if enters(below / name))
+        yield from ((below / name).as_posix() for name in names if os.path.isfile(os.path.join(root, name)))  # noqa: PTH113, PTH118
+
+
 def problem_of(path: str) -> str:
-    """Why a path cannot be read as a file, in words; empty for a file."""
+    """Say why a path cannot be read as a file; empty for a file."""
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116
     except FileNotFoundError:
-        return "is a link to nothing" if os.path.islink(path) else "does not exist any more"  # noqa: PTH114
+        return "is a broken link" if os.path.islink(path) else "no longer exists"  # noqa: PTH114
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     if stat.S_ISDIR(mode):
@@ -104,7 +133,7 @@ def problem_of(path: str) -> str:
 
 
 def _look_at(entry: os.DirEntry[str], name: str) -> Entry | None:
-    """An entry by its kind; None where it was removed at this moment."""
+    """Return an entry with its kind, or None if it was just removed."""
     try:
         # What the folder says of it is enough where it is no link, and needs no right to look into the folder.
         if entry.is_dir(follow_symlinks=False):
@@ -113,10 +142,10 @@ def _look_at(entry: os.DirEntry[str], name: str) -> Entry | None:
             return Entry(name, entry.path, EntryKind.FILE)
         mode = entry.stat().st_mode
     except FileNotFoundError:
-        return Entry(name, entry.path, EntryKind.BROKEN_LINK, "is a link to nothing") if entry.is_symlink() else None
+        return Entry(name, entry.path, EntryKind.BROKEN_LINK, "is a broken link") if entry.is_symlink() else None
     except OSError as error:
         if entry.is_symlink():  # a loop of links, or a target that may not be looked at
-            return Entry(name, entry.path, EntryKind.BROKEN_LINK, f"is a link that leads nowhere ({error.strerror})")
+            return Entry(name, entry.path, EntryKind.BROKEN_LINK, f"is a broken link ({error.strerror})")
         return Entry(name, entry.path, EntryKind.UNREADABLE, f"cannot be read ({error.strerror or error})")
     if stat.S_ISDIR(mode):
         return Entry(name, entry.path, EntryKind.FOLDER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import time
@@ -12,26 +13,25 @@ from pathlib import Path
 from vision_mlops.core import paths
 
 Mark = tuple[int, int, int]
-"""Inode, size, and time of the last change of anything about a file in ns, which nobody can set back."""
+"""Inode, size, and time in ns of the last change of anything about a file, which cannot be set back."""
 
 _ATTEMPTS = 20
-# A file that was written this recently could be written again within the resolution of its time: it is not remembered.
+# A file that was written this recently could be written again without a change of its time: it is not remembered.
 _SETTLED_NS = 2_000_000_000
-_AT_ONCE = 500
 
 
 def mark_of(facts: os.stat_result) -> Mark:
-    """What changes when a file does."""
+    """Return what changes when a file does."""
     return facts.st_ino, facts.st_size, facts.st_ctime_ns
 
 
 def is_settled(mark: Mark, now_ns: int) -> bool:
-    """Whether a file that was read at a moment may be remembered."""
+    """Return whether a file that was read at a given moment may be remembered."""
     return now_ns - mark[2] > _SETTLED_NS
 
 
 class HashMemory:
-    """Hashes of files by absolute path, in one table of ``cache/fingerprints.db``. What cannot be kept is just forgotten.
+    """Hashes of files by absolute path, in one table of ``cache/fingerprints.db``. What cannot be stored is forgotten.
 
     Args:
         table: Name of the table: one a kind of hash.
@@ -44,23 +44,21 @@ class HashMemory:
         self._database = _open_or_make(path, table)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the database."""
         self._database.close()
 
     def recall(self, names: Sequence[str]) -> dict[str, tuple[Mark, str]]:
-        """Mark and hash of the files that are known."""
-        found: dict[str, tuple[Mark, str]] = {}
-        for start in range(0, len(names), _AT_ONCE):
-            asked = names[start : start + _AT_ONCE]
-            marks = ",".join("?" * len(asked))
-            query = f"SELECT path, inode, size, time, hash FROM {self._table} WHERE path IN ({marks})"
-            with contextlib.suppress(sqlite3.Error):  # broken in the middle: the files are hashed
-                rows = self._database.execute(query, asked).fetchall()
-                found |= {row[0]: ((row[1], row[2], row[3]), row[4]) for row in rows}
-        return found
+        """Return mark and hash of the files that are known."""
+        query = (
+            f"SELECT path, inode, size, time, hash FROM {self._table} WHERE path IN (SELECT value FROM json_each(?))"
+        )
+        with contextlib.suppress(sqlite3.Error):  # broken in the middle: the files are hashed
+            rows = self._database.execute(query, [json.dumps(names)])
+            return {path: ((inode, size, changed), digest) for path, inode, size, changed, digest in rows}
+        return {}
 
     def remember(self, rows: Sequence[tuple[str, Mark, str]]) -> None:
-        """Keep path, mark and hash of files."""
+        """Store path, mark and hash of files."""
         with contextlib.suppress(sqlite3.Error):  # a full disk: what is not remembered is hashed again
             query = f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?, ?, ?, ?)"
             self._database.executemany(query, [(name, *mark, digest) for name, mark, digest in rows])
@@ -68,11 +66,11 @@ class HashMemory:
 
 
 def _open_or_make(path: Path, table: str) -> sqlite3.Connection:
-    """The database; one that ends with the process where the file cannot be used, such as on a full disk."""
+    """Open the database, or one in memory if the file cannot be used, for example on a full disk."""
     for _ in range(_ATTEMPTS):
         try:
             return _open(path, table)
-        except sqlite3.OperationalError:  # another process makes it at this moment: SQLite does not wait for that
+        except sqlite3.OperationalError:  # another process is creating it: SQLite does not wait for that
             time.sleep(0.05)
         except sqlite3.DatabaseError:  # broken: it can be made again
             for extra in ("", "-wal", "-shm"):

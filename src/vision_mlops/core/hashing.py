@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from vision_mlops.core.folder_walk import files_once
 from vision_mlops.core.hash_memory import HashMemory, is_settled, mark_of
 
 
@@ -31,21 +32,21 @@ class Fingerprints:
         self._memory.close()
 
     def of(self, path: Path) -> str:
-        """Hash of a file's content, or of the names and contents of all files below a folder.
+        """Return the hash of a file's content, or of the names and contents of all files below a folder.
 
         Raises:
             OSError: something below it cannot be read.
         """
         if path.is_dir():
-            return self.of_files(path, sorted(_files(path)))
+            return self.of_files(path, sorted(files_once(path)))
         return self._files([path])[0]
 
     def of_files(self, folder: Path, relative: Iterable[str]) -> str:
-        """Hash of some files below a folder, with their names relative to it."""
+        """Return the hash of some files below a folder, with their names relative to it."""
         return total_hash(self.each(folder, relative))
 
     def each(self, folder: Path, relative: Iterable[str]) -> dict[str, str]:
-        """Hash of each of some files below a folder, by its name relative to it. Raises OSError as :meth:`of` does."""
+        """Hash each of some files below a folder, by its name relative to it. Raises OSError as :meth:`of` does."""
         names = list(relative)
         return dict(zip(names, self._files([folder / name for name in names]), strict=True))
 
@@ -68,13 +69,13 @@ class Fingerprints:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file's content, as hex."""
+    """Return the sha256 of a file's content, as hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def total_hash(digests: Mapping[str, str]) -> str:
-    """One hash of the names and hashes of files, in their order."""
+    """Return one hash of the names and hashes of files, in their order."""
     total = hashlib.sha256()
     for name, digest in digests.items():
         total.update(f"{name}\0{digest}\n".encode("utf-8", "surrogateescape"))
@@ -82,27 +83,9 @@ def total_hash(digests: Mapping[str, str]) -> str:
 
 
 def unreadable(path: Path) -> Path | None:
-    """The first file or folder, at a path or below it, that this user may not read; None where all can be read."""
+    """Find the first file or folder, at a path or below it, that this user may not read; None if all can be read."""
     try:
-        files = [path / name for name in _files(path)] if path.is_dir() else [path]
+        files = [path / name for name in files_once(path)] if path.is_dir() else [path]
     except OSError as error:
         return Path(error.filename or path)
     return next((file for file in files if not os.access(file, os.R_OK)), None)
-
-
-def _files(folder: Path) -> list[str]:
-    """Relative names of the files below a folder; links to folders are followed once, broken links left out."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    found: list[str] = []
-    seen: set[tuple[int, int]] = set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        facts = Path(root).stat()
-        if (facts.st_dev, facts.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((facts.st_dev, facts.st_ino))
-        found += [os.path.relpath(os.path.join(root, name), folder) for name in names]  # noqa: PTH118
-    return [name for name in found if (folder / name).is_file()]

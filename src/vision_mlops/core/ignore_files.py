@@ -13,43 +13,36 @@ import pathspec
 
 from vision_mlops.core import paths
 from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.folder_walk import files_once
 
 IGNORE_FILES = (".amlignore", ".gitignore")
 NEVER = {".git", "__pycache__"}
 
 
 def snapshot_files(folder: Path) -> list[str]:
-    """Relative names of the files of a code folder that are sent along, sorted. Links are followed, broken ones left out.
+    """List the files of a code folder that are uploaded, by relative name, sorted. Links are followed, broken ones skipped.
 
     Raises:
-        PipelineError: the ignore file cannot be understood, or a folder not be read.
+        PipelineError: the ignore file cannot be parsed, or a folder cannot be read.
     """
     spec = _ignored(folder)
-    found: list[str] = []
-    seen: set[tuple[int, int]] = set()
-    home = paths.home()  # the results of jobs are no code, wherever they lie
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        below, facts = Path(root).relative_to(folder), Path(root).stat()
-        if (facts.st_dev, facts.st_ino) in seen:  # a link to a folder above itself
-            folders.clear()
-            continue
-        seen.add((facts.st_dev, facts.st_ino))
-        folders[:] = sorted(
-            name
-            for name in folders
-            if name not in NEVER
-            and Path(root, name).resolve() != home
-            and not spec.match_file(f"{(below / name).as_posix()}/")
-        )
-        found += [name for name in ((below / item).as_posix() for item in names) if not spec.match_file(name)]
-    return sorted(name for name in found if (folder / name).is_file())
+    home = paths.home()  # the results of jobs are not code, wherever they are
+
+    def enters(below: Path) -> bool:
+        known = below.name in NEVER or (folder / below).resolve() == home
+        return not known and not spec.match_file(f"{below.as_posix()}/")
+
+    try:
+        return sorted(name for name in files_once(folder, enters) if not spec.match_file(name))
+    except OSError as error:
+        raise PipelineError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from error
 
 
 def is_left_out(folder: Path, name: str) -> bool:
-    """Whether a file of a code folder, by its relative name with slashes, is not sent along.
+    """Return whether a file of a code folder, by its relative name with slashes, is not uploaded.
 
     Raises:
-        PipelineError: the ignore file cannot be understood.
+        PipelineError: the ignore file cannot be parsed.
     """
     return _ignored(folder).match_file(name)
 
@@ -62,7 +55,7 @@ class GitIgnored:
         self._specs: dict[str, pathspec.GitIgnoreSpec] = {}
 
     def leaves_out(self, name: str) -> bool:
-        """Whether a file is ignored, by its name relative to the folder, with slashes."""
+        """Return whether a file is ignored, by its name relative to the folder, with slashes."""
         parts, left_out = name.split("/"), False
         for depth in range(len(parts)):
             # The file in the deepest folder has the last word.
@@ -79,7 +72,7 @@ class GitIgnored:
 
 
 def _is_pattern(line: str) -> bool:
-    """Whether a line can be understood; git passes over the others."""
+    """Return whether a line is a valid pattern; git ignores the others."""
     try:
         pathspec.GitIgnoreSpec.from_lines([line])
     except ValueError:
@@ -93,9 +86,5 @@ def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
             try:
                 return pathspec.GitIgnoreSpec.from_lines((folder / name).read_text(encoding="utf-8").splitlines())
             except ValueError as error:  # a pattern without an end, or no UTF-8
-                raise PipelineError(f"{folder / name} cannot be understood: {error}", "mend the pattern") from error
+                raise PipelineError(f"{folder / name} cannot be parsed: {error}", "fix the pattern") from error
     return pathspec.GitIgnoreSpec.from_lines([])
-
-
-def _refuse(error: OSError) -> None:
-    raise PipelineError(f"{error.filename} cannot be read: {error.strerror}", "check its permissions") from error

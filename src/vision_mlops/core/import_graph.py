@@ -1,7 +1,7 @@
 """Which files of a package a module can reach: its imports, also those inside functions, followed in the source.
 
 Nothing is imported. What cannot be read off an import statement is read off the strings: ``"package.module"`` is taken for a
-module that is started or imported by name, ``"package.folder."`` for all modules below that, and the name of a file beside
+module that is started or imported by name, ``"package.folder."`` for all modules below that, and the name of a file next to
 the module for a file that it reads.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ class ImportGraph:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._package = root.name
-        self._reads: dict[str, tuple[set[str], set[Path]]] = {}
+        self._reads: dict[Path, tuple[set[Path], set[Path]]] = {}
 
     @cached_property
     def _modules(self) -> dict[str, Path]:
@@ -39,7 +39,7 @@ class ImportGraph:
         return list(self._modules)
 
     def reached(self, modules: Iterable[str]) -> list[Path]:
-        """Files that modules can reach, themselves included.
+        """List the files that modules can reach, including their own.
 
         Args:
             modules: Their full names, such as ``package.training.fit``.
@@ -51,20 +51,10 @@ class ImportGraph:
             KeyError: the package has no such module.
             SyntaxError: a module that is reached is not valid Python.
         """
-        waiting, seen, files = list(modules), set[str](), set[Path]()
-        while waiting:
-            name = waiting.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            files.add(self._modules[name])
-            needed, resources = self._read(name)
-            files |= resources
-            waiting += needed - seen
-        return sorted(path.relative_to(self.root) for path in files)
+        return _reached([self._modules[name] for name in modules], self._read, self.root)
 
     def imported_by(self, file: Path) -> set[str]:
-        """Modules of the package that a Python file outside of it imports; all of them where it cannot be read as Python."""
+        """Return the modules that a Python file outside the package imports; all of them if it is not valid Python."""
         source = file.read_bytes()
         if self._package.encode() not in source:
             return set()
@@ -77,19 +67,20 @@ class ImportGraph:
         parts = path.relative_to(self.root).with_suffix("").parts
         return ".".join((self._package, *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
-    def _read(self, name: str) -> tuple[set[str], set[Path]]:
-        """The modules that one needs directly, and the files beside it that it names."""
-        if name not in self._reads:
-            path = self._modules[name]
+    def _read(self, path: Path) -> tuple[set[Path], set[Path]]:
+        """Return the modules that one needs directly, and the files next to it that it names."""
+        if path not in self._reads:
+            name = self._module_name(path)
             above = name.rpartition(".")[0]
             tree = ast.parse(path.read_bytes(), str(path))
-            needed = self._needed(tree, name if path.name == "__init__.py" else above)
             # Importing a module imports the packages above it.
-            self._reads[name] = (needed | {above}) & self._modules.keys(), _files_named(tree, path.parent)
-        return self._reads[name]
+            needed = {*self._needed(tree, name if path.name == "__init__.py" else above), above}
+            modules = {self._modules[each] for each in needed & self._modules.keys()}
+            self._reads[path] = modules, _files_named(tree, path.parent)
+        return self._reads[path]
 
     def _needed(self, tree: ast.Module, package: str) -> set[str]:
-        """Names of what the source of a module imports or starts, among them names that are no modules."""
+        """Return the names of what the source of a module imports or starts; not all of them are modules."""
         needed: set[str] = set()
         for node in _executed(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -101,15 +92,15 @@ class ImportGraph:
         return needed
 
     def _named(self, text: str) -> Iterator[str]:
-        """Modules that a string stands for."""
+        """Yield the modules that a string stands for."""
         if text.startswith(f"{self._package}."):
             yield from (name for name in self._modules if name == text or (text[-1] == "." and name.startswith(text)))
 
 
 def files_beside(file: Path, root: Path) -> list[Path]:
-    """Files below a folder that a Python file in it can reach where the folder is on Python's path, itself included.
+    """List the files below a folder on Python's path that a Python file in it can reach, including itself.
 
-    They are Python files, and others beside one of them that it names, as :class:`ImportGraph` has it.
+    They are Python files, and other files next to one that names them, as in :class:`ImportGraph`.
 
     Args:
         file: The file that begins.
@@ -121,16 +112,9 @@ def files_beside(file: Path, root: Path) -> list[Path]:
     Raises:
         SyntaxError: a file that is reached is not valid Python.
     """
-    above = [folder / "__init__.py" for folder in file.relative_to(root).parents if folder != Path()]
-    waiting, seen = [file, *(root / each for each in above if (root / each).is_file())], set[Path]()
-    named: set[Path] = set()
-    while waiting:
-        current = waiting.pop()
-        if current in seen:
-            continue
-        seen.add(current)
+
+    def read(current: Path) -> tuple[set[Path], set[Path]]:
         tree = ast.parse(current.read_bytes(), str(current))
-        named |= _files_named(tree, current.parent)
         package = ".".join(current.relative_to(root).parent.parts)
         names = {
             name
@@ -142,12 +126,27 @@ def files_beside(file: Path, root: Path) -> list[Path]:
         # Importing a module imports the packages above it.
         places = {root.joinpath(*name.split(".")[:end]) for name in names for end in range(1, name.count(".") + 2)}
         options = {option for place in places for option in (place.with_suffix(".py"), place / "__init__.py")}
-        waiting += [option for option in options - seen if option.is_file()]
+        return {option for option in options if option.is_file()}, _files_named(tree, current.parent)
+
+    above = [root / folder / "__init__.py" for folder in file.relative_to(root).parents if folder != Path()]
+    return _reached([file, *(each for each in above if each.is_file())], read, root)
+
+
+def _reached(start: list[Path], read: Callable[[Path], tuple[set[Path], set[Path]]], root: Path) -> list[Path]:
+    """Follow what files need, reading each once, and return them and the files that they name, relative to a folder."""
+    waiting, seen, named = list(start), set[Path](), set[Path]()
+    while waiting:
+        current = waiting.pop()
+        if current not in seen:
+            seen.add(current)
+            needed, beside = read(current)
+            named |= beside
+            waiting += needed - seen
     return sorted(path.relative_to(root) for path in seen | named)
 
 
 def _imports(node: ast.Import | ast.ImportFrom, package: str) -> set[str]:
-    """Full names of what a statement imports, among them names that are no modules."""
+    """Return the full names of what a statement imports; not all of them are modules."""
     if isinstance(node, ast.Import):
         return {alias.name for alias in node.names}
     source = _absolute(node, package)
@@ -160,7 +159,7 @@ def _files_named(tree: ast.Module, folder: Path) -> set[Path]:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """All parts of a module but those that only a type checker reads, and docstrings."""
+    """Yield all parts of a module except docstrings and what only a type checker reads."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and _is_type_checking(child.test):
             for other in child.orelse:
@@ -172,7 +171,7 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _started(words: list[ast.expr]) -> set[str]:
-    """What the words of a command start with ``-m``: of a package, its ``__main__``."""
+    """Return what the words of a command start with ``-m``: for a package, its ``__main__``."""
     texts = [word.value if isinstance(word, ast.Constant) else None for word in words]
     names = {after for before, after in pairwise(texts) if before == "-m" and isinstance(after, str)}
     return names | {f"{name}.__main__" for name in names}
@@ -184,7 +183,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:
-    """Full name of what is imported from; a dot stands for the package of the module itself, each more for one above."""
+    """Resolve the source of an import; one dot stands for the package of the module itself, each more for one above."""
     if not node.level:
         return node.module or ""
     parts = package.split(".")

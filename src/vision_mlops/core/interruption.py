@@ -1,4 +1,4 @@
-"""Ctrl-C and its like while a job runs: the first asks for an end in good order, the second one ends it at once."""
+"""Handles Ctrl-C and similar signals while a job runs: the first asks for an orderly end, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-# A closed terminal and a polite kill mean the same as Ctrl-C: the steps must not go on alone.
+# A closed terminal and SIGTERM mean the same as Ctrl-C: the steps must not continue alone.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
     """Context manager that listens for signals. ``asked`` says that one has come; the next raises KeyboardInterrupt.
 
-    The first one only sets a flag, so that it never comes between the start of a process and the note that it runs.
+    The first one only sets a flag, so that it never interrupts between the start of a process and the note that it runs.
     Outside of the main thread, where Python takes no signals, it does nothing.
     """
 

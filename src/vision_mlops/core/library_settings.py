@@ -1,4 +1,4 @@
-"""What libraries are told: to write below the home folder only, not to report their use, and to keep what is freed."""
+"""Settings of libraries: write below the home folder only, do not report usage, and keep freed memory."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _MAPPED_BYTES = 32 * 2**20
 
 
 def apply() -> None:
-    """Set the variables that are not set, and take OpenVINO's telemetry away from OpenVINO and NNCF.
+    """Set the variables that are not set, and keep OpenVINO's telemetry from OpenVINO and NNCF.
 
-    Each process needs it before the first import of such a library; what a user has set stays. The telemetry of OpenVINO has
-    no variable: it writes an id below the user's home folder and calls an analytics service, unless it is not installed.
+    Each process needs this before the first import of such a library; variables that a user has set stay. The telemetry of
+    OpenVINO has no variable: if installed, it writes an id below the user's home folder and calls an analytics service.
     """
     caches = paths.home() / "cache"
     for variable, folder in CACHES.items():
@@ -44,7 +44,7 @@ def apply() -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Load modules without a search for garbage after every 700 new objects, which takes a quarter of the time.
+    """Load modules without a garbage collection after every 700 new objects, which takes a quarter of the time.
 
     Threads may be in here at once: the one that switched the search off switches it on again.
     """
@@ -58,7 +58,7 @@ def loading() -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Have the process keep up to 16 MiB that it frees, instead of giving each image's buffers back and asking anew.
+    """Let the process keep up to 16 MiB of freed memory, instead of returning each image's buffers and asking again.
 
     With glibc only; elsewhere without effect. A photo of 12 megapixels passes through four buffers of 2 to 4 MB, whose
     pages the kernel would clear for every photo: a tenth of the time that decoding takes.

@@ -11,7 +11,7 @@ _BACKLOG = 2048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises ServingError."""
+    """Open a listening socket; port 0 picks a free one. Raises ServingError."""
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -20,11 +20,12 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         raise ServingError(
-            f"cannot listen on {host}:{port}: {error.strerror}", "stop what uses it, or give --port 0 for a free one"
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            "stop the program that uses it, or pass --port 0 for a free port",
         ) from error
     return listener
 
 
 def url_of(host: str, port: int) -> str:
-    """Address of a server, as a browser takes it."""
+    """Return the address of a server as a browser accepts it."""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"

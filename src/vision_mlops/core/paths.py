@@ -14,7 +14,7 @@ SHIPPED = "shipped"
 
 
 def home() -> Path:
-    """Root of all local state, absolute. Read at each call, so that tests and shells can move it.
+    """Return the absolute root of all local state. It is read at each call, so that tests and shells can move it.
 
     Raises:
         ConfigError: MLOPS_HOME is a file or starts with an unknown ``~user``, or the working folder was deleted.
@@ -23,18 +23,20 @@ def home() -> Path:
     try:
         found = Path(given).expanduser().resolve()
     except RuntimeError as error:
-        raise ConfigError(f"MLOPS_HOME={given}: the home folder is not known", "give an absolute path") from error
+        raise ConfigError(
+            f"MLOPS_HOME={given}: the home folder of this user is unknown", "give an absolute path"
+        ) from error
     except FileNotFoundError as error:
-        raise ConfigError("the working folder was deleted", "change to one that exists") from error
+        raise ConfigError("the working directory was deleted", "change to one that exists") from error
     if found.is_file():
         raise ConfigError(
-            f"{found} cannot be written: it is a file", "set MLOPS_HOME to a folder; it is made where needed"
+            f"{found} cannot be written: it is a file", "set MLOPS_HOME to a folder; it is created if needed"
         )
     return found
 
 
 def repository() -> Path:
-    """The repository, in a clone of it; else the folder with those of its files that the installed package brings."""
+    """Return the repository in a clone of it, else the folder with the files of it that the installed package contains."""
     package = Path(__file__).parents[1]
     shipped = package / SHIPPED
     return shipped if shipped.is_dir() else package.parents[1]

@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 
 VARIABLE = "MLOPS_GIT_COMMIT"
-"""Set for the steps of a job, whose working folder lies outside of the repository."""
+"""Set for the steps of a job, whose working directory is outside of the repository."""
 
 
 def git_commit(folder: Path | None = None) -> str:
-    """Commit of a folder's repository, with ``-dirty`` where files are changed; empty outside a repository.
+    """Return the commit of a folder's repository, with ``-dirty`` if files were changed; empty outside a repository.
 
     Args:
         folder: The working directory by default, unless MLOPS_GIT_COMMIT says the commit.

@@ -1,4 +1,4 @@
-"""Words of messages and of pages."""
+"""Formats the text of messages and pages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _LONG_WORD = re.compile(r"(\S{25,})")
 
 
 def closest(word: str, names: Iterable[str], cutoff: float = 0.6) -> list[str]:
-    """The most similar name, capitals or not; none where no name is similar enough."""
+    """Find the most similar name, ignoring case; nothing if no name is similar enough."""
     small = {name.lower(): name for name in names}
     return [small[name] for name in difflib.get_close_matches(word.lower(), small, n=1, cutoff=cutoff)]
 
 
 def nearest(word: str, options: Iterable[str], nothing: str = "there is none here") -> str:
-    """Suggestion for a name that does not exist: the most similar one, and all that there are."""
+    """Suggest names for one that does not exist: the most similar one, and all that exist."""
     names = list(options)
     if not names:
         return nothing
@@ -28,12 +28,12 @@ def nearest(word: str, options: Iterable[str], nothing: str = "there is none her
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is an address such as ``https://host/x.jpg``, also after a path was made of it (``https:/host``)."""
+    """Return whether a text is an address such as ``https://host/x.jpg``, even after use as a path (``https:/host``)."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is not None
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun, as in ``1 error`` and ``2,000 classes``.
+    """Return a number with its noun, as in ``1 error`` and ``2,000 classes``.
 
     Args:
         number: How many.
@@ -47,17 +47,17 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def few(items: Sequence[str], between: str = ", ", most: int = 5) -> str:
-    """The first of some texts, and how many more there are."""
+    """List the first of some texts, and how many more there are."""
     more = f"{between}and {len(items) - most:,} more" if len(items) > most else ""
     return between.join(items[:most]) + more
 
 
 def in_markdown(text: str) -> str:
-    """Text as it is, on one line, in a page or table of Markdown."""
+    """Escape a text for a page or table of Markdown, on one line."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
 def as_html(text: str) -> str:
-    """Text for a page whose style lets the class ``long`` break anywhere: a word too long for a column has it, no other."""
+    """Escape a text for a page whose class ``long`` may break anywhere; words that are too long for a column get it."""
     parts = (html.escape(part) for part in _LONG_WORD.split(text))
     return "".join(f"<span class=long>{part}</span>" if number % 2 else part for number, part in enumerate(parts))

@@ -1,4 +1,4 @@
-"""Reads what somebody typed by the type that its target declares. Text is never taken for YAML where text is wanted.
+"""Parses user input by the type that its target declares. Where text is wanted, it is never parsed as YAML.
 
 ``no``, ``010`` and ``lot #2`` stay as they are in a text, ``1e-5`` is a number, and ``{epochs: 2}`` is a mapping only
 where a mapping is wanted.
@@ -27,7 +27,7 @@ _WORDS = {"integer": "a whole number", "number": "a number", "boolean": "true or
 
 
 def integer(text: str) -> int:
-    """A whole number in decimal digits; ``3.0`` is one. Raises ValueError."""
+    """Parse a whole number in decimal digits; ``3.0`` is one. Raises ValueError."""
     number = decimal(text)
     if isinstance(number, float) and not number.is_integer():
         raise ValueError(f"{text!r} is not a whole number")
@@ -35,25 +35,25 @@ def integer(text: str) -> int:
 
 
 def decimal(text: str) -> int | float:
-    """A number in decimal digits, whole where it has neither point nor exponent. Raises ValueError."""
+    """Parse a number in decimal digits, whole if it has neither point nor exponent. Raises ValueError."""
     match = _NUMBER.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a number")
     number = float(text) if match[2] or match[3] or text.strip().lstrip("+-").startswith(".") else int(text)
     if isinstance(number, float) and not math.isfinite(number):
-        raise ValueError(f"{text!r} is too large a number")
+        raise ValueError(f"{text!r} is too large")
     return number
 
 
 def boolean(text: str) -> bool:
-    """``true`` or ``false`` in letters of any size, which is what the SDK of Azure ML takes. Raises ValueError."""
+    """Parse ``true`` or ``false`` in any case, which is what the SDK of Azure ML accepts. Raises ValueError."""
     if text.strip().lower() not in ("true", "false"):
         raise ValueError(f"{text!r} is not true or false")
     return text.strip().lower() == "true"
 
 
 def scalar(text: str, type_: str) -> str | int | float | bool:
-    """A text as ``string``, ``integer``, ``number`` or ``boolean``.
+    """Parse a text as ``string``, ``integer``, ``number`` or ``boolean``.
 
     Raises:
         ValueError: it is none, in words.
@@ -63,20 +63,20 @@ def scalar(text: str, type_: str) -> str | int | float | bool:
 
 
 def wanted(type_: str) -> str:
-    """What to write for a type, in words."""
+    """Describe in words what to write for a type."""
     return _WORDS.get(type_, "text")
 
 
 def name_of_type(value: object) -> str:
-    """Name of the type of a value, as :func:`accepted` gives it; empty for what has none."""
+    """Return the name of the type of a value, as :func:`accepted` gives it; empty if it has none."""
     return next((name for kind, name in _NAMES.items() if type(value) is kind), "")
 
 
 def read_typed(text: str, names: Collection[str]) -> Any:
-    """A text as the first of some types that it can be; unchanged where it can be none of them.
+    """Parse a text as the first of some types that it can be; return it unchanged if it can be none of them.
 
-    What takes text as well as every other scalar takes text. Where ``list`` or ``mapping`` is among the types, text that
-    begins like one is YAML. Empty text and ``null`` are None where no text is wanted.
+    If text and all other scalars are accepted, it stays text. If ``list`` or ``mapping`` is among the types, text that
+    begins like one is YAML. Empty text and ``null`` are None if no text is wanted.
 
     Args:
         text: As it was typed.
@@ -109,7 +109,7 @@ def read_typed(text: str, names: Collection[str]) -> Any:
 
 
 def accepted(model: Any, path: Sequence[str], parts: Mapping[str, Sequence[Any]] | None = None) -> frozenset[str]:
-    """Names of the types that a key takes; empty where there is no such key, ``any`` where it takes everything.
+    """Name the types that a key accepts; nothing if there is no such key, ``any`` if it accepts everything.
 
     Args:
         model: Pydantic model, or another annotation.

@@ -1,4 +1,4 @@
-"""How long something takes by itself, however busy the machine is: without the time that its thread waits for a core.
+"""Measures how long something takes by itself on a busy machine: without the time that its thread waits for a core.
 
 The wall-clock time of an inference grows tenfold when others want the same cores, and then says little about the network.
 Linux keeps for each thread how long it was ready to run and did not. Where it does not tell, this is the wall-clock time.
@@ -21,7 +21,7 @@ class WorkTimer:
         self._began, self._processor, self._waited = time.perf_counter(), time.thread_time(), _waited()
 
     def milliseconds(self) -> float:
-        """Time so far, without what the thread waited for a core."""
+        """Return the time so far, without what the thread waited for a core."""
         passed = time.perf_counter() - self._began
         # A wait that began before is counted whole where it ends, so the difference can be too small.
         return 1000 * max(time.thread_time() - self._processor, passed - (_waited() - self._waited))
@@ -36,7 +36,7 @@ class _Schedule:
             self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
 
     def waited(self) -> float:
-        """Seconds that the thread has been ready to run without running; 0 where the kernel does not tell."""
+        """Return how many seconds the thread was ready to run without running; 0 if the kernel does not tell."""
         return int(os.pread(self._file, 64, 0).split()[1]) / 1e9 if self._file is not None else 0.0
 
     def __del__(self) -> None:

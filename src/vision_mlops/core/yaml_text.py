@@ -47,7 +47,7 @@ _Dumper.add_representer(str, _text)
 
 
 def read_yaml(text: str) -> Any:
-    """One document as plain values.
+    """Parse one document to plain values.
 
     Raises:
         yaml.YAMLError: it is not valid, or a mapping gives a key twice; names the line.
@@ -58,7 +58,7 @@ def read_yaml(text: str) -> Any:
 
 
 def read_json(text: str) -> Any:
-    """JSON as plain values. Raises ValueError where it is not valid or an object gives a key twice."""
+    """Parse JSON to plain values. Raises ValueError if it is not valid or an object gives a key twice."""
     return json.loads(text, object_pairs_hook=_object)
 
 
@@ -72,7 +72,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def write_yaml(content: Any, *, width: int = 80) -> str:
-    """Plain values as YAML, keys in their order.
+    """Write plain values as YAML, with keys in their order.
 
     Args:
         content: Mappings, lists, texts, numbers, truth values and None.

@@ -14,7 +14,7 @@ from typing import Any
 from vision_mlops.core import paths
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.files import atomic_folder, remove_path
-from vision_mlops.core.locks import take
+from vision_mlops.core.locks import locked
 from vision_mlops.core.text import nearest
 
 KINDS = ("components", "data", "environments", "models")
@@ -54,7 +54,7 @@ class AssetStore:
         self._root = paths.home() / "assets"
 
     def find(self, kind: str, reference: str, what: str = "") -> Asset:
-        """One version, from ``NAME:VERSION``, ``NAME@latest`` or ``NAME`` (the latest), with or without ``azureml:``.
+        """Find one version, from ``NAME:VERSION``, ``NAME@latest`` or ``NAME`` (the latest), with or without ``azureml:``.
 
         Raises:
             PipelineError: there is no such version.
@@ -64,17 +64,19 @@ class AssetStore:
         versions = {asset.version: asset for asset in self.versions(kind, name)}
         if not versions:
             hint = nearest(name, self.names(kind), _ADD.get(kind, "add one with `mlops assets create FILE`"))
-            raise PipelineError(f"{before}there are no {kind} named {name!r} on this machine", hint)
+            raise PipelineError(
+                f"{before}no {kind.removesuffix('s')} named {name!r} is registered on this machine", hint
+            )
         if version in ("", "latest"):
             return max(versions.values(), key=lambda asset: (asset.created, version_order(asset.version)))
         if version not in versions:
             message = f"{before}{name!r} has no version {version!r} on this machine"
-            label = f"write {name}@latest: a label has small letters" if version.lower() == "latest" else ""
+            label = f"write {name}@latest: labels are lowercase" if version.lower() == "latest" else ""
             raise PipelineError(message, label or nearest(version, versions))
         return versions[version]
 
     def versions(self, kind: str, name: str) -> list[Asset]:
-        """All versions of an asset, lowest first; empty where there are none."""
+        """List all versions of an asset, lowest first; empty if there are none."""
         folder = self._root / kind / name if _NAME.fullmatch(name) else None
         files = folder.glob(f"*/{_FACTS}") if folder else ()
         # A folder whose name begins with a dot is half written, perhaps for ever.
@@ -82,11 +84,11 @@ class AssetStore:
         return sorted(found, key=lambda asset: version_order(asset.version))
 
     def names(self, kind: str) -> list[str]:
-        """Names of the assets of a kind, sorted."""
+        """List the names of the assets of a kind, sorted."""
         return sorted({path.parents[1].name for path in (self._root / kind).glob(f"*/[!.]*/{_FACTS}")})
 
     def all(self, kind: str) -> list[Asset]:
-        """All versions of all assets of a kind."""
+        """List all versions of all assets of a kind."""
         return [asset for name in self.names(kind) for asset in self.versions(kind, name)]
 
     def add(
@@ -102,7 +104,7 @@ class AssetStore:
         properties: Mapping[str, str] | None = None,
         same: Callable[[Asset], bool] | None = None,
     ) -> Asset:
-        """Copy content in as a version; the next whole number where no version is given.
+        """Copy content in as a version; the next whole number if no version is given.
 
         Args:
             kind: One of :data:`KINDS`.
@@ -113,7 +115,7 @@ class AssetStore:
             description: For people.
             tags: For people, too: what they search for.
             properties: What is known of the content.
-            same: Says of an existing version that it is what is to be added: then that one is given, and nothing added.
+            same: Returns whether an existing version is what would be added: then it is returned, and nothing is added.
 
         Raises:
             PipelineError: the name or version is malformed, or exists.
@@ -121,10 +123,10 @@ class AssetStore:
         check_part(name, "name")
         # A lock of each name: a job that registers an output need not wait while another asset is copied.
         place = self._root / ".locks" / f"{kind}.{name}"
-        lock = take(place, wait=_LONGEST_SECONDS)
-        if lock is None:
-            raise PipelineError(f"{name!r} is being registered by another process ({place})", "try again")
-        with lock:
+        refusal = PipelineError(
+            f"{name!r} is being registered by another process ({place})", "wait for it, and try again"
+        )
+        with locked(place, refusal, wait=_LONGEST_SECONDS):
             there = self.versions(kind, name)
             known = next((asset for asset in there if same and version in (None, asset.version) and same(asset)), None)
             if known is not None:
@@ -132,8 +134,8 @@ class AssetStore:
             target = self._root / kind / name / (version or _next([asset.version for asset in there]))
             check_part(target.name, "version")
             if target.name in (taken := [asset.version for asset in there]):
-                message = f"{name!r} has a version {version!r} already, and versions do not change"
-                raise PipelineError(message, f"use another one; there are: {', '.join(taken)}")
+                message = f"{name!r} already has a version {version!r}, and versions do not change"
+                raise PipelineError(message, f"choose another one; taken are: {', '.join(taken)}")
             for left in target.parent.glob(".*"):  # of a process that was killed: this one holds the lock
                 remove_path(left)
             facts = {"description": description, "tags": dict(tags or {}), "properties": dict(properties or {})}
@@ -168,14 +170,14 @@ class AssetStore:
 
 
 def split_reference(reference: str) -> tuple[str, str]:
-    """Name and version of ``NAME:VERSION``, ``NAME@latest`` or ``NAME``, with or without ``azureml:``; no version is ""."""
+    """Split ``NAME:VERSION``, ``NAME@latest`` or ``NAME``, with or without ``azureml:``; no version is ""."""
     plain = reference.removeprefix("azureml:")
     name, _, version = plain.partition("@") if "@" in plain else plain.partition(":")
     return name, version
 
 
 def version_order(version: str) -> tuple[int, int, str]:
-    """Sort key of versions: numbers by size and before text, so that 10 comes after 9."""
+    """Return the sort key of a version: numbers by size and before text, so that 10 comes after 9."""
     return (0, int(version), "") if version.isdecimal() else (1, 0, version)
 
 
@@ -184,9 +186,9 @@ def _next(taken: list[str]) -> str:
 
 
 def check_part(text: str, noun: str) -> None:
-    """Refuse what cannot be the name or version of an asset, here or on Azure ML. Raises PipelineError."""
+    """Refuse what is not a valid name or version of an asset, here or on Azure ML. Raises PipelineError."""
     if not _NAME.fullmatch(text):
         raise PipelineError(
-            f"{text!r} cannot be the {noun} of an asset",
-            "use letters, digits, _, - and .; begin with a letter or digit",
+            f"{text!r} is not a valid {noun} for an asset",
+            "use letters, digits, _, - and .; start with a letter or digit",
         )

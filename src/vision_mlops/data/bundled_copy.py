@@ -15,7 +15,7 @@ from vision_mlops.data.sources import Source
 
 @dataclass(frozen=True, slots=True)
 class CopiedFolder:
-    """A folder of class folders; ``reused`` where it was there already."""
+    """A folder of class folders; ``reused`` if it was already there."""
 
     folder: Path
     counts: dict[str, int]
@@ -27,7 +27,7 @@ def copy_images(source: Source, out: Path, per_class: int | None = None) -> Copi
 
     Args:
         source: The images, sorted.
-        out: Folder to make.
+        out: Folder to create.
         per_class: Most images of a class, the first by name; all where nothing is given.
 
     Raises:
@@ -43,7 +43,7 @@ def copy_images(source: Source, out: Path, per_class: int | None = None) -> Copi
         raise DataError(f"{out} is a file", "choose another --out")
     if out.exists() and (files := _files(out)):
         if files != {name: path.stat().st_size for name, path in chosen.items()}:
-            raise DataError(f"{out} is not empty and holds other files than these images", "choose another --out")
+            raise DataError(f"{out} is not empty and contains files other than these images", "choose another --out")
         return CopiedFolder(out, dict(counts), True)
     with atomic_folder(out) as folder:
         for name, path in chosen.items():
@@ -53,7 +53,7 @@ def copy_images(source: Source, out: Path, per_class: int | None = None) -> Copi
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """Sizes of all files in a folder."""
+    """Return the sizes of all files in a folder."""
     return {
         entry.name: Path(entry.path).stat().st_size
         for entry in walk(folder, is_clutter)

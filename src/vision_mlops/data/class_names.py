@@ -6,17 +6,17 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 
-# The letters of other scripts that nobody can tell from Latin ones, in lower case. Unicode's confusables.txt has far more.
+# Lower-case letters of other scripts that look like Latin ones. Unicode's confusables.txt has far more.
 _LATIN = str.maketrans("аеорсухіјѕԁһкмтвнαονρτικυ", "aeopcyxijsdhkmtbhaovptiku")
 
 
 def lookalikes(names: Iterable[str]) -> list[str]:
-    """What to say of class names that look the same, or nearly so: a line for each group of them."""
+    """Report class names that look the same, or nearly so: a line for each group of them."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(names)):
         groups[_skeleton(name)].append(name)
     return [
-        f"classes {', '.join(map(_exactly, group[:-1]))} and {_exactly(group[-1])} differ {_difference(group)} only"
+        f"classes {', '.join(map(_exactly, group[:-1]))} and {_exactly(group[-1])} differ only {_difference(group)}"
         for group in groups.values()
         if len(group) > 1
     ]
@@ -28,8 +28,8 @@ def _difference(names: list[str]) -> str:
     if len({_composed(name).casefold() for name in names}) == 1:
         return "in upper and lower case"
     if len({_trimmed(_composed(name)) for name in names}) == 1:
-        return "in blanks, or a dot at the end,"
-    return "in signs that look alike"
+        return "in spaces or a trailing dot"
+    return "in characters that look alike"
 
 
 def _skeleton(name: str) -> str:
@@ -37,7 +37,7 @@ def _skeleton(name: str) -> str:
 
 
 def _composed(name: str) -> str:
-    """Compatibility form, in which wide letters, ligatures and special blanks are plain ones; without invisible signs."""
+    """Return the compatibility form, with plain letters for wide ones and ligatures, without invisible characters."""
     text = unicodedata.normalize("NFKC", name)
     return "".join(sign for sign in text if unicodedata.category(sign) != "Cf")
 
@@ -47,7 +47,7 @@ def _trimmed(name: str) -> str:
 
 
 def _exactly(name: str) -> str:
-    r"""A name as it is, with escapes for what a person could not tell: accents as signs of their own, odd blanks."""
+    r"""Return a name with escapes for what a person could not tell apart: combining accents, odd spaces."""
     shown = "".join(
         sign
         if sign.isprintable() and not unicodedata.combining(sign) and sign.casefold() not in map(chr, _LATIN)

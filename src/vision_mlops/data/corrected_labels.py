@@ -1,4 +1,4 @@
-"""Labels that people gave to images of a model in use: what they agree on, and what nobody can use."""
+"""Labels that people gave to images of a model in use: what they agree on, and what cannot be used."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class NotAdded:
 
 
 def not_added(label: CorrectedLabel, reason: NotAddedReason, why: str) -> NotAdded:
-    """Leave an image out."""
+    """Return an image that is left out, with the reason."""
     return NotAdded(label.sha256, label.label, reason, f"{label.name}: {why}")
 
 
 def settle(labels: Iterable[CorrectedLabel]) -> tuple[list[CorrectedLabel], list[NotAdded]]:
-    """One label for each image: of one person, the latest counts; of several people, what all of them say last.
+    """Choose one label for each image: the latest of one person, or what several people last agree on.
 
     Returns:
         The labels, the earliest first; and the images without one: people contradict each other, or say that none of the

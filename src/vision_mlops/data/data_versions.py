@@ -49,7 +49,7 @@ class DataVersion:
         return self.properties.get(FINGERPRINT, "")
 
     def number(self, key: str) -> int | None:
-        """A property that is a whole number; None where it is not."""
+        """Return a property that is a whole number; None if it is not."""
         text = self.properties.get(key, "")
         return int(text) if text.isdecimal() else None
 
@@ -63,19 +63,19 @@ class DataVersion:
             return {}
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON; what the properties say as values of their own."""
+        """Return everything, ready for JSON; what the properties say becomes values of their own."""
         known = {key: self.number(key) for key in ("images", "files", "bytes")}
         texts = {key: self.properties.get(key, "") for key in (FINGERPRINT, "source", "git_commit", "created_by")}
         return {"reference": self.reference, **asdict(self), **texts, **known, "counts": self.counts}
 
 
 def newest(versions: Iterable[DataVersion]) -> DataVersion:
-    """What ``@latest`` means: the version that was made last, which need not have the highest number."""
+    """Return what ``@latest`` means: the version that was created last, which need not have the highest number."""
     return max(versions, key=lambda item: (item.created, version_order(item.version)))
 
 
 def name_of(content: Content, otherwise: str = "") -> str:
-    """Name of the asset that a file or folder becomes where none is given: the workload's of prepared data, else its own.
+    """Derive the asset name of a file or folder: that of the workload for prepared data, else its own.
 
     Args:
         content: The file or folder.
@@ -89,12 +89,12 @@ def name_of(content: Content, otherwise: str = "") -> str:
     title = content.path.name if content.path.is_dir() else content.path.stem
     name = _NOT_IN_A_NAME.sub("-", title).strip("-_") or otherwise
     if not name:
-        raise DataError(f"no name of an asset can be made of {title!r}", "give one with --name")
+        raise DataError(f"no asset name can be derived from {title!r}", "set one with --name")
     return name
 
 
 def describe_asset(asset: Asset) -> DataVersion:
-    """A version of this machine's store."""
+    """Describe a version of this machine's store."""
     return DataVersion(
         asset.name, asset.version, asset.type, str(asset.path), asset.created, asset.description, asset.tags,
         asset.properties,
@@ -102,27 +102,27 @@ def describe_asset(asset: Asset) -> DataVersion:
 
 
 def find(reference: str) -> DataVersion:
-    """A version of this machine's store, from ``NAME[:VERSION]`` or ``NAME@latest``. Raises PipelineError."""
+    """Find a version in this machine's store, from ``NAME[:VERSION]`` or ``NAME@latest``. Raises PipelineError."""
     return describe_asset(AssetStore().find(_KIND, reference))
 
 
 def versions(name: str) -> list[DataVersion]:
-    """All versions of a name in this machine's store, lowest first."""
+    """List all versions of a name in this machine's store, lowest first."""
     return [describe_asset(asset) for asset in AssetStore().versions(_KIND, name)]
 
 
 def suggestion(name: str) -> str:
-    """Hint where this machine has no data asset of a name: the nearest one, and all that there are."""
+    """Return a hint for a data asset that this machine does not have: the nearest name, and all that exist."""
     return nearest(name, AssetStore().names(_KIND), "register one with `mlops data register FOLDER --name NAME`")
 
 
 def list_newest() -> list[DataVersion]:
-    """The newest version of each data asset of this machine."""
+    """List the newest version of each data asset on this machine."""
     return [newest(versions(name)) for name in AssetStore().names(_KIND)]
 
 
 def reference_of(fingerprint: str) -> str:
-    """Reference of the newest version with a fingerprint; empty where this machine has none."""
+    """Return the reference of the newest version with a fingerprint; empty if this machine has none."""
     assets = AssetStore().all(_KIND) if fingerprint else []
     found = [describe_asset(asset) for asset in assets if asset.properties.get(FINGERPRINT) == fingerprint]
     return newest(found).reference if found else ""
@@ -136,7 +136,7 @@ def register(
     tags: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> tuple[DataVersion, bool]:
-    """Copy content into this machine's store, unless a version of this name holds the same already.
+    """Copy content into this machine's store, unless a version of this name already holds the same.
 
     Args:
         content: A folder, as :func:`~vision_mlops.data.folder_contents.describe` found it.
@@ -177,7 +177,7 @@ def verify(version: DataVersion) -> dict[str, list[str]]:
         Names of files that are ``changed``, ``missing`` or ``added``; empty where the version is as it was registered.
 
     Raises:
-        DataError: nobody wrote down what it held.
+        DataError: there is no record of what it held.
     """
     content = Path(version.path)
     try:
@@ -190,7 +190,7 @@ def verify(version: DataVersion) -> dict[str, list[str]]:
 
 
 def _copy(content: Content, target: Path, progress: Progress | None) -> None:
-    """Copy files and check the copies, for the folder may change at any moment. They become read-only, like the version."""
+    """Copy files and check the copies, since the folder may change at any moment. They become read-only."""
     made: set[Path] = set()
     for number, (name, digest) in enumerate(content.files.items(), start=1):
         file = target / name
@@ -211,5 +211,6 @@ def _copy(content: Content, target: Path, progress: Progress | None) -> None:
 
 def _changed(content: Content, name: str) -> DataError:
     return DataError(
-        f"{content.path}: {name} was changed while it was registered", "try again when nobody writes there"
+        f"{content.path}: {name} was changed while it was being registered",
+        "try again when nothing writes to the folder",
     )

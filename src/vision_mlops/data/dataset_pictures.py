@@ -12,7 +12,7 @@ from vision_mlops.images.picture_grid import GridImage, picture_grid
 
 
 def draw_samples(data: Path, *, split: SplitName = "train", each: int = 4, most_classes: int = 8) -> Picture:
-    """A row of images for each class, spread evenly over its images.
+    """Draw a row of images for each class, spread evenly over its images.
 
     Args:
         data: Prepared data.
@@ -34,7 +34,7 @@ def draw_samples(data: Path, *, split: SplitName = "train", each: int = 4, most_
 
 
 def draw_class_balance(data: Path) -> Picture:
-    """Bars of the number of images per class, one below the other, in the colours of the splits.
+    """Draw bars of the number of images per class, one below the other, in the colours of the splits.
 
     Raises:
         DataError: the folder is not prepared.

@@ -1,4 +1,4 @@
-"""What `mlops data fetch` leaves beside the images: where they came from, under which terms, and how many there are."""
+"""What `mlops data fetch` writes next to the images: where they came from, under which terms, and how many there are."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vision_mlops.core import paths
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import is_clutter
 from vision_mlops.core.folder_walk import EntryKind, walk
+from vision_mlops.core.text import few
 from vision_mlops.data.manifest import UNSPLIT
 
 RECORD = "fetch.json"
@@ -59,13 +60,13 @@ class FetchRecord(_Model):
 
 
 def key_of(download: Download) -> str:
-    """Hash of all in a download that decides about the images."""
+    """Hash everything in a download that determines the images."""
     content = download.model_dump(mode="json", include=set(_KEYS))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_record(folder: Path) -> FetchRecord | None:
-    """The record of a fetched folder; None where it has none that can be read."""
+    """Read the record of a fetched folder; None if it has none that can be read."""
     try:
         return FetchRecord.model_validate_json((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, ValidationError):
@@ -73,7 +74,7 @@ def read_record(folder: Path) -> FetchRecord | None:
 
 
 def differences(folder: Path, record: FetchRecord) -> str:
-    """How the number of files differs from the record, in words; empty where it does not."""
+    """Describe how the number of files differs from the record; empty if it does not."""
     wanted = {
         (label if split == UNSPLIT else f"{split}/{label}"): count
         for split, classes in record.counts.items()
@@ -82,8 +83,7 @@ def differences(folder: Path, record: FetchRecord) -> str:
     off = [name for name, count in wanted.items() if _files_below(folder / name) != count]
     if not off:
         return ""
-    more = f", and {len(off) - 3} more" if len(off) > 3 else ""
-    return f"the number of images in {', '.join(off[:3])}{more} is not that of the download"
+    return f"the number of images in {few(off, most=3)} does not match the download"
 
 
 def _files_below(folder: Path) -> int:
@@ -91,14 +91,14 @@ def _files_below(folder: Path) -> int:
 
 
 def download_folder(workload: Workload) -> Path:
-    """Folder that a workload's images are downloaded to: ``data.path``, or ``downloads/NAME`` of the home folder."""
+    """Return the folder for a workload's downloads: ``data.path``, or ``downloads/NAME`` of the home folder."""
     if workload.data.path:
         return Path(workload.data.path).expanduser().resolve()
     return paths.home() / "downloads" / workload.name
 
 
 def fetched_folder(workload: Workload) -> Path:
-    """The downloaded images of a workload with ``source: download``.
+    """Return the folder of downloaded images of a workload with ``source: download``.
 
     Raises:
         DataError: they are not there, or are those of another ``download:`` section.
@@ -111,17 +111,17 @@ def fetched_folder(workload: Workload) -> Path:
     if record is None:
         size = f" ({megabytes(download.size)})" if download.size else ""
         raise DataError(
-            f"the images of workload {workload.name} are not downloaded yet{size}: {folder} has no {RECORD}",
+            f"the images of workload {workload.name} have not been downloaded yet{size}: {folder} has no {RECORD}",
             command,
         )
     if record.key != key_of(download):
         raise DataError(
-            f"{folder} was downloaded with another section `download:` than the workload {workload.name} has now",
+            f"{folder} was downloaded with a different `download:` section than workload {workload.name} has now",
             f"{command} --force",
         )
     return folder
 
 
 def megabytes(size: int) -> str:
-    """A number of bytes for people."""
+    """Format a number of bytes for people."""
     return f"{size / 1e6:,.0f} MB" if size >= 1e7 else f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"

@@ -1,7 +1,7 @@
 """What a folder of data holds: its files with their hashes, its fingerprint, its images by class and split.
 
 The fingerprint of prepared data is that of its manifest, so that models and data assets name the same data alike. That of
-any other folder is a hash of the names and contents of its files; dates, and where the folder lies, do not matter.
+any other folder is a hash of the names and contents of its files; dates, and where the folder is, do not matter.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Content:
     manifest: Manifest | None = None
 
     def file(self, name: str) -> Path:
-        """Where one of the files is."""
+        """Return where one of the files is."""
         return self.path / name if self.path.is_dir() else self.path
 
     def properties(self, *, shared: bool) -> dict[str, str]:
-        """What a data asset says of its content; all values are text.
+        """Return what a data asset says of its content; all values are text.
 
         Args:
             shared: Others read it: of a path of this machine, only the last part is told.
@@ -83,7 +83,7 @@ class Content:
 
 
 def describe(path: Path, *, lenient: bool = False, progress: Progress | None = None) -> Content:
-    """Look at a file or folder; every file is hashed, unless it was before and has not changed.
+    """Describe a file or folder; every file is hashed, unless it was before and has not changed.
 
     Files that ``.amlignore`` (else ``.gitignore``) in the folder leaves out do not count, as on Azure ML.
 
@@ -111,7 +111,9 @@ def describe(path: Path, *, lenient: bool = False, progress: Progress | None = N
         ) from error
     if not digests:
         left = left_out_of(path, ())
-        raise DataError(f"{path} holds no files" + (f": {left}" if left else ""), "give a folder that has files")
+        raise DataError(
+            f"{path} contains no files" + (f": {left}" if left else ""), "choose a folder that contains files"
+        )
     if prepared:
         try:
             manifest = _checked_manifest(path, digests)
@@ -131,22 +133,22 @@ def describe(path: Path, *, lenient: bool = False, progress: Progress | None = N
 
 
 def data_files(folder: Path) -> list[str]:
-    """Relative names of the files of a folder that count as its content, sorted."""
+    """List the files of a folder that count as its content, by relative name, sorted."""
     return [name for name in snapshot_files(folder) if not is_clutter(name)]
 
 
 def left_out(content: Content) -> str:
-    """What of a folder is not part of its content, and why; empty where everything is."""
+    """Say what of a folder is not part of its content, and why; empty if everything is."""
     return left_out_of(content.path, content.files.keys()) if content.path.is_dir() else ""
 
 
 def left_out_of(folder: Path, kept: Collection[str]) -> str:
-    """As :func:`left_out`, for a folder of which these files are kept."""
+    """Do the same as :func:`left_out`, for a folder of which these files are kept."""
     known = {*kept, STATE}
     entries = [entry for entry in walk(folder, _is_no_data) if entry.kind is not EntryKind.FOLDER]
     ignored = sum(entry.kind is EntryKind.FILE and entry.name not in known for entry in entries)
     ignore = next((folder / name for name in IGNORE_FILES if (folder / name).is_file()), None)
-    said = [f"{ignore} leaves out {ignored} of its files"] if ignore is not None and ignored else []
+    said = [f"{ignore} excludes {ignored} of its files"] if ignore is not None and ignored else []
     if odd := [f"{on_one_line(entry.name)} {entry.problem}" for entry in entries if entry.problem]:
         said.append(f"left out: {few(odd, '; ')}")
     return "; ".join(said)
@@ -157,12 +159,12 @@ def _is_no_data(part: str) -> bool:
 
 
 def public_source(source: str) -> str:
-    """A source as others may read it: of a path of this machine, the last part."""
+    """Return a source as others may read it: for a local path, the last part."""
     return re.split(r"[\\/]", source.rstrip("\\/"))[-1] if _LOCAL.match(source) else source
 
 
 def compare(files: Mapping[str, str], there: Mapping[str, str]) -> dict[str, list[str]]:
-    """How files differ from what they should be: names under ``changed``, ``missing`` and ``added``; empty where equal."""
+    """Compare files with what they should be: names under ``changed``, ``missing`` and ``added``; empty if equal."""
     found = {
         "changed": [name for name in files if name in there and there[name] != files[name]],
         "missing": [name for name in files if name not in there],
@@ -172,7 +174,7 @@ def compare(files: Mapping[str, str], there: Mapping[str, str]) -> dict[str, lis
 
 
 def worded(differences: Mapping[str, list[str]]) -> str:
-    """Differences for a message: how many of each kind, and the first names."""
+    """Describe differences for a message: how many of each kind, and the first names."""
     return "; ".join(f"{len(names)} {kind}: {few(names, most=_SHOWN)}" for kind, names in differences.items())
 
 
@@ -204,7 +206,7 @@ def _is_text(name: str) -> bool:
 
 
 def _is_prepared(folder: Path) -> bool:
-    """Whether a folder was written by `mlops data prepare`: other tools have files named manifest.json as well."""
+    """Return whether `mlops data prepare` wrote a folder: other tools have files named manifest.json as well."""
     file = folder / MANIFEST
     if not file.is_file():
         return False
@@ -216,18 +218,18 @@ def _is_prepared(folder: Path) -> bool:
 
 
 def _checked_manifest(folder: Path, digests: Mapping[str, str]) -> Manifest:
-    """The manifest of a prepared folder that holds exactly the images that it lists."""
+    """Read the manifest of a prepared folder that contains exactly the images that it lists."""
     manifest = read_manifest(folder)
     listed = {record.path: record.sha256 for record in manifest.images}
     differences = compare(listed, {name: digest for name, digest in digests.items() if name != MANIFEST})
     if differences:
-        hint = "run `mlops data prepare` again, or take away what does not belong there"
-        raise DataError(f"{folder} is not what its {MANIFEST} says: {worded(differences)}", hint)
+        hint = "run `mlops data prepare` again, or remove what does not belong there"
+        raise DataError(f"{folder} does not match its {MANIFEST}: {worded(differences)}", hint)
     return manifest
 
 
 def _counted(folder: Path, names: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Images by split and class of a folder as `mlops data prepare` would read it; empty where it has no class folders."""
+    """Count images by split and class as `mlops data prepare` would read them; empty without class folders."""
     try:
         source = list_images(folder)
     except DataError:

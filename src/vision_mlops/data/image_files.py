@@ -1,7 +1,7 @@
-"""Which files of a folder are images, and what becomes of all others: the one answer of every command that reads folders.
+"""Which files of a folder are images, and what becomes of all others: the one rule of all commands that read folders.
 
 The content decides, not the suffix alone: a JPEG without a suffix is an image. What is left out is named with its reason,
-but for what nobody means to be an image: the traces of file browsers, hidden files, and texts such as a README.
+except for what is not meant to be an image: traces of file browsers, hidden files, and texts such as a README.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class LeftOut:
 
 
 def image_entries(folder: str | os.PathLike[str]) -> Iterator[Entry | LeftOut]:
-    """Image files and folders below a folder, and everything else that somebody put there.
+    """Yield the image files and folders below a folder, and everything else that somebody put there.
 
     Yields:
         Entries of the kind ``file`` for what is an image, or claims to be one by its suffix; entries of the kind ``folder``;
@@ -81,7 +81,7 @@ def image_entries(folder: str | os.PathLike[str]) -> Iterator[Entry | LeftOut]:
                 hidden[inside] += 1
         elif is_hidden(entry.name):
             if entry.name.endswith(".icloud"):
-                yield LeftOut(entry.name, UNREADABLE, "is not on this machine: iCloud has it")
+                yield LeftOut(entry.name, UNREADABLE, "is stored in iCloud, not on this machine")
         elif entry.kind is EntryKind.FOLDER:
             yield entry
         elif entry.kind is not EntryKind.FILE:
@@ -95,15 +95,15 @@ def image_entries(folder: str | os.PathLike[str]) -> Iterator[Entry | LeftOut]:
 
 
 def in_hidden_folders(counts: Mapping[str, int]) -> list[LeftOut]:
-    """What to say of hidden folders, by their number of images."""
+    """Describe hidden folders, by their number of images."""
     return [
-        LeftOut(name, HIDDEN, f"is a hidden folder, with {counted(count, 'image')} in it")
+        LeftOut(name, HIDDEN, f"is a hidden folder with {counted(count, 'image')} in it")
         for name, count in sorted(counts.items())
     ]
 
 
 def images_below(folder: str | os.PathLike[str]) -> tuple[list[Path], list[LeftOut]]:
-    """Image files below a folder in the order of the walk, as paths that begin with it, and what is left out."""
+    """List the image files below a folder, as paths that begin with it, and what is left out."""
     files: list[Path] = []
     left_out: list[LeftOut] = []
     for found in image_entries(folder):
@@ -115,49 +115,43 @@ def images_below(folder: str | os.PathLike[str]) -> tuple[list[Path], list[LeftO
 
 
 def is_image_file(name: str, path: str | os.PathLike[str]) -> bool:
-    """Whether a file claims to be an image by its suffix, or is one by its content; one that cannot be read may be one."""
-    if claims_to_be_image(name):
-        return True
-    try:
-        read_size(Path(path))
-    except ImageError as error:
-        return error.reason not in ("not_an_image", "empty")
-    return True
+    """Return whether a file is an image by its suffix or content; one that cannot be read may be one."""
+    return claims_to_be_image(name) or is_image_content(Path(path))
 
 
-def is_image_content(head: bytes) -> bool:
-    """Whether a file that begins with these bytes, of which there should be many, is an image as far as they tell."""
+def is_image_content(content: Path | bytes) -> bool:
+    """Return whether a file, or its first bytes if they are many, is an image by its content."""
     try:
-        read_size(head)
+        read_size(content)
     except ImageError as error:
         return error.reason not in ("not_an_image", "empty")
     return True
 
 
 def claims_to_be_image(name: str) -> bool:
-    """Whether the suffix of a name is that of an image of whatever format, in any case."""
+    """Return whether the suffix of a name is that of an image of any format, in any case."""
     return PurePosixPath(name).suffix.lower() in _CLAIMS
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a relative name is that of a hidden file or folder, or lies in one."""
+    """Return whether a relative name is that of a hidden file or folder, or is in one."""
     return any(part.startswith(".") for part in name.split("/"))
 
 
 def is_documentation(name: str) -> bool:
-    """Whether a file is a text about the folder, such as a README."""
+    """Return whether a file is a text about the folder, such as a README."""
     path = PurePosixPath(name.casefold())
     return path.name.partition(".")[0] in _TEXTS and path.suffix in _TEXT_SUFFIXES
 
 
 def on_one_line(name: str) -> str:
-    r"""A name as text that goes on one line: bytes that are not UTF-8 become ``\xNN``, and control characters escapes."""
+    r"""Return a name on one line: bytes that are not UTF-8 become ``\xNN``, and control characters escapes."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def summary(left_out: Iterable[LeftOut]) -> list[str]:
-    """What is left out, in few lines: each thing of its own, but one line for all files that are no images."""
+    """Summarise what is left out: a line for each thing, but one for all files that are not images."""
     by_reason: dict[bool, list[LeftOut]] = {True: [], False: []}
     for item in left_out:
         by_reason[item.reason == IGNORED].append(item)
@@ -168,19 +162,19 @@ def summary(left_out: Iterable[LeftOut]) -> list[str]:
 
 
 def other_files(count: int, first: Iterable[str]) -> str:
-    """Number and first names of files that are no images."""
+    """Say how many files are not images, with the first names."""
     names = [on_one_line(name) for name in first][:_SHOWN]
     more = f", and {count - len(names)} more" if count > len(names) else ""
     return f"{counted(count, 'file')} that {'is not an image' if count == 1 else 'are not images'}: {', '.join(names)}{more}"
 
 
 def is_passed_over(part: str) -> bool:
-    """Whether a file or folder of this name is the trace of a program, in which nobody keeps images to be used."""
+    """Return whether a file or folder of this name is the trace of a program, and not where images are kept."""
     return is_clutter(part) or part in _TOOLS or part.startswith(".Trash")
 
 
 def hidden_folder(name: str) -> str | None:
-    """The outermost hidden folder that a relative name lies in."""
+    """Return the outermost hidden folder that a relative name is in."""
     parts = name.split("/")
     for place, part in enumerate(parts[:-1]):
         if part.startswith("."):

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from vision_mlops.config.workload import Workload
-from vision_mlops.core.errors import DataError
+from vision_mlops.core.errors import DataError, Severity
 from vision_mlops.core.files import is_clutter
 from vision_mlops.core.text import counted, few, nearest
 from vision_mlops.data.check import dataset_check
-from vision_mlops.data.check.dataset_findings import DatasetSeverity
 from vision_mlops.data.check.duplicates import copies_of
 from vision_mlops.data.check.file_listing import ImageFile, list_images
 from vision_mlops.data.check.image_quality import BLANK_CONTRAST
@@ -117,14 +116,14 @@ def _check_classes(manifest: Manifest, labels: Sequence[CorrectedLabel], new_cla
     unknown = sorted(names.keys() - set(manifest.classes))
     if unknown and not new_classes:
         raise DataError(
-            f"{manifest.name} has no class {few([repr(name) for name in unknown])}, which"
-            f" {counted(sum(names[name] for name in unknown), 'corrected image')} should have",
+            f"{manifest.name} has no class {few([repr(name) for name in unknown])}, the class that"
+            f" {counted(sum(names[name] for name in unknown), 'image')} were corrected to",
             f"{nearest(unknown[0], manifest.classes)}; --new-classes adds classes",
         )
     for name in unknown:
         odd = name != name.strip() or not name.isprintable() or "/" in name or "\\" in name
         if odd or name.startswith(".") or is_clutter(name) or not 0 < len(name.encode()) <= _LONGEST_CLASS_BYTES:
-            raise DataError(f"{name!r} cannot be the name of a class", "it becomes a folder: correct the images again")
+            raise DataError(f"{name!r} is not a valid class name", "a class becomes a folder: correct the images again")
 
 
 def _without_exact_copies(
@@ -143,7 +142,7 @@ def _without_exact_copies(
 
 
 def _copy(label: CorrectedLabel, files: Sequence[ImageFile], what: str, otherwise: NotAddedReason) -> NotAdded:
-    """Why an image is not added of which the data has copies: one in a split that judges weighs most."""
+    """Say why an image is not added that the data has copies of: one in a split that judges weighs most."""
     for split, reason in _JUDGING.items():
         if found := [file.shown for file in files if file.split == split]:
             return not_added(label, reason, f"{what} {found[0]}")
@@ -153,7 +152,7 @@ def _copy(label: CorrectedLabel, files: Sequence[ImageFile], what: str, otherwis
 
 
 def _receive(labels: Sequence[CorrectedLabel], folder: Path, left: list[NotAdded]) -> list[_Received]:
-    """Write the images into files."""
+    """Write the images to files."""
     folder.mkdir(parents=True)
     received = []
     for label in labels:
@@ -179,10 +178,10 @@ def _without_near_copies(
         if look.reason:
             left.append(NotAdded(item.label.sha256, item.label.label, "unusable", look.message))
         elif look.contrast < BLANK_CONTRAST:
-            left.append(not_added(item.label, "unusable", "it has one colour only"))
+            left.append(not_added(item.label, "unusable", "it is of a single colour"))
         elif len(copies := copies_of(found, index, old)):
             files = [there[copy] for copy in copies]
-            left.append(_copy(item.label, files, "it is nearly the same picture as", "near-copy"))
+            left.append(_copy(item.label, files, "it is nearly identical to", "near-copy"))
         else:
             fresh[index] = item.label
     order = np.array(list(fresh), np.int64)
@@ -191,10 +190,10 @@ def _without_near_copies(
     for index, label in fresh.items():
         alike = [fresh[other] for other in near[index]]
         if against := [other for other in alike if other.label != label.label]:
-            why = f"it is nearly the same picture as {against[0].name}, which is corrected to {against[0].label!r}"
+            why = f"it is nearly identical to {against[0].name}, which is corrected to {against[0].label!r}"
             left.append(not_added(label, "conflict", why))
         elif earlier := [item.label for item in kept if item.label in alike]:
-            left.append(not_added(label, "near-copy", f"it is nearly the same picture as {earlier[0].name}"))
+            left.append(not_added(label, "near-copy", f"it is nearly identical to {earlier[0].name}"))
         else:
             look = found.looks[index]
             kept.append(_Received(label, received[index - len(there)].path, look.width, look.height))
@@ -202,7 +201,7 @@ def _without_near_copies(
 
 
 def _records(received: Sequence[_Received], manifest: Manifest, workload: Workload) -> list[ImageRecord]:
-    """Records of the new images: all in train, but those of new classes, which need all splits."""
+    """Return records of the new images: all in train, except those of new classes, which need all splits."""
     labels = {item.label.sha256: str(item.label.label) for item in received}
     new = {sha256: label for sha256, label in labels.items() if label not in manifest.classes}
     needed = max(workload.data.min_images_per_class, len(SPLITS))
@@ -231,7 +230,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _checked(folder: Path, added: set[str], scratch: Path, workload: Workload) -> list[str]:
-    """What `mlops data check` would say of the new images. Raises DataError where it finds an error."""
+    """Return what `mlops data check` says about the new images. Raises DataError if it finds an error."""
     settings = dataset_check.CheckSettings(
         image_size=workload.model.image_size,
         max_pixels=workload.data.max_pixels,
@@ -239,6 +238,6 @@ def _checked(folder: Path, added: set[str], scratch: Path, workload: Workload) -
     )
     result = dataset_check.check(workload.name, list_images(folder), scratch, settings=settings)
     found = [item for item in result.findings if any(file.path in added for file in item.files)]
-    if errors := [item.message for item in found if item.level is DatasetSeverity.ERROR]:
-        raise DataError(f"the new version would be wrong: {few(errors, '; ')}", "`mlops data check` says more")
+    if errors := [item.message for item in found if item.level is Severity.ERROR]:
+        raise DataError(f"the new version would have errors: {few(errors, '; ')}", "see `mlops data check` for details")
     return [f"{item.kind}: {item.message}" for item in found]

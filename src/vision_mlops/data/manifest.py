@@ -58,18 +58,18 @@ class Manifest(_Record):
     fingerprint: str = ""
 
     def computed_fingerprint(self) -> str:
-        """sha256 over classes and image records in sorted order."""
+        """Return the sha256 of classes and image records in sorted order."""
         digest = hashlib.sha256("\0".join(self.classes).encode())
         for image in sorted(self.images, key=lambda record: record.path):
             digest.update(f"{image.path}\0{image.split}\0{image.label}\0{image.sha256}\n".encode())
         return digest.hexdigest()
 
     def of_split(self, split: SplitName) -> list[ImageRecord]:
-        """Records of one split, sorted by path."""
+        """Return the records of one split, sorted by path."""
         return sorted((image for image in self.images if image.split == split), key=lambda record: record.path)
 
     def counts(self) -> dict[SplitName, dict[str, int]]:
-        """Number of images per split and class; classes without images count 0."""
+        """Count the images per split and class; classes without images count 0."""
         found = Counter((image.split, image.label) for image in self.images)
         return {split: {label: found[split, label] for label in self.classes} for split in SPLITS}
 
@@ -93,7 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Write ``manifest.json`` with the computed fingerprint; returns the manifest as written."""
+    """Write ``manifest.json`` with the computed fingerprint, and return the manifest as written."""
     complete = manifest.model_copy(update={"fingerprint": manifest.computed_fingerprint()})
     lines = [image.model_dump_json() for image in complete.images]
     head = complete.model_dump(exclude={"images"})

@@ -49,11 +49,11 @@ class FolderOverview:
 
     @property
     def largest_share(self) -> float:
-        """Share of the images that the largest class has: the accuracy of always answering with it."""
+        """Share of the images that the largest class has: the accuracy of always predicting it."""
         return max(self.counts.values()) / self.images
 
     def expected(self, split: SplitName, fractions: Split) -> int:
-        """Number of images that a split will have after preparation, roughly."""
+        """Estimate the number of images that a split will have after preparation."""
         if not self.splits:
             return round(self.images * float(getattr(fractions, split)))
         if split in self.splits and split != "train":
@@ -94,7 +94,7 @@ def look_at(folder: Path, smallest: int = 1) -> FolderOverview:
         raise DataError(
             f"{source.root}: {counted(len(kept), 'class folder')} with images that can be read; a classifier needs at least"
             f" two: {unreadable[0]}",
-            "`mlops data check` names all files that cannot be read",
+            "`mlops data check` lists all files that cannot be read",
         )
     return FolderOverview(
         folder=source.root,
@@ -105,7 +105,7 @@ def look_at(folder: Path, smallest: int = 1) -> FolderOverview:
         same_size=len(set(sizes)) == 1,
         unreadable=unreadable,
         left_out=[
-            *(f"{on_one_line(str(path.relative_to(source.root)))}: is in no class folder" for path in source.loose),
+            *(f"{on_one_line(str(path.relative_to(source.root)))}: is not in a class folder" for path in source.loose),
             *summary(source.left_out),
         ],
         small={label: count for label, count in counts.items() if label not in kept},
@@ -113,7 +113,7 @@ def look_at(folder: Path, smallest: int = 1) -> FolderOverview:
 
 
 def left_out(look: FolderOverview, smallest: int) -> list[str]:
-    """What to say of images and classes that preparation will leave out, and of names that look alike; a line for each kind.
+    """Describe images and classes that preparation will leave out, and names that look alike; a line for each kind.
 
     Args:
         look: What the folder holds.
@@ -143,7 +143,7 @@ def _sizes(source: Source) -> tuple[list[tuple[int, int]], list[str], set[Path]]
 
 
 def _spread(images: Sequence[SourceImage]) -> list[SourceImage]:
-    """At most :data:`MOST_HEADERS` images, evenly over the list, which is sorted by class."""
+    """Choose at most :data:`MOST_HEADERS` images, evenly over the list, which is sorted by class."""
     if len(images) <= MOST_HEADERS:
         return list(images)
     return [images[number * len(images) // MOST_HEADERS] for number in range(MOST_HEADERS)]

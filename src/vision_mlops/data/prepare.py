@@ -16,7 +16,7 @@ from vision_mlops import __version__
 from vision_mlops.config.workload import Split, Workload
 from vision_mlops.core.errors import DataError, ImageError
 from vision_mlops.core.files import atomic_folder
-from vision_mlops.core.text import counted
+from vision_mlops.core.text import counted, few
 from vision_mlops.data.class_names import lookalikes
 from vision_mlops.data.corrupted_images import SUFFIX, write_corrupted
 from vision_mlops.data.image_files import IGNORED, LeftOut, on_one_line, summary
@@ -42,7 +42,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class PrepareResult:
-    """Prepared data; ``reused`` where nothing had changed since the last time."""
+    """Prepared data; ``reused`` if nothing had changed since the last time."""
 
     folder: Path
     manifest: Manifest
@@ -128,7 +128,7 @@ def prepare(
 def _check_target(root: Path, out: Path) -> None:
     target = out.resolve()
     if target == root or root in target.parents or target in root.parents:
-        raise DataError(f"{out} overlaps the source {root}", "choose an --out beside the images")
+        raise DataError(f"{out} overlaps the source {root}", "choose an --out outside of it")
     existing = next(path for path in (out, *out.parents) if path.exists())
     if not existing.is_dir():
         raise DataError(f"{existing} is a file", "choose another --out")
@@ -138,7 +138,7 @@ def _check_target(root: Path, out: Path) -> None:
 
 
 def _key(source: Source, workload: Workload, named: str) -> str:
-    """Hash of what determines the result: every file's path, size and time, and the settings."""
+    """Hash what determines the result: every file's path, size and time, and the settings."""
     digest = hashlib.sha256(
         f"{__version__}\0{source.root}\0{named}\0{workload.data.model_dump_json()}\0{workload.name}".encode()
     )
@@ -171,10 +171,10 @@ def _reuse(out: Path, key: str) -> Manifest | None:
 
 
 def _check_all(source: Source, workload: Workload, progress: Progress | None) -> tuple[list[_Checked], list[Excluded]]:
-    """Decode every image completely; what fails is left out with its reason."""
+    """Decode every image completely; leave out what fails, with its reason."""
     checked: list[_Checked] = []
     loose = [_relative(path, source.root) for path in source.loose]
-    excluded = [Excluded(path=name, reason="no_class", message=f"{name}: is in no class folder") for name in loose]
+    excluded = [Excluded(path=name, reason="no_class", message=f"{name}: is not in a class folder") for name in loose]
     excluded += [Excluded(path=_shown(item.name), reason=item.reason, message=item.message) for item in source.left_out]
 
     def check(image: SourceImage) -> _Checked | Excluded:
@@ -204,7 +204,7 @@ def _check_all(source: Source, workload: Workload, progress: Progress | None) ->
 def _drop_conflicts(
     checked: list[_Checked], excluded: list[Excluded], root: Path
 ) -> tuple[list[_Checked], list[Excluded]]:
-    """Leave out content that stands under two classes: nobody can say which label is right."""
+    """Leave out content that is in two classes: nobody can say which label is right."""
     labels: dict[str, set[str]] = defaultdict(set)
     for item in checked:
         labels[item.sha256].add(item.image.label)
@@ -212,12 +212,14 @@ def _drop_conflicts(
     for item in conflicts:
         name = _relative(item.image.path, root)
         both = " and ".join(sorted(labels[item.sha256]))
-        excluded.append(Excluded(path=name, reason="conflict", message=f"{name}: the same image stands under {both}"))
+        excluded.append(
+            Excluded(path=name, reason="conflict", message=f"{name}: the same image is in the classes {both}")
+        )
     return [item for item in checked if len(labels[item.sha256]) == 1], excluded
 
 
 def _drop_leaks(checked: list[_Checked], excluded: list[Excluded], root: Path) -> tuple[list[_Checked], list[Excluded]]:
-    """Where the source is split: content in two splits stays in the one that judges (test, then val)."""
+    """If the source is split, keep content that is in two splits in the one that judges (test, then val)."""
     rank: dict[SplitName | None, int] = {"test": 0, "val": 1, "train": 2, None: 3}
     best: dict[str, SplitName | None] = {}
     for item in checked:
@@ -248,7 +250,7 @@ def _drop_small_classes(
 
 
 def _splits(checked: list[_Checked], split: Split) -> dict[str, SplitName]:
-    """Split by content hash; a split that the source brings is kept, and what it lacks is drawn from its train."""
+    """Split by content hash. A split that the source has is kept, and what it lacks is drawn from its train."""
     given: dict[str, SplitName] = {item.sha256: item.image.split for item in checked if item.image.split is not None}
     if not given:
         return assign(((item.sha256, item.image.label) for item in checked), split)
@@ -272,7 +274,7 @@ def _write_images(
         name = path.name
         relative = f"{split}/{item.image.label}/{name}"
         if relative.casefold() in taken:
-            # Equal names in nested folders: a hash of the place keeps them apart, the same wherever the source lies.
+            # Equal names in nested folders: a hash of the relative path keeps them apart, wherever the source is.
             origin = hashlib.sha256(_relative(item.image.path, source.root).encode()).hexdigest()[:8]
             relative = f"{split}/{item.image.label}/{path.stem}-{origin}{path.suffix}"
         taken.add(relative.casefold())
@@ -300,7 +302,7 @@ def _write_images(
 
 
 def _relative(path: Path, root: Path) -> str:
-    """Path below the source's root; bytes that are not UTF-8 are shown as a replacement sign."""
+    """Return the path below the source's root; bytes that are not UTF-8 are shown as a replacement character."""
     return _shown(path.relative_to(root).as_posix())
 
 
@@ -309,13 +311,11 @@ def _shown(name: str) -> str:
 
 
 def _listing(excluded: Iterable[Excluded]) -> str:
-    messages = _messages(excluded)
-    more = f"; and {len(messages) - _SHOWN} more" if len(messages) > _SHOWN else ""
-    return "; ".join(messages[:_SHOWN]) + more
+    return few(_messages(excluded), "; ", most=_SHOWN)
 
 
 def _messages(excluded: Iterable[Excluded]) -> list[str]:
-    """A line for each, but one for all files that are no images."""
+    """Return a line for each, but one for all files that are not images."""
     found = list(excluded)
     others = [LeftOut(item.path, item.reason, "") for item in found if item.reason == IGNORED]
     return [on_one_line(item.message) for item in found if item.reason != IGNORED] + summary(others)

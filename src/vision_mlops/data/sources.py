@@ -12,7 +12,7 @@ from vision_mlops.config import list_workloads, load_workload
 from vision_mlops.config.workload import Corruptions, Workload
 from vision_mlops.core.errors import ConfigError, DataError, MissingExtraError
 from vision_mlops.core.folder_walk import EntryKind
-from vision_mlops.core.text import is_address
+from vision_mlops.core.text import few, is_address
 from vision_mlops.data.fetch_record import RECORD, download_folder, fetched_folder, read_record
 from vision_mlops.data.image_files import UNREADABLE, LeftOut, claims_to_be_image, image_entries, summary
 from vision_mlops.data.manifest import MANIFEST, STATE, SplitName, read_manifest
@@ -39,7 +39,7 @@ class Source:
     """All image files of a source, sorted.
 
     ``classes`` are the names of all class folders, also of those without images; ``loose`` are images outside of them;
-    ``left_out`` is what else is there and not used. ``corrupt`` is to be done to the images when they are prepared.
+    ``left_out`` is what else is there and not used. ``corrupt`` is applied to the images when they are prepared.
     """
 
     root: Path
@@ -74,7 +74,7 @@ def find_source(workload: Workload, images: Path | None) -> Source:
     else:
         given = images or (Path(workload.data.path) if workload.data.path else None)
         if given is None:
-            raise DataError(f"workload {workload.name} names no images", "set data.path, or give --images DIR")
+            raise DataError(f"workload {workload.name} does not name any images", "set data.path, or pass --images DIR")
         root = given.expanduser().resolve()
         name = str(given)
         if images is None and not os.path.lexists(root) and not is_address(name):
@@ -83,10 +83,10 @@ def find_source(workload: Workload, images: Path | None) -> Source:
 
 
 def missing_images(workload: Workload) -> DataError:
-    """What to say where the folder that a workload names is not on this machine, as in a fresh clone of its project."""
+    """Explain that the folder that a workload names is not on this machine, as in a fresh clone of its project."""
     place = shlex.quote(workload.data.path)
     return DataError(
-        f"workload {workload.name}: its images are not here: {workload.data.path} is not a folder",
+        f"workload {workload.name}: its images are not on this machine: {workload.data.path} is not a folder",
         f"link your copy with `ln -s DIR {place}`, fetch registered images with `mlops data download"
         f" --from azureml:{workload.name}@latest --out {place}`, or give --images",
     )
@@ -106,8 +106,8 @@ def list_images(folder: Path, name: str = "") -> Source:
     if not os.path.lexists(root):
         if is_address(str(folder)):
             raise DataError(
-                f"{folder} is an address: only folders of this machine are read",
-                "`mlops data fetch` and `mlops data download` bring images here",
+                f"{folder} is an address: only folders on this machine can be read",
+                "download the images with `mlops data fetch` or `mlops data download`",
             )
         raise DataError(f"{root} does not exist", _HINT)
     if root.is_file():
@@ -117,7 +117,7 @@ def list_images(folder: Path, name: str = "") -> Source:
 
 
 def workload_of(folder: Path) -> Workload | None:
-    """The workload of a folder: that which prepared it, or the only one whose images it holds; None where there is none."""
+    """Find the workload of a folder: the one that prepared it, or the only one whose images it holds."""
     if (folder / MANIFEST).is_file():
         names = [name for name in list_workloads() if name == read_manifest(folder).name]
         return load_workload(names[0]) if names else None
@@ -136,7 +136,7 @@ def workload_of(folder: Path) -> Workload | None:
 
 
 def bundled_folder() -> Path:
-    """Folder of the textile images inside the installed package."""
+    """Return the folder of the textile images inside the installed package."""
     spec = importlib.util.find_spec(_BUNDLED_PACKAGE)
     if spec is None or spec.origin is None:
         raise MissingExtraError("conformal-clip-data", "train")
@@ -181,7 +181,6 @@ def _no_images(root: Path, loose: list[Path], left_out: list[LeftOut], splits: l
         hint = _HINT
         if splits:
             hint += f"; if {' and '.join(splits)} are classes, rename their folders, for example to {splits[0]}_class"
-        return DataError(f"{root}: its images lie beside each other, without class folders", hint)
-    found = summary(left_out)
-    more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
-    return DataError(f"{root}: it has no images" + (f", but {found[0]}{more}" if found else ""), _HINT)
+        return DataError(f"{root}: its images are not in class folders", hint)
+    found = few(summary(left_out), "; ", most=1)
+    return DataError(f"{root}: it has no images" + (f", but {found}" if found else ""), _HINT)

@@ -1,10 +1,11 @@
-"""Whether folders called train, val and test are a split, or classes of that name beside others."""
+"""Whether folders called train, val and test are a split, or classes with these names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from vision_mlops.core.errors import DataError
+from vision_mlops.core.text import few
 from vision_mlops.data.manifest import SplitName
 
 SPLIT_FOLDERS: dict[str, SplitName] = {
@@ -20,17 +21,17 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
 
 
 def is_split(folders: Mapping[str, bool], where: str) -> bool:
-    """Whether the folders of a dataset are those of a split and not its classes.
+    """Return whether the folders of a dataset are those of a split and not its classes.
 
-    Folders with the names of a split are one where they hold class folders, or where nothing else lies beside them. Those
-    that hold images themselves, beside others that do, are classes; of train with test or val, nobody can tell.
+    Folders with the names of a split are one if they contain class folders, or if there are no other folders. Those that
+    contain images themselves, next to others that do, are classes; train with test or val is ambiguous.
 
     Args:
         folders: Whether each folder has folders in it, by name.
         where: What messages call the dataset.
 
     Raises:
-        DataError: they are a split with other folders beside it or without train, or nobody can tell.
+        DataError: they are a split with other folders next to it or without train, or it is ambiguous.
     """
     splits = [name for name in folders if name.lower() in SPLIT_FOLDERS]
     others = [name for name in folders if name.lower() not in SPLIT_FOLDERS]
@@ -42,20 +43,16 @@ def is_split(folders: Mapping[str, bool], where: str) -> bool:
             return False
         first = (nested or trains)[0]
         raise DataError(
-            f"{where}: {_listed(others)} {'lies' if len(others) == 1 else 'lie'} beside {_listed(splits)}, which may be a"
+            f"{where}: {few(others)} {'is' if len(others) == 1 else 'are'} next to {few(splits)}, which may be a"
             " split or classes",
-            f"of a split, keep only the split folders there; if {first} is a class, rename its folder, for example to"
+            f"for a split, keep only the split folders there; if {first} is a class, rename its folder, for example to"
             f" {first}_class",
         )
     if not splits:
         return False
     if not trains:
         raise DataError(
-            f"{where}: {_listed(splits)} without train",
+            f"{where}: {few(splits)} without train",
             f"add train; if {splits[0]} is a class, rename its folder, for example to {splits[0]}_class",
         )
     return True
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

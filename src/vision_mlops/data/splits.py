@@ -37,7 +37,7 @@ def assign(items: Iterable[tuple[str, str]], split: Split) -> dict[str, SplitNam
 
 
 def _sizes(count: int, fractions: dict[SplitName, float]) -> dict[SplitName, int]:
-    """Sizes that sum to ``count``: largest remainders, but nothing wanted stays empty while another has two."""
+    """Return sizes that sum to ``count``: largest remainders, but no wanted split stays empty while another has two."""
     exact = {name: count * fraction for name, fraction in fractions.items()}
     sizes = {name: int(value + 1e-9) for name, value in exact.items()}
     for name in sorted(exact, key=lambda key: sizes[key] - exact[key])[: count - sum(sizes.values())]:

@@ -1,4 +1,4 @@
-"""A first workload file for images that nobody has trained on yet: every value comes from a look at them, and says why."""
+"""A first workload file for new images: every value is derived from them, and says why."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def draft(look: FolderOverview, split: Split | None = None) -> Draft:
 
 
 def workload_text(name: str, title: str, images: str, look: FolderOverview, split: Split | None = None) -> str:
-    """The workload as YAML, with comments for its maker.
+    """Return the workload as YAML, with comments for its author.
 
     Args:
         name: Name of the workload.
@@ -101,7 +101,7 @@ training:
   augment: {{horizontal_flip: {str(values.flip).lower()}}}  # {flip}
 gate:
   # Floors that a useful model passes with ease. Raise them once you know what yours reaches.
-  min_accuracy: {values.min_accuracy:g}  # always answering {_quoted(largest)} reaches {share}
+  min_accuracy: {values.min_accuracy:g}  # always predicting {_quoted(largest)} reaches {share}
   min_recall_per_class: {values.min_recall_per_class:g}  # {rarest}
   max_calibration_error: {values.max_calibration_error:g}
 """
@@ -124,13 +124,13 @@ def _why_size(look: FolderOverview) -> str:
 
 
 def _sided(look: FolderOverview) -> bool:
-    """Whether mirroring would make another class, as far as the names tell: digits, letters, left and right."""
+    """Return whether mirroring would change the class, as far as the names tell: digits, letters, left and right."""
     words = {word for label in look.counts for word in label.lower().replace("-", "_").replace(" ", "_").split("_")}
     return bool(words & _SIDED) or all(len(label) == 1 or label.isdigit() for label in look.counts)
 
 
 def _halfway(share: float) -> float:
-    """Half of what lies between always answering with the largest class and never being wrong, in steps of 0.05."""
+    """Return the middle between always predicting the largest class and never being wrong, in steps of 0.05."""
     return math.floor((share + (1 - share) / 2) * 20 + 1e-9) / 20
 
 
@@ -139,5 +139,5 @@ def _expected_smallest(look: FolderOverview, split: Split) -> int:
 
 
 def _quoted(text: str) -> str:
-    """Text as YAML and as part of a comment: JSON keeps it on one line, and escaped where YAML allows no such sign."""
+    """Quote text for YAML and comments: JSON keeps it on one line, and escapes what YAML does not allow."""
     return json.dumps(text, ensure_ascii=not text.isprintable())

@@ -6,8 +6,7 @@ On this machine a lock tells who drives, of another machine the lease in the tag
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,13 @@ from vision_mlops.rollout.rollout_report import read_report, rollouts_folder
 from vision_mlops.rollout.rollout_state import Phase, Rollout, driver_id, rollout_of
 
 
-@contextmanager
-def driving(target: Target, endpoint: str) -> Iterator[None]:
+def driving(target: Target, endpoint: str) -> AbstractContextManager[None]:
     """Hold the lock of the one process on this machine that drives. Raises DeploymentError where another one does."""
-    lock = locks.take(lock_path(target, endpoint))
-    if lock is None:
-        raise DeploymentError(
-            f"another process on this machine drives the rollout of {endpoint!r}",
-            f"mlops rollout status {endpoint}; abort and promote tell it what to do",
-        )
-    with lock:
-        yield
+    refusal = DeploymentError(
+        f"another process on this machine drives the rollout of {endpoint!r}",
+        f"mlops rollout status {endpoint}; abort and promote tell it what to do",
+    )
+    return locks.locked(lock_path(target, endpoint), refusal)
 
 
 def lock_path(target: Target, endpoint: str) -> Path:

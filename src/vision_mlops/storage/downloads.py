@@ -87,10 +87,8 @@ def download(
             transfer.check_removal(extra, len(extra) < len(files), delete_all)
         if not dry_run:
             out.mkdir(parents=True, exist_ok=True)
-            lock = locks.take(out / _WORK / "lock")
-            if lock is None:
-                raise DataError(f"another download into {out} is running", "wait for it, or choose another --out")
-            stack.enter_context(lock)
+            refusal = DataError(f"another download into {out} is running", "wait for it, or choose another --out")
+            stack.enter_context(locks.locked(out / _WORK / "lock", refusal))
             stack.callback(_leave, out / _WORK)
         transfer.hashes.recall(files.values())
         etags = Hashes("blob_etag")

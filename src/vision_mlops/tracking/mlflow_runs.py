@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from vision_mlops.core import library_settings, paths
 from vision_mlops.core.errors import MissingExtraError, MlopsError
+from vision_mlops.core.locks import locked
 from vision_mlops.tracking import mlflow_import
 
 T = TypeVar("T")
@@ -232,26 +233,12 @@ def find_run(run_id: str) -> Any | None:
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
     """Hold a lock between processes and threads. Raises MlopsError when it is not free within two minutes."""
-    try:
-        from filelock import FileLock, Timeout
-    except ImportError as error:
-        raise MissingExtraError("filelock", "train") from error
-    # Not a singleton and not shared between threads: each holder excludes every other one.
-    lock = FileLock(str(path), timeout=LOCK_TIMEOUT_SECONDS)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise MlopsError(
-            f"{path} has been locked by another process for more than {LOCK_TIMEOUT_SECONDS:g} seconds",
-            "wait for the other command, or stop it",
-        ) from error
-    except OSError as error:
-        raise MlopsError(f"{path} cannot be written: {error}", "set MLOPS_HOME to a folder you can write to") from error
-    try:
+    refusal = MlopsError(
+        f"{path} has been locked by another process for more than {LOCK_TIMEOUT_SECONDS:g} seconds",
+        "wait for the other command, or stop it",
+    )
+    with locked(path, refusal, wait=LOCK_TIMEOUT_SECONDS):
         yield
-    finally:
-        lock.release()
 
 
 def with_retries(call: Callable[[], T]) -> T:

@@ -118,7 +118,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(here: Callable[..., tuple[i
     _, _, errors = here(
         "data", "prepare", "--out", str(tmp_path / "x"), MLOPS_HOME=str(tmp_path), MLOPS_DATA__SOURCE="folder"
     )
-    assert "names no images" in errors
+    assert "does not name any images" in errors
     code, _, errors = here("models", "list", MLOPS_HOME=str(tmp_path / "file" / "below"))
     assert code == 2
     assert "Traceback" not in errors

@@ -191,7 +191,7 @@ def test_each_pair_is_compared(home: Path, keep: Keep) -> None:
     write_manifest(folder, manifest.model_copy(update={"images": [*manifest.images, more]}))
     keep(encoded(spotted(picture(2), 28)), "cat")
     (left,) = added()["left_out"]
-    assert left["message"].endswith("it is nearly the same picture as test/cat/also 2.png")
+    assert left["message"].endswith("it is nearly identical to test/cat/also 2.png")
     keep(encoded(spotted(picture(2), 60)), "cat", minutes=1)
     assert added()["added"] == {"cat": 1}, "it is another picture"
 
@@ -207,7 +207,7 @@ def test_copies_of_training_images_and_of_each_other_are_added_once(keep: Keep) 
     assert answer["not_added"] == {"already-there": 1, "near-copy": 2, "other-label": 1}
     assert answer["files"] == [f"train/dog/correction-{corrected(encoded(picture(100))).sha256[:16]}.png"]
     (other,) = [item for item in answer["left_out"] if item["reason"] == "other-label"]
-    assert other["message"].endswith("it is nearly the same picture as train/dog/3.png, and is corrected to 'cat'")
+    assert other["message"].endswith("it is nearly identical to train/dog/3.png, and is corrected to 'cat'")
 
 
 def test_of_one_person_the_later_word_counts(keep: Keep) -> None:
@@ -269,9 +269,7 @@ def test_a_class_that_the_data_does_not_have_is_refused_or_split(keep: Keep) -> 
     for number in range(12):
         keep(encoded(picture(200 + number)), "cow")
     keep(encoded(picture(100)), "cat")
-    message = (
-        r"pets has no class 'cow', which 12 corrected images should have\n  -> .*cat, dog; --new-classes adds classes"
-    )
+    message = r"pets has no class 'cow', the class that 12 images were corrected to\n  -> .*cat, dog; --new-classes"
     with pytest.raises(DataError, match=message):
         added()
     assert not versions("pets")
@@ -318,7 +316,7 @@ def test_a_base_that_was_changed_or_was_not_split_is_refused(work: Path, home: P
     prepared = home / "data" / "pets"
     shutil.copytree(prepared, work / "edited")
     (work / "edited" / "train" / "cat" / "0.png").write_bytes(encoded(picture(7)))
-    with pytest.raises(DataError, match=r"is not what its manifest\.json says"):
+    with pytest.raises(DataError, match=r"does not match its manifest\.json"):
         added("--base", "edited")
     with pytest.raises(DataError, match="is not prepared data"):
         added("--base", prepared / "train")

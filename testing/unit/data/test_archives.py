@@ -223,12 +223,12 @@ def test_damage(tmp_path: Path, content: bytes) -> None:
 def test_a_damaged_header_in_the_middle_is_not_the_end(tmp_path: Path) -> None:
     content = bytearray(tar_of({f"a/{number}.jpg": b"x" * 512 for number in range(5)}))
     content[2 * 1024 + 148] ^= 1
-    assert "it ends without the mark of an end" in refused(bytes(content), tmp_path)
+    assert "its end marker is missing" in refused(bytes(content), tmp_path)
 
 
 def test_a_tar_that_does_not_end(tmp_path: Path) -> None:
     content = gzip.compress(tar_of({"a/1.jpg": b"x"}) + bytes(70 * 2**20), 1)
-    assert "it goes on after its end" in refused(content, tmp_path)
+    assert "it continues after its end" in refused(content, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_tar_that_does_not_end(tmp_path: Path) -> None:
     [
         (b"", "it is empty"),
         (b"<!DOCTYPE html><html><body>Sorry</body></html>", "it is a web page"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(600), "its first bytes are of no known kind"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(600), "its first bytes match no known format"),
     ],
 )
 def test_no_archives(tmp_path: Path, content: bytes, message: str) -> None:
@@ -266,7 +266,7 @@ def test_names_that_are_the_same_somewhere(first: str, second: str) -> None:
     names = Names()
     names.add("evil.tar", first)
     names.add("evil.tar", "a/other.jpg")
-    with pytest.raises(ArchiveError, match="is there twice, perhaps in another case"):
+    with pytest.raises(ArchiveError, match="occurs twice, perhaps in another case"):
         names.add("evil.tar", second)
 
 
@@ -326,7 +326,7 @@ def test_the_folder_and_the_class_that_are_set() -> None:
             "folders 'n1-a' and 'n2-A' give the same class 'A'",
         ),
         (["a.b/1.jpg", "b/1.jpg"], {"label_pattern": "a?(.+)"}, "'a.b' gives no class name"),
-        (["train/a/1.jpg", "docs/b/1.jpg"], {}, "docs lies beside train, which may be a split or classes"),
+        (["train/a/1.jpg", "docs/b/1.jpg"], {}, "docs is next to train, which may be a split or classes"),
     ],
 )
 def test_layouts_that_are_none(names: list[str], settings: dict[str, Any], message: str) -> None:
@@ -402,8 +402,8 @@ def test_rows_of_text_in_place_of_cells() -> None:
         (matlab_list(["a/1.jpg"])[:128] + bytes(range(200)), "cannot be read"),
         (b"MATLAB 7.3 MAT-file" + b" " * 105 + b"\x00\x02IM" + bytes(100), "cannot be read"),
         (matlab(other=1), "has no variable 'file_list', but other"),
-        (matlab(file_list=[1, 2]), "is no cell array of text"),
-        (matlab(file_list={"a": 1}), "is no cell array of text"),
+        (matlab(file_list=[1, 2]), "is not a cell array of text"),
+        (matlab(file_list={"a": 1}), "is not a cell array of text"),
     ],
 )
 def test_lists_that_are_none(content: bytes, message: str) -> None:

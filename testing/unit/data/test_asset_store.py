@@ -69,7 +69,7 @@ def test_a_job_uses_what_was_registered(project: Path, home: Path) -> None:
 def test_versions_do_not_change_and_count_as_numbers(project: Path) -> None:
     file = write(project / "model.yml", f"$schema: {SCHEMA}/model.schema.json\nname: m\npath: ./images\n")
     assert [create_asset(file, version).version for version in ("9", "10", None)] == ["9", "10", "11"]
-    with pytest.raises(PipelineError, match="'m' has a version '9' already, and versions do not change"):
+    with pytest.raises(PipelineError, match="'m' already has a version '9', and versions do not change"):
         create_asset(file, "9")
     assert AssetStore().find("models", "azureml:m@latest").version == "11"
     assert AssetStore().find("models", "m:10").path.name == "images"
@@ -87,7 +87,7 @@ def test_a_pipeline_component_takes_its_parts_along(project: Path, home: Path) -
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("azureml:nothing:1", "there are no data named 'nothing' on this machine"),
+        ("azureml:nothing:1", "no data named 'nothing' is registered on this machine"),
         ("azureml:pictures:7", "'pictures' has no version '7' on this machine"),
         ("azureml://datastores/store/paths/../../x", "leaves the datastore 'store'"),
         ("azureml://datastores/store/paths/x", "does not exist"),
@@ -105,7 +105,7 @@ def test_what_is_not_there_is_named(project: Path, reference: str, message: str)
     ("text", "message"),
     [
         ("name: x\npath: ./none\n", "'./none' does not exist"),
-        ("name: 'a b'\npath: ./images\n", "'a b' cannot be the name of an asset"),
+        ("name: 'a b'\npath: ./images\n", "'a b' is not a valid name for an asset"),
         ("name: x\ntype: uri_file\npath: ./images\n", "is a folder, not a file"),
         ("name: x\ntype: mltable\npath: ./images\n", "holds no MLTable file"),
         ("path: ./images\n", "the key 'name' is missing"),

@@ -22,10 +22,10 @@ from testing.support.prepared_data import make_prepared
 from typer.testing import CliRunner
 
 from vision_mlops.cli.main import app
-from vision_mlops.core.errors import DataError
+from vision_mlops.core.errors import DataError, Severity
 from vision_mlops.data.check import check_report, duplicates, label_errors, quarantine
 from vision_mlops.data.check.dataset_check import CheckResult, CheckSettings, check
-from vision_mlops.data.check.dataset_findings import KINDS, DatasetSeverity, by_kind
+from vision_mlops.data.check.dataset_findings import KINDS, by_kind
 from vision_mlops.data.check.feature_rows import RowFile
 from vision_mlops.data.check.file_listing import list_images
 from vision_mlops.images.decoding import Pixels, ResizeMode, open_reduced
@@ -96,7 +96,7 @@ def test_messages_name_the_file_and_how_bad_it_is(planted_once: Planted, tmp_pat
     assert messages[nearly] == "warning"
     assert messages["train/circle/empty.jpg: the file is empty (0 bytes)"] == "error"
     assert "class folder 'nothing' has no images" in messages
-    assert all(KINDS[finding.kind].mend for finding in result.findings)
+    assert all(KINDS[finding.kind].remedy for finding in result.findings)
 
 
 @pytest.mark.parametrize("cut", [0.2, 0.6, 0.95, 0.999])
@@ -355,7 +355,7 @@ def test_the_page_needs_nothing_else_and_escapes_names(planted_once: Planted, tm
     first = next(source for source in parsed.sources if source.startswith("data:"))
     assert base64.b64decode(first.split(",")[1])[:2] == b"\xff\xd8"
     content = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-    assert content["severities"]["error"] == sum(f.level is DatasetSeverity.ERROR for f in result.findings)
+    assert content["severities"]["error"] == sum(f.level is Severity.ERROR for f in result.findings)
     assert content["counts"]["circle"]["test"] == 22
     assert len(content["findings"]) == len(result.findings)
 
@@ -458,7 +458,7 @@ def test_undo_never_overwrites(planted: Planted, tmp_path: Path) -> None:
     origin.write_bytes(b"another")
     code, _, said = invoke("--undo", place)
     assert code == 1
-    assert "another file lies there now" in said
+    assert "another file is in its place now" in said
     assert origin.read_bytes() == b"another"
     origin.unlink()
     assert invoke("--undo", place)[0] == 0
@@ -490,9 +490,9 @@ def test_another_file_system_and_links(tmp_path: Path, monkeypatch: pytest.Monke
         (("nowhere",), "nowhere does not exist"),
         (("PHOTOS", "--out", "PHOTOS/out"), "overlaps the images"),
         (("PHOTOS", "--out", "FULL/mine.txt/out"), "mine.txt is a file"),
-        (("PHOTOS", "--out", "FULL"), "holds more than a report"),
-        (("PHOTOS", "--fix", "fun"), "is no kind of finding"),
-        (("PHOTOS", "--fix", "imbalance"), "cannot be mended by moving files"),
+        (("PHOTOS", "--out", "FULL"), "contains more than a report"),
+        (("PHOTOS", "--fix", "fun"), "is not a kind of finding"),
+        (("PHOTOS", "--fix", "imbalance"), "cannot be fixed by moving files"),
         (("PHOTOS", "--fix", ","), "names no kind"),
         (("PHOTOS", "--fix", "dark", "--to", "PHOTOS/held"), "overlaps the images"),
         (("PHOTOS", "--fix", "dark", "--to", "FULL"), "is no quarantine"),

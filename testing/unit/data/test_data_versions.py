@@ -290,10 +290,10 @@ def test_versions_of_an_older_store_and_of_definitions(folder: Path, tmp_path: P
 def test_ignored_files_are_told(folder: Path) -> None:
     (folder / ".amlignore").write_text("*.txt\n")
     done = RUNNER.invoke(app, ["data", "register", str(folder), "--name", "birds"])
-    assert f"note: {folder / '.amlignore'} leaves out 1 of its files" in done.stderr
+    assert f"note: {folder / '.amlignore'} excludes 1 of its files" in done.stderr
     assert not (Path(find("birds").path) / "notes.txt").exists()
     (folder / ".amlignore").write_text("*\n")
-    with pytest.raises(DataError, match=r"holds no files: .*\.amlignore leaves out 5 of its files"):
+    with pytest.raises(DataError, match=r"contains no files: .*\.amlignore excludes 5 of its files"):
         describe(folder)
 
 
@@ -352,17 +352,17 @@ def test_splits_are_counted(prepared: Path) -> None:
     [
         (["register", "nowhere"], "nowhere does not exist"),
         (["register", "file.txt"], r"file\.txt is a file, not a folder"),
-        (["register", "empty"], "empty holds no files"),
-        (["register", "birds", "--name", "a b"], "'a b' cannot be the name of an asset"),
-        (["register", "birds", "--name", "été"], "'été' cannot be the name of an asset"),
-        (["register", "birds", "--name", ""], "'' cannot be the name of an asset"),
+        (["register", "empty"], "empty contains no files"),
+        (["register", "birds", "--name", "a b"], "'a b' is not a valid name for an asset"),
+        (["register", "birds", "--name", "été"], "'été' is not a valid name for an asset"),
+        (["register", "birds", "--name", ""], "'' is not a valid name for an asset"),
         (["register", "鳥"], "no name of an asset can be made of '鳥'"),
         (["register", "birds", "--tag", "spring"], "--tag 'spring' is not of the form KEY=VALUE"),
         (["register", "birds", "--tag", "a=1", "--tag", "a=2"], "--tag 'a' is given twice"),
         (["register", "latin"], "the name .* is not UTF-8"),
-        (["list", "--name", "bird"], "there are no data named 'bird' on this machine\n.*did you mean 'birds'"),
+        (["list", "--name", "bird"], "no data named 'bird' is registered on this machine\n.*did you mean 'birds'"),
         (["show", "bird"], "bird is neither a prepared folder nor a data asset.*\n.*did you mean 'birds'"),
-        (["show", "azureml:bird"], "there are no data named 'bird'"),
+        (["show", "azureml:bird"], "no data named 'bird'"),
         (["show", "birds:2"], "'birds' has no version '2' on this machine\n  -> Valid here: 1"),
         (["show", "birds@newest"], "'birds' has no version 'newest'"),
         (["show", "no/where"], "no/where is not prepared data"),
@@ -398,7 +398,7 @@ def test_properties_of_other_tools_do_no_harm() -> None:
     version = DataVersion("x", "1", "uri_folder", "", "", properties={"counts": "many", "images": "-", "files": "3"})
     assert (version.counts, version.number("images"), version.number("files")) == ({}, None, 3)
     assert DataVersion("x", "1", "uri_folder", "", "", properties={"counts": "[1]"}).to_dict()["counts"] == {}
-    with pytest.raises(PipelineError, match="there are no data named 'x'"):
+    with pytest.raises(PipelineError, match="no data named 'x'"):
         find("x")
 
 
@@ -457,7 +457,7 @@ def test_versions_of_another_kind_are_no_images(folder: Path, tmp_path: Path) ->
     with pytest.raises(DataError, match="azureml:table:1 is of type uri_file, not a folder of images"):
         steps_of("azureml:table")
     with pytest.raises(
-        PipelineError, match=r"there are no data named 'tables' on this machine\n.*did you mean 'table'"
+        PipelineError, match=r"no data named 'tables' is registered on this machine\n.*did you mean 'table'"
     ):
         steps_of("azureml:tables:1")
     with pytest.raises(DataError, match=r"nowhere is not a folder\n.*or azureml:NAME:VERSION of registered data"):

@@ -122,7 +122,7 @@ def test_goes_on_after_a_break(site: Site, target: Path, version: dict[str, str]
     assert target.read_bytes() == CONTENT
     assert [asked.range for asked in site.log] == [None, f"bytes={HALF}-", f"bytes={2 * HALF}-"]
     assert site.sent("/x") == len(CONTENT)
-    assert f"{HALF:,} of {len(CONTENT):,} bytes came; trying again" in said[0]
+    assert f"{HALF:,} of {len(CONTENT):,} bytes arrived; trying again" in said[0]
     strong = version.get("etag", "W/")
     assert site.log[1].if_range == (version["modified"] if strong.startswith("W/") else strong)
 
@@ -213,14 +213,14 @@ def test_damaged_notes_start_over(site: Site, target: Path, notes: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "reason", "mend"),
-    [(404, "Not Found", "check the address"), (403, "Forbidden", "in a browser"), (410, "Gone", "removed for good"),
-     (401, "Unauthorized", "wants a login"), (400, "Bad Request", "check the address"), (304, "Not Modified", "check")],
+    [(404, "Not Found", "check the address"), (403, "Forbidden", "in a browser"), (410, "Gone", "removed permanently"),
+     (401, "Unauthorized", "requires a login"), (400, "Bad Request", "check the address"), (304, "Not Modified", "check")],
 )  # fmt: skip
 def test_refusals_are_final(site: Site, target: Path, status: int, reason: str, mend: str) -> None:
     site.pages["/x"] = Page(b"no", status=status)
     error = refused(site, target)
     assert isinstance(error, DownloadError)
-    assert error.message == f"{site.address}/x: the server answers {status} {reason}"
+    assert error.message == f"{site.address}/x: the server responded with {status} {reason}"
     assert mend in error.hint
     assert error.status == status
     assert len(site.log) == 1
@@ -231,7 +231,7 @@ def test_refusals_are_final(site: Site, target: Path, status: int, reason: str, 
 def test_gives_up_after_a_number_of_tries(site: Site, target: Path, status: int) -> None:
     site.pages["/x"] = Page(status=status)
     error = refused(site, target)
-    assert f"the server answers {status}" in error.message
+    assert f"the server responded with {status}" in error.message
     assert error.message.endswith("(3 tries)")
     assert len(site.log) == 3
 
@@ -257,7 +257,7 @@ def recorded(client: DownloadClient, monkeypatch: pytest.MonkeyPatch) -> list[fl
 def test_does_not_wait_for_ever(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, first=[503], retry_after="3600")
     error = refused(site, target)
-    assert "the server answers 503 Service Unavailable, and asks to wait 3,600 s" in error.message
+    assert "the server responded with 503 Service Unavailable, and asks to wait 3,600 s" in error.message
     assert len(site.log) == 1
 
 
@@ -300,7 +300,7 @@ def test_nobody_answers(target: Path) -> None:
 def test_a_connection_that_stalls(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, etag='"1"', ranges=True, pause=NEVER)
     error = refused(site, target, patience=DownloadRetryPolicy(attempts=2, pause=0.001, stall=0.2))
-    assert "nothing came for 0.2 s (2 tries)" in error.message
+    assert "no data arrived for 0.2 s (2 tries)" in error.message
 
 
 @pytest.mark.slow
@@ -313,7 +313,7 @@ def test_slow_is_not_stalled(site: Site, target: Path) -> None:
 def test_announces_more_than_there_is(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, missing=50)
     error = refused(site, target)
-    assert f"{len(CONTENT):,} of {len(CONTENT) + 50:,} bytes came (3 tries)" in error.message
+    assert f"{len(CONTENT):,} of {len(CONTENT) + 50:,} bytes arrived (3 tries)" in error.message
     site.pages["/x"] = Page(CONTENT, missing=50)
     error = refused(site, target, size=len(CONTENT))
     assert f"expected {len(CONTENT):,} bytes, the server has {len(CONTENT) + 50:,}" in error.message
@@ -323,7 +323,7 @@ def test_announces_less_than_there_is(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, missing=-50)
     error = refused(site, target, size=len(CONTENT))
     assert f"expected {len(CONTENT):,} bytes, the server has {len(CONTENT) - 50:,}" in error.message
-    assert "another one now" in error.hint
+    assert "the file has changed" in error.hint
     error = refused(site, target, sha256=SHA)
     assert f"expected sha256 {SHA}, got " in error.message
     assert left(target) == []
@@ -333,8 +333,8 @@ def test_announces_less_than_there_is(site: Site, target: Path) -> None:
     ("page", "size", "message"),
     [
         (Page(CONTENT, chunked=True), len(CONTENT) - 1, "bytes, got more than"),
-        (Page(CONTENT, chunked=True), len(CONTENT) + 1, f"{len(CONTENT):,} of {len(CONTENT) + 1:,} bytes came"),
-        (Page(CONTENT, chunked=True, missing=5), None, "the answer ends too early (3 tries)"),
+        (Page(CONTENT, chunked=True), len(CONTENT) + 1, f"{len(CONTENT):,} of {len(CONTENT) + 1:,} bytes arrived"),
+        (Page(CONTENT, chunked=True, missing=5), None, "the response ended too early (3 tries)"),
     ],
 )
 def test_sizes_of_answers_without_one(site: Site, target: Path, page: Page, size: int | None, message: str) -> None:
@@ -347,7 +347,7 @@ def test_a_wrong_checksum_removes_what_came(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, etag='"1"', ranges=True)
     error = refused(site, target, sha256="0" * 64)
     assert error.message == f"{site.address}/x: expected sha256 {'0' * 64}, got {SHA}"
-    assert "what came was removed" in error.hint
+    assert "the download was removed" in error.hint
     assert left(target) == []
     assert len(site.log) == 1
 
@@ -395,7 +395,7 @@ def test_a_rest_that_is_longer_than_the_rest(site: Site, target: Path) -> None:
 
     client = DownloadClient(QUICK, mend)
     client.download(ExpectedFile(f"{site.address}/x"), target)
-    assert f"{len(CONTENT) + 4:,} of {len(CONTENT):,} bytes came" in said[0]
+    assert f"{len(CONTENT) + 4:,} of {len(CONTENT):,} bytes arrived" in said[0]
     assert target.read_bytes() == CONTENT
 
 
@@ -426,7 +426,7 @@ def test_a_redirect_from_https_to_http_is_refused(
         assert "certificate" in error.hint
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
         error = refused(safe, target)
-    assert f"{safe.address}/x: the server redirects to {site.address}/plain, which is not as safe" in error.message
+    assert f"{safe.address}/x: the server redirects to {site.address}/plain, which is less secure" in error.message
     assert site.log == []
 
 
@@ -446,7 +446,7 @@ def test_a_server_cannot_write_to_the_terminal(site: Site, target: Path) -> None
     site.pages["/x"] = Page(status=302, location="file:///\x1b[2J")
     assert "\x1b" not in refused(site, target).message
     site.pages["/x"] = Page(status=499)
-    assert refused(site, target).message.endswith("the server answers 499")
+    assert refused(site, target).message.endswith("the server responded with 499")
 
 
 def test_the_version_that_one_has(site: Site, target: Path) -> None:
@@ -473,7 +473,7 @@ def test_a_full_disk(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, etag='"1"')
     error = refused(site, target)
     assert error.message == f"{Part(target).path}: No space left on device; 0 of {len(CONTENT):,} bytes are there"
-    assert error.hint == "free space; the same command goes on there"
+    assert error.hint == "free space, and run the same command to continue"
     assert len(site.log) == 1
 
 

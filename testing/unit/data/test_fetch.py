@@ -165,7 +165,7 @@ def test_the_shipped_workload() -> None:
 
 
 def test_before_it_is_fetched_nothing_runs(workload: str, home: Path, tmp_path: Path) -> None:
-    expected = "the images of workload dogs are not downloaded yet (81,920 bytes)"
+    expected = "the images of workload dogs have not been downloaded yet (81,920 bytes)"
     for words in (["data", "prepare"], ["run"], ["run", "--on", "azure"], ["demo"]):
         result = RUNNER.invoke(app, [*words, "--workload", workload])
         assert isinstance(result.exception, MlopsError)
@@ -173,7 +173,7 @@ def test_before_it_is_fetched_nothing_runs(workload: str, home: Path, tmp_path: 
         assert result.exception.hint == "mlops data fetch FILE.yml"
     assert not home.exists()
     result = RUNNER.invoke(app, ["run", "--workload", "stanford_dogs"])
-    assert "not downloaded yet (794 MB)" in str(result.exception)
+    assert "not been downloaded yet (794 MB)" in str(result.exception)
     assert "-> mlops data fetch stanford_dogs" in str(result.exception)
 
 
@@ -198,10 +198,10 @@ def test_another_section_needs_another_download(site: Site, workload: str, folde
     fetch(workload)
     change = "data.download.label_pattern=(.+)"
     result = RUNNER.invoke(app, ["data", "prepare", "--workload", workload, "--set", change])
-    assert "was downloaded with another section `download:`" in str(result.exception)
+    assert "was downloaded with a different `download:` section" in str(result.exception)
     assert "--force" in str(result.exception)
     error = refused(workload, "--set", change)
-    assert f"{folder} holds another download: {site.address}/images.tar" in error.message
+    assert f"{folder} contains a different download: {site.address}/images.tar" in error.message
     before = files(folder)
     site.pages.clear()
     refused(workload, "--set", change, "--force")
@@ -218,7 +218,7 @@ def test_removed_images_are_noticed(workload: str, folder: Path) -> None:
     fetch(workload)
     (folder / "test" / "Chihuahua" / "n02085620_8.jpg").unlink()
     error = refused(workload)
-    assert "the number of images in test/Chihuahua is not that of the download" in error.message
+    assert "the number of images in test/Chihuahua does not match the download" in error.message
     fetch(workload, "--force")
     assert "unchanged" in fetch(workload).stderr
 
@@ -297,7 +297,7 @@ def test_a_local_archive(tmp_path: Path, home: Path) -> None:
     assert archive.is_file()
     assert "unchanged" in fetch(archive, "--out", tmp_path / "out").stderr
     archive.write_bytes(zip_of({"a/1.jpg": picture(3), "b/1.jpg": picture(4)}))
-    assert "holds another download" in refused(archive, "--out", tmp_path / "out").message
+    assert "contains a different download" in refused(archive, "--out", tmp_path / "out").message
     assert "expected sha256" in refused(archive, "--out", tmp_path / "new", "--sha256", "0" * 64).message
     assert archive.is_file()
 
@@ -308,7 +308,7 @@ def test_several_archives(site: Site, tmp_path: Path) -> None:
     fetch(first, second, "--out", tmp_path / "out")
     assert files(tmp_path / "out") == {"train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "fetch.json"}
     again = site_with(site, zip_of({"TRAIN/a/1.jpg": picture(1)}), "/3.zip")
-    assert "is there twice, perhaps in another case" in refused(first, again, "--out", tmp_path / "no").message
+    assert "occurs twice, perhaps in another case" in refused(first, again, "--out", tmp_path / "no").message
 
 
 EVIL = {
@@ -362,7 +362,7 @@ def test_nothing_of_an_archive_is_left_out_without_a_word(tmp_path: Path) -> Non
         assert found == {"fetch.json", *(f"{label}/{n}{suffix}" for label, suffix in
                          (("cat", ".jpg"), ("dog", ".jfif"), ("bird", ""), ("Cow", ".heic")) for n in range(3))}  # fmt: skip
         assert "left out: 2 files that are not images: set/cat/notes.txt, set/labels.csv" in done.stderr
-        assert "left out: set/.old: is a hidden folder, with 1 image in it" in done.stderr
+        assert "left out: set/.old: is a hidden folder with 1 image in it" in done.stderr
         assert record_of(tmp_path / str(number)).images == 12
         done = fetch(tmp_path / "data.bin", "--inside", "set", "--out", tmp_path / f"{number} inside")
         assert "left out: 2 files that are not images: set/cat/notes.txt, set/labels.csv" in done.stderr
@@ -402,7 +402,7 @@ def test_names_of_a_zip_in_other_encodings(
     (tmp_path / "data.zip").write_bytes(archive)
     done = fetch(tmp_path / "data.zip", "--out", tmp_path / "out")
     assert files(tmp_path / "out") == {"fetch.json", "dog/1.jpg", f"{label}/1.jpg"}
-    assert ("data.zip does not say how its names are encoded: taken for cp437" in done.stderr) == doubtful
+    assert ("data.zip does not state the encoding of its names: cp437 is assumed" in done.stderr) == doubtful
 
 
 def test_a_class_called_train_in_an_archive(tmp_path: Path) -> None:
@@ -461,7 +461,7 @@ def test_labels_of_a_list_that_look_the_same(site: Site, tmp_path: Path, photos:
     )
     (tmp_path / "list.csv").write_bytes(rows)
     done = fetch(tmp_path / "list.csv", "--out", tmp_path / "out")
-    assert "classes 'Robin' and 'robin' differ in upper and lower case only" in done.stderr
+    assert "classes 'Robin' and 'robin' differ only in upper and lower case" in done.stderr
 
 
 def test_images_that_are_missing(site: Site, tmp_path: Path, photos: Callable[[str], str]) -> None:
@@ -470,8 +470,8 @@ def test_images_that_are_missing(site: Site, tmp_path: Path, photos: Callable[[s
     (tmp_path / "list.txt").write_text("\n".join(lines))
     error = refused(tmp_path / "list.txt", "--out", tmp_path / "out")
     assert error.message.startswith("2 images cannot be downloaded: ")
-    assert "robin/1: what came is no image" in error.message
-    assert "robin/9: the server answers 404" in error.message
+    assert "robin/1: the response is not an image" in error.message
+    assert "robin/9: the server responded with 404" in error.message
     assert "--skip-missing" in error.hint
     assert not (tmp_path / "out").exists()
     site.log.clear()
@@ -664,7 +664,7 @@ def test_no_space_for_the_download(site: Site, workload: str, folder: Path) -> N
     assert process.returncode == 2
     assert "Traceback" not in errors
     assert "File too large; 40,000 of 61,440 bytes are there" in errors
-    assert "-> free space; the same command goes on there" in errors
+    assert "-> free space, and run the same command to continue" in errors
     site.log.clear()
     fetch(workload)
     assert site.log[0].range == "bytes=40000-"
@@ -680,7 +680,7 @@ def test_no_space_for_the_images(site: Site, tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 2
     assert f"error: {tmp_path / 'out'}: File too large" in errors
-    assert "-> free space; the same command goes on where it stopped" in errors
+    assert "-> free space, and run the same command to continue" in errors
     assert not (tmp_path / "out").exists()
     assert [path.name for path in (tmp_path / ".out.fetch").iterdir() if path.name != "lock"] != ["tree"]
     site.log.clear()
@@ -739,5 +739,5 @@ def test_images_of_the_package_are_copied(tmp_path: Path) -> None:
         "folder": str(out), "reused": True, "counts": {"global": 3, "local": 3, "nominal": 3}
     }  # fmt: skip
     next(out.glob("local/*.jpg")).unlink()
-    assert "holds other files than these images" in refused(*words).message
+    assert "contains files other than these images" in refused(*words).message
     assert [path.name for path in out.parent.iterdir()] == ["fabric"]

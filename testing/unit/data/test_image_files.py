@@ -124,9 +124,9 @@ def test_hidden_folders_with_images_and_files_that_are_elsewhere_are_named(photo
     (photos / "dog" / ".9.jpg.icloud").write_bytes(b"bplist")
     assert left_out(photos) == {".bird": "hidden", "cat/.old": "hidden", "dog/.9.jpg.icloud": "unreadable"}
     text = refused(photos, tmp_path / "out")
-    assert ".bird: is a hidden folder, with 4 images in it" in text
-    assert "cat/.old: is a hidden folder, with 1 image in it" in text
-    assert "dog/.9.jpg.icloud: is not on this machine: iCloud has it" in text
+    assert ".bird: is a hidden folder with 4 images in it" in text
+    assert "cat/.old: is a hidden folder with 1 image in it" in text
+    assert "dog/.9.jpg.icloud: is stored in iCloud, not on this machine" in text
     assert {finding.kind for finding in list_for_check(photos).findings} == {"not-used", "unreadable"}
 
 
@@ -179,16 +179,16 @@ def test_pipes_and_links_do_not_hang_and_are_named(photos: Path, tmp_path: Path)
     (photos / "gone").symlink_to(tmp_path / "unmounted")
     os.mkfifo(photos / "dog" / "pipe.jpg")
     text = refused(photos, tmp_path / "out")
-    for message in ("cat/up: is a link to a folder that it is in", "cat/gone.jpg: is a link to nothing",
-                    "gone: is a link to nothing", "dog/pipe.jpg: is neither a file nor a folder",
+    for message in ("cat/up: is a link to a folder that contains it", "cat/gone.jpg: is a broken link",
+                    "gone: is a broken link", "dog/pipe.jpg: is neither a file nor a folder",
                     "class 'gone' has 0 different usable images"):  # fmt: skip
         assert message in text, message
     assert run(photos, tmp_path / "out").manifest.classes == ["bird", "cat", "dog"]
     found = Folder(photos)
     failures = [item.failed.message for item in found.fetch(found.listing(), tmp_path) if item.failed]
-    assert failures == ["cat/gone.jpg: is a link to nothing", "dog/pipe.jpg: is neither a file nor a folder",
-                        "gone: is a link to nothing"]  # fmt: skip
-    assert found.skipped.first == ["cat/up: is a link to a folder that it is in"]
+    assert failures == ["cat/gone.jpg: is a broken link", "dog/pipe.jpg: is neither a file nor a folder",
+                        "gone: is a broken link"]  # fmt: skip
+    assert found.skipped.first == ["cat/up: is a link to a folder that contains it"]
 
 
 def test_a_folder_without_images_says_what_it_has(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_names_go_on_one_line() -> None:
 
 def test_classes_that_look_the_same_are_told(photos: Path, tmp_path: Path) -> None:
     draw(photos / "Cat", 4, 900)
-    line = "classes 'Cat' and 'cat' differ in upper and lower case only"
+    line = "classes 'Cat' and 'cat' differ only in upper and lower case"
     assert run(photos, tmp_path / "out", strict=True).warnings == [line]
     assert [(finding.kind, finding.message) for finding in list_for_check(photos).findings] == [
         ("lookalike-class", line)
@@ -231,10 +231,10 @@ def test_classes_that_look_the_same_are_told(photos: Path, tmp_path: Path) -> No
         (["valid", "bus"], [], ["bus", "valid"]),
         (["Test", "bus"], [], ["Test", "bus"]),
         (["validation", "test", "bus"], [], ["bus", "test", "validation"]),
-        (["bus", "car"], ["train"], "bus, car lie beside train, which may be a split or classes"),
-        (["train", "test", "bus"], [], "bus lies beside test, train, which may be a split or classes"),
-        (["bus"], ["valid", "test"], "bus lies beside test, valid, which may be a split or classes"),
-        (["train", "test"], [], "its images lie beside each other, without class folders"),
+        (["bus", "car"], ["train"], "bus, car are next to train, which may be a split or classes"),
+        (["train", "test", "bus"], [], "bus is next to test, train, which may be a split or classes"),
+        (["bus"], ["valid", "test"], "bus is next to test, valid, which may be a split or classes"),
+        (["train", "test"], [], "its images are not in class folders"),
         ([], ["val", "test"], "test, val without train"),
         ([], ["Training", "VALID"], ["a", "b"]),
     ],
@@ -276,7 +276,7 @@ def too_small(*words: str) -> str:
 def test_the_network_is_that_of_the_workload_of_the_folder(
     photos: Path, tmp_path: Path, plain_bundle: Callable[..., Path]
 ) -> None:
-    assert "a network of 224 is assumed, --workload names yours" in too_small("photos")
+    assert "a network of 224 is assumed; --workload names yours" in too_small("photos")
     RUNNER.invoke(app, ["new", "pets", "--images", "photos"])
     assert "the network takes 96" in too_small("photos")
     assert "the network takes 250" in too_small("photos", "--workload", "textile")
@@ -304,5 +304,5 @@ def test_images_of_formats_that_are_never_read_are_to_be_converted(suffix: str) 
 def test_a_link_to_nothing_is_said_to_be_one(photos: Path) -> None:
     (photos / "cat" / "gone.jpg").symlink_to("nowhere")
     found = [finding for finding in list_for_check(photos).findings if finding.kind == "unreadable"]
-    assert [finding.message for finding in found] == ["cat/gone.jpg: is a link to nothing"]
-    assert "link to nothing" in found[0].to_dict()["mend"]
+    assert [finding.message for finding in found] == ["cat/gone.jpg: is a broken link"]
+    assert "broken link" in found[0].to_dict()["mend"]

@@ -208,7 +208,7 @@ def test_other_folders_beside_train_are_refused(tmp_path: Path, out: Path) -> No
     for folder in ("train", "unlabelled"):
         make_source(tmp_path / "given" / folder, {"cat": 4, "dog": 4})
     text = refused(tmp_path / "given", out)
-    assert "unlabelled lies beside train, which may be a split or classes" in text
+    assert "unlabelled is next to train, which may be a split or classes" in text
     assert "if train is a class, rename its folder, for example to train_class" in text
 
 
@@ -256,7 +256,7 @@ def test_the_same_image_under_two_classes_is_left_out(photos: Path, out: Path) -
     shutil.copyfile(photos / "cat" / "00.png", photos / "dog" / "again.png")
     text = refused(photos, out, strict=True)
     for name in ("cat/00.png", "dog/again.png"):
-        assert f"{name}: the same image stands under cat and dog" in text
+        assert f"{name}: the same image is in the classes cat and dog" in text
     result = run(photos, out)
     check_whole(result)
     assert [(item.path, item.reason) for item in result.manifest.excluded] == [
@@ -420,7 +420,7 @@ def test_prepared_files_are_copies(photos: Path, out: Path) -> None:
 def test_loose_images_beside_class_folders_are_reported(photos: Path, out: Path) -> None:
     run(photos, out)
     draw(photos / "loose.png", 900)
-    message = "loose.png: is in no class folder"
+    message = "loose.png: is not in a class folder"
     assert message in refused(photos, out, strict=True)
     result = run(photos, out)
     check_whole(result)
@@ -431,7 +431,7 @@ def test_loose_images_beside_class_folders_are_reported(photos: Path, out: Path)
 def test_loose_images_in_a_split_folder_are_reported(tmp_path: Path, out: Path) -> None:
     make_source(tmp_path / "given" / "train", {"cat": 4, "dog": 4})
     draw(tmp_path / "given" / "train" / "loose.png", 900)
-    assert run(tmp_path / "given", out).warnings == ["left out: train/loose.png: is in no class folder"]
+    assert run(tmp_path / "given", out).warnings == ["left out: train/loose.png: is not in a class folder"]
 
 
 def test_sources_without_images(tmp_path: Path, out: Path) -> None:
@@ -443,7 +443,7 @@ def test_sources_without_images(tmp_path: Path, out: Path) -> None:
     (source / "cat" / "notes.txt").touch()
     assert f"{source}: it has no images" in refused(source, out)
     draw(source / "loose.png", 1)
-    assert "its images lie beside each other, without class folders" in refused(source, out)
+    assert "its images are not in class folders" in refused(source, out)
     assert "is a file, not a folder" in refused(source / "loose.png", out)
 
 
@@ -456,7 +456,7 @@ def test_one_class_is_too_few(photos: Path, out: Path) -> None:
 
 
 def test_a_workload_without_images(out: Path) -> None:
-    with pytest.raises(DataError, match="workload shapes names no images"):
+    with pytest.raises(DataError, match="workload shapes does not name any images"):
         prepare(WORKLOAD, out)
 
 

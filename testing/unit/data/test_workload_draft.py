@@ -240,7 +240,7 @@ def test_new_names_a_folder_elsewhere_by_its_whole_path(
         (["../up", "--images", "pets"], "'../up' cannot be the name of a workload"),
         (["textile", "--images", "pets"], "a workload 'textile' is shipped already\n  -> choose another name"),
         (["cats", "--images", "nowhere"], "nowhere does not exist\n  -> give a folder with one sub-folder of images"),
-        (["cats", "--images", "pets/cat"], "its images lie beside each other, without class folders"),
+        (["cats", "--images", "pets/cat"], "its images are not in class folders"),
     ],
 )
 def test_new_refuses(tmp_path: Path, run: Run, words: list[str], message: str) -> None:

@@ -324,7 +324,7 @@ def test_predict_takes_the_images_of_a_folder_and_names_what_it_does_not(
     (tmp_path / "a" / "gone.png").symlink_to("nowhere")
     done = runner.invoke(app, ["predict", str(bundle), str(tmp_path / "a"), "--top-k", "1"])
     assert done.stdout.count("\n") == 3
-    assert f"error: {tmp_path / 'a' / 'gone.png'} is a link to nothing" in done.stderr
+    assert f"error: {tmp_path / 'a' / 'gone.png'} is a broken link" in done.stderr
     assert "pipe.png is neither a file nor a folder" in str(done.exception)
     with pytest.raises(MlopsError, match=r"pipe\.png is neither a file nor a folder"):
         runner.invoke(app, ["predict", str(bundle), str(tmp_path / "a" / "pipe.png")], catch_exceptions=False)

@@ -66,10 +66,10 @@ def test_the_copy_serves_while_the_server_is_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "message"),
     [
-        (Page(status=404), "the server answers 404 Not Found"),
-        (Page(status=500), "the server answers 500"),
-        (Page(b"half", missing=10), "4 of 14 bytes came"),
-        (Page(b"half", missing=10, chunked=True), "the answer ends too early"),
+        (Page(status=404), "the server responded with 404 Not Found"),
+        (Page(status=500), "the server responded with 500"),
+        (Page(b"half", missing=10), "4 of 14 bytes arrived"),
+        (Page(b"half", missing=10, chunked=True), "the response ended too early"),
     ],
 )
 @pytest.mark.parametrize("copy", [False, True])
@@ -118,7 +118,7 @@ def test_two_jobs_at_once_download_once(site: Site) -> None:
 
 def test_a_job_goes_on_with_a_download_that_broke_off(tmp_path: Path, site: Site) -> None:
     site.pages["/x"] = Page(b"x" * 50_000, etag='"1"', ranges=True, breaks=[20_000, 10_000])
-    with pytest.raises(PipelineError, match="20,000 of 50,000 bytes came"):
+    with pytest.raises(PipelineError, match="20,000 of 50,000 bytes arrived"):
         download(f"{site.address}/x", DownloadRetryPolicy(attempts=1))
     assert download(f"{site.address}/x", DownloadRetryPolicy(pause=0.01)).read_bytes() == b"x" * 50_000
     assert [asked.sent for asked in site.log] == [20_000, 10_000, 20_000]

@@ -160,7 +160,7 @@ def test_named_outputs_become_assets_once(tmp_path: Path) -> None:
     assert store.find("data", "table:1").path.read_text() == "one\n"
     ended = run(file, "inputs.word=three")
     assert statuses(ended) == {"job": "Failed"}
-    assert "'images' has a version '2026' already" in ended.state.steps["job"].message
+    assert "'images' already has a version '2026'" in ended.state.steps["job"].message
 
 
 def test_named_models_are_models(tmp_path: Path) -> None:

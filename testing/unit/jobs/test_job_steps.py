@@ -207,7 +207,7 @@ def _typed(project: Path, type_: str, path: str) -> dict[str, Any]:
         ("uri_folder", "azureml://datastores/d/paths/../../x", "leaves the datastore"),
         ("uri_file", "http://[bad", "cannot be used: Invalid"),
         ("uri_folder", "https://127.0.0.1/x", "one file, not a folder"),
-        ("uri_folder", "azureml:nothing:1", "there are no data named 'nothing' on this machine"),
+        ("uri_folder", "azureml:nothing:1", "no data named 'nothing' is registered on this machine"),
     ],
 )
 def test_types_of_data(project: Path, type_: str, path: str, message: str) -> None:

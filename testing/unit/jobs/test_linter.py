@@ -14,7 +14,8 @@ import pytest
 from testing.support.broken_definitions import BROKEN, LINES, REFUSED_AND_WARNED_OF, SDK_REFUSES, make_mistake
 from testing.support.definitions import FILES, PREP, SCHEMA, write_project
 
-from vision_mlops.jobs.definitions.findings import RULES, Finding, Severity
+from vision_mlops.core.errors import Severity
+from vision_mlops.jobs.definitions.findings import RULES, Finding
 from vision_mlops.jobs.definitions.linter.linter import lint
 from vision_mlops.jobs.pipelines import PIPELINES
 

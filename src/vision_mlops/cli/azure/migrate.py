@@ -10,6 +10,7 @@ import typer
 
 from vision_mlops.cli.options import FailOnSeverity, JsonOption
 from vision_mlops.cli.output import emit_json, say
+from vision_mlops.core.errors import Severity
 from vision_mlops.core.text import counted
 
 app = typer.Typer(no_args_is_help=True, help="Find what of version 1 of Azure ML a repository uses.")
@@ -36,7 +37,6 @@ def scan(
 
     Example: `mlops migrate scan ../old-project`
     """
-    from vision_mlops.doctor.migration.repository_scan import MigrationSeverity
     from vision_mlops.doctor.migration.repository_scan import scan as run
 
     result = run(folder, date.today())
@@ -50,7 +50,7 @@ def scan(
     where = len({finding.file for finding in result.findings})
     counts = [
         counted(sum(finding.severity is severity for finding in result.findings), str(severity))
-        for severity in MigrationSeverity
+        for severity in Severity
     ]
     say(f"{', '.join(counts)} in {where} of {counted(result.files, 'file')}")
     if result.fails(fail_on.value):

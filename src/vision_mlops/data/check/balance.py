@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from vision_mlops.core.errors import Severity
 from vision_mlops.core.text import counted
-from vision_mlops.data.check.dataset_findings import DatasetFinding, DatasetSeverity
+from vision_mlops.data.check.dataset_findings import DatasetFinding
 from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_scan import Scan
 from vision_mlops.data.manifest import UNSPLIT
@@ -18,7 +19,7 @@ Counts = dict[str, dict[str, int]]
 
 
 def counts(listing: ImageListing, scan: Scan) -> Counts:
-    """Readable images of each class in each split; the split is ``all`` where the folder is not split."""
+    """Count the readable images of each class in each split; the split is ``all`` if the folder is not split."""
     found = Counter(
         (listing.entries[i].split or UNSPLIT, listing.entries[i].label)
         for i, look in enumerate(scan.looks)
@@ -29,14 +30,14 @@ def counts(listing: ImageListing, scan: Scan) -> Counts:
 
 
 def find(numbers: Counts, smallest: int) -> Iterator[DatasetFinding]:
-    """Classes that are missing, small, or far smaller than the others. ``smallest`` is what preparing asks for."""
+    """Find classes that are missing, small, or far smaller than the others. ``smallest`` is what preparing requires."""
     if len(numbers) == 1:
         only = next(iter(numbers))
         yield DatasetFinding("missing-class", f"{only!r} is the only class; a classifier needs at least two")
     for label, of in numbers.items():
         for split, count in of.items():
             if split != UNSPLIT and count == 0:
-                worst = DatasetSeverity.ERROR if split != "val" else DatasetSeverity.WARNING
+                worst = Severity.ERROR if split != "val" else Severity.WARNING
                 yield DatasetFinding(
                     "missing-class", f"class {label!r} has no readable image in {split}", severity=worst
                 )

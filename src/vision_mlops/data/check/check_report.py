@@ -13,11 +13,11 @@ from string import Template
 
 from PIL import Image
 
-from vision_mlops.core.errors import DataError, ImageError
+from vision_mlops.core.errors import DataError, ImageError, Severity
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.text import as_html, counted
 from vision_mlops.data.check.dataset_check import CheckResult
-from vision_mlops.data.check.dataset_findings import KINDS, DatasetFinding, DatasetSeverity, Shown, by_kind, by_severity
+from vision_mlops.data.check.dataset_findings import KINDS, DatasetFinding, Shown, by_kind, by_severity
 from vision_mlops.data.manifest import UNSPLIT
 from vision_mlops.images.decoding import open_reduced
 
@@ -37,23 +37,23 @@ _GROUPED = ("conflict", "leak", "exact-duplicate", "near-duplicate")
 
 
 def check_target(out: Path, root: Path) -> None:
-    """Refuse a folder that holds anything but an older report, or that lies in the images.
+    """Refuse a folder that contains anything but an older report, or that overlaps the images.
 
     Raises:
         DataError: names it.
     """
     target = out.resolve()
     if target == root or root in target.parents or target in root.parents:
-        raise DataError(f"{out} overlaps the images in {root}", "choose an --out beside them")
+        raise DataError(f"{out} overlaps the images in {root}", "choose an --out outside of it")
     existing = next(path for path in (target, *target.parents) if path.exists())
     if not existing.is_dir():
         raise DataError(f"{existing} is a file", "choose another --out")
     if target.is_dir() and {path.name for path in target.iterdir()} - {PAGE, DATA}:
-        raise DataError(f"{out} is not empty and holds more than a report", "choose another --out")
+        raise DataError(f"{out} is not empty and contains more than a report", "choose another --out")
 
 
 def write(result: CheckResult, out: Path) -> Path:
-    """Write page and JSON into ``out``, both or none; an older report there is replaced. Returns the page."""
+    """Write page and JSON to ``out``, both or none; an older report there is replaced. Returns the page."""
     check_target(out, result.listing.root)
     with atomic_folder(out, overwrite=True) as folder:
         (folder / PAGE).write_text(render(result), encoding="utf-8")
@@ -63,7 +63,7 @@ def write(result: CheckResult, out: Path) -> Path:
 
 
 def render(result: CheckResult) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     severities = by_severity(result.findings)
     tiles = [_count_tile(len(result.listing.entries), "image", "")]
     tiles += [_count_tile(count, name, name if count else "zero") for name, count in severities.items()]
@@ -118,13 +118,13 @@ def _summary(kinds: dict[str, list[DatasetFinding]]) -> str:
     return f"<table><tr><th>kind</th><th></th><th class=n>findings</th></tr>{''.join(rows)}</table>"
 
 
-def _badge(severity: DatasetSeverity) -> str:
+def _badge(severity: Severity) -> str:
     return f'<span class="badge {severity.value}">{severity.value}</span>'
 
 
 def _section(kind: str, found: list[DatasetFinding], thumbnails: _Thumbnails) -> str:
     description = KINDS[kind]
-    head = f'<h2 id="{kind}">{description.title} {_badge(found[0].level)}</h2><p class="mend">{description.mend}</p>'
+    head = f'<h2 id="{kind}">{description.title} {_badge(found[0].level)}</h2><p class="mend">{description.remedy}</p>'
     if kind in _GROUPED:
         body = f'<div class="groups">{"".join(_group(item, thumbnails) for item in found[:_GROUPS])}</div>'
         return head + body + _more(len(found) - _GROUPS, "group")
@@ -153,7 +153,7 @@ def _group(finding: DatasetFinding, thumbnails: _Thumbnails) -> str:
 
 
 def _spread(files: tuple[Shown, ...]) -> list[Shown]:
-    """The files of a group to show: first one of each class and split, since that is what the finding is about."""
+    """Choose the files of a group to show: first one of each class and split, since that is what the finding is about."""
     first: dict[tuple[str, str], Shown] = {}
     for file in files:
         first.setdefault((file.label, file.split), file)
@@ -192,16 +192,16 @@ class _Thumbnails:
         self._bytes = 0
 
     def size(self, file: Shown) -> str:
-        """Width and height in pixels, as text; empty where they are not known."""
+        """Return width and height in pixels, as text; empty if they are not known."""
         look = self._result.looks[file.index] if file.index >= 0 else None
         return f"{look.width} x {look.height}" if look is not None and look.width else ""
 
     def exists(self, file: Shown) -> bool:
-        """Whether there is a picture to show: the file was there and could be decoded."""
+        """Return whether there is a picture to show: the file was there and could be decoded."""
         return file.index >= 0 and not self._result.looks[file.index].reason
 
     def picture(self, file: Shown) -> str:
-        """The picture of a file, or why there is none."""
+        """Return the picture of a file, or why there is none."""
         if not self.exists(file):
             return '<div class="missing">no picture</div>'
         if file.index not in self._made:
@@ -211,7 +211,7 @@ class _Thumbnails:
             self._bytes += len(self._made[file.index])
         source = self._made[file.index]
         name = html.escape(file.path)
-        return f'<img alt="{name}" src="{source}">' if source else '<div class="missing">gone since</div>'
+        return f'<img alt="{name}" src="{source}">' if source else '<div class="missing">no longer there</div>'
 
     @staticmethod
     def _make(path: Path) -> str:
@@ -226,7 +226,7 @@ class _Thumbnails:
 
 
 def lines(result: CheckResult) -> Iterable[dict[str, object]]:
-    """The summary for a terminal: a row for each kind and severity that was found."""
+    """Return the summary for a terminal: a row for each kind and severity that was found."""
     for kind, of_kind in by_kind(result.findings).items():
         for level, group in itertools.groupby(of_kind, key=lambda finding: finding.level):
             found = list(group)

@@ -59,7 +59,7 @@ class CheckResult:
     created: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of report.json: everything, whereas the page shows the first of each kind."""
+        """Return the content of report.json: everything, whereas the page shows the first of each kind."""
         return {
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
@@ -125,7 +125,7 @@ def check(
 
 
 def _files(listing: ImageListing, looks: list[ImageAppearance]) -> Iterator[DatasetFinding]:
-    """Files that do not decode, and prepared ones that are no longer what the manifest says."""
+    """Find files that do not decode, and prepared ones that no longer match the manifest."""
     for index, look in enumerate(looks):
         file = listing.shown(index)
         if look.reason:
@@ -133,4 +133,4 @@ def _files(listing: ImageListing, looks: list[ImageAppearance]) -> Iterator[Data
             yield DatasetFinding(_KIND_OF_REASON.get(look.reason, "corrupt"), look.message, (file,), details=details)
         recorded = listing.entries[index].sha256
         if recorded and look.sha256 and look.sha256.hex() != recorded:
-            yield DatasetFinding("changed-file", f"{file.path}: its content is not what the manifest recorded", (file,))
+            yield DatasetFinding("changed-file", f"{file.path}: its content does not match the manifest", (file,))

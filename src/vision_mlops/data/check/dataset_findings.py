@@ -1,107 +1,88 @@
-"""Findings: what a check can say about a dataset, how bad it is, and what mends it."""
+"""Findings: what a check can say about a dataset, how bad it is, and how to fix it."""
 
 from __future__ import annotations
 
-import enum
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from vision_mlops.core.errors import Severity
+
 SCHEMA_VERSION = 1
-
-
-class DatasetSeverity(enum.StrEnum):
-    """Errors make a model wrong or a training stop, warnings may, notes are worth a look."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of finding: its usual severity, its heading, what mends it, and whether ``--fix`` can move its files."""
+    """A kind of finding: its usual severity, its heading, how to fix it, and whether ``--fix`` can move its files."""
 
-    severity: DatasetSeverity
+    severity: Severity
     title: str
-    mend: str
+    remedy: str
     fixable: bool = False
 
 
 KINDS: dict[str, Kind] = {
-    "corrupt": Kind(DatasetSeverity.ERROR, "Corrupt files", "replace or remove the file", True),
+    "corrupt": Kind(Severity.ERROR, "Corrupt files", "replace or remove the file", True),
     "not-an-image": Kind(
-        DatasetSeverity.ERROR, "Files that are no images", "remove the file, or give it its right suffix", True
+        Severity.ERROR, "Image files that are not images", "remove the file, or give it its right suffix", True
     ),
     "unsupported-format": Kind(
-        DatasetSeverity.ERROR, "Images in a format that cannot be read here", "convert them to JPEG or PNG", True
+        Severity.ERROR, "Images in a format that cannot be read here", "convert them to JPEG or PNG", True
     ),
     "unreadable": Kind(
-        DatasetSeverity.ERROR,
-        "Unreadable files and links to nothing",
-        "check the permissions and the disk; of a link to nothing, bring its target back, or remove the link",
+        Severity.ERROR,
+        "Unreadable files and broken links",
+        "check the permissions and the disk; for a broken link, restore its target or remove the link",
     ),
-    "too-large": Kind(DatasetSeverity.ERROR, "Images with too many pixels", "scale the image down", True),
-    "missing-file": Kind(
-        DatasetSeverity.ERROR, "Files of the manifest that are gone", "run `mlops data prepare` again"
-    ),
-    "changed-file": Kind(
-        DatasetSeverity.ERROR, "Files changed after they were prepared", "run `mlops data prepare` again"
-    ),
+    "too-large": Kind(Severity.ERROR, "Images with too many pixels", "scale the image down", True),
+    "missing-file": Kind(Severity.ERROR, "Files of the manifest that are missing", "run `mlops data prepare` again"),
+    "changed-file": Kind(Severity.ERROR, "Files changed after they were prepared", "run `mlops data prepare` again"),
     "conflict": Kind(
-        DatasetSeverity.ERROR,
+        Severity.ERROR,
         "The same picture under two classes",
         "decide on its class and remove the other copies",
         True,
     ),
-    "leak": Kind(
-        DatasetSeverity.ERROR, "The same picture in two splits", "keep it in one split, the one that judges", True
-    ),
-    "missing-class": Kind(
-        DatasetSeverity.ERROR, "Classes missing from a split", "add images of the class, or split again"
-    ),
-    "empty-class": Kind(DatasetSeverity.WARNING, "Class folders without images", "add images, or remove the folder"),
-    "small-class": Kind(DatasetSeverity.WARNING, "Classes with few images", "collect more images, or merge the class"),
+    "leak": Kind(Severity.ERROR, "The same picture in two splits", "keep it in one split, the one that judges", True),
+    "missing-class": Kind(Severity.ERROR, "Classes missing from a split", "add images of the class, or split again"),
+    "empty-class": Kind(Severity.WARNING, "Class folders without images", "add images, or remove the folder"),
+    "small-class": Kind(Severity.WARNING, "Classes with few images", "collect more images, or merge the class"),
     "imbalance": Kind(
-        DatasetSeverity.WARNING,
+        Severity.WARNING,
         "Class imbalance",
         "collect images of the small class; training weighs classes by itself",
     ),
-    "exact-duplicate": Kind(DatasetSeverity.WARNING, "Exact duplicates", "keep one copy", True),
-    "near-duplicate": Kind(DatasetSeverity.WARNING, "Near duplicates", "keep the best copy", True),
-    "label-error": Kind(
-        DatasetSeverity.WARNING, "Suspected label errors", "look at it and move it to the right class", True
+    "exact-duplicate": Kind(Severity.WARNING, "Exact duplicates", "keep one copy", True),
+    "near-duplicate": Kind(Severity.WARNING, "Near duplicates", "keep the best copy", True),
+    "label-error": Kind(Severity.WARNING, "Suspected label errors", "look at it and move it to the right class", True),
+    "blank": Kind(Severity.WARNING, "Blank images", "remove the image", True),
+    "too-small": Kind(Severity.WARNING, "Images too small for the network", "use larger originals", True),
+    "bad-name": Kind(
+        Severity.WARNING, "Names that are not UTF-8", "rename the file: `mlops data prepare` leaves it out"
     ),
-    "blank": Kind(DatasetSeverity.WARNING, "Blank images", "remove the image", True),
-    "too-small": Kind(DatasetSeverity.WARNING, "Images too small for the network", "use larger originals", True),
-    "bad-name": Kind(DatasetSeverity.WARNING, "Names that are not UTF-8", "rename the file: preparing leaves it out"),
-    "loose": Kind(DatasetSeverity.WARNING, "Images outside the class folders", "move them into a class folder"),
+    "loose": Kind(Severity.WARNING, "Images outside the class folders", "move them into a class folder"),
     "lookalike-class": Kind(
-        DatasetSeverity.WARNING,
+        Severity.WARNING,
         "Classes whose names look the same",
         "merge the folders, or give the classes other names",
     ),
     "not-used": Kind(
-        DatasetSeverity.WARNING,
+        Severity.WARNING,
         "Links, hidden folders and other things that are not used",
         "remove it, or put files in its place",
     ),
-    "dark": Kind(DatasetSeverity.NOTE, "Dark images", "look whether the picture can still be told", True),
-    "bright": Kind(DatasetSeverity.NOTE, "Overexposed images", "look whether the picture can still be told", True),
+    "dark": Kind(Severity.NOTE, "Dark images", "check whether the picture is still recognizable", True),
+    "bright": Kind(Severity.NOTE, "Overexposed images", "check whether the picture is still recognizable", True),
     "low-contrast": Kind(
-        DatasetSeverity.NOTE, "Images with little contrast", "look whether the picture can still be told", True
+        Severity.NOTE, "Images with little contrast", "check whether the picture is still recognizable", True
     ),
-    "blurred": Kind(DatasetSeverity.NOTE, "Blurred images", "look whether the picture can still be told", True),
-    "odd-size": Kind(DatasetSeverity.NOTE, "Unusual sizes", "check where the image comes from", True),
-    "odd-aspect": Kind(
-        DatasetSeverity.NOTE, "Unusual proportions", "check whether it is cut off or a scan of several", True
-    ),
-    "not-listed": Kind(
-        DatasetSeverity.NOTE, "Images that the manifest does not list", "run `mlops data prepare` again"
-    ),
-    "ignored": Kind(DatasetSeverity.NOTE, "Files that are not images", "nothing, if they are meant to lie there"),
-    "skipped": Kind(DatasetSeverity.NOTE, "Checks that were not made", "see the message"),
+    "blurred": Kind(Severity.NOTE, "Blurred images", "check whether the picture is still recognizable", True),
+    "odd-size": Kind(Severity.NOTE, "Unusual sizes", "check where the image comes from", True),
+    "odd-aspect": Kind(Severity.NOTE, "Unusual proportions", "check whether it is cut off or a scan of several", True),
+    "not-listed": Kind(Severity.NOTE, "Images that the manifest does not list", "run `mlops data prepare` again"),
+    "ignored": Kind(Severity.NOTE, "Files that are not images", "nothing, if they are meant to be there"),
+    "skipped": Kind(Severity.NOTE, "Checks that were not made", "see the message"),
 }
 """All kinds, in the order of the report."""
 
@@ -139,12 +120,12 @@ class DatasetFinding:
     kind: str
     message: str
     files: tuple[Shown, ...] = ()
-    severity: DatasetSeverity | None = None
+    severity: Severity | None = None
     surplus: tuple[int, ...] | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def level(self) -> DatasetSeverity:
+    def level(self) -> Severity:
         """How bad it is."""
         return self.severity or KINDS[self.kind].severity
 
@@ -159,31 +140,27 @@ class DatasetFinding:
             "severity": self.level.value,
             "kind": self.kind,
             "message": self.message,
-            "mend": KINDS[self.kind].mend,
+            "mend": KINDS[self.kind].remedy,
             "files": [file.to_dict() for file in self.files],
             **({"details": self.details} if self.details else {}),
         }
 
 
 def by_severity(findings: Iterable[DatasetFinding]) -> dict[str, int]:
-    """Number of findings of each severity, the worst first."""
+    """Count the findings of each severity, the worst first."""
     counts = Counter(finding.level for finding in findings)
-    return {severity.value: counts[severity] for severity in DatasetSeverity}
+    return {severity.value: counts[severity] for severity in Severity}
 
 
 def by_kind(findings: Iterable[DatasetFinding]) -> dict[str, list[DatasetFinding]]:
-    """Findings of each kind that occurs, in the order of :data:`KINDS`, the worst of a kind first."""
+    """Group the findings by kind, in the order of :data:`KINDS`, the worst of a kind first."""
     groups: dict[str, list[DatasetFinding]] = {kind: [] for kind in KINDS}
     for finding in findings:
         groups[finding.kind].append(finding)
-    order = list(DatasetSeverity)
+    order = list(Severity)
     return {kind: sorted(found, key=lambda item: order.index(item.level)) for kind, found in groups.items() if found}
 
 
 def fails(findings: Iterable[DatasetFinding], fail_on: str) -> bool:
-    """Whether any finding is as bad as ``fail_on`` (a severity, or ``never``) or worse."""
-    if fail_on == "never":
-        return False
-    order = list(DatasetSeverity)
-    bad = order[: order.index(DatasetSeverity(fail_on)) + 1]
-    return any(finding.level in bad for finding in findings)
+    """Return whether any finding is as bad as ``fail_on`` (a severity, or ``never``) or worse."""
+    return any(finding.level.reaches(fail_on) for finding in findings)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vision_mlops.core.errors import Severity
 from vision_mlops.core.text import counted
-from vision_mlops.data.check.dataset_findings import DatasetFinding, DatasetSeverity
+from vision_mlops.data.check.dataset_findings import DatasetFinding
 from vision_mlops.data.check.feature_rows import RowFile
 from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_quality import BLANK_CONTRAST
@@ -26,7 +27,7 @@ Groups = list[list[int]]
 
 
 def exact_groups(scan: Scan) -> Groups:
-    """Files with equal content, as indices; files that are in no group are left out. Empty files are not copies."""
+    """Group files with equal content, as indices; files without a copy are left out. Empty files are not copies."""
     by_hash: dict[bytes, list[int]] = defaultdict(list)
     for index, look in enumerate(scan.looks):
         if look.sha256 and look.reason != "empty":
@@ -35,7 +36,7 @@ def exact_groups(scan: Scan) -> Groups:
 
 
 def near_groups(scan: Scan) -> Groups:
-    """Pictures that look the same in files of different content, as indices of all their files.
+    """Group pictures that look the same in files of different content, as indices of all their files.
 
     Each picture that is in no group yet takes in those after it which are copies of it. So a group has one picture that all
     others resemble; a chain of small steps does not grow into one group, and a thousand equal pictures cost one comparison
@@ -55,7 +56,7 @@ def near_groups(scan: Scan) -> Groups:
 
 
 def copies_of(scan: Scan, index: int, others: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Those of some pictures that look the same as one, whichever of the two is the copy; none where it is blank.
+    """Find pictures that look the same as one, whichever of the two is the copy; none if it is blank.
 
     Every pair is compared, whereas :func:`near_groups` compares with the first picture of a group only.
 
@@ -84,7 +85,7 @@ def copies_of(scan: Scan, index: int, others: npt.NDArray[np.int64]) -> npt.NDAr
 def _matches(
     scan: Scan, indices: npt.NDArray[np.int64], taken: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """Go through the pictures in order: (place, later places that are its copies). The caller marks them as taken."""
+    """Yield, in order, the place of a picture and later places that are copies of it. The caller marks them as taken."""
     hashes = np.array([scan.looks[index].phash for index in indices], np.uint64)
     for start in range(0, len(indices), _BLOCK):
         leaders = np.arange(start, min(start + _BLOCK, len(indices)))
@@ -120,7 +121,7 @@ def _correlated(
     own: npt.NDArray[np.float32],
     near: npt.NDArray[np.bool_],
 ) -> None:
-    """Strike candidates whose signatures do not correlate from ``near`` (leaders, places from ``start`` on).
+    """Remove candidates whose signatures do not correlate from ``near`` (leaders, places from ``start`` on).
 
     One matrix product for a block of pictures: of a set that is alike throughout, most pairs are candidates.
     """
@@ -133,7 +134,7 @@ def _correlated(
 
 
 def find(listing: ImageListing, scan: Scan, exact: Groups, near: Groups) -> Iterator[DatasetFinding]:
-    """Findings of all groups: a conflict or a leak where there is one, and a duplicate where copies share a split."""
+    """Report all groups: a conflict or a leak if there is one, and a duplicate if copies share a split."""
     for group in exact:
         yield from _findings_of_group(listing, scan, group, exact=True)
     for group in near:
@@ -148,7 +149,7 @@ def _findings_of_group(listing: ImageListing, scan: Scan, group: list[int], *, e
     splits = [name for name in ("train", "val", "test") if any(file.split == name for file in files)]
     details = {"match": "exact" if exact else "near", "copies": len(files)}
     alike = "the same file" if exact else "nearly the same picture"
-    milder = None if exact else DatasetSeverity.WARNING  # a person may see a difference where the hash sees none
+    milder = None if exact else Severity.WARNING  # a person may see a difference where the hash sees none
     first = files[0].path
     more = f" and {len(files) - 1} more" if len(files) > 2 else f" and {files[1].path}"
     if len(labels) > 1 and (exact or _across(scan, order, [file.label for file in files])):
@@ -165,7 +166,7 @@ def _findings_of_group(listing: ImageListing, scan: Scan, group: list[int], *, e
 def _duplicates(
     scan: Scan, order: list[int], files: tuple[Any, ...], *, exact: bool, details: dict[str, Any]
 ) -> Iterator[DatasetFinding]:
-    """Copies within one split; those across splits are leaks already."""
+    """Report copies within one split; those across splits are leaks already."""
     for split in dict.fromkeys(file.split for file in files):
         places = [place for place, file in enumerate(files) if file.split == split]
         contents = {scan.looks[order[place]].sha256 for place in places}
@@ -184,7 +185,7 @@ def _duplicates(
 
 
 def _across(scan: Scan, order: list[int], sides: list[str]) -> bool:
-    """Whether different contents lie on different sides; where equal ones do alone, that is reported as exact."""
+    """Return whether different contents are on different sides; if only equal ones are, that is reported as exact."""
     of: dict[bytes, set[str]] = defaultdict(set)
     for index, side in zip(order, sides, strict=True):
         of[scan.looks[index].sha256].add(side)

@@ -1,4 +1,4 @@
-"""Rows of numbers on disk: what is known of each image, without being in memory for all of them at once."""
+"""Keeps rows of numbers on disk: what is known of each image, without memory for all of them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 
 class RowFile:
-    """A table of fixed width in a file without a name, which is gone with the process, however that ends.
+    """A table of fixed width in a file without a name, which disappears with the process, however that ends.
 
     Args:
-        folder: Where the file lies; needs room for rows x width.
+        folder: Where the file is; needs room for rows x width.
         width: Values in a row.
         dtype: Their type.
     """
@@ -37,27 +37,27 @@ class RowFile:
             data, offset = data[written:], offset + written
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Rows ``start`` to ``stop``, (stop - start, width); rows never written are 0."""
+        """Return rows ``start`` to ``stop``, (stop - start, width); rows that were never written are 0."""
         wanted = (stop - start) * self._bytes
         data = os.pread(self._file.fileno(), wanted, start * self._bytes)
         data += bytes(wanted - len(data))  # the file ends with the last row that was written
         return np.frombuffer(data, self.dtype).reshape(-1, self.width)
 
     def pick(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """The given rows, which rise, (N, width); rows beside each other are read at once."""
+        """Return the given rows, which must ascend, (N, width); adjacent rows are read at once."""
         if not len(rows):
             return np.empty((0, self.width), self.dtype)
         runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
         return np.concatenate([self.read(int(run[0]), int(run[-1]) + 1) for run in runs])
 
     def blocks(self, rows: npt.NDArray[np.int64], size: int = 512) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-        """Go through the given rows, which rise, a block at a time: (places in ``rows``, values)."""
+        """Go through the given rows, which must ascend, a block at a time: (places in ``rows``, values)."""
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
             yield slice(start, start + len(chunk)), self.pick(chunk)
 
     def close(self) -> None:
-        """Give the space back."""
+        """Free the disk space."""
         self._file.close()
 
     def __enter__(self) -> RowFile:

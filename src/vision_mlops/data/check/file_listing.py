@@ -44,18 +44,18 @@ class ImageListing:
         return [name for name in SPLITS if name in present]
 
     def shown(self, index: int) -> Shown:
-        """Entry ``index`` as a file of a finding."""
+        """Return entry ``index`` as a file of a finding."""
         entry = self.entries[index]
         return Shown(entry.shown, index, entry.label, entry.split)
 
 
 def readable(path: Path, root: Path) -> str:
-    r"""Path below ``root`` as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
+    r"""Return the path below ``root`` as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
     return printable((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
 
 
 def printable(name: str) -> str:
-    r"""A name as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
+    r"""Return a name as text that can be written anywhere; bytes that are not UTF-8 become ``\xNN``."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
@@ -74,14 +74,14 @@ def list_images(folder: Path) -> ImageListing:
 
 
 def from_source(source: Source) -> ImageListing:
-    """List the images of a source, with what its structure tells."""
+    """List the images of a source, with findings about its structure."""
     root = source.root
     entries = [
         ImageFile(image.path, readable(image.path, root), readable(Path(image.label), root), image.split or "")
         for image in source.images
     ]
     filled = {entry.label for entry in entries}
-    findings = [DatasetFinding("loose", f"{name} is in no class folder", (Shown(name),))
+    findings = [DatasetFinding("loose", f"{name} is not in a class folder", (Shown(name),))
                 for name in (readable(path, root) for path in source.loose)]  # fmt: skip
     empty = [readable(Path(name), root) for name in source.empty]
     findings += [DatasetFinding("empty-class", f"class folder {name!r} has no images") for name in empty]
@@ -118,11 +118,9 @@ def _prepared(root: Path) -> ImageListing:
             entries.append(ImageFile(path, record.path, record.label, record.split, record.sha256))
         else:
             gone = (Shown(record.path, -1, record.label, record.split),)
-            findings.append(
-                DatasetFinding("missing-file", f"{record.path} is listed in {MANIFEST} but not there", gone)
-            )
+            findings.append(DatasetFinding("missing-file", f"{record.path} is listed in {MANIFEST} but missing", gone))
     if not entries:
-        raise DataError(f"{root}: none of the files of its {MANIFEST} is there", "run `mlops data prepare` again")
+        raise DataError(f"{root}: none of the files in its {MANIFEST} exists", "run `mlops data prepare` again")
     listed = {record.path for record in manifest.images}
     findings += [DatasetFinding("lookalike-class", line) for line in lookalikes(manifest.classes)]
     for found in image_entries(root):  # the folders need not be as in a source: the manifest says what belongs to it

@@ -29,14 +29,14 @@ Floats = npt.NDArray[np.float64]
 
 
 def find(listing: ImageListing, scan: Scan, image_size: int, *, assumed: bool = False) -> Iterator[DatasetFinding]:
-    """Findings on single images: beyond an absolute limit, and far from the rest of the folder as well.
+    """Find single images beyond an absolute limit that are also far from the rest of the folder.
 
     A folder in which everything is dark, or soft, is meant to be so. ``image_size`` is the network's, in pixels; where it is
-    ``assumed``, nobody has named the network.
+    ``assumed``, the network was not named.
     """
     network = f"the network takes {image_size}"
     if assumed:
-        network = f"a network of {image_size} is assumed, --workload names yours"
+        network = f"a network of {image_size} is assumed; --workload names yours"
     usable = scan.usable
     if not len(usable):
         return
@@ -65,7 +65,7 @@ def find(listing: ImageListing, scan: Scan, image_size: int, *, assumed: bool = 
 def _shapes(
     listing: ImageListing, usable: npt.NDArray[np.int64], width: Floats, height: Floats, small: npt.NDArray[np.bool_]
 ) -> Iterator[DatasetFinding]:
-    """Sizes and proportions far from the rest; that an image stands instead of lying is not odd."""
+    """Find sizes and proportions far from the rest. Portrait instead of landscape is not odd."""
     area = np.log(width * height)
     aspect = np.log(np.maximum(width, height) / np.minimum(width, height))
     usual = f"{np.median(width):.0f} x {np.median(height):.0f}"
@@ -85,7 +85,7 @@ def _each(
     value: Floats,
     text: str,
 ) -> Iterator[DatasetFinding]:
-    """One finding for each flagged image, or one for all where that is most of the folder."""
+    """Yield one finding for each flagged image, or one for all if that is most of the folder."""
     places = np.flatnonzero(flagged)
     files = [listing.shown(int(usable[place])) for place in places]
     if len(places) > max(20, _MOST * len(usable)):
@@ -100,12 +100,12 @@ def _each(
 
 
 def _low(values: Floats, limit: float, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Below the limit, and below half of what is usual."""
+    """Return what is below the limit, and below half of what is usual."""
     usual = float(np.median(values[among])) if among.any() else 0.0
     return values < min(limit, usual / 2)
 
 
 def _far(logarithms: Floats, factor: float) -> npt.NDArray[np.bool_]:
-    """More than ``factor`` away from the median, and more than five robust standard deviations."""
+    """Return what is more than ``factor``, and more than five robust standard deviations, away from the median."""
     distance = np.abs(logarithms - np.median(logarithms))
     return distance > max(_SPREADS * 1.4826 * float(np.median(distance)), float(np.log(factor)))

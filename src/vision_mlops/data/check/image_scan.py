@@ -1,14 +1,13 @@
-"""Reading every file once: its hash, whether it decodes, how it looks, and what a network makes of it."""
+"""Reads every file once: its hash, whether it decodes, how it looks, and its features by a network."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,7 +38,7 @@ class Embedder(Protocol):
     width: int
 
     def __call__(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """uint8 pixels (N, size, size, 3) to features (N, width)."""
+        """Turn uint8 pixels (N, size, size, 3) into features (N, width)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +87,18 @@ def scan(
     threads: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[Scan]:
-    """Look at all files, each read once.
+    """Look at all files, reading each once.
 
     Decoding, resizing and the network leave Python's lock, so threads use all processors, and end with the process.
 
     Args:
         entries: The files.
         folder: Where the numbers of each image are kept meanwhile; nothing stays there.
-        embedder: Computes features too, where given.
+        embedder: Also computes features, if given.
         max_pixels: Images with more are not decoded.
         threads: How many at once; 0 is one a processor.
         progress: Called with (done, total) after each few files.
     """
-    workers = threads or os.cpu_count() or 1
     with contextlib.ExitStack() as stack:
         signatures = stack.enter_context(RowFile(folder, SIGNATURE, np.uint8))
         features = stack.enter_context(RowFile(folder, embedder.width, np.float16)) if embedder else None
@@ -109,26 +107,16 @@ def scan(
         def work(start: int) -> list[ImageAppearance]:
             return _chunk(entries[start : start + _CHUNK], start, signatures, features, embedder, max_pixels)
 
-        pool = ThreadPoolExecutor(workers)
+        pool = ThreadPool(threads or os.cpu_count() or 1)
         try:
-            waiting: deque[Future[list[ImageAppearance]]] = deque()
-            for start in range(0, len(entries), _CHUNK):
-                waiting.append(pool.submit(work, start))
-                if len(waiting) > 4 * workers:  # bounded: what is done must not pile up
-                    _take(waiting, looks, len(entries), progress)
-            while waiting:
-                _take(waiting, looks, len(entries), progress)
+            for found in pool.imap(work, range(0, len(entries), _CHUNK)):
+                looks += found
+                if progress is not None:
+                    progress(len(looks), len(entries))
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.terminate()
+            pool.join()  # a thread that is still at work writes into the files that are closed next
         yield Scan(looks, signatures, features)
-
-
-def _take(
-    waiting: deque[Future[list[ImageAppearance]]], looks: list[ImageAppearance], total: int, progress: Progress | None
-) -> None:
-    looks += waiting.popleft().result()
-    if progress is not None:
-        progress(len(looks), total)
 
 
 def _chunk(
@@ -173,7 +161,7 @@ def _read(entry: ImageFile, edge: int, max_pixels: int) -> tuple[ImageAppearance
 
 
 def _appearance(grey: Image.Image) -> dict[str, Any]:
-    """Brightness, contrast and sharpness, measured at one size so that images of all sizes compare."""
+    """Measure brightness, contrast and sharpness at one size, so that images of all sizes compare."""
     longest = max(grey.size)
     if longest > _MEASURED:
         size = (max(1, round(grey.width * _MEASURED / longest)), max(1, round(grey.height * _MEASURED / longest)))
@@ -189,7 +177,7 @@ def _appearance(grey: Image.Image) -> dict[str, Any]:
 
 
 def _edges(grey: Image.Image) -> float:
-    """Standard deviation of the Laplacian, in grey levels. Pech-Pacheco et al., Diatom autofocusing, 2000."""
+    """Return the standard deviation of the Laplacian, in grey levels. Pech-Pacheco et al., Diatom autofocusing, 2000."""
     values = np.asarray(grey, np.int16)
     if min(values.shape) < 3:
         return 0.0

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vision_mlops.core.errors import MissingExtraError
-from vision_mlops.data.check.dataset_findings import DatasetFinding, DatasetSeverity
+from vision_mlops.core.errors import MissingExtraError, Severity
+from vision_mlops.data.check.dataset_findings import DatasetFinding
 from vision_mlops.data.check.feature_rows import RowFile
 from vision_mlops.data.check.file_listing import ImageListing
 from vision_mlops.data.check.image_quality import BLANK_CONTRAST
@@ -90,30 +90,25 @@ def find(
             "given_confidence": round(float(given[number]), 4),
         }
         message = f"{file.path}: given as {file.label!r}, looks like {suggested!r} ({confidence:.0%})"
-        milder = None if confidence >= SURE else DatasetSeverity.NOTE
+        milder = None if confidence >= SURE else Severity.NOTE
         findings.append(DatasetFinding("label-error", message, (file,), milder, details=details))
     return findings, LabelCheck(len(rows), float((predicted == labels).mean()))
 
 
 def _group_numbers(rows: Indices, groups: Iterable[list[int]]) -> Indices:
-    """A number for each image that its copies share: groups that overlap are joined."""
-    parent = {int(row): int(row) for row in rows}
+    """Return a number for each image that its copies share; groups that overlap are joined."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for group in groups:
-        members = [index for index in group if index in parent]
-        for index in members[1:]:
-            parent[root(index)] = root(members[0])
-    return np.array([root(int(row)) for row in rows], np.int64)
+    places = {int(row): place for place, row in enumerate(rows)}
+    members = [[places[index] for index in group if index in places] for group in groups]
+    links = np.array([(group[0], place) for group in members for place in group[1:]], np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(links), np.int8), (links[:, 0], links[:, 1])), shape=(len(rows), len(rows)))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
 def assign_folds(contents: list[bytes], labels: Indices, groups: Indices) -> Indices:
-    """A fold of FOLDS for each image: classes spread evenly, copies together; the same wherever the folder lies."""
+    """Assign each image one of FOLDS folds: classes spread evenly, copies together, wherever the folder is."""
     members: dict[int, list[int]] = {}
     for number, group in enumerate(groups):
         members.setdefault(int(group), []).append(number)
@@ -131,7 +126,7 @@ def assign_folds(contents: list[bytes], labels: Indices, groups: Indices) -> Ind
 def cross_validated(
     features: RowFile, rows: Indices, labels: Indices, folds: Indices, classes: int, folder: Path
 ) -> npt.NDArray[np.float32]:
-    """Probabilities (N, classes) that each image's class has by a model of the other folds."""
+    """Return the probabilities (N, classes) of each image's class by a model of the other folds."""
     mean, components = _principal(features, rows)
     width = components.shape[1]
     counts = np.zeros((FOLDS, classes))
@@ -155,11 +150,13 @@ def cross_validated(
                 inside = np.flatnonzero(folds[places] == fold)
                 weights, bias = models[fold]
                 scores[places.start + inside] = block[inside].astype(np.float64) @ weights + bias
-    return _softmax(scores / _temperature(scores, labels))
+    from scipy.special import softmax
+
+    return np.asarray(softmax(scores / _temperature(scores, labels), axis=1), np.float32)
 
 
 def _principal(features: RowFile, rows: Indices) -> tuple[Floats, Floats]:
-    """Mean (F,) and the strongest principal directions (F, k) of the standardised features."""
+    """Return mean (F,) and the strongest principal directions (F, k) of the standardised features."""
     total, square = np.zeros(features.width), np.zeros((features.width, features.width))
     for _, values in features.blocks(rows):
         block = values.astype(np.float32)
@@ -178,7 +175,7 @@ def _principal(features: RowFile, rows: Indices) -> tuple[Floats, Floats]:
 
 
 def _discriminant(counts: Floats, sums: Floats, squares: Floats) -> tuple[Floats, Floats]:
-    """Weights (k, C) and bias (C,) of linear discriminant analysis, from counts, sums and squares of the features."""
+    """Fit a linear discriminant analysis to counts, sums and squares of the features: weights (k, C) and bias (C,)."""
     means = sums / np.maximum(counts, 1)[:, None]
     within = (squares - means.T @ (means * counts[:, None])) / max(1.0, counts.sum() - len(counts))
     width = len(within)
@@ -190,15 +187,12 @@ def _discriminant(counts: Floats, sums: Floats, squares: Floats) -> tuple[Floats
 
 
 def _temperature(scores: npt.NDArray[np.float32], labels: Indices) -> float:
-    """What to divide the scores by so that the given labels are most likely: discriminants are far too sure."""
+    """Find the divisor of the scores that makes the given labels most likely: discriminants are far too confident."""
     from scipy.optimize import minimize_scalar
+    from scipy.special import softmax
 
     def loss(logarithm: float) -> float:
-        return -float(np.log(_softmax(scores / np.exp(logarithm))[np.arange(len(labels)), labels] + 1e-12).mean())
+        likely = softmax(scores / np.exp(logarithm), axis=1)[np.arange(len(labels)), labels]
+        return -float(np.log(likely + 1e-12).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-2.0, 5.0), method="bounded").x))
-
-
-def _softmax(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    powers = np.exp(scores - scores.max(1, keepdims=True))
-    return np.asarray(powers / powers.sum(1, keepdims=True), np.float32)

@@ -1,7 +1,7 @@
-"""Moving files out of a dataset, and back: nothing is deleted, nothing is overwritten, and a journal knows all moves.
+"""Moves files out of a dataset and back: nothing is deleted or overwritten, and a journal records all moves.
 
-The journal ``moves.json`` is written before each batch of moves. Whenever a move was cut off, it says where a file may be,
-and undoing looks at both places.
+The journal ``moves.json`` is written before each batch of moves. If a move is interrupted, it says where a file may be,
+and undoing looks in both places.
 """
 
 from __future__ import annotations
@@ -42,25 +42,27 @@ class Undone:
 
 
 def parse_kinds(text: str) -> list[str]:
-    """The kinds of ``--fix``, separated by commas.
+    """Parse the kinds of ``--fix``, separated by commas.
 
     Raises:
-        DataError: a kind is unknown, or cannot be mended by moving files.
+        DataError: a kind is unknown, or cannot be fixed by moving files.
     """
     kinds = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
     for kind in kinds:
         if kind not in FIXABLE:
             reason = (
-                f"cannot be mended by moving files: {KINDS[kind].mend}" if kind in KINDS else "is no kind of finding"
+                f"cannot be fixed by moving files: {KINDS[kind].remedy}"
+                if kind in KINDS
+                else "is not a kind of finding"
             )
-            raise DataError(f"--fix {kind}: {kind!r} {reason}", f"one or more of {', '.join(FIXABLE)}")
+            raise DataError(f"--fix {kind}: {kind!r} {reason}", f"choose one or more of {', '.join(FIXABLE)}")
     if not kinds:
-        raise DataError("--fix names no kind of finding", f"one or more of {', '.join(FIXABLE)}")
+        raise DataError("--fix names no kind of finding", f"choose one or more of {', '.join(FIXABLE)}")
     return kinds
 
 
 def check_target(listing: ImageListing, quarantine: Path) -> Path:
-    """Refuse what must not be moved from or to; returns the absolute quarantine folder.
+    """Refuse what must not be moved from or to; return the absolute quarantine folder.
 
     Raises:
         DataError: the folder is prepared, the quarantine overlaps it, or belongs to other images.
@@ -69,20 +71,20 @@ def check_target(listing: ImageListing, quarantine: Path) -> Path:
     if listing.prepared:
         raise DataError(
             f"{root} is prepared data: its manifest lists the files",
-            "mend the source and run `mlops data prepare` again",
+            "fix the source and run `mlops data prepare` again",
         )
     if target == root or root in target.parents or target in root.parents:
-        raise DataError(f"{target} overlaps the images in {root}", "choose a --to beside them")
+        raise DataError(f"{target} overlaps the images in {root}", "choose a --to outside of it")
     if (target / JOURNAL).exists():
         if (other := _read(target)["folder"]) != str(root):
-            raise DataError(f"{target} holds files of {printable(other)}", "choose another --to")
+            raise DataError(f"{target} contains files of {printable(other)}", "choose another --to")
     elif target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(f"{target} is not empty and is no quarantine", "choose another --to")
+        raise DataError(f"{target} is not empty and is not a quarantine folder", "choose another --to")
     return target
 
 
 def plan(listing: ImageListing, findings: Iterable[DatasetFinding], kinds: list[str], quarantine: Path) -> list[Move]:
-    """What would move where: a file once, for the first of the kinds that names it, under a name that is free."""
+    """Plan what moves where: each file once, for the first kind that names it, under a name that is free."""
     moves: list[Move] = []
     seen: set[int] = set()
     found = list(findings)
@@ -99,7 +101,7 @@ def plan(listing: ImageListing, findings: Iterable[DatasetFinding], kinds: list[
 
 
 def _free(quarantine: Path, wanted: Path) -> Path:
-    """A path below the quarantine at which nothing lies: an earlier round may have moved a file of that name."""
+    """Return a free path below the quarantine: an earlier round may have moved a file of the same name."""
     target, number = wanted, 1
     while os.path.lexists(quarantine / target):
         number += 1
@@ -108,7 +110,7 @@ def _free(quarantine: Path, wanted: Path) -> Path:
 
 
 def move(root: Path, quarantine: Path, moves: list[Move]) -> int:
-    """Move the files; returns how many. A file that has gone meanwhile is passed over."""
+    """Move the files and return how many. A file that has gone meanwhile is skipped."""
     done = 0
     for start in range(0, len(moves), _BATCH):
         batch = moves[start : start + _BATCH]
@@ -122,10 +124,10 @@ def move(root: Path, quarantine: Path, moves: list[Move]) -> int:
 
 
 def move_file(source: Path, target: Path) -> None:
-    """Move a file without ever overwriting one: as a second name first, or as a copy where the file system has none.
+    """Move a file without ever overwriting one: by a hard link, or by a copy if the file system has no links.
 
     Raises:
-        FileExistsError: something lies at ``target``.
+        FileExistsError: ``target`` exists.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -142,7 +144,7 @@ def move_file(source: Path, target: Path) -> None:
 
 
 def undo(quarantine: Path) -> Undone:
-    """Move everything back to where the journal says it was. Safe to repeat, also after it was interrupted.
+    """Move everything back to where the journal says it was. This is safe to repeat, also after an interruption.
 
     Raises:
         DataError: there is no journal, or it cannot be read.
@@ -158,7 +160,7 @@ def undo(quarantine: Path) -> Undone:
         name = printable(entry["from"])
         if not os.path.lexists(place):
             if not os.path.lexists(origin):
-                problems.append(f"{name}: is in neither folder any more")
+                problems.append(f"{name}: is no longer in either folder")
             continue  # it never left, or is back
         if os.path.lexists(origin) and _same(origin, place):
             place.unlink()  # the move was cut off between the two names
@@ -168,7 +170,7 @@ def undo(quarantine: Path) -> Undone:
             move_file(place, origin)
             restored.append(name)
         except FileExistsError:
-            problems.append(f"{name}: another file lies there now; the moved one stays in {printable(str(place))}")
+            problems.append(f"{name}: another file is in its place now; the moved one stays in {printable(str(place))}")
             left.append(entry)
     if left:
         _write(target, root, left[::-1])
@@ -207,7 +209,7 @@ def _write(quarantine: Path, root: Path, moves: list[dict[str, str]]) -> None:
 
 
 def _drop_empty(folder: Path) -> None:
-    """Remove folders in which nothing is left, the deepest first."""
+    """Remove empty folders, the deepest first."""
     for parent, _, _ in sorted(os.walk(folder), key=lambda item: -len(Path(item[0]).parts)):
         with contextlib.suppress(OSError):
             Path(parent).rmdir()

@@ -1,4 +1,4 @@
-"""Reads tar and zip archives of strangers: every file is checked before anything is written, and memory stays flat.
+"""Reads untrusted tar and zip archives: every file is checked before anything is written, and memory stays flat.
 
 Nothing is extracted by tarfile or zipfile: they only list and read. Where a file goes is decided elsewhere, from checked
 names, so links, devices, owners and modes of an archive never reach the disk.
@@ -36,22 +36,22 @@ _UNICODE_PATH = 0x7075
 _MAGIC: dict[bytes, Kind] = {
     b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip",
 }  # fmt: skip
-_HINT = "nothing was written; do not trust it, or unpack it by hand where it can do no harm"
+_HINT = "nothing was written; do not trust it, or unpack it by hand in a safe place"
 
 
 class ArchiveError(DataError):
-    """An archive is damaged or dangerous: no setting makes it usable."""
+    """An archive is damaged or dangerous; no setting makes it usable."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """What archives may hold together. ``size`` is in bytes."""
+    """What archives may contain together. ``size`` is in bytes."""
 
     size: int
     files: int = MAX_FILES
 
     def spend(self, archive: str, size: int) -> None:
-        """Take a file off.
+        """Deduct a file.
 
         Raises:
             DataError: it is too much.
@@ -61,7 +61,7 @@ class Budget:
         if self.size < 0:
             raise DataError(
                 f"{archive}: its content is larger than the limit",
-                "it may be a bomb; where it is not, raise --max-size, or data.download.max_size of the workload",
+                "it may be an archive bomb; if it is not, raise --max-size, or data.download.max_size of the workload",
             )
         if self.files < 0:
             raise DataError(f"{archive}: has too many files", _HINT)
@@ -71,7 +71,7 @@ class Budget:
 class ArchiveMember:
     """A regular file of an archive: checked relative name, size in bytes, and its content, to be read before the next.
 
-    ``doubtful`` is a name of which the archive does not say how it is encoded.
+    ``doubtful`` says that the archive does not state the encoding of the name.
     """
 
     archive: str
@@ -81,12 +81,12 @@ class ArchiveMember:
     doubtful: bool = False
 
     def head(self) -> bytes:
-        """The first megabyte of the content, or all of it. Raises as :meth:`chunks`."""
+        """Return the first megabyte of the content, or all of it. Raises as :meth:`chunks`."""
         with _reading(self.archive), self._open() as stream:
             return stream.read(_CHUNK)
 
     def chunks(self) -> Iterator[bytes]:
-        """The content, piece by piece.
+        """Yield the content, piece by piece.
 
         Raises:
             ArchiveError: the archive is damaged here.
@@ -116,14 +116,14 @@ class Names:
         """
         folded = _folded(name)
         if folded in self._files or folded in self._folders:
-            raise ArchiveError(f"{archive}: {name!r} is there twice, perhaps in another case", _HINT)
+            raise ArchiveError(f"{archive}: {name!r} occurs twice, perhaps in another case", _HINT)
         self._files.add(folded)
         parts = name.split("/")[:-1]
         for count in range(1, len(parts) + 1):
             parent = "/".join(parts[:count])
             folded = _folded(parent)
             if folded in self._files or self._folders.setdefault(folded, parent) != parent:
-                raise ArchiveError(f"{archive}: {parent!r} is there twice, perhaps in another case", _HINT)
+                raise ArchiveError(f"{archive}: {parent!r} occurs twice, perhaps in another case", _HINT)
 
 
 def _folded(name: str) -> str:
@@ -131,7 +131,7 @@ def _folded(name: str) -> str:
 
 
 def kind_of(path: Path) -> Kind | None:
-    """Kind of an archive by its content, whatever its name; None where it is none."""
+    """Detect the kind of an archive by its content, whatever its name; None if it is not an archive."""
     with path.open("rb") as stream:
         head = stream.read(_BLOCK)
     found = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
@@ -139,13 +139,13 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def entries(path: Path, name: str, budget: Budget, folders: set[str] | None = None) -> Iterator[ArchiveMember]:
-    """Regular files of an archive in its own order; folders and what file browsers add are skipped.
+    """Yield the regular files of an archive in its own order, without folders and what file browsers add.
 
     Args:
         path: Archive.
-        name: What messages call it.
-        budget: What it may hold.
-        folders: Takes the checked names of the folders that the archive lists itself, as it is read.
+        name: Its name in messages.
+        budget: What it may contain.
+        folders: Receives the checked names of the folders that the archive lists itself, as it is read.
 
     Raises:
         ArchiveError: it is no archive, is damaged, encrypted or too large, or has something else than plain files and
@@ -154,7 +154,7 @@ def entries(path: Path, name: str, budget: Budget, folders: set[str] | None = No
     kind = kind_of(path)
     if kind is None:
         raise ArchiveError(
-            f"{name}: not an archive: {_looks_like(path)}", "tar, tar.gz, tar.bz2, tar.xz and zip are read"
+            f"{name}: not an archive: {_looks_like(path)}", "supported are tar, tar.gz, tar.bz2, tar.xz and zip"
         )
     listed = set[str]() if folders is None else folders
     return _of_zip(path, name, budget, listed) if kind == "zip" else _of_tar(path, name, kind, budget, listed)
@@ -165,11 +165,11 @@ def _looks_like(path: Path) -> str:
         head = stream.read(_BLOCK).lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):
         return "it is a web page"
-    return "it is empty" if not head else "its first bytes are of no known kind"
+    return "it is empty" if not head else "its first bytes match no known format"
 
 
 def _unpacked(path: Path, kind: Kind) -> IO[bytes]:
-    """The content of a compressed tar."""
+    """Open the content of a compressed tar."""
     openers: dict[Kind, Callable[[Path], object]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
     return cast("IO[bytes]", openers[kind](path) if kind in openers else path.open("rb"))
 
@@ -207,12 +207,12 @@ def _of_tar(path: Path, name: str, kind: Kind, budget: Budget, folders: set[str]
                     yield ArchiveMember(name, clean, member.size, partial(_content, archive, member))
         # tarfile takes a damaged header for the end; the true one is a block of zeros.
         if bounded.last != bytes(_BLOCK):
-            raise tarfile.ReadError("it ends without the mark of an end")
+            raise tarfile.ReadError("its end marker is missing")
         rest = 0
         while content := stream.read(_CHUNK):  # the checksum of a compressed file is at its end
             rest += len(content)
             if rest > _LONGEST_READ:
-                raise tarfile.ReadError("it goes on after its end")
+                raise tarfile.ReadError("it continues after its end")
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
@@ -254,7 +254,7 @@ def _of_zip(path: Path, name: str, budget: Budget, folders: set[str]) -> Iterato
 
 
 def _zip_name(member: zipfile.ZipInfo) -> tuple[str, bool]:
-    """The name of a file of a zip, and whether it is a guess.
+    """Return the name of a file in a zip, and whether it is a guess.
 
     A flag says that it is UTF-8. Without it the name is in whatever encoding the machine had that packed it; then there may
     be a field with the UTF-8 name (APPNOTE.TXT, 4.6.9), and some packers write UTF-8 without saying so.
@@ -278,7 +278,7 @@ def _zip_name(member: zipfile.ZipInfo) -> tuple[str, bool]:
 
 
 def _directory_size(path: Path) -> int:
-    """Bytes of a zip's directory, as its end states them: at least 46 for each file."""
+    """Return the size of a zip's directory in bytes, as its end states it: at least 46 for each file."""
     with path.open("rb") as stream:
         stream.seek(-min(path.stat().st_size, 2**16 + 22), 2)
         tail = stream.read()
@@ -289,7 +289,7 @@ def _directory_size(path: Path) -> int:
 
 
 def _checked_name(archive: str, name: str) -> str | None:
-    """The name as a relative path with slashes; None for a folder above all, and for what file browsers add."""
+    """Return the name as a relative path with slashes; None for the top folder, and for what file browsers add."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -324,7 +324,7 @@ def _reading(archive: str) -> Iterator[None]:
             raise
         raise _damaged(archive, error) from error
     except (NotImplementedError, RuntimeError) as error:  # of zipfile: a rare compression
-        raise ArchiveError(f"{archive}: cannot be read: {error}", "pack it anew as tar or plain zip") from error
+        raise ArchiveError(f"{archive}: cannot be read: {error}", "repack it as tar or plain zip") from error
     except OSError as error:
         if error.errno is not None:
             raise

@@ -1,4 +1,4 @@
-"""Makes a folder of class folders in a folder to work in: from archives, or from a list of addresses of images."""
+"""Creates a folder of class folders in a working folder: from archives, or from a list of image addresses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FetchRequest:
 
     Attributes:
         name: Of the dataset.
-        out: Folder to make.
+        out: Folder to create.
         download: Archives and their layout. A single file may also be a list of addresses of images.
         elsewhere: ``out`` is not where a workload looks for its images.
     """
@@ -62,10 +62,10 @@ class FetchOptions:
     """How to fetch.
 
     Attributes:
-        force: Download though the folder is there, and replace what was downloaded there before.
-        keep_archives: Leave the archives in ``.NAME.fetch``, where the next run finds them.
-        jobs: Images of a list at once.
-        skip_missing: Leave out images of a list that cannot be had.
+        force: Download even if the folder exists, and replace what was downloaded there before.
+        keep_archives: Keep the archives in ``.NAME.fetch``, where the next run finds them.
+        jobs: Images of a list to download at once.
+        skip_missing: Leave out images of a list that cannot be downloaded.
     """
 
     force: bool = False
@@ -114,7 +114,7 @@ class Assembly:
             raise
 
     def _download(self) -> dict[str, Path]:
-        """All files by address."""
+        """Download all files and return them by address."""
         given = {archive.url: local_file(archive) for archive in self._settings.archives}
         targets = {url: path or self._work / _file_name(url) for url, path in given.items()}
         remote = [archive for archive in self._settings.archives if given[archive.url] is None]
@@ -148,7 +148,7 @@ class Assembly:
     def _survey(
         self, sources: Sequence[tuple[Path, str, str]], limit: int
     ) -> tuple[dict[str, int], dict[SplitName, list[str]] | None, set[str]]:
-        """Check everything in the archives; sizes in bytes of the images by name, the split lists, and listed folders."""
+        """Check everything in the archives: return image sizes in bytes by name, the split lists, and listed folders."""
         wanted = {path: split for split, path in self._settings.splits.named().items()} if self._settings.splits else {}
         budget, names = Budget(limit), Names()
         sizes: dict[str, int] = {}
@@ -183,11 +183,11 @@ class Assembly:
             folders |= {f"{into}/{folder}" if into else folder for folder in listed}
         absent = [path for path, split in wanted.items() if split not in lists]
         if absent:
-            raise DataError(f"the archives have no split list {absent[0]!r}", "check data.download.splits")
+            raise DataError(f"the archives do not contain the split list {absent[0]!r}", "check data.download.splits")
         self._warnings += [f"left out: {item.message}" for item in in_hidden_folders(hidden)]
         self._warnings += [
-            f"{archive} does not say how its names are encoded: taken for cp437, one is {name!r}; if that is wrong, pack it"
-            " anew with names in UTF-8"
+            f"{archive} does not state the encoding of its names: cp437 is assumed, which gives {name!r}; if that is wrong,"
+            " repack it with UTF-8 names"
             for archive, name in doubtful.items()
         ]
         return sizes, lists or None, {folder for folder in folders if not is_hidden(folder)}
@@ -195,7 +195,7 @@ class Assembly:
     def _unpack(
         self, sources: Sequence[tuple[Path, str, str]], limit: int, layout: Layout, tree: Path, total: int
     ) -> None:
-        """Write the images, each once and where it stays."""
+        """Write the images, each once and to its final place."""
         tree.mkdir()
         budget = Budget(limit)
         made: set[Path] = set()
@@ -229,7 +229,7 @@ class Assembly:
     def _make_of_list(self, file: Path, files: Mapping[str, Path]) -> AssembledFolder:
         if file.stat().st_size > url_list.MAX_LIST_BYTES:
             raise DataError(
-                f"{file.name}: neither an archive nor a list of addresses", "tar, zip, text and CSV are read"
+                f"{file.name}: neither an archive nor a list of addresses", "supported are tar, zip, text and CSV"
             )
         rows = url_list.read_rows(file.read_bytes(), next(plain_name(url) for url in files))
         tree = self._work / "images"
@@ -255,25 +255,25 @@ class Assembly:
 
 
 def _whole(archive: Archive, path: Path, force: bool) -> bool:
-    """Whether an archive was downloaded before and kept; without a checksum, ``force`` wants it anew."""
+    """Return whether an archive was downloaded before and kept; without a checksum, ``force`` downloads it again."""
     if not path.is_file() or path.stat().st_size != (archive.size or path.stat().st_size):
         return False
     return file_hash(path) == archive.sha256 if archive.sha256 else not force
 
 
 def plain_name(url: str) -> str:
-    """Last part of an address, as a name for people and files: letters, digits, dots, dashes."""
+    """Return the last part of an address as a name for people and files: letters, digits, dots, dashes."""
     name = Path(unquote(urlsplit(url).path)).name
     return re.sub(r"[^\w.-]+", "_", name).strip("._")[-60:] or "download"
 
 
 def _file_name(url: str) -> str:
-    """File for an address: a kept archive must not be taken for one of the same name from elsewhere."""
+    """Name the file for an address: a kept archive must not be taken for one of the same name from elsewhere."""
     return f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{plain_name(url)}"
 
 
 def local_file(archive: Archive) -> Path | None:
-    """The file of this machine that an address names; None of another one."""
+    """Return the local file that an address names; None for any other address."""
     parts = urlsplit(archive.url)
     if parts.scheme != "file":
         return None

@@ -26,9 +26,9 @@ class Layout:
     Attributes:
         targets: Path in the new folder, by name in the archives.
         counts: Images by split (``all`` where there is none) and class.
-        unlisted: Images that are in no split list.
+        unlisted: Images that are not in a split list.
         loose: Images outside of the class folders.
-        others: Files that are no images, in the folder of the class folders where that is given.
+        others: Files that are not images, in the folder of the class folders if that is given.
         empty: Class folders without images, sorted.
     """
 
@@ -69,7 +69,7 @@ def lay_out(
     images = [name for name in names if is_image(name)]
     root = _root(images) if download.images is None else download.images
     prefix = f"{root}/" if root else ""
-    # Where somebody has said which folder counts, lists and annotations beside it are left out on purpose.
+    # If the folder is given, lists and annotations next to it are left out on purpose.
     given = prefix if download.images is not None else ""
     layout.others = [
         name for name in names if name.startswith(given) and not is_image(name) and not is_documentation(name)
@@ -92,7 +92,7 @@ def lay_out(
 
 
 def _without_images(folders: Iterable[str], images: Iterable[str], split_folders: bool) -> list[str]:
-    """Names of class folders that have images in no split."""
+    """Return the names of class folders that have no images in any split."""
 
     def named(paths: Iterable[list[str]]) -> set[str]:
         if split_folders:
@@ -107,7 +107,7 @@ def _no_images(names: list[str], images: list[str], root: str) -> DataError:
     if not images:
         kinds = Counter(PurePosixPath(name).suffix.lower() or "(none)" for name in names)
         found = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(5)) or "nothing"
-        return DataError(f"{message}: it has {found}", f"known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        return DataError(f"{message}: it has {found}", f"supported are {', '.join(sorted(IMAGE_SUFFIXES))}")
     folders = sorted({name.rpartition("/")[0] or "." for name in images})
     return DataError(
         message, f"--inside or data.download.images says where they are; images are in {', '.join(folders[:5])}"
@@ -115,7 +115,7 @@ def _no_images(names: list[str], images: list[str], root: str) -> DataError:
 
 
 def _root(images: list[str]) -> str:
-    """The innermost folder that has all images, but not a class folder itself where there is but one."""
+    """Find the innermost folder that contains all images, but not a class folder itself if there is only one."""
     parents = {name.rpartition("/")[0] for name in images}
     common = os.path.commonpath(parents) if parents else ""
     inside = {parent.removeprefix(common).strip("/").partition("/")[0] for parent in parents - {common}}
@@ -125,7 +125,7 @@ def _root(images: list[str]) -> str:
 def _given_splits(
     below: list[str], prefix: str, lists: Mapping[SplitName, list[str]] | None
 ) -> dict[str, SplitName] | None:
-    """Split by image below the class folders' parent: of the lists, else None."""
+    """Return the split of each image below the class folders' parent according to the lists, else None."""
     if lists is None:
         return None
     return assign_splits(
@@ -164,7 +164,7 @@ def _place(
 
 
 def _is_split(below: list[str], prefix: str) -> bool:
-    """Whether the folders of the images are those of a split."""
+    """Return whether the folders of the images are those of a split."""
     folders: dict[str, bool] = {}
     for name in below:
         top, *rest = name.split("/")
@@ -173,7 +173,8 @@ def _is_split(below: list[str], prefix: str) -> bool:
         return is_split(folders, f"folder {prefix.rstrip('/')!r} of the archive" if prefix else "the archive")
     except DataError as error:
         raise DataError(
-            error.message, "--inside or data.download.images names the folder of the class folders; or pack it anew"
+            error.message,
+            "--inside or data.download.images names the folder of the class folders; or repack the archive",
         ) from error
 
 
@@ -190,15 +191,16 @@ class _Labels:
         if not is_folder_name(label):
             raise DataError(
                 f"folder {folder!r} gives no class name with the pattern {self._pattern.pattern!r}",
-                "mend data.download.label_pattern, or set data.download.images to the folder of the class folders",
+                "fix data.download.label_pattern, or set data.download.images to the folder of the class folders",
             )
         other = self._folders.setdefault(label.casefold(), folder)
         if other != folder:
-            raise DataError(f"folders {other!r} and {folder!r} give the same class {label!r}", "mend label_pattern")
+            message = f"folders {other!r} and {folder!r} give the same class {label!r}"
+            raise DataError(message, "fix data.download.label_pattern")
         return label
 
 
 def is_folder_name(label: str) -> bool:
-    """Whether a class may be called so: as one visible folder."""
+    """Return whether a class may have this name: that of one visible folder."""
     odd = any(sign in "/\\" or not sign.isprintable() for sign in label)
     return bool(label) and not odd and label == label.strip() and label[0] != "." and len(label.encode()) <= 200

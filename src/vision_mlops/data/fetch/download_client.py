@@ -1,8 +1,7 @@
-"""Downloads a file over http or https: goes on where it stopped, tries again with patience, and verifies what came."""
+"""Downloads a file over http or https: resumes where it stopped, retries with patience, and verifies the result."""
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,8 +14,8 @@ from vision_mlops.data.fetch.http_responses import (
     TEMPORARY,
     continues,
     length_of,
-    mend,
     phrase,
+    remedy,
     retry_after,
     shown,
     version_of,
@@ -27,11 +26,12 @@ from vision_mlops.data.fetch.verification import ExpectedFile, check_length, che
 
 if TYPE_CHECKING:
     import requests
+    from tenacity import RetryCallState
 
 _REDIRECTS = 10
 
 Progress = Callable[[int, int | None], None]
-"""Called with bytes that are there, and bytes of the whole where the server says so."""
+"""Called with the bytes so far, and the total if the server announces it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class DownloadRetryPolicy:
     """How often and how long to try. All times are in seconds.
 
     Attributes:
-        attempts: Tries in a row that bring nothing, or less than a megabyte, before giving up.
+        attempts: Attempts in a row that bring less than a megabyte, before giving up.
         pause: Before the second try; doubles with each, less a random part, up to ``longest_pause``.
         longest_wait: Most that a server may ask for with ``Retry-After``.
-        connect: Until a connection stands.
-        stall: Without a byte, until a connection counts as dead.
+        connect: Until a connection is established.
+        stall: Without data, until a connection is considered dead.
     """
 
     attempts: int = 6
@@ -55,7 +55,7 @@ class DownloadRetryPolicy:
 
 
 class DownloadStoppedError(Exception):
-    """The download was ended by :meth:`DownloadClient.stop`; what came is kept."""
+    """The download was stopped by :meth:`DownloadClient.stop`; what was downloaded is kept."""
 
 
 class DownloadClient:
@@ -76,11 +76,11 @@ class DownloadClient:
         self._open: set[requests.Response] = set()
 
     def stop(self) -> None:
-        """End the downloads of all threads, also those that wait for a byte."""
+        """End the downloads of all threads, including those that wait for a byte."""
         self._stop.set()
-        for answer in list(self._open):
-            with suppress(OSError, ValueError, RuntimeError):  # it ends at this moment by itself
-                answer.raw.shutdown()
+        for response in list(self._open):
+            with suppress(OSError, ValueError, RuntimeError):  # it is just ending by itself
+                response.raw.shutdown()
 
     def download(
         self,
@@ -90,19 +90,19 @@ class DownloadClient:
         known: Version | None = None,
         progress: Progress | None = None,
     ) -> Version | None:
-        """Bring a file to ``target``, whole or not at all; what came of it before an interruption is used.
+        """Download a file to ``target``, whole or not at all, continuing what an interruption left.
 
         Args:
             wanted: Address, and what is known of the content.
-            target: The file; its beginning lies beside it as ``NAME.part``.
-            known: Version of a copy that the caller has; the file is not sent where it is the same.
+            target: The file; its beginning is next to it as ``NAME.part``.
+            known: Version of the caller's copy; the file is not sent again if it is the same.
             progress: Told how far it is.
 
         Returns:
-            Version of the file; None where ``known`` is still what the server has.
+            The version of the file; None if ``known`` is still what the server has.
 
         Raises:
-            DownloadError: it cannot be had, or is not what was wanted.
+            DownloadError: it cannot be downloaded, or is not what was wanted.
             DataError: the disk is full.
             StoppedError: after :meth:`stop`.
             MissingExtraError: requests is not installed.
@@ -117,7 +117,7 @@ class DownloadClient:
             verify(wanted, part)
         except BaseException:
             if not part.resumable(wanted.sha256):
-                part.discard()  # nothing would tell whether the rest, another time, is of the same content
+                part.discard()  # a later rest could be of another content unnoticed
             raise
         part.finish()
         return version
@@ -125,80 +125,92 @@ class DownloadClient:
     def _insist(
         self, wanted: ExpectedFile, part: Part, known: Version | None, progress: Progress | None
     ) -> Version | None:
-        failures = 0
-        while True:
-            before = part.size
-            try:
-                return self._try(wanted, part, known, progress)
-            except RetryError as again:
-                failures = 1 if part.size - before >= CHUNK else failures + 1
-                if failures >= self._patience.attempts:
-                    raise _given_up(wanted, part, again, failures) from again
-                self._pause(wanted, again, failures)
+        import tenacity as t
 
-    def _pause(self, wanted: ExpectedFile, again: RetryError, failures: int) -> None:
-        if again.wait > self._patience.longest_wait:
-            raise DownloadError(
-                f"{shown(wanted.url)}: {again}, and asks to wait {again.wait:,.0f} s", "try again then", again.status
-            )
-        pause = min(self._patience.pause * 2 ** (failures - 1), self._patience.longest_pause)
-        pause = max(again.wait, pause * random.uniform(0.5, 1.0))
-        self._say(f"{shown(wanted.url)}: {again}; trying again in {pause:.1f} s")
-        if self._stop.wait(pause):
+        patience, before = self._patience, part.size
+        half, longest_half = patience.pause / 2, patience.longest_pause / 2
+        backoff = t.wait_exponential(half, longest_half) + t.wait_random_exponential(half, longest_half)
+
+        def count(state: RetryCallState) -> None:
+            nonlocal before
+            if part.size - before >= CHUNK:
+                state.attempt_number = 1
+            before = part.size
+
+        def give_up(state: RetryCallState) -> NoReturn:
+            again = _failure(state)
+            raise _given_up(wanted, part, again, state.attempt_number) from again
+
+        return t.Retrying(
+            retry=t.retry_if_exception_type(RetryError),
+            after=count,
+            stop=t.stop_after_attempt(patience.attempts),
+            wait=lambda state: max(_failure(state).wait, backoff(state)),
+            before_sleep=lambda state: self._say(
+                f"{shown(wanted.url)}: {_failure(state)}; trying again in {state.upcoming_sleep:.1f} s"
+            ),
+            sleep=self._sleep,
+            retry_error_callback=give_up,
+        )(self._try, wanted, part, known, progress)
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
             raise DownloadStoppedError
 
     def _try(
         self, wanted: ExpectedFile, part: Part, known: Version | None, progress: Progress | None
     ) -> Version | None:
-        """One request, and its body to the end of the part."""
+        """Make one request, and read its body to the end of the part."""
         if self._stop.is_set():
             raise DownloadStoppedError
         if part.size and part.size == wanted.size and part.resumable(wanted.sha256):
-            return part.version  # killed between the last byte and the verification
+            return part.version  # it was killed between the last byte and the verification
         headers = _headers(wanted, part, known)
         with (
             translated(wanted.url, self._patience.connect, self._patience.stall),
-            self._answer(wanted.url, headers) as answer,
+            self._response(wanted.url, headers) as response,
         ):
-            if answer.status_code == 304 and known is not None:
+            if response.status_code == 304 and known is not None:
                 return None
-            if answer.status_code == 416 and "Range" in headers and part.size == part.version.length:
+            if response.status_code == 416 and "Range" in headers and part.size == part.version.length:
                 return part.version
-            if answer.status_code in (206, 416) and "Range" in headers:
-                version, start = _rest(wanted, part, answer), part.size
-            elif answer.status_code == 200:
-                version, start = _whole(wanted, part, answer), 0
+            if response.status_code in (206, 416) and "Range" in headers:
+                version, start = _rest(wanted, part, response), part.size
+            elif response.status_code == 200:
+                version, start = _whole(wanted, part, response), 0
             else:
-                _refuse(wanted.url, answer)
+                _refuse(wanted.url, response, self._patience.longest_wait)
             check_space(part.target, (version.length or start) - start)
-            self._receive(wanted, part, answer, start, version.length, progress)
+            self._receive(wanted, part, response, start, version.length, progress)
         return version
 
     @contextmanager
-    def _answer(self, url: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
-        """The answer after redirects."""
+    def _response(self, url: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
+        """Request an address and yield the response after redirects."""
         session = self._session()
         place = url
         for _ in range(_REDIRECTS + 1):
             timeout = (self._patience.connect, self._patience.stall)
-            with session.get(place, headers=headers, stream=True, timeout=timeout) as answer:
-                if not answer.is_redirect:
-                    self._open.add(answer)
+            with session.get(place, headers=headers, stream=True, timeout=timeout) as response:
+                if not response.is_redirect:
+                    self._open.add(response)
                     try:
                         if self._stop.is_set():  # it came after stop had looked for it
                             raise DownloadStoppedError
-                        yield answer
+                        yield response
                     finally:
-                        self._open.discard(answer)
+                        self._open.discard(response)
                     return
-            place = redirected(url, place, answer)
-        raise DownloadError(f"{shown(url)}: more than {_REDIRECTS} redirects", "check the address", answer.status_code)
+            place = redirected(url, place, response)
+        raise DownloadError(
+            f"{shown(url)}: more than {_REDIRECTS} redirects", "check the address", response.status_code
+        )
 
     def _receive(
         self,
         wanted: ExpectedFile,
         part: Part,
-        answer: requests.Response,
+        response: requests.Response,
         start: int,
         length: int | None,
         progress: Progress | None,
@@ -206,11 +218,11 @@ class DownloadClient:
         limit = wanted.size if wanted.size is not None else wanted.limit
         total = length if length is not None else wanted.size
         done = start
-        while content := read_some(answer, done, total):
+        while content := read_some(response, done, total):
             done += len(content)
             if limit is not None and done > limit:
                 part.discard()
-                raise too_long(wanted, f"more than {limit:,}", answer.status_code)
+                raise too_long(wanted, f"more than {limit:,}", response.status_code)
             try:
                 part.append(content)
             except OSError as error:
@@ -222,7 +234,7 @@ class DownloadClient:
         if total is not None and done != total:
             if done > total:
                 part.discard()
-            raise RetryError(f"{done:,} of {total:,} bytes came", answer.status_code)
+            raise RetryError(f"{done:,} of {total:,} bytes arrived", response.status_code)
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
@@ -232,7 +244,7 @@ class DownloadClient:
 
 
 def _headers(wanted: ExpectedFile, part: Part, known: Version | None) -> dict[str, str]:
-    """Of the request: what is there already need not be sent, and nothing where it is what the caller has."""
+    """Build the headers: bytes that are there need not be sent again, and nothing if the caller's copy is current."""
     headers: dict[str, str] = {}
     if part.size and part.resumable(wanted.sha256):
         headers["Range"] = f"bytes={part.size}-"
@@ -244,28 +256,38 @@ def _headers(wanted: ExpectedFile, part: Part, known: Version | None) -> dict[st
     return headers
 
 
-def _rest(wanted: ExpectedFile, part: Part, answer: requests.Response) -> Version:
-    """The version that goes on behind the part; where it does not, the part is discarded, and asked for anew."""
-    if answer.status_code == 416 or not continues(answer.headers, part.size, part.version, wanted.size):
+def _rest(wanted: ExpectedFile, part: Part, response: requests.Response) -> Version:
+    """Return the version that continues the part; if none does, discard the part and ask for all of it."""
+    if response.status_code == 416 or not continues(response.headers, part.size, part.version, wanted.size):
         part.discard()
-        raise RetryError("the server sends another range than it was asked for", answer.status_code)
+        raise RetryError("the server sent a different range than requested", response.status_code)
     return part.version
 
 
-def _whole(wanted: ExpectedFile, part: Part, answer: requests.Response) -> Version:
-    """The version that comes from its first byte."""
-    version = version_of(answer.headers, length_of(answer.headers))
+def _whole(wanted: ExpectedFile, part: Part, response: requests.Response) -> Version:
+    """Return the version that is sent from its first byte."""
+    version = version_of(response.headers, length_of(response.headers))
     check_length(wanted, version.length)
     check_space(part.target, version.length or 0)
     part.begin(version)
     return version
 
 
-def _refuse(url: str, answer: requests.Response) -> NoReturn:
-    said = f"the server answers {phrase(answer.status_code)}"
-    if answer.status_code in TEMPORARY:
-        raise RetryError(said, answer.status_code, retry_after(answer.headers))
-    raise DownloadError(f"{shown(url)}: {said}", mend(answer.status_code), answer.status_code)
+def _refuse(url: str, response: requests.Response, longest_wait: float) -> NoReturn:
+    said = f"the server responded with {phrase(response.status_code)}"
+    if response.status_code in TEMPORARY:
+        wait = retry_after(response.headers)
+        if wait > longest_wait:
+            message = f"{shown(url)}: {said}, and asks to wait {wait:,.0f} s"
+            raise DownloadError(message, "try again after that time", response.status_code)
+        raise RetryError(said, response.status_code, wait)
+    raise DownloadError(f"{shown(url)}: {said}", remedy(response.status_code), response.status_code)
+
+
+def _failure(state: RetryCallState) -> RetryError:
+    error = state.outcome.exception() if state.outcome is not None else None
+    assert isinstance(error, RetryError), "only of a try that failed so"
+    return error
 
 
 def _given_up(wanted: ExpectedFile, part: Part, again: RetryError, failures: int) -> DownloadError:
@@ -274,7 +296,7 @@ def _given_up(wanted: ExpectedFile, part: Part, again: RetryError, failures: int
         message = f"{shown(wanted.url)} cannot be downloaded: {again}{tries}"
         hint = "check the address and the network"
     else:
-        message, hint = f"{shown(wanted.url)}: {again}{tries}", mend(again.status)
+        message, hint = f"{shown(wanted.url)}: {again}{tries}", remedy(again.status)
         if again.status < 300:
             hint = "try again"
     if part.size and part.resumable(wanted.sha256):

@@ -1,8 +1,8 @@
 """From the address of a dataset to a folder of class folders: download, check, lay out, and put in place at once.
 
-Everything is made in a hidden folder beside the target, ``.NAME.fetch``, which a later run of the same goes on with, and
-which is renamed at the end. Archives are read twice: the first time only to check every name, type and size, and to find the
-split lists; the second time images go straight to where they stay.
+Everything is created in a hidden folder next to the target, ``.NAME.fetch``, with which a later run of the same continues,
+and which is renamed at the end. Archives are read twice: the first time only to check every name, type and size, and to
+find the split lists; the second time images go straight to where they stay.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 
 from vision_mlops import __version__
 from vision_mlops.config.workload import Download
-from vision_mlops.core.errors import DataError, MissingExtraError
+from vision_mlops.core.errors import DataError
 from vision_mlops.core.files import remove_path
 from vision_mlops.core.hashing import file_hash
+from vision_mlops.core.locks import locked
 from vision_mlops.core.text import counted
 from vision_mlops.data.fetch.assembly import AssembledFolder, Assembly, FetchOptions, FetchRequest, Progress, local_file
 from vision_mlops.data.fetch.download_client import DownloadClient
@@ -29,7 +30,7 @@ from vision_mlops.data.fetch_record import RECORD, FetchedFile, FetchRecord, dif
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """A fetched folder; ``reused`` where it was there already. ``archives`` is where they were kept."""
+    """A fetched folder; ``reused`` if it was already there. ``archives`` is where they were kept."""
 
     folder: Path
     record: FetchRecord
@@ -52,7 +53,7 @@ def fetch(
         request: What, and where to.
         client: Downloads; its patience is the caller's.
         options: How.
-        begin: Called before the first request; not where everything is there already.
+        begin: Called before the first request; not called if everything is already there.
         progress: Told how far it is.
 
     Raises:
@@ -80,29 +81,29 @@ def fetch(
 
 
 def _key(download: Download) -> str:
-    """What is asked for: of files of this machine, the content counts too."""
+    """Hash what is asked for; for files on this machine, the content counts too."""
     local = [file_hash(path) for archive in download.archives if (path := local_file(archive)) is not None]
     return hashlib.sha256("".join([key_of(download), *local]).encode()).hexdigest() if local else key_of(download)
 
 
 def _present(request: FetchRequest, key: str, options: FetchOptions) -> FetchResult | None:
-    """What is in place already, where it is what is asked for; an error where it is something else."""
+    """Return what is already in place if it is what is asked for; raise an error if it is something else."""
     out = request.out
     existing = next(path for path in (out, *out.parents) if path.exists())
     if not existing.is_dir():
         raise DataError(f"{existing} is a file", "choose another --out")
     if out.is_mount():  # it could not be renamed, and that would be noticed last
-        raise DataError(f"{out} is a file system of its own", f"choose a folder in it: --out {out / request.name}")
+        raise DataError(f"{out} is a mount point", f"choose a folder in it: --out {out / request.name}")
     record = read_record(out)
     if record is None:
         if out.exists() and any(out.iterdir()):
-            raise DataError(f"{out} is not empty and was not made by `mlops data fetch`", "choose another --out")
+            raise DataError(f"{out} is not empty and was not created by `mlops data fetch`", "choose another --out")
         return None
     if options.force:
         return None
     if record.key != key:
         raise DataError(
-            f"{out} holds another download: {record.source.removeprefix('download:')}",
+            f"{out} contains a different download: {record.source.removeprefix('download:')}",
             "--force replaces it; or choose another --out",
         )
     if different := differences(out, record):
@@ -115,35 +116,25 @@ def _work_folder(out: Path) -> Path:
 
 
 def kept(out: Path) -> int:
-    """Bytes that an interrupted download has left for the next one."""
+    """Return how many bytes an interrupted download has left for the next one."""
     return sum(path.stat().st_size for path in _work_folder(out).rglob("*") if path.is_file())
 
 
 @contextmanager
 def _work(out: Path) -> Iterator[Path]:
-    """The folder to work in, for one process at a time. Afterwards it is removed where nothing in it is worth keeping."""
-    try:
-        from filelock import FileLock, Timeout
-    except ImportError as error:
-        raise MissingExtraError("filelock", "train") from error
+    """Provide the folder to work in, for one process at a time. It is removed if nothing in it is worth keeping."""
     work = _work_folder(out)
-    work.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(work / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise DataError(f"another process is fetching {out}", "wait for it") from error
-    try:
-        remove_path(work / "tree")  # of a process that was killed
-        if not out.exists() and (work / "old").exists():
-            (work / "old").rename(out)
-        remove_path(work / "old")
-        yield work
-    finally:
-        remove_path(work / "tree")
-        if work.exists() and not any(path.name != "lock" for path in work.rglob("*") if path.is_file()):
-            remove_path(work)
-        lock.release()
+    with locked(work / "lock", DataError(f"another process is fetching {out}", "wait until it is done")):
+        try:
+            remove_path(work / "tree")  # of a process that was killed
+            if not out.exists() and (work / "old").exists():
+                (work / "old").rename(out)
+            remove_path(work / "old")
+            yield work
+        finally:
+            remove_path(work / "tree")
+            if work.exists() and not any(path.name != "lock" for path in work.rglob("*") if path.is_file()):
+                remove_path(work)
 
 
 @contextmanager
@@ -153,11 +144,11 @@ def _full_disk_explained(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise DataError(f"{out}: {error.strerror}", "free space; the same command goes on where it stopped") from error
+        raise DataError(f"{out}: {error.strerror}", "free space, and run the same command to continue") from error
 
 
 def _put(tree: Path, out: Path, work: Path) -> None:
-    """Move the new folder into its place; an older one is there until then, and after a kill in between."""
+    """Move the new folder into its place. An older one stays until then, and survives a kill in between."""
     if out.exists():
         out.rename(work / "old")
     tree.rename(out)
@@ -185,6 +176,6 @@ def _record(request: FetchRequest, key: str, made: AssembledFolder) -> FetchReco
 
 
 def describe(request: FetchRequest) -> str:
-    """What will be fetched, on one line."""
+    """Say on one line what will be fetched."""
     size = f", {megabytes(request.download.size)}" if request.download.size else ""
     return f"fetching {request.name}: {counted(len(request.download.archives), 'file')}{size}, to {request.out}"

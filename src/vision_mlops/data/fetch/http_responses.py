@@ -1,4 +1,4 @@
-"""Reads what a server answers: which range, how long to wait, which version, and what a refusal means for the user."""
+"""Interprets responses: which range, how long to wait, which version, and what a refusal means for the user."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
 
 _RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
-_MENDS = {
-    401: "the server wants a login: download it in a browser, and give the file",
-    403: "the server refuses access: look at the home page of the data, or download it in a browser and give the file",
-    404: "check the address: nothing is there, or no longer",
-    410: "it was removed for good: look for another address",
-    429: "the server wants fewer requests: try again later, or with a lower --jobs",
+_REMEDIES = {
+    401: "the server requires a login: download the file in a browser, and pass its path",
+    403: "the server denies access: see the home page of the data, or download the file in a browser and pass its path",
+    404: "check the address: the file does not exist, or no longer",
+    410: "the file was removed permanently: find another address",
+    429: "the server limits requests: try again later, or with a lower --jobs",
 }
 
 
 def shown(url: str) -> str:
-    """An address for messages and records: without what may be a secret, the user's name, password and the query."""
+    """Return an address for messages and records, without possible secrets: user name, password and query."""
     try:
         parts = urlsplit(url)
         return printable(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
@@ -34,26 +34,26 @@ def shown(url: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text of a stranger without what a terminal would obey."""
+    """Replace what a terminal would obey in text from a stranger."""
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def version_of(headers: Mapping[str, str], length: int | None) -> Version:
-    """Version that an answer is of."""
+    """Return the version that a response is of."""
     return Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), length)
 
 
 def length_of(headers: Mapping[str, str]) -> int | None:
-    """Bytes that the body of an answer has; None where it does not say."""
+    """Return the size in bytes of the body of a response; None if it does not say."""
     text = headers.get("Content-Length", "")
     return int(text) if text.isascii() and text.isdigit() else None
 
 
 def continues(headers: Mapping[str, str], start: int, version: Version, size: int | None) -> bool:
-    """Whether a partial answer is the rest of what is there.
+    """Return whether a partial response is the rest of what is there.
 
     Args:
-        headers: Of the answer with status 206.
+        headers: Of the response with status 206.
         start: Bytes that are there.
         version: What they are of.
         size: Bytes that the whole must have, where that is known.
@@ -70,7 +70,7 @@ def continues(headers: Mapping[str, str], start: int, version: Version, size: in
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that the server asks to wait; 0 where it does not."""
+    """Return the seconds that the server asks to wait; 0 if it does not."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
@@ -81,10 +81,10 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 def phrase(status: int) -> str:
-    """A status with its standard name: what the server itself calls it may be anything."""
+    """Return a status with its standard name: the one that the server sends may be anything."""
     return f"{status} {http.client.responses.get(status, '')}".rstrip()
 
 
-def mend(status: int) -> str:
-    """What a user does about a refusal."""
-    return _MENDS.get(status, "try again later" if status in TEMPORARY or status >= 500 else "check the address")
+def remedy(status: int) -> str:
+    """Say what a user can do about a refusal."""
+    return _REMEDIES.get(status, "try again later" if status in TEMPORARY or status >= 500 else "check the address")

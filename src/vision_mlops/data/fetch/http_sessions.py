@@ -1,4 +1,4 @@
-"""The HTTP library at its edge: sessions, redirects, bodies, and its many errors as the two that matter: again, or not."""
+"""The HTTP library: sessions, redirects, bodies, and its many errors as the two that matter: retry, or give up."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CHUNK = 2**20
 
 
 class RetryError(Exception):
-    """A try that failed in a way that the next one may not.
+    """An attempt that failed in a way that the next one may not.
 
     Args:
         reason: For the message, should it be the last.
-        status: Of the answer, 0 without one.
+        status: Of the response, 0 without one.
         wait: Seconds that the server asked for.
     """
 
@@ -34,7 +34,7 @@ class RetryError(Exception):
 
 
 def open_session() -> requests.Session:
-    """A session that leaves redirects and retries to its caller.
+    """Open a session that leaves redirects and retries to its caller.
 
     Raises:
         MissingExtraError: requests is not installed.
@@ -45,7 +45,7 @@ def open_session() -> requests.Session:
         raise MissingExtraError("requests", "train") from error
 
     class Session(requests.Session):
-        """Sees no redirects: it would read their bodies, however large or slow they are, even where it does not follow."""
+        """Ignores redirects: it would read their bodies, however large or slow, even if it does not follow them."""
 
         def get_redirect_target(self, resp: requests.Response) -> None:
             return None
@@ -55,9 +55,9 @@ def open_session() -> requests.Session:
     return session
 
 
-def redirected(url: str, place: str, answer: requests.Response) -> str:
-    """Where an answer sends one; never from https to http, where anybody on the way could change the content."""
-    location = answer.headers["Location"]
+def redirected(url: str, place: str, response: requests.Response) -> str:
+    """Return where a response redirects; never from https to http, where anyone on the way could change the content."""
+    location = response.headers["Location"]
     with suppress(UnicodeError):  # headers are read as latin-1, and what servers write is UTF-8
         location = location.encode("latin-1").decode()
     try:
@@ -67,15 +67,15 @@ def redirected(url: str, place: str, answer: requests.Response) -> str:
         target, schemes = location, ("", "")
     if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
         raise DownloadError(
-            f"{shown(url)}: the server redirects to {shown(target)}, which is not as safe",
-            "check the address, or download it in a browser and give the file",
-            answer.status_code,
+            f"{shown(url)}: the server redirects to {shown(target)}, which is less secure",
+            "check the address, or download the file in a browser and pass its path",
+            response.status_code,
         )
     return target
 
 
-def read_some(answer: requests.Response, done: int, total: int | None) -> bytes:
-    """What has come, at most a chunk; empty at the end.
+def read_some(response: requests.Response, done: int, total: int | None) -> bytes:
+    """Read what has arrived, at most a chunk; empty at the end.
 
     Not iter_content: it would undo a Content-Encoding, which some servers declare for .tar.gz files. And not read: it
     gives nothing before a whole chunk is there, and loses what has come where the connection breaks.
@@ -83,10 +83,10 @@ def read_some(answer: requests.Response, done: int, total: int | None) -> bytes:
     from urllib3.exceptions import ProtocolError, SSLError
 
     try:
-        content: bytes = answer.raw.read1(CHUNK, decode_content=False)
+        content: bytes = response.raw.read1(CHUNK, decode_content=False)
     except (ProtocolError, SSLError) as error:
-        reason = "the answer ends too early" if total is None else f"{done:,} of {total:,} bytes came"
-        raise RetryError(reason, answer.status_code) from error
+        reason = "the response ended too early" if total is None else f"{done:,} of {total:,} bytes arrived"
+        raise RetryError(reason, response.status_code) from error
     return content
 
 
@@ -105,7 +105,7 @@ def translated(url: str, connect: float, stall: float) -> Iterator[None]:
     except (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError) as error:
         raise RetryError(f"no connection after {connect:g} s") from error
     except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
-        raise RetryError(f"nothing came for {stall:g} s") from error
+        raise RetryError(f"no data arrived for {stall:g} s") from error
     except requests.ConnectionError as error:
         raise RetryError(_reason(error)) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
@@ -113,7 +113,7 @@ def translated(url: str, connect: float, stall: float) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, below all that the libraries wrap around it."""
+    """Return what the system said, below all that the libraries wrap around it."""
     found, seen = "", [error, *(each for each in error.args if isinstance(each, BaseException))]
     for each in seen:
         found = getattr(each, "strerror", None) or found

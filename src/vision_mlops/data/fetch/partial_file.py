@@ -1,4 +1,4 @@
-"""The beginning of a file that is being downloaded, and what its server said of it: enough to go on after any end."""
+"""The beginning of a file that is being downloaded, and what its server said of it: enough to continue after any end."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Version:
     def condition(self) -> str:
         """Value of ``If-Range``; empty where the server gave nothing that a range could be bound to.
 
-        A weak ETag stands for contents that mean the same and may differ in bytes, so it does not do.
+        A weak ETag stands for contents that mean the same and may differ in bytes, so it is not enough.
         """
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
 class Part:
-    """``NAME.part`` beside the file that it becomes, with its version in ``NAME.part.json``.
+    """``NAME.part`` next to the file that it becomes, with its version in ``NAME.part.json``.
 
     Args:
         target: The whole file.
@@ -57,7 +57,7 @@ class Part:
             return Version()
 
     def resumable(self, sha256: str | None) -> bool:
-        """Whether something would tell if the rest, when it comes later, were of another content."""
+        """Return whether a later rest that is of another content would be noticed."""
         return bool(self.version.condition or sha256)
 
     def begin(self, version: Version) -> None:
@@ -67,7 +67,7 @@ class Part:
         atomic_write(self._notes, json.dumps(asdict(version)) + "\n")
 
     def append(self, content: bytes) -> None:
-        """Write bytes at the end, at once: a process that is killed loses none.
+        """Write bytes at the end at once: a process that is killed loses none.
 
         Raises:
             OSError: as many as there is space for were written.
@@ -78,7 +78,7 @@ class Part:
                 rest = rest[stream.write(rest) :]
 
     def finish(self) -> None:
-        """Make it the whole file."""
+        """Turn it into the whole file."""
         self.path.replace(self.target)
         self._notes.unlink(missing_ok=True)
 

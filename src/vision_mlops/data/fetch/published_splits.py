@@ -20,11 +20,11 @@ _MATLAB = b"MATLAB"
 
 
 def read_list(content: bytes, name: str, variable: str = "file_list") -> list[str]:
-    """Paths that a list names, with slashes, in its order.
+    """Return the paths that a list names, with slashes, in its order.
 
     Args:
         content: Of the file: UTF-8 text with a path a line, or MATLAB 5 with a cell array of text.
-        name: What messages call it.
+        name: Its name in messages.
         variable: The cell array.
 
     Raises:
@@ -73,11 +73,11 @@ def _of_matlab(content: bytes, name: str, variable: str) -> list[str]:
     try:
         return [str(cell.item()) for cell in cells]
     except (AttributeError, ValueError) as error:
-        raise DataError(f"{name}: {variable!r} is no cell array of text", hint) from error
+        raise DataError(f"{name}: {variable!r} is not a cell array of text", hint) from error
 
 
 def assign_splits(lists: Mapping[SplitName, Iterable[str]], images: Iterable[str]) -> dict[str, SplitName]:
-    """Give each listed image its split. A path without the suffix of an image stands for the image of that name.
+    """Give each listed image its split. A path without an image suffix stands for the image of that name.
 
     Args:
         lists: Paths by split.

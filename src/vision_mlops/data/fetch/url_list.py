@@ -1,4 +1,4 @@
-"""Lists of image addresses: read from text or CSV, and downloaded side by side."""
+"""Lists of image addresses: read from text or CSV, and downloaded in parallel."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import hashlib
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path, PurePosixPath
-from queue import Empty, SimpleQueue
 from urllib.parse import unquote, urlsplit
 
 from vision_mlops.core.errors import DataError, DownloadError, ImageError
@@ -26,7 +27,6 @@ MAX_LIST_BYTES = 256 * 2**20
 MAX_IMAGE_BYTES = 256 * 2**20
 _COLUMNS = ("url", "label", "split")
 _HINT = "a list has an address a line, or the columns url,label[,split]"
-_LONGEST_END_SECONDS = 2.0
 
 
 class ListError(DataError):
@@ -42,17 +42,17 @@ class Row:
     split: str = ""
 
     def place(self, suffix: str) -> str:
-        """Path of the image in the new folder. Its name is a hash of the address: the server has no say in it."""
+        """Return the path of the image in the new folder. Its name is a hash of the address, not chosen by the server."""
         name = hashlib.sha256(self.url.encode()).hexdigest()[:20] + suffix
         return "/".join([*([self.split] if self.split else []), self.label, name])
 
 
 def read_rows(content: bytes, name: str) -> list[Row]:
-    """Images that a list names, each once.
+    """Return the images that a list names, each once.
 
     Args:
         content: UTF-8 text. Without a column ``label``, the class is the last folder of the address.
-        name: What messages call it.
+        name: Its name in messages.
 
     Raises:
         ListError: names the line that is wrong.
@@ -73,7 +73,7 @@ def read_rows(content: bytes, name: str) -> list[Row]:
         row = _row(dict(zip(columns, (cell.strip() for cell in cells), strict=False)), f"{name}, line {number}")
         if rows.setdefault(row.url, row) != row:
             raise ListError(
-                f"{name}, line {number}: {shown(row.url)} is there twice, with another class or split", _HINT
+                f"{name}, line {number}: {shown(row.url)} is listed twice, with a different class or split", _HINT
             )
     if not rows:
         raise ListError(f"{name}: has no addresses", _HINT)
@@ -97,14 +97,15 @@ def _row(cells: dict[str, str], where: str) -> Row:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ListError(f"{where}: {url[:100]!r} is no address: {error}", _HINT) from error
+        raise ListError(f"{where}: {url[:100]!r} is not an address: {error}", _HINT) from error
     if parts.scheme.lower() not in ("http", "https") or not parts.netloc or any(sign.isspace() for sign in url):
-        raise ListError(f"{where}: {url[:100]!r} is no address", _HINT)
+        raise ListError(f"{where}: {url[:100]!r} is not an address", _HINT)
     label = cells.get("label", "") or PurePosixPath(unquote(parts.path)).parent.name
     if not is_folder_name(label):
-        raise ListError(f"{where}: {label!r} is no class name", "give a column label; it becomes the name of a folder")
+        hint = "add a column label; it becomes the name of a folder"
+        raise ListError(f"{where}: {label!r} is not a valid class name", hint)
     if split and split not in SPLIT_FOLDERS:
-        raise ListError(f"{where}: {split!r} is no split", "train, val or test")
+        raise ListError(f"{where}: {split!r} is not a split", "use train, val or test")
     return Row(url, label, SPLIT_FOLDERS[split] if split else "")
 
 
@@ -116,59 +117,35 @@ def download_rows(
     jobs: int,
     progress: Callable[[int, int | None], None],
 ) -> tuple[dict[Row, Path], dict[Row, DownloadError]]:
-    """Download the images of a list into ``folder``; those that are there already are kept.
+    """Download the images of a list to ``folder``; those that are already there are kept.
 
     Returns:
-        Path of each image, and for each that cannot be had the reason.
+        The path of each image, and the reason for each that cannot be downloaded.
 
     Raises:
         DataError: the disk is full.
     """
-    todo: SimpleQueue[Row] = SimpleQueue()
-    results: SimpleQueue[tuple[Row, Path | BaseException]] = SimpleQueue()
-    for row in rows:
-        todo.put(row)
-    # Not a pool: at the end of the process it would wait for threads whose servers are silent.
-    work = partial(_work, todo, results, folder, client)
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(rows)))]
     done: dict[Row, Path] = {}
     failed: dict[Row, DownloadError] = {}
-    try:
-        for thread in threads:
-            thread.start()
-        for count in range(1, len(rows) + 1):
-            row, result = results.get()
+    # Its threads end with the process. An executor of concurrent.futures would wait for those whose servers are silent.
+    with ThreadPool(min(jobs, len(rows))) as pool, ExitStack() as stack:
+        stack.callback(client.stop)
+        for count, (row, result) in enumerate(pool.imap_unordered(partial(_try, folder, client), rows), start=1):
             if isinstance(result, Path):
                 done[row] = result
-            elif isinstance(result, DownloadError):
-                failed[row] = result
             else:
-                raise result
+                failed[row] = result
             progress(count, len(rows))
-    except BaseException:
-        client.stop()
-        for thread in threads:
-            thread.join(_LONGEST_END_SECONDS / jobs)
-        raise
+        stack.pop_all()
     return done, failed
 
 
-def _work(
-    todo: SimpleQueue[Row], results: SimpleQueue[tuple[Row, Path | BaseException]], folder: Path, client: DownloadClient
-) -> None:
-    """Download images until there are no more, or until something else than a missing image happens."""
-    while True:
-        try:
-            row = todo.get_nowait()
-        except Empty:
-            return
-        try:
-            results.put((row, _image(row, folder, client)))
-        except DownloadError as error:
-            results.put((row, error))
-        except BaseException as error:  # noqa: BLE001 - raised in the main thread
-            results.put((row, error))
-            return
+def _try(folder: Path, client: DownloadClient, row: Row) -> tuple[Row, Path | DownloadError]:
+    """Download one image, or return why that cannot be done."""
+    try:
+        return row, _image(row, folder, client)
+    except DownloadError as error:
+        return row, error
 
 
 _MAKING = threading.Lock()
@@ -193,19 +170,19 @@ def _image(row: Row, folder: Path, client: DownloadClient) -> Path:
 
 
 def _suffix(path: Path, url: str) -> str:
-    """Suffix by the content: what a server calls an image may be a web page that says sorry."""
+    """Determine the suffix by the content: what a server calls an image may be an error page."""
     try:
         return read_suffix(path)
     except ImageError as error:
         problem = error.message.removeprefix(f"{path}: ") if error.reason == "unsupported_format" else ""
-        what = f"what came is no image{problem and ' that can be used: '}{problem}"
+        what = f"the response is not an image{problem and ' that can be used: '}{problem}"
         raise DownloadError(f"{shown(url)}: {what}", "remove it from the list", 200) from error
 
 
 def failures(failed: dict[Row, DownloadError]) -> DataError:
-    """One error for all images that could not be had."""
+    """Combine the errors of all images that could not be downloaded."""
     lines = [error.message for error in failed.values()]
     return DataError(
         f"{counted(len(lines), 'image')} cannot be downloaded: {few(lines, '; ')}",
-        "the others are kept: the same command tries these again, --skip-missing goes on without them",
+        "the others are kept: run the same command to retry these, or pass --skip-missing to continue without them",
     )

@@ -1,4 +1,4 @@
-"""What is verified of a download: announced and real size, the checksum, and that the disk has room."""
+"""Verifies a download: announced and real size, the checksum, and that the disk has room."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vision_mlops.data.fetch.http_responses import shown
 from vision_mlops.data.fetch.partial_file import Part
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Errors of a write that freeing space mends."""
+"""Errors of a write that freeing space fixes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFile:
-    """A file to download. ``size`` in bytes and ``sha256`` are verified where given; ``limit`` is the most it may have."""
+    """A file to download. ``size`` in bytes and ``sha256`` are verified if given; ``limit`` is the most it may have."""
 
     url: str
     size: int | None = None
@@ -27,13 +27,13 @@ class ExpectedFile:
 
 
 def check_length(wanted: ExpectedFile, length: int | None) -> None:
-    """Compare what a server announces with what is wanted, before the first byte."""
+    """Compare the announced length with what is wanted, before the first byte."""
     if length is None:
         return
     if wanted.size is not None and length != wanted.size:
         raise DownloadError(
             f"{shown(wanted.url)}: expected {wanted.size:,} bytes, the server has {length:,}",
-            "the file is another one now: check the address, or correct the size and checksum",
+            "the file has changed: check the address, or correct the size and checksum",
             200,
         )
     if wanted.limit is not None and length > wanted.limit:
@@ -41,13 +41,13 @@ def check_length(wanted: ExpectedFile, length: int | None) -> None:
 
 
 def too_long(wanted: ExpectedFile, found: str, status: int) -> DownloadError:
-    """Words that more comes than is wanted, or allowed."""
+    """Describe that more arrives than is wanted or allowed."""
     bound = f"expected {wanted.size:,}" if wanted.size is not None else f"at most {wanted.limit or 0:,}"
     return DownloadError(f"{shown(wanted.url)}: {bound} bytes, got {found}", "check the address", status)
 
 
 def check_space(target: Path, needed: int) -> None:
-    """Refuse what does not fit on the disk, before it is full.
+    """Refuse what does not fit on the disk, before the disk is full.
 
     Args:
         target: File or folder to write; need not exist.
@@ -65,16 +65,16 @@ def check_space(target: Path, needed: int) -> None:
 
 
 def not_written(part: Part, error: OSError, total: int | None, kept: bool) -> DataError:
-    """Words the error of a write; ``kept`` says whether another try goes on from here."""
+    """Describe the error of a write; ``kept`` says whether another try continues from here."""
     if error.errno not in FULL:
         return DataError(f"{part.path} cannot be written: {error.strerror}", "check its permissions and the disk")
     of = f" of {total:,}" if total is not None else ""
-    hint = "free space; the same command goes on there" if kept else "free space, and try again"
+    hint = "free space, and run the same command to continue" if kept else "free space, and try again"
     return DataError(f"{part.path}: {error.strerror}; {part.size:,}{of} bytes are there", hint)
 
 
 def verify(wanted: ExpectedFile, part: Part) -> None:
-    """Compare what came with what was wanted; what is wrong is removed.
+    """Compare the download with what was wanted; a wrong one is removed.
 
     Raises:
         DownloadError: says what was expected and what came.
@@ -84,7 +84,7 @@ def verify(wanted: ExpectedFile, part: Part) -> None:
         part.discard()
         raise DownloadError(
             f"{shown(wanted.url)}: expected {wanted.size:,} bytes, got {found:,}",
-            "try again; the part was removed",
+            "try again; what was downloaded is removed",
             200,
         )
     if wanted.sha256 is None:
@@ -94,6 +94,6 @@ def verify(wanted: ExpectedFile, part: Part) -> None:
         part.discard()
         raise DownloadError(
             f"{shown(wanted.url)}: expected sha256 {wanted.sha256}, got {found_hash}",
-            "what came was removed; try again, or check the address and the checksum",
+            "the download was removed; try again, or check the address and the checksum",
             200,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.config.retirements import WARNING_DAYS, Use, retired_uses
-from vision_mlops.core.errors import DataError
+from vision_mlops.core.errors import DataError, Severity
 from vision_mlops.core.folder_walk import EntryKind, walk
 from vision_mlops.core.ignore_files import GitIgnored
 from vision_mlops.doctor.migration.notebook_cells import read_notebook
@@ -43,14 +42,6 @@ _OLDEST_PYTHON = re.compile(
 _READ_ALTHOUGH_IGNORED = re.compile(r"\.env(\..*)?")
 
 
-class MigrationSeverity(enum.StrEnum):
-    """How urgent a finding is: over; over soon, or a file that cannot be read; over on a later day, or advice."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-
-
 @dataclass(frozen=True, order=True)
 class MigrationFinding:
     """Something that has to change.
@@ -60,7 +51,7 @@ class MigrationFinding:
         cell: Of a notebook, from 1 on; 0 in other files.
         line: From 1 on, in the cell or file; 0 where it is about all of it.
         name: What was found.
-        severity: How urgent it is.
+        severity: An error is over, a warning is over soon or a file that cannot be read, a note is over later or advice.
         what: What it belongs to.
         day: When that ended or ends, as YYYY-MM-DD; empty where no day is known.
         replacement: What to use instead.
@@ -71,7 +62,7 @@ class MigrationFinding:
     cell: int
     line: int
     name: str
-    severity: MigrationSeverity
+    severity: Severity
     what: str
     day: str
     replacement: str
@@ -86,7 +77,7 @@ class MigrationFinding:
 
     def __str__(self) -> str:
         """Two lines: what it is, and what to do."""
-        verb = "ended" if self.severity is MigrationSeverity.ERROR else "ends"
+        verb = "ended" if self.severity is Severity.ERROR else "ends"
         since = f"{self.what} ({verb} on {self.day})" if self.day else self.what
         return f"{self.place}: {self.severity}: {self.name}: {since}\n  -> {self.replacement} ({self.guide})"
 
@@ -105,9 +96,7 @@ class ScanResult:
 
     def fails(self, severity: str) -> bool:
         """Whether a finding is of this severity or a worse one; ``never`` is none."""
-        order = [*MigrationSeverity]
-        limit = order.index(MigrationSeverity(severity)) if severity != "never" else -1
-        return any(order.index(finding.severity) <= limit for finding in self.findings)
+        return any(finding.severity.reaches(severity) for finding in self.findings)
 
 
 def scan(folder: Path, today: date) -> ScanResult:
@@ -202,7 +191,7 @@ def _of_python(name: str, cell: int, text: str, today: date) -> Iterator[Migrati
     except SyntaxError as error:
         topic = v1_names().topic(_OLD_PYTHON)
         yield MigrationFinding(
-            name, cell, error.lineno or 0, "syntax", MigrationSeverity.ERROR,
+            name, cell, error.lineno or 0, "syntax", Severity.ERROR,
             f"this is not code for Python 3.11 or later ({error.msg})", "", "rewrite it for Python 3", topic.link,
         )  # fmt: skip
         for line, content in enumerate(text.splitlines(), start=1):
@@ -240,9 +229,9 @@ def _of_uses(
 def _of_match(match: Match | None, name: str, cell: int, line: int, today: date) -> Iterator[MigrationFinding]:
     if match is None:
         return
-    severity = MigrationSeverity.NOTE
+    severity = Severity.NOTE
     if match.day is not None and match.day <= today + timedelta(days=WARNING_DAYS):
-        severity = MigrationSeverity.ERROR if match.day <= today else MigrationSeverity.WARNING
+        severity = Severity.ERROR if match.day <= today else Severity.WARNING
     yield MigrationFinding(
         name, cell, line, match.name, severity, match.ended, str(match.day or ""), match.replacement, match.topic.link
     )
@@ -251,5 +240,5 @@ def _of_match(match: Match | None, name: str, cell: int, line: int, today: date)
 def _unreadable(name: str, problem: str) -> MigrationFinding:
     topic = v1_names().topic(_UNREADABLE)
     return MigrationFinding(
-        name, 0, 0, "file", MigrationSeverity.WARNING, f"it {problem}", "", "look at it yourself", topic.link
+        name, 0, 0, "file", Severity.WARNING, f"it {problem}", "", "look at it yourself", topic.link
     )

@@ -16,7 +16,7 @@ from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.core.files import atomic_folder, atomic_write, remove_path
 from vision_mlops.core.hashing import file_hash
-from vision_mlops.core.locks import take
+from vision_mlops.core.locks import locked
 from vision_mlops.endpoints.inferencing_image import copy_readable
 from vision_mlops.model.bundle import MANIFEST
 from vision_mlops.serving.access_keys import KEY_NAMES, new_key
@@ -44,12 +44,10 @@ class EndpointFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.chmod(0o700)
-        lock = take(self.path / "lock")
-        if lock is None:
-            raise DeploymentError(
-                f"endpoint {self.name!r} is being changed by another command", "wait until that is done"
-            )
-        with lock:
+        refusal = DeploymentError(
+            f"endpoint {self.name!r} is being changed by another command", "wait until that is done"
+        )
+        with locked(self.path / "lock", refusal):
             yield
 
     def keys(self) -> dict[str, str]:

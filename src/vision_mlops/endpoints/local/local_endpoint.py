@@ -16,9 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from vision_mlops.core import locks, paths
 from vision_mlops.core.errors import DeploymentError
@@ -61,8 +62,8 @@ class LocalEndpoint:
             raise DeploymentError(f"there is no endpoint {self.name!r} on this machine", f"there is: {known}")
         return state
 
-    def hold(self, say: Say, seconds: float = TIMEOUT_SECONDS) -> TextIO:
-        """The lock under which one command at a time makes or deletes things of an endpoint; close it to let go.
+    def hold(self, say: Say, seconds: float = TIMEOUT_SECONDS) -> AbstractContextManager[object]:
+        """Hold the lock under which one command at a time makes or deletes things of an endpoint.
 
         Raises:
             DeploymentError: another command has it for longer than that.

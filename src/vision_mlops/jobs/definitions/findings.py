@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vision_mlops.core.errors import Severity
 
-class Severity(enum.StrEnum):
-    """An error is what Azure refuses, or what nothing could run; a warning is what Azure tolerates."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
+# An error is what Azure refuses, or what nothing could run; a warning is what Azure tolerates.
 _ERROR, _WARNING = Severity.ERROR, Severity.WARNING
 # What Azure does about each, and how that is known: docs/lint_rules.md, which a test holds against this table.
 RULES = {

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.core.locks import take
+from vision_mlops.core.locks import HeldLock, take
 from vision_mlops.endpoints.local.router.endpoint_state import KEY, LOCK, EndpointState, read_key, read_state, write_key
 from vision_mlops.endpoints.local.router.router_admin import Control
 from vision_mlops.endpoints.ports import first_port
@@ -32,7 +32,7 @@ _PORTS = 1000
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 4096
 _OTHER_DESCRIPTORS = 128
-_held: list[TextIO] = []  # the lock, which is to be let go by nothing but the end of the process
+_held: list[HeldLock] = []  # the lock, which is to be let go by nothing but the end of the process
 
 
 class _Full(asyncio.Protocol):
@@ -56,9 +56,7 @@ def main(folder: Path, port: int, report: TextIO) -> int:
         return 0
     _held.append(lock)
     try:
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        (folder / LOCK).write_text(str(os.getpid()))
         state = read_state(folder)
         listener = _listen(folder, port, state)
         if not (folder / KEY).is_file():

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vision_mlops.core.errors import PipelineError
+from vision_mlops.core.errors import PipelineError, Severity
 from vision_mlops.jobs.definitions.definition import COMPONENTS, Definition
 from vision_mlops.jobs.definitions.expressions import BindingReference, ExpressionError, references, render, sole
-from vision_mlops.jobs.definitions.findings import RULES, Severity
+from vision_mlops.jobs.definitions.findings import RULES
 from vision_mlops.jobs.definitions.models.ports import (
     VALUE_TYPES,
     InputDeclaration,

@@ -14,8 +14,8 @@ import re
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -23,7 +23,7 @@ from pathlib import Path
 from vision_mlops.core import paths
 from vision_mlops.core.errors import JobError
 from vision_mlops.core.files import atomic_write, remove_path
-from vision_mlops.core.locks import is_taken, take
+from vision_mlops.core.locks import is_taken, locked, take
 from vision_mlops.jobs.local.environments.pip_client import install_command, package_at_fault, pip_variables
 
 _READY = "environment.json"
@@ -172,13 +172,9 @@ def _is_locked(folder: Path) -> bool:
     return is_taken(_lock_of(folder))
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = take(_lock_of(folder), wait=_LONGEST_SECONDS)
-    if lock is None:
-        raise JobError(f"another job has been building the environment {folder} for two hours", "cancel it, or wait")
-    with lock:
-        yield
+def _locked(folder: Path) -> AbstractContextManager[None]:
+    refusal = JobError(f"another job has been building the environment {folder} for two hours", "cancel it, or wait")
+    return locked(_lock_of(folder), refusal, wait=_LONGEST_SECONDS)
 
 
 def _create(folder: Path) -> None:

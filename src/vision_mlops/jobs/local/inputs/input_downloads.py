@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DataError, DownloadError, PipelineError
 from vision_mlops.core.files import atomic_write
-from vision_mlops.core.locks import take
+from vision_mlops.core.locks import locked
 from vision_mlops.data.fetch.download_client import DownloadClient, DownloadRetryPolicy
 from vision_mlops.data.fetch.partial_file import Version
 from vision_mlops.data.fetch.verification import ExpectedFile
@@ -34,10 +34,8 @@ def download(url: str, patience: DownloadRetryPolicy | None = None) -> Path:
     folder = paths.home() / "cache" / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:24]
     target = folder / "content" / _name(url)
     lock_path = folder / "lock"
-    lock = take(lock_path, wait=_LONGEST_SECONDS)
-    if lock is None:
-        raise PipelineError(f"another job has been downloading {target.name} for an hour", "cancel it, or wait")
-    with lock:
+    refusal = PipelineError(f"another job has been downloading {target.name} for an hour", "cancel it, or wait")
+    with locked(lock_path, refusal, wait=_LONGEST_SECONDS):
         try:
             return _newest(url, folder, target, patience)
         finally:

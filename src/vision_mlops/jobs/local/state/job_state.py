@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from vision_mlops.core import paths
 from vision_mlops.core.errors import JobError
 from vision_mlops.core.files import atomic_write
-from vision_mlops.core.locks import is_taken, take
+from vision_mlops.core.locks import HeldLock, is_taken, take
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
@@ -119,7 +119,7 @@ class JobFolder:
             raise JobError(f"{name!r} cannot be the name of a job", "use letters, digits, - and _")
         self.name = name
         self.path = paths.home() / "jobs" / name
-        self._lock: TextIO | None = None
+        self._lock: HeldLock | None = None
 
     def step(self, step: str) -> Path:
         """Folder of a step: logs, working copy, and links to its outputs."""
@@ -180,7 +180,7 @@ class JobFolder:
                 (self.path / ".lock").unlink(missing_ok=True)
                 with suppress(OSError):  # it was there before, with something in it
                     self.path.rmdir()
-            self._lock.close()
+            self._lock.lock.release()
             self._lock = None
 
     @property

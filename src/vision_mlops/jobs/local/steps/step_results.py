@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from vision_mlops.core import paths
 from vision_mlops.core.files import atomic_write, remove_path
 from vision_mlops.core.hashing import Fingerprints
-from vision_mlops.core.locks import take
+from vision_mlops.core.locks import HeldLock, take
 from vision_mlops.jobs.definitions.plan.nodes import OutputTarget
 from vision_mlops.jobs.definitions.step_graph import ARTIFACTS
 from vision_mlops.jobs.local.steps.step_process import end_orphans
@@ -122,7 +122,7 @@ class StepFolder:
         self.folder = folder
         self._kept = kept
         self.outputs = folder / "outputs"
-        self._lock: TextIO | None = None
+        self._lock: HeldLock | None = None
 
     def claim(self) -> bool:
         """Take the folder, as it is; False where another process has it."""
@@ -180,7 +180,7 @@ class StepFolder:
     def release(self) -> None:
         """Let go of a folder as it is."""
         if self._lock is not None:
-            self._lock.close()
+            self._lock.lock.release()
             self._lock = None
 
 
