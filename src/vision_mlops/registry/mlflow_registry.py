@@ -19,6 +19,7 @@ from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import MANIFEST, Bundle, bundle_id, read_bundle
 from vision_mlops.registry import lineage
 from vision_mlops.registry.bundle_registry import BundleRegistry, copy_bundle
+from vision_mlops.registry.kept_responses import kept
 from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, check_name, missing
 from vision_mlops.registry.version_index import write_index
 from vision_mlops.registry.version_tags import to_version
@@ -34,15 +35,24 @@ class MlflowRegistry(BundleRegistry):
 
     def models(self) -> list[str]:
         """Names of all registered models, sorted."""
-        found = _pages(lambda token: self._client().search_registered_models(page_token=token))
-        return sorted(model.name for model in found)
+
+        def ask() -> list[str]:
+            found = _pages(lambda token: self._client().search_registered_models(page_token=token))
+            return sorted(model.name for model in found)
+
+        return list(kept("models", ask))
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a model, sorted by number. Raises RegistryError where there is no such model."""
-        aliases = self._aliases(name)
-        condition = f"name='{name}'"
-        found = _pages(lambda token: self._client().search_model_versions(condition, page_token=token))
-        return sorted((_version(entry, aliases) for entry in found), key=lambda version: version.version)
+        check_name(name)
+
+        def ask() -> list[dict[str, Any]]:
+            aliases = self._aliases(name)
+            found = _pages(lambda token: self._client().search_model_versions(f"name='{name}'", page_token=token))
+            return [_version(entry, aliases).to_dict() for entry in found]
+
+        versions = (ModelVersion(**{**row, "aliases": tuple(row["aliases"])}) for row in kept(f"versions of {name}", ask))
+        return sorted(versions, key=lambda version: version.version)
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """Alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""

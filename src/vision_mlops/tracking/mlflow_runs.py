@@ -47,6 +47,11 @@ def absolute_uri() -> str:
     return uri if "://" in uri or uri in ("databricks", "uc") else str(Path(uri.removeprefix("file:")).resolve())
 
 
+def database_file() -> Path | None:
+    """The file of the store where it is an SQLite database, which may not exist yet; None for any other store."""
+    return _database(tracking_uri())
+
+
 def shown_uri() -> str:
     """The store for people, without a password that its address may have."""
     return without_credentials(tracking_uri())
@@ -117,7 +122,7 @@ def experiment_id(name: str) -> str:
     found = store.get_experiment_by_name(name)
     if found is None:
         location = None
-        if _database(tracking_uri()) is not None:
+        if database_file() is not None:
             location = (paths.home() / "artifacts" / _NOT_IN_A_KEY.sub("_", name).replace("/", "_")).as_uri()
         try:
             return str(with_retries(lambda: store.create_experiment(name, artifact_location=location)))
@@ -215,7 +220,7 @@ def log_evaluation(run_id: str, metrics: Mapping[str, float], folder: Path) -> b
 
 def find_run(run_id: str) -> Any | None:
     """The ``mlflow.entities.Run``, or None where this store has none of that id, or it was deleted."""
-    database = _database(tracking_uri())
+    database = database_file()
     if not run_id or (database is not None and not database.exists()):
         return None
     store = client()
@@ -281,7 +286,7 @@ def _load() -> Any:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     try:
-        client = mlflow_import.client_class(with_database=_database(tracking_uri()) is not None)
+        client = mlflow_import.client_class(with_database=database_file() is not None)
     except ImportError as error:
         raise MissingExtraError("mlflow", "train") from error
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
