@@ -14,8 +14,9 @@ from datetime import date
 from pathlib import Path
 
 import vision_mlops
-from vision_mlops.config.azure_settings import VARIABLES, AzureSettings, read_env_file
+from vision_mlops.config.azure_settings import VARIABLES, AzureSettings
 from vision_mlops.config.retirements import Use, retired_uses
+from vision_mlops.config.variable_settings import read_env_file
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.text import counted
 from vision_mlops.doctor.check_results import Diagnosis, failure, ok, warning

@@ -70,5 +70,3 @@ def _state() -> list[Any] | None:
     if header[18:20] != _ROLLBACK_JOURNAL or any(file.with_name(f"{file.name}{end}").exists() for end in _BESIDE):
         return None
     return [str(file), found.st_ino, found.st_size, found.st_mtime_ns, header[24:28].hex(), header[92:100].hex()]
-
-

@@ -51,7 +51,9 @@ class MlflowRegistry(BundleRegistry):
             found = _pages(lambda token: self._client().search_model_versions(f"name='{name}'", page_token=token))
             return [_version(entry, aliases).to_dict() for entry in found]
 
-        versions = (ModelVersion(**{**row, "aliases": tuple(row["aliases"])}) for row in kept(f"versions of {name}", ask))
+        versions = (
+            ModelVersion(**{**row, "aliases": tuple(row["aliases"])}) for row in kept(f"versions of {name}", ask)
+        )
         return sorted(versions, key=lambda version: version.version)
 
     def history(self, name: str) -> list[dict[str, Any]]:

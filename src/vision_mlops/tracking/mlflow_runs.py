@@ -10,7 +10,6 @@ import hashlib
 import logging
 import math
 import os
-import random
 import re
 import sys
 import time
@@ -264,16 +263,19 @@ def with_retries(call: Callable[[], T]) -> T:
 
     SQLite refuses at once, whatever its timeout, when two readers both want to write.
     """
-    for attempt in range(_ATTEMPTS):
-        try:
-            return call()
-        except refusal() as error:
-            transient = any(text in str(error) for text in ("is locked", "Giving up after", "TEMPORARILY_UNAVAILABLE"))
-            if not transient or attempt == _ATTEMPTS - 1:
-                raise
-        # Jitter, or the same two callers meet again.
-        time.sleep(min(0.05 * 2**attempt, 2.0) * (0.5 + random.random()))
-    raise AssertionError("unreachable")
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+    # The waits are random, or the same two callers meet again.
+    wait = wait_random_exponential(multiplier=0.1, max=3)
+    retrying = Retrying(
+        retry=retry_if_exception(_is_transient), stop=stop_after_attempt(_ATTEMPTS), wait=wait, reraise=True
+    )
+    return retrying(call)
+
+
+def _is_transient(error: BaseException) -> bool:
+    texts = ("is locked", "Giving up after", "TEMPORARILY_UNAVAILABLE")
+    return isinstance(error, refusal()) and any(text in str(error) for text in texts)
 
 
 def _retry(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
