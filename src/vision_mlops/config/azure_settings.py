@@ -1,4 +1,4 @@
-"""Where in Azure things are: subscription, workspace, compute and names, from arguments, the environment or ``.env``.
+"""Settings of Azure: subscription, workspace, compute and names, from arguments, the environment or ``.env``.
 
 The variable of a setting is its alias, by default ``MLOPS_AZURE_`` and its name. ``.env.example`` lists all of them.
 """
@@ -66,7 +66,7 @@ Sku = Annotated[str, Field(pattern=r"(?i)^(Standard|Basic)_[A-Za-z0-9_]+$"), Aft
 MachineSize = Annotated[Sku, Field(description="Size of its machines.")]
 _Nodes = Annotated[int, Field(ge=0, le=1000)]
 LeastNodes = Annotated[_Nodes, Field(description="Machines that it keeps when idle; 0 costs nothing.")]
-MostNodes = Annotated[_Nodes, Field(description="Machines that it grows to.")]
+MostNodes = Annotated[_Nodes, Field(description="Largest number of machines that it scales out to.")]
 IdleSeconds = Annotated[int, Field(ge=60, le=86_400, description="Seconds until an idle machine is released.")]
 REGISTRY_HOST = r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*"
 RegistryHost = Annotated[str, Field(pattern=rf"^{REGISTRY_HOST}$")]
@@ -100,7 +100,7 @@ class ComputeCluster:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Which Azure: the public one, a sovereign one (both known by name), or another, with all of its addresses."""
+    """An Azure cloud: the public one, a sovereign one (both known by name), or another one with all of its addresses."""
 
     name: str
     authority_host: str
@@ -115,7 +115,7 @@ class AzureSettings(VariableSettings):
     prefix: ClassVar[str] = OWN_PREFIX
 
     subscription_id: Guid = Field(
-        alias="AZURE_SUBSCRIPTION_ID", examples=[_NO_GUID], description="Subscription that everything is made in."
+        alias="AZURE_SUBSCRIPTION_ID", examples=[_NO_GUID], description="Subscription in which everything is created."
     )
     resource_group: Annotated[str, Field(pattern=r"^[\w().-]{0,89}[\w()-]$")] = Field(
         alias="AZURE_RESOURCE_GROUP", examples=["rg-vision"], description="Resource group of the workspace."
@@ -124,10 +124,13 @@ class AzureSettings(VariableSettings):
         alias="AZUREML_WORKSPACE_NAME", examples=["mlw-vision"], description="Workspace of Azure Machine Learning."
     )
     tenant_id: Guid | None = Field(
-        None, alias="AZURE_TENANT_ID", examples=[_NO_GUID], description="Without it the sign-in decides."
+        None,
+        alias="AZURE_TENANT_ID",
+        examples=[_NO_GUID],
+        description="Tenant to sign in to; by default that of the sign-in.",
     )
     location: Annotated[str, Field(pattern=r"^[a-z0-9]+$")] = Field(
-        "westeurope", alias="AZURE_LOCATION", description="Where resources are created."
+        "westeurope", alias="AZURE_LOCATION", description="Region in which resources are created."
     )
     registry_name: WorkspaceName | None = Field(
         None,
@@ -136,7 +139,7 @@ class AzureSettings(VariableSettings):
         description="Azure ML registry that models are promoted through.",
     )
     datastore: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,255}$")] = Field(
-        "workspaceblobstore", description="Where data is uploaded to."
+        "workspaceblobstore", description="Datastore that data is uploaded to."
     )
     environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$")] = Field(
         "vision-mlops-train", description="Environment of the job steps."
@@ -150,17 +153,17 @@ class AzureSettings(VariableSettings):
     )
     endpoint_auth: EndpointAuth = Field(
         "key",
-        description="What new online endpoints ask for: key, or aad_token (managed), aml_token (on Kubernetes).",
+        description="Authentication of new online endpoints: key, or aad_token (managed), aml_token (on Kubernetes).",
     )
     container_registry: RegistryHost | None = Field(
         None,
         examples=["crvision.azurecr.io"],
-        description="Where images that hold a model are.",
+        description="Container registry for images that hold a model.",
     )
     inferencing_image: Image | None = Field(
         None,
         examples=["crvision.azurecr.io/mlops-inferencing:1"],
-        description="Image that serves, where a deployment names none.",
+        description="Image that serves models, unless a deployment names another.",
     )
     pull_identity: IdentityId | None = Field(
         None,
@@ -176,13 +179,13 @@ class AzureSettings(VariableSettings):
         description="Key vault for the keys of endpoints that Azure ML does not keep: its name, or its URL.",
     )
 
-    cpu_cluster: ComputeName = Field("cpu-cluster", description="Compute cluster without a graphics processor.")
+    cpu_cluster: ComputeName = Field("cpu-cluster", description="Compute cluster without GPUs.")
     cpu_sku: MachineSize = "Standard_DS3_v2"
     cpu_min_nodes: LeastNodes = 0
     cpu_max_nodes: MostNodes = 4
     cpu_tier: Tier = "dedicated"
     cpu_idle_seconds: IdleSeconds = 600
-    gpu_cluster: ComputeName = Field("gpu-cluster", description="Compute cluster with graphics processors.")
+    gpu_cluster: ComputeName = Field("gpu-cluster", description="Compute cluster with GPUs.")
     gpu_sku: MachineSize = "Standard_NC4as_T4_v3"
     gpu_min_nodes: LeastNodes = 0
     gpu_max_nodes: MostNodes = 1
@@ -194,7 +197,7 @@ class AzureSettings(VariableSettings):
         description="Network that AutoML for images trains in a benchmark, as Azure ML calls it.",
     )
     automl_timeout_minutes: Annotated[int, Field(ge=1, le=10_080)] = Field(
-        180, description="How long such a job may take."
+        180, description="Minutes that such a job may take."
     )
 
     cloud_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = Field(
@@ -265,7 +268,7 @@ class AzureSettings(VariableSettings):
         """Address of the key vault. Raises ConfigError where none is set, or the cloud's vaults are not known."""
         if not self.key_vault:
             raise ConfigError(
-                "MLOPS_AZURE_KEY_VAULT is not set: the keys of an endpoint need a place",
+                "MLOPS_AZURE_KEY_VAULT is not set: the keys of an endpoint have no place",
                 "export MLOPS_AZURE_KEY_VAULT=kv-vision, or write it to .env",
             )
         if self.key_vault.startswith("https://"):
@@ -273,8 +276,8 @@ class AzureSettings(VariableSettings):
         suffix = _VAULT_SUFFIXES.get(self.cloud_name)
         if suffix is None:
             raise ConfigError(
-                f"where the vaults of the cloud {self.cloud_name!r} are is not known",
-                "give MLOPS_AZURE_KEY_VAULT as URL",
+                f"the address of key vaults in the cloud {self.cloud_name!r} is not known",
+                "set MLOPS_AZURE_KEY_VAULT to the URL of the vault",
             )
         return f"https://{self.key_vault}.{suffix}"
 
@@ -290,17 +293,17 @@ class AzureSettings(VariableSettings):
 
     @property
     def cpu(self) -> ComputeCluster:
-        """The cluster for steps without a graphics processor."""
+        """The cluster for steps that need no GPU."""
         return self._cluster("cpu")
 
     @property
     def gpu_is_set(self) -> bool:
-        """Whether any setting of the cluster with graphics processors was given; else there may be no quota for it."""
+        """Whether any setting of the GPU cluster was given; otherwise there may be no quota for it."""
         return any(name.startswith("gpu_") for name in self.model_fields_set)
 
     @property
     def gpu(self) -> ComputeCluster:
-        """The cluster for training on a graphics processor."""
+        """The cluster for training on a GPU."""
         return self._cluster("gpu")
 
     def _cluster(self, kind: str) -> ComputeCluster:

@@ -32,22 +32,22 @@ class ClusterSettings(VariableSettings):
         None,
         alias="MLOPS_AZURE_CONTAINER_REGISTRY",
         examples=["crvision.azurecr.io"],
-        description="Where images that hold a model are.",
+        description="Container registry for images that hold a model.",
     )
     context: str | None = Field(
         None,
         examples=["aks-vision"],
-        description="Context of the kubeconfig; its current one where not set.",
+        description="Context of the kubeconfig; by default its current one.",
     )
     namespace: DnsLabel | None = Field(
         None,
         examples=["vision"],
-        description="Namespace of the objects; that of the context where not set.",
+        description="Namespace of the objects; by default that of the context.",
     )
     domain: Domain | None = Field(
         None,
         examples=["ml.example.org"],
-        description="A new endpoint gets an Ingress for ENDPOINT.DOMAIN with TLS.",
+        description="Domain of new endpoints: each gets an Ingress for ENDPOINT.DOMAIN with TLS.",
     )
     gateway: Annotated[str, Field(pattern=rf"^{DNS_LABEL}/{DNS_LABEL}(\.{DNS_LABEL})*$")] | None = Field(
         None,
@@ -58,7 +58,7 @@ class ClusterSettings(VariableSettings):
     cluster_issuer: DnsName | None = Field(
         None,
         examples=["letsencrypt"],
-        description="Issuer of cert-manager that makes the certificates.",
+        description="Issuer of cert-manager that issues the certificates.",
     )
     expose: Literal["internal", "cluster"] = Field(
         "internal",
@@ -67,7 +67,7 @@ class ClusterSettings(VariableSettings):
     max_instances: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None,
         examples=["4"],
-        description="Most pods of an endpoint; twice --instances where not set, at least 4.",
+        description="Largest number of pods of an endpoint; by default twice --instances, at least 4.",
     )
     egress: Literal["none", "https"] = Field(
         "none",

@@ -70,7 +70,7 @@ class CustomVisionSettings(VariableSettings):
         "quick", description="quick, or advanced with the hours that it may take."
     )
     hours: Annotated[int, Field(ge=1, le=24)] = Field(
-        1, examples=["1"], description="Most hours of an advanced training."
+        1, examples=["1"], description="Maximum hours of an advanced training."
     )
 
     @model_validator(mode="after")

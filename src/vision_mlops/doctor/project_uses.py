@@ -64,7 +64,8 @@ def check_retirements(project: Path, today: date, environ: Mapping[str, str] | N
         yield make("retired" if found.is_over(today) else "retirement", found.describe(today), fix)
     if not near:
         yield ok(
-            "retirements", f"{counted(len(set(uses)), 'use')} of services, sizes, agents and actions: none ends soon"
+            "retirements",
+            f"{counted(len(set(uses)), 'use')} of services, sizes, agents and actions: nothing is retired soon",
         )
 
 

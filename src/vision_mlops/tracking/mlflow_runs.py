@@ -52,7 +52,7 @@ def database_file() -> Path | None:
 
 
 def shown_uri() -> str:
-    """The store for people, without a password that its address may have."""
+    """The address of the store to be shown, without a password that it may contain."""
     return without_credentials(tracking_uri())
 
 
@@ -62,7 +62,7 @@ def without_credentials(text: str) -> str:
 
 
 def store_key() -> str:
-    """Tells one store from another; empty where it is a database that does not exist yet. MLflow is not imported."""
+    """A key that tells one store from another; empty for a database that does not exist yet. It does not import MLflow."""
     uri = absolute_uri()
     database = _database(uri)
     if database is not None and not database.exists():
@@ -71,11 +71,11 @@ def store_key() -> str:
 
 
 def check_reachable(experiment: str) -> None:
-    """Ask the store for an experiment, and give up within seconds where MLflow would try for minutes.
+    """Ask the store for an experiment, and give up within seconds, where MLflow would retry for minutes.
 
     Raises:
         MlopsError: the database file cannot be used.
-        MlflowException, OSError: nobody answers, or the store refuses.
+        MlflowException, OSError: the store does not respond, or refuses.
     """
     brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
     before = {key: os.environ.get(key) for key in brief}
@@ -259,7 +259,7 @@ def file_lock(path: Path) -> Iterator[None]:
 
 
 def with_retries(call: Callable[[], T]) -> T:
-    """Call again, at most 8 times over about 10 seconds, while the database is locked or a version number was taken.
+    """Repeat a call, at most 8 times over about 10 seconds, while the database is locked or a version number is taken.
 
     SQLite refuses at once, whatever its timeout, when two readers both want to write.
     """
@@ -307,7 +307,9 @@ def _create_database(path: Path) -> None:
     if path.is_file() and path.stat().st_size > 0:
         with path.open("rb") as stream:
             if not stream.read(16).startswith(b"SQLite format 3"):
-                raise MlopsError(f"{path} is not an SQLite database", "move it away, or set MLFLOW_TRACKING_URI")
+                raise MlopsError(
+                    f"{path} is not an SQLite database", "move the file elsewhere, or set MLFLOW_TRACKING_URI"
+                )
         return
     with file_lock(path.with_name(f".{path.name}.lock")):
         if path.is_file() and path.stat().st_size > 0:
