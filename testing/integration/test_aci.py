@@ -272,7 +272,7 @@ def test_throttling_while_waiting_and_an_interruption(run: Run, aci: Given, monk
 def test_what_is_not_set_is_named_and_nothing_is_sent(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [
         ((), {"MLOPS_AZURE_KEY_VAULT": ""}, "MLOPS_AZURE_KEY_VAULT is not set"),
-        ((), {"MLOPS_AZURE_KEY_VAULT": "kv-vision"}, "give MLOPS_AZURE_KEY_VAULT as URL"),
+        ((), {"MLOPS_AZURE_KEY_VAULT": "kv-vision"}, "set MLOPS_AZURE_KEY_VAULT to the URL of the vault"),
         (
             (),
             {"MLOPS_AZURE_PULL_IDENTITY": ""},

@@ -150,7 +150,7 @@ def test_models_go_from_place_to_place(
         (["pipeline", "schedule", "pause", "nothing"], "error: schedule 'nothing': "),
         (["job", "cancel", "nothing", "--on", "azure"], "error: job 'nothing': "),
         (["pipeline", "publish", "nothing.yml", "-e", "count"], "error: nothing.yml:1: nothing.yml does not exist"),
-        (["models", "transfer", "textile", "--to", "nowhere"], "error: 'nowhere' is no registry"),
+        (["models", "transfer", "textile", "--to", "nowhere"], "error: 'nowhere' is not a known registry"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(run: Run, words: list[str], message: str) -> None:

@@ -299,7 +299,7 @@ def test_archived_versions_are_left_out(
 )
 def test_what_is_no_registry(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_REGISTRY", address)
-    with pytest.raises(RegistryError, match=r"MLOPS_REGISTRY='.*' is no registry\n  -> use mlflow, azure"):
+    with pytest.raises(RegistryError, match=r"MLOPS_REGISTRY='.*' is not a known registry\n  -> use mlflow, azure"):
         open_registry()
 
 

@@ -22,7 +22,7 @@ from testing.support.bundles import make_bundle
 from testing.support.scoring_servers import RunningServer, serving
 from testing.support.web_app import web_app
 
-from vision_mlops.evaluation.bundle_evaluation import write_evaluation
+from vision_mlops.evaluation.metrics_file import write_evaluation
 from vision_mlops.model.bundle import read_bundle, write_bundle
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from vision_mlops.core.errors import BundleError, MlopsError, RegistryError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.data.manifest import ImageRecord, Manifest, write_manifest
 from vision_mlops.model.bundle import MANIFEST, bundle_id, read_bundle
-from vision_mlops.registry.bundle_registry import BundleRegistry
+from vision_mlops.registry.bundle_registry import Registry
 from vision_mlops.registry.lineage import explain
 from vision_mlops.registry.model_versions import HASH_TAG
 
@@ -53,7 +53,7 @@ def write_prepared(folder: Path) -> Manifest:
 class RegistryContract:
     """Registering, finding, promoting, and what is refused."""
 
-    def test_register_get_and_list(self, registry: BundleRegistry, plain_bundle: MakeBundle) -> None:
+    def test_register_get_and_list(self, registry: Registry, plain_bundle: MakeBundle) -> None:
         assert registry.models() == []
         for seed in range(10):
             version = registry.register(plain_bundle(seed), "textile")
@@ -67,7 +67,7 @@ class RegistryContract:
         assert registry.models() == ["textile"]
 
     def test_identical_bundle_is_one_version_and_gains_evidence(
-        self, registry: BundleRegistry, tmp_path: Path, plain_bundle: MakeBundle
+        self, registry: Registry, tmp_path: Path, plain_bundle: MakeBundle
     ) -> None:
         bundle = plain_bundle()
         registry.register(bundle, "textile")
@@ -78,29 +78,27 @@ class RegistryContract:
         assert registry.register(bundle, "textile", force=True).version == 2
         assert registry.register(bundle, "other").version == 1
 
-    def test_broken_bundle_leaves_nothing(self, registry: BundleRegistry, plain_bundle: MakeBundle) -> None:
+    def test_broken_bundle_leaves_nothing(self, registry: Registry, plain_bundle: MakeBundle) -> None:
         bundle = plain_bundle()
         (bundle / "model.onnx").write_bytes(b"changed")
         with pytest.raises(BundleError, match=r"model\.onnx was changed"):
             registry.register(bundle, "textile")
         assert registry.models() == []
 
-    def test_missing_things_are_named_with_what_exists(
-        self, registry: BundleRegistry, plain_bundle: MakeBundle
-    ) -> None:
-        with pytest.raises(RegistryError, match="there is no model 'textile'"):
+    def test_missing_things_are_named_with_what_exists(self, registry: Registry, plain_bundle: MakeBundle) -> None:
+        with pytest.raises(RegistryError, match="no model 'textile' is registered"):
             registry.get("textile")
         registry.register(plain_bundle(), "textile", aliases=["champion"])
-        with pytest.raises(RegistryError, match=r"no model 'textil'; there is textile\n  -> did you mean 'textile'\?"):
+        with pytest.raises(RegistryError, match=r"no model 'textil' is registered; known: textile\n  -> did you mean 'textile'\?"):
             registry.get("textil")
-        with pytest.raises(RegistryError, match="no version 7; there is 1"):
+        with pytest.raises(RegistryError, match="no version 7; known: 1"):
             registry.get("textile:7")
         with pytest.raises(
             RegistryError, match=r"no alias 'champoin'; there is champion\n  -> did you mean 'champion'"
         ):
             registry.get("textile@champoin")
 
-    def test_reports_are_checked(self, registry: BundleRegistry, tmp_path: Path, plain_bundle: MakeBundle) -> None:
+    def test_reports_are_checked(self, registry: Registry, tmp_path: Path, plain_bundle: MakeBundle) -> None:
         bundle = plain_bundle()
         other = write_metrics(tmp_path, 0.5, bundle_id="0" * 12)
         with pytest.raises(RegistryError, match="is about bundle 000000000000, but this is"):
@@ -118,9 +116,7 @@ class RegistryContract:
             registry.register(bundle, "a/b")
         assert registry.models() == []
 
-    def test_promotion_is_recorded_and_can_be_rolled_back(
-        self, registry: BundleRegistry, plain_bundle: MakeBundle
-    ) -> None:
+    def test_promotion_is_recorded_and_can_be_rolled_back(self, registry: Registry, plain_bundle: MakeBundle) -> None:
         for seed in range(2):
             registry.register(plain_bundle(seed), "textile", aliases=["champion"])
         back = registry.promote("textile", 1)
@@ -135,7 +131,7 @@ class RegistryContract:
         with pytest.raises(RegistryError, match="no version 9"):
             registry.promote("textile", 9)
 
-    def test_several_aliases(self, registry: BundleRegistry, plain_bundle: MakeBundle) -> None:
+    def test_several_aliases(self, registry: Registry, plain_bundle: MakeBundle) -> None:
         registry.register(plain_bundle(), "textile", aliases=["champion", "blue"])
         registry.register(plain_bundle(1), "textile", aliases=["green"])
         registry.promote("textile", 2, "blue")
@@ -144,7 +140,7 @@ class RegistryContract:
         assert len(registry.history("textile")) == 4
 
     def test_rejected_version_is_promoted_only_by_force(
-        self, registry: BundleRegistry, tmp_path: Path, plain_bundle: MakeBundle
+        self, registry: Registry, tmp_path: Path, plain_bundle: MakeBundle
     ) -> None:
         bundle, verdict = plain_bundle(), write_verdict(tmp_path, "reject")
         with pytest.raises(RegistryError, match="cannot become champion: its verdict is reject"):
@@ -156,7 +152,7 @@ class RegistryContract:
         assert registry.promote("textile", 1, force=True).aliases == ("champion",)
         assert registry.history("textile")[-1]["forced"] is True
 
-    def test_download_is_whole(self, registry: BundleRegistry, tmp_path: Path, plain_bundle: MakeBundle) -> None:
+    def test_download_is_whole(self, registry: Registry, tmp_path: Path, plain_bundle: MakeBundle) -> None:
         bundle = plain_bundle()
         (bundle / "note.txt").write_text("not of the bundle")
         version = registry.register(bundle, "textile")
@@ -171,7 +167,7 @@ class RegistryContract:
         assert read_bundle(registry.bundle_path(version)) == read_bundle(bundle)
 
     def test_explain_tells_what_was_registered(
-        self, registry: BundleRegistry, tmp_path: Path, plain_bundle: MakeBundle
+        self, registry: Registry, tmp_path: Path, plain_bundle: MakeBundle
     ) -> None:
         manifest = write_prepared(tmp_path / "prepared")
         # More classes than a short tag could name.

@@ -6,7 +6,6 @@ import base64
 import html
 from collections.abc import Iterator
 from pathlib import Path
-from string import Template
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,7 +15,7 @@ from vision_mlops.benchmark.standings import StandingRow, Standings
 from vision_mlops.core.figures import FigureWords, Picture
 from vision_mlops.core.files import atomic_write
 from vision_mlops.core.text import as_html, counted
-from vision_mlops.evaluation.evaluation_report import table
+from vision_mlops.evaluation.report_page import render_page, table
 from vision_mlops.storage.transfer_summary import size_text
 
 _TEMPLATE = Path(__file__).with_name("benchmark_report.html")
@@ -79,7 +78,8 @@ def _render(found: Standings, significance: float) -> str:
         " Against ours: how many images only this contestant and only ours classified correctly, with McNemar's exact"
         f" test at the level {significance:g}."
     )
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    return render_page(
+        _TEMPLATE,
         title=html.escape(f"Benchmark of {found.workload}"),
         about=as_html(
             "Each contestant learned the same images and was judged on the same"

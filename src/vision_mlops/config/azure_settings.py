@@ -1,25 +1,25 @@
-"""Where in Azure things are: subscription, workspace, compute and names, from arguments, the environment or ``.env``.
+"""Settings of Azure: subscription, workspace, compute and names, from arguments, the environment or ``.env``.
 
-Each setting has one variable, its alias below. Argument > environment > ``.env`` in the current folder > default; an empty
-value counts as none. ``.env.example`` lists all of them.
+The variable of a setting is its alias, by default ``MLOPS_AZURE_`` and its name. ``.env.example`` lists all of them.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from vision_mlops.config.accepted_values import accepted
-from vision_mlops.core.errors import ConfigError, MissingExtraError
+from vision_mlops.config.variable_settings import VariableSettings, example_of
+from vision_mlops.core.errors import ConfigError
 
-Tier = Literal["dedicated", "low_priority"]
+Tier = Annotated[
+    Literal["dedicated", "low_priority"],
+    Field(description="low_priority runs on Spot machines: cheaper, and Azure may take one back."),
+]
 EndpointAuth = Literal["key", "aad_token", "aml_token"]
 AutomlModel = Literal[
     "mobilenetv2", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnest50", "resnest101", "seresnext",
@@ -63,8 +63,11 @@ Address = Annotated[str, Field(pattern=r"^https://[\w.-]+(:\d+)?/?$")]
 WorkspaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{1,32}$")]
 ComputeName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{1,22}[A-Za-z0-9]$")]
 Sku = Annotated[str, Field(pattern=r"(?i)^(Standard|Basic)_[A-Za-z0-9_]+$"), AfterValidator(_is_sold)]
-Nodes = Annotated[int, Field(ge=0, le=1000)]
-IdleSeconds = Annotated[int, Field(ge=60, le=86_400)]
+MachineSize = Annotated[Sku, Field(description="Size of its machines.")]
+_Nodes = Annotated[int, Field(ge=0, le=1000)]
+LeastNodes = Annotated[_Nodes, Field(description="Machines that it keeps when idle; 0 costs nothing.")]
+MostNodes = Annotated[_Nodes, Field(description="Largest number of machines that it scales out to.")]
+IdleSeconds = Annotated[int, Field(ge=60, le=86_400, description="Seconds until an idle machine is released.")]
 REGISTRY_HOST = r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)*"
 RegistryHost = Annotated[str, Field(pattern=rf"^{REGISTRY_HOST}$")]
 Image = Annotated[str, Field(pattern=r"^[a-z0-9][\w./:@-]*$")]
@@ -97,7 +100,7 @@ class ComputeCluster:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Which Azure: the public one, a sovereign one (both known by name), or another, with all of its addresses."""
+    """An Azure cloud: the public one, a sovereign one (both known by name), or another one with all of its addresses."""
 
     name: str
     authority_host: str
@@ -105,13 +108,14 @@ class Cloud:
     addresses: Mapping[str, str]
 
 
-class AzureSettings(BaseModel):
-    """All settings; the alias of a field is the variable that holds it."""
+class AzureSettings(VariableSettings):
+    """All settings of Azure."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(alias_generator=lambda name: f"{OWN_PREFIX}{name.upper()}")
+    prefix: ClassVar[str] = OWN_PREFIX
 
     subscription_id: Guid = Field(
-        alias="AZURE_SUBSCRIPTION_ID", examples=[_NO_GUID], description="Subscription that everything is made in."
+        alias="AZURE_SUBSCRIPTION_ID", examples=[_NO_GUID], description="Subscription in which everything is created."
     )
     resource_group: Annotated[str, Field(pattern=r"^[\w().-]{0,89}[\w()-]$")] = Field(
         alias="AZURE_RESOURCE_GROUP", examples=["rg-vision"], description="Resource group of the workspace."
@@ -120,10 +124,13 @@ class AzureSettings(BaseModel):
         alias="AZUREML_WORKSPACE_NAME", examples=["mlw-vision"], description="Workspace of Azure Machine Learning."
     )
     tenant_id: Guid | None = Field(
-        None, alias="AZURE_TENANT_ID", examples=[_NO_GUID], description="Without it the sign-in decides."
+        None,
+        alias="AZURE_TENANT_ID",
+        examples=[_NO_GUID],
+        description="Tenant to sign in to; by default that of the sign-in.",
     )
     location: Annotated[str, Field(pattern=r"^[a-z0-9]+$")] = Field(
-        "westeurope", alias="AZURE_LOCATION", description="Where resources are created."
+        "westeurope", alias="AZURE_LOCATION", description="Region in which resources are created."
     )
     registry_name: WorkspaceName | None = Field(
         None,
@@ -132,41 +139,34 @@ class AzureSettings(BaseModel):
         description="Azure ML registry that models are promoted through.",
     )
     datastore: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,255}$")] = Field(
-        "workspaceblobstore", alias="MLOPS_AZURE_DATASTORE", description="Where data is uploaded to."
+        "workspaceblobstore", description="Datastore that data is uploaded to."
     )
     environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$")] = Field(
-        "vision-mlops-train", alias="MLOPS_AZURE_ENVIRONMENT", description="Environment of the job steps."
+        "vision-mlops-train", description="Environment of the job steps."
     )
 
-    instance_type: Sku = Field(
-        "Standard_DS3_v2", alias="MLOPS_AZURE_INSTANCE_TYPE", description="Machine of a managed online endpoint."
-    )
+    instance_type: Sku = Field("Standard_DS3_v2", description="Machine of a managed online endpoint.")
     kubernetes: ComputeName | None = Field(
         None,
-        alias="MLOPS_AZURE_KUBERNETES",
         examples=["kubernetes-cluster"],
         description="Attached cluster of Kubernetes online endpoints.",
     )
     endpoint_auth: EndpointAuth = Field(
         "key",
-        alias="MLOPS_AZURE_ENDPOINT_AUTH",
-        description="What new online endpoints ask for: key, or aad_token (managed), aml_token (on Kubernetes).",
+        description="Authentication of new online endpoints: key, or aad_token (managed), aml_token (on Kubernetes).",
     )
     container_registry: RegistryHost | None = Field(
         None,
-        alias="MLOPS_AZURE_CONTAINER_REGISTRY",
         examples=["crvision.azurecr.io"],
-        description="Where images that hold a model are.",
+        description="Container registry for images that hold a model.",
     )
     inferencing_image: Image | None = Field(
         None,
-        alias="MLOPS_AZURE_INFERENCING_IMAGE",
         examples=["crvision.azurecr.io/mlops-inferencing:1"],
-        description="Image that serves, where a deployment names none.",
+        description="Image that serves models, unless a deployment names another.",
     )
     pull_identity: IdentityId | None = Field(
         None,
-        alias="MLOPS_AZURE_PULL_IDENTITY",
         examples=[
             f"/subscriptions/{_NO_GUID}/resourceGroups/rg-vision/providers/Microsoft.ManagedIdentity"
             "/userAssignedIdentities/id-pull"
@@ -175,51 +175,29 @@ class AzureSettings(BaseModel):
     )
     key_vault: Vault | None = Field(
         None,
-        alias="MLOPS_AZURE_KEY_VAULT",
         examples=["kv-vision"],
         description="Key vault for the keys of endpoints that Azure ML does not keep: its name, or its URL.",
     )
 
-    cpu_cluster: ComputeName = Field(
-        "cpu-cluster", alias="MLOPS_AZURE_CPU_CLUSTER", description="Compute cluster without a graphics processor."
-    )
-    cpu_sku: Sku = Field("Standard_DS3_v2", alias="MLOPS_AZURE_CPU_SKU", description="Size of its machines.")
-    cpu_min_nodes: Nodes = Field(
-        0, alias="MLOPS_AZURE_CPU_MIN_NODES", description="Machines that it keeps when idle; 0 costs nothing."
-    )
-    cpu_max_nodes: Nodes = Field(4, alias="MLOPS_AZURE_CPU_MAX_NODES", description="Machines that it grows to.")
-    cpu_tier: Tier = Field(
-        "dedicated",
-        alias="MLOPS_AZURE_CPU_TIER",
-        description="low_priority runs on Spot machines: cheaper, and Azure may take one back.",
-    )
-    cpu_idle_seconds: IdleSeconds = Field(
-        600, alias="MLOPS_AZURE_CPU_IDLE_SECONDS", description="Seconds until an idle machine is released."
-    )
-    gpu_cluster: ComputeName = Field(
-        "gpu-cluster", alias="MLOPS_AZURE_GPU_CLUSTER", description="Compute cluster with graphics processors."
-    )
-    gpu_sku: Sku = Field("Standard_NC4as_T4_v3", alias="MLOPS_AZURE_GPU_SKU", description="Size of its machines.")
-    gpu_min_nodes: Nodes = Field(
-        0, alias="MLOPS_AZURE_GPU_MIN_NODES", description="Machines that it keeps when idle; 0 costs nothing."
-    )
-    gpu_max_nodes: Nodes = Field(1, alias="MLOPS_AZURE_GPU_MAX_NODES", description="Machines that it grows to.")
-    gpu_tier: Tier = Field(
-        "dedicated",
-        alias="MLOPS_AZURE_GPU_TIER",
-        description="low_priority runs on Spot machines: cheaper, and Azure may take one back.",
-    )
-    gpu_idle_seconds: IdleSeconds = Field(
-        600, alias="MLOPS_AZURE_GPU_IDLE_SECONDS", description="Seconds until an idle machine is released."
-    )
+    cpu_cluster: ComputeName = Field("cpu-cluster", description="Compute cluster without GPUs.")
+    cpu_sku: MachineSize = "Standard_DS3_v2"
+    cpu_min_nodes: LeastNodes = 0
+    cpu_max_nodes: MostNodes = 4
+    cpu_tier: Tier = "dedicated"
+    cpu_idle_seconds: IdleSeconds = 600
+    gpu_cluster: ComputeName = Field("gpu-cluster", description="Compute cluster with GPUs.")
+    gpu_sku: MachineSize = "Standard_NC4as_T4_v3"
+    gpu_min_nodes: LeastNodes = 0
+    gpu_max_nodes: MostNodes = 1
+    gpu_tier: Tier = "dedicated"
+    gpu_idle_seconds: IdleSeconds = 600
 
     automl_model: AutomlModel = Field(
         "vitb16r224",
-        alias="MLOPS_AZURE_AUTOML_MODEL",
         description="Network that AutoML for images trains in a benchmark, as Azure ML calls it.",
     )
     automl_timeout_minutes: Annotated[int, Field(ge=1, le=10_080)] = Field(
-        180, alias="MLOPS_AZURE_AUTOML_TIMEOUT_MINUTES", description="How long such a job may take."
+        180, description="Minutes that such a job may take."
     )
 
     cloud_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = Field(
@@ -290,7 +268,7 @@ class AzureSettings(BaseModel):
         """Address of the key vault. Raises ConfigError where none is set, or the cloud's vaults are not known."""
         if not self.key_vault:
             raise ConfigError(
-                "MLOPS_AZURE_KEY_VAULT is not set: the keys of an endpoint need a place",
+                "MLOPS_AZURE_KEY_VAULT is not set: the keys of an endpoint have no place",
                 "export MLOPS_AZURE_KEY_VAULT=kv-vision, or write it to .env",
             )
         if self.key_vault.startswith("https://"):
@@ -298,8 +276,8 @@ class AzureSettings(BaseModel):
         suffix = _VAULT_SUFFIXES.get(self.cloud_name)
         if suffix is None:
             raise ConfigError(
-                f"where the vaults of the cloud {self.cloud_name!r} are is not known",
-                "give MLOPS_AZURE_KEY_VAULT as URL",
+                f"the address of key vaults in the cloud {self.cloud_name!r} is not known",
+                "set MLOPS_AZURE_KEY_VAULT to the URL of the vault",
             )
         return f"https://{self.key_vault}.{suffix}"
 
@@ -315,136 +293,40 @@ class AzureSettings(BaseModel):
 
     @property
     def cpu(self) -> ComputeCluster:
-        """The cluster for steps without a graphics processor."""
-        return ComputeCluster(
-            self.cpu_cluster, self.cpu_sku, self.cpu_min_nodes, self.cpu_max_nodes, self.cpu_tier, self.cpu_idle_seconds
-        )
+        """The cluster for steps that need no GPU."""
+        return self._cluster("cpu")
 
     @property
     def gpu_is_set(self) -> bool:
-        """Whether any setting of the cluster with graphics processors was given; else there may be no quota for it."""
+        """Whether any setting of the GPU cluster was given; otherwise there may be no quota for it."""
         return any(name.startswith("gpu_") for name in self.model_fields_set)
 
     @property
     def gpu(self) -> ComputeCluster:
-        """The cluster for training on a graphics processor."""
-        return ComputeCluster(
-            self.gpu_cluster, self.gpu_sku, self.gpu_min_nodes, self.gpu_max_nodes, self.gpu_tier, self.gpu_idle_seconds
+        """The cluster for training on a GPU."""
+        return self._cluster("gpu")
+
+    def _cluster(self, kind: str) -> ComputeCluster:
+        rest = {
+            item.name: getattr(self, f"{kind}_{item.name}") for item in fields(ComputeCluster) if item.name != "name"
+        }
+        return ComputeCluster(getattr(self, f"{kind}_cluster"), **rest)
+
+    @classmethod
+    def fix_for_missing(cls, variable: str) -> str:
+        """How to set it, and how to do without."""
+        return (
+            f"export {variable}={example_of(cls.model_fields[VARIABLES[variable]])}, or write it to .env; .env.example"
+            " lists all settings; or put `mlops azure emulate --` before the command, to try it without Azure"
         )
 
 
-VARIABLES: dict[str, str] = {str(field.alias): name for name, field in AzureSettings.model_fields.items()}
+VARIABLES = AzureSettings.variables()
 """Field of each variable."""
 
 
 def load_azure_settings(
     *, env_file: Path | None = None, environ: Mapping[str, str] | None = None, **arguments: str | int | None
 ) -> AzureSettings:
-    """Read and check all settings.
-
-    Args:
-        env_file: File of ``NAME=value`` lines; ``.env`` in the current folder where not given. It may be missing.
-        environ: The environment; that of the process where not given.
-        arguments: Values by field name (``location="westeurope"``), which win over everything; None counts as not given.
-
-    Raises:
-        ConfigError: names every variable that is missing or malformed, with what is accepted.
-        MissingExtraError: there is an ``.env``, and python-dotenv is not installed.
-    """
-    file = env_file or Path(".env")
-    layers: list[tuple[str, Mapping[str, str]]] = [
-        (str(file), read_env_file(file)),
-        ("environment", os.environ if environ is None else environ),
-    ]
-    values: dict[str, str] = {}
-    origins: dict[str, str] = {}
-    names: set[str] = set()
-    for origin, layer in layers:
-        for name, value in layer.items():
-            names.add(name)
-            if name.startswith(OWN_PREFIX) and "__" not in name and name not in VARIABLES:
-                raise ConfigError(f"there is no setting {name} ({origin})", _nearest(name, VARIABLES))
-            if name in VARIABLES and value.strip():
-                values[name], origins[name] = value.strip(), origin
-    variables = {field: variable for variable, field in VARIABLES.items()}
-    for field, given in arguments.items():
-        if field not in variables:
-            raise ConfigError(f"there is no Azure setting {field!r}", _nearest(field, variables))
-        if given is not None:
-            values[variables[field]], origins[variables[field]] = str(given), "argument"
-    try:
-        return AzureSettings.model_validate_strings(values)
-    except ValidationError as error:
-        raise ConfigError(*_explain(error, values, origins, names)) from error
-
-
-def read_setting(variable: str, *, env_file: Path | None = None) -> str:
-    """One variable of the environment or ``.env``, where the others are not needed; empty where it is not set.
-
-    Raises:
-        ConfigError, MissingExtraError: as :func:`load_azure_settings` does for the file.
-    """
-    return os.environ.get(variable, "").strip() or read_env_file(env_file or Path(".env")).get(variable, "").strip()
-
-
-def read_env_file(file: Path) -> dict[str, str]:
-    """``NAME=value`` lines of a file; none where it does not exist. Raises ConfigError or MissingExtraError."""
-    if not file.exists():
-        return {}
-    try:
-        from dotenv.parser import parse_stream
-    except ImportError as error:
-        raise MissingExtraError("python-dotenv", "azure") from error
-    try:
-        with file.open(encoding="utf-8") as stream:
-            bindings = list(parse_stream(stream))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{file} cannot be read: {error}", "make it a text file in UTF-8 of NAME=value lines"
-        ) from error
-    for binding in bindings:
-        if binding.error:
-            raise ConfigError(f"{file}:{binding.original.line}: not of the form NAME=value", "mend or remove this line")
-    return {binding.key: binding.value for binding in bindings if binding.key and binding.value is not None}
-
-
-def _explain(
-    error: ValidationError, values: Mapping[str, str], origins: Mapping[str, str], names: set[str]
-) -> tuple[str, str]:
-    """Message and hint for all mistakes, the missing ones first."""
-    missing: list[str] = []
-    wrong: list[str] = []
-    mends: list[str] = []
-    items = error.errors(include_url=False)
-    for item in items:
-        name = str(item["loc"][0]) if item["loc"] else ""
-        text = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "missing":
-            missing.append(name)
-            near = difflib.get_close_matches(name, names - set(VARIABLES), n=1, cutoff=0.85)
-            mends += [f"is {near[0]} meant to be {name}?"] if near else []
-        elif not name:  # several settings do not go together
-            wrong.append(text)
-        else:
-            wrong.append(f"{name}={values[name]!r} ({origins[name]}) is not valid")
-            if item["type"] == "string_pattern_mismatch":
-                text = f"write it like {_example(name)}"
-            elif item["type"] != "value_error":
-                text = accepted(AzureSettings.model_fields[VARIABLES[name]], values[name], text)
-            mends.append(f"{name}: {text}" if len(items) > 1 else text)
-    if missing:
-        wrong.insert(0, f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set")
-        mends.append(
-            f"export {missing[0]}={_example(missing[0])}, or write it to .env; .env.example lists all settings;"
-            " or put `mlops azure emulate --` before the command, to try it without Azure"
-        )
-    return "; ".join(wrong), "; ".join(mends) or "change one of them"
-
-
-def _example(variable: str) -> str:
-    field = AzureSettings.model_fields[VARIABLES[variable]]
-    return str(field.examples[0] if field.examples else field.default)
-
-
-def _nearest(name: str, valid: Mapping[str, str]) -> str:
-    return f"did you mean {difflib.get_close_matches(name, valid, n=1, cutoff=0.0)[0]}?"
+    """Read and check all settings, as :meth:`VariableSettings.load` does; ``arguments`` are values by field."""
+    return AzureSettings.load(env_file, environ, arguments)

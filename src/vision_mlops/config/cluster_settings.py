@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from vision_mlops.config.azure_settings import RegistryHost
-from vision_mlops.config.prefixed_settings import load_prefixed
+from vision_mlops.config.variable_settings import VariableSettings
 
 PREFIX = "MLOPS_AKS_"
 DNS_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -22,81 +22,63 @@ DnsLabel = Annotated[str, Field(pattern=rf"^{DNS_LABEL}$")]
 DnsName = Annotated[str, Field(pattern=rf"^{DNS_LABEL}(\.{DNS_LABEL})*$", max_length=253)]
 
 
-class ClusterSettings(BaseModel):
-    """All settings; the alias of a field is the variable that holds it."""
+class ClusterSettings(VariableSettings):
+    """All settings of a cluster."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(alias_generator=lambda name: f"{PREFIX}{name.upper()}")
+    prefix: ClassVar[str] = PREFIX
 
     container_registry: RegistryHost | None = Field(
         None,
         alias="MLOPS_AZURE_CONTAINER_REGISTRY",
         examples=["crvision.azurecr.io"],
-        description="Where images that hold a model are.",
+        description="Container registry for images that hold a model.",
     )
     context: str | None = Field(
         None,
-        alias="MLOPS_AKS_CONTEXT",
         examples=["aks-vision"],
-        description="Context of the kubeconfig; its current one where not set.",
+        description="Context of the kubeconfig; by default its current one.",
     )
     namespace: DnsLabel | None = Field(
         None,
-        alias="MLOPS_AKS_NAMESPACE",
         examples=["vision"],
-        description="Namespace of the objects; that of the context where not set.",
+        description="Namespace of the objects; by default that of the context.",
     )
     domain: Domain | None = Field(
         None,
-        alias="MLOPS_AKS_DOMAIN",
         examples=["ml.example.org"],
-        description="A new endpoint gets an Ingress for ENDPOINT.DOMAIN with TLS.",
+        description="Domain of new endpoints: each gets an Ingress for ENDPOINT.DOMAIN with TLS.",
     )
     gateway: Annotated[str, Field(pattern=rf"^{DNS_LABEL}/{DNS_LABEL}(\.{DNS_LABEL})*$")] | None = Field(
         None,
-        alias="MLOPS_AKS_GATEWAY",
         examples=["mlops-gateway/mlops"],
         description="NAMESPACE/NAME of a Gateway; behind it, an endpoint may have several versions that share the traffic.",
     )
-    ingress_class: DnsName | None = Field(
-        None, alias="MLOPS_AKS_INGRESS_CLASS", examples=["nginx"], description="Class of the Ingress."
-    )
+    ingress_class: DnsName | None = Field(None, examples=["nginx"], description="Class of the Ingress.")
     cluster_issuer: DnsName | None = Field(
         None,
-        alias="MLOPS_AKS_CLUSTER_ISSUER",
         examples=["letsencrypt"],
-        description="Issuer of cert-manager that makes the certificates.",
+        description="Issuer of cert-manager that issues the certificates.",
     )
     expose: Literal["internal", "cluster"] = Field(
         "internal",
-        alias="MLOPS_AKS_EXPOSE",
         description="Without a host: internal is a load balancer with a private address, cluster has no address outside.",
     )
     max_instances: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None,
-        alias="MLOPS_AKS_MAX_INSTANCES",
         examples=["4"],
-        description="Most pods of an endpoint; twice --instances where not set, at least 4.",
+        description="Largest number of pods of an endpoint; by default twice --instances, at least 4.",
     )
     egress: Literal["none", "https"] = Field(
         "none",
-        alias="MLOPS_AKS_EGRESS",
         description="What a pod may call: nothing, or https for telemetry and the log of predictions.",
     )
 
 
-VARIABLES: dict[str, str] = {str(field.alias): name for name, field in ClusterSettings.model_fields.items()}
+VARIABLES = ClusterSettings.variables()
 """Field of each variable."""
 
 
 def load_cluster_settings(*, env_file: Path | None = None, environ: Mapping[str, str] | None = None) -> ClusterSettings:
-    """Read and check all settings; an empty value counts as none.
-
-    Args:
-        env_file: File of ``NAME=value`` lines; ``.env`` in the current folder where not given. It may be missing.
-        environ: The environment, which wins over the file; that of the process where not given.
-
-    Raises:
-        ConfigError: a value is malformed, or there is no setting of a name.
-        MissingExtraError: there is an ``.env``, and python-dotenv is not installed.
-    """
-    return load_prefixed(ClusterSettings, PREFIX, env_file, environ)
+    """Read and check all settings, as :meth:`VariableSettings.load` does."""
+    return ClusterSettings.load(env_file, environ)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, model_validator
 
 from vision_mlops.config.azure_settings import Address
-from vision_mlops.config.prefixed_settings import load_prefixed
+from vision_mlops.config.variable_settings import VariableSettings
 
 PREFIX = "MLOPS_CUSTOM_VISION_"
 TRAINING_KEY, PREDICTION_KEY = f"{PREFIX}TRAINING_KEY", f"{PREFIX}PREDICTION_KEY"
@@ -35,23 +35,21 @@ AccountId = Annotated[
 ]
 
 
-class CustomVisionSettings(BaseModel):
-    """All settings; the alias of a field is the variable that holds it."""
+class CustomVisionSettings(VariableSettings):
+    """All settings of Custom Vision."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(alias_generator=lambda name: f"{PREFIX}{name.upper()}")
+    prefix: ClassVar[str] = PREFIX
 
     training_endpoint: Address = Field(
-        alias="MLOPS_CUSTOM_VISION_TRAINING_ENDPOINT",
         examples=["https://cv-vision-train.cognitiveservices.azure.com"],
         description=f"the address of the account that trains: {_SHOW} NAME-train --query properties.endpoint",
     )
     prediction_endpoint: Address = Field(
-        alias="MLOPS_CUSTOM_VISION_PREDICTION_ENDPOINT",
         examples=["https://cv-vision-predict.cognitiveservices.azure.com"],
         description=f"the address of the account that predicts: {_SHOW} NAME-predict --query properties.endpoint",
     )
     prediction_id: AccountId = Field(
-        alias="MLOPS_CUSTOM_VISION_PREDICTION_ID",
         examples=[
             "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/rg-vision/providers"
             "/Microsoft.CognitiveServices/accounts/cv-vision-predict"
@@ -60,25 +58,19 @@ class CustomVisionSettings(BaseModel):
     )
     training_key: Key | None = Field(
         None,
-        alias="MLOPS_CUSTOM_VISION_TRAINING_KEY",
         description="Key of the account that trains; without it you sign in as to everything else in Azure.",
     )
     prediction_key: Key | None = Field(
         None,
-        alias="MLOPS_CUSTOM_VISION_PREDICTION_KEY",
         description="Key of the account that predicts; without it you sign in as to everything else in Azure.",
     )
-    sku: Literal["F0", "S0"] = Field(
-        "F0", alias="MLOPS_CUSTOM_VISION_SKU", description="SKU of the accounts, which decides limits and prices."
-    )
-    domain: str = Field(
-        "General", alias="MLOPS_CUSTOM_VISION_DOMAIN", description="Domain of the project, as Custom Vision calls it."
-    )
+    sku: Literal["F0", "S0"] = Field("F0", description="SKU of the accounts, which decides limits and prices.")
+    domain: str = Field("General", description="Domain of the project, as Custom Vision calls it.")
     training: Literal["quick", "advanced"] = Field(
-        "quick", alias="MLOPS_CUSTOM_VISION_TRAINING", description="quick, or advanced with the hours that it may take."
+        "quick", description="quick, or advanced with the hours that it may take."
     )
     hours: Annotated[int, Field(ge=1, le=24)] = Field(
-        1, alias="MLOPS_CUSTOM_VISION_HOURS", examples=["1"], description="Most hours of an advanced training."
+        1, examples=["1"], description="Maximum hours of an advanced training."
     )
 
     @model_validator(mode="after")
@@ -98,14 +90,5 @@ class CustomVisionSettings(BaseModel):
 def load_custom_vision_settings(
     *, env_file: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> CustomVisionSettings:
-    """Read and check all settings; an empty value counts as none.
-
-    Args:
-        env_file: File of ``NAME=value`` lines; ``.env`` in the current folder where not given. It may be missing.
-        environ: The environment, which wins over the file; that of the process where not given.
-
-    Raises:
-        ConfigError: a value is missing or malformed, or there is no setting of a name.
-        MissingExtraError: there is an ``.env``, and python-dotenv is not installed.
-    """
-    return load_prefixed(CustomVisionSettings, PREFIX, env_file, environ)
+    """Read and check all settings, as :meth:`VariableSettings.load` does."""
+    return CustomVisionSettings.load(env_file, environ)

@@ -1,7 +1,7 @@
-"""A project's own Python code that settings name as ``module:name``: found in the current folder, checked, imported.
+"""A project's own Python code, named as ``module:name`` in settings: found in the current folder, checked and imported.
 
-What can be said of a reference without running the code is said without: which file it is, whether that is valid Python, and
-whether the name is in it. So a pipeline can be checked, and its code sent along, on a machine that lacks torch.
+Whatever can be told without running the code is: which file a reference means, whether it is valid Python, and whether the
+name is in it. So a pipeline can be checked, and its code sent along, on a machine that lacks torch.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CodeReference:
         return self.text.partition(":")[2]
 
     def __str__(self) -> str:
-        """How messages call it."""
+        """The reference as messages show it."""
         return f"{self.key}: {self.text}" if self.key else self.text
 
 
@@ -56,11 +56,11 @@ class OwnFunction:
     """A function of a project. What it raises becomes an error that names the file and line.
 
     Args:
-        reference: Names it.
+        reference: The reference.
         parameters: Names of what it is given, by position.
 
     Raises:
-        ConfigError: it cannot be had, is no function, or does not take these.
+        ConfigError: it cannot be loaded, is not a function, or does not take these parameters.
     """
 
     def __init__(self, reference: CodeReference, *parameters: str) -> None:
@@ -119,7 +119,7 @@ def source_file(reference: CodeReference, root: Path | None = None) -> Path | No
         if installed or own is not None:
             return None
         raise ConfigError(
-            f"{reference}: there is no module {parts[0]!r} in {root}, and none of that name is installed",
+            f"{reference}: the module {parts[0]!r} is neither in {root} nor installed",
             f"give module:name of a Python file in the project's folder, such as {_example(parts)}",
         )
     if installed:
@@ -205,7 +205,7 @@ def import_module(reference: CodeReference) -> Any:
         raise _not_python(reference, error) from error
     except (Exception, SystemExit) as error:
         raise ConfigError(
-            f"{reference}: the module {reference.module!r} cannot be imported: {_raised(error)}", "correct the file"
+            f"{reference}: the module {reference.module!r} cannot be imported: {_raised(error)}", "fix the file"
         ) from error
 
 
@@ -298,7 +298,7 @@ def _lacks(reference: CodeReference, names: Iterable[str], file: Path | None) ->
 def _not_python(reference: CodeReference, error: SyntaxError | ValueError) -> ConfigError:
     if isinstance(error, SyntaxError):
         place = f"{_shown(Path(error.filename))}:{error.lineno}" if error.filename else reference.module
-        return ConfigError(f"{reference}: {place}: not valid Python: {error.msg}", "correct that line")
+        return ConfigError(f"{reference}: {place}: not valid Python: {error.msg}", "fix that line")
     return ConfigError(f"{reference}: the file is not valid Python: {error}", "save it as UTF-8 text")
 
 

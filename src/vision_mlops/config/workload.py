@@ -16,7 +16,7 @@ _WORD = r"[^\W\d]\w*"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 MEASURED = ("accuracy", "macro_f1", "expected_calibration_error")
-"""Metrics that a run in MLflow has anyway, as ``test_NAME``."""
+"""Metrics that each run in MLflow has, as ``test_NAME``."""
 
 
 def _inner_path(value: str) -> str:
@@ -57,9 +57,11 @@ class Split(StrictModel):
     """Fractions of the images in each split, drawn per class."""
 
     train: Fraction = Field(0.7, description="Share of the images that the network learns from.")
-    val: Fraction = Field(0.15, description="Share that decides when training stops, and calibrates.")
+    val: Fraction = Field(
+        0.15, description="Share that decides when training stops, and that calibrates the probabilities."
+    )
     test: Fraction = Field(0.15, description="Share that the report and the gate measure on.")
-    seed: int = Field(0, description="Another number draws another split.")
+    seed: int = Field(0, description="Seed of the split.")
 
     @model_validator(mode="after")
     def _sum_is_one(self) -> Split:
@@ -113,7 +115,7 @@ class Download(StrictModel):
     splits: SplitLists | None = None
     list_variable: str = Field("file_list", description="Variable of a MATLAB list that holds the paths.")
     max_size: PositiveInt | None = Field(
-        None, description="Most bytes after extraction; 20 times the archives, at least 256 MB, where nothing is set."
+        None, description="Maximum bytes after extraction; by default 20 times the archives, at least 256 MB."
     )
 
     @field_validator("label_pattern")
@@ -148,7 +150,7 @@ class Corruptions(StrictModel):
     noise: Strength = Field(0.0, description="Largest strength of the noise.")
     jpeg: Strength = Field(0.0, description="Largest strength of the compression.")
     contrast: Strength = Field(0.0, description="Largest loss of contrast.")
-    seed: int = Field(0, description="Another number draws other strengths.")
+    seed: int = Field(0, description="Seed of the strengths.")
 
 
 class Data(StrictModel):
@@ -166,7 +168,7 @@ class Data(StrictModel):
     download: Download | None = None
     corrupt: Corruptions | None = Field(None, description="Damage to the images of `source: bundled`.")
     split: Split = Split()
-    min_images_per_class: PositiveInt = Field(5, description="A class with fewer images is left out, by name.")
+    min_images_per_class: PositiveInt = Field(5, description="A class with fewer images is left out and named.")
     max_pixels: Annotated[int, Field(ge=1, le=178_956_970)] = Field(
         50_000_000, description="Largest width x height of an image; Pillow itself refuses more than 178,956,970."
     )
@@ -201,10 +203,10 @@ class Model(StrictModel):
         "squash",
         description="squash scales both edges and cuts nothing; crop keeps the proportions and cuts the centre.",
     )
-    frozen_stages: Annotated[int, Field(ge=0)] = Field(2, description="Stem and this many stages stay as pretrained.")
-    dropout: Fraction = Field(
-        0.1, description="Share of the features that is left out at random before the last layer."
+    frozen_stages: Annotated[int, Field(ge=0)] = Field(
+        2, description="Keep the stem and this many stages as pretrained."
     )
+    dropout: Fraction = Field(0.1, description="Share of the features that is dropped at random before the last layer.")
     transform: Reference = Field(
         "", description="module:function that changes the images before the network, in training and serving alike."
     )
@@ -229,7 +231,7 @@ class Model(StrictModel):
 
 
 class Augment(StrictModel):
-    """Random changes of training images. Flips and turns alone let the frozen prefix be computed once."""
+    """Random changes of training images. With flips and turns alone, the frozen prefix is computed only once."""
 
     horizontal_flip: bool = Field(True, description="Mirror left and right.")
     vertical_flip: bool = Field(False, description="Mirror top and bottom.")
@@ -281,7 +283,7 @@ class Training(StrictModel):
     workers: Annotated[int, Field(ge=0)] = Field(0, description="Processes that decode images.")
     cache_prefix: bool = Field(True, description="Compute frozen stages once where the augmentation is finite.")
     cache_limit_mb: PositiveInt = Field(
-        4096, description="Most memory for decoded images, and for the features of frozen stages."
+        4096, description="Maximum memory for decoded images, and for the features of frozen stages."
     )
 
 
@@ -300,9 +302,9 @@ class EvaluationSettings(StrictModel):
     def _names_are_unique(cls, value: list[str]) -> list[str]:
         names = [text.partition(":")[2] for text in value]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"two functions are called {twice!r}: rename one, for that is the name of the metric")
+            raise ValueError(f"two functions are called {twice!r}: rename one, because the metric is named after it")
         if taken := next((name for name in names if name in MEASURED), None):
-            raise ValueError(f"{taken!r} is the name of a metric that is measured anyway: rename the function")
+            raise ValueError(f"{taken!r} is the name of a built-in metric: rename the function")
         return value
 
     @property
@@ -317,11 +319,15 @@ class Gate(StrictModel):
     min_accuracy: Fraction = Field(0.9, description="Floor of the accuracy on the test images.")
     min_recall_per_class: Fraction = Field(0.7, description="Floor of the recall of every class.")
     max_calibration_error: Fraction = Field(0.1, description="Ceiling of the expected calibration error.")
-    max_latency_ms: Annotated[float, Field(gt=0.0)] = Field(200.0, description="Median per image, one thread.")
-    max_accuracy_drop: Fraction = Field(0.0, description="How far below the champion still counts as equal.")
+    max_latency_ms: Annotated[float, Field(gt=0.0)] = Field(
+        200.0, description="Ceiling of the median per image on one thread."
+    )
+    max_accuracy_drop: Fraction = Field(
+        0.0, description="Accuracy below that of the champion that still counts as equal."
+    )
     significance: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.05, description="Level of the paired test.")
     min_robustness_accuracy: Fraction | None = Field(
-        None, description="Mean accuracy on corrupted images; none is asked for where nothing is set."
+        None, description="Floor of the mean accuracy on corrupted images; not checked by default."
     )
     min_metrics: dict[str, float] = Field({}, description="Floor by name, for metrics of `evaluation.metrics`.")
 
@@ -336,14 +342,16 @@ def _destination(value: str) -> str:
 
 
 class Predictions(StrictModel):
-    """Which predictions the scoring server keeps, to be looked at later. None, unless asked for."""
+    """Predictions that the scoring server keeps to be looked at later; none by default."""
 
-    sample: Fraction = Field(0.0, description="Share of the requests.")
+    sample: Fraction = Field(0.0, description="Share of the requests whose predictions are kept.")
     to: Annotated[str, AfterValidator(_destination)] = Field(
         "", description="Folder in Blob Storage that they are sent to; without it they stay in MLOPS_HOME/predictions."
     )
-    images: bool = Field(False, description="Keep the images themselves, too: they may show people.")
-    max_disk_mb: PositiveInt = Field(512, description="Most that is kept on this machine; the oldest goes first.")
+    images: bool = Field(False, description="Keep the images as well; they may show people.")
+    max_disk_mb: PositiveInt = Field(
+        512, description="Maximum that is kept on this machine; the oldest are removed first."
+    )
 
 
 def _origin(value: str) -> str:
@@ -361,21 +369,19 @@ class Serving(StrictModel):
 
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port of the server; 0 takes a free one.")
     workers: Annotated[int, Field(ge=0, le=64)] = Field(0, description="Worker processes; 0 takes one per core.")
-    max_body_mb: PositiveInt = Field(20, description="Largest body of a request, before and after unpacking.")
-    max_batch: PositiveInt = Field(64, description="Most images of one request.")
-    max_queue: PositiveInt = Field(64, description="Requests that wait in one worker; more are answered with 429.")
+    max_body_mb: PositiveInt = Field(20, description="Largest body of a request, before and after decompression.")
+    max_batch: PositiveInt = Field(64, description="Maximum number of images in one request.")
+    max_queue: PositiveInt = Field(64, description="Requests that may wait in one worker; further ones get status 429.")
     max_connections: PositiveInt = Field(
-        4096, description="Open connections of all workers; more wait in the queue of the system."
+        4096, description="Open connections of all workers; further ones wait in the queue of the system."
     )
-    head_timeout_s: PositiveInt = Field(10, description="Seconds until the head of a request is complete.")
-    request_timeout_s: PositiveInt = Field(30, description="Seconds until a request is answered.")
+    head_timeout_s: PositiveInt = Field(10, description="Seconds within which the head of a request must be complete.")
+    request_timeout_s: PositiveInt = Field(30, description="Seconds within which a request must be answered.")
     keep_alive_s: PositiveInt = Field(
         75, description="Seconds that an idle connection stays open; longer than the usual proxies keep theirs."
     )
-    drain_timeout_s: PositiveInt = Field(
-        30, description="Seconds for answering what was accepted before the server stops."
-    )
-    cors_origins: list[Origin] = Field([], description="Origins whose web pages may read the answers; * for every one.")
+    drain_timeout_s: PositiveInt = Field(30, description="Seconds to finish accepted requests before the server stops.")
+    cors_origins: list[Origin] = Field([], description="Origins whose web pages may read responses; * allows all.")
     predictions: Predictions = Predictions()
 
 

@@ -1,4 +1,4 @@
-"""Reads a workload file, lays the environment and ``--set a.b=value`` over it, and words every mistake for its maker.
+"""Reads a workload file, lays the environment and ``--set a.b=value`` over it, and explains every mistake in it.
 
 An environment variable ``MLOPS_SECTION__KEY`` sets one key: ``MLOPS_TRAINING__EPOCHS=2``. The command line wins over the
 environment, and the environment over the file.
@@ -31,7 +31,7 @@ _PREFIX = "MLOPS_"
 _BAD_YAML = (yaml.YAMLError, ValueError, RecursionError)
 _FORMS = 'a list is written ["a", "b"], a mapping {key: value}'
 _WHAT_HELPS = {
-    "string_type": ": put it in quotes where YAML shall read it as text",
+    "string_type": ": put it in quotes so that YAML reads it as text",
     "bool_type": ": write true or false",
     "list_type": f": {_FORMS}",
 }
@@ -67,13 +67,13 @@ def own_workload(name: str) -> Path:
     if not re.fullmatch(NAME, name):
         raise ConfigError(
             f"{name!r} cannot be the name of a workload",
-            "begin with a lower case letter; then lower case letters, digits, - and _, 2 to 63 in all",
+            "use 2 to 63 lower case letters, digits, '-' and '_', starting with a letter",
         )
     return _own_file(name) or _OWN / f"{name}.yml"
 
 
 def _own_file(name: str) -> Path | None:
-    """The file of that workload in ``workloads/`` of the current folder; with both suffixes, nobody knows which counts."""
+    """The file of that workload in ``workloads/`` of the current folder; two of them are ambiguous."""
     found = [path for suffix in _SUFFIXES if (path := _OWN / f"{name}{suffix}").is_file()]
     if len(found) > 1:
         raise ConfigError(
@@ -86,7 +86,7 @@ def find_workload(reference: str) -> Path:
     """Path of a workload given by name or by file path. One in ``workloads/`` wins over a shipped one of its name.
 
     Raises:
-        ConfigError: there is neither; the nearest name is offered. Or there are two files of that name.
+        ConfigError: neither exists, and the nearest name is suggested; or there are two files of that name.
     """
     path = Path(reference)
     if path.suffix in _SUFFIXES:
@@ -97,8 +97,8 @@ def find_workload(reference: str) -> Path:
     if reference not in names:
         near = difflib.get_close_matches(reference, names, n=1, cutoff=0.0)
         raise ConfigError(
-            f"there is no workload {reference!r}",
-            f"did you mean {near[0]!r}? There are: {', '.join(names)}. A path to a .yml file works too, and"
+            f"unknown workload {reference!r}",
+            f"did you mean {near[0]!r}? Known: {', '.join(names)}. A path to a .yml file works too, and"
             " `mlops new NAME --images DIR` writes one.",
         )
     return _own_file(reference) or _SHIPPED / f"{reference}.yml"
@@ -167,7 +167,7 @@ def _refuse_without_key(fields: Iterable[str]) -> None:
             hint = f"write for example {variable}__EPOCHS=2"
         else:
             hint = f"write {variable}__KEY=value, with a key of the section: {', '.join(section.model_fields)}"
-        raise ConfigError(f"the variable {variable} is not read: only {_PREFIX}SECTION__KEY sets a key", hint)
+        raise ConfigError(f"the variable {variable} has no effect: only {_PREFIX}SECTION__KEY sets a key", hint)
 
 
 def _keys_of_environment() -> dict[str, str]:
@@ -218,7 +218,7 @@ def _parsed(text: str, source: str) -> dict[str, Any]:
     try:
         content = read_yaml(text)
     except _BAD_YAML as error:
-        raise ConfigError(f"{source}: not valid YAML: {error}", "mend the line that the message names") from error
+        raise ConfigError(f"{source}: not valid YAML: {error}", "fix the line that the message names") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: must be a mapping of keys to values", "see `mlops config show`")
     return content

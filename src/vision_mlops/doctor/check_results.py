@@ -33,9 +33,9 @@ class Diagnosis:
     fix: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a complaint without a way out."""
+        """Refuse a problem without a fix."""
         if self.outcome is not Outcome.OK and not self.fix:
-            raise ValueError(f"the check {self.name!r} complains without a fix")
+            raise ValueError(f"the check {self.name!r} reports a problem without a fix")
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
@@ -48,12 +48,12 @@ def ok(name: str, detail: str) -> Diagnosis:
 
 
 def warning(name: str, detail: str, fix: str) -> Diagnosis:
-    """A check that found what may get in the way."""
+    """A check that found a possible problem."""
     return Diagnosis(name, Outcome.WARN, detail, fix)
 
 
 def failure(name: str, detail: str, fix: str) -> Diagnosis:
-    """A check that found what does get in the way."""
+    """A check that found a problem."""
     return Diagnosis(name, Outcome.FAIL, detail, fix)
 
 

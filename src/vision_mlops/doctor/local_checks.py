@@ -14,11 +14,11 @@ from vision_mlops.doctor.tool_checks import check_tools
 
 
 def check_here(project: Path, today: date) -> Iterator[Diagnosis]:
-    """Each check as it ends; all of them take less than two seconds, and call nobody.
+    """Each check as it ends; all of them take less than two seconds, and use no network.
 
     Args:
         project: Whose files are looked at.
-        today: The day that retirements are held against.
+        today: The date that retirements are compared with.
     """
     yield from check_machine()
     yield from check_packages()

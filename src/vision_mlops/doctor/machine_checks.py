@@ -98,14 +98,14 @@ def check_space(space: _Space, place: Path) -> Diagnosis:
 def check_memory(available: float | None) -> Diagnosis:
     """Whether there is memory for a training. ``available`` is in bytes, None where the system does not say."""
     if available is None:
-        return ok("memory", "this system does not say how much memory is available")
+        return ok("memory", "this system does not tell how much memory is available")
     detail = f"{available / _GB:.1f} GB are available"
     if available < 1 * _GB:
         return failure(
-            "memory", f"{detail}; a server needs 1 GB", "end other programs, or give the container more memory"
+            "memory", f"{detail}; a server needs 1 GB", "close other programs, or give the container more memory"
         )
     if available < 3 * _GB:
-        fix = "end other programs, or train with smaller batches: mlops run --set training.batch_size=8"
+        fix = "close other programs, or train with smaller batches: mlops run --set training.batch_size=8"
         return warning("memory", f"{detail}; a training with the defaults needs 3 GB", fix)
     return ok("memory", detail)
 
@@ -140,7 +140,7 @@ def check_port(port: int) -> Diagnosis:
 
 
 def memory_available(proc: Path = _PROC, groups: Path = _GROUPS) -> float | None:
-    """Bytes that this process may still take: of the machine, and of its control group; None where nobody says."""
+    """Bytes that this process may still take: of the machine, and of its control group; None where it is not known."""
     found: list[float] = []
     with contextlib.suppress(OSError):
         if match := re.search(r"^MemAvailable:\s+(\d+) kB", (proc / "meminfo").read_text(), re.MULTILINE):
@@ -151,7 +151,7 @@ def memory_available(proc: Path = _PROC, groups: Path = _GROUPS) -> float | None
 
 
 def processor_flags(proc: Path = _PROC) -> frozenset[str]:
-    """What the processor can do, in the words of Linux; empty where it does not say."""
+    """What the processor can do, as Linux names its features; empty where they are not known."""
     with contextlib.suppress(OSError):
         if match := re.search(r"^flags\s*:(.*)$", (proc / "cpuinfo").read_text(), re.MULTILINE):
             return frozenset(match[1].split())

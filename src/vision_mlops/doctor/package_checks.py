@@ -1,4 +1,4 @@
-"""Which packages are installed, held against what the extras of this package ask for; nothing is imported."""
+"""Which packages are installed, compared with what the extras of this package require; nothing is imported."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def _check_torch(installed: Installed, nvidia: Path) -> Iterator[Diagnosis]:
     if version is None:
         return
     cuda = "+cu" in version or any(installed(name) for name in ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12"))
-    build = "built for CUDA" if cuda else "built for processors"
+    build = "built for CUDA" if cuda else "built for CPUs"
     if nvidia.exists() and not cuda:
         yield warning(
             "torch",
-            f"torch {version} is {build}, and this machine has a graphics processor of Nvidia",
+            f"torch {version} is {build}, and this machine has an Nvidia GPU",
             "install the CUDA build that https://pytorch.org/get-started/locally names for this version",
         )
         return

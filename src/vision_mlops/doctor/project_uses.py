@@ -14,8 +14,9 @@ from datetime import date
 from pathlib import Path
 
 import vision_mlops
-from vision_mlops.config.azure_settings import VARIABLES, AzureSettings, read_env_file
+from vision_mlops.config.azure_settings import VARIABLES, AzureSettings
 from vision_mlops.config.retirements import Use, retired_uses
+from vision_mlops.config.variable_settings import read_env_file
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.text import counted
 from vision_mlops.doctor.check_results import Diagnosis, failure, ok, warning
@@ -63,7 +64,8 @@ def check_retirements(project: Path, today: date, environ: Mapping[str, str] | N
         yield make("retired" if found.is_over(today) else "retirement", found.describe(today), fix)
     if not near:
         yield ok(
-            "retirements", f"{counted(len(set(uses)), 'use')} of services, sizes, agents and actions: none ends soon"
+            "retirements",
+            f"{counted(len(set(uses)), 'use')} of services, sizes, agents and actions: nothing is retired soon",
         )
 
 

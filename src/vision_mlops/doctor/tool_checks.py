@@ -1,4 +1,4 @@
-"""Programs beside Python that commands call: git, make, and a container engine."""
+"""Programs other than Python that commands call: git, make, and a container engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DOCKER_SOCKET = Path("/var/run/docker.sock")
 
 def check_tools(environ: Mapping[str, str] | None = None, which: Which = shutil.which) -> Iterator[Diagnosis]:
     """Whether the programs are there."""
-    yield _check("git", "git", "a commit is noted with each model", which)
+    yield _check("git", "git", "the commit is recorded with each model", which)
     yield _check("make", "make", "the tasks of the Makefile need it", which)
     yield check_engine(os.environ if environ is None else environ, which)
 
@@ -39,7 +39,7 @@ def check_engine(environ: Mapping[str, str], which: Which, socket: Path = _DOCKE
             f"sudo apt-get install --yes podman, or name another command: export {ENGINE_VARIABLE}=COMMAND",
         )
     if found == "docker" and socket.exists() and not os.access(socket, os.R_OK | os.W_OK):
-        fix = "sudo usermod -aG docker $USER, and sign in anew"
+        fix = "sudo usermod -aG docker $USER, and sign in again"
         return warning("containers", "Docker is installed, and this user may not use it", fix)
     return ok("containers", f"{found} at {which(found)}")
 

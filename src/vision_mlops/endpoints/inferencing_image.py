@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from vision_mlops.config.azure_settings import REGISTRY_HOST, AzureSettings, read_setting
+from vision_mlops.config.azure_settings import REGISTRY_HOST, AzureSettings
+from vision_mlops.config.variable_settings import read_setting
 from vision_mlops.containers.container_engine import Engine
 from vision_mlops.core import paths
 from vision_mlops.core.errors import DeploymentError

@@ -68,13 +68,13 @@ def evaluate(
         progress: Called with (scored, total) images of the corrupted ones.
 
     Raises:
-        ConfigError: a function of the project cannot be had, fails, or does not return a number.
+        ConfigError: a function of the project cannot be loaded, fails, or does not return a number.
         DataError: the data has other classes than the bundle, or the split is empty.
         BundleError: the bundle is broken.
     """
     manifest = read_manifest(data)
     if out.exists() and any(out.iterdir()) and not (out / METRICS).is_file():
-        raise MlopsError(f"{out} is not empty and is not an evaluation", "choose another --out")
+        raise MlopsError(f"{out} is not empty and does not hold an evaluation", "choose another --out")
     own = OwnMetrics(own_metrics)
     predictor = Predictor(bundle)
     if predictor.classes != manifest.classes:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from vision_mlops.core.text import as_html, counted
+from vision_mlops.core.text import counted
+from vision_mlops.evaluation.report_page import render_page, table
 
 PLOTS = ("confusion_matrix.svg", "reliability.svg", "roc.svg", "precision_recall.svg")
 ROBUSTNESS_PLOT = "robustness.svg"
@@ -42,7 +41,8 @@ def render(folder: Path, metrics: dict[str, Any], verdict: dict[str, Any] | None
         ),
         ("Latency", f"{latency['median']:.1f} ms", f"p95 {latency['p95']:.1f} ms, one thread, file to answer"),
     ]
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    return render_page(
+        _TEMPLATE,
         title=html.escape(f"Evaluation of {metrics['name']}"),
         cards="".join(_card(*card) for card in cards),
         verdict=_verdict(verdict),
@@ -116,7 +116,7 @@ def _with_interval(row: dict[str, Any]) -> str:
 
 def _mistakes(folder: Path, mistakes: list[dict[str, Any]]) -> str:
     if not mistakes:
-        return "<p>No image was classified wrongly.</p>"
+        return "<p>No image was misclassified.</p>"
     figures = (
         f'<figure><img alt="{html.escape(item["path"])}" src="{_data_url(folder / item["image"])}"><figcaption>'
         f"{html.escape(item['path'])}: is <b>{html.escape(item['label'])}</b>, taken for"
@@ -124,13 +124,6 @@ def _mistakes(folder: Path, mistakes: list[dict[str, Any]]) -> str:
         for item in mistakes
     )
     return "".join(figures)
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in HTML that scrolls where the window is too narrow; its cells are text, which is escaped."""
-    header = "".join(f"<th>{as_html(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{as_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<div class=wide><table><tr>{header}</tr>{body}</table></div>"
 
 
 def _number(value: float | None) -> str:

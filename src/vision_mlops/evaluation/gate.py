@@ -1,9 +1,8 @@
-"""The gate: may this candidate replace the champion? Floors first, then a paired test on the same images."""
+"""The gate: decides whether a candidate may replace the champion, by floors and by a paired test on the same images."""
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -61,7 +60,7 @@ def decide(candidate: Evaluation, champion: Evaluation | None, gate: Gate) -> Ve
     elif any(reason.check == LATENCY and reason.passed is None for reason in reasons):
         decision = "inconclusive"
     if champion is None:
-        reasons.append(Reason("champion", None, "there is no champion yet: the floors alone decide"))
+        reasons.append(Reason("champion", None, "there is no champion yet, so the floors alone decide"))
     elif candidate.metrics["bundle_id"] == champion.metrics["bundle_id"]:
         reasons.append(Reason("champion", None, "the candidate is identical to the champion"))
     else:
@@ -102,16 +101,15 @@ def read_verdict(path: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
         return {**content, "decision": str(content["decision"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is no verdict: {error}", "`mlops gate` writes one") from error
+        raise DataError(f"{file} is not a verdict: {error}", "write one with `mlops gate`") from error
 
 
 def mcnemar(only_candidate: int, only_champion: int) -> float:
     """Two-sided exact McNemar test (1947): p-value of so uneven a split of the images that only one gets right."""
-    total, smaller = only_candidate + only_champion, min(only_candidate, only_champion)
-    if not total:
-        return 1.0
-    tail = sum(math.comb(total, k) for k in range(smaller + 1))
-    return min(1.0, tail / (1 << (total - 1)))  # integers: both may be beyond a float
+    from scipy.stats import binomtest
+
+    total = only_candidate + only_champion
+    return float(binomtest(only_candidate, total).pvalue) if total else 1.0
 
 
 def _floors(candidate: Evaluation, gate: Gate) -> list[Reason]:
@@ -131,7 +129,11 @@ def _floors(candidate: Evaluation, gate: Gate) -> list[Reason]:
     checks += [_at_least(name, _own_metric(candidate, name), floor) for name, floor in gate.min_metrics.items()]
     if low < gate.min_accuracy <= accuracy:
         checks.append(
-            Reason("sample size", None, f"the 95% interval reaches down to {low:.4f}, below the floor: few test images")
+            Reason(
+                "sample size",
+                None,
+                f"the 95% interval reaches down to {low:.4f}, below the floor: there are few test images",
+            )
         )
     return checks
 
@@ -198,4 +200,4 @@ def _compare(candidate: Evaluation, champion: Evaluation, gate: Gate) -> tuple[D
         return "promote" if better else "reject", Reason("champion", better, f"significantly {word}: {facts}")
     if candidate.metrics["accuracy"] >= champion.metrics["accuracy"] - gate.max_accuracy_drop:
         return "promote", Reason("champion", True, f"not worse than the champion: {facts}")
-    return "inconclusive", Reason("champion", None, f"a little worse, but that may be chance: {facts}")
+    return "inconclusive", Reason("champion", None, f"slightly worse, but that may be chance: {facts}")

@@ -1,4 +1,4 @@
-"""How long a model takes for one image."""
+"""Measures how long a model takes for one image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vision_mlops.core.work_timer import WorkTimer
 from vision_mlops.evaluation.metrics import median_interval
 
 IMAGES = 50
-"""How many images are enough to measure."""
+"""Images that are measured at most."""
 _LOOKS = 2
 
 
@@ -19,7 +19,7 @@ def measure_latency(score: Callable[[Path], object], files: Sequence[Path]) -> d
     """Milliseconds from file to probabilities, one image at a time, without what the thread waits for a core.
 
     Args:
-        score: Predicts one image; it is called once more before the clock runs.
+        score: Predicts one image; it is called once before the clock runs.
         files: Images to take; no more than :data:`IMAGES` are.
     """
     chosen = list(files[:IMAGES])

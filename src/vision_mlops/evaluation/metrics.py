@@ -13,8 +13,6 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.integer[Any]]
 
-_Z95 = 1.959964
-
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
@@ -37,10 +35,10 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     """95% interval of a proportion (Wilson, 1927); (0, 1) without images."""
     if not total:
         return 0.0, 1.0
-    share, z2 = correct / total, _Z95**2
-    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = _Z95 / (1 + z2 / total) * (share * (1 - share) / total + z2 / (4 * total**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    from scipy.stats import binomtest
+
+    low, high = binomtest(correct, total).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def reliability(labels: Labels, probabilities: Floats, bins: int = 15) -> tuple[list[ReliabilityBin], float]:

@@ -1,7 +1,9 @@
-"""Reads ``metrics.json`` of an evaluation, and checks what the gate and the report take from it."""
+"""Measures in files: ``metrics.json`` of an evaluation, checked as it is read, and what a bundle says of itself."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vision_mlops.core.errors import DataError, problem_of_file
 from vision_mlops.core.yaml_text import read_json
+from vision_mlops.evaluation.metrics import Floats, Labels, reliability, summarise
 from vision_mlops.evaluation.robustness import ROBUSTNESS
+from vision_mlops.model.bundle import EVALUATION
 
 _Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
 
@@ -95,6 +99,22 @@ def read_metrics(file: Path) -> dict[str, Any]:
         damaged = str((*error.errors(include_url=False)[0]["loc"], "")[0])
         again = "mlops evaluate --robustness" if damaged == ROBUSTNESS else "mlops evaluate"
         raise DataError(
-            f"{file} is damaged: {problem_of_file(error)}", f"write it anew: run `{again}` with the folder as its --out"
+            f"{file} is damaged: {problem_of_file(error)}", f"run `{again}` again with the folder as its --out"
         ) from error
     return dict(content)
+
+
+def write_evaluation(folder: Path, labels: Labels, probabilities: Floats, classes: list[str]) -> None:
+    """Write what a bundle reached on its test images into it, so that it can be shown wherever the bundle is served.
+
+    It is :data:`~vision_mlops.model.bundle.EVALUATION`; the bundle must be hashed after this.
+
+    Args:
+        folder: The bundle.
+        labels: True class indices of the test images (N,).
+        probabilities: Of the exported graph (N, C).
+        classes: Names in the order of the columns.
+    """
+    bins = [asdict(item) for item in reliability(labels, probabilities)[0]]
+    content = {"split": "test", **summarise(labels, probabilities, classes), "reliability": bins}
+    (folder / EVALUATION).write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")

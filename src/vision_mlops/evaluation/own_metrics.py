@@ -24,7 +24,7 @@ class OwnMetrics:
         references: Name them.
 
     Raises:
-        ConfigError: one cannot be had, or does not take labels and probabilities.
+        ConfigError: one cannot be loaded, or does not take labels and probabilities.
     """
 
     def __init__(self, references: Sequence[CodeReference]) -> None:

@@ -57,7 +57,7 @@ def draw_mistakes(report: Path, *, most: int = 6) -> Picture | str:
 
 
 def draw_heat_maps(bundle: Path, data: Path, *, split: SplitName = "test", most_classes: int = 6) -> Picture:
-    """For the first image of each class: the image, and what of it spoke for the class that is predicted.
+    """For the first image of each class: the image, and which parts of it led to the predicted class.
 
     Args:
         bundle: The bundle.

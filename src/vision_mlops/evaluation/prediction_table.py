@@ -47,7 +47,7 @@ def read_predictions(path: Path, classes: list[str]) -> PredictionTable:
     """Read what :func:`write_predictions` wrote.
 
     Raises:
-        ValueError: another table, a class that is not among the given ones, or rows that are no probabilities.
+        ValueError: another table, a class that is not among the given ones, or rows that are not probabilities.
         OSError: the file cannot be read.
     """
     with path.open(encoding="utf-8", newline="") as stream:
@@ -70,9 +70,9 @@ def checked_table(
 ) -> PredictionTable:
     """A table of what was read from a file. Raises ValueError as :func:`read_predictions` does."""
     if not paths or len(set(paths)) != len(paths):
-        raise ValueError("there are no images, or one of them comes twice")
+        raise ValueError("there are no images, or one of them appears twice")
     if unknown := set(labels) - set(classes):
-        raise ValueError(f"the class {min(unknown)!r} is none of {', '.join(classes)}")
+        raise ValueError(f"the class {min(unknown)!r} is not one of {', '.join(classes)}")
     values = np.array(probabilities, np.float64)
     if problem := problem_of(values, len(paths), len(classes)):
         raise ValueError(problem)

@@ -61,7 +61,7 @@ def open_rgb(source: bytes | Path, *, name: str = "", max_pixels: int = MAX_PIXE
 
     Args:
         source: Encoded bytes, or the path of a file.
-        name: What an error calls the image; the path where nothing is given.
+        name: Name of the image in errors; by default its path.
         max_pixels: Upper bound of width x height, checked on the header.
 
     Returns:
@@ -316,7 +316,7 @@ def load_pixels(
         size: Edge of the result in pixels.
         mode: As of :func:`.resizing.resize`.
         version: Of the way from the image to the square. A model must be asked as it was trained: its bundle says how.
-        name: What an error calls the image; the path where nothing is given.
+        name: Name of the image in errors; by default its path.
         max_pixels: Upper bound of width x height, checked on the header.
 
     Returns:

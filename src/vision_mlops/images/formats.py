@@ -73,7 +73,7 @@ def find_format(data: bytes, label: str) -> ImageFormat:
 
     Args:
         data: The file, or its beginning.
-        label: What an error calls it: a suffix in it tells the format where the content does not.
+        label: Name of the file in errors; its suffix tells the format where the content does not.
 
     Raises:
         ImageError: with reason ``not_an_image``, or ``unsupported_format`` where it is an image that cannot be read here.

@@ -1,4 +1,4 @@
-"""Image files without what their pixels do not need: text, profiles, previews, Exif data.
+"""Removes from image files what their pixels do not need: text, profiles, previews, Exif data.
 
 What is broken there must not decide whether the pixels can be read, and Pillow reads all of it. What does belong to the
 pixels stays as it is, broken or not: Pillow judges that.
@@ -35,7 +35,7 @@ def without_metadata(data: FileBytes, *, header: bool = False) -> tuple[bytes, i
 
     Args:
         data: The file.
-        header: Leave the pixels themselves away where that saves reading them: enough for width and height.
+        header: Omit the pixels where that saves reading them; the result is enough for width and height.
 
     Returns:
         A file of the same format, and 1 to 8; None for the orientation where the format has no place of its own for it.

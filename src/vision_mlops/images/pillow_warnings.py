@@ -1,4 +1,4 @@
-"""Pillow's warnings and log, kept quiet on any number of threads: what matters about a file becomes an error of ours."""
+"""Pillow's warnings and log, silenced on any number of threads: what matters about a file is raised as an error."""
 
 from __future__ import annotations
 

@@ -151,7 +151,10 @@ def read_evaluation(folder: Path, bundle: Bundle) -> dict[str, Any] | None:
 def _check_file(folder: Path, name: str, expected: str) -> None:
     file = folder / name
     if not file.resolve().is_relative_to(folder.resolve()):
-        raise BundleError(f"{folder}: {name!r} points outside the bundle", "do not use this bundle")
+        raise BundleError(
+            f"{folder}: {name!r} points outside the bundle",
+            "do not use this bundle: copy it again from where it was trained",
+        )
     if not file.is_file():
         raise BundleError(f"{folder}: {name} is missing", "copy the bundle again, or train again")
     if file_hash(file) != expected:

@@ -87,7 +87,7 @@ def from_backbone(model: Model) -> Embedding:
     """The features of a pretrained backbone: means of each stage's activations, where it has stages, and of the last ones.
 
     Raises:
-        TrainingError: unknown backbone, or weights that cannot be had.
+        TrainingError: unknown backbone, or weights that cannot be loaded.
         MissingExtraError: torch, timm or OpenVINO is not installed, and the graph has not been converted before.
     """
     path = graph_path(model)
@@ -101,36 +101,31 @@ def convert(model: Model, path: Path) -> None:
     try:
         import onnx as onnx
         import torch
-        from torch import Tensor, nn
+        from torch import Tensor
 
         from vision_mlops.model.network import Classifier
-        from vision_mlops.model.onnx_graph import write_onnx
+        from vision_mlops.model.onnx_graph import NetworkPart, write_onnx
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", "train") from error
 
-    class Features(nn.Module):
-        """Channel means of all stages, (N, F): early ones know texture, late ones objects."""
-
-        def __init__(self, network: Classifier) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, pixels: Tensor) -> Tensor:
-            backbone = self.network.backbone
-            if not self.network.splits:
-                return self.network.features(pixels).mean((2, 3))
-            hidden = backbone.bn1(backbone.conv_stem(self.network.normalise(pixels)))
-            means = []
-            for stage in backbone.blocks:
-                hidden = stage(hidden)
-                means.append(hidden.mean((2, 3)))
-            means.append(backbone.bn2(backbone.conv_head(hidden)).mean((2, 3)))
-            return torch.cat(means, 1)
-
     # One frozen stage, so that the network tells whether it is made of stages at all.
     network = Classifier(model.model_copy(update={"frozen_stages": 1}), 2).eval()
+    backbone = network.backbone
+
+    def features(pixels: Tensor) -> Tensor:
+        """Channel means of all stages, (N, F): early ones know texture, late ones objects."""
+        if not network.splits:
+            return network.features(pixels).mean((2, 3))
+        hidden = backbone.bn1(backbone.conv_stem(network.normalise(pixels)))
+        means = []
+        for stage in backbone.blocks:
+            hidden = stage(hidden)
+            means.append(hidden.mean((2, 3)))
+        means.append(backbone.bn2(backbone.conv_head(hidden)).mean((2, 3)))
+        return torch.cat(means, 1)
+
     with atomic_folder(path.with_suffix(".conversion"), overwrite=True) as folder:
-        write_onnx(folder / path.name, Features(network), model.image_size, [_OUTPUT])
+        write_onnx(folder / path.name, NetworkPart(network, features), model.image_size, [_OUTPUT])
         (folder / path.name).replace(path)
     path.with_suffix(".conversion").rmdir()
 

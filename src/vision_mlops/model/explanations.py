@@ -1,4 +1,4 @@
-"""Heat maps: the part of an image that spoke for a class, laid over the image."""
+"""Heat maps: the parts of an image that speak for a class, drawn over the image."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class Classifier(nn.Module):
         load_weights: Start from pretrained weights where the config asks for them.
 
     Raises:
-        TrainingError: unknown backbone, too many frozen stages, or weights that cannot be had.
-        ConfigError: own code that the config names cannot be had.
+        TrainingError: unknown backbone, too many frozen stages, or weights that cannot be loaded.
+        ConfigError: own code that the config names cannot be loaded.
     """
 
     mean: Tensor

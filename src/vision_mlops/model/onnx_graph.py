@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+class NetworkPart(nn.Module):
+    """A method of a network as a module of its own, to be exported alone.
+
+    Args:
+        network: Whose parameters it uses.
+        compute: The method, from uint8 images (N, S, S, 3) to a tensor.
+    """
+
+    def __init__(self, network: nn.Module, compute: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        self.compute = compute
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """What the method makes of the images."""
+        return self.compute(pixels)
 
 
 def write_onnx(path: Path, module: nn.Module, image_size: int, outputs: list[str]) -> None:

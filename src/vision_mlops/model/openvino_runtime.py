@@ -1,4 +1,4 @@
-"""OpenVINO, imported where it is needed: it takes a second, and not every command has it."""
+"""Imports OpenVINO only where it is needed: that takes a second, and not every installation has it."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def own_transform(text: str, key: str) -> Transform | None:
     """The function ``module:function`` of a key, computed in full precision; None where it is empty.
 
     Raises:
-        ConfigError: it cannot be had.
+        ConfigError: it cannot be loaded.
     """
     if not text:
         return None
@@ -52,7 +52,7 @@ class OwnBackbone(nn.Module):
         load_weights: Start from pretrained weights where the config asks for them.
 
     Raises:
-        ConfigError: the function cannot be had or fails, or what it returns is no network of this kind.
+        ConfigError: the function cannot be loaded or fails, or what it returns is not a network of this kind.
     """
 
     def __init__(self, config: ModelConfig, *, load_weights: bool) -> None:

@@ -84,7 +84,7 @@ class Predictor:
 
         Args:
             source: Encoded bytes, or the path of a file.
-            name: What an error calls the image; the path where nothing is given.
+            name: Name of the image in errors; by default its path.
             max_pixels: Largest width x height; 0 is :data:`MAX_PIXELS`, or more where the model was trained on more.
         """
         spec, limit = self.bundle.preprocessing, max_pixels or self._max_pixels

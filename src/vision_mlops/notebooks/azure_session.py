@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from vision_mlops.config.azure_settings import read_setting
+from vision_mlops.config.variable_settings import read_setting
 from vision_mlops.core import paths
 from vision_mlops.core.errors import AzureError
 

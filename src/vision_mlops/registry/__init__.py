@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from vision_mlops.registry.bundle_registry import Registry
 from vision_mlops.registry.model_versions import (
     CHAMPION,
     ModelReference,
     ModelVersion,
-    Registry,
     compare,
     parse_reference,
 )

@@ -1,4 +1,4 @@
-"""What registering, finding and promoting mean, whatever stores the bundles: the part that all registries share."""
+"""Registering, finding and promoting bundles, wherever they are stored: the part that all registries share."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from vision_mlops.registry.model_versions import (
 from vision_mlops.registry.version_tags import evidence, fact_tags, identity_tags
 
 
-class BundleRegistry(ABC):
-    """The protocol :class:`~vision_mlops.registry.model_versions.Registry` on top of a few steps that a store provides."""
+class Registry(ABC):
+    """A model registry, on top of a few steps that a store provides. What is missing or refused raises RegistryError."""
 
     def register(
         self,
@@ -50,7 +50,7 @@ class BundleRegistry(ABC):
             verdict: ``verdict.json`` of the gate, or its folder.
             metrics: ``metrics.json`` of the evaluation, or its folder.
             data: Prepared folder that it was trained on, for its lineage.
-            aliases: Aliases that the version shall get.
+            aliases: Aliases to give the version.
             force: Add a version even where this very bundle is registered already.
 
         Returns:
@@ -95,7 +95,7 @@ class BundleRegistry(ABC):
             bundle: Verified copy of it.
             name: Model to add a version to; created when new.
             facts: As :func:`vision_mlops.registry.lineage.stored_facts` gives them for the other version.
-            aliases: Aliases that the version shall get.
+            aliases: Aliases to give the version.
             force: Give the aliases also where the verdict is reject.
 
         Raises:
@@ -119,7 +119,7 @@ class BundleRegistry(ABC):
         return self.get(name, str(version))
 
     def _renew(self, version: ModelVersion, facts: Mapping[str, Any]) -> None:
-        """Have a version know what has become known elsewhere since it was adopted, such as another verdict."""
+        """Add to a version what has become known elsewhere since it was adopted, such as another verdict."""
         known = lineage.stored_facts(version)
         fresh = {key: value for key, value in facts.items() if value and known.get(key) != value}
         fresh.pop("origin", None)  # where it came from first
@@ -169,7 +169,7 @@ class BundleRegistry(ABC):
         """Point an alias at a version and record when, and which version had it before.
 
         Raises:
-            RegistryError: no such version, or its verdict is reject and ``force`` is not given.
+            RegistryError: no such version, or its verdict is reject and ``force`` is not set.
         """
         check_alias(alias)
         with self._changing(name):
@@ -243,7 +243,7 @@ class BundleRegistry(ABC):
         known = {CHAMPION, *(each for item in versions.values() for each in item.aliases)}
         near = next((each for each in sorted(known) if each != alias and each.lower() == alias.lower()), None)
         if near and alias not in known:
-            raise RegistryError(f"the alias {alias!r} would differ from {near!r} in capitals only", f"write {near}")
+            raise RegistryError(f"the alias {alias!r} would differ from {near!r} only in case", f"write {near}")
         rejected = chosen.verdict == "reject"
         if rejected and not force:
             verdict = lineage.stored_facts(chosen).get("verdict", {})
@@ -265,7 +265,7 @@ def copy_bundle(source: Path, content: Bundle, target: Path) -> None:
 
 
 def refusal(what: str, alias: str, verdict: Mapping[str, Any], hint: str) -> RegistryError:
-    """The error for an alias that a rejected bundle shall not get; names the checks that failed."""
+    """The error for an alias that a rejected bundle must not get; it names the checks that failed."""
     failed = [
         reason["message"] or reason["check"] for reason in verdict.get("reasons", []) if reason.get("passed") is False
     ]

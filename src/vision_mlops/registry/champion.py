@@ -8,7 +8,8 @@ from vision_mlops.core.errors import RegistryError
 from vision_mlops.data.manifest import read_manifest
 from vision_mlops.evaluation.evaluate import Evaluation, evaluate
 from vision_mlops.model.bundle import read_bundle
-from vision_mlops.registry.model_versions import CHAMPION, Registry
+from vision_mlops.registry.bundle_registry import Registry
+from vision_mlops.registry.model_versions import CHAMPION
 
 
 def champion_evaluation(

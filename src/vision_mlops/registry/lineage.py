@@ -68,7 +68,8 @@ def read_verdict(path: Path) -> dict[str, Any]:
     content = _read_object(path, "verdict.json", "give the verdict that `mlops gate` wrote")
     if content.get("decision") not in DECISIONS:
         raise RegistryError(
-            f"{path}: decision {content.get('decision')!r} is none of {', '.join(DECISIONS)}", "run `mlops gate` again"
+            f"{path}: decision {content.get('decision')!r} is not one of {', '.join(DECISIONS)}",
+            "run `mlops gate` again",
         )
     reasons = content.get("reasons")
     kept = [
@@ -141,7 +142,7 @@ def gather(bundle: Bundle, data: Path | None) -> dict[str, Any]:
             raise RegistryError(
                 f"the bundle was trained on data {bundle.data_fingerprint[:12]}, but {data} is"
                 f" {manifest.fingerprint[:12]}",
-                "give the prepared folder that it was trained on, or leave --data away",
+                "give the prepared folder that it was trained on, or omit --data",
             )
         facts["data"] = data_facts(manifest)
     return facts
@@ -155,6 +156,15 @@ def stored_facts(version: ModelVersion) -> dict[str, Any]:
         # A person can edit tags in MLflow's page; the chain then shows what is left.
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def stored_history(tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The alias changes kept in a tag; without what cannot be read, since a person can edit tags."""
+    try:
+        entries = json.loads(tags.get(HISTORY_TAG, "[]"))
+    except ValueError:
+        return []
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def explain(version: ModelVersion, history: Sequence[Mapping[str, Any]] = (), asset: str = "") -> list[Link]:
@@ -255,7 +265,7 @@ def _read_object(path: Path, name: str, hint: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RegistryError(f"{file} cannot be read: {error}", hint) from error
     if not isinstance(content, dict):
-        raise RegistryError(f"{file}: a JSON object is expected, not {type(content).__name__}", hint)
+        raise RegistryError(f"{file}: expected a JSON object, not {type(content).__name__}", hint)
     return content
 
 

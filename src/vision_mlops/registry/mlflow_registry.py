@@ -18,7 +18,8 @@ from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import MANIFEST, Bundle, bundle_id, read_bundle
 from vision_mlops.registry import lineage
-from vision_mlops.registry.bundle_registry import BundleRegistry, copy_bundle
+from vision_mlops.registry.bundle_registry import Registry, copy_bundle
+from vision_mlops.registry.kept_responses import kept
 from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, check_name, missing
 from vision_mlops.registry.version_index import write_index
 from vision_mlops.registry.version_tags import to_version
@@ -29,29 +30,35 @@ T = TypeVar("T")
 _HISTORY_LENGTH = 100
 
 
-class MlflowRegistry(BundleRegistry):
+class MlflowRegistry(Registry):
     """Registry in the store of :func:`vision_mlops.tracking.mlflow_runs.tracking_uri`. Safe for threads and processes."""
 
     def models(self) -> list[str]:
         """Names of all registered models, sorted."""
-        found = _pages(lambda token: self._client().search_registered_models(page_token=token))
-        return sorted(model.name for model in found)
+
+        def ask() -> list[str]:
+            found = _pages(lambda token: self._client().search_registered_models(page_token=token))
+            return sorted(model.name for model in found)
+
+        return list(kept("models", ask))
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a model, sorted by number. Raises RegistryError where there is no such model."""
-        aliases = self._aliases(name)
-        condition = f"name='{name}'"
-        found = _pages(lambda token: self._client().search_model_versions(condition, page_token=token))
-        return sorted((_version(entry, aliases) for entry in found), key=lambda version: version.version)
+        check_name(name)
+
+        def ask() -> list[dict[str, Any]]:
+            aliases = self._aliases(name)
+            found = _pages(lambda token: self._client().search_model_versions(f"name='{name}'", page_token=token))
+            return [_version(entry, aliases).to_dict() for entry in found]
+
+        versions = (
+            ModelVersion(**{**row, "aliases": tuple(row["aliases"])}) for row in kept(f"versions of {name}", ask)
+        )
+        return sorted(versions, key=lambda version: version.version)
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """Alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""
-        try:
-            entries = json.loads(self._model(name).tags.get(lineage.HISTORY_TAG, "[]"))
-        except ValueError:
-            # The tag can be edited in MLflow's page; a broken history must not stop a promotion.
-            return []
-        return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+        return lineage.stored_history(self._model(name).tags)
 
     def bundle_path(self, version: ModelVersion) -> Path:
         """Folder of the version's bundle; found again where the whole home folder was moved.
@@ -63,7 +70,7 @@ class MlflowRegistry(BundleRegistry):
         if folder is not None:
             return folder
         raise RegistryError(
-            f"the bundle of {version.reference} is not in {version.source} any more",
+            f"the bundle of {version.reference} is no longer in {version.source}",
             "restore the folder, or register it again",
         )
 
@@ -84,7 +91,7 @@ class MlflowRegistry(BundleRegistry):
         except mlflow_runs.refusal() as error:
             if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
                 raise RegistryError(f"the registry refuses: {error}", "check MLFLOW_TRACKING_URI") from error
-        raise missing(f"there is no model {name!r}", name, self.models(), "mlops models register --help")
+        raise missing(f"no model {name!r} is registered", name, self.models(), "mlops models register --help")
 
     def _aliases(self, name: str) -> dict[int, tuple[str, ...]]:
         found: dict[int, tuple[str, ...]] = {}

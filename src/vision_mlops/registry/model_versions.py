@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from vision_mlops.core.errors import RegistryError
 from vision_mlops.core.text import closest
@@ -62,58 +61,6 @@ class ModelReference:
         return self.name if self.version is None else f"{self.name}:{self.version}"
 
 
-class Registry(Protocol):
-    """What every implementation offers. Everything that is missing or refused raises RegistryError."""
-
-    def register(
-        self,
-        bundle: Path,
-        name: str,
-        *,
-        verdict: Path | None = None,
-        metrics: Path | None = None,
-        data: Path | None = None,
-        aliases: Sequence[str] = (),
-        force: bool = False,
-    ) -> ModelVersion:
-        """Store a verified bundle as the next version; an identical one gives the existing version unless forced."""
-        ...
-
-    def adopt(
-        self, bundle: Path, name: str, facts: Mapping[str, Any], *, aliases: Sequence[str] = (), force: bool = False
-    ) -> ModelVersion:
-        """Register a verified bundle of another registry with the facts that are known about it there."""
-        ...
-
-    def models(self) -> list[str]:
-        """Names of all registered models, sorted."""
-        ...
-
-    def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, sorted by number."""
-        ...
-
-    def get(self, name: str, ref: str = "") -> ModelVersion:
-        """One version: ``get("textile", "3")``, ``get("textile", "champion")`` or ``get("textile@champion")``."""
-        ...
-
-    def promote(self, name: str, version: int, alias: str = CHAMPION, *, force: bool = False) -> ModelVersion:
-        """Move an alias to a version; one whose verdict is reject only with ``force``."""
-        ...
-
-    def history(self, name: str) -> list[dict[str, Any]]:
-        """Alias changes of a model, oldest first: alias, version, previous (or None), at (UTC), forced."""
-        ...
-
-    def bundle_path(self, version: ModelVersion) -> Path:
-        """Folder with the bundle of a version, to read from."""
-        ...
-
-    def download(self, ref: str, out: Path) -> ModelVersion:
-        """Write a verified copy of a version's bundle to ``out``, whole or not at all."""
-        ...
-
-
 def check_name(name: str) -> str:
     """The name itself, where it is a valid model name. Raises RegistryError."""
     if not _NAME.fullmatch(name):
@@ -129,7 +76,7 @@ def check_alias(alias: str) -> str:
     if not _ALIAS.fullmatch(alias) or alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
         raise RegistryError(
             f"{alias!r} is not a valid alias",
-            "write latest in small letters"
+            "write latest in lower case"
             if alias.lower() == "latest"
             else "use letters, digits, '_' and '-', starting with a letter; 'latest' and 'v<number>' are reserved",
         )
@@ -165,7 +112,7 @@ def missing(what: str, wanted: str, existing: Iterable[str], otherwise: str) -> 
     listed = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
     near = closest(wanted, known)
     hint = f"did you mean {near[0]!r}?" if near else otherwise
-    return RegistryError(f"{what}; there is {listed}" if known else what, hint)
+    return RegistryError(f"{what}; known: {listed}" if known else what, hint)
 
 
 def compare(a: ModelVersion, b: ModelVersion) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Which registry an address means: MLflow's here, or models in a workspace or registry of Azure ML."""
+"""Opens the registry of an address: MLflow's, or the models of a workspace or registry of Azure ML."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from vision_mlops.core.errors import RegistryError
-from vision_mlops.registry.model_versions import Registry
 
 if TYPE_CHECKING:
     from vision_mlops.registry.azureml.azureml_registry import AzureRegistry
+    from vision_mlops.registry.bundle_registry import Registry
 
 VARIABLE = "MLOPS_REGISTRY"
 _WORKSPACE = re.compile(
@@ -51,7 +51,7 @@ def open_registry(address: str | None = None) -> Registry:
         return _of_workspace(workspace_name=found["name"]) if found["kind"] == "workspaces" else _shared(found["name"])
     origin = "" if address else f"{VARIABLE}="
     raise RegistryError(
-        f"{origin}{given!r} is no registry",
+        f"{origin}{given!r} is not a known registry",
         "use mlflow, azure, azureml://registries/NAME, azureml://workspaces/NAME, or"
         " azureml://subscriptions/S/resourceGroups/G/workspaces/W",
     )

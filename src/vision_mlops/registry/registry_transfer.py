@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vision_mlops.core.errors import RegistryError
 from vision_mlops.registry import lineage
-from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, Registry
+from vision_mlops.registry.bundle_registry import Registry
+from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion
 
 
 def transfer(
@@ -28,9 +29,9 @@ def transfer(
     Args:
         source: Registry that has it.
         reference: ``NAME``, ``NAME:3`` or ``NAME@champion``.
-        target: Registry that shall have it; the identical bundle is not stored twice.
+        target: Registry to copy it to; the identical bundle is not stored twice.
         name: Its name there; the same where not given.
-        aliases: Aliases that it shall get there.
+        aliases: Aliases to give it there.
         force: Give the aliases also where its verdict is reject.
 
     Raises:

@@ -21,7 +21,7 @@ def decision_on(version: ModelVersion) -> str:
 
 
 def reasons_of(version: ModelVersion) -> list[Mapping[str, Any]]:
-    """What the gate has looked at, each with ``check``, ``passed`` and ``message``."""
+    """The checks of the gate, each with ``check``, ``passed`` and ``message``."""
     reasons = stored_facts(version).get("verdict", {}).get("reasons", [])
     return [reason for reason in reasons if isinstance(reason, Mapping)]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vision_mlops.core.errors import RegistryError
-from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, Registry, parse_reference
+from vision_mlops.registry.bundle_registry import Registry
+from vision_mlops.registry.model_versions import HASH_TAG, ModelVersion, parse_reference
 
 ANY = "any"
 """Stands for every digest. An empty one does not: it is an output of a pipeline that was lost, and would check nothing."""
@@ -51,6 +52,6 @@ def version_with(registry: Registry, reference: str, digest: str = ANY) -> Model
     if digest_of(version) != digest:
         raise RegistryError(
             f"{version.reference} has the digest {digest_of(version)}, not {digest}",
-            "it is not the model that was judged: name its version, or give the digest any",
+            "it is not the model that was judged: give the reference of its version, or any as the digest",
         )
     return version

@@ -45,12 +45,12 @@ def write_index(name: str, versions: Iterable[ModelVersion]) -> None:
 
 
 def warning_about(version: ModelVersion, versions: Sequence[ModelVersion]) -> str:
-    """Why somebody may not want to serve a version, given all those of its model; empty where nothing speaks against it."""
+    """Why a version should perhaps not be served, given all versions of its model; empty if there is no reason."""
     return _warning(version.reference, _indexed(version), [_indexed(each) for each in versions])
 
 
 def warning_about_folder(bundle: Path) -> str:
-    """Why somebody may not want to serve the bundle in a folder, as far as it is known here; empty where nothing is."""
+    """Why the bundle in a folder should perhaps not be served, as far as this machine knows; empty if there is no reason."""
     manifest = bundle / MANIFEST
     models = [_read(file) for file in sorted(_folder().glob(f"*/{INDEX}"))] if manifest.is_file() else []
     if not any(models):

@@ -6,12 +6,11 @@ import html
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from vision_mlops.core.figures import Picture
 from vision_mlops.core.text import counted
-from vision_mlops.evaluation.evaluation_report import table
+from vision_mlops.evaluation.report_page import render_page, table
 
 _TEMPLATE = Path(__file__).with_name("rollout_page.html")
 _LEFT, _TOP, _WIDTH, _HEIGHT = 48.0, 12.0, 900.0, 160.0
@@ -37,7 +36,8 @@ def render(content: Mapping[str, Any]) -> str:
          *_counts(step.get("figures")))
         for step in content["steps"]
     )  # fmt: skip
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    return render_page(
+        _TEMPLATE,
         title=html.escape(f"Rollout at {content['endpoint']} ({content['target']})"),
         outcome=html.escape(outcome),
         style=html.escape(outcome.replace(" ", "-")),

@@ -1,4 +1,4 @@
-"""Learning curves: what MLflow was told after each epoch of one or more trainings, as a picture."""
+"""Learning curves: a picture of what was logged to MLflow after each epoch of one or more trainings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOOKS = {"train": "--", "val": "-"}
 
 
 def draw_learning_curves(runs: Mapping[str, str]) -> Picture:
-    """Loss and accuracy over the epochs: a colour for each run, broken for training and solid for validation.
+    """Loss and accuracy over the epochs: one colour per run, dashed for training and solid for validation.
 
     Args:
         runs: Ids of MLflow runs by what the picture calls them.
@@ -40,7 +40,7 @@ def draw_learning_curves(runs: Mapping[str, str]) -> Picture:
 
 def _points(run_id: str, key: str) -> list[tuple[int, float]]:
     if mlflow_runs.find_run(run_id) is None:
-        raise MlopsError(f"there is no run {run_id!r} in the tracking store", "give the id of a training run")
+        raise MlopsError(f"run {run_id!r} is not in the tracking store", "give the id of a training run")
     history: list[Any] = mlflow_runs.client().get_metric_history(run_id, key)
     if not history:
         raise MlopsError(f"the run {run_id} has no metric {key!r}", "give the id of a training run")

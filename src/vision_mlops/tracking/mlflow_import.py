@@ -1,7 +1,7 @@
-"""The import of MLflow, which takes longer than most commands that need it: without what only tables of data need.
+"""Imports MLflow without what only tables of data need, since that takes longer than most commands that use MLflow.
 
-Runs and models need neither pandas nor what comes with it. MLflow does without them where they are not installed, and that
-is what it is told in a process that asks for it; MLflow has no setting for it.
+Runs and models need neither pandas nor what comes with it, and MLflow works without them where they are not installed. It
+has no setting for that, so a process that asks for it hides them while MLflow is imported.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _records_only = False
 
 @contextmanager
 def records_only() -> Iterator[None]:
-    """Where MLflow is first imported in this block, that is without what handles tables, and stays so in this process.
+    """Import MLflow without tables if it is first imported in this block; this then holds for the whole process.
 
-    For a process that keeps to runs and models. One that runs code of others must not: that may use all of MLflow.
+    For a process that only handles runs and models. Code of a project may use all of MLflow and must not run in it.
     """
     global _records_only
     before, _records_only = _records_only, True
@@ -59,7 +59,7 @@ def _client_class(with_database: bool) -> Any:
 
 
 class WithoutTables(MetaPathFinder):
-    """Has no module of the table libraries for the thread that makes it. Others may load what they need meanwhile."""
+    """Hides the modules of the table libraries from the thread that creates it; other threads may import them."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import math
 import os
-import random
 import re
 import sys
 import time
@@ -48,8 +47,13 @@ def absolute_uri() -> str:
     return uri if "://" in uri or uri in ("databricks", "uc") else str(Path(uri.removeprefix("file:")).resolve())
 
 
+def database_file() -> Path | None:
+    """The file of the store where it is an SQLite database, which may not exist yet; None for any other store."""
+    return _database(tracking_uri())
+
+
 def shown_uri() -> str:
-    """The store for people, without a password that its address may have."""
+    """The address of the store to be shown, without a password that it may contain."""
     return without_credentials(tracking_uri())
 
 
@@ -59,7 +63,7 @@ def without_credentials(text: str) -> str:
 
 
 def store_key() -> str:
-    """Tells one store from another; empty where it is a database that does not exist yet. MLflow is not imported."""
+    """A key that tells one store from another; empty for a database that does not exist yet. It does not import MLflow."""
     uri = absolute_uri()
     database = _database(uri)
     if database is not None and not database.exists():
@@ -68,11 +72,11 @@ def store_key() -> str:
 
 
 def check_reachable(experiment: str) -> None:
-    """Ask the store for an experiment, and give up within seconds where MLflow would try for minutes.
+    """Ask the store for an experiment, and give up within seconds, where MLflow would retry for minutes.
 
     Raises:
         MlopsError: the database file cannot be used.
-        MlflowException, OSError: nobody answers, or the store refuses.
+        MlflowException, OSError: the store does not respond, or refuses.
     """
     brief = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
     before = {key: os.environ.get(key) for key in brief}
@@ -118,7 +122,7 @@ def experiment_id(name: str) -> str:
     found = store.get_experiment_by_name(name)
     if found is None:
         location = None
-        if _database(tracking_uri()) is not None:
+        if database_file() is not None:
             location = (paths.home() / "artifacts" / _NOT_IN_A_KEY.sub("_", name).replace("/", "_")).as_uri()
         try:
             return str(with_retries(lambda: store.create_experiment(name, artifact_location=location)))
@@ -216,7 +220,7 @@ def log_evaluation(run_id: str, metrics: Mapping[str, float], folder: Path) -> b
 
 def find_run(run_id: str) -> Any | None:
     """The ``mlflow.entities.Run``, or None where this store has none of that id, or it was deleted."""
-    database = _database(tracking_uri())
+    database = database_file()
     if not run_id or (database is not None and not database.exists()):
         return None
     store = client()
@@ -242,20 +246,23 @@ def file_lock(path: Path) -> Iterator[None]:
 
 
 def with_retries(call: Callable[[], T]) -> T:
-    """Call again, at most 8 times over about 10 seconds, while the database is locked or a version number was taken.
+    """Repeat a call, at most 8 times over about 10 seconds, while the database is locked or a version number is taken.
 
     SQLite refuses at once, whatever its timeout, when two readers both want to write.
     """
-    for attempt in range(_ATTEMPTS):
-        try:
-            return call()
-        except refusal() as error:
-            transient = any(text in str(error) for text in ("is locked", "Giving up after", "TEMPORARILY_UNAVAILABLE"))
-            if not transient or attempt == _ATTEMPTS - 1:
-                raise
-        # Jitter, or the same two callers meet again.
-        time.sleep(min(0.05 * 2**attempt, 2.0) * (0.5 + random.random()))
-    raise AssertionError("unreachable")
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+    # The waits are random, or the same two callers meet again.
+    wait = wait_random_exponential(multiplier=0.1, max=3)
+    retrying = Retrying(
+        retry=retry_if_exception(_is_transient), stop=stop_after_attempt(_ATTEMPTS), wait=wait, reraise=True
+    )
+    return retrying(call)
+
+
+def _is_transient(error: BaseException) -> bool:
+    texts = ("is locked", "Giving up after", "TEMPORARILY_UNAVAILABLE")
+    return isinstance(error, refusal()) and any(text in str(error) for text in texts)
 
 
 def _retry(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -268,7 +275,7 @@ def _load() -> Any:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     try:
-        client = mlflow_import.client_class(with_database=_database(tracking_uri()) is not None)
+        client = mlflow_import.client_class(with_database=database_file() is not None)
     except ImportError as error:
         raise MissingExtraError("mlflow", "train") from error
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
@@ -287,7 +294,9 @@ def _create_database(path: Path) -> None:
     if path.is_file() and path.stat().st_size > 0:
         with path.open("rb") as stream:
             if not stream.read(16).startswith(b"SQLite format 3"):
-                raise MlopsError(f"{path} is not an SQLite database", "move it away, or set MLFLOW_TRACKING_URI")
+                raise MlopsError(
+                    f"{path} is not an SQLite database", "move the file elsewhere, or set MLFLOW_TRACKING_URI"
+                )
         return
     with file_lock(path.with_name(f".{path.name}.lock")):
         if path.is_file() and path.stat().st_size > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from vision_mlops.core.errors import TrainingError
 from vision_mlops.core.text import in_markdown
 from vision_mlops.data.manifest import Manifest
-from vision_mlops.evaluation.bundle_evaluation import write_evaluation
+from vision_mlops.evaluation.metrics_file import write_evaluation
 from vision_mlops.model.bundle import CARD, GRAPH, WEIGHTS, Bundle, GoldenExample, write_bundle
 from vision_mlops.model.network import Classifier, ExportedClassifier
 from vision_mlops.model.onnx_graph import write_onnx
@@ -143,20 +144,14 @@ def model_card(bundle: Bundle, manifest: Manifest) -> str:
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """Temperature that minimises the negative log-likelihood of (N, C) logits and (N,) labels, within 0.05 to 20.
 
-    The likelihood is unimodal in the temperature's logarithm, so a golden-section search over it finds the minimum.
+    The likelihood is unimodal in the temperature's logarithm, so a bounded search over it finds the minimum.
     """
+    from scipy.optimize import minimize_scalar
+
     logits = logits.double()
 
     def loss(log_temperature: float) -> float:
-        scaled = logits / torch.tensor(log_temperature).exp()
-        return float(torch.nn.functional.cross_entropy(scaled, labels))
+        return float(torch.nn.functional.cross_entropy(logits / math.exp(log_temperature), labels))
 
-    low, high = torch.tensor([0.05, 20.0]).log().tolist()
-    ratio = (5**0.5 - 1) / 2
-    while high - low > 1e-4:
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if loss(left) <= loss(right):
-            high = right
-        else:
-            low = left
-    return float(torch.tensor((low + high) / 2).exp())
+    found = minimize_scalar(loss, bounds=(math.log(0.05), math.log(20.0)), method="bounded", options={"xatol": 1e-4})
+    return math.exp(found.x)

@@ -1,4 +1,4 @@
-"""The working folder of a training: its checkpoints, and what it was begun with, so that only the same one is resumed."""
+"""The working folder of a training: its checkpoints, and what it was started with, so that no other training resumes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RUN = "run.json"
 
 
 class TrainingFolder:
-    """What a training keeps until the bundle is whole; gone then.
+    """What a training keeps until the bundle is whole; removed then.
 
     It is the folder ``.OUT.training`` beside the bundle, or ``OUT.training`` in a folder that outlives the machine, such as
     a mounted output of a job on a spot node.
@@ -58,18 +58,18 @@ class TrainingFolder:
         return self.interrupted and not self._differences()
 
     def begin(self) -> None:
-        """Start anew: drop what an earlier training left, and write down the settings."""
+        """Start over: drop what an earlier training left, and record the settings."""
         self.drop()
         atomic_write(self.folder / _SETTINGS, json.dumps(self._settings, indent=2) + "\n")
 
     def check_resumable(self) -> None:
-        """Raises TrainingError where there is nothing to resume, or where it was begun with other settings."""
+        """Raises TrainingError where there is nothing to resume, or where it was started with other settings."""
         if not self.interrupted:
             raise TrainingError(f"{self.folder} holds no checkpoint to resume", "run without --resume")
         if differences := self._differences():
             raise TrainingError(
-                f"the interrupted training in {self.folder} was begun with other values of {', '.join(differences)}",
-                "give the same data and settings to resume it, or --overwrite to start anew",
+                f"the interrupted training in {self.folder} was started with other values of {', '.join(differences)}",
+                "give the same data and settings to resume it, or --overwrite to start over",
             )
 
     def drop(self) -> None:
@@ -89,7 +89,7 @@ class TrainingFolder:
         atomic_write(self.folder / _RUN, json.dumps({"run_id": value}) + "\n")
 
     def _differences(self) -> list[str]:
-        """Dotted keys whose values are not those that the training was begun with."""
+        """Dotted keys whose values are not those that the training was started with."""
         try:
             begun = json.loads((self.folder / _SETTINGS).read_text(encoding="utf-8"))
         except (OSError, ValueError):

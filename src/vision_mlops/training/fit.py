@@ -123,7 +123,7 @@ def _check_target(out: Path, work: TrainingFolder, *, resume: bool, overwrite: b
     elif work.interrupted and not overwrite:
         raise TrainingError(
             f"an interrupted training of {out} is in {work.folder}",
-            "--resume continues it, --overwrite starts anew",
+            "--resume continues it, --overwrite starts over",
         )
 
 

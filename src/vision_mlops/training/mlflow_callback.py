@@ -1,4 +1,4 @@
-"""Writes a training run down in MLflow: parameters, metrics per epoch, the curves as a picture, and how it ended."""
+"""Records a training run in MLflow: parameters, metrics per epoch, the curves as a picture, and how it ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vision_mlops.training.checkpoints import TrainingFolder
 
 
 class EpochLines(pl.Callback):
-    """Says in one line how each epoch went, for logs, where a progress bar is of no use.
+    """Reports each epoch in one line, for logs, where a progress bar is of no use.
 
     Args:
         say: Gets the line.
@@ -27,11 +27,11 @@ class EpochLines(pl.Callback):
         self._began = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the clock."""
+        """Start the clock."""
         self._began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say it."""
+        """Report the epoch."""
         if not trainer.is_global_zero:
             return
         names = ("train_loss", "val_loss", "val_accuracy")

@@ -23,7 +23,7 @@ from vision_mlops.config.own_code import CodeReference, failed
 from vision_mlops.config.workload import Augment
 from vision_mlops.core.errors import MlopsError, TrainingError
 from vision_mlops.model.network import Classifier
-from vision_mlops.model.onnx_graph import write_onnx
+from vision_mlops.model.onnx_graph import NetworkPart, write_onnx
 from vision_mlops.model.openvino_runtime import load_openvino
 from vision_mlops.model.own_layers import OwnBackbone, Transform, own_transform
 
@@ -56,29 +56,11 @@ def check_own_code(network: Classifier, augment: Augment) -> None:
             reference = CodeReference(config.transform, "model.transform")
             _check_images(reference, network.transform, images)
             _check_function(reference, network.transform, images)
-            _check_graph(reference, _Transformed(network), images)
+            _check_graph(reference, NetworkPart(network, network.normalise), images)
         if isinstance(network.backbone, OwnBackbone):
             normal = (images * 255 - network.mean) / network.std
             _check_function(network.backbone.reference, network.backbone.forward_features, normal)
-            _check_graph(network.backbone.reference, _Features(network), images)
-
-
-class _Transformed(nn.Module):
-    """uint8 images (N, S, S, 3) to what the transform makes of them, (N, 3, S, S)."""
-
-    def __init__(self, network: Classifier) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.network.normalise(pixels)
-
-
-class _Features(_Transformed):
-    """uint8 images (N, S, S, 3) to the feature map (N, F, h, w)."""
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.network.features(pixels)
+            _check_graph(network.backbone.reference, NetworkPart(network, network.features), images)
 
 
 def _images(size: int) -> Tensor:
@@ -118,7 +100,7 @@ def _check_function(reference: CodeReference, function: Transform, images: Tenso
     if _differ(found, alone):
         raise TrainingError(
             f"{reference}: what becomes of an image depends on the other images of its batch",
-            "compute means and alike over the dimensions 1, 2 and 3 of (N, 3, S, S), not over dimension 0",
+            "compute means and the like over the dimensions 1, 2 and 3 of (N, 3, S, S), not over dimension 0",
         )
 
 
@@ -134,7 +116,7 @@ def _check_decisions(reference: CodeReference, function: Transform, images: Tens
             place = failed(reference, error.__cause__).message.removeprefix(f"{reference} failed: ").rpartition(": ")[0]
             raise TrainingError(
                 f"{reference} decides by the pixels what to do, at {place.rpartition(': ')[0] or place}",
-                f"{_GRAPH_ONLY}, such as torch.where in the place of if, and without .item(), float() and bool()",
+                f"{_GRAPH_ONLY}, such as torch.where instead of if, and without .item(), float() and bool()",
             ) from error
         # What else fake tensors cannot do need not fail in the graph, which is tried next.
 
@@ -145,7 +127,7 @@ def _check_graph(reference: CodeReference, module: nn.Module, images: Tensor) ->
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "trial.onnx")
         try:
-            with _graphs_untold():
+            with _without_printed_graphs():
                 write_onnx(path, module, images.shape[-1], ["result"])
         except MlopsError:
             raise
@@ -165,16 +147,16 @@ def _check_graph(reference: CodeReference, module: nn.Module, images: Tensor) ->
 def _check_computed(reference: CodeReference, model: Any, pixels: Tensor, expected: Tensor) -> None:
     try:
         found = torch.from_numpy(np.array(model(pixels.numpy())[0]))
-    except RuntimeError as error:  # a shape that was taken down does not fit another number of images
-        raise _taken_down(reference) from error
+    except RuntimeError as error:  # a shape that was recorded does not fit another number of images
+        raise _not_reproduced(reference) from error
     if _differ(found, expected, _SAME_IN_A_GRAPH):
-        raise _taken_down(reference)
+        raise _not_reproduced(reference)
 
 
-def _taken_down(reference: CodeReference) -> TrainingError:
+def _not_reproduced(reference: CodeReference) -> TrainingError:
     return TrainingError(
         f"{reference} does not compute in ONNX what it computes in torch",
-        f"{_GRAPH_ONLY}, for all images at once: what NumPy, Pillow or a loop over images computes is taken down once, and"
+        f"{_GRAPH_ONLY}, for all images at once: what NumPy, Pillow or a loop over images computes is recorded once, and"
         " never changes",
     )
 
@@ -214,8 +196,8 @@ def _in_evaluation(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _graphs_untold() -> Iterator[None]:
-    """Keep torch from printing the whole graph where an export fails: it does so in C++, and cannot be told not to."""
+def _without_printed_graphs() -> Iterator[None]:
+    """Keep torch from printing the whole graph when an export fails: it does so in C++, and has no setting for it."""
     kept = os.dup(1)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)

@@ -23,8 +23,8 @@ from vision_mlops.core.errors import BundleError, DataError, MissingExtraError, 
 from vision_mlops.core.files import atomic_folder
 from vision_mlops.core.text import counted
 from vision_mlops.data.manifest import Manifest, SplitName, read_manifest
-from vision_mlops.evaluation.bundle_evaluation import write_evaluation
 from vision_mlops.evaluation.metrics import summarise
+from vision_mlops.evaluation.metrics_file import write_evaluation
 from vision_mlops.model.bundle import CARD, WEIGHTS, Bundle, GoldenExample, Quantization, write_bundle
 from vision_mlops.model.openvino_runtime import load_openvino
 from vision_mlops.model.predictor import Predictor
@@ -37,7 +37,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """What came of it: shares of 0 to 1, bytes, and by how much an image is faster on one thread."""
+    """The result: shares from 0 to 1, bytes, and the speedup of an image on one thread."""
 
     bundle: Bundle
     folder: Path
@@ -53,7 +53,7 @@ class Quantized:
 def quantize(
     source: Path, data: Path, out: Path, *, max_drop: float = 0.005, images: int = 300, seed: int = 0
 ) -> Quantized:
-    """Write the int8 bundle of a bundle, if it is as good.
+    """Write the int8 bundle of a bundle, unless too much accuracy is lost.
 
     Args:
         source: Bundle with a graph of floats.

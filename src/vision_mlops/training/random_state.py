@@ -1,4 +1,4 @@
-"""Chance goes on where it was: an interrupted training draws what it would have drawn, and ends with the same result."""
+"""Restores the state of random numbers, so that a resumed training ends with the result that it would have had."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class RandomState(pl.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the state until the training starts; what is set up in between draws, too."""
+        """Remember the state until the training starts, because what is set up in between draws as well."""
         self._resumed = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on from the state of the checkpoint."""
+        """Continue from the state of the checkpoint."""
         if not self._resumed or rank():
             return
         random.setstate(self._resumed["python"])

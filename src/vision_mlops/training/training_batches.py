@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from vision_mlops.config.workload import Augment, Workload
@@ -17,7 +17,7 @@ from vision_mlops.core.errors import DataError
 from vision_mlops.data.manifest import Manifest, SplitName
 from vision_mlops.images.decoding import load_pixels
 from vision_mlops.model.network import Classifier
-from vision_mlops.model.onnx_graph import write_onnx
+from vision_mlops.model.onnx_graph import NetworkPart, write_onnx
 from vision_mlops.model.openvino_runtime import load_openvino
 
 Sample = tuple[Tensor, int]
@@ -162,15 +162,6 @@ def _random_crop(pixels: Tensor, smallest: float) -> Tensor:
     return scaled[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8)
 
 
-class _Prefix(nn.Module):
-    def __init__(self, network: Classifier) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.network.prefix(pixels)
-
-
 def prefix_runner(network: Classifier, device: torch.device) -> Callable[[Tensor], Tensor]:
     """A function from uint8 images (N, S, S, 3) to the activations of the frozen prefix, on the CPU.
 
@@ -183,7 +174,7 @@ def prefix_runner(network: Classifier, device: torch.device) -> Callable[[Tensor
     openvino = load_openvino()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "prefix.onnx")
-        write_onnx(path, _Prefix(network), network.config.image_size, ["activations"])
+        write_onnx(path, NetworkPart(network, network.prefix), network.config.image_size, ["activations"])
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": 1}
         request = openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
     return lambda images: torch.from_numpy(request.infer([images.numpy()])["activations"].copy())

@@ -155,7 +155,7 @@ def test_the_bare_name_of_a_registered_model(bundles: dict[int, Path]) -> None:
 
 def test_an_alias_that_differs_in_capitals_only(bundles: dict[int, Path]) -> None:
     for given in ("Champion", "CHAMPION"):
-        with pytest.raises(RegistryError, match="would differ from 'champion' in capitals only\n  -> write champion"):
+        with pytest.raises(RegistryError, match="would differ from 'champion' only in case\n  -> write champion"):
             open_registry().promote("colours", 1, given)
 
 
@@ -169,7 +169,7 @@ def test_a_folder_that_only_looks_like_a_version(bundles: dict[int, Path]) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("colours:9", "model 'colours' has no version 9; there is 1, 2, 3\n  -> mlops models list colours"),
+        ("colours:9", "model 'colours' has no version 9; known: 1, 2, 3\n  -> mlops models list colours"),
         ("colours:champion", "'champion' is not a version number\n  -> for an alias write colours@champion"),
     ],
 )

@@ -74,7 +74,7 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "mend"),
+    ("name", "value", "fix"),
     [
         ("AZURE_SUBSCRIPTION_ID", "my subscription", "write it like 00000000-0000"),
         ("AZURE_SUBSCRIPTION_ID", "$(SUBSCRIPTION)", "write it like 00000000-0000"),
@@ -93,10 +93,10 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
         ("MLOPS_AZURE_AUTOML_TIMEOUT_MINUTES", "0", "give a whole number from 1 to 10080"),
     ],
 )
-def test_a_malformed_value_is_named_with_its_mend(tmp_path: Path, name: str, value: str, mend: str) -> None:
+def test_a_malformed_value_is_named_with_its_fix(tmp_path: Path, name: str, value: str, fix: str) -> None:
     message, hint = refused(tmp_path, {**NEEDED, name: value}).split("\n  -> ")
     assert message == f"{name}={value!r} (environment) is not valid"
-    assert mend in hint
+    assert fix in hint
     assert name not in hint
 
 
@@ -115,7 +115,7 @@ def test_several_mistakes_are_told_together(tmp_path: Path) -> None:
         ({"MLOPS_AZURE_GPU_CLUSTER": "CPU-cluster"}, "MLOPS_AZURE_GPU_CLUSTER are both 'cpu-cluster'"),
         (
             {"MLOPS_AZURE_CPU_SKUU": "x"},
-            "there is no setting MLOPS_AZURE_CPU_SKUU (environment)\n  -> did you mean MLOPS_",
+            "unknown setting MLOPS_AZURE_CPU_SKUU (environment)\n  -> did you mean MLOPS_",
         ),
     ],
 )
@@ -143,7 +143,7 @@ def test_clouds(tmp_path: Path) -> None:
 
 def test_unknown_arguments_and_broken_files(tmp_path: Path) -> None:
     text = refused(tmp_path, NEEDED, workspace="mlw")
-    assert text == "there is no Azure setting 'workspace'\n  -> did you mean workspace_name?"
+    assert text == "unknown setting 'workspace'\n  -> did you mean workspace_name?"
     file = tmp_path / ".env"
     file.write_text("A=1\n= 3\n")
     assert refused(tmp_path, NEEDED).startswith(f"{file}:2: not of the form NAME=value")

@@ -31,8 +31,8 @@ def test_defaults() -> None:
         ({f"{PREFIX}PREDICTION_ID": ""}, "_ID is not set\n  -> MLOPS_CUSTOM_VISION_PREDICTION_ID is the resource id"),
         ({f"{PREFIX}TRANING": "quick"}, "did you mean MLOPS_CUSTOM_VISION_TRAINING?"),
         ({f"{PREFIX}TRAINING_ENDPOINT": "cv-a"}, "write it like https://"),
-        ({f"{PREFIX}SKU": "S1"}, "SKU='S1' is not valid\n  -> did you mean 'S0'? Valid here: F0, S0"),
-        ({f"{PREFIX}HOURS": "abc"}, "HOURS='abc' is not valid\n  -> give a whole number from 1 to 24"),
+        ({f"{PREFIX}SKU": "S1"}, "SKU='S1' (environment) is not valid\n  -> did you mean 'S0'? Valid here: F0, S0"),
+        ({f"{PREFIX}HOURS": "abc"}, "HOURS='abc' (environment) is not valid\n  -> give a whole number from 1 to 24"),
         (
             {f"{PREFIX}PREDICTION_ENDPOINT": "https://westeurope.api.cognitive.microsoft.com/"},
             "set MLOPS_CUSTOM_VISION_PREDICTION_KEY, or use the account's own address",
@@ -50,7 +50,7 @@ def test_no_key_is_shown() -> None:
     for key in ("two words", "sécret"):
         with pytest.raises(ConfigError) as caught:
             load_custom_vision_settings(environ={**NEEDED, f"{PREFIX}TRAINING_KEY": key})
-        assert "TRAINING_KEY is not valid" in str(caught.value)
+        assert "TRAINING_KEY (environment) is not valid" in str(caught.value)
         assert key not in str(caught.value)
     assert "abc123" not in repr(load_custom_vision_settings(environ={**NEEDED, f"{PREFIX}TRAINING_KEY": "abc123"}))
 

@@ -179,7 +179,7 @@ def test_broken_files(tmp_path: Path, content: str | bytes, message: str) -> Non
 
 def test_missing_workloads(tmp_path: Path) -> None:
     text = refused("textil")
-    assert text.startswith("there is no workload 'textil'\n  -> did you mean 'textile'? There are: ")
+    assert text.startswith("unknown workload 'textil'\n  -> did you mean 'textile'? Known: ")
     assert all(name in text for name in list_workloads())
     missing = str(tmp_path / "no.yml")
     assert refused(missing).startswith(f"workload file {missing} does not exist")

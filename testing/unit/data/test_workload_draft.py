@@ -261,5 +261,5 @@ def test_own_workload_wins_over_a_shipped_one(tmp_path: Path, monkeypatch: pytes
     assert load_workload("textile").title == "Ours"
     assert not is_shipped("textile")
     assert list_workloads() == shipped_workloads()
-    with pytest.raises(ConfigError, match=r"did you mean 'textile'\? There are: .*`mlops new NAME --images DIR`"):
+    with pytest.raises(ConfigError, match=r"did you mean 'textile'\? Known: .*`mlops new NAME --images DIR`"):
         find_workload("textiles")

@@ -92,7 +92,7 @@ REQUIREMENTS = [
             [
                 ("extra train", "warn", "mlflow 4.0 does not fit"),
                 ("packages", "ok", "extras serve"),
-                ("torch", "ok", "built for processors"),
+                ("torch", "ok", "built for CPUs"),
             ],
         ),
         (

@@ -127,10 +127,10 @@ def test_a_folder_that_is_none_is_refused(mlops: RAN, tmp_path: Path) -> None:
 
 
 ODD = {
-    "broken.ipynb": ("{", "is no notebook"),
-    "empty.ipynb": ("\n", "is no notebook (it is empty)"),
-    "list.ipynb": ("[]", "is no notebook"),
-    "null.ipynb": ('{"cells": [1]}', "is no notebook"),
+    "broken.ipynb": ("{", "is not a notebook"),
+    "empty.ipynb": ("\n", "is not a notebook (it is empty)"),
+    "list.ipynb": ("[]", "is not a notebook"),
+    "null.ipynb": ('{"cells": [1]}', "is not a notebook"),
     "deep.py": ("(" * 5000, "not code for Python 3"),
     "null.py": ("x = 1\n" * 2000 + "\0", "not code for Python 3"),
     "latin.py": ("# caf\xe9\nx = (\n", "not code for Python 3"),

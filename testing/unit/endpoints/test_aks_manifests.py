@@ -165,7 +165,7 @@ def test_the_image_has_the_name_that_baking_gives_it() -> None:
     ("environ", "message"),
     [
         ({"MLOPS_AKS_DOMAINE": "a.b"}, "did you mean MLOPS_AKS_DOMAIN?"),
-        ({"MLOPS_AKS_EXPOSE": "public"}, "MLOPS_AKS_EXPOSE='public' is not valid"),
+        ({"MLOPS_AKS_EXPOSE": "public"}, "MLOPS_AKS_EXPOSE='public' (environment) is not valid"),
         ({"MLOPS_AKS_NAMESPACE": "Vision"}, "write it like vision"),
         ({"MLOPS_AKS_MAX_INSTANCES": "0"}, "write it like 4"),
         ({"MLOPS_AKS_GATEWAY": "mlops"}, "write it like mlops-gateway/mlops"),

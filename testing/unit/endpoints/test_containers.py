@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import vision_mlops
-from vision_mlops.config.azure_settings import read_setting
+from vision_mlops.config.variable_settings import read_setting
 from vision_mlops.containers import container_engine as module
 from vision_mlops.containers.container_engine import Container, Engine, open_engine
 from vision_mlops.core.errors import DeploymentError

@@ -94,7 +94,7 @@ def test_evaluation_folder_is_whole_and_self_contained(bundle: Path, data: Path,
     assert "http://" not in page
     assert "https://" not in page
     assert page.count("data:image/svg+xml;base64,") == 4
-    assert "No image was classified wrongly" in page
+    assert "No image was misclassified" in page
     again = evaluate(bundle, data, tmp_path / "report")
     assert again.predictions == found.predictions
 

@@ -198,7 +198,7 @@ def test_python_files_of_the_code_count_with_what_they_import(home: Path, tmp_pa
 @pytest.mark.parametrize(
     ("workload", "labels", "message", "hint"),
     [
-        ("textil", {"mlops.reads.workload": "gate"}, "step 'a': there is no workload 'textil'", "did you mean 'textile'"),
+        ("textil", {"mlops.reads.workload": "gate"}, "step 'a': unknown workload 'textil'", "did you mean 'textile'"),
         ('{"name": "own", "trainin": {}}', {"mlops.reads.workload": "gate"}, "unknown key 'trainin'", "'training'"),
         ("textile", {"mlops.reads.workload": "gate, trainin"}, "no section 'trainin'", "did you mean 'training'"),
         ("textile", {"mlops.reads.workloads": "gate"}, "'mlops.reads.workloads' names no input", "did you mean 'workload'"),

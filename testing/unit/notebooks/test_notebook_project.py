@@ -32,7 +32,7 @@ def test_the_root_is_gone_to_and_the_first_own_workload_counts(project: Path, mo
     monkeypatch.setenv("MLOPS_WORKLOAD", "workloads/birds.yml")
     assert (open_project().name, open_project().reference) == ("birds", "workloads/birds.yml")
     monkeypatch.setenv("MLOPS_WORKLOAD", "birdz")
-    with pytest.raises(ConfigError, match="there is no workload 'birdz'"):
+    with pytest.raises(ConfigError, match="unknown workload 'birdz'"):
         open_project()
 
 

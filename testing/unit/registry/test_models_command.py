@@ -83,7 +83,7 @@ def test_register_with_promote(store: Path, plain_bundle: MakeBundle) -> None:
 
 def test_empty_registry(store: Path) -> None:
     assert _json("list") == []
-    with pytest.raises(RegistryError, match="there is no model 'textile'"):
+    with pytest.raises(RegistryError, match="no model 'textile' is registered"):
         _run("show", "textile")
 
 

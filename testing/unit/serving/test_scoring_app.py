@@ -22,7 +22,7 @@ from testing.support.scoring_servers import in_process
 
 from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import BundleError
-from vision_mlops.evaluation.bundle_evaluation import write_evaluation
+from vision_mlops.evaluation.metrics_file import write_evaluation
 from vision_mlops.model.bundle import EVALUATION, bundle_id, read_bundle, write_bundle
 from vision_mlops.serving import responses
 from vision_mlops.serving.access_keys import AccessKeys

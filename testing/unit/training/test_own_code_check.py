@@ -275,11 +275,11 @@ def test_own_code_trains_is_served_without_its_files_and_resumed_only_unchanged(
     with pytest.raises(KeyboardInterrupt):
         fit(chosen, data, project / "second", progress=False)
     (project / "own_nets.py").write_text(f"{NETS}\n# changed\n")
-    with pytest.raises(TrainingError, match="was begun with other values of own code"):
+    with pytest.raises(TrainingError, match="was started with other values of own code"):
         fit(chosen, data, project / "second", resume=True, progress=False)
     for name in fitted.bundle.own_code:
         (project / name).unlink()
     predictor = Predictor(out)
     assert predictor.score([np.zeros((32, 32, 3), np.uint8)], explain=True).activation_maps is not None
-    with pytest.raises(MlopsError, match="there is no module 'own_images'"):
+    with pytest.raises(MlopsError, match="the module 'own_images' is neither in"):
         Classifier(chosen.model, 3)

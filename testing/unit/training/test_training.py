@@ -171,7 +171,7 @@ fit(workload, Path({str(data)!r}), Path({str(tmp_path / "bundle")!r}), progress=
     assert not (tmp_path / "bundle").exists()
     with pytest.raises(TrainingError, match=r"an interrupted training of .*bundle is in"):
         fit(tiny(), data, tmp_path / "bundle", progress=False)
-    with pytest.raises(TrainingError, match=r"begun with other values of model.image_size, training.seed"):
+    with pytest.raises(TrainingError, match=r"started with other values of model.image_size, training.seed"):
         fit(tiny("training.seed=5", "model.image_size=48"), data, tmp_path / "bundle", resume=True, progress=False)
     fitted = fit(tiny(), data, tmp_path / "bundle", resume=True, progress=False)
     assert fitted is not None

@@ -32,7 +32,7 @@ def try_metrics(workload: Workload, images: str | Path | None = None, place: Run
         place: Where they are read.
 
     Raises:
-        ConfigError: a metric cannot be had, fails, or does not return the same finite number twice.
+        ConfigError: a metric cannot be loaded, fails, or does not return the same finite number twice.
     """
     wanted = references(workload, ["evaluation"])
     if not wanted:
@@ -62,7 +62,7 @@ def try_network(workload: Workload) -> None:
 
     Raises:
         TrainingError: a bundle could not carry the own code, or it does not return what it should.
-        ConfigError: it cannot be had, or raises an error.
+        ConfigError: it cannot be loaded, or raises an error.
     """
     wanted = references(workload, ["model", "training"])
     if not wanted:

@@ -41,7 +41,7 @@ def image(
 
     Example: `mlops models image textile:3 --context outputs/image`
     """
-    from vision_mlops.config.azure_settings import read_setting
+    from vision_mlops.config.variable_settings import read_setting
     from vision_mlops.core.errors import ConfigError
     from vision_mlops.devops.build_results import open_build
     from vision_mlops.endpoints.inferencing_image import NAME, REGISTRY_VARIABLE, baked_image, write_context

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from vision_mlops.azure.identities import IdentityDirectory
-from vision_mlops.config.azure_settings import VARIABLES, AzureSettings, load_azure_settings, read_env_file
+from vision_mlops.config.azure_settings import VARIABLES, AzureSettings, load_azure_settings
+from vision_mlops.config.variable_settings import read_env_file
 from vision_mlops.core.errors import ConfigError
 
 

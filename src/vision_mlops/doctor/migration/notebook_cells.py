@@ -50,7 +50,7 @@ def read_notebook(text: str) -> Notebook:
         raise ValueError("it is empty")
     content = json.loads(text)
     if not isinstance(content, dict):
-        raise ValueError("it is no mapping of keys to values")
+        raise ValueError("it is not a mapping of keys to values")
     return Notebook(list(_code_cells(content)), _kernel(content.get("metadata")))
 
 
@@ -71,7 +71,7 @@ def _code_cells(content: dict[str, Any]) -> Iterator[Cell]:
     sheets = content.get("worksheets")  # of version 3 of the format
     cells = content.get("cells") or [cell for sheet in sheets or () for cell in sheet.get("cells", ())]
     if not isinstance(cells, list) or not all(isinstance(cell, dict) for cell in cells):
-        raise ValueError("its cells are no list")
+        raise ValueError("its cells are not a list")
     for number, cell in enumerate(cells, start=1):
         if cell.get("cell_type") == "code":
             source = _text(cell.get("source", cell.get("input", "")))

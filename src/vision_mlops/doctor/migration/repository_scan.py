@@ -1,4 +1,4 @@
-"""Looks through a repository for version 1 of Azure ML, and for what was retired: ``mlops migrate scan``."""
+"""Scans a repository for version 1 of Azure ML, and for what was retired: ``mlops migrate scan``."""
 
 from __future__ import annotations
 
@@ -100,16 +100,16 @@ class ScanResult:
 
 
 def scan(folder: Path, today: date) -> ScanResult:
-    """Look through all files of a folder that hold code or settings.
+    """Scan all files of a folder that hold code or settings.
 
     Virtual environments, caches, binary files and data are passed over, and what git ignores, except for ``.env``.
 
     Args:
         folder: A repository.
-        today: The day that retirements are held against.
+        today: The date that retirements are compared with.
 
     Raises:
-        DataError: it is no folder, or cannot be read.
+        DataError: it is not a folder, or cannot be read.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder", "give the folder of a repository")
@@ -157,7 +157,7 @@ def _of_notebook(name: str, text: str, today: date) -> Iterator[MigrationFinding
     try:
         cells, python = read_notebook(text)
     except (ValueError, RecursionError) as error:
-        yield _unreadable(name, f"is no notebook ({error})")
+        yield _unreadable(name, f"is not a notebook ({error})")
         return
     yield from _of_uses([("python", python)] if python else [], name, 0, 0, today)
     for cell in cells:
@@ -192,7 +192,7 @@ def _of_python(name: str, cell: int, text: str, today: date) -> Iterator[Migrati
         topic = v1_names().topic(_OLD_PYTHON)
         yield MigrationFinding(
             name, cell, error.lineno or 0, "syntax", Severity.ERROR,
-            f"this is not code for Python 3.11 or later ({error.msg})", "", "rewrite it for Python 3", topic.link,
+            f"this is not valid code for Python 3.11 or later ({error.msg})", "", "rewrite it for Python 3", topic.link,
         )  # fmt: skip
         for line, content in enumerate(text.splitlines(), start=1):
             if found := _IMPORT.match(content):
@@ -240,5 +240,5 @@ def _of_match(match: Match | None, name: str, cell: int, line: int, today: date)
 def _unreadable(name: str, problem: str) -> MigrationFinding:
     topic = v1_names().topic(_UNREADABLE)
     return MigrationFinding(
-        name, 0, 0, "file", Severity.WARNING, f"it {problem}", "", "look at it yourself", topic.link
+        name, 0, 0, "file", Severity.WARNING, f"it {problem}", "", "check it by hand", topic.link
     )

@@ -31,7 +31,7 @@ from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import MANIFEST, Bundle, read_bundle
 from vision_mlops.registry import lineage
 from vision_mlops.registry.azureml.tag_packing import TAG_LENGTH, shorten, whole
-from vision_mlops.registry.bundle_registry import BundleRegistry, copy_bundle
+from vision_mlops.registry.bundle_registry import Registry, copy_bundle
 from vision_mlops.registry.model_versions import CHAMPION, HASH_TAG, ModelVersion, check_name, missing
 from vision_mlops.registry.version_tags import to_version
 from vision_mlops.tracking import mlflow_runs
@@ -46,7 +46,7 @@ _PATIENCE_SECONDS = 60.0
 _STAGES = {True: "Production", False: "Development"}  # shown in Azure ML studio; of no meaning here
 
 
-class AzureRegistry(BundleRegistry):
+class AzureRegistry(Registry):
     """Registry in Azure ML.
 
     Args:
@@ -79,7 +79,7 @@ class AzureRegistry(BundleRegistry):
         """
         entries = self._entries(name)
         if not entries and name not in (known := self.models()):
-            raise missing(f"there is no model {name!r}", name, known, "mlops models register --help")
+            raise missing(f"no model {name!r} is registered", name, known, "mlops models register --help")
         holders = _holders(entries)
         return [_version(name, number, entry, holders) for number, entry in sorted(entries.items())]
 
@@ -88,7 +88,7 @@ class AzureRegistry(BundleRegistry):
 
         Each version keeps its own promotions, as many as a tag holds, which is about eight.
         """
-        found = [item for entry in self._entries(name).values() for item in _promotions(entry.tags or {})]
+        found = [item for entry in self._entries(name).values() for item in lineage.stored_history(entry.tags or {})]
         found.sort(key=lambda item: (str(item.get("at", "")), int(item.get("number") or 0)))
         return [{key: value for key, value in item.items() if key != "number"} for item in found]
 
@@ -164,7 +164,7 @@ class AzureRegistry(BundleRegistry):
                 # Somebody else may have taken the number in the same moment.
                 if number is not None and _digest(self._entry(name, number)) == digest:
                     return number
-        raise RegistryError(f"{name}: others register versions all the time", "try again")
+        raise RegistryError(f"{name}: other processes keep registering versions", "try again")
 
     def _create(self, model: Any, name: str, *, last: bool) -> int | None:
         """Number of the new version; None where the number that the SDK chose was taken in between."""
@@ -191,7 +191,7 @@ class AzureRegistry(BundleRegistry):
         number = 1 + max((_number(item.tags, alias)[0] for item in entries.values()), default=0)
 
         def promoted(own: dict[str, str]) -> dict[str, str]:
-            history = [*_promotions(own), {**entry, "number": number}]
+            history = [*lineage.stored_history(own), {**entry, "number": number}]
             while len(json.dumps(history)) > TAG_LENGTH:
                 history.pop(0)
             own |= {**tags, key: f"{number} {entry['at']}", lineage.HISTORY_TAG: json.dumps(history)}
@@ -267,12 +267,3 @@ def _number(tags: Mapping[str, str] | None, alias: str) -> tuple[int, str]:
     """Number and time of a promotion; 0 where there is none, or somebody edited the tag into something else."""
     number, _, moment = str((tags or {}).get(f"{ALIAS}{alias}", "")).partition(" ")
     return (int(number), moment) if number.isdigit() else (0, "")
-
-
-def _promotions(tags: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The promotions that a version keeps; those that cannot be read are left out, as a person can edit tags."""
-    try:
-        entries = json.loads(tags.get(lineage.HISTORY_TAG, "[]"))
-    except ValueError:
-        return []
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
