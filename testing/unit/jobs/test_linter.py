@@ -165,7 +165,7 @@ def test_the_definitions_of_an_installed_package_have_no_findings(tmp_path: Path
     (installed / "components" / "outside.yml").write_text(
         (installed / "components" / "score-batch.yml").read_text().replace("../batch", "../..")
     )
-    assert "leaves the project" in found(installed / "components" / "outside.yml")[0].message
+    assert "is outside of the project" in found(installed / "components" / "outside.yml")[0].message
 
 
 def test_merge_keys_and_aliases_are_read(project: Path) -> None:
@@ -231,9 +231,9 @@ def test_tags_with_wrong_words_are_warned_of(project: Path) -> None:
         findings = list(lint([project / file], sections=("data", "gate")))
         assert [(item.severity, item.rule, item.line) for item in findings] == [(WARNING, "tag", 4)] * 2
         section, name = findings
-        assert "'mlops.reads.mode' names 'gat', which is no section of a workload" in section.message
+        assert "'mlops.reads.mode' names 'gat', which is not a section of a workload" in section.message
         assert "did you mean 'gate'?" in section.suggestion
-        assert "'mlops.reads.mod' names no input of this command" in name.message
+        assert "'mlops.reads.mod' names an unknown input of this command" in name.message
         assert "did you mean 'mode'?" in name.suggestion
     assert len(found(project / "prep.yml")) == 1, "without known sections each may be one"
 
