@@ -346,7 +346,7 @@ CONTROL: dict[str, dict[str, Any]] = {
         ("if", {}, "", ""),
         ("while", {"body": "${{parent.jobs.aa}}"}, "unknown-job", "step 'x': body names 'aa'"),
         ("while", {"body": "a"}, "binding", "step 'x': body is 'a', which does not name a step"),
-        ("if", {"false_block": "${{parent.jobs.cc}}"}, "unknown-job", "false_block names 'cc', but the pipeline has no other step"),
+        ("if", {"false_block": "${{parent.jobs.cc}}"}, "unknown-job", "false_block names 'cc', but the pipeline has no"),
         ("if", {"condition": "${{parent.jobs.a.outputs.mor}}"}, "unknown-output", "step 'a' has no output 'mor'"),
         ("for", {"items": [{"m": 1}]}, "missing-input", "step 'b': the input 'n' (integer) is missing"),
         ("if", {"true_block": None}, "value", "an if_else step has neither true_block nor false_block"),
