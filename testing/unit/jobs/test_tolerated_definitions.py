@@ -230,7 +230,7 @@ def test_a_parallel_step_that_does_not_say_what_it_splits_is_refused_here(tmp_pa
         ("mini-batches", "warning"),
         ("unused-input", "warning"),
     }
-    with pytest.raises(PipelineError, match="does not say which input is split into mini-batches"):
+    with pytest.raises(PipelineError, match="no input_data says which input of a parallel step is split"):
         run(file)
 
 
