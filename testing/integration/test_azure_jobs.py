@@ -143,8 +143,8 @@ def test_clusters_are_made_with_the_settings_and_never_changed(place: Place, pro
         project / "pipeline.yml", (), settings, client=place.client, say=said.append, compute="gpu-cluster"
     )
     assert said == [
-        "note: compute cluster gpu-cluster has Standard_NC4as_T4_v3, the settings say Standard_NC24ads_A100_v4;"
-        " it is left as it is"
+        "note: compute cluster gpu-cluster has size Standard_NC4as_T4_v3, not Standard_NC24ads_A100_v4 as in the settings;"
+        " it is not changed"
     ]
     assert place.count("/computes/", "PUT") == 1
 

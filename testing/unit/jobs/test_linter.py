@@ -132,7 +132,7 @@ GARBAGE = {
     "a tag": (b"a: !!binary aGFsbG8=\n", "the tag !!binary has no meaning"),
     "keys that are no text": (b"1: a\n? [b]\n: c\n", "the key 1 is not text"),
     "a long number": (b"a: " + b"9" * 6000, "cannot be read as a number"),
-    "a merge of text": (b"a: {<<: text}\n", "<< takes a mapping"),
+    "a merge of text": (b"a: {<<: text}\n", "<< must be a mapping"),
     "unrelated keys": (b"a: 1\n", "neither \\$schema nor the keys say"),
     "a schema that is a list": (b"$schema: [a]\n", "neither \\$schema nor the keys say"),
     "wrong shapes": (f"$schema: {SCHEMA}/pipelineJob.schema.json\njobs: [1]\ninputs: 3\n".encode(), "dictionary"),
@@ -152,7 +152,7 @@ def test_garbage_is_refused(tmp_path: Path, case: str) -> None:
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
     assert "does not exist" in found(tmp_path / "none.yml")[0].message
     assert "is a folder" in found(tmp_path)[0].message
-    assert "is no file" in found(Path(os.devnull))[0].message
+    assert "is not a file" in found(Path(os.devnull))[0].message
 
 
 @pytest.mark.parametrize("name", sorted(path.relative_to(PIPELINES).as_posix() for path in PIPELINES.rglob("*.yml")))
