@@ -126,7 +126,7 @@ def test_a_killed_run_goes_on_with_its_job(workspace: Place, attempt: Attempt, t
         requests = workspace.count("/")
         attempt.contestant().fit()  # all is on this machine
         assert workspace.count("/") == requests
-    assert 0 < azure_jobs.metrics(job, workspace.settings, client=workspace.client)["accuracy"] <= 1
+    assert 0 < azure_jobs.tracked(job, workspace.settings, client=workspace.client).metrics["accuracy"] <= 1
     contestant.clean_up()
     found = workspace.client.jobs.get(job)
     assert (type(found).__name__, found.training_parameters.model_name) == ("ImageClassificationJob", "mobilenetv2")
@@ -203,7 +203,7 @@ def test_what_runs_is_cancelled_by_the_clean_up(workspace: Place, attempt: Attem
     with pytest.raises(KeyboardInterrupt):
         attempt.contestant().fit()
     job = attempt.kept().job
-    assert attempt.said[-1] == f"job {job} goes on; to stop it: mlops job cancel {job} --on azure"
+    assert attempt.said[-1] == f"job {job} continues; to cancel it: mlops job cancel {job} --on azure"
     assert workspace.client.jobs.get(job).status == "Running"
     attempt.contestant().clean_up()
     assert workspace.client.jobs.get(job).status == "Canceled"

@@ -256,7 +256,7 @@ def test_a_change_while_it_is_uploaded_makes_no_version(
 ) -> None:
     content, image = describe(folder), folder / "robin" / "1.jpg"
     storage_proxy.trouble("lose answer", method="PUT", before=lambda: image.write_bytes(b"other"))
-    with pytest.raises(DataError, match="was changed while it was uploaded"):
+    with pytest.raises(DataError, match="was changed during the upload"):
         find_or_create(place.client, place.settings, content, name)
     assert versions(place.client, name, archived=True) == []
     assert create(place, folder, name)[0].fingerprint == describe(folder).fingerprint != content.fingerprint
@@ -296,7 +296,7 @@ def test_the_pipeline_of_a_workload_reads_a_version(place: Place, run: Run, fold
     uploads = place.count("/data/", "PUT")
     for reference, message in (
         (f"azureml:{name}:2", f"error: data asset '{name}' has no version '2' in the workspace\n  -> Valid here: 1"),
-        ("azureml:nothing", "error: there is no data asset 'nothing' in the workspace"),
+        ("azureml:nothing", "error: no data asset 'nothing' in the workspace"),
     ):
         code, _, err = run(*words, reference)
         assert code == 2
@@ -308,10 +308,10 @@ def test_mistakes_are_one_line(place: Place, run: Run, folder: Path) -> None:
     _ = place.loopback
     create(place, folder, "birds")
     for words, message in (
-        (["show", "bird"], "there is no data asset 'bird' in the workspace\n  -> did you mean 'birds'?"),
+        (["show", "bird"], "no data asset 'bird' in the workspace\n  -> did you mean 'birds'?"),
         (["show", "birds:2"], "data asset 'birds' has no version '2' in the workspace\n  -> Valid here: 1"),
         (["show", "a b"], "'a b' is not a valid name for an asset\n  -> "),
-        (["list", "--name", "bird"], "there is no data asset 'bird' in the workspace\n  -> "),
+        (["list", "--name", "bird"], "no data asset 'bird' in the workspace\n  -> "),
         (["show", "birds", "--verify"], "--verify reads files of this machine\n  -> "),
     ):
         code, out, err = run("data", *words, *ON)

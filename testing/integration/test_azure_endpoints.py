@@ -104,9 +104,9 @@ def test_trigger_does_not_wait_unless_asked(place: Place, project: Path) -> None
     ("inputs", "message"),
     [
         ({"image": "x"}, "the pipeline has no input 'image'\n  -> did you mean 'images'"),
-        ({"times": "many"}, "input 'times': 'many' is no integer"),
-        ({"times": "true"}, "input 'times': 'true' is no integer"),
-        ({"loud": "1"}, "input 'loud': '1' is no boolean"),
+        ({"times": "many"}, "input 'times': 'many' is not of type integer"),
+        ({"times": "true"}, "input 'times': 'true' is not of type integer"),
+        ({"loud": "1"}, "input 'loud': '1' is not of type boolean"),
         ({"images": "./nowhere"}, "data ./nowhere does not exist"),
         ({}, "needs images"),
     ],

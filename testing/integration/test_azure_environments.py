@@ -113,10 +113,10 @@ BAD = [
     (["dev"], "name: x\n", "conda/dev.yml has no list of dependencies\n  -> write"),
     (["dev"], "dependencies: [python, 3]\n", "3 is not a dependency"),
     (["dev"], "dependencies: [{pip: numpy}]\n", "{'pip': 'numpy'} is not a dependency"),
-    (["dev"], "dependencies: [{pip: [-r ../requirements.txt]}]\n", "Azure ML is sent the conda file alone"),
-    (["dev"], "dependencies: [{pip: [numpy, ../..]}]\n", "'../..' is a file of this machine"),
-    (["dev"], "dependencies: [{pip: [wheels/own-1.whl]}]\n", "'wheels/own-1.whl' is a file of this machine"),
-    (["dev"], "dependencies: [{pip: ['--editable .']}]\n", "'--editable .' is a file of this machine"),
+    (["dev"], "dependencies: [{pip: [-r ../requirements.txt]}]\n", "only the conda file is sent to Azure ML"),
+    (["dev"], "dependencies: [{pip: [numpy, ../..]}]\n", "'../..' is a local file"),
+    (["dev"], "dependencies: [{pip: [wheels/own-1.whl]}]\n", "'wheels/own-1.whl' is a local file"),
+    (["dev"], "dependencies: [{pip: ['--editable .']}]\n", "'--editable .' is a local file"),
 ]
 
 
@@ -147,7 +147,7 @@ def test_a_project_that_is_none_and_settings_that_are_not_set(
     monkeypatch.chdir(project)
     assert "gone/Dockerfile does not exist" in mlops("env", "register", "train")[2]
     (project / "environments" / "train.yml").write_text("image: a:1\nconda_file: {dependencies: [{pip: [-e .]}]}\n")
-    assert "'-e .' is a file of this machine" in mlops("env", "register", "train")[2]
+    assert "'-e .' is a local file" in mlops("env", "register", "train")[2]
 
 
 def test_what_the_sdk_refuses_ends_with_its_reason(place: Place, run: Run, project: Path) -> None:

@@ -143,21 +143,21 @@ def test_clusters_are_made_with_the_settings_and_never_changed(place: Place, pro
         project / "pipeline.yml", (), settings, client=place.client, say=said.append, compute="gpu-cluster"
     )
     assert said == [
-        "note: compute cluster gpu-cluster has Standard_NC4as_T4_v3, the settings say Standard_NC24ads_A100_v4;"
-        " it is left as it is"
+        "note: compute cluster gpu-cluster has size Standard_NC4as_T4_v3, not Standard_NC24ads_A100_v4 as in the settings;"
+        " it is not changed"
     ]
     assert place.count("/computes/", "PUT") == 1
 
 
 def test_a_command_job_gets_the_cluster_of_the_settings(place: Place, project: Path) -> None:
-    name = submit(place, project / "command.yml", name="say-1").name
-    assert name == "say-1"
+    job = submit(place, project / "command.yml", name="say-1")
+    assert job.name == "say-1"
     cloud = place.loopback
-    assert cloud.jobs.find(name).resource.properties["computeId"].endswith("/computes/cpu-cluster")
-    ended, lines = follow(place, azure_jobs.status(name, place.settings, client=place.client))
+    assert cloud.jobs.find(job.name).resource.properties["computeId"].endswith("/computes/cpu-cluster")
+    ended, lines = follow(place, job)
     assert ended.status == "Completed"
     assert lines[-1] == "job say-1: Completed"
-    with pytest.raises(AzureError, match="there is a job 'say-1' already\n  -> choose another name"):
+    with pytest.raises(AzureError, match="a job 'say-1' already exists\n  -> choose another name"):
         submit(place, project / "command.yml", name="say-1")
 
 
@@ -212,7 +212,7 @@ def test_stream_says_that_it_waits_and_gives_up_in_the_end(place: Place, project
     assert "Azure responds again" in lines
     faults.fail("jobs", status=503, times=50)
     with pytest.raises(AzureError, match=r"HTTP 503.*\n  -> Azure has a fault: try again"):
-        azure_jobs.wait(job.name, place.settings, client=impatient, poll_seconds=FAST, patience_seconds=0.5)
+        azure_jobs.stream(job.name, place.settings, client=impatient, poll_seconds=FAST, patience_seconds=0.5)
 
 
 def ml_client_without_retries(place: Place) -> MLClient:
@@ -231,13 +231,13 @@ def test_ctrl_c_ends_the_following_not_the_job(place: Place, project: Path) -> N
 
     with pytest.raises(KeyboardInterrupt):
         azure_jobs.stream(job.name, place.settings, client=place.client, on_line=interrupt, poll_seconds=FAST)
-    assert lines[-1] == f"job {job.name} goes on; to stop it: mlops job cancel {job.name} --on azure"
-    assert azure_jobs.status(job.name, place.settings, client=place.client).status == "Running"
+    assert lines[-1] == f"job {job.name} continues; to cancel it: mlops job cancel {job.name} --on azure"
+    assert azure_jobs.find_job(place.client, job.name).status == "Running"
     cancelled = azure_jobs.cancel(job.name, place.settings, client=place.client)
     assert cancelled.status == "Canceled"
     said: list[str] = []
     assert azure_jobs.cancel(job.name, place.settings, client=place.client, say=said.append).status == "Canceled"
-    assert said == [f"job {job.name} has ended already: Canceled"]
+    assert said == [f"job {job.name} has already ended: Canceled"]
     held.release()
 
 
@@ -245,10 +245,10 @@ def test_download_brings_outputs_back_whole_or_not_at_all(place: Place, project:
     held = place.loopback.executor = Rehearsal(held=True)
     job = submit(place, project / "pipeline.yml")
     out = project / "out"
-    with pytest.raises(AzureError, match=r"is (Starting|Running|Preparing)\n  -> wait for its end"):
+    with pytest.raises(AzureError, match=r"is (Starting|Running|Preparing)\n  -> wait until it ends"):
         azure_jobs.download(job.name, (), out, place.settings, client=place.client)
     held.release()
-    azure_jobs.wait(job.name, place.settings, client=place.client, poll_seconds=FAST)
+    azure_jobs.stream(job.name, place.settings, client=place.client, poll_seconds=FAST)
     with pytest.raises(AzureError, match="has no output 'notes'\n  -> it has: counted, note"):
         azure_jobs.download(job.name, ["note", "notes"], out, place.settings, client=place.client)
     assert not out.exists()
@@ -270,9 +270,9 @@ def test_list_and_metrics(place: Place, project: Path) -> None:
     assert {first.name, second.name} <= set(names)
     assert len(azure_jobs.list_jobs(place.settings, client=place.client, limit=1)) == 1
     place.loopback.jobs.find(first.name).wait()
-    assert azure_jobs.metrics(first.name, place.settings, client=place.client) == {"length": len(first.name)}
+    assert azure_jobs.tracked(first.name, place.settings, client=place.client).metrics == {"length": len(first.name)}
     with pytest.raises(AzureError, match=r"metrics of job 'nothing'.*HTTP 404"):
-        azure_jobs.metrics("nothing", place.settings, client=place.client)
+        azure_jobs.tracked("nothing", place.settings, client=place.client)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_wrong_input_sends_nothing(place: Place, project: Path, file: str, overr
 def test_a_missing_environment_file_is_named(place: Place, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     (project / "environments" / "train.yml").unlink()
-    with pytest.raises(PipelineError, match=r"there is no .*train.yml, so the environment cannot be created"):
+    with pytest.raises(PipelineError, match=r"the environment cannot be created: .*train.yml not found"):
         submit(place, project / "pipeline.yml")
     with pytest.raises(AzureError, match="'a b' cannot be the name of a job"):
         submit(place, project / "pipeline.yml", name="a b")
@@ -314,10 +314,10 @@ def test_what_the_service_refuses_is_worded(place: Place, project: Path, faults:
     with pytest.raises(AzureError, match=r"HTTP 403 AuthorizationFailed.*\n  -> ask for a role on the workspace"):
         submit(place, project / "pipeline.yml")
     with pytest.raises(AzureError, match=r"job 'nothing': .*HTTP 404.*\n  -> see `mlops job list --on azure`"):
-        azure_jobs.status("nothing", place.settings, client=place.client)
+        azure_jobs.cancel("nothing", place.settings, client=place.client)
 
 
-@pytest.mark.parametrize("call", [azure_jobs.status, azure_jobs.cancel, azure_jobs.steps])
+@pytest.mark.parametrize("call", [azure_jobs.tracked, azure_jobs.cancel, azure_jobs.steps])
 def test_a_missing_job_is_named(place: Place, call: Callable[..., object]) -> None:
     with pytest.raises(AzureError, match=r"'nothing'.*HTTP 404"):
         call("nothing", place.settings, client=place.client)
@@ -369,7 +369,7 @@ def test_a_loop_needs_the_private_preview_of_the_sdk(
     monkeypatch.delenv("AZURE_ML_CLI_PRIVATE_FEATURES_ENABLED", raising=False)
     file = tmp_path / "job.yml"
     file.write_text(LOOP, encoding="utf-8")
-    with pytest.raises(PipelineError, match="the step 'l' as a private preview only") as raised:
+    with pytest.raises(PipelineError, match="the step 'l' only as a private preview") as raised:
         submit(place, file)
     assert "set AZURE_ML_CLI_PRIVATE_FEATURES_ENABLED=true" in str(raised.value)
     assert place.count("/jobs/", "PUT") == 0

@@ -84,7 +84,17 @@ def test_the_image_trains_with_the_packages_of_this_machine() -> None:
     here = packages(ROOT / "requirements" / "train.txt") | packages(ROOT / "requirements" / "azure.txt")
     image = packages(ROOT / "requirements" / "azure-train.txt")
     assert {name for name in image if name in here and image[name] != here[name]} <= OLDER_IN_THE_IMAGE
-    not_for_training = {"mlflow", "alembic", "sqlalchemy", "pandas", "cleanlab", "termcolor", "nncf", "pyarrow"}
+    not_for_training = {
+        "mlflow",
+        "alembic",
+        "sqlalchemy",
+        "pandas",
+        "cleanlab",
+        "termcolor",
+        "nncf",
+        "pyarrow",
+        "shfmt-py",
+    }
     deploying = {"azure-common", "azure-mgmt-containerinstance", "azure-mgmt-web"}
     not_for_training |= deploying
     assert {name for name in here if name not in image} == not_for_training

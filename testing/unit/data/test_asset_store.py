@@ -109,7 +109,7 @@ def test_what_is_not_there_is_named(project: Path, reference: str, message: str)
         ("name: x\ntype: uri_file\npath: ./images\n", "is a folder, not a file"),
         ("name: x\ntype: mltable\npath: ./images\n", "holds no MLTable file"),
         ("path: ./images\n", "the key 'name' is missing"),
-        ("name: x\npath: ../../outside\n", "leaves the project|does not exist"),
+        ("name: x\npath: ../../outside\n", "is outside of the project|does not exist"),
     ],
 )
 def test_mistakes_in_an_asset(project: Path, text: str, message: str) -> None:

@@ -301,7 +301,7 @@ def test_cron_expressions_that_are_right(text: str) -> None:
         ("5-1 * * * *", "runs backwards"),
         ("*/0 * * * *", "step of 0"),
         ("a * * * *", "out of range"),
-        ("1- * * * *", "not understood"),
+        ("1- * * * *", "is not valid"),
         ("", "0 fields"),
         ("* * * * * *", "6 fields"),
         ("* * 0 * *", "day of month"),

@@ -74,7 +74,9 @@ def test_one_that_stays_too_large(tmp_path: Path) -> None:
     folder = make_context(tmp_path, 150)
     (folder / "src" / "noise.bin").write_bytes(random.Random(0).randbytes(MAX_BYTES))
     with (
-        pytest.raises(PipelineError, match=r"has 3 files of 1\.0 MB, packed; Azure ML takes 100 files of 1 MB"),
+        pytest.raises(
+            PipelineError, match=r"has 3 files of 1\.0 MB, packed; Azure ML accepts at most 100 files of 1 MB"
+        ),
         small_context(folder, "Dockerfile"),
     ):
         pass

@@ -133,7 +133,7 @@ GARBAGE = {
     "a tag": (b"a: !!binary aGFsbG8=\n", "the tag !!binary has no meaning"),
     "keys that are no text": (b"1: a\n? [b]\n: c\n", "the key 1 is not text"),
     "a long number": (b"a: " + b"9" * 6000, "cannot be read as a number"),
-    "a merge of text": (b"a: {<<: text}\n", "<< takes a mapping"),
+    "a merge of text": (b"a: {<<: text}\n", "<< must be a mapping"),
     "unrelated keys": (b"a: 1\n", "neither \\$schema nor the keys say"),
     "a schema that is a list": (b"$schema: [a]\n", "neither \\$schema nor the keys say"),
     "wrong shapes": (f"$schema: {SCHEMA}/pipelineJob.schema.json\njobs: [1]\ninputs: 3\n".encode(), "dictionary"),
@@ -153,7 +153,7 @@ def test_garbage_is_refused(tmp_path: Path, case: str) -> None:
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
     assert "does not exist" in found(tmp_path / "none.yml")[0].message
     assert "is a folder" in found(tmp_path)[0].message
-    assert "is no file" in found(Path(os.devnull))[0].message
+    assert "is not a file" in found(Path(os.devnull))[0].message
 
 
 @pytest.mark.parametrize("name", sorted(path.relative_to(PIPELINES).as_posix() for path in PIPELINES.rglob("*.yml")))
@@ -166,7 +166,7 @@ def test_the_definitions_of_an_installed_package_have_no_findings(tmp_path: Path
     (installed / "components" / "outside.yml").write_text(
         (installed / "components" / "score-batch.yml").read_text().replace("../batch", "../..")
     )
-    assert "leaves the project" in found(installed / "components" / "outside.yml")[0].message
+    assert "is outside of the project" in found(installed / "components" / "outside.yml")[0].message
 
 
 def test_merge_keys_and_aliases_are_read(project: Path) -> None:
@@ -232,9 +232,9 @@ def test_tags_with_wrong_words_are_warned_of(project: Path) -> None:
         findings = list(lint([project / file], sections=("data", "gate")))
         assert [(item.severity, item.rule, item.line) for item in findings] == [(WARNING, "tag", 4)] * 2
         section, name = findings
-        assert "'mlops.reads.mode' names 'gat', which is no section of a workload" in section.message
+        assert "'mlops.reads.mode' names 'gat', which is not a section of a workload" in section.message
         assert "did you mean 'gate'?" in section.suggestion
-        assert "'mlops.reads.mod' names no input of this command" in name.message
+        assert "'mlops.reads.mod' names an unknown input of this command" in name.message
         assert "did you mean 'mode'?" in name.suggestion
     assert len(found(project / "prep.yml")) == 1, "without known sections each may be one"
 

@@ -71,7 +71,7 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
     refused(tmp_path, "is a folder")
     refused(tmp_path / "nowhere.yml", "does not exist")
     os.mkfifo(tmp_path / "pipe.yml")
-    refused(tmp_path / "pipe.yml", "is no file")
+    refused(tmp_path / "pipe.yml", "is not a file")
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -284,7 +284,7 @@ def test_changes_of_other_keys(job: Path) -> None:
         ("jobs.a.outputs.ou.path=x", "has no output 'ou'", "did you mean 'out'"),
         ("outputs.x.path=y", "has no output 'x'", "it has no outputs"),
         ("jobs.inline.compute_=x", "unknown key 'compute_'", "did you mean 'compute'"),
-        ("inputs.word.deep=x", "'word' of .* holds a value", "mlops job show"),
+        ("inputs.word.deep=x", "'word' of .* is a value, not a mapping", "mlops job show"),
         ("inputs.word", "is not of the form key=value", "for example"),
         ("=x", "is not of the form key=value", "for example"),
         ("inputs..word=x", "is not of the form key=value", "for example"),

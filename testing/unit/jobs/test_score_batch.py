@@ -126,7 +126,7 @@ def test_a_folder_without_any_image_fails(bundle: Path, tmp_path: Path) -> None:
     script.init(["--bundle", str(bundle)])
     for number in range(10):
         (tmp_path / f"{number}.txt").write_text("no image")
-    with pytest.raises(DataError, match=r"none of 10 files is an image that can be read, the first: .*not_an_image"):
+    with pytest.raises(DataError, match=r"none of 10 files is a readable image; the first error is .*not_an_image"):
         scored(script, sorted(tmp_path.glob("*.txt")))
 
 

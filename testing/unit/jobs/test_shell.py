@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.jobs.definitions.expressions import ExpressionError
 from vision_mlops.jobs.definitions.plan.shell import render_command, render_words
 
@@ -136,3 +137,18 @@ def test_arguments_with_an_open_quote_and_zero_bytes_are_errors() -> None:
         render_words("it's ${{inputs.data}}", {}, {IN: "/a b"})
     with pytest.raises(ExpressionError, match="zero byte"):
         render_command("echo ${{inputs.word}} ${{inputs.data}}", {("inputs", "word"): "a\0b"}, {IN: "/a b"})
+
+
+def test_a_command_that_cannot_be_parsed_is_an_error_only_where_a_path_needs_quotes() -> None:
+    assert render_command(f"S 'a {P}", {}, {IN: "/data/x"}) == "S 'a /data/x"
+    with pytest.raises(
+        ExpressionError, match=r"a path needs quotes, cannot be parsed: 1:3: reached EOF without closing"
+    ):
+        render_command(f"S 'a {P}", {}, {IN: "/my photos"})
+
+
+def test_a_path_that_needs_quotes_needs_shfmt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name, path=None: None)
+    assert render_command(f"S {P}", {}, {IN: "/data/x"}) == "S /data/x"
+    with pytest.raises(MissingExtraError, match="needs the package 'shfmt-py'"):
+        render_command(f"S {P}", {}, {IN: "/my photos"})

@@ -106,7 +106,7 @@ def test_code_outside_of_the_folder_of_the_definition(tmp_path: Path, marked: bo
     )
     if marked:  # the folder of the definition is a project of its own
         write(file.parent / "pyproject.toml", "")
-        ended, _ = ran(file, "path", "'../src' leaves the project jobs")
+        ended, _ = ran(file, "path", "'../src' is outside of the project jobs")
     else:
         assert not list(lint([file]))
         ended = run(file)
@@ -230,7 +230,7 @@ def test_a_parallel_step_that_does_not_say_what_it_splits_is_refused_here(tmp_pa
         ("mini-batches", "warning"),
         ("unused-input", "warning"),
     }
-    with pytest.raises(PipelineError, match="does not say which input is split into mini-batches"):
+    with pytest.raises(PipelineError, match="no input_data says which input of a parallel step is split"):
         run(file)
 
 
@@ -345,8 +345,8 @@ CONTROL: dict[str, dict[str, Any]] = {
         ("while", {}, "", ""), ("for", {}, "", ""), ("for of a text", {}, "", ""), ("for of an input", {}, "", ""),
         ("if", {}, "", ""),
         ("while", {"body": "${{parent.jobs.aa}}"}, "unknown-job", "step 'x': body names 'aa'"),
-        ("while", {"body": "a"}, "binding", "step 'x': body is 'a', which names no step"),
-        ("if", {"false_block": "${{parent.jobs.cc}}"}, "unknown-job", "false_block names 'cc', which is no other step"),
+        ("while", {"body": "a"}, "binding", "step 'x': body is 'a', which does not name a step"),
+        ("if", {"false_block": "${{parent.jobs.cc}}"}, "unknown-job", "false_block names 'cc', but the pipeline has no"),
         ("if", {"condition": "${{parent.jobs.a.outputs.mor}}"}, "unknown-output", "step 'a' has no output 'mor'"),
         ("for", {"items": [{"m": 1}]}, "missing-input", "step 'b': the input 'n' (integer) is missing"),
         ("if", {"true_block": None}, "value", "an if_else step has neither true_block nor false_block"),
@@ -430,5 +430,5 @@ def test_all_that_the_sdk_says_is_told_at_its_line(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_no_job_is_called_what_it_is(tmp_path: Path, content: dict[str, Any], what: str, command: str) -> None:
     (finding,) = lint([write(tmp_path / "x.yml", content)])
-    assert (finding.rule, finding.message) == ("kind", f"the file defines {what}, and no job")
+    assert (finding.rule, finding.message) == ("kind", f"the file defines {what}, not a job")
     assert command in finding.suggestion

@@ -128,10 +128,10 @@ def download_azure(name: str, outputs: Sequence[str], out: Path, *, as_json: boo
 def metrics_azure(name: str) -> dict[str, float]:
     """Metrics that a job logged; empty, with a note, where the tracking server does not answer."""
     from vision_mlops.core.errors import AzureError
-    from vision_mlops.jobs.azureml.azure_jobs import metrics
+    from vision_mlops.jobs.azureml.azure_jobs import tracked
 
     try:
-        return metrics(name, load_azure_settings())
+        return dict(tracked(name, load_azure_settings()).metrics)
     except AzureError as error:
         say(f"note: its metrics could not be read: {error.message}")
         return {}

@@ -1,10 +1,9 @@
-"""Jobs on Azure ML: submit a definition, follow it, cancel it, bring its outputs back."""
+"""Jobs on Azure ML: submit a definition, follow it, cancel it, download its outputs."""
 
 from __future__ import annotations
 
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -52,26 +51,26 @@ def submit(
     before: Callable[[], None] = lambda: None,
     step_code: Callable[[Node], Path | None] | None = None,
 ) -> JobRecord:
-    """Check a job and start it on Azure ML; what it needs is created when it is missing.
+    """Check a job and start it on Azure ML; what it needs is created if it is missing.
 
     Args:
         path: Azure ML v2 YAML of a job: command, pipeline, sweep, AutoML, Spark or import.
-        overrides: ``inputs.seed=3`` texts, laid over the file before it is checked.
-        settings: Where to.
-        name: Name of the job; made of the file's name and the time where not given.
+        overrides: Texts such as ``inputs.seed=3``, applied to the file before it is checked.
+        settings: The workspace.
+        name: Name of the job; made of the file's name and the time if not given.
         compute: Cluster to run on instead of the definition's default: a name, ``cpu-cluster`` or ``gpu-cluster``.
-        tags: More tags for the job.
-        environment_file: YAML of the environment; ``environments/train.yml`` of the project where not given.
+        tags: Additional tags of the job.
+        environment_file: YAML of the environment; ``environments/train.yml`` of the project if not given.
         client: Client to use instead of a new one.
         say: Told what is created and uploaded.
-        before: Called once the definition is found to be right, before anything is sent.
-        step_code: Gives the folder of code that a step needs and its definition does not give it.
+        before: Called after the definition was found correct, before anything is sent.
+        step_code: Returns the folder of code that a step needs and its definition does not name.
 
     Returns:
         The job as it was accepted.
 
     Raises:
-        PipelineError: the definition, a value or local data has errors; nothing was sent then.
+        PipelineError: the definition, a value or local data has errors; nothing was sent.
         AzureError: not signed in, no access, no quota, or a job of that name exists.
     """
     overrides = list(overrides)
@@ -84,8 +83,8 @@ def submit(
     before()
     client = client or ml_client(settings)
     check_workspace(client, settings)
-    if name and find_job(client, name) is not None:
-        raise AzureError(f"there is a job {name!r} already", "choose another name, or leave it away")
+    if name:
+        require_new(client, name)
     from azure.ai.ml import load_job
 
     preparation = Preparation(client, settings, say, environment_file)
@@ -99,22 +98,17 @@ def submit(
         with azure_errors(f"job {chosen!r}"), quiet():
             return client.jobs.create_or_update(job)
 
-    # The job has its name already, so sending it again starts no second one.
+    # The job already has its name, so sending it again does not start a second one.
     return job_record(retry_while_busy(create, say, seconds=_SUBMIT_SECONDS))
 
 
-def status(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> JobRecord:
-    """The job of a name. Raises AzureError where there is none."""
-    return job_record(_get(client or ml_client(settings), name))
-
-
 def steps(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> list[StepRecord]:
-    """Steps of a pipeline job, or trials of a sweep. Raises AzureError."""
+    """The steps of a pipeline job, or the trials of a sweep. Raises AzureError."""
     return RunHistory(client or ml_client(settings)).steps(name)
 
 
 def list_jobs(settings: AzureSettings, *, limit: int = 50, client: MLClient | None = None) -> list[JobRecord]:
-    """The newest jobs of the workspace, newest first; archived ones are left out. Raises AzureError."""
+    """The newest jobs of the workspace, newest first, without archived ones. Raises AzureError."""
     client = client or ml_client(settings)
     with azure_errors("jobs"), quiet():
         found = [job_record(job) for job in islice(client.jobs.list(), limit) if job is not None]
@@ -124,15 +118,15 @@ def list_jobs(settings: AzureSettings, *, limit: int = 50, client: MLClient | No
 def cancel(
     name: str, settings: AzureSettings, *, client: MLClient | None = None, say: Say = lambda text: None
 ) -> JobRecord:
-    """Cancel a job, and wait until the service has taken it; a job that has ended is left as it is.
+    """Cancel a job and wait until the service has accepted that; a job that has ended is left as it is.
 
     Raises:
-        AzureError: there is no such job, or the service refuses.
+        AzureError: the job does not exist, or the service refuses.
     """
     client = client or ml_client(settings)
     job = job_record(_get(client, name))
     if job.is_final:
-        say(f"job {name} has ended already: {job.status}")
+        say(f"job {name} has already ended: {job.status}")
         return job
     with azure_errors(f"job {name!r}"), quiet():
         client.jobs.begin_cancel(name).result()
@@ -148,24 +142,24 @@ def stream(
     poll_seconds: tuple[float, float] = (2.0, 20.0),
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> JobRecord:
-    """Follow a job until it ends: each change of state of the job and its steps, and each line of their logs.
+    """Follow a job until it ends: report each change of state of the job and its steps, and each line of their logs.
 
-    Throttling and lost connections are waited out. Ctrl-C ends the following, not the job.
+    Throttling and lost connections are waited out. Ctrl-C stops following the job, not the job itself.
 
     Args:
-        name: Job.
-        settings: Where it is.
-        on_line: Gets each line.
+        name: Name of the job.
+        settings: The workspace.
+        on_line: Called with each line.
         client: Client to use instead of a new one.
-        poll_seconds: Pause between two looks at the service: while something happens, and at most.
-        patience_seconds: How long the service may be busy or away before this gives up.
+        poll_seconds: Shortest and longest pause between two requests; it grows while nothing happens.
+        patience_seconds: How long to keep trying while the service is busy or unavailable.
 
     Returns:
         The job as it ended.
 
     Raises:
-        AzureError: there is no such job, or the service was away for too long.
-        KeyboardInterrupt: Ctrl-C; before that, a line says that the job goes on, and how to stop it.
+        AzureError: the job does not exist, or the service was unavailable for too long.
+        KeyboardInterrupt: Ctrl-C; before that, a line says that the job continues, and how to cancel it.
     """
     client = client or ml_client(settings)
     connected = client
@@ -173,54 +167,34 @@ def stream(
     try:
         return follower.run(*poll_seconds)
     except KeyboardInterrupt:
-        on_line(f"job {name} goes on; to stop it: mlops job cancel {name} --on azure")
+        on_line(f"job {name} continues; to cancel it: mlops job cancel {name} --on azure")
         raise
-
-
-def wait(
-    name: str,
-    settings: AzureSettings,
-    *,
-    client: MLClient | None = None,
-    poll_seconds: tuple[float, float] = (2.0, 20.0),
-    patience_seconds: float = PATIENCE_SECONDS,
-    say: Say = lambda text: None,
-) -> JobRecord:
-    """The job as it ended; like :func:`stream`, without logs. Raises AzureError."""
-    client = client or ml_client(settings)
-    pause, longest = poll_seconds
-    while True:
-        job = retry_while_busy(lambda: job_record(_get(client, name)), say, seconds=patience_seconds, first=pause)
-        if job.is_final:
-            return job
-        time.sleep(pause)
-        pause = min(1.5 * pause, longest)
 
 
 def download(
     name: str, outputs: Sequence[str], out: Path, settings: AzureSettings, *, client: MLClient | None = None
 ) -> dict[str, Path]:
-    """Bring outputs of a job that has ended to this machine, all of them or nothing.
+    """Download outputs of a job that has ended, all of them or nothing.
 
     Args:
-        name: Job.
-        outputs: Names of its outputs; all that it has where empty.
+        name: Name of the job.
+        outputs: Names of its outputs; all of them if empty.
         out: Folder to write; must not exist. It gets a folder for each output.
-        settings: Where the job is.
+        settings: The workspace.
         client: Client to use instead of a new one.
 
     Returns:
-        Path by output: its folder, or its file where it is a ``uri_file``.
+        Path by output: its folder, or its file if it is a ``uri_file``.
 
     Raises:
-        AzureError: there is no such job or output, it has not ended, or an output was never written.
+        AzureError: the job or an output does not exist, the job has not ended, or an output was never written.
         MlopsError: ``out`` exists.
     """
     client = client or ml_client(settings)
     job = _get(client, name)
     state = text_of(job.status)
     if state not in FINAL:
-        raise AzureError(f"job {name!r} is {state}", f"wait for its end: mlops job logs {name} --on azure")
+        raise AzureError(f"job {name!r} is {state}", f"wait until it ends: mlops job logs {name} --on azure")
     declared: dict[str, Any] = dict(getattr(job, "outputs", None) or {})
     has = ", ".join(sorted(set(declared) - {"default"})) or "none"
     wanted = list(outputs) or sorted(set(declared) - {"default"})
@@ -241,20 +215,6 @@ def download(
     return {output: _written(out / output, declared[output]) for output in wanted}
 
 
-def metrics(
-    name: str,
-    settings: AzureSettings,
-    *,
-    client: MLClient | None = None,
-    credential: TokenCredential | None = None,
-) -> dict[str, float]:
-    """Last values of the metrics that a job logged with MLflow, by name; empty where it logged none.
-
-    See :func:`tracked`, which has more of a run. Raises AzureError likewise.
-    """
-    return dict(tracked(name, settings, client=client, credential=credential).metrics)
-
-
 def tracked(
     name: str,
     settings: AzureSettings,
@@ -262,14 +222,14 @@ def tracked(
     client: MLClient | None = None,
     credential: TokenCredential | None = None,
 ) -> TrackedRun:
-    """Metrics, tags and duration of a job, or of a run below one, as MLflow has them.
+    """Metrics, tags and duration of a job, or of a run below one, from MLflow.
 
-    They are read from the tracking server of the workspace with plain REST calls, as ``azureml-mlflow`` pins packages
-    that do not go with the others here. The address and its token are those that Microsoft documents for MLflow's REST
-    API on Azure ML; that the service takes them was not tried, for no Azure account was at hand.
+    They are read from the tracking server of the workspace with plain REST calls, because ``azureml-mlflow`` pins packages
+    that conflict with others here. Address and token are those that Microsoft documents for MLflow's REST API on Azure ML;
+    whether the service accepts them was not tested, because no Azure account was available.
 
     Raises:
-        AzureError: there is no such run, or the tracking server refuses.
+        AzureError: the run does not exist, or the tracking server refuses.
     """
     client = client or ml_client(settings)
     workspace = check_workspace(client, settings)
@@ -280,12 +240,12 @@ def tracked(
 
 
 def reason(name: str, client: MLClient) -> str:
-    """Why a job has failed, in the service's words; empty where it does not say. Raises AzureError."""
+    """Why a job failed, in the words of the service; empty if it does not say. Raises AzureError."""
     return RunHistory(client).reason(name)
 
 
 def new_name(stem: str) -> str:
-    """A name for a job that says what and when. It is chosen here, so that a request sent twice starts one job."""
+    """A name for a job that says what and when. It is chosen here so that a request sent twice starts one job."""
     stem = _NOT_IN_A_NAME.sub("-", stem).strip("-_") or "job"
     return f"{stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
@@ -301,7 +261,7 @@ def _get(client: MLClient, name: str) -> Any:
 
 
 def find_job(client: MLClient, name: str) -> Any | None:
-    """The job of a name as the SDK reads it; None where there is none. Raises AzureError."""
+    """The SDK's entity of a job; None if it does not exist. Raises AzureError."""
     try:
         return _get(client, name)
     except AzureError as error:
@@ -310,8 +270,14 @@ def find_job(client: MLClient, name: str) -> Any | None:
         raise
 
 
+def require_new(client: MLClient, name: str) -> None:
+    """Check that a job does not exist yet. Raises AzureError if it does."""
+    if find_job(client, name) is not None:
+        raise AzureError(f"a job {name!r} already exists", "choose another name, or omit it")
+
+
 def checked_name(name: str) -> str:
-    """The name itself. Raises AzureError where it cannot be that of a job."""
+    """The name itself. Raises AzureError if it cannot be the name of a job."""
     if not _NAME.fullmatch(name):
         raise AzureError(f"{name!r} cannot be the name of a job", "use letters, digits, '_' and '-', at most 255")
     return name

@@ -1,4 +1,4 @@
-"""What Azure ML tells about jobs, endpoints and schedules, as plain records for people and JSON."""
+"""Jobs, endpoints and schedules of Azure ML as plain records for people and JSON."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FINAL = frozenset({"Completed", "Failed", "Canceled", "NotResponding", "Paused"})
-"""States in which a job stays."""
+"""States of a job that has ended."""
 
 
 @dataclass(frozen=True)
 class AzureRecord:
-    """Turns itself into plain values."""
+    """A record that can be converted to plain values."""
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
@@ -34,13 +34,13 @@ class JobRecord(AzureRecord):
 
     @property
     def is_final(self) -> bool:
-        """Whether it will not change any more."""
+        """Whether the job has ended."""
         return self.status in FINAL
 
 
 @dataclass(frozen=True)
 class StepRecord(AzureRecord):
-    """A step of a job: ``name`` is that of its own run."""
+    """A step of a job; ``name`` is that of its own run."""
 
     step: str
     name: str
@@ -49,7 +49,7 @@ class StepRecord(AzureRecord):
 
 @dataclass(frozen=True)
 class EndpointRecord(AzureRecord):
-    """A published pipeline: where it is called, and what a call starts."""
+    """A published pipeline: its address, and what a call starts."""
 
     endpoint: str
     deployment: str

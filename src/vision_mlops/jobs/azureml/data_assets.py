@@ -1,7 +1,7 @@
-"""Data assets of a workspace: listed, found by reference or by content, and made where their content is not there yet.
+"""Data assets of a workspace: listed, found by reference or content, and created if their content is new.
 
-Versions are whole numbers. What a version holds, its properties say; the fingerprint among them decides whether content
-is there already, so that one content is one version, whoever registers it and with which command.
+Versions are whole numbers. The properties of a version describe its content; the fingerprint among them decides whether
+content already exists, so that one content is one version, whoever registers it and with whichever command.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _ADD = "add one with `mlops data register FOLDER --name NAME --on azure`"
 
 
 def versions(client: MLClient, name: str, *, archived: bool = False, say: Say = lambda text: None) -> list[DataVersion]:
-    """All versions of a data asset, lowest first; empty where there are none.
+    """All versions of a data asset, lowest first; empty if there are none.
 
     Args:
         client: Client of a workspace.
         name: Name of the asset.
-        archived: Archived ones, too.
+        archived: Include archived ones.
         say: Told when the service is busy.
 
     Raises:
@@ -53,7 +53,7 @@ def versions(client: MLClient, name: str, *, archived: bool = False, say: Say = 
 
 
 def list_newest(client: MLClient, *, say: Say = lambda text: None) -> list[DataVersion]:
-    """Each data asset of the workspace with the number of its newest version; of that, no more than the type is known.
+    """Each data asset of the workspace with the number of its newest version, of which only the type is known.
 
     Raises:
         AzureError: the service refuses.
@@ -69,14 +69,14 @@ def find(client: MLClient, reference: str, *, say: Say = lambda text: None) -> D
     """One version, from ``NAME:VERSION``, ``NAME@latest`` or ``NAME`` (the latest), with or without ``azureml:``.
 
     Raises:
-        AzureError: there is no such version, or the service refuses.
+        AzureError: the version does not exist, or the service refuses.
     """
     name, version = split_reference(reference)
     check_part(name, "name")
     there = {item.version: item for item in versions(client, name, archived=True, say=say)}
     if not there:
         names = [item.name for item in list_newest(client, say=say)]
-        raise AzureError(f"there is no data asset {name!r} in the workspace", nearest(name, names, _ADD), 404)
+        raise AzureError(f"no data asset {name!r} in the workspace", nearest(name, names, _ADD), 404)
     if version in ("", "latest"):
         active = versions(client, name, say=say)
         if not active:
@@ -101,27 +101,27 @@ def find_or_create(
     say: Say = lambda text: None,
     progress: Progress | None = None,
 ) -> tuple[DataVersion, bool]:
-    """The version that holds a content; where there is none it is uploaded and gets the next whole number.
+    """Find the version with a content; if there is none, upload it as a version with the next whole number.
 
-    An archived version counts: its number is taken, and so is its content. Whoever registers the same at the same moment
-    gets the same version. An upload that was broken off leaves no version, and goes on with the next call.
+    Archived versions count, too. If several register the same content at the same time, all get the same version. An
+    interrupted upload leaves no version, and continues with the next call.
 
     Args:
         client: Client of a workspace.
         settings: The datastore to upload to.
-        content: A file or folder, as :func:`~vision_mlops.data.folder_contents.describe` found it.
+        content: A file or folder, as :func:`~vision_mlops.data.folder_contents.describe` returns it.
         name: Name of the asset.
-        description: For people.
-        tags: For people, too.
+        description: Description for people.
+        tags: Tags for people.
         say: Told what is uploaded.
-        progress: Told how far the upload is.
+        progress: Told about the progress of the upload.
 
     Returns:
         The version, and whether it is new.
 
     Raises:
         PipelineError: the name is malformed.
-        DataError: a file has a name that storage does not take, or was changed meanwhile.
+        DataError: a file has a name that storage does not accept, or was changed meanwhile.
         AzureError: the service refuses, or files could not be uploaded.
     """
     check_part(name, "name")
@@ -133,7 +133,7 @@ def find_or_create(
         if same:
             return same[-1], False
         if refused is not None and str(number) not in [item.version for item in there]:
-            raise refused  # not because somebody was faster
+            raise refused  # for another reason than a version registered by somebody else
         number = 1 + max((int(item.version) for item in there if item.version.isdecimal()), default=0)
         if not address:
             say(f"uploading {content.path} as data asset {name}:{number}")
@@ -147,20 +147,20 @@ def find_or_create(
         try:
             made = _create(client, entity, say)
         except AzureError as error:
-            # The SDK has a name of its own for one of the refusals of a number that is taken.
+            # The SDK has an error of its own for a number that is already used.
             if error.status != 409 and type(error.__cause__).__name__ != "AssetPathException":
                 raise
             refused = error
             continue
         if made.fingerprint == content.fingerprint:
             return made, True
-    raise AzureError(f"data asset {name!r}: others register versions all the time", "try again")
+    raise AzureError(f"data asset {name!r}: others keep registering versions", "try again")
 
 
 def _upload(client: MLClient, settings: AzureSettings, content: Content, name: str, progress: Progress | None) -> str:
-    """Put the files of a content where no other content lies; returns their address.
+    """Upload the files of a content to a folder of its own; returns their address.
 
-    What was uploaded of it before, is not sent again.
+    Files that were uploaded before are not sent again.
     """
     from vision_mlops import storage
 
@@ -170,7 +170,7 @@ def _upload(client: MLClient, settings: AzureSettings, content: Content, name: s
     with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:
         manifest = content.manifest
         if manifest is not None and public_source(manifest.source) != manifest.source:
-            # It would tell others a path of this machine.
+            # It would reveal a path of this machine.
             write_manifest(Path(temporary), manifest.model_copy(update={"source": public_source(manifest.source)}))
             files[MANIFEST] = Path(temporary, MANIFEST)
         summary = storage.upload(content.path.parent, place, files=files, progress=progress)
@@ -178,9 +178,9 @@ def _upload(client: MLClient, settings: AzureSettings, content: Content, name: s
         file, reason = next(iter(sorted(summary.failures.items())))
         failed = f"{len(summary.failures)} of {counted(len(files), 'file')}"
         message = f"{failed} could not be uploaded to {place.url}: {file}: {reason}"
-        raise AzureError(message, "run the same command again: what is there is not sent again")
+        raise AzureError(message, "run the same command again; files that were uploaded are not sent again")
     if describe(content.path, lenient=content.manifest is None).fingerprint != content.fingerprint:
-        raise DataError(f"{content.path} was changed while it was uploaded", "try again when nobody writes there")
+        raise DataError(f"{content.path} was changed during the upload", "try again when nothing writes to it")
     return f"{address}/" if content.path.is_dir() else f"{address}/{content.path.name}"
 
 
@@ -189,7 +189,7 @@ def _create(client: MLClient, entity: Any, say: Say) -> DataVersion:
         with azure_errors(f"data {entity.name}:{entity.version}"), quiet():
             return client.data.create_or_update(entity)
 
-    # It has its number already, so sending it again makes no second version.
+    # It already has its number, so sending it again does not create a second version.
     return _record(retry_while_busy(create, say, seconds=_PATIENCE_SECONDS))
 
 

@@ -1,7 +1,7 @@
 """Docker contexts small enough for Azure ML, which documents a limit of 100 files and 1 MB for each.
 
-A context with more files is sent with its largest folders packed: a folder ``src`` becomes the archive ``src.tar.gz``. A
-Dockerfile takes the folder and the archive alike with ``ADD src* src/``, for ADD unpacks archives.
+A context with more files is sent with its largest folders packed: a folder ``src`` becomes the archive ``src.tar.gz``. In a
+Dockerfile, ``ADD src* src/`` works with both the folder and the archive, because ADD unpacks archives.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ MAX_BYTES = 1_000_000
 
 @contextmanager
 def small_context(folder: Path, dockerfile: str) -> Iterator[Path]:
-    """A context that Azure ML takes: the folder itself where it is small enough, else a packed copy of it.
+    """A context that Azure ML accepts: the folder itself if it is small enough, or else a packed copy of it.
 
     Args:
-        folder: The context; what its ``.amlignore`` leaves out does not count.
+        folder: The context, without what its ``.amlignore`` excludes.
         dockerfile: Path of the Dockerfile in it.
 
     Raises:
-        PipelineError: it is too large even when packed, or the Dockerfile would not find a folder that was packed.
+        PipelineError: it is too large even when packed, or the Dockerfile does not unpack a packed folder.
     """
     names = snapshot_files(folder)
     if len(names) <= MAX_FILES and _size(folder, names) <= MAX_BYTES:
@@ -62,17 +62,17 @@ def _check(context: Path, dockerfile: str, packed: list[str], origin: Path) -> N
     for top in packed:
         if f"ADD {top}* {top}/" not in text and _takes(text, top):
             raise PipelineError(
-                f"the Docker context {origin} has more than {MAX_FILES} files, which Azure ML does not take, and"
+                f"the Docker context {origin} has more than {MAX_FILES} files, which Azure ML does not accept, and"
                 f" {dockerfile} does not unpack the folder {top!r}",
-                f"write `ADD {top}* {top}/` instead of COPY, or leave files out with .amlignore",
+                f"write `ADD {top}* {top}/` instead of COPY, or exclude files with .amlignore",
             )
     files = [path for path in context.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
     if len(files) > MAX_FILES or size > MAX_BYTES:
         raise PipelineError(
-            f"the Docker context {origin} has {counted(len(files), 'file')} of {size / 1e6:.1f} MB, packed; Azure ML takes"
-            f" {MAX_FILES} files of {MAX_BYTES / 1e6:.0f} MB",
-            "leave files out with .amlignore",
+            f"the Docker context {origin} has {counted(len(files), 'file')} of {size / 1e6:.1f} MB, packed; Azure ML accepts"
+            f" at most {MAX_FILES} files of {MAX_BYTES / 1e6:.0f} MB",
+            "exclude files with .amlignore",
         )
 
 
@@ -87,7 +87,7 @@ def _takes(dockerfile: str, top: str) -> bool:
 
 
 def _pack(folder: Path, top: str, names: list[str], archive: Path) -> None:
-    """Write an archive that depends on the files alone, not on their dates, owners or place."""
+    """Write an archive that depends only on the files, not on their dates, owners or location."""
     archive.parent.mkdir(parents=True, exist_ok=True)
     with (
         archive.open("wb") as raw,

@@ -1,6 +1,6 @@
-"""Environments in a workspace: made from a conda file on an image, or built from a Dockerfile.
+"""Environments in a workspace: created from a conda file and an image, or built from a Dockerfile.
 
-The version of an environment is a hash of all that is installed by it: the same content is never made twice.
+The version of an environment is a hash of everything that it installs: the same content is never created twice.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Origin = Literal["conda", "docker"]
 FOLDER = Path("environments")
 IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
-"""What the packages of a conda file are put on."""
+"""The image in which the packages of a conda file are installed."""
 _STEPS = "train"
 _IMAGES = {"deploy": "inferencing_image", "dev": "mlops_pipeline_image", _STEPS: "training_image"}
 _DOCKERFILES = {name: FOLDER / "docker" / image / "Dockerfile" for name, image in _IMAGES.items()}
@@ -45,7 +45,7 @@ _SCORING_SERVER: dict[str, Any] = {
 _VERSION_LENGTH = 12
 _CONDA_EXAMPLE = "write `name:` and `dependencies:`, as `conda env export` does"
 _INSTALLS = ("image", "conda_file", "build", "os_type", "inference_config")
-# Options that name a file or folder, and paths: nothing that lies beside a conda file is sent along with it.
+# Options that name a file or folder, and paths: no other file is sent along with a conda file.
 _LOCAL = re.compile(
     r"(-r|--requirement|-c|--constraint|-e|--editable)\b.*|\.{1,2}(/.*)?|/.*|file:.*|[^@:\s]+\.(whl|zip|tar\.gz)"
 )
@@ -56,15 +56,15 @@ class EnvironmentSource:
     """An Azure ML v2 definition of an environment.
 
     Attributes:
-        content: An image, alone or with a conda file, or a Docker context.
-        file: Where it stands; paths in the content are relative to its folder.
+        content: An image, optionally with a conda file, or a Docker context.
+        file: The file that contains it; paths in the content are relative to its folder.
     """
 
     content: Mapping[str, Any]
     file: Path
 
     def origin(self, project: Path) -> str:
-        """What it is made from: a file, as it is called from the folder of the project, or an image."""
+        """What it is created from: a file, relative to the folder of the project, or an image."""
         build, conda = self._build(), self.content.get("conda_file")
         if build is None and not isinstance(conda, str):
             return str(self.content.get("image"))
@@ -77,7 +77,7 @@ class EnvironmentSource:
         Raises:
             PipelineError: a file cannot be read.
         """
-        # Names and descriptions do not change what is installed, nor does where in the project its files are.
+        # Names, descriptions and the location of files in the project do not change what is installed.
         parts = {key: value for key, value in self.content.items() if key in _INSTALLS}
         if isinstance(conda := self.content.get("conda_file"), str):
             parts["conda_file"] = _read(self.file.parent / conda, _CONDA_EXAMPLE)
@@ -87,10 +87,10 @@ class EnvironmentSource:
         return hashlib.sha256(text.encode()).hexdigest()[:_VERSION_LENGTH]
 
     def check(self) -> None:
-        """Find what makes a build in Azure fail and can be seen here.
+        """Check for mistakes that would make a build in Azure fail.
 
         Raises:
-            PipelineError: the conda file is none or names local files, or the Dockerfile is missing.
+            PipelineError: the conda file is not valid or names local files, or the Dockerfile is missing.
         """
         conda = self.content.get("conda_file")
         if isinstance(conda, str):
@@ -122,7 +122,7 @@ class EnvironmentSource:
 
 @dataclass(frozen=True)
 class RegisteredEnvironment:
-    """A version of an environment in a workspace, and whether it was made now (or would be)."""
+    """A version of an environment in a workspace, and whether it was created now (or would be)."""
 
     name: str
     version: str
@@ -135,24 +135,24 @@ class RegisteredEnvironment:
 
 
 def read_source(file: Path) -> EnvironmentSource:
-    """The definition in a YAML file. Raises PipelineError where it cannot be read."""
+    """Read the definition in a YAML file. Raises PipelineError if that is impossible."""
     return EnvironmentSource(_read(file, "write `image:` or `build:`, as in environments/train.yml"), file)
 
 
 def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str:
-    """Create an environment from its YAML file, unless the same content is there already.
+    """Create an environment from its YAML file, unless the same content already exists.
 
     Args:
         client: Client of a workspace.
-        name: Name that it gets; that in the file counts for nothing.
+        name: Its name; that in the file is ignored.
         file: Azure ML v2 YAML of an environment: an image with a conda file, or a Docker context.
         say: Told what was created.
 
     Returns:
-        ``NAME:VERSION``; the version is a hash of the file and of all that it points to.
+        ``NAME:VERSION``; the version is a hash of the file and of everything that it refers to.
 
     Raises:
-        PipelineError: the file, or what it points to, cannot be read, or its Docker context is too large.
+        PipelineError: the file or what it refers to cannot be read, or its Docker context is too large.
         AzureError: the service refuses.
     """
     made = register(client, name, read_source(file))
@@ -162,12 +162,12 @@ def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str
 
 
 def register(client: MLClient, name: str, source: EnvironmentSource, *, dry_run: bool = False) -> RegisteredEnvironment:
-    """Create a version of an environment, unless there is one with its content.
+    """Create a version of an environment, unless one with the same content exists.
 
     Args:
         client: Client of a workspace.
-        name: Of the environment.
-        source: What it is made from.
+        name: Name of the environment.
+        source: What it is created from.
         dry_run: Create nothing.
 
     Raises:
@@ -186,13 +186,13 @@ def chosen(project: Path, names: list[str], origin: Origin | None) -> dict[str, 
     """Sources of the environments of a project, by short name.
 
     Args:
-        project: Folder that has ``environments``.
-        names: Short names, such as ``train``; all that the project has where it is empty.
-        origin: Whether they are made from conda files or Dockerfiles. Where not given, a definition
-            ``environments/NAME.yml`` decides, and without one it is the conda file.
+        project: Folder that contains ``environments``.
+        names: Short names, such as ``train``; all environments of the project if empty.
+        origin: Whether to create them from conda files or Dockerfiles. If not given, the definition
+            ``environments/NAME.yml`` decides and, without one, it is the conda file.
 
     Raises:
-        PipelineError: a name is unknown, or what an environment is made from is missing or cannot be used.
+        PipelineError: a name is unknown, or what an environment is created from is missing or cannot be used.
     """
     folder = project / FOLDER
     known = {
@@ -208,8 +208,8 @@ def chosen(project: Path, names: list[str], origin: Origin | None) -> dict[str, 
         if origin and name not in known[origin]:
             missing = f"conda/{name}.yml" if origin == "conda" else f"docker/{_IMAGES.get(name, name)}/Dockerfile"
             raise PipelineError(
-                f"environment {name!r} cannot be made from {origin}: {folder / missing} does not exist",
-                "leave --from out, or add the file",
+                f"environment {name!r} cannot be created from {origin}: {folder / missing} does not exist",
+                "omit --from, or add the file",
             )
     found = {}
     for name in dict.fromkeys(names or sorted(known[origin] if origin else everything)):
@@ -219,7 +219,7 @@ def chosen(project: Path, names: list[str], origin: Origin | None) -> dict[str, 
 
 
 def name_in_azure(name: str, settings: AzureSettings) -> str:
-    """What an environment is called in a workspace, by its short name: jobs look for that of the steps by its setting."""
+    """The name of an environment in a workspace by its short name; for the environment of the steps, a setting decides."""
     return settings.environment if name == _STEPS else f"vision-mlops-{name}"
 
 
@@ -227,7 +227,7 @@ def _source(project: Path, name: str, origin: Origin | None, with_conda: set[str
     file = project / FOLDER / f"{name}.yml"
     if origin != "conda" and file.is_file():
         defined = read_source(file)
-        if origin is None or "build" in defined.content:  # which says what the context is
+        if origin is None or "build" in defined.content:  # which defines the context
             return defined
     if origin == "conda" or (origin is None and name in with_conda):
         return EnvironmentSource({"image": IMAGE, "conda_file": f"conda/{name}.yml"}, file)
@@ -248,7 +248,7 @@ def _check_conda(content: Any, file: Path) -> None:
         for line in pip:
             if _LOCAL.fullmatch(str(line).strip()):
                 raise PipelineError(
-                    f"{file}: {str(line)!r} is a file of this machine, and Azure ML is sent the conda file alone",
+                    f"{file}: {str(line)!r} is a local file, but only the conda file is sent to Azure ML",
                     "list the packages themselves, or use --from docker",
                 )
 

@@ -1,4 +1,4 @@
-"""Follows a job: each change of state of it and its steps, and each line of their logs, is said once."""
+"""Follows a job: reports each change of state of the job and its steps, and each line of their logs, once."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord
 from vision_mlops.jobs.azureml.run_history import RunHistory
 
 _WITH_STEPS = ("pipeline", "sweep", "automl")
-"""Types of jobs whose runs below them have the logs."""
+"""Types of jobs whose logs are those of the runs below them."""
 
 
 class Follower:
-    """Keeps what was said about a job, and says what is new.
+    """Remembers what was reported about a job, and reports what is new.
 
     Args:
-        look: Gives the job as it is now.
+        look: Returns the job in its present state.
         runs: Steps and logs.
-        name: Job.
-        say: Gets each line.
-        patience: Seconds that the service may be busy or away.
+        name: Name of the job.
+        say: Called with each line.
+        patience: For how many seconds the service may be busy or unavailable.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Follower:
         self._read: set[str] = set()
 
     def run(self, shortest: float, longest: float) -> JobRecord:
-        """Follow the job to its end; the pauses between two looks grow while nothing happens, in seconds."""
+        """Follow the job until it ends; the pause between two requests, in seconds, grows while nothing happens."""
         pause, first = shortest, True
         while True:
             before = dict(self._told)
@@ -53,14 +53,14 @@ class Follower:
             time.sleep(pause)
 
     def _look(self, job: JobRecord) -> int:
-        """Say what is new; returns how many lines of logs there were."""
+        """Report what is new; returns the number of log lines."""
         if not job.is_final:
             self._tell("", job.status)
         count = 0
         parts = self._call(lambda: self._runs.steps(self._name)) if job.type in _WITH_STEPS else []
         for step in parts:
             self._tell(step.step, step.status)
-            # A step that cannot begin any more has no log.
+            # A step that never started has no log.
             if step.status not in ("NotStarted", "Queued"):
                 count += self._log(step.step, step.name, final=step.status in FINAL or job.is_final)
         if not parts:

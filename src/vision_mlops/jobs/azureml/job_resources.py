@@ -1,7 +1,7 @@
-"""What a job needs before it can run: a compute cluster, a data asset. Each is made once and then reused.
+"""What a job needs before it can run: a compute cluster, a data asset. Each is created once and then reused.
 
-Data is found by the fingerprint of its content: the same is never made twice, and a version never changes. A cluster that
-exists is never changed. Environments are in ``environment_assets``.
+Data is found by the fingerprint of its content: nothing is uploaded twice, and a version never changes. An existing cluster
+is never changed. Environments are in ``environment_assets``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Say = Callable[[str], None]
 
 
 def ensure_compute(client: MLClient, cluster: ComputeCluster, say: Say) -> None:
-    """Create a cluster, unless there is one of its name; that one is left as it is.
+    """Create a cluster, unless one of its name exists; that is left as it is.
 
     Raises:
-        AzureError: the service refuses (no quota for the size, say), or the cluster is broken.
+        AzureError: the service refuses (for lack of quota, for example), or the cluster is broken.
     """
     with azure_errors(f"compute cluster {cluster.name!r} ({cluster.sku})"):
         found = existing(lambda: client.compute.get(cluster.name))
@@ -48,7 +48,7 @@ def ensure_compute(client: MLClient, cluster: ComputeCluster, say: Say) -> None:
                 idle_time_before_scale_down=cluster.idle_seconds,
                 tier=cluster.tier,
                 tags=made_tags(),
-                # Steps that register models sign in as the cluster.
+                # Steps that register models sign in with the identity of the cluster.
                 identity=IdentityConfiguration(type="system_assigned"),
             )
             with quiet():
@@ -56,19 +56,21 @@ def ensure_compute(client: MLClient, cluster: ComputeCluster, say: Say) -> None:
     _check_compute(found)
     size = getattr(found, "size", None)
     if size and size.lower() != cluster.sku.lower():
-        say(f"note: compute cluster {cluster.name} has {size}, the settings say {cluster.sku}; it is left as it is")
+        say(
+            f"note: compute cluster {cluster.name} has size {size}, not {cluster.sku} as in the settings; it is not changed"
+        )
 
 
 def require_compute(client: MLClient, name: str) -> None:
-    """Make sure that a compute target which the settings do not describe is there. Raises AzureError."""
-    mend = "name one that Azure ML studio shows, or cpu-cluster or gpu-cluster, which are created when they are missing"
-    with azure_errors(f"compute {name!r}", mend), quiet():
+    """Make sure that a compute target which the settings do not describe exists. Raises AzureError."""
+    hint = "name one that Azure ML studio lists, or cpu-cluster or gpu-cluster, which are created if they are missing"
+    with azure_errors(f"compute {name!r}", hint), quiet():
         found = client.compute.get(name)
     _check_compute(found)
 
 
 def ensure_data(client: MLClient, settings: AzureSettings, path: Path, type_: str, say: Say) -> str:
-    """Upload a local file or folder as a data asset, unless the same content is there already.
+    """Upload a local file or folder as a data asset, unless the same content already exists.
 
     Args:
         client: Client of a workspace.
@@ -81,7 +83,7 @@ def ensure_data(client: MLClient, settings: AzureSettings, path: Path, type_: st
         ``NAME:VERSION``: the name of the file or folder, and the version that `mlops data register` would give.
 
     Raises:
-        PipelineError: it does not exist, is of the other kind, is empty, or cannot be read.
+        PipelineError: it does not exist, is of the wrong kind, is empty, or cannot be read.
         AzureError: the service refuses.
     """
     _check_local(path, type_)
@@ -96,7 +98,7 @@ def ensure_data(client: MLClient, settings: AzureSettings, path: Path, type_: st
 def content_hash(path: Path) -> str:
     """sha256 of a file, or of a folder's files with their relative paths; independent of order, dates and place.
 
-    Files that ``.amlignore`` (else ``.gitignore``) in the folder leaves out do not count, as they are not uploaded.
+    Files that are excluded by ``.amlignore``, or else by ``.gitignore``, do not count, because they are not uploaded.
 
     Raises:
         PipelineError: it cannot be read.
@@ -113,7 +115,7 @@ def content_hash(path: Path) -> str:
 
 
 def existing(get: Callable[[], Any]) -> Any | None:
-    """What a call gets; None where the service says that there is none."""
+    """The result of a call; None if the service says that the resource does not exist."""
     try:
         with quiet():
             return get()

@@ -1,4 +1,4 @@
-"""Published pipelines: a pipeline component behind a batch endpoint, which starts a job each time it is called."""
+"""Published pipelines: a pipeline component behind a batch endpoint, which starts a job with each call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core import typed_text
 from vision_mlops.core.errors import AzureError, PipelineError
 from vision_mlops.core.text import nearest
-from vision_mlops.jobs.azureml.azure_jobs import checked_name, find_job, new_name, stream
+from vision_mlops.jobs.azureml.azure_jobs import checked_name, new_name, require_new, stream
 from vision_mlops.jobs.azureml.azure_records import EndpointRecord, JobRecord, job_record, text_of
 from vision_mlops.jobs.azureml.job_resources import Say, content_hash, existing
 from vision_mlops.jobs.azureml.submission import Preparation, checked, local_code
@@ -45,27 +45,27 @@ def publish(
     before: Callable[[], None] = lambda: None,
     workload: str = "",
 ) -> EndpointRecord:
-    """Register a pipeline component, deploy it to a batch endpoint, and make that what a call of the endpoint starts.
+    """Register a pipeline component, deploy it to a batch endpoint, and make it the default deployment.
 
-    Publishing the same again changes nothing.
+    Publishing the same component again changes nothing.
 
     Args:
         component_file: Azure ML v2 YAML of a pipeline component.
-        endpoint: Batch endpoint; created when it is new. Its name is unique within an Azure region.
-        deployment: Deployment below it; made when it is new, else pointed at the component.
-        settings: Where to.
-        compute: Cluster that the steps run on: a name, ``cpu-cluster`` or ``gpu-cluster``; the first by default.
-        environment_file: YAML of the environment; ``environments/train.yml`` of the project where not given.
+        endpoint: Batch endpoint; created if it is new. Its name is unique within an Azure region.
+        deployment: Its deployment; created if it is new, else changed to the component.
+        settings: The workspace.
+        compute: Cluster that the steps run on: a name, ``cpu-cluster`` (the default) or ``gpu-cluster``.
+        environment_file: YAML of the environment; ``environments/train.yml`` of the project if not given.
         client: Client to use instead of a new one.
         say: Told what is created or changed.
-        before: Called once the definition is found to be right, before anything is sent.
+        before: Called after the definition was found correct, before anything is sent.
         workload: The workload that it belongs to, for `mlops down`; empty for none.
 
     Returns:
-        The endpoint; ``changed`` says whether anything was.
+        The endpoint; ``changed`` says whether anything was changed.
 
     Raises:
-        PipelineError: the definition has errors; nothing was sent then.
+        PipelineError: the definition has errors; nothing was sent.
         AzureError: a name is not valid, or the service refuses.
     """
     definition = checked(component_file, (), ("pipelineComponent",))
@@ -107,34 +107,34 @@ def trigger(
 
     Args:
         endpoint: Batch endpoint that :func:`publish` made.
-        inputs: Values by input, as text; data is a local path, ``azureml:NAME:VERSION`` or a datastore's address.
+        inputs: Values by input, as text; data is a local path, ``azureml:NAME:VERSION`` or the address of a datastore.
         tags: Tags of the job, such as what triggered it.
-        settings: Where it is.
-        wait: Follow the job to its end.
-        deployment: Another deployment than the default.
-        name: Of the job; a new one where not given.
+        settings: The workspace.
+        wait: Follow the job until it ends.
+        deployment: A deployment other than the default.
+        name: Name of the job; generated if not given.
         client: Client to use instead of a new one.
-        on_line: Gets the lines of the job where ``wait`` is given.
+        on_line: Called with the lines of the job, with ``wait``.
         poll_seconds: As of :func:`vision_mlops.jobs.azureml.azure_jobs.stream`.
 
     Returns:
         The job: as it was accepted, or as it ended.
 
     Raises:
-        AzureError: there is no such endpoint, deployment or input, a value is of the wrong type, or the service refuses.
+        AzureError: the endpoint, deployment or an input does not exist, a value has the wrong type, or the service refuses.
     """
     chosen_name = checked_name(name) if name else new_name(endpoint)
     client = client or ml_client(settings)
-    if name and find_job(client, name) is not None:
-        raise AzureError(f"there is a job {name!r} already", "choose another name, or leave it out")
+    if name:
+        require_new(client, name)
     with azure_errors(f"endpoint {endpoint!r}", "mlops pipeline publish --help"), quiet():
         found = client.batch_endpoints.get(endpoint)
     chosen = deployment or getattr(found.defaults, "deployment_name", None)
     if not chosen:
         raise AzureError(f"endpoint {endpoint!r} has no default deployment", "publish a pipeline to it, or name one")
     given = _inputs(_declared(client, endpoint, str(chosen)), inputs)
-    # The name is chosen here, so that a call that the network repeats does not start a second job. The deployment is
-    # always named: the SDK keeps the name of one call in a header and sends it with the next one that names none.
+    # The name is chosen here so that a repeated request does not start a second job. The deployment is always named: the
+    # SDK keeps the name of one call in a header and sends it with the next one that names none.
     with azure_errors(f"endpoint {endpoint!r}"), quiet():
         started = client.batch_endpoints.invoke(
             endpoint_name=endpoint, deployment_name=str(chosen), inputs=given or None, job_name=chosen_name
@@ -148,7 +148,7 @@ def trigger(
 
 
 def _register(client: MLClient, entity: Any, say: Say) -> tuple[str, bool]:
-    """Register a component under a version that is a hash of its content; reference, and whether it is new."""
+    """Register a component under a version that is a hash of its content; returns its reference and whether it is new."""
     codes = [content_hash(path) for path in local_code(entity)]
     content = _without_code(entity._to_dict())
     content.pop("version", None)
@@ -179,7 +179,7 @@ def _ensure_endpoint(client: MLClient, name: str, component: Any, workload: str,
 
 
 def _deploy(client: MLClient, endpoint: str, name: str, component: str, cluster: str, say: Say) -> bool:
-    """Point a deployment at a component; whether that was a change."""
+    """Let a deployment run a component; returns whether that was a change."""
     described = f"{component} on {cluster}"
     with azure_errors(f"deployment {name!r} of endpoint {endpoint!r}"):
         found = existing(lambda: client.batch_deployments.get(name, endpoint))
@@ -194,7 +194,7 @@ def _deploy(client: MLClient, endpoint: str, name: str, component: str, cluster:
             endpoint_name=endpoint,
             component=f"azureml:{component}",
             settings=cast(Any, {"default_compute": cluster, "continue_on_step_failure": False}),
-            # The SDK does not tell which component a deployment runs, so the deployment says it itself.
+            # The SDK does not tell which component a deployment runs, so a tag does.
             tags={_COMPONENT_TAG: described},
         )
         with quiet():
@@ -216,16 +216,15 @@ def _make_default(client: MLClient, endpoint: str, deployment: str, say: Say) ->
 
 
 def _declared(client: MLClient, endpoint: str, deployment: str) -> Mapping[str, Any] | None:
-    """Inputs of the component behind a deployment; None where another tool made it, so that they are not known."""
-    mend = "mlops pipeline publish --help"
-    with azure_errors(f"deployment {deployment!r} of endpoint {endpoint!r}", mend), quiet():
+    """Inputs of the component behind a deployment; None if another tool created it, so they are unknown."""
+    with azure_errors(f"deployment {deployment!r} of endpoint {endpoint!r}", "mlops pipeline publish --help"), quiet():
         tags = client.batch_deployments.get(deployment, endpoint).tags or {}
         name, _, version = str(tags.get(_COMPONENT_TAG, "")).partition(" ")[0].partition(":")
         return dict(client.components.get(name, version).inputs) if version else None
 
 
 def _inputs(declared: Mapping[str, Any] | None, given: Mapping[str, str]) -> dict[str, Any]:
-    """The SDK's inputs; values are read by the types that the component declares."""
+    """The SDK's inputs; values are converted to the types that the component declares."""
     from azure.ai.ml import Input
 
     result: dict[str, Any] = {}
@@ -242,12 +241,14 @@ def _inputs(declared: Mapping[str, Any] | None, given: Mapping[str, str]) -> dic
         try:
             result[name] = Input(type=type_, default=cast(Any, typed_text.scalar(text, type_)))
         except ValueError as error:
-            raise AzureError(f"input {name!r}: {text!r} is no {type_}", f"write {typed_text.wanted(type_)}") from error
+            raise AzureError(
+                f"input {name!r}: {text!r} is not of type {type_}", f"write {typed_text.wanted(type_)}"
+            ) from error
     return result
 
 
 def _plain_type(text: str) -> str:
-    """Type of a value where nobody has declared one: that of a text which is written as Azure ML itself writes it."""
+    """Guess the type of a value without a declaration: a boolean or number has to be written as Azure ML writes it."""
     for type_ in ("boolean", "integer", "number"):
         with suppress(ValueError):
             if str(typed_text.scalar(text, type_)).lower() == text.lower():
@@ -256,17 +257,19 @@ def _plain_type(text: str) -> str:
 
 
 def _data(text: str) -> str:
-    """A local path as an absolute one, anything else as it is."""
+    """An absolute path for a local one, anything else unchanged."""
     path = Path(text).expanduser()
     if "://" in text or text.lower().startswith("azureml:"):
         return text
     if not path.exists():
-        raise PipelineError(f"data {text} does not exist", "give a path, azureml:NAME:VERSION or a datastore's address")
+        raise PipelineError(
+            f"data {text} does not exist", "give a path, azureml:NAME:VERSION or the address of a datastore"
+        )
     return str(path.resolve())
 
 
 def _without_code(value: Any) -> Any:
-    """The content of a component without the paths of its code, which differ from machine to machine."""
+    """The content of a component without the paths of its code, which differ between machines."""
     if isinstance(value, dict):
         return {key: _without_code(item) for key, item in value.items() if key != "code"}
     return [_without_code(item) for item in value] if isinstance(value, list) else value

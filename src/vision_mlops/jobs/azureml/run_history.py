@@ -1,7 +1,7 @@
 """Steps and logs of a job, from the run history of the workspace.
 
-The SDK has no public call for a job's log addresses: its ``jobs.stream`` prints to standard output, in its own pace and
-form, and gives up at the first lost connection. So this module, and no other, reads the SDK's own run history client.
+The SDK has no public call for the addresses of a job's logs: its ``jobs.stream`` prints to standard output, in its own pace
+and format, and gives up at the first lost connection. So this module, and no other, uses the SDK's internal client.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 _SHOWN = re.compile(
     r"(user_logs/std_log\D*0*\.txt|azureml-logs/70_driver_log\D*0*\.txt|logs/azureml/executionlogs\.txt)"
 )
-# The storage account takes no keys, and so no signatures that the service makes with them.
+# The storage account accepts no keys, and so no signatures that the service made with them.
 _NO_KEYS = "KeyBasedAuthenticationNotPermitted"
 
 
 @dataclass
 class LogReader:
-    """A log file that is read bit by bit: ``read`` bytes of it were given out, ``rest`` is a line without its end."""
+    """A log file that is read piece by piece: ``read`` bytes were read, ``rest`` is an incomplete line."""
 
     read: int = 0
     rest: bytes = b""
 
     def lines(self, content: bytes, *, final: bool) -> list[str]:
-        """Whole lines of what is new; at the end of the run, the last one too."""
+        """Complete lines of what is new and, at the end of the run, the last incomplete one."""
         self.read += len(content)
         parts = (self.rest + content).split(b"\n")
         self.rest = parts.pop()
@@ -60,12 +60,12 @@ class RunHistory:
         self._logs: dict[tuple[str, str], LogReader] = {}
 
     def steps(self, job: str) -> list[StepRecord]:
-        """The steps of a pipeline job, or the trials of a sweep, in the order in which they were made.
+        """The steps of a pipeline job, or the trials of a sweep, in the order in which they were created.
 
-        Those of a nested pipeline count as one step.
+        A nested pipeline counts as one step.
 
         Raises:
-            AzureError: there is no such job, or the service refuses.
+            AzureError: the job does not exist, or the service refuses.
         """
         with azure_errors(f"steps of job {job!r}"), quiet():
             children = [child for child in self._client.jobs.list(parent_job_name=job) if child is not None]
@@ -77,7 +77,7 @@ class RunHistory:
         return sorted(found, key=lambda step: (created[step.name], step.step))
 
     def reason(self, run: str) -> str:
-        """Why a run has failed, in the service's words; empty where it does not say.
+        """Why a run failed, in the words of the service; empty if it does not say.
 
         Raises:
             AzureError: the service refuses.
@@ -88,11 +88,11 @@ class RunHistory:
         return str(getattr(error, "message", None) or "")
 
     def new_lines(self, run: str, *, final: bool) -> list[str]:
-        """Lines that a run's log has gained since the last call.
+        """Lines that were added to a run's log since the last call.
 
         Args:
             run: Name of a job or of a step's run.
-            final: Whether the run has ended, so that its last line needs no line end.
+            final: Whether the run has ended, so that its last line may lack a line end.
 
         Raises:
             AzureError: the service refuses.
@@ -107,39 +107,39 @@ class RunHistory:
         return lines
 
     def _content(self, url: str, start: int) -> bytes:
-        """A file from an offset on; nothing where there is no more, or the file does not exist yet."""
+        """A file from an offset on; nothing if there is no more, or the file does not exist yet."""
         from azure.core.rest import HttpRequest
 
         with azure_errors("log"):
-            headers = {"Range": f"bytes={start}-", "x-ms-version": API_VERSION}  # tokens need one
-            answer = self._http.send_request(HttpRequest("GET", url, headers=headers))
-            if answer.headers.get("x-ms-error-code") == _NO_KEYS and url.startswith("https://"):
+            headers = {"Range": f"bytes={start}-", "x-ms-version": API_VERSION}  # which a token requires
+            response = self._http.send_request(HttpRequest("GET", url, headers=headers))
+            if response.headers.get("x-ms-error-code") == _NO_KEYS and url.startswith("https://"):
                 headers["Authorization"] = f"Bearer {self._client._credential.get_token(SCOPE).token}"
-                answer = self._http.send_request(HttpRequest("GET", url.partition("?")[0], headers=headers))
-            if answer.status_code in (404, 416):
+                response = self._http.send_request(HttpRequest("GET", url.partition("?")[0], headers=headers))
+            if response.status_code in (404, 416):
                 return b""
-            answer.raise_for_status()
-            content = answer.read()
-        # A server that knows no ranges sends all.
-        return bytes(content if answer.status_code == 206 else content[start:])
+            response.raise_for_status()
+            content = response.read()
+        # A server that does not support ranges sends everything.
+        return bytes(content if response.status_code == 206 else content[start:])
 
     @cached_property
     def _http(self) -> Any:
         from azure.core import PipelineClient
         from azure.core.pipeline.policies import RetryPolicy
 
-        # The address carries its own access right, so no token is sent along unless storage asks for one.
+        # The address contains its own access right, so no token is sent unless storage asks for one.
         return PipelineClient("", policies=[RetryPolicy()])
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What the tracking server of a workspace knows of a run.
+    """What the tracking server of a workspace knows about a run.
 
     Attributes:
-        metrics: Last finite value of each metric.
-        tags: As MLflow has them.
-        seconds: How long it ran; None while it runs, and where the server does not say.
+        metrics: The last value of each metric, if it is finite.
+        tags: Its tags in MLflow.
+        seconds: How long it ran; None while it runs, or if the server does not say.
     """
 
     metrics: Mapping[str, float]
@@ -148,16 +148,16 @@ class TrackedRun:
 
 
 def tracked_run(credential: TokenCredential, scope: str, tracking_uri: str, run: str) -> TrackedRun:
-    """What MLflow knows of a run.
+    """Ask MLflow about a run.
 
     Args:
         credential: Sign-in.
-        scope: Of the token: that of the resource manager.
-        tracking_uri: Of the workspace: ``azureml://HOST/mlflow/v1.0/subscriptions/...``.
+        scope: Scope of the token: that of the resource manager.
+        tracking_uri: That of the workspace: ``azureml://HOST/mlflow/v1.0/subscriptions/...``.
         run: Name of the job, which is the id of its run.
 
     Raises:
-        AzureError: the workspace has no tracking server, or it refuses, or has no such run.
+        AzureError: the workspace has no tracking server, the server refuses, or the run does not exist.
     """
     scheme, mark, rest = tracking_uri.partition("://")
     if not mark or scheme not in ("azureml", "https"):
@@ -171,7 +171,7 @@ def tracked_run(credential: TokenCredential, scope: str, tracking_uri: str, run:
         tags = {str(entry["key"]): str(entry["value"]) for entry in data.get("tags", [])}
         begun, ended = (float(information.get(name) or 0) for name in ("start_time", "end_time"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        message = f"the tracking server's answer about run {run!r} is not understood: {error!r}"
+        message = f"unexpected response of the tracking server about run {run!r}: {error!r}"
         raise AzureError(message, "look at the run in Azure ML studio") from error
     finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
     return TrackedRun(finite, tags, (ended - begun) / 1000 if 0 < begun <= ended else None)
@@ -185,6 +185,6 @@ def _get_run(credential: TokenCredential, scope: str, url: str, run: str) -> Any
     with azure_errors(f"metrics of job {run!r}"):
         policies = [RetryPolicy(), BearerTokenCredentialPolicy(credential, scope)]
         http: Any = PipelineClient("", policies=policies)
-        answer = http.send_request(HttpRequest("GET", url, params={"run_id": run}))
-        answer.raise_for_status()
-        return json.loads(answer.text())
+        response = http.send_request(HttpRequest("GET", url, params={"run_id": run}))
+        response.raise_for_status()
+        return json.loads(response.text())

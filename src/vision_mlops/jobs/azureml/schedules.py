@@ -1,4 +1,4 @@
-"""Schedules of the workspace: jobs that Azure ML starts by the clock."""
+"""Schedules of the workspace: jobs that Azure ML starts at given times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vision_mlops.jobs.azureml.submission import Preparation, checked
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-_MEND = "see `mlops pipeline schedule list`"
+_HINT = "see `mlops pipeline schedule list`"
 
 
 def create(
@@ -29,23 +29,23 @@ def create(
     say: Say = lambda text: None,
     workload: str = "",
 ) -> ScheduleRecord:
-    """Create a schedule, or change the one of its name; what its job needs is created when it is missing.
+    """Create a schedule, or change the one of its name; what its job needs is created if it is missing.
 
     Args:
         file: Azure ML v2 YAML of a schedule.
-        settings: Where to.
-        environment_file: YAML of the environment; ``environments/train.yml`` of the project where not given.
+        settings: The workspace.
+        environment_file: YAML of the environment; ``environments/train.yml`` of the project if not given.
         client: Client to use instead of a new one.
         say: Told what is created and uploaded.
         workload: The workload that it belongs to, for `mlops down`; empty for none.
 
     Raises:
-        PipelineError: the definition or that of its job has errors; nothing was sent then.
+        PipelineError: the definition or that of its job has errors; nothing was sent.
         AzureError: the service refuses.
     """
     definition = checked(file, (), ("schedule",), say)
     if getattr(definition.model, "create_job", None) is None:
-        raise PipelineError(f"{file} defines no schedule of a job", f"`az ml schedule create --file {file}` takes it")
+        raise PipelineError(f"{file} does not schedule a job", f"use `az ml schedule create --file {file}`")
     client = client or ml_client(settings)
     check_workspace(client, settings)
     with azure_errors(str(file)):
@@ -63,33 +63,33 @@ def create(
 
 
 def list_schedules(settings: AzureSettings, *, client: MLClient | None = None) -> list[ScheduleRecord]:
-    """All schedules of the workspace, paused ones too, by name. Raises AzureError."""
+    """All schedules of the workspace by name, including paused ones. Raises AzureError."""
     client = client or ml_client(settings)
     with azure_errors("schedules"), quiet():
         from azure.ai.ml.constants import ListViewType
 
-        # The SDK's own list of schedules' views says All, as this one does.
+        # The values of the SDK's enumeration for schedules are the same.
         found = [_record(item) for item in client.schedules.list(list_view_type=ListViewType.ALL)]
     return sorted(found, key=lambda item: item.name)
 
 
 def pause(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> ScheduleRecord:
-    """Let a schedule start nothing until it is resumed. Raises AzureError."""
+    """Stop a schedule from starting jobs until it is resumed. Raises AzureError."""
     return _switch(name, settings, client, on=False)
 
 
 def resume(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> ScheduleRecord:
-    """Let a paused schedule start its job again. Raises AzureError."""
+    """Let a paused schedule start jobs again. Raises AzureError."""
     return _switch(name, settings, client, on=True)
 
 
 def delete(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> None:
-    """Delete a schedule; jobs that it started go on. Raises AzureError where there is none."""
+    """Delete a schedule; jobs that it started continue. Raises AzureError if it does not exist."""
     client = client or ml_client(settings)
     if _get(client, name).enabled:
-        # The service deletes no schedule that is enabled.
+        # The service does not delete an enabled schedule.
         pause(name, settings, client=client)
-    with azure_errors(f"schedule {name!r}", _MEND), quiet():
+    with azure_errors(f"schedule {name!r}", _HINT), quiet():
         client.schedules.begin_delete(name).result()
 
 
@@ -98,7 +98,7 @@ def _switch(name: str, settings: AzureSettings, client: MLClient | None, *, on: 
     found = _get(client, name)
     if found.enabled == on:
         return found
-    with azure_errors(f"schedule {name!r}", _MEND), quiet():
+    with azure_errors(f"schedule {name!r}", _HINT), quiet():
         begin = client.schedules.begin_enable if on else client.schedules.begin_disable
         begin(name).result()
     found = _get(client, name)
@@ -108,7 +108,7 @@ def _switch(name: str, settings: AzureSettings, client: MLClient | None, *, on: 
 
 
 def _get(client: MLClient, name: str) -> ScheduleRecord:
-    with azure_errors(f"schedule {name!r}", _MEND), quiet():
+    with azure_errors(f"schedule {name!r}", _HINT), quiet():
         return _record(client.schedules.get(name))
 
 

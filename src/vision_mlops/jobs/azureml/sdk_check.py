@@ -1,4 +1,4 @@
-"""What Azure ML's SDK says against definitions that only Azure runs: it has the schemas of these, and nothing is sent."""
+"""Asks Azure ML's SDK to validate definitions that only Azure runs, whose schemas it has; nothing is sent."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _LENGTH = 200
 
 
 def is_installed() -> bool:
-    """Whether the SDK is there to be asked."""
+    """Whether the SDK is installed."""
     return importlib.util.find_spec("azure") is not None and importlib.util.find_spec("azure.ai.ml") is not None
 
 
 Problem = tuple[str, tuple[str | int, ...]]
-"""What the SDK says, and the keys that lead to what it means."""
+"""What the SDK says, and the path of the key concerned."""
 
 
 def sdk_problems(definition: Definition) -> list[Problem]:
-    """What the SDK refuses in a file. It has the errors of form first, and only without them those of meaning.
+    """What the SDK rejects in a file: errors of its schema or, if there are none, of its content.
 
     Args:
-        definition: Of a job, component, endpoint or deployment that only Azure runs, or of a pipeline with such a step.
+        definition: A job, component, endpoint or deployment that only Azure runs, or a pipeline with such a step.
     """
-    if needs_switch(definition):  # it would say no to the type of the step, and nothing else
+    if needs_switch(definition):  # it would only reject the type of the step
         return []
-    # Beside errors of its own, the SDK lets those through that a value of another type makes within it.
+    # Apart from its own errors, the SDK raises whatever a value of an unexpected type causes within it.
     refused = (AzureError, ValueError, TypeError, AttributeError, KeyError)
     try:
         result = None
@@ -47,18 +47,18 @@ def sdk_problems(definition: Definition) -> list[Problem]:
             if loader is None:
                 return []
             entity = loader(definition.file)
-            with contextlib.suppress(NotImplementedError):  # a monitor has its schema alone
+            with contextlib.suppress(NotImplementedError):  # a monitor has only a schema
                 result = entity._validate() if hasattr(entity, "_validate") else None
     except refused as error:
         return list(dict.fromkeys(_problems(str(error.__cause__ or error), definition)))
-    # Without a compute `--on azure` gives the job that of the settings.
+    # A job without a compute gets that of the settings with `--on azure`.
     problems = {} if result is None else dict(result.error_messages)
     problems = {key: text for key, text in problems.items() if not str(key).endswith("compute")}
     return [(_short(text), _keys(str(key), definition)) for key, text in problems.items()]
 
 
 def needs_switch(definition: Definition) -> str:
-    """The first step for which the SDK has to be switched to its private preview, and is not; empty where there is none."""
+    """The first step that needs the SDK's private preview, which is not enabled; empty if there is none."""
     if os.environ.get(SDK_SWITCH, "").lower() == "true":
         return ""
     steps = getattr(definition.model, "jobs", None) or {}
@@ -74,22 +74,15 @@ def _loader(kind: str) -> Callable[[Path], Any] | None:
         return ml.load_job
     if kind.endswith("Component"):
         return ml.load_component
-    found: dict[str, Any] = {
-        "schedule": others.load_schedule,
-        "managedOnlineEndpoint": ml.load_online_endpoint,
-        "kubernetesOnlineEndpoint": ml.load_online_endpoint,
-        "batchEndpoint": ml.load_batch_endpoint,
-        "managedOnlineDeployment": ml.load_online_deployment,
-        "kubernetesOnlineDeployment": ml.load_online_deployment,
-        "batchDeployment": ml.load_batch_deployment,
-        "modelBatchDeployment": others.load_model_batch_deployment,
-        "pipelineComponentBatchDeployment": others.load_pipeline_component_batch_deployment,
-    }
-    return found.get(kind)
+    if kind != "schedule" and not kind.endswith(("Endpoint", "Deployment")):
+        return None
+    words = re.findall("[A-Z]?[a-z]+", kind.removeprefix("managed").removeprefix("kubernetes"))
+    loader: Callable[[Path], Any] = getattr(others, "_".join(["load", *words]).lower())
+    return loader
 
 
 def _problems(text: str, definition: Definition) -> Iterator[Problem]:
-    """The messages, each with its keys, in what the SDK says: JSON of one form or of another within other text."""
+    """The messages in what the SDK says, each with its path: JSON in one of two forms within other text."""
     details = _details(text)
     if isinstance(details, dict) and details.get("errors"):
         for error in details["errors"]:
@@ -105,7 +98,7 @@ def _problems(text: str, definition: Definition) -> Iterator[Problem]:
 
 
 def _leaves(details: Any, trail: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Each message with its keys. Of the forms that something may have the SDK tells every one: the first stands for all."""
+    """Each message with its path. The SDK reports every form that a value may have; only the first is used."""
     if isinstance(details, dict):
         for key, value in details.items():
             yield from _leaves(value, (*trail, str(key)))
@@ -118,7 +111,7 @@ def _leaves(details: Any, trail: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
 
 
 def _details(text: str) -> Any:
-    """The JSON in a text; None where there is none."""
+    """The JSON in a text; None if it contains none."""
     for found in re.finditer(r"\{", text):
         try:
             return json.JSONDecoder().raw_decode(text, found.start())[0]
@@ -132,7 +125,7 @@ def _keys(path: str, definition: Definition) -> tuple[str | int, ...]:
 
 
 def _known(keys: list[str], definition: Definition) -> tuple[str | int, ...]:
-    """Those of some keys that the file has, from the outermost on."""
+    """Those of some keys that the file contains, from the outermost on."""
     node: Any = definition.node
     found: list[str | int] = []
     for key in keys:
@@ -144,6 +137,6 @@ def _known(keys: list[str], definition: Definition) -> tuple[str | int, ...]:
 
 
 def _short(text: object) -> str:
-    """One line of it."""
+    """The text on one line, shortened."""
     line = " ".join(str(text).split())
     return line if len(line) <= _LENGTH else f"{line[:_LENGTH]}..."

@@ -1,8 +1,8 @@
-"""Makes a checked definition ready for one workspace: its clusters, environment and data are there and named exactly.
+"""Prepares a checked definition for a workspace: makes sure that its clusters, environment and data exist, and names them.
 
-The definitions name the clusters ``cpu-cluster`` and ``gpu-cluster`` and the environment ``vision-mlops-train@latest``;
-which ones that are in the workspace, the settings say; without settings for graphics processors, and without such a cluster,
-training goes to the CPU cluster. Everything else in the file is submitted as it stands.
+The definitions name the clusters ``cpu-cluster`` and ``gpu-cluster`` and the environment ``vision-mlops-train@latest``; the
+settings say which ones these are in the workspace. Without settings for a GPU cluster, and without such a cluster, training
+runs on the CPU cluster. Everything else in the file is submitted unchanged.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _SERVERLESS = "serverless"
 
 
 def checked(path: Path, overrides: Iterable[str], among: tuple[str, ...], say: Say = lambda text: None) -> Definition:
-    """A definition without errors, with ``--set`` values laid over it; ``say`` is told its warnings.
+    """Read a definition, apply ``--set`` values and check it; ``say`` is told its warnings.
 
     Raises:
-        PipelineError: the file or a value has errors; the first one is worded, the others are counted.
+        PipelineError: the file or a value has errors; the message is the first one, and counts the others.
     """
     findings = Findings()
     definition = Linter(path, findings, changes=parse_changes(overrides)).checked(among)
@@ -61,21 +61,21 @@ def find_environment_file(definition: Path, given: Path | None = None) -> Path:
     """The file that describes the environment: as given, in the project of the definition, or in the working directory.
 
     Raises:
-        PipelineError: there is none.
+        PipelineError: it does not exist.
     """
     places = [given] if given else [project_root(definition) / ENVIRONMENT_FILE, Path.cwd() / ENVIRONMENT_FILE]
     for place in places:
         if place.is_file():
             return place
     raise PipelineError(
-        f"there is no {' and no '.join(str(place) for place in places)}, so the environment cannot be created",
+        f"the environment cannot be created: {' and '.join(map(str, places))} not found",
         "give the YAML file of an environment, or name an existing one in the definition (azureml:NAME:VERSION)",
     )
 
 
 @dataclass
 class Preparation:
-    """Prepares definitions for one workspace; what it made sure of once, it does not ask for again."""
+    """Prepares definitions for one workspace; it checks for each resource only once."""
 
     client: MLClient
     settings: AzureSettings
@@ -86,11 +86,11 @@ class Preparation:
     _told: bool = False
 
     def load(self, definition: Definition, loader: Callable[..., Any]) -> Any:
-        """The SDK's entity of a definition, with local data uploaded and clusters and environment in place.
+        """Load the SDK's entity of a definition; upload local data, and make sure that clusters and environment exist.
 
         Args:
-            definition: As :func:`checked` gives it.
-            loader: ``load_job``, ``load_component`` or alike.
+            definition: As :func:`checked` returns it.
+            loader: ``load_job``, ``load_component`` or the like.
 
         Raises:
             PipelineError: local data or the environment's file cannot be used.
@@ -98,7 +98,7 @@ class Preparation:
         """
         if name := needs_switch(definition):
             raise PipelineError(
-                f"{definition.file}: Azure ML's SDK takes the step {name!r} as a private preview only",
+                f"{definition.file}: Azure ML's SDK accepts the step {name!r} only as a private preview",
                 f"set {SDK_SWITCH}=true",
             )
         content = _plain(definition.node)
@@ -110,7 +110,7 @@ class Preparation:
         return entity
 
     def place(self, entity: Any, file: Path) -> None:
-        """Name cluster and environment of everything that runs in a job or component, and make sure that they exist."""
+        """Set cluster and environment of everything that runs in a job or component, and make sure that they exist."""
         for run in _runs(entity):
             reference = getattr(run, "environment", None)
             if isinstance(reference, str) and _is_ours(reference):
@@ -121,7 +121,7 @@ class Preparation:
                 setattr(owner, key, self.compute(self._affordable(name)))
 
     def _affordable(self, name: str) -> str:
-        """The CPU cluster in the place of the GPU cluster, where no setting speaks of that and the workspace has none."""
+        """The CPU cluster instead of the GPU cluster, if no setting names one and the workspace has none."""
         if name.removeprefix("azureml:") != GPU or self.settings.gpu_is_set or self.settings.gpu.name in self._computes:
             return name
         with azure_errors(f"compute cluster {GPU!r}"):
@@ -133,7 +133,7 @@ class Preparation:
         return CPU
 
     def compute(self, name: str) -> str:
-        """The workspace's name of a compute target, which is there afterwards."""
+        """Make sure that a compute target exists; returns its name in the workspace."""
         bare = name.removeprefix("azureml:")
         if bare in self._computes or bare == _SERVERLESS or bare.startswith("/"):
             return bare
@@ -149,10 +149,10 @@ class Preparation:
         return bare
 
     def choose_compute(self, job: Any, compute: str | None = None) -> None:
-        """Give a job the cluster that is asked for; without that, one that names none gets that of the settings."""
+        """Set the cluster of a job to the requested one or, for a job that names none, to that of the settings."""
         settings = getattr(job, "settings", None) if job.type == "pipeline" else None
         if settings is None:
-            serverless = job.type in ("automl", "spark") and _own(job, "resources") is not None  # both are refused
+            serverless = job.type in ("automl", "spark") and _own(job, "resources") is not None  # the SDK refuses both
             if not serverless and (compute or not job.compute):
                 job.compute = self.compute(compute or self.settings.cpu.name)
         elif compute or not (settings.default_compute or job.compute):
@@ -165,7 +165,7 @@ class Preparation:
         return self._environment
 
     def _upload(self, content: dict[str, Any], base: Path) -> None:
-        """Replace local paths of inputs by the data assets that they become."""
+        """Upload local inputs, and replace their paths by the data assets."""
         parts = [content, *(step for step in (content.get("jobs") or {}).values() if isinstance(step, dict))]
         for item in (item for part in parts for item in (part.get("inputs") or {}).values()):
             path = item.get("path") if isinstance(item, dict) else None
@@ -181,11 +181,11 @@ class Preparation:
 
 
 def give_code(job: Any, folders: Mapping[str, Path]) -> None:
-    """Let steps of a job take code along that their definitions do not name.
+    """Give steps of a job code that their definitions do not name.
 
     Args:
         job: Entity of the SDK.
-        folders: By step; those of nested pipelines have their names joined by ``/``, and a job without steps has one.
+        folders: By step; names within nested pipelines are joined by ``/``, and a job without steps has one entry.
     """
     for name, folder in folders.items():
         step = job
@@ -196,12 +196,12 @@ def give_code(job: Any, folders: Mapping[str, Path]) -> None:
 
 
 def _steps(entity: Any) -> dict[str, Any]:
-    """Steps of a pipeline, or of the component that one is."""
+    """The steps of a pipeline, or of the component that it runs."""
     return _own(entity, "jobs") or _own(_own(entity, "component"), "jobs") or {}
 
 
 def local_code(entity: Any) -> Iterator[Path]:
-    """Code folders and files on this machine that a job or component takes along."""
+    """Local code folders and files of a job or component."""
     for run in _runs(entity):
         code = _own(run, "code")
         if isinstance(code, str) and not code.lower().startswith((*_REMOTE, "git+")):
@@ -209,44 +209,42 @@ def local_code(entity: Any) -> Iterator[Path]:
 
 
 def _is_ours(reference: str) -> bool:
-    """Whether a reference means the environment that this repository describes, in its newest version."""
+    """Whether a reference names the newest version of the environment that this repository describes."""
     return reference.removeprefix("azureml:") in (f"{ENVIRONMENT}@latest", ENVIRONMENT)
 
 
+def _parts(entity: Any) -> Iterator[Any]:
+    """A job, component or step, after everything below it."""
+    inner = [*(_own(entity, "jobs") or {}).values(), *(_own(entity, name) for name in ("component", "trial", "task"))]
+    for part in inner:
+        if part is not None and not isinstance(part, str):
+            yield from _parts(part)
+    yield entity
+
+
 def _runs(entity: Any) -> Iterator[Any]:
-    """Everything below a job, component or step that has an environment: commands, tasks, trials."""
-    for step in (_own(entity, "jobs") or {}).values():
-        yield from _runs(step)
-    for part in ("component", "trial", "task"):
-        inner = _own(entity, part)
-        if inner is not None and not isinstance(inner, str):
-            yield from _runs(inner)
-    if isinstance(_own(entity, "environment"), str):
-        yield entity
+    """Everything in a job, component or step that has an environment: commands, tasks, trials."""
+    return (part for part in _parts(entity) if isinstance(_own(part, "environment"), str))
 
 
 def _computes(entity: Any) -> Iterator[tuple[Any, str]]:
-    """Everything below a job or component that names a compute target, with the attribute that does."""
-    for step in (_own(entity, "jobs") or {}).values():
-        yield from _computes(step)
-    inner = _own(entity, "component")
-    if inner is not None and not isinstance(inner, str):
-        yield from _computes(inner)
-    settings = _own(entity, "settings")
-    if settings is not None and _own(settings, "default_compute"):
-        yield settings, "default_compute"
-    if _own(entity, "compute"):
-        yield entity, "compute"
+    """Everything in a job or component that names a compute target, with the attribute that does."""
+    for part in _parts(entity):
+        settings = _own(part, "settings")
+        if settings is not None and _own(settings, "default_compute"):
+            yield settings, "default_compute"
+        if _own(part, "compute"):
+            yield part, "compute"
 
 
 def _own(entity: Any, name: str) -> Any:
-    """An attribute that is really there: the SDK's nodes make up those that one asks for."""
+    """An attribute that really exists: the SDK's nodes make up any that is asked for."""
     there = name in getattr(entity, "__dict__", {}) or hasattr(type(entity), name)
     return getattr(entity, name, None) if there else None
 
 
 def _plain(value: Any) -> Any:
-    """What the reader of definitions gives, in the types that YAML is written from."""
+    """The content of a definition in the types that YAML is written from."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Which type the target of a change has: what a component or a model declares, else that of the value that stands there."""
+"""Finds the type of the target of a change: that which a component or model declares, or else that of the present value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vision_mlops.jobs.definitions.expressions import sole
 from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES
 from vision_mlops.jobs.definitions.yaml_source import Mapping
 
-_TEXTS = frozenset({"tags", "properties", "environment_variables"})  # Azure ML takes their values as text
+_TEXTS = frozenset({"tags", "properties", "environment_variables"})  # whose values are text for Azure ML
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Schema:
 
     Attributes:
         models: What the file may define.
-        parts: Models of keys that hold a definition of their own, such as ``trial``.
-        component: Content of a component that a step names; None where it is not on this machine.
+        parts: Models of keys that contain a definition of their own, such as ``trial``.
+        component: Returns the content of a component that a step names; None if it is not on this machine.
     """
 
     models: Sequence[type[BaseModel]] = ()
@@ -33,12 +33,12 @@ class Schema:
 
 
 def input_type(root: Mapping, owner: Mapping, name: str, schema: Schema) -> str:
-    """Type of an input of a job or step; empty where nothing is known of it.
+    """The type of an input of a job or step; empty if it is unknown.
 
     Args:
         root: Content of the file.
         owner: The job or step in it.
-        name: Of the input, which need not be given yet.
+        name: Name of the input, which need not be given yet.
         schema: Finds components.
     """
     declared = set(_declared(root, owner, name, schema))
@@ -51,13 +51,13 @@ def input_type(root: Mapping, owner: Mapping, name: str, schema: Schema) -> str:
         given = at(root, "inputs", reference.parts[-1])
     if isinstance(given, Mapping) and "value" not in given:
         return str(given.get("type", "uri_folder"))
-    # Nothing says that a whole number stands for whole numbers alone.
+    # A present whole number does not mean that only whole numbers are accepted.
     type_ = typed_text.name_of_type(at(given, "value") if isinstance(given, Mapping) else given)
     return "number" if type_ == "integer" else type_
 
 
 def _declared(root: Mapping, owner: Mapping, name: str, schema: Schema) -> Iterator[str]:
-    """Types of the inputs of components that take what is given here."""
+    """Types of the inputs of components that are bound to this input."""
     part = owner.get("component", owner.get("trial"))
     content = schema.component(part) if isinstance(part, str) else part
     if content is not None:
@@ -74,7 +74,7 @@ def _declared(root: Mapping, owner: Mapping, name: str, schema: Schema) -> Itera
 
 
 def key_types(root: Mapping, path: Sequence[str], schema: Schema) -> frozenset[str]:
-    """Types that a key takes which is no input, as :func:`vision_mlops.core.typed_text.accepted` names them."""
+    """Types that a key other than an input accepts, as :func:`vision_mlops.core.typed_text.accepted` names them."""
     if _TEXTS & set(path[:-1]):
         return frozenset({"string"})
     names = {name for model in schema.models for name in typed_text.accepted(model, path, schema.parts)}
@@ -87,7 +87,7 @@ def key_types(root: Mapping, path: Sequence[str], schema: Schema) -> frozenset[s
 
 
 def at(node: Any, *path: str) -> Any:
-    """What stands below some keys; None where nothing does."""
+    """The value at a path of keys; None if there is none."""
     for key in path:
         node = node.get(key) if isinstance(node, dict) else None
     return node

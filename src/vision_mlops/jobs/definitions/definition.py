@@ -1,9 +1,10 @@
-"""Which definition a file holds, and the model that reads it; mistakes become findings with their line."""
+"""Finds out what a file defines and reads it with the model of that; mistakes become findings with their line."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from vision_mlops.jobs.definitions.models.azure_only import (
     in_words,
     way_of,
 )
-from vision_mlops.jobs.definitions.models.base_model import AssetDefinition, Environment, ModelAsset, Reporter
+from vision_mlops.jobs.definitions.models.base_model import AssetDefinition, Environment, ModelAsset
 from vision_mlops.jobs.definitions.models.schedule import Schedule, ScheduledJob
 from vision_mlops.jobs.definitions.models.steps import (
     CommandComponent,
@@ -68,11 +69,11 @@ _MODELS: dict[str, tuple[type[BaseModel], str]] = {
     "modelBatchDeployment": (AzureDeployment, ""),
     "pipelineComponentBatchDeployment": (AzureDeployment, ""),
 }
-FILES = tuple(kind for kind in _MODELS if kind not in ("trial", "scheduledJob"))  # the others are parts of a file
+FILES = tuple(kind for kind in _MODELS if kind not in ("trial", "scheduledJob"))  # those are parts of a file
 ASSETS = ("environment", "data", "model")
 COMPONENTS = ("commandComponent", "parallelComponent", "pipelineComponent")
 JOBS = ("commandJob", "pipelineJob", "sweepJob")
-AZURE_JOBS = ("autoMLJob", "sparkJob", "importJob")  # sent to Azure, and not run on this machine
+AZURE_JOBS = ("autoMLJob", "sparkJob", "importJob")  # run on Azure only
 _AZURE_COMPONENTS = ("autoMLComponent", "sparkComponent", "importComponent", "dataTransferComponent", "Flow", "Run")
 STEP_COMPONENTS = (*COMPONENTS, *_AZURE_COMPONENTS)
 _FAMILIES = ((*JOBS, *AZURE_JOBS), (*COMPONENTS, *_AZURE_COMPONENTS[:-2]))  # within which `type` decides
@@ -81,7 +82,7 @@ _PARTS = {
     "component": (CommandComponent, ParallelComponent, PipelineComponent),
 }
 _SUGGESTIONS = {
-    "string_type": "write text; quote it where YAML reads it as something else",
+    "string_type": "write text; quote it if YAML reads it as something else",
     "bool_type": "write true or false",
     "int_type": "write a whole number",
     "float_type": "write a number",
@@ -89,27 +90,36 @@ _SUGGESTIONS = {
     "model_type": "write a mapping of keys to values",
     "model_attributes_type": "write a mapping of keys to values",
     "list_type": "write a list",
-    "too_short": "give at least one",
+    "too_short": "write at least one",
 }
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A file, or a part of one, that was read without errors of form."""
+    """A file, or a part of one, whose structure has no errors; ``findings`` collects what else is wrong with it."""
 
     kind: str
     model: BaseModel
     node: Mapping
     file: Path
+    findings: Findings
 
     @property
     def type(self) -> str:
-        """The word that a step which uses it has as its type."""
+        """The ``type`` of a step that uses it."""
         return _MODELS[self.kind][1]
 
     def line(self, *path: str | int) -> int:
         """Line of a key."""
         return line_at(self.node, *path)
+
+    def report(self, rule: str, message: str, suggestion: str, *path: str | int) -> None:
+        """Report a mistake in the line of a key."""
+        self.report_line(self.line(*path), rule, message, suggestion)
+
+    def report_line(self, line: int, rule: str, message: str, suggestion: str) -> None:
+        """Report a mistake in a line."""
+        self.findings.report(self.file, line, rule, message, suggestion)
 
 
 def load(
@@ -119,17 +129,17 @@ def load(
     changes: Iterable[Change] = (),
     component: Callable[[str], Mapping | None] = lambda reference: None,
 ) -> Definition | None:
-    """Read a file; None, and errors in ``findings``, where it is not one of the wanted kinds.
+    """Read a file; None, and errors in ``findings``, if it is not of an accepted kind.
 
     Args:
         path: The file.
-        findings: Where its mistakes go.
-        among: The wanted kinds.
-        changes: Laid over it.
-        component: Content of a component that it names, whose inputs have types.
+        findings: Collects its mistakes.
+        among: The accepted kinds.
+        changes: Applied to its content.
+        component: Returns the content of a component that it names, whose inputs have types.
 
     Raises:
-        PipelineError: ``changes`` cannot be laid over it.
+        PipelineError: ``changes`` cannot be applied.
     """
     node = read(path, findings)
     if node is None:
@@ -138,9 +148,7 @@ def load(
     if (resource := resource_of(node)) is not None:
         what, command = resource
         line = line_at(node, "$schema" if "$schema" in node else "type")
-        findings.report(
-            path, line, "kind", f"the file defines {what}, and no job", f"`{command} --file {path}` takes it"
-        )
+        findings.report(path, line, "kind", f"the file defines {what}, not a job", f"use `{command} --file {path}`")
         return None
     kind = _by_schema(path, node, findings) if "$schema" in node else None
     if kind is None:
@@ -158,7 +166,7 @@ def load(
             findings.report(path, line_at(node, "type"), "kind", message, way_of(task))
             return None
         article = "an" if kind[0] in "aeiou" else "a"
-        hint = _command_of(kind, path) or f"wanted here: {', '.join(among)}"
+        hint = _command_of(kind, path) or f"accepted here: {', '.join(among)}"
         findings.report(path, line_at(node, "$schema"), "kind", f"the file defines {article} {kind}", hint)
         return None
     return parse(kind, node, path, findings)
@@ -169,19 +177,19 @@ def parse(kind: str, node: Mapping, file: Path, findings: Findings) -> Definitio
     before = len(findings.errors)
     model = _MODELS[kind][0]
     try:
-        result = model.model_validate(node, context=Reporter(file, findings))
+        result = model.model_validate(node, context=partial(findings.report, file))
     except ValidationError as error:
         _report(error, node, file, findings)
         return None
-    return Definition(kind, result, node, file) if len(findings.errors) == before else None
+    return Definition(kind, result, node, file, findings) if len(findings.errors) == before else None
 
 
 def inline(node: Mapping, file: Path, findings: Findings, among: tuple[str, ...]) -> Definition | None:
-    """Read a definition that stands inside of another."""
+    """Read a definition that is part of another."""
     kind = _by_content(node, among)
     if kind is None:
         message = "the keys do not say what this defines"
-        findings.report(file, node.line, "kind", message, f"add `type`; wanted here: {', '.join(among)}")
+        findings.report(file, node.line, "kind", message, f"add `type`; accepted here: {', '.join(among)}")
         return None
     return parse(kind, node, file, findings)
 
@@ -192,11 +200,11 @@ def _by_schema(path: Path, node: Mapping, findings: Findings) -> str | None:
     name = str(value).rsplit("/", 1)[-1].removesuffix(".json").removesuffix(".schema")
     known = {kind.lower(): kind for kind in FILES}
     if next(iter(node)) != "$schema":
-        findings.report(path, line, "schema", "$schema is not the first key", "editors look for it in the first line")
+        findings.report(path, line, "schema", "$schema is not the first key", "move it to the first line")
     kind = known.get(name.lower())
     if kind is None:
         near = closest(name, FILES, cutoff=0.85)  # not sparkComponent for commandComponent
-        message = f"$schema {str(value)[:100]!r} is none that is known here"
+        message = f"unknown $schema {str(value)[:100]!r}"
         hint = f"did you mean {_HOST}{(near or ['pipelineJob'])[0]}.schema.json?"
         findings.report(path, line, "schema", message, hint)
         return near[0] if near else None
@@ -211,7 +219,7 @@ def _by_schema(path: Path, node: Mapping, findings: Findings) -> str | None:
 
 
 def _command_of(kind: str, path: Path) -> str:
-    """The command for what no job command takes; empty where another kind of file is meant."""
+    """The command for endpoints and deployments, which no job command accepts; empty for other kinds."""
     if kind.endswith(("Endpoint", "Deployment")):
         what = "batch" if "atch" in kind else "online"
         noun = "endpoint" if kind.endswith("Endpoint") else "deployment"
@@ -229,11 +237,11 @@ _TELLING: tuple[tuple[set[str], str, str], ...] = (
     ({"command"}, "command", "command"),
     ({"image", "build", "conda_file"}, "", "environment"),
 )
-"""Keys of which one is enough to tell the kind, or the ``type`` that does; what is a job or a component has no ending."""
+"""Keys any of which tells the kind, or the ``type`` that does; a kind without ending is a job or a component."""
 
 
 def _by_content(node: Mapping, among: tuple[str, ...]) -> str | None:
-    """The kind of a file without $schema, by its keys."""
+    """Guess the kind of a file without $schema from its keys."""
     keys, type_ = set(node), str(node.get("type", ""))
     if "job" in keys and "scheduledJob" in among:
         return "scheduledJob"
@@ -257,10 +265,10 @@ def _report(error: ValidationError, node: Mapping, file: Path, findings: Finding
     errors = [(item, _existing(node, item["loc"])) for item in error.errors(include_url=False, include_context=True)]
     fractions = [path for item, path in errors if item["type"] == "float_type"]
     for item, path in errors:
-        if item["type"] == "int_type" and path in fractions:  # a number need not be a whole one
+        if item["type"] == "int_type" and path in fractions:  # any number is accepted
             continue
         missing = item["type"] == "missing"
-        if path in seen and not missing:  # the other branches of the same union
+        if path in seen and not missing:  # another branch of the same union
             continue
         seen.add(path)
         line, key = line_at(node, *path), ".".join(str(part) for part in path)
@@ -278,7 +286,7 @@ def _report(error: ValidationError, node: Mapping, file: Path, findings: Finding
 
 
 def _existing(node: Any, location: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """The parts of pydantic's location that are keys of the file; names of union branches drop out."""
+    """The parts of pydantic's location that are keys of the file, without the names of union branches."""
     path: list[str | int] = []
     for part in location:
         inside = part in node if isinstance(node, Mapping) else isinstance(part, int) and isinstance(node, list)

@@ -1,6 +1,6 @@
 """Binding expressions: ``${{inputs.x}}``, ``${{parent.jobs.J.outputs.O}}``, ``$[[ --flag ${{inputs.optional}} ]]``.
 
-:func:`parse` takes a text apart, :func:`render` puts values in.
+:func:`parse` splits a text, :func:`render` inserts values.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-_OPEN = re.compile(r"\$\{\{|\$\[\[|\]\]")
+_GROUP = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
+_REFERENCE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _BODY = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
 
 
 class ExpressionError(ValueError):
-    """A text holds something that looks like an expression and is none."""
+    """A text contains something that looks like an expression and is not one."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class BindingReference:
 
 @dataclass(frozen=True)
 class Optional:
-    """What stands between ``$[[`` and ``]]``: left out where one of its references has no value."""
+    """What is between ``$[[`` and ``]]``: left out if one of its references has no value."""
 
     pieces: tuple[str | BindingReference, ...]
 
@@ -39,48 +40,37 @@ Piece = str | BindingReference | Optional
 
 
 def parse(text: str) -> tuple[Piece, ...]:
-    """Take a text apart into plain text, references and optional groups.
+    """Split a text into plain text, references and optional groups.
 
     Raises:
         ExpressionError: a bracket is not closed, groups are nested, or a reference is not made of dotted names.
     """
     pieces: list[Piece] = []
-    group: list[str | BindingReference] | None = None
-    position = 0
-    while match := _OPEN.search(text, position):
-        current: list[Piece] | list[str | BindingReference] = pieces if group is None else group
-        if match.group() == "]]" and group is None:  # plain text, such as a shell test
-            current.append(text[position : match.end()])
-            position = match.end()
-            continue
-        if match.start() > position:
-            current.append(text[position : match.start()])
-        position = match.end()
-        if match.group() == "$[[":
-            if group is not None:
-                raise ExpressionError("$[[ inside $[[ ]]")
-            group = []
-        elif group is not None and match.group() == "]]":
-            pieces.append(Optional(tuple(group)))
-            group = None
+    for number, part in enumerate(_GROUP.split(text)):
+        if "$[[" in part:
+            raise ExpressionError("$[[ inside $[[ ]]" if number % 2 else "$[[ without ]]")
+        if number % 2:
+            pieces.append(Optional(tuple(_flat(part, optional=True))))
         else:
-            end = text.find("}}", position)
-            if end < 0:
-                raise ExpressionError("${{ without }}")
-            body = text[position:end].strip()
-            if not _BODY.fullmatch(body):
-                raise ExpressionError(f"${{{{{body}}}}} is not made of names with dots between them")
-            current.append(BindingReference(tuple(body.split(".")), optional=group is not None))
-            position = end + 2
-    if group is not None:
-        raise ExpressionError("$[[ without ]]")
-    if position < len(text):
-        pieces.append(text[position:])
+            pieces.extend(_flat(part, optional=False))
     return tuple(pieces)
 
 
+def _flat(text: str, *, optional: bool) -> Iterator[str | BindingReference]:
+    """The plain text and the references of a text without optional groups."""
+    for number, part in enumerate(_REFERENCE.split(text)):
+        if number % 2:
+            if not _BODY.fullmatch(part.strip()):
+                raise ExpressionError(f"${{{{{part.strip()}}}}} is not made of names with dots between them")
+            yield BindingReference(tuple(part.strip().split(".")), optional)
+        elif "${{" in part:
+            raise ExpressionError("${{ without }}")
+        elif part:
+            yield part
+
+
 def references(text: str) -> Iterator[BindingReference]:
-    """The references in a text, in order, those of optional groups included. Raises as :func:`parse` does."""
+    """The references in a text, in order, including those of optional groups. Raises as :func:`parse` does."""
     for piece in parse(text):
         if isinstance(piece, BindingReference):
             yield piece
@@ -89,7 +79,7 @@ def references(text: str) -> Iterator[BindingReference]:
 
 
 def sole(value: object) -> BindingReference | None:
-    """The reference that a value consists of, or None where there is other text beside it."""
+    """The reference that a value consists of, or None if there is other text beside it."""
     if not isinstance(value, str) or "${{" not in value:
         return None
     try:
@@ -100,11 +90,11 @@ def sole(value: object) -> BindingReference | None:
 
 
 def render(text: str, values: Mapping[tuple[str, ...], str | None]) -> str:
-    """Put values in; an optional group with a reference that has none is left out.
+    """Insert values; an optional group with a reference that has no value is left out.
 
     Args:
-        text: May hold expressions.
-        values: Text by the dotted parts of a reference; None where an optional input is not given.
+        text: May contain expressions.
+        values: Text by the dotted parts of a reference; None if an optional input is not given.
 
     Raises:
         ExpressionError: as :func:`parse`, or a reference outside of ``$[[...]]`` has no value.

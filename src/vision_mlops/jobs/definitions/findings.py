@@ -1,4 +1,4 @@
-"""What is wrong with a definition: one finding names file, line, rule, and what mends it."""
+"""What is wrong with a definition: a finding names file, line, rule and fix."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from vision_mlops.core.errors import Severity
 
-# An error is what Azure refuses, or what nothing could run; a warning is what Azure tolerates.
+# An error is what Azure refuses or what cannot run anywhere; a warning is what Azure tolerates.
 _ERROR, _WARNING = Severity.ERROR, Severity.WARNING
-# What Azure does about each, and how that is known: docs/lint_rules.md, which a test holds against this table.
+# docs/lint_rules.md says what Azure does about each, and how that is known; a test compares it with this table.
 RULES = {
     "binding": _ERROR,
     "binding-type": _ERROR,
@@ -78,7 +78,7 @@ RULES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One mistake, with the place to mend it."""
+    """One mistake, with its place and how to fix it."""
 
     file: str
     line: int
@@ -92,7 +92,7 @@ class Finding:
         return asdict(self)
 
     def on_one_line(self) -> str:
-        """Without what to do about it, for where a job runs all the same."""
+        """The finding without its fix, for a job that runs anyway."""
         return f"{self.severity.value}: {self.file}:{self.line}: {self.message}"
 
     def __str__(self) -> str:
@@ -101,13 +101,13 @@ class Finding:
 
 
 class Findings:
-    """Collects findings; the same one twice (a component that two steps use) is kept once."""
+    """Collects findings; one that is reported twice (of a component that two steps use) is kept once."""
 
     def __init__(self) -> None:
         self._found: dict[Finding, None] = {}
 
     def report(self, file: Path, line: int, rule: str, message: str, suggestion: str) -> None:
-        """Add a finding, as severe as its rule."""
+        """Add a finding with the severity of its rule."""
         self._found.setdefault(Finding(str(file), line, RULES[rule], rule, message, suggestion))
 
     def __iter__(self) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""YAML of Azure ML that defines no job: what it is, and the command that takes it."""
+"""YAML of Azure ML that does not define a job: what it is, and the command for it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _BY_NAME = {
     "connection": _CONNECTION, "dataimport": ("an import of data", "az ml data import"),
     "workspace": ("a workspace", "az ml workspace create"), "registry": ("a registry", "az ml registry create"),
     "featureset": ("a feature set", "az ml feature-set create"),
-    "featurestoreentity": ("an entity of a feature store", "az ml feature-store-entity create"),
+    "featurestoreentity": ("a feature store entity", "az ml feature-store-entity create"),
     "featurestore": ("a feature store", "az ml feature-store create"),
 }  # fmt: skip
-"""By what $schema ends with, or `type`, in small letters without underscores."""
+"""By the end of $schema, or `type`, in lowercase without underscores."""
 
 
 def resource_of(node: Mapping[str, Any]) -> tuple[str, str] | None:
-    """What a file defines that is no job, component, schedule, asset or endpoint, and its command; None for the rest."""
+    """What a file defines and its command, if it is not a job, component, schedule, asset or endpoint; otherwise None."""
     schema = str(node.get("$schema", "")).rsplit("/", 1)[-1].removesuffix(".json").removesuffix(".schema")
     for word in (schema, str(node.get("type", ""))):
         found = _BY_NAME.get(word.lower().replace("_", ""))

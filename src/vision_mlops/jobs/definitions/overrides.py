@@ -1,4 +1,4 @@
-"""Changes to a definition from the command line: ``--set inputs.seed=3`` lays a value over the file before it is checked."""
+"""Changes to a definition from the command line: ``--set inputs.seed=3`` replaces a value before the file is checked."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Change:
 
     Attributes:
         path: Keys from the top of the file.
-        value: As it was typed; which type it has, its target says.
-        text: The whole of what was written, for messages.
+        value: As it was typed; its target determines the type.
+        text: The whole argument, for messages.
         base: Folder that local paths in it are relative to.
     """
 
@@ -64,19 +64,19 @@ def parse_changes(items: Iterable[str], base: Path | None = None) -> list[Change
 
 
 def apply_changes(node: Mapping, changes: Iterable[Change], file: Path, schema: Schema | None = None) -> None:
-    """Lay changes over the content of a file.
+    """Apply changes to the content of a file.
 
-    A value is read by the type of its target: the declared one, else that of the value it replaces. Only lists and
-    mappings are YAML. An input that is data takes the value as its path. Local paths are those of the change's own folder.
+    A value is converted to the type of its target: the declared one, or else that of the value it replaces. Only lists and
+    mappings are YAML. For an input that is data, the value is its path. Local paths start from its own folder.
 
     Args:
         node: The content.
-        changes: In their order.
+        changes: Applied in this order.
         file: For messages.
-        schema: What is known of the types in it.
+        schema: What is known of its types.
 
     Raises:
-        PipelineError: there is no such step, input or output, a key lies below a value, or a value has the wrong type.
+        PipelineError: a step, input or output does not exist, a key is below a value, or a value has the wrong type.
     """
     for change in changes:
         *parents, last = change.path
@@ -89,7 +89,7 @@ def apply_changes(node: Mapping, changes: Iterable[Change], file: Path, schema: 
                 child = Mapping(parent.lines.get(key, parent.line))
                 _put(parent, key, child)
             if not isinstance(child, Mapping):
-                message = f"--set {change.text!r}: {key!r} of {file} holds a value, not keys"
+                message = f"--set {change.text!r}: {key!r} of {file} is a value, not a mapping"
                 raise PipelineError(message, "see `mlops job show`")
             owner, parent = parent, child
         _require(change, len(parents), owner, parent, file)
@@ -102,7 +102,7 @@ def apply_changes(node: Mapping, changes: Iterable[Change], file: Path, schema: 
 
 
 def _require(change: Change, depth: int, owner: Mapping, parent: Mapping, file: Path) -> None:
-    """Steps, inputs and outputs are named by the file: a change adds none, except what a step's component has."""
+    """Check that a change adds no step, input or output, except an input or output of a step's component."""
     if depth == 0:
         return
     kind, name = change.path[depth - 1], change.path[depth]
@@ -122,7 +122,7 @@ def _is_port(path: Sequence[str]) -> bool:
 
 
 def _of_input(change: Change, root: Mapping, owner: Mapping, inputs: Mapping, schema: Schema) -> Any:
-    """What an input is given: a value, or data where it is data."""
+    """What an input is given: a value or, if its type is one of data, a path."""
     name, text = change.path[-1], change.value
     given = inputs.get(name)
     if "${{" in text:
@@ -140,7 +140,7 @@ def _of_input(change: Change, root: Mapping, owner: Mapping, inputs: Mapping, sc
 
 
 def _of_key(change: Change, root: Mapping, parent: Mapping, schema: Schema) -> Any:
-    """The value of a key that is no input."""
+    """The value of a key that is not an input."""
     if "${{" in change.value:
         return change.value
     names = key_types(root, change.path, schema)
@@ -150,7 +150,7 @@ def _of_key(change: Change, root: Mapping, parent: Mapping, schema: Schema) -> A
         value = typed_text.read_typed(change.value, names)
     except ValueError as error:
         message = f"--set {change.text!r}: the value is not valid YAML"
-        raise PipelineError(message, "quote text with signs in it") from error
+        raise PipelineError(message, "quote text that contains special characters") from error
     local = _is_port(change.path[:-1]) and isinstance(value, dict)
     return _with_lines(_absolute_path(value, change) if local else value, change, parent.line)
 
@@ -164,7 +164,7 @@ def _scalar(change: Change, type_: str) -> str | int | float | bool:
 
 
 def _long_form(text: str) -> dict[str, Any] | None:
-    """``{type: uri_folder, path: photos}`` as a mapping; None for other text, such as a path that begins with a brace."""
+    """Read ``{type: uri_folder, path: photos}`` as a mapping; None for other text, such as a path with a brace."""
     try:
         content = yaml.safe_load(text) if text.lstrip().startswith("{") else None
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -178,10 +178,10 @@ def _absolute_path(content: dict[str, Any], change: Change) -> dict[str, Any]:
 
 
 def _absolute(value: str, base: Path) -> str:
-    """A local path as the shell means it: relative to the working directory, not to the file."""
+    """A local path as the shell understands it: relative to the working directory, not to the file."""
     if not value or _ADDRESS.match(value) or value.startswith("${{"):
         return value
-    # Path.expanduser fails for ~x where there is no such user, and takes ./~x for it.
+    # Path.expanduser fails for ~x if there is no user x, and expands ./~x, too.
     return os.path.normpath(base / os.path.expanduser(value))  # noqa: PTH111
 
 
@@ -196,7 +196,7 @@ def _put(parent: Mapping, key: str, value: Any) -> None:
 
 
 def _with_lines(value: Any, change: Change, line: int) -> Any:
-    """Plain YAML values as the reader of files gives them, all on one line."""
+    """Plain YAML values as the reader of files returns them, all on one line."""
     if isinstance(value, dict):
         mapping = Mapping(line)
         for key, item in value.items():

@@ -1,4 +1,4 @@
-"""Files that a definition points to: that they exist, and whether they lie within its project."""
+"""Checks files that a definition refers to: that they exist, and are within its project."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _REGISTERED = re.compile(r"azureml:(//.+|/.+|[\w.-]+([:@][\w.-]+)?)")
 
 
 def project_root(file: Path) -> Path:
-    """The nearest folder above a file that looks like the top of a project; else the folder of the file.
+    """The nearest folder above a file that looks like the root of a project, or else the folder of the file.
 
-    Where definitions are installed with a package, such as the ones that ship, it is the nearest folder of the package.
+    For definitions that are installed with a package, it is the nearest folder that belongs to the package.
     """
     return _marked_root(file) or file.resolve().parent
 
 
 def _marked_root(file: Path) -> Path | None:
-    """The same; None where no folder looks like the top of anything."""
+    """The same; None if no folder looks like the root of a project or belongs to a package."""
     folder = file.resolve().parent
     above = (folder, *folder.parents)
     projects = (up for up in above if any((up / name).exists() for name in _MARKERS))
@@ -37,7 +37,7 @@ def _marked_root(file: Path) -> Path | None:
 
 
 class Files:
-    """Follows the paths of definitions; each file is read once."""
+    """Follows the paths in definitions; each file is read once."""
 
     def __init__(self, root: Path, findings: Findings, registered: Callable[[str], Path | None] | None = None) -> None:
         self._root = root
@@ -46,10 +46,10 @@ class Files:
         self._read: dict[tuple[Path, tuple[str, ...]], Definition | None] = {}
 
     def local(self, text: str, owner: Definition, line: int, what: str, *, folder: bool = False) -> Path | None:
-        """The existing local path that a text names; None, with an error, where it is missing.
+        """The existing local path that a text names; None, with an error, if it is missing.
 
-        Azure takes a path that is absolute or leaves the project, so these are warned of: others may not have them.
-        Text that names something remote, or holds an expression, gives None without an error.
+        Azure accepts paths that are absolute or lead out of the project, so there is only a warning: others may not have
+        them. Text that names something remote or contains an expression gives None without an error.
         """
         if _REMOTE.match(text) or "${{" in text:
             return None
@@ -57,39 +57,37 @@ class Files:
         path = owner.file.parent / relative
         if Path(relative).is_absolute():
             message = f"{what} {text!r} is an absolute path"
-            self._findings.report(owner.file, line, "path", message, "write it relative to the folder of this file")
+            owner.report_line(line, "path", message, "write it relative to the folder of this file")
         try:
             whole, exists = path.resolve(), path.exists()
-            # A registered component lies outside of the project, in one of its own.
+            # A registered component is outside of the project, in one of its own.
             own = _marked_root(owner.file)
             inside = own is None or whole.is_relative_to(self._root) or whole.is_relative_to(own)
-        except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, links in a circle
+        except (OSError, ValueError, RuntimeError):  # a name that is too long, a zero byte, a loop of links
             inside, exists = True, False
         if not inside and not Path(relative).is_absolute():
-            message = f"{what} {text!r} leaves the project {self._root.name}"
-            self._findings.report(owner.file, line, "path", message, "move it into the project, so that others have it")
+            message = f"{what} {text!r} is outside of the project {self._root.name}"
+            owner.report_line(line, "path", message, "move it into the project, so that others have it")
         if not exists or (folder and not path.is_dir()):
             state = "is not a folder" if exists else "does not exist"
-            hint = self._neighbours(path)
-            self._findings.report(owner.file, line, f"{what}-missing", f"{what} {text!r} {state}", hint)
+            owner.report_line(line, f"{what}-missing", f"{what} {text!r} {state}", _neighbours(path))
             return None
         return path
 
     def check_data(self, owner: Definition, inputs: AnyMapping[str, object], *base: str) -> None:
-        """Warn of local data that does not exist: it may be on its way, but nothing runs without it."""
+        """Warn of local data that does not exist: it may be made later, but nothing runs without it."""
         for name, item in inputs.items():
             text = item.path if isinstance(item, JobInput) else None
             if text is None or _REMOTE.match(text) or "${{" in text:
                 continue
             try:
                 exists = (owner.file.parent / text.removeprefix("file:")).expanduser().exists()
-            except (OSError, ValueError, RuntimeError):  # a name too long, a zero byte, ~somebody
+            except (OSError, ValueError, RuntimeError):  # a name that is too long, a zero byte, ~somebody
                 exists = False
             if not exists:
-                line = owner.line(*base, "inputs", name)
                 message = f"input {name!r}: {text[:100]!r} does not exist"
-                hint = "check the path, which starts from the folder of this file, or make the data first"
-                self._findings.report(owner.file, line, "input-missing", message, hint)
+                hint = "check the path, which is relative to the folder of this file, or make the data first"
+                owner.report("input-missing", message, hint, *base, "inputs", name)
 
     def component(
         self,
@@ -98,7 +96,7 @@ class Files:
         path: tuple[str, ...],
         among: tuple[str, ...] = STEP_COMPONENTS,
     ) -> Definition | None:
-        """The definition that a ``component``, ``trial`` or ``create_job`` names or holds; None: it is remote or wrong."""
+        """The definition that a ``component``, ``trial`` or ``create_job`` names or contains; None if remote or wrong."""
         line, what = owner.line(*path), "job" if path[-1] in ("create_job", "job") else "component"
         if not isinstance(value, str):
             node = owner.node
@@ -111,33 +109,25 @@ class Files:
             if not _REGISTERED.fullmatch(value):
                 message = f"{value!r} is neither a file nor a registered {what}"
                 hint = f"write ./{what}.yml, or azureml:NAME:VERSION"
-                self._findings.report(owner.file, line, f"{what}-missing", message, hint)
+                owner.report_line(line, f"{what}-missing", message, hint)
                 return None
-            return self._of_store(value, owner, line, what, among)
-        file = self.local(value, owner, line, what)
+            file = self._registered(value) if self._registered is not None else None
+            if file is None and self._registered is not None:
+                message = f"no {what} {value!r} is registered on this machine"
+                owner.report_line(line, f"{what}-missing", message, "add one with `mlops assets create FILE`")
+        else:
+            file = self.local(value, owner, line, what)
         return self.read(file, among) if file is not None else None
 
-    def _of_store(
-        self, value: str, owner: Definition, line: int, what: str, among: tuple[str, ...]
-    ) -> Definition | None:
-        if self._registered is None:
-            return None
-        file = self._registered(value)
-        if file is None:
-            message, hint = f"there is no {what} {value!r} on this machine", "`mlops assets create FILE` adds one"
-            self._findings.report(owner.file, line, f"{what}-missing", message, hint)
-            return None
-        return self.read(file, among)
-
     def read(self, file: Path, among: tuple[str, ...], changes: Iterable[Change] = ()) -> Definition | None:
-        """Read a file, or give what was read before."""
+        """Read a file, or return what was read before."""
         key = file.resolve(), among
         if key not in self._read:
             self._read[key] = load(file, self._findings, among, changes, partial(self._content, file.parent))
         return self._read[key]
 
     def _content(self, folder: Path, reference: str) -> Mapping | None:
-        """Content of a component that a file of a folder names; its mistakes are found when it is read as one."""
+        """Content of a component that a file in a folder names; its mistakes are reported when it is read as a component."""
         if reference.startswith("file:") or reference.lower().endswith((".yml", ".yaml")):
             file: Path | None = folder / reference.removeprefix("file:")
         else:
@@ -145,7 +135,7 @@ class Files:
         return read(file, Findings()) if file is not None else None
 
     def check_code(self, owner: Definition, code: str | None, *path: str) -> Path | None:
-        """The local code folder or file."""
+        """Check the code; returns its local folder or file."""
         return self.local(code, owner, owner.line(*path), "code") if code else None
 
     def check_environment(self, owner: Definition, value: object, node: object, *path: str) -> None:
@@ -158,9 +148,9 @@ class Files:
                 if found:
                     self.check_environment(found, found.model, found.node)
             elif not _REGISTERED.fullmatch(value) and "${{" not in value:
-                message = f"environment {value!r} is no reference"
+                message = f"environment {value!r} is not a reference"
                 hint = "write azureml:NAME:VERSION, azureml:NAME@latest, or a mapping with image"
-                self._findings.report(owner.file, line, "environment-missing", message, hint)
+                owner.report_line(line, "environment-missing", message, hint)
         elif isinstance(node, Mapping):
             conda, build = node.get("conda_file"), node.get("build")
             if isinstance(conda, str):
@@ -172,9 +162,10 @@ class Files:
                     name = build.get("dockerfile_path") or "Dockerfile"
                     self.local(f"{build['path']}/{name}", owner, at, "environment")
 
-    def _neighbours(self, path: Path) -> str:
-        try:
-            names = sorted(item.name for item in path.parent.iterdir() if not item.name.startswith("."))[:20]
-        except OSError:
-            return f"there is no folder {path.parent.name!r} beside it"
-        return nearest(path.name, names, "the folder is empty")
+
+def _neighbours(path: Path) -> str:
+    try:
+        names = sorted(item.name for item in path.parent.iterdir() if not item.name.startswith("."))[:20]
+    except OSError:
+        return f"the folder {path.parent.name!r} does not exist, either"
+    return nearest(path.name, names, "the folder is empty")

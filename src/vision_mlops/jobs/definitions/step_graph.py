@@ -1,4 +1,4 @@
-"""Steps of a pipeline as a graph: what each takes and gives, whose outputs it reads, and an order to run them in."""
+"""The steps of a pipeline as a graph: their inputs and outputs, whose outputs they read, and an order to run them in."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from vision_mlops.jobs.definitions.models.steps import (
     SweepStep,
 )
 
-ARTIFACTS = "artifacts"  # output that every step has without declaring it: what it left in ./outputs and ./logs
+ARTIFACTS = "artifacts"  # an undeclared output of every step: what it left in ./outputs and ./logs
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Inputs and outputs of a step; None where a registered component keeps them to itself."""
+    """Inputs and outputs of a step; None if they are unknown, as those of a registered component."""
 
     inputs: AbstractMapping[str, InputDeclaration] | None
     outputs: AbstractMapping[str, str] | None
 
 
 def ports_of(step: Step | PipelineJob, component: Definition | None) -> Ports:
-    """What a step takes and gives. ``component`` is that of the step, or the trial of a sweep step."""
+    """Inputs and outputs of a step; ``component`` is that of the step, or the trial of a sweep step."""
     model = component.model if component else None
     if isinstance(model, CommandComponent | ParallelComponent | PipelineComponent | AzureComponent):
         return Ports(model.inputs, {name: item.type for name, item in model.outputs.items()})
@@ -51,7 +51,7 @@ def ports_of(step: Step | PipelineJob, component: Definition | None) -> Ports:
 def needs(step: Any) -> list[str]:
     """Names of the steps whose outputs a step reads, in order of appearance."""
     found: dict[str, None] = {}
-    extra = step.model_extra or {} if isinstance(step, AzureStep) else {}  # AutoML has its data in keys of its own
+    extra = step.model_extra or {} if isinstance(step, AzureStep) else {}  # AutoML names its data in keys of its own
     for value in (*step.inputs.values(), *extra.values()):
         text = value.path if isinstance(value, JobInput) else value
         try:
@@ -64,7 +64,7 @@ def needs(step: Any) -> list[str]:
 
 
 def ordered(jobs: AbstractMapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Steps so that each comes after those it needs, and the steps of one circle (empty where there is none)."""
+    """The steps, each after those it needs, and the steps of one cycle (empty if there is none)."""
     done: dict[str, None] = {}
     waiting = {name: [other for other in needs(step) if other in jobs] for name, step in jobs.items()}
     while waiting:

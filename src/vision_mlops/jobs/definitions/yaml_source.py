@@ -1,6 +1,6 @@
-"""Reads YAML so that every key and value keeps its line, and refuses what is no definition before it can do harm.
+"""Reads YAML so that every key and value keeps its line, and refuses what cannot be a definition before it does harm.
 
-Aliases are counted each time they are used, so that a few lines which expand to millions of values are refused.
+Aliases count each time they are used, so that a few lines which expand to millions of values are refused.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _SCALARS = frozenset(_TAG + kind for kind in ("str", "int", "float", "bool", "nu
 
 
 class Mapping(dict[str, Any]):
-    """A mapping of the file. ``line`` is where it begins, ``lines`` where each of its keys stands.
+    """A mapping of the file: ``line`` is where it begins, ``lines`` has the line of each key.
 
-    ``written`` has the texts in the file of numbers and truth values that Python writes otherwise: ``no``, ``010``.
+    ``written`` has the text in the file of numbers and booleans that Python writes differently: ``no``, ``010``.
     """
 
     def __init__(self, line: int) -> None:
@@ -43,7 +43,7 @@ class Sequence(list[Any]):
 
 
 def line_at(node: Any, *path: str | int) -> int:
-    """Line of the deepest part of ``path`` that exists below ``node``."""
+    """The line of the deepest part of ``path`` that exists below ``node``."""
     line = node.line if isinstance(node, Mapping | Sequence) else 1
     for part in path:
         inside = part in node if isinstance(node, Mapping) else isinstance(node, Sequence) and part in range(len(node))
@@ -67,10 +67,10 @@ def texts(node: Any, line: int = 1) -> Iterator[tuple[str, int]]:
 
 
 def read(path: Path, findings: Findings) -> Mapping | None:
-    """Read one definition; None, and at least one error in ``findings``, where there is none to be had."""
+    """Read one definition; None, and at least one error in ``findings``, if that is impossible."""
     try:
         if not path.is_file():
-            kind = "is a folder" if path.is_dir() else "is no file" if path.exists() else "does not exist"
+            kind = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
             findings.report(path, 1, "file", f"{path} {kind}", "give the path of a .yml file")
             return None
         with path.open("rb") as stream:
@@ -116,7 +116,7 @@ class _Reader:
             self._error(1, "yaml", f"not valid YAML: {' '.join(str(error).split())}", "save it as plain text")
             return None
         except RecursionError:
-            self._error(1, "yaml", "the values are nested too deeply", "no definition needs that")
+            self._error(1, "yaml", "the values are nested too deeply", "use fewer levels")
             return None
         if not isinstance(root, yaml.MappingNode):
             what = "empty" if root is None else "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
@@ -129,7 +129,7 @@ class _Reader:
         try:
             content = self._mapping(loader, root, 0)
         except _TooLargeError as error:
-            self._error(root.start_mark.line + 1, "yaml", str(error), "write it without aliases that repeat aliases")
+            self._error(root.start_mark.line + 1, "yaml", str(error), "write it without aliases within aliases")
             return None
         return content if len(self._findings.errors) == before else None
 
@@ -160,7 +160,7 @@ class _Reader:
     def _scalar(self, loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
         line = node.start_mark.line + 1
         if node.tag not in _SCALARS:
-            if node.tag == _TAG + "timestamp":  # the SDK would read a date, where its models want text
+            if node.tag == _TAG + "timestamp":  # the SDK would read a date, but its models expect text
                 self._error(line, "yaml", f"{node.value} is read as a date, not as text", f'write "{node.value}"')
                 return None
             name = node.tag.replace(_TAG, "!!")
@@ -182,7 +182,9 @@ class _Reader:
                 parts = value if isinstance(value, Sequence) else [value]
                 merged += [part for part in parts if isinstance(part, Mapping)]
                 if any(not isinstance(part, Mapping) for part in parts):
-                    self._error(line, "yaml", "<< takes a mapping or a list of mappings", "point it at an anchor")
+                    self._error(
+                        line, "yaml", "<< must be a mapping or a list of mappings", "write the alias of a mapping"
+                    )
                 continue
             key = self._scalar(loader, key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
@@ -191,7 +193,7 @@ class _Reader:
             elif key in result:
                 first = result.lines[key]
                 message = f"the key {key!r} is given twice, first in line {first}"
-                self._findings.report(self._path, line, "duplicate-key", message, "remove one; the last one counts")
+                self._findings.report(self._path, line, "duplicate-key", message, "remove one; Azure ML uses the last one")
             if isinstance(key, str):
                 value = result[key] = self._value(loader, value_node, depth + 1)
                 result.lines[key] = line

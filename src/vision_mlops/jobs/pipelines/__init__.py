@@ -1,4 +1,4 @@
-"""The pipelines that come with the package: Azure ML v2 YAML, and the code of their parallel step."""
+"""The pipelines that ship with the package: Azure ML v2 YAML, and the code of their parallel step."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ PIPELINES = Path(__file__).parent
 
 
 def present(definition: Path) -> Path:
-    """Where a definition is now: one that came with an earlier version of the package may have moved since.
+    """The present path of a definition, which may have moved since an earlier version of the package.
 
     Args:
-        definition: Its path as it was taken down.
+        definition: Its path as it was recorded.
 
     Returns:
-        The path itself where something is there, or where the package has no definition of that name.
+        The same path if it exists, or if the package has no definition of that name.
     """
     moved = PIPELINES / definition.name
     if definition.exists() or PIPELINES.parents[1].name not in definition.parts or not moved.is_file():

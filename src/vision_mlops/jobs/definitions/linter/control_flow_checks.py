@@ -1,4 +1,4 @@
-"""Checks steps that decide whether and how often others run: loops, and branches. Only Azure carries them out."""
+"""Checks steps that decide whether and how often others run: loops and branches. Only Azure runs them."""
 
 from __future__ import annotations
 
@@ -9,38 +9,36 @@ from typing import Any
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
 from vision_mlops.jobs.definitions.expressions import ExpressionError, sole
-from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.models.azure_only import BLOCKS, SDK_SWITCH, in_words
 from vision_mlops.jobs.definitions.yaml_source import Mapping, Sequence
 
 
-def check_blocks(definition: Definition, name: str, findings: Findings) -> None:
-    """The steps that a loop or branch names must exist.
+def check_blocks(definition: Definition, name: str) -> None:
+    """Check that the steps which a loop or branch names exist.
 
     Args:
         definition: The pipeline.
-        name: Of the step that is the loop or branch.
-        findings: Where mistakes go.
+        name: Name of the step that is the loop or branch.
     """
     jobs, base = definition.node["jobs"], ("jobs", name)
     node, words = jobs[name], in_words(str(jobs[name]["type"]), "step", None)
-    message = f"step {name!r}: Azure ML's SDK takes {words} as a private preview only"
+    message = f"step {name!r}: Azure ML's SDK accepts {words} only as a private preview"
     hint = f"set {SDK_SWITCH}=true where the pipeline is submitted"
-    findings.report(definition.file, definition.line(*base, "type"), "private-preview", message, hint)
+    definition.report("private-preview", message, hint, *base, "type")
     for key in BLOCKS:
         for text in _texts(node.get(key)):
-            step, line = _step_of(text), definition.line(*base, key)
+            step = _step_of(text)
             if step is None:
-                message = f"step {name!r}: {key} is {str(text)[:60]!r}, which names no step"
-                findings.report(definition.file, line, "binding", message, "write ${{parent.jobs.STEP}}")
+                message = f"step {name!r}: {key} is {str(text)[:60]!r}, which does not name a step"
+                definition.report("binding", message, "write ${{parent.jobs.STEP}}", *base, key)
             elif step not in jobs or step == name:
                 others = [other for other in jobs if other != name]
-                message = f"step {name!r}: {key} names {step!r}, which is no other step of the pipeline"
-                findings.report(definition.file, line, "unknown-job", message, nearest(step, others))
+                message = f"step {name!r}: {key} names {step!r}, but the pipeline has no other step of that name"
+                definition.report("unknown-job", message, nearest(step, others), *base, key)
 
 
 def filled_by_loops(jobs: Mapping) -> dict[str, set[str] | None]:
-    """Inputs that the items of loops give to the steps in them, by step; None where the items are not known yet."""
+    """Inputs that the items of loops give to the steps in them, by step; None while the items are unknown."""
     found: dict[str, set[str] | None] = {}
     for node in jobs.values():
         if not isinstance(node, Mapping) or node.get("type") != "parallel_for":

@@ -1,4 +1,4 @@
-"""Checks which inputs of a component or job are given: none that it does not have, and all that it requires."""
+"""Checks which inputs of a component or job are given: only those that it has, and all that it requires."""
 
 from __future__ import annotations
 
@@ -7,31 +7,26 @@ from typing import Any
 
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
-from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.models.ports import InputDeclaration
 from vision_mlops.jobs.definitions.yaml_source import Mapping as Node
 from vision_mlops.jobs.definitions.yaml_source import Sequence
 
 
-def check_known(
-    definition: Definition, given: Iterable[str], known: Iterable[str], owner: str, findings: Findings, *base: str
-) -> None:
-    """Each input that is given should exist; Azure ML leaves out those that do not.
+def check_known(definition: Definition, given: Iterable[str], known: Iterable[str], owner: str, *base: str) -> None:
+    """Check that each input which is given exists; Azure ML leaves out those that do not.
 
     Args:
         definition: Where the inputs are given, as a mapping ``inputs`` below the keys ``base``.
         given: Their names.
-        known: Those that there are.
+        known: Names of the inputs that exist.
         owner: Who has them, for the message: ``step 'train'``.
-        findings: Where mistakes go.
         base: Keys.
     """
     names = list(known)
     for name in given:
         if name not in names:
-            line = definition.line(*base, "inputs", name)
-            message = f"{owner} has no input {name!r}, so that it is left out"
-            findings.report(definition.file, line, "surplus-input", message, nearest(name, names))
+            message = f"{owner} has no input {name!r}, so it is left out"
+            definition.report("surplus-input", message, nearest(name, names), *base, "inputs", name)
 
 
 def check_required(
@@ -39,28 +34,26 @@ def check_required(
     given: Iterable[str],
     declared: Mapping[str, InputDeclaration],
     owner: str,
-    findings: Findings,
     *base: str,
 ) -> None:
-    """Each input that is required must be given, or be in a search space. Arguments as for :func:`check_known`."""
+    """Check that each required input is given, or is in a search space. The arguments are those of :func:`check_known`."""
     names = list(given)
     for name, item in declared.items():
         if item.required and name not in names:
-            line = definition.line(*base, "inputs")
             message = f"{owner}: the input {name!r} ({item.type}) is missing"
-            findings.report(definition.file, line, "missing-input", message, f"add `{name}: ...` to its inputs")
+            definition.report("missing-input", message, f"add `{name}: ...` to its inputs", *base, "inputs")
 
 
-def check_written(definition: Definition, findings: Findings) -> None:
-    """Environment variables and tags are text: what YAML reads as another value arrives in the form of that value.
+def check_written(definition: Definition) -> None:
+    """Warn of environment variables and tags that YAML does not read as text: they arrive in the form of another value.
 
-    Tags of jobs and components are not looked at here: their models take nothing but text.
+    Tags of jobs and components are not checked here: their models accept nothing but text.
     """
     for node in _nodes(definition.node):
         variables = node.get("environment_variables")
         for key in variables if isinstance(variables, Node) else ():
             assert isinstance(variables, Node)
-            check_text(definition, f"environment variable {key!r}", variables, key, findings)
+            check_text(definition, f"environment variable {key!r}", variables, key)
     jobs = definition.node.get("jobs")
     for node in (definition.node, *(jobs.values() if isinstance(jobs, Node) else ())):
         tags = node.get("tags") if isinstance(node, Node) else None
@@ -68,20 +61,18 @@ def check_written(definition: Definition, findings: Findings) -> None:
             assert isinstance(tags, Node)
             if isinstance(value, Node | Sequence):
                 message = f"tag {key!r} is a {'mapping' if isinstance(value, Node) else 'list'}, but tags are text"
-                findings.report(definition.file, tags.lines[key], "text-value", message, "write text")
+                definition.report_line(tags.lines[key], "text-value", message, "write text")
             elif value is not None:
-                check_text(definition, f"tag {key!r}", tags, key, findings, "is kept")
+                check_text(definition, f"tag {key!r}", tags, key, "is kept")
 
 
-def check_text(
-    definition: Definition, where: str, node: Node, key: str, findings: Findings, fate: str = "a command gets"
-) -> None:
-    """Warn of a value that is not the text that somebody wrote: ``no`` is False, ``1.10`` is 1.1."""
+def check_text(definition: Definition, where: str, node: Node, key: str, fate: str = "a command gets") -> None:
+    """Warn of a value that differs from the text in the file: ``no`` is False, ``1.10`` is 1.1."""
     value, written = node[key], node.written.get(key)
     if written is None or isinstance(value, str):  # --set has put a text there
         return
     message = f"{where}: YAML reads {written} as {value}, and that is the text that {fate}"
-    findings.report(definition.file, node.lines[key], "text-value", message, f'quote it: "{written}"')
+    definition.report_line(node.lines[key], "text-value", message, f'quote it: "{written}"')
 
 
 def _nodes(value: Any) -> Iterable[Node]:

@@ -1,4 +1,4 @@
-"""Checks that what a search space can draw is what the input of the trial takes: its type, enum and bounds."""
+"""Checks that the input of the trial accepts what a search space can draw: its type, enum and bounds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
-from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.models.ports import VALUE_TYPES, InputDeclaration, literal_problem
 from vision_mlops.jobs.definitions.models.sweep import (
     Choice,
@@ -21,33 +20,28 @@ from vision_mlops.jobs.definitions.models.sweep import (
 
 
 def check_space(
-    definition: Definition,
-    name: str,
-    space: Distributions,
-    inputs: Mapping[str, InputDeclaration],
-    line: int,
-    findings: Findings,
+    definition: Definition, name: str, space: Distributions, inputs: Mapping[str, InputDeclaration], *base: str
 ) -> None:
     """Check one entry of a search space.
 
     Args:
-        definition: Where it stands, in ``line``.
-        name: Of the entry, which must be an input of the trial.
+        definition: The file with the sweep, whose path is ``base``.
+        name: Name of the entry, which must be an input of the trial.
         space: What it draws from.
-        inputs: Of the trial.
-        findings: Where mistakes go.
+        inputs: Inputs of the trial.
+        base: Keys.
     """
     declared = inputs.get(name)
     where = f"the search space's {name!r}"
 
     def report(rule: str, message: str, hint: str) -> None:
-        findings.report(definition.file, line, rule, message, hint)
+        definition.report(rule, message, hint, *base, "search_space", name)
 
     if declared is None:
         report("search-space", f"the trial has no input {name!r}", nearest(name, inputs))
         return
     if declared.type not in VALUE_TYPES:
-        report("search-space", f"{where} is an input of type {declared.type}", "search over numbers and texts only")
+        report("search-space", f"{where} is an input of type {declared.type}", "search over numbers and strings only")
         return
     if declared.type == "integer" and (hint := _fractions(space)):
         report("input-type", f"{where}: {space.type} draws fractions, but the input is of type integer", hint)
@@ -58,12 +52,11 @@ def check_space(
             report(found[0], f"{where}: {found[1]}{origin}", found[2] + (exponents if "exp of" in origin else ""))
             return
     if isinstance(space, Normal | QNormal) and (declared.min is not None or declared.max is not None):
-        message = f"{where}: {space.type} has no bounds, but the input has"
-        findings.report(definition.file, line, "search-bounds", message, "use uniform or loguniform")
+        report("search-bounds", f"{where}: {space.type} has no bounds, but the input has", "use uniform or loguniform")
 
 
 def _fractions(space: Distributions) -> str:
-    """What mends a distribution that draws other numbers than whole ones; empty where it draws none."""
+    """How to fix a distribution that draws fractions; empty where it draws none."""
     if isinstance(space, Uniform | Normal):
         return f"use choice, randint, or q{space.type} with `q: 1`"
     if isinstance(space, QUniform | QNormal) and not float(space.q).is_integer():
@@ -72,7 +65,7 @@ def _fractions(space: Distributions) -> str:
 
 
 def _samples(space: Distributions) -> list[tuple[object, str]]:
-    """Values that a distribution certainly can take, each with where it comes from: the choices, or both bounds."""
+    """Values that a distribution can certainly take, each with its origin: the choices, or both bounds."""
     if isinstance(space, Choice):
         return [(value, "") for value in space.values]
     if isinstance(space, RandInt):
@@ -95,5 +88,5 @@ def _bound(space: Uniform | QUniform, key: str) -> tuple[float, str]:
         value = round(value / space.q) * space.q if isinstance(space, QUniform) else value
     except OverflowError:
         value = math.inf
-    # What binary fractions add, such as 3 * 0.1 = 0.30000000000000004, is not above a bound of 0.3.
+    # A rounding error of binary fractions, such as 3 * 0.1 = 0.30000000000000004, must not exceed a bound of 0.3.
     return float(f"{value:.12g}"), f" ({', '.join(words)})"

@@ -1,4 +1,4 @@
-"""Checks how the steps of a pipeline are wired: what each is bound to exists and fits, and no steps wait in a circle."""
+"""Checks how the steps of a pipeline are wired: what they are bound to exists and fits, and no steps form a cycle."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
 from vision_mlops.jobs.definitions.expressions import BindingReference, sole
-from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.linter.command_checks import (
     TextScope,
-    check_job_inputs,
+    check_job_ports,
     check_outputs,
     check_reference,
-    check_texts,
+    references_below,
     report_unused,
     safe_references,
 )
@@ -33,15 +32,14 @@ from vision_mlops.jobs.definitions.models.ports import (
 )
 from vision_mlops.jobs.definitions.models.steps import CommandStep, ParallelStep, PipelineComponent, PipelineJob
 from vision_mlops.jobs.definitions.step_graph import ARTIFACTS, Ports, ordered
-from vision_mlops.jobs.definitions.yaml_source import Mapping, texts
+from vision_mlops.jobs.definitions.yaml_source import Mapping
 
 _STEP = re.compile(r"[a-z_][a-z0-9_]*")
-_NUMBER = InputDeclaration.model_validate({"type": "number"})
 _COUNT = InputDeclaration.model_validate({"type": "integer", "min": 1})
 
 
 class _Given(NamedTuple):
-    """What an input is given. ``content`` is a value or, with ``is_data``, a path of type ``type``; None if neither."""
+    """What an input is given: ``content`` is a value or, with ``is_data``, a path of type ``type``; None if neither."""
 
     content: Any
     is_data: bool
@@ -49,7 +47,7 @@ class _Given(NamedTuple):
 
 
 def _given(value: Any) -> _Given:
-    """Bring the two ways to write an input, the value itself and a mapping, into one form."""
+    """Bring the two ways to write an input, a plain value and a mapping, into one form."""
     if not isinstance(value, JobInput):
         return _Given(value, False, "")
     is_data = value.path is not None
@@ -61,16 +59,15 @@ class Wiring:
 
     Args:
         definition: The pipeline.
-        ports: Of each step.
-        findings: Where mistakes go.
+        ports: Inputs and outputs of each step.
     """
 
-    def __init__(self, definition: Definition, ports: dict[str, Ports], findings: Findings) -> None:
+    def __init__(self, definition: Definition, ports: dict[str, Ports]) -> None:
         assert isinstance(definition.model, PipelineJob | PipelineComponent)
         self._definition = definition
         self._pipeline = definition.model
         self._ports = ports
-        self._findings = findings
+        self._report = definition.report_line
         self._used: set[str] = set()
         self._written: dict[str, str] = {}
         self._looped = filled_by_loops(definition.node["jobs"])
@@ -79,83 +76,65 @@ class Wiring:
         """Check everything."""
         pipeline, definition = self._pipeline, self._definition
         if isinstance(pipeline, PipelineJob):
-            check_job_inputs(definition, pipeline.inputs, self._findings)
-            check_outputs(definition, definition.node, self._findings)
+            check_job_ports(definition, pipeline.inputs)
         for name, step in pipeline.jobs.items():
             if not _STEP.fullmatch(name):
-                hint = "use small letters, digits and underscores; begin with a letter"
-                self._report(definition.line("jobs", name), "name", f"{name!r} cannot be the name of a step", hint)
+                hint = "use lowercase letters, digits and underscores; begin with a letter"
+                definition.report("name", f"{name!r} cannot be the name of a step", hint, "jobs", name)
             self._check_step(name, step)
         circle = ordered(pipeline.jobs)[1]
         if circle:
-            text = " -> ".join([*circle, circle[0]])
-            line = definition.line("jobs", circle[0])
-            self._report(line, "cycle", f"the steps wait for each other: {text}", "remove one of these bindings")
+            message = f"the steps wait for each other: {' -> '.join([*circle, circle[0]])}"
+            definition.report("cycle", message, "remove one of these bindings", "jobs", circle[0])
         for name in pipeline.inputs:
             if name not in self._used:
-                message = f"the input {name!r} is never used"
                 hint = f"bind it with ${{{{parent.inputs.{name}}}}}, or remove it"
-                self._findings.report(definition.file, definition.line("inputs", name), "unused-input", message, hint)
+                definition.report("unused-input", f"the input {name!r} is never used", hint, "inputs", name)
         for name in pipeline.outputs:
             if name not in self._written:
-                message = f"no step writes the output {name!r}"
-                hint = f"give a step's output as ${{{{parent.outputs.{name}}}}}, or remove it"
-                line = definition.line("outputs", name)
-                self._findings.report(definition.file, line, "unused-output", message, hint)
-
-    def _report(self, line: int, rule: str, message: str, suggestion: str) -> None:
-        self._findings.report(self._definition.file, line, rule, message, suggestion)
+                hint = f"bind a step's output to ${{{{parent.outputs.{name}}}}}, or remove it"
+                definition.report("unused-output", f"no step writes the output {name!r}", hint, "outputs", name)
 
     def _check_step(self, name: str, step: Any) -> None:
         definition, node = self._definition, self._definition.node["jobs"][name]
         base, ports = ("jobs", name), self._ports[name]
         owner, given = f"step {name!r}", [*step.inputs, *getattr(step, "search_space", {})]
         if ports.inputs is not None:
-            check_known(definition, step.inputs, ports.inputs, owner, self._findings, *base)
+            check_known(definition, step.inputs, ports.inputs, owner, *base)
             given += ports.inputs if self._looped.get(name, ()) is None else self._looped.get(name) or ()
-            check_required(definition, given, ports.inputs, owner, self._findings, *base)
+            check_required(definition, given, ports.inputs, owner, *base)
         for key, value in step.inputs.items():
-            if ports.inputs is not None and ports.inputs.get(key, _NUMBER).type == "string":
-                check_text(definition, f"{owner}: input {key!r}", node["inputs"], key, self._findings)
             declared = ports.inputs.get(key) if ports.inputs is not None else None
+            if declared is not None and declared.type == "string":
+                check_text(definition, f"{owner}: input {key!r}", node["inputs"], key)
             self._check_value(name, key, value, declared, definition.line(*base, "inputs", key))
         self._check_outputs(name, step, ports, node)
         self._check_counts(name, node)
-        apart = ("inputs", "outputs", "component", "trial", "search_space", "description")
-        placing = ("compute", "distribution", "resources")  # of the pipeline around, also where the command stands here
-        if isinstance(step, AzureStep):
-            blocks = BLOCKS if step.type in CONTROL_FLOW else ()
-            if blocks:
-                check_blocks(definition, name, self._findings)
-            self._check_azure_texts(name, step, node, [key for key in node if key not in (*apart, *blocks)])
-        elif isinstance(step, CommandStep | ParallelStep):
-            scope = TextScope(step.inputs, step.outputs)
-            own = [key for key in node if key not in (*apart, *placing)]
-            check_texts(definition, node, own, scope, self._findings)
-            report_unused(definition, node, scope, self._findings, *base)
-            self._check_parent_texts(name, node, [*placing])
-        else:
-            self._check_parent_texts(name, node, [key for key in node if key not in apart])
+        self._check_texts(name, step, node)
+        if isinstance(step, AzureStep) and step.type in CONTROL_FLOW:
+            check_blocks(definition, name)
 
-    def _check_azure_texts(self, name: str, step: AzureStep, node: Mapping, keys: list[str]) -> None:
-        """What is bound there is of the pipeline, as the data of AutoML, or of the step, as the arguments of Spark."""
+    def _check_texts(self, name: str, step: Any, node: Mapping) -> None:
+        """Check what texts of a step are bound to: its own inputs and outputs, or those of the pipeline around it."""
+        apart = {"inputs", "outputs", "component", "trial", "search_space", "description"}
+        if isinstance(step, AzureStep) and step.type in CONTROL_FLOW:
+            apart.update(BLOCKS)
+        has_command = isinstance(step, CommandStep | ParallelStep)
         scope = TextScope(step.inputs, step.outputs)
-        for key in keys:
-            for text, line in texts(node.get(key), node.lines.get(key, node.line)):
-                for reference in safe_references(text, self._definition, line, self._findings):
-                    if reference.parts[0] == "parent":
-                        self._source(name, reference, line)
-                    else:
-                        check_reference(reference, self._definition, line, scope, self._findings)
-
-    def _check_parent_texts(self, name: str, node: Mapping, keys: list[str]) -> None:
-        for key in keys:
-            for text, line in texts(node.get(key), node.lines.get(key, node.line)):
-                for reference in safe_references(text, self._definition, line, self._findings):
+        for key in (key for key in node if key not in apart):
+            # Where a step is placed, the pipeline decides, also where the command stands here.
+            own = has_command and key not in ("compute", "distribution", "resources")
+            for reference, line in references_below(self._definition, node, [key]):
+                # In a step of Azure's both occur: the data of AutoML is the pipeline's, arguments of Spark are the step's.
+                if own or (isinstance(step, AzureStep) and reference.parts[0] != "parent"):
+                    check_reference(reference, self._definition, line, scope)
+                else:
                     self._source(name, reference, line)
+        if has_command:
+            report_unused(self._definition, scope, "jobs", name)
 
     def _check_counts(self, name: str, node: Mapping) -> None:
-        """Numbers of nodes and processes that are bound to an input of the pipeline must be whole numbers above 0."""
+        """Check that numbers of nodes and processes which are bound to an input of the pipeline are at least 1."""
         for part, key in (("distribution", "process_count_per_instance"), ("resources", "instance_count")):
             section = node.get(part)
             reference = sole(section.get(key)) if isinstance(section, Mapping) else None
@@ -176,7 +155,7 @@ class Wiring:
             self._report(line, "missing-input", f"{where} has neither path nor value", "add `path: ...`, or a value")
             return
         text = given.content if isinstance(given.content, str) else ""
-        bindings = safe_references(text, self._definition, line, self._findings)
+        bindings = safe_references(text, self._definition, line)
         for reference in bindings:
             source = self._source(step, reference, line)
             if source is not None and declared is not None:
@@ -206,7 +185,7 @@ class Wiring:
         *,
         alone: bool,
     ) -> None:
-        """Check that what an input is bound to fits it; ``alone`` where no text is around the binding."""
+        """Check that what an input is bound to fits it; ``alone`` says that no text surrounds the binding."""
         type_ = source.type if alone else "string"
         message = f"{where} is of type {declared.type}, but {reference} is of type {type_}"
         if not fits(type_, declared.type):
@@ -215,7 +194,9 @@ class Wiring:
             self._report(line, "data-type", message, f"bind it to a {declared.type}")
         elif source.optional and source.default is None and declared.required:
             message = f"{where} is required, but {reference} is optional"
-            self._report(line, "optional-input", message, "make the one optional, or give the other a default")
+            self._report(
+                line, "optional-input", message, "make this one optional, too, or give the other one a default"
+            )
         elif source.default is not None and declared.type in VALUE_TYPES and alone:
             self._check_literal(where, source.default, declared, self._definition.line("inputs", reference.parts[-1]))
 
@@ -224,7 +205,7 @@ class Wiring:
             self._report(line, found[0], f"{where}: {found[1]}", found[2])
 
     def _source(self, step: str, reference: BindingReference, line: int) -> InputDeclaration | None:
-        """What a binding of a step points to; None, with an error, where there is no such thing."""
+        """What a binding of a step points to; None, with an error, where that does not exist."""
         parts = reference.parts
         if parts[:2] == ("parent", "inputs") and len(parts) == 3:
             self._used.add(parts[2])
@@ -259,14 +240,10 @@ class Wiring:
         if ports.outputs is None:
             return None
         if name == ARTIFACTS and name not in ports.outputs:
-            message = f"{reference}: step {job!r} does not declare this output; here it runs all the same"
-            inline = isinstance(self._pipeline.jobs[job], CommandStep | ParallelStep)
-            declare = (
-                f"add `outputs: {{artifacts: }}` to step {job!r}, without which Azure ML's SDK refuses the binding"
-            )
-            hint = (
-                declare if inline else "let the component write into an output of its own to be sure of it on Azure ML"
-            )
+            message = f"{reference}: step {job!r} does not declare this output; on this machine it works anyway"
+            hint = "let the component write to an output of its own to be sure that it works on Azure ML"
+            if isinstance(self._pipeline.jobs[job], CommandStep | ParallelStep):
+                hint = f"add `outputs: {{artifacts: }}` to step {job!r}, or Azure ML's SDK refuses the binding"
             self._report(line, "artifacts", message, hint)
             return InputDeclaration.model_validate({"type": "uri_folder"})
         if name not in ports.outputs:
@@ -295,7 +272,7 @@ class Wiring:
                 self._report(line, "binding", message, "write ${{parent.outputs.NAME}}")
                 continue
             self._bind_output(f"{name}.{key}", target, types.get(key) if types else None, line)
-        check_outputs(self._definition, node, self._findings)
+        check_outputs(self._definition, node)
 
     def _bind_output(self, origin: str, target: BindingReference, type_: str | None, line: int) -> None:
         name = target.parts[2]

@@ -1,6 +1,6 @@
 """Models of what only Azure runs: AutoML, Spark, imports, transfers, control flow, endpoints and deployments.
 
-They read what the linter and the plan need to know. Every other key is left to Azure ML's SDK, which has schemas of its own.
+They read only what the linter and the plan need. Every other key is left to Azure ML's SDK, which has schemas of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CONTROL_FLOW = ("do_while", "if_else", "parallel_for")
 BLOCKS = ("body", "true_block", "false_block")
 """Keys with which they name these steps."""
 SDK_SWITCH = "AZURE_ML_CLI_PRIVATE_FEATURES_ENABLED"
-"""Variable without which Azure ML's SDK refuses them."""
+"""Environment variable without which Azure ML's SDK refuses them."""
 STEP_TYPES = ("automl", "spark", "import", "data_transfer", *CONTROL_FLOW)
 _REQUIRED = {
     "automl": ("task",), "spark": ("entry",), "import": ("source",), "data_transfer": ("task",),
@@ -26,7 +26,7 @@ _REQUIRED = {
 
 
 class _AzureOnly(DefinitionModel):
-    """Any key is taken; those without which no job of this type is one must be there."""
+    """Accepts any key, and checks that those which this type requires are present."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -47,22 +47,23 @@ class _AzureOnly(DefinitionModel):
         return self
 
 
-class AzureStep(_AzureOnly):
+class _Filled(_AzureOnly):
+    inputs: dict[str, InputValue] = Field(default_factory=dict)
+    outputs: dict[str, OutputValue] = Field(default_factory=dict)
+
+
+class AzureStep(_Filled):
     """A step of a pipeline."""
 
     type: Literal["automl", "spark", "import", "data_transfer", "do_while", "if_else", "parallel_for"]
     component: str | Free | None = None
-    inputs: dict[str, InputValue] = Field(default_factory=dict)
-    outputs: dict[str, OutputValue] = Field(default_factory=dict)
 
 
-class AzureJob(_AzureOnly):
-    """A job of its own."""
+class AzureJob(_Filled):
+    """A job that is not part of a pipeline."""
 
     type: Literal["automl", "spark", "import"]
     name: str | None = None
-    inputs: dict[str, InputValue] = Field(default_factory=dict)
-    outputs: dict[str, OutputValue] = Field(default_factory=dict)
 
 
 class AzureComponent(_AzureOnly):
@@ -89,11 +90,11 @@ class AzureDeployment(_AzureOnly):
 
 
 class PromptFlow(_AzureOnly):
-    """A flow, or a run of one, that a parallel step names as its component."""
+    """A flow, or a run of one, that is the component of a parallel step."""
 
 
 def words_of(model: object) -> str:
-    """What something is that only Azure runs, such as ``an automl job for image_classification``; empty for the rest."""
+    """A description of what only Azure runs, such as ``an automl job for image_classification``; empty for the rest."""
     if isinstance(model, PromptFlow):
         return "a prompt flow"
     if isinstance(model, AzureStep | AzureJob | AzureComponent):
@@ -103,13 +104,13 @@ def words_of(model: object) -> str:
 
 
 def in_words(type_: str, noun: str, task: object) -> str:
-    """The same from its type and task."""
+    """The same description from its type and task."""
     article = "an" if type_[0] in "aeiou" else "a"
     return f"{article} {type_} {noun}" + (f" for {task}" if type_ == "automl" and isinstance(task, str) else "")
 
 
 def way_of(task: object) -> str:
-    """What to do with something of a task instead of running it here."""
+    """What to do with a task that does not run on this machine."""
     if task == "image_classification":
         return "add --on azure; on this machine `mlops run --workload NAME` trains an image classifier"
     return "add --on azure"

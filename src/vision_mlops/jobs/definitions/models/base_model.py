@@ -1,4 +1,4 @@
-"""What all models of Azure ML v2 YAML share: strictness, and unknown keys reported with the line they stand on."""
+"""What all models of Azure ML v2 YAML share: strictness, and unknown keys that are reported with their line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import functools
 import re
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import (
@@ -22,43 +21,19 @@ from pydantic import (
 
 from vision_mlops.core import typed_text
 from vision_mlops.core.text import nearest
-from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.yaml_source import Mapping
 
 
-class Reporter:
-    """Validation context: where unknown keys are reported, so that all of them are found in one pass."""
-
-    def __init__(self, file: Path, findings: Findings) -> None:
-        self.file = file
-        self.findings = findings
-
-    def unknown(self, key: str, node: Mapping, valid: list[str], *, ignored: bool) -> None:
-        """Report one key; ``ignored`` are those that Azure ML's SDK reads over where it refuses others."""
-        rule, what = ("ignored-key", "Azure ML ignores the") if ignored else ("unknown-key", "")
-        message = f"{what} unknown key {key!r}".strip()
-        self.findings.report(self.file, node.lines[key], rule, message, nearest(key, valid))
-
-    def fraction(self, key: str, node: Mapping) -> None:
-        """Report a number of which Azure ML's SDK takes the whole part."""
-        value = node[key]
-        message = f"Azure ML reads {key} {value} as {int(value)}"
-        self.findings.report(self.file, node.lines[key], "fraction", message, f"write {int(value)}")
-
-    def empty(self, key: str, node: Mapping) -> None:
-        """Report one key without a value, which Azure ML does not take for a key that is left out."""
-        line = node.lines[key]
-        self.findings.report(
-            self.file, line, "value", f"the key {key!r} has no value", "give it one, or remove the key"
-        )
-
-
 class DefinitionModel(BaseModel):
-    """Unknown keys are findings (errors of pydantic where nobody collects), nothing is coerced from text."""
+    """Reports all unknown keys in one pass, and coerces nothing from text.
+
+    The context of a validation is a function that takes line, rule, message and suggestion of a finding. Without it, an
+    unknown key is an error of pydantic.
+    """
 
     ignores_unknown_keys: ClassVar[bool] = False  # as the SDK's schema of the same part does
-    read_only_keys: ClassVar[frozenset[str]] = frozenset()  # of `az ml job show` and its like: the SDK reads over them
-    any_case: ClassVar[bool] = True  # whether words such as maximize may have capitals
+    read_only_keys: ClassVar[frozenset[str]] = frozenset()  # in the output of `az ml job show`: the SDK ignores them
+    any_case: ClassVar[bool] = True  # whether words such as maximize may have capital letters
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=(), populate_by_name=False
@@ -67,27 +42,29 @@ class DefinitionModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _report_unknown(cls, data: Any, info: ValidationInfo) -> Any:
-        if not isinstance(info.context, Reporter) or not isinstance(data, Mapping):
+        report: Any = info.context
+        if report is None or not isinstance(data, Mapping):
             return data
-        valid = [field.alias or name for name, field in cls.model_fields.items()]
-        for key in data:
-            if key not in valid:
-                ignored = cls.ignores_unknown_keys or key in cls.read_only_keys
-                info.context.unknown(key, data, valid, ignored=ignored)
-        required = {field.alias or name for name, field in cls.model_fields.items() if field.is_required()}
+        required = {field.alias or name: field.is_required() for name, field in cls.model_fields.items()}
         kept = {}
         for key, value in data.items():
-            if key in valid and value is None and key not in required:
-                info.context.empty(key, data)
-            elif key in valid:
+            line = data.lines[key]
+            if key not in required:
+                ignored = cls.ignores_unknown_keys or key in cls.read_only_keys
+                rule, what = ("ignored-key", "Azure ML ignores the unknown") if ignored else ("unknown-key", "unknown")
+                report(line, rule, f"{what} key {key!r}", nearest(key, required))
+            elif value is None and not required[key]:  # which is something else for Azure ML than a key that is absent
+                report(line, "value", f"the key {key!r} has no value", "add a value, or remove the key")
+            else:
                 if isinstance(value, float) and not value.is_integer() and key in _whole_numbers(cls):
-                    info.context.fraction(key, data)
+                    message = f"Azure ML reads {key} {value} as {int(value)}"
+                    report(line, "fraction", message, f"write {int(value)}")
                 kept[key] = _small(value, _words(cls).get(key, ())) if cls.any_case else value
         return kept
 
 
 def problem(message: str, suggestion: str) -> ValueError:
-    """Error of a validator; :mod:`~vision_mlops.jobs.definitions.definition` takes the two apart again."""
+    """The error of a validator; :mod:`~vision_mlops.jobs.definitions.definition` separates the two parts again."""
     return ValueError(f"{message}\n{suggestion}")
 
 
@@ -97,7 +74,7 @@ def _text(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Text that holds a number is that number, as it is for the SDK."""
+    """Read text that contains a number as that number, as the SDK does."""
     if not isinstance(value, str):
         return value
     try:
@@ -107,7 +84,7 @@ def _number(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """``"8"``, 8.0 and 8.5 are 8, as they are for the SDK; ``"8.5"`` is not a whole number."""
+    """Read ``"8"``, 8.0 and 8.5 as 8, as the SDK does; ``"8.5"`` is not a whole number."""
     if not isinstance(value, str | float):
         return value
     try:
@@ -117,7 +94,7 @@ def _whole(value: Any) -> Any:
 
 
 def _flag(value: Any) -> Any:
-    """``"true"``, ``yes`` in quotes and 1 are true, as they are for the SDK."""
+    """Read ``"true"``, ``yes`` in quotes and 1 as true, as the SDK does."""
     word = str(value).lower() if isinstance(value, str) or type(value) is int else ""
     return True if word in _TRUE else False if word in _FALSE else value
 
@@ -136,17 +113,17 @@ def _count(value: Any) -> Any:
 
 def one_or_mapping(value: Any) -> str:
     """Which branch of a union of text and mapping a value belongs to."""
-    return "<mapping>" if isinstance(value, dict | BaseModel) else "<text>"  # a model when it is written out again
+    return "<mapping>" if isinstance(value, dict | BaseModel) else "<text>"  # a model when it is serialised
 
 
 def _small(value: Any, words: Collection[str]) -> Any:
-    """One of some words in small letters, as the SDK reads ``Maximize``; any other value as it is."""
+    """One of some words in lowercase, as the SDK reads ``Maximize``; any other value as it is."""
     small = value.lower() if isinstance(value, str) else ""
     return small if value not in words and small in words else value
 
 
 def _small_type(value: Any) -> Any:
-    """The same for the key ``type``, by which a union is told apart."""
+    """The same for the key ``type``, which selects the branch of a union."""
     type_ = value.get("type") if isinstance(value, dict) else None
     if not isinstance(type_, str) or type_ == type_.lower():
         return value
@@ -167,7 +144,7 @@ def _parts(annotation: Any) -> Iterator[Any]:
 
 @functools.cache
 def _words(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
-    """The words that the keys of a model take which take no others; `type` says what a definition is, as it is written."""
+    """The words that each key with a fixed set of words accepts; the case of ``type`` matters, so it is left out."""
     found = {}
     for name, field in model.model_fields.items():
         words = [get_args(part) for part in _parts(field.annotation) if get_origin(part) is Literal]
@@ -178,7 +155,7 @@ def _words(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
 
 @functools.cache
 def _whole_numbers(model: type[BaseModel]) -> frozenset[str]:
-    """Keys of a model that take a whole number."""
+    """Keys of a model that accept a whole number."""
     markers = {BeforeValidator(_whole), BeforeValidator(_count)}
     return frozenset(
         field.alias or name
@@ -195,8 +172,8 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Count = Annotated[int | str, BeforeValidator(_count)]
 Texts = dict[str, str | None]
-JobTags = Texts  # those of assets and schedules may be anything for the SDK
-Free = dict[str, Any]  # what a service reads and we do not: tags, services, resources' properties
+JobTags = Texts  # the SDK accepts anything as tags of assets and schedules
+Free = dict[str, Any]  # read by a service and not here: tags, services, properties of resources
 
 
 class AssetDefinition(DefinitionModel):
@@ -213,21 +190,21 @@ class AssetDefinition(DefinitionModel):
 
 
 class ModelAsset(AssetDefinition):
-    """A model; Azure ML knows more of it than where it lies."""
+    """A model, of which Azure ML knows more than its location."""
 
     stage: str | None = None
     flavors: Free | None = None
 
 
 class Route(DefinitionModel):
-    """Where a server answers."""
+    """A path and port of a server."""
 
     path: str
     port: Whole
 
 
 class InferenceConfig(DefinitionModel):
-    """How the image of an environment serves a model."""
+    """The routes under which the image of an environment serves a model."""
 
     liveness_route: Route
     scoring_route: Route
@@ -242,7 +219,7 @@ class Build(DefinitionModel):
 
 
 class Environment(DefinitionModel):
-    """What a command runs in: an image, with conda packages on top, or a Docker context."""
+    """What a command runs in: an image, optionally with conda packages, or a Docker context."""
 
     read_only_keys: ClassVar[frozenset[str]] = frozenset(
         {"creation_context", "latest_version", "intellectual_property"}
@@ -316,7 +293,7 @@ Distribution = Annotated[PyTorch | Mpi | TensorFlow | Ray, Field(discriminator="
 
 
 class QueueSettings(DefinitionModel):
-    """What a job pays for its place in the queue of serverless compute."""
+    """Tier and priority of a job in the queue of serverless compute."""
 
     job_tier: Literal["null", "spot", "basic", "standard", "premium"] | None = None
     priority: Literal["low", "medium", "high"] | None = None
@@ -341,12 +318,12 @@ class JobLimits(DefinitionModel):
 
 
 def _snake(value: Any) -> Any:
-    """``UserIdentity`` is user_identity."""
+    """Read ``UserIdentity`` as user_identity."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value).lower() if isinstance(value, str) else value
 
 
 class JobIdentity(DefinitionModel):
-    """Whose rights the job has."""
+    """The identity that the job runs under."""
 
     type: Annotated[Literal["managed", "managed_identity", "user_identity", "aml_token"], BeforeValidator(_snake)]
     client_id: str | None = None

@@ -14,7 +14,7 @@ InputType = Literal[
     "uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model",
     "string", "number", "integer", "boolean",
 ]  # fmt: skip
-# A declaration takes every mode, and a job or step those that make sense.
+# A declaration accepts every mode, a job or step only those that make sense.
 DeclaredMode = Literal[
     "ro_mount", "rw_mount", "mount", "download", "upload", "direct", "eval_mount", "eval_download", "link"
 ]
@@ -61,7 +61,7 @@ class OutputDeclaration(DefinitionModel):
 
 def _data_type(value: Any) -> Any:
     if isinstance(value, str) and value in VALUE_TYPES:
-        raise problem(f"a job gives a {value} as it is, without a type", "write `NAME: VALUE`")
+        raise problem(f"a job gives a {value} directly, without a type", "write `NAME: VALUE`")
     return value
 
 
@@ -78,7 +78,7 @@ class JobInput(DefinitionModel):
     @model_validator(mode="after")
     def _mode_fits(self) -> JobInput:
         if self.mode in ("eval_mount", "eval_download") and self.type != "mltable":
-            raise problem(f"mode {self.mode} is for data of type mltable alone", "use ro_mount, download or direct")
+            raise problem(f"mode {self.mode} works only with data of type mltable", "use ro_mount, download or direct")
         return self
 
 
@@ -94,7 +94,9 @@ class JobOutput(DefinitionModel):
 
 def _scalar(value: Any) -> Any:
     if not isinstance(value, str | int | float | bool):
-        raise problem(f"{'nothing' if value is None else 'a list'} is no value", "give a value, or a mapping with path")
+        raise problem(
+            f"{'nothing' if value is None else 'a list'} is not a value", "give a value, or a mapping with path"
+        )
     return value
 
 
@@ -124,17 +126,17 @@ def declared_by(value: Any) -> InputDeclaration:
 
 
 def fits(source: str, target: str) -> bool:
-    """Whether a value or data of one type may be given to an input of another. Which data it is does not matter here."""
+    """Whether a value or data of one type may be given to an input of another. All types of data fit each other here."""
     if source == target or (target == "string" and source in VALUE_TYPES):
         return True
     if source in VALUE_TYPES or target in VALUE_TYPES:
-        # Text may hold a number: what it holds is checked where it is known.
+        # A string may contain a number: its content is checked where it is known.
         return (source, target) == ("integer", "number") or (source == "string" and target in VALUE_TYPES)
     return True
 
 
 def differ(source: str, target: str) -> bool:
-    """Whether a step that takes one type of data gets another: a file for a folder, or a folder for a file."""
+    """Whether a step that expects one type of data gets another: a file for a folder, or a folder for a file."""
     return (source in _FILES and target in _FOLDERS) or (source in _FOLDERS and target in _FILES)
 
 
@@ -154,21 +156,20 @@ def literal_problem(value: Any, declared: InputDeclaration) -> tuple[str, str, s
         below = declared.min is not None and number < declared.min
         above = declared.max is not None and number > declared.max
         if below or above:
-            bounds = (
-                f"{'-' if declared.min is None else declared.min} to {'-' if declared.max is None else declared.max}"
-            )
+            low, high = ("-" if bound is None else bound for bound in (declared.min, declared.max))
+            bounds = f"{low} to {high}"
             return "input-range", f"{value!r} is {'below min' if below else 'above max'}", f"use a value in {bounds}"
     return None
 
 
 def literal_text(text: str, declared: InputDeclaration) -> str:
-    """A text in the form that a command gets where it fits an input: whole numbers without a point, others as they are."""
+    """A value as a command gets it: a whole number without a decimal point, anything else as it is."""
     number = _convert(text, "integer") if declared.type == "integer" and not text.isdecimal() else None
     return text if number is None else str(number)
 
 
 def default_text(value: Any, type_: str) -> str:
-    """A component's default as Azure ML's SDK writes it for the service: 1 as 1.0 for a number, and for a text, too."""
+    """A component's default as Azure ML's SDK writes it for the service: 1 is 1.0 for a number, and for a string, too."""
     as_number = type_ == "number" or (type_ == "string" and type(value) is int)
     number = _convert(value, "number" if as_number else type_)
     if number is None:
@@ -177,7 +178,7 @@ def default_text(value: Any, type_: str) -> str:
 
 
 def _convert(value: Any, type_: str) -> Any:
-    """The value as the declared type; None where it cannot be."""
+    """The value in the declared type; None if it cannot be converted."""
     if not isinstance(value, str | int | float):
         return None
     if type_ != "string" and not isinstance(value, str) and isinstance(value, bool) != (type_ == "boolean"):

@@ -30,7 +30,7 @@ _ITEM = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d+))?")
 
 
 def cron_problem(expression: str) -> tuple[str, str] | None:
-    """What is wrong with a cron expression, and what mends it; None where it is right."""
+    """What is wrong with a cron expression and how to fix it; None if nothing is."""
     parts = expression.split()
     if len(parts) != len(_FIELDS):
         return (
@@ -42,7 +42,7 @@ def cron_problem(expression: str) -> tuple[str, str] | None:
             if reason := _item_problem(item, name, low, high):
                 return (
                     f"{reason} in the cron expression {expression!r}",
-                    f"{name} takes {low} to {high}, *, */2, 1-5 or 1,3",
+                    f"{name} accepts {low} to {high}, *, */2, 1-5 or 1,3",
                 )
     return None
 
@@ -50,7 +50,7 @@ def cron_problem(expression: str) -> tuple[str, str] | None:
 def _item_problem(item: str, name: str, low: int, high: int) -> str:
     match = _ITEM.fullmatch(item)
     if not match:
-        return f"{name} {item!r} is not understood"
+        return f"{name} {item!r} is not valid"
     first, last, step = match.groups()
     numbers = [_number(text, name) for text in (first, last) if text is not None]
     if any(number is None or not low <= number <= high for number in numbers):
@@ -70,7 +70,7 @@ def _moment(value: Any) -> Any:
     try:
         datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        raise problem(f"{str(value)[:60]!r} is no date and time", 'write it like "2026-01-31T06:00:00"') from None
+        raise problem(f"{str(value)[:60]!r} is not a date and time", 'write it like "2026-01-31T06:00:00"') from None
     return value
 
 
@@ -117,7 +117,7 @@ class Pattern(DefinitionModel):
 
 
 class Recurrence(_Trigger):
-    """Starts every so often."""
+    """Starts at regular intervals."""
 
     type: Literal["recurrence"]
     frequency: Literal["minute", "hour", "day", "week", "month"]
@@ -128,11 +128,13 @@ class Recurrence(_Trigger):
     def _days_fit_the_frequency(self) -> Recurrence:
         pattern = self.schedule
         if pattern and self.frequency in ("minute", "hour"):
-            raise problem(f"a recurrence by {self.frequency} takes no schedule", "use day, week or month, or remove it")
+            raise problem(
+                f"a recurrence by {self.frequency} accepts no schedule", "use day, week or month, or remove it"
+            )
         if pattern and pattern.week_days and self.frequency != "week":
-            raise problem(f"week_days in a recurrence by {self.frequency}", "use `frequency: week`")
+            raise problem(f"week_days do not apply to a recurrence by {self.frequency}", "use `frequency: week`")
         if pattern and pattern.month_days and self.frequency != "month":
-            raise problem(f"month_days in a recurrence by {self.frequency}", "use `frequency: month`")
+            raise problem(f"month_days do not apply to a recurrence by {self.frequency}", "use `frequency: month`")
         return self
 
 

@@ -34,10 +34,10 @@ _MINI_BATCH = re.compile(r"\d+([kmg]b)?", re.IGNORECASE)
 
 
 def _default(value: str) -> str:
-    """A step may name its compute alone; what holds for all steps must be a reference."""
+    """Check a setting that holds for all steps: it must be a reference, while a step may name its compute without prefix."""
     if not value.startswith("azureml:") and value != "serverless":
         name = value[8:] if value.lower().startswith("azureml:") else value
-        raise problem(f"{value!r} is no reference", f"write azureml:{name}, or serverless where it is a compute")
+        raise problem(f"{value!r} is not a reference", f"write azureml:{name}, or serverless if it is a compute")
     return value
 
 
@@ -51,8 +51,16 @@ class _Run(DefinitionModel):
     resources: Resources | None = None
 
 
+class _Command(_Run):
+    """A command and what it needs."""
+
+    command: Annotated[str, Field(min_length=1)]
+    environment: EnvironmentRef
+    queue_settings: QueueSettings | None = None
+
+
 class _Placed(DefinitionModel):
-    """Where and as whom a job runs: recorded, not needed on this machine."""
+    """Where and under which identity a job runs: recorded, not needed on this machine."""
 
     compute: str | None = None
     identity: JobIdentity | None = None
@@ -83,34 +91,30 @@ class _Component(Named):
     additional_includes: list[str] | None = None
 
 
-class TrialDefinition(_Run):
+class TrialDefinition(_Command):
     """The command of a sweep job, inline."""
 
-    command: Annotated[str, Field(min_length=1)]
-    environment: EnvironmentRef
-    queue_settings: QueueSettings | None = None
 
-
-class CommandComponent(_Component, _Run, _Queued):
+class CommandComponent(_Component, _Command):
     """A command with declared inputs and outputs."""
 
     type: Literal["command"] = "command"
-    command: Annotated[str, Field(min_length=1)]
-    environment: EnvironmentRef
     limits: JobLimits | None = None
 
 
-class CommandJob(Named, _Run, _Placed, _Queued, _Filled):
-    """A command with its inputs."""
-
-    read_only_keys: ClassVar[frozenset[str]] = Named.read_only_keys | {"parameters"}
+class _GivenCommand(_Command, _Placed, _Filled):
+    """A command with its inputs, as a job or a step."""
 
     type: Literal["command"] = "command"
     tags: JobTags | None = None
-    command: Annotated[str, Field(min_length=1)]
-    environment: EnvironmentRef
     limits: JobLimits | None = None
     parent_job_name: str | None = None
+
+
+class CommandJob(_GivenCommand, Named):
+    """A command with its inputs."""
+
+    read_only_keys: ClassVar[frozenset[str]] = Named.read_only_keys | {"parameters"}
 
 
 class ParallelTask(DefinitionModel):
@@ -132,7 +136,7 @@ def _mini_batch(value: Any) -> Any:
         raise problem(f"{value!r} is not text", f'quote it: "{value}"')
     if not _MINI_BATCH.fullmatch(value) and "${{" not in value:
         raise problem(
-            f"{value!r} is no size of a mini-batch", 'write a number of files such as "32", or a size: "10mb"'
+            f"{value!r} is not a size of a mini-batch", 'write a number of files such as "32", or a size: "10mb"'
         )
     return value
 
@@ -149,18 +153,25 @@ class Retry(DefinitionModel):
     timeout: Count | None = None
 
 
-class _Parallel(DefinitionModel):
-    task: ParallelTask
-    input_data: str | None = None
+class _Batched(DefinitionModel):
+    """How an entry script is run over mini-batches, which a step may change."""
+
     mini_batch_size: MiniBatch | None = None
-    partition_keys: list[str] | None = None
     max_concurrency_per_instance: Count | None = None
-    error_threshold: Annotated[Whole, Field(ge=-1)] | None = None
-    mini_batch_error_threshold: Annotated[Whole, Field(ge=-1)] | None = None
+    error_threshold: Whole | None = None
+    mini_batch_error_threshold: Whole | None = None
     retry_settings: Retry | None = None
     logging_level: Literal["DEBUG", "INFO", "WARNING"] | None = None
     environment_variables: Variables | None = None
     resources: Resources | None = None
+
+
+class _Parallel(_Batched):
+    task: ParallelTask
+    input_data: str | None = None
+    partition_keys: list[str] | None = None
+    error_threshold: Annotated[Whole, Field(ge=-1)] | None = None
+    mini_batch_error_threshold: Annotated[Whole, Field(ge=-1)] | None = None
 
 
 class ParallelComponent(_Component, _Parallel):
@@ -178,7 +189,7 @@ class _Step(DefinitionModel):
     properties: Texts | None = None
 
 
-class ComponentStep(_Step, _Placed, _Queued, _Filled):
+class ComponentStep(_Step, _Batched, _Placed, _Queued, _Filled):
     """A step that runs a component: in a file, inline or registered."""
 
     ignores_unknown_keys: ClassVar[bool] = True
@@ -186,29 +197,14 @@ class ComponentStep(_Step, _Placed, _Queued, _Filled):
     type: Literal["command", "parallel", "pipeline"] | None = None
     component: str | Free
     environment: EnvironmentRef | None = None
-    environment_variables: Variables | None = None
     distribution: Distribution | None = None
-    resources: Resources | None = None
     limits: JobLimits | None = None
-    mini_batch_size: MiniBatch | None = None
-    max_concurrency_per_instance: Count | None = None
-    error_threshold: Whole | None = None
-    mini_batch_error_threshold: Whole | None = None
-    retry_settings: Retry | None = None
-    logging_level: Literal["DEBUG", "INFO", "WARNING"] | None = None
 
 
-class CommandStep(_Step, _Run, _Placed, _Queued, _Filled):
+class CommandStep(_GivenCommand, _Step):
     """A step with its command inline."""
 
     read_only_keys: ClassVar[frozenset[str]] = CommandJob.read_only_keys | {"$schema"}
-
-    type: Literal["command"] = "command"
-    tags: JobTags | None = None
-    command: Annotated[str, Field(min_length=1)]
-    environment: EnvironmentRef
-    limits: JobLimits | None = None
-    parent_job_name: str | None = None
 
 
 class ParallelStep(_Step, _Parallel, _Placed, _Queued, _Filled):
@@ -233,7 +229,7 @@ class SweepJob(Named, Sweep, _Placed, _Filled):
 
 
 def _step_sort(value: Any) -> str:
-    """Which model reads a step. A type that none of them knows is left to the one that says so."""
+    """Choose the model that reads a step. An unknown type is left to the one that reports it."""
     if isinstance(value, dict):
         if value.get("type") in azure_only.STEP_TYPES:
             return "<azure>"
@@ -270,7 +266,7 @@ class PipelineSettings(DefinitionModel):
 
 
 class PipelineJob(Named, _Placed, _Filled):
-    """Steps whose inputs are bound to each other's outputs, or a pipeline component that has them."""
+    """Steps whose inputs are bound to each other's outputs, or a pipeline component that contains them."""
 
     type: Literal["pipeline"]
     tags: JobTags | None = None
@@ -281,7 +277,7 @@ class PipelineJob(Named, _Placed, _Filled):
     @model_validator(mode="after")
     def _has_steps(self) -> PipelineJob:
         if not self.jobs and self.component is None:
-            raise problem("the key 'jobs' is missing", "add `jobs: ...`, or the component that has them")
+            raise problem("the key 'jobs' is missing", "add `jobs: ...`, or the component that contains them")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Models of a sweep: the space to search, how it is sampled, and when a trial is given up."""
+"""Models of a sweep: the search space, how it is sampled, and when a trial is stopped."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PositiveInt = Annotated[Whole, Field(ge=1)]
 
 
 def _choice(value: Any) -> Any:
-    if isinstance(value, bool) or value is None:  # the SDK takes texts, numbers and mappings
+    if isinstance(value, bool) or value is None:  # the SDK accepts strings, numbers and mappings
         text = "null" if value is None else str(value).lower()
-        raise problem(f"{text} cannot be chosen as it is", f'quote it: "{text}"')
+        raise problem(f"{text} cannot be one of the values", f'quote it: "{text}"')
     return value
 
 
@@ -43,7 +43,7 @@ class _Range(DefinitionModel):
     def _is_ordered(self) -> _Range:
         if self.min_value >= self.max_value:
             message = f"min_value {self.min_value:g} is not below max_value {self.max_value:g}"
-            raise problem(message, "exchange them")
+            raise problem(message, "swap them")
         return self
 
 
@@ -118,7 +118,7 @@ class Sampling(DefinitionModel):
     def _options_belong_to_random(self) -> Sampling:
         given = [name for name in ("seed", "rule", "logbase") if getattr(self, name) is not None]
         if self.type != "random" and given:
-            raise problem(f"{self.type} sampling takes no {given[0]}", "remove it, or use type: random")
+            raise problem(f"{self.type} sampling accepts no {given[0]}", "remove it, or use type: random")
         return self
 
 
@@ -134,7 +134,7 @@ class _Policy(DefinitionModel):
 
 
 class Bandit(_Policy):
-    """Gives up a trial that is further from the best one than a slack."""
+    """Stops a trial that is further from the best one than a slack."""
 
     type: Literal["bandit"]
     slack_factor: Annotated[Number, Field(gt=0)] | None = None
@@ -150,13 +150,13 @@ class Bandit(_Policy):
 
 
 class MedianStopping(_Policy):
-    """Gives up a trial whose best is below the median of the running averages."""
+    """Stops a trial whose best result is below the median of the running averages."""
 
     type: Literal["median_stopping"]
 
 
 class Truncation(_Policy):
-    """Gives up the worst share of the trials at each evaluation."""
+    """Stops the worst share of the trials at each evaluation."""
 
     type: Literal["truncation_selection"]
     truncation_percentage: Annotated[Whole, Field(ge=1, le=99)]

@@ -1,1 +1,1 @@
-"""What a definition runs, once every binding is followed."""
+"""What a definition runs, with every binding resolved."""

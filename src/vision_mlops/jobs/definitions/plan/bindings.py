@@ -1,8 +1,9 @@
-"""What the inputs of steps are bound to: values, data, or what other steps write."""
+"""Resolves what the inputs of steps are bound to: values, data, or outputs of other steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,12 @@ class BindingScope:
         self._types = types
 
     def inputs(self, step: Any) -> dict[str, Source]:
-        """Sources of a step's inputs; those bound to an optional input that nobody fills are left out."""
+        """Sources of a step's inputs, without those that are bound to an optional input which is not given."""
         found = {key: self._source(key, value) for key, value in step.inputs.items()}
         return {key: source for key, source in found.items() if source is not None}
 
     def text(self, value: str) -> str:
-        """Put the values of the pipeline's inputs into a text, such as that of an environment variable."""
+        """Insert the values of the pipeline's inputs into a text, such as that of an environment variable."""
         if "${{" not in value or "parent." not in value:
             return value
         try:
@@ -62,22 +63,18 @@ class BindingScope:
         return values
 
     def _source(self, key: str, value: Any) -> Source | None:
-        item = value if isinstance(value, JobInput) else None
-        text = (item.path if item.path is not None else item.value) if item else value
-        reference = sole(text)
-        if reference is not None:
+        text = _content(value)
+        if (reference := sole(text)) is not None:
             source = self._refer(reference)
-            mode = item.mode if item else None
-            if isinstance(source, StepOutput) and mode:
-                return StepOutput(source.step, source.output, mode)
-            return source
+            mode = value.mode if isinstance(value, JobInput) else None
+            return replace(source, mode=mode) if isinstance(source, StepOutput) and mode else source
         if isinstance(text, str) and "${{" in text:
             try:
                 text = render(text, self._values(text))
             except ExpressionError as error:
                 message = f"{self._file}: input {key!r}: {error}; only values can be part of a text"
-                raise PipelineError(message, "bind the input to nothing but ${{parent...}}") from error
-        return source_of(item, text, self._types.get(key), self._file)
+                raise PipelineError(message, "bind the input to ${{parent...}} and nothing else") from error
+        return source_of(value, self._types.get(key), self._file, text)
 
     def _refer(self, reference: BindingReference) -> Source | None:
         parts = reference.parts
@@ -93,7 +90,7 @@ class BindingScope:
 def settled(
     step: str, definition: Definition, scope: BindingScope | None, inputs: Mapping[str, Source], text: str
 ) -> str:
-    """A text with the values of the pipeline's and of the step's own inputs in it, for a limit or a number."""
+    """Insert the values of the pipeline's and of the step's own inputs into a text, such as a limit or a number."""
     text = scope.text(text) if scope else text
     own: dict[tuple[str, ...], str | None] = {
         ("inputs", key): source.text for key, source in inputs.items() if isinstance(source, Value)
@@ -101,7 +98,7 @@ def settled(
     try:
         return render(text, own)
     except ExpressionError as error:
-        if definition.kind in COMPONENTS:  # looked at alone: nobody has given it anything yet
+        if definition.kind in COMPONENTS:  # without a job, which would give it values
             return ""
         raise PipelineError(f"step {step!r}: {text!r}: {error}", "write a number, or bind it to an input") from error
 
@@ -110,7 +107,7 @@ def as_declared(step: str, key: str, source: Source, declared: InputDeclaration 
     """A value as its input is declared: 3.0 for an integer is 3.
 
     Raises:
-        PipelineError: it does not fit, which shows only here where it comes through the inputs of pipelines.
+        PipelineError: it does not fit, which shows only here if it comes through the inputs of pipelines.
     """
     if declared is None or not isinstance(source, Value) or declared.type not in VALUE_TYPES:
         return source
@@ -120,15 +117,27 @@ def as_declared(step: str, key: str, source: Source, declared: InputDeclaration 
     return Value(text)
 
 
-def source_of(item: JobInput | None, text: Any, declared: InputDeclaration | None, file: Path) -> Source:
-    """A literal or data in the form that the definition has it. Data is what is written with a path or declared so.
+def _content(value: Any) -> Any:
+    """The path or value that an input is given, in the short form or the long one."""
+    if isinstance(value, JobInput):
+        return value.value if value.path is None else value.path
+    return value
+
+
+def source_of(value: Any, declared: InputDeclaration | None, file: Path, text: Any = None) -> Source:
+    """A literal or data as an input is given it; data has a path, or is declared as such.
 
     A command gets a literal as Azure ML's SDK sends it, which is as Python writes it: True, 1.0, 1e-05.
+
+    Args:
+        value: As the definition has it.
+        declared: The declaration of the input, if it is known.
+        file: The definition.
+        text: The path or value, if it was changed.
     """
-    is_data = (item is not None and item.path is not None) or (
-        declared is not None and declared.type not in VALUE_TYPES
-    )
-    if not is_data:
+    item = value if isinstance(value, JobInput) else None
+    text = _content(value) if text is None else text
+    if (item is None or item.path is None) and (declared is None or declared.type in VALUE_TYPES):
         return Value(str(text))
     type_ = (item.type if item else None) or (declared.type if declared else None) or "uri_folder"
     mode = (item.mode if item else None) or (declared.mode if declared else None)
@@ -147,10 +156,10 @@ def shown(source: Source) -> str:
 
 
 def defaults_of(component: Definition) -> dict[str, Source]:
-    """What the inputs of a component are where nobody gives them anything."""
+    """Sources of the inputs of a component that have a default."""
     found: dict[str, Source] = {}
     for key, item in getattr(component.model, "inputs", {}).items():
         if isinstance(item, InputDeclaration) and (item.default is not None or item.path is not None):
             text = default_text(item.default, item.type) if item.default is not None else item.path
-            found[key] = source_of(None, text, item, component.file)
+            found[key] = source_of(text, item, component.file)
     return found

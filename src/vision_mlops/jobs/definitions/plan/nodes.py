@@ -1,4 +1,4 @@
-"""What a job consists of once every binding is followed: steps, each with what it is given and where its outputs go."""
+"""What a job consists of after every binding is resolved: steps, each with its inputs and where its outputs go."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vision_mlops.jobs.definitions.plan.shell import render_command, render_word
 
 @dataclass(frozen=True)
 class Value:
-    """A number, text or truth value, as the text that a command gets."""
+    """A number, string or boolean, as the text that a command gets."""
 
     text: str
 
@@ -27,7 +27,7 @@ class Value:
 class DataInput:
     """Files that exist before the job: a path relative to ``base``, an address, or a registered asset.
 
-    ``open`` marks the input of a component that is looked at alone: nobody has given it anything yet.
+    ``open`` marks an input of a component without a job, which has not been given anything yet.
     """
 
     path: str
@@ -38,13 +38,13 @@ class DataInput:
 
     @property
     def unread(self) -> bool:
-        """Whether the command gets the address itself, and reads it or not."""
+        """Whether the command gets the address itself, and decides whether to read it."""
         return self.mode == "direct" and "://" in self.path
 
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What another step of the job writes."""
+    """An output of another step of the job."""
 
     step: str
     output: str
@@ -63,7 +63,7 @@ Source = Value | DataInput | StepOutput | SearchedValue
 
 @dataclass(frozen=True)
 class OutputTarget:
-    """Where an output goes: a place of the engine's (no path), or a path or address; and the asset it becomes."""
+    """Where an output goes: a path, an address, or a place that the engine chooses (no path); and the asset it becomes."""
 
     type: str
     mode: str | None = None
@@ -75,7 +75,7 @@ class OutputTarget:
 
 @dataclass(frozen=True)
 class Parallel:
-    """How an entry script is run over mini-batches; ``input`` names the input that is cut into them."""
+    """How an entry script is run over mini-batches; ``input`` names the input that is split into them."""
 
     task: ParallelTask
     input: str
@@ -91,14 +91,14 @@ class Parallel:
 
 @dataclass(frozen=True)
 class Node:
-    """One step that runs processes. Steps of nested pipelines have their names joined by ``/``.
+    """One step that runs processes. Names of steps in nested pipelines are joined by ``/``.
 
     Attributes:
-        command: Text with expressions over the node's own inputs and outputs; of a parallel step, its arguments.
+        command: Text with expressions over the node's own inputs and outputs; the arguments of a parallel step.
         code: Folder or file that is copied into the working folder, and ``includes`` that are put beside it.
-        environment: As the definition has it: a reference, a file, or JSON; ``environment_file`` is where it stands.
-        nodes: How many machines run it, each with so many ``processes``; more than one only where it is distributed.
-        unused: What the definition says and a run on this machine has no use for, as text by key.
+        environment: A reference, a file, or JSON; ``environment_file`` is the definition that contains it.
+        nodes: How many machines run it, each with so many ``processes``; more than one only if it is distributed.
+        unused: Settings that a run on this machine does not use, as text by key.
         needs_azure: What it is that only Azure runs, and what to do instead; None for what this machine runs.
     """
 
@@ -132,7 +132,7 @@ class Node:
         return list(dict.fromkeys(item.step for item in self.inputs.values() if isinstance(item, StepOutput)))
 
     def is_value(self, name: str) -> bool:
-        """Whether an input is a number or text, not data."""
+        """Whether an input is a number, string or boolean, not data."""
         source, declared = self.inputs.get(name), self.declared.get(name)
         if declared is not None:
             return declared.type in VALUE_TYPES
@@ -141,13 +141,13 @@ class Node:
     def render(
         self, inputs: Mapping[str, str], outputs: Mapping[str, str], searched: Mapping[str, str] | None = None
     ) -> str:
-        """The command with values put in; bash takes each path as it is. The arguments of an entry script are no command:
-        they are words, quoted where they need it.
+        """The command with its values and paths, each path as one word for bash. The arguments of an entry script are not a
+        command, but words that are quoted if necessary.
 
         Args:
-            inputs: Text by input; those that are missing leave out the ``$[[...]]`` they stand in.
+            inputs: Text by input; a ``$[[...]]`` with one that is missing is left out.
             outputs: Path by output.
-            searched: Value by name in the search space, of a trial.
+            searched: Value by name in the search space, for a trial.
         """
         values: dict[tuple[str, ...], str | None] = {
             ("inputs", key): text for key, text in inputs.items() if self.is_value(key)
@@ -162,7 +162,7 @@ class Node:
         return render_command(self.command, values, paths).strip()
 
     def describe(self, inputs: Mapping[str, str]) -> str:
-        """The command for people: what is not known before the job runs stays an expression."""
+        """The command for people, and for comparison: nothing is quoted, outputs and searched values stay expressions."""
         values: dict[tuple[str, ...], str | None] = {("inputs", key): text for key, text in inputs.items()}
         values |= {("outputs", key): f"${{{{outputs.{key}}}}}" for key in self.outputs}
         space = self.sweep.search_space if self.sweep else {}
@@ -172,13 +172,13 @@ class Node:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """A job, ready to be run: ``nodes`` are in an order in which they can run.
+    """A job that is ready to run: ``nodes`` are in an order in which they can run.
 
     Attributes:
-        outputs: Of the whole job: step and output that write each, and where it goes.
-        settings: Of the pipeline: continue_on_step_failure, force_rerun, and others as written.
-        inputs: Of the job, as text, for the record.
-        warnings: What the linter says of the definition; it has no errors.
+        outputs: For each output of the job: the step and output that write it, and where it goes.
+        settings: Settings of the pipeline: continue_on_step_failure, force_rerun, and others as written.
+        inputs: Inputs of the job as text, for the record.
+        warnings: Warnings of the linter; the definition has no errors.
     """
 
     file: Path

@@ -1,4 +1,4 @@
-"""Follows every binding of a job down to the steps that run: :func:`resolve` for the engine, :func:`plan` for people."""
+"""Resolves every binding of a job into the steps that run: :func:`resolve` for the engine, :func:`plan` for people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vision_mlops.jobs.definitions.findings import Findings
 from vision_mlops.jobs.definitions.linter.linter import Linter
 from vision_mlops.jobs.definitions.linter.sweep_checks import TRIALS
 from vision_mlops.jobs.definitions.models.azure_only import AzureStep, way_of, words_of
-from vision_mlops.jobs.definitions.models.ports import InputDeclaration, JobInput, JobOutput
+from vision_mlops.jobs.definitions.models.ports import InputDeclaration, JobOutput
 from vision_mlops.jobs.definitions.models.steps import (
     ComponentStep,
     PipelineComponent,
@@ -42,7 +42,7 @@ from vision_mlops.jobs.definitions.plan.nodes import (
     SearchedValue,
     Source,
 )
-from vision_mlops.jobs.definitions.plan.step_settings import StepSettings, unused_of
+from vision_mlops.jobs.definitions.plan.step_settings import step_settings, unused_of
 from vision_mlops.jobs.definitions.referenced_files import Files
 from vision_mlops.jobs.definitions.step_graph import ordered, ports_of
 
@@ -50,10 +50,10 @@ Registered = Callable[[str], Path | None]
 
 
 def plan(path: Path) -> list[PlannedStep]:
-    """Steps of a job or component as text, each after those whose outputs it reads.
+    """The steps of a job or component as text, each after those whose outputs it reads.
 
     Raises:
-        PipelineError: the file has errors; the first one is worded, the others are counted.
+        PipelineError: the file has errors; the message is the first one, and counts the others.
     """
     found = resolve(path, among=(*JOBS, *COMPONENTS))
     bound = {origin[:2]: f"outputs.{key}" for key, origin in found.outputs.items() if len(found.nodes) > 1}
@@ -67,17 +67,17 @@ def resolve(
     registered: Registered | None = None,
     among: tuple[str, ...] = JOBS,
 ) -> JobPlan:
-    """Check a job and follow its bindings.
+    """Check a job and resolve its bindings.
 
     Args:
         path: Definition.
-        changes: What ``--set`` says, laid over the file.
-        registered: Gives the file of a registered component (``azureml:NAME:VERSION``), None where there is none;
-            without it such components stay unknown.
-        among: Kinds of definitions that are wanted.
+        changes: The changes of ``--set``, applied to the file.
+        registered: Returns the file of a registered component (``azureml:NAME:VERSION``), or None; without it such
+            components stay unknown.
+        among: Accepted kinds of definitions.
 
     Raises:
-        PipelineError: the file has errors; the first one is worded, the others are counted.
+        PipelineError: the file has errors; the message is the first one, and counts the others.
     """
     findings = Findings()
     linter = Linter(path, findings, changes=changes, registered=registered)
@@ -110,11 +110,8 @@ class _Resolver:
         for key, (step, output) in origins.items():
             written = next(node for node in self._nodes if node.step == step).outputs[output]
             declared = model.outputs.get(key)
-            outputs[key] = (
-                step,
-                output,
-                _target(declared, getattr(declared, "type", None) or written.type, definition),
-            )
+            target = _target(declared, getattr(declared, "type", None) or written.type, definition)
+            outputs[key] = (step, output, target)
         settings = getattr(model, "settings", None)
         return JobPlan(
             file=definition.file,
@@ -131,7 +128,7 @@ class _Resolver:
         )
 
     def _pipeline(self, definition: Definition, prefix: str, given: Mapping[str, Source]) -> Origins:
-        """Add the steps of a pipeline; returns who writes its outputs."""
+        """Add the steps of a pipeline; returns which step writes each of its outputs."""
         model: Any = definition.model
         written: dict[str, Origins] = {}
         sources: dict[str, dict[str, Source]] = {}
@@ -139,7 +136,8 @@ class _Resolver:
         for name in ordered(model.jobs)[0]:
             step = model.jobs[name]
             component = self._component(definition, name, step)
-            scope = BindingScope(definition.file, given, sources, written, _types(step, component))
+            types = ports_of(step, component).inputs or {}
+            scope = BindingScope(definition.file, given, sources, written, types)
             inputs = scope.inputs(step)
             sources[name] = {**(defaults_of(component) if component else {}), **inputs}
             if component is not None and isinstance(component.model, PipelineComponent):
@@ -157,7 +155,7 @@ class _Resolver:
         return outputs
 
     def _lead(self, origin: tuple[str, str], outer: OutputTarget) -> None:
-        """Let an output of a nested pipeline go where the step that stands for this pipeline wants it."""
+        """Redirect an output of a nested pipeline to where the step that runs this pipeline writes it."""
         if outer.path is None and outer.name is None:
             return
         step, output = origin
@@ -207,9 +205,8 @@ class _Resolver:
         }
         if foreign is None:
             text = scope.text if scope else str
-            runs = StepSettings(
-                definition, step, component, text, partial(settled, name, definition, scope, filled)
-            ).fields()
+            own = partial(settled, name, definition, scope, filled)
+            runs = step_settings(definition, step, component, text, own)
         node = Node(
             step=name,
             type=getattr(step, "type", None) or (component.type if component else "command"),
@@ -225,13 +222,13 @@ class _Resolver:
 
     @staticmethod
     def _taken(step: Any, component: Definition | None, inputs: Mapping[str, Source]) -> Mapping[str, Source]:
-        """The inputs that a step has; Azure ML leaves out what is given beyond those that its component declares."""
+        """The inputs that a step gets; like Azure ML, this leaves out those that its component does not declare."""
         declared = ports_of(step, component).inputs
         return inputs if declared is None else {key: source for key, source in inputs.items() if key in declared}
 
 
 def _own_inputs(definition: Definition) -> dict[str, Source]:
-    """What the inputs of the outermost definition are given; those of a component alone stay open."""
+    """Sources of the inputs of the outermost definition; those of a component without a job stay open."""
     model: Any = definition.model
     if definition.kind in COMPONENTS:
         open_ = {
@@ -240,20 +237,11 @@ def _own_inputs(definition: Definition) -> dict[str, Source]:
             if item.required
         }
         return {**open_, **defaults_of(definition)}
-    found: dict[str, Source] = {}
-    for key, value in model.inputs.items():
-        item = value if isinstance(value, JobInput) else None
-        text = (item.path if item.path is not None else item.value) if item else value
-        found[key] = source_of(item, text, None, definition.file)
-    return found
-
-
-def _types(step: Any, component: Definition | None) -> Mapping[str, InputDeclaration]:
-    return ports_of(step, component).inputs or {}
+    return {key: source_of(value, None, definition.file) for key, value in model.inputs.items()}
 
 
 def _bound_type(value: Any, definition: Definition) -> str | None:
-    """Type of the pipeline's output that an inline step binds one of its own to without a type; None where it does not."""
+    """Type of the pipeline's output that an inline step binds an untyped one of its own to; None if there is none."""
     if getattr(value, "type", None) is not None:
         return None
     target = sole(value.path if isinstance(value, JobOutput) else value)
@@ -263,7 +251,7 @@ def _bound_type(value: Any, definition: Definition) -> str | None:
 
 
 def _target(value: Any, type_: str | None, definition: Definition) -> OutputTarget:
-    """Where an output goes. A binding to an output of the pipeline is followed elsewhere."""
+    """Where an output goes. A binding to an output of the pipeline is resolved elsewhere."""
     item = value if isinstance(value, JobOutput) else None
     path = item.path if item else None
     if path is not None and (reference := sole(path)) and reference.parts[0] == "parent":

@@ -1,47 +1,74 @@
-"""Puts paths into a command so that bash has exactly this path at the place where it stands, whatever signs are in it.
+"""Puts paths into a command so that bash gets exactly these paths, whatever characters are in them.
 
-On Azure ML the paths of inputs and outputs have no such signs, so commands are written without quotes around them. On a
-machine of one's own, ``my photos`` is a common name. Values are put in as they are, as Azure ML does it. How a path is
-quoted, its place decides: a word, quotes, a here-document, a comment.
-:mod:`~vision_mlops.jobs.definitions.plan.bash_quoting` tells them apart.
+On Azure ML the paths of inputs and outputs have no special characters, so commands are written without quotes around them.
+On a machine of one's own, ``my photos`` is a common name. Values are inserted as they are, as Azure ML does. How a path is
+quoted depends on its place: a word, quotes, a here-document, a comment. ``shfmt`` parses the command and tells which it is.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.jobs.definitions.expressions import BindingReference, ExpressionError, Optional, parse
-from vision_mlops.jobs.definitions.plan.bash_quoting import MARK, BashQuoting
+
+_MARK = "\0"
+"""Stands for a path: no command can hold it."""
+_CODEC = ("utf-8", "surrogateescape")
+_IN_QUOTES = '\\"$`'  # what a backslash in double quotes takes its meaning
+_PATTERN_SIGNS = ("#", "%", "^", ",")  # of an operator in ${...} whose operand is a pattern, with quotes of its own
 
 
 def render_command(
     command: str, values: Mapping[tuple[str, ...], str | None], paths: Mapping[tuple[str, ...], str]
 ) -> str:
-    """Put values and paths in; an optional group with a reference that has none is left out.
+    """Insert values and paths; an optional group with a reference that has no value is left out.
 
     Args:
         command: For bash, with expressions.
-        values: Put in as they are.
+        values: Inserted as they are.
         paths: Quoted as the place where they stand needs it.
 
     Raises:
-        ExpressionError: an expression is broken, or one outside of ``$[[...]]`` has no value.
+        ExpressionError: an expression is broken, one outside of ``$[[...]]`` has no value, or a path needs quotes and the
+            command cannot be parsed.
+        MissingExtraError: a path needs quotes, and ``shfmt`` is not installed.
     """
     text, marked = _marked(command, values, paths)
     if all(path == shlex.quote(path) for path in marked):
         return _put_back(text, marked)
+    word = "path_"
+    while word in text:
+        word += "_"
+    source, tree = _parsed(text.replace(_MARK, word))
     try:
-        return BashQuoting(text, marked).whole()
+        places = list(_places(tree, _Place("word"), source))
     except RecursionError as error:
         raise ExpressionError("the command is nested too deeply") from error
+    result, done = "", 0
+    for match, path in zip(re.finditer(word.encode(), source), marked, strict=True):
+        found = (place for begin, end, place in places if begin <= match.start() < end)
+        place = next(found, _Place("word"))
+        before = source[done : match.start()].decode(*_CODEC)
+        if (len(before) - len(before.rstrip("\\"))) % 2:  # it would take the meaning of the path's first character
+            before = before[:-1] if place.kind == "word" else before + "\\" * place.is_quoted
+        result += before + place.quoted(path)
+        done = match.end()
+    return result + source[done:].decode(*_CODEC)
 
 
 def render_words(
     arguments: str, values: Mapping[tuple[str, ...], str | None], paths: Mapping[tuple[str, ...], str]
 ) -> list[str]:
-    """The same for words that no shell sees, such as the arguments of an entry script: split at blanks, without quotes.
+    """Do the same for words that no shell sees, such as the arguments of an entry script: split at blanks, without quotes.
 
     Raises:
         ExpressionError: as above, or a quotation mark is not closed.
@@ -69,15 +96,114 @@ def _marked(
         for part in () if lacking else parts:
             if isinstance(part, BindingReference) and part.parts in paths:
                 marked.append(paths[part.parts])
-                result.append(MARK)
+                result.append(_MARK)
             else:
                 result.append(part if isinstance(part, str) else values[part.parts] or "")
-                if MARK in result[-1]:
-                    raise ExpressionError("a command cannot hold a zero byte")
+                if _MARK in result[-1]:
+                    raise ExpressionError("a command cannot contain a zero byte")
     return "".join(result), marked
 
 
 def _put_back(text: str, paths: Iterable[str]) -> str:
     """The text with the paths in place of their marks, as they are."""
     left = iter(paths)
-    return re.sub(MARK, lambda _: next(left), text)
+    return re.sub(_MARK, lambda _: next(left), text)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a command a path stands.
+
+    Attributes:
+        kind: What is directly around it; ``default`` is the operand of ``${x:-...}`` in double quotes.
+        backquotes: For each pair of backquotes around it, from the outermost on, whether it stands in double quotes.
+    """
+
+    kind: Literal["word", "single", "ansi", "double", "default", "heredoc", "raw", "comment"]
+    backquotes: tuple[bool, ...] = ()
+
+    @property
+    def is_quoted(self) -> bool:
+        return self.kind in ("double", "default", "heredoc")
+
+    def quoted(self, path: str) -> str:
+        """The path as it has to be written here."""
+        # Bash cannot be trusted with quotes within quotes in backquotes, so a path there is written in hexadecimal.
+        hidden = f"$'{_in_hex(path)}'" if self.backquotes else ""
+        written = {
+            "word": hidden or shlex.quote(path),
+            "single": f"'{hidden}'" if hidden else path.replace("'", "'\\''"),
+            "ansi": _in_hex(path),
+            "double": f'"{hidden}"' if hidden else _escaped(path, _IN_QUOTES),
+            "default": f'"{_escaped(path, _IN_QUOTES)}"',
+            "heredoc": _escaped(path, "\\$`"),
+            "raw": path,
+            "comment": re.sub(r"[^\w./-]", "_", path),
+        }[self.kind]
+        for within_quotes in reversed(self.backquotes):  # which take some backslashes away before they are read
+            written = _escaped(written, '\\`"' if within_quotes else "\\`")
+        return written
+
+
+def _parsed(text: str) -> tuple[bytes, Any]:
+    """Parse a command; returns it in bytes, and its syntax tree, whose positions count bytes."""
+    program = shutil.which("shfmt", path=sysconfig.get_path("scripts")) or shutil.which("shfmt")
+    if program is None:
+        raise MissingExtraError("shfmt-py", "train")
+    source = text.encode(*_CODEC)
+    while True:
+        done = subprocess.run([program, "-tojson", "-ln", "bash"], input=source, capture_output=True, check=False)
+        if done.returncode == 0:
+            return source, json.loads(done.stdout)
+        # Where (( turns out to begin no arithmetic, bash takes it for two parentheses; shfmt wants a blank between them.
+        reason = done.stderr.decode(*_CODEC).strip()
+        line, column = (int(number) for number in re.findall(r"\d+", reason)[:2])
+        opening = source.rfind(b"((", 0, sum(len(row) + 1 for row in source.split(b"\n")[: line - 1]) + column)
+        if opening < 0:
+            raise ExpressionError(f"the command, in which a path needs quotes, cannot be parsed: {reason}")
+        source = source[: opening + 1] + b" " + source[opening + 1 :]
+
+
+def _places(node: Any, place: _Place, source: bytes) -> Iterator[tuple[int, int, _Place]]:
+    """Every text of a syntax tree: where it begins and ends, and what kind of place that is."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _places(item, place, source)
+    if not isinstance(node, dict):
+        return
+    begin, end = (node.get(key, {}).get("Offset", 0) for key in ("Pos", "End"))
+    kind = node.get("Type")
+    if "Text" in node:
+        yield begin, end, replace(place, kind="comment")
+    elif kind == "SglQuoted" and place.kind != "default":  # where these quotes mean nothing
+        yield begin, end, replace(place, kind="ansi" if node.get("Dollar") else "single")
+    elif isinstance(node.get("Value"), str):
+        yield begin, end, place
+    elif kind == "CmdSubst" and node.get("Backquotes"):
+        within = _Place("word", (*place.backquotes, place.is_quoted))
+        yield from _places(node.get("Stmts"), within, source)
+    elif kind in ("CmdSubst", "ProcSubst"):
+        yield from _places([node.get("Stmts"), node.get("Last")], replace(place, kind="word"), source)
+    elif kind == "DblQuoted":
+        yield from _places(node.get("Parts"), replace(place, kind="double"), source)
+    elif kind == "ParamExp":
+        operand = node.get("Exp") or {}
+        is_default = place.is_quoted and not operand.get("Op", "#").startswith(_PATTERN_SIGNS)
+        yield from _places(operand, replace(place, kind="default" if is_default else "word"), source)
+        yield from _places([node.get("Repl"), node.get("Slice")], replace(place, kind="word"), source)
+    else:
+        for key, item in node.items():
+            within = place
+            if key == "Hdoc":
+                word = source[node["Word"]["Pos"]["Offset"] : node["Word"]["End"]["Offset"]]
+                within = replace(place, kind="raw" if set(word) & set(b"\\'\"") else "heredoc")
+            yield from _places(item, within, source)
+
+
+def _in_hex(path: str) -> str:
+    """A path for ``$'...'``, without any character that means something to bash."""
+    return re.sub(r"[^\w./-]", lambda sign: "".join(f"\\x{byte:02x}" for byte in sign[0].encode(*_CODEC)), path)
+
+
+def _escaped(text: str, characters: str) -> str:
+    return re.sub(rf"([{re.escape(characters)}])", r"\\\1", text)

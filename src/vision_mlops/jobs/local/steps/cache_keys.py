@@ -31,7 +31,7 @@ def step_key(context: Context, node: Node, inputs: Mapping[str, str]) -> str:
     contents |= sections(context.dependencies, node, inputs)
     searched = {name: f"<{name}>" for name in (node.sweep.search_space if node.sweep else {})}
     outputs = {name: f"<{name}>" for name in node.outputs}
-    command = node.render({**contents, **searched}, outputs, searched)
+    command = node.describe({**contents, **searched})
     software = context.dependencies.software
     return cache_key(
         {

@@ -125,8 +125,8 @@ def _of_parallel(node: Node, where: str) -> Iterator[tuple[str, str]]:
 def _of_command(node: Node, where: str, path: str | None) -> Iterator[tuple[str, str]]:
     try:
         text = node.render(
-            {key: shown(source) for key, source in node.inputs.items()},
-            {key: key for key in node.outputs},
+            {key: shown(source) if node.is_value(key) else f"/{key}" for key, source in node.inputs.items()},
+            {key: f"/{key}" for key in node.outputs},
             {key: key for key in (node.sweep.search_space if node.sweep else {})},
         )
     except ExpressionError as error:

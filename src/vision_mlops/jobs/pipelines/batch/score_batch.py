@@ -1,8 +1,8 @@
-"""Entry script of batch scoring: ``init()`` is called once in each process, then ``run()`` for one mini-batch after another.
+"""Entry script of batch scoring: ``init()`` is called once in each process, then ``run()`` for each mini-batch.
 
-The bundle is that of ``--bundle FOLDER``, else the model that Azure ML mounted in AZUREML_MODEL_DIR. Further arguments:
-``--top-k N``, ``--precision auto|f32``, ``--model-name`` and ``--model-version`` for what rows call the model; all others
-are those of the service and are left alone. A row is one line of JSON with what a row of ``mlops batch score`` has:
+The bundle is that of ``--bundle FOLDER``, or else the model that Azure ML mounted at AZUREML_MODEL_DIR. Other arguments are
+``--top-k N``, ``--precision auto|f32``, and ``--model-name`` and ``--model-version``, which appear in the rows; all others
+are those of the service and are ignored. A row is one line of JSON with the content of a row of ``mlops batch score``:
 ``{"image": ..., "predictions": [{"label": ..., "probability": ...}, ...], "model": {"name": ..., "version": ..., "id": ...},
 "sha256": ..., "width": ..., "height": ...}``, or ``{"image": ..., "error": {"code": ..., "message": ...}}`` for one that
 cannot be read. Needs the package, not torch.
@@ -26,7 +26,7 @@ _SUSPICIOUS = 10
 
 @dataclass(frozen=True)
 class BatchScorer:
-    """A loaded bundle, what rows say about it, and how many classes a row gets."""
+    """A loaded bundle, how rows describe it, and how many classes a row lists."""
 
     predictor: Predictor
     model: ScoringModel
@@ -36,7 +36,7 @@ class BatchScorer:
         """One line of JSON for each image, in the given order.
 
         Raises:
-            DataError: none of ten or more images can be read, so that the folder is wrong rather than an image.
+            DataError: none of ten or more images can be read, so the folder is probably wrong.
         """
         images = [(str(path), path) for path in paths]
         outcomes = [
@@ -47,7 +47,7 @@ class BatchScorer:
         errors = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
         if len(errors) >= _SUSPICIOUS and len(errors) == len(outcomes):
             raise DataError(
-                f"none of {len(errors)} files is an image that can be read, the first: {errors[0].code},"
+                f"none of {len(errors)} files is a readable image; the first error is {errors[0].code}:"
                 f" {errors[0].message}",
                 "give a folder of images as the input `images`",
             )
@@ -64,7 +64,7 @@ def init(arguments: Sequence[str] | None = None) -> None:
     """Load and verify the bundle.
 
     Raises:
-        BundleError: there is none, or it is broken, so that nothing can be scored.
+        BundleError: the bundle is missing or broken.
         MlopsError: ``--top-k`` is above the number of classes.
     """
     global _scorer
@@ -74,7 +74,7 @@ def init(arguments: Sequence[str] | None = None) -> None:
     classes = len(predictor.classes)
     if not 0 <= options.top_k <= classes:
         raise MlopsError(
-            f"--top-k {options.top_k}: the model has {classes} classes", f"use 0 to {classes}; 0 gives all"
+            f"--top-k {options.top_k}: the model has {classes} classes", f"use 0 to {classes}; 0 lists all"
         )
     model = ScoringModel(
         options.model_name or name or predictor.bundle.name, options.model_version or version, predictor.id
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run(mini_batch: Sequence[str]) -> list[str]:
-    """Score the images of one mini-batch; as many rows as images. Raises as :meth:`BatchScorer.rows`."""
+    """Score the images of one mini-batch; returns one row for each image. Raises as :meth:`BatchScorer.rows` does."""
     if _scorer is None:
-        raise MlopsError("run() was called before init()", "call init() once, it loads the model")
+        raise MlopsError("run() was called before init()", "call init() first, which loads the model")
     return _scorer.rows([Path(item) for item in mini_batch])
