@@ -182,7 +182,7 @@ def test_a_folder_of_which_nothing_can_be_read_is_refused(bundle: Path, tmp_path
         run(folder, bundle, tmp_path / "out.csv")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("out")) == []
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match="contains no images"):
         run(tmp_path / "empty", bundle, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv.partial").exists()
 
