@@ -49,19 +49,15 @@ class BatchJournal:
         self._database = sqlite3.connect(file, timeout=0, isolation_level=None)
         try:
             self._open({**about, "format": str(_FORMAT)}, restart)
-        except sqlite3.OperationalError as error:
-            self._database.close()
-            if "locked" not in str(error):
-                raise self._broken(error) from error
-            raise DataError(
-                f"{file.parent} is in use", "the same command is running; wait until it has ended"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            self._database.close()
-            raise self._broken(error) from error
         except DataError:
             self._database.close()
             raise
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                hint = "the same command is running; wait until it has ended"
+                raise DataError(f"{file.parent} is in use", hint) from error
+            raise DataError(f"{file} cannot be used: {error}", f"remove {file.parent} and start over") from error
         self._saved = time.monotonic()
 
     def _open(self, about: dict[str, str], restart: bool) -> None:
@@ -89,9 +85,6 @@ class BatchJournal:
                 f"{self._file.parent} was started with another {shown}",
                 "continue with the command that started it, choose another --out, or start over with --restart",
             )
-
-    def _broken(self, error: Exception) -> DataError:
-        return DataError(f"{self._file} cannot be used: {error}", f"remove {self._file.parent} and start over")
 
     def __enter__(self) -> BatchJournal:
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from vision_mlops.core.files import remove_path
 from vision_mlops.core.locks import is_taken
 from vision_mlops.jobs.local.environments.virtual_environment import remove_environment, unused_environments
 from vision_mlops.jobs.local.state.job_state import JobFolder, JobState, jobs
-from vision_mlops.jobs.local.steps.step_results import StepFolder
+from vision_mlops.jobs.local.steps.step_results import StepFolder, stored_result
 
 _DAY_SECONDS = 86_400.0
 
@@ -102,11 +101,8 @@ def _is_free(folder: Path, before: float, used: set[Path]) -> bool:
 
 def _points_to(folder: Path, used: set[Path]) -> bool:
     """Whether it points to results in another folder that a job refers to."""
-    try:
-        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        return any(paths.home() / item["path"] in used for item in content["outputs"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+    found = stored_result(folder)
+    return found is not None and any(path in used for path in found[1].outputs.values())
 
 
 def _remove_job(folder: JobFolder) -> None:

@@ -53,20 +53,29 @@ def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fing
         names: Outputs that it must have; it may have default artifacts as well.
         fingerprints: To compare the contents.
     """
+    found = stored_result(folder)
+    if found is None:
+        return None
+    made_with, result = found
+    if made_with != key or not set(names) <= set(result.outputs) <= {*names, ARTIFACTS}:
+        return None
+    try:
+        same = all(fingerprints.of(path) == result.hashes[name] for name, path in result.outputs.items())
+    except OSError:  # removed by hand
+        return None
+    return result if same else None
+
+
+def stored_result(folder: Path) -> tuple[str, StepResult] | None:
+    """The key and the result that a folder says it holds; None where it says none."""
     try:
         content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         outputs = {name: paths.home() / item["path"] for name, item in content["outputs"].items()}
         hashes = {name: str(item["hash"]) for name, item in content["outputs"].items()}
         result = StepResult(outputs, hashes, content["run_id"], float(content["seconds"]), content["job"])
+        return content["key"], result
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if content["key"] != key or not set(names) <= set(outputs) <= {*names, ARTIFACTS}:
-        return None
-    try:
-        same = all(fingerprints.of(path) == hashes[name] for name, path in outputs.items())
-    except OSError:  # removed by hand
-        return None
-    return result if same else None
 
 
 def write_result(folder: Path, key: str, result: StepResult) -> None:

@@ -14,8 +14,7 @@ import json
 import math
 import random
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -79,14 +78,14 @@ class Sampler:
         self._optuna = optuna
         self._states = optuna.trial.TrialState
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # of storage and TPE
         path.parent.mkdir(parents=True, exist_ok=True)
         _repair(path)
         try:
-            with _quiet():
-                self._storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
-                self._study = optuna.create_study(
-                    storage=self._storage, study_name=_STUDY, direction=goal, load_if_exists=True
-                )
+            self._storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+            self._study = optuna.create_study(
+                storage=self._storage, study_name=_STUDY, direction=goal, load_if_exists=True
+            )
         except (OSError, ValueError, KeyError) as error:
             raise PipelineError(f"{path} contains no trials: {error}", "remove it, or start a new job") from error
         self._id = self._storage.get_study_id_from_name(_STUDY)
@@ -108,14 +107,11 @@ class Sampler:
             return None
         distributions = {}
         if self._kind == "bayesian":
-            # Seeded anew for each trial: one that goes on after an interruption would repeat its first draws.
+            # Seeded for each trial: a sampler that continues after an interruption would repeat its first draws.
             seed = random.Random(f"{self._seed}/{number}").getrandbits(32)
-            with _quiet():
-                self._study.sampler = self._optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+            self._study.sampler = self._optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
             distributions = {name: self._distribution(space) for name, space in self._space.items()}
-        with _quiet():
-            drawn = self._study.ask(distributions)
-        return number, self._values(self._positions(number, drawn.params))
+        return number, self._values(self._positions(number, self._study.ask(distributions).params))
 
     def _distribution(self, space: Distributions) -> Any:
         """What TPE draws from: the index of a choice, or a position."""
@@ -140,16 +136,15 @@ class Sampler:
     def _tell(self, number: int, value: float | None, note: dict[str, Any]) -> None:
         """Store how a trial ended: for us as a note, for the search as one of Optuna's states."""
         key = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
-        with _quiet():
-            self._storage.set_trial_user_attr(key, "note", note)
-            if note["state"] == "EarlyTerminated":
-                if value is not None:
-                    self._storage.set_trial_intermediate_value(key, 0, value)
-                self._study.tell(number, state=self._states.PRUNED)
-            elif note["state"] == "Completed" and value is not None:
-                self._study.tell(number, value)
-            else:
-                self._study.tell(number, state=self._states.FAIL)
+        self._storage.set_trial_user_attr(key, "note", note)
+        if note["state"] == "EarlyTerminated":
+            if value is not None:
+                self._storage.set_trial_intermediate_value(key, 0, value)
+            self._study.tell(number, state=self._states.PRUNED)
+        elif note["state"] == "Completed" and value is not None:
+            self._study.tell(number, value)
+        else:
+            self._study.tell(number, state=self._states.FAIL)
 
     def draws(self) -> list[Draw]:
         """All trials in their order, including those that have not ended."""
@@ -182,14 +177,6 @@ class Sampler:
 
 def _position(space: Distributions, stored: int | float) -> float:
     return (stored + 0.5) / len(space.values) if isinstance(space, Choice) else stored
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress Optuna's warnings about experimental features."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _repair(path: Path) -> None:
