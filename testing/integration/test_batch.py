@@ -26,10 +26,12 @@ from testing.support.blob_containers import QUICK, Container
 from testing.support.bundles import make_bundle
 from testing.support.prepared_data import COLOURS
 
-from vision_mlops.batch import batch_scoring, scoring_process, worker_pool
+from vision_mlops.batch import batch_scoring
 from vision_mlops.batch import blob_images as batch_container
 from vision_mlops.batch.image_sources import FetchedImage, Folder, ListedImage
 from vision_mlops.batch.prediction_rows import Failed, Scored, score_images
+from vision_mlops.batch.scoring_pool import scored
+from vision_mlops.batch.scoring_service import ScoringService
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 from vision_mlops.core.hashing import file_hash
 from vision_mlops.model.bundle import read_bundle, write_bundle
@@ -180,7 +182,7 @@ def test_a_folder_of_which_nothing_can_be_read_is_refused(bundle: Path, tmp_path
         run(folder, bundle, tmp_path / "out.csv")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("out")) == []
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match="contains no images"):
         run(tmp_path / "empty", bundle, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv.partial").exists()
 
@@ -382,10 +384,10 @@ def test_an_image_that_takes_its_worker_with_it_is_found(images: Path, bundle: P
     good = list(Folder(images).fetch(found, tmp_path))
     poison = FetchedImage(ListedImage(b"poison.png", 0, ""), pipe)
     batches = [good[:3], [good[3], poison, good[4]], good[5:8], good[8:]]
-    settings = scoring_process.ScoringSettings(bundle, "auto", 10**6)
+    service = ScoringService(bundle, "auto", 10**6)
     thread = killed(pipe, 3) if how == "killed" else None
-    with worker_pool.WorkerPool(settings, 2, overdue=300 if thread else 1) as running:
-        outcomes = {item.listed.name: outcome for item, outcome in running.results(batches)}
+    results = scored(service, batches, 2, overdue=300 if thread else 1)
+    outcomes = {item.listed.name: outcome for item, outcome in results}
     failed = outcomes.pop("poison.png")
     assert isinstance(failed, Failed)
     reason = "its process was ended by signal 9" if thread else "it took longer than 1 seconds"
@@ -488,7 +490,7 @@ def test_the_command(images: Path, bundle: Path, tmp_path: Path, mlops: Callable
         pytest.param([], "--out is missing", id="out"),
         pytest.param(["--out", "a.csv"], "which model?", id="model"),
         pytest.param(["--out", "a.csv", "--model", "a", "--bundle", "b"], "which model?", id="two-models"),
-        pytest.param(["--out", "a.txt", "--bundle", "b"], "the suffix says no known format", id="suffix"),
+        pytest.param(["--out", "a.txt", "--bundle", "b"], "unknown format", id="suffix"),
         pytest.param(["--out", "a.csv", "--bundle", "none"], "none is not a model bundle", id="bundle"),
         pytest.param(
             ["--out", "a.csv", "--bundle", "b", "--precision", "x"], "unknown --precision 'x'", id="precision"

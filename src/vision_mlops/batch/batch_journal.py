@@ -1,4 +1,4 @@
-"""What is done of a batch, on disk: an SQLite database beside the output, so that ``kill -9`` loses a second at most."""
+"""The progress of a batch on disk: an SQLite database beside the output, so that ``kill -9`` loses a second at most."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS results (
     sha256 TEXT, width INTEGER, height INTEGER, probabilities BLOB, code TEXT, message TEXT) WITHOUT ROWID;
 """
 _DONE = "FROM listing JOIN results USING (image, size, version)"
-# Sick disks and networks get well again: what could not be read is tried once more.
+# Disks and networks recover: what could not be read is tried again by the next run.
 _TRIED_AGAIN = "unreadable"
 
 
@@ -36,12 +36,12 @@ class BatchJournal:
     """The images of a batch in their order, and what became of each. Use it as a context manager.
 
     Args:
-        file: The database; made where there is none. Only one process can have it open.
-        about: What results depend on. Those of another model or other options are not mixed with these.
-        restart: Forget what is there.
+        file: The database; created where it does not exist. Only one process can have it open.
+        about: What results depend on: those of another model or other options are not mixed with these.
+        restart: Discard what is there.
 
     Raises:
-        DataError: it was begun with something else, another process has it open, or it is broken.
+        DataError: it was started with something else, another process has it open, or it is broken.
     """
 
     def __init__(self, file: Path, about: Mapping[str, str], *, restart: bool = False) -> None:
@@ -49,19 +49,15 @@ class BatchJournal:
         self._database = sqlite3.connect(file, timeout=0, isolation_level=None)
         try:
             self._open({**about, "format": str(_FORMAT)}, restart)
-        except sqlite3.OperationalError as error:
-            self._database.close()
-            if "locked" not in str(error):
-                raise self._broken(error) from error
-            raise DataError(
-                f"{file.parent} is in use", "the same command is running: wait until it has ended"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            self._database.close()
-            raise self._broken(error) from error
         except DataError:
             self._database.close()
             raise
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                hint = "the same command is running; wait until it has ended"
+                raise DataError(f"{file.parent} is in use", hint) from error
+            raise DataError(f"{file} cannot be used: {error}", f"remove {file.parent} and start over") from error
         self._saved = time.monotonic()
 
     def _open(self, about: dict[str, str], restart: bool) -> None:
@@ -86,12 +82,9 @@ class BatchJournal:
         if differing:
             shown = ", ".join(f"{key} {before.get(key, 'unknown')!r}, now {now[key]!r}" for key in differing)
             raise DataError(
-                f"{self._file.parent} was begun with another {shown}",
-                "go on with the command that began it, choose another --out, or start over with --restart",
+                f"{self._file.parent} was started with another {shown}",
+                "continue with the command that started it, choose another --out, or start over with --restart",
             )
-
-    def _broken(self, error: Exception) -> DataError:
-        return DataError(f"{self._file} cannot be used: {error}", f"remove {self._file.parent} and start over")
 
     def __enter__(self) -> BatchJournal:
         return self
@@ -107,7 +100,7 @@ class BatchJournal:
         self._saved = time.monotonic()
 
     def list(self, images: Iterable[ListedImage]) -> None:
-        """Take down the images of this run, in their order. What is done of the same files is kept."""
+        """Record the images of this run, in their order. Results of the same files are kept."""
         self._database.execute("DELETE FROM listing")
         rows = ((position, *listed) for position, listed in enumerate(images))
         while page := list(islice(rows, _PAGE)):

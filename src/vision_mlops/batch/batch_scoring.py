@@ -14,8 +14,8 @@ from vision_mlops.batch.batch_journal import BatchJournal
 from vision_mlops.batch.image_sources import FetchedImage, Images
 from vision_mlops.batch.output_table import check_format, write_errors, write_table
 from vision_mlops.batch.prediction_rows import Failed, Outcome, ScoringModel
-from vision_mlops.batch.scoring_process import ScoringSettings
-from vision_mlops.batch.worker_pool import WorkerPool
+from vision_mlops.batch.scoring_pool import scored
+from vision_mlops.batch.scoring_service import ScoringService
 from vision_mlops.core.cpu import available_cores
 from vision_mlops.core.errors import DataError, MlopsError
 from vision_mlops.core.text import counted
@@ -87,7 +87,7 @@ class BatchSummary:
 
 
 def partial_folder(out: Path) -> Path:
-    """Where an output is kept until it is whole."""
+    """Where an output is kept until it is complete."""
     return out.with_name(f"{out.name}.partial")
 
 
@@ -108,7 +108,7 @@ def score(
 ) -> BatchSummary:
     """Score all images with a bundle into a table.
 
-    The same call goes on where an interrupted one was. Rows have the order of the listing, and the table's bytes depend
+    The same call continues an interrupted one. Rows have the order of the listing, and the table's bytes depend
     neither on the number of processes nor on interruptions.
 
     Args:
@@ -117,15 +117,15 @@ def score(
         out: File with the suffix ``.csv`` or ``.parquet``.
         name: What rows call the model; the bundle's own name where not given.
         version: Its registered version.
-        options: How.
-        progress: Told the images that are done, and all.
+        options: How they are scored.
+        progress: Called with the number of images that are done, and of all.
 
     Raises:
-        DataError: there are no images, none of the first can be read, the output exists, or what is there of it was begun
+        DataError: there are no images, none of the first can be read, the output exists, or was started
             with another model or other options.
         BundleError: the bundle is broken.
         MissingExtraError: OpenVINO, or what writes Parquet, is not installed.
-        AzureError: storage refuses, or is not reached.
+        AzureError: storage refuses a request, or cannot be reached.
     """
     options = options or BatchOptions()
     try:
@@ -140,12 +140,12 @@ class _Scoring:
     def __init__(self, images: Images, bundle: Path, out: Path, name: str, version: str, options: BatchOptions) -> None:
         check_format(out)
         if out.exists() and not options.overwrite:
-            raise DataError(f"{out} exists already", "choose another --out, or replace it with --overwrite")
+            raise DataError(f"{out} already exists", "choose another --out, or replace it with --overwrite")
         described = read_bundle(bundle)
         self._classes = described.classes
         self._model = ScoringModel(name or described.name, version, bundle_id(described))
         self._images, self._out, self._options = images, out, options
-        self._settings = ScoringSettings(bundle.resolve(), options.precision, options.max_pixels)
+        self._service = ScoringService(bundle.resolve(), options.precision, options.max_pixels)
         self._workers = options.workers or available_cores()
         self._folder = partial_folder(out)
         self._scored = self._failed = 0
@@ -166,13 +166,13 @@ class _Scoring:
             _, self._scored, self._failed = before
             if not total:
                 raise _NothingReadableError(
-                    f"{self._images.address} holds no images", "give a folder of .jpg, .png or other images"
+                    f"{self._images.address} contains no images", "give a folder of .jpg, .png or other images"
                 )
             self._score(journal, total, progress)
             return self._finish(journal, before, begun)
 
     def _tidy(self) -> None:
-        """Remove what a killed run has left beside its journal."""
+        """Remove what a killed run left beside its journal."""
         for path in self._folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -186,9 +186,9 @@ class _Scoring:
             kept.mkdir()
             with (
                 closing(self._images.fetch(journal.todo(), kept)) as fetched,
-                WorkerPool(self._settings, min(self._workers, total)) as pool,
+                closing(scored(self._service, self._batches(fetched, journal), min(self._workers, total))) as results,
             ):
-                for item, outcome in pool.results(self._batches(fetched, journal)):
+                for item, outcome in results:
                     self._images.release(item)
                     self._add(journal, item, outcome)
                     progress(self._scored + self._failed, total)
@@ -220,19 +220,19 @@ class _Scoring:
             self._scored += 1
 
     def _check(self, enough: int) -> None:
-        """Refuse where nothing at all can be read: then it is the folder that is wrong."""
+        """Refuse a folder of which nothing at all could be read: it is the wrong one."""
         if not self._scored and self._failed >= enough:
             raise _NothingReadableError(
-                f"none of the first {counted(self._failed, 'image')} of {self._images.address} can be read,"
+                f"none of the first {counted(self._failed, 'image')} of {self._images.address} could be read;"
                 f" the first: {self._first}",
-                "check the folder; if these are a few that are broken, move them away",
+                "check the folder; if only a few files are broken, move them elsewhere",
             )
 
     def _finish(self, journal: BatchJournal, before: tuple[int, int, int], begun: float) -> BatchSummary:
         total, scored, failed = journal.counts()
         if scored + failed != total:
             missing = counted(total - scored - failed, "image")
-            raise MlopsError(f"without a result: {missing}", "run the same command again")
+            raise MlopsError(f"{missing} without a result", "run the same command again")
         errors = errors_file(self._out)
         write_errors(errors, self._folder, journal.failed(), failed)
         labels = write_table(self._out, self._folder, journal.scored(), self._model, self._classes)

@@ -1,4 +1,4 @@
-"""Images in Blob Storage, fetched while others are scored: what is on this disk at once is bounded."""
+"""Images in Blob Storage, fetched while others are scored; how much is on disk at once is bounded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from vision_mlops.batch.image_sources import FetchedImage, ListedImage, Skipped
+from vision_mlops.batch.image_sources import FetchedImage, Images, ListedImage, Skipped
 from vision_mlops.batch.prediction_rows import MAX_BYTES, Failed, too_large
 from vision_mlops.data.image_files import claims_to_be_image, is_documentation, is_hidden, on_one_line
 from vision_mlops.storage import BlobFolder
@@ -20,7 +20,7 @@ _AHEAD = 4 * JOBS
 _AHEAD_BYTES = 256 * 2**20
 
 
-class BlobImages:
+class BlobImages(Images):
     """A folder in a container.
 
     Args:
@@ -50,7 +50,7 @@ class BlobImages:
         """Fetch images into ``folder``, ahead of what is asked for: at most 64 of them, or 256 MB and one.
 
         Raises:
-            RefusalError: storage is not reached any more, or takes no request of ours.
+            RefusalError: storage cannot be reached any more, or refuses our requests.
         """
         self._pool = ThreadPoolExecutor(JOBS, "fetching")
         waiting: deque[tuple[ListedImage, Future[FetchedImage]]] = deque()
@@ -82,7 +82,7 @@ class BlobImages:
         fetched.path.unlink()
 
     def close(self) -> None:
-        """End what is under way, and close all connections."""
+        """Cancel the transfers under way, and close all connections."""
         if self._pool is not None:
             self._reading.stop()
             self._pool.shutdown(cancel_futures=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from vision_mlops.batch.prediction_rows import Failed
 from vision_mlops.core.errors import DataError
@@ -58,60 +59,52 @@ class Skipped:
             self.first.append(line)
 
 
-class Images(Protocol):
-    """A folder of images, here or in storage."""
+class Images(ABC):
+    """A folder of images, here or in storage.
 
-    @property
-    def address(self) -> str:
-        """What the folder is called; another one has another."""
-        ...
+    Attributes:
+        address: What the folder is called; another one has another.
+        skipped: Files that are not images, so far.
+    """
 
-    @property
-    def skipped(self) -> Skipped:
-        """Files that are not images, so far."""
-        ...
+    address: str
+    skipped: Skipped
 
+    @abstractmethod
     def listing(self) -> Iterator[ListedImage]:
         """All images, always in the same order."""
-        ...
 
+    @abstractmethod
     def fetch(self, wanted: Iterable[ListedImage], folder: Path) -> Generator[FetchedImage]:
         """Make images readable, in the given order; what is kept meanwhile goes into ``folder``."""
-        ...
 
-    def release(self, fetched: FetchedImage) -> None:
-        """An image is not needed any more."""
-        ...
+    def release(self, fetched: FetchedImage) -> None:  # noqa: B027 - a folder of this machine keeps nothing
+        """Note that an image is not needed any more."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - nor has it anything open
         """Let go of everything."""
-        ...
 
 
-class Folder:
-    """A folder of this machine, with all folders in it. Hidden files and folders are no images.
+class Folder(Images):
+    """A folder of this machine, with all folders in it. Hidden files and folders are not images.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: the folder does not exist.
     """
 
     def __init__(self, folder: Path) -> None:
         if not os.path.lexists(folder):
             raise DataError(f"{folder} does not exist", "give a folder of images, or the address of a container")
         if folder.is_file():
-            raise DataError(f"{folder} is a file, not a folder", "for single images there is `mlops predict`")
+            raise DataError(f"{folder} is a file, not a folder", "use `mlops predict` for single images")
         self._root = os.fsencode(folder.resolve())
+        self.address = self._root.decode("utf-8", "backslashreplace")
         self.skipped = Skipped()
-
-    @property
-    def address(self) -> str:
-        """The absolute path."""
-        return self._root.decode("utf-8", "backslashreplace")
 
     def listing(self) -> Iterator[ListedImage]:
         """All images, sorted by the parts of their paths; only the names of one folder of each depth are in memory.
 
-        What cannot be read is listed, too: its row says why there is no score.
+        What cannot be read is listed, too, with the reason.
         """
         self.skipped = Skipped()
         for found in image_entries(os.fsdecode(self._root)):
@@ -126,23 +119,17 @@ class Folder:
                 yield ListedImage(os.fsencode(found.name), 0, "")
 
     def fetch(self, wanted: Iterable[ListedImage], folder: Path) -> Generator[FetchedImage]:
-        """They are here already."""
+        """Yield them as they are: they are on this machine."""
         for listed in wanted:
             path = os.fsdecode(os.path.join(self._root, listed.key))  # noqa: PTH118
             problem = "" if listed.version else problem_of(path)
             failed = Failed("unreadable", f"{listed.name}: {problem}") if problem else None
             yield FetchedImage(listed, Path(path), failed)
 
-    def release(self, fetched: FetchedImage) -> None:
-        """Nothing is kept."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
 
 def _listed(path: str, key: bytes) -> ListedImage:
     try:
         status = os.stat(path)  # noqa: PTH116
-    except OSError:  # gone meanwhile: reading it says so
+    except OSError:  # removed meanwhile: reading it reports that
         return ListedImage(key, 0, "")
     return ListedImage(key, status.st_size, str(status.st_mtime_ns))

@@ -19,14 +19,14 @@ _ROW_GROUP = 10_000
 
 
 def check_format(out: Path) -> None:
-    """Refuse an output that could not be written at the end.
+    """Refuse an output that could not be written in the end.
 
     Raises:
         DataError: its suffix is none of :data:`SUFFIXES`.
         MissingExtraError: Parquet is not installed.
     """
     if out.suffix.lower() not in SUFFIXES:
-        raise DataError(f"--out {out}: the suffix says no known format", f"name a file with {' or '.join(SUFFIXES)}")
+        raise DataError(f"--out {out}: unknown format", f"name a file with {' or '.join(SUFFIXES)}")
     if out.is_dir():
         raise DataError(f"--out {out} is a folder", "name a file")
     if out.suffix.lower() == ".parquet":
@@ -39,11 +39,11 @@ def check_format(out: Path) -> None:
 def write_table(
     out: Path, work: Path, rows: Iterable[tuple[ListedImage, Scored]], model: ScoringModel, classes: Sequence[str]
 ) -> dict[str, int]:
-    """Write all rows; the file is there whole, or as it was.
+    """Write all rows. The file is replaced as a whole or not at all.
 
     Args:
         out: The file; its suffix says the format.
-        work: Folder on the same file system, for what is not whole yet.
+        work: Folder on the same file system, for what is not complete yet.
         rows: Images with their scores.
         model: What rows say about the model.
         classes: Its classes.

@@ -1,6 +1,6 @@
-"""What becomes of one image in batch scoring: a row, or the reason why there is none.
+"""The result of one image in batch scoring: a row, or the reason why there is none.
 
-The one place that makes them, for ``mlops batch score`` and for the entry script of Azure ML's parallel jobs.
+The only module that makes them, for ``mlops batch score`` and for the entry script of Azure ML's parallel jobs.
 """
 
 from __future__ import annotations

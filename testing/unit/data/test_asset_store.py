@@ -89,9 +89,9 @@ def test_a_pipeline_component_takes_its_parts_along(project: Path, home: Path) -
     [
         ("azureml:nothing:1", "no data named 'nothing' is registered on this machine"),
         ("azureml:pictures:7", "'pictures' has no version '7' on this machine"),
-        ("azureml://datastores/store/paths/../../x", "leaves the datastore 'store'"),
+        ("azureml://datastores/store/paths/../../x", "leads out of the datastore 'store'"),
         ("azureml://datastores/store/paths/x", "does not exist"),
-        ("abfss://somewhere/x", "is not read on this machine"),
+        ("abfss://somewhere/x", "cannot be read on this machine"),
     ],
 )
 def test_what_is_not_there_is_named(project: Path, reference: str, message: str) -> None:
@@ -107,7 +107,7 @@ def test_what_is_not_there_is_named(project: Path, reference: str, message: str)
         ("name: x\npath: ./none\n", "'./none' does not exist"),
         ("name: 'a b'\npath: ./images\n", "'a b' is not a valid name for an asset"),
         ("name: x\ntype: uri_file\npath: ./images\n", "is a folder, not a file"),
-        ("name: x\ntype: mltable\npath: ./images\n", "holds no MLTable file"),
+        ("name: x\ntype: mltable\npath: ./images\n", "contains no MLTable file"),
         ("path: ./images\n", "the key 'name' is missing"),
         ("name: x\npath: ../../outside\n", "is outside of the project|does not exist"),
     ],

@@ -41,8 +41,8 @@ def test_names_and_versions(line: str, requirement: str) -> None:
 @pytest.mark.parametrize(
     ("line", "note"),
     [
-        ("cudatoolkit=11.3", "'cudatoolkit' is no Python package: it is left out"),
-        ("numpy=1.2|1.3", "the version '=1.2|1.3' is not understood, any version is taken"),
+        ("cudatoolkit=11.3", "'cudatoolkit' is not a Python package and is left out"),
+        ("numpy=1.2|1.3", "the version '=1.2|1.3' is not understood; any version is accepted"),
         ("numpy[build=x]", "[build=x] is not understood"),
     ],
 )
@@ -110,10 +110,10 @@ def test_files_that_it_names_are_part_of_its_content(tmp_path: Path) -> None:
     ("dependencies", "message"),
     [
         ([{"pip": ["-r nowhere.txt"]}], r"step 'a': .*conda\.yaml: '-r nowhere.txt': .*nowhere.txt does not exist"),
-        (["=1.0"], "'=1.0' is no dependency"),
-        ([{"conda": ["x"]}], "is no dependency\n  -> write `- pip:` with a list"),
-        ([{"pip": "roman"}], "is no dependency"),
-        ("roman", "dependencies are no list"),
+        (["=1.0"], "'=1.0' is not a dependency"),
+        ([{"conda": ["x"]}], "is not a dependency\n  -> write `- pip:` with a list"),
+        ([{"pip": "roman"}], "is not a dependency"),
+        ("roman", "dependencies is not a list"),
     ],
 )
 def test_what_is_no_conda_file_is_refused(tmp_path: Path, dependencies: Any, message: str) -> None:

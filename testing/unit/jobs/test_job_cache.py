@@ -243,7 +243,7 @@ def test_a_step_that_fails_leaves_nothing(tmp_path: Path, end: str) -> None:
 def test_an_output_that_is_not_written_fails_the_step(tmp_path: Path) -> None:
     file = write(tmp_path / "job.yml", pipeline({"a": command("echo ${{outputs.out}}", {"out": "uri_file"})}))
     ended = run(file)
-    assert ended.state.steps["a"].message == "ended well, but did not write its output 'out'"
+    assert ended.state.steps["a"].message == "succeeded, but did not write its output 'out'"
     assert ended.state.status == "Failed"
     assert statuses(run(file)) == {"a": "Failed"}
 

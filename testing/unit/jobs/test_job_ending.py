@@ -267,7 +267,7 @@ def test_a_running_job_is_run_by_one_process(tmp_path: Path) -> None:
         pids(tmp_path)
         attempts: list[Callable[[], JobResult]] = [lambda: run(file, name="job"), lambda: resume("job")]
         for attempt in attempts:
-            with pytest.raises(JobError, match="the job 'job' is running already") as caught:
+            with pytest.raises(JobError, match="the job 'job' is already running") as caught:
                 attempt()
             assert "mlops job logs job --follow" in caught.value.hint
         process.send_signal(signal.SIGINT)
@@ -280,7 +280,7 @@ def test_what_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="the job 'job' has completed") as caught:
         resume("job")
     assert "mlops job run" in caught.value.hint
-    with pytest.raises(JobError, match="there is no job 'jo'") as caught:
+    with pytest.raises(JobError, match="no job 'jo' exists") as caught:
         resume("jo")
     assert "did you mean 'job'" in caught.value.hint
     run(write(tmp_path / "bad.yml", command_job("false")), name="bad")
@@ -395,12 +395,12 @@ def test_list_logs_and_show(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["logs", "job", "c"], "the job 'job' has no step 'c'"),
-        (["logs", "jo"], "there is no job 'jo'"),
+        (["logs", "jo"], "no job 'jo' exists"),
         (["logs", "../x"], "'../x' cannot be the name of a job"),
         (["cancel", "../x"], "'../x' cannot be the name of a job"),
         (["cancel", "job"], "the job 'job' is not running: completed"),
         (["resume", "../x"], "'../x' cannot be the name of a job"),
-        (["resume", "nothing"], "there is no job 'nothing'"),
+        (["resume", "nothing"], "no job 'nothing' exists"),
     ],
 )
 def test_jobs_that_there_are_not(tmp_path: Path, words: list[str], message: str) -> None:

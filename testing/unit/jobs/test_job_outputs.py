@@ -107,7 +107,7 @@ def test_a_place_is_renewed_and_left_alone_where_nothing_changed(tmp_path: Path)
 def test_files_of_others_are_not_replaced(tmp_path: Path, path: str) -> None:
     write(tmp_path / "project" / "theirs" / "precious", "x")
     file = job(tmp_path / "project", whole={"path": path})
-    with pytest.raises(PipelineError, match="the folder holds files that no job has put there"):
+    with pytest.raises(PipelineError, match="the folder holds files that were not written by a job"):
         run(file)
     assert (tmp_path / "project" / "theirs" / "precious").read_text() == "x"
     assert not (paths.home() / "jobs").exists() or not list((paths.home() / "jobs").iterdir())
@@ -133,10 +133,10 @@ def test_a_place_that_is_taken_while_the_step_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("wasbs://c@a.blob.core.windows.net/x", "which this machine does not write"),
-        ("https://example.com/x", "which this machine does not write"),
-        ("azureml://datastores/lake/x", "is no datastore path"),
-        ("azureml://datastores/lake/paths/../../../x", "leaves the datastore"),
+        ("wasbs://c@a.blob.core.windows.net/x", "which cannot be written from this machine"),
+        ("https://example.com/x", "which cannot be written from this machine"),
+        ("azureml://datastores/lake/x", "is not a datastore path"),
+        ("azureml://datastores/lake/paths/../../../x", "leads out of the datastore"),
         ("${{inputs.word}}/x", "means nothing"),
     ],
 )

@@ -197,14 +197,14 @@ def _typed(project: Path, type_: str, path: str) -> dict[str, Any]:
         ("triton_model", "model", ""),
         ("uri_file", "data", "is a folder, not a file"),
         ("uri_folder", "data/a b.csv", "is a file, not a folder"),
-        ("mltable", "data", "holds no MLTable file"),
-        ("mlflow_model", "data", "holds no MLmodel file"),
+        ("mltable", "data", "contains no MLTable file"),
+        ("mlflow_model", "data", "contains no MLmodel file"),
         ("uri_folder", "nowhere", "does not exist"),
         ("uri_file", "x" * 300, "cannot be used: .*too long"),
         ("uri_file", "a\0b", "cannot be used"),
         ("uri_folder", "~nobody-here/x", "cannot be used"),
-        ("uri_folder", "wasbs://c@a.blob.core.windows.net/x", "is not read on this machine"),
-        ("uri_folder", "azureml://datastores/d/paths/../../x", "leaves the datastore"),
+        ("uri_folder", "wasbs://c@a.blob.core.windows.net/x", "cannot be read on this machine"),
+        ("uri_folder", "azureml://datastores/d/paths/../../x", "leads out of the datastore"),
         ("uri_file", "http://[bad", "cannot be used: Invalid"),
         ("uri_folder", "https://127.0.0.1/x", "one file, not a folder"),
         ("uri_folder", "azureml:nothing:1", "no data named 'nothing' is registered on this machine"),
@@ -393,8 +393,8 @@ def test_code_in_a_single_file(project: Path) -> None:
     ("includes", "message"),
     [
         (["./nowhere"], "nowhere is not on this machine"),
-        (["./other/step.sh"], "its code already has 'step.sh'"),
-        (["./other", "./more/other"], "its code already has 'other'"),
+        (["./other/step.sh"], "its code and an additional include both contain 'step.sh'"),
+        (["./other", "./more/other"], "its code and an additional include both contain 'other'"),
     ],
 )
 def test_includes_that_cannot_be_put_together(project: Path, includes: list[str], message: str) -> None:
@@ -450,7 +450,7 @@ def test_valid_project_as_far_as_it_can_run(tmp_path: Path) -> None:
     assert (Path(made) / "x").read_text() == str(project / "data.csv")
     done = mlops("job", "run", project / "pipeline.yml")
     assert done.returncode == 2
-    assert "there is no command 'fit' on this machine" in done.stderr
+    assert "the command 'fit' does not exist on this machine" in done.stderr
     tool = write(tmp_path / "bin" / "fit", "#!/bin/sh\neval last=\\$$#\ntouch $last/weights\n")
     tool.chmod(0o755)
     write(project / "code" / "prep.py", "import pathlib, sys\npathlib.Path(sys.argv[-2], 'x').write_text('')\n"

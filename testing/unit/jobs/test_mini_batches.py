@@ -325,10 +325,10 @@ def test_script_that_does_not_start(step: Step, tmp_path: Path, script: str, mes
 @pytest.mark.parametrize(
     ("script", "given", "message"),
     [
-        (NAMES, {"entry_script": "other.py"}, "there is no entry script other.py"),
+        (NAMES, {"entry_script": "other.py"}, "the entry script other.py does not exist"),
         ("def init(): pass\n", {}, "score.py has no function run()"),
         ("x = 1\n", {}, "score.py has no function init() and no run()"),
-        (NAMES, {"partition_keys": ["store"]}, "partition_keys need a partitioned MLTable"),
+        (NAMES, {"partition_keys": ["store"]}, "partition_keys needs a partitioned MLTable"),
         (NAMES, {"program_arguments": "--a 'b"}, "program_arguments cannot be split: No closing quotation"),
         (NAMES, {"program_arguments": "--error_threshold many"}, "invalid int value: 'many'"),
         (NAMES, {"mini_batch_size": "10kb"}, "mini_batch_size 10kb is a size"),
@@ -347,7 +347,7 @@ def test_mistakes_are_explained(step: Step, script: str, given: dict[str, Any], 
 def test_empty_folder_is_a_mistake(step: Step, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = step(NAMES, input=str(tmp_path / "empty"))
-    assert (result.returncode, "holds no files" in result.stderr) == (2, True)
+    assert (result.returncode, "contains no files" in result.stderr) == (2, True)
 
 
 SLOW = """
@@ -452,26 +452,26 @@ def test_mltable_is_read(tmp_path: Path, table: str, loaded: Any) -> None:
     [
         ("[", "is not YAML"),
         ("type: mltable", "has no list of paths"),
-        ("paths: [a.csv]", "'a.csv' is no path"),
-        ("paths: [{glob: a.csv}]", "is no path"),
+        ("paths: [a.csv]", "'a.csv' is not a path"),
+        ("paths: [{glob: a.csv}]", "is not a path"),
         ("paths: [{file: 'azureml://datastores/x/paths/a.csv'}]", "is not on this machine"),
         ("paths: [{pattern: '*.tsv'}]", "pattern *.tsv matches no file"),
         ("paths: [{file: a.csv}]\ntransformations: [{take: 5}]", "take cannot be done on this machine"),
-        ("paths: [{file: a.csv}]\ntransformations: [5]", "5 is no transformation"),
-        ("paths: [{file: a.csv}]\ntransformations: [{keep_columns: [x]}]", "nothing reads a table"),
+        ("paths: [{file: a.csv}]\ntransformations: [5]", "5 is not a transformation"),
+        ("paths: [{file: a.csv}]\ntransformations: [{keep_columns: [x]}]", "no transformation reads a table"),
         (
             "paths: [{file: a.csv}]\ntransformations: [read_delimited, {keep_columns: 5}]",
-            "keep_columns names no columns",
+            "keep_columns does not name columns",
         ),
         ("paths: [{file: a.csv}]\ntransformations: [read_delimited, {keep_columns: z}]", "has no column 'z'"),
-        ("paths: [{file: a.csv}]\ntransformations: [{read_delimited: {color: red}}]", "the option 'color'"),
+        ("paths: [{file: a.csv}]\ntransformations: [{read_delimited: {color: red}}]", "the unknown option 'color'"),
         ("paths: [{file: a.csv}]\ntransformations: [{read_delimited: {header: some}}]", "header: some cannot be done"),
         (
             "paths: [{file: a.csv}]\ntransformations: [{read_delimited: {encoding: nosuch}}]",
             "cannot be read as delimited",
         ),
         ("paths: [{file: a.csv}]\ntransformations: [read_json_lines]", "cannot be read as json lines"),
-        ("paths: [{file: empty.csv}]\ntransformations: [read_delimited]", "holds no rows"),
+        ("paths: [{file: empty.csv}]\ntransformations: [read_delimited]", "contains no rows"),
     ],
 )
 def test_mltable_that_cannot_be_read_is_refused(tmp_path: Path, table: str, message: str) -> None:
@@ -487,9 +487,9 @@ def test_mltable_that_cannot_be_read_is_refused(tmp_path: Path, table: str, mess
     ("kind", "size", "error", "message"),
     [
         ("uri_file", 1, DataError, "is a folder, and declared as uri_file"),
-        ("mltable", 1, DataError, "holds no file named MLTable"),
-        ("uri_folder", "ten", PipelineError, "mini_batch_size 'ten' is no size"),
-        ("uri_folder", 0, PipelineError, "mini_batch_size 0 is no size"),
+        ("mltable", 1, DataError, "contains no file named MLTable"),
+        ("uri_folder", "ten", PipelineError, "mini_batch_size 'ten' is not a valid size"),
+        ("uri_folder", 0, PipelineError, "mini_batch_size 0 is not a valid size"),
     ],
 )
 def test_input_that_is_not_as_declared(

@@ -77,10 +77,10 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "code that is missing": (command("ls", code="./nowhere"), "code './nowhere' does not exist"),
     "code in a repository": (command("ls", code="git+https://example.com/x.git"), "is not on this machine"),
-    "a program that is missing": (command("nosuchprogram --x"), "there is no command 'nosuchprogram' on this machine"),
-    "one behind a comment": (command("# don't\n\nA='x y' nosuchprogram; ls"), "there is no command 'nosuchprogram'"),
-    "one behind a variable": (command("A=1 B='2 3' nosuchprogram"), "there is no command 'nosuchprogram'"),
-    "a script that is missing": (command("./run.sh", code="./code"), "there is no command './run.sh'"),
+    "a program that is missing": (command("nosuchprogram --x"), "'nosuchprogram' does not exist on this machine"),
+    "one behind a comment": (command("# don't\n\nA='x y' nosuchprogram; ls"), "the command 'nosuchprogram' does not exist"),
+    "one behind a variable": (command("A=1 B='2 3' nosuchprogram"), "the command 'nosuchprogram' does not exist"),
+    "a script that is missing": (command("./run.sh", code="./code"), "the command './run.sh' does not exist"),
     "mpi": (command("ls", distribution={"type": "mpi", "process_count_per_instance": 2}), "distribution mpi"),
     "tensorflow": (command("ls", distribution={"type": "tensorflow", "worker_count": 2}), "distribution tensorflow"),
     "ray": (command("ls", distribution={"type": "ray"}), "distribution ray"),
@@ -101,7 +101,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an output that is kept and not there": (
         component("ls", {"n": "string"}, outputs={"made": {"type": "uri_folder"}}, tags={"mlops.keeps": "mode"}),
-        "the tag mlops.keeps names no output of it: 'mode'",
+        "the tag mlops.keeps does not name one of its outputs: 'mode'",
     ),
     "a zero byte in a variable": (command("ls", environment_variables={"A": "x\0"}), "environment variable 'A'"),
     "a name that no variable has": (command("ls", environment_variables={"A=B": "x"}), "environment variable 'A=B'"),
@@ -139,7 +139,7 @@ def test_a_program_of_the_steps_own_path(tmp_path: Path) -> None:
 
 def test_a_program_that_turns_out_to_be_missing(tmp_path: Path) -> None:
     ended = run(write(tmp_path / "job.yml", command_job("true && nosuchprogram")))
-    assert ended.state.steps["job"].message == "exit code 127: a command of it does not exist"
+    assert ended.state.steps["job"].message == "exit code 127: one of its commands does not exist"
 
 
 def test_parallel_steps_that_cannot_run(tmp_path: Path) -> None:
@@ -198,7 +198,8 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     done = mlops("job", "run", file)
     assert done.returncode == 2
     assert done.stderr == (
-        "error: step 'job': there is no command 'nosuchprogram' on this machine\n  -> install it, or mend the name\n"
+        "error: step 'job': the command 'nosuchprogram' does not exist on this machine\n"
+        "  -> install it, or correct the name\n"
     )
     assert not paths.home().exists() or not (paths.home() / "jobs").exists()
 
@@ -215,7 +216,7 @@ def test_names_that_leave_the_folder(tmp_path: Path, name: str) -> None:
 def test_names_that_are_taken(tmp_path: Path) -> None:
     file = write(tmp_path / "job.yml", command_job("true"))
     run(file, name="taken")
-    with pytest.raises(JobError, match="there is a job 'taken' already"):
+    with pytest.raises(JobError, match="a job 'taken' already exists"):
         run(file, name="taken")
 
 

@@ -249,7 +249,7 @@ def test_trials_of_another_sweep_are_refused(tmp_path: Path) -> None:
         with pytest.raises(PipelineError, match="holds the trials of a sweep with another space"):
             Sampler(other, tmp_path / "t")
     (tmp_path / "text").write_text("hello\n")
-    with pytest.raises(PipelineError, match="holds no trials"):
+    with pytest.raises(PipelineError, match="contains no trials"):
         Sampler(sweep(), tmp_path / "text")
 
 
@@ -267,8 +267,8 @@ def test_trials_of_another_sweep_are_refused(tmp_path: Path) -> None:
             {"type": "qloguniform", "min_value": 0, "max_value": 400, "q": 1},
             "10**400",
         ),
-        ({"type": "random", "logbase": "two"}, {"type": "randint", "upper": 3}, "logbase 'two' is no base"),
-        ({"type": "random", "logbase": 1}, {"type": "randint", "upper": 3}, "logbase 1 is no base"),
+        ({"type": "random", "logbase": "two"}, {"type": "randint", "upper": 3}, "logbase 'two' is not a valid base"),
+        ({"type": "random", "logbase": 1}, {"type": "randint", "upper": 3}, "logbase 1 is not a valid base"),
     ],
 )
 def test_space_that_cannot_be_drawn_from_is_refused(

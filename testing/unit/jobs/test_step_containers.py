@@ -134,7 +134,7 @@ def test_a_build_that_fails_is_told(tmp_path: Path, engine: Path) -> None:
     write(tmp_path / "context" / "Dockerfile", "FROM scratch\nRUN false\n")
     ended = in_docker(job(tmp_path, "echo", {"build": {"path": "./context"}}), lines=(lines := Lines()))
     assert statuses(ended) == {"job": "Failed"}
-    assert "its environment cannot be made" in ended.state.steps["job"].message
+    assert "its environment cannot be created" in ended.state.steps["job"].message
     assert any("did not complete successfully" in line for line in lines.of("job"))
     assert calls(engine, "build")
     assert not any(call[0] == "run" for call in map(json.loads, (engine / "calls.jsonl").read_text().splitlines()))
@@ -160,7 +160,9 @@ def test_several_processes_and_parallel_steps(tmp_path: Path, engine: Path) -> N
 
 
 def test_an_environment_that_nobody_knows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match="there is no environment 'nobody-knows' on this machine") as caught:
+    with pytest.raises(
+        PipelineError, match="the environment 'nobody-knows' is not registered on this machine"
+    ) as caught:
         in_docker(job(tmp_path, "echo", "azureml:nobody-knows@latest"))
     assert "mlops assets create" in caught.value.hint
 

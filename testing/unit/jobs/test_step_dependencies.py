@@ -201,7 +201,7 @@ def test_python_files_of_the_code_count_with_what_they_import(home: Path, tmp_pa
         ("textil", {"mlops.reads.workload": "gate"}, "step 'a': unknown workload 'textil'", "did you mean 'textile'"),
         ('{"name": "own", "trainin": {}}', {"mlops.reads.workload": "gate"}, "unknown key 'trainin'", "'training'"),
         ("textile", {"mlops.reads.workload": "gate, trainin"}, "no section 'trainin'", "did you mean 'training'"),
-        ("textile", {"mlops.reads.workloads": "gate"}, "'mlops.reads.workloads' names no input", "did you mean 'workload'"),
+        ("textile", {"mlops.reads.workloads": "gate"}, "'mlops.reads.workloads' does not name", "did you mean 'workload'"),
         ("textile", {"mlops.command": "data prepar"}, "names 'data prepar'", "did you mean 'data prepare'"),
     ],
 )  # fmt: skip

@@ -35,7 +35,7 @@ from vision_mlops.core.errors import PipelineError
 from vision_mlops.jobs.local.engine.pruning import prune
 from vision_mlops.jobs.local.environments import pip_client, step_environments
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
-from vision_mlops.jobs.local.environments.virtual_environment import environments_folder
+from vision_mlops.jobs.local.environments.virtual_environment import VirtualEnvironment, environments_folder
 
 IMAGE = "mcr.microsoft.com/azureml/openmpi5.0-ubuntu24.04"
 SAYS = "def main(): print('says', NUMBER)\nNUMBER = {number}\n"
@@ -268,10 +268,10 @@ class TestThisPython:
 
 def test_a_step_whose_environment_is_not_there_fails(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not run in another Python, whatever has become of its environment."""
-    monkeypatch.setattr(step_environments, "write_order", lambda *_: ["true"])
+    monkeypatch.setattr(VirtualEnvironment, "order", lambda *_: ["true"])
     ended = run(job(project, ONE, text_="echo ran > ${{outputs.out}}"))
     assert statuses(ended) == {"job": "Failed"}
-    assert "was made ready, but is not there" in ended.state.steps["job"].message
+    assert "was prepared, but does not exist" in ended.state.steps["job"].message
 
 
 def test_definitions_of_files_and_of_the_store(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,9 +306,9 @@ def test_warnings_come_before_anything_runs(project: Path, monkeypatch: pytest.M
     assert statuses(ended) == {"a": "Completed", "b": "Completed"}
     ours = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert lines.all[:3] == [
-        f"warning: environment of a, b: it asks for python==3.7.*, and steps run in Python {ours} here",
-        "warning: environment of a, b: conda package 'cudatoolkit' is no Python package: it is left out",
-        "warning: environment of a, b: conda package 'only-ours' is not in the Python registry: it is left out",
+        f"warning: environment of a, b: it asks for python==3.7.*, but steps run in Python {ours} here",
+        "warning: environment of a, b: conda package 'cudatoolkit' is not a Python package and is left out",
+        "warning: environment of a, b: conda package 'only-ours' is not in the Python registry and is left out",
     ]
     assert asked == ["only-ours==1.*"]
 

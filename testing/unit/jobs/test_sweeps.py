@@ -79,7 +79,7 @@ class Launcher:
         self.started: list[int] = []
         self.most = 0
 
-    def start(self, number: int, values: Mapping[str, Any]) -> Handle:
+    def __call__(self, number: int, values: Mapping[str, Any]) -> Handle:
         self.started.append(number)
         self.handles[number] = Handle(self.clock, self.play(number, values), self.clock.now)
         self.most = max(self.most, sum(handle.poll() is None for handle in self.handles.values()))
@@ -434,7 +434,7 @@ class Processes:
         self.script = script
         self.started: list[Process] = []
 
-    def start(self, number: int, values: Mapping[str, Any]) -> Process:
+    def __call__(self, number: int, values: Mapping[str, Any]) -> Process:
         run_id = mlflow_runs.start_run("sweep", f"trial {number}")
         self.started.append(Process(self.script, run_id, values["x"]))
         return self.started[-1]

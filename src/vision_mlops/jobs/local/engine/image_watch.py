@@ -1,4 +1,4 @@
-"""Retrains when images change: watches a folder's content and starts one run at a time, also across restarts."""
+"""Retrains when images change: watches the content of a folder and starts one run at a time, even across restarts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SUFFIXES_OF_UNFINISHED = (".part", ".tmp", ".crdownload")
 
 @dataclass(frozen=True)
 class PollIntervals:
-    """Seconds between two looks, and for how long nothing may change before a run starts."""
+    """Seconds between two checks, and for how long nothing may change before a run starts."""
 
     poll: float = 5.0
     settle: float = 30.0
@@ -32,12 +32,12 @@ class Watch:
     Args:
         folder: Images.
         memory: File that remembers what was trained on, so that a restart does not train again.
-        run: Trains; False where that failed. It is given the fingerprint of the images.
-        rhythm: How often to look.
-        say: Told what happens.
+        run: Trains; called with the fingerprint of the images, and returns False where training failed.
+        rhythm: How often to check.
+        say: Called with what happens.
 
     Raises:
-        DataError: ``folder`` is no folder.
+        DataError: ``folder`` is not a folder.
     """
 
     def __init__(
@@ -58,17 +58,17 @@ class Watch:
         self._say = say
 
     def forever(self) -> None:
-        """Look until the process is interrupted."""
-        self._say(f"watching {self._folder}; Ctrl-C stops")
+        """Check until the process is interrupted."""
+        self._say(f"watching {self._folder}; press Ctrl-C to stop")
         while True:
             self.once()
             time.sleep(self._rhythm.poll)
 
     def once(self) -> bool | None:
-        """Look once: where the images are not those of the last run, wait until they have settled, and run.
+        """Check once: where the images are not those of the last run, wait until they have settled, and run.
 
         Returns:
-            Whether the run was good; None where there was none.
+            Whether the run succeeded; None where there was none.
         """
         if self._unchanged(self._fingerprint()):
             return None
@@ -84,16 +84,16 @@ class Watch:
             good = False
         self._remember(settled, "completed" if good else "failed")
         if not good:
-            self._say("the run failed; the next change of the images starts another")
+            self._say("the run failed; the next change of the images starts another one")
         return good
 
     def _unchanged(self, fingerprint: str) -> bool:
-        """Whether these images were trained on, or tried. A run that was interrupted is begun again."""
+        """Whether a run on these images has ended. A run that was interrupted is started again."""
         memory = self._recall()
         return memory.get("fingerprint") == fingerprint and memory.get("state") != "running"
 
     def _settled(self) -> str:
-        """Fingerprint once it has not changed for the time that it needs to settle."""
+        """The fingerprint, once it has not changed for the time to settle."""
         last, since = self._fingerprint(), time.monotonic()
         while time.monotonic() - since < self._rhythm.settle:
             time.sleep(min(self._rhythm.poll, self._rhythm.settle / 4))
@@ -111,7 +111,7 @@ class Watch:
                 time.sleep(0.1)
 
     def _files(self) -> list[str]:
-        """Relative names of all files but hidden ones and those that are still being copied."""
+        """Relative names of all files except hidden ones and those that are still being copied."""
         found = [
             path.relative_to(self._folder)
             for path in self._folder.rglob("*")

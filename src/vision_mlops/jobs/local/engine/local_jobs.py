@@ -14,7 +14,6 @@ from vision_mlops.core.revision import git_commit
 from vision_mlops.data.asset_store import AssetStore
 from vision_mlops.data.fetch.download_client import DownloadRetryPolicy
 from vision_mlops.jobs.definitions.overrides import parse_changes
-from vision_mlops.jobs.definitions.plan.nodes import JobPlan
 from vision_mlops.jobs.definitions.plan.planner import resolve
 from vision_mlops.jobs.local.engine.output_publishing import check_places, job_outputs
 from vision_mlops.jobs.local.engine.scheduler import Scheduler
@@ -42,7 +41,7 @@ class JobOptions:
     Attributes:
         jobs: Most processes at once.
         force: Reuse nothing from earlier jobs.
-        display: What a person sees; the one that suits the terminal by default.
+        display: What the user sees; by default what suits the terminal.
         find_model: Gives the folder of a registered model.
         dependencies: What the results of steps depend on beyond their definition.
         tags: Of the job.
@@ -80,42 +79,41 @@ def run_job(
         options: How it is run.
 
     Returns:
-        The job as it ended, also where steps failed.
+        The job as it ended, even if steps failed.
 
     Raises:
         PipelineError: the definition has mistakes, or asks for what this machine cannot do.
-        JobError: there is a job of that name.
+        JobError: a job of that name exists.
     """
     options, changes = options or JobOptions(), list(changes)
     base = Path.cwd()
-    plan, sources, environments = _plan(path, changes, base, options)
-    folder = JobFolder(name or new_name(plan.name))
+    job = _Prepared(path, changes, base, options)
+    folder = JobFolder(name or new_name(job.plan.name))
     with folder.hold():
         if folder.exists:
-            raise JobError(f"there is a job {folder.name!r} already", "use another name, or `mlops job resume`")
-        state = JobState(name=folder.name, definition=str(path.resolve()), kind=plan.kind, created=now(),
+            raise JobError(f"a job {folder.name!r} already exists", "use another name, or `mlops job resume`")
+        state = JobState(name=folder.name, definition=str(path.resolve()), kind=job.plan.kind, created=now(),
                          changes=changes, base=str(base), jobs=options.jobs, force=options.force,
                          environment=options.environment)  # fmt: skip
-        return _run(folder, plan, state, sources, environments, options, resumed=False)
+        return job.run(folder, state, resumed=False)
 
 
 def resume_job(name: str, *, options: JobOptions | None = None) -> JobResult:
     """Continue a job that was interrupted, canceled, or has failed: steps that ended well are kept.
 
     Raises:
-        JobError: there is no such job, it is running, or has completed.
-        PipelineError: its definition has mistakes by now.
+        JobError: no such job exists, it is running, or it has completed.
+        PipelineError: its definition has mistakes.
     """
     options, folder = options or JobOptions(), JobFolder(name)
     before = _resumable(folder)
-    options = replace(options, environment=EnvironmentMode(before.environment))
-    plan, sources, environments = _plan(present(Path(before.definition)), before.changes, Path(before.base), options)
+    options = replace(options, environment=EnvironmentMode(before.environment), force=options.force or before.force)
+    job = _Prepared(present(Path(before.definition)), before.changes, Path(before.base), options)
     with folder.hold():
         before = _resumable(folder)  # as it is by now
         for step in before.steps:
             end_owners(folder.step(step))
-        options = replace(options, force=options.force or before.force)
-        return _run(folder, plan, before, sources, environments, options, resumed=True)
+        return job.run(folder, before, resumed=True)
 
 
 def _resumable(folder: JobFolder) -> JobState:
@@ -123,16 +121,6 @@ def _resumable(folder: JobFolder) -> JobState:
     if state.status is Status.COMPLETED:
         raise JobError(f"the job {folder.name!r} has completed", "run its definition again with `mlops job run`")
     return state
-
-
-def _plan(path: Path, changes: list[str], base: Path, options: JobOptions) -> tuple[JobPlan, Sources, StepEnvironments]:
-    plan = with_taken_artifacts(resolve(path, changes=parse_changes(changes, base), registered=_registered))
-    if (code := options.dependencies.code) is not None:
-        plan = replace(plan, nodes=tuple(replace(node, code=code(node) or node.code) for node in plan.nodes))
-    sources = Sources(options.find_model, options.patience)
-    environments = StepEnvironments(options.environment)
-    check(plan, sources, options.dependencies, environments)
-    return plan, sources, environments
 
 
 def _registered(reference: str) -> Path | None:
@@ -143,50 +131,52 @@ def _registered(reference: str) -> Path | None:
         return None
 
 
-def _run(
-    folder: JobFolder,
-    plan: JobPlan,
-    state: JobState,
-    sources: Sources,
-    environments: StepEnvironments,
-    options: JobOptions,
-    *,
-    resumed: bool,
-) -> JobResult:
-    check_places(plan, folder)
-    left_open = [step.run_id for step in state.steps.values() if step.run_id and not step.ended]
-    state.kind, state.display_name, state.experiment = (
-        plan.kind,
-        plan.display_name,
-        plan.experiment or DEFAULT_EXPERIMENT,
-    )
-    state.inputs, state.tags = dict(plan.inputs), {**plan.tags, **state.tags, **options.tags}
-    state.unused = {"": dict(plan.unused), **{node.step: dict(node.unused) for node in plan.nodes if node.unused}}
-    state.steps = {node.step: StepState() for node in plan.nodes}
-    state.status, state.started, state.ended, state.message = Status.RUNNING, now(), "", ""
-    with Fingerprints() as fingerprints, options.display or open_display() as display:
-        folder.cancel_file.unlink(missing_ok=True)
-        for finding in plan.warnings:
-            display.note(finding.on_one_line())
-        tags = {"mlops.definition": plan.file.name, **state.tags}
-        context = Context(
-            folder, plan, state, fingerprints, sources,
-            JobRuns(state.experiment, state.name, tags, state.run_id, left_open), display, environments,
-            force=options.force or bool(plan.settings.get("force_rerun")), resumed=resumed,
-            dependencies=options.dependencies,
-            commit=git_commit(plan.file.parent.resolve()),
-        )  # fmt: skip
-        context.save()
-        for note in environments.notes(plan.nodes):
-            display.note(f"warning: {note}")
-        scheduler = Scheduler(context, options.jobs)
-        _see_through(context, scheduler)
-    failures = {run.node.step: (run.last_lines(), _repeat(folder, run.node.step)) for run in scheduler.failed}
-    return JobResult(state, failures)
+class _Prepared:
+    """A job that was checked and can run on this machine."""
+
+    def __init__(self, path: Path, changes: list[str], base: Path, options: JobOptions) -> None:
+        plan = with_taken_artifacts(resolve(path, changes=parse_changes(changes, base), registered=_registered))
+        if (code := options.dependencies.code) is not None:
+            plan = replace(plan, nodes=tuple(replace(node, code=code(node) or node.code) for node in plan.nodes))
+        self.plan, self._options = plan, options
+        self._sources = Sources(options.find_model, options.patience)
+        self._environments = StepEnvironments(options.environment)
+        check(plan, self._sources, options.dependencies, self._environments)
+
+    def run(self, folder: JobFolder, state: JobState, *, resumed: bool) -> JobResult:
+        """Run it in a folder, which this process holds."""
+        plan, options = self.plan, self._options
+        check_places(plan, folder)
+        left_open = [step.run_id for step in state.steps.values() if step.run_id and not step.ended]
+        state.kind, state.display_name = plan.kind, plan.display_name
+        state.experiment = plan.experiment or DEFAULT_EXPERIMENT
+        state.inputs, state.tags = dict(plan.inputs), {**plan.tags, **state.tags, **options.tags}
+        state.unused = {"": dict(plan.unused), **{node.step: dict(node.unused) for node in plan.nodes if node.unused}}
+        state.steps = {node.step: StepState() for node in plan.nodes}
+        state.status, state.started, state.ended, state.message = Status.RUNNING, now(), "", ""
+        with Fingerprints() as fingerprints, options.display or open_display() as display:
+            folder.cancel_file.unlink(missing_ok=True)
+            for finding in plan.warnings:
+                display.note(finding.on_one_line())
+            tags = {"mlops.definition": plan.file.name, **state.tags}
+            context = Context(
+                folder, plan, state, fingerprints, self._sources,
+                JobRuns(state.experiment, state.name, tags, state.run_id, left_open), display, self._environments,
+                force=options.force or bool(plan.settings.get("force_rerun")), resumed=resumed,
+                dependencies=options.dependencies,
+                commit=git_commit(plan.file.parent.resolve()),
+            )  # fmt: skip
+            context.save()
+            for note in self._environments.notes(plan.nodes):
+                display.note(f"warning: {note}")
+            scheduler = Scheduler(context, options.jobs)
+            _see_through(context, scheduler)
+        failures = {run.node.step: (run.last_lines(), _repeat(folder, run.node.step)) for run in scheduler.failed}
+        return JobResult(state, failures)
 
 
 def _see_through(context: Context, scheduler: Scheduler) -> None:
-    """Run the steps, and write down how the job ended, however it did."""
+    """Run the steps and record how the job ended, however it did."""
     state = context.state
     try:
         state.status = scheduler.run()
@@ -198,7 +188,7 @@ def _see_through(context: Context, scheduler: Scheduler) -> None:
             state.outputs = job_outputs(context.plan, context.folder)
     except KeyboardInterrupt as error:
         state.status, state.message = Status.INTERRUPTED, "interrupted"
-        raise KeyboardInterrupt(f"interrupted; it goes on with: mlops job resume {state.name}") from error
+        raise KeyboardInterrupt(f"interrupted; continue it with: mlops job resume {state.name}") from error
     except BaseException as error:
         state.status, state.message = Status.FAILED, str(error)
         raise
@@ -210,7 +200,7 @@ def _see_through(context: Context, scheduler: Scheduler) -> None:
 
 
 def _close_run(context: Context) -> None:
-    """End the job's MLflow run. The job has ended as it has, whatever becomes of that."""
+    """End the job's MLflow run. Whether that succeeds does not change how the job ended."""
     state = context.state
     try:
         run_id = context.runs.run_id  # a job that ends within its first seconds waits for it
@@ -233,17 +223,17 @@ def _repeat(folder: JobFolder, step: str) -> str:
 def cancel_job(name: str) -> JobState:
     """Ask the process that runs a job to end it, and wait until it has.
 
-    Where that process was killed and has left steps behind that still run, these are ended.
+    Where that process was killed and its steps are still running, they are ended.
 
     Raises:
-        JobError: there is no such job, it is over, or it does not end within a minute.
+        JobError: no such job exists, it is over, or it does not end within a minute.
     """
     folder = JobFolder(name)
     state = folder.load()
     ended = [end_owners(folder.step(step)) for step in state.steps] if state.status is Status.INTERRUPTED else []
     if any(ended):
         with folder.hold():
-            state.status, state.message, state.ended = Status.CANCELED, "its steps ran on without it", now()
+            state.status, state.message, state.ended = Status.CANCELED, "its steps were still running without it", now()
             folder.save(state)
         return state
     if state.status.over:
@@ -252,7 +242,7 @@ def cancel_job(name: str) -> JobState:
     deadline = time.monotonic() + _CANCEL_SECONDS
     while folder.held:
         if time.monotonic() > deadline:
-            raise JobError(f"the job {name!r} has not ended within {_CANCEL_SECONDS:g} s", "look at its logs")
+            raise JobError(f"the job {name!r} did not end within {_CANCEL_SECONDS:g} s", "check its logs")
         time.sleep(0.1)
     return folder.load()
 
@@ -263,10 +253,10 @@ def job_logs(name: str, step: str | None = None, *, follow: bool = False) -> Ite
     Args:
         name: Of the job.
         step: Only this one.
-        follow: Go on while the job runs.
+        follow: Continue while the job runs.
 
     Raises:
-        JobError: there is no such job or step.
+        JobError: no such job or step exists.
     """
     folder = JobFolder(name)
     state = folder.load()

@@ -1,4 +1,4 @@
-"""Puts the outputs of a step where the definition wants them: links of the job, paths of the user's, named assets."""
+"""Publishes the outputs of a step as the definition asks: as links of the job, at paths of the user, as named assets."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from vision_mlops.core.hashing import Fingerprints
 from vision_mlops.data.asset_store import AssetStore
 from vision_mlops.jobs.definitions.expressions import ExpressionError, render
 from vision_mlops.jobs.definitions.plan.nodes import JobPlan, Node, OutputTarget
-from vision_mlops.jobs.local.inputs.input_sources import datastore_path
+from vision_mlops.jobs.local.inputs.input_sources import MODELS, datastore_path
 from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.state.job_state import JobFolder
 from vision_mlops.jobs.local.steps.step_results import StepResult
 
 _DEFAULT_DATASTORE = "workspaceblobstore"
-_MODELS = frozenset({"custom_model", "mlflow_model", "triton_model"})
 
 
 def publish(context: Context, node: Node, result: StepResult) -> None:
@@ -47,7 +46,7 @@ def check_places(plan: JobPlan, folder: JobFolder) -> None:
     """Refuse, before anything runs, an output that would replace what is not an output.
 
     Raises:
-        PipelineError: the place of one is no path, or another kind of thing is there.
+        PipelineError: the place of one is not a path, or something of another kind is there.
     """
     targets = [(name, target) for node in plan.nodes for name, target in node.outputs.items()]
     targets += [(name, target) for name, (_, _, target) in plan.outputs.items()]
@@ -72,7 +71,7 @@ def _problem(place: Path, is_file: bool) -> str:
     ours = place.is_relative_to(paths.home()) and place != paths.home()
     if is_file or ours or _mark_of(place).exists() or not any(place.iterdir()):
         return ""
-    return "the folder holds files that no job has put there"
+    return "the folder holds files that were not written by a job"
 
 
 def _exists(path: Path) -> bool:
@@ -84,12 +83,8 @@ def _exists(path: Path) -> bool:
 
 def _mark_of(place: Path) -> Path:
     """File that says that what is at a place is the output of a job, and may be replaced by that of another one."""
-    return (
-        paths.home()
-        / "cache"
-        / "places"
-        / hashlib.sha256(str(place).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    )
+    name = hashlib.sha256(str(place).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return paths.home() / "cache" / "places" / name
 
 
 def job_outputs(plan: JobPlan, folder: JobFolder) -> dict[str, str]:
@@ -140,7 +135,7 @@ def _copy(source: Path, target: Path, digest: str, fingerprints: Fingerprints) -
     """Copy an output, unless the very same is there already. It is whole there, or as it was."""
     if target.exists() and fingerprints.of(target) == digest:
         return
-    if problem := _problem(target, source.is_file()):  # it has come there while the step ran
+    if problem := _problem(target, source.is_file()):  # it was created while the step ran
         raise JobError(f"the output cannot be written to {target}: {problem}", "remove it, or use another path")
     try:
         atomic_write(_mark_of(target), f"{target}\n")
@@ -161,7 +156,7 @@ def _copy(source: Path, target: Path, digest: str, fingerprints: Fingerprints) -
 
 def _register(path: Path, target: OutputTarget, digest: str, fingerprints: Fingerprints) -> None:
     assert target.name is not None
-    store, kind = AssetStore(), "models" if target.type in _MODELS else "data"
+    store, kind = AssetStore(), "models" if target.type in MODELS else "data"
     store.add(
         kind, target.name, target.version, target.type, path,
         same=lambda asset: fingerprints.of(asset.path) == digest,

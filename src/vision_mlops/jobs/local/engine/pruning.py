@@ -1,8 +1,7 @@
-"""Removes old jobs of this machine, and the cached results that no job shows any more."""
+"""Removes old jobs of this machine, and cached results that no job refers to any more."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -15,14 +14,14 @@ from vision_mlops.core.files import remove_path
 from vision_mlops.core.locks import is_taken
 from vision_mlops.jobs.local.environments.virtual_environment import remove_environment, unused_environments
 from vision_mlops.jobs.local.state.job_state import JobFolder, JobState, jobs
-from vision_mlops.jobs.local.steps.step_results import StepFolder
+from vision_mlops.jobs.local.steps.step_results import StepFolder, stored_result
 
 _DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was removed, or would be: names of jobs, numbers of cached results and of virtual environments, and bytes."""
+    """What was removed, or would be: names of jobs, the number of cached results and of virtual environments, and bytes."""
 
     jobs: list[str]
     results: int
@@ -31,15 +30,15 @@ class Pruned:
 
 
 def prune(days: float, *, dry_run: bool = False) -> Pruned:
-    """Remove jobs that ended at least so many days ago, results as old that no remaining job shows, and environments
+    """Remove jobs that ended at least so many days ago, results as old that no remaining job refers to, and environments
     in which no step was started since.
 
-    A running job, and one whose results another job shows, stays. Models in the registry, MLflow runs, registered assets
-    and what was copied to places of the user's are not touched.
+    A running job, and one whose results another job refers to, is kept. Models in the registry, MLflow runs, registered
+    assets and what was copied to paths of the user are not touched.
 
     Args:
         days: Age; 0 removes everything that is not running.
-        dry_run: Only tell.
+        dry_run: Only report what would be removed.
     """
     before = time.time() - days * _DAY_SECONDS
     known = jobs()
@@ -71,7 +70,7 @@ def _is_old(state: JobState, before: float) -> bool:
 
 
 def _without_used(old: list[JobState], known: list[JobState]) -> list[JobState]:
-    """Old jobs but those that hold results which another job, one that stays, shows."""
+    """Old jobs, without those that hold results which a job that is kept refers to."""
     while True:
         gone = {state.name for state in old}
         shown = [path for state in known if state.name not in gone for path in _outputs(state)]
@@ -92,7 +91,7 @@ def _results() -> Iterator[Path]:
 
 
 def _is_free(folder: Path, before: float, used: set[Path]) -> bool:
-    """Whether a folder of the cache is as old, is not written to, and is shown by no job."""
+    """Whether a folder of the cache is as old, is not written to, and no job refers to it."""
     if any(path.is_relative_to(folder) for path in used) or is_taken(folder / ".lock"):
         return False
     marks = [folder / "result.json", folder / "outputs", folder]
@@ -101,16 +100,13 @@ def _is_free(folder: Path, before: float, used: set[Path]) -> bool:
 
 
 def _points_to(folder: Path, used: set[Path]) -> bool:
-    """Whether it stands for results of another folder that a job shows."""
-    try:
-        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        return any(paths.home() / item["path"] in used for item in content["outputs"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
+    """Whether it points to results in another folder that a job refers to."""
+    found = stored_result(folder)
+    return found is not None and any(path in used for path in found[1].outputs.values())
 
 
 def _remove_job(folder: JobFolder) -> None:
-    """Its state goes last, so that what is left of a removal that breaks off is still a job, and removed the next time."""
+    """Remove a job, its state last: what an interrupted removal leaves is still a job, and is removed the next time."""
     with folder.hold():
         for item in folder.path.iterdir():
             if item.name not in (".lock", "state.json"):

@@ -1,4 +1,4 @@
-"""Runs the steps of a job: each as soon as what it needs is there and a place is free, in one thread that looks around."""
+"""Runs the steps of a job in one thread: each starts as soon as its inputs are there and a place is free."""
 
 from __future__ import annotations
 
@@ -67,33 +67,35 @@ class Scheduler:
             self.canceled = True
             self._stop()
         started = False
-        if not self._stopping:
-            for name, run in self._steps.items():
-                if context.state.steps[name].status is Status.WAITING and self._free > 0 and self._ready(run):
-                    self._running.append(run)  # before it starts, so that it is ended whatever happens meanwhile
-                    run.start()
-                    started = True
-                    if context.state.steps[name].status.over:
-                        self._running.remove(run)
-                    if context.state.steps[name].status is Status.FAILED and not self._continue:
-                        self._stop()
-                        break
+        for name, run in self._steps.items():
+            if self._stopping:  # also since a step failed at its start
+                break
+            if context.state.steps[name].status is Status.WAITING and self._free > 0 and self._ready(run):
+                self._running.append(run)  # before it starts, so that it is ended whatever happens meanwhile
+                run.start()
+                started = True
+                if context.state.steps[name].status.over:
+                    self._leave(run)
         for run in list(self._running):
             if run.poll(max(self._free, 0)):
-                self._running.remove(run)
+                self._leave(run)
                 started = True
-                if context.state.steps[run.node.step].status is Status.FAILED and not self._continue:
-                    self._stop()
         context.display.tick(context.state)
         if not started:
             time.sleep(_PAUSE_SECONDS)
+
+    def _leave(self, run: StepRun) -> None:
+        """Note that a step is over."""
+        self._running.remove(run)
+        if self._context.state.steps[run.node.step].status is Status.FAILED and not self._continue:
+            self._stop()
 
     @property
     def _free(self) -> int:
         return self._places - sum(run.slots for run in self._running)
 
     def _ready(self, run: StepRun) -> bool:
-        """Whether all that a step reads is there. A step that can never run is skipped."""
+        """Whether all inputs of a step are there. A step that can never run is skipped."""
         states, node = self._context.state.steps, run.node
         for needed in node.needs:
             status = states[needed].status

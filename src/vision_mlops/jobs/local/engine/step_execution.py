@@ -5,32 +5,34 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vision_mlops.core.errors import MlopsError, PipelineError
+from vision_mlops.core.errors import JobError, MlopsError, PipelineError
 from vision_mlops.jobs.definitions import tags
 from vision_mlops.jobs.definitions.expressions import ExpressionError
 from vision_mlops.jobs.definitions.plan.nodes import Node, SearchedValue, StepOutput, Value
 from vision_mlops.jobs.definitions.step_graph import ARTIFACTS
 from vision_mlops.jobs.local.engine.output_publishing import publish
+from vision_mlops.jobs.local.environments.virtual_environment import FAILURE
 from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.state.job_state import Status, StepState, now
 from vision_mlops.jobs.local.steps.cache_keys import key_now, step_key
 from vision_mlops.jobs.local.steps.default_artifacts import keep_artifacts, takes_artifacts
-from vision_mlops.jobs.local.steps.step_activities import Activity, CommandActivity, PreparedActivity
 from vision_mlops.jobs.local.steps.step_attempt import Attempt, prepare_attempt
-from vision_mlops.jobs.local.steps.step_process import LogTail, end_orphans, log_name
+from vision_mlops.jobs.local.steps.step_process import LogTail, StepProcess, end_orphans, log_name
 from vision_mlops.jobs.local.steps.step_results import (
     StepFolder,
     StepResult,
     cache_folder,
     forget_owner,
-    missing_outputs,
     point_to,
     read_result,
     write_owner,
     write_result,
 )
+
+if TYPE_CHECKING:
+    from vision_mlops.jobs.local.sweep.sweep_step import SweepActivity
 
 _LAST_LINES = 20
 _MOST_BYTES = 1 << 16
@@ -47,7 +49,9 @@ class StepRun:
         self._tails: list[LogTail] = []
         self._groups: list[dict[str, Any]] = []
         self._log_sizes: dict[str, int] = {}
-        self._activity: Activity | None = None
+        self._attempt: Attempt | None = None
+        self._preparing = False
+        self._activity: StepProcess | SweepActivity | None = None
         self._workplace: StepFolder | None = None
         self._outputs: dict[str, Path] = {}
         self._key = ""
@@ -78,7 +82,7 @@ class StepRun:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        """End the step as failed, because of something that is no matter of its command."""
+        """End the step as failed, for a reason other than its command."""
         self.kill()
         if self._workplace is not None:
             self._workplace.abandon()
@@ -125,39 +129,50 @@ class StepRun:
         self._state.run_id = context.runs.step(node.step, {"mlops.component": node.component})
         attempt = prepare_attempt(
             Attempt(
+                context=context,
                 node=node,
-                job=context.state.name,
-                commit=context.commit,
                 folder=self._folder,
                 work=self._folder / "work",
                 results=self._workplace.outputs,
                 inputs=self._inputs,
                 outputs=self._outputs,
                 run_id=self._state.run_id,
-                root_id=context.runs.run_id,
                 place=place,
-                own=self._own,
-                experiment=context.state.experiment,
             )
         )
         self._log_sizes = {path.name: path.stat().st_size for path in self._folder.glob("std*.log")}
         self._tails = [LogTail(self._folder / name) for name in ("stdout.log", "stderr.log")]
         self._say_environment(place.label)
         order = place.preparation(self._folder)
-        self._activity = self._open(attempt) if order is None else PreparedActivity(order, attempt, self._open)
+        (self._folder / FAILURE).unlink(missing_ok=True)
+        self._attempt, self._preparing = attempt, order is not None
+        self._activity = self._open(attempt) if order is None else attempt.preparation(order)
         self._state.status = Status.RUNNING
         self._began = time.monotonic()
         context.save()
         context.display.changed(context.state, node.step)
-        self._activity.start()
+        self._begin(self._activity)
 
-    def _open(self, attempt: Attempt) -> Activity:
-        """The processes of the step itself."""
+    def _begin(self, activity: StepProcess | SweepActivity) -> None:
+        activity.start()
+        self._own(activity.groups)
+
+    def _open(self, attempt: Attempt) -> StepProcess | SweepActivity:
+        """What the step itself does."""
         if self.node.sweep is None:
-            return CommandActivity(attempt)
+            return attempt.process()
         from vision_mlops.jobs.local.sweep.sweep_step import SweepActivity
 
-        return SweepActivity(attempt, self.node.sweep, self._context, self._state)
+        return SweepActivity(attempt, self.node.sweep, self._state)
+
+    def _go_on(self, attempt: Attempt) -> None:
+        """Begin what the step itself does, once its environment is ready: no limit of the step counts the time before."""
+        if attempt.place.preparation(self._folder) is not None:
+            # Whatever the reason: another environment must not run the step in its place.
+            message = f"its environment {attempt.place.label} was prepared, but does not exist"
+            raise JobError(message, "run the job again")
+        self._preparing, self._activity = False, self._open(attempt)
+        self._begin(self._activity)
 
     def _say_environment(self, label: str) -> None:
         """Begin the log with what the step runs in, unless that is this Python."""
@@ -167,10 +182,10 @@ class StepRun:
                 log.write(f"environment: {label}\n")
 
     def _own(self, groups: list[dict[str, Any]]) -> None:
-        """Note which processes are the step's, for this job and for whoever wants to write to the same folder."""
+        """Note which processes are the step's, for this job and for others that want to write to the same folder."""
         assert self._workplace is not None
         self._groups = groups
-        self._workplace.own(groups)
+        write_owner(self._workplace.folder, groups)
         write_owner(self._folder, groups)
 
     @property
@@ -191,15 +206,20 @@ class StepRun:
                 return workplace
         workplace = StepFolder(self._folder / "result", kept)
         if not workplace.claim():
-            raise PipelineError(f"{workplace.folder} is in use", "end the other process")
+            raise PipelineError(f"{workplace.folder} is in use", "stop the other process")
         return workplace
 
     def poll(self, free: int) -> bool:
-        """Look after the process; True once the step is over. ``free`` is how many more processes may be started."""
+        """Check on the process; returns True once the step is over. ``free`` is how many more processes may be started."""
         if self._state.status.over or self._activity is None:
             return True
         try:
             code = self._activity.poll(free)
+            if self._activity.groups != self._groups:
+                self._own(self._activity.groups)
+            if code == 0 and self._preparing and not self._canceled and self._attempt is not None:
+                self._go_on(self._attempt)
+                code = None
         except MlopsError as error:
             self._give_up(error)
             return True
@@ -215,7 +235,7 @@ class StepRun:
 
     def _conclude(self, code: int) -> None:
         assert self._workplace is not None
-        missing = missing_outputs(self._outputs)
+        missing = [name for name, path in self._outputs.items() if not path.exists()]
         if self._canceled or code or missing:
             self._workplace.abandon()
             status = Status.CANCELED if self._canceled else Status.FAILED
@@ -235,7 +255,7 @@ class StepRun:
                 point_to(cache_folder(key), key, result)
         except (OSError, MlopsError) as error:
             self._workplace.abandon()
-            self._end(Status.FAILED, f"its outputs cannot be kept: {error}")
+            self._end(Status.FAILED, f"its outputs cannot be stored: {error}")
             return
         self._workplace.finish()
         shutil.rmtree(self._folder / "inputs", ignore_errors=True)  # copies that only this step could see
@@ -249,13 +269,21 @@ class StepRun:
             self._outputs = {**self._outputs, ARTIFACTS: target}
 
     def _reason(self, code: int, missing: list[str]) -> str:
+        if self._preparing:
+            file = self._folder / FAILURE
+            lines = (
+                file.read_text(encoding="utf-8").splitlines()
+                if file.is_file()
+                else ["its environment cannot be created"]
+            )
+            return " -> ".join(line for line in lines if line)
         if self._activity is not None and self._activity.message:
             return self._activity.message
         if code == 127:
-            return "exit code 127: a command of it does not exist"
+            return "exit code 127: one of its commands does not exist"
         if code:
             return f"exit code {code}"
-        return f"ended well, but did not write its output {missing[0]!r}"
+        return f"succeeded, but did not write its output {missing[0]!r}"
 
     def _done(self, result: StepResult, status: Status) -> None:
         """Publish the outputs of a step that ended well."""
@@ -270,7 +298,7 @@ class StepRun:
         self._end(status)
 
     def cancel(self) -> None:
-        """Ask it to end; :meth:`poll` sees it through."""
+        """Ask it to end; :meth:`poll` tells when it has."""
         self._canceled = True
         if self._activity is not None:
             self._activity.end()
@@ -290,7 +318,7 @@ class StepRun:
 
     def kill(self) -> None:
         """End its processes at once."""
-        end_orphans(self._groups)
+        end_orphans(self._activity.groups if self._activity is not None else [])
 
     def last_lines(self) -> list[str]:
         """The end of what a failed step wrote: its standard error, or its standard output where that is empty."""

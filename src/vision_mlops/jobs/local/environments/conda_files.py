@@ -18,6 +18,7 @@ from vision_mlops.core.yaml_text import read_yaml
 from vision_mlops.jobs.local.environments.conda_packages import conda_package
 
 _FILE_OPTION = re.compile(r"(-r|--requirement|-c|--constraint)[\s=]+(.+)")
+_MOST_PATCHES = 50  # no series of Python has had as many releases
 _EDITABLE = re.compile(r"(-e|--editable)[\s=]+")
 
 
@@ -30,7 +31,7 @@ class CondaRequirements:
         lines: For a requirements file of pip; other such files are named by absolute paths.
         of_conda: Those of the lines that conda would install, by conda's name of the package.
         base: Folder that relative paths in the lines start from.
-        notes: What cannot be had here as the file says it.
+        notes: What is not available here as the file asks for it.
     """
 
     name: str
@@ -60,7 +61,7 @@ def read_conda_file(source: str | Mapping[str, Any], base: Path, where: str) -> 
         where: Whose environment it is, for messages.
 
     Raises:
-        PipelineError: it cannot be read, or is no conda file.
+        PipelineError: it cannot be read, or is not a conda file.
     """
     if isinstance(source, str):
         file = (base / source.removeprefix("file:")).resolve()
@@ -69,7 +70,7 @@ def read_conda_file(source: str | Mapping[str, Any], base: Path, where: str) -> 
         what, content = f"{where}: its conda_file", source
     listed = content.get("dependencies") or []
     if not isinstance(listed, list):
-        raise PipelineError(f"{what}: dependencies are no list", "write `- NAME=VERSION` lines below them")
+        raise PipelineError(f"{what}: dependencies is not a list", "write `- NAME=VERSION` lines below them")
     lines: list[str] = []
     of_conda: dict[str, str] = {}
     notes: list[str] = []
@@ -79,11 +80,11 @@ def read_conda_file(source: str | Mapping[str, Any], base: Path, where: str) -> 
             continue
         package = conda_package(str(item))
         if package is None:
-            raise PipelineError(f"{what}: {item!r} is no dependency", "write NAME, NAME=VERSION or NAME>=VERSION")
+            raise PipelineError(f"{what}: {item!r} is not a dependency", "write NAME, NAME=VERSION or NAME>=VERSION")
         notes += [package.note] if package.note else []
         if package.name == "python" and not _is_this_python(package.version):
             ours = f"{sys.version_info.major}.{sys.version_info.minor}"
-            notes.append(f"it asks for python{package.version}, and steps run in Python {ours} here")
+            notes.append(f"it asks for python{package.version}, but steps run in Python {ours} here")
         if package.requirement:
             lines.append(package.requirement)
             of_conda[package.name] = package.requirement
@@ -91,14 +92,14 @@ def read_conda_file(source: str | Mapping[str, Any], base: Path, where: str) -> 
 
 
 def read_mapping(file: Path, what: str) -> Mapping[str, Any]:
-    """Content of a YAML file. Raises PipelineError, which begins with ``what``, where it is none, or no mapping."""
+    """Read a YAML file. Raises PipelineError, which begins with ``what``, where it is not YAML, or not a mapping."""
     try:
         content = read_yaml(file.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise PipelineError(f"{what} cannot be read: {reason}", "fix the file") from error
     if not isinstance(content, Mapping):
-        raise PipelineError(f"{what} is not a mapping of keys to values", "see Azure ML's documentation of it")
+        raise PipelineError(f"{what} is not a mapping of keys to values", "see Azure ML's documentation")
     return content
 
 
@@ -106,7 +107,7 @@ def _pip_lines(item: Mapping[str, Any], base: Path, what: str) -> Iterator[str]:
     listed = item.get("pip")
     if list(item) != ["pip"] or not isinstance(listed, list):
         raise PipelineError(
-            f"{what}: {dict(item)!r} is no dependency", "write `- pip:` with a list of packages below it"
+            f"{what}: {dict(item)!r} is not a dependency", "write `- pip:` with a list of packages below it"
         )
     for entry in listed:
         line = re.sub(r"(^|\s)#.*", "", str(entry)).strip()
@@ -121,19 +122,15 @@ def _pip_lines(item: Mapping[str, Any], base: Path, what: str) -> Iterator[str]:
 
 
 def _is_this_python(version: str) -> bool:
-    """Whether this Python is what a version in pip's syntax asks for; another patch version makes no difference."""
-    ours = sys.version_info[:2]
-    for clause in version.split(",") if version else ():
-        found = re.fullmatch(r"(==|>=|<=|>|<|!=|~=)(\d+)(?:\.(\d+))?(?:\.[\d*]+)*", clause)
-        if found is None:
-            continue
-        wanted = (int(found[2]), int(found[3] or 0))
-        same = ours == wanted if found[3] else ours[0] == wanted[0]
-        fits = {"==": same, "~=": ours[0] == wanted[0] and ours >= wanted, ">=": ours >= wanted, "<=": ours <= wanted,
-                ">": ours >= wanted, "<": ours < wanted, "!=": not same}  # fmt: skip
-        if not fits[found[1]]:
-            return False
-    return True
+    """Whether some patch release of this Python is what a version in pip's syntax asks for."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        wanted = SpecifierSet(version)
+    except InvalidSpecifier:
+        return True
+    series = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return any(wanted.contains(f"{series}.{patch}") for patch in range(_MOST_PATCHES))
 
 
 def _file_content(file: Path, base: Path) -> Iterator[str]:

@@ -52,7 +52,7 @@ class CondaPackage:
         name: As the file has it.
         requirement: For pip; empty where there is nothing to install.
         version: What it asks for, in pip's syntax.
-        note: What cannot be had as the file says it; empty where all is well.
+        note: What is not available as the file asks for it; empty where everything is.
     """
 
     name: str
@@ -62,13 +62,13 @@ class CondaPackage:
 
 
 def conda_package(line: str) -> CondaPackage | None:
-    """Understand one line such as ``numpy=1.26``, ``conda-forge::pytorch>=2,<3`` or ``pip``; None where it is none."""
+    """Parse one line such as ``numpy=1.26``, ``conda-forge::pytorch>=2,<3`` or ``pip``; None where it is not a package."""
     match = _SPEC.fullmatch(line.strip())
     if match is None:
         return None
     name, rest = match["name"].lower(), match["rest"].partition("#")[0].strip()
     if name in _NOT_PYTHON or name.startswith(("r-", "cuda-")):
-        return CondaPackage(name, note=f"conda package {name!r} is no Python package: it is left out")
+        return CondaPackage(name, note=f"conda package {name!r} is not a Python package and is left out")
     version, note = _version(rest)
     if note:
         note = f"conda package {line.strip()!r}: {note}"
@@ -82,12 +82,12 @@ def _version(text: str) -> tuple[str, str]:
     if not text:
         return "", ""
     if text.startswith("["):
-        return "", f"{text} is not understood, any version is taken"
+        return "", f"{text} is not understood; any version is accepted"
     clauses = []
     for part in text.split(","):
         match = _CLAUSE.fullmatch(_BUILD.sub(r"\1", part.strip()))
         if match is None or "|" in part:
-            return "", f"the version {text!r} is not understood, any version is taken"
+            return "", f"the version {text!r} is not understood; any version is accepted"
         sign, version = match["sign"], match["version"]
         if version == "*":
             continue

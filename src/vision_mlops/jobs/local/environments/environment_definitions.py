@@ -50,10 +50,10 @@ class EnvironmentDefinition:
 
 
 def environment_definition(node: Node) -> EnvironmentDefinition:
-    """Definition of a step's environment; of a reference that nobody knows here, its name alone.
+    """Find the definition of a step's environment; of an unknown reference, only its name.
 
     Raises:
-        PipelineError: a file that it names cannot be read, or is no environment.
+        PipelineError: a file that it names cannot be read, or is not an environment.
     """
     text, base = node.environment, node.environment_file.parent
     if text.startswith("{"):

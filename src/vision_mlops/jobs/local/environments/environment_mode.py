@@ -1,4 +1,4 @@
-"""How the environments of steps are taken."""
+"""How the environments of steps are provided."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def pip_variables(environ: Mapping[str, str]) -> dict[str, str]:
 def unknown_packages(requirements: Iterable[str]) -> list[str]:
     """Those of some requirements whose package the registry does not have for this Python.
 
-    Where the registry cannot be reached nobody knows: none is named then, and the installation says it.
+    Where the registry cannot be reached, none is named; the installation reports the problem.
     """
     listed = [item for item in requirements if not _is_here(_name(item))]
     if not listed:

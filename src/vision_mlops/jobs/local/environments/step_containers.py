@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from vision_mlops.core.ignore_files import snapshot_files
 from vision_mlops.core.yaml_text import write_yaml
 from vision_mlops.jobs.definitions.plan.nodes import Node
 from vision_mlops.jobs.local.environments.conda_files import read_mapping
-from vision_mlops.jobs.local.environments.environment_contract import Confinement
+from vision_mlops.jobs.local.environments.environment_contract import StepEnvironment
 from vision_mlops.jobs.local.environments.environment_definitions import EnvironmentDefinition
 
 _MARK = "mlops.step"
@@ -54,7 +54,7 @@ class ContainerImage:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-class StepContainer:
+class StepContainer(StepEnvironment):
     """A container for each process of a step."""
 
     python = "python3"
@@ -69,30 +69,32 @@ class StepContainer:
         self.container = hashlib.sha256(f"{paths.home()} {os.getpid()} {node.step}".encode()).hexdigest()[:24]
 
     def variables(self) -> dict[str, str]:
-        """The image has its own; those of the entry script of a parallel step find our modules."""
+        """The image has its own; the entry script of a parallel step must find our modules, too."""
         return {"PYTHONPATH": str(_SOURCE)} if self._node.parallel is not None else {}
 
     def path(self) -> None:
-        """Nobody looks into the image."""
+        """It is not known which programs the image holds."""
 
-    def wrapped(self, command: str | list[str], confinement: Confinement) -> str | list[str]:
+    def wrapped(
+        self, command: str | list[str], work: Path, data: Sequence[Path], variables: Iterable[str]
+    ) -> str | list[str]:
         """The command of the engine that runs a step's command in a container."""
         words = command if isinstance(command, list) else ["bash", "-c", command]
         options = ["--rm", "--init", "--network", "host", "--label", f"{_MARK}={self.container}"]
-        options += ["--workdir", str(confinement.work), *self._mounts(confinement), *self._resources(), *self._user()]
+        options += ["--workdir", str(work), *self._mounts(data), *self._resources(), *self._user()]
         own = {*self.variables(), *self._node.variables}
-        passed = [name for name in confinement.variables if name not in _NOT_PASSED or name in own]
+        passed = [name for name in variables if name not in _NOT_PASSED or name in own]
         distributed = (*_RANK, "AZUREML_PROCESS_NAME") if self._node.distribution == "pytorch" else ()
         for name in dict.fromkeys([*passed, *distributed, *(("HOME",) if self._user() else ())]):
             # Values of the process that the engine's command is: so they stand in no list of processes.
-            options += ["--env", name if name != "HOME" else f"HOME={confinement.work}"]
+            options += ["--env", name if name != "HOME" else f"HOME={work}"]
         run = [*self._engine.words, "run", *options, *self._engine.run_options, "--entrypoint", words[0]]
         return [*run, self._image.reference, *words[1:]]
 
-    def _mounts(self, confinement: Confinement) -> list[str]:
+    def _mounts(self, data: Sequence[Path]) -> list[str]:
         home = paths.home()
         mounts = [f"type=bind,source={home},target={home}"]
-        seen = [path for path in dict.fromkeys(confinement.data) if not path.is_relative_to(home)]
+        seen = [path for path in dict.fromkeys(data) if not path.is_relative_to(home)]
         seen += [_SOURCE] if self._node.parallel is not None else []
         mounts += [f"type=bind,source={path},target={path},readonly" for path in seen]
         return [word for mount in mounts for word in ("--mount", mount)]
@@ -111,7 +113,7 @@ class StepContainer:
         return ["--user", f"{os.getuid()}:{os.getgid()}"] if os.getuid() and self._engine.name != "podman" else []
 
     def preparation(self, folder: Path) -> list[str] | None:
-        """Pulls or builds the image where it is not on this machine."""
+        """The command that pulls or builds the image, unless it is on this machine."""
         if self._engine.image(self._image.reference) is not None:
             return None
         image, context = self._image, self._image.context
@@ -126,18 +128,18 @@ class StepContainer:
 
 
 def open_container(definition: EnvironmentDefinition, node: Node, where: str) -> StepContainer:
-    """What a step runs in as a container.
+    """Open the container that a step runs in.
 
     Raises:
-        PipelineError: nothing is known of its environment but a name.
-        DeploymentError: there is no container engine.
+        PipelineError: only the name of its environment is known.
+        DeploymentError: no container engine is available.
     """
     engine = open_engine()
     if definition.build is not None:
         return StepContainer(engine, _built(definition), node)
     if not definition.image:
         raise PipelineError(
-            f"{where}: there is no environment {definition.name!r} on this machine to run a container of",
+            f"{where}: the environment {definition.name!r} is not registered on this machine, so it has no container",
             "add it with `mlops assets create FILE`, or use --environment auto",
         )
     if definition.conda_file is None:
@@ -162,7 +164,7 @@ def _built(definition: EnvironmentDefinition) -> ContainerImage:
 
 
 def remove_containers(container: str) -> None:
-    """Remove the containers of a step whose processes were ended by force; an engine that is gone has none."""
+    """Remove the containers of a step whose processes were killed; nothing is done where no engine is available."""
     with suppress(DeploymentError):
         engine = open_engine()
         for found in engine.containers({_MARK: container}):

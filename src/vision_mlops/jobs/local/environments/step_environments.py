@@ -9,41 +9,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vision_mlops.jobs.definitions.plan.nodes import Node
-from vision_mlops.jobs.local.environments.build_process import write_order
 from vision_mlops.jobs.local.environments.conda_files import CondaRequirements, read_conda_file
-from vision_mlops.jobs.local.environments.environment_contract import Confinement, StepEnvironment
+from vision_mlops.jobs.local.environments.environment_contract import StepEnvironment, this_path
 from vision_mlops.jobs.local.environments.environment_definitions import EnvironmentDefinition, environment_definition
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 from vision_mlops.jobs.local.environments.pip_client import unknown_packages
 from vision_mlops.jobs.local.environments.virtual_environment import VirtualEnvironment
 
 
-class ThisPython:
-    """The environment that the engine itself runs in."""
-
-    content = label = container = ""
-    python = sys.executable
-
-    def variables(self) -> dict[str, str]:
-        """Its programs come first."""
-        return {"PATH": self.path()}
-
-    def path(self) -> str:
-        """Where its programs are."""
-        return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-
-    def wrapped(self, command: str | list[str], confinement: Confinement) -> str | list[str]:
-        """As it is."""
-        return command
-
-    def preparation(self, folder: Path) -> None:
-        """It is ready."""
-
-
-class OwnPackages:
+class OwnPackages(StepEnvironment):
     """A virtual environment with the packages of a conda file."""
-
-    container = ""
 
     def __init__(self, environment: VirtualEnvironment) -> None:
         self._environment = environment
@@ -52,23 +27,19 @@ class OwnPackages:
         self.label = str(environment.folder)
 
     def variables(self) -> dict[str, str]:
-        """As an activated environment sets them."""
-        programs = os.pathsep.join([str(self._environment.python.parent), ThisPython().path()])
+        """What an activated environment sets."""
+        programs = os.pathsep.join([str(self._environment.python.parent), this_path()])
         return {"PATH": programs, "VIRTUAL_ENV": self.label}
 
     def path(self) -> None:
-        """What pip will put there is not known."""
-
-    def wrapped(self, command: str | list[str], confinement: Confinement) -> str | list[str]:
-        """As it is: the variables make the difference."""
-        return command
+        """It is not known which programs pip will install."""
 
     def preparation(self, folder: Path) -> list[str] | None:
-        """Builds it where it is not built."""
+        """The command that builds it, unless it is built."""
         if self._environment.ready:
             self._environment.touch()
             return None
-        return write_order(folder / "environment-order.json", self._environment)
+        return self._environment.order(folder / "environment-order.json")
 
 
 class StepEnvironments:
@@ -86,13 +57,13 @@ class StepEnvironments:
         """What a step runs in.
 
         Raises:
-            PipelineError: its definition cannot be read, or says nothing that a container can be made from.
-            DeploymentError: there is no container engine.
+            PipelineError: its definition cannot be read, or does not say what a container can be created from.
+            DeploymentError: no container engine is available.
         """
         return self._of(node)[0]
 
     def notes(self, nodes: Iterable[Node]) -> list[str]:
-        """What cannot be had here as the definitions say it, each with the steps that it concerns."""
+        """What is not available here as the definitions ask for it, each with the steps that it concerns."""
         steps: dict[str, list[str]] = {}
         for node in nodes:
             for note in self._of(node)[1]:
@@ -107,7 +78,7 @@ class StepEnvironments:
 
     def _open(self, node: Node) -> tuple[StepEnvironment, tuple[str, ...]]:
         if self.mode is EnvironmentMode.HOST:
-            return ThisPython(), ()
+            return StepEnvironment(), ()
         definition = environment_definition(node)
         where = f"step {node.step!r}"
         if self.mode is EnvironmentMode.DOCKER:
@@ -115,17 +86,19 @@ class StepEnvironments:
 
             return open_container(definition, node, where), ()
         if definition.own or definition.conda_file is None:
-            return ThisPython(), _unused(definition)
+            return StepEnvironment(), _unused(definition)
         asked = read_conda_file(definition.conda_file, definition.base, where)
         if (asked.name and EnvironmentDefinition(asked.name, "", None, None, asked.base).own) or not asked.lines:
-            return ThisPython(), asked.notes
+            return StepEnvironment(), asked.notes
         return _with_packages(asked)
 
 
 def _unused(definition: EnvironmentDefinition) -> tuple[str, ...]:
     if definition.build is None or definition.own:
         return ()
-    return ("its Dockerfile is not built, the steps run in this Python; --environment docker runs them in the image",)
+    return (
+        "its Dockerfile is not built and the steps run in this Python; --environment docker runs them in the image",
+    )
 
 
 def _with_packages(asked: CondaRequirements) -> tuple[StepEnvironment, tuple[str, ...]]:
@@ -140,7 +113,7 @@ def _with_packages(asked: CondaRequirements) -> tuple[StepEnvironment, tuple[str
         unknown = {item for item in asked.of_conda.values() if item not in built}
     lines = tuple(line for line in asked.lines if line not in unknown)
     names = [name for name, requirement in asked.of_conda.items() if requirement in unknown]
-    notes = [f"conda package {name!r} is not in the Python registry: it is left out" for name in names]
+    notes = [f"conda package {name!r} is not in the Python registry and is left out" for name in names]
     if not lines:
-        return ThisPython(), (*asked.notes, *notes)
+        return StepEnvironment(), (*asked.notes, *notes)
     return OwnPackages(VirtualEnvironment(content, lines, asked.base)), (*asked.notes, *notes)

@@ -1,5 +1,8 @@
 """Virtual environments with the packages of a conda file, kept by content below the home folder.
 
+``python -m ... virtual_environment FILE`` builds the one that a file describes. It is run as a process of the step that
+needs it, so that its log, Ctrl-C and the end of the job mean to it what they mean to the step.
+
 One lies over this Python: what it installs comes first, so the versions that a conda file names win; packages that this
 Python has in a version that suits are not installed again, and what else it has is there, too, such as MLflow and the
 modules that run mini-batches.
@@ -21,11 +24,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from vision_mlops.core import paths
-from vision_mlops.core.errors import JobError
+from vision_mlops.core.errors import JobError, MlopsError
 from vision_mlops.core.files import atomic_write, remove_path
 from vision_mlops.core.locks import is_taken, locked, take
 from vision_mlops.jobs.local.environments.pip_client import install_command, package_at_fault, pip_variables
 
+FAILURE = "environment-error.txt"
+"""Beside the file that says what to build: why that failed, in one line."""
 _READY = "environment.json"
 _LAYER = "zz-of-the-tool.pth"  # after all others, so that what is installed here comes first
 _LONGEST_SECONDS = 7200.0  # another job builds the same
@@ -80,7 +85,7 @@ class VirtualEnvironment:
         return (self.folder / _READY).is_file() and self.python.exists()
 
     def installed(self) -> list[str] | None:
-        """Lines that it was built with; None where it is not built."""
+        """The lines that it was built with; None where it is not built."""
         try:
             return list(json.loads((self.folder / _READY).read_text(encoding="utf-8"))["requirements"])
         except (OSError, ValueError, KeyError):
@@ -90,18 +95,24 @@ class VirtualEnvironment:
         """Note that it is used: :func:`unused_environments` goes by that."""
         os.utime(self.folder / _READY)
 
+    def order(self, file: Path) -> list[str]:
+        """Write down what is to be built; returns the command that builds it."""
+        content = {"content": self.content, "lines": self.lines, "base": str(self.base), "place": str(self.folder)}
+        atomic_write(file, json.dumps(content, indent=2) + "\n")
+        return [sys.executable, "-m", __name__, str(file)]
+
     def build(self, say: Callable[[str], None]) -> None:
-        """Build it, unless it is there. Of several processes one builds, the others wait; a failed build leaves nothing.
+        """Build it, unless it exists. Of several processes one builds and the others wait; a failed build leaves nothing.
 
         Args:
-            say: Told what happens, line by line.
+            say: Called with what happens, line by line.
 
         Raises:
             JobError: pip could not install it; names the package at fault.
         """
         folder = self.folder
         if _is_locked(folder):
-            say(f"another job is building the environment {folder}: waiting for it")
+            say(f"another job is building the environment {folder}; waiting for it")
         with _locked(folder):
             if self.ready:
                 return
@@ -141,7 +152,7 @@ class VirtualEnvironment:
 
 
 def unused_environments(before: float) -> list[Path]:
-    """Folders of virtual environments that nobody builds, and that no step has been started in since ``before``."""
+    """Folders of virtual environments that are not being built, and in which no step was started since ``before``."""
     root = environments_folder()
     folders = (
         [item for item in root.iterdir() if item.is_dir() and not item.name.startswith(".")] if root.is_dir() else []
@@ -173,7 +184,7 @@ def _is_locked(folder: Path) -> bool:
 
 
 def _locked(folder: Path) -> AbstractContextManager[None]:
-    refusal = JobError(f"another job has been building the environment {folder} for two hours", "cancel it, or wait")
+    refusal = JobError(f"another job has been building the environment {folder} for two hours", "cancel it or wait")
     return locked(_lock_of(folder), refusal, wait=_LONGEST_SECONDS)
 
 
@@ -182,7 +193,9 @@ def _create(folder: Path) -> None:
     try:
         venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise JobError(f"the environment {folder} cannot be made: {error}", "check the path and free space") from error
+        raise JobError(
+            f"the environment {folder} cannot be created: {error}", "check the path and free space"
+        ) from error
     major, minor = sys.version_info[:2]
     packages = folder / "lib" / f"python{major}.{minor}" / "site-packages"
     lines = [f"import site; site.addsitedir({path!r})\n" for path in _paths_beneath()]
@@ -210,3 +223,26 @@ def _packages_beneath() -> list[str]:
     """Names and versions of the packages of this Python."""
     found = (item.name for path in _paths_beneath() for item in Path(path).glob("*.dist-info"))
     return sorted(found)
+
+
+def main(file: Path) -> int:
+    """Build what a file describes; returns the exit code."""
+    order = json.loads(file.read_text(encoding="utf-8"))
+    base, place = Path(order["base"]), Path(order["place"])
+    try:
+        VirtualEnvironment(order["content"], tuple(order["lines"]), base, place).build(_say)
+    except MlopsError as error:
+        atomic_write(file.with_name(FAILURE), f"{error.message}\n{error.hint}\n")
+        print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - the log of the step
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

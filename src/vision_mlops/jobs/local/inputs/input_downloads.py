@@ -1,4 +1,4 @@
-"""Downloads of http and https inputs, kept below the home folder and asked for again only where the server has newer."""
+"""Downloads of http and https inputs, kept below the home folder and repeated only where the server has a newer version."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def download(url: str, patience: DownloadRetryPolicy | None = None) -> Path:
 
     Args:
         url: http or https.
-        patience: How often and how long to try; not long where there is a copy.
+        patience: How often and how long to try; by default, not long where a copy exists.
 
     Raises:
-        PipelineError: the server refuses, cannot be reached and there is no copy, or stops halfway.
+        PipelineError: the server refuses, stops halfway, or cannot be reached and no copy exists.
     """
     folder = paths.home() / "cache" / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:24]
     target = folder / "content" / _name(url)
     lock_path = folder / "lock"
-    refusal = PipelineError(f"another job has been downloading {target.name} for an hour", "cancel it, or wait")
+    refusal = PipelineError(f"another job has been downloading {target.name} for an hour", "cancel it or wait")
     with locked(lock_path, refusal, wait=_LONGEST_SECONDS):
         try:
             return _newest(url, folder, target, patience)
@@ -48,11 +48,9 @@ def _newest(url: str, folder: Path, target: Path, patience: DownloadRetryPolicy 
     patience = patience or DownloadRetryPolicy(attempts=2 if target.is_file() else 4)
     try:
         version = DownloadClient(patience).download(ExpectedFile(url), target, known=known)
-    except DownloadError as error:
-        if error.status == 0 and target.is_file():  # nobody answers
-            return target
-        raise PipelineError(error.message, error.hint) from error
     except DataError as error:
+        if isinstance(error, DownloadError) and error.status == 0 and target.is_file():  # the server does not respond
+            return target
         raise PipelineError(error.message, error.hint) from error
     if version is not None:
         atomic_write(facts, json.dumps({"url": url, **asdict(version)}) + "\n")
@@ -64,7 +62,7 @@ def _name(url: str) -> str:
     try:
         name = Path(unquote(urlsplit(url).path)).name.replace("\0", "")
     except ValueError as error:
-        raise PipelineError(f"{url!r} is no address: {error}", "check it") from error
+        raise PipelineError(f"{url!r} is not a valid address: {error}", "correct it") from error
     return name[-60:] if name not in ("", "..") else "download"
 
 

@@ -20,7 +20,7 @@ from vision_mlops.jobs.local.inputs.input_downloads import download
 
 _DATASTORE = re.compile(r"azureml://(?:.*/)?datastores/([\w-]+)/paths/(.*)", re.IGNORECASE)
 _FOLDERS = frozenset({"uri_folder", "mltable", "mlflow_model"})
-_MODELS = frozenset({"custom_model", "mlflow_model", "triton_model"})
+MODELS = frozenset({"custom_model", "mlflow_model", "triton_model"})
 _MARKS = {"mltable": "MLTable", "mlflow_model": "MLmodel"}
 
 ModelFinder = Callable[[str], Path | None]
@@ -34,7 +34,7 @@ def datastore_path(text: str) -> Path | None:
     root = (paths.home() / "datastores" / match[1]).resolve()
     path = (root / match[2]).resolve()
     if not path.is_relative_to(root):
-        raise PipelineError(f"{text!r} leaves the datastore {match[1]!r}", "remove the ..")
+        raise PipelineError(f"{text!r} leads out of the datastore {match[1]!r}", "remove the ..")
     return path
 
 
@@ -77,13 +77,13 @@ class Sources:
             raise PipelineError(f"{what}: {data.path!r} is a file, not a folder", "use `type: uri_file`")
         mark = _MARKS.get(data.type)
         if mark and not (path / mark).is_file():
-            raise PipelineError(f"{what}: {data.path!r} holds no {mark} file", f"it is no {data.type}")
+            raise PipelineError(f"{what}: {data.path!r} contains no {mark} file", f"it is not of type {data.type}")
         return path
 
     def _path(self, data: DataInput, what: str) -> Path:
         text = data.path
         if data.open:
-            raise PipelineError(f"{what} is given nothing", "run a job that gives it a path or value")
+            raise PipelineError(f"{what} has no value", "run a job that gives it a path or value")
         store = datastore_path(text)
         if store is not None:
             return store
@@ -97,23 +97,25 @@ class Sources:
         if text.lower().startswith("azureml:") and not text.lower().startswith("azureml://"):
             return self._registered(text.partition(":")[2], data.type, what)
         if "://" in text and len(scheme) > 1 and scheme != "file":  # "Client: A" is a folder
-            raise PipelineError(f"{what}: {text!r} is not read on this machine", "download it, or run with --on azure")
+            raise PipelineError(
+                f"{what}: {text!r} cannot be read on this machine", "download it, or run with --on azure"
+            )
         local = unquote(urlsplit(text).path) if text.lower().startswith("file://") else text.removeprefix("file:")
         return (data.base / Path(local).expanduser()).resolve()
 
     def _registered(self, reference: str, type_: str, what: str) -> Path:
-        if type_ in _MODELS and self._find_model is not None:
+        if type_ in MODELS and self._find_model is not None:
             found = self._find_model(reference)
             if found is not None:
                 return found
-        return self._assets.find("models" if type_ in _MODELS else "data", reference, what).path
+        return self._assets.find("models" if type_ in MODELS else "data", reference, what).path
 
 
 def private_copy(source: Path, target: Path) -> Path:
     """A copy that a step may write into, for inputs of mode download or rw_mount. A file keeps its name, below ``target``.
 
     Raises:
-        OSError: something cannot be read, or there is no space.
+        OSError: something cannot be read, or the disk is full.
     """
     remove_path(target)
     if source.is_dir():

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
-from collections import deque
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.text import counted
-from vision_mlops.jobs.local.parallel.entry_script_process import Answer, MiniBatchResult, Problem, Ready, Script
-from vision_mlops.jobs.local.parallel.mini_batch_workers import MiniBatchWorker, ready_workers
+from vision_mlops.jobs.local.parallel.entry_script import EntryScript, MiniBatchResult
+from vision_mlops.jobs.local.parallel.mini_batch_spec import MiniBatchSpec
 from vision_mlops.jobs.local.parallel.partitions import MiniBatch
-
-_LIVENESS_SECONDS = 1.0
+from vision_mlops.jobs.local.parallel.worker_pool import StartError, WorkerPool
 
 Report = Callable[[int, str], None]  # level of the module logging, and a line
 
@@ -22,163 +21,97 @@ class StepFailedError(Exception):
     """The entry script, or too much of the input, failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How failures are handled; thresholds of -1 allow any number."""
-
-    processes: int
-    max_retries: int = 2
-    timeout: float = 60.0
-    item_threshold: int = -1
-    batch_threshold: int = -1
-    percent_threshold: float = 100.0
-
-
-@dataclass(slots=True)
-class MiniBatchOutcome:
-    """What became of the mini-batches: results by their number, and what is missing."""
-
-    batches: int
-    items: int
-    results: dict[int, MiniBatchResult] = field(default_factory=dict)
-    failed_batches: int = 0
-    failed_items: int = 0
-
-
 class BatchRun:
-    """One pass over all mini-batches."""
+    """One pass over all mini-batches.
 
-    def __init__(self, script: Script, batches: list[MiniBatch], rules: Rules, report: Report) -> None:
-        self._script = script
-        self._rules = rules
-        self._report = report
-        self._waiting = deque(batches)
-        self._open = len(batches)
+    Args:
+        script: What is called.
+        batches: All of them.
+        spec: How failures are handled.
+        found: The same, as the arguments of the script say it.
+        report: Told what happens.
+
+    Attributes:
+        items: Number of all of them.
+        results: Of the mini-batches that succeeded, by their number.
+        failed_batches: How many are missing, or miss items.
+        failed_items: How many items are missing.
+    """
+
+    def __init__(
+        self, script: EntryScript, batches: list[MiniBatch], spec: MiniBatchSpec, found: argparse.Namespace,
+        report: Report,
+    ) -> None:  # fmt: skip
+        self._script, self._batches, self._spec, self._found, self._report = script, batches, spec, found, report
         self._tries = [0] * len(batches)
-        self._workers: list[MiniBatchWorker] = []
-        self._outcome = MiniBatchOutcome(len(batches), sum(batch.items for batch in batches))
+        self.items = sum(batch.items for batch in batches)
+        self.results: dict[int, MiniBatchResult] = {}
+        self.failed_batches = self.failed_items = 0
 
-    def complete(self) -> MiniBatchOutcome:
+    def complete(self) -> None:
         """Run everything. No worker is left, however this ends.
 
         Raises:
-            PipelineError: the script is no entry script.
+            PipelineError: the script is not an entry script.
             StepFailedError: it cannot be imported, ``init`` failed, or a threshold was exceeded.
         """
-        try:
-            while self._open:
-                self._employ()
-                for worker in ready_workers(self._workers, self._patience()):
-                    self._hear(worker)
-                self._stop_overdue()
-            self._shut_down()
-        finally:
-            MiniBatchWorker.end(self._workers)
-        return self._outcome
+        processes = self._spec.max_concurrency or os.cpu_count() or 1
+        with WorkerPool[MiniBatch](self._script, processes, limit=self._spec.timeout, given=self._give) as pool:
+            try:
+                for end in pool.results(self._batches):
+                    if isinstance(end.answer, MiniBatchResult):
+                        self._book(end.task, end.answer, end.seconds)
+                    elif self._may_retry(end.task, end.answer.message if end.answer else end.problem):
+                        pool.again(end.task)
+            except StartError as error:  # a script that does not start in one process is not tried in another
+                if error.refusal is None:
+                    raise StepFailedError(f"{self._script.path} failed in init(): {error.reason}") from error
+                if error.refusal.unusable:
+                    hint = "an entry script defines init() and run(mini_batch)"
+                    raise PipelineError(error.refusal.message, hint) from error
+                raise StepFailedError(error.refusal.message) from error
+            for closed in pool.close():  # the results stand, whatever becomes of that
+                problem = closed.answer.message if closed.answer else closed.problem
+                if problem:
+                    self._report(logging.WARNING, f"shutdown() failed: {problem}")
 
-    def _employ(self) -> None:
-        """Start as many workers as there is work for, and give it to those that are idle."""
-        while len(self._workers) < min(self._rules.processes, self._open):
-            self._workers.append(MiniBatchWorker(self._script))
-        for worker in self._workers:
-            if worker.idle and self._waiting:
-                batch = self._waiting.popleft()
-                self._tries[batch.number] += 1
-                self._report(logging.DEBUG, f"{self._name(batch)}: given to process {worker.pid}")
-                worker.send(batch)
-
-    def _patience(self) -> float:
-        """Seconds until the next mini-batch is overdue, and not so long that a death goes unseen."""
-        left = [self._rules.timeout - worker.seconds for worker in self._workers if worker.batch]
-        return max(0.0, min([*left, _LIVENESS_SECONDS]))
-
-    def _hear(self, worker: MiniBatchWorker) -> None:
-        batch, seconds, started = worker.batch, worker.seconds, worker.ready
-        answer = worker.receive()
-        if answer is None:
-            self._dismiss(worker)
-        if not started:
-            self._check_start(worker, answer)
-        elif batch is not None and isinstance(answer, MiniBatchResult):
-            worker.batch = None
-            self._book(batch, answer, seconds)
-        elif batch is not None:
-            worker.batch = None
-            self._retry(batch, answer.message if isinstance(answer, Problem) else worker.exit_text)
-
-    def _check_start(self, worker: MiniBatchWorker, answer: Answer | None) -> None:
-        """A script that does not start in one process is not tried in another."""
-        if isinstance(answer, Problem):
-            if answer.unusable:
-                raise PipelineError(answer.message, "an entry script defines init() and run(mini_batch)")
-            what = "cannot be imported" if answer.stage == "import" else "failed in init()"
-            raise StepFailedError(f"{self._script.path} {what}: {answer.message}")
-        if answer is None:
-            raise StepFailedError(f"{self._script.path} failed in init(): {worker.exit_text}")
-
-    def _stop_overdue(self) -> None:
-        for worker in [worker for worker in self._workers if worker.batch and worker.seconds > self._rules.timeout]:
-            batch = worker.batch
-            self._dismiss(worker)
-            if batch is not None:
-                self._retry(batch, f"it took longer than {self._rules.timeout:g} seconds")
-
-    def _dismiss(self, worker: MiniBatchWorker) -> None:
-        worker.kill()
-        self._workers.remove(worker)
+    def _give(self, batch: MiniBatch, pid: int) -> None:
+        self._tries[batch.number] += 1
+        self._report(logging.DEBUG, f"{self._name(batch)}: given to process {pid}")
 
     def _book(self, batch: MiniBatch, result: MiniBatchResult, seconds: float) -> None:
-        self._open -= 1
-        self._outcome.results[batch.number] = result
+        self.results[batch.number] = result
         missing = max(0, batch.items - result.count)
         line = f"{self._name(batch)}: {batch.items - missing} of {counted(batch.items, 'item')} in {seconds:.2f} s"
         self._report(logging.WARNING if missing else logging.INFO, line)
         if missing:
             self._miss(missing)
 
-    def _retry(self, batch: MiniBatch, reason: str) -> None:
-        tries, allowed = self._tries[batch.number], self._rules.max_retries + 1
+    def _may_retry(self, batch: MiniBatch, reason: str) -> bool:
+        """Whether a mini-batch is tried again; else it is a failed one."""
+        tries, allowed = self._tries[batch.number], self._spec.max_retries + 1
         self._report(logging.WARNING, f"{self._name(batch)}: attempt {tries} of {allowed} failed: {reason}")
         if tries < allowed:
-            self._waiting.appendleft(batch)
-            return
-        self._open -= 1
+            return True
         self._miss(batch.items)
+        return False
 
     def _miss(self, items: int) -> None:
         """Count a failed mini-batch. Raises StepFailedError where that is one too many."""
-        outcome, rules = self._outcome, self._rules
-        outcome.failed_batches += 1
-        outcome.failed_items += items
-        percent = 100 * outcome.failed_batches / outcome.batches
-        if -1 < rules.item_threshold < outcome.failed_items:
-            reason = f"{counted(outcome.failed_items, 'item')} failed, and error_threshold is {rules.item_threshold}"
-        elif -1 < rules.batch_threshold < outcome.failed_batches:
-            reason = f"{counted(outcome.failed_batches, 'mini-batch')} failed, and mini_batch_error_threshold is "
-            reason += str(rules.batch_threshold)
-        elif percent > rules.percent_threshold:
+        most_items, most = self._found.error_threshold, self._spec.mini_batch_error_threshold
+        self.failed_batches += 1
+        self.failed_items += items
+        percent = 100 * self.failed_batches / len(self._batches)
+        if -1 < most_items < self.failed_items:
+            reason = f"{counted(self.failed_items, 'item')} failed, and error_threshold is {most_items}"
+        elif -1 < most < self.failed_batches:
+            reason = f"{counted(self.failed_batches, 'mini-batch')} failed, and mini_batch_error_threshold is {most}"
+        elif percent > self._found.allowed_failed_percent:
             reason = f"{percent:.0f} % of the mini-batches failed, and allowed_failed_percent is "
-            reason += f"{rules.percent_threshold:g}"
+            reason += f"{self._found.allowed_failed_percent:g}"
         else:
             return
         raise StepFailedError(f"{reason}; the reasons are in the lines above")
 
-    def _shut_down(self) -> None:
-        """Let every worker call ``shutdown()``. What fails there is said, but the results stand."""
-        closing = [worker for worker in self._workers if worker.ready]
-        for worker in closing:
-            worker.send(None)
-        while closing:
-            for worker in ready_workers(closing, _LIVENESS_SECONDS):
-                closing.remove(worker)
-                answer = worker.receive()
-                if not isinstance(answer, Ready):
-                    reason = answer.message if isinstance(answer, Problem) else worker.exit_text
-                    self._report(logging.WARNING, f"shutdown() failed: {reason}")
-                worker.wait()
-            for worker in [worker for worker in closing if worker.seconds > self._rules.timeout]:
-                closing.remove(worker)
-                self._report(logging.WARNING, f"shutdown() took longer than {self._rules.timeout:g} seconds")
-
     def _name(self, batch: MiniBatch) -> str:
-        return f"mini-batch {batch.number + 1} of {self._outcome.batches}"
+        return f"mini-batch {batch.number + 1} of {len(self._batches)}"

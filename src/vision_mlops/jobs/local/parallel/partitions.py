@@ -65,7 +65,7 @@ def split(source: Path, input_type: InputType, size: int | str | None) -> list[M
         parts = [(file, *rows) for file in files for rows in _parts(file, reader, _bytes(size))]
         batches = [MiniBatch(i, (str(file),), reader, start, stop) for i, (file, start, stop) in enumerate(parts)]
     if not batches:
-        raise DataError(f"the input {source} holds no {'files' if reader is None else 'rows'}", "fill it first")
+        raise DataError(f"the input {source} contains no {'files' if reader is None else 'rows'}", "add some first")
     return batches
 
 
@@ -104,5 +104,7 @@ def _bytes(size: int | str | None) -> int:
 def _parse(size: int | str) -> tuple[int, str]:
     found = _SIZE.fullmatch(str(size).strip())
     if found is None or int(found[1]) < 1:
-        raise PipelineError(f"mini_batch_size {size!r} is no size", "write a number of files, or a size such as 64kb")
+        raise PipelineError(
+            f"mini_batch_size {size!r} is not a valid size", "write a number of files, or a size such as 64kb"
+        )
     return int(found[1]), (found[2] or "").lower()

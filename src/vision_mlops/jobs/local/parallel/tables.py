@@ -1,6 +1,6 @@
 """Tabular inputs of a parallel step: delimited, Parquet and JSON-lines files, and the MLTable files that list them.
 
-Of MLTable, what a file on this machine needs is understood; anything else in it is refused, never skipped. pandas is
+Of MLTable, only what a local file needs is supported; anything else is refused, never ignored. pandas is
 imported by the functions that read.
 """
 
@@ -55,7 +55,7 @@ class Reader:
 
 
 def reader_of(path: Path) -> Reader | None:
-    """The reader that a file's ending asks for; None where the file is no table."""
+    """The reader for the suffix of a file; None where the file is not a table."""
     kind, delimiter = _KINDS.get(path.suffix.lower(), (None, ""))
     return None if kind is None else Reader(kind, delimiter=delimiter)
 
@@ -104,11 +104,11 @@ def read_mltable(source: Path) -> tuple[list[Path], Reader | None]:
         source: The folder that holds a file named MLTable, or that file.
 
     Raises:
-        DataError: there is none, it lists nothing, or it asks for what cannot be done on this machine.
+        DataError: it does not exist, lists nothing, or asks for what cannot be done on this machine.
     """
     path = source / MLTABLE if source.is_dir() else source
     if not path.is_file():
-        raise DataError(f"{source} holds no file named {MLTABLE}", "add one, or declare the input as uri_folder")
+        raise DataError(f"{source} contains no file named {MLTABLE}", "add one, or declare the input as uri_folder")
     try:
         content = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -128,10 +128,10 @@ def files_below(folder: Path) -> list[Path]:
 def _listed(entry: Any, table: Path) -> Iterator[Path]:
     """Files of one entry of ``paths``."""
     if not isinstance(entry, dict) or len(entry) != 1:
-        raise DataError(f"{table}: {entry!r} is no path", "write `file: ...`, `folder: ...` or `pattern: ...`")
+        raise DataError(f"{table}: {entry!r} is not a path", "write `file: ...`, `folder: ...` or `pattern: ...`")
     kind, text = next(iter(entry.items()))
     if kind not in ("file", "folder", "pattern") or not isinstance(text, str):
-        raise DataError(f"{table}: {entry!r} is no path", "write `file: ...`, `folder: ...` or `pattern: ...`")
+        raise DataError(f"{table}: {entry!r} is not a path", "write `file: ...`, `folder: ...` or `pattern: ...`")
     if "://" in text:
         raise DataError(f"{table}: {text} is not on this machine", "download it, and list the local path")
     if kind == "pattern":
@@ -159,7 +159,7 @@ def _reader(transformations: Any, table: Path) -> Reader | None:
             valid = ", ".join((*_OPTIONS, "keep_columns", "drop_columns"))
             raise DataError(f"{table}: {name} cannot be done on this machine", f"use: {valid}")
     if reader and "kind" not in reader:
-        raise DataError(f"{table}: columns are chosen, but nothing reads a table", "add `read_delimited: {}`")
+        raise DataError(f"{table}: columns are chosen, but no transformation reads a table", "add `read_delimited: {}`")
     return Reader(**reader) if reader else None
 
 
@@ -168,7 +168,7 @@ def _transformation(step: Any, table: Path) -> tuple[str, Any]:
     if isinstance(step, str):
         return step, None
     if not isinstance(step, dict) or len(step) != 1:
-        raise DataError(f"{table}: {step!r} is no transformation", "write for example `- read_delimited: {}`")
+        raise DataError(f"{table}: {step!r} is not a transformation", "write for example `- read_delimited: {}`")
     name, options = next(iter(step.items()))
     return str(name), options
 
@@ -176,7 +176,7 @@ def _transformation(step: Any, table: Path) -> tuple[str, Any]:
 def _columns(name: str, options: Any, table: Path) -> tuple[str, ...]:
     columns = [options] if isinstance(options, str) else options
     if not isinstance(columns, list) or not columns or not all(isinstance(item, str) for item in columns):
-        raise DataError(f"{table}: {name} names no columns", f"write for example `- {name}: [age, price]`")
+        raise DataError(f"{table}: {name} does not name columns", f"write for example `- {name}: [age, price]`")
     return tuple(columns)
 
 
@@ -186,7 +186,7 @@ def _read_options(name: str, options: Any, table: Path) -> dict[str, Any]:
     given: dict[str, Any] = options or {}
     for option, value in given.items():
         if option not in _OPTIONS[name]:
-            raise DataError(f"{table}: {name} has the option {option!r}, which is not known here", "remove it")
+            raise DataError(f"{table}: {name} has the unknown option {option!r}", "remove it")
         valid = _OPTIONS[name][option]
         if valid is not None and value not in valid:
             known = " or ".join(str(item).lower() for item in valid)

@@ -22,7 +22,7 @@ SoftwareHash = Callable[[Node, Mapping[str, str]], str]
 
 @dataclass(frozen=True)
 class Dependencies:
-    """What the results of steps depend on beyond their definition; whoever starts the job knows it, the runner does not.
+    """What the results of steps depend on beyond their definition; the caller knows it, the engine does not.
 
     Attributes:
         outside_state: Of a step tagged ``mlops.state: KIND``: from the kind, the step and the text of its inputs, the state

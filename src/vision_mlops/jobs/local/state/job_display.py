@@ -1,15 +1,14 @@
-"""What a person sees of a running job: a live tree of its steps on a terminal, plain lines elsewhere."""
+"""What the user sees of a running job: a live tree of its steps on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, suppress
+from typing import Any
 
-from vision_mlops.jobs.local.state.job_state import JobState, Status, StepState
+from vision_mlops.jobs.local.state.job_state import JobState, Status, StepState, seconds_between
 
 _SIGNS = {
     Status.WAITING: ("·", "dim"),
@@ -24,26 +23,23 @@ _SIGNS = {
 _REFRESH_SECONDS = 0.25
 
 
-class Display(Protocol):
-    """Shows a job. All methods are called from the thread that runs it."""
+class Display(AbstractContextManager["Display", None]):
+    """Shows a job; this one shows nothing. All methods are called from the thread that runs it."""
 
-    def __enter__(self) -> Display: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        return None
 
     def line(self, step: str, text: str) -> None:
-        """A line that a step wrote."""
+        """Show a line that a step wrote."""
 
     def note(self, text: str) -> None:
-        """What a person should know of the job as a whole."""
+        """Show what a person should know of the job as a whole."""
 
     def changed(self, state: JobState, step: str) -> None:
-        """A step has another state."""
+        """Show that a step has another state."""
 
     def tick(self, state: JobState) -> None:
-        """Time has passed."""
+        """Show that time has passed."""
 
 
 def open_display(*, quiet: bool = False) -> Display:
@@ -54,7 +50,7 @@ def open_display(*, quiet: bool = False) -> Display:
 
 
 def words(name: str, step: StepState) -> str:
-    """A step's state as a person would say it."""
+    """The state of a step, in words."""
     if step.status is Status.REUSED:
         return f"{name}: reused, nothing that it depends on has changed"
     took = f" after {duration(step.seconds)}" if step.status.over and step.seconds else ""
@@ -70,20 +66,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-class PlainDisplay:
+class PlainDisplay(Display):
     """Lines on standard error: changes of state, and what the steps write behind the name of the step."""
 
     def __init__(self, *, quiet: bool = False, write: Callable[[str], None] | None = None) -> None:
         self._quiet = quiet
         self._write = write or _to_stderr
-
-    def __enter__(self) -> PlainDisplay:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def line(self, step: str, text: str) -> None:
         """Write it."""
@@ -99,11 +87,8 @@ class PlainDisplay:
         sign = _SIGNS[state.steps[step].status][0]
         self._write(f"{sign} {words(step, state.steps[step])}")
 
-    def tick(self, state: JobState) -> None:
-        """Nothing moves here."""
 
-
-class LiveDisplay:
+class LiveDisplay(Display):
     """The tree stays at the bottom of the terminal while lines pass above it."""
 
     def __init__(self) -> None:
@@ -113,16 +98,13 @@ class LiveDisplay:
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._drawn = 0.0
-        self._began: dict[str, float] = {}
         self._state: JobState | None = None
 
     def __enter__(self) -> LiveDisplay:
         self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.stop()
         if self._state is not None:
             self._console.print(self._tree(self._state))
@@ -139,8 +121,6 @@ class LiveDisplay:
 
     def changed(self, state: JobState, step: str) -> None:
         """Draw the tree again."""
-        if state.steps[step].status is Status.RUNNING:
-            self._began[step] = time.monotonic()
         self._draw(state)
 
     def tick(self, state: JobState) -> None:
@@ -167,20 +147,21 @@ class LiveDisplay:
                 path = "/".join(above[: depth + 1])
                 if path not in branches:
                     branches[path] = branches["/".join(above[:depth])].add(Text(above[depth], "bold"))
-            branches["/".join(above)].add(self._row(name, last, step))
+            branches["/".join(above)].add(_row(last, step))
         return tree
 
-    def _row(self, name: str, label: str, step: StepState) -> Any:
-        from rich.text import Text
 
-        sign, style = _SIGNS[step.status]
-        running = step.status is Status.RUNNING
-        seconds = time.monotonic() - self._began.get(name, time.monotonic()) if running else step.seconds
-        note = "reused" if step.status is Status.REUSED else duration(seconds) if seconds else ""
-        detail = step.details.get("progress", "") if running else step.message
-        return Text.assemble((f"{sign} ", style), f"{label}  ", (note, "dim"), (f"  {detail}" if detail else "", style))
+def _row(label: str, step: StepState) -> Any:
+    from rich.text import Text
+
+    sign, style = _SIGNS[step.status]
+    running = step.status is Status.RUNNING
+    seconds = seconds_between(step.started, step.ended) if running else step.seconds
+    note = "reused" if step.status is Status.REUSED else duration(seconds) if seconds else ""
+    detail = step.details.get("progress", "") if running else step.message
+    return Text.assemble((f"{sign} ", style), f"{label}  ", (note, "dim"), (f"  {detail}" if detail else "", style))
 
 
 def _to_stderr(text: str) -> None:
-    with contextlib.suppress(BrokenPipeError):  # nobody reads any more: the job goes on
+    with suppress(BrokenPipeError):  # nobody reads any more; the job continues
         print(text, file=sys.stderr, flush=True)  # noqa: T201 - what a person is told goes to standard error

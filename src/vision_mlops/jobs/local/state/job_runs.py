@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from vision_mlops.core.errors import JobError, MissingExtraError, MlopsError
 from vision_mlops.tracking import mlflow_runs
 
-PARENT_TAG = "mlflow.parentRunId"
-
 
 class JobRuns:
     """Opens and closes runs. MLflow takes seconds to load, so that begins in a thread while the first step is made ready.

@@ -7,11 +7,14 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from vision_mlops.core import paths
 from vision_mlops.core.errors import JobError
@@ -21,7 +24,7 @@ from vision_mlops.core.text import nearest
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
 _NAME = re.compile(r"[A-Za-z0-9][\w-]{0,127}", re.ASCII)
-_LOOK_SECONDS = 0.3  # somebody who looks whether the job is running holds it for a moment
+_LOOK_SECONDS = 0.3  # a process that checks whether the job is running holds it for a moment
 
 
 class Status(StrEnum):
@@ -105,10 +108,7 @@ class JobState:
     @property
     def seconds(self) -> float:
         """How long it ran, or has been running."""
-        if not self.started:
-            return 0.0
-        end = datetime.fromisoformat(self.ended) if self.ended else datetime.now(UTC)
-        return (end - datetime.fromisoformat(self.started)).total_seconds()
+        return seconds_between(self.started, self.ended)
 
 
 class JobFolder:
@@ -139,14 +139,14 @@ class JobFolder:
         """The state. A job that says it is running while no process holds it was interrupted.
 
         Raises:
-            JobError: there is no such job, or its file is broken.
+            JobError: no such job exists, or its file is broken.
         """
         state = self._read()
         if not state.status.over and not self.held:
             state = self._read()  # it may have ended since
         if not state.status.over and not self.held:
             state.status = Status.INTERRUPTED
-            state.message = state.message or f"its process ended; `mlops job resume {self.name}` continues it"
+            state.message = state.message or f"its process ended; continue it with `mlops job resume {self.name}`"
             for step in state.steps.values():
                 if step.status is Status.RUNNING:
                     step.status = Status.INTERRUPTED
@@ -154,13 +154,13 @@ class JobFolder:
 
     def _read(self) -> JobState:
         try:
-            content = json.loads((self.path / "state.json").read_text(encoding="utf-8"))
-            return _job(content)
+            return _states().validate_json((self.path / "state.json").read_bytes())
         except FileNotFoundError:
-            hint = nearest(self.name, job_names(), "`mlops job run FILE` makes one")
-            raise JobError(f"there is no job {self.name!r}", hint) from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise JobError(f"{self.path / 'state.json'} cannot be read: {error}", f"remove {self.path}") from error
+            hint = nearest(self.name, job_names(), "start one with `mlops job run FILE`")
+            raise JobError(f"no job {self.name!r} exists", hint) from None
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise JobError(f"{self.path / 'state.json'} cannot be read: {reason}", f"remove {self.path}") from error
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -172,7 +172,7 @@ class JobFolder:
         self._lock = take(self.path / ".lock", wait=_LOOK_SECONDS)
         if self._lock is None:
             hint = f"follow it with `mlops job logs {self.name} --follow`"
-            raise JobError(f"the job {self.name!r} is running already", hint)
+            raise JobError(f"the job {self.name!r} is already running", hint)
         try:
             yield
         finally:
@@ -222,6 +222,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def seconds_between(started: str, ended: str) -> float:
+    """Seconds from one moment, empty where there was none, to another, empty where that is now."""
+    if not started:
+        return 0.0
+    end = datetime.fromisoformat(ended) if ended else datetime.now(UTC)
+    return (end - datetime.fromisoformat(started)).total_seconds()
+
+
 def started_at(pid: int) -> int | None:
     """Start of a process in clock ticks, which tells it from a later one of the same id; None where there is none."""
     try:
@@ -231,16 +239,6 @@ def started_at(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[19])
 
 
-def _job(content: dict[str, Any]) -> JobState:
-    known = {item.name for item in fields(JobState)}
-    values = {key: value for key, value in content.items() if key in known}
-    values["status"] = Status(values["status"])
-    values["steps"] = {name: _step(item) for name, item in values["steps"].items()}
-    return JobState(**values)
-
-
-def _step(content: dict[str, Any]) -> StepState:
-    known = {item.name for item in fields(StepState)}
-    return StepState(
-        **{**{key: value for key, value in content.items() if key in known}, "status": Status(content["status"])}
-    )
+@cache
+def _states() -> TypeAdapter[JobState]:
+    return TypeAdapter(JobState)

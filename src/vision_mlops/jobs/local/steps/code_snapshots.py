@@ -1,4 +1,4 @@
-"""Working copies of code folders: what ``.amlignore`` (else ``.gitignore``) leaves out stays out, as on Azure ML."""
+"""Working copies of code folders, without what ``.amlignore`` (else ``.gitignore``) excludes, as on Azure ML."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def copy_code(node: Node, target: Path) -> None:
     """Make the working copy of a step, with the empty folders that Azure ML gives it beside its code.
 
     Raises:
-        PipelineError: the code is not on this machine any more.
+        PipelineError: the code is no longer on this machine.
     """
     remove_path(target)
     target.mkdir(parents=True)
@@ -51,14 +51,12 @@ def check_code(node: Node) -> None:
         files = snapshot_files(path) if path.is_dir() else [""]
         closed = next((path / name for name in files if not os.access(path / name, os.R_OK)), None)
         if closed is not None:
-            raise PipelineError(f"step {node.step!r}: {closed} cannot be read", "check its permissions, or ignore it")
+            raise PipelineError(f"step {node.step!r}: {closed} cannot be read", "check its permissions or exclude it")
         if path is node.code and path.is_dir():
             taken = {name.partition("/")[0] for name in files}
             continue
         if path.name in taken:
-            message = (
-                f"step {node.step!r}: its code already has {path.name!r}, which an additional include is named too"
-            )
+            message = f"step {node.step!r}: its code and an additional include both contain {path.name!r}"
             raise PipelineError(message, "rename one of them")
         taken.add(path.name)
 

@@ -1,6 +1,6 @@
-"""Variables that whoever starts the engine hands to the steps, beside those of the definition.
+"""Variables that the caller of the engine hands to the steps, in addition to those of the definition.
 
-They are no part of what a step is, so a step that did the same before is reused whatever they say.
+They are not part of a step's cache key: a step that did the same before is reused whatever they say.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What a job asks for and this machine cannot do: said by name before anything runs."""
+"""Refuses, before anything runs, what a job asks for and this machine cannot do."""
 
 from __future__ import annotations
 
 import re
-import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
@@ -21,13 +21,6 @@ from vision_mlops.jobs.local.steps.cache_keys import fill, sections
 from vision_mlops.jobs.local.steps.code_snapshots import check_code
 
 _PLAIN_WORD = re.compile(r"[A-Za-z][\w.+-]*")
-_SHELL = """
-    alias bg bind break builtin caller case cd command compgen complete continue coproc declare dirs disown do done echo
-    elif else enable esac eval exec exit export false fc fg fi for function getopts hash help history if in jobs kill let
-    local logout mapfile popd printf pushd pwd read readarray readonly return select set shift shopt source suspend test
-    then time times trap true type typeset ulimit umask unalias unset until wait while
-"""
-_SHELL_WORDS = frozenset(_SHELL.split())
 # Empty lines, comments, and VARIABLE=value before the program.
 _BEGINNING = re.compile(
     r"""(?:\s+|\#[^\n]*\n|[A-Za-z_]\w*=(?:[^\s'"\\$`;&|()<>]|'[^']*'|"[^"\\$`]*")*(?=\s))*"""
@@ -104,10 +97,13 @@ def _of_target(where: str, name: str, target: OutputTarget) -> Iterator[tuple[st
     if target.path is None:
         return
     if not _LOCAL_OUTPUT.match(target.path):
-        message = f"{where}: output {name!r} goes to {target.path!r}, which this machine does not write"
+        message = f"{where}: output {name!r} goes to {target.path!r}, which cannot be written from this machine"
         yield message, "use a local path or azureml://datastores/NAME/paths/..."
     elif target.path.startswith("azureml:") and "${{" not in target.path and datastore_path(target.path) is None:
-        yield f"{where}: output {name!r}: {target.path!r} is no datastore path", "azureml://datastores/NAME/paths/..."
+        yield (
+            f"{where}: output {name!r}: {target.path!r} is not a datastore path",
+            "azureml://datastores/NAME/paths/...",
+        )
 
 
 def _of_parallel(node: Node, where: str) -> Iterator[tuple[str, str]]:
@@ -119,7 +115,7 @@ def _of_parallel(node: Node, where: str) -> Iterator[tuple[str, str]]:
     if parallel.partition_keys:
         yield f"{where}: partition_keys are not supported on this machine", "use mini_batch_size"
     if node.code is None or not (node.code / parallel.task.entry_script).is_file():
-        yield f"{where}: there is no entry script {parallel.task.entry_script!r} in its code", "check code and name"
+        yield f"{where}: its code has no entry script {parallel.task.entry_script!r}", "check code and name"
 
 
 def _of_command(node: Node, where: str, path: str | None) -> Iterator[tuple[str, str]]:
@@ -135,23 +131,26 @@ def _of_command(node: Node, where: str, path: str | None) -> Iterator[tuple[str,
         return
     for name, value in node.variables.items():
         if "=" in name or "\0" in name + value:
-            yield f"{where}: environment variable {name!r} cannot be set", "use no = in its name, and no zero byte"
+            yield f"{where}: environment variable {name!r} cannot be set", "remove = from its name, and zero bytes"
         try:
             fill(value, {key: shown(source) for key, source in node.inputs.items()}, {key: key for key in node.outputs})
         except ExpressionError as error:
             yield f"{where}: environment variable {name!r}: {error}", "give the input a value, or put it in $[[ ]]"
     if node.parallel is None and (word := _first_word(text)) and not _is_known(word, node, path):
-        yield f"{where}: there is no command {word!r} on this machine", "install it, or mend the name"
+        yield f"{where}: the command {word!r} does not exist on this machine", "install it, or correct the name"
 
 
 def _of_tags(node: Node, where: str, sources: Sources, dependencies: Dependencies) -> Iterator[tuple[str, str]]:
     narrowed = tags.sections_read(node.tags)
     known = {*node.declared, *node.inputs}
     if unknown := next((name for name in narrowed if name not in known), None):
-        yield f"{where}: the tag {tags.READS + unknown!r} names no input of it", nearest(unknown, sorted(known))
+        yield (
+            f"{where}: the tag {tags.READS + unknown!r} does not name one of its inputs",
+            nearest(unknown, sorted(known)),
+        )
     elif unknown := next((name for name in sorted(tags.outputs_kept(node.tags)) if name not in node.outputs), None):
         yield (
-            f"{where}: the tag {tags.KEEPS} names no output of it: {unknown!r}",
+            f"{where}: the tag {tags.KEEPS} does not name one of its outputs: {unknown!r}",
             nearest(unknown, sorted(node.outputs)),
         )
     elif not any(
@@ -187,11 +186,10 @@ def _first_word(command: str) -> str:
 
 
 def _is_known(word: str, node: Node, path: str | None) -> bool:
-    """Whether there is such a program; ``path`` is where it would be, None where that is not known."""
+    """Whether bash knows such a command; ``path`` is where a program would be, None where that is not known."""
     if word.startswith("./"):
         return node.code is None or not node.code.is_dir() or (node.code / word).exists()
-    if "PATH" in node.variables:
+    if "PATH" in node.variables or path is None or not _PLAIN_WORD.fullmatch(word):
         return True
-    if not _PLAIN_WORD.fullmatch(word) or word in _SHELL_WORDS:
-        return True
-    return path is None or shutil.which(word, path=path) is not None
+    asked = subprocess.run(["bash", "-c", 'type -- "$0"', word], env={"PATH": path}, capture_output=True)
+    return asked.returncode == 0

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from vision_mlops.core import paths, revision
 from vision_mlops.core.files import atomic_write
 from vision_mlops.jobs.definitions.plan.nodes import DataInput, Node, StepOutput
-from vision_mlops.jobs.local.environments.environment_contract import Confinement, StepEnvironment
+from vision_mlops.jobs.local.environments.environment_contract import StepEnvironment
 from vision_mlops.jobs.local.inputs.input_sources import private_copy
+from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.steps import handed_variables
 from vision_mlops.jobs.local.steps.azureml_variables import OF_NODE, run_variables
 from vision_mlops.jobs.local.steps.cache_keys import fill
 from vision_mlops.jobs.local.steps.code_snapshots import copy_code
+from vision_mlops.jobs.local.steps.step_process import StepProcess
 from vision_mlops.tracking import mlflow_runs
 
 _PRIVATE_MODES = frozenset({"download", "rw_mount"})
@@ -49,61 +50,53 @@ class Attempt:
     """What one run of a step needs.
 
     Attributes:
+        context: Of the job.
         folder: For logs and notes.
         work: The working copy of its code.
         results: Folder that the outputs lie in.
         inputs: Text of each input as the command gets it.
         outputs: Path of each output.
+        run_id: Its MLflow run; empty without MLflow.
         place: What it runs in.
-        root_id: MLflow run of the whole job; empty, as ``run_id`` is, without MLflow.
-        own: Takes down which processes write to the outputs.
-        experiment: Of further MLflow runs that the step may start.
         originals: What those of its inputs are copies of that the step may write into.
     """
 
+    context: Context
     node: Node
-    job: str
-    commit: str
     folder: Path
     work: Path
     results: Path
     inputs: Mapping[str, str]
     outputs: Mapping[str, Path]
     run_id: str
-    root_id: str
     place: StepEnvironment
-    own: Callable[[list[dict[str, Any]]], None]
-    experiment: str = ""
     originals: Mapping[str, Path] = field(default_factory=dict)
 
     def command(self, searched: Mapping[str, str] | None = None) -> str:
-        """The command with everything put in; ``searched`` are the values of a trial."""
+        """The command with all values filled in; ``searched`` are those of a trial."""
         values = {**self.inputs, **(searched or {})}
         return self.node.render(values, {key: str(path) for key, path in self.outputs.items()}, searched)
 
     def environment(self) -> dict[str, str]:
-        """Environment of the step: ours, where the stores are, and what Azure ML would set."""
+        """Environment of the step: that of this process, where the stores are, and what Azure ML would set."""
         inherited = {key: value for key, value in os.environ.items() if key not in _NOT_INHERITED}
         return inherited | self.variables()
 
-    def environment_of_preparation(self) -> dict[str, str]:
-        """Environment of what makes its own ready: of ours, and nothing that the definition of the step sets."""
-        return {**os.environ, **_absolute_places()}
-
     def variables(self) -> dict[str, str]:
-        """What of its environment is set for the step."""
+        """The part of its environment that is set for the step."""
         outputs = {key: str(path) for key, path in self.outputs.items()}
+        job, experiment = self.context.state.name, self.context.state.experiment
         found = {
             "PYTHONUNBUFFERED": "1",
             "MLFLOW_TRACKING_URI": mlflow_runs.absolute_uri(),
-            revision.VARIABLE: self.commit,
+            revision.VARIABLE: self.context.commit,
             **_absolute_places(),
         }
-        own, root = self.run_id or f"{self.job}_{self.node.step.replace('/', '_')}", self.root_id or self.job
-        found |= run_variables(own, root, self.experiment, self.work, self.node.nodes)
+        own, root = self.run_id or f"{job}_{self.node.step.replace('/', '_')}", self.context.runs.run_id or job
+        found |= run_variables(own, root, experiment, self.work, self.node.nodes)
         found |= self.place.variables()
         if self.run_id:
-            found |= {"MLFLOW_RUN_ID": self.run_id, "MLFLOW_EXPERIMENT_NAME": self.experiment}
+            found |= {"MLFLOW_RUN_ID": self.run_id, "MLFLOW_EXPERIMENT_NAME": experiment}
         data = {name: text for name, text in self.inputs.items() if not self.node.is_value(name)}
         found |= {f"AZURE_ML_INPUT_{name}": text for name, text in data.items()}
         found |= {f"AZURE_ML_OUTPUT_{name}": text for name, text in outputs.items()}
@@ -113,8 +106,23 @@ class Attempt:
     def wrapped(self, command: str | list[str]) -> str | list[str]:
         """A command as this machine runs it in the environment of the step."""
         data = [Path(text) for name, text in self.inputs.items() if not self.node.is_value(name)]
-        local = tuple(path for path in (*data, *self.outputs.values()) if path.is_absolute())
-        return self.place.wrapped(command, Confinement(self.work, local, tuple(self.variables())))
+        local = [path for path in (*data, *self.outputs.values()) if path.is_absolute()]
+        return self.place.wrapped(command, self.work, local, self.variables())
+
+    def process(self, searched: Mapping[str, str] | None = None) -> StepProcess:
+        """The process or processes of the step, which are not started yet; writes ``repeat.sh``, too."""
+        node = self.node
+        command = parallel_command(self, self.folder) if node.parallel else self.command(searched)
+        write_repeat_script(self, searched)
+        return StepProcess(
+            self.wrapped(command), self.work, self.environment(), self.folder,
+            nodes=node.nodes, processes=node.processes, distributed=node.distribution == "pytorch", timeout=node.timeout,
+            container=self.place.container,
+        )  # fmt: skip
+
+    def preparation(self, order: list[str]) -> StepProcess:
+        """The process that makes the environment of the step ready by a command."""
+        return StepProcess(order, self.folder, {**os.environ, **_absolute_places()}, self.folder)
 
 
 def _absolute_places() -> dict[str, str]:
@@ -172,7 +180,7 @@ def write_repeat_script(attempt: Attempt, searched: Mapping[str, str] | None = N
 
 
 def parallel_command(attempt: Attempt, folder: Path) -> list[str]:
-    """Write down what a parallel step is to do, and give the command that runs its entry script over the mini-batches."""
+    """Write the spec of a parallel step; returns the command that runs its entry script over the mini-batches."""
     node, parallel = attempt.node, attempt.node.parallel
     assert parallel is not None
     declared = node.declared.get(parallel.input)
@@ -186,10 +194,8 @@ def parallel_command(attempt: Attempt, folder: Path) -> list[str]:
         "input_type": type_,
         "mini_batch_size": parallel.mini_batch_size,
         "max_concurrency": parallel.max_concurrency or 1,
-        "error_threshold": -1 if parallel.error_threshold is None else parallel.error_threshold,
-        "mini_batch_error_threshold": (
-            -1 if parallel.mini_batch_error_threshold is None else parallel.mini_batch_error_threshold
-        ),
+        "error_threshold": parallel.error_threshold,
+        "mini_batch_error_threshold": parallel.mini_batch_error_threshold,
         "max_retries": int(retry.max_retries) if retry and retry.max_retries is not None else None,
         "timeout": int(retry.timeout) if retry and retry.timeout is not None else None,
         "append_row_to": str(attempt.outputs[parallel.append_to]) if parallel.append_to else None,

@@ -39,6 +39,8 @@ class StepProcess:
         container: Mark of the containers that the command runs in, which outlive it where it is killed.
     """
 
+    slots = 1
+
     def __init__(
         self,
         command: str | list[str],
@@ -61,12 +63,13 @@ class StepProcess:
         self._distributed = distributed
         self._timeout = timeout
         self._running: list[subprocess.Popen[bytes]] = []
+        self.groups: list[dict[str, Any]] = []  # ids and starts of the processes, each the leader of its group
         self._exit: int | None = None
         self._failed: tuple[int, int] | None = None  # rank and code of the first that failed
         self._ending = 0.0  # when the gentle end was asked for
         self._terminated = False
         self._began = 0.0
-        self.timed_out = False
+        self._timed_out = False
 
     def start(self) -> None:
         """Start the processes.
@@ -93,17 +96,13 @@ class StepProcess:
                     self.kill()
                     hint = "check the length of its command, and its environment variables"
                     raise JobError(f"the step cannot be started: {problem}", hint) from problem
+        mark = {"container": self._container} if self._container else {}
+        self.groups = [{"pid": item.pid, "started": started_at(item.pid) or 0, **mark} for item in self._running]
 
     def _log(self, stream: str, rank: int) -> BinaryIO:
         return (self.folder / log_name(stream, rank)).open("ab")
 
-    @property
-    def groups(self) -> list[dict[str, Any]]:
-        """Ids and starts of the processes, each the leader of its group."""
-        mark = {"container": self._container} if self._container else {}
-        return [{"pid": process.pid, "started": started_at(process.pid) or 0, **mark} for process in self._running]
-
-    def poll(self) -> int | None:
+    def poll(self, free: int = 0) -> int | None:
         """Exit code once all processes have ended, else None. When one fails, the others are ended."""
         if self._exit is not None:
             return self._exit
@@ -111,7 +110,7 @@ class StepProcess:
         if self._failed is None:
             self._failed = next(((rank, code) for rank, code in enumerate(codes) if code), None)
         if self._timeout and not self._ending and time.monotonic() - self._began > self._timeout:
-            self.timed_out = True
+            self._timed_out = True
             self.end()
         if any(codes) and None in codes and not self._ending:
             self.end()
@@ -123,7 +122,7 @@ class StepProcess:
             self._signal(signal.SIGTERM)
         if None in codes:
             return None
-        self._exit = TIMED_OUT if self.timed_out else _exit_code(self._failed[1]) if self._failed else 0
+        self._exit = TIMED_OUT if self._timed_out else _exit_code(self._failed[1]) if self._failed else 0
         self._signal(signal.SIGKILL)  # what the command left in the background
         if self._ending:
             self._remove_containers()
@@ -133,6 +132,11 @@ class StepProcess:
     def failed_rank(self) -> int:
         """The process that failed first, and made the others end; 0 where none did."""
         return self._failed[0] if self._failed else 0
+
+    @property
+    def message(self) -> str:
+        """That the timeout ended it, where it did."""
+        return f"ended by its timeout of {self._timeout} s" if self._timed_out else ""
 
     def end(self, how: signal.Signals = signal.SIGINT) -> None:
         """Ask the processes to end, as Ctrl-C does; :meth:`poll` insists after 5 seconds, and kills them after 15."""
@@ -160,7 +164,7 @@ def log_name(stream: str, rank: int = 0) -> str:
 
 
 def end_orphans(groups: Iterable[Mapping[str, Any]]) -> bool:
-    """Kill processes that an engine which is no more has left behind; ids that now belong to others are left alone.
+    """Kill processes that an engine which has ended left behind; ids that now belong to others are not touched.
 
     Returns:
         Whether there were any.
@@ -227,7 +231,7 @@ def _exit_code(code: int) -> int:
 
 
 def _members(group: int) -> list[int]:
-    """Ids of the living processes of a group; its leader may have gone before them."""
+    """Ids of the running processes of a group, whose leader may have ended."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""Folders that steps write into, and the cache of those that are whole: a ``result.json``, written last, says so."""
+"""Folders that steps write into, and the cache of complete ones, which a ``result.json`` marks that is written last."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from vision_mlops.jobs.definitions.plan.nodes import OutputTarget
 from vision_mlops.jobs.definitions.step_graph import ARTIFACTS
 from vision_mlops.jobs.local.steps.step_process import end_orphans
 
-_FILES = frozenset({"uri_file"})
 _FORMAT = 1
 _OWNER = "owner.json"
 
@@ -46,7 +45,7 @@ def cache_folder(key: str) -> Path:
 
 
 def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fingerprints) -> StepResult | None:
-    """What an earlier run left in a folder; None where it is not whole, or was changed since.
+    """What an earlier run left in a folder; None where it is not complete, or was changed since.
 
     Args:
         folder: Of :func:`cache_folder`, or a folder of a job.
@@ -54,24 +53,33 @@ def read_result(folder: Path, key: str, names: Iterable[str], fingerprints: Fing
         names: Outputs that it must have; it may have default artifacts as well.
         fingerprints: To compare the contents.
     """
-    try:
-        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        outputs = {name: paths.home() / item["path"] for name, item in content["outputs"].items()}
-        hashes = {name: str(item["hash"]) for name, item in content["outputs"].items()}
-        result = StepResult(outputs, hashes, content["run_id"], float(content["seconds"]), content["job"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    found = stored_result(folder)
+    if found is None:
         return None
-    if content["key"] != key or not set(names) <= set(outputs) <= {*names, ARTIFACTS}:
+    made_with, result = found
+    if made_with != key or not set(names) <= set(result.outputs) <= {*names, ARTIFACTS}:
         return None
     try:
-        same = all(fingerprints.of(path) == hashes[name] for name, path in outputs.items())
+        same = all(fingerprints.of(path) == result.hashes[name] for name, path in result.outputs.items())
     except OSError:  # removed by hand
         return None
     return result if same else None
 
 
+def stored_result(folder: Path) -> tuple[str, StepResult] | None:
+    """The key and the result that a folder says it holds; None where it says none."""
+    try:
+        content = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        outputs = {name: paths.home() / item["path"] for name, item in content["outputs"].items()}
+        hashes = {name: str(item["hash"]) for name, item in content["outputs"].items()}
+        result = StepResult(outputs, hashes, content["run_id"], float(content["seconds"]), content["job"])
+        return content["key"], result
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def write_result(folder: Path, key: str, result: StepResult) -> None:
-    """Mark a folder as whole; its outputs may lie in another one."""
+    """Mark a folder as complete; its outputs may be in another one."""
     home = paths.home()
     outputs = {
         name: {"path": path.relative_to(home).as_posix(), "hash": result.hashes[name]}
@@ -82,7 +90,7 @@ def write_result(folder: Path, key: str, result: StepResult) -> None:
 
 
 def point_to(folder: Path, key: str, result: StepResult) -> None:
-    """Let the next step with this key reuse a result that lies elsewhere, unless another process is making one."""
+    """Let the next step with this key reuse a result in another folder, unless another process is making one."""
     workplace = StepFolder(folder)
     if workplace.claim():
         try:
@@ -97,7 +105,7 @@ def write_owner(folder: Path, groups: list[dict[str, Any]]) -> None:
 
 
 def end_owners(folder: Path) -> bool:
-    """End the processes that belong to a folder, left behind by one that is no more; says whether there were any."""
+    """End processes that belong to a folder and were left behind by a job that has ended; returns whether there were any."""
     try:
         groups = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -135,28 +143,24 @@ class StepFolder:
         (self.folder / "result.json").unlink(missing_ok=True)
         self._clear()
 
-    def own(self, groups: list[dict[str, Any]]) -> None:
-        """Write down which processes write here."""
-        write_owner(self.folder, groups)
-
     def prepare(self, targets: Mapping[str, OutputTarget]) -> dict[str, Path]:
         """Paths of the outputs; those that are folders exist, as on Azure ML."""
         self.outputs.mkdir(parents=True, exist_ok=True)
         found = {name: self.outputs / name for name in targets}
         for name, target in targets.items():
-            if target.type not in _FILES:
+            if target.type != "uri_file":
                 found[name].mkdir(exist_ok=True)
         return found
 
     def finish(self) -> None:
-        """Let go of a folder that is whole."""
+        """Release a folder that is complete."""
         for item in self.outputs.glob(".*"):
             shutil.rmtree(item, ignore_errors=True)
         forget_owner(self.folder)
         self.release()
 
     def abandon(self) -> None:
-        """Remove what was half done and let go."""
+        """Remove unfinished results and release the folder."""
         if self._lock is None:
             return
         try:
@@ -178,12 +182,7 @@ class StepFolder:
             self.outputs.rmdir()
 
     def release(self) -> None:
-        """Let go of a folder as it is."""
+        """Release the folder as it is."""
         if self._lock is not None:
             self._lock.lock.release()
             self._lock = None
-
-
-def missing_outputs(outputs: Mapping[str, Path]) -> list[str]:
-    """Names of outputs that a step which ended well did not write."""
-    return [name for name, path in outputs.items() if not path.exists()]

@@ -1,1 +1,1 @@
-"""Sweeps: trials, how they are drawn, and when they are given up."""
+"""Sweeps: trials, how they are drawn, and when they are terminated early."""

@@ -28,7 +28,7 @@ def value_at(space: Distributions, position: float, base: float = math.e) -> Any
     q-distributions are multiples of q; those between bounds keep within them wherever there is a multiple.
     """
     if isinstance(space, Choice):
-        return space.values[int(parameter_of(space, position))]
+        return space.values[min(int(position * len(space.values)), len(space.values) - 1)]
     if isinstance(space, RandInt):
         return min(int(position * space.upper), space.upper - 1)
     low, high = -math.inf, math.inf
@@ -59,16 +59,6 @@ def _rounded(number: float, q: float, low: float, high: float) -> float:
     return steps * q if isinstance(q, int) else float(f"{steps * q:.15g}")
 
 
-def parameter_of(space: Distributions, position: float) -> int | float:
-    """What is stored for a position: the index of a choice."""
-    return min(int(position * len(space.values)), len(space.values) - 1) if isinstance(space, Choice) else position
-
-
-def position_of(space: Distributions, parameter: int | float) -> float:
-    """The position that was stored as this."""
-    return (parameter + 0.5) / len(space.values) if isinstance(space, Choice) else parameter
-
-
 def base_of(logbase: float | str | None) -> float:
     """Base of the exponents of loguniform and lognormal: e unless the sampling algorithm gives another."""
     try:
@@ -76,12 +66,12 @@ def base_of(logbase: float | str | None) -> float:
     except ValueError:
         base = 0.0
     if not 1 < base < math.inf:
-        raise PipelineError(f"logbase {logbase!r} is no base", "use a number above 1, or e")
+        raise PipelineError(f"logbase {logbase!r} is not a valid base", "use a number above 1, or e")
     return base
 
 
 def check_exponents(name: str, space: Distributions, base: float) -> None:
-    """Refuse exponents whose power is no number: they were meant to be the values themselves."""
+    """Refuse exponents whose power is too large for a number: they were meant as the values themselves."""
     if "log" not in space.type:
         return
     if isinstance(space, Normal | QNormal):

@@ -1,9 +1,10 @@
-"""Early termination as Azure ML's sweeps have it: which running trials to give up, from what all trials reported.
+"""Early termination as in Azure ML's sweeps: which running trials to terminate, given what all trials have reported.
 
 Each report of the primary metric is an interval. A policy looks at a trial at the multiples of ``evaluation_interval``
 from ``delay_evaluation`` on, and compares it with all trials, itself among them, by what each had reported up to there.
 Trials that have not come as far take part with what they have, or one that is ahead of the others by a moment would
-always be compared with itself. The best trial is never given up.
+always be compared with itself. The best trial is never terminated. Optuna's pruners
+are no match: they compare reports of the same step only, and know neither a slack nor a share of the trials to truncate.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ class Curve:
 
 
 def stops(policy: EarlyTermination | None, goal: Goal, metric: str, curves: Sequence[Curve]) -> dict[int, str]:
-    """Numbers of the running trials to give up, with the reason.
+    """Numbers of the running trials to terminate, with the reason.
 
     Args:
-        policy: None gives up nothing.
+        policy: None terminates nothing.
         goal: Whether more or less of the metric is better.
         metric: Its name, for the reason.
         curves: All trials, those that have ended too. Intervals up to ``judged`` are not looked at again.
@@ -62,7 +63,7 @@ def _due(policy: EarlyTermination, curve: Curve) -> Sequence[int]:
 
 
 def _reason(policy: EarlyTermination, sign: float, curve: Curve, interval: int, peers: Sequence[Curve]) -> str | None:
-    """Why a trial is given up at an interval, or None. ``sign`` turns less-is-better into more-is-better."""
+    """Why a trial is terminated at an interval, or None. ``sign`` turns less-is-better into more-is-better."""
     own = _best(curve, sign, interval)
     if isinstance(policy, Bandit):
         limit = _bandit_limit(policy, max(_best(peer, sign, interval) for peer in peers))

@@ -1,8 +1,11 @@
 """Draws the values of a sweep's trials, and keeps what became of them, so that an interrupted sweep goes on.
 
 Each parameter is drawn as its position in its distribution, from 0 to 1. Random, Sobol and grid positions follow from
-the trial's number and the seed, so a resumed sweep draws what an uninterrupted one would have. Bayesian positions come
-from Optuna's TPE, which learns from the trials that have ended.
+the trial's number and the seed, so a resumed sweep draws what an uninterrupted one would have. Optuna's own samplers for
+these do not: they count what was drawn before, ``GridSampler`` shuffles the grid, and ``QMCSampler`` draws its first trials
+at random. Bayesian positions come from Optuna's TPE, which learns from the trials that have ended.
+
+Trials are kept in a file that is only appended to, as an Optuna study.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +22,9 @@ from typing import Any, Literal
 from vision_mlops.core.errors import MissingExtraError, PipelineError
 from vision_mlops.jobs.definitions.models.sweep import Choice, Distributions, Sampling, Sweep
 from vision_mlops.jobs.local.sweep.distributions import base_of, check_exponents, value_at
-from vision_mlops.jobs.local.sweep.trial_store import TrialStore
 
 TrialState = Literal["Completed", "Failed", "Canceled", "EarlyTerminated"]
+_STUDY = "sweep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,8 @@ class Sampler:
 
     Args:
         sweep: Search space, sampling algorithm and goal.
-        storage: File to go on with, or to begin; one process at a time may use it.
-        seed: For a sweep whose sampling algorithm has none; else one is drawn.
+        storage: File to continue with, or to begin; one process at a time may use it.
+        seed: For a sweep whose sampling algorithm has none; otherwise one is drawn.
 
     Raises:
         PipelineError: the space holds numbers too large to draw, or the file belongs to another sweep.
@@ -52,32 +56,69 @@ class Sampler:
         self._space = sweep.search_space
         self._kind = options.rule or options.type if options else sweep.sampling
         self._base = base_of(options.logbase if options else None)
-        self._size = math.prod(_sizes(self._space)) if self._kind == "grid" else None
+        self._size = math.prod(_sizes(self._space)) if self._kind == "grid" else math.inf
         if self._kind == "sobol":
             _load_sobol()  # which takes a second, and may be missing
         for name, space in self._space.items():
             check_exponents(name, space, self._base)
-        self._file = TrialStore(storage, sweep.objective.goal)
+        self._open(storage, sweep.objective.goal)
         given = options.seed if options and options.seed is not None else seed
-        self._seed = int(
-            self._file.remember("seed", random.SystemRandom().randrange(2**32) if given is None else given)
-        )
+        self._seed = int(self._remember("seed", random.SystemRandom().randrange(2**32) if given is None else given))
         identity = _identity(sweep)
-        if self._file.remember("sweep", identity) != identity:
+        if self._remember("sweep", identity) != identity:
             message = f"{storage} holds the trials of a sweep with another space, sampling algorithm or objective"
             raise PipelineError(message, "start a new job, or remove the file")
 
+    def _open(self, path: Path, goal: Literal["maximize", "minimize"]) -> None:
+        try:
+            import optuna
+            from optuna.storages.journal import JournalFileBackend
+        except ImportError as error:
+            raise MissingExtraError("optuna", "train") from error
+        self._optuna = optuna
+        self._states = optuna.trial.TrialState
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # of storage and TPE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _repair(path)
+        try:
+            self._storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+            self._study = optuna.create_study(
+                storage=self._storage, study_name=_STUDY, direction=goal, load_if_exists=True
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise PipelineError(f"{path} contains no trials: {error}", "remove it, or start a new job") from error
+        self._id = self._storage.get_study_id_from_name(_STUDY)
+        for trial in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
+            if "note" in trial.user_attrs:  # the process was killed between the two writes of _tell
+                self._tell(trial.number, trial.user_attrs["note"]["value"], trial.user_attrs["note"])
+
+    def _remember(self, key: str, value: Any) -> Any:
+        """Store a value of the study once; returns the one that was stored first."""
+        found = self._study.user_attrs
+        if key not in found:
+            self._study.set_user_attr(key, value)
+        return found.get(key, value)
+
     def ask(self) -> tuple[int, dict[str, Any]] | None:
         """Number and values of a new trial; None where a grid is exhausted."""
-        number = self._file.count
-        if self._size is not None and number >= self._size:
+        number = len(self._drawn())
+        if number >= self._size:
             return None
+        distributions = {}
         if self._kind == "bayesian":
-            positions = self._file.suggest(self._space, random.Random(f"{self._seed}/{number}").getrandbits(32))
-        else:
-            positions = self._positions(number)
-            self._file.add(self._space, positions)
-        return number, self._values(positions)
+            # Seeded for each trial: a sampler that continues after an interruption would repeat its first draws.
+            seed = random.Random(f"{self._seed}/{number}").getrandbits(32)
+            self._study.sampler = self._optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+            distributions = {name: self._distribution(space) for name, space in self._space.items()}
+        return number, self._values(self._positions(number, self._study.ask(distributions).params))
+
+    def _distribution(self, space: Distributions) -> Any:
+        """What TPE draws from: the index of a choice, or a position."""
+        kinds = self._optuna.distributions
+        if isinstance(space, Choice):
+            return kinds.CategoricalDistribution(range(len(space.values)))
+        return kinds.FloatDistribution(0, 1)
 
     def tell(
         self, number: int, value: float | None, state: TrialState, record: Mapping[str, Any] | None = None
@@ -86,33 +127,66 @@ class Sampler:
 
         Args:
             number: As :meth:`ask` gave it.
-            value: The objective, None where there is none. That of an early-terminated trial guides the search too.
+            value: The objective, None where there is none. That of an early-terminated trial guides the search, too.
             state: How it ended. A completed trial without a value counts as failed in the search.
             record: What else is to be known about it later: JSON.
         """
-        self._file.tell(number, value, {"state": state, "value": value, "record": dict(record or {})})
+        self._tell(number, value, {"state": state, "value": value, "record": dict(record or {})})
+
+    def _tell(self, number: int, value: float | None, note: dict[str, Any]) -> None:
+        """Store how a trial ended: for us as a note, for the search as one of Optuna's states."""
+        key = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+        self._storage.set_trial_user_attr(key, "note", note)
+        if note["state"] == "EarlyTerminated":
+            if value is not None:
+                self._storage.set_trial_intermediate_value(key, 0, value)
+            self._study.tell(number, state=self._states.PRUNED)
+        elif note["state"] == "Completed" and value is not None:
+            self._study.tell(number, value)
+        else:
+            self._study.tell(number, state=self._states.FAIL)
 
     def draws(self) -> list[Draw]:
-        """All trials in their order, with those that have not ended."""
+        """All trials in their order, including those that have not ended."""
         found = []
-        for number, (positions, note) in enumerate(self._file.trials(self._space)):
-            # A process that was killed while it drew has stored only some positions.
-            whole = positions if self._kind == "bayesian" and len(positions) == len(self._space) else None
-            values = self._values(whole or self._positions(number))
+        for number, trial in enumerate(self._drawn()):
+            note = trial.user_attrs.get("note", {})
+            values = self._values(self._positions(number, trial.params))
             found.append(Draw(number, values, note.get("state"), note.get("value"), note.get("record", {})))
         return found
+
+    def _drawn(self) -> list[Any]:
+        """The trials of the study. One that waits was left by a process that was killed before it was drawn."""
+        return [trial for trial in self._study.get_trials(deepcopy=False) if trial.state != self._states.WAITING]
 
     def _values(self, positions: Mapping[str, float]) -> dict[str, Any]:
         return {name: value_at(space, positions[name], self._base) for name, space in self._space.items()}
 
-    def _positions(self, number: int) -> dict[str, float]:
-        """Positions that follow from the number alone."""
+    def _positions(self, number: int, stored: Mapping[str, int | float]) -> dict[str, float]:
+        """Positions that TPE proposed, or those that follow from the number alone."""
+        # A process that was killed while it drew has stored only some of what TPE proposed.
+        if self._kind == "bayesian" and len(stored) == len(self._space):
+            return {name: _position(space, stored[name]) for name, space in self._space.items()}
         if self._kind == "grid":
             return _grid_positions(self._space, number)
         if self._kind == "sobol":
             return dict(zip(self._space, _sobol_point(len(self._space), self._seed, number), strict=True))
         source = random.Random(f"{self._seed}/{number}")
         return {name: source.random() for name in self._space}
+
+
+def _position(space: Distributions, stored: int | float) -> float:
+    return (stored + 0.5) / len(space.values) if isinstance(space, Choice) else stored
+
+
+def _repair(path: Path) -> None:
+    """Make a file usable that a killed process was writing: without its lock, and without half a line at its end."""
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    if path.is_file():
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            with path.open("r+b") as stream:
+                stream.truncate(content.rfind(b"\n") + 1)
 
 
 def _identity(sweep: Sweep) -> str:

@@ -1,4 +1,4 @@
-"""Runs a sweep: draws trials, starts as many as may run, gives up the hopeless ones, and finds the best.
+"""Runs a sweep: draws trials, starts as many as may run, terminates poor ones early, and finds the best.
 
 The engine never waits. Whoever runs it calls :meth:`SweepRun.poll` ten times a second or so until there is a result.
 """
@@ -51,12 +51,12 @@ class _Running:
 
 
 class SweepRun:
-    """One sweep, new or gone on with.
+    """One sweep, new or continued.
 
     Args:
         sweep: Space, sampling, objective, limits and early termination.
-        folder: Where the trials are kept. Those in it that have ended count, those that have not are started anew.
-        launcher: Starts trials.
+        folder: Where the trials are kept. Trials there that have ended count; those that have not are started again.
+        launch: Starts a trial.
         clock: Seconds, for limits. The sweep's own limit is counted from the first :meth:`poll` of this process.
         seed: For sampling algorithms that name none.
 
@@ -68,13 +68,13 @@ class SweepRun:
         self,
         sweep: Sweep,
         folder: Path,
-        launcher: TrialLauncher,
+        launch: TrialLauncher,
         *,
         clock: Callable[[], float] = time.monotonic,
         seed: int | None = None,
     ) -> None:
         self._sweep = sweep
-        self._launcher = launcher
+        self._launch = launch
         self._clock = clock
         self._sampler = Sampler(sweep, folder / STORAGE, seed=seed)
         self._total = sweep.limits.max_total_trials
@@ -110,7 +110,7 @@ class SweepRun:
         return tuple(found[number] for number in sorted(found))
 
     def poll(self, free_slots: int) -> SweepResult | None:
-        """Look after the trials, and start one more where that may be; returns the result once there is one.
+        """Check on the trials and start one more where possible; returns the result once there is one.
 
         Args:
             free_slots: How many more processes may be started now.
@@ -128,7 +128,7 @@ class SweepRun:
         return self._result
 
     def cancel(self) -> None:
-        """End the running trials and start no more; :meth:`poll` sees it through. They can be gone on with later."""
+        """End the running trials and start no more; :meth:`poll` tells when they have ended. They can be continued later."""
         self._stop("canceled", "the sweep was canceled")
 
     @property
@@ -138,7 +138,7 @@ class SweepRun:
         return bool(self._again) or (drawn < self._total and not self._exhausted)
 
     def _collect(self, now: float) -> None:
-        """Take leave of the trials that have ended."""
+        """Record the trials that have ended."""
         for item in list(self._running):
             code = item.handle.poll()
             if code is None:
@@ -162,10 +162,14 @@ class SweepRun:
     ) -> None:
         """Keep how a trial ended. One that was cut short has not, for the storage."""
         metric, seconds = self._best_report(item.reports), round(now - item.began, 3)
-        self._ended[item.number] = Trial(item.number, item.values, state, metric, item.reports, seconds, message)
-        if not item.cut_short:
-            record = {"reports": item.reports, "seconds": seconds, "message": message, "logged": logged or []}
-            self._sampler.tell(item.number, metric, state, record)
+        trial = Trial(item.number, item.values, state, metric, item.reports, seconds, message)
+        self._keep(trial, state, logged, stored=not item.cut_short)
+
+    def _keep(self, trial: Trial, state: TrialState, logged: list[str] | None = None, *, stored: bool = True) -> None:
+        self._ended[trial.number] = trial
+        if stored:
+            facts = {"reports": trial.reports, "seconds": trial.seconds, "message": trial.message}
+            self._sampler.tell(trial.number, trial.metric, state, {**facts, "logged": logged or []})
 
     def _read(self, now: float) -> None:
         """Read what the trials have reported: each once a second, those that wait longest first, for a moment only."""
@@ -177,7 +181,7 @@ class SweepRun:
                 item.reports = _finite(item.handle.metrics())
 
     def _enforce(self, now: float, elapsed: float) -> None:
-        """End what has taken too long, or is given up by the policy."""
+        """End what has taken too long, or what the policy terminates."""
         limits, policy, metric = self._sweep.limits, self._sweep.early_termination, self._metric
         longest = limits.timeout or _LONGEST_SWEEP
         if elapsed > longest:
@@ -212,11 +216,9 @@ class SweepRun:
             return
         number, values = drawn
         try:
-            handle = self._launcher.start(number, values)
+            handle = self._launch(number, values)
         except MlopsError as error:
-            self._ended[number] = Trial(number, values, "Failed", message=error.message)
-            record = {"reports": [], "seconds": 0.0, "message": error.message, "logged": []}
-            self._sampler.tell(number, None, "Failed", record)
+            self._keep(Trial(number, values, "Failed", message=error.message), "Failed")
             return
         self._running.append(_Running(number, values, handle, began=now, read=now))
 

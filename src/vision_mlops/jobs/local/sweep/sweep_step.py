@@ -17,48 +17,37 @@ from vision_mlops.core.text import counted
 from vision_mlops.jobs.definitions.models.ports import literal_text
 from vision_mlops.jobs.definitions.models.sweep import Sweep
 from vision_mlops.jobs.definitions.step_graph import ARTIFACTS
-from vision_mlops.jobs.local.state.job_context import Context
 from vision_mlops.jobs.local.state.job_state import StepState
 from vision_mlops.jobs.local.steps.code_snapshots import copy_code
 from vision_mlops.jobs.local.steps.default_artifacts import keep_artifacts, takes_artifacts
-from vision_mlops.jobs.local.steps.step_attempt import Attempt, write_repeat_script
-from vision_mlops.jobs.local.steps.step_process import LogTail, StepProcess
+from vision_mlops.jobs.local.steps.step_attempt import Attempt
+from vision_mlops.jobs.local.steps.step_process import LogTail
 from vision_mlops.jobs.local.sweep.leaderboard import write_leaderboard
 from vision_mlops.jobs.local.sweep.sweep_run import SweepResult, SweepRun
 from vision_mlops.jobs.local.sweep.trials import Report, Trial, mlflow_metric_history, mlflow_metric_names
 from vision_mlops.tracking import mlflow_runs
 
-# Hidden among the outputs, so that an interrupted sweep goes on where it was; gone once it is whole.
+# Hidden among the outputs, so that an interrupted sweep continues where it was; removed once it is complete.
 _KEPT = ".sweep"
 
 
 class TrialProcess:
     """One trial that runs."""
 
-    def __init__(self, attempt: Attempt, metric: str, context: Context, searched: Mapping[str, str]) -> None:
+    def __init__(self, attempt: Attempt, metric: str, searched: Mapping[str, str]) -> None:
         node = attempt.node
-        command = attempt.command(searched)
         self.label = f"{node.step}/{attempt.folder.name}"
         self.run_id = attempt.run_id
         self.code: int | None = None
         self._metric = metric
-        self._context = context
+        self._context = attempt.context
         self._work, self._results = attempt.work, attempt.results
         self._keeps = takes_artifacts(node.outputs)
         attempt.folder.mkdir(parents=True, exist_ok=True)
         self._tails = [LogTail(attempt.folder / name) for name in ("stdout.log", "stderr.log")]
-        self._process = StepProcess(
-            attempt.wrapped(command), attempt.work, attempt.environment(), attempt.folder,
-            nodes=node.nodes, processes=node.processes, distributed=node.distribution == "pytorch", timeout=node.timeout,
-            container=attempt.place.container,
-        )  # fmt: skip
-        write_repeat_script(attempt, searched)
+        self._process = attempt.process(searched)
         self._process.start()
-
-    @property
-    def groups(self) -> list[dict[str, Any]]:
-        """Its processes."""
-        return self._process.groups
+        self.groups = self._process.groups
 
     def poll(self) -> int | None:
         """Its exit code once it has ended."""
@@ -83,7 +72,7 @@ class TrialProcess:
         return mlflow_metric_names(self.run_id)
 
     def cancel(self) -> None:
-        """Ask it to end; not as Ctrl-C does, for nobody needs a traceback of that."""
+        """Ask it to end; not with SIGINT, which would print a traceback."""
         self._process.end(signal.SIGTERM)
 
 
@@ -93,18 +82,17 @@ class SweepActivity:
     Args:
         attempt: Of the step; each trial is a variation of it.
         sweep: Space, objective, limits.
-        context: Of the job.
         state: Of the step, whose details say how far it is.
     """
 
     failed_rank = 0
 
-    def __init__(self, attempt: Attempt, sweep: Sweep, context: Context, state: StepState) -> None:
+    def __init__(self, attempt: Attempt, sweep: Sweep, state: StepState) -> None:
         if not attempt.run_id:
             raise MissingExtraError("mlflow", "train")  # trials tell their metric through it
         self._attempt = attempt
         self._sweep = sweep
-        self._context = context
+        self._context = attempt.context
         self._state = state
         self._running: list[TrialProcess] = []
         self._kept = attempt.results / _KEPT
@@ -114,8 +102,13 @@ class SweepActivity:
         self.message = ""
 
     def start(self) -> None:
-        """Take up the sweep, with the trials that an interrupted one has finished."""
-        self._run = SweepRun(self._sweep, self._kept, _Launcher(self))
+        """Begin the sweep, with the trials that an interrupted one has finished."""
+        self._run = SweepRun(self._sweep, self._kept, self.launch)
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The processes of the trials that run."""
+        return [group for trial in self._running for group in trial.groups]
 
     @property
     def slots(self) -> int:
@@ -123,18 +116,15 @@ class SweepActivity:
         return len(self._running)
 
     def poll(self, free: int) -> int | None:
-        """Look after the trials; exit code once the sweep has ended."""
+        """Check on the trials; returns the exit code once the sweep has ended."""
         assert self._run is not None
         result = self._run.poll(free)
-        ended = [trial for trial in self._running if trial.code is not None]
-        if ended:
-            self._running = [trial for trial in self._running if trial.code is None]
-            self._own()
+        self._running = [trial for trial in self._running if trial.code is None]
         self._tell(self._run.trials)
         return None if result is None else self._conclude(result)
 
     def end(self) -> None:
-        """Give the sweep up."""
+        """Cancel the sweep."""
         if self._run is not None:
             self._run.cancel()
 
@@ -165,13 +155,9 @@ class SweepActivity:
             if target.type != "uri_file":
                 attempt.outputs[name].mkdir()
         copy_code(node, attempt.work)
-        trial = TrialProcess(attempt, self._sweep.objective.primary_metric, self._context, texts)
+        trial = TrialProcess(attempt, self._sweep.objective.primary_metric, texts)
         self._running.append(trial)
-        self._own()
         return trial
-
-    def _own(self) -> None:
-        self._attempt.own([group for trial in self._running for group in trial.groups])
 
     def _trial_outputs(self, number: int) -> Path:
         return self._kept / "outputs" / str(number)
@@ -233,14 +219,3 @@ class SweepActivity:
             mlflow_runs.log_metrics(run_id, {f"best_{self._sweep.objective.primary_metric}": result.best.metric})
             mlflow_runs.set_tags(run_id, {"mlops.best_trial": str(result.best.number)})
             atomic_write(self._table / "best.json", json.dumps(result.best.to_dict(), indent=2) + "\n")
-
-
-class _Launcher:
-    """What the engine starts trials with."""
-
-    def __init__(self, activity: SweepActivity) -> None:
-        self._activity = activity
-
-    def start(self, number: int, values: Mapping[str, Any]) -> TrialProcess:
-        """Start one trial."""
-        return self._activity.launch(number, values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
@@ -45,15 +45,9 @@ class TrialHandle(Protocol):
         """Begin to end it, and return at once: :meth:`poll` tells when it has ended."""
 
 
-class TrialLauncher(Protocol):
-    """Starts trials."""
-
-    def start(self, number: int, values: Mapping[str, Any]) -> TrialHandle:
-        """Start a trial. One of the same number may have been interrupted: what it left is to be removed first.
-
-        Raises:
-            MlopsError: it cannot be started with these values; it counts as failed.
-        """
+TrialLauncher = Callable[[int, Mapping[str, Any]], TrialHandle]
+"""Starts the trial of a number with its values; what an interrupted one of that number has left is removed first. Where
+it raises MlopsError the trial counts as failed."""
 
 
 def mlflow_metric_history(run_id: str, name: str) -> list[Report]:
