@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import time
 from contextlib import closing
 
@@ -12,7 +11,7 @@ from vision_mlops.containers.container_engine import Container, Engine
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import EndpointStatus
 from vision_mlops.endpoints.docker.container_launch import Launch, fact
-from vision_mlops.endpoints.ports import first_port
+from vision_mlops.endpoints.ports import loopback_listener
 from vision_mlops.serving.http.openapi import LOADING
 
 _POLL_SECONDS = 0.05
@@ -21,19 +20,13 @@ _LOG_LINES = 10
 
 
 def free_port(wanted: int | None) -> int:
-    """A port of the loopback interface that nobody listens on: the wanted one, or the first from :func:`first_port` on.
+    """Return a port of the loopback interface that nobody listens on: the wanted one, or the first free one.
 
     Raises:
         DeploymentError: the wanted one is taken, or all are.
     """
-    if wanted:
-        if not _is_free(wanted):
-            raise DeploymentError(f"port {wanted} is taken", "give another one with --port, or stop what uses it")
-        return wanted
-    found = next((port for port in range(first_port(), 2**16) if _is_free(port)), None)
-    if found is None:
-        raise DeploymentError(f"all ports from {first_port()} are taken", "stop what uses them")
-    return found
+    with loopback_listener(wanted or None) as listener:
+        return int(listener.getsockname()[1])
 
 
 def ask_ready(port: int) -> tuple[str, dict[str, str]]:
@@ -105,13 +98,3 @@ def _failure(engine: Engine, name: str, problem: str) -> DeploymentError:
     except DeploymentError as error:
         log = f"(no log: {error.message})"
     return DeploymentError(f"{problem}\n{log or '(it wrote nothing)'}", "fix what its log says, and deploy again")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

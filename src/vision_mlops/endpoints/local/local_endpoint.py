@@ -11,7 +11,9 @@ import contextlib
 import http.client
 import json
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,10 +27,10 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.endpoints.local.router import endpoint_state
 from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec, EndpointState
+from vision_mlops.endpoints.ports import loopback_listener
 
 TIMEOUT_SECONDS = 120.0
 _STOPPED = "its router does not run; `mlops deploy` with the same model brings it back"
-_ANY_PORT = -1  # the first free one from that of the serving settings on
 _POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 10.0
 _END_SECONDS = 100.0
@@ -166,20 +168,23 @@ class LocalEndpoint:
 
     # Its router
 
-    def ask(self, action: str, port: int | None = None, **fields: Any) -> dict[str, Any]:
+    def ask(
+        self, action: str, port: int | None = None, *, patience: float = _ANSWER_SECONDS, **fields: Any
+    ) -> dict[str, Any]:
         """Have the router do something.
 
         Args:
-            action: One of those of the router's control.
-            port: Of the router, where the endpoint has no state yet.
-            fields: Of the action.
+            action: One of the actions of the router's control.
+            port: Port of the router, where the endpoint has no state yet.
+            patience: Seconds to wait for the response.
+            fields: Fields of the action.
 
         Raises:
-            DeploymentError: it refuses, or does not answer.
+            DeploymentError: the router refuses, or does not respond.
         """
         port = self.state().port if port is None else port
         headers = {"X-Api-Key": endpoint_state.read_key(self.folder), "Content-Type": "application/json"}
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
         see = f"see {self.folder / endpoint_state.LOG}"
         with contextlib.closing(connection):
             try:
@@ -209,8 +214,10 @@ class LocalEndpoint:
             raise DeploymentError(f"the router of endpoint {self.name!r} cannot be ended", f"end process {pid}")
 
     def _started(self, state: EndpointState | None, port: int | None, say: Say) -> int:
-        """The port of the router, which is started where it does not run."""
-        if state is not None and self.is_running():
+        """Start the router where it does not run, and return its port."""
+        if self.is_running() and state is None:
+            self.end(None)  # its command was killed before the first deployment
+        elif state is not None and self.is_running():
             if port is not None and port not in (0, state.port):
                 raise DeploymentError(
                     f"--port {port}: endpoint {self.name!r} has port {state.port}",
@@ -219,36 +226,45 @@ class LocalEndpoint:
             return state.port
         if state is not None:
             say(f"starting endpoint {self.name!r} again, with {len(state.deployments)} deployment(s)")
-        return self._start(_ANY_PORT if port is None or (state and not port) else port)
+            if not port:
+                return self._start(loopback_listener(state.port, f"which endpoint {self.name!r} has"))
+        return self._start(loopback_listener(port, kept=_kept_ports()))
 
-    def _start(self, port: int) -> int:
-        """Start the router, in a session of its own, and return the port that it listens on.
+    def _start(self, listener: socket.socket) -> int:
+        """Start the router on a socket, in a session of its own, and return its port once it answers.
 
         Raises:
-            DeploymentError: it cannot be started, or its port is taken.
+            DeploymentError: it cannot be started.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / endpoint_state.KEY).is_file():
+            endpoint_state.write_key(self.folder, secrets.token_urlsafe(32))
         log_path = self.folder / endpoint_state.LOG
-        reading, writing = os.pipe()
-        with os.fdopen(reading) as report:
-            command = [sys.executable, "-m", "vision_mlops.endpoints.local.router"]
-            command += [str(self.folder), str(port), str(writing)]
+        port = int(listener.getsockname()[1])
+        command = [
+            sys.executable,
+            "-m",
+            "vision_mlops.endpoints.local.router",
+            str(self.folder),
+            str(listener.fileno()),
+        ]
+        with listener:  # the copy of this process: once the router has ended, nobody shall hold the port
             try:
                 with log_path.open("ab") as log:
                     process = subprocess.Popen(
                         command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                        pass_fds=(writing,),
+                        pass_fds=(listener.fileno(),),
                     )  # fmt: skip
             except OSError as error:
                 raise DeploymentError(f"the router cannot be started: {error.strerror}", "try again") from error
-            finally:
-                os.close(writing)
-            _children.append(process)
-            content = report.read()  # until the router closes it, or has ended
-        told = json.loads(content) if content else {"problem": "the router ended at once", "hint": f"see {log_path}"}
-        if "problem" in told:
-            raise DeploymentError(told["problem"], told["hint"])
-        return int(told["port"])
+        _children.append(process)
+        try:
+            self.ask("status", port, patience=TIMEOUT_SECONDS)
+        except DeploymentError as error:
+            if self.is_running():
+                raise
+            raise DeploymentError("the router ended at once", f"see {log_path}") from error
+        return port
 
 
 def endpoints_folder() -> Path:
@@ -259,6 +275,17 @@ def endpoints_folder() -> Path:
 def endpoint_names() -> list[str]:
     """Names of the endpoints on this machine, sorted."""
     return [path.parent.name for path in sorted(endpoints_folder().glob(f"*/{endpoint_state.FILE}"))]
+
+
+def _kept_ports() -> set[int]:
+    """Return the ports of all endpoints on this machine, also of those that are stopped."""
+    found = set()
+    for name in endpoint_names():
+        with contextlib.suppress(DeploymentError):
+            state = endpoint_state.read_state(endpoints_folder() / name)
+            if state is not None:
+                found.add(state.port)
+    return found
 
 
 def wait(until: Callable[[], object], seconds: float) -> bool:

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from vision_mlops.serving.served_model import OTHER_CLASSES, ModelSource, pack_source, unpack_source
 from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
-from vision_mlops.serving.workers.ipc import IpcConnection, Message, ParentProcess, ipc_pair
+from vision_mlops.serving.workers.ipc import IpcConnection, Message, ipc_pair
 from vision_mlops.serving.workers.model_reload import Reload, ReloadStep
 from vision_mlops.serving.workers.worker import WorkerSettings, work
 
@@ -70,7 +70,7 @@ class Supervisor:
         settings: What workers serve.
         workers: How many.
         on_ready: Called once, with "" when every worker is ready, or with the problem of the first that cannot be.
-        parent: When it has ended, the server drains, too.
+        parent: Socket to the process that started this one; when that has ended, the server drains, too.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Supervisor:
         workers: int,
         *,
         on_ready: Callable[[str], None] = lambda problem: None,
-        parent: ParentProcess | None = None,
+        parent: IpcConnection | None = None,
     ) -> None:
         self.listener = listener
         self.settings = settings
@@ -90,6 +90,7 @@ class Supervisor:
         self._restarts = restart_counter()
         self._on_ready: Callable[[str], None] | None = on_ready
         self._parent = parent
+        self._parent_pid = os.getppid()
         self._selector = selectors.DefaultSelector()
         self._accepting = False
         self._undealt: socket.socket | None = None
@@ -216,6 +217,8 @@ class Supervisor:
                 _LOG.error("worker %d has been silent for %.0f s: killing it", member.pid, _SILENT_SECONDS)
                 member.heard = now
                 _kill(member.pid, signal.SIGKILL)
+        if self._parent is not None and os.getppid() != self._parent_pid:
+            self._outlived()
         if self._draining_until is not None and now > self._draining_until:
             self._kill_all()
 
@@ -278,13 +281,19 @@ class Supervisor:
                 wakeup.recv(4096)
             while self._signals:
                 self._signalled(self._signals.pop(0))
-        elif isinstance(source, ParentProcess):
-            if source.has_ended():
-                self._selector.unregister(source)
-                if self._draining_until is None:
-                    self._drain()
+        elif source is self._parent:
+            with contextlib.suppress(EOFError):
+                source.receive()
+                return
+            self._selector.unregister(source)
+            self._outlived()
         else:
             self._hear(source)
+
+    def _outlived(self) -> None:
+        """The process that started this one has ended."""
+        if self._draining_until is None:
+            self._drain()
 
     def _hear(self, channel: IpcConnection) -> None:
         member = next((member for member in self.members.values() if member.channel is channel), None)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec
 from vision_mlops.serving.telemetry.server_log import log_event
+from vision_mlops.serving.workers.ipc import IpcConnection, Message, ipc_pair
 
 BACKOFF_SECONDS = (0.0, 0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses before a server that has ended is started again, by the number of ends in a row."""
@@ -51,8 +50,7 @@ class ServerProcess:
         self._log = log
         self._changed = changed
         self._process: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
-        self._heard = b""
+        self._channel: IpcConnection | None = None
         self._born = 0.0
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -65,8 +63,8 @@ class ServerProcess:
     def start(self) -> None:
         """Start it. What goes wrong stands in ``problem``."""
         self.problem = ""
-        ours, theirs = socket.socketpair()
-        with theirs:
+        ours, theirs = ipc_pair()
+        with contextlib.closing(theirs):
             command = [sys.executable, "-m", "vision_mlops", "serve", self._spec.bundle, "--port", "0"]
             command += ["--name", self._spec.model, "--version", self._spec.version]
             command += ["--parent", str(theirs.fileno())]
@@ -82,9 +80,8 @@ class ServerProcess:
                 ours.close()
                 self._died(f"it cannot be started: {error.strerror}")
                 return
-        ours.setblocking(False)
-        self._channel, self._heard, self._born = ours, b"", time.monotonic()
-        asyncio.get_running_loop().add_reader(ours, self._hear, ours)
+        self._channel, self._born = ours, time.monotonic()
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._hear, ours)
         log_event("server_started", deployment=self._spec.name, model=f"{self._spec.model}:{self._spec.version}")
 
     def retry(self) -> None:
@@ -118,30 +115,25 @@ class ServerProcess:
 
     # Its news
 
-    def _hear(self, channel: socket.socket) -> None:
+    def _hear(self, channel: IpcConnection) -> None:
         try:
-            content = channel.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            content = b""
-        if not content:
-            asyncio.get_running_loop().remove_reader(channel)
+            while (message := channel.receive()) is not None:
+                self._learn(message)
+        except EOFError:
+            asyncio.get_running_loop().remove_reader(channel.fileno())
             if not self._stopping:
                 self._task = asyncio.get_running_loop().create_task(self._bury())
-            return
-        *lines, self._heard = (self._heard + content).split(b"\n")
-        for line in lines:
-            news = json.loads(line)
-            if "port" in news:
-                self.port = int(news["port"])
-                self.max_body, self.request_timeout_s = int(news["max_body"]), float(news["request_timeout_s"])
-                self.cors_origins = tuple(news["cors_origins"])
-            if "problem" in news:
-                self.problem = str(news["problem"])
-                self.ready = not self.problem
-                log_event("server_ready" if self.ready else "server_refused", deployment=self._spec.name,
-                          port=self.port, problem=self.problem)  # fmt: skip
+
+    def _learn(self, message: Message) -> None:
+        news = message.fields
+        if message.kind == "bound":
+            self.port, self.cors_origins = news["port"], tuple(news["cors_origins"])
+            self.max_body, self.request_timeout_s = news["max_body"], float(news["request_timeout_s"])
+        elif message.kind == "ready":
+            self.problem = news["problem"]
+            self.ready = not self.problem
+            log_event("server_ready" if self.ready else "server_refused", deployment=self._spec.name,
+                      port=self.port, problem=self.problem)  # fmt: skip
         self._changed()
 
     async def _bury(self) -> None:
@@ -190,7 +182,7 @@ class ServerProcess:
         self._process = self._channel = None
         self.port, self.ready = 0, False
         if channel is not None:
-            asyncio.get_running_loop().remove_reader(channel)
+            asyncio.get_running_loop().remove_reader(channel.fileno())
             channel.close()
         if process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
