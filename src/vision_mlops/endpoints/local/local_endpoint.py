@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -31,7 +32,6 @@ from vision_mlops.endpoints.ports import loopback_listener
 
 TIMEOUT_SECONDS = 120.0
 _STOPPED = "its router does not run; `mlops deploy` with the same model brings it back"
-_POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 10.0
 _END_SECONDS = 100.0
 _PAUSE_SECONDS = 0.03
@@ -132,34 +132,18 @@ class LocalEndpoint:
         return Endpoint(self.name, "local", _overall(deployments), url, "none", deployments, tags=told["tags"])
 
     def _make(self, port: int, spec: DeploymentSpec, timeout: float, say: Say) -> None:
-        made = False
-        try:
-            made = self._wait_ready(port, spec, timeout, say)
-        finally:
-            if not made:  # the router does so itself after a while
-                with contextlib.suppress(DeploymentError):
-                    self.ask("withdraw", port, deployment=spec.name)
-        wait(lambda: self._others_settled(port), timeout)
-
-    def _wait_ready(self, port: int, spec: DeploymentSpec, timeout: float, say: Say) -> bool:
         begun = time.monotonic()
-        told = self.ask("deploy", port, spec=asdict(spec), begin=True)
-        if told["known"] and told["state"] == EndpointStatus.READY:
-            say(f"{spec.name} ({spec.model}:{spec.version}) is there already: nothing changes")
-            return True
-        while told["state"] == EndpointStatus.CHANGING:
-            if time.monotonic() > begun + timeout:
-                told |= {"problem": f"not ready within {timeout:.0f} s: {told['problem']}"}
-                break
-            time.sleep(_POLL_SECONDS)
-            told = self.ask("deploy", port, spec=asdict(spec))
-        if told["state"] == EndpointStatus.READY:
-            say(f"{spec.name} ({spec.model}:{spec.version}) is ready after {time.monotonic() - begun:.1f} s")
-            return True
-        raise DeploymentError(
-            f"deployment {spec.name!r} did not become ready: {told['problem']}\n{told.get('log', '')}".rstrip(),
-            "mend the cause, and deploy again",
+        told = self.ask("deploy", port, patience=timeout + _ANSWER_SECONDS, spec=asdict(spec), seconds=timeout)
+        if told["problem"]:
+            raise DeploymentError(
+                f"deployment {spec.name!r} did not become ready: {told['problem']}\n{told['log']}".rstrip(),
+                "fix the cause, and deploy again",
+            )
+        how = (
+            "is there already: nothing changes" if told["known"] else f"is ready after {time.monotonic() - begun:.1f} s"
         )
+        say(f"{spec.name} ({spec.model}:{spec.version}) {how}")
+        wait(lambda: self._others_settled(port), timeout)
 
     def _others_settled(self, port: int) -> bool:
         """Whether, after a new start, the other deployments with traffic are ready or have failed."""
@@ -188,6 +172,9 @@ class LocalEndpoint:
         see = f"see {self.folder / endpoint_state.LOG}"
         with contextlib.closing(connection):
             try:
+                connection.connect()
+                # However this process ends, the connection is reset, and the router notices at once.
+                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.request("POST", f"/admin/{action}", json.dumps(fields), headers)
                 response = connection.getresponse()
                 content = json.loads(response.read())

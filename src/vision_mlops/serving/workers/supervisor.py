@@ -281,9 +281,9 @@ class Supervisor:
                 wakeup.recv(4096)
             while self._signals:
                 self._signalled(self._signals.pop(0))
-        elif source is self._parent:
+        elif self._parent is not None and source is self._parent:
             with contextlib.suppress(EOFError):
-                source.receive()
+                self._parent.receive()
                 return
             self._selector.unregister(source)
             self._outlived()

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from vision_mlops.endpoints.local.router.backend import Backend
 from vision_mlops.endpoints.local.router.counters import expose
@@ -25,24 +25,17 @@ _MARGIN_SECONDS = 5.0
 ADMIN = "/admin/"
 
 
-class Admin(Protocol):
-    """What changes the endpoint."""
-
-    key: str
-
-    def obey(self, action: str, body: bytes) -> Response:
-        """Do what an owner of the key asks for."""
-
-
 class RouterApp:
     """Sends each request to a deployment. To be made in its event loop.
 
     Args:
-        admin: Answers what comes to ``/admin/`` with its key.
+        key: Key that opens ``/admin/``.
+        obey: Does what an owner of the key asks for; returns None where the response comes later.
     """
 
-    def __init__(self, admin: Admin) -> None:
-        self.admin = admin
+    def __init__(self, key: str, obey: Callable[[Request], Response | None]) -> None:
+        self._key = key.encode()
+        self._obey = obey
         self.backends: dict[str, Backend] = {}
         self.shares: Shares[Backend] = Shares()
         self.traffic: dict[str, int] = {}
@@ -160,15 +153,15 @@ class RouterApp:
         ]
         return "; ".join(waiting) or "the endpoint has no deployment yet"
 
-    def _administer(self, request: Request) -> Response:
-        if not hmac.compare_digest(request.headers.get(b"x-api-key", b""), self.admin.key.encode()):
+    def _administer(self, request: Request) -> Response | None:
+        if not hmac.compare_digest(request.headers.get(b"x-api-key", b""), self._key):
             return Response.error(
                 403, "admin_disabled", "an endpoint is changed by `mlops endpoint` and `mlops deploy`"
             )
         if request.method != "POST":
             return Response.error(405, "method_not_allowed", "it takes POST", ((b"allow", b"POST"),))
         try:
-            return self.admin.obey(request.path[len(ADMIN) :], request.body)
+            return self._obey(request)
         except Exception as error:  # noqa: BLE001 - whoever asked must be told, and the others are served on
             _LOG.exception("%s failed", request.path)
             return Response.error(500, "internal", f"{type(error).__name__}: {error}")
