@@ -16,7 +16,8 @@ from vision_mlops.core.work_timer import WorkTimer
 from vision_mlops.images.decoding import Pixels
 from vision_mlops.model.explanations import overlay
 from vision_mlops.model.predictor import Floats, Predictor
-from vision_mlops.serving.http.scoring_requests import RequestError, ScoringRequest
+from vision_mlops.serving.http.http_messages import RequestError
+from vision_mlops.serving.http.scoring_requests import ScoringRequest
 from vision_mlops.serving.served_model import ServedModel
 
 _IMAGE_ERRORS = {

@@ -20,11 +20,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.serving.access_keys import AccessKeys
+from vision_mlops.serving.http.content_codings import decode_body
 from vision_mlops.serving.http.cross_origin import CrossOrigin
 from vision_mlops.serving.http.http_connection import Hub, too_large
-from vision_mlops.serving.http.http_messages import Request, Response
+from vision_mlops.serving.http.http_messages import Request, RequestError, Response
 from vision_mlops.serving.http.openapi import LOADING, describe
-from vision_mlops.serving.http.scoring_requests import RequestError, read_scoring_request, unpacked
+from vision_mlops.serving.http.scoring_requests import read_scoring_request
 from vision_mlops.serving.prediction_log.predictions import PredictionLog, PredictionSample
 from vision_mlops.serving.responses import description, score
 from vision_mlops.serving.scoring_queue import AbandonedError, Job, QueueFullError, Scorer
@@ -38,8 +39,8 @@ from vision_mlops.serving.served_model import (
     read_reload,
 )
 from vision_mlops.serving.telemetry.prometheus_metrics import Telemetry
-from vision_mlops.serving.telemetry.request_metrics import AnsweredRequest, RequestMetrics
-from vision_mlops.serving.telemetry.server_log import READINESS, log_event
+from vision_mlops.serving.telemetry.request_metrics import RequestMetrics
+from vision_mlops.serving.telemetry.server_log import READINESS, AnsweredRequest, log_event
 from vision_mlops.serving.telemetry.tracing import Tracing
 
 _PAGE = Path(__file__).with_name("page.html").read_bytes()  # an update of the package must not take it from a server
@@ -141,7 +142,7 @@ class ScoringApp:
             if request.declared_size() > self.max_body:
                 return Response.error(413, "body_too_large", too_large(self.max_body))
         except RequestError as error:
-            return Response.error(error.status, error.code, error.message, error.headers)
+            return error.response()
         return None
 
     def handle(self, request: Request) -> Response | None:
@@ -151,7 +152,7 @@ class ScoringApp:
         try:
             return self._check(request)(request)
         except RequestError as error:
-            return Response.error(error.status, error.code, error.message, error.headers)
+            return error.response()
         except Exception:  # noqa: BLE001 - a request that fails must not take the connection with it
             return self._failed(request)
 
@@ -159,19 +160,14 @@ class ScoringApp:
         """Book a request, and end its span."""
         trace, scored = request.trace, request.inference_ms > 0
         model_id = self.model.predictor.id if self.model else ""
-        self.request_metrics.add(
-            AnsweredRequest(
-                time.time(), request.request_id, request.method, request.path, answer.status,
-                milliseconds(request.started), trace.trace_id if trace else "", trace.span_id if trace else "", model_id,
-                request.queue_ms if scored else None, request.inference_ms if scored else None, answer.code,
-                request.labels,
-            )
+        entry = AnsweredRequest(
+            time.time(), request.request_id, request.method, request.path, answer.status, milliseconds(request.started),
+            trace.trace_id if trace else "", trace.span_id if trace else "", model_id,
+            request.queue_ms if scored else None, request.inference_ms if scored else None, answer.code, request.labels,
         )  # fmt: skip
+        self.request_metrics.add(entry)
         if trace is not None and request.path == "/score":
-            self.tracing.end(
-                trace, request.method, "/score", answer.status, request_id=request.request_id, model_id=model_id,
-                images=len(request.labels), queue_ms=request.queue_ms, inference_ms=request.inference_ms, error=answer.code,
-            )  # fmt: skip
+            self.tracing.end(trace, entry)
 
     def _identify(self, request: Request) -> None:
         request.identify()
@@ -268,7 +264,7 @@ class ScoringApp:
         if isinstance(error, AbandonedError):
             return
         if isinstance(error, RequestError):
-            answer = Response.error(error.status, error.code, error.message, error.headers)
+            answer = error.response()
         elif answer is None:
             try:
                 raise error or RuntimeError("no answer")
@@ -308,7 +304,7 @@ class ScoringApp:
 
     def _reload(self, request: Request) -> Response | None:
         """POST /admin/reload: another bundle, or the same folder anew."""
-        body = unpacked(request.body, request.text(b"content-encoding"), self.serving)
+        body = decode_body(request.body, request.text(b"content-encoding"), self.max_body)
         wanted = read_reload(body, self.source)
         if self._reloading is not None and not self._reloading.done():
             return Response.error(409, "reloading", "a model is being loaded already; try again when it is")
@@ -320,7 +316,7 @@ class ScoringApp:
             model = await self._reloader(wanted)
         except RequestError as error:
             self.telemetry.count_reload("failed")
-            answer = Response.error(error.status, error.code, error.message, error.headers)
+            answer = error.response()
         except Exception:  # noqa: BLE001 - the one who asked must be told, and the model stays
             self.telemetry.count_reload("failed")
             answer = self._failed(request)

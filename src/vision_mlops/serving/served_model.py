@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vision_mlops.model.bundle import read_evaluation
 from vision_mlops.model.predictor import Precision, Predictor, load_predictor
-from vision_mlops.serving.http.scoring_requests import RequestError, check_keys, read_json
+from vision_mlops.serving.http.http_messages import RequestError
+from vision_mlops.serving.http.scoring_requests import check_keys, read_json
 
 OTHER_CLASSES = "other_classes"
 """Code of the answer where a reload would change the classes and does not say that it may."""
@@ -137,9 +138,8 @@ def other_classes(old: ServedModel | None, new: ServedModel) -> str:
 
 
 def pack_source(source: ModelSource) -> dict[str, Any]:
-    """A source as JSON, for another process."""
-    return {"bundle": str(source.bundle), "name": source.name, "version": source.version,
-            "precision": source.precision, "threads": source.threads}  # fmt: skip
+    """Return a source as JSON, for another process."""
+    return asdict(source) | {"bundle": str(source.bundle)}
 
 
 def unpack_source(content: dict[str, Any]) -> ModelSource:

@@ -143,7 +143,7 @@ def test_the_engine_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch
         ("exited", 3, EndpointStatus.FAILED, "exit code 3"),
         ("restarting", 3, EndpointStatus.FAILED, "again and again: exit code 3"),
         ("dead", 1, EndpointStatus.FAILED, "exit code 1"),
-        ("running", 0, EndpointStatus.FAILED, "does not answer on port 1"),
+        ("running", 0, EndpointStatus.FAILED, "http://127.0.0.1:1 cannot be reached"),
     ],
 )
 def test_states(status: str, code: int, expected: EndpointStatus, words: str) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from vision_mlops.config.workload import Serving
-from vision_mlops.serving.http.content_codings import CodingError, decode_body
-from vision_mlops.serving.http.scoring_requests import RequestError, ScoringRequest, read_scoring_request
+from vision_mlops.serving.http.content_codings import decode_body
+from vision_mlops.serving.http.http_messages import RequestError
+from vision_mlops.serving.http.scoring_requests import ScoringRequest, read_scoring_request
 
 IMAGE = b"\xff\xd8\xff\xfb\r\n--BX\r\n\n--\xfe" + bytes(range(256)) + b"\r\r"
 """With line ends and what looks like the boundary of another form, and of base64 with both signs of its own."""
@@ -110,7 +111,7 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(encoding: str, bomb: bytes
 
 def test_a_body_of_exactly_the_limit_is_taken_and_endless_members_are_not() -> None:
     assert len(decode_body(gzip.compress(bytes(MB)), "gzip", MB)) == MB
-    with pytest.raises(CodingError, match="something follows"):
+    with pytest.raises(RequestError, match="something follows"):
         decode_body(gzip.compress(b"") * 20_000, "gzip", MB)
 
 

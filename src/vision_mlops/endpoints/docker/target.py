@@ -7,7 +7,6 @@ old container answers what it has accepted and ends, the new one starts. Whateve
 from __future__ import annotations
 
 import contextlib
-import enum
 import http.client
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,14 +23,6 @@ from vision_mlops.endpoints.inferencing_image import bake, identity, push_comman
 
 _READY_SECONDS = 120.0
 _KEY_SECONDS = 5.0
-
-
-class _Change(enum.Enum):
-    """What a deployment changes."""
-
-    NONE = enum.auto()
-    SAME_PORT = enum.auto()
-    NEW_PORT = enum.auto()
 
 
 class DockerTarget:
@@ -140,15 +131,15 @@ class DockerTarget:
         launch = self._launch(request, folder, say)
         current = self._container(request.endpoint)
         timeout = request.options.timeout_s or _READY_SECONDS
-        change = _change(current, launch, request.options.port or None)
-        if change is _Change.NONE:
+        own = int(fact(current, "port")) if current is not None else 0
+        wanted = request.options.port or own
+        if current is None or wanted != own:
+            self._move(current, launch, free_port(wanted), timeout, say)
+        elif fact(current, "fingerprint") == launch.fingerprint and state_of(current)[0] is EndpointStatus.READY:
             say(f"{request.deployment} is there already, and ready")
             return
-        if current is not None and change is _Change.SAME_PORT:
-            own = int(fact(current, "port"))
-            self._replace(current, launch, own if current.active else free_port(own), timeout, say)
         else:
-            self._move(current, launch, free_port(request.options.port), timeout, say)
+            self._replace(current, launch, own if current.active else free_port(own), timeout, say)
         folder.keep_bundle(launch.bundle.name if launch.bundle is not None else "")
         if request.options.bake:
             say(f"{launch.image} holds the model; to have it elsewhere: {push_command(self.engine, launch.image)}")
@@ -276,14 +267,6 @@ class DockerTarget:
 def open_target() -> DockerTarget:
     """The target; the engine is looked for when it is needed."""
     return DockerTarget()
-
-
-def _change(current: Container | None, launch: Launch, port: int | None) -> _Change:
-    """What there is to do; ``port`` is None where it is left to the target."""
-    if current is None or (port is not None and str(port) != fact(current, "port")):
-        return _Change.NEW_PORT
-    same = fact(current, "fingerprint") == launch.fingerprint and state_of(current)[0] is EndpointStatus.READY
-    return _Change.NONE if same else _Change.SAME_PORT
 
 
 def _container_name(endpoint: str) -> str:

@@ -37,6 +37,18 @@ class Response:
         return answer
 
 
+class RequestError(Exception):
+    """A request that is answered with an error: HTTP status, code and message, and headers of its own."""
+
+    def __init__(self, status: int, code: str, message: str, headers: HeaderList = ()) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+    def response(self) -> Response:
+        """Return what the client is sent."""
+        return Response.error(self.status, self.code, self.message, self.headers)
+
+
 class Work(Protocol):
     """What is done for a request. ``abandoned`` is set when nobody waits for the answer any more."""
 

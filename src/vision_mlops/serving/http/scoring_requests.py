@@ -17,8 +17,8 @@ from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import ImageError
 from vision_mlops.core.text import closest, nearest
 from vision_mlops.images.formats import find_format
-from vision_mlops.serving.http.content_codings import CodingError, decode_body
-from vision_mlops.serving.http.http_messages import HeaderList
+from vision_mlops.serving.http.content_codings import decode_body
+from vision_mlops.serving.http.http_messages import RequestError
 from vision_mlops.serving.http.multipart_forms import Form, FormError, read_form
 
 _OPTIONS = ("top_k", "explain")
@@ -44,17 +44,6 @@ _CHARSETS = frozenset(
     )
 )
 """Python knows more; some of them take minutes for a megabyte, and it remembers each name that it was ever asked for."""
-
-
-class RequestError(Exception):
-    """A request that is answered with an error: HTTP status, code and message, and headers of its own."""
-
-    def __init__(self, status: int, code: str, message: str, headers: HeaderList = ()) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.headers = headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +83,7 @@ def read_scoring_request(
     if len(body) > serving.max_body_mb * 2**20:
         raise RequestError(413, "body_too_large", f"the body is larger than {serving.max_body_mb} MB")
     if content_encoding:
-        body = unpacked(body, content_encoding, serving)
+        body = decode_body(body, content_encoding, serving.max_body_mb * 2**20)
     kind = content_type.partition(";")[0].strip().lower()
     if not kind or kind == _CURL_FORM:  # a client that does not say what it sends
         kind = _kind_of(body, kind)
@@ -121,14 +110,6 @@ def read_scoring_request(
     if len(images) > serving.max_batch:
         raise _too_many(str(len(images)), serving.max_batch)
     return ScoringRequest(images, batch, _top_k(options.get("top_k"), classes), _flag(options.get("explain")))
-
-
-def unpacked(body: bytes, content_encoding: str, serving: Serving) -> bytes:
-    """A body without its Content-Encoding. Raises RequestError: 400 damaged, 413 too large, 415 another encoding."""
-    try:
-        return decode_body(body, content_encoding, serving.max_body_mb * 2**20)
-    except CodingError as error:
-        raise RequestError(error.status, error.code, error.message, error.headers) from error
 
 
 def _too_many(count: str, limit: int) -> RequestError:

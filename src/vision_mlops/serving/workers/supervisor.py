@@ -98,7 +98,6 @@ class Supervisor:
         self._generations = itertools.count(settings.generation + 1)
         self._deaths = 0
         self._fork_at = 0.0
-        self._signals: list[int] = []
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, drain, and return when the last worker has ended. A second signal kills."""
@@ -174,17 +173,7 @@ class Supervisor:
             os._exit(code)
 
     def _reap(self) -> None:
-        for pid in list(self.members):
-            try:
-                done, status = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                done, status = pid, 0
-            if done:
-                self._bury(pid, os.waitstatus_to_exitcode(status))
-        if os.getpid() == 1:  # of a container: processes that have lost their parent become its children
-            self._reap_adopted()
-
-    def _reap_adopted(self) -> None:
+        """Bury workers that have ended; the first process of a container also gets children of others, to be reaped."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] in self.members:
@@ -278,9 +267,8 @@ class Supervisor:
                 self._accept()
         elif source is wakeup:
             with contextlib.suppress(BlockingIOError):
-                wakeup.recv(4096)
-            while self._signals:
-                self._signalled(self._signals.pop(0))
+                for number in wakeup.recv(4096):
+                    self._signalled(number)
         elif self._parent is not None and source is self._parent:
             with contextlib.suppress(EOFError):
                 self._parent.receive()
@@ -401,13 +389,13 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _handling_signals(self) -> Iterator[socket.socket]:
-        """Collect signals; each also wakes the selector up."""
+        """Have each signal arrive as a byte on the socket that is yielded."""
         reading, writing = socket.socketpair()
         reading.setblocking(False)
         writing.setblocking(False)
         old_wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         names = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-        old = {name: signal.signal(name, lambda number, frame: self._signals.append(number)) for name in names}
+        old = {name: signal.signal(name, lambda number, frame: None) for name in names}
         try:
             yield reading
         finally:

@@ -16,7 +16,7 @@ from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.library_settings import keep_freed_memory
 from vision_mlops.serving.access_keys import AccessKeys
-from vision_mlops.serving.http.scoring_requests import RequestError
+from vision_mlops.serving.http.http_messages import RequestError
 from vision_mlops.serving.prediction_log.predictions import start_predictions
 from vision_mlops.serving.scoring_app import ScoringApp
 from vision_mlops.serving.served_model import (

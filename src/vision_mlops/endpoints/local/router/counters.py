@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +64,8 @@ def read_counters(folder: Path) -> dict[str, DeploymentCounters]:
 
 def write_counters(folder: Path, counters: Mapping[str, DeploymentCounters]) -> None:
     """Keep counters for a router that comes after this one."""
-    content = {
-        name: {"counts": counts_to_dict(item.counts()), "seconds": item.seconds} for name, item in counters.items()
-    }
+    content = {name: {"counts": asdict(item.counts()), "seconds": item.seconds} for name, item in counters.items()}
     atomic_write(folder / COUNTS, json.dumps(content))
-
-
-def counts_to_dict(counts: Counts) -> dict[str, Any]:
-    """Counts for JSON."""
-    return {
-        "requests": counts.requests, "errors": counts.errors, "compared": counts.compared,
-        "disagreed": counts.disagreed, "latencies": list(counts.latencies),
-    }  # fmt: skip
 
 
 def counts_from(content: Mapping[str, Any]) -> Counts:

@@ -8,12 +8,12 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from vision_mlops.endpoints.local.router.backend import Backend
-from vision_mlops.endpoints.local.router.counters import counts_to_dict, read_counters, write_counters
+from vision_mlops.endpoints.local.router.counters import read_counters, write_counters
 from vision_mlops.endpoints.local.router.endpoint_state import LOG, EndpointState, remove_files, spec_from, write_state
 from vision_mlops.endpoints.local.router.log_files import bound_log, tail
 from vision_mlops.endpoints.local.router.router_app import ADMIN, RouterApp
@@ -196,7 +196,7 @@ class Control:
 
     def _counts(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.keep_counts()
-        return {name: counts_to_dict(item.counters.counts()) for name, item in self.app.backends.items()}
+        return {name: asdict(item.counters.counts()) for name, item in self.app.backends.items()}
 
     def _delete(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = asked["deployment"]
