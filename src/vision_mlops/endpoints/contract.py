@@ -6,9 +6,10 @@ same on every target.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -169,24 +170,17 @@ class Counts:
     latencies: tuple[int, ...] = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
 
     def __add__(self, more: Counts) -> Counts:
-        """Both together."""
-        return Counts(
-            self.requests + more.requests,
-            self.errors + more.errors,
-            self.compared + more.compared,
-            self.disagreed + more.disagreed,
-            tuple(one + other for one, other in zip(self.latencies, more.latencies, strict=True)),
-        )
+        """Return both together."""
+        return self._combined(more, operator.add)
 
     def __sub__(self, earlier: Counts) -> Counts:
-        """What was counted since an earlier reading."""
-        return Counts(
-            self.requests - earlier.requests,
-            self.errors - earlier.errors,
-            self.compared - earlier.compared,
-            self.disagreed - earlier.disagreed,
-            tuple(now - before for now, before in zip(self.latencies, earlier.latencies, strict=True)),
-        )
+        """Return what was counted since an earlier reading."""
+        return self._combined(earlier, operator.sub)
+
+    def _combined(self, other: Counts, how: Callable[[int, int], int]) -> Counts:
+        *numbers, latencies = (getattr(self, item.name) for item in fields(self))
+        *others, more = (getattr(other, item.name) for item in fields(other))
+        return Counts(*map(how, numbers, others), tuple(map(how, latencies, more)))
 
 
 class Target(Protocol):

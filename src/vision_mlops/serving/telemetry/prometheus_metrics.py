@@ -13,7 +13,7 @@ from typing import Any, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.mmap_dict import mmap_key
 
-from vision_mlops.serving.telemetry.metrics_folder import shared_files
+from vision_mlops.serving.telemetry.metrics_folder import shared_files, use_slot
 
 OTHER = "(other)"
 """Label of what is counted together because there is no space for more labels."""
@@ -155,16 +155,16 @@ class _Shown:
 
 
 def restart_counter() -> Counter:
-    """The supervisor's own metric: a whole :class:`Telemetry` there would count as a worker that is not ready."""
-    shared_files()
+    """Return the supervisor's own metric: a whole :class:`Telemetry` there would count as a worker that is not ready."""
+    use_slot(0)
     return _restarts(CollectorRegistry())
 
 
-def forget_process(pid: int) -> None:
-    """A worker has ended: its gauges no longer count, its counters do."""
+def forget_process(slot: int) -> None:
+    """Note that the worker of a slot has ended: its gauges no longer count, its counters do."""
     files = shared_files()
     if files is not None:
-        files.reap()
+        files.forget(slot)
 
 
 def _restarts(registry: CollectorRegistry) -> Counter:

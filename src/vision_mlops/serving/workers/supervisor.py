@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from vision_mlops.serving.served_model import OTHER_CLASSES, ModelSource, pack_source, unpack_source
+from vision_mlops.serving.telemetry.metrics_folder import use_slot
 from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
 from vision_mlops.serving.workers.ipc import IpcConnection, Message, ipc_pair
 from vision_mlops.serving.workers.model_reload import Reload, ReloadStep
@@ -46,6 +47,7 @@ class Member:
     """
 
     pid: int
+    slot: int
     channel: IpcConnection
     born: float
     heard: float
@@ -137,19 +139,21 @@ class Supervisor:
 
     def _fork(self) -> None:
         ours, theirs = ipc_pair()
+        taken = {member.slot for member in self.members.values()}
+        slot = next(number for number in itertools.count(1) if number not in taken)
         sys.stdout.flush()
         sys.stderr.flush()
         gc.freeze()  # what is there now stays shared: the collector of the worker must not touch it
         pid = os.fork()
         if pid == 0:
-            self._become_worker(theirs)
+            self._become_worker(theirs, slot)
         gc.unfreeze()
         theirs.close()
         now = time.monotonic()
-        self.members[pid] = Member(pid, ours, now, now, self.settings.generation)
+        self.members[pid] = Member(pid, slot, ours, now, now, self.settings.generation)
         self._selector.register(ours, selectors.EVENT_READ, pid)
 
-    def _become_worker(self, channel: IpcConnection) -> NoReturn:
+    def _become_worker(self, channel: IpcConnection, slot: int) -> NoReturn:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -162,6 +166,7 @@ class Supervisor:
                 self._parent.close()
             for member in self.members.values():
                 member.channel.close()
+            use_slot(slot)
             work(channel, self.settings)
             code = 0
         except BaseException:  # noqa: BLE001 - nothing of the parent's stack may run in the child
@@ -184,7 +189,7 @@ class Supervisor:
         with contextlib.suppress(KeyError):
             self._selector.unregister(member.channel)
         member.channel.close()
-        forget_process(pid)
+        forget_process(member.slot)
         if self.reload is not None:
             self.reload.lost(pid)
             self._settle_reload()
