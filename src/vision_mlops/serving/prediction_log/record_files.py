@@ -20,8 +20,6 @@ from pathlib import Path
 
 ENDING = ".jsonl"
 _PART = f"{ENDING}.part"
-_NEW = f"{ENDING}.new"
-_ABANDONED_SECONDS = 60.0
 _TAIL = 64 * 1024
 
 _log = logging.getLogger(__name__)
@@ -93,10 +91,8 @@ class RecordFiles:
 
     def adopt(self) -> None:
         """Finish the files of processes that have ended; a line that one was writing is cut off."""
-        for path in [*self.folder.glob(f"*{_PART}"), *self.folder.glob(f"*{_NEW}")]:
+        for path in self.folder.glob(f"*{_PART}"):
             with contextlib.suppress(OSError):  # another one has just done so, or it cannot be done
-                if path == self._path or (path.name.endswith(_NEW) and _age(path) < _ABANDONED_SECONDS):
-                    continue
                 descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,18 +121,14 @@ class RecordFiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S")
         name = f"{stamp}-{socket.gethostname().partition('.')[0]}-{os.getpid()}-{os.urandom(3).hex()}"
-        new = self.folder / f"{name}{_NEW}"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(
-                descriptor, fcntl.LOCK_EX
-            )  # first: what has its final name and no lock belongs to a dead process
-            new.rename(self.folder / f"{name}{_PART}")
-        except OSError:
-            os.close(descriptor)
-            new.unlink(missing_ok=True)
-            raise
-        self._path, self._descriptor, self._size = self.folder / f"{name}{_PART}", descriptor, 0
+        path = self.folder / f"{name}{_PART}"
+        while True:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                break
+            os.close(descriptor)  # before it was locked, another process took it for one that was left behind
+        self._path, self._descriptor, self._size = path, descriptor, 0
         self._span = int(now // self._seconds)
 
 
@@ -165,7 +157,7 @@ def _complete(path: Path, descriptor: int, size: int) -> None:
         return
     os.ftruncate(descriptor, size)
     os.fsync(descriptor)
-    path.rename(path.with_name(path.name.removesuffix(_PART).removesuffix(_NEW) + ENDING))
+    path.rename(path.with_name(path.name.removesuffix(_PART) + ENDING))
 
 
 def _whole_lines(descriptor: int) -> int:
@@ -184,10 +176,6 @@ def _write(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _age(path: Path) -> float:
-    return time.time() - path.stat().st_mtime
 
 
 def _size(path: Path) -> int:
