@@ -1,4 +1,4 @@
-"""The scoring server in the foreground: listens, tells whoever started it, and runs its workers until it is ended."""
+"""The scoring server in the foreground: it listens, tells who started it, and runs its workers until it is stopped."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ForegroundServer:
         """Serve until a signal, or the end of the parent, ends it.
 
         Args:
-            say: Told where it serves, and when it has stopped.
+            say: Called with where it serves, and when it has stopped.
             port_file: File that the port is written to as soon as it is bound.
 
         Raises:

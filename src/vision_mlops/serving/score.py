@@ -44,13 +44,13 @@ def init() -> None:
 
 @rawhttp  # type: ignore[untyped-decorator, unused-ignore]
 def run(request: Any) -> Any:
-    """Answer one request.
+    """Respond to one request.
 
     Args:
         request: Flask's.
 
     Returns:
-        The server's response, with the status and JSON that ``mlops serve`` would answer.
+        The server's response, with the status and JSON of ``mlops serve``.
     """
     started = time.perf_counter()
     request_id = request_id_of(request.headers.get("X-Request-Id") or "")

@@ -1,4 +1,4 @@
-"""The scoring server's application in one process: what is answered to whom, over one model.
+"""The scoring server's application in one process: who gets which response, over one model.
 
 It needs the predictor and nothing else of the package. :mod:`~vision_mlops.serving.http.http_connection` speaks HTTP for
 it, and the :class:`~vision_mlops.serving.scoring_queue.Scorer` decides when a request is scored.
@@ -108,11 +108,11 @@ class ScoringApp:
     # The model
 
     async def load(self, source: ModelSource) -> ServedModel:
-        """Load a bundle beside the current one, which goes on answering. Raises BundleError and its kin."""
+        """Load a bundle beside the current one, which stays in use. Raises BundleError and its kin."""
         return await asyncio.to_thread(load_model, source)
 
     def swap(self, source: ModelSource, model: ServedModel) -> None:
-        """Answer with another model from the next request on; those under way end with the old one."""
+        """Use another model from the next request on; those under way end with the old one."""
         self.source, self.model, self.problem = source, model, ""
         self.telemetry.show_model(model.name, model.version, model.predictor.id, model.predictor.classes)
 
@@ -128,14 +128,14 @@ class ScoringApp:
                 self.swap(self.source, model)
 
     def close(self) -> None:
-        """End the scorer, and book what is left."""
+        """End the scorer, and count and log what is left."""
         self.scorer.close()
         self.request_metrics.book()
 
     # What a connection asks for
 
     def refuse(self, request: Request) -> Response | None:
-        """An answer that needs no body: the key is wrong, the queue is full, the body will be too large."""
+        """Return a response that needs no body: the key is wrong, the queue is full, or the body will be too large."""
         self._identify(request)
         try:
             self._check(request)
@@ -146,7 +146,7 @@ class ScoringApp:
         return None
 
     def handle(self, request: Request) -> Response | None:
-        """Answer a complete request now, or later by the connection's ``respond``."""
+        """Respond to a complete request now, or later by the connection's ``respond``."""
         if not request.request_id:
             self._identify(request)
         try:
@@ -157,7 +157,7 @@ class ScoringApp:
             return self._failed(request)
 
     def answered(self, request: Request, answer: Response) -> None:
-        """Book a request, and end its span."""
+        """Count and log a request, and end its span."""
         trace, scored = request.trace, request.inference_ms > 0
         model_id = self.model.predictor.id if self.model else ""
         entry = AnsweredRequest(
@@ -174,10 +174,10 @@ class ScoringApp:
         request.trace = self.tracing.begin(request.text(b"traceparent"), request.text(b"tracestate"))
 
     def _check(self, request: Request) -> Callable[[Request], Response | None]:
-        """The handler of a request that may be answered. Raises RequestError for one that may not."""
+        """Return the handler of an acceptable request. Raises RequestError for any other."""
         methods = self._routes.get(request.path)
         if methods is None:
-            raise RequestError(404, "not_found", f"{request.path[:200]}: nothing is here; /openapi.json says what is")
+            raise RequestError(404, "not_found", f"{request.path[:200]} does not exist; /openapi.json lists what does")
         if request.method == "OPTIONS":  # without a key: browsers send none with the question whether they may
             return self._options
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
@@ -192,7 +192,7 @@ class ScoringApp:
             self._check_room()
         elif request.path.startswith("/admin/"):
             if self._admin_keys is None:
-                message = "there is no administration without a key of its own: start the server with MLOPS_ADMIN_KEY"
+                message = "administration needs a key of its own: start the server with MLOPS_ADMIN_KEY"
                 raise RequestError(403, "admin_disabled", message)
             self._authorise(request, self._admin_keys, "the server's MLOPS_ADMIN_KEY, which alone opens /admin")
         return handler
@@ -219,7 +219,7 @@ class ScoringApp:
 
     def _failed(self, request: Request) -> Response:
         _LOG.exception("request %s failed", request.request_id)
-        return Response.error(500, "internal", f"the server's log says more, at request {request.request_id}")
+        return Response.error(500, "internal", f"see request {request.request_id} in the server's log")
 
     # Scoring
 
@@ -231,7 +231,7 @@ class ScoringApp:
         request.job = self.scorer.submit(work, partial(self._scored, request))
 
     def _work(self, request: Request, model: ServedModel, content: bytes, job: Job) -> Response:
-        """What is done for one request when its turn has come, on the scorer."""
+        """Do the work of one request when its turn has come, on the scorer's thread."""
         predictor = model.predictor
         waited = time.perf_counter() - job.submitted
 
@@ -307,7 +307,7 @@ class ScoringApp:
         body = decode_body(request.body, request.text(b"content-encoding"), self.max_body)
         wanted = read_reload(body, self.source)
         if self._reloading is not None and not self._reloading.done():
-            return Response.error(409, "reloading", "a model is being loaded already; try again when it is")
+            return Response.error(409, "reloading", "another model is being loaded; try again when that is done")
         self._reloading = asyncio.get_running_loop().create_task(self._swap_for(request, wanted))
         return None
 
@@ -337,5 +337,5 @@ class ScoringApp:
 
 
 def milliseconds(since: float) -> float:
-    """Time since a reading of the performance counter."""
+    """Return the time since a reading of the performance counter."""
     return round((time.perf_counter() - since) * 1000, 3)

@@ -485,7 +485,7 @@ def test_a_command_waits_until_its_deployment_is_ready_or_withdraws_it_by_hangin
         control.tick()
         assert json.loads(late.responses[0].body)["problem"] == "not ready within -1 s: the server is starting"
         killed, made = deploy("1"), deploy("1")
-        assert "anew" in json.loads(killed.responses[0].body)["problem"]
+        assert "again" in json.loads(killed.responses[0].body)["problem"]
         making = control._backends()[0]
         making.server.port, making.server.ready = 5, True
         making._changed()
@@ -532,8 +532,8 @@ def test_a_disk_that_takes_nothing_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("action", "body", "status", "message"),
     [
-        ("traffic", {"traffic": {"a": 90}, "mirror": {}}, 409, "adds up to 100"),
-        ("traffic", {"traffic": {"c": 100}, "mirror": {}}, 409, "no deployment 'c'"),
+        ("traffic", {"traffic": {"a": 90}, "mirror": {}}, 409, "must add up to 100"),
+        ("traffic", {"traffic": {"c": 100}, "mirror": {}}, 409, "'c' does not exist"),
         ("traffic", {"traffic": {"b": 100}, "mirror": {}}, 409, "'b' is not ready"),
         ("traffic", {"traffic": {"a": 100}, "mirror": {"a": 5}}, 409, "without traffic"),
         ("traffic", {}, 400, "KeyError"),

@@ -177,7 +177,7 @@ def test_a_missing_extra_is_named(
             "IngestionEndpoint that is no address",
         ),
         ({"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=secret-key"}, "not a UUID"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "h:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is no address"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "h:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is not an address"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "grpc is not supported"),
     ],
     ids=range(6),

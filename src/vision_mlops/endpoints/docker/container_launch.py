@@ -38,7 +38,7 @@ class Launch:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with whatever would make another container, the port apart."""
+        """Hash of whatever would make another container, except for the port."""
         facts = [
             self.deployment, self.model, self.version, self.bundle_id, self.image_id, self._copy, self.workers, self.cpu,
             self.memory_gb, sorted(self.environment.items()), self.run_options,
@@ -46,12 +46,12 @@ class Launch:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def options(self, port: int, *, trial: bool, host_network: bool) -> list[str]:
-        """Options of the engine for this deployment.
+        """Return the options of the engine for this deployment.
 
         Args:
             port: On this machine's loopback interface.
-            trial: It only has to show that it gets ready: it is not started again.
-            host_network: The container shares this machine's network, where the server itself must keep to loopback.
+            trial: Whether it only has to show that it becomes ready: then it is not restarted.
+            host_network: Whether the container shares this machine's network, where the server itself must keep to loopback.
         """
         variables = {**self.environment, FILE_VARIABLE: f"{_KEYS_INSIDE}/keys", "MLOPS_AUTH": "key"}
         variables |= {"MLOPS_MODEL_NAME": self.model, "MLOPS_MODEL_VERSION": str(self.version)}
@@ -75,7 +75,7 @@ class Launch:
         return options
 
     def command(self) -> list[str]:
-        """Arguments of ``mlops serve`` in the container."""
+        """Return the arguments of ``mlops serve`` in the container."""
         return ["--workers", str(self.workers)] if self.workers else []
 
     @property
@@ -92,13 +92,13 @@ class Launch:
 
 
 def own_labels(endpoint: str = "") -> dict[str, str]:
-    """Labels of all containers that belong to this home folder, or to one endpoint of it."""
+    """Return the labels of all containers that belong to this home folder, or to one endpoint of it."""
     labels = {f"{_PREFIX}made-by": "mlops", f"{_PREFIX}home": str(paths.home())}
     return {**labels, f"{_PREFIX}endpoint": endpoint} if endpoint else labels
 
 
 def fact(container: Container, name: str) -> str:
-    """What a label says: endpoint, deployment, model, version, bundle, port, image, fingerprint, copy or trial."""
+    """Return a label: endpoint, deployment, model, version, bundle, port, image, fingerprint, copy or trial."""
     return container.labels.get(_PREFIX + name, "")
 
 

@@ -43,14 +43,14 @@ def wait_until_ready(engine: Engine, name: str, port: int, launch: Launch, timeo
         found = ask_server(port)
         if found.ready:
             if (found.model.get("name"), found.model.get("version")) != (launch.model, str(launch.version)):
-                raise DeploymentError(f"another server answers on port {port}", "give another one with --port")
+                raise DeploymentError(f"another server responds on port {port}", "give another one with --port")
             return
         now = time.monotonic()
         if now - looked > _LOOK_SECONDS:
             looked = now
             container = engine.find(name)
             if container is None or not container.running or container.restarts:
-                raise _failure(engine, name, f"the container has ended: {ending(container)}")
+                raise _failure(engine, name, f"the container has exited: {ending(container)}")
             if found.final:
                 raise _failure(engine, name, f"the server cannot become ready: {found.problem}")
         if now > deadline:
@@ -59,9 +59,9 @@ def wait_until_ready(engine: Engine, name: str, port: int, launch: Launch, timeo
 
 
 def state_of(container: Container) -> tuple[EndpointStatus, str]:
-    """How a deployment is, and what is wrong with it."""
+    """Return the state of a deployment, and what is wrong with it."""
     if container.status == "restarting":
-        return EndpointStatus.FAILED, f"it ends again and again: {ending(container)}"
+        return EndpointStatus.FAILED, f"it exits again and again: {ending(container)}"
     if container.status == "running":
         found = ask_server(int(fact(container, "port")))
         if found.ready:
@@ -74,7 +74,7 @@ def state_of(container: Container) -> tuple[EndpointStatus, str]:
 
 
 def ending(container: Container | None) -> str:
-    """How a container has ended."""
+    """Return how a container has ended."""
     if container is None:
         return "it has been removed"
     reason = f", {container.error}" if container.error else ""

@@ -1,7 +1,7 @@
-"""Containers on this machine: one for an endpoint, on a port of the loopback interface. The way on a compute instance.
+"""Containers on this machine: one per endpoint, on a port of the loopback interface. The way on a compute instance.
 
 A port cannot be shared, so a new version takes over in three steps: a trial on another port shows that it gets ready, the
-old container answers what it has accepted and ends, the new one starts. Whatever fails, the old one serves on.
+old container finishes what it has accepted and ends, and the new one starts. Whatever fails, the old one keeps serving.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DockerTarget:
         return open_engine()
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
-        """See the protocol. While a version takes the place of another one, there are some seconds without answers."""
+        """See the protocol. While a version replaces another one, there are some seconds without responses."""
         self._container(request.endpoint)
         folder = EndpointFolder(request.endpoint)
         fresh = not folder.path.exists()
@@ -47,7 +47,7 @@ class DockerTarget:
             with folder.locked():
                 self._deploy(request, folder, say)
         except BaseException:
-            with contextlib.suppress(DeploymentError):  # what went wrong first is what is told
+            with contextlib.suppress(DeploymentError):  # what went wrong first is reported
                 current = self._container(request.endpoint)
                 if current is not None:
                     folder.keep_bundle(fact(current, "copy"))
@@ -80,7 +80,7 @@ class DockerTarget:
         raise DeploymentError("an endpoint on docker has one deployment", "use --to local to share traffic")
 
     def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """None: nothing stands in front of the container that could count."""
+        """Return None: nothing in front of the container counts requests."""
         return None
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
@@ -101,7 +101,7 @@ class DockerTarget:
         while container.running and not _takes(int(fact(container, "port")), key):
             if time.monotonic() > deadline:
                 raise DeploymentError(
-                    f"the key is new, but the server does not take it within {_KEY_SECONDS:.0f} s",
+                    f"the key was changed, but the server does not accept it within {_KEY_SECONDS:.0f} s",
                     f"see `mlops endpoint logs {name}`, or deploy again",
                 )
             time.sleep(0.1)
@@ -112,7 +112,7 @@ class DockerTarget:
         raise DeploymentError("an endpoint on docker has one deployment", f"mlops endpoint delete {name}")
 
     def delete(self, name: str) -> None:
-        """See the protocol. Requests under way are answered."""
+        """See the protocol. Requests under way are finished."""
         folder = EndpointFolder(name)
         if self._container(name) is None and not folder.path.exists():
             self._existing(name)
@@ -136,13 +136,13 @@ class DockerTarget:
         if current is None or wanted != own:
             self._move(current, launch, free_port(wanted), timeout, say)
         elif fact(current, "fingerprint") == launch.fingerprint and state_of(current)[0] is EndpointStatus.READY:
-            say(f"{request.deployment} is there already, and ready")
+            say(f"{request.deployment} is deployed already, and ready")
             return
         else:
             self._replace(current, launch, own if current.active else free_port(own), timeout, say)
         folder.keep_bundle(launch.bundle.name if launch.bundle is not None else "")
         if request.options.bake:
-            say(f"{launch.image} holds the model; to have it elsewhere: {push_command(self.engine, launch.image)}")
+            say(f"{launch.image} holds the model; to use it elsewhere: {push_command(self.engine, launch.image)}")
 
     def _launch(self, request: DeploymentRequest, folder: EndpointFolder, say: Say) -> Launch:
         options, model = request.options, request.model
@@ -166,12 +166,14 @@ class DockerTarget:
         )
 
     def _replace(self, current: Container, launch: Launch, port: int, timeout: float, say: Say) -> None:
-        """Have a new container take over the port of the current one, if it gets ready there, too."""
+        """Let a new container take over the port of the current one, if it becomes ready there, too."""
         following = _next_name(launch.endpoint)
         with self._undone(launch.endpoint):
             self._start_next(launch, free_port(None), timeout, trial=True)
             self.engine.remove(following)
-            say(f"{launch.deployment} gets ready; {fact(current, 'deployment')} answers what it has accepted, and ends")
+            say(
+                f"{launch.deployment} is ready to take over; {fact(current, 'deployment')} finishes its requests, and stops"
+            )
 
         def back() -> None:
             if current.active:
@@ -187,7 +189,7 @@ class DockerTarget:
         self._take_place(launch.endpoint, current)
 
     def _move(self, current: Container | None, launch: Launch, port: int, timeout: float, say: Say) -> None:
-        """Start a container on a port where none is, and end the one that there may be on another port."""
+        """Start a container on a free port, and end the one that there may be on another port."""
         with self._undone(launch.endpoint):
             self._start_next(launch, port, timeout, trial=False)
             say(f"{launch.deployment} is ready on port {port}")
@@ -197,7 +199,7 @@ class DockerTarget:
 
     @contextlib.contextmanager
     def _undone(self, endpoint: str, back: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Remove the next container where the block fails, also by Ctrl-C, and then go back."""
+        """Remove the next container if the block fails, also by Ctrl-C, and then go back."""
         try:
             yield
         except BaseException as error:
@@ -219,13 +221,13 @@ class DockerTarget:
         wait_until_ready(self.engine, _next_name(launch.endpoint), port, launch, timeout)
 
     def _take_place(self, endpoint: str, current: Container | None) -> None:
-        """The next container becomes the current one."""
+        """Make the next container the current one."""
         if current is not None:
             self.engine.remove(current.id)
         self.engine.rename(_next_name(endpoint), _container_name(endpoint))
 
     def _mend(self, endpoint: str) -> None:
-        """Undo what a deployment left that was killed, or end it where it was all but done."""
+        """Undo what a killed deployment has left behind, or complete it where it was almost done."""
         following = self.engine.find(_next_name(endpoint))
         current = self._container(endpoint)
         if following is None:
@@ -243,7 +245,7 @@ class DockerTarget:
         return self.engine.containers(own_labels())
 
     def _container(self, endpoint: str) -> Container | None:
-        """The container of an endpoint. Raises DeploymentError where the name is somebody else's."""
+        """Return the container of an endpoint. Raises DeploymentError where somebody else uses the name."""
         container = self.engine.find(_container_name(endpoint))
         if container is not None and any(
             container.labels.get(name) != value for name, value in own_labels(endpoint).items()
@@ -260,12 +262,12 @@ class DockerTarget:
         container = self._container(endpoint)
         if container is None:
             known = ", ".join(item.name for item in self.endpoints()) or "none"
-            raise DeploymentError(f"there is no endpoint {endpoint!r} on docker", f"there are: {known}")
+            raise DeploymentError(f"no endpoint {endpoint!r} exists on docker", f"known: {known}")
         return container
 
 
 def open_target() -> DockerTarget:
-    """The target; the engine is looked for when it is needed."""
+    """Return the target; the engine is looked up when it is needed."""
     return DockerTarget()
 
 

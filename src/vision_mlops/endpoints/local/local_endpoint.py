@@ -31,7 +31,7 @@ from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec, E
 from vision_mlops.endpoints.ports import loopback_listener
 
 TIMEOUT_SECONDS = 120.0
-_STOPPED = "its router does not run; `mlops deploy` with the same model brings it back"
+_STOPPED = "its router is not running; `mlops deploy` with the same model starts it again"
 _ANSWER_SECONDS = 10.0
 _END_SECONDS = 100.0
 _PAUSE_SECONDS = 0.03
@@ -47,27 +47,27 @@ class LocalEndpoint:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such an endpoint."""
+        """Whether the endpoint exists."""
         return (self.folder / endpoint_state.FILE).is_file()
 
     def is_running(self) -> bool:
-        """Whether its router runs."""
+        """Return whether its router runs."""
         _children[:] = [child for child in _children if child.poll() is None]
         return locks.is_taken(self.folder / endpoint_state.LOCK)
 
     def state(self) -> EndpointState:
-        """What it is meant to be. Raises DeploymentError where it does not exist or cannot be read."""
+        """Return what it is meant to be. Raises DeploymentError where it does not exist or cannot be read."""
         state = endpoint_state.read_state(self.folder)
         if state is None:
             known = ", ".join(endpoint_names()) or "none"
-            raise DeploymentError(f"there is no endpoint {self.name!r} on this machine", f"there is: {known}")
+            raise DeploymentError(f"no endpoint {self.name!r} exists on this machine", f"known: {known}")
         return state
 
     def hold(self, say: Say, seconds: float = TIMEOUT_SECONDS) -> TextIO:
-        """The lock under which one command at a time makes or deletes things of an endpoint; close it to let go.
+        """Take the lock under which one command at a time changes an endpoint; close it to release it.
 
         Raises:
-            DeploymentError: another command has it for longer than that.
+            DeploymentError: another command has held it for longer than that.
         """
         path = self.folder / endpoint_state.CHANGE_LOCK
         lock = locks.take(path)
@@ -105,7 +105,7 @@ class LocalEndpoint:
                     endpoint_state.remove_files(self.folder)
 
     def describe(self) -> Endpoint:
-        """The endpoint as it is now. Raises DeploymentError where it does not exist."""
+        """Return the endpoint as it is now. Raises DeploymentError where it does not exist."""
         try:
             state = self.state()
         except DeploymentError as error:
@@ -140,13 +140,15 @@ class LocalEndpoint:
                 "fix the cause, and deploy again",
             )
         how = (
-            "is there already: nothing changes" if told["known"] else f"is ready after {time.monotonic() - begun:.1f} s"
+            "is deployed already: nothing changes"
+            if told["known"]
+            else f"is ready after {time.monotonic() - begun:.1f} s"
         )
         say(f"{spec.name} ({spec.model}:{spec.version}) {how}")
         wait(lambda: self._others_settled(port), timeout)
 
     def _others_settled(self, port: int) -> bool:
-        """Whether, after a new start, the other deployments with traffic are ready or have failed."""
+        """Return whether, after a new start, the other deployments with traffic are ready or have failed."""
         rows = self.ask("status", port)["deployments"]
         return not any(row["traffic"] and row["state"] == EndpointStatus.CHANGING for row in rows)
 
@@ -179,13 +181,13 @@ class LocalEndpoint:
                 response = connection.getresponse()
                 content = json.loads(response.read())
             except (OSError, http.client.HTTPException, ValueError) as error:
-                raise DeploymentError(f"the router of endpoint {self.name!r} does not answer: {error}", see) from error
+                raise DeploymentError(f"the router of endpoint {self.name!r} does not respond: {error}", see) from error
         if response.status != 200:
             raise DeploymentError(f"endpoint {self.name!r}: {content['error']['message']}", see)
         return dict(content)
 
     def end(self, port: int | None) -> None:
-        """Have router and servers end, after they have answered what has come. Kill the router where it does not hear."""
+        """End the router and its servers, after they have responded to what has come. Kill a router that does not react."""
         if not self.is_running():
             return
         if port is not None:
@@ -198,7 +200,7 @@ class LocalEndpoint:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if not wait(lambda: not self.is_running(), 5.0):
-            raise DeploymentError(f"the router of endpoint {self.name!r} cannot be ended", f"end process {pid}")
+            raise DeploymentError(f"the router of endpoint {self.name!r} cannot be stopped", f"kill process {pid}")
 
     def _started(self, state: EndpointState | None, port: int | None, say: Say) -> int:
         """Start the router where it does not run, and return its port."""
@@ -208,7 +210,7 @@ class LocalEndpoint:
             if port is not None and port not in (0, state.port):
                 raise DeploymentError(
                     f"--port {port}: endpoint {self.name!r} has port {state.port}",
-                    "leave --port out, or delete it first",
+                    "remove --port, or delete the endpoint first",
                 )
             return state.port
         if state is not None:
@@ -250,17 +252,17 @@ class LocalEndpoint:
         except DeploymentError as error:
             if self.is_running():
                 raise
-            raise DeploymentError("the router ended at once", f"see {log_path}") from error
+            raise DeploymentError("the router exited at once", f"see {log_path}") from error
         return port
 
 
 def endpoints_folder() -> Path:
-    """Where the folders of all endpoints are."""
+    """Return the folder with the folders of all endpoints."""
     return paths.home() / "endpoints"
 
 
 def endpoint_names() -> list[str]:
-    """Names of the endpoints on this machine, sorted."""
+    """Return the names of the endpoints on this machine, sorted."""
     return [path.parent.name for path in sorted(endpoints_folder().glob(f"*/{endpoint_state.FILE}"))]
 
 
@@ -276,7 +278,7 @@ def _kept_ports() -> set[int]:
 
 
 def wait(until: Callable[[], object], seconds: float) -> bool:
-    """Whether something became so in time."""
+    """Wait until the condition holds or the time is up, and return whether it holds."""
     deadline = time.monotonic() + seconds
     while not until():
         if time.monotonic() > deadline:
@@ -286,7 +288,7 @@ def wait(until: Callable[[], object], seconds: float) -> bool:
 
 
 def _with_former(spec: DeploymentSpec, former: DeploymentSpec) -> DeploymentSpec:
-    """Of the same version again, what is not said stays as it is."""
+    """Keep the options of a deployment that are not given when the same version is deployed again."""
     if (former.model, former.version, former.bundle) != (spec.model, spec.version, spec.bundle):
         return spec
     if spec.workers is None:
@@ -308,7 +310,7 @@ def _at_rest(state: EndpointState, url: str, how: EndpointStatus, problem: str) 
 
 
 def _overall(deployments: tuple[Deployment, ...]) -> EndpointStatus:
-    """Ready where a deployment with traffic is."""
+    """Return the state of the whole: ready where a deployment with traffic is."""
     states = {item.state for item in deployments if item.traffic}
     for state in (EndpointStatus.READY, EndpointStatus.CHANGING, EndpointStatus.FAILED):
         if state in states:

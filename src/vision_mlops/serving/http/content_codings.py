@@ -1,4 +1,4 @@
-"""Undoes the Content-Encoding of a body, within bounds: a few bytes may unpack to gigabytes."""
+"""Undoes the Content-Encoding of a body, within limits: a few bytes may unpack to gigabytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
 def decode_body(body: bytes, codings: str, limit: int) -> bytes:
-    """The body as it was before its codings were applied.
+    """Return the body as it was before its codings were applied.
 
     Args:
         body: As it came.

@@ -70,14 +70,14 @@ class RecordFiles:
         self._size += len(line)
 
     def rotate(self) -> None:
-        """Finish the file where its time is over or it is large enough."""
+        """Finish the file if its time is over or it is large enough."""
         if self._path is not None and (
             self._size >= self._file_bytes or self._span != int(time.time() // self._seconds)
         ):
             self.finish()
 
     def finish(self) -> None:
-        """Make the file a complete one; one without lines is removed."""
+        """Complete the file; one without lines is removed."""
         if self._path is None:
             return
         path, self._path = self._path, None
@@ -101,7 +101,7 @@ class RecordFiles:
                     os.close(descriptor)
 
     def trim(self) -> None:
-        """Remove the oldest complete files where there is too much."""
+        """Remove the oldest complete files while there is too much."""
         total = sum(_size(path) for path in self.folder.glob("*") if path.suffix in (ENDING, ".part"))
         for path in finished(self.folder):
             if total <= self._max_bytes:
@@ -133,17 +133,17 @@ class RecordFiles:
 
 
 def finished(folder: Path) -> list[Path]:
-    """Complete files in a folder, the oldest first."""
+    """Return the complete files in a folder, the oldest first."""
     return sorted(folder.glob(f"*{ENDING}"))
 
 
 def day_of(path: Path) -> str:
-    """The day in UTC at which a file was begun, as folders: ``2026/01/31``."""
+    """Return the day in UTC on which a file was started, as folders: ``2026/01/31``."""
     return f"{path.name[:4]}/{path.name[4:6]}/{path.name[6:8]}"
 
 
 def count_lines(path: Path) -> int:
-    """Number of lines of a file; 0 where it is gone."""
+    """Return the number of lines of a file; 0 where it is gone."""
     try:
         with path.open("rb") as stream:
             return sum(piece.count(b"\n") for piece in iter(lambda: stream.read(_TAIL), b""))
@@ -161,7 +161,7 @@ def _complete(path: Path, descriptor: int, size: int) -> None:
 
 
 def _whole_lines(descriptor: int) -> int:
-    """Bytes up to the end of the last whole line."""
+    """Return the number of bytes up to the end of the last whole line."""
     end = os.fstat(descriptor).st_size
     while end > 0:
         begin = max(0, end - _TAIL)

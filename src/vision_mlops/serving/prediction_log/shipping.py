@@ -72,7 +72,7 @@ class Shipper:
         self._thread.start()
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Send what is complete, for so many seconds at most; the rest is sent after the next start."""
+        """Send what is complete, for at most this many seconds; the rest is sent after the next start."""
         self._ending.set()
         self._thread.join(timeout_s)
 
@@ -96,7 +96,7 @@ class Shipper:
             return self._ship()
 
     def _ship(self) -> bool:
-        """Send all complete files, day after day; False where that failed."""
+        """Send all complete files, day after day; return whether that succeeded."""
         try:
             self._orphans.adopt()
             files = finished(self._folder)
@@ -132,7 +132,7 @@ class Shipper:
 
 
 def check_destination(to: str) -> None:
-    """Say at the start what can be known without a network.
+    """Refuse at the start what can be seen to be wrong without a network.
 
     Args:
         to: An address, or empty.
@@ -146,7 +146,7 @@ def check_destination(to: str) -> None:
 
 
 def start_shipping(settings: Predictions, model_name: str, count: Callable[[Fate, int], object]) -> Shipper | None:
-    """The shipper of this process; None where nothing is sampled or nothing is to be sent. It starts a thread.
+    """Start the shipper of this process; None where nothing is sampled or nothing is to be sent. It has a thread.
 
     Args:
         settings: Where to.

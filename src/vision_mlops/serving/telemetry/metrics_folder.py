@@ -160,7 +160,7 @@ class MetricFiles:
             self._lock.close()
 
     def collector(self) -> Any:
-        """Adds up the metrics of all processes, for a registry. Raises ValueError where the folder is gone."""
+        """Return a collector that adds up the metrics of all processes. Raises ValueError where the folder is gone."""
         from prometheus_client.multiprocess import MultiProcessCollector
 
         return MultiProcessCollector(None, str(self.folder))
@@ -189,7 +189,7 @@ class MetricFiles:
                     new.unlink(missing_ok=True)
 
     def _forget_gauges(self, slot: int) -> None:
-        """What ``mark_process_dead`` does, but the files stay: on a full disk, what was freed could not be had again."""
+        """Do what ``mark_process_dead`` does, but keep the files: on a full disk, freed space may be lost."""
         for kind in _SIZES:
             if kind.startswith("gauge_") and (file := self._file(kind, slot)).exists():
                 with file.open("r+b", buffering=0) as stream:
@@ -204,7 +204,7 @@ _files: MetricFiles | None = None
 
 @contextlib.contextmanager
 def metrics_folder(workers: int = 8) -> Iterator[MetricFiles | None]:
-    """Have the processes that are forked meanwhile share their metrics.
+    """Let the processes that are forked in this context share their metrics.
 
     Args:
         workers: About how many there will be.
@@ -242,7 +242,7 @@ def _allocate(file: Path, size: int) -> None:
 
 
 def _parents() -> Iterator[Path]:
-    """Where the folder may be, best first; what the variable of the library names was chosen by the user."""
+    """Yield where the folder may be, best first; the user may name one by the variable of the library."""
     named = os.environ.get(FOLDER_VARIABLE, "").strip()
     if named:
         yield Path(named)

@@ -74,32 +74,32 @@ class Telemetry:
         self._current: Any = None
 
     def count_request(self, code: int) -> None:
-        """A request has been answered."""
+        """Count a request."""
         child = self._codes.get(code)
         if child is None:
             child = self._codes[code] = self._requests.labels(str(code))
         child.inc()
 
     def count_label(self, label: str) -> None:
-        """An image has been given a label."""
+        """Count an image by its label."""
         child = self._by_label.get(label)
         if child is None:
             child = self._child(label)
         child.inc()
 
     def count_reload(self, outcome: Outcome) -> None:
-        """A swap has come to its end."""
+        """Count a swap of the model."""
         self._reloads[outcome].inc()
 
     def count_record(self, outcome: Fate, number: int = 1) -> None:
-        """Records of sampled predictions were written, dropped or sent."""
+        """Count records of sampled predictions that were written, dropped or sent."""
         self._records[outcome].inc(number)
 
     def show_model(self, name: str, version: str, identity: str, classes: Iterable[str] = ()) -> None:
-        """Another model answers from now on.
+        """Show another model from now on.
 
         Args:
-            name, version: What answers call it.
+            name, version: Name and version in responses.
             identity: The bundle's id.
             classes: Names of its classes; they are shown from the start, with zero.
         """
@@ -117,7 +117,7 @@ class Telemetry:
         self.ready.set(1)
 
     def expose(self) -> bytes:
-        """The metrics in Prometheus' text format, of all processes where there are several."""
+        """Return the metrics in Prometheus' text format, of all processes where there are several."""
         registry = CollectorRegistry()
         registry.register(_Shown(self._source()))
         return bytes(generate_latest(registry))
@@ -131,7 +131,7 @@ class Telemetry:
             return self._registry
 
     def _child(self, label: str) -> Any:
-        """The counter of a label; the common one where there is no space for another."""
+        """Return the counter of a label; the common one where there is no space for another."""
         fits = self._fits("counter", _LABELS[0], f"{_LABELS[0]}_total", {"label": label}, _LABELS[1])
         child = self._by_label[label] = self._labels.labels(label if fits else OTHER)
         return child

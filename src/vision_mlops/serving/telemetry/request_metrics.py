@@ -27,13 +27,13 @@ class RequestMetrics:
         """Scoring requests that are being answered; to be counted up and down by the app."""
 
     def add(self, entry: AnsweredRequest) -> None:
-        """Take an entry; it is booked by the next :meth:`book`, or now if there are many."""
+        """Add an entry; it is counted and logged by the next :meth:`book`, or now if there are many."""
         self._entries.append(entry)
         if len(self._entries) >= _MOST:
             self.book()
 
     def book(self) -> None:
-        """Count and log everything that has been taken."""
+        """Count and log everything that has been added."""
         self._telemetry.in_flight.set(self.in_flight)
         if not self._entries:
             return

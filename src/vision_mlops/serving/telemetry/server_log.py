@@ -94,7 +94,7 @@ class LineWriter:
         self._send = self._choose(descriptor)
 
     def write(self, line: bytes, count: int = 1) -> None:
-        """Write a line, which ends with a newline, or several as one; raises nothing."""
+        """Write a line, which ends with a newline, or several at once; never raise."""
         if self._torn:  # after a part of a line, for which there was no room, begin a new one
             line = b"\n" + line
         try:
@@ -109,7 +109,7 @@ class LineWriter:
             self._dropped()
 
     def close(self) -> None:
-        """Let go of what was opened; the descriptor that was given stays open."""
+        """Close what was opened; the descriptor that was given stays open."""
         self._send = _nowhere
         self._opened.close()
 
@@ -151,7 +151,7 @@ class ServerLog:
         self._pid = os.getpid()
 
     def requests(self, lines: list[str]) -> None:
-        """Lines of :func:`request_line`, with as few system calls as keep them whole."""
+        """Write lines of :func:`request_line`, with as few system calls as keep them whole."""
         end = f',"pid":{self._pid}}}\n'
         group: list[bytes] = []
         size = 0
@@ -166,11 +166,11 @@ class ServerLog:
             self._writer.write(b"".join(group), len(group))
 
     def event(self, event: str, level: Level = "info", **fields: object) -> None:
-        """Something else that happened, in a word, with fields that may be anything that JSON knows."""
+        """Write another event, named by a word, with fields of any type that JSON has."""
         self._writer.write(_line(event, level, fields, self._pid))
 
     def close(self) -> None:
-        """Let go of standard error; what comes later is dropped."""
+        """Close the log; what comes later is dropped."""
         self._writer.close()
 
 
@@ -186,7 +186,7 @@ class LogHandler(logging.Handler):
         self._writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; what cannot be formatted is told as it is."""
+        """Write a record; what cannot be formatted is written as it is."""
         try:
             message = record.getMessage()
         except Exception as error:  # noqa: BLE001 - whatever a caller has passed
@@ -230,7 +230,7 @@ def start_log(dropped: Callable[[], object] = lambda: None, *, descriptor: int =
 
 
 def stop_log() -> None:
-    """Log nothing more. Every line has been written by then, or dropped."""
+    """Stop logging. Every line has been written by then, or dropped."""
     global _log
     if _log is not None:
         _log.close()

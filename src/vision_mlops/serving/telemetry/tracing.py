@@ -58,7 +58,7 @@ class Tracing:
         """
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Export what is left, for at most so many seconds."""
+        """Export what is left, for at most this many seconds."""
 
 
 class ExportingTracing(Tracing):
@@ -148,13 +148,13 @@ class ExportingTracing(Tracing):
         span.end()
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Export what is left; a place that does not answer in time is given up."""
+        """Export what is left; a place that does not respond in time is given up."""
         ending = threading.Thread(target=self._provider.shutdown, name="tracing-end", daemon=True)
         ending.start()
         ending.join(timeout_s)
 
     def _parent(self, context: TraceContext) -> Any:
-        """The caller's span as the SDK wants it."""
+        """Return the caller's span as the SDK wants it."""
         if not context.parent_id:
             return self._root
         trace = self._trace
@@ -165,7 +165,7 @@ class ExportingTracing(Tracing):
 
 
 def check_tracing(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Where spans are to go: ``azure``, ``otlp``, both or none.
+    """Return where spans are to go: ``azure``, ``otlp``, both or none.
 
     Args:
         environ: The environment; that of the process where not given.
@@ -192,13 +192,13 @@ def check_tracing(environ: Mapping[str, str] | None = None) -> list[str]:
                 "set http/protobuf, and the endpoint of that protocol, such as http://127.0.0.1:4318",
             )
         if not re.match(r"https?://[^/]", environ[named].strip()):
-            raise ConfigError(f"{named} is no address", "write it like http://127.0.0.1:4318")
+            raise ConfigError(f"{named} is not an address", "write it like http://127.0.0.1:4318")
         wanted.append("otlp")
     return wanted
 
 
 def start_tracing(*, retry_after_s: int = 60) -> Tracing:
-    """What the environment asks for. It starts threads: to be called after the fork.
+    """Start the tracing that the environment asks for. It has threads: call this after the fork.
 
     Args:
         retry_after_s: How long what Application Insights refused for the moment is kept before it is sent again.

@@ -41,7 +41,7 @@ _DRAIN_MARGIN_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Member:
-    """One worker as the supervisor sees it, with the connections that it was handed and those that it says have ended.
+    """One worker as the supervisor sees it, with the number of connections it was handed, and of those it says have ended.
 
     Both only ever grow: what a worker says while more is on its way to it cannot make the supervisor forget that.
     """
@@ -60,7 +60,7 @@ class Member:
 
     @property
     def load(self) -> int:
-        """Its open connections."""
+        """Number of its open connections."""
         return self.dealt - self.ended
 
 
@@ -102,7 +102,7 @@ class Supervisor:
         self._fork_at = 0.0
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, drain, and return when the last worker has ended. A second signal kills."""
+        """Serve until SIGTERM or SIGINT, drain, and return when the last worker has ended. A second signal kills them."""
         with self._handling_signals() as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ)
             if self._parent is not None:
@@ -132,7 +132,7 @@ class Supervisor:
     # Workers
 
     def _fill(self) -> None:
-        """Fork what is missing; after quick deaths in a row, later and later."""
+        """Fork missing workers; after quick deaths in a row, later and later."""
         now = time.monotonic()
         while len(self.members) < self.size and self._draining_until is None and now >= self._fork_at:
             self._fork()
@@ -199,7 +199,7 @@ class Supervisor:
         self._deaths = 0 if now - member.born > _STABLE_SECONDS else self._deaths + 1
         pause = _BACKOFF_SECONDS[min(self._deaths, len(_BACKOFF_SECONDS) - 1)]
         self._fork_at = now + pause
-        _LOG.warning("worker %d ended with %d; another one starts in %.1f s", pid, code, pause)
+        _LOG.warning("worker %d exited with code %d; another one starts in %.1f s", pid, code, pause)
         self._restarts.inc()
 
     def _watch(self) -> None:
@@ -232,7 +232,7 @@ class Supervisor:
         self._accepting = wanted
 
     def _accept(self) -> bool:
-        """Accept some of what waits and deal it; False when nothing waits any more."""
+        """Accept and deal some of the waiting connections; return False when none waits any more."""
         for _ in range(_ACCEPT_AT_ONCE):
             try:
                 connection, _address = self.listener.accept()
@@ -248,9 +248,9 @@ class Supervisor:
         return True
 
     def _deal(self) -> bool:
-        """Hand over what was accepted: to a ready worker before others, then to the one with the fewest connections.
+        """Hand over the accepted connection: to a ready worker before others, then to the one with the fewest connections.
 
-        False where none can take it at the moment: it is kept until one does.
+        Return False where no worker can take it at the moment: it is kept until one can.
         """
         connection = self._undealt
         if connection is None:
@@ -284,7 +284,7 @@ class Supervisor:
             self._hear(source)
 
     def _outlived(self) -> None:
-        """The process that started this one has ended."""
+        """Drain, as the process that started this one has ended."""
         if self._draining_until is None:
             self._drain()
 
@@ -330,7 +330,7 @@ class Supervisor:
 
     def _asked_to_reload(self, member: Member, fields: dict[str, Any]) -> None:
         if self.reload is not None:
-            problem = "a model is being loaded already; try again when it is"
+            problem = "another model is being loaded; try again when that is done"
             self._answer((member.pid, fields["number"]), problem, 409, "reloading")
             return
         self._start_reload(
@@ -352,7 +352,7 @@ class Supervisor:
             )
 
     def _settle_reload(self) -> None:
-        """Act on what the swap has come to."""
+        """Act on the step that the swap has reached."""
         swap = self.reload
         if swap is None:
             return
@@ -365,7 +365,7 @@ class Supervisor:
             if swap.step is ReloadStep.FAILED:
                 for pid in swap.members:
                     self.members[pid].channel.send("abort")
-                _LOG.error("the model stays as it is: %s", swap.problem)
+                _LOG.error("the model is unchanged: %s", swap.problem)
                 for member in self.members.values():
                     if member.settled and member.generation != self.settings.generation:
                         _kill(member.pid, signal.SIGKILL)  # it cannot get what the others serve: begin anew
@@ -420,7 +420,7 @@ class Supervisor:
             self._start_reload(self.settings.source)
 
     def _drain(self) -> None:
-        """Take what has reached the system's queue, close the door, and have the workers answer what they hold."""
+        """Accept what has reached the system's queue, stop listening, and have the workers finish what they hold."""
         self._draining_until = time.monotonic() + self.settings.serving.drain_timeout_s + _DRAIN_MARGIN_SECONDS
         while self._open() and time.monotonic() < self._draining_until:
             if not self._deal():

@@ -36,7 +36,7 @@ class _Full(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         body = Response.error(
-            503, "too_many_connections", "the endpoint has as many connections as it may; try again"
+            503, "too_many_connections", "the endpoint has reached its limit of connections; try again"
         ).body
         head = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
         transport.write(head + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)

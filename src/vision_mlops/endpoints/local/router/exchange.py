@@ -48,7 +48,7 @@ class Exchange:
         self._refused: list[Backend] = []
 
     def start(self) -> None:
-        """Send it."""
+        """Send the request."""
         backend = self.backend
         backend.in_flight += 1
         upstream = backend.pool.take()
@@ -73,7 +73,7 @@ class Exchange:
                 upstream.abandon()
 
     def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
-        """The answer came."""
+        """Pass the response on."""
         backend = self.backend
         self._upstream = None
         backend.in_flight -= 1
@@ -86,7 +86,7 @@ class Exchange:
         self._let_go()
 
     def broken(self) -> None:
-        """The connection broke before the answer was whole."""
+        """Try again, as the connection broke before the response was whole."""
         self._upstream = None
         self.backend.in_flight -= 1
         if self._tries > _TRIES:
@@ -132,12 +132,12 @@ class Exchange:
 
     def _fail(self, backend: Backend) -> None:
         backend.counters.failed()
-        message = f"deployment {backend.name} does not answer; try again in 1 s"
+        message = f"deployment {backend.name} does not respond; try again in 1 s"
         self.request.connection.respond(self.request, Response.error(503, "no_answer", message, RETRY))
         self._let_go()
 
     def _let_go(self) -> None:
-        """Let go of the image: request and exchange refer to each other, and it shall not wait for the collector."""
+        """Release the image: request and exchange refer to each other, and it shall not wait for the garbage collector."""
         self.head = self.body = b""
 
 
@@ -153,7 +153,7 @@ class Copy:
         self.label = answer if status == 200 else b""
 
     def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
-        """The answer of the mirror came."""
+        """Compare the mirror's response with the one that the caller got."""
         counters = self.mirror.backend.counters
         counters.answered(status, seconds)
         if status == 200 and self.label:
@@ -162,7 +162,7 @@ class Copy:
         self.mirror.ended()
 
     def broken(self) -> None:
-        """The mirror gave none."""
+        """Note that the mirror gave no response."""
         self.mirror.backend.counters.failed()
         self.mirror.ended()
 
@@ -189,7 +189,7 @@ class Mirror:
         self._running = 0
 
     def offer(self, exchange: Exchange, status: int, answer: bytes) -> None:
-        """A request was answered: copy it, where it is its turn and there is room."""
+        """Copy a request that was answered, if it is its turn and there is room."""
         if not self._sampler.next():
             return
         size = len(exchange.body)
@@ -201,13 +201,13 @@ class Mirror:
         self._go_on()
 
     def ended(self) -> None:
-        """A copy has had its answer, or will have none."""
+        """Note that a copy has had its response, or will have none."""
         self._running -= 1
         self.backend.in_flight -= 1
         self._go_on()
 
     def stop(self) -> None:
-        """Send no further ones."""
+        """Send no further copies."""
         self._waiting.clear()
 
     def _go_on(self) -> None:
@@ -232,7 +232,7 @@ class Mirror:
 
 
 def labels(answer: bytes) -> list[str] | None:
-    """The most probable class of each image of an answer; None where it is something else."""
+    """Return the most probable class of each image of a response; None where it is something else."""
     try:
         content = json.loads(answer)
         results = content.get("results", [content])
@@ -242,7 +242,7 @@ def labels(answer: bytes) -> list[str] | None:
 
 
 def _head(request: Request) -> bytes:
-    """Head of the request to a server: what it reads, and nothing else."""
+    """Return the head of the request to a server: what it reads, and nothing else."""
     method = "GET" if request.method == "HEAD" else request.method
     head = b"%b %b HTTP/1.1\r\nhost: localhost\r\nx-request-id: %b\r\n" % (
         method.encode(), request.url, request.request_id.encode()

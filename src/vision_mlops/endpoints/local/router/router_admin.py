@@ -28,7 +28,7 @@ _DRAIN_SECONDS = 40.0
 
 
 class _RefusedError(Exception):
-    """What is asked for cannot be done."""
+    """The action cannot be done now."""
 
 
 class _Wish:
@@ -75,7 +75,7 @@ class Control:
         self.state = state
         self.ending = asyncio.Event()
         self.given_up = False
-        """Whether it ends as it has no deployment, and no command makes one."""
+        """Whether it ends because it has no deployment, and no command makes one."""
         self.app = RouterApp(key, self.obey)
         self._wishes: dict[str, _Wish] = {}
         self._empty_since = time.monotonic()
@@ -87,7 +87,7 @@ class Control:
         }  # fmt: skip
 
     def start(self) -> None:
-        """Start what the state says."""
+        """Start the deployments of the state."""
         known = read_counters(self.folder)
         for spec in self.state.deployments:
             backend = Backend(spec, self.folder, known.get(spec.name))
@@ -112,7 +112,7 @@ class Control:
             return Response.error(400, "bad_request", f"{type(error).__name__}: {error}")
 
     def tick(self) -> None:
-        """To be called every second."""
+        """Do what is due every second."""
         now = time.monotonic()
         self.app.hub.tick()
         for backend in self._backends():
@@ -128,7 +128,7 @@ class Control:
         bound_log(self.folder / LOG)
 
     async def close(self) -> None:
-        """Answer what has come, end all servers, and keep the counts."""
+        """Respond to what has come, end all servers, and write the counts."""
         self.app.draining = True
         for name in list(self._wishes):
             self._fail(name, "the endpoint has been ended")
@@ -146,7 +146,7 @@ class Control:
             remove_files(self.folder)
 
     def kill(self) -> None:
-        """End all servers at once."""
+        """Kill all servers."""
         for backend in self._backends():
             backend.server.kill()
 
@@ -180,11 +180,11 @@ class Control:
         traffic, mirror = as_percent(asked["traffic"]), as_percent(asked["mirror"])
         for name in {**traffic, **mirror}:
             if name not in self.app.backends:
-                raise _RefusedError(f"there is no deployment {name!r} any more")
+                raise _RefusedError(f"deployment {name!r} does not exist")
             if not self.app.backends[name].ready:
                 raise _RefusedError(f"deployment {name!r} is not ready: {self.app.backends[name].problem}")
         if sum(traffic.values()) != 100 or len(mirror) > 1 or traffic.keys() & mirror.keys():
-            raise _RefusedError("traffic adds up to 100, and copies go to one deployment without traffic")
+            raise _RefusedError("traffic must add up to 100, and copies can only go to one deployment without traffic")
         self._keep(replace(self.state, traffic=traffic, mirror=mirror))
         self._reshare()
         log_event("traffic", traffic=traffic, mirror=mirror)
@@ -230,17 +230,17 @@ class Control:
         else:
             backend = Backend(spec, self.folder)
         if spec.name in self._wishes:  # of a command that was killed, as one at a time changes an endpoint
-            self._fail(spec.name, "it is being deployed anew")
+            self._fail(spec.name, "it is being deployed again")
         wish = _Wish(request, backend, float(asked["seconds"]), lambda: self._withdrawn(spec.name))
         self._wishes[spec.name] = request.job = wish
-        request.started = math.inf  # it is the command's affair how long it waits
+        request.started = math.inf  # the command says how long it waits, not the server's limit
         if self._is_new(backend):
             backend.changed = self._changed
             backend.start()
         return None
 
     def _settle(self) -> None:
-        """Answer the commands whose deployment is ready, or will not be, or not in time."""
+        """Respond to the commands whose deployment is ready, has failed, or is not ready in time."""
         for name, wish in list(self._wishes.items()):
             backend = wish.backend
             if backend.ready:
@@ -266,7 +266,7 @@ class Control:
 
     def _withdrawn(self, name: str) -> None:
         log_event("deploy_given_up", "warning", deployment=name)
-        self._fail(name, "its command has ended")
+        self._fail(name, "the command that deployed it has ended")
         self._empty_since = -math.inf
 
     def _end_wish(self, name: str, content: dict[str, Any]) -> None:
@@ -296,7 +296,7 @@ class Control:
         return [*self.app.backends.values(), *making]
 
     def _changed(self) -> None:
-        """Note that a server has changed; what follows from it may end the server that tells so, and therefore waits."""
+        """Note that a server has changed. What follows may end that server, and therefore waits until it has reported."""
         self.app.set_limits()
         asyncio.get_running_loop().call_soon(self._settle)
 
@@ -306,7 +306,7 @@ class Control:
         self.app.backends[backend.name] = backend
 
     def _leave(self, backend: Backend, *, forget: bool = False) -> None:
-        """Let a deployment that nobody can choose any more finish, and end it."""
+        """Let a deployment that nobody can choose any more finish its requests, and end it."""
 
         async def leave() -> None:
             await backend.drain(_DRAIN_SECONDS)
@@ -318,7 +318,7 @@ class Control:
         task.add_done_callback(self._leaving.discard)
 
     def _keep(self, state: EndpointState) -> None:
-        """Write a state before it becomes true: what a caller is told outlives a crash, and a full disk changes nothing."""
+        """Write a state before it takes effect: what a caller is told survives a crash, and a full disk changes nothing."""
         write_state(self.folder, state)
         self.state = state
 

@@ -59,7 +59,7 @@ class RouterApp:
         self.request_timeout_s = max((server.request_timeout_s for server in servers), default=0.0) + _MARGIN_SECONDS
 
     def share(self, traffic: dict[str, int], mirror: dict[str, int]) -> None:
-        """Share the traffic anew, from the next request on."""
+        """Change the shares of the traffic, from the next request on."""
         self.traffic = traffic
         self.shares = Shares([(self.backends[name], share) for name, share in traffic.items()])
         if self.mirror is not None:
@@ -68,7 +68,7 @@ class RouterApp:
         self.mirror = Mirror(self, *copied[0]) if copied else None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside; it is kept until it is done."""
+        """Run something in the background; it is kept until it is done."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -76,14 +76,14 @@ class RouterApp:
     # What a connection asks for
 
     def refuse(self, request: Request) -> Response | None:
-        """An answer that needs no body."""
+        """Return a response that needs no body, or None."""
         request.identify()
         if request.declared_size() > self.max_body:
             return Response.error(413, "body_too_large", too_large(self.max_body))
         return None
 
     def handle(self, request: Request) -> Response | None:
-        """Answer a complete request, or hand it on."""
+        """Respond to a complete request, or forward it."""
         if not request.request_id:
             request.identify()
         path = request.path
@@ -112,7 +112,7 @@ class RouterApp:
         return None
 
     def answered(self, request: Request, answer: Response) -> None:
-        """Called after each answer: one that came too late counts as none."""
+        """Note a response: one that came too late counts as none."""
         if answer.code == "timeout" and isinstance(request.job, Exchange):
             request.job.backend.counters.failed()
 
@@ -156,10 +156,10 @@ class RouterApp:
     def _administer(self, request: Request) -> Response | None:
         if not hmac.compare_digest(request.headers.get(b"x-api-key", b""), self._key):
             return Response.error(
-                403, "admin_disabled", "an endpoint is changed by `mlops endpoint` and `mlops deploy`"
+                403, "admin_disabled", "use `mlops endpoint` and `mlops deploy` to change an endpoint"
             )
         if request.method != "POST":
-            return Response.error(405, "method_not_allowed", "it takes POST", ((b"allow", b"POST"),))
+            return Response.error(405, "method_not_allowed", "use POST", ((b"allow", b"POST"),))
         try:
             return self._obey(request)
         except Exception as error:  # noqa: BLE001 - whoever asked must be told, and the others are served on

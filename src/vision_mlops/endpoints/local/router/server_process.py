@@ -1,4 +1,4 @@
-"""The scoring server of one deployment: started, watched, started again after it has ended, and drained."""
+"""The scoring server of one deployment: started, watched, restarted after it has ended, and drained."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BACKOFF_SECONDS = (0.0, 0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 _STABLE_SECONDS = 20.0
 _DRAIN_SECONDS = 40.0
 """Longer than the server itself takes: then it is killed."""
-_KEYS = ("MLOPS_SCORING_KEY", "MLOPS_ADMIN_KEY")  # of servers that others reach; this one only its router shall
+_KEYS = ("MLOPS_SCORING_KEY", "MLOPS_ADMIN_KEY")  # for servers that clients reach; only the router reaches this one
 
 
 class ServerProcess:
@@ -35,17 +35,17 @@ class ServerProcess:
 
     def __init__(self, spec: DeploymentSpec, log: Path, changed: Callable[[], None]) -> None:
         self.port = 0
-        """Where it listens; 0 before it does, and after it has ended."""
+        """Port that it listens on; 0 before it does, and after it has ended."""
         self.ready = False
         self.problem = ""
-        """Why it is not ready and will not become so by itself, or why it ended last."""
+        """Reason why it is not ready and will not become so by itself, or why it ended last."""
         self.max_body = 0
         self.request_timeout_s = 0.0
         self.cors_origins: tuple[str, ...] = ()
         self.deaths = 0
         """How often it has ended in a row."""
         self.restarts = False
-        """Whether it is started again after it has ended."""
+        """Whether it is restarted after it has ended."""
         self._spec = spec
         self._log = log
         self._changed = changed
@@ -61,7 +61,7 @@ class ServerProcess:
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start it. What goes wrong stands in ``problem``."""
+        """Start the server. What goes wrong is in ``problem``."""
         self.problem = ""
         ours, theirs = ipc_pair()
         with contextlib.closing(theirs):
@@ -85,7 +85,7 @@ class ServerProcess:
         log_event("server_started", deployment=self._spec.name, model=f"{self._spec.model}:{self._spec.version}")
 
     def retry(self) -> None:
-        """Start it anew where it is alive but cannot become ready, and at once where it is to be started later."""
+        """Restart a server that is alive but cannot become ready; start one that is waiting for its restart at once."""
         if self.ready or not self.problem:
             return
         self.problem, self.deaths = "", -1
@@ -95,7 +95,7 @@ class ServerProcess:
             self._signal(signal.SIGTERM)
 
     async def stop(self) -> None:
-        """Have it finish what it has accepted, and end it."""
+        """Let the server finish what it has accepted, and end it."""
         self._stopping = True
         if self._task is not None:
             await self._task
@@ -109,7 +109,7 @@ class ServerProcess:
         self._let_go()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the server."""
         self._stopping = True
         self._let_go()
 
@@ -137,7 +137,7 @@ class ServerProcess:
         self._changed()
 
     async def _bury(self) -> None:
-        """Its socket has closed: it has ended or is about to. What is left of its group may finish its answers."""
+        """Clean up after a server whose socket has closed. What is left of its group may finish its responses."""
         process = self._process
         self.port, self.ready = 0, False
         self._changed()
@@ -152,7 +152,7 @@ class ServerProcess:
             self._channel.close()
         self._process = self._channel = None
         self._died(
-            f"it ended with exit code {code}" if code is None or code >= 0 else f"it was ended by signal {-code}"
+            f"it ended with exit code {code}" if code is None or code >= 0 else f"it was killed by signal {-code}"
         )
 
     def _died(self, problem: str) -> None:
@@ -177,7 +177,7 @@ class ServerProcess:
         return True
 
     def _let_go(self) -> None:
-        """Kill what is left of it."""
+        """Kill what is left of the server."""
         process, channel = self._process, self._channel
         self._process = self._channel = None
         self.port, self.ready = 0, False
