@@ -42,7 +42,8 @@ def wait_until_ready(engine: Engine, name: str, port: int, launch: Launch, timeo
     while True:
         found = ask_server(port)
         if found.ready:
-            if (found.model.get("name"), found.model.get("version")) != (launch.model, str(launch.version)):
+            wanted = launch.request.model
+            if (found.model.get("name"), found.model.get("version")) != (wanted.name, str(wanted.version)):
                 raise DeploymentError(f"another server responds on port {port}", "give another one with --port")
             return
         now = time.monotonic()

@@ -145,57 +145,42 @@ class DockerTarget:
             say(f"{launch.image} holds the model; to use it elsewhere: {push_command(self.engine, launch.image)}")
 
     def _launch(self, request: DeploymentRequest, folder: EndpointFolder, say: Say) -> Launch:
-        options, model = request.options, request.model
-        bundle = request.bundle()
+        options, bundle = request.options, request.bundle()
         image = bake(self.engine, request, say) if options.bake else served_image(self.engine, options.image, say)
-        return Launch(
-            endpoint=request.endpoint,
-            deployment=request.deployment,
-            model=model.name,
-            version=model.version,
-            bundle_id=model.bundle_id,
-            image=image,
-            image_id=identity(self.engine, image),
-            keys=folder.keys_path,
-            bundle=None if options.bake else folder.copy_bundle(bundle),
-            workers=options.workers,
-            cpu=options.cpu,
-            memory_gb=options.memory_gb,
-            environment=options.environment,
-            run_options=self.engine.run_options,
-        )
+        mounted = None if options.bake else folder.copy_bundle(bundle)
+        image_id = identity(self.engine, image)
+        return Launch(request, image, image_id, folder.keys_path, mounted, self.engine.run_options)
 
     def _replace(self, current: Container, launch: Launch, port: int, timeout: float, say: Say) -> None:
         """Let a new container take over the port of the current one, if it becomes ready there, too."""
-        following = _next_name(launch.endpoint)
-        with self._undone(launch.endpoint):
+        following = _next_name(launch.request.endpoint)
+        with self._undone(launch.request.endpoint):
             self._start_next(launch, free_port(None), timeout, trial=True)
             self.engine.remove(following)
-            say(
-                f"{launch.deployment} is ready to take over; {fact(current, 'deployment')} finishes its requests, and stops"
-            )
+            former = fact(current, "deployment")
+            say(f"{launch.request.deployment} is ready to take over; {former} finishes its requests, and stops")
 
         def back() -> None:
             if current.active:
                 self.engine.start(current.id)
                 say(f"{fact(current, 'deployment')} serves again")
 
-        with self._undone(launch.endpoint, back):
+        with self._undone(launch.request.endpoint, back):
             self._create_next(launch, port, trial=False)
             if current.active:
                 self.engine.stop(current.id)
             self.engine.start(following)
             wait_until_ready(self.engine, following, port, launch, timeout)
-        self._take_place(launch.endpoint, current)
+        self._take_place(launch.request.endpoint, current)
 
     def _move(self, current: Container | None, launch: Launch, port: int, timeout: float, say: Say) -> None:
         """Start a container on a free port, and end the one that there may be on another port."""
-        with self._undone(launch.endpoint):
+        with self._undone(launch.request.endpoint):
             self._start_next(launch, port, timeout, trial=False)
-            say(f"{launch.deployment} is ready on port {port}")
+            say(f"{launch.request.deployment} is ready on port {port}")
         if current is not None and current.active:
             self.engine.stop(current.id)
-        self._take_place(launch.endpoint, current)
+        self._take_place(launch.request.endpoint, current)
 
     @contextlib.contextmanager
     def _undone(self, endpoint: str, back: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -213,12 +198,12 @@ class DockerTarget:
 
     def _create_next(self, launch: Launch, port: int, *, trial: bool) -> None:
         options = launch.options(port, trial=trial, host_network=self.engine.host_network)
-        self.engine.create(_next_name(launch.endpoint), launch.image, options, launch.command())
+        self.engine.create(_next_name(launch.request.endpoint), launch.image, options, launch.command())
 
     def _start_next(self, launch: Launch, port: int, timeout: float, *, trial: bool) -> None:
         self._create_next(launch, port, trial=trial)
-        self.engine.start(_next_name(launch.endpoint))
-        wait_until_ready(self.engine, _next_name(launch.endpoint), port, launch, timeout)
+        self.engine.start(_next_name(launch.request.endpoint))
+        wait_until_ready(self.engine, _next_name(launch.request.endpoint), port, launch, timeout)
 
     def _take_place(self, endpoint: str, current: Container | None) -> None:
         """Make the next container the current one."""
