@@ -85,7 +85,7 @@ def test_a_model_of_the_workspace_is_served_on_the_instance(
     assert docker("ps", "--format", "{{.Names}} {{.Image}} {{.State}}").stdout == f"mlops-colours {IMAGE} running\n"
     assert '"path":"/health/ready"' in docker("logs", "mlops-colours").stdout
     code, _, said = run(*DEPLOY, "--model", "colours:1")
-    assert "version-1 is there already" in said
+    assert "version-1 is deployed already" in said
 
     # Another version takes the port over; the first one has gone.
     code, out, said = run(*DEPLOY, "--model", "colours:2")

@@ -147,7 +147,7 @@ def test_from_the_first_deployment_to_the_end(
     before = bench.containers()
     bench.deploy(environment={"MLOPS_SERVING__MAX_QUEUE": "7"})
     assert bench.containers() == before, "the same again changes nothing"
-    assert "there already" in bench.said[-1]
+    assert "deployed already" in bench.said[-1]
 
     assert '"path":"/score"' in bench.target.logs("colours", "version-1", 50)
     assert len(bench.target.logs("colours", "version-1", 2).splitlines()) == 2
@@ -178,7 +178,7 @@ def test_from_the_first_deployment_to_the_end(
     assert bench.containers() == {}
     assert bench.target.endpoints() == []
     assert not folder.exists()
-    with pytest.raises(DeploymentError, match="there is no endpoint 'colours' on docker"):
+    with pytest.raises(DeploymentError, match="no endpoint 'colours' exists on docker"):
         bench.target.delete("colours")
 
 
@@ -222,7 +222,7 @@ def test_a_new_version_takes_over_and_a_bad_one_does_not(bench: Bench) -> None:
 
     before = bench.containers()
     failing: list[tuple[int, dict[str, Any], str]] = [
-        (3, {}, "the server cannot get ready: .*golden"),
+        (3, {}, "the server cannot become ready: .*golden"),
         (1, {"image": "example/crash:1"}, "exit code 3\nthe log says why"),
         (1, {"image": "example/sleepy:1", "timeout_s": 1}, "not ready within 1 s: .*\nstill starting"),
         (1, {"image": "example/denied:1"}, "does not give out the image: .*pull access denied"),
@@ -234,7 +234,7 @@ def test_a_new_version_takes_over_and_a_bad_one_does_not(bench: Bench) -> None:
     assert bench.ask().ok
 
     def interrupt(text: str) -> None:
-        if "answers what it has accepted" in text:
+        if "finishes its requests" in text:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -278,7 +278,7 @@ def test_a_version_that_fails_after_its_trial_gives_the_place_back(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"image": "example/crash:1"}, "the container has ended: exit code 3\nthe log says why"),
+        ({"image": "example/crash:1"}, "the container has exited: exit code 3\nthe log says why"),
         ({"image": "example/missing:1"}, "there is no such image: .*manifest unknown"),
     ],
 )
@@ -321,7 +321,7 @@ def test_states_are_those_of_now(bench: Bench) -> None:
     bench.target.engine.stop("mlops-colours")
     stopped = bench.target.endpoint("colours")
     assert (stopped.state, stopped.problem) == (EndpointStatus.STOPPED, "the container is exited")
-    with pytest.raises(DeploymentError, match="the server cannot get ready"):
+    with pytest.raises(DeploymentError, match="the server cannot become ready"):
         bench.deploy(3)
     assert bench.target.endpoint("colours").state is EndpointStatus.STOPPED, "as it was"
     assert bench.deploy().state is EndpointStatus.READY

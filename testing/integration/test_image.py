@@ -28,7 +28,7 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest
 from vision_mlops.endpoints.docker.container_launch import Launch
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
-from vision_mlops.endpoints.docker.readiness import ask_ready, free_port, wait_until_ready
+from vision_mlops.endpoints.docker.readiness import ask_server, free_port, wait_until_ready
 from vision_mlops.endpoints.docker.target import open_target
 from vision_mlops.endpoints.inferencing_image import identity, served_image
 from vision_mlops.endpoints.scoring_client import score
@@ -102,7 +102,7 @@ def start(engine: Engine, name: str, port: int) -> float:
     """Start a container and wait for its server; returns how many seconds that took."""
     started = time.monotonic()
     engine.start(name)
-    while ask_ready(port)[0] and time.monotonic() - started < 30:
+    while ask_server(port).problem and time.monotonic() - started < 30:
         time.sleep(0.01)
     return time.monotonic() - started
 
@@ -112,10 +112,9 @@ def running(engine: Engine, image: str, bundle: Path) -> Iterator[Running]:
     folder = EndpointFolder("image-test")
     folder.make_keys()
     name, port, described = f"mlops-image-test-{os.getpid()}", free_port(None), read_bundle(bundle)
-    launch = Launch(
-        "image-test", "version-1", described.name, 1, bundle_id(described), image, identity(engine, image),
-        folder.keys_path, folder.copy_bundle(bundle), workers=2,
-    )  # fmt: skip
+    model = ModelVersion(described.name, 1, bundle_id=bundle_id(described))
+    request = DeploymentRequest("image-test", "version-1", model, cast(Registry, None), DeploymentOptions(workers=2))
+    launch = Launch(request, image, identity(engine, image), folder.keys_path, folder.copy_bundle(bundle))
     engine.create(name, image, launch.options(port, trial=True, host_network=engine.host_network), launch.command())
     try:
         seconds = start(engine, name, port)

@@ -139,7 +139,7 @@ def test_deployed_twice_nothing_changes_and_deleted_nothing_is_left(
     assert processes(home) == []
     assert not (home / "endpoints" / NAME).exists()
     assert target.endpoints() == []
-    with pytest.raises(DeploymentError, match="there is no endpoint 'colours'"):
+    with pytest.raises(DeploymentError, match="no endpoint 'colours' exists"):
         target.endpoint(NAME)
 
 
@@ -242,7 +242,7 @@ def test_a_server_that_is_killed_comes_back_and_the_other_one_answers(
         wait(20, lambda: target.endpoint(NAME).deployment("version-1").state is EndpointStatus.READY)
     assert sent.errors == []
     assert set(sent.statuses) == {200}
-    assert "was ended by signal 9" in Path(os.environ["MLOPS_HOME"], "endpoints", NAME, "router.log").read_text()
+    assert "was killed by signal 9" in Path(os.environ["MLOPS_HOME"], "endpoints", NAME, "router.log").read_text()
 
 
 @pytest.mark.parametrize("how", ["graph", "manifest"])

@@ -17,6 +17,7 @@ import pytest
 from testing.support import ingestion
 from testing.support.ingestion import Ingestion, Trouble, ingesting
 
+from vision_mlops.serving.telemetry.server_log import AnsweredRequest
 from vision_mlops.serving.telemetry.tracing import Tracing, start_tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -55,8 +56,8 @@ def traced(**given: Any) -> Iterator[Tracing]:
 
 def request(tracing: Tracing, parent: str = PARENT, status: int = 200, **more: Any) -> str:
     context = tracing.begin(parent, "congo=t61")
-    given = {"images": 2, "inference_ms": 2.5, "queue_ms": 0.5, "model_id": "abc", "request_id": "r-1", **more}
-    tracing.end(context, "POST", "/score", status, **given)
+    given = {"inference_ms": 2.5, "queue_ms": 0.5, "model_id": "abc", "labels": ("cat", "cat"), **more}
+    tracing.end(context, AnsweredRequest(0.0, "r-1", "POST", "/score", status, 3.5, **given))
     return context.span_id
 
 
@@ -225,13 +226,14 @@ def test_a_request_arrives_at_a_collector(azure: Ingestion, monkeypatch: pytest.
 
 WORKER = """
 import os, sys
+from vision_mlops.serving.telemetry.server_log import AnsweredRequest
 from vision_mlops.serving.telemetry.tracing import check_tracing, start_tracing
 assert check_tracing() == ["azure"]
 for _ in range(2):
     if os.fork() == 0:
         tracing = start_tracing()
         context = tracing.begin(sys.argv[1])
-        tracing.end(context, "POST", "/score", 200)
+        tracing.end(context, AnsweredRequest(0.0, "r-1", "POST", "/score", 200, 3.5))
         tracing.close()
         print(context.span_id, flush=True)
         os._exit(0)

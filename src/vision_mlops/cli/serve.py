@@ -96,10 +96,10 @@ def serve(
     from vision_mlops.model.bundle_lookup import bundle_root, find_bundle, registered_as
     from vision_mlops.registry.version_index import warning_about_folder
     from vision_mlops.serving.foreground import ForegroundServer
-    from vision_mlops.serving.workers.ipc import ParentProcess
+    from vision_mlops.serving.workers.ipc import IpcConnection
 
     keys = _keys(auth, host)
-    parent = None if parent_socket is None else ParentProcess(parent_socket)
+    parent = None if parent_socket is None else IpcConnection.inherited(parent_socket)
     wanted_precision = _precision(precision)
     text = bundle or str(bundle_root())
     chosen = choose_bundle(text)

@@ -6,9 +6,10 @@ same on every target.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,17 +19,17 @@ from vision_mlops.registry import ModelVersion, Registry
 
 Say = Callable[[str], None]
 DEPLOYMENT_HEADER = "azureml-model-deployment"
-"""Header of a request that picks a deployment, whatever the traffic; also of an answer: which deployment gave it."""
+"""Header of a request that picks a deployment, whatever the traffic; in a response, the deployment that gave it."""
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,30}[a-z0-9]")
 
 
 class EndpointStatus(StrEnum):
-    """How an endpoint or deployment is."""
+    """State of an endpoint or deployment."""
 
     READY = "ready"
     CHANGING = "changing"  # being made, updated or deleted
     FAILED = "failed"
-    STOPPED = "stopped"  # known, but nothing runs
+    STOPPED = "stopped"  # known, but not running
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Endpoint:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def deployment(self, name: str) -> Deployment:
-        """One of its deployments. Raises DeploymentError."""
+        """Return one of its deployments. Raises DeploymentError."""
         for item in self.deployments:
             if item.name == name:
                 return item
@@ -86,13 +87,13 @@ class Endpoint:
         return best if best is not None and best.traffic else None
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, ready for JSON."""
+        """Return all fields, ready for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentOptions:
-    """What can be said about a deployment; None or empty leaves it to the target. See `mlops deploy --help`.
+    """Options of a deployment; None or empty leaves the choice to the target. See `mlops deploy --help`.
 
     ``environment`` are variables of the server, ``memory_gb`` is in units of 2^30 bytes, ``timeout_s`` is how long it may
     take to become ready. ``min_instances`` and ``max_instances`` are the bounds of autoscaling.
@@ -118,13 +119,13 @@ class DeploymentOptions:
     timeout_s: float | None = None
 
     def given(self) -> frozenset[str]:
-        """Names of the fields that were set."""
+        """Return the names of the fields that were set."""
         return frozenset(name for name, value in asdict(self).items() if value not in (None, "", False, {}))
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentRequest:
-    """A wish to have a model version served: ``deployment`` behind ``endpoint``."""
+    """A request to serve a model version as ``deployment`` behind ``endpoint``."""
 
     endpoint: str
     deployment: str
@@ -133,7 +134,7 @@ class DeploymentRequest:
     options: DeploymentOptions = DeploymentOptions()
 
     def bundle(self) -> Path:
-        """Folder of the model's bundle on this machine; fetched when it is asked for."""
+        """Return the folder of the model's bundle on this machine, and fetch it where needed."""
         return self.registry.bundle_path(self.model).absolute()
 
 
@@ -169,24 +170,17 @@ class Counts:
     latencies: tuple[int, ...] = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
 
     def __add__(self, more: Counts) -> Counts:
-        """Both together."""
-        return Counts(
-            self.requests + more.requests,
-            self.errors + more.errors,
-            self.compared + more.compared,
-            self.disagreed + more.disagreed,
-            tuple(one + other for one, other in zip(self.latencies, more.latencies, strict=True)),
-        )
+        """Return both together."""
+        return self._combined(more, operator.add)
 
     def __sub__(self, earlier: Counts) -> Counts:
-        """What was counted since an earlier reading."""
-        return Counts(
-            self.requests - earlier.requests,
-            self.errors - earlier.errors,
-            self.compared - earlier.compared,
-            self.disagreed - earlier.disagreed,
-            tuple(now - before for now, before in zip(self.latencies, earlier.latencies, strict=True)),
-        )
+        """Return what was counted since an earlier reading."""
+        return self._combined(earlier, operator.sub)
+
+    def _combined(self, other: Counts, how: Callable[[int, int], int]) -> Counts:
+        *numbers, latencies = (getattr(self, item.name) for item in fields(self))
+        *others, more = (getattr(other, item.name) for item in fields(other))
+        return Counts(*map(how, numbers, others), tuple(map(how, latencies, more)))
 
 
 class Target(Protocol):
@@ -194,14 +188,14 @@ class Target(Protocol):
 
     name: str
     splits_traffic: bool
-    """Whether an endpoint can have several deployments; else a new one takes the place of the old one."""
+    """Whether an endpoint can have several deployments; if not, a new one replaces the old one."""
     mirrors_at_most: int
     """Largest percentage of the requests that a deployment can get copies of."""
     options: frozenset[str]
     """The fields of :class:`DeploymentOptions` that mean something here."""
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
-        """Make the endpoint where it is new, and the deployment, and wait until it is ready.
+        """Make the endpoint if it is new, and the deployment, and wait until it is ready.
 
         The same again changes nothing. Where traffic splits, the first deployment gets all of it and a further one gets
         none. A deployment that does not become ready is removed again, unless it was there before, and the error holds
@@ -210,23 +204,23 @@ class Target(Protocol):
         ...
 
     def endpoints(self) -> list[Endpoint]:
-        """All endpoints that this package made here, as they are now, by name."""
+        """Return all endpoints that this package made here, as they are now, by name."""
         ...
 
     def endpoint(self, name: str) -> Endpoint:
-        """One endpoint as it is now."""
+        """Return one endpoint as it is now."""
         ...
 
     def access(self, name: str) -> Access:
-        """Where to send requests, with what authorises them."""
+        """Return where to send requests, with what authorises them."""
         ...
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
-        """The last lines that a deployment has written."""
+        """Return the last lines of a deployment's log."""
         ...
 
     def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
-        """Share the traffic anew, in percent by deployment; those not named get none. Takes effect as one change.
+        """Set the traffic, in percent by deployment; those not named get none. Takes effect as one change.
 
         Args:
             name: Endpoint.
@@ -236,7 +230,7 @@ class Target(Protocol):
         ...
 
     def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """What the endpoint itself has counted, by deployment; None where the target does not tell."""
+        """Return what the endpoint itself has counted, by deployment; None where the target does not count."""
         ...
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
@@ -244,19 +238,19 @@ class Target(Protocol):
         ...
 
     def keys(self, name: str) -> Mapping[str, str]:
-        """The keys ``primary`` and ``secondary``. Never print or log them."""
+        """Return the keys ``primary`` and ``secondary``. Never print or log them."""
         ...
 
     def rotate_key(self, name: str, which: str) -> None:
-        """Make ``primary`` or ``secondary`` anew; the other one stays valid."""
+        """Replace the key ``primary`` or ``secondary``; the other one stays valid."""
         ...
 
     def delete_deployment(self, name: str, deployment: str) -> None:
-        """Remove a deployment that has no traffic, and all that runs of it."""
+        """Remove a deployment that has no traffic, and everything that runs for it."""
         ...
 
     def delete(self, name: str) -> None:
-        """Remove an endpoint with all its deployments, and all that runs of them."""
+        """Remove an endpoint with all its deployments, and everything that runs for them."""
         ...
 
 
@@ -265,13 +259,13 @@ class Renders(Protocol):
     """A target whose deployments are manifests, which can be written instead of applied."""
 
     def render(self, request: DeploymentRequest) -> str:
-        """The manifests as text, without secrets; nothing is asked or changed. Raises DeploymentError."""
+        """Return the manifests as text, without secrets, and change nothing. Raises DeploymentError."""
         ...
 
 
 @runtime_checkable
 class ChecksRequests(Protocol):
-    """A target that can say without asking anybody whether a request makes sense."""
+    """A target that can check a request without a network."""
 
     def check(self, request: DeploymentRequest) -> None:
         """Refuse what cannot be deployed, before anything is sent. Raises DeploymentError."""
@@ -279,7 +273,7 @@ class ChecksRequests(Protocol):
 
 
 def check_name(what: str, name: str) -> str:
-    """The name itself, where every target takes it as that of an endpoint or deployment. Raises DeploymentError."""
+    """Return a name that every target accepts for an endpoint or deployment. Raises DeploymentError for any other."""
     if not _NAME.fullmatch(name):
         hint = "use 3 to 32 lower-case letters, digits and '-', starting with a letter and not ending with '-'"
         raise DeploymentError(f"{name!r} cannot be the name of {what}", hint)
@@ -287,19 +281,19 @@ def check_name(what: str, name: str) -> str:
 
 
 def endpoint_name(model: str) -> str:
-    """What an endpoint is called where nobody has named it: after its model, in the letters that all targets take."""
+    """Return the default name of an endpoint: its model's, in letters that all targets accept."""
     name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
     name = name if name[:1].isalpha() else f"m-{name}"
     return name[:32].rstrip("-") if len(name) >= 3 else f"{name}-model"
 
 
 def deployment_name(version: int) -> str:
-    """What the deployment of a model version is called."""
+    """Return the name of a model version's deployment."""
     return f"version-{version}"
 
 
 def check_traffic(endpoint: Endpoint, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> None:
-    """Refuse shares that no target takes. Raises DeploymentError."""
+    """Refuse shares that no target accepts. Raises DeploymentError."""
     for name, share in [*traffic.items(), *mirror.items()]:
         found = endpoint.deployment(name)
         if not 0 <= share <= 100:
@@ -314,5 +308,6 @@ def check_traffic(endpoint: Endpoint, traffic: Mapping[str, int], mirror: Mappin
     mirrored = [name for name, share in mirror.items() if share]
     if len(mirrored) > 1 or any(traffic.get(name) for name in mirrored):
         raise DeploymentError(
-            "one deployment without traffic can get copies of requests", "set its traffic to 0, and mirror to it alone"
+            "one deployment without traffic can get copies of requests",
+            "set its traffic to 0, and send copies to it alone",
         )

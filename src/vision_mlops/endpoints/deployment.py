@@ -1,4 +1,4 @@
-"""Bringing a registered model to a target: deploy beside what serves, move the traffic, then remove what it replaced."""
+"""Deploying a registered model to a target: deploy beside what serves, move the traffic, then remove what it replaced."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROLLOUT_TAG = "mlops.rollout"
 
 @dataclass(frozen=True, slots=True)
 class TrafficPlan:
-    """What becomes of the traffic once the new deployment is ready.
+    """How the traffic is shared once the new deployment is ready.
 
     ``share`` is what it gets, in percent; the rest stays in proportion. None gives it all, except that an endpoint that was
     stopped comes back with the shares that it had. ``keep`` leaves deployments without traffic there.
@@ -34,10 +34,10 @@ class TrafficPlan:
 
 
 def resolve(registry: Registry, reference: str, *, force: bool = False) -> ModelVersion:
-    """The version to deploy.
+    """Return the version to deploy.
 
     Raises:
-        RegistryError: there is no such version.
+        RegistryError: the version does not exist.
         DeploymentError: its verdict is reject, and ``force`` is not given.
     """
     version = registry.get(reference)
@@ -51,7 +51,7 @@ def resolve(registry: Registry, reference: str, *, force: bool = False) -> Model
 def deploy(
     target: Target, request: DeploymentRequest, plan: TrafficPlan, say: Say, checks: Callable[[], None] = lambda: None
 ) -> Endpoint:
-    """Serve a model version at an endpoint; whatever fails, what served before still serves.
+    """Serve a model version at an endpoint; whatever fails, what served before keeps serving.
 
     ``checks`` is called once the request is known to make sense, before anything is made; it may refuse.
 
@@ -60,7 +60,7 @@ def deploy(
     """
     check_options(target, request)
     if plan.share not in (None, 100) and not target.splits_traffic:
-        raise DeploymentError(f"--traffic: an endpoint on {target.name} has one deployment", "leave --traffic out")
+        raise DeploymentError(f"--traffic: an endpoint on {target.name} has one deployment", "remove --traffic")
     before = find(target, request.endpoint)
     if before is not None and ROLLOUT_TAG in before.tags:
         raise DeploymentError(
@@ -80,7 +80,7 @@ def deploy(
 
 
 def _comes_back(before: Endpoint, request: DeploymentRequest) -> bool:
-    """Whether a request starts again what a stopped endpoint had, as opposed to bringing another version to it."""
+    """Return whether a request restarts what a stopped endpoint had, instead of bringing another version to it."""
     same = (request.deployment, request.model.reference)
     return before.state is EndpointStatus.STOPPED and same in (
         (each.name, each.reference) for each in before.deployments
@@ -92,24 +92,24 @@ def check_options(target: Target, request: DeploymentRequest) -> None:
     unknown = request.options.given() - target.options
     if unknown:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unknown))
-        raise DeploymentError(f"{names}: not for --to {target.name}", "leave it out; see `mlops deploy --help`")
+        raise DeploymentError(f"{names}: not for --to {target.name}", "remove it; see `mlops deploy --help`")
 
 
 def render(target: Target, request: DeploymentRequest) -> str:
-    """The manifests that a deploy would apply. Raises DeploymentError, also where a target has none."""
+    """Return the manifests that a deploy would apply. Raises DeploymentError, also where a target has none."""
     if not isinstance(target, Renders):
-        raise DeploymentError(f"--render: not for --to {target.name}, which has no manifests", "leave it out")
+        raise DeploymentError(f"--render: not for --to {target.name}, which has no manifests", "remove it")
     check_options(target, request)
     return target.render(request)
 
 
 def find(target: Target, name: str) -> Endpoint | None:
-    """An endpoint; None where there is none of that name."""
+    """Return an endpoint; None where none has that name."""
     return next((item for item in target.endpoints() if item.name == name), None)
 
 
 def shares_with(endpoint: Endpoint, deployment: str, share: int) -> dict[str, int]:
-    """Traffic in which one deployment gets a share, and the others what is left, in the proportion they have."""
+    """Return the traffic in which one deployment gets a share, and the others divide the rest in their former proportion."""
     others = {item.name: item.traffic for item in endpoint.deployments if item.name != deployment and item.traffic}
     left, total = 100 - share, sum(others.values())
     if not total:

@@ -1,4 +1,4 @@
-"""The images: that of the scoring server, built when it is missing, and those that hold a model as well."""
+"""Images: that of the scoring server, built when it is missing, and those that hold a model as well."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MANIFEST_LABEL = "vision-mlops.manifest"
 
 
 def served_image(engine: Engine, image: str, say: Say) -> str:
-    """Reference of the image of the scoring server: the given one, pulled where it is not here, or our own.
+    """Return the image of the scoring server: the given one, pulled where needed, or our own.
 
     Raises:
         DeploymentError: it cannot be pulled or built.
@@ -107,7 +107,7 @@ def write_context(out: Path, base: str, bundle: Path, model: ModelVersion) -> No
 
 
 def baked_image(registry: str, model: ModelVersion) -> str:
-    """What the image that holds a model version is called; in a registry where one is given.
+    """Return the name of the image that holds a model version, in a registry where one is given.
 
     Raises:
         DeploymentError: the version has no bundle id, or its name, or the registry, cannot be part of that of an image.
@@ -122,7 +122,7 @@ def baked_image(registry: str, model: ModelVersion) -> str:
     if not _REPOSITORY.fullmatch(repository):
         raise DeploymentError(
             f"{repository!r} cannot be the name of an image",
-            "leave --bake out, or register the model under another name",
+            "remove --bake, or register the model under another name",
         )
     if not model.bundle_id:
         raise DeploymentError(f"{model.reference} has no bundle id", "register its bundle again")
@@ -131,22 +131,22 @@ def baked_image(registry: str, model: ModelVersion) -> str:
 
 
 def push_command(engine: Engine, image: str) -> str:
-    """What brings an image into a registry."""
+    """Return the command that pushes an image to a registry."""
     if "/" in image:
         return f"{engine.name} push {image}"
     return f"set {REGISTRY_VARIABLE}, deploy again, and push what that builds"
 
 
 def identity(engine: Engine, reference: str) -> str:
-    """Id of an image that was just there. Raises DeploymentError."""
+    """Return the id of an image that was just found. Raises DeploymentError."""
     found = engine.image(reference)
     if found is None:
-        raise DeploymentError(f"image {reference} has gone", "try again")
+        raise DeploymentError(f"image {reference} no longer exists", "try again")
     return found[0]
 
 
 def context_hash(folder: Path, options: tuple[str, ...] = ()) -> str:
-    """Twelve digits that change with whatever goes into the image."""
+    """Return twelve digits that change with whatever goes into the image."""
     digest = hashlib.sha256("\0".join(options).encode())
     for file in (folder / _FOLDER / "Dockerfile", *_context(folder)):
         content = file_hash(file)
@@ -155,7 +155,7 @@ def context_hash(folder: Path, options: tuple[str, ...] = ()) -> str:
 
 
 def copy_readable(source: Path, target: Path) -> None:
-    """Copy a folder so that every user may read it; who may get at it, the folder above decides."""
+    """Copy a folder so that every user may read it; the folder above decides who has access."""
     shutil.copytree(source, target, copy_function=shutil.copyfile)
     for path in (target, *target.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -178,7 +178,7 @@ def _build_log() -> Path:
 
 
 def _project() -> Path:
-    """The repository, with what the image is built from."""
+    """Return the repository, with what the image is built from."""
     for folder in (Path.cwd(), Path(__file__).parents[3]):
         if (folder / _FOLDER / "Dockerfile").is_file() and (folder / "src" / "vision_mlops").is_dir():
             return folder
@@ -189,11 +189,11 @@ def _project() -> Path:
 
 
 def image_in_azure(options: DeploymentOptions, settings: AzureSettings) -> str:
-    """The image of the options, else that of the settings. Raises DeploymentError where there is none."""
+    """Return the image of the options, else that of the settings. Raises DeploymentError where neither has one."""
     image = options.image or settings.inferencing_image
     if not image:
         raise DeploymentError(
-            "there is no image of the scoring server",
+            "no image of the scoring server is given",
             "push environments/docker/inferencing_image to a container registry, and name it with --image or"
             " MLOPS_AZURE_INFERENCING_IMAGE",
         )

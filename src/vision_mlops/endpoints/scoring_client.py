@@ -24,7 +24,7 @@ _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 
 @dataclass(frozen=True, slots=True)
 class ScoringResponse:
-    """What came back for one image. ``status`` is that of HTTP, 0 where nothing came; ``seconds`` is the time it took."""
+    """The response for one image. ``status`` is that of HTTP, 0 where none came; ``seconds`` is the time it took."""
 
     status: int
     seconds: float
@@ -44,7 +44,7 @@ class ScoringResponse:
 
 
 def score_file(access: Access, image: Path, deployment: str = "", *, timeout_s: float = 30.0) -> ScoringResponse:
-    """Have one image file scored; see :func:`score`. Raises DeploymentError where the file cannot be read."""
+    """Score one image file, see :func:`score`. Raises DeploymentError where the file cannot be read."""
     try:
         content = image.read_bytes()
     except OSError as error:
@@ -56,7 +56,7 @@ def score_file(access: Access, image: Path, deployment: str = "", *, timeout_s: 
 def score(
     access: Access, image: bytes, kind: str = "image/jpeg", deployment: str = "", *, timeout_s: float = 30.0
 ) -> ScoringResponse:
-    """Have one image scored. Never raises for what the endpoint does: the answer says what came.
+    """Score one image. Never raises for what the endpoint does: the result says what came.
 
     Args:
         access: Of the endpoint.
@@ -94,7 +94,7 @@ def _content(raw: bytes, status: int) -> tuple[dict[str, Any], str]:
     if not isinstance(body, dict):
         return {}, f"HTTP {status} with an unknown body"
     if status == 200:
-        return body, "" if body.get("predictions") else "the answer holds no predictions"
+        return body, "" if body.get("predictions") else "the response holds no predictions"
     error = body.get("error")
     message = error.get("message") if isinstance(error, dict) else error
     return body, str(message or f"HTTP {status}")
@@ -106,7 +106,7 @@ def _tls(url: str) -> ssl.SSLContext | None:
 
 @cache
 def _trusting(bundle: str) -> ssl.SSLContext:
-    """Verifies certificates, also by the authorities of a file, as the Azure SDK does; reading them takes a while."""
+    """Return a context that verifies certificates, also by the authorities of a file, as the Azure SDK does."""
     context = ssl.create_default_context()
     if bundle:
         context.load_verify_locations(bundle)

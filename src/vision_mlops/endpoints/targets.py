@@ -29,13 +29,13 @@ _MODULES = {
 
 
 def open_target(name: str) -> Target:
-    """A target by its name; nothing is read or sent before it is used.
+    """Return a target by its name; nothing is read or sent before it is used.
 
     Raises:
-        DeploymentError: there is no such target.
+        DeploymentError: the target is unknown.
     """
     if name not in TARGETS:
-        raise DeploymentError(f"there is no target {name!r}", f"use one of: {', '.join(TARGETS)}")
+        raise DeploymentError(f"unknown target {name!r}", f"use one of: {', '.join(TARGETS)}")
     module = importlib.import_module(f"vision_mlops.endpoints.{_MODULES.get(name, f'{name}.target')}")
     return cast(Target, module.open_target())
 
@@ -49,7 +49,7 @@ def remember(name: str, target: str) -> None:
 
 
 def forget(name: str, target: str) -> None:
-    """Note that an endpoint is gone from a target."""
+    """Note that an endpoint was removed from a target."""
     known = _read_known()
     if target in known.get(name, []):
         known[name].remove(target)
@@ -57,12 +57,12 @@ def forget(name: str, target: str) -> None:
 
 
 def targets_used() -> list[str]:
-    """Targets that anything was deployed to."""
+    """Return the targets that anything was deployed to."""
     return sorted({target for places in _read_known().values() for target in places})
 
 
 def target_of(name: str) -> str:
-    """The target that an endpoint was deployed to from here.
+    """Return the target that an endpoint was deployed to from here.
 
     Raises:
         DeploymentError: none is known, or more than one.
@@ -71,7 +71,7 @@ def target_of(name: str) -> str:
     if len(places) == 1:
         return places[0]
     if places:
-        raise DeploymentError(f"endpoint {name!r} is on {' and '.join(places)}", f"say which: --on {places[0]}")
+        raise DeploymentError(f"endpoint {name!r} is on {' and '.join(places)}", f"choose one: --on {places[0]}")
     known = ", ".join(sorted(_read_known()))
     raise DeploymentError(
         f"no endpoint {name!r} was deployed from here",

@@ -5,8 +5,9 @@ On this machine a lock tells who drives, of another machine the lease in the tag
 
 from __future__ import annotations
 
+import os
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,12 @@ def driving(target: Target, endpoint: str) -> AbstractContextManager[None]:
 
 
 def lock_path(target: Target, endpoint: str) -> Path:
-    """The lock."""
-    return rollouts_folder(endpoint) / f".driver-{target.name}.lock"
+    """Return the lock of the process that drives."""
+    return _lock_path(target.name, endpoint)
+
+
+def _lock_path(target: str, endpoint: str) -> Path:
+    return rollouts_folder(endpoint) / f".driver-{target}.lock"
 
 
 def check_elsewhere(endpoint: str, state: Rollout) -> None:
@@ -55,30 +60,30 @@ def driven_by(target: Target, endpoint: str, state: Rollout) -> str:
 
 
 class WakeUp:
-    """A file that is touched to have the driver on this machine look at the tag at once; that it is missed does no harm.
+    """Touching the driver's lock has it read the tag at once; where that is missed, it reads the tag a little later.
 
     Args:
         target, endpoint: Names of those under the rollout.
     """
 
     def __init__(self, target: str, endpoint: str) -> None:
-        self._path: Path = rollouts_folder(endpoint) / f".nudge-{target}"
+        self._path = _lock_path(target, endpoint)
         self._seen = self._stamp()
 
     def give(self) -> None:
-        """Wake whoever drives."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(f"{self._stamp() + 1}", encoding="ascii")
+        """Wake the driver on this machine, if there is one."""
+        with suppress(FileNotFoundError):
+            os.utime(self._path)
 
     def came(self) -> bool:
-        """Whether one came since this was asked last."""
+        """Return whether one came since this was asked last."""
         before, self._seen = self._seen, self._stamp()
         return self._seen != before
 
     def _stamp(self) -> int:
         try:
-            return int(self._path.read_text(encoding="ascii") or 0)
-        except (OSError, ValueError):
+            return self._path.stat().st_mtime_ns
+        except FileNotFoundError:
             return 0
 
 

@@ -27,7 +27,7 @@ _MOST_BYTES = 65_536
 
 
 class AccessKeys:
-    """Valid keys of one process.
+    """The valid keys of one process.
 
     Args:
         fixed: Keys that stay.
@@ -47,21 +47,21 @@ class AccessKeys:
             self._from_file, problem = _read(file)
             if problem:
                 raise ServingError(
-                    f"{FILE_VARIABLE}: {file} {problem}", "give a file with one key a line, which the server may read"
+                    f"{FILE_VARIABLE}: {file} {problem}", "give a file with one key per line, which the server may read"
                 )
 
     def __bool__(self) -> bool:
         return bool(self._fixed or self._from_file)
 
     def accepts(self, given: bytes) -> bool:
-        """Whether what was given is a valid key; takes the same time whichever it is like."""
+        """Return whether a key is valid, in constant time."""
         accepted = False
         for key in (*self._fixed, *self._from_file):
             accepted |= hmac.compare_digest(given, key)
         return accepted
 
     def refresh(self) -> None:
-        """Read the file again, once a second however often this is called. Without keys in it, the last ones stay valid."""
+        """Read the file again, at most once a second. If it has no keys, the last ones stay valid."""
         now = time.monotonic()
         if self._file is None or now - self._looked < _PAUSE_SECONDS:
             return
@@ -77,18 +77,18 @@ class AccessKeys:
 
 
 def new_key() -> str:
-    """A random key."""
+    """Return a random key."""
     return secrets.token_urlsafe(32)
 
 
 def keys_of_environment() -> AccessKeys:
-    """The keys that MLOPS_SCORING_KEY and MLOPS_SCORING_KEY_FILE give; none where neither is set. Raises ServingError."""
+    """Return the keys that MLOPS_SCORING_KEY and MLOPS_SCORING_KEY_FILE give, if any. Raises ServingError."""
     file = os.environ.get(FILE_VARIABLE)
     return AccessKeys([os.environ.get(KEY_VARIABLE, "")], Path(file) if file else None)
 
 
 def _read(file: Path) -> tuple[tuple[bytes, ...], str]:
-    """Keys of a file, and what is wrong with it."""
+    """Return the keys of a file, and what is wrong with it."""
     try:
         with file.open("rb") as stream:
             content = stream.read(_MOST_BYTES + 1)

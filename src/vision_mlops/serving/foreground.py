@@ -1,4 +1,4 @@
-"""The scoring server in the foreground: listens, tells whoever started it, and runs its workers until it is ended."""
+"""The scoring server in the foreground: it listens, tells who started it, and runs its workers until it is stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vision_mlops.core.errors import MissingExtraError
 from vision_mlops.core.listening import listen, url_of
 from vision_mlops.serving.access_keys import AccessKeys
 from vision_mlops.serving.telemetry.metrics_folder import metrics_folder
-from vision_mlops.serving.workers.ipc import ParentProcess
+from vision_mlops.serving.workers.ipc import IpcConnection
 
 if TYPE_CHECKING:
     from vision_mlops.model.predictor import Precision
@@ -36,7 +36,7 @@ class ForegroundServer:
         precision: Number format of the computation.
         keys: Keys of clients; None where none is needed.
         admin_key: Key that opens the reload.
-        parent: The process that started this one and wants to hear of it.
+        parent: Socket to the process that started this one and wants to hear of it.
     """
 
     folder: Path
@@ -49,13 +49,13 @@ class ForegroundServer:
     precision: Precision
     keys: AccessKeys | None
     admin_key: str | None
-    parent: ParentProcess | None
+    parent: IpcConnection | None
 
     def run(self, say: Callable[[str], None], port_file: Path | None) -> None:
         """Serve until a signal, or the end of the parent, ends it.
 
         Args:
-            say: Told where it serves, and when it has stopped.
+            say: Called with where it serves, and when it has stopped.
             port_file: File that the port is written to as soon as it is bound.
 
         Raises:
@@ -68,7 +68,8 @@ class ForegroundServer:
         if port_file is not None:
             port_file.write_text(f"{port}\n", encoding="utf-8")
         if self.parent is not None:
-            self.parent.tell(
+            self.parent.send(
+                "bound",
                 port=port,
                 max_body=limits.max_body_mb * 2**20,
                 request_timeout_s=limits.request_timeout_s,
@@ -77,7 +78,7 @@ class ForegroundServer:
 
         def announce(problem: str) -> None:
             if self.parent is not None:
-                self.parent.tell(problem=problem)
+                self.parent.send("ready", problem=problem)
             text = f"not ready: {problem}" if problem else f"serving {self.title} at {url_of(self.host, port)}"
             with contextlib.suppress(OSError):  # a terminal that is gone or a full disk is no reason not to serve
                 say(f"{text}  (Ctrl-C stops)")

@@ -1,4 +1,4 @@
-"""A scoring server as a process on this machine, for the demo and for tests."""
+"""A scoring server as a process of its own, for the demo and for tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def running_server(
     Args:
         bundle: Model bundle.
         port: Port on 127.0.0.1; 0 takes a free one.
-        name, version: What answers call the model.
+        name, version: Name and version of the model in responses.
         timeout_s: Seconds until the server must be ready.
 
     Yields:

@@ -1,4 +1,4 @@
-"""Scores the images of a request and words the answer: the same for the scoring server and for Azure ML's own."""
+"""Scores the images of a request and makes the response, for the scoring server and for Azure ML's own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from vision_mlops.core.work_timer import WorkTimer
 from vision_mlops.images.decoding import Pixels
 from vision_mlops.model.explanations import overlay
 from vision_mlops.model.predictor import Floats, Predictor
-from vision_mlops.serving.http.scoring_requests import RequestError, ScoringRequest
+from vision_mlops.serving.http.http_messages import RequestError
+from vision_mlops.serving.http.scoring_requests import ScoringRequest
 from vision_mlops.serving.served_model import ServedModel
 
 _IMAGE_ERRORS = {
@@ -84,7 +85,7 @@ def score(
 
 
 def description(model: ServedModel, serving: Serving, request_id: str) -> dict[str, Any]:
-    """The answer to a request for a description: the model, and the limits of a request in bytes and images."""
+    """Return the response to a request for a description: the model, and the limits of a request in bytes and images."""
     limits = {"body_bytes": serving.max_body_mb * 2**20, "images": serving.max_batch}
     return {"model": model.describe_fully(), "limits": limits, "request_id": request_id}
 
@@ -106,7 +107,7 @@ def _result(predictor: Predictor, row: Floats, top_k: int, heat_map: str | None)
 
 
 def _heat_map(pixels: Pixels, activation_map: np.ndarray) -> str:
-    """Base64 of a PNG: the image as the network saw it, under its heat map."""
+    """Return the base64 of a PNG: the image as the network saw it, under its heat map."""
     from PIL import Image
 
     stream = io.BytesIO()

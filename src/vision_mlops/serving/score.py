@@ -18,8 +18,9 @@ from vision_mlops.config.workload import Serving
 from vision_mlops.config.workload_files import load_serving
 from vision_mlops.core.cpu import available_cores
 from vision_mlops.model.bundle_lookup import mounted_model
+from vision_mlops.serving.http.http_messages import RequestError
 from vision_mlops.serving.http.openapi import LOADING
-from vision_mlops.serving.http.scoring_requests import RequestError, read_scoring_request
+from vision_mlops.serving.http.scoring_requests import read_scoring_request
 from vision_mlops.serving.responses import description, score
 from vision_mlops.serving.served_model import ModelSource, ServedModel, load_model
 from vision_mlops.serving.telemetry.trace_context import request_id_of
@@ -43,13 +44,13 @@ def init() -> None:
 
 @rawhttp  # type: ignore[untyped-decorator, unused-ignore]
 def run(request: Any) -> Any:
-    """Answer one request.
+    """Respond to one request.
 
     Args:
         request: Flask's.
 
     Returns:
-        The server's response, with the status and JSON that ``mlops serve`` would answer.
+        The server's response, with the status and JSON of ``mlops serve``.
     """
     started = time.perf_counter()
     request_id = request_id_of(request.headers.get("X-Request-Id") or "")

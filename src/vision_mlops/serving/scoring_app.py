@@ -1,4 +1,4 @@
-"""The scoring server's application in one process: what is answered to whom, over one model.
+"""The scoring server's application in one process: who gets which response, over one model.
 
 It needs the predictor and nothing else of the package. :mod:`~vision_mlops.serving.http.http_connection` speaks HTTP for
 it, and the :class:`~vision_mlops.serving.scoring_queue.Scorer` decides when a request is scored.
@@ -20,11 +20,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.serving.access_keys import AccessKeys
+from vision_mlops.serving.http.content_codings import decode_body
 from vision_mlops.serving.http.cross_origin import CrossOrigin
 from vision_mlops.serving.http.http_connection import Hub, too_large
-from vision_mlops.serving.http.http_messages import Request, Response
+from vision_mlops.serving.http.http_messages import Request, RequestError, Response
 from vision_mlops.serving.http.openapi import LOADING, describe
-from vision_mlops.serving.http.scoring_requests import RequestError, read_scoring_request, unpacked
+from vision_mlops.serving.http.scoring_requests import read_scoring_request
 from vision_mlops.serving.prediction_log.predictions import PredictionLog, PredictionSample
 from vision_mlops.serving.responses import description, score
 from vision_mlops.serving.scoring_queue import AbandonedError, Job, QueueFullError, Scorer
@@ -38,8 +39,8 @@ from vision_mlops.serving.served_model import (
     read_reload,
 )
 from vision_mlops.serving.telemetry.prometheus_metrics import Telemetry
-from vision_mlops.serving.telemetry.request_metrics import AnsweredRequest, RequestMetrics
-from vision_mlops.serving.telemetry.server_log import READINESS, log_event
+from vision_mlops.serving.telemetry.request_metrics import RequestMetrics
+from vision_mlops.serving.telemetry.server_log import READINESS, AnsweredRequest, log_event
 from vision_mlops.serving.telemetry.tracing import Tracing
 
 _PAGE = Path(__file__).with_name("page.html").read_bytes()  # an update of the package must not take it from a server
@@ -107,11 +108,11 @@ class ScoringApp:
     # The model
 
     async def load(self, source: ModelSource) -> ServedModel:
-        """Load a bundle beside the current one, which goes on answering. Raises BundleError and its kin."""
+        """Load a bundle beside the current one, which stays in use. Raises BundleError and its kin."""
         return await asyncio.to_thread(load_model, source)
 
     def swap(self, source: ModelSource, model: ServedModel) -> None:
-        """Answer with another model from the next request on; those under way end with the old one."""
+        """Use another model from the next request on; those under way end with the old one."""
         self.source, self.model, self.problem = source, model, ""
         self.telemetry.show_model(model.name, model.version, model.predictor.id, model.predictor.classes)
 
@@ -127,61 +128,56 @@ class ScoringApp:
                 self.swap(self.source, model)
 
     def close(self) -> None:
-        """End the scorer, and book what is left."""
+        """End the scorer, and count and log what is left."""
         self.scorer.close()
         self.request_metrics.book()
 
     # What a connection asks for
 
     def refuse(self, request: Request) -> Response | None:
-        """An answer that needs no body: the key is wrong, the queue is full, the body will be too large."""
+        """Return a response that needs no body: the key is wrong, the queue is full, or the body will be too large."""
         self._identify(request)
         try:
             self._check(request)
             if request.declared_size() > self.max_body:
                 return Response.error(413, "body_too_large", too_large(self.max_body))
         except RequestError as error:
-            return Response.error(error.status, error.code, error.message, error.headers)
+            return error.response()
         return None
 
     def handle(self, request: Request) -> Response | None:
-        """Answer a complete request now, or later by the connection's ``respond``."""
+        """Respond to a complete request now, or later by the connection's ``respond``."""
         if not request.request_id:
             self._identify(request)
         try:
             return self._check(request)(request)
         except RequestError as error:
-            return Response.error(error.status, error.code, error.message, error.headers)
+            return error.response()
         except Exception:  # noqa: BLE001 - a request that fails must not take the connection with it
             return self._failed(request)
 
     def answered(self, request: Request, answer: Response) -> None:
-        """Book a request, and end its span."""
+        """Count and log a request, and end its span."""
         trace, scored = request.trace, request.inference_ms > 0
         model_id = self.model.predictor.id if self.model else ""
-        self.request_metrics.add(
-            AnsweredRequest(
-                time.time(), request.request_id, request.method, request.path, answer.status,
-                milliseconds(request.started), trace.trace_id if trace else "", trace.span_id if trace else "", model_id,
-                request.queue_ms if scored else None, request.inference_ms if scored else None, answer.code,
-                request.labels,
-            )
+        entry = AnsweredRequest(
+            time.time(), request.request_id, request.method, request.path, answer.status, milliseconds(request.started),
+            trace.trace_id if trace else "", trace.span_id if trace else "", model_id,
+            request.queue_ms if scored else None, request.inference_ms if scored else None, answer.code, request.labels,
         )  # fmt: skip
+        self.request_metrics.add(entry)
         if trace is not None and request.path == "/score":
-            self.tracing.end(
-                trace, request.method, "/score", answer.status, request_id=request.request_id, model_id=model_id,
-                images=len(request.labels), queue_ms=request.queue_ms, inference_ms=request.inference_ms, error=answer.code,
-            )  # fmt: skip
+            self.tracing.end(trace, entry)
 
     def _identify(self, request: Request) -> None:
         request.identify()
         request.trace = self.tracing.begin(request.text(b"traceparent"), request.text(b"tracestate"))
 
     def _check(self, request: Request) -> Callable[[Request], Response | None]:
-        """The handler of a request that may be answered. Raises RequestError for one that may not."""
+        """Return the handler of an acceptable request. Raises RequestError for any other."""
         methods = self._routes.get(request.path)
         if methods is None:
-            raise RequestError(404, "not_found", f"{request.path[:200]}: nothing is here; /openapi.json says what is")
+            raise RequestError(404, "not_found", f"{request.path[:200]} does not exist; /openapi.json lists what does")
         if request.method == "OPTIONS":  # without a key: browsers send none with the question whether they may
             return self._options
         handler = methods.get("GET" if request.method == "HEAD" else request.method)
@@ -196,7 +192,7 @@ class ScoringApp:
             self._check_room()
         elif request.path.startswith("/admin/"):
             if self._admin_keys is None:
-                message = "there is no administration without a key of its own: start the server with MLOPS_ADMIN_KEY"
+                message = "administration needs a key of its own: start the server with MLOPS_ADMIN_KEY"
                 raise RequestError(403, "admin_disabled", message)
             self._authorise(request, self._admin_keys, "the server's MLOPS_ADMIN_KEY, which alone opens /admin")
         return handler
@@ -223,7 +219,7 @@ class ScoringApp:
 
     def _failed(self, request: Request) -> Response:
         _LOG.exception("request %s failed", request.request_id)
-        return Response.error(500, "internal", f"the server's log says more, at request {request.request_id}")
+        return Response.error(500, "internal", f"see request {request.request_id} in the server's log")
 
     # Scoring
 
@@ -235,7 +231,7 @@ class ScoringApp:
         request.job = self.scorer.submit(work, partial(self._scored, request))
 
     def _work(self, request: Request, model: ServedModel, content: bytes, job: Job) -> Response:
-        """What is done for one request when its turn has come, on the scorer."""
+        """Do the work of one request when its turn has come, on the scorer's thread."""
         predictor = model.predictor
         waited = time.perf_counter() - job.submitted
 
@@ -268,7 +264,7 @@ class ScoringApp:
         if isinstance(error, AbandonedError):
             return
         if isinstance(error, RequestError):
-            answer = Response.error(error.status, error.code, error.message, error.headers)
+            answer = error.response()
         elif answer is None:
             try:
                 raise error or RuntimeError("no answer")
@@ -308,10 +304,10 @@ class ScoringApp:
 
     def _reload(self, request: Request) -> Response | None:
         """POST /admin/reload: another bundle, or the same folder anew."""
-        body = unpacked(request.body, request.text(b"content-encoding"), self.serving)
+        body = decode_body(request.body, request.text(b"content-encoding"), self.max_body)
         wanted = read_reload(body, self.source)
         if self._reloading is not None and not self._reloading.done():
-            return Response.error(409, "reloading", "a model is being loaded already; try again when it is")
+            return Response.error(409, "reloading", "another model is being loaded; try again when that is done")
         self._reloading = asyncio.get_running_loop().create_task(self._swap_for(request, wanted))
         return None
 
@@ -320,7 +316,7 @@ class ScoringApp:
             model = await self._reloader(wanted)
         except RequestError as error:
             self.telemetry.count_reload("failed")
-            answer = Response.error(error.status, error.code, error.message, error.headers)
+            answer = error.response()
         except Exception:  # noqa: BLE001 - the one who asked must be told, and the model stays
             self.telemetry.count_reload("failed")
             answer = self._failed(request)
@@ -341,5 +337,5 @@ class ScoringApp:
 
 
 def milliseconds(since: float) -> float:
-    """Time since a reading of the performance counter."""
+    """Return the time since a reading of the performance counter."""
     return round((time.perf_counter() - since) * 1000, 3)

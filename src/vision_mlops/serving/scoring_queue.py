@@ -1,4 +1,4 @@
-"""The bounded queue of a worker, and what runs the requests in it one after the other."""
+"""The bounded queue of a worker, and the thread that runs its requests one after the other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class QueueFullError(Exception):
-    """As many requests as allowed are waiting. ``retry_after_s``: when there should be room, in whole seconds."""
+    """The queue is full. ``retry_after_s`` says in how many whole seconds there should be room."""
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"the queue is full; try again in {retry_after_s} s")
@@ -34,7 +34,7 @@ class Job:
 
 
 class AbandonedError(Exception):
-    """The client has gone: its request was taken off the queue."""
+    """The client has disconnected: its request was removed from the queue."""
 
 
 class Scorer:
@@ -59,7 +59,7 @@ class Scorer:
         self._thread.start()
 
     def check_room(self) -> None:
-        """Raise :class:`QueueFullError` where a further job would not be taken."""
+        """Raise :class:`QueueFullError` where no further job would be accepted."""
         if self.pending >= self.limit:
             raise QueueFullError(max(1, round(self.pending * self._seconds)))
 
@@ -80,7 +80,7 @@ class Scorer:
         return job
 
     def close(self) -> None:
-        """End the thread after the jobs that are queued."""
+        """End the thread once the queued jobs are done."""
         self._queue.put(None)
 
     def _run(self) -> None:

@@ -1,16 +1,17 @@
-"""The model that a server answers with: a bundle, loaded and verified, with the name it goes by."""
+"""The model of a server: a bundle, loaded and verified, with the name that responses give it."""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vision_mlops.model.bundle import read_evaluation
 from vision_mlops.model.predictor import Precision, Predictor, load_predictor
-from vision_mlops.serving.http.scoring_requests import RequestError, check_keys, read_json
+from vision_mlops.serving.http.http_messages import RequestError
+from vision_mlops.serving.http.scoring_requests import check_keys, read_json
 
 OTHER_CLASSES = "other_classes"
 """Code of the answer where a reload would change the classes and does not say that it may."""
@@ -39,11 +40,11 @@ class ServedModel:
     evaluation: dict[str, Any] | None = None
 
     def describe(self) -> dict[str, Any]:
-        """What answers say about the model."""
+        """Return what responses say about the model."""
         return {"name": self.name, "version": self.version, "id": self.predictor.id}
 
     def describe_fully(self) -> dict[str, Any]:
-        """What the model says about itself: where it comes from, and how good it is."""
+        """Return all that is known of the model: where it comes from, and how good it is."""
         bundle = self.predictor.bundle
         spec, quantization = bundle.preprocessing, bundle.quantization
         return self.describe() | {
@@ -84,7 +85,7 @@ class ReloadRequest:
 
 
 def read_reload(body: bytes, current: ModelSource) -> ReloadRequest:
-    """What a reload asks for.
+    """Read what a reload asks for.
 
     Args:
         body: JSON with ``bundle`` (a folder on the server), ``name``, ``version`` and ``other_classes``, each optional.
@@ -108,7 +109,7 @@ def read_reload(body: bytes, current: ModelSource) -> ReloadRequest:
         reference = folder if _REFERENCE.fullmatch(folder) else "NAME@champion"
         raise RequestError(
             422, "bundle_refused",
-            f"bundle {folder[:200]!r} is no folder on the server: /admin/reload takes a folder only, such as"
+            f"bundle {folder[:200]!r} is not a folder on the server: /admin/reload only accepts a folder, such as"
             f" `mlops models path {reference}` prints",
         )  # fmt: skip
     source = ModelSource(
@@ -119,7 +120,7 @@ def read_reload(body: bytes, current: ModelSource) -> ReloadRequest:
 
 
 def other_classes(old: ServedModel | None, new: ServedModel) -> str:
-    """What is wrong where a model has other classes than the current one, which those who read its answers know; or ""."""
+    """Return the problem where a model has other classes than the current one, which its users know; else ""."""
     if old is None:
         return ""
     before, after = set(old.predictor.classes), set(new.predictor.classes)
@@ -137,11 +138,10 @@ def other_classes(old: ServedModel | None, new: ServedModel) -> str:
 
 
 def pack_source(source: ModelSource) -> dict[str, Any]:
-    """A source as JSON, for another process."""
-    return {"bundle": str(source.bundle), "name": source.name, "version": source.version,
-            "precision": source.precision, "threads": source.threads}  # fmt: skip
+    """Return a source as JSON, for another process."""
+    return asdict(source) | {"bundle": str(source.bundle)}
 
 
 def unpack_source(content: dict[str, Any]) -> ModelSource:
-    """What :func:`pack_source` packed."""
+    """Return the source that :func:`pack_source` packed."""
     return ModelSource(**{**content, "bundle": Path(content["bundle"])})

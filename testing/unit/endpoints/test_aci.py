@@ -30,8 +30,8 @@ from vision_mlops.endpoints.aci.group_definition import (
 )
 from vision_mlops.endpoints.aci.group_state import GroupStatus, base_url, probe_failure, view_of
 from vision_mlops.endpoints.aci.key_vault import EndpointKeys
-from vision_mlops.endpoints.aci.server_health import ask
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, EndpointStatus
+from vision_mlops.endpoints.server_health import ask
 from vision_mlops.registry import ModelVersion, Registry
 from vision_mlops.serving.http.openapi import LOADING
 from vision_mlops.serving.scoring_app import ScoringApp
@@ -308,7 +308,7 @@ def test_addresses_and_probes() -> None:
     found.ip_address = None
     assert base_url(found) == ""
     assert ask("").problem == "it has no address yet"
-    assert "is not reached from here" in ask("http://127.0.0.1:9").problem
+    assert "cannot be reached from here" in ask("http://127.0.0.1:9").problem
 
 
 def test_a_server_that_loads_its_model_says_what_is_waited_for(tmp_path: Path) -> None:

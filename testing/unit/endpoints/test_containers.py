@@ -7,7 +7,7 @@ import stat
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,19 +16,21 @@ from vision_mlops.config.variable_settings import read_setting
 from vision_mlops.containers import container_engine as module
 from vision_mlops.containers.container_engine import Container, Engine, open_engine
 from vision_mlops.core.errors import DeploymentError
-from vision_mlops.endpoints.contract import EndpointStatus
+from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, EndpointStatus
 from vision_mlops.endpoints.docker.container_launch import Launch, fact, own_labels
 from vision_mlops.endpoints.docker.endpoint_folder import EndpointFolder
 from vision_mlops.endpoints.docker.readiness import state_of
 from vision_mlops.endpoints.inferencing_image import CONTEXT, baked_image, context_hash
-from vision_mlops.registry import ModelVersion
+from vision_mlops.registry import ModelVersion, Registry
 
 ROOT = Path(vision_mlops.__file__).parents[2]
-LAUNCH = Launch(
-    "textile", "version-3", "Textile", 3, "0123456789abcdef", "server:1", "f" * 64, Path("/home/a/keys"),
-    bundle=Path("/home/a/copy"), workers=2, cpu=1.5, memory_gb=0.5,
-    environment={"MLOPS_SERVING__MAX_QUEUE": "3", "MLOPS_PORT": "1"},
+REQUEST = DeploymentRequest(
+    "textile", "version-3", ModelVersion("Textile", 3, bundle_id="0123456789abcdef"), cast(Registry, None),
+    DeploymentOptions(
+        workers=2, cpu=1.5, memory_gb=0.5, environment={"MLOPS_SERVING__MAX_QUEUE": "3", "MLOPS_PORT": "1"}
+    ),
 )  # fmt: skip
+LAUNCH = Launch(REQUEST, "server:1", "f" * 64, Path("/home/a/keys"), Path("/home/a/copy"))
 
 
 def values(options: list[str], name: str) -> list[str]:
@@ -84,16 +86,22 @@ def test_the_network_of_the_machine_is_noticed(options: tuple[str, ...], expecte
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("part", "change"),
     [
-        {"version": 4}, {"bundle_id": "x"}, {"image_id": "x"}, {"workers": 1}, {"cpu": None}, {"memory_gb": 1.0},
-        {"environment": {}}, {"bundle": None}, {"bundle": Path("/home/a/other")}, {"run_options": ("--init",)},
+        ("model", {"version": 4}), ("model", {"bundle_id": "x"}), ("launch", {"image_id": "x"}),
+        ("options", {"workers": 1}), ("options", {"cpu": None}), ("options", {"memory_gb": 1.0}),
+        ("options", {"environment": {}}), ("launch", {"bundle": None}), ("launch", {"bundle": Path("/home/a/other")}),
+        ("launch", {"run_options": ("--init",)}), ("request", {"deployment": "version-4"}),
     ],
     ids=str,
 )  # fmt: skip
-def test_whatever_makes_another_container_changes_its_fingerprint(change: dict[str, Any]) -> None:
-    assert replace(LAUNCH, **change).fingerprint != LAUNCH.fingerprint
-    assert replace(LAUNCH).fingerprint == LAUNCH.fingerprint
+def test_whatever_makes_another_container_changes_its_fingerprint(part: str, change: dict[str, Any]) -> None:
+    request = replace(REQUEST, **change) if part == "request" else REQUEST
+    if part in ("model", "options"):
+        request = replace(REQUEST, **{part: replace(getattr(REQUEST, part), **change)})
+    launch = replace(LAUNCH, **change) if part == "launch" else replace(LAUNCH, request=request)
+    assert launch.fingerprint != LAUNCH.fingerprint
+    assert replace(LAUNCH, request=replace(REQUEST)).fingerprint == LAUNCH.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -143,7 +151,7 @@ def test_the_engine_is_what_the_environment_says(monkeypatch: pytest.MonkeyPatch
         ("exited", 3, EndpointStatus.FAILED, "exit code 3"),
         ("restarting", 3, EndpointStatus.FAILED, "again and again: exit code 3"),
         ("dead", 1, EndpointStatus.FAILED, "exit code 1"),
-        ("running", 0, EndpointStatus.FAILED, "does not answer on port 1"),
+        ("running", 0, EndpointStatus.FAILED, "http://127.0.0.1:1 cannot be reached"),
     ],
 )
 def test_states(status: str, code: int, expected: EndpointStatus, words: str) -> None:

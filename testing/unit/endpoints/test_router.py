@@ -37,7 +37,7 @@ from vision_mlops.endpoints.local.router.log_files import bound_log, tail
 from vision_mlops.endpoints.local.router.router_admin import Control
 from vision_mlops.endpoints.local.router.router_app import RouterApp
 from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler, Shares
-from vision_mlops.serving.http.http_messages import Response
+from vision_mlops.serving.http.http_messages import Request, Response, Work
 
 
 @dataclass(eq=False)
@@ -185,7 +185,7 @@ class Router:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.app = RouterApp(SimpleNamespace(key="key", obey=lambda action, body: Response.json(200, action)))
+        self.app = RouterApp("key", lambda request: Response.json(200, request.path))
         self.client: httpx.AsyncClient
         self._open = contextlib.AsyncExitStack()
 
@@ -324,7 +324,7 @@ def test_an_unknown_deployment_and_a_wrong_key_are_refused(tmp_path: Path) -> No
         for headers in ({}, {"X-Api-Key": "kez"}, {"X-Api-Key": ""}):
             refused = await router.client.post("/admin/shutdown", headers=headers)
             assert refused.status_code == 403
-        assert (await router.client.post("/admin/status", headers={"X-Api-Key": "key"})).json() == "status"
+        assert (await router.client.post("/admin/status", headers={"X-Api-Key": "key"})).json() == "/admin/status"
         assert (await router.client.post("/health/live")).status_code == 405
         large = await router.client.post("/score", content=b"x" * (2**20 + 1))
         assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
@@ -443,6 +443,74 @@ def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: py
     assert not home.exists()
 
 
+class Command:
+    """Stands for the connection of a command."""
+
+    def __init__(self) -> None:
+        self.responses: list[Response] = []
+        self.job: Work | None = None
+
+    def respond(self, request: Request, answer: Response) -> None:
+        self.responses.append(answer)
+
+
+def ask(control: Control, action: str, body: dict[str, object], command: Command | None = None) -> Response | None:
+    request = Request(command or Command())
+    request.path, request.body = f"/admin/{action}", json.dumps(body).encode()
+    answer = control.obey(request)
+    if command is not None:
+        command.job = request.job
+    return answer
+
+
+def test_a_command_waits_until_its_deployment_is_ready_or_withdraws_it_by_hanging_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backend, "start", lambda self: self.log.touch())
+
+    async def main() -> None:
+        control = Control(tmp_path, EndpointState("e", 1), "key")
+
+        def deploy(version: str, seconds: float = 60.0) -> Command:
+            command = Command()
+            spec = {"name": "a", "model": "m", "version": version, "bundle": "/b"}
+            assert ask(control, "deploy", {"spec": spec, "seconds": seconds}, command) is None
+            return command
+
+        gone = deploy("1")
+        assert gone.job is not None
+        gone.job.abandoned = True
+        assert (control.app.backends, (tmp_path / "logs" / "a.log").exists()) == ({}, False)
+        late = deploy("1", seconds=-1.0)
+        control.tick()
+        assert json.loads(late.responses[0].body)["problem"] == "not ready within -1 s: the server is starting"
+        killed, made = deploy("1"), deploy("1")
+        assert "again" in json.loads(killed.responses[0].body)["problem"]
+        making = control._backends()[0]
+        making.server.port, making.server.ready = 5, True
+        making._changed()
+        await asyncio.sleep(0)
+        assert json.loads(made.responses[0].body) == {"problem": "", "known": False}
+        assert (control.app.backends, control.state.traffic) == ({"a": making}, {"a": 100})
+        failed = deploy("2")
+        control._backends()[1].server.problem = "the bundle is broken"
+        control.tick()
+        assert json.loads(failed.responses[0].body)["problem"] == "the bundle is broken"
+        assert (control.app.backends, making.log.exists()) == ({"a": making}, True)
+        (tmp_path / "local.json").unlink()
+        (tmp_path / "local.json").mkdir()  # a file cannot take the place of a folder
+        unwritten = deploy("2")
+        control._backends()[1].ready = True
+        control.tick()
+        assert "cannot be changed" in json.loads(unwritten.responses[0].body)["problem"]
+        assert control.app.backends == {"a": making}
+        ended = deploy("2")
+        await control.close()
+        assert "ended" in json.loads(ended.responses[0].body)["problem"]
+
+    asyncio.run(main())
+
+
 def test_a_disk_that_takes_nothing_changes_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         control = Control(tmp_path, EndpointState("e", 1), "key")
@@ -455,7 +523,7 @@ def test_a_disk_that_takes_nothing_changes_nothing(tmp_path: Path) -> None:
         (tmp_path / "local.json").mkdir()
         control.keep_counts()
         with pytest.raises(OSError, match="local"):
-            control.obey("traffic", b'{"traffic": {"b": 100}, "mirror": {}}')
+            ask(control, "traffic", {"traffic": {"b": 100}, "mirror": {}})
         assert control.state.traffic == control.app.traffic == {"a": 100}
 
     asyncio.run(main())
@@ -464,14 +532,14 @@ def test_a_disk_that_takes_nothing_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("action", "body", "status", "message"),
     [
-        ("traffic", {"traffic": {"a": 90}, "mirror": {}}, 409, "adds up to 100"),
-        ("traffic", {"traffic": {"c": 100}, "mirror": {}}, 409, "no deployment 'c'"),
+        ("traffic", {"traffic": {"a": 90}, "mirror": {}}, 409, "must add up to 100"),
+        ("traffic", {"traffic": {"c": 100}, "mirror": {}}, 409, "'c' does not exist"),
         ("traffic", {"traffic": {"b": 100}, "mirror": {}}, 409, "'b' is not ready"),
         ("traffic", {"traffic": {"a": 100}, "mirror": {"a": 5}}, 409, "without traffic"),
         ("traffic", {}, 400, "KeyError"),
         ("delete", {"deployment": "a"}, 409, "has 100 % of the traffic"),
         ("deploy", {"spec": {"nam": "x"}}, 400, "TypeError"),
-        ("dance", {}, 404, "no action"),
+        ("dance", {}, 404, "unknown action"),
     ],
     ids=["sum", "unknown", "not-ready", "mirror", "missing", "delete", "spec", "action"],
 )
@@ -484,7 +552,8 @@ def test_what_cannot_be_done_is_refused(
             control.app.backends[name] = Backend(DeploymentSpec(name, "m", "1", "/b"), tmp_path)
             control.state = control.state.with_deployment(DeploymentSpec(name, "m", "1", "/b"))
         control.app.backends["a"].ready = True
-        answer = control.obey(action, json.dumps(body).encode())
+        answer = ask(control, action, body)
+        assert answer is not None
         assert (answer.status, message in answer.body.decode()) == (status, True), answer.body
 
     asyncio.run(main())

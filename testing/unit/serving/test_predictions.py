@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -232,13 +232,28 @@ def test_the_file_of_a_killed_process_is_finished_by_another_one(tmp_path: Path)
     assert finished(tmp_path) == [], "it is being written"
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    fresh, old = tmp_path / "20260101T000000-h-1-1.jsonl.new", tmp_path / "20260101T000000-h-1-2.jsonl.new"
-    fresh.touch()
-    old.touch()
-    os.utime(old, (1, 1))
     log_in(tmp_path, Counts()).close()
     assert records(tmp_path) == [{"a": 1}]
-    assert sorted(path.name for path in tmp_path.iterdir() if path not in finished(tmp_path)) == [fresh.name]
+    assert sorted(tmp_path.iterdir()) == finished(tmp_path)
+
+
+def test_a_file_that_is_taken_for_one_left_behind_before_it_is_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, other = RecordFiles(tmp_path, max_bytes=10**6), RecordFiles(tmp_path, max_bytes=10**6)
+    flock, calls = fcntl.flock, list[int]()
+
+    def late(descriptor: int, operation: int) -> None:
+        calls.append(operation)
+        if len(calls) == 1:
+            other.adopt()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    files.write(b"1\n")
+    files.finish()
+    assert [path.read_bytes() for path in finished(tmp_path)] == [b"1\n"]
+    assert calls.count(fcntl.LOCK_EX) == 2
 
 
 def test_two_logs_of_one_process_leave_each_others_files_alone(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def test_a_reload_takes_folders_only_and_says_so(client: httpx.Client, bundle: P
         answer = httpx.post(f"{url}/admin/reload", json={"bundle": name}, headers={"X-Api-Key": "k"})
     message = answer.json()["error"]["message"]
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "bundle_refused")
-    assert "takes a folder only" in message
+    assert "only accepts a folder" in message
     reference = name if name.startswith("textile") else "NAME@champion"
     assert f"`mlops models path {reference}` prints" in message
 

@@ -22,7 +22,9 @@ from typing import Any
 import pytest
 
 from vision_mlops.serving.telemetry.server_log import (
+    AnsweredRequest,
     LineWriter,
+    LogHandler,
     ServerLog,
     log_event,
     log_requests,
@@ -91,7 +93,7 @@ def logging_restored() -> Iterator[None]:
 def send(log: ServerLog, **changes: Any) -> None:
     given: dict[str, Any] = {"trace_id": "1" * 32, "span_id": "2" * 16, "model_id": "abc", **changes}
     asked = given.pop("method", "POST"), given.pop("path", "/score"), given.pop("status", 200)
-    log.requests([request_line(given.pop("moment", time.time()), "r-1", *asked, 3.25, **given)])
+    log.requests([request_line(AnsweredRequest(given.pop("moment", time.time()), "r-1", *asked, 3.25, **given))])
 
 
 def test_a_request_is_one_line(pipe: Pipe) -> None:
@@ -138,8 +140,15 @@ def broken() -> Exception:
         return error
 
 
+def report(pipe: Pipe, error: Exception) -> None:
+    """Log an exception as :mod:`logging` does."""
+    record = logging.LogRecord("a", logging.ERROR, "a.py", 1, str(error), (), (type(error), error, error.__traceback__))
+    record.fields = {"request_id": "r-1"}
+    LogHandler(pipe.writer).emit(record)
+
+
 def test_an_exception_is_one_line_without_secrets(pipe: Pipe) -> None:
-    ServerLog(pipe.writer).exception(broken(), request_id="r-1")
+    report(pipe, broken())
     (told,) = pipe.lines()
     assert (told["level"], told["event"], told["request_id"], told["exception"]) == (
         "error", "exception", "r-1", "ValueError",
@@ -178,7 +187,7 @@ def test_a_long_line_keeps_the_end_of_its_traceback(pipe: Pipe) -> None:
     try:
         deep(90)
     except RuntimeError as error:
-        ServerLog(pipe.writer).exception(error, request_id="r-1")
+        report(pipe, error)
     text = pipe.text()
     assert 2000 < len(text) <= select.PIPE_BUF
     told = json.loads(text)
@@ -230,7 +239,7 @@ def test_the_log_of_the_process_is_started_and_stopped(pipe: Pipe) -> None:
     log_event("early")
     start_log(pipe.dropped, descriptor=pipe.write_end)
     log_event("told", "warning", model_id="abc")
-    log_requests([request_line(time.time(), "r-1", "GET", "/", 200, 1.5)])
+    log_requests([request_line(AnsweredRequest(time.time(), "r-1", "GET", "/", 200, 1.5))])
     logging.getLogger("vision_mlops").info("ready")
     told, asked, ready = pipe.lines()
     assert (told["event"], told["level"], told["model_id"]) == ("told", "warning", "abc")
@@ -238,18 +247,23 @@ def test_the_log_of_the_process_is_started_and_stopped(pipe: Pipe) -> None:
     assert ready["message"] == "ready"
     stop_log()
     log_event("late")
-    log_requests([request_line(time.time(), "r-1", "GET", "/", 200, 1.5)])
+    log_requests([request_line(AnsweredRequest(time.time(), "r-1", "GET", "/", 200, 1.5))])
     assert pipe.text() == ""
 
 
 def test_lines_of_many_requests_are_written_together_and_each_that_is_dropped_counts(pipe: Pipe) -> None:
     log = ServerLog(pipe.writer)
-    log.requests([request_line(time.time(), f"r-{number}", "POST", "/score", 200, 3.25) for number in range(100)])
+    log.requests(
+        [
+            request_line(AnsweredRequest(time.time(), f"r-{number}", "POST", "/score", 200, 3.25))
+            for number in range(100)
+        ]
+    )
     assert [line["request_id"] for line in pipe.lines()] == [f"r-{number}" for number in range(100)]
     with Path("/dev/full").open("wb") as full:
         dropped = Counter()
         log = ServerLog(LineWriter(full.fileno(), dropped))
-        log.requests([request_line(time.time(), "r", "POST", "/score", 200, 3.25)] * 100)
+        log.requests([request_line(AnsweredRequest(time.time(), "r", "POST", "/score", 200, 3.25))] * 100)
     assert dropped.number == 100
 
 
@@ -397,5 +411,5 @@ def test_lines_of_several_processes_do_not_mix(tmp_path: Path) -> None:
     [("/health/ready", 503, "info"), ("/score", 503, "error"), ("/health/live", 500, "error"), ("/score", 429, "info")],
 )
 def test_a_probe_that_comes_before_the_model_is_no_error(path: str, status: int, level: str) -> None:
-    line = request_line(time.time(), "r", "GET", path, status, 1.0, error="not_ready")
+    line = request_line(AnsweredRequest(time.time(), "r", "GET", path, status, 1.0, error="not_ready"))
     assert json.loads(line + "}")["level"] == level

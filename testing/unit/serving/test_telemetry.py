@@ -86,7 +86,9 @@ def test_only_the_model_that_is_served_is_shown() -> None:
 PROLOGUE = """
 import os, signal, sys, time
 from pathlib import Path
-from vision_mlops.serving.telemetry.metrics_folder import metrics_folder
+from vision_mlops.serving.telemetry.metrics_folder import metrics_folder, use_slot
+
+slots = {}
 
 def open_folder(workers):
     global context
@@ -102,13 +104,15 @@ def scored(telemetry, labels):
     telemetry.images.inc(len(labels))
 
 def fork(work):
-    '''A worker: claims a slot, works, and ends when it is told to; returns (pid, end).'''
+    '''A worker in a free slot: works, and ends when it is told to; returns (pid, end).'''
+    slot = min(set(range(1, 100)) - set(slots.values()))
     done, tell = os.pipe()
     ended, end = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.close(end)
+            use_slot(slot)
             from vision_mlops.serving.telemetry.prometheus_metrics import Telemetry
             telemetry = Telemetry()
             work(telemetry)
@@ -122,6 +126,7 @@ def fork(work):
     os.close(tell), os.close(ended)
     os.read(done, 1)
     os.close(done)
+    slots[pid] = slot
     return pid, end
 
 def finish(worker, sign=None):
@@ -133,6 +138,8 @@ def finish(worker, sign=None):
     os.close(end)
     _, status = os.waitpid(pid, 0)
     assert status == (sign or 0), (status, sign)
+    from vision_mlops.serving.telemetry.prometheus_metrics import forget_process
+    forget_process(slots.pop(pid))
 
 def show(telemetry, title):
     print("==", title, flush=True)
@@ -170,7 +177,7 @@ def test_any_process_tells_the_sum_and_the_dead_are_counted(parent: Path) -> Non
         """
         files = open_folder(3)
         assert files.folder.parent == Path(os.environ["PARENT"]), files.folder
-        from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
+        from vision_mlops.serving.telemetry.prometheus_metrics import restart_counter
         restarts = restart_counter()
 
         def work(number):
@@ -187,12 +194,9 @@ def test_any_process_tells_the_sum_and_the_dead_are_counted(parent: Path) -> Non
 
         workers = [fork(work(number)) for number in (1, 2, 3)]
         finish(fork(asking("three")))
-        forget_process(0)
         names = sorted(os.listdir(files.folder))
-        pid = workers[-1][0]
         finish(workers.pop(), signal.SIGKILL)
         restarts.inc()
-        forget_process(pid)
         finish(fork(asking("killed")))
         workers.append(fork(lambda telemetry: None))
         finish(fork(asking("starting")))
@@ -257,7 +261,7 @@ def test_a_full_disk_stops_nobody_from_counting(small_disk: Path) -> None:
     shows = supervise(
         """
         files = open_folder(1)
-        from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
+        from vision_mlops.serving.telemetry.prometheus_metrics import restart_counter
         restarts = restart_counter()
         import errno
         with open(os.environ["PROMETHEUS_MULTIPROC_DIR"] + "/fill", "wb", buffering=0) as fill:
@@ -275,7 +279,6 @@ def test_a_full_disk_stops_nobody_from_counting(small_disk: Path) -> None:
             for number in range(500):
                 telemetry.show_model("pets", str(number), "abc")
         finish(fork(work), signal.SIGKILL)
-        forget_process(0)
         restarts.inc()
         finish(fork(lambda telemetry: (scored(telemetry, ["class 0", "new"]), show(telemetry, "full"))))
         os.remove(os.environ["PROMETHEUS_MULTIPROC_DIR"] + "/fill")
@@ -309,6 +312,7 @@ def test_a_disk_without_room_is_not_chosen(small_disk: Path, tmp_path: Path, mon
     files = MetricFiles.create(50)
     assert files is not None
     assert files.folder.parent == roomy
+    files.remove()
     assert list(small_disk.iterdir()) == []
 
 
@@ -317,7 +321,7 @@ def test_folders_of_killed_servers_are_removed(parent: Path) -> None:
         [
             sys.executable,
             "-c",
-            PROLOGUE + "files = open_folder(1); files.claim(); print(files.folder, flush=True); time.sleep(60)",
+            PROLOGUE + "files = open_folder(1); print(files.folder, flush=True); time.sleep(60)",
         ],
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(parent)},
         stdout=subprocess.PIPE,
@@ -346,7 +350,7 @@ def test_a_folder_that_somebody_removed_is_no_error(parent: Path) -> None:
     shows = supervise(
         """
         files = open_folder(1)
-        from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
+        from vision_mlops.serving.telemetry.prometheus_metrics import restart_counter
         restarts = restart_counter()
         def work(telemetry):
             scored(telemetry, ["a"])
@@ -355,7 +359,6 @@ def test_a_folder_that_somebody_removed_is_no_error(parent: Path) -> None:
             scored(telemetry, ["a", "b"])
             show(telemetry, "gone")
         finish(fork(work))
-        forget_process(0)
         restarts.inc()
         close_folder()
         """,

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from vision_mlops.core.errors import ConfigError, MlopsError, ServingError
+from vision_mlops.serving.telemetry.server_log import AnsweredRequest
 from vision_mlops.serving.telemetry.trace_context import parse_traceparent, parse_tracestate
 from vision_mlops.serving.telemetry.tracing import Tracing, check_tracing, start_tracing
 
@@ -103,7 +104,7 @@ def test_a_trace_goes_on_with_a_span_of_our_own() -> None:
     assert len({one.span_id, two.span_id, SPAN}) == 3
     assert len(one.span_id) == 16
     assert tracing.begin().trace_id != tracing.begin().trace_id
-    tracing.end(one, "POST", "/score", 200)
+    tracing.end(one, AnsweredRequest(0.0, "r-1", "POST", "/score", 200, 1.5))
     tracing.close()
 
 
@@ -176,7 +177,7 @@ def test_a_missing_extra_is_named(
             "IngestionEndpoint that is no address",
         ),
         ({"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=secret-key"}, "not a UUID"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "h:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is no address"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "h:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is not an address"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "grpc is not supported"),
     ],
     ids=range(6),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vision_mlops.azure.clients import vault_client
 from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
 from vision_mlops.core.errors import DeploymentError, MlopsError
-from vision_mlops.endpoints.aci import server_health
+from vision_mlops.endpoints import server_health
 from vision_mlops.endpoints.aci.container_groups import Groups
 from vision_mlops.endpoints.aci.group_changes import Changes, Expected
 from vision_mlops.endpoints.aci.group_definition import (

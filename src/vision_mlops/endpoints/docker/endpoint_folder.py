@@ -33,7 +33,7 @@ class EndpointFolder:
         self.name = name
         self.path = paths.home() / "endpoints" / f"docker-{name}"
         self.keys_path = self.path / "keys"
-        """Folder that is mounted; a file alone would not be seen to be replaced."""
+        """Folder that is mounted: the replacement of a file that was mounted alone would not be seen."""
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -51,7 +51,7 @@ class EndpointFolder:
             yield
 
     def keys(self) -> dict[str, str]:
-        """The keys by name. Raises DeploymentError where they have gone."""
+        """Return the keys by name. Raises DeploymentError where they are missing."""
         try:
             lines = (self.keys_path / "keys").read_text(encoding="ascii").split()
         except (OSError, ValueError):
@@ -64,24 +64,24 @@ class EndpointFolder:
         return dict(zip(KEY_NAMES, lines, strict=True))
 
     def make_keys(self) -> None:
-        """Make both keys, where there are none."""
+        """Make both keys if there are none."""
         try:
             self.keys()
         except DeploymentError:
             self._write({name: new_key() for name in KEY_NAMES})
 
     def rotate(self, which: str) -> str:
-        """Make one key anew and return it."""
+        """Replace one key and return the new one."""
         try:
             keys = self.keys()
-        except DeploymentError:  # they have gone: both are made anew
+        except DeploymentError:  # they are missing: both are made
             keys = {name: new_key() for name in KEY_NAMES}
         keys[which] = new_key()
         self._write(keys)
         return keys[which]
 
     def copy_bundle(self, bundle: Path) -> Path:
-        """A copy of a bundle, to be mounted: it stays while it is served, whatever becomes of the registry's."""
+        """Copy a bundle, to be mounted: the copy stays while it is served, whatever happens to the registry's."""
         target = self.path / "bundles" / file_hash(bundle / MANIFEST)[:12]
         if not target.is_dir():
             with atomic_folder(target) as folder:
@@ -96,7 +96,7 @@ class EndpointFolder:
                 remove_path(path)
 
     def tags(self) -> dict[str, str]:
-        """Tags of the endpoint."""
+        """Return the tags of the endpoint."""
         try:
             content = json.loads((self.path / "tags.json").read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -1,13 +1,12 @@
-"""Containers on this machine: one for an endpoint, on a port of the loopback interface. The way on a compute instance.
+"""Containers on this machine: one per endpoint, on a port of the loopback interface. The way on a compute instance.
 
 A port cannot be shared, so a new version takes over in three steps: a trial on another port shows that it gets ready, the
-old container answers what it has accepted and ends, the new one starts. Whatever fails, the old one serves on.
+old container finishes what it has accepted and ends, and the new one starts. Whatever fails, the old one keeps serving.
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import http.client
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,14 +25,6 @@ _READY_SECONDS = 120.0
 _KEY_SECONDS = 5.0
 
 
-class _Change(enum.Enum):
-    """What a deployment changes."""
-
-    NONE = enum.auto()
-    SAME_PORT = enum.auto()
-    NEW_PORT = enum.auto()
-
-
 class DockerTarget:
     """Implements :class:`~vision_mlops.endpoints.contract.Target` with the command line of a container engine."""
 
@@ -48,7 +39,7 @@ class DockerTarget:
         return open_engine()
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
-        """See the protocol. While a version takes the place of another one, there are some seconds without answers."""
+        """See the protocol. While a version replaces another one, there are some seconds without responses."""
         self._container(request.endpoint)
         folder = EndpointFolder(request.endpoint)
         fresh = not folder.path.exists()
@@ -56,7 +47,7 @@ class DockerTarget:
             with folder.locked():
                 self._deploy(request, folder, say)
         except BaseException:
-            with contextlib.suppress(DeploymentError):  # what went wrong first is what is told
+            with contextlib.suppress(DeploymentError):  # what went wrong first is reported
                 current = self._container(request.endpoint)
                 if current is not None:
                     folder.keep_bundle(fact(current, "copy"))
@@ -89,7 +80,7 @@ class DockerTarget:
         raise DeploymentError("an endpoint on docker has one deployment", "use --to local to share traffic")
 
     def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """None: nothing stands in front of the container that could count."""
+        """Return None: nothing in front of the container counts requests."""
         return None
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
@@ -110,7 +101,7 @@ class DockerTarget:
         while container.running and not _takes(int(fact(container, "port")), key):
             if time.monotonic() > deadline:
                 raise DeploymentError(
-                    f"the key is new, but the server does not take it within {_KEY_SECONDS:.0f} s",
+                    f"the key was changed, but the server does not accept it within {_KEY_SECONDS:.0f} s",
                     f"see `mlops endpoint logs {name}`, or deploy again",
                 )
             time.sleep(0.1)
@@ -121,7 +112,7 @@ class DockerTarget:
         raise DeploymentError("an endpoint on docker has one deployment", f"mlops endpoint delete {name}")
 
     def delete(self, name: str) -> None:
-        """See the protocol. Requests under way are answered."""
+        """See the protocol. Requests under way are finished."""
         folder = EndpointFolder(name)
         if self._container(name) is None and not folder.path.exists():
             self._existing(name)
@@ -140,73 +131,60 @@ class DockerTarget:
         launch = self._launch(request, folder, say)
         current = self._container(request.endpoint)
         timeout = request.options.timeout_s or _READY_SECONDS
-        change = _change(current, launch, request.options.port or None)
-        if change is _Change.NONE:
-            say(f"{request.deployment} is there already, and ready")
+        own = int(fact(current, "port")) if current is not None else 0
+        wanted = request.options.port or own
+        if current is None or wanted != own:
+            self._move(current, launch, free_port(wanted), timeout, say)
+        elif fact(current, "fingerprint") == launch.fingerprint and state_of(current)[0] is EndpointStatus.READY:
+            say(f"{request.deployment} is deployed already, and ready")
             return
-        if current is not None and change is _Change.SAME_PORT:
-            own = int(fact(current, "port"))
-            self._replace(current, launch, own if current.active else free_port(own), timeout, say)
         else:
-            self._move(current, launch, free_port(request.options.port), timeout, say)
+            self._replace(current, launch, own if current.active else free_port(own), timeout, say)
         folder.keep_bundle(launch.bundle.name if launch.bundle is not None else "")
         if request.options.bake:
-            say(f"{launch.image} holds the model; to have it elsewhere: {push_command(self.engine, launch.image)}")
+            say(f"{launch.image} holds the model; to use it elsewhere: {push_command(self.engine, launch.image)}")
 
     def _launch(self, request: DeploymentRequest, folder: EndpointFolder, say: Say) -> Launch:
-        options, model = request.options, request.model
-        bundle = request.bundle()
+        options, bundle = request.options, request.bundle()
         image = bake(self.engine, request, say) if options.bake else served_image(self.engine, options.image, say)
-        return Launch(
-            endpoint=request.endpoint,
-            deployment=request.deployment,
-            model=model.name,
-            version=model.version,
-            bundle_id=model.bundle_id,
-            image=image,
-            image_id=identity(self.engine, image),
-            keys=folder.keys_path,
-            bundle=None if options.bake else folder.copy_bundle(bundle),
-            workers=options.workers,
-            cpu=options.cpu,
-            memory_gb=options.memory_gb,
-            environment=options.environment,
-            run_options=self.engine.run_options,
-        )
+        mounted = None if options.bake else folder.copy_bundle(bundle)
+        image_id = identity(self.engine, image)
+        return Launch(request, image, image_id, folder.keys_path, mounted, self.engine.run_options)
 
     def _replace(self, current: Container, launch: Launch, port: int, timeout: float, say: Say) -> None:
-        """Have a new container take over the port of the current one, if it gets ready there, too."""
-        following = _next_name(launch.endpoint)
-        with self._undone(launch.endpoint):
+        """Let a new container take over the port of the current one, if it becomes ready there, too."""
+        following = _next_name(launch.request.endpoint)
+        with self._undone(launch.request.endpoint):
             self._start_next(launch, free_port(None), timeout, trial=True)
             self.engine.remove(following)
-            say(f"{launch.deployment} gets ready; {fact(current, 'deployment')} answers what it has accepted, and ends")
+            former = fact(current, "deployment")
+            say(f"{launch.request.deployment} is ready to take over; {former} finishes its requests, and stops")
 
         def back() -> None:
             if current.active:
                 self.engine.start(current.id)
                 say(f"{fact(current, 'deployment')} serves again")
 
-        with self._undone(launch.endpoint, back):
+        with self._undone(launch.request.endpoint, back):
             self._create_next(launch, port, trial=False)
             if current.active:
                 self.engine.stop(current.id)
             self.engine.start(following)
             wait_until_ready(self.engine, following, port, launch, timeout)
-        self._take_place(launch.endpoint, current)
+        self._take_place(launch.request.endpoint, current)
 
     def _move(self, current: Container | None, launch: Launch, port: int, timeout: float, say: Say) -> None:
-        """Start a container on a port where none is, and end the one that there may be on another port."""
-        with self._undone(launch.endpoint):
+        """Start a container on a free port, and end the one that there may be on another port."""
+        with self._undone(launch.request.endpoint):
             self._start_next(launch, port, timeout, trial=False)
-            say(f"{launch.deployment} is ready on port {port}")
+            say(f"{launch.request.deployment} is ready on port {port}")
         if current is not None and current.active:
             self.engine.stop(current.id)
-        self._take_place(launch.endpoint, current)
+        self._take_place(launch.request.endpoint, current)
 
     @contextlib.contextmanager
     def _undone(self, endpoint: str, back: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Remove the next container where the block fails, also by Ctrl-C, and then go back."""
+        """Remove the next container if the block fails, also by Ctrl-C, and then go back."""
         try:
             yield
         except BaseException as error:
@@ -220,21 +198,21 @@ class DockerTarget:
 
     def _create_next(self, launch: Launch, port: int, *, trial: bool) -> None:
         options = launch.options(port, trial=trial, host_network=self.engine.host_network)
-        self.engine.create(_next_name(launch.endpoint), launch.image, options, launch.command())
+        self.engine.create(_next_name(launch.request.endpoint), launch.image, options, launch.command())
 
     def _start_next(self, launch: Launch, port: int, timeout: float, *, trial: bool) -> None:
         self._create_next(launch, port, trial=trial)
-        self.engine.start(_next_name(launch.endpoint))
-        wait_until_ready(self.engine, _next_name(launch.endpoint), port, launch, timeout)
+        self.engine.start(_next_name(launch.request.endpoint))
+        wait_until_ready(self.engine, _next_name(launch.request.endpoint), port, launch, timeout)
 
     def _take_place(self, endpoint: str, current: Container | None) -> None:
-        """The next container becomes the current one."""
+        """Make the next container the current one."""
         if current is not None:
             self.engine.remove(current.id)
         self.engine.rename(_next_name(endpoint), _container_name(endpoint))
 
     def _mend(self, endpoint: str) -> None:
-        """Undo what a deployment left that was killed, or end it where it was all but done."""
+        """Undo what a killed deployment has left behind, or complete it where it was almost done."""
         following = self.engine.find(_next_name(endpoint))
         current = self._container(endpoint)
         if following is None:
@@ -252,7 +230,7 @@ class DockerTarget:
         return self.engine.containers(own_labels())
 
     def _container(self, endpoint: str) -> Container | None:
-        """The container of an endpoint. Raises DeploymentError where the name is somebody else's."""
+        """Return the container of an endpoint. Raises DeploymentError where somebody else uses the name."""
         container = self.engine.find(_container_name(endpoint))
         if container is not None and any(
             container.labels.get(name) != value for name, value in own_labels(endpoint).items()
@@ -269,21 +247,13 @@ class DockerTarget:
         container = self._container(endpoint)
         if container is None:
             known = ", ".join(item.name for item in self.endpoints()) or "none"
-            raise DeploymentError(f"there is no endpoint {endpoint!r} on docker", f"there are: {known}")
+            raise DeploymentError(f"no endpoint {endpoint!r} exists on docker", f"known: {known}")
         return container
 
 
 def open_target() -> DockerTarget:
-    """The target; the engine is looked for when it is needed."""
+    """Return the target; the engine is looked up when it is needed."""
     return DockerTarget()
-
-
-def _change(current: Container | None, launch: Launch, port: int | None) -> _Change:
-    """What there is to do; ``port`` is None where it is left to the target."""
-    if current is None or (port is not None and str(port) != fact(current, "port")):
-        return _Change.NEW_PORT
-    same = fact(current, "fingerprint") == launch.fingerprint and state_of(current)[0] is EndpointStatus.READY
-    return _Change.NONE if same else _Change.SAME_PORT
 
 
 def _container_name(endpoint: str) -> str:

@@ -11,7 +11,10 @@ import contextlib
 import http.client
 import json
 import os
+import secrets
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -26,11 +29,10 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.endpoints.local.router import endpoint_state
 from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec, EndpointState
+from vision_mlops.endpoints.ports import loopback_listener
 
 TIMEOUT_SECONDS = 120.0
-_STOPPED = "its router does not run; `mlops deploy` with the same model brings it back"
-_ANY_PORT = -1  # the first free one from that of the serving settings on
-_POLL_SECONDS = 0.05
+_STOPPED = "its router is not running; `mlops deploy` with the same model starts it again"
 _ANSWER_SECONDS = 10.0
 _END_SECONDS = 100.0
 _PAUSE_SECONDS = 0.03
@@ -46,27 +48,27 @@ class LocalEndpoint:
 
     @property
     def exists(self) -> bool:
-        """Whether there is such an endpoint."""
+        """Whether the endpoint exists."""
         return (self.folder / endpoint_state.FILE).is_file()
 
     def is_running(self) -> bool:
-        """Whether its router runs."""
+        """Return whether its router runs."""
         _children[:] = [child for child in _children if child.poll() is None]
         return locks.is_taken(self.folder / endpoint_state.LOCK)
 
     def state(self) -> EndpointState:
-        """What it is meant to be. Raises DeploymentError where it does not exist or cannot be read."""
+        """Return what it is meant to be. Raises DeploymentError where it does not exist or cannot be read."""
         state = endpoint_state.read_state(self.folder)
         if state is None:
             known = ", ".join(endpoint_names()) or "none"
-            raise DeploymentError(f"there is no endpoint {self.name!r} on this machine", f"there is: {known}")
+            raise DeploymentError(f"no endpoint {self.name!r} exists on this machine", f"known: {known}")
         return state
 
     def hold(self, say: Say, seconds: float = TIMEOUT_SECONDS) -> AbstractContextManager[object]:
-        """Hold the lock under which one command at a time makes or deletes things of an endpoint.
+        """Take the lock under which one command at a time changes an endpoint; the end of a ``with`` statement releases it.
 
         Raises:
-            DeploymentError: another command has it for longer than that.
+            DeploymentError: another command has held it for longer than that.
         """
         path = self.folder / endpoint_state.CHANGE_LOCK
         lock = locks.take(path)
@@ -104,7 +106,7 @@ class LocalEndpoint:
                     endpoint_state.remove_files(self.folder)
 
     def describe(self) -> Endpoint:
-        """The endpoint as it is now. Raises DeploymentError where it does not exist."""
+        """Return the endpoint as it is now. Raises DeploymentError where it does not exist."""
         try:
             state = self.state()
         except DeploymentError as error:
@@ -131,70 +133,62 @@ class LocalEndpoint:
         return Endpoint(self.name, "local", _overall(deployments), url, "none", deployments, tags=told["tags"])
 
     def _make(self, port: int, spec: DeploymentSpec, timeout: float, say: Say) -> None:
-        made = False
-        try:
-            made = self._wait_ready(port, spec, timeout, say)
-        finally:
-            if not made:  # the router does so itself after a while
-                with contextlib.suppress(DeploymentError):
-                    self.ask("withdraw", port, deployment=spec.name)
+        begun = time.monotonic()
+        told = self.ask("deploy", port, patience=timeout + _ANSWER_SECONDS, spec=asdict(spec), seconds=timeout)
+        if told["problem"]:
+            raise DeploymentError(
+                f"deployment {spec.name!r} did not become ready: {told['problem']}\n{told['log']}".rstrip(),
+                "fix the cause, and deploy again",
+            )
+        how = (
+            "is deployed already: nothing changes"
+            if told["known"]
+            else f"is ready after {time.monotonic() - begun:.1f} s"
+        )
+        say(f"{spec.name} ({spec.model}:{spec.version}) {how}")
         wait(lambda: self._others_settled(port), timeout)
 
-    def _wait_ready(self, port: int, spec: DeploymentSpec, timeout: float, say: Say) -> bool:
-        begun = time.monotonic()
-        told = self.ask("deploy", port, spec=asdict(spec), begin=True)
-        if told["known"] and told["state"] == EndpointStatus.READY:
-            say(f"{spec.name} ({spec.model}:{spec.version}) is there already: nothing changes")
-            return True
-        while told["state"] == EndpointStatus.CHANGING:
-            if time.monotonic() > begun + timeout:
-                told |= {"problem": f"not ready within {timeout:.0f} s: {told['problem']}"}
-                break
-            time.sleep(_POLL_SECONDS)
-            told = self.ask("deploy", port, spec=asdict(spec))
-        if told["state"] == EndpointStatus.READY:
-            say(f"{spec.name} ({spec.model}:{spec.version}) is ready after {time.monotonic() - begun:.1f} s")
-            return True
-        raise DeploymentError(
-            f"deployment {spec.name!r} did not become ready: {told['problem']}\n{told.get('log', '')}".rstrip(),
-            "mend the cause, and deploy again",
-        )
-
     def _others_settled(self, port: int) -> bool:
-        """Whether, after a new start, the other deployments with traffic are ready or have failed."""
+        """Return whether, after a new start, the other deployments with traffic are ready or have failed."""
         rows = self.ask("status", port)["deployments"]
         return not any(row["traffic"] and row["state"] == EndpointStatus.CHANGING for row in rows)
 
     # Its router
 
-    def ask(self, action: str, port: int | None = None, **fields: Any) -> dict[str, Any]:
+    def ask(
+        self, action: str, port: int | None = None, *, patience: float = _ANSWER_SECONDS, **fields: Any
+    ) -> dict[str, Any]:
         """Have the router do something.
 
         Args:
-            action: One of those of the router's control.
-            port: Of the router, where the endpoint has no state yet.
-            fields: Of the action.
+            action: One of the actions of the router's control.
+            port: Port of the router, where the endpoint has no state yet.
+            patience: Seconds to wait for the response.
+            fields: Fields of the action.
 
         Raises:
-            DeploymentError: it refuses, or does not answer.
+            DeploymentError: the router refuses, or does not respond.
         """
         port = self.state().port if port is None else port
         headers = {"X-Api-Key": endpoint_state.read_key(self.folder), "Content-Type": "application/json"}
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
         see = f"see {self.folder / endpoint_state.LOG}"
         with contextlib.closing(connection):
             try:
+                connection.connect()
+                # However this process ends, the connection is reset, and the router notices at once.
+                connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.request("POST", f"/admin/{action}", json.dumps(fields), headers)
                 response = connection.getresponse()
                 content = json.loads(response.read())
             except (OSError, http.client.HTTPException, ValueError) as error:
-                raise DeploymentError(f"the router of endpoint {self.name!r} does not answer: {error}", see) from error
+                raise DeploymentError(f"the router of endpoint {self.name!r} does not respond: {error}", see) from error
         if response.status != 200:
             raise DeploymentError(f"endpoint {self.name!r}: {content['error']['message']}", see)
         return dict(content)
 
     def end(self, port: int | None) -> None:
-        """Have router and servers end, after they have answered what has come. Kill the router where it does not hear."""
+        """End the router and its servers, after they have responded to what has come. Kill a router that does not react."""
         if not self.is_running():
             return
         if port is not None:
@@ -207,63 +201,85 @@ class LocalEndpoint:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if not wait(lambda: not self.is_running(), 5.0):
-            raise DeploymentError(f"the router of endpoint {self.name!r} cannot be ended", f"end process {pid}")
+            raise DeploymentError(f"the router of endpoint {self.name!r} cannot be stopped", f"kill process {pid}")
 
     def _started(self, state: EndpointState | None, port: int | None, say: Say) -> int:
-        """The port of the router, which is started where it does not run."""
-        if state is not None and self.is_running():
+        """Start the router where it does not run, and return its port."""
+        if self.is_running() and state is None:
+            self.end(None)  # its command was killed before the first deployment
+        elif state is not None and self.is_running():
             if port is not None and port not in (0, state.port):
                 raise DeploymentError(
                     f"--port {port}: endpoint {self.name!r} has port {state.port}",
-                    "leave --port out, or delete it first",
+                    "remove --port, or delete the endpoint first",
                 )
             return state.port
         if state is not None:
             say(f"starting endpoint {self.name!r} again, with {len(state.deployments)} deployment(s)")
-        return self._start(_ANY_PORT if port is None or (state and not port) else port)
+            if not port:
+                return self._start(loopback_listener(state.port, f"which endpoint {self.name!r} has"))
+        return self._start(loopback_listener(port, kept=_kept_ports()))
 
-    def _start(self, port: int) -> int:
-        """Start the router, in a session of its own, and return the port that it listens on.
+    def _start(self, listener: socket.socket) -> int:
+        """Start the router on a socket, in a session of its own, and return its port once it answers.
 
         Raises:
-            DeploymentError: it cannot be started, or its port is taken.
+            DeploymentError: it cannot be started.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / endpoint_state.KEY).is_file():
+            endpoint_state.write_key(self.folder, secrets.token_urlsafe(32))
         log_path = self.folder / endpoint_state.LOG
-        reading, writing = os.pipe()
-        with os.fdopen(reading) as report:
-            command = [sys.executable, "-m", "vision_mlops.endpoints.local.router"]
-            command += [str(self.folder), str(port), str(writing)]
+        port = int(listener.getsockname()[1])
+        command = [
+            sys.executable,
+            "-m",
+            "vision_mlops.endpoints.local.router",
+            str(self.folder),
+            str(listener.fileno()),
+        ]
+        with listener:  # the copy of this process: once the router has ended, nobody shall hold the port
             try:
                 with log_path.open("ab") as log:
                     process = subprocess.Popen(
                         command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                        pass_fds=(writing,),
+                        pass_fds=(listener.fileno(),),
                     )  # fmt: skip
             except OSError as error:
                 raise DeploymentError(f"the router cannot be started: {error.strerror}", "try again") from error
-            finally:
-                os.close(writing)
-            _children.append(process)
-            content = report.read()  # until the router closes it, or has ended
-        told = json.loads(content) if content else {"problem": "the router ended at once", "hint": f"see {log_path}"}
-        if "problem" in told:
-            raise DeploymentError(told["problem"], told["hint"])
-        return int(told["port"])
+        _children.append(process)
+        try:
+            self.ask("status", port, patience=TIMEOUT_SECONDS)
+        except DeploymentError as error:
+            if self.is_running():
+                raise
+            raise DeploymentError("the router exited at once", f"see {log_path}") from error
+        return port
 
 
 def endpoints_folder() -> Path:
-    """Where the folders of all endpoints are."""
+    """Return the folder with the folders of all endpoints."""
     return paths.home() / "endpoints"
 
 
 def endpoint_names() -> list[str]:
-    """Names of the endpoints on this machine, sorted."""
+    """Return the names of the endpoints on this machine, sorted."""
     return [path.parent.name for path in sorted(endpoints_folder().glob(f"*/{endpoint_state.FILE}"))]
 
 
+def _kept_ports() -> set[int]:
+    """Return the ports of all endpoints on this machine, also of those that are stopped."""
+    found = set()
+    for name in endpoint_names():
+        with contextlib.suppress(DeploymentError):
+            state = endpoint_state.read_state(endpoints_folder() / name)
+            if state is not None:
+                found.add(state.port)
+    return found
+
+
 def wait(until: Callable[[], object], seconds: float) -> bool:
-    """Whether something became so in time."""
+    """Wait until the condition holds or the time is up, and return whether it holds."""
     deadline = time.monotonic() + seconds
     while not until():
         if time.monotonic() > deadline:
@@ -273,7 +289,7 @@ def wait(until: Callable[[], object], seconds: float) -> bool:
 
 
 def _with_former(spec: DeploymentSpec, former: DeploymentSpec) -> DeploymentSpec:
-    """Of the same version again, what is not said stays as it is."""
+    """Keep the options of a deployment that are not given when the same version is deployed again."""
     if (former.model, former.version, former.bundle) != (spec.model, spec.version, spec.bundle):
         return spec
     if spec.workers is None:
@@ -295,7 +311,7 @@ def _at_rest(state: EndpointState, url: str, how: EndpointStatus, problem: str) 
 
 
 def _overall(deployments: tuple[Deployment, ...]) -> EndpointStatus:
-    """Ready where a deployment with traffic is."""
+    """Return the state of the whole: ready where a deployment with traffic is."""
     states = {item.state for item in deployments if item.traffic}
     for state in (EndpointStatus.READY, EndpointStatus.CHANGING, EndpointStatus.FAILED):
         if state in states:

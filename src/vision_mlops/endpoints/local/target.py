@@ -16,7 +16,7 @@ from vision_mlops.endpoints.local.router.traffic_shares import as_percent
 
 
 def open_target() -> Target:
-    """The target; nothing is read or started before it is used."""
+    """Return the target; nothing is read or started before it is used."""
     return LocalTarget()
 
 
@@ -90,7 +90,7 @@ class LocalTarget:
         """An endpoint on this machine has none."""
         LocalEndpoint(name).state()
         raise DeploymentError(
-            f"endpoint {name!r} has no keys: only this machine reaches it, on 127.0.0.1", "send requests without one"
+            f"endpoint {name!r} has no keys: it is only reachable from this machine, on 127.0.0.1", "send no key"
         )
 
     def rotate_key(self, name: str, which: str) -> None:

@@ -1,10 +1,10 @@
-"""Undoes the Content-Encoding of a body, within bounds: a few bytes may unpack to gigabytes."""
+"""Undoes the Content-Encoding of a body, within limits: a few bytes may unpack to gigabytes."""
 
 from __future__ import annotations
 
 import zlib
 
-from vision_mlops.serving.http.http_messages import HeaderList
+from vision_mlops.serving.http.http_messages import RequestError
 
 SUPPORTED = ("gzip", "deflate")
 _MOST_CODINGS = 4
@@ -13,16 +13,8 @@ _PIECE = 64 * 1024
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 
 
-class CodingError(Exception):
-    """A body that cannot be unpacked: HTTP status, code and message, and headers of its own."""
-
-    def __init__(self, status: int, code: str, message: str, headers: HeaderList = ()) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.headers = status, code, message, headers
-
-
 def decode_body(body: bytes, codings: str, limit: int) -> bytes:
-    """The body as it was before its codings were applied.
+    """Return the body as it was before its codings were applied.
 
     Args:
         body: As it came.
@@ -30,7 +22,7 @@ def decode_body(body: bytes, codings: str, limit: int) -> bytes:
         limit: Most bytes that it may become, also between two codings.
 
     Raises:
-        CodingError: 400 damaged, 413 larger than the limit, 415 another coding.
+        RequestError: 400 damaged, 413 larger than the limit, 415 another coding.
     """
     names = [name.strip().lower().removeprefix("x-") for name in codings.split(",")]
     names = [name for name in names if name not in ("", "identity")]
@@ -39,7 +31,7 @@ def decode_body(body: bytes, codings: str, limit: int) -> bytes:
         what = f"content encoding {unknown[:40]!r}" if unknown else f"a stack of {len(names)} content encodings"
         message = f"{what} is not supported: send the body as it is, or with {' or '.join(SUPPORTED)}"
         accepted = ((b"accept-encoding", ", ".join(SUPPORTED).encode()),)
-        raise CodingError(415, "unsupported_encoding", message, accepted)
+        raise RequestError(415, "unsupported_encoding", message, accepted)
     for name in reversed(names):
         body = _unpack(body, name, limit)
     return body
@@ -70,7 +62,7 @@ def _unpack(body: bytes, name: str, limit: int) -> bytes:
             size += len(unpacked)
             if size > limit:
                 message = f"the body is larger than {limit // 2**20} MB once it is unpacked"
-                raise CodingError(413, "body_too_large", message)
+                raise RequestError(413, "body_too_large", message)
             pieces.append(unpacked)
             piece = unpacker.unconsumed_tail
             if unpacker.eof:
@@ -80,7 +72,7 @@ def _unpack(body: bytes, name: str, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _damaged(name: str, reason: str) -> CodingError:
-    return CodingError(
+def _damaged(name: str, reason: str) -> RequestError:
+    return RequestError(
         400, "bad_encoding", f"the body is not valid {name}, which Content-Encoding says it is: {reason}"
     )

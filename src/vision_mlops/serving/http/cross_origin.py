@@ -1,4 +1,4 @@
-"""Cross-origin resource sharing: which web pages of other origins a browser lets read the answers. None, unless named."""
+"""Cross-origin resource sharing: which web pages of other origins may read responses. None, unless named."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PREFLIGHT: HeaderList = (
 
 
 class CrossOrigin:
-    """The origins whose pages may read answers.
+    """The origins whose pages may read responses.
 
     Args:
         origins: Such as ``https://inspection.example.com``; ``*`` stands for every one.
@@ -30,7 +30,7 @@ class CrossOrigin:
         return bool(self._origins)
 
     def headers(self, request: Request) -> HeaderList:
-        """What is added to the answer of a request. Administration is not for web pages."""
+        """Return the headers to add to the response. Administration is not for web pages."""
         origin = request.headers.get(b"origin")
         every = b"*" in self._origins
         if request.path.startswith("/admin/"):

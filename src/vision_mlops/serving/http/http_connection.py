@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import httptools
@@ -22,13 +23,7 @@ from vision_mlops.serving.http.request_head import HEAD_BYTES, JOINED, KEPT, che
 LINGER_SECONDS = 10.0
 _SILENT_SECONDS = 1.0
 _DISCARDED_BODIES = 4
-_PHRASES = {
-    200: "OK", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-    405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 413: "Content Too Large",
-    415: "Unsupported Media Type", 417: "Expectation Failed", 422: "Unprocessable Content", 429: "Too Many Requests",
-    431: "Request Header Fields Too Large", 500: "Internal Server Error", 503: "Service Unavailable",
-}  # fmt: skip
-_STATUS = {code: f"HTTP/1.1 {code} {phrase}\r\n".encode() for code, phrase in _PHRASES.items()}
+_STATUS = {int(status): f"HTTP/1.1 {status:d} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 class App(Protocol):
@@ -43,13 +38,13 @@ class App(Protocol):
     cross_origin: CrossOrigin
 
     def refuse(self, request: Request) -> Response | None:
-        """Called with a complete head: an answer there and then, or None to read the body."""
+        """Return a response to a complete head, or None to read the body."""
 
     def handle(self, request: Request) -> Response | None:
-        """Called with a complete request: the answer, or None where ``respond`` will be called with it later."""
+        """Return the response to a complete request, or None where ``respond`` will be called with it later."""
 
     def answered(self, request: Request, answer: Response) -> None:
-        """Called after each answer, for the log and the metrics."""
+        """Note a response, for the log and the metrics."""
 
 
 class Hub:
@@ -70,14 +65,14 @@ class Hub:
         self.tick()
 
     def tick(self) -> None:
-        """To be called every second: renew the date, close what has been too slow for too long."""
+        """Renew the date, and close what has been too slow for too long; called every second."""
         self.date = time.strftime("date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime()).encode()
         now = time.monotonic()
         for connection in list(self.connections):
             connection.sweep(now)
 
     def __call__(self) -> Connection:
-        """A protocol for a new connection."""
+        """Return a protocol for a new connection."""
         return Connection(self)
 
 
@@ -144,7 +139,7 @@ class Connection(asyncio.Protocol):
             self._break_off(_head_too_large())
 
     def _ignore_offer(self, rest: bytes) -> None:
-        """Go on with HTTP/1.1 where the client offers something else, such as Java's client does with h2c.
+        """Continue with HTTP/1.1 where the client offers another protocol, as Java's client does with h2c.
 
         The parser takes what follows such a head for the other protocol. So a new one is told how the body is framed, and
         reads on.
@@ -166,12 +161,12 @@ class Connection(asyncio.Protocol):
                 return
 
     def eof_received(self) -> bool:
-        """The client sends no more, but may wait for answers."""
+        """Note that the client sends no more; it may still wait for responses."""
         self._ended = True
         return self._active is not None or bool(self._waiting)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, and nobody waits for answers any more."""
+        """Release everything: the connection is gone, and nobody waits for responses any more."""
         self._ended = True
         self.hub.connections.discard(self)
         self.hub.on_close()
@@ -184,11 +179,11 @@ class Connection(asyncio.Protocol):
         self._waiting.clear()
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: no further ones until it does."""
+        """Stop responding until the client reads its responses."""
         self._blocked = True
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Respond again, as the client reads."""
         self._blocked = False
         self._next()
 
@@ -210,7 +205,7 @@ class Connection(asyncio.Protocol):
             self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; of a repeated one the first counts. Trailers of a body are only counted: nothing here needs them."""
+        """Keep a header; of a repeated one the first counts. Trailers of a body are only counted."""
         self._count_head(len(name) + len(value) + 4)
         name, value = name.lower(), value.strip(b" \t")  # the parser leaves the blanks behind a value
         request = self._reading
@@ -222,7 +217,7 @@ class Connection(asyncio.Protocol):
                 headers[name] = b"%b, %b" % (headers[name], value)
 
     def on_headers_complete(self) -> None:
-        """The head is complete: the app may refuse the request before its body is read."""
+        """Let the app refuse the request before its body is read, as the head is complete."""
         request = self._reading
         if request is None or request.method:
             return
@@ -238,7 +233,7 @@ class Connection(asyncio.Protocol):
             self._begin_body(request)
 
     def _begin_body(self, request: Request) -> None:
-        """Refuse a request whose head is complete, or tell its client to go on."""
+        """Refuse a request whose head is complete, or tell its client to continue."""
         self._active = request
         refusal = self.app.refuse(request)
         self._active = None
@@ -270,7 +265,7 @@ class Connection(asyncio.Protocol):
         if request.size > self.app.max_body:
             self._refuse_body(request, Response.error(413, "body_too_large", too_large(self.app.max_body)))
         elif self.hub.buffered > self.app.max_buffered:
-            message = "the bodies that are being received fill the memory; try again in 1 s"
+            message = "the bodies of requests fill the memory; try again in 1 s"
             self._refuse_body(request, Response.error(429, "too_many_requests", message, ((b"retry-after", b"1"),)))
 
     def on_message_complete(self) -> None:
@@ -296,7 +291,7 @@ class Connection(asyncio.Protocol):
     # Answers
 
     def respond(self, request: Request, answer: Response) -> None:
-        """Send an answer, whole; without effect where there has been one, or the client has gone."""
+        """Send a whole response; without effect where one was sent, or the client has disconnected."""
         if request.answered or self.transport.is_closing():
             return
         request.answered = True
@@ -330,7 +325,7 @@ class Connection(asyncio.Protocol):
             self._begin_body(self._reading)  # it came while another one was being answered
 
     def _next(self) -> None:
-        """Hand the next complete request to the app."""
+        """Pass the next complete request to the app."""
         if self._active is not None or self._blocked or not self._waiting or self.transport.is_closing():
             return
         request = self._active = self._waiting.popleft()
@@ -347,9 +342,9 @@ class Connection(asyncio.Protocol):
             self.transport.abort()  # behind other requests: there is no place for an answer yet
 
     def _break_off(self, answer: Response) -> None:
-        """Answer what cannot be read any further, send no more, and let go once the client has fallen silent.
+        """Respond to what cannot be read any further, send no more, and close once the client has fallen silent.
 
-        A connection that is closed while more comes is reset, and the client might not see the answer.
+        A connection that is closed while more comes is reset, and the client might not see the response.
         """
         self._ended = True
         request = self._reading or Request(self)
@@ -386,7 +381,7 @@ class Connection(asyncio.Protocol):
         if active is not None and time.perf_counter() - active.started > self.app.request_timeout_s:
             if active.job is not None:
                 active.job.abandoned = True
-            message = f"no answer within {self.app.request_timeout_s:.0f} s"
+            message = f"no response within {self.app.request_timeout_s:.0f} s"
             self.respond(active, Response.error(503, "timeout", message, ((b"retry-after", b"1"),)))
         elif reading is not None and self._message_since is not None:
             self._sweep_reading(reading, now - self._message_since)
@@ -400,14 +395,14 @@ class Connection(asyncio.Protocol):
             ):
                 self.transport.close()
         elif not reading.method and seconds > self.app.head_timeout_s:
-            self._break_off(Response.error(408, "request_timeout", "the head was not complete in time"))
+            self._break_off(Response.error(408, "request_timeout", "the head of the request was not complete in time"))
         elif seconds > self.app.request_timeout_s:
             message = f"the body was not complete within {self.app.request_timeout_s:.0f} s"
             self._break_off(Response.error(408, "request_timeout", message))
 
 
 def _framing(request: Request) -> bytes:
-    """The headers that say where the body of a request ends, as the end of a head."""
+    """Return the headers that say where the body of a request ends, as the end of a head."""
     framing = (b"content-length", b"transfer-encoding")
     return (
         b"".join(b"%b: %b\r\n" % (name, request.headers[name]) for name in framing if name in request.headers) + b"\r\n"
@@ -420,5 +415,5 @@ def _head_too_large() -> Response:
 
 
 def too_large(limit: int) -> str:
-    """What a client is told about a body over the limit."""
+    """Return what a client is told about a body over the limit."""
     return f"the body is larger than {limit // 2**20} MB"

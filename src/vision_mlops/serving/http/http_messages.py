@@ -26,15 +26,27 @@ class Response:
 
     @classmethod
     def json(cls, status: int, content: Any, headers: HeaderList = ()) -> Response:
-        """An answer with a JSON body."""
+        """Return a response with a JSON body."""
         return cls(status, json.dumps(content).encode(), JSON, headers)
 
     @classmethod
     def error(cls, status: int, code: str, message: str, headers: HeaderList = ()) -> Response:
-        """An answer that says what is wrong."""
+        """Return a response that says what is wrong."""
         answer = cls.json(status, {"error": {"code": code, "message": message}}, headers)
         answer.code = code
         return answer
+
+
+class RequestError(Exception):
+    """A request that is answered with an error: HTTP status, code and message, and headers of its own."""
+
+    def __init__(self, status: int, code: str, message: str, headers: HeaderList = ()) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+    def response(self) -> Response:
+        """Return what the client is sent."""
+        return Response.error(self.status, self.code, self.message, self.headers)
 
 
 class Work(Protocol):
@@ -47,11 +59,11 @@ class Sender(Protocol):
     """The connection that a request came on."""
 
     def respond(self, request: Request, answer: Response) -> None:
-        """Send an answer, whole."""
+        """Send a whole response."""
 
 
 class Request:
-    """One request, and what becomes known about it while it is answered; times are those of the performance counter."""
+    """One request, and what becomes known about it on its way; times are those of the performance counter."""
 
     __slots__ = (
         "answered", "body", "chunks", "complete", "connection", "expects", "headers", "http_1_0", "inference_ms", "job",
@@ -82,7 +94,7 @@ class Request:
         self.labels: tuple[str, ...] = ()
 
     def text(self, name: bytes) -> str:
-        """Value of a header, empty where it was not sent."""
+        """Return the value of a header; empty where it was not sent."""
         value = self.headers.get(name)
         return value.decode("latin-1") if value else ""
 
@@ -91,5 +103,5 @@ class Request:
         self.request_id = request_id_of(self.text(b"x-request-id"))
 
     def declared_size(self) -> int:
-        """Bytes of the body that the head announces; 0 where it does not say. The parser has checked the number."""
+        """Return the number of bytes of the body that the head announces, or 0. The parser has checked it."""
         return int(self.headers.get(b"content-length", b"0"))

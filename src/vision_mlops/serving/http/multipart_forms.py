@@ -77,7 +77,7 @@ def read_form(content_type: str, body: bytes, limit: int) -> Form:
 
 
 def _parts(body: bytes, delimiter: bytes) -> Iterator[bytes]:
-    """What stands between the boundary lines; what comes before the first and after the last is no part of the form."""
+    """Yield what is between the boundary lines; what comes before the first and after the last is not part of the form."""
     start, position, others = -1, 0, 0
     before = b"\n"  # what ends the line before: once that is known, a line feed alone is part of a file
     while (found := body.find(delimiter, position)) >= 0:
@@ -87,7 +87,7 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[bytes]:
         if line_end is None or (found and not body.endswith(before, 0, found)):
             others += 1  # a longer boundary, such as that of a form within this one
             if others > _OTHER_BOUNDARIES:
-                raise FormError("its boundary is no line of its own")
+                raise FormError("its boundary does not stand on a line of its own")
             continue
         if start >= 0:
             yield body[start : max(start, found - len(before))]
@@ -101,7 +101,7 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[bytes]:
 
 
 def _split(part: bytes) -> tuple[dict[bytes, bytes], bytes]:
-    """Headers by name, in lower case, and content of a part."""
+    """Return the headers by name, in lower case, and the content of a part."""
     if part.startswith((b"\r\n", b"\n")):
         return {}, part[2 if part[:1] == b"\r" else 1 :]
     end = _HEAD_END.search(part, 0, _HEAD_BYTES)
@@ -115,7 +115,7 @@ def _split(part: bytes) -> tuple[dict[bytes, bytes], bytes]:
 
 
 def _parameters(value: bytes) -> dict[bytes, bytes]:
-    """Parameters of a header by name, in lower case, without quotes."""
+    """Return the parameters of a header by name, in lower case, without quotes."""
     found: dict[bytes, bytes] = {}
     for name, text in _PARAMETER.findall(value):
         text = text.strip()
@@ -136,4 +136,4 @@ def _decoded(content: bytes, encoding: bytes) -> bytes:
         raise FormError(f"a part is not valid base64, which its transfer encoding says it is: {error}") from error
     if encoding == b"quoted-printable":
         return binascii.a2b_qp(content)
-    raise FormError(f"the transfer encoding {encoding[:40].decode('latin-1')!r} of a part is not known")
+    raise FormError(f"unknown transfer encoding {encoding[:40].decode('latin-1')!r} of a part")

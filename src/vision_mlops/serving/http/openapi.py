@@ -33,7 +33,7 @@ def _object(required: list[str], **properties: Any) -> dict[str, Any]:
 
 
 def describe(title: str, classes: list[str]) -> dict[str, Any]:
-    """OpenAPI 3.1 document of a server with these classes."""
+    """Return the OpenAPI 3.1 document of a server with these classes."""
     text = {"type": "string"}
     number = {"type": "number"}
     failure = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}

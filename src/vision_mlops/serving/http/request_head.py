@@ -28,7 +28,7 @@ _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 
 
 def check_head(request: Request, version: str) -> Response | None:
-    """The answer to a head after which nothing on the connection can be trusted; None for a good one.
+    """Return the response to a head after which nothing on the connection can be trusted; None for a good one.
 
     Args:
         request: With method, address and headers. Its ``http_1_0``, ``keep_alive`` and ``expects`` are set.
@@ -43,28 +43,30 @@ def check_head(request: Request, version: str) -> Response | None:
         request.keep_alive &= b"close" not in map(bytes.strip, options)  # of 1.0 the parser sees keep-alive alone
     coding = headers.get(b"transfer-encoding")
     if coding is not None and (request.http_1_0 or coding.strip().lower() != b"chunked"):
-        return _bad("of the transfer codings only chunked is supported, and that in HTTP/1.1")
+        return _bad("chunked is the only supported transfer coding, and needs HTTP/1.1")
     host = headers.get(b"host")
     if host is None:
         if not request.http_1_0:
             return _bad("the header Host is missing")
     elif not _HOST.fullmatch(host.strip()):
-        return _bad("the header Host must be there once and name a host")
+        return _bad("the header Host must occur once and name a host")
     if request.method == "CONNECT":
         allowed = ((b"allow", b"GET, HEAD, POST, OPTIONS"),)
-        return Response.error(405, "method_not_allowed", "CONNECT is for a proxy, which this server is not", allowed)
+        return Response.error(
+            405, "method_not_allowed", "CONNECT is for proxies, and this server is not a proxy", allowed
+        )
     if not request.path.startswith("/") and (request.path != "*" or request.method != "OPTIONS"):
         return _bad("the target must be a path, such as /score, or a whole address")
     expected = headers.get(b"expect")
     if expected is not None and not request.http_1_0:
         if expected.strip().lower() != b"100-continue":
-            return Response.error(417, "expectation_failed", "of the expectations only 100-continue can be met")
+            return Response.error(417, "expectation_failed", "100-continue is the only supported expectation")
         request.expects = True
     return None
 
 
 def split_target(url: bytes) -> tuple[str, str]:
-    """Path, decoded, and query, as it was sent. The address may be a whole one, as proxies send it."""
+    """Return the decoded path, and the query as it was sent. The address may be a whole one, as proxies send it."""
     if url[:1] != b"/":
         try:
             parsed = httptools.parse_url(url)

@@ -17,8 +17,8 @@ from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import ImageError
 from vision_mlops.core.text import closest, nearest
 from vision_mlops.images.formats import find_format
-from vision_mlops.serving.http.content_codings import CodingError, decode_body
-from vision_mlops.serving.http.http_messages import HeaderList
+from vision_mlops.serving.http.content_codings import decode_body
+from vision_mlops.serving.http.http_messages import RequestError
 from vision_mlops.serving.http.multipart_forms import Form, FormError, read_form
 
 _OPTIONS = ("top_k", "explain")
@@ -44,17 +44,6 @@ _CHARSETS = frozenset(
     )
 )
 """Python knows more; some of them take minutes for a megabyte, and it remembers each name that it was ever asked for."""
-
-
-class RequestError(Exception):
-    """A request that is answered with an error: HTTP status, code and message, and headers of its own."""
-
-    def __init__(self, status: int, code: str, message: str, headers: HeaderList = ()) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.headers = headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +83,7 @@ def read_scoring_request(
     if len(body) > serving.max_body_mb * 2**20:
         raise RequestError(413, "body_too_large", f"the body is larger than {serving.max_body_mb} MB")
     if content_encoding:
-        body = unpacked(body, content_encoding, serving)
+        body = decode_body(body, content_encoding, serving.max_body_mb * 2**20)
     kind = content_type.partition(";")[0].strip().lower()
     if not kind or kind == _CURL_FORM:  # a client that does not say what it sends
         kind = _kind_of(body, kind)
@@ -123,20 +112,12 @@ def read_scoring_request(
     return ScoringRequest(images, batch, _top_k(options.get("top_k"), classes), _flag(options.get("explain")))
 
 
-def unpacked(body: bytes, content_encoding: str, serving: Serving) -> bytes:
-    """A body without its Content-Encoding. Raises RequestError: 400 damaged, 413 too large, 415 another encoding."""
-    try:
-        return decode_body(body, content_encoding, serving.max_body_mb * 2**20)
-    except CodingError as error:
-        raise RequestError(error.status, error.code, error.message, error.headers) from error
-
-
 def _too_many(count: str, limit: int) -> RequestError:
     return RequestError(422, "batch_too_large", f"{count} images in a request; the limit is {limit}")
 
 
 def _read_query(query: str) -> dict[str, str]:
-    """Values of a query; of a repeated key the last, as most frameworks take it."""
+    """Return the values of a query; of a repeated key the last, as most frameworks do."""
     try:
         options = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=100))
     except ValueError as error:
@@ -146,7 +127,7 @@ def _read_query(query: str) -> dict[str, str]:
 
 
 def _check_likeness(names: Iterable[str], what: str, known: Sequence[str] = _OPTIONS, code: str = "bad_query") -> None:
-    """Refuse what was meant as a known name but is written in another way; what else is there may be for somebody else."""
+    """Refuse a name that is close to a known one, as a typing mistake; any other may be for somebody else."""
     for name in names:
         if name not in known and (near := closest(name, known, cutoff=0.7)):
             raise RequestError(422, code, f"unknown {what} {name[:40]!r}: did you mean {near[0]!r}?")
@@ -163,7 +144,7 @@ def check_keys(content: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _kind_of(body: bytes, named: str) -> str:
-    """Content type of a body by its first bytes, where its client names none, or the one that curl sends unasked."""
+    """Return the content type of a body by its first bytes, where its client names none, or curl's default."""
     if body[:64].lstrip().startswith((b"{", b"[")):
         return "application/json"
     if not named:
@@ -199,7 +180,7 @@ def _flag(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message; a list may be nested too deeply to be written."""
+    """Return a value for a message; a list may be nested too deeply to be written."""
     if isinstance(value, bool | int | float):
         return json.dumps(value)[:40]
     return repr(value[:40]) if isinstance(value, str) else f"a JSON {'array' if isinstance(value, list) else 'object'}"
@@ -212,7 +193,7 @@ def _description_request(content: dict[str, Any]) -> ScoringRequest:
 
 
 def _from_json(content: Any) -> tuple[list[bytes], bool, dict[str, Any]]:
-    """Images, whether they came as a list, and the options beside them."""
+    """Return the images, whether they came as a list, and the options beside them."""
     if isinstance(content, dict):
         _check_likeness(content, "key in the JSON", _KEYS, "unknown_key")
         options = {name: content[name] for name in _OPTIONS if name in content}
@@ -228,7 +209,7 @@ def _from_json(content: Any) -> tuple[list[bytes], bool, dict[str, Any]]:
 
 
 def read_json(body: bytes, content_type: str) -> Any:
-    """What a JSON body says: UTF-8, -16 or -32, with or without a byte order mark, or in the charset that is named.
+    """Read a JSON body: UTF-8, -16 or -32, with or without a byte order mark, or in the charset that is named.
 
     Raises:
         RequestError: 400 malformed, 415 another charset.
@@ -245,7 +226,7 @@ def read_json(body: bytes, content_type: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Of a repeated key all values but the last would be dropped without a word."""
+    """Return a JSON object. Refuse a repeated key: all values but the last would be dropped silently."""
     content: dict[str, Any] = {}
     for name, value in pairs:
         if name in content:
@@ -255,7 +236,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _base64(text: str) -> bytes:
-    """An image of a JSON string: also as a data URL, in lines, with the URL-safe alphabet or without padding."""
+    """Decode the image in a JSON string: also as a data URL, in lines, with the URL-safe alphabet or without padding."""
     if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):

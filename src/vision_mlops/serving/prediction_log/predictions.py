@@ -105,7 +105,7 @@ class PredictionLog:
         self._thread.start()
 
     def wants(self, key: str) -> bool:
-        """Whether a request belongs to the sample. The same key always does or does not, in every process.
+        """Return whether a request belongs to the sample: for the same key the same, in every process.
 
         Args:
             key: The trace id where the caller has begun the trace, so that a trace is kept as a whole, else the request id.
@@ -114,7 +114,7 @@ class PredictionLog:
         return int.from_bytes(digest) < self._limit
 
     def put(self, sample: PredictionSample) -> None:
-        """Have a request recorded; returns at once and raises nothing."""
+        """Have a request recorded; return at once and never raise."""
         images, size = len(sample.images), sum(map(len, sample.images))
         with self._lock:
             fits = self._waiting_images + images <= self._most_images and self._waiting_bytes + size <= self._most_bytes
@@ -127,7 +127,7 @@ class PredictionLog:
             self._count("dropped", images)
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Write what waits and finish the file, for so many seconds at most; the next start finishes what is left."""
+        """Write what waits and finish the file, for at most this many seconds; the next start finishes what is left."""
         self._queue.put(None)
         self._thread.join(timeout_s)
 
@@ -177,7 +177,7 @@ class PredictionLog:
 def start_predictions(
     settings: Predictions, model_name: str, count: Callable[[Fate, int], object]
 ) -> PredictionLog | None:
-    """The prediction log of this process; None where nothing is sampled. It starts a thread: call it after the fork.
+    """Start the prediction log of this process; None where nothing is sampled. It has a thread: call this after the fork.
 
     Args:
         settings: What to keep.
@@ -192,12 +192,12 @@ def start_predictions(
 
 
 def predictions_folder(model_name: str) -> Path:
-    """Where the records of a model lie on this machine."""
+    """Return the folder of a model's records on this machine."""
     return paths.home() / "predictions" / (re.sub(r"[^A-Za-z0-9._-]", "_", model_name).strip(".") or "model")
 
 
 def describe(sample: PredictionSample, number: int, *, with_image: bool = False) -> dict[str, Any]:
-    """The record of one image of a request.
+    """Return the record of one image of a request.
 
     Args:
         sample: The request.
@@ -230,5 +230,5 @@ def describe(sample: PredictionSample, number: int, *, with_image: bool = False)
 
 
 def encode(record: dict[str, Any]) -> bytes:
-    """A record as its line."""
+    """Return the line of a record."""
     return json.dumps(record, separators=(",", ":")).encode() + b"\n"

@@ -20,8 +20,6 @@ from pathlib import Path
 
 ENDING = ".jsonl"
 _PART = f"{ENDING}.part"
-_NEW = f"{ENDING}.new"
-_ABANDONED_SECONDS = 60.0
 _TAIL = 64 * 1024
 
 _log = logging.getLogger(__name__)
@@ -72,14 +70,14 @@ class RecordFiles:
         self._size += len(line)
 
     def rotate(self) -> None:
-        """Finish the file where its time is over or it is large enough."""
+        """Finish the file if its time is over or it is large enough."""
         if self._path is not None and (
             self._size >= self._file_bytes or self._span != int(time.time() // self._seconds)
         ):
             self.finish()
 
     def finish(self) -> None:
-        """Make the file a complete one; one without lines is removed."""
+        """Complete the file; one without lines is removed."""
         if self._path is None:
             return
         path, self._path = self._path, None
@@ -93,10 +91,8 @@ class RecordFiles:
 
     def adopt(self) -> None:
         """Finish the files of processes that have ended; a line that one was writing is cut off."""
-        for path in [*self.folder.glob(f"*{_PART}"), *self.folder.glob(f"*{_NEW}")]:
+        for path in self.folder.glob(f"*{_PART}"):
             with contextlib.suppress(OSError):  # another one has just done so, or it cannot be done
-                if path == self._path or (path.name.endswith(_NEW) and _age(path) < _ABANDONED_SECONDS):
-                    continue
                 descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,7 +101,7 @@ class RecordFiles:
                     os.close(descriptor)
 
     def trim(self) -> None:
-        """Remove the oldest complete files where there is too much."""
+        """Remove the oldest complete files while there is too much."""
         total = sum(_size(path) for path in self.folder.glob("*") if path.suffix in (ENDING, ".part"))
         for path in finished(self.folder):
             if total <= self._max_bytes:
@@ -125,33 +121,29 @@ class RecordFiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S")
         name = f"{stamp}-{socket.gethostname().partition('.')[0]}-{os.getpid()}-{os.urandom(3).hex()}"
-        new = self.folder / f"{name}{_NEW}"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(
-                descriptor, fcntl.LOCK_EX
-            )  # first: what has its final name and no lock belongs to a dead process
-            new.rename(self.folder / f"{name}{_PART}")
-        except OSError:
-            os.close(descriptor)
-            new.unlink(missing_ok=True)
-            raise
-        self._path, self._descriptor, self._size = self.folder / f"{name}{_PART}", descriptor, 0
+        path = self.folder / f"{name}{_PART}"
+        while True:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                break
+            os.close(descriptor)  # before it was locked, another process took it for one that was left behind
+        self._path, self._descriptor, self._size = path, descriptor, 0
         self._span = int(now // self._seconds)
 
 
 def finished(folder: Path) -> list[Path]:
-    """Complete files in a folder, the oldest first."""
+    """Return the complete files in a folder, the oldest first."""
     return sorted(folder.glob(f"*{ENDING}"))
 
 
 def day_of(path: Path) -> str:
-    """The day in UTC at which a file was begun, as folders: ``2026/01/31``."""
+    """Return the day in UTC on which a file was started, as folders: ``2026/01/31``."""
     return f"{path.name[:4]}/{path.name[4:6]}/{path.name[6:8]}"
 
 
 def count_lines(path: Path) -> int:
-    """Number of lines of a file; 0 where it is gone."""
+    """Return the number of lines of a file; 0 where it is gone."""
     try:
         with path.open("rb") as stream:
             return sum(piece.count(b"\n") for piece in iter(lambda: stream.read(_TAIL), b""))
@@ -165,11 +157,11 @@ def _complete(path: Path, descriptor: int, size: int) -> None:
         return
     os.ftruncate(descriptor, size)
     os.fsync(descriptor)
-    path.rename(path.with_name(path.name.removesuffix(_PART).removesuffix(_NEW) + ENDING))
+    path.rename(path.with_name(path.name.removesuffix(_PART) + ENDING))
 
 
 def _whole_lines(descriptor: int) -> int:
-    """Bytes up to the end of the last whole line."""
+    """Return the number of bytes up to the end of the last whole line."""
     end = os.fstat(descriptor).st_size
     while end > 0:
         begin = max(0, end - _TAIL)
@@ -184,10 +176,6 @@ def _write(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _age(path: Path) -> float:
-    return time.time() - path.stat().st_mtime
 
 
 def _size(path: Path) -> int:

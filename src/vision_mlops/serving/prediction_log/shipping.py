@@ -12,18 +12,17 @@ send.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 from vision_mlops.config.workload import Predictions
+from vision_mlops.core import locks
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.serving.prediction_log.predictions import predictions_folder
 from vision_mlops.serving.prediction_log.record_files import RecordFiles, count_lines, day_of, finished
@@ -73,42 +72,31 @@ class Shipper:
         self._thread.start()
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Send what is complete, for so many seconds at most; the rest is sent after the next start."""
+        """Send what is complete, for at most this many seconds; the rest is sent after the next start."""
         self._ending.set()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
         wait = self._every_s
         while not self._ending.wait(wait):
-            with self._turn() as ours:
-                wait = self._every_s if not ours or self._ship() else min(2 * wait, _LONGEST_WAIT_SECONDS)
-        while finished(self._folder):  # others end at the same moment: take turns
-            with self._turn() as ours:
-                if ours:
-                    self._ship()
-                    return
+            done = self._take_turn()
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS) if done is False else self._every_s
+        while finished(self._folder) and self._take_turn() is None:  # others end at the same moment
             time.sleep(0.05)
 
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[bool]:
-        """Whether this process may send now; nobody else does meanwhile."""
+    def _take_turn(self) -> bool | None:
+        """Send what is complete, and return whether that succeeded; None where another process sends."""
         try:
-            descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:  # there is no folder yet, so nothing to send
-            yield False
-            return
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-            else:
-                yield True
-        finally:
-            os.close(descriptor)
+            lock = locks.take(self._folder / _LOCK)
+        except OSError:  # the folder cannot be written, so nothing is sent from it
+            return None
+        if lock is None:
+            return None
+        with lock:
+            return self._ship()
 
     def _ship(self) -> bool:
-        """Send all complete files, day after day; False where that failed."""
+        """Send all complete files, day after day; return whether that succeeded."""
         try:
             self._orphans.adopt()
             files = finished(self._folder)
@@ -144,7 +132,7 @@ class Shipper:
 
 
 def check_destination(to: str) -> None:
-    """Say at the start what can be known without a network.
+    """Refuse at the start what can be seen to be wrong without a network.
 
     Args:
         to: An address, or empty.
@@ -158,7 +146,7 @@ def check_destination(to: str) -> None:
 
 
 def start_shipping(settings: Predictions, model_name: str, count: Callable[[Fate, int], object]) -> Shipper | None:
-    """The shipper of this process; None where nothing is sampled or nothing is to be sent. It starts a thread.
+    """Start the shipper of this process; None where nothing is sampled or nothing is to be sent. It has a thread.
 
     Args:
         settings: Where to.

@@ -1,1 +1,1 @@
-"""What the scoring server tells about itself."""
+"""Metrics, log and traces of the scoring server."""

@@ -3,14 +3,14 @@
 It is prometheus_client's multiprocess mode: every process writes its values into files that are mapped into memory, and
 whoever is asked adds the files up. Three things differ from its defaults:
 
-- Files belong to a slot, not to a process id. A process holds its slot by a lock, which ends with it however it ends, and a
-  worker that replaces it goes on in the same files: counters of the dead are kept, and restarts do not pile up files.
+- Files belong to a slot, not to a process id. The supervisor has slot 0, gives each worker that it forks a free one, and a
+  worker that replaces another goes on in the same files: counters of the dead are kept, and restarts do not pile up files.
 - All space is allocated before it is mapped. The library makes sparse files, and a process that writes to one on a full
   disk is killed with SIGBUS.
-- Files that a killed server left behind are removed by the next one.
+- Files that a killed server left behind are removed by the next one: all processes of a server share one lock, which ends
+  with the last of them.
 
-The supervisor opens the folder with :func:`metrics_folder` before it forks. Each process that makes metrics takes a slot by
-:func:`shared_files`, which :mod:`~vision_mlops.serving.telemetry.prometheus_metrics` calls.
+The supervisor opens the folder with :func:`metrics_folder` before it forks; a worker calls :func:`use_slot` after that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "mlops-metrics-"
@@ -40,7 +40,6 @@ _SIZES = {
     "gauge_livemin": 16 * _KIB,
     "gauge_livesum": 16 * _KIB,
 }
-_MOST_SLOTS = 1024
 _SPARE = 4 * _KIB
 """Bytes that reserve() leaves free: for the few series made without asking, and what an entry has beside its key."""
 _SETTLED_SECONDS = 60.0
@@ -53,14 +52,14 @@ class MetricFiles:
 
     Attributes:
         folder: Where it is.
-        slot: The slot of this process; -1 before :meth:`claim`.
+        slot: The slot of this process; -1 before :meth:`use`, and where there is no space for one.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.slot = -1
-        self._lock = -1
-        self._claimed_by = 0
+        self._owner = os.getpid()
+        self._lock: IO[str] | None = None
         self._values: Callable[..., object] | None = None
         self._series: set[tuple[str, str]] = set()
 
@@ -69,8 +68,7 @@ class MetricFiles:
         """Make the folder, in memory where the system has a place for that, else where temporary files go.
 
         Args:
-            processes: Number of workers; there is room for all of them twice, as old and new ones overlap when they are
-                replaced, and for the supervisor.
+            processes: Number of workers; there is room for all of them and for the supervisor.
 
         Returns:
             The folder, or None where none is writable or has room: then each process only tells its own metrics.
@@ -83,48 +81,39 @@ class MetricFiles:
             except OSError as error:
                 problems.append(f"{parent}: {error.strerror or error}")
                 continue
+            made = cls(folder)
             try:
-                (folder / _LOCK).touch()
-                made = cls(folder)
-                for slot in range(2 * processes + 1):
+                made._lock = (folder / _LOCK).open("w")
+                fcntl.flock(made._lock, fcntl.LOCK_EX)  # workers inherit it
+                for slot in range(processes + 1):
                     made._allocate_slot(slot)
             except OSError as error:
                 problems.append(f"{parent}: {error.strerror or error}")
-                shutil.rmtree(folder, ignore_errors=True)
+                made._remove_files()
             else:
                 return made
         _log.warning("metrics are those of one worker only, as their files cannot be written (%s)", "; ".join(problems))
         return None
 
-    def claim(self) -> bool:
-        """Take a free slot for this process, once; metrics that it makes from now on are kept there.
+    def use(self, slot: int) -> None:
+        """Keep the metrics that this process makes from now on in a slot, and what it has inherited as well.
 
-        What a forked process inherited then counts in its own slot.
-
-        Returns:
-            False where there is no space any more: then the metrics of this process are its own only.
+        Where there is no space any more, the metrics of this process are its own only.
         """
-        if self._claimed_by == os.getpid():
-            return self.slot >= 0
-        self._claimed_by = os.getpid()
-        if self._lock >= 0:
-            os.close(self._lock)  # of the process that forked this one, whose locks were not inherited
         from prometheus_client import values
 
+        self.slot = slot
         try:
-            self._lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-            self.slot = self._free_slot()
             self._prepare()
         except OSError as error:
             self.slot = -1
             _log.warning("the metrics of this process are not in the sum over all: %s", error.strerror or error)
             values.ValueClass = values.MutexValue
-            return False
+            return
         os.environ[FOLDER_VARIABLE] = str(self.folder)
         if self._values is None:
             self._values = values.MultiProcessValue(lambda: self.slot)
         values.ValueClass = self._values
-        return True
 
     def reserve(self, kind: str, key: str) -> bool:
         """Make sure that a file of this process has space for one more series of a number that is not known beforehand.
@@ -149,45 +138,32 @@ class MetricFiles:
         self._series.add((kind, key))
         return True
 
-    def reap(self) -> None:
-        """Forget the gauges of processes that have ended; their counters stay."""
-        for slot in self._slots() if self._lock >= 0 else ():
-            if slot == self.slot or not self._try_lock(slot):
-                continue
-            try:
-                self._forget_gauges(slot)
-            except OSError as error:  # the next one that claims the slot tries again
-                _log.warning("the gauges of an ended process are still counted: %s", error.strerror or error)
-            finally:
-                fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, slot)
+    def forget(self, slot: int) -> None:
+        """Forget the gauges of a process that has ended; its counters stay."""
+        try:
+            self._forget_gauges(slot)
+        except OSError as error:  # the next one that uses the slot tries again
+            _log.warning("the gauges of an ended process are still counted: %s", error.strerror or error)
 
     def remove(self) -> None:
         """Remove the folder; nobody's metrics are added up any more."""
         from prometheus_client import values
 
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if self._claimed_by == os.getpid():
+        self._remove_files()
+        if self._owner == os.getpid():
             values.ValueClass = values.MutexValue
             os.environ.pop(FOLDER_VARIABLE, None)
 
+    def _remove_files(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
+
     def collector(self) -> Any:
-        """Adds up the metrics of all processes, for a registry. Raises ValueError where the folder is gone."""
+        """Return a collector that adds up the metrics of all processes. Raises ValueError where the folder is gone."""
         from prometheus_client.multiprocess import MultiProcessCollector
 
         return MultiProcessCollector(None, str(self.folder))
-
-    def _free_slot(self) -> int:
-        for slot in range(_MOST_SLOTS):
-            if self._try_lock(slot):
-                return slot
-        raise OSError(0, f"all {_MOST_SLOTS} slots are taken")
-
-    def _try_lock(self, slot: int) -> bool:
-        try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
-        except (BlockingIOError, PermissionError):
-            return False
-        return True
 
     def _prepare(self) -> None:
         """Take over the files of the slot, without the gauges of the process that had it before."""
@@ -213,7 +189,7 @@ class MetricFiles:
                     new.unlink(missing_ok=True)
 
     def _forget_gauges(self, slot: int) -> None:
-        """What ``mark_process_dead`` does, but the files stay: on a full disk, what was freed could not be had again."""
+        """Do what ``mark_process_dead`` does, but keep the files: on a full disk, freed space may be lost."""
         for kind in _SIZES:
             if kind.startswith("gauge_") and (file := self._file(kind, slot)).exists():
                 with file.open("r+b", buffering=0) as stream:
@@ -222,16 +198,13 @@ class MetricFiles:
     def _file(self, kind: str, slot: int) -> Path:
         return self.folder / f"{kind}_{slot}.db"
 
-    def _slots(self) -> list[int]:
-        return sorted({int(path.stem.rpartition("_")[2]) for path in self.folder.glob("*.db")})
-
 
 _files: MetricFiles | None = None
 
 
 @contextlib.contextmanager
 def metrics_folder(workers: int = 8) -> Iterator[MetricFiles | None]:
-    """Have the processes that are forked meanwhile share their metrics.
+    """Let the processes that are forked in this context share their metrics.
 
     Args:
         workers: About how many there will be.
@@ -249,10 +222,14 @@ def metrics_folder(workers: int = 8) -> Iterator[MetricFiles | None]:
         _files = None
 
 
-def shared_files() -> MetricFiles | None:
-    """The folder of this server, with a slot for this process; None where processes share nothing."""
+def use_slot(slot: int) -> None:
+    """Keep the metrics of this process, which was forked, in a slot of the server's folder; without a folder, do nothing."""
     if _files is not None:
-        _files.claim()
+        _files.use(slot)
+
+
+def shared_files() -> MetricFiles | None:
+    """Return the folder of this server; None where processes share nothing."""
     return _files
 
 
@@ -265,7 +242,7 @@ def _allocate(file: Path, size: int) -> None:
 
 
 def _parents() -> Iterator[Path]:
-    """Where the folder may be, best first; what the variable of the library names was chosen by the user."""
+    """Yield where the folder may be, best first; the user may name one by the variable of the library."""
     named = os.environ.get(FOLDER_VARIABLE, "").strip()
     if named:
         yield Path(named)
@@ -277,17 +254,16 @@ def _parents() -> Iterator[Path]:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove folders of this user in which no process holds a slot any more."""
+    """Remove folders of this user whose server has ended, with all of its processes."""
     for folder in parent.glob(f"{_PREFIX}*"):
         try:
             found = folder.lstat()
-            ours = folder.name.startswith(f"{_PREFIX}{os.getpid()}-")  # a lock of one's own does not keep oneself out
-            if ours or found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+            if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
                 continue
             if time.time() - found.st_mtime < _SETTLED_SECONDS:
                 continue  # it may not be locked yet
             with (folder / _LOCK).open("ab") as stream:  # made where the server was killed before it did
-                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:  # it is in use, or has just been removed by another
             continue

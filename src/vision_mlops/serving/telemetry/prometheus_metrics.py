@@ -13,7 +13,7 @@ from typing import Any, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.mmap_dict import mmap_key
 
-from vision_mlops.serving.telemetry.metrics_folder import shared_files
+from vision_mlops.serving.telemetry.metrics_folder import shared_files, use_slot
 
 OTHER = "(other)"
 """Label of what is counted together because there is no space for more labels."""
@@ -74,32 +74,32 @@ class Telemetry:
         self._current: Any = None
 
     def count_request(self, code: int) -> None:
-        """A request has been answered."""
+        """Count a request."""
         child = self._codes.get(code)
         if child is None:
             child = self._codes[code] = self._requests.labels(str(code))
         child.inc()
 
     def count_label(self, label: str) -> None:
-        """An image has been given a label."""
+        """Count an image by its label."""
         child = self._by_label.get(label)
         if child is None:
             child = self._child(label)
         child.inc()
 
     def count_reload(self, outcome: Outcome) -> None:
-        """A swap has come to its end."""
+        """Count a swap of the model."""
         self._reloads[outcome].inc()
 
     def count_record(self, outcome: Fate, number: int = 1) -> None:
-        """Records of sampled predictions were written, dropped or sent."""
+        """Count records of sampled predictions that were written, dropped or sent."""
         self._records[outcome].inc(number)
 
     def show_model(self, name: str, version: str, identity: str, classes: Iterable[str] = ()) -> None:
-        """Another model answers from now on.
+        """Show another model from now on.
 
         Args:
-            name, version: What answers call it.
+            name, version: Name and version in responses.
             identity: The bundle's id.
             classes: Names of its classes; they are shown from the start, with zero.
         """
@@ -117,7 +117,7 @@ class Telemetry:
         self.ready.set(1)
 
     def expose(self) -> bytes:
-        """The metrics in Prometheus' text format, of all processes where there are several."""
+        """Return the metrics in Prometheus' text format, of all processes where there are several."""
         registry = CollectorRegistry()
         registry.register(_Shown(self._source()))
         return bytes(generate_latest(registry))
@@ -131,7 +131,7 @@ class Telemetry:
             return self._registry
 
     def _child(self, label: str) -> Any:
-        """The counter of a label; the common one where there is no space for another."""
+        """Return the counter of a label; the common one where there is no space for another."""
         fits = self._fits("counter", _LABELS[0], f"{_LABELS[0]}_total", {"label": label}, _LABELS[1])
         child = self._by_label[label] = self._labels.labels(label if fits else OTHER)
         return child
@@ -155,16 +155,16 @@ class _Shown:
 
 
 def restart_counter() -> Counter:
-    """The supervisor's own metric: a whole :class:`Telemetry` there would count as a worker that is not ready."""
-    shared_files()
+    """Return the supervisor's own metric: a whole :class:`Telemetry` there would count as a worker that is not ready."""
+    use_slot(0)
     return _restarts(CollectorRegistry())
 
 
-def forget_process(pid: int) -> None:
-    """A worker has ended: its gauges no longer count, its counters do."""
+def forget_process(slot: int) -> None:
+    """Note that the worker of a slot has ended: its gauges no longer count, its counters do."""
     files = shared_files()
     if files is not None:
-        files.reap()
+        files.forget(slot)
 
 
 def _restarts(registry: CollectorRegistry) -> Counter:

@@ -7,30 +7,10 @@ second with it; what others see of a worker is as old at most.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from vision_mlops.serving.telemetry.prometheus_metrics import Telemetry
-from vision_mlops.serving.telemetry.server_log import log_requests, request_line
+from vision_mlops.serving.telemetry.server_log import AnsweredRequest, log_requests, request_line
 
 _MOST = 512
-
-
-class AnsweredRequest(NamedTuple):
-    """One answered request. Times are in milliseconds, ``moment`` in seconds since 1970; None where nothing was scored."""
-
-    moment: float
-    request_id: str
-    method: str
-    path: str
-    status: int
-    ms: float
-    trace_id: str
-    span_id: str
-    model_id: str
-    queue_ms: float | None
-    inference_ms: float | None
-    error: str
-    labels: tuple[str, ...]
 
 
 class RequestMetrics:
@@ -47,20 +27,20 @@ class RequestMetrics:
         """Scoring requests that are being answered; to be counted up and down by the app."""
 
     def add(self, entry: AnsweredRequest) -> None:
-        """Take an entry; it is booked by the next :meth:`book`, or now if there are many."""
+        """Add an entry; it is counted and logged by the next :meth:`book`, or now if there are many."""
         self._entries.append(entry)
         if len(self._entries) >= _MOST:
             self.book()
 
     def book(self) -> None:
-        """Count and log everything that has been taken."""
+        """Count and log everything that has been added."""
         self._telemetry.in_flight.set(self.in_flight)
         if not self._entries:
             return
         entries, self._entries = self._entries, []
         for entry in entries:
             self._count(entry)
-        log_requests([request_line(*entry[:-1]) for entry in entries])
+        log_requests([request_line(entry) for entry in entries])
 
     def _count(self, entry: AnsweredRequest) -> None:
         telemetry = self._telemetry

@@ -5,7 +5,7 @@ closed or its reader has stopped, the line is dropped and counted. No line is lo
 lines of several processes never mix.
 
     start_log(telemetry.log_lines_dropped.inc)      # in each process, after the fork
-    log_requests([request_line(moment, request_id, "POST", "/score", 200, 3.2, queue_ms=0.4, inference_ms=2.1)])
+    log_requests([request_line(AnsweredRequest(moment, request_id, "POST", "/score", 200, 3.2))])
     log_event("reloaded", model_id=...)
 
 Records of :mod:`logging`, those of libraries too, become lines of the same form. Image data, keys and queries of
@@ -27,9 +27,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal
-
-from vision_mlops.core.errors import MlopsError
+from typing import Literal, NamedTuple
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -48,6 +46,39 @@ _SUSPECT = ("=", "earer ", "EARER ", "ey': '")
 """Without one of these no secret is found; to look for them is twenty times faster."""
 
 
+class AnsweredRequest(NamedTuple):
+    """One answered request.
+
+    Attributes:
+        moment: When it was answered, in seconds since 1970.
+        request_id: Its id, of characters that need no escape in JSON.
+        method: Method of HTTP.
+        path: Path without the query, in which there may be secrets.
+        status: Status of the response.
+        ms: Milliseconds from the first byte of the request to the end of the response.
+        trace_id, span_id: Hexadecimal; empty without a trace.
+        model_id: The bundle's id.
+        queue_ms: How long it waited for its turn; None where nothing was scored.
+        inference_ms: How long the network took; likewise.
+        error: Code of an error, such as ``not_an_image``.
+        labels: Label of each image that was scored.
+    """
+
+    moment: float
+    request_id: str
+    method: str
+    path: str
+    status: int
+    ms: float
+    trace_id: str = ""
+    span_id: str = ""
+    model_id: str = ""
+    queue_ms: float | None = None
+    inference_ms: float | None = None
+    error: str = ""
+    labels: tuple[str, ...] = ()
+
+
 class LineWriter:
     """Writes whole lines to a file descriptor without ever waiting for anybody.
 
@@ -63,7 +94,7 @@ class LineWriter:
         self._send = self._choose(descriptor)
 
     def write(self, line: bytes, count: int = 1) -> None:
-        """Write a line, which ends with a newline, or several as one; raises nothing."""
+        """Write a line, which ends with a newline, or several at once; never raise."""
         if self._torn:  # after a part of a line, for which there was no room, begin a new one
             line = b"\n" + line
         try:
@@ -78,7 +109,7 @@ class LineWriter:
             self._dropped()
 
     def close(self) -> None:
-        """Let go of what was opened; the descriptor that was given stays open."""
+        """Close what was opened; the descriptor that was given stays open."""
         self._send = _nowhere
         self._opened.close()
 
@@ -120,7 +151,7 @@ class ServerLog:
         self._pid = os.getpid()
 
     def requests(self, lines: list[str]) -> None:
-        """Lines of :func:`request_line`, with as few system calls as keep them whole."""
+        """Write lines of :func:`request_line`, with as few system calls as keep them whole."""
         end = f',"pid":{self._pid}}}\n'
         group: list[bytes] = []
         size = 0
@@ -135,17 +166,11 @@ class ServerLog:
             self._writer.write(b"".join(group), len(group))
 
     def event(self, event: str, level: Level = "info", **fields: object) -> None:
-        """Something else that happened, in a word, with fields that may be anything that JSON knows."""
+        """Write another event, named by a word, with fields of any type that JSON has."""
         self._writer.write(_line(event, level, fields, self._pid))
 
-    def exception(self, error: BaseException, event: str = "exception", **fields: object) -> None:
-        """An error that nobody expected, with its traceback; ``fields`` such as ``request_id`` say where."""
-        text = error.on_one_line() if isinstance(error, MlopsError) else str(error)
-        told = {**fields, "exception": type(error).__name__, "message": text, "traceback": _traceback(error)}
-        self._writer.write(_line(event, "error", told, self._pid))
-
     def close(self) -> None:
-        """Let go of standard error; what comes later is dropped."""
+        """Close the log; what comes later is dropped."""
         self._writer.close()
 
 
@@ -161,7 +186,7 @@ class LogHandler(logging.Handler):
         self._writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; what cannot be formatted is told as it is."""
+        """Write a record; what cannot be formatted is written as it is."""
         try:
             message = record.getMessage()
         except Exception as error:  # noqa: BLE001 - whatever a caller has passed
@@ -205,7 +230,7 @@ def start_log(dropped: Callable[[], object] = lambda: None, *, descriptor: int =
 
 
 def stop_log() -> None:
-    """Log nothing more. Every line has been written by then, or dropped."""
+    """Stop logging. Every line has been written by then, or dropped."""
     global _log
     if _log is not None:
         _log.close()
@@ -218,35 +243,14 @@ def log_requests(lines: list[str]) -> None:
         _log.requests(lines)
 
 
-def request_line(
-    moment: float,
-    request_id: str,
-    method: str,
-    path: str,
-    status: int,
-    ms: float,
-    trace_id: str = "",
-    span_id: str = "",
-    model_id: str = "",
-    queue_ms: float | None = None,
-    inference_ms: float | None = None,
-    error: str = "",
-) -> str:
-    """The line of one request, but for its end. Written by hand, as :func:`json.dumps` of it all takes three times as long.
+def request_line(answered: AnsweredRequest) -> str:
+    """Return the line of one request, but for its end.
 
-    Args:
-        moment: Of the answer, in seconds since 1970.
-        request_id: Of characters that need no escape in JSON.
-        method: Of HTTP.
-        path: Without the query, in which there may be secrets.
-        status: Of the answer.
-        ms: From the first byte of the request to the end of the answer.
-        trace_id, span_id: Hexadecimal; empty without a trace.
-        model_id: The bundle's id.
-        queue_ms: How long it waited for its turn; None where nothing was scored.
-        inference_ms: How long the network took; likewise.
-        error: Code of an error, such as ``not_an_image``.
+    It is written by hand, as :func:`json.dumps` of it all takes three times as long.
     """
+    moment, request_id, method, path, status, ms, trace_id, span_id, model_id, queue_ms, inference_ms, error, _ = (
+        answered
+    )
     # Who asks whether the server is ready expects to be told that it is not yet.
     level = "info" if status < 500 or path == READINESS else "error"
     line = (

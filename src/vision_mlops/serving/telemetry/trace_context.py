@@ -38,7 +38,7 @@ class TraceContext:
 
 
 def parse_traceparent(text: str) -> tuple[str, str, bool] | None:
-    """Trace id, parent id and sampled flag of a header ``traceparent``; None where it is not valid.
+    """Return trace id, parent id and sampled flag of a header ``traceparent``; None where it is not valid.
 
     Of versions after 00 the known part counts, whatever follows it. Where the header came twice, its values joined by a
     comma are not valid, as the specification wants it.
@@ -53,7 +53,7 @@ def parse_traceparent(text: str) -> tuple[str, str, bool] | None:
 
 
 def parse_tracestate(text: str) -> str:
-    """A header ``tracestate`` without spaces and empty members; empty where anything in it is not valid."""
+    """Return a header ``tracestate`` without spaces and empty members; empty where anything in it is not valid."""
     members = [member.strip(" \t") for member in text.split(",")]
     members = [member for member in members if member]
     keys = set()
@@ -80,10 +80,10 @@ def read_context(traceparent: str = "", tracestate: str = "") -> TraceContext:
 
 
 def request_id_of(given: str) -> str:
-    """The id of a request: what the client gave, without what could forge a line of a log, or a new one."""
+    """Return the id of a request: the client's, without characters that could forge a line of a log, or a new one."""
     return _UNPRINTABLE.sub("", given)[:128] or _new_id(128, 32)
 
 
 def _new_id(bits: int, digits: int) -> str:
-    """Random and not zero. Python seeds its generator anew in each forked process."""
+    """Return a random id that is not zero. Python seeds its generator again in each forked process."""
     return f"{random.getrandbits(bits) or 1:0{digits}x}"

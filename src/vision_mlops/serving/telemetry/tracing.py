@@ -7,7 +7,7 @@ as ``OTEL_TRACES_SAMPLER``, ``OTEL_SERVICE_NAME``, ``OTEL_BSP_SCHEDULE_DELAY`` a
     check_tracing()                                  # the supervisor, at its start: what is wrong is said there
     tracing = start_tracing()                        # a worker, after the fork: the SDK exports in a thread
     context = tracing.begin(traceparent, tracestate)
-    tracing.end(context, "POST", "/score", 200, images=1, inference_ms=2.1, model_id="...")
+    tracing.end(context, AnsweredRequest(...))
     tracing.close()                                  # at its end: exports what is left, for some seconds at most
 """
 
@@ -23,6 +23,7 @@ from vision_mlops import __version__
 from vision_mlops.azure.application_insights import check_connection_string, require_exporter, span_exporter
 from vision_mlops.core import paths
 from vision_mlops.core.errors import ConfigError, ServingError
+from vision_mlops.serving.telemetry.server_log import AnsweredRequest
 from vision_mlops.serving.telemetry.trace_context import SAMPLED, TraceContext, read_context
 
 if TYPE_CHECKING:
@@ -48,39 +49,16 @@ class Tracing:
         """
         return read_context(traceparent, tracestate)
 
-    def end(
-        self,
-        context: TraceContext,
-        method: str,
-        route: str,
-        status: int,
-        *,
-        scheme: str = "http",
-        request_id: str = "",
-        model_id: str = "",
-        images: int = 0,
-        queue_ms: float = 0.0,
-        inference_ms: float = 0.0,
-        error: str = "",
-    ) -> None:
-        """The request has been answered.
+    def end(self, context: TraceContext, answered: AnsweredRequest) -> None:
+        """Export the span of a request that has been answered.
 
         Args:
-            context: Of :meth:`begin`.
-            method: Of HTTP.
-            route: Path of the handler, such as ``/score``; never what a client made up, and never a query.
-            status: Of the answer.
-            scheme: ``http`` or ``https``.
-            request_id: As in the log.
-            model_id: The bundle's id.
-            images: Number of images scored.
-            queue_ms: How long it waited.
-            inference_ms: How long the network took.
-            error: Code of an error, such as ``not_an_image``.
+            context: What :meth:`begin` returned.
+            answered: The request. Its path is the route of the span: one that the server has, not what a client made up.
         """
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Export what is left, for at most so many seconds."""
+        """Export what is left, for at most this many seconds."""
 
 
 class ExportingTracing(Tracing):
@@ -134,26 +112,32 @@ class ExportingTracing(Tracing):
         context.sampled = decision.decision is self._record
         return context
 
-    def end(self, context: TraceContext, method: str, route: str, status: int, **given: Any) -> None:
-        """As of :class:`Tracing`: hand over the span."""
+    def end(self, context: TraceContext, answered: AnsweredRequest) -> None:
+        """Hand over the span, see :class:`Tracing`."""
         if not context.sampled:
             return
-        trace = self._trace
+        trace, status = self._trace, answered.status
         attributes: dict[str, Any] = {
-            "http.request.method": method,
-            "http.route": route,
+            "http.request.method": answered.method,
+            "http.route": answered.path,
             "http.response.status_code": status,
-            "url.scheme": given.pop("scheme", "http"),
-            "url.path": route,
+            "url.scheme": "http",
+            "url.path": answered.path,
         }
         if status >= 500:
-            attributes["error.type"] = given.get("error") or str(status)
-        for name, key in _OWN_ATTRIBUTES:
-            if value := given.get(name):
-                attributes[key] = value
+            attributes["error.type"] = answered.error or str(status)
+        own = {
+            "request_id": answered.request_id,
+            "model.id": answered.model_id,
+            "images": len(answered.labels),
+            "queue_ms": answered.queue_ms,
+            "inference_ms": answered.inference_ms,
+            "error": answered.error,
+        }
+        attributes |= {f"vision_mlops.{name}": value for name, value in own.items() if value}
         self._ids.trace_id, self._ids.span_id = int(context.trace_id, 16), int(context.span_id, 16)
         span = self._tracer.start_span(
-            f"{method} {route}",
+            f"{answered.method} {answered.path}",
             context=self._parent(context),
             kind=trace.SpanKind.SERVER,
             attributes=attributes,
@@ -164,13 +148,13 @@ class ExportingTracing(Tracing):
         span.end()
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Export what is left; a place that does not answer in time is given up."""
+        """Export what is left; a place that does not respond in time is given up."""
         ending = threading.Thread(target=self._provider.shutdown, name="tracing-end", daemon=True)
         ending.start()
         ending.join(timeout_s)
 
     def _parent(self, context: TraceContext) -> Any:
-        """The caller's span as the SDK wants it."""
+        """Return the caller's span as the SDK wants it."""
         if not context.parent_id:
             return self._root
         trace = self._trace
@@ -180,18 +164,8 @@ class ExportingTracing(Tracing):
         return trace.set_span_in_context(trace.NonRecordingSpan(parent), self._root)
 
 
-_OWN_ATTRIBUTES = (
-    ("request_id", "vision_mlops.request_id"),
-    ("model_id", "vision_mlops.model.id"),
-    ("images", "vision_mlops.images"),
-    ("queue_ms", "vision_mlops.queue_ms"),
-    ("inference_ms", "vision_mlops.inference_ms"),
-    ("error", "vision_mlops.error"),
-)
-
-
 def check_tracing(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Where spans are to go: ``azure``, ``otlp``, both or none.
+    """Return where spans are to go: ``azure``, ``otlp``, both or none.
 
     Args:
         environ: The environment; that of the process where not given.
@@ -218,13 +192,13 @@ def check_tracing(environ: Mapping[str, str] | None = None) -> list[str]:
                 "set http/protobuf, and the endpoint of that protocol, such as http://127.0.0.1:4318",
             )
         if not re.match(r"https?://[^/]", environ[named].strip()):
-            raise ConfigError(f"{named} is no address", "write it like http://127.0.0.1:4318")
+            raise ConfigError(f"{named} is not an address", "write it like http://127.0.0.1:4318")
         wanted.append("otlp")
     return wanted
 
 
 def start_tracing(*, retry_after_s: int = 60) -> Tracing:
-    """What the environment asks for. It starts threads: to be called after the fork.
+    """Start the tracing that the environment asks for. It has threads: call this after the fork.
 
     Args:
         retry_after_s: How long what Application Insights refused for the moment is kept before it is sent again.

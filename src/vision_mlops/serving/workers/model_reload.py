@@ -1,4 +1,4 @@
-"""A swap of the model over all workers: every one has the new model loaded, or none answers with it."""
+"""A swap of the model over all workers: either every worker has loaded the new model, or none uses it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class ReloadStep(Enum):
 
 @dataclass(slots=True)
 class Reload:
-    """One swap under way. It knows nothing of processes: the supervisor tells it what they say, and acts on the step.
+    """One swap under way. It knows nothing of processes: the supervisor passes on what they say, and acts on the step.
 
     Args:
         source: The new model.
         generation: Its number.
-        waiting: Workers that have yet to answer.
-        asked_by: Worker that asked and the number of its question, or None.
-        problem: Why it has failed; ``code`` is the one of the answer.
+        waiting: Workers that have not responded yet.
+        asked_by: Worker that asked and the number of its request, or None.
+        problem: Why it has failed; ``code`` is the one of the response.
     """
 
     source: ModelSource
@@ -46,11 +46,11 @@ class Reload:
 
     @property
     def members(self) -> Iterable[int]:
-        """Workers that take part and live."""
+        """Workers that take part and are alive."""
         return sorted(self._members)
 
     def prepared(self, pid: int, generation: int, problem: str, code: str, model: dict[str, Any]) -> None:
-        """A worker has loaded the model, or cannot."""
+        """Note that a worker has loaded the model, or cannot."""
         if self.step is not ReloadStep.PREPARING or generation != self.generation:
             return
         self.waiting.discard(pid)
@@ -61,13 +61,13 @@ class Reload:
         self._advance()
 
     def committed(self, pid: int, generation: int) -> None:
-        """A worker answers with the new model."""
+        """Note that a worker uses the new model."""
         if self.step is ReloadStep.COMMITTING and generation == self.generation:
             self.waiting.discard(pid)
             self._advance()
 
     def lost(self, pid: int) -> None:
-        """A worker has died: the one in its place starts with whatever model is the current one by then."""
+        """Note that a worker has died: the one in its place starts with whatever model is the current one by then."""
         self.waiting.discard(pid)
         self._members.discard(pid)
         if self.step is ReloadStep.PREPARING and not self._members:

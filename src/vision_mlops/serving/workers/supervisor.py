@@ -22,8 +22,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from vision_mlops.serving.served_model import OTHER_CLASSES, ModelSource, pack_source, unpack_source
+from vision_mlops.serving.telemetry.metrics_folder import use_slot
 from vision_mlops.serving.telemetry.prometheus_metrics import forget_process, restart_counter
-from vision_mlops.serving.workers.ipc import IpcConnection, Message, ParentProcess, ipc_pair
+from vision_mlops.serving.workers.ipc import IpcConnection, Message, ipc_pair
 from vision_mlops.serving.workers.model_reload import Reload, ReloadStep
 from vision_mlops.serving.workers.worker import WorkerSettings, work
 
@@ -40,12 +41,13 @@ _DRAIN_MARGIN_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Member:
-    """One worker as the supervisor sees it, with the connections that it was handed and those that it says have ended.
+    """One worker as the supervisor sees it, with the number of connections it was handed, and of those it says have ended.
 
     Both only ever grow: what a worker says while more is on its way to it cannot make the supervisor forget that.
     """
 
     pid: int
+    slot: int
     channel: IpcConnection
     born: float
     heard: float
@@ -58,7 +60,7 @@ class Member:
 
     @property
     def load(self) -> int:
-        """Its open connections."""
+        """Number of its open connections."""
         return self.dealt - self.ended
 
 
@@ -70,7 +72,7 @@ class Supervisor:
         settings: What workers serve.
         workers: How many.
         on_ready: Called once, with "" when every worker is ready, or with the problem of the first that cannot be.
-        parent: When it has ended, the server drains, too.
+        parent: Socket to the process that started this one; when that has ended, the server drains, too.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Supervisor:
         workers: int,
         *,
         on_ready: Callable[[str], None] = lambda problem: None,
-        parent: ParentProcess | None = None,
+        parent: IpcConnection | None = None,
     ) -> None:
         self.listener = listener
         self.settings = settings
@@ -90,6 +92,7 @@ class Supervisor:
         self._restarts = restart_counter()
         self._on_ready: Callable[[str], None] | None = on_ready
         self._parent = parent
+        self._parent_pid = os.getppid()
         self._selector = selectors.DefaultSelector()
         self._accepting = False
         self._undealt: socket.socket | None = None
@@ -97,10 +100,9 @@ class Supervisor:
         self._generations = itertools.count(settings.generation + 1)
         self._deaths = 0
         self._fork_at = 0.0
-        self._signals: list[int] = []
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, drain, and return when the last worker has ended. A second signal kills."""
+        """Serve until SIGTERM or SIGINT, drain, and return when the last worker has ended. A second signal kills them."""
         with self._handling_signals() as wakeup:
             self._selector.register(wakeup, selectors.EVENT_READ)
             if self._parent is not None:
@@ -130,26 +132,28 @@ class Supervisor:
     # Workers
 
     def _fill(self) -> None:
-        """Fork what is missing; after quick deaths in a row, later and later."""
+        """Fork missing workers; after quick deaths in a row, later and later."""
         now = time.monotonic()
         while len(self.members) < self.size and self._draining_until is None and now >= self._fork_at:
             self._fork()
 
     def _fork(self) -> None:
         ours, theirs = ipc_pair()
+        taken = {member.slot for member in self.members.values()}
+        slot = next(number for number in itertools.count(1) if number not in taken)
         sys.stdout.flush()
         sys.stderr.flush()
         gc.freeze()  # what is there now stays shared: the collector of the worker must not touch it
         pid = os.fork()
         if pid == 0:
-            self._become_worker(theirs)
+            self._become_worker(theirs, slot)
         gc.unfreeze()
         theirs.close()
         now = time.monotonic()
-        self.members[pid] = Member(pid, ours, now, now, self.settings.generation)
+        self.members[pid] = Member(pid, slot, ours, now, now, self.settings.generation)
         self._selector.register(ours, selectors.EVENT_READ, pid)
 
-    def _become_worker(self, channel: IpcConnection) -> NoReturn:
+    def _become_worker(self, channel: IpcConnection, slot: int) -> NoReturn:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -162,6 +166,7 @@ class Supervisor:
                 self._parent.close()
             for member in self.members.values():
                 member.channel.close()
+            use_slot(slot)
             work(channel, self.settings)
             code = 0
         except BaseException:  # noqa: BLE001 - nothing of the parent's stack may run in the child
@@ -173,17 +178,7 @@ class Supervisor:
             os._exit(code)
 
     def _reap(self) -> None:
-        for pid in list(self.members):
-            try:
-                done, status = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                done, status = pid, 0
-            if done:
-                self._bury(pid, os.waitstatus_to_exitcode(status))
-        if os.getpid() == 1:  # of a container: processes that have lost their parent become its children
-            self._reap_adopted()
-
-    def _reap_adopted(self) -> None:
+        """Bury workers that have ended; the first process of a container also gets children of others, to be reaped."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] in self.members:
@@ -194,7 +189,7 @@ class Supervisor:
         with contextlib.suppress(KeyError):
             self._selector.unregister(member.channel)
         member.channel.close()
-        forget_process(pid)
+        forget_process(member.slot)
         if self.reload is not None:
             self.reload.lost(pid)
             self._settle_reload()
@@ -204,7 +199,7 @@ class Supervisor:
         self._deaths = 0 if now - member.born > _STABLE_SECONDS else self._deaths + 1
         pause = _BACKOFF_SECONDS[min(self._deaths, len(_BACKOFF_SECONDS) - 1)]
         self._fork_at = now + pause
-        _LOG.warning("worker %d ended with %d; another one starts in %.1f s", pid, code, pause)
+        _LOG.warning("worker %d exited with code %d; another one starts in %.1f s", pid, code, pause)
         self._restarts.inc()
 
     def _watch(self) -> None:
@@ -216,6 +211,8 @@ class Supervisor:
                 _LOG.error("worker %d has been silent for %.0f s: killing it", member.pid, _SILENT_SECONDS)
                 member.heard = now
                 _kill(member.pid, signal.SIGKILL)
+        if self._parent is not None and os.getppid() != self._parent_pid:
+            self._outlived()
         if self._draining_until is not None and now > self._draining_until:
             self._kill_all()
 
@@ -235,7 +232,7 @@ class Supervisor:
         self._accepting = wanted
 
     def _accept(self) -> bool:
-        """Accept some of what waits and deal it; False when nothing waits any more."""
+        """Accept and deal some of the waiting connections; return False when none waits any more."""
         for _ in range(_ACCEPT_AT_ONCE):
             try:
                 connection, _address = self.listener.accept()
@@ -251,9 +248,9 @@ class Supervisor:
         return True
 
     def _deal(self) -> bool:
-        """Hand over what was accepted: to a ready worker before others, then to the one with the fewest connections.
+        """Hand over the accepted connection: to a ready worker before others, then to the one with the fewest connections.
 
-        False where none can take it at the moment: it is kept until one does.
+        Return False where no worker can take it at the moment: it is kept until one can.
         """
         connection = self._undealt
         if connection is None:
@@ -275,16 +272,21 @@ class Supervisor:
                 self._accept()
         elif source is wakeup:
             with contextlib.suppress(BlockingIOError):
-                wakeup.recv(4096)
-            while self._signals:
-                self._signalled(self._signals.pop(0))
-        elif isinstance(source, ParentProcess):
-            if source.has_ended():
-                self._selector.unregister(source)
-                if self._draining_until is None:
-                    self._drain()
+                for number in wakeup.recv(4096):
+                    self._signalled(number)
+        elif self._parent is not None and source is self._parent:
+            with contextlib.suppress(EOFError):
+                self._parent.receive()
+                return
+            self._selector.unregister(source)
+            self._outlived()
         else:
             self._hear(source)
+
+    def _outlived(self) -> None:
+        """Drain, as the process that started this one has ended."""
+        if self._draining_until is None:
+            self._drain()
 
     def _hear(self, channel: IpcConnection) -> None:
         member = next((member for member in self.members.values() if member.channel is channel), None)
@@ -328,7 +330,7 @@ class Supervisor:
 
     def _asked_to_reload(self, member: Member, fields: dict[str, Any]) -> None:
         if self.reload is not None:
-            problem = "a model is being loaded already; try again when it is"
+            problem = "another model is being loaded; try again when that is done"
             self._answer((member.pid, fields["number"]), problem, 409, "reloading")
             return
         self._start_reload(
@@ -350,7 +352,7 @@ class Supervisor:
             )
 
     def _settle_reload(self) -> None:
-        """Act on what the swap has come to."""
+        """Act on the step that the swap has reached."""
         swap = self.reload
         if swap is None:
             return
@@ -363,7 +365,7 @@ class Supervisor:
             if swap.step is ReloadStep.FAILED:
                 for pid in swap.members:
                     self.members[pid].channel.send("abort")
-                _LOG.error("the model stays as it is: %s", swap.problem)
+                _LOG.error("the model is unchanged: %s", swap.problem)
                 for member in self.members.values():
                     if member.settled and member.generation != self.settings.generation:
                         _kill(member.pid, signal.SIGKILL)  # it cannot get what the others serve: begin anew
@@ -392,13 +394,13 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _handling_signals(self) -> Iterator[socket.socket]:
-        """Collect signals; each also wakes the selector up."""
+        """Have each signal arrive as a byte on the socket that is yielded."""
         reading, writing = socket.socketpair()
         reading.setblocking(False)
         writing.setblocking(False)
         old_wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         names = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-        old = {name: signal.signal(name, lambda number, frame: self._signals.append(number)) for name in names}
+        old = {name: signal.signal(name, lambda number, frame: None) for name in names}
         try:
             yield reading
         finally:
@@ -418,7 +420,7 @@ class Supervisor:
             self._start_reload(self.settings.source)
 
     def _drain(self) -> None:
-        """Take what has reached the system's queue, close the door, and have the workers answer what they hold."""
+        """Accept what has reached the system's queue, stop listening, and have the workers finish what they hold."""
         self._draining_until = time.monotonic() + self.settings.serving.drain_timeout_s + _DRAIN_MARGIN_SECONDS
         while self._open() and time.monotonic() < self._draining_until:
             if not self._deal():

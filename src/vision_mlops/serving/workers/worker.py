@@ -16,7 +16,7 @@ from vision_mlops.config.workload import Serving
 from vision_mlops.core.errors import MlopsError
 from vision_mlops.core.library_settings import keep_freed_memory
 from vision_mlops.serving.access_keys import AccessKeys
-from vision_mlops.serving.http.scoring_requests import RequestError
+from vision_mlops.serving.http.http_messages import RequestError
 from vision_mlops.serving.prediction_log.predictions import start_predictions
 from vision_mlops.serving.scoring_app import ScoringApp
 from vision_mlops.serving.served_model import (
@@ -52,7 +52,7 @@ class WorkerSettings:
 
 
 class Worker:
-    """The loop of a worker. To be made in its event loop.
+    """The loop of a worker; made in its event loop.
 
     Args:
         channel: To the supervisor.
@@ -98,7 +98,7 @@ class Worker:
         stop_log()
 
     def _start_reporting(self) -> Callable[[], None]:
-        """Begin what has threads, which must not exist before the fork; returns what ends it, within some seconds."""
+        """Start what has threads, which must not exist before the fork; return what ends it within some seconds."""
         app, settings = self.app, self.settings.serving.predictions
         name = self.settings.source.name or self.settings.source.bundle.name
         app.tracing = start_tracing()
@@ -205,7 +205,7 @@ class Worker:
             async with asyncio.timeout(_RELOAD_SECONDS):
                 fields = await answer
         except TimeoutError as error:
-            raise RequestError(503, "timeout", f"no answer within {_RELOAD_SECONDS:.0f} s") from error
+            raise RequestError(503, "timeout", f"no response within {_RELOAD_SECONDS:.0f} s") from error
         finally:
             self._answers.pop(number, None)
         if fields["problem"]:
@@ -213,7 +213,7 @@ class Worker:
         return dict(fields["model"])
 
     def _count_end(self) -> None:
-        """Tell at once that a connection has ended, as the next one is dealt by that; several of a moment in one message."""
+        """Report at once that a connection has ended, as the next one is dealt by that; several at a time in one message."""
         if self._ended == self._reported:
             self._loop.call_soon(self._report)
         self._ended += 1
@@ -225,7 +225,7 @@ class Worker:
     # Time
 
     def _tick(self, ticks: int) -> None:
-        """Ten times a second: book, and look whether the supervisor is there; once a second: report, sweep, read keys."""
+        """Count and look for the supervisor, ten times a second; report, sweep and read keys once a second."""
         self.app.request_metrics.book()
         if ticks % 10 == 0:
             self._report()
@@ -236,12 +236,12 @@ class Worker:
             self._leave()
         busy = self.app.scorer.busy_since
         if busy is not None and time.monotonic() - busy > _HUNG_SECONDS:
-            _LOG.error("an inference has not come back for %.0f s: ending this worker", _HUNG_SECONDS)
+            _LOG.error("an inference has taken more than %.0f s: ending this worker", _HUNG_SECONDS)
             stop_log()
             os._exit(70)
 
     async def _drain(self) -> None:
-        """Answer everything that was accepted, telling clients to close, and close what is idle."""
+        """Respond to everything that was accepted, telling clients to close, and close what is idle."""
         deadline = time.monotonic() + self.settings.serving.drain_timeout_s
         connections = self.app.hub.connections
         while (connections or self._adopting) and (now := time.monotonic()) < deadline:
@@ -255,7 +255,7 @@ class Worker:
 
 
 def work(channel: IpcConnection, settings: WorkerSettings) -> None:
-    """Run a worker until it is told to end. The last thing that its process does."""
+    """Run a worker until it is told to end: the last thing that its process does."""
 
     async def serve() -> None:
         await Worker(channel, settings).run()

@@ -39,23 +39,23 @@ class Backend:
         self.server = ServerProcess(spec, self.log, self._changed)
 
     def start(self) -> None:
-        """Start its server."""
+        """Start the server."""
         self.server.start()
 
     @property
     def state(self) -> EndpointStatus:
-        """How it is."""
+        """State of the deployment."""
         if self.ready:
             return EndpointStatus.READY
         return EndpointStatus.FAILED if self.server.problem else EndpointStatus.CHANGING
 
     @property
     def problem(self) -> str:
-        """Why it is not ready; empty where it is."""
+        """Reason why it is not ready; empty where it is."""
         return "" if self.ready else self.server.problem or "the server is starting"
 
     async def drain(self, seconds: float) -> None:
-        """Wait for the answers that are under way, then end the server. Nobody may choose it any more."""
+        """Wait for the responses that are under way, then end the server. Nobody may choose it any more."""
         deadline = time.monotonic() + seconds
         while self.in_flight and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
@@ -64,7 +64,7 @@ class Backend:
         await self.server.stop()
 
     def sweep(self, now: float) -> None:
-        """Close idle connections, and keep the log small. To be called every second or so."""
+        """Close idle connections, and keep the log small; called every second or so."""
         self.pool.sweep(now)
         bound_log(self.log)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class DeploymentCounters:
         """Copies of requests that there was no room for."""
 
     def answered(self, status: int, seconds: float) -> None:
-        """Count an answer."""
+        """Count a response."""
         self.requests += 1
         if status >= 500:
             self.errors += 1
@@ -40,17 +41,17 @@ class DeploymentCounters:
         self.latencies[bisect_left(LATENCY_BOUNDS_MS, seconds * 1000)] += 1
 
     def failed(self) -> None:
-        """Count a request that got no answer."""
+        """Count a request that got no response."""
         self.requests += 1
         self.errors += 1
 
     def counts(self) -> Counts:
-        """The counts up to now."""
+        """Return the counts up to now."""
         return Counts(self.requests, self.errors, self.compared, self.disagreed, tuple(self.latencies))
 
 
 def read_counters(folder: Path) -> dict[str, DeploymentCounters]:
-    """Counters by deployment as they were written last; those of a file that cannot be read begin anew."""
+    """Read the counters by deployment as they were written last; those of a file that cannot be read start at zero."""
     try:
         content = json.loads((folder / COUNTS).read_text(encoding="utf-8"))
         return {
@@ -62,23 +63,13 @@ def read_counters(folder: Path) -> dict[str, DeploymentCounters]:
 
 
 def write_counters(folder: Path, counters: Mapping[str, DeploymentCounters]) -> None:
-    """Keep counters for a router that comes after this one."""
-    content = {
-        name: {"counts": counts_to_dict(item.counts()), "seconds": item.seconds} for name, item in counters.items()
-    }
+    """Write counters for a router that comes after this one."""
+    content = {name: {"counts": asdict(item.counts()), "seconds": item.seconds} for name, item in counters.items()}
     atomic_write(folder / COUNTS, json.dumps(content))
 
 
-def counts_to_dict(counts: Counts) -> dict[str, Any]:
-    """Counts for JSON."""
-    return {
-        "requests": counts.requests, "errors": counts.errors, "compared": counts.compared,
-        "disagreed": counts.disagreed, "latencies": list(counts.latencies),
-    }  # fmt: skip
-
-
 def counts_from(content: Mapping[str, Any]) -> Counts:
-    """Counts from JSON. Raises TypeError, KeyError or ValueError where it is something else."""
+    """Return counts from JSON. Raises TypeError, KeyError or ValueError where it is something else."""
     counts = Counts(**{**content, "latencies": tuple(content["latencies"])})
     if len(counts.latencies) != len(LATENCY_BOUNDS_MS) + 1:
         raise ValueError("another number of buckets")
@@ -88,7 +79,7 @@ def counts_from(content: Mapping[str, Any]) -> Counts:
 def expose(
     counters: Mapping[str, DeploymentCounters], ready: Mapping[str, bool], traffic: Mapping[str, int]
 ) -> tuple[bytes, str]:
-    """What Prometheus reads, and its media type."""
+    """Return what Prometheus reads, and its media type."""
     from prometheus_client import CollectorRegistry
     from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -104,7 +95,7 @@ class _Collector:
         self._counters, self._ready, self._traffic = counters, ready, traffic
 
     def collect(self) -> Iterator[Any]:
-        """All families of metrics."""
+        """Yield all families of metrics."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
         counters = {

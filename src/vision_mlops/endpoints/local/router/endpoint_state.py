@@ -1,4 +1,4 @@
-"""What an endpoint on this machine is meant to be, in a file of its folder; whoever holds the folder's lock may write it."""
+"""What an endpoint on this machine is meant to be: a file in its folder, which the holder of the folder's lock may write."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class EndpointState:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def spec(self, name: str) -> DeploymentSpec | None:
-        """One of its deployments."""
+        """Return one of its deployments, or None."""
         return next((item for item in self.deployments if item.name == name), None)
 
     def with_deployment(self, spec: DeploymentSpec) -> EndpointState:
-        """With a deployment added or replaced; the first one gets all traffic."""
+        """Return it with a deployment added or replaced; the first one gets all traffic."""
         if self.spec(spec.name) is not None:
             kept = tuple(spec if item.name == spec.name else item for item in self.deployments)
             return replace(self, deployments=kept)
@@ -60,7 +60,7 @@ class EndpointState:
         return replace(self, deployments=(*self.deployments, spec), traffic=traffic)
 
     def without_deployment(self, name: str) -> EndpointState:
-        """Without one of its deployments, which has no traffic."""
+        """Return it without one of its deployments, which has no traffic."""
         return replace(
             self,
             deployments=tuple(item for item in self.deployments if item.name != name),
@@ -70,12 +70,12 @@ class EndpointState:
 
 
 def spec_from(content: Mapping[str, Any]) -> DeploymentSpec:
-    """A deployment from JSON. Raises TypeError where a field is missing or unknown."""
+    """Return a deployment from JSON. Raises TypeError where a field is missing or unknown."""
     return DeploymentSpec(**content)
 
 
 def read_state(folder: Path) -> EndpointState | None:
-    """The state in an endpoint's folder; None where there is none.
+    """Read the state in an endpoint's folder; None where there is none.
 
     Raises:
         DeploymentError: the file cannot be read.
@@ -94,12 +94,12 @@ def read_state(folder: Path) -> EndpointState | None:
 
 
 def write_state(folder: Path, state: EndpointState) -> None:
-    """Put a state in the place of the former one, whole or not at all."""
+    """Replace the state, whole or not at all."""
     atomic_write(folder / FILE, json.dumps(asdict(state), indent=1) + "\n")
 
 
 def read_key(folder: Path) -> str:
-    """The key with which this user's commands may change the router. Raises DeploymentError."""
+    """Read the key with which commands of this user may change the router. Raises DeploymentError."""
     try:
         return (folder / KEY).read_text(encoding="ascii")
     except OSError as error:
@@ -107,7 +107,7 @@ def read_key(folder: Path) -> str:
 
 
 def write_key(folder: Path, key: str) -> None:
-    """Keep the key of a router, for its owner only."""
+    """Write the key of a router, for its owner only."""
     path = folder / KEY
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
@@ -115,7 +115,7 @@ def write_key(folder: Path, key: str) -> None:
 
 
 def remove_files(folder: Path) -> None:
-    """Remove what an endpoint has in its folder, and the folder where nothing else is in it."""
+    """Remove the files of an endpoint, and its folder if nothing else is in it."""
     for name in (FILE, COUNTS, KEY, LOGS, LOG, f"{LOG}.1", LOCK, CHANGE_LOCK):
         remove_path(folder / name)
     with contextlib.suppress(OSError):  # missing, or another target has an endpoint of this name
@@ -123,7 +123,7 @@ def remove_files(folder: Path) -> None:
 
 
 def read_pid(folder: Path) -> int | None:
-    """Process of the router, to be trusted only while its lock is held."""
+    """Return the process id of the router, to be trusted only while its lock is held."""
     try:
         return int((folder / LOCK).read_text())
     except (OSError, ValueError):

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from vision_mlops.endpoints.local.router.backend import Backend
-from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler, Shares
+from vision_mlops.endpoints.local.router.traffic_shares import MirrorSampler
 from vision_mlops.endpoints.local.router.upstream import Upstream
 from vision_mlops.serving.http.http_messages import HeaderList, Request, Response
+
+if TYPE_CHECKING:
+    from vision_mlops.endpoints.local.router.router_app import RouterApp
 
 _TRIES = 2
 _PASSED_ON = (b"content-type", b"content-encoding", b"traceparent", b"tracestate")
 RETRY = ((b"retry-after", b"1"),)
-
-
-class Router(Protocol):
-    """What an exchange needs of the router that it belongs to."""
-
-    shares: Shares[Backend]
-    mirror: Mirror | None
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside."""
 
 
 class Exchange:
@@ -43,7 +35,7 @@ class Exchange:
 
     __slots__ = ("_abandoned", "_refused", "_tries", "_upstream", "app", "backend", "body", "head", "picked", "request")
 
-    def __init__(self, app: Router, request: Request, backend: Backend, *, picked: bool) -> None:
+    def __init__(self, app: RouterApp, request: Request, backend: Backend, *, picked: bool) -> None:
         self.app = app
         self.request = request
         self.backend = backend
@@ -56,7 +48,7 @@ class Exchange:
         self._refused: list[Backend] = []
 
     def start(self) -> None:
-        """Send it."""
+        """Send the request."""
         backend = self.backend
         backend.in_flight += 1
         upstream = backend.pool.take()
@@ -81,7 +73,7 @@ class Exchange:
                 upstream.abandon()
 
     def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
-        """The answer came."""
+        """Pass the response on."""
         backend = self.backend
         self._upstream = None
         backend.in_flight -= 1
@@ -94,7 +86,7 @@ class Exchange:
         self._let_go()
 
     def broken(self) -> None:
-        """The connection broke before the answer was whole."""
+        """Try again, as the connection broke before the response was whole."""
         self._upstream = None
         self.backend.in_flight -= 1
         if self._tries > _TRIES:
@@ -140,12 +132,12 @@ class Exchange:
 
     def _fail(self, backend: Backend) -> None:
         backend.counters.failed()
-        message = f"deployment {backend.name} does not answer; try again in 1 s"
+        message = f"deployment {backend.name} does not respond; try again in 1 s"
         self.request.connection.respond(self.request, Response.error(503, "no_answer", message, RETRY))
         self._let_go()
 
     def _let_go(self) -> None:
-        """Let go of the image: request and exchange refer to each other, and it shall not wait for the collector."""
+        """Release the image: request and exchange refer to each other, and it shall not wait for the garbage collector."""
         self.head = self.body = b""
 
 
@@ -161,7 +153,7 @@ class Copy:
         self.label = answer if status == 200 else b""
 
     def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
-        """The answer of the mirror came."""
+        """Compare the mirror's response with the one that the caller got."""
         counters = self.mirror.backend.counters
         counters.answered(status, seconds)
         if status == 200 and self.label:
@@ -170,7 +162,7 @@ class Copy:
         self.mirror.ended()
 
     def broken(self) -> None:
-        """The mirror gave none."""
+        """Note that the mirror gave no response."""
         self.mirror.backend.counters.failed()
         self.mirror.ended()
 
@@ -188,7 +180,7 @@ class Mirror:
     MOST_WAITING = 64
     MOST_BYTES = 64 * 2**20
 
-    def __init__(self, app: Router, backend: Backend, percent: int) -> None:
+    def __init__(self, app: RouterApp, backend: Backend, percent: int) -> None:
         self.backend = backend
         self._app = app
         self._sampler = MirrorSampler(percent)
@@ -197,7 +189,7 @@ class Mirror:
         self._running = 0
 
     def offer(self, exchange: Exchange, status: int, answer: bytes) -> None:
-        """A request was answered: copy it, where it is its turn and there is room."""
+        """Copy a request that was answered, if it is its turn and there is room."""
         if not self._sampler.next():
             return
         size = len(exchange.body)
@@ -209,13 +201,13 @@ class Mirror:
         self._go_on()
 
     def ended(self) -> None:
-        """A copy has had its answer, or will have none."""
+        """Note that a copy has had its response, or will have none."""
         self._running -= 1
         self.backend.in_flight -= 1
         self._go_on()
 
     def stop(self) -> None:
-        """Send no further ones."""
+        """Send no further copies."""
         self._waiting.clear()
 
     def _go_on(self) -> None:
@@ -240,7 +232,7 @@ class Mirror:
 
 
 def labels(answer: bytes) -> list[str] | None:
-    """The most probable class of each image of an answer; None where it is something else."""
+    """Return the most probable class of each image of a response; None where it is something else."""
     try:
         content = json.loads(answer)
         results = content.get("results", [content])
@@ -250,7 +242,7 @@ def labels(answer: bytes) -> list[str] | None:
 
 
 def _head(request: Request) -> bytes:
-    """Head of the request to a server: what it reads, and nothing else."""
+    """Return the head of the request to a server: what it reads, and nothing else."""
     method = "GET" if request.method == "HEAD" else request.method
     head = b"%b %b HTTP/1.1\r\nhost: localhost\r\nx-request-id: %b\r\n" % (
         method.encode(), request.url, request.request_id.encode()

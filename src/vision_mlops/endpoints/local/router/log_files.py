@@ -1,4 +1,4 @@
-"""The files that servers write what they have to say to: kept small, and read from the end."""
+"""Log files of servers: kept small, and read from the end."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _LOG_BYTES = 16 * 2**20
 
 
 def log_path(folder: Path, deployment: str) -> Path:
-    """Where the output of a deployment's server goes."""
+    """Return the log file of a deployment's server."""
     return folder / LOGS / f"{deployment}.log"
 
 
 def former_log(log: Path) -> Path:
-    """The one that was before it."""
+    """Return the file that holds what was logged before."""
     return log.with_name(f"{log.name}.1")
 
 
 def bound_log(log: Path) -> None:
-    """Begin a log anew where it has become large, keeping one former one beside it.
+    """Start a log again where it has become large, keeping one former log beside it.
 
     Its writers have it open to append, and go on where it is empty; what they write while it is copied is lost.
     """
@@ -35,7 +35,7 @@ def bound_log(log: Path) -> None:
 
 
 def tail(log: Path, lines: int) -> str:
-    """The last lines of a log and of the former one beside it; empty where there is none."""
+    """Return the last lines of a log and of the former one beside it; empty where there is none."""
     found: list[str] = []
     for path in (log, former_log(log)):
         if len(found) < lines and path.is_file():

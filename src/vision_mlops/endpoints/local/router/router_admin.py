@@ -8,21 +8,19 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from vision_mlops.endpoints.local.router.backend import Backend
-from vision_mlops.endpoints.local.router.counters import counts_to_dict, read_counters, write_counters
+from vision_mlops.endpoints.local.router.counters import read_counters, write_counters
 from vision_mlops.endpoints.local.router.endpoint_state import LOG, EndpointState, remove_files, spec_from, write_state
 from vision_mlops.endpoints.local.router.log_files import bound_log, tail
-from vision_mlops.endpoints.local.router.router_app import RouterApp
+from vision_mlops.endpoints.local.router.router_app import ADMIN, RouterApp
 from vision_mlops.endpoints.local.router.traffic_shares import as_percent
-from vision_mlops.serving.http.http_messages import Response
+from vision_mlops.serving.http.http_messages import Request, Response
 from vision_mlops.serving.telemetry.server_log import log_event
 
-_LEASE_SECONDS = 5.0
-"""A deployment in the making that nobody has asked about for so long is given up: its command was ended."""
 _EMPTY_SECONDS = 10.0
 """An endpoint without deployments, of which none is being made, ends after so long."""
 _COUNTS_SECONDS = 5.0
@@ -30,15 +28,37 @@ _DRAIN_SECONDS = 40.0
 
 
 class _RefusedError(Exception):
-    """What is asked for cannot be done."""
+    """The action cannot be done now."""
 
 
-@dataclass(slots=True)
-class _Candidate:
-    """A deployment that is being made. It becomes part of the endpoint, and of its state, when it is ready."""
+class _Wish:
+    """A deployment that a command waits for: a new one becomes part of the endpoint, and of its state, when it is ready.
 
-    backend: Backend
-    asked: float
+    Args:
+        request: The command's, which is answered then. A command that hangs up withdraws its wish.
+        backend: The deployment.
+        seconds: How long the command waits.
+        withdraw: Called when the command has hung up.
+    """
+
+    def __init__(self, request: Request, backend: Backend, seconds: float, withdraw: Callable[[], None]) -> None:
+        self.request = request
+        self.backend = backend
+        self.seconds = seconds
+        self.until = time.monotonic() + seconds
+        self._withdraw = withdraw
+        self._abandoned = False
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the deployment any more."""
+        return self._abandoned
+
+    @abandoned.setter
+    def abandoned(self, value: bool) -> None:
+        self._abandoned = value
+        if value:
+            self._withdraw()
 
 
 class Control:
@@ -51,24 +71,23 @@ class Control:
     """
 
     def __init__(self, folder: Path, state: EndpointState, key: str) -> None:
-        self.key = key
         self.folder = folder
         self.state = state
         self.ending = asyncio.Event()
         self.given_up = False
-        """Whether it ends as it has no deployment, and no command makes one."""
-        self.app = RouterApp(self)
-        self._candidates: dict[str, _Candidate] = {}
+        """Whether it ends because it has no deployment, and no command makes one."""
+        self.app = RouterApp(key, self.obey)
+        self._wishes: dict[str, _Wish] = {}
         self._empty_since = time.monotonic()
         self._counted = time.monotonic()
         self._leaving: set[asyncio.Task[None]] = set()
         self._actions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "status": self._status, "deploy": self._deploy, "withdraw": self._withdraw, "traffic": self._traffic,
-            "tags": self._tags, "counts": self._counts, "delete": self._delete, "shutdown": self._shutdown,
+            "status": self._status, "traffic": self._traffic, "tags": self._tags, "counts": self._counts,
+            "delete": self._delete, "shutdown": self._shutdown,
         }  # fmt: skip
 
     def start(self) -> None:
-        """Start what the state says."""
+        """Start the deployments of the state."""
         known = read_counters(self.folder)
         for spec in self.state.deployments:
             backend = Backend(spec, self.folder, known.get(spec.name))
@@ -77,30 +96,29 @@ class Control:
         self._keep(self.state)
         self._reshare()
 
-    def obey(self, action: str, body: bytes) -> Response:
-        """Do what an owner of the key asks for."""
-        known = self._actions.get(action)
-        if known is None:
-            return Response.error(404, "not_found", f"there is no action {action[:64]!r}")
+    def obey(self, request: Request) -> Response | None:
+        """Do what an owner of the key asks for; return None where the response comes later."""
+        action = request.path.removeprefix(ADMIN)
         try:
-            return Response.json(200, known(json.loads(body or b"{}")))
+            asked = json.loads(request.body or b"{}")
+            if action == "deploy":
+                return self._deploy(request, asked)
+            if action not in self._actions:
+                return Response.error(404, "not_found", f"unknown action {action[:64]!r}")
+            return Response.json(200, self._actions[action](asked))
         except _RefusedError as error:
             return Response.error(409, "refused", str(error))
         except (ValueError, TypeError, KeyError) as error:
             return Response.error(400, "bad_request", f"{type(error).__name__}: {error}")
 
     def tick(self) -> None:
-        """To be called every second."""
+        """Do what is due every second."""
         now = time.monotonic()
         self.app.hub.tick()
-        for backend in [*self.app.backends.values(), *(item.backend for item in self._candidates.values())]:
+        for backend in self._backends():
             backend.sweep(now)
-        for name, candidate in list(self._candidates.items()):
-            if now - candidate.asked > _LEASE_SECONDS:
-                log_event("deploy_given_up", "warning", deployment=name)
-                self._drop(name)
-                self._empty_since = -math.inf
-        if self.state.deployments or self._candidates:
+        self._settle()
+        if self.state.deployments or self._wishes:
             self._empty_since = now
         elif now - self._empty_since > _EMPTY_SECONDS:
             self.given_up = True  # its first deployment was never made
@@ -110,8 +128,10 @@ class Control:
         bound_log(self.folder / LOG)
 
     async def close(self) -> None:
-        """Answer what has come, end all servers, and keep the counts."""
+        """Respond to what has come, end all servers, and write the counts."""
         self.app.draining = True
+        for name in list(self._wishes):
+            self._fail(name, "the endpoint has been ended")
         deadline = time.monotonic() + _DRAIN_SECONDS
         connections = self.app.hub.connections
         while connections and time.monotonic() < deadline:
@@ -119,8 +139,6 @@ class Control:
                 if connection.idle and time.monotonic() - connection.heard > 0.5:
                     connection.transport.close()
             await asyncio.sleep(0.02)
-        for name in list(self._candidates):
-            self._drop(name)
         stops = [backend.drain(_DRAIN_SECONDS) for backend in self.app.backends.values()]
         await asyncio.gather(*stops, *self._leaving)
         self.keep_counts()
@@ -128,8 +146,8 @@ class Control:
             remove_files(self.folder)
 
     def kill(self) -> None:
-        """End all servers at once."""
-        for backend in [*self.app.backends.values(), *(item.backend for item in self._candidates.values())]:
+        """Kill all servers."""
+        for backend in self._backends():
             backend.server.kill()
 
     def keep_counts(self) -> None:
@@ -144,7 +162,7 @@ class Control:
     # Actions
 
     def _status(self, asked: dict[str, Any]) -> dict[str, Any]:
-        making = {name: item.backend for name, item in self._candidates.items() if name not in self.app.backends}
+        making = {name: wish.backend for name, wish in self._wishes.items() if name not in self.app.backends}
         rows = [
             {
                 "name": name, "model": item.spec.model, "version": item.spec.version, "state": str(item.state),
@@ -158,46 +176,15 @@ class Control:
             "leaving": len(self._leaving),
         }  # fmt: skip
 
-    def _deploy(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Make a deployment, or tell how far it is: to be asked again until it is ready or has failed."""
-        spec = spec_from(asked["spec"])
-        if self.app.draining:
-            raise _RefusedError("the endpoint is being deleted")
-        present = self.app.backends.get(spec.name)
-        if present is not None and present.spec == spec:
-            if asked.get("begin"):
-                present.server.retry()
-            return _told(present, known=True)
-        candidate = self._candidates.get(spec.name)
-        if candidate is None:
-            candidate = self._candidates[spec.name] = _Candidate(Backend(spec, self.folder), time.monotonic())
-            candidate.backend.start()
-        elif candidate.backend.spec != spec:
-            raise _RefusedError(f"another version is being deployed as {spec.name}")
-        candidate.asked = time.monotonic()
-        backend = candidate.backend
-        answer = _told(backend, known=False)
-        if backend.ready:
-            self._take_in(spec.name)
-        elif backend.server.problem:
-            self._drop(spec.name)
-        return answer
-
-    def _withdraw(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Give up a deployment that is being made."""
-        if asked["deployment"] in self._candidates:
-            self._drop(asked["deployment"])
-        return {}
-
     def _traffic(self, asked: dict[str, Any]) -> dict[str, Any]:
         traffic, mirror = as_percent(asked["traffic"]), as_percent(asked["mirror"])
         for name in {**traffic, **mirror}:
             if name not in self.app.backends:
-                raise _RefusedError(f"there is no deployment {name!r} any more")
+                raise _RefusedError(f"deployment {name!r} does not exist")
             if not self.app.backends[name].ready:
                 raise _RefusedError(f"deployment {name!r} is not ready: {self.app.backends[name].problem}")
         if sum(traffic.values()) != 100 or len(mirror) > 1 or traffic.keys() & mirror.keys():
-            raise _RefusedError("traffic adds up to 100, and copies go to one deployment without traffic")
+            raise _RefusedError("traffic must add up to 100, and copies can only go to one deployment without traffic")
         self._keep(replace(self.state, traffic=traffic, mirror=mirror))
         self._reshare()
         log_event("traffic", traffic=traffic, mirror=mirror)
@@ -209,14 +196,14 @@ class Control:
 
     def _counts(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.keep_counts()
-        return {name: counts_to_dict(item.counters.counts()) for name, item in self.app.backends.items()}
+        return {name: asdict(item.counters.counts()) for name, item in self.app.backends.items()}
 
     def _delete(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = asked["deployment"]
         if self.state.traffic.get(name):
             raise _RefusedError(f"deployment {name!r} has {self.state.traffic[name]} % of the traffic")
-        if name in self._candidates:
-            self._drop(name)
+        if name in self._wishes:
+            self._fail(name, "it has been deleted")
         if name in self.app.backends:
             self._keep(self.state.without_deployment(name))
             self._reshare()
@@ -228,32 +215,98 @@ class Control:
         self.ending.set()
         return {}
 
-    # Changes
+    # Deployments in the making
 
-    def _take_in(self, name: str) -> None:
-        backend = self._candidates[name].backend
+    def _deploy(self, request: Request, asked: dict[str, Any]) -> Response | None:
+        """Make a deployment; the response comes when it is ready or has failed, or when the time is up."""
+        spec = spec_from(asked["spec"])
+        if self.app.draining:
+            raise _RefusedError("the endpoint is being deleted")
+        backend = self.app.backends.get(spec.name)
+        if backend is not None and backend.spec == spec:
+            if backend.ready:
+                return Response.json(200, {"problem": "", "known": True})
+            backend.server.retry()
+        else:
+            backend = Backend(spec, self.folder)
+        if spec.name in self._wishes:  # of a command that was killed, as one at a time changes an endpoint
+            self._fail(spec.name, "it is being deployed again")
+        wish = _Wish(request, backend, float(asked["seconds"]), lambda: self._withdrawn(spec.name))
+        self._wishes[spec.name] = request.job = wish
+        request.started = math.inf  # the command says how long it waits, not the server's limit
+        if self._is_new(backend):
+            backend.changed = self._changed
+            backend.start()
+        return None
+
+    def _settle(self) -> None:
+        """Respond to the commands whose deployment is ready, has failed, or is not ready in time."""
+        for name, wish in list(self._wishes.items()):
+            backend = wish.backend
+            if backend.ready:
+                try:
+                    if self._is_new(backend):
+                        self._take_in(backend)
+                except OSError as error:  # its state cannot be written: the endpoint stays as it is
+                    self._fail(name, f"the endpoint cannot be changed: {error}")
+                    continue
+                self._end_wish(name, {"problem": "", "known": False})
+            elif backend.server.problem:
+                self._fail(name, backend.problem)
+            elif time.monotonic() > wish.until:
+                self._fail(name, f"not ready within {wish.seconds:.0f} s: {backend.problem}")
+
+    def _fail(self, name: str, problem: str) -> None:
+        backend = self._wishes[name].backend
+        self._end_wish(name, {"problem": problem, "log": tail(backend.log, 10)})
+        if self._is_new(backend):
+            backend.server.kill()
+            if name not in self.app.backends:
+                backend.remove_log()
+
+    def _withdrawn(self, name: str) -> None:
+        log_event("deploy_given_up", "warning", deployment=name)
+        self._fail(name, "the command that deployed it has ended")
+        self._empty_since = -math.inf
+
+    def _end_wish(self, name: str, content: dict[str, Any]) -> None:
+        request = self._wishes.pop(name).request
+        request.job = None
+        request.connection.respond(request, Response.json(200, content))
+
+    def _take_in(self, backend: Backend) -> None:
+        name = backend.name
         former = self.app.backends.get(name)
         self._keep(self.state.with_deployment(backend.spec))
-        del self._candidates[name]
         self._add(backend)
         self._reshare()
         log_event("deployment_ready", deployment=name, model=f"{backend.spec.model}:{backend.spec.version}")
         if former is not None:
             self._leave(former)
 
+    # Changes
+
+    def _is_new(self, backend: Backend) -> bool:
+        """Return whether a deployment is not part of the endpoint yet."""
+        return self.app.backends.get(backend.name) is not backend
+
+    def _backends(self) -> list[Backend]:
+        """Return all deployments, those in the making as well."""
+        making = [wish.backend for wish in self._wishes.values() if self._is_new(wish.backend)]
+        return [*self.app.backends.values(), *making]
+
+    def _changed(self) -> None:
+        """Note that a server has changed. What follows may end that server, and therefore waits until it has reported."""
+        self.app.set_limits()
+        asyncio.get_running_loop().call_soon(self._settle)
+
     def _add(self, backend: Backend) -> None:
         backend.server.restarts = True
-        backend.changed = self.app.set_limits
+        backend.changed = self._changed
         self.app.backends[backend.name] = backend
 
-    def _drop(self, name: str) -> None:
-        backend = self._candidates.pop(name).backend
-        backend.server.kill()
-        if name not in self.app.backends and self.state.spec(name) is None:
-            backend.remove_log()
-
     def _leave(self, backend: Backend, *, forget: bool = False) -> None:
-        """Let a deployment that nobody can choose any more finish, and end it."""
+        """Let a deployment that nobody can choose any more finish its requests, and end it."""
 
         async def leave() -> None:
             await backend.drain(_DRAIN_SECONDS)
@@ -265,15 +318,10 @@ class Control:
         task.add_done_callback(self._leaving.discard)
 
     def _keep(self, state: EndpointState) -> None:
-        """Write a state before it becomes true: what a caller is told outlives a crash, and a full disk changes nothing."""
+        """Write a state before it takes effect: what a caller is told survives a crash, and a full disk changes nothing."""
         write_state(self.folder, state)
         self.state = state
 
     def _reshare(self) -> None:
         self.app.share(dict(self.state.traffic), dict(self.state.mirror))
         self.app.set_limits()
-
-
-def _told(backend: Backend, *, known: bool) -> dict[str, Any]:
-    """How far a deployment is, for the command that waits for it."""
-    return {"state": str(backend.state), "problem": backend.problem, "known": known, "log": tail(backend.log, 10)}

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from vision_mlops.endpoints.local.router.backend import Backend
 from vision_mlops.endpoints.local.router.counters import expose
@@ -25,24 +25,17 @@ _MARGIN_SECONDS = 5.0
 ADMIN = "/admin/"
 
 
-class Admin(Protocol):
-    """What changes the endpoint."""
-
-    key: str
-
-    def obey(self, action: str, body: bytes) -> Response:
-        """Do what an owner of the key asks for."""
-
-
 class RouterApp:
     """Sends each request to a deployment. To be made in its event loop.
 
     Args:
-        admin: Answers what comes to ``/admin/`` with its key.
+        key: Key that opens ``/admin/``.
+        obey: Does what an owner of the key asks for; returns None where the response comes later.
     """
 
-    def __init__(self, admin: Admin) -> None:
-        self.admin = admin
+    def __init__(self, key: str, obey: Callable[[Request], Response | None]) -> None:
+        self._key = key.encode()
+        self._obey = obey
         self.backends: dict[str, Backend] = {}
         self.shares: Shares[Backend] = Shares()
         self.traffic: dict[str, int] = {}
@@ -66,7 +59,7 @@ class RouterApp:
         self.request_timeout_s = max((server.request_timeout_s for server in servers), default=0.0) + _MARGIN_SECONDS
 
     def share(self, traffic: dict[str, int], mirror: dict[str, int]) -> None:
-        """Share the traffic anew, from the next request on."""
+        """Change the shares of the traffic, from the next request on."""
         self.traffic = traffic
         self.shares = Shares([(self.backends[name], share) for name, share in traffic.items()])
         if self.mirror is not None:
@@ -75,7 +68,7 @@ class RouterApp:
         self.mirror = Mirror(self, *copied[0]) if copied else None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something beside; it is kept until it is done."""
+        """Run something in the background; it is kept until it is done."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -83,14 +76,14 @@ class RouterApp:
     # What a connection asks for
 
     def refuse(self, request: Request) -> Response | None:
-        """An answer that needs no body."""
+        """Return a response that needs no body, or None."""
         request.identify()
         if request.declared_size() > self.max_body:
             return Response.error(413, "body_too_large", too_large(self.max_body))
         return None
 
     def handle(self, request: Request) -> Response | None:
-        """Answer a complete request, or hand it on."""
+        """Respond to a complete request, or forward it."""
         if not request.request_id:
             request.identify()
         path = request.path
@@ -119,7 +112,7 @@ class RouterApp:
         return None
 
     def answered(self, request: Request, answer: Response) -> None:
-        """Called after each answer: one that came too late counts as none."""
+        """Note a response: one that came too late counts as none."""
         if answer.code == "timeout" and isinstance(request.job, Exchange):
             request.job.backend.counters.failed()
 
@@ -160,15 +153,15 @@ class RouterApp:
         ]
         return "; ".join(waiting) or "the endpoint has no deployment yet"
 
-    def _administer(self, request: Request) -> Response:
-        if not hmac.compare_digest(request.headers.get(b"x-api-key", b""), self.admin.key.encode()):
+    def _administer(self, request: Request) -> Response | None:
+        if not hmac.compare_digest(request.headers.get(b"x-api-key", b""), self._key):
             return Response.error(
-                403, "admin_disabled", "an endpoint is changed by `mlops endpoint` and `mlops deploy`"
+                403, "admin_disabled", "use `mlops endpoint` and `mlops deploy` to change an endpoint"
             )
         if request.method != "POST":
-            return Response.error(405, "method_not_allowed", "it takes POST", ((b"allow", b"POST"),))
+            return Response.error(405, "method_not_allowed", "use POST", ((b"allow", b"POST"),))
         try:
-            return self.admin.obey(request.path[len(ADMIN) :], request.body)
+            return self._obey(request)
         except Exception as error:  # noqa: BLE001 - whoever asked must be told, and the others are served on
             _LOG.exception("%s failed", request.path)
             return Response.error(500, "internal", f"{type(error).__name__}: {error}")

@@ -1,13 +1,11 @@
-"""The scoring server of one deployment: started, watched, started again after it has ended, and drained."""
+"""The scoring server of one deployment: started, watched, restarted after it has ended, and drained."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,13 +14,14 @@ from pathlib import Path
 
 from vision_mlops.endpoints.local.router.endpoint_state import DeploymentSpec
 from vision_mlops.serving.telemetry.server_log import log_event
+from vision_mlops.serving.workers.ipc import IpcConnection, Message, ipc_pair
 
 BACKOFF_SECONDS = (0.0, 0.2, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses before a server that has ended is started again, by the number of ends in a row."""
 _STABLE_SECONDS = 20.0
 _DRAIN_SECONDS = 40.0
 """Longer than the server itself takes: then it is killed."""
-_KEYS = ("MLOPS_SCORING_KEY", "MLOPS_ADMIN_KEY")  # of servers that others reach; this one only its router shall
+_KEYS = ("MLOPS_SCORING_KEY", "MLOPS_ADMIN_KEY")  # for servers that clients reach; only the router reaches this one
 
 
 class ServerProcess:
@@ -36,23 +35,22 @@ class ServerProcess:
 
     def __init__(self, spec: DeploymentSpec, log: Path, changed: Callable[[], None]) -> None:
         self.port = 0
-        """Where it listens; 0 before it does, and after it has ended."""
+        """Port that it listens on; 0 before it does, and after it has ended."""
         self.ready = False
         self.problem = ""
-        """Why it is not ready and will not become so by itself, or why it ended last."""
+        """Reason why it is not ready and will not become so by itself, or why it ended last."""
         self.max_body = 0
         self.request_timeout_s = 0.0
         self.cors_origins: tuple[str, ...] = ()
         self.deaths = 0
         """How often it has ended in a row."""
         self.restarts = False
-        """Whether it is started again after it has ended."""
+        """Whether it is restarted after it has ended."""
         self._spec = spec
         self._log = log
         self._changed = changed
         self._process: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
-        self._heard = b""
+        self._channel: IpcConnection | None = None
         self._born = 0.0
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -63,10 +61,10 @@ class ServerProcess:
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Start it. What goes wrong stands in ``problem``."""
+        """Start the server. What goes wrong is in ``problem``."""
         self.problem = ""
-        ours, theirs = socket.socketpair()
-        with theirs:
+        ours, theirs = ipc_pair()
+        with contextlib.closing(theirs):
             command = [sys.executable, "-m", "vision_mlops", "serve", self._spec.bundle, "--port", "0"]
             command += ["--name", self._spec.model, "--version", self._spec.version]
             command += ["--parent", str(theirs.fileno())]
@@ -82,13 +80,12 @@ class ServerProcess:
                 ours.close()
                 self._died(f"it cannot be started: {error.strerror}")
                 return
-        ours.setblocking(False)
-        self._channel, self._heard, self._born = ours, b"", time.monotonic()
-        asyncio.get_running_loop().add_reader(ours, self._hear, ours)
+        self._channel, self._born = ours, time.monotonic()
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._hear, ours)
         log_event("server_started", deployment=self._spec.name, model=f"{self._spec.model}:{self._spec.version}")
 
     def retry(self) -> None:
-        """Start it anew where it is alive but cannot become ready, and at once where it is to be started later."""
+        """Restart a server that is alive but cannot become ready; start one that is waiting for its restart at once."""
         if self.ready or not self.problem:
             return
         self.problem, self.deaths = "", -1
@@ -98,7 +95,7 @@ class ServerProcess:
             self._signal(signal.SIGTERM)
 
     async def stop(self) -> None:
-        """Have it finish what it has accepted, and end it."""
+        """Let the server finish what it has accepted, and end it."""
         self._stopping = True
         if self._task is not None:
             await self._task
@@ -112,40 +109,35 @@ class ServerProcess:
         self._let_go()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the server."""
         self._stopping = True
         self._let_go()
 
     # Its news
 
-    def _hear(self, channel: socket.socket) -> None:
+    def _hear(self, channel: IpcConnection) -> None:
         try:
-            content = channel.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            content = b""
-        if not content:
-            asyncio.get_running_loop().remove_reader(channel)
+            while (message := channel.receive()) is not None:
+                self._learn(message)
+        except EOFError:
+            asyncio.get_running_loop().remove_reader(channel.fileno())
             if not self._stopping:
                 self._task = asyncio.get_running_loop().create_task(self._bury())
-            return
-        *lines, self._heard = (self._heard + content).split(b"\n")
-        for line in lines:
-            news = json.loads(line)
-            if "port" in news:
-                self.port = int(news["port"])
-                self.max_body, self.request_timeout_s = int(news["max_body"]), float(news["request_timeout_s"])
-                self.cors_origins = tuple(news["cors_origins"])
-            if "problem" in news:
-                self.problem = str(news["problem"])
-                self.ready = not self.problem
-                log_event("server_ready" if self.ready else "server_refused", deployment=self._spec.name,
-                          port=self.port, problem=self.problem)  # fmt: skip
+
+    def _learn(self, message: Message) -> None:
+        news = message.fields
+        if message.kind == "bound":
+            self.port, self.cors_origins = news["port"], tuple(news["cors_origins"])
+            self.max_body, self.request_timeout_s = news["max_body"], float(news["request_timeout_s"])
+        elif message.kind == "ready":
+            self.problem = news["problem"]
+            self.ready = not self.problem
+            log_event("server_ready" if self.ready else "server_refused", deployment=self._spec.name,
+                      port=self.port, problem=self.problem)  # fmt: skip
         self._changed()
 
     async def _bury(self) -> None:
-        """Its socket has closed: it has ended or is about to. What is left of its group may finish its answers."""
+        """Clean up after a server whose socket has closed. What is left of its group may finish its responses."""
         process = self._process
         self.port, self.ready = 0, False
         self._changed()
@@ -160,7 +152,7 @@ class ServerProcess:
             self._channel.close()
         self._process = self._channel = None
         self._died(
-            f"it ended with exit code {code}" if code is None or code >= 0 else f"it was ended by signal {-code}"
+            f"it ended with exit code {code}" if code is None or code >= 0 else f"it was killed by signal {-code}"
         )
 
     def _died(self, problem: str) -> None:
@@ -185,12 +177,12 @@ class ServerProcess:
         return True
 
     def _let_go(self) -> None:
-        """Kill what is left of it."""
+        """Kill what is left of the server."""
         process, channel = self._process, self._channel
         self._process = self._channel = None
         self.port, self.ready = 0, False
         if channel is not None:
-            asyncio.get_running_loop().remove_reader(channel)
+            asyncio.get_running_loop().remove_reader(channel.fileno())
             channel.close()
         if process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):

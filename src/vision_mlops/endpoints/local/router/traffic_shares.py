@@ -38,7 +38,7 @@ class Shares(Generic[C]):
         self._entries = [_Entry(choice, weight) for choice, weight in weights if weight > 0]
 
     def next(self) -> C | None:
-        """The choice for the next request, among those that are ready; None where none is."""
+        """Return the choice for the next request, among those that are ready; None where none is."""
         best: _Entry[C] | None = None
         total = 0
         for entry in self._entries:
@@ -53,18 +53,18 @@ class Shares(Generic[C]):
         return best.choice
 
     def largest(self, without: Collection[C] = ()) -> C | None:
-        """The ready one with the largest share, without taking a turn."""
+        """Return the ready choice with the largest share, without taking a turn."""
         able = [entry for entry in self._entries if entry.choice.ready and entry.choice not in without]
         return max(able, key=lambda entry: entry.weight).choice if able else None
 
     @property
     def ready(self) -> bool:
-        """Whether any of them can be chosen."""
+        """Whether any choice is ready."""
         return any(entry.choice.ready for entry in self._entries)
 
 
 class MirrorSampler:
-    """Says yes to a given percent of the questions, evenly.
+    """Picks a given percentage of the requests, evenly.
 
     Args:
         percent: 0 to 100.
@@ -75,7 +75,7 @@ class MirrorSampler:
         self._credit = 0
 
     def next(self) -> bool:
-        """Whether this one is among them."""
+        """Return whether the next request is picked."""
         self._credit += self.percent
         if self._credit < 100:
             return False
@@ -84,5 +84,5 @@ class MirrorSampler:
 
 
 def as_percent(shares: Mapping[str, int]) -> dict[str, int]:
-    """Shares without those that are nothing."""
+    """Return the shares that are not zero."""
     return {name: share for name, share in shares.items() if share}

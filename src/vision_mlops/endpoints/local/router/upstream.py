@@ -17,13 +17,13 @@ _OWN = frozenset((b"connection", b"keep-alive", b"content-length", b"transfer-en
 
 
 class Waiting(Protocol):
-    """What a request waits with for its answer. One of both is called, once."""
+    """What waits for the response to a request. One of its two methods is called, once."""
 
     def answered(self, status: int, kind: bytes, headers: HeaderList, body: bytes, seconds: float) -> None:
-        """The answer, whole; ``headers`` are those that the server has set beside the usual ones."""
+        """Take the whole response; ``headers`` are those that the server has set beside the usual ones."""
 
     def broken(self) -> None:
-        """The connection has ended before the answer was whole."""
+        """Note that the connection has ended before the response was whole."""
 
 
 class Upstream(asyncio.Protocol):
@@ -51,7 +51,7 @@ class Upstream(asyncio.Protocol):
             self.transport.write(head)
 
     def abandon(self) -> None:
-        """End the connection, as nobody waits any more: so the server learns of it."""
+        """End the connection, as nobody waits any more, which tells the server."""
         self._waiting = None
         self.transport.abort()
 
@@ -127,7 +127,7 @@ class Pool:
         self._idle: deque[Upstream] = deque()
 
     def take(self) -> Upstream | None:
-        """The connection that has been idle longest, so that all workers of the server have their turn; None without one."""
+        """Return the connection that has been idle longest, so that all workers have their turn; None where none is idle."""
         while self._idle:
             upstream = self._idle.popleft()
             if not upstream.transport.is_closing():
@@ -143,7 +143,7 @@ class Pool:
             upstream.transport.close()
 
     async def connect(self) -> Upstream:
-        """A new connection. Raises OSError."""
+        """Open a new connection. Raises OSError."""
         if not self.port:
             raise ConnectionRefusedError("no server runs")
         loop = asyncio.get_running_loop()
@@ -155,12 +155,12 @@ class Pool:
         self.connections.discard(upstream)
 
     def move(self, port: int) -> None:
-        """Go on with a server on another port, or 0 for none; requests under way may still end on the old one."""
+        """Continue with a server on another port, or 0 for none; requests under way may still end on the old one."""
         self.port = port
         while self._idle:
             self._idle.popleft().transport.close()
 
     def sweep(self, now: float) -> None:
-        """Close what has been idle for long. To be called every second or so."""
+        """Close what has been idle for long; called every second or so."""
         while self._idle and now - self._idle[0].idle_since > _IDLE_SECONDS:
             self._idle.popleft().transport.close()
