@@ -127,7 +127,7 @@ def test_a_workflow_on_github_signs_in_by_its_token(place: Place, monkeypatch: p
         _in_workflow(place, monkeypatch, f"{site.address}/token?run=1")
         assert check_workspace(ml_client(place.settings), place.settings).name == cloud.workspace
         _in_workflow(place, monkeypatch, f"{site.address}/elsewhere")
-        with pytest.raises(AzureError, match="GitHub gives no token of the workflow") as error:
+        with pytest.raises(AzureError, match="GitHub issues no token for the workflow") as error:
             check_workspace(ml_client(place.settings), place.settings)
         assert "id-token: write" in error.value.hint
         assert "token-of-the-job" not in str(error.value)

@@ -209,7 +209,7 @@ def test_stream_says_that_it_waits_and_gives_up_in_the_end(place: Place, project
     ended = azure_jobs.stream(job.name, place.settings, client=impatient, on_line=lines.append, poll_seconds=FAST)
     assert ended.status == "Completed"
     assert [line for line in lines if "HTTP 503 ServiceUnavailable" in line and line.endswith("trying again")]
-    assert "Azure answers again" in lines
+    assert "Azure responds again" in lines
     faults.fail("jobs", status=503, times=50)
     with pytest.raises(AzureError, match=r"HTTP 503.*\n  -> Azure has a fault: try again"):
         azure_jobs.wait(job.name, place.settings, client=impatient, poll_seconds=FAST, patience_seconds=0.5)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vision_mlops.azure.azure_errors import SIGN_IN, azure_errors
 from vision_mlops.azure.code_uploads import let_code_follow_data
 from vision_mlops.azure.pipeline_sign_in import CHOICE, pipeline_credential
-from vision_mlops.azure.workflow_sign_in import workflow_credential
 from vision_mlops.config.azure_settings import KNOWN_CLOUDS, AzureSettings
 from vision_mlops.core.errors import AzureError, ConfigError
 
@@ -228,7 +227,7 @@ def credential_at(authority_host: str) -> TokenCredential:
         known = authority_host.rstrip("/") in (authority for authority, _ in KNOWN_CLOUDS.values())
         options: dict[str, Any] = {"authority": authority_host, "disable_instance_discovery": not known}
         try:
-            if (found := pipeline_credential(**options) or workflow_credential(**options)) is not None:
+            if (found := pipeline_credential(**options)) is not None:
                 return found
             if identity := os.environ.get("DEFAULT_IDENTITY_CLIENT_ID"):
                 options["managed_identity_client_id"] = identity

@@ -1,8 +1,4 @@
-"""An organization of Azure DevOps, asked by its REST interface: sign-in, versions, retries, and errors in one line.
-
-Reads are sent again after throttling, faults of the service and lost connections. Writes are sent again only where the
-service says that it did not take them, or nobody was reached: a lost response says nothing about what was done.
-"""
+"""An organization of Azure DevOps, called through its REST interface: sign-in, versions, and errors on one line."""
 
 from __future__ import annotations
 
@@ -15,11 +11,9 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from vision_mlops.azure.devops_sign_in import service_token
-from vision_mlops.azure.proxy_check import silent_proxy
-from vision_mlops.azure.trusted_authorities import trusting_context
+from vision_mlops.azure.rest_client import RestClient, RetryableError, json_of, message_of
 from vision_mlops.core.errors import AzureError, ConfigError
 from vision_mlops.core.listening import LOOPBACK
 
@@ -29,8 +23,6 @@ PAT = "AZURE_DEVOPS_EXT_PAT"
 """Variable with a personal access token, that of the extension of ``az``."""
 VERSION, PREVIEW = "7.1", "7.1-preview.1"
 """Version of calls that are released, and of those that are in preview."""
-ATTEMPTS = 5
-_LONGEST_PAUSE_S = 60.0
 _TIMEOUT_S = 30.0
 _HINTS = {
     403: "ask an administrator of the project for the permission, or to run this command",
@@ -45,18 +37,20 @@ _NO_SIGN_IN = (
 )
 
 
-class DevOpsClient:
+class DevOpsClient(RestClient):
     """Calls to one organization, for one thread.
 
     Args:
         organization: Address, such as ``https://dev.azure.com/contoso``.
-        authorization: Gives the value of the header ``Authorization``.
+        authorization: Returns the value of the header ``Authorization``.
         sleep: Waits some seconds between attempts.
-        told: Is told once per call that it waits.
+        told: Gets one message for each call that has to wait.
 
     Raises:
         ConfigError: the address cannot be that of an organization.
     """
+
+    service = "Azure DevOps"
 
     def __init__(
         self,
@@ -65,16 +59,9 @@ class DevOpsClient:
         sleep: Callable[[float], None] = time.sleep,
         told: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.url = organization_url(organization)
-        self._authorization, self._sleep, self._told = authorization, sleep, told
+        super().__init__(organization_url(organization), _TIMEOUT_S, sleep, told)
+        self._authorization = authorization
         self._continuation = ""
-        self._http = httpx.Client(
-            verify=trusting_context(self.url),
-            timeout=_TIMEOUT_S,
-            headers={"Accept": "application/json", "User-Agent": "vision-mlops"},
-            follow_redirects=False,  # a sign-in page is no response to a program
-            trust_env=urlsplit(self.url).hostname not in LOOPBACK,
-        )
 
     @property
     def name(self) -> str:
@@ -139,10 +126,6 @@ class DevOpsClient:
         """The response to a new member of the organization. Raises AzureError."""
         return self._call("POST", f"{self._host('vsaex')}/_apis/serviceprincipalentitlements", PREVIEW, {}, body)
 
-    def close(self) -> None:
-        """Close all connections."""
-        self._http.close()
-
     def _host(self, service: str) -> str:
         """Where people and their licenses are kept, which have hosts of their own in the cloud."""
         if self.url.startswith("https://dev.azure.com/"):
@@ -151,44 +134,13 @@ class DevOpsClient:
 
     def _call(self, method: str, url: str, version: str, query: Mapping[str, str], body: object) -> Json:
         params = {re.sub("^_", "$", key): value for key, value in query.items()} | {"api-version": version}
-        retrying = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
-            retry=retry_if_exception(lambda error: isinstance(error, _AgainError)),
-            wait=_pause,
-            sleep=self._sleep,
-            before_sleep=lambda state: (
-                self._told(f"{_reason(state)}; trying again") if state.attempt_number == 1 else None
-            ),
-            reraise=True,
-        )
-        found: Json = retrying(self._once, method, url, params, body)
-        return found
+        sent = {} if body is None else {"json": body}
 
-    def _once(self, method: str, url: str, params: Mapping[str, str], body: object) -> Json:
-        headers = {"Authorization": self._authorization()}
-        try:
-            if body is None:
-                response = self._http.request(method, url, params=params, headers=headers)
-            else:
-                response = self._http.request(method, url, params=params, headers=headers, json=body)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-            self._check_proxy(url)
-            raise _AgainError(
-                f"Azure DevOps is not reached at {self.url}: {error}", "check the address, the network and the proxy"
-            ) from error
-        except httpx.TransportError as error:
-            self._check_proxy(url)
-            message = f"{method} {_short(url)}: the connection to Azure DevOps was lost"
-            if method == "GET":
-                raise _AgainError(message, "try again") from error
-            raise AzureError(message, "run the same command again: it goes on with what is missing") from error
-        return self._understood(method, url, response)
+        def once() -> Json:
+            headers = {"Authorization": self._authorization()}
+            return self._understood(method, url, self._exchange(method, url, params=params, headers=headers, **sent))
 
-    def _check_proxy(self, url: str) -> None:
-        """Name the proxy where it is what does not answer. Raises AzureError."""
-        host = urlsplit(url).hostname or ""
-        if self._http.trust_env and (fault := silent_proxy(host)) is not None:
-            raise AzureError(f"Azure DevOps is not reached at {self.url}: {fault[0]}", fault[1])
+        return self._repeated(once, repeatable=method == "GET")
 
     def _understood(self, method: str, url: str, response: httpx.Response) -> Json:
         status, kind = response.status_code, response.headers.get("Content-Type", "")
@@ -196,17 +148,9 @@ class DevOpsClient:
             message = f"{self.url} does not accept this sign-in (HTTP {status})"
             raise AzureError(message, _NO_SIGN_IN, 401)
         if status in _BUSY or (status == 500 and method == "GET"):
-            asked = response.headers.get("Retry-After", "")
-            wait = float(asked) if asked.isdigit() else None
-            raise _AgainError(
-                f"Azure DevOps is busy (HTTP {status})", "wait some minutes, then try again", status, wait
-            )
-        content: Any = None
-        if "json" in kind:
-            try:
-                content = response.json()
-            except ValueError:
-                content = None
+            busy = RetryableError(f"Azure DevOps is busy (HTTP {status})", "wait some minutes, then try again", status)
+            raise busy.with_wait(response, was_refused=status in _BUSY)
+        content = json_of(response) if "json" in kind else None
         if status >= 400:
             raise self._refused(method, url, status, content)
         self._continuation = response.headers.get("X-MS-ContinuationToken", "")
@@ -220,11 +164,11 @@ class DevOpsClient:
     def _refused(self, method: str, url: str, status: int, content: Any) -> AzureError:
         if not isinstance(content, dict) or "message" not in content:
             if status == 404:
-                return AzureError(f"there is no organization at {self.url}", "check --organization", 404)
+                return AzureError(f"{self.url} is not an organization", "check --organization", 404)
             return AzureError(f"{method} {_short(url)}: HTTP {status}", "check the address of the organization", status)
-        message = " ".join(str(content["message"]).split())
         code = str(content.get("typeKey") or "")
-        return AzureError(f"{message} (HTTP {status} {code})".replace(" )", ")"), _hint(status), status)
+        text = f"{message_of(content)} (HTTP {status} {code})".replace(" )", ")")
+        return AzureError(text, _HINTS.get(status, "change what the message names"), status)
 
 
 def organization_url(text: str) -> str:
@@ -265,29 +209,6 @@ def organization_authorization(environ: Mapping[str, str] = os.environ) -> Calla
 def in_path(name: str) -> str:
     """A name as a part of a path."""
     return quote(name, safe="")
-
-
-class _AgainError(AzureError):
-    """The same call may succeed a little later."""
-
-    def __init__(self, message: str, hint: str = "", status: int = 0, wait: float | None = None) -> None:
-        super().__init__(message, hint, status)
-        self.wait = wait
-
-
-def _pause(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.wait if isinstance(error, _AgainError) else None
-    return min(_LONGEST_PAUSE_S, asked if asked is not None else 2.0 ** (state.attempt_number - 1))
-
-
-def _reason(state: RetryCallState) -> str:
-    error = state.outcome.exception() if state.outcome else None
-    return error.message if isinstance(error, AzureError) else "no response"
-
-
-def _hint(status: int) -> str:
-    return _HINTS.get(status, "change what the message names")
 
 
 def _short(url: str) -> str:

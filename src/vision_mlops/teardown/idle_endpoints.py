@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from vision_mlops.azure.preflight.manager_reads import ManagerReads
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 
@@ -19,11 +19,8 @@ def why_idle(settings: AzureSettings, endpoint: str, days: int, now: datetime | 
         AzureError: Azure is not reached.
     """
     moment = now or datetime.now(UTC)
-    reads = ManagerReads(settings)
-    path = (
-        f"{reads.group}/providers/Microsoft.MachineLearningServices/workspaces/{settings.workspace_name}"
-        f"/onlineEndpoints/{endpoint}"
-    )
+    reads = ResourceManager(settings)
+    path = f"{reads.workspace}/onlineEndpoints/{endpoint}"
     since = moment - timedelta(days=days)
     try:
         made = reads.get(f"endpoint {endpoint!r}", path, _ENDPOINTS).get("systemData", {}).get("createdAt")

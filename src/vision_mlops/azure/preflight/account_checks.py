@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.preflight.caller import UNSEEN, Caller
-from vision_mlops.azure.preflight.manager_reads import ManagerReads
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.text import counted, nearest
@@ -37,7 +37,7 @@ def signed_in(credential: TokenCredential, settings: AzureSettings) -> tuple[Cal
     return caller, ok("sign-in", f"{name}, by {_kind(credential)}")
 
 
-def check_subscription(reads: ManagerReads, settings: AzureSettings, caller: Caller) -> Diagnosis:
+def check_subscription(reads: ResourceManager, settings: AzureSettings, caller: Caller) -> Diagnosis:
     """Whether the subscription is there, and enabled."""
     name = settings.subscription_id
     look = "az account list --output table shows yours; then: export AZURE_SUBSCRIPTION_ID=ID"
@@ -60,7 +60,7 @@ def check_subscription(reads: ManagerReads, settings: AzureSettings, caller: Cal
     )
 
 
-def check_group(reads: ManagerReads, settings: AzureSettings, caller: Caller) -> Diagnosis:
+def check_group(reads: ResourceManager, settings: AzureSettings, caller: Caller) -> Diagnosis:
     """Whether the resource group is there."""
     try:
         found = reads.get("resource group", reads.group, _RESOURCES)
@@ -73,7 +73,7 @@ def check_group(reads: ManagerReads, settings: AzureSettings, caller: Caller) ->
     return ok("resource group", f"{settings.resource_group} in {found.get('location') or 'an unknown region'}")
 
 
-def check_providers(reads: ManagerReads, needed: tuple[str, ...], caller: Caller) -> Diagnosis:
+def check_providers(reads: ResourceManager, needed: tuple[str, ...], caller: Caller) -> Diagnosis:
     """Whether the resource providers are registered."""
     try:
         found = reads.list("resource providers", f"{reads.subscription}/providers", _RESOURCES)
@@ -88,7 +88,7 @@ def check_providers(reads: ManagerReads, needed: tuple[str, ...], caller: Caller
     return ok("providers", f"{counted(len(needed), 'resource provider')} registered")
 
 
-def check_region(reads: ManagerReads, settings: AzureSettings, caller: Caller) -> Diagnosis:
+def check_region(reads: ResourceManager, settings: AzureSettings, caller: Caller) -> Diagnosis:
     """Whether the subscription has the region of the settings."""
     try:
         found = reads.list("regions", f"{reads.subscription}/locations", _SUBSCRIPTIONS)

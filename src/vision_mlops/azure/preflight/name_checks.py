@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vision_mlops.azure.preflight.manager_reads import ManagerReads
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.text import nearest
@@ -78,7 +78,7 @@ def names_of_settings(settings: AzureSettings) -> list[WantedName]:
     return found
 
 
-def check_names(reads: ManagerReads, settings: AzureSettings, names: Iterable[WantedName]) -> list[Diagnosis]:
+def check_names(reads: ResourceManager, settings: AzureSettings, names: Iterable[WantedName]) -> list[Diagnosis]:
     """A result for each name. Raises AzureError."""
     wanted = list(names)
     well_formed = [name for name in wanted if re.fullmatch(RULES[name.kind].pattern, name.name)]
@@ -101,11 +101,11 @@ def check_names(reads: ManagerReads, settings: AzureSettings, names: Iterable[Wa
     return results
 
 
-def _free(reads: ManagerReads, name: WantedName, rule: _NameRule) -> Diagnosis:
+def _free(reads: ResourceManager, name: WantedName, rule: _NameRule) -> Diagnosis:
     path = f"{reads.subscription}/providers/{rule.path}"
     body = {"name": name.name, "type": rule.resource}
     try:
-        found = reads.ask(f"name of the {rule.what} {name.name!r}", path, rule.version, body)
+        found = reads.call("POST", f"name of the {rule.what} {name.name!r}", path, rule.version, body)
     except AzureError as error:
         if error.status not in (400, 403):
             raise

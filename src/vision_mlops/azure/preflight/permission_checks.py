@@ -8,9 +8,8 @@ from functools import cache
 from typing import Any
 
 from vision_mlops.azure.preflight.caller import UNSEEN, Caller
-from vision_mlops.azure.preflight.manager_reads import ManagerReads
 from vision_mlops.azure.preflight.purposes import NeededAction
-from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.text import counted
 from vision_mlops.doctor.check_results import Diagnosis, failure, ok, warning
@@ -19,13 +18,10 @@ _VERSION = "2022-04-01"
 Permissions = Iterable[Mapping[str, Any]]
 
 
-def check_permissions(
-    reads: ManagerReads, settings: AzureSettings, caller: Caller, needed: tuple[NeededAction, ...]
-) -> list[Diagnosis]:
+def check_permissions(reads: ResourceManager, caller: Caller, needed: tuple[NeededAction, ...]) -> list[Diagnosis]:
     """A result for each role that is missing, or one that all is allowed."""
-    workspace = f"{reads.group}/providers/Microsoft.MachineLearningServices/workspaces/{settings.workspace_name}"
     results: list[Diagnosis] = []
-    for at_workspace, scope in ((True, workspace), (False, reads.group)):
+    for at_workspace, scope in ((True, reads.workspace), (False, reads.group)):
         actions = [action for action in needed if action.at_workspace is at_workspace]
         if not actions:
             continue

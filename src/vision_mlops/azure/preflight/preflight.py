@@ -23,10 +23,10 @@ from vision_mlops.azure.preflight.account_checks import (
 )
 from vision_mlops.azure.preflight.caller import Caller
 from vision_mlops.azure.preflight.capacity_checks import check_capacity
-from vision_mlops.azure.preflight.manager_reads import ManagerReads
 from vision_mlops.azure.preflight.name_checks import WantedName, check_names, names_of_settings
 from vision_mlops.azure.preflight.permission_checks import check_permissions
 from vision_mlops.azure.preflight.purposes import Purpose
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.doctor.check_results import Diagnosis, Outcome, failure
@@ -65,7 +65,7 @@ class Preflight:
             MissingExtraError: the Azure packages are not installed.
         """
         credential = self.credential or default_credential(self.settings)
-        reads = ManagerReads(self.settings, credential)
+        reads = ResourceManager(self.settings, credential)
         client = ml_client(self.settings, credential) if self._needs_ml() else None
         steps = self._steps(reads, client, credential)
         try:
@@ -90,7 +90,7 @@ class Preflight:
         return self.purpose.workspace or self.purpose.storage or bool(self.purpose.demands(self.settings))
 
     def _steps(
-        self, reads: ManagerReads, client: MLClient | None, credential: TokenCredential
+        self, reads: ResourceManager, client: MLClient | None, credential: TokenCredential
     ) -> list[tuple[str, Step]]:
         settings, purpose = self.settings, self.purpose
         demands, names = purpose.demands(settings), [*self.names]
@@ -126,7 +126,7 @@ class Preflight:
             ("subscription", lambda: check_subscription(reads, settings, self._caller), True),
             # infrastructure/up.sh makes the group.
             ("resource group", lambda: check_group(reads, settings, self._caller), purpose.name != "infrastructure"),
-            ("roles", lambda: check_permissions(reads, settings, self._caller, purpose.actions), bool(purpose.actions)),
+            ("roles", lambda: check_permissions(reads, self._caller, purpose.actions), bool(purpose.actions)),
             ("providers", lambda: check_providers(reads, purpose.providers, self._caller), bool(purpose.providers)),
             ("region", lambda: check_region(reads, settings, self._caller), purpose.region),
             ("workspace", workspace, purpose.workspace),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 
 from vision_mlops.azure.azure_errors import SIGN_IN
+from vision_mlops.azure.rest_client import RetryableError, json_of, message_of
 from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount
 from vision_mlops.config.custom_vision_settings import PREDICTION_ID, PREFIX
 from vision_mlops.core.errors import AzureError
@@ -24,7 +23,6 @@ NOT_UNIQUE = frozenset({"BadRequestProjectNameNotUnique", "BadRequestTagNameNotU
 NOT_PUBLISHED_HERE = frozenset({"NotFoundIteration", "NotFoundProject"})
 """Of a prediction."""
 TOO_LARGE_BATCH = frozenset({"BadRequestExceededBatchSize", "BadRequestImageBatch", "BadRequestImageExceededCount"})
-_LENGTH = 600
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _CLEAN = "`mlops benchmark clean --workload {workload} --with custom-vision` removes what earlier benchmarks made"
 _FREE_QUOTA = f"wait until the month is over, or use accounts of the SKU S0, which costs money, and set {PREFIX}SKU=S0"
@@ -64,16 +62,8 @@ class VisionError(AzureError):
         self.code = code
 
 
-class BusyError(VisionError):
-    """The same call may succeed a little later.
-
-    Attributes:
-        wait: How many seconds the service asks for.
-        was_refused: Whether the service has certainly not done what it was asked.
-    """
-
-    wait: float | None = None
-    was_refused = False
+class BusyError(VisionError, RetryableError):
+    """The same call may succeed a little later."""
 
 
 class GaveUpError(VisionError):
@@ -89,8 +79,7 @@ def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
         return VisionError(text, _FREE_QUOTA, status, code)
     if status in _BUSY:
         busy = BusyError(text, "try again in some minutes: what is done is kept", status, code)
-        busy.wait, busy.was_refused = _asked_wait(response), status == 429
-        return busy
+        return busy.with_wait(response, was_refused=status == 429)
     # What a role does not allow is told with 401, too.
     if code == "PermissionDenied" or (status == 403 and code not in _HINTS):
         return VisionError(text, _forbidden(account, f"{code} {message}"), status, code)
@@ -113,14 +102,6 @@ def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
         )
     hint = _HINTS.get(code, "change what the message names").format(workload=account.workload)
     return VisionError(text, hint, status, code)
-
-
-def unreached(account: ServiceAccount, reason: str) -> tuple[str, str]:
-    """Message and hint where there is no response."""
-    return (
-        f"Custom Vision is not reached at {account.endpoint}: {reason}",
-        f"check {account.variable('ENDPOINT')}, the network and the proxy; the service ends on {RETIRED}",
-    )
 
 
 def _unauthorised(account: ServiceAccount, text: str, status: int, code: str) -> VisionError:
@@ -148,18 +129,8 @@ def _forbidden(account: ServiceAccount, told: str) -> str:
 
 def _told(response: httpx.Response) -> tuple[str, str]:
     """Code and message of the service, or of the gateway before it, which wraps them; on one line."""
-    try:
-        content: Any = response.json()
-    except ValueError:
-        content = None
+    content = json_of(response)
     if isinstance(content, dict) and isinstance(content.get("error"), dict):
         content = content["error"]
-    if not isinstance(content, dict):
-        return "", response.reason_phrase or "no message"
-    message = " ".join(str(content.get("message") or "").split())[:_LENGTH].rstrip(".")
-    return str(content.get("code") or ""), message or response.reason_phrase or "no message"
-
-
-def _asked_wait(response: httpx.Response) -> float | None:
-    text = response.headers.get("Retry-After", "").strip()
-    return float(text) if text.isascii() and text.isdigit() else None
+    code = str(content.get("code") or "") if isinstance(content, dict) else ""
+    return code, message_of(content).rstrip(".") or response.reason_phrase or "no message"

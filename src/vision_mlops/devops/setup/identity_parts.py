@@ -50,7 +50,7 @@ class IdentityPart(SetupPart):
         self._roles: dict[str, list[tuple[str, str]]] = {}
 
     def _look(self) -> SetupFinding:
-        self.found = self.stage.directory.find(self.name)
+        self.found = self.stage.directory.identity(self.name)
         return EXISTS if self.found else missing(f"in {self.stage.settings.resource_group}")
 
     def _make(self) -> None:
