@@ -20,14 +20,14 @@ from vision_mlops.core.listening import LOOPBACK
 Json = dict[str, Any]
 
 PAT = "AZURE_DEVOPS_EXT_PAT"
-"""Variable with a personal access token, that of the extension of ``az``."""
+"""Variable with a personal access token; the Azure DevOps extension of ``az`` reads it, too."""
 VERSION, PREVIEW = "7.1", "7.1-preview.1"
-"""Version of calls that are released, and of those that are in preview."""
+"""Versions of released calls, and of calls in preview."""
 _TIMEOUT_S = 30.0
 _HINTS = {
     403: "ask an administrator of the project for the permission, or to run this command",
-    404: "check --organization and --project, and that this sign-in may see what is in them",
-    409: "it exists, and this sign-in may not see it: ask its owner for access, or choose another name",
+    404: "check --organization and --project, and that this sign-in may see them",
+    409: "it exists, but this sign-in may not see it: ask its owner for access, or choose another name",
 }
 _BUSY = frozenset({429, 502, 503, 504})
 _ORGANIZATION = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w .-]+)*/?")
@@ -74,15 +74,15 @@ class DevOpsClient(RestClient):
         Args:
             path: Below the organization, such as ``_apis/projects``.
             version: Of the interface.
-            query: Further parameters; a leading underscore stands for ``$``.
+            query: Further parameters; a leading underscore becomes ``$``.
 
         Raises:
-            AzureError: refused, not signed in, or not reached.
+            AzureError: the service refuses, there is no sign-in, or it cannot be reached.
         """
         return self._call("GET", f"{self.url}/{path}", version, query, None)
 
     def find(self, path: str, version: str = VERSION, **query: str) -> Json | None:
-        """The response to a read, None where the service says that nothing is there. Raises AzureError."""
+        """The response to a read; None if the service has no such thing. Raises AzureError."""
         try:
             return self.get(path, version, **query)
         except AzureError as error:
@@ -96,19 +96,19 @@ class DevOpsClient(RestClient):
         return found
 
     def identities(self, text: str) -> list[Json]:
-        """People and groups that a mail address or name finds. Raises AzureError."""
+        """People and groups that match a mail address or name. Raises AzureError."""
         query = {"searchFilter": "General", "filterValue": text, "queryMembership": "None"}
         found: list[Json] = self._call("GET", f"{self._host('vssps')}/_apis/identities", VERSION, query, None)["value"]
         return found
 
     def identity_descriptor(self, subject: str) -> str:
-        """How permissions call a subject of the directory; empty where it is not known there yet. Raises AzureError."""
+        """The descriptor of a subject in permissions; empty if the subject is not known there yet. Raises AzureError."""
         query = {"subjectDescriptors": subject}
         rows = self._call("GET", f"{self._host('vssps')}/_apis/identities", VERSION, query, None)["value"]
         return next((str(row["descriptor"]) for row in rows if row), "")
 
     def service_principals(self) -> list[Json]:
-        """The members of the organization that are no people. Raises AzureError."""
+        """The members of the organization that are service principals. Raises AzureError."""
         found: list[Json] = []
         token = ""
         while True:
@@ -122,12 +122,16 @@ class DevOpsClient(RestClient):
         """The response to a write. Raises AzureError."""
         return self._call(method, f"{self.url}/{path}", version, {}, body)
 
+    def save(self, path: str, id: str | int, body: object, version: str = VERSION, *, method: str = "PUT") -> Json:
+        """The response to a write that updates what has an id, and creates what has none yet. Raises AzureError."""
+        return self.send(method, f"{path}/{id}", body, version) if id else self.send("POST", path, body, version)
+
     def send_entitlement(self, body: object) -> Json:
-        """The response to a new member of the organization. Raises AzureError."""
+        """Add a member to the organization; returns the response. Raises AzureError."""
         return self._call("POST", f"{self._host('vsaex')}/_apis/serviceprincipalentitlements", PREVIEW, {}, body)
 
     def _host(self, service: str) -> str:
-        """Where people and their licenses are kept, which have hosts of their own in the cloud."""
+        """The address of the service for people or licenses, which has a host of its own in the cloud."""
         if self.url.startswith("https://dev.azure.com/"):
             return self.url.replace("https://", f"https://{service}.", 1)
         return self.url
@@ -157,7 +161,7 @@ class DevOpsClient(RestClient):
         if not response.content:
             return {}
         if not isinstance(content, dict):
-            message = f"{method} {_short(url)}: the response is not one of Azure DevOps"
+            message = f"{method} {_short(url)}: the response is not from Azure DevOps"
             raise AzureError(message, "check the address of the organization")
         return content
 
@@ -183,14 +187,14 @@ def organization_url(text: str) -> str:
             "write it like https://dev.azure.com/contoso",
         )
     if urlsplit(found).scheme != "https" and host not in LOOPBACK:
-        raise ConfigError(f"{text!r}: a token would travel in the clear", "write the address with https://")
+        raise ConfigError(f"{text!r}: the token would be sent unencrypted", "write the address with https://")
     return found
 
 
 def organization_authorization(environ: Mapping[str, str] = os.environ) -> Callable[[], str]:
-    """What gives the header of a sign-in: a personal access token where one is set, else what pipelines and ``az`` have.
+    """Return what returns the header of a sign-in: by a personal access token if one is set, else as a pipeline or ``az``.
 
-    The function raises AzureError where there is no sign-in.
+    The function raises AzureError if there is no sign-in.
     """
     if secret := environ.get(PAT, "").strip():
         basic = f"Basic {base64.b64encode(f':{secret}'.encode()).decode()}"
@@ -198,7 +202,7 @@ def organization_authorization(environ: Mapping[str, str] = os.environ) -> Calla
     token = ""
 
     def bearer() -> str:
-        # One token for the whole run: it is valid for longer than that.
+        # One token for the whole run, which takes less time than the token is valid.
         nonlocal token
         token = token or service_token("Azure DevOps", environ=environ)
         return f"Bearer {token}"

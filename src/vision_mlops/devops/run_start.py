@@ -20,7 +20,7 @@ from vision_mlops.core.text import nearest
 
 Service = Literal["Azure DevOps", "GitHub"]
 EVENT = "model-registered"
-"""Type of the event that a workflow of GitHub waits for: ``on: repository_dispatch: types: [model-registered]``."""
+"""Type of the event that starts a workflow of GitHub: ``on: repository_dispatch: types: [model-registered]``."""
 _VERSION = "7.1"
 _PIPELINE_RUNS = re.compile(r"/.*/_apis/pipelines/\d+/runs/?")
 _DISPATCHES = re.compile(r"(/api/v3)?/repos/[\w.-]+/[\w.-]+/dispatches/?")
@@ -33,7 +33,7 @@ _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 
 @dataclass(frozen=True, slots=True)
 class RunAddress:
-    """Where a run is started: ``_apis/pipelines/ID/runs`` of Azure DevOps, ``repos/OWNER/NAME/dispatches`` of GitHub."""
+    """What starts a run: ``_apis/pipelines/ID/runs`` of Azure DevOps, or ``repos/OWNER/NAME/dispatches`` of GitHub."""
 
     url: str
     service: Service
@@ -54,7 +54,7 @@ def checked_address(text: str, what: str) -> str:
 
 
 def run_address(text: str) -> RunAddress:
-    """Read an address. Raises ConfigError where it is neither of the two."""
+    """Parse an address. Raises ConfigError if it is neither of the two."""
     parts = urlsplit(checked_address(text.replace(" ", "%20"), "the address of the next run"))
     bare = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
     if _PIPELINE_RUNS.fullmatch(parts.path):
@@ -62,7 +62,7 @@ def run_address(text: str) -> RunAddress:
     if _DISPATCHES.fullmatch(parts.path):
         return RunAddress(bare, "GitHub")
     raise ConfigError(
-        f"the address of the next run: {text!r} starts nothing that is known",
+        f"the address of the next run: {text!r} is neither of a pipeline nor of a workflow",
         "write https://dev.azure.com/ORGANIZATION/PROJECT/_apis/pipelines/ID/runs, or"
         " https://api.github.com/repos/OWNER/NAME/dispatches",
     )
@@ -74,13 +74,13 @@ def start_run(address: RunAddress, parameters: Mapping[str, str], token: str) ->
     Args:
         address: Of the pipeline, or of the repository whose workflow waits for the event ``model-registered``.
         parameters: Of the pipeline by name; the payload of the event.
-        token: Of the service.
+        token: Token of the service.
 
     Returns:
-        What was started, in words: the address of the run, where the service tells it.
+        What was started, in words: the address of the run, if the service reports it.
 
     Raises:
-        AzureError: the service refuses, or is not reached.
+        AzureError: the service refuses, or cannot be reached.
     """
     if address.service == "GitHub":
         body: dict[str, Any] = {"event_type": EVENT, "client_payload": dict(parameters)}
@@ -100,8 +100,8 @@ def named_pipeline(project: str, name: str, token: str) -> RunAddress:
         token: Of Azure DevOps.
 
     Raises:
-        ConfigError: the address cannot be right.
-        AzureError: there is no pipeline of the name, or the service refuses.
+        ConfigError: the address is malformed.
+        AzureError: no pipeline has this name, or the service refuses.
     """
     base = checked_address(project.replace(" ", "%20"), "the project").rstrip("/")
     if name.isdecimal():
@@ -111,7 +111,7 @@ def named_pipeline(project: str, name: str, token: str) -> RunAddress:
     found = {str(each.get("name")): each.get("id") for each in answer.get("value", []) if isinstance(each, dict)}
     if name not in found:
         raise AzureError(
-            f"the project has no pipeline {name!r}", nearest(name, found) if found else "make it first", 404
+            f"the project has no pipeline {name!r}", nearest(name, found) if found else "create it first", 404
         )
     return run_address(f"{base}/_apis/pipelines/{found[name]}/runs")
 
