@@ -298,7 +298,7 @@ def test_a_group_of_somebody_else_is_left_alone(run: Run, aci: Given) -> None:
     assert "that mlops did not make" in run(*DEPLOY, "colours:1")[2]
     assert json.loads(run("endpoint", "list", "--on", "aci", "--json")[1]) == []
     for words in (("show", "colours"), ("delete", "colours"), ("keys", "colours", "--rotate", "primary")):
-        assert "there is no endpoint 'colours' on aci" in run("endpoint", *words, "--on", "aci")[2]
+        assert "no endpoint 'colours' exists on aci" in run("endpoint", *words, "--on", "aci")[2]
     assert len(aci.cloud.store.children(GROUPS)) == 1
 
 

@@ -330,7 +330,7 @@ def test_roles_are_told_for_both_identities(world: World, monkeypatch: pytest.Mo
         (lambda sites: setattr(sites.plans, "quota", 0), "without additional quota", "ask for quota of App Service"),
         (
             lambda sites: sites.taken_names.add(NAME),
-            "the name 'colours-web' of the web app is not free",
+            "the name 'colours-web' of the web app is not available",
             "another name",
         ),
         (lambda sites: sites.deny("sites/write"), "does not have authorization", "Website Contributor"),

@@ -19,7 +19,7 @@ _SUBSCRIPTIONS_VERSION = "2022-12-01"
 _WORKSPACES_VERSION = "2024-04-01"
 _REGISTRIES_VERSION = "2022-10-01-preview"
 AUDIENCE = "api://AzureADTokenExchange"
-"""Audience of the tokens that are exchanged for one of Microsoft Entra ID."""
+"""Audience of the tokens that are exchanged for tokens of Microsoft Entra ID."""
 _ROLES = "/providers/Microsoft.Authorization"
 
 
@@ -35,7 +35,7 @@ class ManagedIdentity:
 
 @dataclass(frozen=True)
 class Federation:
-    """An identity outside of Azure that may act as a managed identity: name, and issuer and subject of its tokens."""
+    """An identity outside Azure that may act as a managed identity: name, and issuer and subject of its tokens."""
 
     name: str
     issuer: str
@@ -119,7 +119,7 @@ class IdentityDirectory(ResourceManager):
         ]
 
     def assign(self, principal: str, role: str, scope: str) -> None:
-        """Give a principal a role, by the id of its definition, at a scope."""
+        """Assign a role to a principal at a scope, by the id of its definition."""
         definition = f"{'/'.join(scope.split('/')[:3])}{_ROLES}/roleDefinitions/{role}"
         name = uuid.uuid5(uuid.NAMESPACE_URL, f"{principal} {role.lower()} {scope.lower()}")
         body = {
@@ -142,7 +142,7 @@ class IdentityDirectory(ResourceManager):
 
 
 _HINT = (
-    "creating identities takes the role Managed Identity Contributor, assigning roles Role Based Access Control"
+    "creating identities needs the role Managed Identity Contributor, assigning roles Role Based Access Control"
     " Administrator, both on the resource group"
 )
 

@@ -99,7 +99,7 @@ def open_build(
 
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is not a valid name of an output", "use letters, digits and _")
+        raise ConfigError(f"{name!r} cannot be the name of an output", "use letters, digits and _")
     return name
 
 

@@ -69,20 +69,20 @@ def find(search: Search, has_cluster: Callable[[], bool] | None = None) -> Inven
     place = f"workspace {search.settings.workspace_name}"
     finders: list[tuple[str, Callable[[], Sequence[MadeThing]]]] = [
         ("schedules", lambda: workspace_things.schedules_of(client, search)),
-        ("published pipelines", lambda: workspace_things.pipelines_of(client, search)),
+        ("published pipelines", lambda: workspace_things.pipelines_of(client)),
         *(
             (f"endpoints on {target}", lambda target=target: endpoints_of(target, search))
             for target in ("managed", "kubernetes-endpoint", "batch", "aci")
         ),
         ("web apps", lambda: apps_of(search)),
-        ("clusters", lambda: workspace_things.clusters_of(client, search)),
+        ("clusters", lambda: workspace_things.clusters_of(client)),
     ]
     if (has_cluster or knows_cluster)():
         finders.append(("endpoints on aks", lambda: endpoints_of("aks", search)))
     if search.models:
         finders.append(("models", lambda: workspace_things.models_of(client, search, place)))
     if search.data:
-        finders.append(("data", lambda: workspace_things.data_of(client, search)))
+        finders.append(("data", lambda: workspace_things.data_of(client)))
     inventory = Inventory()
     for what, finder in finders:
         try:

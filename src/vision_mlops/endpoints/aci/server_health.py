@@ -1,4 +1,4 @@
-"""What a scoring server says about itself when it is asked over its public address."""
+"""The health of a scoring server, requested at its public address."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """``problem`` is empty where it is ready; ``bundle_id`` is that of the model it has loaded, where it says.
+    """``problem`` is empty if the server is ready; ``bundle_id`` is that of its model, if it reports it.
 
-    ``final`` says that waiting does not help: a server that has refused its bundle stays so.
+    ``final`` means that waiting does not help: a server that has refused its bundle stays in that state.
     """
 
     problem: str = ""
@@ -27,16 +27,16 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes images."""
+        """Whether it accepts images."""
         return not self.problem
 
 
 def ask(base_url: str, *, timeout_s: float = _SECONDS) -> Health:
-    """Whether a server is ready; whatever happens is in the answer.
+    """Ask a server whether it is ready; every error is a part of the result.
 
     Args:
         base_url: Such as ``http://host:8000``.
-        timeout_s: Seconds to wait for.
+        timeout_s: How long to wait, in seconds.
     """
     if not base_url:
         return Health("it has no address yet")
@@ -50,7 +50,7 @@ def ask(base_url: str, *, timeout_s: float = _SECONDS) -> Health:
         told = " ".join(str(told or f"HTTP {error.code}").split())
         return Health(f"it is not ready: {told}", final=code == "not_ready" and told != LOADING)
     except (OSError, http.client.HTTPException) as error:
-        return Health(f"{base_url} is not reached from here: {getattr(error, 'reason', error)}")
+        return Health(f"{base_url} cannot be reached from here: {getattr(error, 'reason', error)}")
     return Health(bundle_id=str(model.get("id", "")) if isinstance(model, dict) else "")
 
 
