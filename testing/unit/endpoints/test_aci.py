@@ -269,7 +269,7 @@ SLOW = event("Failed", 'Failed to pull image "x": i/o timeout', 10)
             ),
             EndpointStatus.FAILED,
             True,
-            "again and again: Liveness probe failed: 404",
+            "keeps being restarted: Liveness probe failed: 404",
         ),
         (
             group(
@@ -308,7 +308,7 @@ def test_addresses_and_probes() -> None:
     found.ip_address = None
     assert base_url(found) == ""
     assert ask("").problem == "it has no address yet"
-    assert "is not reached from here" in ask("http://127.0.0.1:9").problem
+    assert "cannot be reached from here" in ask("http://127.0.0.1:9").problem
 
 
 def test_a_server_that_loads_its_model_says_what_is_waited_for(tmp_path: Path) -> None:

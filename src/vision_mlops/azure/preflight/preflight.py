@@ -59,7 +59,7 @@ class Preflight:
     _caller: Caller = field(default=Caller(), init=False)
 
     def run(self) -> Iterator[Diagnosis]:
-        """Yield each result as soon as it is known. If Azure can no longer be reached, the last one names what was not checked.
+        """Yield each result as soon as it is known. If Azure can no longer be reached, the last one names what is missing.
 
         Raises:
             MissingExtraError: the Azure packages are not installed.

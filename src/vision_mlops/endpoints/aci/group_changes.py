@@ -126,8 +126,8 @@ class Changes:
                 pause = min(1.5 * pause, _LONGEST_PAUSE)
         except KeyboardInterrupt:
             self._say(
-                f"endpoint {name} continues to change in Azure. `mlops endpoint show {name} --on aci` shows its state, the same"
-                f" `mlops deploy` again continues to wait, `mlops endpoint delete {name} --on aci` removes it"
+                f"endpoint {name} continues to change in Azure. `mlops endpoint show {name} --on aci` shows its state, the"
+                f" same `mlops deploy` again continues to wait, `mlops endpoint delete {name} --on aci` removes it"
             )
             raise
 
@@ -168,8 +168,8 @@ class Changes:
             )
         if expected.bundle_id and found.bundle_id != expected.bundle_id:
             raise NotReadyError(
-                f"the image contains another model: bundle {found.bundle_id[:12] or 'unknown'}, not that of {expected.title},"
-                f" {expected.bundle_id[:12]}",
+                f"the image contains another model: bundle {found.bundle_id[:12] or 'unknown'}, not that of"
+                f" {expected.title}, {expected.bundle_id[:12]}",
                 "build and push the image of this version: mlops deploy --to docker --bake; see docs/how_to/deploy_aci.md",
             )
         return "", ""

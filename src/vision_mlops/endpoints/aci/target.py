@@ -204,7 +204,7 @@ class ContainerInstances:
         """Put the former key, which the container still has, back into the vault. Raises DeploymentError if that fails."""
         try:
             kept = self._store.put_back(name, which, old)
-            # The tag names the versions of the secrets that the container has; if they differ, a deployment passes them again.
+            # The tag names the versions of the secrets in the container; if they differ, a deployment passes them again.
             self._groups.set_tags(name, again(self._groups.get(name), kept).tags or {})
         except MlopsError as second:
             raise DeploymentError(

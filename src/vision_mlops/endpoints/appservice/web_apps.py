@@ -37,10 +37,10 @@ class SlotAddress:
 
 
 class WebApps:
-    """Plans, web apps and slots of a resource group. Everything raises AzureError.
+    """Plans, web apps and slots of a resource group. All methods raise AzureError.
 
     Args:
-        settings: Where.
+        settings: Where in Azure.
         client: Client to use instead of a new one.
     """
 
