@@ -62,7 +62,7 @@ def run_address(text: str) -> RunAddress:
     if _DISPATCHES.fullmatch(parts.path):
         return RunAddress(bare, "GitHub")
     raise ConfigError(
-        f"the address of the next run: {text!r} is neither of a pipeline nor of a workflow",
+        f"the address of the next run: {text!r} is not of a pipeline or workflow",
         "write https://dev.azure.com/ORGANIZATION/PROJECT/_apis/pipelines/ID/runs, or"
         " https://api.github.com/repos/OWNER/NAME/dispatches",
     )

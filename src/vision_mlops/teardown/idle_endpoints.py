@@ -1,4 +1,4 @@
-"""Whether an online endpoint of Azure ML has had requests of late, as Azure Monitor counts them."""
+"""Whether an online endpoint of Azure ML has had requests recently, as counted by Azure Monitor."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _METRICS, _ENDPOINTS = "2023-10-01", "2023-10-01"
 
 
 def why_idle(settings: AzureSettings, endpoint: str, days: int, now: datetime | None = None) -> str:
-    """Why an endpoint is taken for idle; empty where it is in use, is younger than that, or nobody may know.
+    """Why an endpoint counts as idle; empty if it is in use, is younger than ``days``, or the metrics may not be read.
 
     Raises:
-        AzureError: Azure is not reached.
+        AzureError: Azure cannot be reached.
     """
     moment = now or datetime.now(UTC)
     reads = ResourceManager(settings)
@@ -34,7 +34,7 @@ def why_idle(settings: AzureSettings, endpoint: str, days: int, now: datetime | 
     except AzureError as error:
         if not error.status:
             raise
-        return ""  # whether it idles is not known; that it is there is
+        return ""  # it exists, but nobody knows whether it is idle
     finally:
         reads.close()
     values = [

@@ -53,9 +53,9 @@ def test_addresses_of_both_services_are_read(text: str, url: str, service: str) 
         ("https://me:secret@dev.azure.com/o/p/_apis/pipelines/12/runs", "is not an https address"),
         ("https://dev.azure.com:x/o/p/_apis/pipelines/12/runs", "is not an https address"),
         ("https:///p/_apis/pipelines/12/runs", "is not an https address"),
-        ("https://dev.azure.com/o/p/_apis/pipelines/name/runs", "is neither of a pipeline nor of a workflow"),
-        ("https://dev.azure.com/o/p/_apis/build/builds", "is neither of a pipeline nor of a workflow"),
-        ("https://api.github.com/repos/o/dispatches", "is neither of a pipeline nor of a workflow"),
+        ("https://dev.azure.com/o/p/_apis/pipelines/name/runs", "is not of a pipeline or workflow"),
+        ("https://dev.azure.com/o/p/_apis/build/builds", "is not of a pipeline or workflow"),
+        ("https://api.github.com/repos/o/dispatches", "is not of a pipeline or workflow"),
     ],
 )
 def test_other_addresses_get_no_token(text: str, told: str) -> None:

@@ -39,7 +39,7 @@ class Managed(OnlineTarget):
     )
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
-        """See :meth:`vision_mlops.endpoints.contract.Target.deploy`; with the rules of autoscaling."""
+        """See :meth:`vision_mlops.endpoints.contract.Target.deploy`; with autoscale rules."""
         made = super().deploy(request, say)
         least, most = request.options.min_instances, request.options.max_instances
         if least is not None and most is not None:
@@ -69,12 +69,12 @@ class Managed(OnlineTarget):
         options = request.options
         check_bounds(options)
         if options.score_script and options.image:
-            raise DeploymentError("--score-script and --image exclude each other", "remove one of them")
+            raise DeploymentError("--score-script and --image exclude each other", "give only one of them")
         if not options.score_script:
             image_in_azure(options, self._workspace.settings)
 
     def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """As it is shipped."""
+        """The shipped definition."""
         return "managed-endpoint", azureml_workspace.definition("managed-endpoint")
 
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:

@@ -52,7 +52,7 @@ class OnlineTarget(AzureMLTarget):
 
     @abc.abstractmethod
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """The same of a deployment; names, model, variables and tags are added to it."""
+        """The same for a deployment; names, model, variables and tags are added to it."""
 
     # The protocol of targets
 
@@ -127,7 +127,7 @@ class OnlineTarget(AzureMLTarget):
     # Making
 
     def _check_auth(self, request: DeploymentRequest) -> None:
-        """Refuse what an endpoint of this target does not take as authentication. Raises DeploymentError."""
+        """Refuse an authentication mode that an endpoint of this target does not support. Raises DeploymentError."""
         given, usual = request.options.auth, self._workspace.settings.endpoint_auth
         if (given or usual) in self.auth_modes:
             return
@@ -142,7 +142,7 @@ class OnlineTarget(AzureMLTarget):
         if wanted and wanted != entity.auth_mode:
             raise DeploymentError(
                 f"--auth {wanted}: endpoint {entity.name!r} takes {entity.auth_mode}, which cannot be changed",
-                "leave --auth out, or choose another --endpoint",
+                "remove --auth, or choose another --endpoint",
             )
         self._require_idle(entity, f"endpoint {entity.name!r}", str(entity.name))
 
