@@ -112,7 +112,7 @@ def test_ready() -> None:
             waiting("CrashLoopBackOff", restartCount=3, lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
             EndpointStatus.FAILED, "ran out of memory 3 times", "--memory",
         ),
-        (RUNNING, EndpointStatus.CHANGING, "its server runs and is not ready", "does not verify"),
+        (RUNNING, EndpointStatus.CHANGING, "its server runs but is not ready", "fails verification"),
     ],
     ids=["missing", "refused", "name", "config", "crash", "first-crash", "memory", "not-ready"],
 )  # fmt: skip

@@ -64,7 +64,7 @@ class VisionClient(RestClient):
         return self._content(self._repeated(lambda: self._once(method, path, query, body), repeatable=True))
 
     def timed_call(self, method: str, path: str, body: bytes) -> tuple[Any, float]:
-        """The same, with the milliseconds between the request and the end of its response, without any wait before."""
+        """The same, with the milliseconds between the request and the end of its response, without waits before it."""
         response = self._repeated(lambda: self._once(method, path, None, body), repeatable=True)
         return self._content(response), response.elapsed.total_seconds() * 1000
 
