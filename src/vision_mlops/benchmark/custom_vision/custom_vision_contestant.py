@@ -226,8 +226,8 @@ class CustomVision(Contestant):
                 f"the project {kept.name} of Custom Vision is in the account at {kept.endpoint}, and {TRAINING_ENDPOINT} is"
                 f" {here}",
                 f"set {TRAINING_ENDPOINT} to the former to continue, or to remove the project before you use another"
-                f" account: mlops benchmark clean --workload {self.task.workload.name} --with {self.name}; if the account no longer"
-                f" exists, remove {KeptWork.path(self.task.folder)}",
+                f" account: mlops benchmark clean --workload {self.task.workload.name} --with {self.name}; if the account"
+                f" no longer exists, remove {KeptWork.path(self.task.folder)}",
             )
         return kept
 
