@@ -10,9 +10,13 @@ from pathlib import Path
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.devops.devops_client import DevOpsClient
 from vision_mlops.devops.pipeline_files import AZURE, DOCKER, HOSTED, PipelineFiles
-from vision_mlops.devops.setup.connection_parts import AzureConnectionPart, ConnectionPart, RegistryConnectionPart
+from vision_mlops.devops.setup.connection_parts import (
+    AzureConnectionPart,
+    ConnectionPart,
+    ForeignConnectionPart,
+    RegistryConnectionPart,
+)
 from vision_mlops.devops.setup.environment_parts import ApprovalPart, EnvironmentPart, ExclusiveLockPart
-from vision_mlops.devops.setup.foreign_connection_part import ForeignConnectionPart
 from vision_mlops.devops.setup.identity_parts import FederationPart, IdentityPart, role_parts
 from vision_mlops.devops.setup.pipeline_parts import PermissionPart, PipelinePart, QueuePart
 from vision_mlops.devops.setup.project_parts import BranchPolicyPart, ProjectPart, RepositoryPart

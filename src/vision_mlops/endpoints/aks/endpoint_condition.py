@@ -57,8 +57,8 @@ def condition_of(cluster: KubernetesCluster, deployment: Manifest) -> Condition:
         return Condition(EndpointStatus.READY, ready, None, pods)
     if not seen:
         return Condition(EndpointStatus.CHANGING, ready, Cause("the cluster has not processed it yet"), pods)
-    cause = _of_conditions(status) or _of_pods(cluster, pods)
-    if late := _too_late(status):
+    cause = _of_conditions(deployment) or _of_pods(cluster, pods)
+    if late := _too_late(deployment):
         cause = replace(cause, final=True) if cause else Cause(late, "deploy it again", final=True)
     if cause is None:
         return Condition(EndpointStatus.CHANGING, ready, Cause(f"{ready} of {wanted} pods are ready"), pods)
@@ -106,21 +106,19 @@ def _try_log(cluster: KubernetesCluster, namespace: str, name: str, lines: int, 
         raise
 
 
-def _of_conditions(status: Manifest) -> Cause | None:
-    for item in status.get("conditions") or []:
-        if item["type"] == "ReplicaFailure" and item["status"] == "True":
-            message = str(item.get("message"))
-            text, hint = refusal(message) or (message, "fix what it names, and deploy again")
-            return Cause(f"its pods cannot be created: {text}", hint, final=True)
-    return None
+def _of_conditions(deployment: Manifest) -> Cause | None:
+    found = _condition(deployment, "ReplicaFailure", "True")
+    if found is None:
+        return None
+    message = str(found.get("message"))
+    text, hint = refusal(message) or (message, "fix what it names, and deploy again")
+    return Cause(f"its pods cannot be created: {text}", hint, final=True)
 
 
-def _too_late(status: Manifest) -> str:
+def _too_late(deployment: Manifest) -> str:
     """The message of the cluster if the time for a rollout is over; else empty."""
-    for item in status.get("conditions") or []:
-        if item["type"] == "Progressing" and item["status"] == "False":
-            return str(item.get("message") or item.get("reason"))
-    return ""
+    found = _condition(deployment, "Progressing", "False")
+    return str(found.get("message") or found.get("reason")) if found else ""
 
 
 def _of_pods(cluster: KubernetesCluster, pods: Sequence[Manifest]) -> Cause | None:
@@ -137,9 +135,8 @@ def _of_pod(cluster: KubernetesCluster, pod: Manifest) -> Cause | None:
 
 
 def _unscheduled(_: KubernetesCluster, pod: Manifest) -> Cause | None:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    refused = (item for item in conditions if item["type"] == "PodScheduled" and item["status"] == "False")
-    return next((_unschedulable(str(item.get("message"))) for item in refused), None)
+    refused = _condition(pod, "PodScheduled", "False")
+    return _unschedulable(str(refused.get("message"))) if refused else None
 
 
 def _evicted(_: KubernetesCluster, pod: Manifest) -> Cause | None:
@@ -241,5 +238,10 @@ def _waiting(pod: Manifest) -> tuple[str, str]:
 
 
 def _is_ready(pod: Manifest) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+    return _condition(pod, "Ready", "True") is not None
+
+
+def _condition(owner: Manifest, type: str, status: str) -> Manifest | None:
+    """The condition of an object that has a type and a status; None if it has none."""
+    conditions = (owner.get("status") or {}).get("conditions") or []
+    return next((item for item in conditions if (item["type"], item["status"]) == (type, status)), None)
