@@ -110,7 +110,7 @@ def test_an_endpoint_from_its_first_version_to_its_end(run: Run, aci: Given, cap
     assert requests == {"cpu": 0.5, "memoryInGB": 1.5}, "the service cannot change it, so it stays"
 
     aci.cloud.vault.deny("delete")
-    assert "endpoint 'colours' is deleted, but not its keys: " in run("endpoint", "delete", "colours")[2]
+    assert "endpoint 'colours' has been deleted, but its keys have not: " in run("endpoint", "delete", "colours")[2]
     aci.cloud.vault.deny()
     KeyStore(vault_client(load_azure_settings())).delete("colours")
     assert (aci.cloud.store.children(GROUPS), aci.cloud.vault.secrets) == ([], {})
@@ -142,7 +142,7 @@ def test_what_the_service_refuses(run: Run, aci: Given) -> None:
     aci.cloud.groups.quota = 0
     err = failed(run, aci)
     assert "container group quota 'ContainerGroups' exceeded in region 'westeurope'" in err
-    assert "-> delete container groups that nobody uses, ask for quota" in err
+    assert "-> delete unused container groups, ask for quota" in err
     aci.cloud.groups.quota = 1
     aci.cloud.groups.taken_labels.add("textile-inspection")
     err = failed(run, aci, "colours:1", "--dns-label", "textile-inspection")
@@ -276,10 +276,10 @@ def test_what_is_not_set_is_named_and_nothing_is_sent(run: Run, aci: Given, monk
         (
             (),
             {"MLOPS_AZURE_PULL_IDENTITY": ""},
-            "MLOPS_AZURE_PULL_IDENTITY is not set: nobody may pull from crloopback",
+            "MLOPS_AZURE_PULL_IDENTITY is not set, so nothing may pull from crloopback",
         ),
         ((), {"MLOPS_AZURE_CONTAINER_REGISTRY": ""}, "no image is named"),
-        (("--dns-label", "No"), {}, "--dns-label No: not a label"),
+        (("--dns-label", "No"), {}, "--dns-label 'No' is not a valid label"),
         (("--env", "MLOPS_PORT=1"), {}, "--env MLOPS_PORT: it is set for every container"),
         (("--endpoint", "a--b"), {}, "'a--b' cannot be the name of a container group"),
         (("--port", "80"), {}, "--port: not for --to aci"),

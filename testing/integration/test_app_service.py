@@ -399,7 +399,7 @@ def test_wrong_words_are_refused_before_anything_is_sent(world: World, words: li
 
 def test_corrections_in_a_folder_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_APP_CORRECTIONS", "/home/corrections")
-    assert "no folder that lasts" in world.bad(world.zip("one"))
+    assert "no permanent folder" in world.bad(world.zip("one"))
     assert world.cloud.seen() == []
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vision_mlops.core.errors import AzureError
 from vision_mlops.devops.setup.setup_part import SetupFinding, SetupPart, Standing
 
-_AGAIN = "then run the same command again: it continues with what is missing"
+_AGAIN = "run the same command again: it continues with what is missing"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def make(rows: Iterable[SetupRow], told: Callable[[str], None]) -> list[SetupRow
                 made.append(SetupRow(part, finding))
                 told(f"{'created' if finding.standing is Standing.CREATE else 'changed'} {part.label}")
         except AzureError as error:
-            hint = f"{error.hint}; {_AGAIN}" if error.hint and _AGAIN not in error.hint else _AGAIN
+            hint = f"{error.hint}; then {_AGAIN}" if error.hint and _AGAIN not in error.hint else error.hint or _AGAIN
             raise AzureError(f"{error.message}\n{_summary(made)}", hint, error.status) from error
         except KeyboardInterrupt:
             told(_summary(made))
