@@ -1,8 +1,8 @@
-# What the scripts share: messages, options, and commands that are shown before they are run. Sourced, not run.
+# What the scripts share: messages, options, and commands that are shown before they run. Sourced, not run.
 # shellcheck shell=bash
 
 dry_run=false
-assume_yes=false
+yes=false
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -13,7 +13,7 @@ fail() {
   exit "${3:-2}"
 }
 
-# A command that changes something: shown, and run unless this is a dry run. What only looks is called as it is.
+# Show a command that changes something, and run it unless this is a dry run. Commands that only read are called directly.
 run() {
   printf '+' >&2
   printf ' %q' "$@" >&2
@@ -21,7 +21,7 @@ run() {
   "$dry_run" || "$@"
 }
 
-# value OPTION [VALUE]: the value that an option must have.
+# value OPTION [VALUE]: print the value of an option, which must have one.
 value() {
   [ -n "${2:-}" ] || fail "$1 needs a value" "see --help"
   printf '%s' "$2"
@@ -42,26 +42,26 @@ group_exists() {
   [ "$(az group exists --name "$1")" = true ]
 }
 
-# confirm WHAT WORD: go on only where the word is typed, or with --yes.
+# confirm WHAT WORD: continue only if the word is typed, or with --yes.
 confirm() {
-  if "$dry_run" || "$assume_yes"; then return; fi
+  if "$dry_run" || "$yes"; then return; fi
   local answer=""
-  [ -t 0 ] || fail "$1 needs a confirmation" "--yes gives it; --dry-run only shows what would be done"
-  read -r -p "$1. Type $2 to go on: " answer || true
+  [ -t 0 ] || fail "$1 needs a confirmation" "give --yes; --dry-run only shows what would be done"
+  read -r -p "$1. Type $2 to continue: " answer || true
   [ "$answer" = "$2" ] || fail "not confirmed: nothing was deleted" "" 1
 }
 
-# list_ids: names of the resources whose ids are read, one a line.
+# list_ids: print the names of the resources whose ids are on standard input, one per line.
 list_ids() {
   local id
   while read -r id; do [ -z "$id" ] || say "  ${id##*/providers/}"; done
 }
 
-# Seconds between two looks, and how many looks; tests shorten the wait.
+# Seconds between two attempts, and their number; tests shorten the wait.
 wait_seconds=${MLOPS_WAIT_SECONDS:-15}
 wait_tries=${MLOPS_WAIT_TRIES:-40}
 
-# wait_until WHAT COMMAND...: until the command succeeds; what it says at last is shown where the time is up.
+# wait_until WHAT COMMAND...: wait until the command succeeds; if the time is up, show its last output.
 wait_until() {
   local what=$1 try said=""
   shift
@@ -74,22 +74,27 @@ wait_until() {
     [ "$try" -gt 1 ] || say "waiting until $what"
     sleep "$wait_seconds"
   done
-  fail "$what: not within $((wait_tries * wait_seconds)) s: ${said##*$'\n'}" "run the same command again: it goes on where it stopped" 1
+  fail "$what: not within $((wait_tries * wait_seconds)) s: ${said##*$'\n'}" "run the same command again: it continues where it stopped" 1
 }
 
-# me: object id of who is signed in, whether a person or a service principal.
+# me: print the object id of who is signed in, a person or a service principal.
 me() {
   local name
   name=$(az account show --query user.name --output tsv)
-  if [ "$(az account show --query user.type --output tsv)" = user ]; then
+  if [ "$(my_type)" = User ]; then
     az ad signed-in-user show --query id --output tsv
   else
     az ad sp show --id "$name" --query id --output tsv
   fi
 }
 
-# assign PRINCIPAL TYPE ROLE SCOPE: give a role where it is missing. Assigning twice is no error, but takes a right that not
-# everybody has who may look.
+# my_type: print the principal type of who is signed in.
+my_type() {
+  if [ "$(az account show --query user.type --output tsv)" = user ]; then echo User; else echo ServicePrincipal; fi
+}
+
+# assign PRINCIPAL TYPE ROLE SCOPE: assign a role that is missing. Assigning it twice is no error, but needs a permission that
+# not everybody has who may read assignments.
 assign() {
   local found
   found=$(az role assignment list --assignee-object-id "$1" --role "$3" --scope "$4" --include-inherited --query "[].id" --output tsv)
@@ -100,18 +105,39 @@ assign() {
   fi
 }
 
-# read_delete_options ARGUMENT...: set $group, $name, $dry_run and $assume_yes from the options of a script that deletes.
-read_delete_options() {
+# ensure_group GROUP LOCATION [TAG...]: create a resource group that does not exist.
+ensure_group() {
+  if ! group_exists "$1"; then
+    run az group create --name "$1" --location "$2" --tags project=vision-mlops "${@:3}" --output none
+  fi
+}
+
+# read_options NAMES ARGUMENT...: set a variable for each option of a script, with _ for -. In NAMES, NAME= takes a value, NAME is
+# a flag, and ENVIRONMENT is the one argument that is not an option.
+read_options() {
+  local names=" dry-run $1 " option given
+  shift
   while [ $# -gt 0 ]; do
+    option=${1#--}
     case $1 in
       --help | -h) usage; exit ;;
-      --dry-run) dry_run=true; shift; continue ;;
-      --yes) assume_yes=true; shift; continue ;;
-      --group) group=$(value "$@") ;;
-      --name) name=$(value "$@") ;;
-      *) fail "unknown option $1" "see --help" ;;
+      -*)
+        if [[ $names == *" $option= "* ]]; then
+          given=$(value "$@")
+          shift
+        elif [[ $names == *" $option "* ]]; then
+          given=true
+        else
+          fail "unknown option $1" "see --help"
+        fi
+        printf -v "${option//-/_}" %s "$given"
+        ;;
+      *)
+        [[ $names == *" ENVIRONMENT "* ]] || fail "unknown option $1" "see --help"
+        [ -z "$environment" ] || fail "more than one environment: $environment and $1"
+        environment=$1
+        ;;
     esac
-    shift 2
+    shift
   done
-  [ -n "$group" ] && [ -n "$name" ] || fail "--group and --name are needed" "see --help"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Delete what up.sh made, after listing it. What others put into the group stays, and is named.
+# Delete what up.sh created, after listing it. What others put into the group stays, and is named.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=common.sh
@@ -11,25 +11,15 @@ usage: infrastructure/down.sh dev|prod [--group NAME] [--dry-run] [--yes]
 
   --group      resource group; default rg-NAME-ENVIRONMENT, NAME being $MLOPS_NAME or vision
   --dry-run    list what would be deleted, and the commands; delete nothing
-  --yes        do not ask
+  --yes        do not ask for confirmation
 
 Data, models and images in these resources are lost. The key vault is only marked as deleted, for 90 days, with its secrets;
-up.sh takes it back.
+up.sh recovers it.
 END
 }
 
 environment="" group=""
-while [ $# -gt 0 ]; do
-  case $1 in
-    --help | -h) usage; exit ;;
-    --group) group=$(value "$@"); shift ;;
-    --dry-run) dry_run=true ;;
-    --yes) assume_yes=true ;;
-    -*) fail "unknown option $1" "see --help" ;;
-    *) [ -z "$environment" ] || fail "more than one environment: $environment and $1"; environment=$1 ;;
-  esac
-  shift
-done
+read_options "ENVIRONMENT group= yes" "$@"
 [ -n "$environment" ] || fail "no environment given" "infrastructure/down.sh dev"
 [ -f "parameters/$environment.bicepparam" ] || fail "unknown environment '$environment'"
 group=${group:-rg-${MLOPS_NAME:-vision}-$environment}
@@ -38,7 +28,7 @@ stack=mlops-$environment
 signed_in
 group_exists "$group" || { say "resource group $group does not exist: nothing to delete"; exit; }
 stacks=$(az stack group list --resource-group "$group" --query "[?name=='$stack'].name" --output tsv)
-[ -n "$stacks" ] || { say "nothing of up.sh is in resource group $group: nothing to delete"; exit; }
+[ -n "$stacks" ] || { say "up.sh has created nothing in resource group $group: nothing to delete"; exit; }
 managed=$(az stack group show --name "$stack" --resource-group "$group" --query "resources[].id" --output tsv)
 
 say "to be deleted from resource group $group:"
@@ -55,7 +45,7 @@ done <<<"$managed"
 say "  $assignments role assignments"
 others=$(az resource list --resource-group "$group" --query "[].id" --output tsv | grep -vixF -f <(printf '%s\n-\n' "$managed") || true)
 if [ -n "$others" ]; then
-  say "not made by up.sh, and kept unless it belongs to one of these:"
+  say "not created by up.sh, and kept unless it belongs to one of these:"
   list_ids <<<"$others"
 fi
 confirm "all of this is deleted for good" "$group"
@@ -90,5 +80,5 @@ elif [ "$made_by_us" = true ]; then
   run az group delete --name "$group" --yes --output none
   say "done"
 else
-  say "done; resource group $group was not made by up.sh and stays, empty"
+  say "done; resource group $group was not created by up.sh and stays, empty"
 fi

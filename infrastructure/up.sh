@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make what a workload needs in Azure, or bring it up to date: main.bicep with the parameters of an environment.
+# Create what a workload needs in Azure, or update it: main.bicep with the parameters of an environment.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=common.sh
@@ -9,35 +9,23 @@ usage() {
   cat <<'END'
 usage: infrastructure/up.sh dev|prod [--group NAME] [--location REGION] [--plan] [--dry-run] [--skip-checks]
 
-  --group      resource group; default rg-NAME-ENVIRONMENT, NAME being $MLOPS_NAME or vision. It is made where it is missing.
+  --group      resource group; default rg-NAME-ENVIRONMENT, NAME being $MLOPS_NAME or vision. It is created if it does not exist.
   --location   region of a new group; default $AZURE_LOCATION or westeurope
-  --plan       say what would change, as Azure foresees it, and change nothing
-  --skip-checks  deploy without looking first at roles, region, sizes and quota (mlops doctor --for infrastructure)
-  --dry-run    show the commands that would change something; look, but change nothing
+  --plan       show what would change, as Azure predicts it, and change nothing
+  --skip-checks  deploy without checking roles, region, sizes and quota first (mlops doctor --for infrastructure)
+  --dry-run    show the commands that would change something, and change nothing
 
 MLOPS_DATA_SCIENTISTS, MLOPS_KUBERNETES_ADMINS, MLOPS_INSTANCE_USER, MLOPS_FEDERATIONS and MLOPS_BUDGET_CONTACTS are read by
 parameters/*.bicepparam; docs/how_to/infrastructure.md explains them.
 END
 }
 
-environment="" group="" plan=false checks=true
+environment="" group="" plan=false skip_checks=false
 location=${AZURE_LOCATION:-westeurope}
-while [ $# -gt 0 ]; do
-  case $1 in
-    --help | -h) usage; exit ;;
-    --group) group=$(value "$@"); shift ;;
-    --location) location=$(value "$@"); shift ;;
-    --plan) plan=true ;;
-    --dry-run) dry_run=true ;;
-    --skip-checks) checks=false ;;
-    -*) fail "unknown option $1" "see --help" ;;
-    *) [ -z "$environment" ] || fail "more than one environment: $environment and $1"; environment=$1 ;;
-  esac
-  shift
-done
+read_options "ENVIRONMENT group= location= plan skip-checks" "$@"
 [ -n "$environment" ] || fail "no environment given" "infrastructure/up.sh dev"
 parameters=parameters/$environment.bicepparam
-[ -f "$parameters" ] || fail "unknown environment '$environment'" "there are: $(cd parameters && echo *.bicepparam | sed 's/\.bicepparam//g')"
+[ -f "$parameters" ] || fail "unknown environment '$environment'" "known: $(cd parameters && echo *.bicepparam | sed 's/\.bicepparam//g')"
 name=${MLOPS_NAME:-vision}
 [[ $name =~ ^[a-z][a-z0-9]{1,7}$ ]] || fail "MLOPS_NAME='$name' is not valid" "2 to 8 lower case letters and digits, such as vision"
 group=${group:-rg-$name-$environment}
@@ -57,19 +45,19 @@ register_providers() {
   done
 }
 
-# What would fail halfway is named before anything that costs money is made. Only asks.
+# Find what would fail halfway before anything that costs money is created. Changes nothing.
 check_first() {
-  if ! "$checks"; then return; fi
+  if "$skip_checks"; then return; fi
   if ! command -v mlops >/dev/null; then
     say "note: mlops is not installed here (make setup), so roles, region, sizes and quota are not checked first"
     return
   fi
   AZURE_SUBSCRIPTION_ID=$subscription AZURE_RESOURCE_GROUP=$group AZURE_LOCATION=$location \
     AZUREML_WORKSPACE_NAME=mlw-$name-$environment mlops doctor --for infrastructure >&2 ||
-    fail "a check failed; nothing was deployed" "fix it as the lines above say, or give --skip-checks" 1
+    fail "a check failed; nothing was deployed" "fix it as described above, or give --skip-checks" 1
 }
 
-# A vault that was deleted with its group keeps its name for 90 days, and its secrets: it is taken back.
+# A vault that was deleted with its group keeps its name and its secrets for 90 days: it is recovered.
 recover_vaults() {
   local vault
   az keyvault list-deleted --resource-type vault \
@@ -79,7 +67,7 @@ recover_vaults() {
     done
 }
 
-# The day from which a budget counts cannot be changed: one that is there keeps its own.
+# The start date of a budget cannot be changed: an existing budget keeps its own.
 keep_budget_start() {
   local start=""
   if group_exists "$group"; then
@@ -89,7 +77,7 @@ keep_budget_start() {
   export MLOPS_BUDGET_START=${start%%T*}
 }
 
-# A role that has just been assigned may not be known everywhere yet: then the deployment fails, and the next try goes on.
+# A new role assignment may not have taken effect everywhere: then the deployment fails, and the next attempt continues.
 deploy() {
   local try errors
   errors=$(mktemp)
@@ -103,7 +91,7 @@ deploy() {
     fi
     cat "$errors" >&2
     grep -qE 'AuthorizationFailed|PrincipalNotFound|ForbiddenByRbac|AuthorizationPermissionMismatch|does not have .*permission' "$errors" ||
-      fail "the deployment failed" "the message above says why; what was made stays, and the same command goes on from there" 1
+      fail "the deployment failed" "the message above says why; what was created stays, and the same command continues from there" 1
     say "a role may not have taken effect yet: trying again in $((4 * wait_seconds)) s ($try of 5)"
     sleep $((4 * wait_seconds))
   done
@@ -114,7 +102,7 @@ output() {
   az stack group show --name "$stack" --resource-group "$group" --query "outputs.$1.value" --output tsv
 }
 
-# Whoever works with the data needs the role to be in effect, not only assigned; that is tried.
+# The role on the data must be in effect, not only assigned: try it.
 wait_for_data_role() {
   local account scope found
   account=$(output storageAccount)
@@ -122,22 +110,20 @@ wait_for_data_role() {
   found=$(az role assignment list --assignee "$(me)" --include-groups --include-inherited --scope "$scope" \
     --query "[?roleDefinitionName=='Storage Blob Data Contributor'].id" --output tsv)
   if [ -z "$found" ]; then
-    say "note: you have no role on the data; MLOPS_DATA_SCIENTISTS names the group whose members get them"
+    say "note: you have no role on the data; MLOPS_DATA_SCIENTISTS names the group whose members get one"
   elif [ "$(az storage account show --name "$account" --resource-group "$group" --query publicNetworkAccess --output tsv)" = Disabled ]; then
-    say "note: the storage account has a private address only; whether roles have taken effect is not tried from here"
+    say "note: the storage account only has a private address; whether roles have taken effect is not checked from here"
   else
     wait_until "your role on the data has taken effect" az storage container list --account-name "$account" --auth-mode login --output none
   fi
 }
 
 signed_in
-if ! group_exists "$group"; then
-  if "$plan"; then
-    say "resource group $group does not exist: all of main.bicep would be made, in $location"
-    exit
-  fi
-  run az group create --name "$group" --location "$location" --tags "project=vision-mlops" "environment=$environment" --output none
+if "$plan" && ! group_exists "$group"; then
+  say "resource group $group does not exist: all of main.bicep would be created, in $location"
+  exit
 fi
+ensure_group "$group" "$location" "environment=$environment"
 if "$plan"; then
   keep_budget_start
   exec az deployment group what-if --resource-group "$group" --template-file main.bicep --parameters "$parameters"
@@ -149,5 +135,5 @@ keep_budget_start
 deploy
 if "$dry_run"; then exit; fi
 wait_for_data_role
-say "made. Settings for .env:"
+say "done. Settings for .env:"
 output settings

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the two accounts of Custom Vision, the reference model: one that trains, one that predicts. The same as with
+# Create the two accounts of Custom Vision, the reference model: one for training, one for predictions. The same as with
 # `customVision` in the parameters of main.bicep, without the rest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -10,11 +10,11 @@ usage() {
   cat <<'END'
 usage: infrastructure/custom_vision/create.sh --group NAME --name NAME [--sku F0|S0] [--location REGION] [--dry-run]
 
-  --group      resource group; made where it is missing
-  --name       of the accounts, NAME-train and NAME-predict, which are in their addresses: nobody else may have them
+  --group      resource group; created if it does not exist
+  --name       of the accounts, NAME-train and NAME-predict, which are parts of their addresses and unique in Azure
   --sku        F0 is free (one of each kind in a subscription, 2 projects, 5,000 images), S0 is not; default F0
   --location   default $AZURE_LOCATION or westeurope
-  --dry-run    show the commands that would change something; look, but change nothing
+  --dry-run    show the commands that would change something, and change nothing
 
 New customers are no longer admitted, and the service ends on 2028-09-25.
 END
@@ -22,26 +22,13 @@ END
 
 group="" name="" sku=F0
 location=${AZURE_LOCATION:-westeurope}
-while [ $# -gt 0 ]; do
-  case $1 in
-    --help | -h) usage; exit ;;
-    --dry-run) dry_run=true; shift; continue ;;
-    --group) group=$(value "$@") ;;
-    --name) name=$(value "$@") ;;
-    --sku) sku=$(value "$@") ;;
-    --location) location=$(value "$@") ;;
-    *) fail "unknown option $1" "see --help" ;;
-  esac
-  shift 2
-done
+read_options "group= name= sku= location=" "$@"
 [ -n "$group" ] && [ -n "$name" ] || fail "--group and --name are needed" "see --help"
 [[ $sku =~ ^[FS]0$ ]] || fail "--sku $sku is not valid" "F0 or S0"
 [[ $name =~ ^[a-z0-9][a-z0-9-]{1,40}[a-z0-9]$ ]] || fail "--name $name is not valid" "3 to 42 lower case letters, digits and '-'"
 
 signed_in
-if ! group_exists "$group"; then
-  run az group create --name "$group" --location "$location" --tags project=vision-mlops --output none
-fi
+ensure_group "$group" "$location"
 run az deployment group create --resource-group "$group" --name "custom-vision-$name" \
   --template-file ../modules/custom_vision.bicep \
   --parameters name="$name" location="$location" sku="$sku" 'tags={"project":"vision-mlops"}' --output none
@@ -50,9 +37,7 @@ if "$dry_run"; then
   exit
 fi
 
-kind=ServicePrincipal
-[ "$(az account show --query user.type --output tsv)" != user ] || kind=User
-principal=$(me)
+principal=$(me) kind=$(my_type)
 for account in "$name-train" "$name-predict"; do
   id=$(az cognitiveservices account show --resource-group "$group" --name "$account" --query id --output tsv)
   assign "$principal" "$kind" "Cognitive Services Custom Vision Contributor" "$id"
@@ -62,7 +47,7 @@ endpoint_of() {
   az cognitiveservices account show --resource-group "$group" --name "$1" --query properties.endpoint --output tsv
 }
 
-# Assigned is not yet in effect: the service itself is asked.
+# An assignment takes a while to take effect: ask the service itself.
 training=$(endpoint_of "$name-train")
 wait_until "your role has taken effect" az rest --method get --resource https://cognitiveservices.azure.com \
   --url "${training}customvision/v3.3/training/domains" --output none

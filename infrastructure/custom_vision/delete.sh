@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Delete the accounts of Custom Vision that create.sh made, after listing what is in them, and free their names.
+# Delete the accounts of Custom Vision that create.sh created, after listing their content, and release their names.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source-path=SCRIPTDIR source=../common.sh
@@ -11,12 +11,13 @@ usage: infrastructure/custom_vision/delete.sh --group NAME --name NAME [--dry-ru
 
   --group, --name   as for create.sh
   --dry-run         list what would be deleted, and the commands; delete nothing
-  --yes             do not ask
+  --yes             do not ask for confirmation
 END
 }
 
 group="" name=""
-read_delete_options "$@"
+read_options "group= name= yes" "$@"
+[ -n "$group" ] && [ -n "$name" ] || fail "--group and --name are needed" "see --help"
 
 signed_in
 wanted="[?name=='$name-train' || name=='$name-predict']"
@@ -24,16 +25,16 @@ accounts=""
 if group_exists "$group"; then
   accounts=$(az cognitiveservices account list --resource-group "$group" --query "$wanted.[name, tags.project, properties.endpoint]" --output tsv)
 fi
-# Deleted ones are kept for 48 hours, and their names with them; a run that was interrupted may have left some.
+# Deleted accounts and their names are kept for 48 hours; an interrupted run may have left some.
 deleted() {
   az cognitiveservices account list-deleted --query "$wanted|[?contains(id, '/resourceGroups/$group/')].[name, location]" --output tsv
 }
 left=$(deleted)
-[ -n "$accounts$left" ] || { say "there is no account $name-train or $name-predict in resource group $group: nothing to delete"; exit; }
+[ -n "$accounts$left" ] || { say "resource group $group has no account $name-train or $name-predict: nothing to delete"; exit; }
 
 while IFS=$'\t' read -r account project endpoint; do
   [ -n "$account" ] || continue
-  [ "$project" = vision-mlops ] || fail "$account was not made by create.sh" "az cognitiveservices account delete deletes it, if you mean it"
+  [ "$project" = vision-mlops ] || fail "$account was not created by create.sh" "to delete it all the same, use az cognitiveservices account delete"
   say "to be deleted: $account"
   [ "$account" = "$name-train" ] || continue
   az rest --method get --resource https://cognitiveservices.azure.com --url "${endpoint}customvision/v3.3/training/projects" \

@@ -110,7 +110,7 @@ def test_an_endpoint_from_its_first_version_to_its_end(run: Run, aci: Given, cap
     assert requests == {"cpu": 0.5, "memoryInGB": 1.5}, "the service cannot change it, so it stays"
 
     aci.cloud.vault.deny("delete")
-    assert "endpoint 'colours' is deleted, but not its keys: " in run("endpoint", "delete", "colours")[2]
+    assert "endpoint 'colours' has been deleted, but its keys have not: " in run("endpoint", "delete", "colours")[2]
     aci.cloud.vault.deny()
     KeyStore(vault_client(load_azure_settings())).delete("colours")
     assert (aci.cloud.store.children(GROUPS), aci.cloud.vault.secrets) == ([], {})
@@ -142,12 +142,12 @@ def test_what_the_service_refuses(run: Run, aci: Given) -> None:
     aci.cloud.groups.quota = 0
     err = failed(run, aci)
     assert "container group quota 'ContainerGroups' exceeded in region 'westeurope'" in err
-    assert "-> delete container groups that nobody uses, ask for quota" in err
+    assert "-> delete unused container groups, ask for quota" in err
     aci.cloud.groups.quota = 1
     aci.cloud.groups.taken_labels.add("textile-inspection")
     err = failed(run, aci, "colours:1", "--dns-label", "textile-inspection")
     assert "The DNS name label 'textile-inspection' in container group 'colours' not available" in err
-    assert "(DnsNameLabelNotAvailable); the new container group is deleted again" in err
+    assert "(DnsNameLabelNotAvailable); the new container group has been deleted" in err
     assert "-> choose another --dns-label" in err
     message = "The requested resource is not available in the location 'westeurope' at this moment. Please retry."
     aci.cloud.groups.fail_next("ServiceUnavailable", message)
@@ -158,11 +158,11 @@ def test_what_the_service_refuses(run: Run, aci: Given) -> None:
 
 def test_an_image_that_cannot_be_pulled(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_AZURE_PULL_IDENTITY", IDENTITY.replace("id-pull", "id-other"))
-    assert "unauthorized: authentication required; the new container group is deleted again" in failed(run, aci)
+    assert "unauthorized: authentication required; the new container group has been deleted" in failed(run, aci)
     aci.cloud.groups.images.clear()
     err = failed(run, aci)
     assert f'Failed to pull image "{aci.image(aci.first)}"' in err
-    assert "manifest unknown; the new container group is deleted again" in err
+    assert "manifest unknown; the new container group has been deleted" in err
     assert "-> push the image (az acr login --name crloopback; docker push" in err
     assert "the role AcrPull on crloopback.azurecr.io" in err
 
@@ -176,9 +176,9 @@ def test_a_container_that_crashes_or_is_not_alive(run: Run, aci: Given) -> None:
     assert "-> fix what its log says" in err
     aci.push(aci.first, command=DEAF)
     err = failed(run, aci)
-    assert "started again and again: Liveness probe failed" in err
+    assert "keeps being restarted: Liveness probe failed" in err
     assert "listening to nobody" in err
-    assert "must answer /health/live on port 8000" in err
+    assert "must respond to /health/live on port 8000" in err
     assert "colours:1: not ready after 1 s: " in failed(run, aci, "colours:1", "--timeout", "1")
 
 
@@ -192,7 +192,7 @@ def test_a_version_that_is_not_ready_gives_way_to_the_former(run: Run, aci: Give
     assert code == 2
     assert "endpoint 'colours' with colours:2: it is not ready: " in err
     assert "golden" in err, "the reason that the server gives"
-    assert "; colours:1 serves again" in err
+    assert "; colours:1 is served again" in err
     assert "the last lines of its log:\n    " in err
     after = shown(run)
     assert (after["state"], after["deployments"][0]["version"], after["tags"]) == ("ready", "1", {"team": "inspection"})
@@ -200,7 +200,7 @@ def test_a_version_that_is_not_ready_gives_way_to_the_former(run: Run, aci: Give
     # A group that hangs in its change is made anew as it was.
     aci.cloud.groups.images.pop(aci.image(aci.second))
     _, _, err = run(*DEPLOY, "colours:2")
-    assert "manifest unknown; colours:1 serves again" in err
+    assert "manifest unknown; colours:1 is served again" in err
     assert tried(run, aci) == aci.label
     puts = len(aci.cloud.groups.sent)
     assert "cannot change the size of endpoint 'colours'" in run(*DEPLOY, "colours:2", "--cpu", "2")[2]
@@ -208,14 +208,14 @@ def test_a_version_that_is_not_ready_gives_way_to_the_former(run: Run, aci: Give
     aci.cloud.faults.fail(
         "containerGroups", status=400, code="InvalidContainerGroupUpdate", method="PUT", retry_after=None
     )
-    assert "; it is as it was" in run(*DEPLOY, "colours:2")[2]
+    assert "; it is unchanged" in run(*DEPLOY, "colours:2")[2]
     assert shown(run)["state"] == "ready"
     # A key that could not be handed over is not the valid one in the vault either.
     before = aci.cloud.vault.secrets["mlops-colours-primary"][-1][1]
     aci.cloud.groups.fail_next("ServiceUnavailable", "no room")
     code, _, err = run("endpoint", "keys", "colours", "--rotate", "primary")
     assert code == 2
-    assert "; colours:1 serves again" in err
+    assert "; colours:1 is served again" in err
     assert aci.cloud.vault.secrets["mlops-colours-primary"][-1][1] == before
     assert tried(run, aci) == aci.label
 
@@ -233,7 +233,7 @@ def test_a_vault_that_says_no(run: Run, aci: Given) -> None:
     aci.cloud.groups.quota = 0
     _, _, err = run(*DEPLOY, "colours:1")
     assert "quota 'ContainerGroups' exceeded" in err
-    assert "its new keys could not be deleted again: secret 'mlops-colours-primary'" in err
+    assert "its new keys could not be deleted: secret 'mlops-colours-primary'" in err
 
 
 @pytest.mark.slow
@@ -258,7 +258,7 @@ def test_throttling_while_waiting_and_an_interruption(run: Run, aci: Given, monk
             code, _, err = run(*DEPLOY, "colours:2")
         assert code == 130
         assert (
-            "`mlops endpoint show colours --on aci` says how it is, the same `mlops deploy` again goes on waiting"
+            "`mlops endpoint show colours --on aci` shows its state, the same `mlops deploy` again continues to wait"
             in err
         )
         changing = shown(run)
@@ -276,10 +276,10 @@ def test_what_is_not_set_is_named_and_nothing_is_sent(run: Run, aci: Given, monk
         (
             (),
             {"MLOPS_AZURE_PULL_IDENTITY": ""},
-            "MLOPS_AZURE_PULL_IDENTITY is not set: nobody may pull from crloopback",
+            "MLOPS_AZURE_PULL_IDENTITY is not set, so nothing may pull from crloopback",
         ),
         ((), {"MLOPS_AZURE_CONTAINER_REGISTRY": ""}, "no image is named"),
-        (("--dns-label", "No"), {}, "--dns-label No: not a label"),
+        (("--dns-label", "No"), {}, "--dns-label 'No' is not a valid label"),
         (("--env", "MLOPS_PORT=1"), {}, "--env MLOPS_PORT: it is set for every container"),
         (("--endpoint", "a--b"), {}, "'a--b' cannot be the name of a container group"),
         (("--port", "80"), {}, "--port: not for --to aci"),
@@ -295,10 +295,10 @@ def test_what_is_not_set_is_named_and_nothing_is_sent(run: Run, aci: Given, monk
 
 def test_a_group_of_somebody_else_is_left_alone(run: Run, aci: Given) -> None:
     aci.cloud.store.put(f"{GROUPS}/colours", OTHERS)
-    assert "that mlops did not make" in run(*DEPLOY, "colours:1")[2]
+    assert "was not created by mlops" in run(*DEPLOY, "colours:1")[2]
     assert json.loads(run("endpoint", "list", "--on", "aci", "--json")[1]) == []
     for words in (("show", "colours"), ("delete", "colours"), ("keys", "colours", "--rotate", "primary")):
-        assert "there is no endpoint 'colours' on aci" in run("endpoint", *words, "--on", "aci")[2]
+        assert "no endpoint 'colours' exists on aci" in run("endpoint", *words, "--on", "aci")[2]
     assert len(aci.cloud.store.children(GROUPS)) == 1
 
 
@@ -337,9 +337,9 @@ def test_a_group_that_was_stopped_or_has_ended_or_holds_another_model(run: Run, 
     aci.push(aci.second, bundle=aci.bundles[0])
     code, _, err = run(*DEPLOY, "colours:2")
     assert code == 2
-    assert "its containers have ended for good; making it anew" in err
-    assert f"the image holds another model: bundle {aci.first.bundle_id[:12]}, not that of colours:2" in err
-    assert "the new container group is deleted again" in err
+    assert "its containers have ended for good; creating it again" in err
+    assert f"the image contains another model: bundle {aci.first.bundle_id[:12]}, not that of colours:2" in err
+    assert "the new container group has been deleted" in err
 
 
 def stop(target: ContainerInstances) -> None:

@@ -176,7 +176,7 @@ def test_an_endpoint_from_its_first_deploy_to_its_end(
     code, out, err = deploy(mlops, 1, "--image", f"{REGISTRY}/mlops-colours:none", "--timeout", "20")
     assert code == 2
     assert "mlops-colours:none cannot be pulled (ImagePullBackOff)" in err
-    assert "the former version still serves" in err
+    assert "the former version is still served" in err
     wait(lambda: list(cluster.control.pods) == [served])
     [endpoint] = listed(mlops)
     assert (endpoint["state"], endpoint["deployments"][0]["name"]) == ("ready", "version-2")
@@ -194,10 +194,10 @@ def test_an_endpoint_from_its_first_deploy_to_its_end(
     cluster.store.apply("deployments", "vision", "colours", body, "kubectl-set", force=True)
     wait(lambda: listed(mlops)[0]["state"] == "failed")
     [endpoint] = listed(mlops)
-    assert endpoint["problem"] == "its former version still serves"
+    assert endpoint["problem"] == "its former version is still served"
     assert "its image elsewhere:1 cannot be pulled" in endpoint["deployments"][0]["problem"]
     code, _out, err = deploy(mlops, 2)
-    assert (code, "other tools own fields of it: kubectl-set has " in err) == (2, True)
+    assert (code, "other tools own some of its fields: kubectl-set has " in err) == (2, True)
 
     assert mlops("endpoint", "delete", "colours")[0] == 0
     assert listed(mlops) == []
@@ -318,9 +318,10 @@ def test_a_candidate_that_does_not_get_ready_leaves_nothing(
 def test_a_route_that_the_gateway_refuses(mlops: Mlops, cluster: KubernetesCluster, gateway: int) -> None:
     cluster.control.refuses_routes = "no listener allows this namespace"
     code, _out, err = deploy(mlops, 1)
-    assert (code, f"Gateway {GATEWAY} does not take the route of 'colours': no listener allows" in err) == (2, True), (
-        err
-    )
+    assert (code, f"Gateway {GATEWAY} does not accept the route of 'colours': no listener allows" in err) == (
+        2,
+        True,
+    ), err
     left = {plural for plural, namespace, _ in cluster.store.objects if namespace == "vision"} - {"events"}
     assert left == set()
 
@@ -328,7 +329,7 @@ def test_a_route_that_the_gateway_refuses(mlops: Mlops, cluster: KubernetesClust
 def test_no_such_gateway(mlops: Mlops, cluster: KubernetesCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_AKS_GATEWAY", "vision/none")
     code, _out, err = deploy(mlops, 1)
-    assert (code, "there is no Gateway none in namespace vision" in err) == (2, True), err
+    assert (code, "namespace vision has no Gateway none" in err) == (2, True), err
     assert not [verb for verb, plural, _ in cluster.requests if verb in ("patch", "create")]
 
 
@@ -380,8 +381,8 @@ def test_a_pod_that_no_node_takes(mlops: Mlops, cluster: KubernetesCluster) -> N
     code, _out, err = deploy(mlops, 1, "--cpu", "8", "--timeout", "2")
     assert code == 2
     assert "version-1 did not become ready" in err
-    assert ": no node takes its pod: 0/1 nodes are available: 1 Insufficient cpu." in err
-    assert "take less with --cpu, or add nodes" in err
+    assert ": no node accepts its pod: 0/1 nodes are available: 1 Insufficient cpu." in err
+    assert "use less with --cpu, or add nodes" in err
     assert listed(mlops) == []
 
 
@@ -389,7 +390,7 @@ def test_a_quota_that_is_used_up(mlops: Mlops, cluster: KubernetesCluster) -> No
     cluster.control.quota = 0
     code, _out, err = deploy(mlops, 1)
     assert code == 2
-    assert "its pods cannot be made" in err
+    assert "its pods cannot be created" in err
     assert "exceeded quota: team" in err
     assert "raise the ResourceQuota" in err
 
@@ -424,7 +425,7 @@ def test_without_the_right_to_see_other_namespaces_the_own_one_is_listed(
     cluster.forbidden.add(("list everywhere", "deployments"))
     assert listed(mlops) == []
     code, _out, err = mlops("endpoint", "show", "colours", "--on", "aks")
-    assert (code, "there is no endpoint 'colours' in what of the cluster may be seen" in err) == (2, True), err
+    assert (code, "no endpoint 'colours' exists in the visible part of the cluster" in err) == (2, True), err
 
 
 def test_a_policy_of_the_cluster(mlops: Mlops, cluster: KubernetesCluster) -> None:
@@ -443,7 +444,7 @@ def test_fields_that_another_tool_owns(mlops: Mlops, cluster: KubernetesCluster)
     cluster.store.apply("serviceaccounts", "vision", "colours", body, "argocd-controller", force=False)
     code, _out, err = deploy(mlops, 1)
     assert code == 2
-    assert "applying ServiceAccount colours: other tools own fields of it: argocd-controller has " in err
+    assert "applying ServiceAccount colours: other tools own some of its fields: argocd-controller has " in err
     assert "let one tool manage the endpoint" in err
     assert [item["metadata"]["labels"] for item in cluster.store.list("serviceaccounts")] == [labels]
 
@@ -460,7 +461,7 @@ def test_a_deployment_of_someone_else_is_not_taken_over(mlops: Mlops, cluster: K
     spec["progressDeadlineSeconds"] = 600
     cluster.store.apply("deployments", "vision", "colours", body, "kubectl", force=False)
     code, _out, err = deploy(mlops, 1)
-    assert (code, "was not made by mlops" in err) == (2, True)
+    assert (code, "was not created by mlops" in err) == (2, True)
 
 
 def test_a_sign_in_that_has_ended(mlops: Mlops, cluster: KubernetesCluster) -> None:
@@ -504,7 +505,7 @@ def test_endpoints_that_others_have_applied(
     found = {(item["name"], item["url"]) for item in listed(mlops)}
     assert found == {("inside", ""), ("textile", "https://textile.ml.example.org/score")}
     code, _out, err = mlops("endpoint", "show", "inside", "--on", "aks")
-    assert (code, "it can be called from within the cluster only" in err) == (0, True)
+    assert (code, "it can only be called from within the cluster" in err) == (0, True)
     assert "exceeded quota" in err
     code, _out, err = mlops("endpoint", "keys", "textile", "--rotate", "primary", "--on", "aks")
     assert (code, "is in the namespaces default and vision" in err) == (2, True)
@@ -519,7 +520,7 @@ def test_a_cluster_that_does_not_answer(mlops: Mlops, cluster: KubernetesCluster
     text = cluster.kubeconfig.read_text()
     cluster.kubeconfig.write_text(text.replace(cluster.address, f"https://127.0.0.1:{free_port()}"))
     code, _out, err = mlops("endpoint", "list", "--on", "aks")
-    assert (code, "the cluster is not reached" in err) == (2, True), err
+    assert (code, "the cluster cannot be reached" in err) == (2, True), err
 
 
 @pytest.mark.parametrize("variable", ["KUBECONFIG", "MLOPS_AKS_CONTEXT"])
@@ -536,7 +537,7 @@ NO_CLUSTER = {
     "empty": ("", "is empty", "add a cluster: az aks get-credentials"),
     "no contexts": (
         "{apiVersion: v1, kind: Config, clusters: [], contexts: [], users: []}",
-        "names none as the current one",
+        "has no current context",
         "add a cluster: az aks get-credentials",
     ),
     "no YAML": ("{:::", "is not valid YAML", "write it anew: az aks get-credentials"),
@@ -549,7 +550,7 @@ def test_a_kubeconfig_without_a_cluster(
 ) -> None:
     file = tmp_path / "kubeconfig"
     monkeypatch.setenv("KUBECONFIG", str(file))
-    with pytest.raises(ConfigError, match=r"there is no kubeconfig .*\n  -> make a cluster, and let az aks get-cred"):
+    with pytest.raises(ConfigError, match=r"the kubeconfig .* does not exist\n  -> create a cluster, and let `az aks"):
         Client()
     file.write_text(content)
     with pytest.raises(ConfigError, match=problem) as caught:
@@ -564,7 +565,7 @@ def test_a_new_namespace_and_no_address_outside(
     monkeypatch.setenv("MLOPS_AKS_EXPOSE", "cluster")
     cluster.control.cores = 0.1
     code, _out, err = deploy(mlops, 1, "--namespace", "team", "--timeout", "1")
-    assert (code, "making namespace team" in err) == (2, True)
+    assert (code, "creating namespace team" in err) == (2, True)
     assert cluster.store.get("namespaces", "", "team")["metadata"]["labels"] == {
         "pod-security.kubernetes.io/enforce": "restricted"
     }

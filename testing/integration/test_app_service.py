@@ -117,7 +117,7 @@ def test_from_the_first_release_to_a_bad_one_that_goes_back(world: World) -> Non
     assert world.slot().settings["MLOPS_APP_SECRET_KEY"] == settings["MLOPS_APP_SECRET_KEY"], "sessions go on"
 
     error = world.bad(world.zip("three", health=500), "--timeout", "3")
-    assert "is not healthy in slot staging: /health answers 500; production is as it was" in error
+    assert "is not healthy in slot staging: /health responds with HTTP 500; production is unchanged" in error
     assert (world.text(), world.slot().settings["MLOPS_RELEASE"]) == ("two", second["release"])
     swaps = world.cloud.seen("slotsswap", "POST")
     assert len(swaps) == 2
@@ -191,8 +191,8 @@ def test_a_release_that_breaks_in_production_is_swapped_back(world: World) -> No
     world.cloud.sites.stick(NAME, "PLACE")
     world.slot().settings["PLACE"] = "front"
     error = world.bad(world.zip("two", front=500), "--timeout", "5")
-    assert "is not healthy in production: its first page answers 500" in error
-    assert f"release {first['release']} answers again" in error
+    assert "is not healthy in production: its first page responds with HTTP 500" in error
+    assert f"release {first['release']} is live again" in error
     until(lambda: (world.text(), world.text("staging")) == ("one", "two"), 10)
     assert len(world.cloud.seen("slotsswap", "POST")) == 3
 
@@ -230,7 +230,7 @@ def test_a_connection_that_breaks_ends_in_one_swap(world: World, collection: str
     code, _, err = world.deploy(world.zip("one"))
     assert world.cloud.faults.pending == 0
     if code:
-        assert "run the same command again, which goes on where it stopped" in err
+        assert "run the same command again, which continues where it stopped" in err
         world.good(world.zip("one"))
     assert world.text() == "one"
     assert len(world.cloud.seen("slotsswap", "POST")) == 1
@@ -245,7 +245,7 @@ def test_it_goes_on_where_it_was_stopped(world: World, monkeypatch: pytest.Monke
         patch.setattr(app_deployment.AppDeployment, "_swap", stop)
         code, _, err = world.deploy(world.zip("one"))
     assert code == 130
-    assert "the same command again goes on where it stopped" in err
+    assert "the same command again continues where it stopped" in err
     published = len(world.cloud.seen("publish", "POST"))
     assert world.good(world.zip("one"))["changed"] is True
     assert world.text() == "one"
@@ -265,7 +265,7 @@ def test_one_that_was_stopped_after_its_swap_is_looked_at_again(world: World, mo
         patch.setattr(app_deployment.AppDeployment, "_swap_back", stop)
         assert world.deploy(world.zip("two", front=500), "--timeout", "3")[0] == 130
     assert world.text() == 500
-    assert "answers again" in world.bad(world.zip("two", front=500), "--timeout", "3")
+    assert "is live again" in world.bad(world.zip("two", front=500), "--timeout", "3")
     assert world.text() == "one"
 
 
@@ -277,7 +277,7 @@ def test_a_plan_without_slots_is_deployed_to_in_place(world: World) -> None:
     assert world.cloud.seen("slots") == []
     assert "plan 'asp-colours-web' has size B1, not S1" in world.bad(world.zip("two"), "--sku", "S1")
     error = world.bad(world.zip("three", page=500), "--timeout", "3")
-    assert "its first page answers 500; there is no slot, so the former release is gone" in error
+    assert "its first page responds with HTTP 500; there is no slot, so the former release is gone" in error
 
 
 @pytest.mark.slow
@@ -330,7 +330,7 @@ def test_roles_are_told_for_both_identities(world: World, monkeypatch: pytest.Mo
         (lambda sites: setattr(sites.plans, "quota", 0), "without additional quota", "ask for quota of App Service"),
         (
             lambda sites: sites.taken_names.add(NAME),
-            "the name 'colours-web' of the web app is not free",
+            "the name 'colours-web' of the web app is not available",
             "another name",
         ),
         (lambda sites: sites.deny("sites/write"), "does not have authorization", "Website Contributor"),
@@ -352,7 +352,7 @@ def test_a_web_app_of_others_is_left_alone(world: World) -> None:
     world.good(world.zip("one"), "--sku", "B1")
     del world.slot().body["tags"]
     sent = len(world.cloud.sites.sent)
-    assert "there is a web app 'colours-web' that mlops did not make" in world.bad(world.zip("two"))
+    assert "the web app 'colours-web' exists and was not created by mlops" in world.bad(world.zip("two"))
     assert len(world.cloud.sites.sent) == sent
 
 
@@ -382,10 +382,10 @@ def test_a_dry_run_tells_all_but_secrets_and_sends_nothing(world: World, monkeyp
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--image", "mlops-app:latest"], "not an image by its digest"),
-        (["--sku", "Standard_DS3_v2"], "--sku Standard_DS3_v2: unknown size"),
-        (["--slot", "production"], "--slot production: not a name"),
-        (["--plan", "a plan"], "--plan a plan: not a name"),
+        (["--image", "mlops-app:latest"], "does not name an image by its digest"),
+        (["--sku", "Standard_DS3_v2"], "--sku: unknown size 'Standard_DS3_v2'"),
+        (["--slot", "production"], "--slot 'production' is not a valid name"),
+        (["--plan", "a plan"], "--plan 'a plan' is not a valid name"),
         (["--package", "nowhere.zip"], "nowhere.zip cannot be read"),
         (["--endpoint", "colours"], "MLOPS_APP_ENDPOINT"),
         (["--image", f"r.azurecr.io/a@sha256:{'0' * 64}", "--package", "app.zip"], "do not go together"),
@@ -399,7 +399,7 @@ def test_wrong_words_are_refused_before_anything_is_sent(world: World, words: li
 
 def test_corrections_in_a_folder_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_APP_CORRECTIONS", "/home/corrections")
-    assert "no folder that lasts" in world.bad(world.zip("one"))
+    assert "no permanent folder" in world.bad(world.zip("one"))
     assert world.cloud.seen() == []
 
 

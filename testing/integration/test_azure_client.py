@@ -127,7 +127,7 @@ def test_a_workflow_on_github_signs_in_by_its_token(place: Place, monkeypatch: p
         _in_workflow(place, monkeypatch, f"{site.address}/token?run=1")
         assert check_workspace(ml_client(place.settings), place.settings).name == cloud.workspace
         _in_workflow(place, monkeypatch, f"{site.address}/elsewhere")
-        with pytest.raises(AzureError, match="GitHub gives no token of the workflow") as error:
+        with pytest.raises(AzureError, match="GitHub issues no token for the workflow") as error:
             check_workspace(ml_client(place.settings), place.settings)
         assert "id-token: write" in error.value.hint
         assert "token-of-the-job" not in str(error.value)
@@ -164,7 +164,7 @@ def test_a_proxy_that_is_not_there_is_named(
             monkeypatch.delenv(name, raising=False)
         client = ml_client(place.settings, credential)
         with (
-            pytest.raises(AzureError, match=rf"nothing answers at the proxy {proxy}, which HTTPS_PROXY names"),
+            pytest.raises(AzureError, match=rf"the proxy {proxy}, which HTTPS_PROXY names, does not respond"),
             azure_errors("workspace"),
         ):
             client._service_client_04_2023_preview.workspaces.get("rg", "ws", retry_total=0)
@@ -227,7 +227,7 @@ def test_a_service_that_is_not_there(place: Place) -> None:
     settings = place.settings.model_copy(update={"resource_manager": "https://127.0.0.1:9"})
     client = ml_client(settings, LoopbackCredential())
     with (
-        pytest.raises(AzureError, match=r"Azure is not reached: .*\n  -> check the network and proxy") as raised,
+        pytest.raises(AzureError, match=r"Azure cannot be reached: .*\n  -> check the network and proxy") as raised,
         azure_errors("workspace"),
     ):
         client._service_client_04_2023_preview.workspaces.get("rg", "ws", retry_total=0)
@@ -261,7 +261,7 @@ def test_errors_are_told_without_the_packages_that_only_other_commands_need(monk
     from azure.core.exceptions import ServiceRequestError
 
     monkeypatch.setitem(sys.modules, "marshmallow", None)
-    with pytest.raises(AzureError, match="token: Azure is not reached: no route"), azure_errors("token"):
+    with pytest.raises(AzureError, match="token: Azure cannot be reached: no route"), azure_errors("token"):
         raise ServiceRequestError("no route")
     with pytest.raises(ZeroDivisionError), azure_errors("token"):
         raise ZeroDivisionError

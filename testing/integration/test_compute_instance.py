@@ -123,7 +123,7 @@ def test_an_image_with_the_model_is_built_on_the_instance(instance: ComputeInsta
 def test_an_image_that_is_in_no_registry_is_said(place: Place, instance: ComputeInstance, run: Run) -> None:
     place.loopback.limits.images = set()
     code, _, said = run(*DEPLOY, "--model", "colours:1")
-    assert (code, "there is no such image" in said) == (2, True), said
+    assert (code, "the image does not exist" in said) == (2, True), said
     assert docker("ps", "-a", "-q").stdout == ""
 
 

@@ -225,7 +225,7 @@ def test_a_new_version_takes_over_and_a_bad_one_does_not(bench: Bench) -> None:
         (3, {}, "the server cannot become ready: .*golden"),
         (1, {"image": "example/crash:1"}, "exit code 3\nthe log says why"),
         (1, {"image": "example/sleepy:1", "timeout_s": 1}, "not ready within 1 s: .*\nstill starting"),
-        (1, {"image": "example/denied:1"}, "does not give out the image: .*pull access denied"),
+        (1, {"image": "example/denied:1"}, "does not release the image: .*pull access denied"),
     ]
     for version, options, words in failing:
         with pytest.raises(DeploymentError, match=words):
@@ -279,7 +279,7 @@ def test_a_version_that_fails_after_its_trial_gives_the_place_back(
     ("options", "words"),
     [
         ({"image": "example/crash:1"}, "the container has exited: exit code 3\nthe log says why"),
-        ({"image": "example/missing:1"}, "there is no such image: .*manifest unknown"),
+        ({"image": "example/missing:1"}, "the image does not exist: .*manifest unknown"),
     ],
 )
 def test_a_first_deployment_that_fails_leaves_nothing(bench: Bench, home: Path, options: Any, words: str) -> None:

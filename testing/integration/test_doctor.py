@@ -118,10 +118,10 @@ def _vault(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     ("spoil", "name", "detail", "fix"),
     [
         (_lose_subscription, "subscription", "not found", "az account list"),
-        (_disable, "subscription", "is Disabled: nothing can be made", "enable it in the portal"),
+        (_disable, "subscription", "is Disabled: nothing can be created", "enable it in the portal"),
         (_other_group, "resource group", "rg-nowhere does not exist", "az group create --name rg-nowhere"),
         (
-            _read_only, "roles", "may not make jobs and online endpoints and batch endpoints",
+            _read_only, "roles", "may not create jobs and online endpoints and batch endpoints",
             f'--role "AzureML Data Scientist" --scope "{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/ws"',
         ),
         (_wrong_secret, "sign-in", "AADSTS7000215", "az login"),
@@ -157,13 +157,13 @@ def test_names_that_are_taken_or_cannot_be(run: Run, place: Place) -> None:
     assert [(item["outcome"], item["detail"].partition(":")[0]) for item in found] == [
         ("fail", "'ST-Vision' cannot be the name of a storage account"),
         ("fail", "'kv--vision' cannot be the name of a key vault"),
-        ("fail", "storage account stvision is not free"),
-        ("fail", "container registry crvision is not free"),
-        ("ok", "web app vision-web is free"),
+        ("fail", "storage account stvision is not available"),
+        ("fail", "container registry crvision is not available"),
+        ("ok", "web app vision-web is available"),
         ("ok", "key vault emulator is in resource group rg"),
     ]
     assert run("doctor", "--name", "storage")[0] == 2
-    assert "there is no kind 'disk'" in run("doctor", "--name", "disk=x")[2]
+    assert "unknown kind 'disk'" in run("doctor", "--name", "disk=x")[2]
     assert "did you mean 'managed'" in run("doctor", "--for", "manged")[2]
 
 
@@ -179,7 +179,7 @@ def test_a_network_that_is_gone_in_the_middle(run: Run, place: Place) -> None:
     found = checked(run, code=1)
     assert list(found) == ["sign-in", "subscription", "resource group", "roles", "not checked"]
     assert found["roles"][0]["outcome"] == "fail"
-    assert "Azure is not reached" in found["roles"][0]["detail"]
+    assert "Azure cannot be reached" in found["roles"][0]["detail"]
     assert found["not checked"][0]["detail"].startswith(
         "providers, region, workspace, size and quota, storage, registry"
     )
@@ -289,10 +289,10 @@ def test_by_variables_alone_with_storage_and_registry(running: EmulatorProcess, 
 
     found = ask()
     assert found["storage"].startswith("ok: blobs of devstoreaccount1/")
-    assert found["registry"].startswith("ok: wsimages.azurecr.io takes the token of ")
+    assert found["registry"].startswith("ok: wsimages.azurecr.io accepts the token of ")
     assert not any(result.startswith("fail") for result in found.values())
     found = ask(MLOPS_AZURE_CONTAINER_REGISTRY="crnowhere.azurecr.io")
-    assert found["registry"] == "warn: crnowhere.azurecr.io answers HTTP 404"
+    assert found["registry"] == "warn: crnowhere.azurecr.io responds with HTTP 404"
     assert found["names"].startswith(
         "fail: container registry crnowhere (MLOPS_AZURE_CONTAINER_REGISTRY) does not exist"
     )

@@ -69,16 +69,16 @@ def test_wrong_options(script: str, words: tuple[str, ...], message: str, world:
     ("script", "words", "message"),
     [
         ("up.sh", (), "no environment given"),
-        ("up.sh", ("test",), "unknown environment 'test'\n  there are: dev prod"),
+        ("up.sh", ("test",), "unknown environment 'test'\n  known: dev prod"),
         ("up.sh", ("dev", "prod"), "more than one environment: dev and prod"),
         ("down.sh", (), "no environment given"),
         ("aks/create.sh", ("--group", "a"), "--group, --name and --registry are needed"),
         (
             "aks/create.sh",
             (*NEEDED["aks/create.sh"], "--nodes", "4-2"),
-            "--nodes 4-2: the fewest are more than the most",
+            "--nodes 4-2: the least are more than the most",
         ),
-        ("aks/create.sh", (*NEEDED["aks/create.sh"], "--nodes", "many"), "--nodes many: not fewest-most"),
+        ("aks/create.sh", (*NEEDED["aks/create.sh"], "--nodes", "many"), "--nodes many: not of the form LEAST-MOST"),
         ("aks/create.sh", (*NEEDED["aks/create.sh"], "--namespace", "A/b"), "--namespace A/b: not a name"),
         ("aks/create.sh", (*NEEDED["aks/create.sh"], "--host", "a b"), "--host a b: not a DNS name"),
         ("aks/create.sh", (*NEEDED["aks/create.sh"], "--workspace", "w"), "--workspace needs --identity"),
@@ -223,7 +223,7 @@ def test_what_others_made_stays(world: World) -> None:
     world.change(resources={**state["resources"], theirs: {"id": theirs}})
     done = world.run("down.sh", "dev", "--yes")
     assert done.returncode == 0, done.stderr
-    assert "not made by up.sh, and kept" in done.stderr
+    assert "not created by up.sh, and kept" in done.stderr
     assert list(world.state["resources"]) == [theirs]
     assert (
         "resource group rg-vision-dev stays, with:\n  Microsoft.ContainerInstance/containerGroups/textile"
@@ -235,7 +235,7 @@ def test_a_group_of_others_stays(world: World) -> None:
     world.change(groups={"rg-vision-dev": {"tags": {}}})
     assert world.run("up.sh", "dev").returncode == 0
     done = world.run("down.sh", "dev", "--yes")
-    assert (done.returncode, "was not made by up.sh and stays" in done.stderr) == (0, True), done.stderr
+    assert (done.returncode, "was not created by up.sh and stays" in done.stderr) == (0, True), done.stderr
     assert list(world.state["groups"]) == ["rg-vision-dev"]
 
 
@@ -269,7 +269,7 @@ def test_what_a_script_did_not_make_is_not_deleted(up: str, down: str, world: Wo
         item["tags"] = {}
     world.change(resources=resources)
     done = world.run(down, *NEEDED[down], "--yes")
-    assert (done.returncode, "was not made by create.sh" in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, "was not created by create.sh" in done.stderr) == (2, True), done.stderr
     assert world.state["resources"] == resources
 
 

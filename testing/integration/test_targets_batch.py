@@ -74,7 +74,7 @@ def test_what_a_batch_endpoint_does_not_do_is_said(place: Place, run: Run, tmp_p
     faults = place.loopback.faults
     faults.fail("deployments", status=409, code="Conflict", method="PUT", retry_after=None)
     code, _, said = run(*DEPLOY, "--model", "colours:1")
-    assert (code, "HTTP 409 Conflict" in said, "another change is under way" in said) == (2, True, True)
+    assert (code, "HTTP 409 Conflict" in said, "another change is in progress" in said) == (2, True, True)
     assert BatchTarget().endpoints() == []
     code, _, said = run(*DEPLOY, "--model", "colours:1", "--compute", "nowhere")
     assert (code, "compute 'nowhere'" in said) == (2, True)

@@ -253,6 +253,6 @@ def test_the_endpoint_of_somebody_else_is_left_alone(place: Place, versions: lis
         ("endpoint", "keys", "colours", "--rotate", "primary", "--on", "managed"),
     ):
         code, _, said = run(*words)
-        assert (code, "endpoint 'colours' was not made by mlops" in said) == (2, True), said
+        assert (code, "endpoint 'colours' was not created by mlops" in said) == (2, True), said
     assert run("endpoint", "list", "--on", "managed", "--json")[1].strip() == "[]"
     assert place.client.online_endpoints.get("colours").provisioning_state == "Succeeded"

@@ -21,9 +21,9 @@ from azureml_emulator.rest.faults import Faults
 from vision_mlops.core.errors import AzureError
 from vision_mlops.endpoints.azureml import long_running
 from vision_mlops.endpoints.azureml.azureml_workspace import Workspace
+from vision_mlops.endpoints.azureml.endpoint_calls import OnlineCalls
+from vision_mlops.endpoints.azureml.endpoint_failures import deployment_failed, endpoint_failed
 from vision_mlops.endpoints.azureml.managed_target import Managed
-from vision_mlops.endpoints.azureml.online_calls import OnlineCalls
-from vision_mlops.endpoints.azureml.online_failures import deployment_failed, endpoint_failed
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, Endpoint, EndpointStatus
 from vision_mlops.endpoints.scoring_client import score_file
 from vision_mlops.registry import ModelVersion, open_registry
@@ -109,7 +109,7 @@ REFUSALS: dict[str, tuple[Callable[[EmulatedCloud], None], tuple[str, ...], str,
     "taken": (taken, (), "'colours' is already taken", "choose another with --endpoint"),
     "forbidden": (forbidden, (), "HTTP 403 AuthorizationFailed", "ask for a role on the workspace"),
     "forbidden-deployment": (forbidden_deployment, (), "HTTP 403 AuthorizationFailed", "ask for a role"),
-    "busy": (busy, (), "HTTP 409 Conflict", "another change is under way"),
+    "busy": (busy, (), "HTTP 409 Conflict", "another change is in progress"),
     "broken-bundle": (broken_bundle, (), "it ended with exit code 2", "its log says why"),
     "other-answers": (other_answers, (), "readiness probe failed: /health/ready answers HTTP 503", "mlops serve BUNDLE"),
     "wrong-port": (nothing, ("--env", "MLOPS_PORT=9000"), "connection refused at port 8000", "its log says why"),
@@ -135,7 +135,7 @@ def test_a_refused_deployment_leaves_nothing(place: Place, version: ModelVersion
     assert LOGGED.get(case, "colours") in said
     assert ("its log ends with" in said) == (case in LOGGED)
     assert "/health/" not in said.partition("its log ends with")[2]
-    assert "still there" not in said
+    assert "still exists" not in said
     # Nothing is listed, and nothing is in the workspace.
     assert run("endpoint", "list", "--on", "managed", "--json")[1].strip() == "[]"
     assert list(place.client.online_endpoints.list()) == []
@@ -220,14 +220,14 @@ def test_a_deployment_that_takes_too_long_is_shown_as_it_is(place: Place, versio
     assert run(*DEPLOY)[0] == 0
     place.loopback.operations.polls = 10_000
     code, _, said = run(*DEPLOY, "--deployment", "slow", "--timeout", "1")
-    assert (code, "is still Creating, its time is up" in said) == (2, True)
+    assert (code, "is still Creating after the time limit" in said) == (2, True)
     # The service does not delete what it is still making: the message says so, and how to do it later.
     assert "HTTP 409 Conflict" in said
     assert "mlops endpoint delete colours --deployment slow --on managed" in said
     states = {item.name: item.state for item in listed().deployments}
     assert states == {"slow": EndpointStatus.CHANGING, "version-1": EndpointStatus.READY}
     code, _, said = run(*DEPLOY, "--deployment", "slow")
-    assert (code, "deployment 'slow' is Creating: another change is under way" in said) == (2, True), said
+    assert (code, "deployment 'slow' is Creating: another change is in progress" in said) == (2, True), said
 
 
 def test_ctrl_c_says_what_goes_on(
@@ -248,9 +248,9 @@ def test_ctrl_c_says_what_goes_on(
     code, _, said = run(*DEPLOY)
     presser.join()
     assert code == 130
-    assert "endpoint 'colours' goes on in Azure, it is Creating." in said
+    assert "endpoint 'colours' continues to change in Azure; it is Creating." in said
     assert "mlops endpoint show colours --on managed" in said
     assert "mlops endpoint delete colours --on managed" in said
     assert json.loads(run("endpoint", "list", "--on", "managed", "--json")[1])[0]["state"] == "changing"
     code, _, said = run(*DEPLOY)
-    assert (code, "another change is under way" in said, "mlops endpoint show colours" in said) == (2, True, True)
+    assert (code, "another change is in progress" in said, "mlops endpoint show colours" in said) == (2, True, True)

@@ -54,7 +54,7 @@ def test_a_deleted_key_is_recovered_before_it_gets_a_new_value(keys: KeyStore, c
         {},
         ["mlops-textile-primary", "mlops-textile-secondary"],
     )
-    with pytest.raises(AzureError, match="there is no secret 'mlops-textile-primary'"):
+    with pytest.raises(AzureError, match="has no secret 'mlops-textile-primary'"):
         keys.read("textile")
     new = keys.ensure("textile")
     assert cloud.vault.deleted == {}

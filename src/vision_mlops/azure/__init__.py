@@ -1,1 +1,1 @@
-"""Azure Machine Learning: the only package where a credential or a management client is created."""
+"""Azure: the only package that creates credentials and management clients."""

@@ -1,4 +1,4 @@
-"""Application Insights: the one place where its exporter is made, which sends what it is given and nothing about itself."""
+"""Application Insights: the one place that creates its exporter, which sends what it gets and nothing about itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vision_mlops.core.errors import ConfigError
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-# Left alone, it reports its own use to Microsoft, and asks Microsoft for its settings. Who sets them gets what they set.
+# By default, it reports its own use to Microsoft, and asks Microsoft for settings. Variables of the user take precedence.
 _SILENT = {
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
     "APPLICATIONINSIGHTS_SDKSTATS_DISABLED": "true",
@@ -25,13 +25,13 @@ _SILENT_SECONDS = 10
 
 
 def require_exporter() -> None:
-    """Raise ImportError where the exporter is not installed."""
+    """Raise ImportError if the exporter is not installed."""
     _be_silent()
     import azure.monitor.opentelemetry.exporter  # noqa: F401
 
 
 def check_connection_string(text: str) -> None:
-    """Raise ConfigError where it is none; the message does not repeat it, as it holds a key."""
+    """Raise ConfigError if a text is not a connection string. The message does not repeat it, because it contains a key."""
     parts = dict(pair.partition("=")[::2] for pair in text.strip().strip(";").split(";"))
     named = {name.strip().lower(): value.strip() for name, value in parts.items()}
     hint = "copy it from the overview of the Application Insights resource: InstrumentationKey=...;IngestionEndpoint=https://..."
@@ -41,15 +41,15 @@ def check_connection_string(text: str) -> None:
         raise ConfigError("the InstrumentationKey of APPLICATIONINSIGHTS_CONNECTION_STRING is not a UUID", hint)
     endpoint = named.get("ingestionendpoint", "https://")
     if not endpoint.startswith(("https://", "http://")):
-        raise ConfigError("APPLICATIONINSIGHTS_CONNECTION_STRING has an IngestionEndpoint that is no address", hint)
+        raise ConfigError("APPLICATIONINSIGHTS_CONNECTION_STRING has an IngestionEndpoint that is not an address", hint)
 
 
 def span_exporter(connection_string: str, storage: Path, *, retry_after_s: int = 60) -> SpanExporter:
-    """The exporter of Application Insights. It signs in where APPLICATIONINSIGHTS_AUTHENTICATION_STRING says so.
+    """The exporter of Application Insights. It signs in if APPLICATIONINSIGHTS_AUTHENTICATION_STRING asks for it.
 
     Args:
-        connection_string: Of the resource.
-        storage: Folder for what could not be sent, to be sent later; 50 MB and two days at most.
+        connection_string: Connection string of the resource.
+        storage: Folder for data that could not be sent, to be sent later: at most 50 MB and two days.
         retry_after_s: How long it stays there at least.
 
     Raises:

@@ -1,16 +1,18 @@
-"""The one place where exceptions of the Azure packages become :class:`AzureError`: what failed, why, and what mends it."""
+"""The one place where exceptions of the Azure packages become :class:`AzureError`: what failed, why, and how to fix it."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from vision_mlops.azure.proxy_check import silent_proxy
 from vision_mlops.core.errors import AzureError, MissingExtraError, MlopsError
+
+T = TypeVar("T")
 
 SIGN_IN = (
     "run `az login`, or export AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; in a pipeline use workload"
@@ -24,26 +26,29 @@ _PACKAGES = {
 }
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LENGTH = 600
-# The first whose pattern is found in the error's code or message says what to do.
-_MENDS = (
+# What to do, by the first pattern that matches the code or message of the error.
+_FIXES = (
     (
         r"keybasedauthenticationnotpermitted|key based authentication is not permitted",
-        "the workspace's storage account takes no keys: let its datastores be opened by identity (az ml workspace update"
+        "the workspace's storage account accepts no keys: let its datastores use the identity (az ml workspace update"
         " --system-datastores-auth-mode identity), and ask for the role Storage Blob Data Contributor on the account",
     ),
     (
         r"without additional quota",
         "ask for quota of App Service in this region (portal: Quotas), or choose another --sku or AZURE_LOCATION",
     ),
-    (r"website with given name|hostname '[^']*' already exists", "web apps share one name space: choose another name"),
-    (r"number of slots allowed", "a plan has slots from the tier Standard on: choose --sku S1 or P0v3"),
+    (
+        r"website with given name|hostname '[^']*' already exists",
+        "the names of web apps are unique in Azure: choose another name",
+    ),
+    (r"number of slots allowed", "plans have slots from the Standard tier up: choose --sku S1 or P0v3"),
     (
         r"authorization to perform action 'microsoft\.web/",
         "ask for the roles Website Contributor and Web Plan Contributor on the resource group",
     ),
     (
         r"containergroupquotareached|containerinstance/containergroups' container group quota",
-        "delete container groups that nobody uses, ask for quota of Azure Container Instances in this region (portal:"
+        "delete unused container groups, ask for quota of Azure Container Instances in this region (portal:"
         " Quotas), or choose another AZURE_LOCATION",
     ),
     (
@@ -56,7 +61,10 @@ _MENDS = (
         "check that the image was pushed, and that the identity of MLOPS_AZURE_PULL_IDENTITY has the role AcrPull on"
         " its registry",
     ),
-    (r"containergrouptransitioning|still transitioning", "another change is under way: wait a minute, then try again"),
+    (
+        r"containergrouptransitioning|still transitioning",
+        "another change is in progress: wait a minute, then try again",
+    ),
     (
         r"linkedauthorizationfailed|userassignedidentities/assign/action",
         "ask for the role Managed Identity Operator on the identity of MLOPS_AZURE_PULL_IDENTITY",
@@ -76,15 +84,15 @@ _MENDS = (
     ),
     (
         r"(readiness|liveness|startup) probe|container (has )?crashed|resourcenotready",
-        "its log says why; the same server on this machine: mlops serve BUNDLE",
+        "its log says why; to run the same server on this machine: mlops serve BUNDLE",
     ),
     (
         r"endpoint name\b.*\b(taken|in use|not available|already exists)",
-        "the name of an endpoint is unique in a region: choose another with --endpoint",
+        "the names of endpoints are unique in a region: choose another with --endpoint",
     ),
     (
         r"instance type \S+ is (not|un)\s?supported",
-        "choose a size that online endpoints have, such as Standard_DS3_v2 (--instance-type, MLOPS_AZURE_INSTANCE_TYPE)",
+        "choose a size that online endpoints support, such as Standard_DS3_v2 (--instance-type, MLOPS_AZURE_INSTANCE_TYPE)",
     ),
     (
         r"quota|not enough cores|insufficient.*(core|capacity)|skunotavailable|sku.*not (available|supported)",
@@ -103,29 +111,29 @@ _PLACE = re.compile(
     r"|microsoft\.machinelearningservices/workspaces/[^/'\"]+['\"]? under",
     re.IGNORECASE,
 )
-"""What an answer says of a subscription, resource group or workspace that does not exist."""
+"""How responses describe a subscription, resource group or workspace that does not exist."""
 _PROVIDER = re.compile(r"/resourceGroups/[^/]+/providers/([\w.]+)/", re.IGNORECASE)
 _BY_STATUS = {
-    400: "mend the value that the message names",
-    401: f"the sign-in is not valid here (expired, or another tenant): {SIGN_IN}",
+    400: "fix the value that the message names",
+    401: f"the sign-in is not valid here (it has expired, or is for another tenant): {SIGN_IN}",
     403: "ask for a role on the workspace: AzureML Data Scientist runs jobs and deploys models, AzureML Compute Operator"
     " creates clusters",
     404: "check the name, and the workspace in AZUREML_WORKSPACE_NAME",
-    409: "it exists already with other content, or another change is under way: choose another name, or try again",
+    409: "it exists already with other content, or another change is in progress: choose another name, or try again",
     429: "Azure limits the number of calls: wait a minute, then try again",
 }
 
 
 @contextmanager
-def azure_errors(action: str, mend: str = "") -> Iterator[None]:
-    """Turn what the Azure packages raise in the body into AzureError.
+def azure_errors(action: str, hint: str = "") -> Iterator[None]:
+    """Turn exceptions of the Azure packages in the block into AzureError.
 
     Args:
-        action: What is being done, as in "<action>: <reason>"; begins the message.
-        mend: Hint where the kind of error does not say a better one.
+        action: What is being done; begins the message, as in "<action>: <reason>".
+        hint: What to do, if the kind of error has no better hint.
 
     Raises:
-        AzureError: everything that the service, the network, the sign-in or the SDK's own checks complain about.
+        AzureError: for all errors of the service, the network, the sign-in and the SDK's own checks.
         MissingExtraError: a package of the extra ``azure`` is not installed.
     """
     try:
@@ -140,14 +148,14 @@ def azure_errors(action: str, mend: str = "") -> Iterator[None]:
         package = next((_PACKAGES[name] for name in names if name in _PACKAGES), "azure-ai-ml")
         raise MissingExtraError(package, "azure") from error
     except Exception as error:
-        translated = _translate(action, error, mend)
+        translated = _translate(action, error, hint)
         if translated is None:
             raise
         raise translated from error
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed a little later: throttling, a fault of the service, a lost connection."""
+    """Whether the same call may succeed a little later: after throttling, a fault of the service or a lost connection."""
     from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
     origin = _origin(error)
@@ -157,7 +165,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Seconds that the service asks to wait for; None where it does not say."""
+    """How many seconds the service asks to wait; None if it does not say."""
     headers = getattr(getattr(_origin(error), "response", None), "headers", None) or {}
     for name, unit in (("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0), ("Retry-After", 1.0)):
         try:
@@ -168,9 +176,9 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether the service says that the thing asked for does not exist.
+    """Whether the service says that the requested thing does not exist.
 
-    A subscription, resource group or workspace that does not exist is a mistake in the settings, and no such answer.
+    A subscription, resource group or workspace that does not exist is a mistake in the settings instead.
     """
     if isinstance(error, AzureError) and error.status != 404:
         return False
@@ -182,7 +190,17 @@ def is_missing(error: BaseException) -> bool:
     return isinstance(error, AzureError)
 
 
-def _translate(action: str, error: Exception, mend: str) -> AzureError | None:
+def found_or_none(get: Callable[[], T]) -> T | None:
+    """What a call returns; None if the service says that it does not exist."""
+    try:
+        return get()
+    except Exception as error:
+        if is_missing(error):
+            return None
+        raise
+
+
+def _translate(action: str, error: Exception, hint: str) -> AzureError | None:
     from azure.core.exceptions import AzureError as SdkError
     from azure.core.exceptions import (
         ClientAuthenticationError,
@@ -191,58 +209,56 @@ def _translate(action: str, error: Exception, mend: str) -> AzureError | None:
         ServiceResponseError,
     )
 
-    # Only azure-ai-ml raises it: where that is not installed, as in the web app, there is none.
+    # Only azure-ai-ml raises it, which is not installed everywhere: the web app does not have it.
     validation = getattr(sys.modules.get("marshmallow"), "ValidationError", SdkError)
-    # The SDK's storage helper raises nothing better than Exception.
+    # The SDK's storage helper raises a plain Exception.
     if not isinstance(error, SdkError | validation) and type(error) is not Exception:
         return None
     origin: BaseException = _origin(error)
     unanswered = isinstance(origin, ServiceRequestError | ServiceResponseError)
     unsigned = isinstance(origin, ClientAuthenticationError) and not origin.status_code
-    if (unanswered or unsigned) and (proxy := silent_proxy()):  # a failed sign-in does not say that it was not heard
+    if (unanswered or unsigned) and (proxy := silent_proxy()):  # a failed sign-in does not say that nobody responded
         return AzureError(f"{action}: {proxy[0]}", proxy[1])
     if unsigned:
-        reason = re.search(r"AADSTS\d+: [^\r\n]*", str(origin))  # where the sign-in service itself refuses
+        reason = re.search(r"AADSTS\d+: [^\r\n]*", str(origin))  # if the sign-in service itself refuses
         told = reason[0][:_LENGTH] if reason else _first_line(origin)
         return AzureError(f"{action}: not signed in to Azure: {told}", SIGN_IN)
     if isinstance(origin, HttpResponseError) and origin.status_code:
-        return _answered(action, origin, mend)
+        return _answered(action, origin, hint)
     if unanswered:
-        hint = "check the network and proxy, and AZURE_CLOUD where this is not Azure's public cloud"
-        return AzureError(f"{action}: Azure is not reached: {_first_line(origin)}", hint)
-    return AzureError(f"{action}: {_reason(error)}", mend or "mend what the message names")
+        hint = "check the network and proxy, and AZURE_CLOUD if this is not Azure's public cloud"
+        return AzureError(f"{action}: Azure cannot be reached: {_first_line(origin)}", hint)
+    return AzureError(f"{action}: {_reason(error)}", hint or "fix what the message names")
 
 
-def _answered(action: str, error: Any, mend: str) -> AzureError:
+def _answered(action: str, error: Any, hint: str) -> AzureError:
     status = int(error.status_code or 0)
     code = str(getattr(error.error, "code", None) or getattr(error, "error_code", None) or _capitalised(error, "Code"))
     reason = _reason(error)
-    hint = _hint(f"{code} {error}")
-    if (
-        status == 403 and not hint and (found := _PROVIDER.search(_address(error)))
-    ):  # the answer need not say the action
-        hint = _hint(f"authorization to perform action '{found[1]}/'")
+    known = _hint(f"{code} {error}")
+    if status == 403 and not known and (found := _PROVIDER.search(_address(error))):
+        known = _hint(f"authorization to perform action '{found[1]}/'")  # the response need not name the action
     if status >= 500:
-        mend = "Azure has a fault: try again in a minute"
-    elif status not in (400, 404):  # what the caller can advise is about names and values
-        mend = _BY_STATUS.get(status, mend)
-    hint = hint or mend or _BY_STATUS.get(status, "mend what the message names")
-    # A long-running operation that failed is told by an answer that is itself fine.
+        hint = "Azure has a fault: try again in a minute"
+    elif status not in (400, 404):  # hints of callers are about names and values
+        hint = _BY_STATUS.get(status, hint)
+    hint = known or hint or _BY_STATUS.get(status, "fix what the message names")
+    # The response that reports a failed long-running operation is itself a success.
     shown = code or "failed" if status < 400 else f"HTTP {status} {code}".strip()
     return AzureError(f"{action}: {reason} ({shown})", hint, status)
 
 
 def _hint(text: str) -> str:
-    return next((hint for pattern, hint in _MENDS if re.search(pattern, text.lower())), "")
+    return next((hint for pattern, hint in _FIXES if re.search(pattern, text.lower())), "")
 
 
 def _address(error: Any) -> str:
-    """What was called; empty where it is not known."""
+    """The address of the call; empty if it is not known."""
     return str(getattr(getattr(getattr(error, "response", None), "request", None), "url", ""))
 
 
 def _origin(error: BaseException) -> BaseException:
-    """The answer of the service, or the loss of the connection, that an exception was made of; else the exception."""
+    """The response of the service, or the lost connection, behind an exception; else the exception itself."""
     from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 
     seen: list[BaseException] = []
@@ -257,7 +273,7 @@ def _origin(error: BaseException) -> BaseException:
 
 
 def _reason(error: BaseException) -> str:
-    """The message in one line: of the service's answer the text of its innermost detail, of the SDK's lists the items."""
+    """The message on one line: the texts of the service's response, or the items of a list of the SDK."""
     answer: Any = getattr(error, "error", None)
     texts = [str(answer.message or "")] if getattr(answer, "message", None) else []
     texts += [str(detail.message) for detail in getattr(answer, "details", []) if getattr(detail, "message", None)]
@@ -270,7 +286,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _capitalised(error: BaseException, key: str) -> str:
-    """A word of the answer of App Service, whose keys begin with capitals, which the SDK does not read."""
+    """A value of a response of App Service, whose keys begin with capitals, so that the SDK does not read them."""
     try:
         content = json.loads(getattr(error, "response").text())  # noqa: B009 - not every error has one
     except (AttributeError, ValueError, TypeError):

@@ -1,9 +1,9 @@
-"""The one place where a credential or a client of Azure is created, silent, and sending no telemetry.
+"""The one place where credentials and clients of Azure are created: they print nothing and send no telemetry.
 
-The sign-in is that of the pipeline where its variables are set, else ``DefaultAzureCredential``: environment variables,
-workload identity, managed identity, ``az login``; ``AZURE_TOKEN_CREDENTIALS`` picks one. Which cloud is called comes from
-the settings (AZURE_CLOUD and what goes with it), so a private cloud, or a service on this machine that speaks the same
-protocol, is reached by the same code.
+The sign-in is that of the pipeline if its variables are set, else ``DefaultAzureCredential``: environment variables,
+workload identity, managed identity, ``az login``; ``AZURE_TOKEN_CREDENTIALS`` selects one. The settings name the cloud
+(AZURE_CLOUD and related variables), so the same code reaches a private cloud, or a service on this machine with the same
+protocol.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vision_mlops.azure.azure_errors import SIGN_IN, azure_errors
 from vision_mlops.azure.code_uploads import let_code_follow_data
 from vision_mlops.azure.pipeline_sign_in import CHOICE, pipeline_credential
-from vision_mlops.azure.workflow_sign_in import workflow_credential
 from vision_mlops.config.azure_settings import KNOWN_CLOUDS, AzureSettings
 from vision_mlops.core.errors import AzureError, ConfigError
 
@@ -51,11 +50,11 @@ _LOGGERS = ("azure", "azure.ai.ml", "azure.ai.ml._utils._experimental", "azure.i
 
 
 def ml_client(settings: AzureSettings, credential: TokenCredential | None = None) -> MLClient:
-    """A client of the workspace. Nothing is sent before it is used; :func:`check_workspace` tries it.
+    """A client of the workspace. Nothing is sent before it is used; :func:`check_workspace` sends a first call.
 
     Args:
         settings: Subscription, workspace and cloud.
-        credential: Sign-in; ``DefaultAzureCredential`` where not given.
+        credential: Sign-in; ``DefaultAzureCredential`` if not given.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
@@ -69,16 +68,16 @@ def ml_client(settings: AzureSettings, credential: TokenCredential | None = None
 def registry_client(
     settings: AzureSettings, credential: TokenCredential | None = None, *, name: str | None = None
 ) -> MLClient:
-    """A client of an Azure ML registry; looks up at once where the registry is.
+    """A client of an Azure ML registry; looks up the address of the registry at once.
 
     Args:
-        settings: Cloud, and AZUREML_REGISTRY_NAME where ``name`` is not given.
-        credential: As of :func:`ml_client`.
-        name: Registry.
+        settings: Cloud, and AZUREML_REGISTRY_NAME if ``name`` is not given.
+        credential: See :func:`ml_client`.
+        name: Name of the registry.
 
     Raises:
         ConfigError: no registry is named.
-        AzureError: there is no such registry, or it is not reached.
+        AzureError: the registry does not exist, or cannot be reached.
         MissingExtraError: the Azure packages are not installed.
     """
     registry = name or settings.registry_name
@@ -132,12 +131,12 @@ def _manager_client(
 def publishing_client(
     settings: AzureSettings, host: str, credential: TokenCredential | None = None
 ) -> PipelineClient[HttpRequest, HttpResponse]:
-    """A client of the publishing site of a web app, which takes tokens for the resource manager.
+    """A client of the publishing site of a web app, which accepts tokens for the resource manager.
 
     Args:
         settings: Cloud.
         host: Such as ``NAME.scm.azurewebsites.net``.
-        credential: As of :func:`ml_client`.
+        credential: See :func:`ml_client`.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
@@ -148,7 +147,7 @@ def publishing_client(
 def manager_calls(
     settings: AzureSettings, credential: TokenCredential | None = None
 ) -> PipelineClient[HttpRequest, HttpResponse]:
-    """A client of the resource manager for calls that no package of Azure's is installed for; addresses are whole.
+    """A client of the resource manager for calls that no installed package of Azure makes; it takes whole addresses.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
@@ -159,7 +158,7 @@ def manager_calls(
 def _plain_client(
     url: str, settings: AzureSettings, credential: TokenCredential | None
 ) -> PipelineClient[HttpRequest, HttpResponse]:
-    """A client that sends what it is told to, with a token for the resource manager."""
+    """A client for any request, with a token for the resource manager."""
     _prepare()
     with azure_errors("Azure"):
         from azure.core import PipelineClient
@@ -189,10 +188,10 @@ def check_workspace(client: MLClient, settings: AzureSettings) -> Any:
     """The workspace entity.
 
     Raises:
-        AzureError: not signed in, no access, or no such subscription, resource group or workspace.
+        AzureError: there is no sign-in, no access, or the subscription, resource group or workspace does not exist.
     """
-    mend = "check AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME"
-    with azure_errors(f"workspace {settings.workspace_name!r}", mend):
+    hint = "check AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME"
+    with azure_errors(f"workspace {settings.workspace_name!r}", hint):
         return client.workspaces.get(settings.workspace_name)
 
 
@@ -202,11 +201,11 @@ def default_credential(settings: AzureSettings) -> TokenCredential:
 
 
 def credential_at(authority_host: str) -> TokenCredential:
-    """The sign-in of this machine; it is only tried when a token is needed.
+    """The sign-in of this machine, which is only tried when a token is needed.
 
-    ``AZURE_TOKEN_CREDENTIALS`` names the one to use. Without it: in a job on Azure ML the identity of the job's user where
-    the definition asks for that (``user_identity``), else the managed identity of the cluster; in an Azure DevOps pipeline
-    its service connection; in a workflow on GitHub its federated identity. None of these could be tried without an Azure
+    ``AZURE_TOKEN_CREDENTIALS`` names the one to use. Without it, a job on Azure ML uses the identity of its user if the
+    definition asks for that (``user_identity``), else the managed identity of the cluster; an Azure DevOps pipeline uses its
+    service connection, and a workflow on GitHub its federated identity. None of these could be tested without an Azure
     account.
 
     Args:
@@ -214,7 +213,7 @@ def credential_at(authority_host: str) -> TokenCredential:
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
-        AzureError: the variables of a sign-in are set to what cannot be right.
+        AzureError: the variables of a sign-in have invalid values.
     """
     _prepare()
     with azure_errors("sign-in"):
@@ -224,50 +223,50 @@ def credential_at(authority_host: str) -> TokenCredential:
             from azure.ai.ml.identity import AzureMLOnBehalfOfCredential
 
             return AzureMLOnBehalfOfCredential()
-        # Microsoft's list of sign-in servers does not know those of another cloud.
+        # Microsoft's list of sign-in servers does not include those of another cloud.
         known = authority_host.rstrip("/") in (authority for authority, _ in KNOWN_CLOUDS.values())
         options: dict[str, Any] = {"authority": authority_host, "disable_instance_discovery": not known}
         try:
-            if (found := pipeline_credential(**options) or workflow_credential(**options)) is not None:
+            if (found := pipeline_credential(**options)) is not None:
                 return found
             if identity := os.environ.get("DEFAULT_IDENTITY_CLIENT_ID"):
                 options["managed_identity_client_id"] = identity
             return DefaultAzureCredential(**options)
-        except ValueError as error:  # an empty secret, say
+        except ValueError as error:  # for example an empty secret
             raise AzureError(f"sign-in: {error}", SIGN_IN) from error
 
 
 def authority_of(environ: Mapping[str, str]) -> str:
-    """Where one signs in, by AZURE_CLOUD and AZURE_AUTHORITY_HOST alone: for what needs no workspace."""
+    """Where to sign in, by AZURE_CLOUD and AZURE_AUTHORITY_HOST alone, for calls that need no workspace."""
     cloud = environ.get("AZURE_CLOUD", "").strip() or "AzureCloud"
     return environ.get("AZURE_AUTHORITY_HOST", "").strip() or KNOWN_CLOUDS.get(cloud, KNOWN_CLOUDS["AzureCloud"])[0]
 
 
 def scoring_token_provider(environ: Mapping[str, str]) -> Callable[[], str]:
-    """What gives a token for managed online endpoints; it remembers one, and renews it before it ends.
+    """Return what provides tokens for managed online endpoints; it keeps a token, and renews it before it expires.
 
     Args:
-        environ: Variables: AZURE_CLOUD, AZURE_AUTHORITY_HOST and AZUREML_RESOURCE_ID say which cloud, where it is not the
+        environ: Variables: AZURE_CLOUD, AZURE_AUTHORITY_HOST and AZUREML_RESOURCE_ID name the cloud, if it is not the
             public one.
 
     Returns:
-        A function for any number of threads. It raises AzureError where there is no sign-in.
+        A function for any number of threads. It raises AzureError if there is no sign-in.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.
-        AzureError: the variables of a sign-in are set to what cannot be right.
+        AzureError: the variables of a sign-in have invalid values.
     """
     resource = environ.get("AZUREML_RESOURCE_ID", "").strip() or _of_cloud(_ML_RESOURCES, environ)
     return _token_provider(resource, "sign-in to the endpoint", environ)
 
 
 def cognitive_token_provider(environ: Mapping[str, str]) -> Callable[[], str]:
-    """The same for Azure's cognitive services, such as Custom Vision; raises what :func:`scoring_token_provider` does."""
+    """The same for Azure's cognitive services, such as Custom Vision; raises the same as :func:`scoring_token_provider`."""
     return _token_provider(_of_cloud(_COGNITIVE_RESOURCES, environ), "sign-in to Custom Vision", environ)
 
 
 def _of_cloud(resources: Mapping[str, str], environ: Mapping[str, str]) -> str:
-    """The audience of the cloud that AZURE_CLOUD names; that of the public one where it is not known."""
+    """The audience of the cloud in AZURE_CLOUD; that of the public cloud if it is unknown."""
     return resources.get(environ.get("AZURE_CLOUD", "").strip(), resources["AzureCloud"])
 
 
@@ -286,7 +285,7 @@ def _token_provider(resource: str, action: str, environ: Mapping[str, str]) -> C
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Swallow what the SDK prints, such as blank lines after an upload, unless this package logs its debug messages."""
+    """Suppress what the SDK prints, such as blank lines after an upload, unless this package logs its debug messages."""
     if _verbose():
         yield
         return
@@ -299,12 +298,12 @@ def _client(settings: AzureSettings, credential: TokenCredential | None, **scope
     with azure_errors("Azure ML"), quiet():
         from azure.ai.ml import MLClient
 
-        if not _verbose():  # importing has set the level of this one
+        if not _verbose():  # the import has set the level of this one
             logging.getLogger("azure.ai.ml").setLevel(logging.CRITICAL)
         cloud = settings.cloud
         options: dict[str, Any] = {"cloud": cloud.name}
         if cloud.addresses:
-            # The SDK keeps the first addresses it hears for a name: other addresses get another name.
+            # The SDK keeps the first addresses for a name, so other addresses get another name.
             digest = hashlib.sha256(repr(sorted(cloud.addresses.items())).encode()).hexdigest()[:8]
             options = {"cloud": f"{cloud.name}-{digest}", "cloud_metadata": dict(cloud.addresses)}
         return MLClient(
@@ -319,8 +318,8 @@ def _client(settings: AzureSettings, credential: TokenCredential | None, **scope
 
 
 def _prepare() -> None:
-    """Set what the Azure packages read while they are imported and used."""
-    # The SDK remembers registered components in a folder of the user, for a week; a run must not write outside its home.
+    """Set what the Azure packages read when they are imported and used."""
+    # The SDK caches registered components in a folder of the user for a week; a run must not write outside its home.
     os.environ.setdefault("AZURE_ML_DISABLE_ON_DISK_CACHE", "true")
     level = logging.INFO if _verbose() else logging.CRITICAL
     for name in _LOGGERS:
@@ -328,5 +327,5 @@ def _prepare() -> None:
 
 
 def _verbose() -> bool:
-    """Whether the log of the Azure packages is wanted: where that of this package is, as with ``mlops --verbose``."""
+    """Whether the log of the Azure packages is wanted: if that of this package is, as with ``mlops --verbose``."""
     return logging.getLogger("vision_mlops").isEnabledFor(logging.DEBUG)

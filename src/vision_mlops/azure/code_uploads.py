@@ -1,8 +1,8 @@
-"""Code of jobs and deployments where the workspace's storage takes no account keys.
+"""Uploads of code of jobs and deployments if the workspace's storage accepts no account keys.
 
-The SDK (1.35.2) puts data, models and environments into a datastore as the datastore wants it, by our own identity where it
-has no key. Code it puts where the service says, with a signature that the service makes with the account's key; where the
-account takes no keys, that upload fails. There, code goes the way of the data.
+The SDK (1.35.2) uploads data, models and environments to a datastore as the datastore requires, with our own identity if it
+has no key. It uploads code to a place that the service names, with a signature that the service creates with the account's
+key. If the account accepts no keys, that upload fails, so code is uploaded like data.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 IDENTITY_ONLY = frozenset({"NoneCredentialConfiguration", "AadCredentialConfiguration"})
-"""Credentials of a datastore that mean: whoever comes, comes with a token."""
+"""Credentials of a datastore whose users sign in with a token."""
 
 
 def opened_by_identity(datastore: Any) -> bool:
-    """Whether a datastore has neither key nor signature of its own."""
+    """Whether a datastore has neither a key nor a signature."""
     return type(datastore.credentials).__name__ in IDENTITY_ONLY
 
 
 def let_code_follow_data(client: MLClient) -> None:
-    """Make a client upload code into the default datastore where that is opened by identity.
+    """Let a client upload code to the default datastore if that is opened by identity.
 
-    This changes one method of one object inside the client: asked for a place, it names none, and the SDK then takes the
-    datastore, as it does with data. Nothing is asked before code is uploaded.
+    This replaces one method of one object inside the client. It names no place, so the SDK uses the datastore, as for data.
+    Nothing is sent before code is uploaded.
     """
     from azure.ai.ml.entities._datastore._constants import WORKSPACE_BLOB_STORE
 

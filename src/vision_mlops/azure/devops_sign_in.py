@@ -1,4 +1,4 @@
-"""Tokens for Azure DevOps and GitHub: those of the pipeline, of an identity, or of a key vault."""
+"""Tokens for Azure DevOps and GitHub: of the pipeline, of an identity, or from a key vault."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vision_mlops.azure.pipeline_sign_in import ACCESS_TOKEN
 from vision_mlops.core.errors import AzureError, ConfigError
 
 AUDIENCE = "499b84ac-1321-427f-aa17-267ca6975798"
-"""Azure DevOps, as Microsoft Entra ID knows it."""
+"""Id of Azure DevOps in Microsoft Entra ID."""
 _GITHUB = ("GH_TOKEN", "GITHUB_TOKEN")
 _GIVE_SECRET = (
-    "give --token-secret https://VAULT.vault.azure.net/secrets/NAME; the workflows take it from the variable"
+    "give --token-secret https://VAULT.vault.azure.net/secrets/NAME; the workflows read it from the variable"
     " MLOPS_GITHUB_TOKEN_SECRET"
 )
 _SECRET = re.compile(r"/secrets/(?P<name>[A-Za-z0-9-]{1,127})(/(?P<version>[0-9a-f]{32}))?/?")
@@ -26,16 +26,16 @@ _SECRET = re.compile(r"/secrets/(?P<name>[A-Za-z0-9-]{1,127})(/(?P<version>[0-9a
 def service_token(
     service: Literal["Azure DevOps", "GitHub"], *, secret: str = "", environ: Mapping[str, str] | None = None
 ) -> str:
-    """A token for one of the two.
+    """A token for one of the two services.
 
     Args:
-        service: Azure DevOps takes the token of the pipeline that this is a step of, else one of Microsoft Entra ID for the
-            identity that is signed in. GitHub takes its own only.
-        secret: Address of a secret in a key vault that holds the token.
+        service: Azure DevOps accepts the token of the pipeline that this is a step of, or one of Microsoft Entra ID for
+            the identity that is signed in. GitHub only accepts its own.
+        secret: Address of a secret in a key vault with the token.
         environ: The environment.
 
     Raises:
-        ConfigError: there is no token for GitHub, or the address is not that of a secret.
+        ConfigError: no token for GitHub is set, or the address is not that of a secret.
         AzureError: there is no sign-in, or the vault refuses.
     """
     environ = os.environ if environ is None else environ
@@ -43,7 +43,7 @@ def service_token(
         return _vault_secret(secret, environ)
     if service == "GitHub":
         if not (found := _github_token(environ)):
-            raise ConfigError("there is no token for GitHub", f"set GH_TOKEN, or {_GIVE_SECRET}")
+            raise ConfigError("no token for GitHub is set", f"set GH_TOKEN, or {_GIVE_SECRET}")
         return found
     if token := environ.get(ACCESS_TOKEN, "").strip():
         return token
@@ -55,21 +55,21 @@ def service_token(
 def check_token_source(
     service: Literal["Azure DevOps", "GitHub"], secret: str | None, *, environ: Mapping[str, str] | None = None
 ) -> None:
-    """Refuse what can give no token, before anything is made or paid for; nothing is sent.
+    """Refuse a source that cannot provide a token, before anything is created or paid for; nothing is sent.
 
     Args:
-        service: As of :func:`service_token`.
-        secret: Address of a secret, or None where none is given; empty where the variable that names it is not set.
-        environ: The environment that the token is asked for in; empty for that of a job.
+        service: See :func:`service_token`.
+        secret: Address of a secret, None if none is given, or empty if the variable that names it is not set.
+        environ: The environment in which the token is requested; empty for that of a job.
 
     Raises:
-        ConfigError: there is no token for GitHub, or the address is not that of a secret.
+        ConfigError: no token for GitHub is set, or the address is not that of a secret.
     """
     environ = os.environ if environ is None else environ
     if secret is not None:
         _vault_address(secret)
     elif service == "GitHub" and not _github_token(environ):
-        raise ConfigError("there is no token for GitHub: the next run could not be started", _GIVE_SECRET)
+        raise ConfigError("no token for GitHub is set, so the next run could not be started", _GIVE_SECRET)
 
 
 def _github_token(environ: Mapping[str, str]) -> str:
@@ -81,7 +81,7 @@ def _vault_address(address: str) -> tuple[str, str, str | None]:
     try:
         parts = urlsplit(address)
         vault = f"https://{parts.netloc}" if parts.scheme == "https" and parts.hostname else ""
-    except ValueError:  # brackets that hold no address
+    except ValueError:  # brackets without an address
         vault = ""
     found = _SECRET.fullmatch(parts.path) if vault else None
     if not found:

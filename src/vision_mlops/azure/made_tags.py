@@ -1,4 +1,4 @@
-"""Tags by which what this package made in Azure is found again, where nothing else of it says so."""
+"""Tags that identify what this package created in Azure, if nothing else does."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 MADE_BY = "mlops.made-by"
 MAKER = "mlops"
 WORKLOAD = "mlops.workload"
-"""Tag of what belongs to one workload."""
+"""Tag of things that belong to one workload."""
 
 
 def made_tags(workload: str = "") -> dict[str, str]:
-    """The tags of something that is made now; ``workload`` is empty for what several share."""
+    """The tags of a new thing; ``workload`` is empty if several workloads share it."""
     return {MADE_BY: MAKER, **({WORKLOAD: workload} if workload else {})}
 
 
 def is_made(tags: Mapping[str, Any] | None) -> bool:
-    """Whether this package made what has these tags."""
+    """Whether this package created the thing with these tags."""
     return (tags or {}).get(MADE_BY) == MAKER
 
 
 def workload_of(tags: Mapping[str, Any] | None) -> str:
-    """The workload that something with these tags belongs to; empty where they do not say."""
+    """The workload that a thing with these tags belongs to; empty if they do not say."""
     return str((tags or {}).get(WORKLOAD) or "")

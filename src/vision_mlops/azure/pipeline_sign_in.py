@@ -1,7 +1,7 @@
-"""The sign-in of an Azure DevOps pipeline by its service connection, without a secret and for as long as the job runs.
+"""The sign-in of a pipeline of Azure DevOps or GitHub by workload identity federation: without a secret, for the whole job.
 
-The login that the task AzureCLI@2 makes for such a connection ends after 10 to 60 minutes, in the middle of a training.
-``AzurePipelinesCredential`` asks the pipeline for a new federated token whenever it needs one.
+The login that the task AzureCLI@2 makes for a service connection ends after 10 to 60 minutes, in the middle of a training.
+The credentials here ask Azure DevOps or GitHub for a new token of the pipeline whenever they need one.
 """
 
 from __future__ import annotations
@@ -18,56 +18,107 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 CHOICE = "AZURE_TOKEN_CREDENTIALS"
-"""Variable that names the credential to use, or ``prod`` or ``dev``; that of ``DefaultAzureCredential``."""
-NAME = "AzurePipelinesCredential"
+"""Variable that names the credential to use, or ``prod`` or ``dev``; the one of ``DefaultAzureCredential``."""
 ACCESS_TOKEN = "SYSTEM_ACCESSTOKEN"
-REQUEST_URI = "SYSTEM_OIDCREQUESTURI"
+_AZURE_DEVOPS, _GITHUB = "AzurePipelinesCredential", "GitHubActionsCredential"
 _CONNECTION = {
     "tenant_id": "AZURESUBSCRIPTION_TENANT_ID",
     "client_id": "AZURESUBSCRIPTION_CLIENT_ID",
     "service_connection_id": "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID",
     "system_access_token": ACCESS_TOKEN,
 }
-VARIABLES = (REQUEST_URI, *_CONNECTION.values())
-"""What a pipeline sets: the agent the first, the definition the token, the task with the service connection the others."""
-_HINT = (
-    "set azureSubscription on the task AzureCLI@2 or AzurePowerShell@5, with a connection by workload identity federation,"
-    f" and `env: {{{ACCESS_TOKEN}: $(System.AccessToken)}}`"
-)
+_VARIABLES = {
+    # The agent sets the first, the definition of the pipeline the token, the task with the service connection the others.
+    _AZURE_DEVOPS: ("SYSTEM_OIDCREQUESTURI", *_CONNECTION.values()),
+    # GitHub sets the first two, the definition of the workflow the others.
+    _GITHUB: (
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "AZURE_CLIENT_ID",
+        "AZURE_TENANT_ID",
+    ),
+}
+_HINTS = {
+    _AZURE_DEVOPS: (
+        "set azureSubscription on the task AzureCLI@2 or AzurePowerShell@5, with a connection by workload identity"
+        f" federation, and `env: {{{ACCESS_TOKEN}: $(System.AccessToken)}}`"
+    ),
+    _GITHUB: (
+        "give the job `permissions: id-token: write`, and set AZURE_CLIENT_ID and AZURE_TENANT_ID in its environment"
+    ),
+}
+_AUDIENCE = "api://AzureADTokenExchange"
 
 log = logging.getLogger(__name__)
 
 
 def pipeline_credential(environ: Mapping[str, str] = os.environ, **options: Any) -> TokenCredential | None:
-    """The credential of the pipeline that this process runs in.
+    """The credential of the pipeline or workflow that this process runs in.
 
     Args:
         environ: The environment.
         options: Where to sign in, as ``DefaultAzureCredential`` takes it.
 
     Returns:
-        None outside of a pipeline, where its variables are incomplete, or where ``AZURE_TOKEN_CREDENTIALS`` names another.
+        None outside of a pipeline, if its variables are incomplete, if a workflow has a secret, or if
+        ``AZURE_TOKEN_CREDENTIALS`` names another credential.
 
     Raises:
         AzureError: ``AZURE_TOKEN_CREDENTIALS`` asks for it, and variables are missing.
     """
     choice = environ.get(CHOICE, "").strip().lower()
-    asked = choice == NAME.lower()
-    missing = [name for name in VARIABLES if not environ.get(name, "").strip()]
-    if missing:
-        if asked:
-            raise AzureError(f"sign-in: {CHOICE}={NAME}, and {', '.join(missing)} not set", _HINT)
-        if missing == [ACCESS_TOKEN] and choice in ("", "prod"):
+    for name, variables in _VARIABLES.items():
+        asked = choice == name.lower()
+        missing = [variable for variable in variables if not environ.get(variable, "").strip()]
+        if asked and missing:
+            raise AzureError(f"sign-in: {CHOICE}={name}, and {', '.join(missing)} not set", _HINTS[name])
+        if not asked and choice not in ("", "prod"):
+            continue
+        if missing == [ACCESS_TOKEN]:
             _warn_of_an_early_end()
-        return None
-    if not asked and choice not in ("", "prod"):
-        return None
-    from azure.identity import AzurePipelinesCredential
+        by_secret = name == _GITHUB and not asked and environ.get("AZURE_CLIENT_SECRET", "").strip()
+        if not (missing or by_secret):
+            return _credential(name, environ, options)
+    return None
 
-    return AzurePipelinesCredential(**{key: environ[name].strip() for key, name in _CONNECTION.items()}, **options)
+
+def _credential(name: str, environ: Mapping[str, str], options: Mapping[str, Any]) -> TokenCredential:
+    from azure.identity import AzurePipelinesCredential, ClientAssertionCredential
+
+    if name == _AZURE_DEVOPS:
+        words = {key: environ[variable].strip() for key, variable in _CONNECTION.items()}
+        return AzurePipelinesCredential(**words, **options)
+    url, token, client, tenant = (environ[variable].strip() for variable in _VARIABLES[name])
+    return ClientAssertionCredential(tenant, client, lambda: _assertion(url, token), **options)
+
+
+def _assertion(url: str, token: str) -> str:
+    """A token of the workflow. Raises AzureError if GitHub issues none."""
+    from azure.core import PipelineClient
+    from azure.core.exceptions import AzureError as SdkError
+    from azure.core.pipeline.policies import RetryPolicy
+    from azure.core.rest import HttpRequest, HttpResponse
+
+    request = HttpRequest("GET", url, params={"audience": _AUDIENCE}, headers={"Authorization": f"Bearer {token}"})
+    client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(url, policies=[RetryPolicy()])
+    try:
+        with client:
+            response = client.send_request(request)
+            response.raise_for_status()
+            value = response.json().get("value")
+    except (SdkError, ValueError, AttributeError) as error:
+        text = f"sign-in: GitHub issues no token for the workflow: {error}".splitlines()[0]
+        raise AzureError(text, _HINTS[_GITHUB]) from error
+    if not isinstance(value, str) or not value:
+        raise AzureError("sign-in: the response of GitHub has no token for the workflow", _HINTS[_GITHUB])
+    return value
 
 
 @functools.cache
 def _warn_of_an_early_end() -> None:
-    """Say once what the pipeline's definition lacks: without it ``az`` signs in, and nobody sees why it ends so early."""
-    log.warning("%s is not set, so the sign-in of this pipeline may end within the hour: %s", ACCESS_TOKEN, _HINT)
+    """Say once what the pipeline's definition lacks: without it ``az`` signs in, and nothing tells why that ends early."""
+    log.warning(
+        "%s is not set, so the sign-in of this pipeline may end within the hour: %s",
+        ACCESS_TOKEN,
+        _HINTS[_AZURE_DEVOPS],
+    )

@@ -1,4 +1,4 @@
-"""Whether the proxy that HTTPS_PROXY names is there: without it no request leaves, and errors speak of everything else."""
+"""Check the proxy that HTTPS_PROXY names: if it is gone, no request leaves, and errors point to everything else."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _AZURE = "management.azure.com"
 
 
 def silent_proxy(host: str = _AZURE) -> tuple[str, str] | None:
-    """What is wrong with the proxy on the way to a host, and what to do; None where it answers, or where there is none.
+    """What is wrong with the proxy for a host, and what to do; None if it responds, or if there is no proxy.
 
     Args:
-        host: That a call did not reach.
+        host: Host that a call could not reach.
 
     Returns:
-        Two texts. They name the proxy and its variable, and no password.
+        Two texts. They name the proxy and its variable, but no password.
     """
     proxies = getproxies_environment()
     kind = "https" if proxies.get("https") else "all"
@@ -27,7 +27,7 @@ def silent_proxy(host: str = _AZURE) -> tuple[str, str] | None:
     if not address or proxy_bypass(host):
         return None
     variable = next((name for name in os.environ if name.lower() == f"{kind}_proxy"), f"{kind.upper()}_PROXY")
-    hint = f"start it (`mlops azure emulate` is one), or unset {variable} where there is no proxy"
+    hint = f"start it (`mlops azure emulate` is one), or unset {variable} if there is no proxy"
     parts = urlsplit(address if "://" in address else f"http://{address}")
     try:
         place, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 80)
@@ -42,12 +42,12 @@ def silent_proxy(host: str = _AZURE) -> tuple[str, str] | None:
                 hint = f"set {variable} to the address of a proxy, or unset it"
                 return f"what listens at {place}:{port}, which {variable} names, is not a proxy", hint
     except OSError:
-        return f"nothing answers at the proxy {place}:{port}, which {variable} names", hint
+        return f"the proxy {place}:{port}, which {variable} names, does not respond", hint
     return None
 
 
 def _answers(connection: socket.socket, host: str) -> bool:
-    """Whether a connection answers as a proxy does, be it with a refusal. One that takes its time counts as one."""
+    """Whether a connection responds like a proxy, even with a refusal. A slow one counts as a proxy."""
     connection.sendall(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode())
     try:
         return connection.recv(5).startswith(b"HTTP")

@@ -1,4 +1,4 @@
-"""Whom a client of HTTP trusts: the authorities that httpx comes with, and those that the Azure SDK is told of."""
+"""The certificate authorities that an HTTP client trusts: those of httpx, and those that the Azure SDK uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vision_mlops.core.errors import ConfigError
 
 
 def trusting_context(url: str) -> ssl.SSLContext:
-    """Verifies the certificates of an address, also by the authorities in the file that REQUESTS_CA_BUNDLE names.
+    """A context that verifies certificates, also with the authorities in the file that REQUESTS_CA_BUNDLE names.
 
     Raises:
         ConfigError: that file cannot be used.
@@ -17,7 +17,7 @@ def trusting_context(url: str) -> ssl.SSLContext:
     import httpx
 
     if not url.startswith("https:"):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # knows none, and needs none
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # has no authorities, and needs none
     context = httpx.create_ssl_context()
     if bundle := os.environ.get("REQUESTS_CA_BUNDLE", ""):
         try:

@@ -1,1 +1,1 @@
-"""Containers of this machine, which steps of jobs and endpoints run in."""
+"""Containers on this machine, in which endpoints and steps of jobs run."""

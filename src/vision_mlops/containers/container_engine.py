@@ -1,6 +1,6 @@
-"""The container engine of this machine, through its command line: Docker's, or Podman's, which is the same.
+"""The container engine of this machine, through the command line of Docker, or of Podman, which is the same.
 
-Only what both print alike is read: identifiers, and the JSON of ``inspect``.
+Only output that is the same for both is parsed: identifiers, and the JSON of ``inspect``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENGINE_VARIABLE = "MLOPS_CONTAINER_ENGINE"
 RUN_VARIABLE = "MLOPS_CONTAINER_RUN_OPTIONS"
 BUILD_VARIABLE = "MLOPS_CONTAINER_BUILD_OPTIONS"
 STOP_SECONDS = 40
-"""More than the server takes for answering what it has accepted; then the engine kills it."""
+"""Longer than the server takes to respond to accepted requests; then the engine kills it."""
 _HOST_NETWORK = ("--network=host", "--net=host")
 _KNOWN = (
     (
@@ -33,29 +33,29 @@ _KNOWN = (
     ),
     (
         ("permission denied while trying to connect", "dial unix /var/run/docker.sock: connect: permission denied"),
-        "this user may not use the container engine", "sudo usermod -aG docker $USER, and sign in anew",
+        "this user may not use the container engine", "sudo usermod -aG docker $USER, then sign in again",
     ),
     (
         ("pull access denied", "unauthorized", "authentication required", "denied: requested access",
          "access to the resource is denied"),
-        "the registry does not give out the image",
+        "the registry does not release the image",
         "check its name, and sign in: `az acr login --name REGISTRY`, or `docker login`",
     ),
     (
         ("manifest unknown", "no such image", "name unknown", "not found: manifest", "image not known"),
-        "there is no such image", "check its name and tag, or push it first",
+        "the image does not exist", "check its name and tag, or push it first",
     ),
     (
         ("port is already allocated", "address already in use", "ports are not available"),
         "the port is taken", "give another one with --port, or stop what uses it",
     ),
-    (("no space left on device",), "the disk is full", "make room, for example with `docker image prune`"),
+    (("no space left on device",), "the disk is full", "free space, for example with `docker image prune`"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container as it is now. ``status`` is the engine's word: running, exited, created, restarting, ..."""
+    """The current state of a container. ``status`` is the engine's word: running, exited, created, restarting, ..."""
 
     id: str
     name: str
@@ -68,12 +68,12 @@ class Container:
 
     @property
     def running(self) -> bool:
-        """Whether its process runs."""
+        """Whether its process is running."""
         return self.status == "running"
 
     @property
     def active(self) -> bool:
-        """Whether it runs, or will by itself."""
+        """Whether it is running, or will run again by itself."""
         return self.status in ("running", "restarting", "paused")
 
 
@@ -81,9 +81,9 @@ class Engine:
     """Runs the engine's commands.
 
     Args:
-        words: The command and options that come before every subcommand.
-        run_options: Further options of ``create``.
-        build_options: Further options of ``build``.
+        words: The command, and options before every subcommand.
+        run_options: Further options for ``create``.
+        build_options: Further options for ``build``.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Engine:
 
     @property
     def name(self) -> str:
-        """What one types for it."""
+        """Name of its command."""
         return Path(self.words[0]).name
 
     @property
@@ -106,15 +106,15 @@ class Engine:
         )
 
     def call(self, *arguments: str, log: Path | None = None, long: bool = False) -> str:
-        """Run one command to its end; returns what it prints.
+        """Run a command to its end, and return its output.
 
         Args:
-            arguments: Of the engine.
-            log: File that gets all that it says, for one which says much.
-            long: Ctrl-C ends the command, too; else it is waited for, so that what it does is done and can be undone.
+            arguments: Arguments of the engine.
+            log: File for its output, if that is long.
+            long: Let Ctrl-C end the command as well; else wait for it, so that its effect is complete and can be undone.
 
         Raises:
-            DeploymentError: the engine is missing or refuses; says what mends it where that is known.
+            DeploymentError: the engine is missing or refuses; says how to fix it, if that is known.
         """
         try:
             with log.open("wb") if log is not None else contextlib.nullcontext(subprocess.PIPE) as stream:
@@ -141,13 +141,13 @@ class Engine:
     # Containers
 
     def containers(self, labels: Mapping[str, str]) -> list[Container]:
-        """All containers with these labels, also those that do not run."""
+        """All containers with these labels, including those that are not running."""
         filters = [word for name, value in labels.items() for word in ("--filter", f"label={name}={value}")]
         found = self.call("ps", "-a", "-q", "--no-trunc", *filters).split()
         return [item for id_ in found if (item := self.find(id_)) is not None]
 
     def find(self, name: str) -> Container | None:
-        """A container by its name or id; None where there is none, any more."""
+        """A container by its name or id; None if it does not exist."""
         try:
             content = json.loads(self.call("container", "inspect", name))
         except DeploymentError as error:
@@ -157,7 +157,7 @@ class Engine:
         return _container(content[0])
 
     def create(self, name: str, image: str, options: Sequence[str], command: Sequence[str] = ()) -> str:
-        """Make a container that does not run yet; returns its id."""
+        """Create a container without starting it; returns its id."""
         output = self.call("create", "--name", name, *options, *self.run_options, image, *command)
         return output.split()[-1]
 
@@ -166,7 +166,7 @@ class Engine:
         self.call("start", name)
 
     def stop(self, name: str) -> None:
-        """Have a container answer what it has accepted, and end."""
+        """Let a container finish accepted requests, and stop it."""
         self.call("stop", "-t", str(STOP_SECONDS), name)
 
     def rename(self, name: str, new: str) -> None:
@@ -174,7 +174,7 @@ class Engine:
         self.call("rename", name, new)
 
     def remove(self, name: str) -> None:
-        """Remove a container, whatever it is doing; it may be missing."""
+        """Remove a container in any state, if it exists."""
         try:
             self.call("rm", "-f", name)
         except DeploymentError as error:
@@ -182,7 +182,7 @@ class Engine:
                 raise
 
     def logs(self, name: str, lines: int) -> str:
-        """The last lines that a container has written, in their order."""
+        """The last lines that a container has written, in order."""
         command = [*self.words, "logs", "--tail", str(lines), name]
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
@@ -195,21 +195,21 @@ class Engine:
     # Images
 
     def image(self, reference: str) -> tuple[str, Mapping[str, str]] | None:
-        """Id and labels of an image on this machine; None where it is not here."""
+        """Id and labels of an image on this machine; None if it is missing."""
         try:
             content = json.loads(self.call("image", "inspect", reference))[0]
         except DeploymentError as error:
-            if any(words in str(error).lower() for words in ("no such image", "not known", "there is no such image")):
+            if any(words in str(error).lower() for words in ("no such image", "not known", "the image does not exist")):
                 return None
             raise
         return str(content["Id"]).removeprefix("sha256:"), (content.get("Config") or {}).get("Labels") or {}
 
     def pull(self, reference: str) -> None:
-        """Fetch an image from its registry."""
+        """Pull an image from its registry."""
         self.call("pull", reference, long=True)
 
     def build(self, context: Path, dockerfile: Path, tags: Sequence[str], options: Sequence[str], log: Path) -> None:
-        """Build an image. Raises DeploymentError with the last lines of what the build said."""
+        """Build an image. Raises DeploymentError with the last lines of the output."""
         names = [word for tag in tags for word in ("-t", tag)]
         self.call(
             "build", *self.build_options, *options, "-f", str(dockerfile), *names, str(context), log=log, long=True
@@ -217,18 +217,18 @@ class Engine:
 
 
 def open_engine() -> Engine:
-    """The engine of this machine: what MLOPS_CONTAINER_ENGINE says, else Docker, else Podman.
+    """The engine of this machine: the command in MLOPS_CONTAINER_ENGINE, else Docker, else Podman.
 
     Raises:
-        DeploymentError: neither is installed, or a variable cannot be read.
+        DeploymentError: neither is installed, or a variable cannot be parsed.
     """
     words = _words(ENGINE_VARIABLE)
     if not words:
         found = next((name for name in ("docker", "podman") if shutil.which(name)), None)
         if found is None:
             raise DeploymentError(
-                "there is no container engine: neither docker nor podman is installed",
-                f"install one (on a compute instance of Azure ML, Docker is there), or set {ENGINE_VARIABLE}",
+                "no container engine is available: neither docker nor podman is installed",
+                f"install one (compute instances of Azure ML have Docker), or set {ENGINE_VARIABLE}",
             )
         words = [found]
     return Engine(words, _words(RUN_VARIABLE), _words(BUILD_VARIABLE))
@@ -242,7 +242,7 @@ def _words(variable: str) -> list[str]:
     try:
         return shlex.split(os.environ.get(variable, ""))
     except ValueError as error:
-        raise DeploymentError(f"{variable} cannot be read: {error}", "write it as on a command line") from error
+        raise DeploymentError(f"{variable} cannot be parsed: {error}", "write it as on a command line") from error
 
 
 def _container(content: Mapping[str, Any]) -> Container:
@@ -260,11 +260,11 @@ def _container(content: Mapping[str, Any]) -> Container:
 
 
 def _explained(command: str, output: str) -> DeploymentError:
-    """What went wrong, in the engine's last words, with what mends it where that is known."""
+    """The error in the engine's output, with how to fix it, if that is known."""
     said = [line.strip() for line in output.splitlines() if line.strip()]
     text = output.lower()
     for words, meaning, hint in _KNOWN:
         if any(word in text for word in words):
             cause = next((line for line in reversed(said) if any(word in line.lower() for word in words)), "")
             return DeploymentError(f"{meaning}: {cause}" if cause else meaning, hint)
-    return DeploymentError(f"`{command}` failed: " + "\n".join(said[-15:] or ["it said nothing"]))
+    return DeploymentError(f"`{command}` failed: " + "\n".join(said[-15:] or ["no output"]))

@@ -1,1 +1,1 @@
-"""Azure DevOps and GitHub: what starts their pipelines, and what pipelines are told."""
+"""Azure DevOps and GitHub: start and set up their pipelines, and report results to them."""

@@ -1,6 +1,6 @@
-"""What a step tells the pipeline that it runs in: values for later steps, a tag, and a page for people.
+"""What a step reports to the pipeline that it runs in: values for later steps, a tag, and a page for people.
 
-Azure DevOps reads lines of standard output, GitHub files that it names in the environment.
+Azure DevOps reads lines of standard output; GitHub reads files that it names in the environment.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 from vision_mlops.core import paths
 from vision_mlops.core.errors import ConfigError
@@ -20,28 +19,12 @@ _NOT_IN_A_TAG = re.compile(r"[^A-Za-z0-9._-]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class BuildRun(Protocol):
-    """The run of a pipeline."""
-
-    def output(self, name: str, value: str) -> None:
-        """Set an output variable of the step."""
-        ...
-
-    def tag(self, text: str) -> None:
-        """Tag the run, where runs have tags."""
-        ...
-
-    def summary(self, title: str, page: str) -> None:
-        """Add a page of Markdown to the summary of the run."""
-        ...
-
-
 class AzureDevOpsRun:
     """A run on Azure DevOps.
 
     Args:
         write: Prints a line on standard output.
-        folder: For the pages, which the agent reads after the step.
+        folder: Folder for the pages, which the agent reads after the step.
     """
 
     def __init__(self, write: Callable[[str], None], folder: Path) -> None:
@@ -56,7 +39,7 @@ class AzureDevOpsRun:
         self._write(f"##vso[build.addbuildtag]{_NOT_IN_A_TAG.sub('-', text)}")
 
     def summary(self, title: str, page: str) -> None:
-        """Show a page beside the run; its title is the name of the file."""
+        """Show a page with the run; its title is the name of the file."""
         file = self._folder / f"{_NOT_IN_A_TAG.sub('-', title)}.md"
         atomic_write(file, page)
         self._write(f"##vso[task.uploadsummary]{_escaped(str(file.resolve()))}")
@@ -76,28 +59,32 @@ class GitHubRun:
     def output(self, name: str, value: str) -> None:
         """Set an output: ``steps.STEP.outputs.NAME``."""
         if "\n" in value or "\r" in value:
-            raise ConfigError(f"output {name}: {value!r} has more than one line", "give one line")
+            raise ConfigError(f"output {name}: {value!r} has more than one line", "give a value of one line")
         _append(self._outputs, f"{_checked(name)}={value}\n")
 
     def tag(self, text: str) -> None:
-        """Do nothing: runs on GitHub have no tags, and the verdict is in the summary."""
+        """Do nothing: runs on GitHub have no tags, and the summary has the verdict."""
 
     def summary(self, title: str, page: str) -> None:
-        """Add a page to the summary; it brings its title along."""
+        """Add a page, which includes its title, to the summary."""
         _append(self._page, page + "\n")
+
+
+BuildRun = AzureDevOpsRun | GitHubRun
+"""The run of a pipeline."""
 
 
 def open_build(
     write: Callable[[str], None], environ: Mapping[str, str] | None = None, *, azure_devops: bool, github: bool
 ) -> BuildRun | None:
-    """The run that is asked for; None where none is.
+    """The run that was asked for; None if none was.
 
     Raises:
         ConfigError: both are asked for, or this is not a step of a workflow on GitHub.
     """
     environ = os.environ if environ is None else environ
     if azure_devops and github:
-        raise ConfigError("--azure-devops and --github do not go together", "give one of them")
+        raise ConfigError("--azure-devops and --github exclude each other", "give one of them")
     if azure_devops:
         place = environ.get("AGENT_TEMPDIRECTORY", "").strip()
         return AzureDevOpsRun(write, Path(place) if place else paths.home() / "builds")
@@ -106,9 +93,7 @@ def open_build(
     names = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
     missing = [name for name in names if not environ.get(name, "").strip()]
     if missing:
-        raise ConfigError(
-            f"--github: {' and '.join(missing)} not set", "give it in a step of a workflow on GitHub only"
-        )
+        raise ConfigError(f"--github: {' and '.join(missing)} not set", "use it only in a step of a workflow on GitHub")
     return GitHubRun(*(Path(environ[name]) for name in names))
 
 

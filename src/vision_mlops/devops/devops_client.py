@@ -1,8 +1,4 @@
-"""An organization of Azure DevOps, asked by its REST interface: sign-in, versions, retries, and errors in one line.
-
-Reads are sent again after throttling, faults of the service and lost connections. Writes are sent again only where the
-service says that it did not take them, or nobody was reached: a lost response says nothing about what was done.
-"""
+"""An organization of Azure DevOps, called through its REST interface: sign-in, versions, and errors on one line."""
 
 from __future__ import annotations
 
@@ -15,27 +11,23 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from vision_mlops.azure.devops_sign_in import service_token
-from vision_mlops.azure.proxy_check import silent_proxy
-from vision_mlops.azure.trusted_authorities import trusting_context
+from vision_mlops.azure.rest_client import RestClient, RetryableError, json_of, message_of
 from vision_mlops.core.errors import AzureError, ConfigError
 from vision_mlops.core.listening import LOOPBACK
 
 Json = dict[str, Any]
 
 PAT = "AZURE_DEVOPS_EXT_PAT"
-"""Variable with a personal access token, that of the extension of ``az``."""
+"""Variable with a personal access token; the Azure DevOps extension of ``az`` reads it, too."""
 VERSION, PREVIEW = "7.1", "7.1-preview.1"
-"""Version of calls that are released, and of those that are in preview."""
-ATTEMPTS = 5
-_LONGEST_PAUSE_S = 60.0
+"""Versions of released calls, and of calls in preview."""
 _TIMEOUT_S = 30.0
 _HINTS = {
     403: "ask an administrator of the project for the permission, or to run this command",
-    404: "check --organization and --project, and that this sign-in may see what is in them",
-    409: "it exists, and this sign-in may not see it: ask its owner for access, or choose another name",
+    404: "check --organization and --project, and that this sign-in may see them",
+    409: "it exists, but this sign-in may not see it: ask its owner for access, or choose another name",
 }
 _BUSY = frozenset({429, 502, 503, 504})
 _ORGANIZATION = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w .-]+)*/?")
@@ -45,18 +37,20 @@ _NO_SIGN_IN = (
 )
 
 
-class DevOpsClient:
+class DevOpsClient(RestClient):
     """Calls to one organization, for one thread.
 
     Args:
         organization: Address, such as ``https://dev.azure.com/contoso``.
-        authorization: Gives the value of the header ``Authorization``.
+        authorization: Returns the value of the header ``Authorization``.
         sleep: Waits some seconds between attempts.
-        told: Is told once per call that it waits.
+        told: Gets one message for each call that has to wait.
 
     Raises:
         ConfigError: the address cannot be that of an organization.
     """
+
+    service = "Azure DevOps"
 
     def __init__(
         self,
@@ -65,16 +59,9 @@ class DevOpsClient:
         sleep: Callable[[float], None] = time.sleep,
         told: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.url = organization_url(organization)
-        self._authorization, self._sleep, self._told = authorization, sleep, told
+        super().__init__(organization_url(organization), _TIMEOUT_S, sleep, told)
+        self._authorization = authorization
         self._continuation = ""
-        self._http = httpx.Client(
-            verify=trusting_context(self.url),
-            timeout=_TIMEOUT_S,
-            headers={"Accept": "application/json", "User-Agent": "vision-mlops"},
-            follow_redirects=False,  # a sign-in page is no response to a program
-            trust_env=urlsplit(self.url).hostname not in LOOPBACK,
-        )
 
     @property
     def name(self) -> str:
@@ -87,15 +74,15 @@ class DevOpsClient:
         Args:
             path: Below the organization, such as ``_apis/projects``.
             version: Of the interface.
-            query: Further parameters; a leading underscore stands for ``$``.
+            query: Further parameters; a leading underscore becomes ``$``.
 
         Raises:
-            AzureError: refused, not signed in, or not reached.
+            AzureError: the service refuses, there is no sign-in, or it cannot be reached.
         """
         return self._call("GET", f"{self.url}/{path}", version, query, None)
 
     def find(self, path: str, version: str = VERSION, **query: str) -> Json | None:
-        """The response to a read, None where the service says that nothing is there. Raises AzureError."""
+        """The response to a read; None if the service has no such thing. Raises AzureError."""
         try:
             return self.get(path, version, **query)
         except AzureError as error:
@@ -109,19 +96,19 @@ class DevOpsClient:
         return found
 
     def identities(self, text: str) -> list[Json]:
-        """People and groups that a mail address or name finds. Raises AzureError."""
+        """People and groups that match a mail address or name. Raises AzureError."""
         query = {"searchFilter": "General", "filterValue": text, "queryMembership": "None"}
         found: list[Json] = self._call("GET", f"{self._host('vssps')}/_apis/identities", VERSION, query, None)["value"]
         return found
 
     def identity_descriptor(self, subject: str) -> str:
-        """How permissions call a subject of the directory; empty where it is not known there yet. Raises AzureError."""
+        """The descriptor of a subject in permissions; empty if the subject is not known there yet. Raises AzureError."""
         query = {"subjectDescriptors": subject}
         rows = self._call("GET", f"{self._host('vssps')}/_apis/identities", VERSION, query, None)["value"]
         return next((str(row["descriptor"]) for row in rows if row), "")
 
     def service_principals(self) -> list[Json]:
-        """The members of the organization that are no people. Raises AzureError."""
+        """The members of the organization that are service principals. Raises AzureError."""
         found: list[Json] = []
         token = ""
         while True:
@@ -135,60 +122,29 @@ class DevOpsClient:
         """The response to a write. Raises AzureError."""
         return self._call(method, f"{self.url}/{path}", version, {}, body)
 
+    def save(self, path: str, id: str | int, body: object, version: str = VERSION, *, method: str = "PUT") -> Json:
+        """The response to a write that updates what has an id, and creates what has none yet. Raises AzureError."""
+        return self.send(method, f"{path}/{id}", body, version) if id else self.send("POST", path, body, version)
+
     def send_entitlement(self, body: object) -> Json:
-        """The response to a new member of the organization. Raises AzureError."""
+        """Add a member to the organization; returns the response. Raises AzureError."""
         return self._call("POST", f"{self._host('vsaex')}/_apis/serviceprincipalentitlements", PREVIEW, {}, body)
 
-    def close(self) -> None:
-        """Close all connections."""
-        self._http.close()
-
     def _host(self, service: str) -> str:
-        """Where people and their licenses are kept, which have hosts of their own in the cloud."""
+        """The address of the service for people or licenses, which has a host of its own in the cloud."""
         if self.url.startswith("https://dev.azure.com/"):
             return self.url.replace("https://", f"https://{service}.", 1)
         return self.url
 
     def _call(self, method: str, url: str, version: str, query: Mapping[str, str], body: object) -> Json:
         params = {re.sub("^_", "$", key): value for key, value in query.items()} | {"api-version": version}
-        retrying = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
-            retry=retry_if_exception(lambda error: isinstance(error, _AgainError)),
-            wait=_pause,
-            sleep=self._sleep,
-            before_sleep=lambda state: (
-                self._told(f"{_reason(state)}; trying again") if state.attempt_number == 1 else None
-            ),
-            reraise=True,
-        )
-        found: Json = retrying(self._once, method, url, params, body)
-        return found
+        sent = {} if body is None else {"json": body}
 
-    def _once(self, method: str, url: str, params: Mapping[str, str], body: object) -> Json:
-        headers = {"Authorization": self._authorization()}
-        try:
-            if body is None:
-                response = self._http.request(method, url, params=params, headers=headers)
-            else:
-                response = self._http.request(method, url, params=params, headers=headers, json=body)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-            self._check_proxy(url)
-            raise _AgainError(
-                f"Azure DevOps is not reached at {self.url}: {error}", "check the address, the network and the proxy"
-            ) from error
-        except httpx.TransportError as error:
-            self._check_proxy(url)
-            message = f"{method} {_short(url)}: the connection to Azure DevOps was lost"
-            if method == "GET":
-                raise _AgainError(message, "try again") from error
-            raise AzureError(message, "run the same command again: it goes on with what is missing") from error
-        return self._understood(method, url, response)
+        def once() -> Json:
+            headers = {"Authorization": self._authorization()}
+            return self._understood(method, url, self._exchange(method, url, params=params, headers=headers, **sent))
 
-    def _check_proxy(self, url: str) -> None:
-        """Name the proxy where it is what does not answer. Raises AzureError."""
-        host = urlsplit(url).hostname or ""
-        if self._http.trust_env and (fault := silent_proxy(host)) is not None:
-            raise AzureError(f"Azure DevOps is not reached at {self.url}: {fault[0]}", fault[1])
+        return self._repeated(once, repeatable=method == "GET")
 
     def _understood(self, method: str, url: str, response: httpx.Response) -> Json:
         status, kind = response.status_code, response.headers.get("Content-Type", "")
@@ -196,35 +152,27 @@ class DevOpsClient:
             message = f"{self.url} does not accept this sign-in (HTTP {status})"
             raise AzureError(message, _NO_SIGN_IN, 401)
         if status in _BUSY or (status == 500 and method == "GET"):
-            asked = response.headers.get("Retry-After", "")
-            wait = float(asked) if asked.isdigit() else None
-            raise _AgainError(
-                f"Azure DevOps is busy (HTTP {status})", "wait some minutes, then try again", status, wait
-            )
-        content: Any = None
-        if "json" in kind:
-            try:
-                content = response.json()
-            except ValueError:
-                content = None
+            busy = RetryableError(f"Azure DevOps is busy (HTTP {status})", "wait some minutes, then try again", status)
+            raise busy.with_wait(response, was_refused=status in _BUSY)
+        content = json_of(response) if "json" in kind else None
         if status >= 400:
             raise self._refused(method, url, status, content)
         self._continuation = response.headers.get("X-MS-ContinuationToken", "")
         if not response.content:
             return {}
         if not isinstance(content, dict):
-            message = f"{method} {_short(url)}: the response is not one of Azure DevOps"
+            message = f"{method} {_short(url)}: the response is not from Azure DevOps"
             raise AzureError(message, "check the address of the organization")
         return content
 
     def _refused(self, method: str, url: str, status: int, content: Any) -> AzureError:
         if not isinstance(content, dict) or "message" not in content:
             if status == 404:
-                return AzureError(f"there is no organization at {self.url}", "check --organization", 404)
+                return AzureError(f"{self.url} is not an organization", "check --organization", 404)
             return AzureError(f"{method} {_short(url)}: HTTP {status}", "check the address of the organization", status)
-        message = " ".join(str(content["message"]).split())
         code = str(content.get("typeKey") or "")
-        return AzureError(f"{message} (HTTP {status} {code})".replace(" )", ")"), _hint(status), status)
+        text = f"{message_of(content)} (HTTP {status} {code})".replace(" )", ")")
+        return AzureError(text, _HINTS.get(status, "change what the message names"), status)
 
 
 def organization_url(text: str) -> str:
@@ -239,14 +187,14 @@ def organization_url(text: str) -> str:
             "write it like https://dev.azure.com/contoso",
         )
     if urlsplit(found).scheme != "https" and host not in LOOPBACK:
-        raise ConfigError(f"{text!r}: a token would travel in the clear", "write the address with https://")
+        raise ConfigError(f"{text!r}: the token would be sent unencrypted", "write the address with https://")
     return found
 
 
 def organization_authorization(environ: Mapping[str, str] = os.environ) -> Callable[[], str]:
-    """What gives the header of a sign-in: a personal access token where one is set, else what pipelines and ``az`` have.
+    """Return what returns the header of a sign-in: by a personal access token if one is set, else as a pipeline or ``az``.
 
-    The function raises AzureError where there is no sign-in.
+    The function raises AzureError if there is no sign-in.
     """
     if secret := environ.get(PAT, "").strip():
         basic = f"Basic {base64.b64encode(f':{secret}'.encode()).decode()}"
@@ -254,7 +202,7 @@ def organization_authorization(environ: Mapping[str, str] = os.environ) -> Calla
     token = ""
 
     def bearer() -> str:
-        # One token for the whole run: it is valid for longer than that.
+        # One token for the whole run, which takes less time than the token is valid.
         nonlocal token
         token = token or service_token("Azure DevOps", environ=environ)
         return f"Bearer {token}"
@@ -265,29 +213,6 @@ def organization_authorization(environ: Mapping[str, str] = os.environ) -> Calla
 def in_path(name: str) -> str:
     """A name as a part of a path."""
     return quote(name, safe="")
-
-
-class _AgainError(AzureError):
-    """The same call may succeed a little later."""
-
-    def __init__(self, message: str, hint: str = "", status: int = 0, wait: float | None = None) -> None:
-        super().__init__(message, hint, status)
-        self.wait = wait
-
-
-def _pause(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.wait if isinstance(error, _AgainError) else None
-    return min(_LONGEST_PAUSE_S, asked if asked is not None else 2.0 ** (state.attempt_number - 1))
-
-
-def _reason(state: RetryCallState) -> str:
-    error = state.outcome.exception() if state.outcome else None
-    return error.message if isinstance(error, AzureError) else "no response"
-
-
-def _hint(status: int) -> str:
-    return _HINTS.get(status, "change what the message names")
 
 
 def _short(url: str) -> str:

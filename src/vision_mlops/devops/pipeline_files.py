@@ -1,8 +1,8 @@
-"""What the pipelines of a project refer to: service connections, environments, variable groups, pools, each other.
+"""What the pipelines of a project refer to: service connections, environments, variable groups, pools, and each other.
 
-The files are walked as Azure Pipelines expands them: templates are followed with the parameters that they are given, and
-variables come from the lists and templates of the pipeline, the stage or the job. So each pipeline is known to use exactly
-the names that it can use in a run.
+The files are read as Azure Pipelines expands them: templates are followed with the parameters that they get, and variables
+come from the lists and templates of the pipeline, the stage or the job. The result is exactly what a pipeline can use in a
+run.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from vision_mlops.devops.pipeline_values import Choices, Scope, is_expression, l
 
 FOLDER = Path("ado_pipelines")
 AZURE, DOCKER, GITHUB = "azurerm", "dockerregistry", "github"
-"""Types of service connections, as Azure DevOps calls them."""
+"""Types of service connections, by their names in Azure DevOps."""
 HOSTED = "Azure Pipelines"
-"""Pool of the agents that Microsoft hosts, which every project has."""
+"""Pool of the agents hosted by Microsoft, which every project has."""
 _SUFFIX = "_pipeline"
 _DEEPEST = 50
 _INPUTS = {
@@ -50,11 +50,11 @@ class PipelineUse:
         connections: Names of service connections, with the type of each.
         environments: Names.
         groups: Names of variable groups.
-        pools: Names of agent pools of one's own.
+        pools: Names of own agent pools.
         sources: Names of pipelines whose runs start it.
         starts: Names of pipelines that its variables name.
-        called_back: Whether a job that it starts is to start it again.
-        for_pull_requests: Whether it is to run for pull requests.
+        called_back: Whether a job that it starts calls it back.
+        for_pull_requests: Whether it runs for pull requests.
         variables: All values of its variables, by name.
     """
 
@@ -80,7 +80,7 @@ class PipelineFiles:
     group_variables: dict[str, bool]
 
     def stage_of(self, name: str, stages: tuple[str, ...]) -> str:
-        """The environment that a name belongs to: whose variables have it, or whose name is a word of it; else the first."""
+        """The environment whose variables have a name, or whose own name is a word of it; else the first."""
         if name in self.stages:
             return self.stages[name]
         return next((stage for stage in stages if stage in name.replace("_", "-").split("-")), stages[0])
@@ -90,13 +90,13 @@ def read_pipelines(root: Path) -> PipelineFiles:
     """Read the pipelines below ``ado_pipelines`` of a project.
 
     Raises:
-        PipelineError: a file is missing or cannot be read, or a name that has to be known before a run is not.
+        PipelineError: a file is missing or cannot be read, or a name that must be known before a run is not.
     """
     folder = root / FOLDER
     files = sorted(folder.glob(f"*{_SUFFIX}.yml"))
     if not files:
         raise PipelineError(
-            f"{folder}: no pipelines (*{_SUFFIX}.yml) are here", "run this in the root of a project, or give --root"
+            f"{folder} has no pipelines (*{_SUFFIX}.yml)", "run this in the root of a project, or give --root"
         )
     uses = [_Walk(root, file).use for file in files]
     names = {use.name for use in uses}
@@ -104,14 +104,14 @@ def read_pipelines(root: Path) -> PipelineFiles:
         use.starts = {value for values in use.variables.values() for value in values} & (names - {use.name})
         for source in use.sources - names:
             raise PipelineError(
-                f"{use.path}: resources.pipelines names the source {source!r}, which is none of {', '.join(sorted(names))}",
-                "name it like the file of its pipeline without _pipeline.yml",
+                f"{use.path}: resources.pipelines names the source {source!r}, not one of {', '.join(sorted(names))}",
+                "use the name of its pipeline: that of the file without _pipeline.yml",
             )
     return PipelineFiles(uses, _stages(folder), _group_variables(folder))
 
 
 def no_pipelines(environments: Iterable[str]) -> PipelineFiles:
-    """What a project has whose workflows run at GitHub alone: they read the variables that pipelines read.
+    """The files of a project with workflows at GitHub only, which read the same variables as pipelines.
 
     Args:
         environments: Of the workflows; the last word of each is the environment of Azure that it belongs to.
@@ -122,7 +122,7 @@ def no_pipelines(environments: Iterable[str]) -> PipelineFiles:
 
 
 def _stages(folder: Path) -> dict[str, str]:
-    """Names that only one file of variables has, with the name of that file."""
+    """Names that occur in only one file of variables, with the name of that file."""
     found: dict[str, set[str]] = defaultdict(set)
     for file in sorted((folder / "variables").glob("*.yml")):
         for item in _variable_items(_load(file).get("variables")):
@@ -137,14 +137,14 @@ def _stages(folder: Path) -> dict[str, str]:
 
 
 def _group_variables(folder: Path) -> dict[str, bool]:
-    """Variables that the groups hold, and whether each is required; none where no file says so."""
+    """Variables of the groups, and whether each is required; none without such a file."""
     file = folder / "variables" / "group_variables.yml"
     items = _variable_items(_load(file).get("variables")) if file.exists() else []
     return {str(item["name"]): bool(item.get("required")) for item in items if "name" in item}
 
 
 class _Walk:
-    """One pipeline on its way to a :class:`PipelineUse`."""
+    """Reads one pipeline into a :class:`PipelineUse`."""
 
     def __init__(self, root: Path, file: Path) -> None:
         self._root, self._depth = root, 0
@@ -184,14 +184,14 @@ class _Walk:
         given = node.get("parameters") or {}
         flat = dict(_flattened(given)) if isinstance(given, dict) else {}
         passed = {str(key): scope.choices(value) for key, value in flat.items()}
-        # Lists of steps or jobs that a template is given stand where they are written, with what is known there.
+        # Lists of steps or jobs that are passed to a template belong to the place where they are written.
         for value in flat.values():
             if isinstance(value, list | dict):
                 self._node(value, scope, file)
         if self._depth == _DEEPEST:
             raise PipelineError(
                 f"{self._shown(file)}: a template uses itself, or templates are nested more than {_DEEPEST} deep",
-                "remove the circle",
+                "remove the cycle",
             )
         self._depth += 1
         for path in self._required(str(node["template"]), scope, file, "template"):
@@ -266,12 +266,12 @@ class _Walk:
             self.use.connections[name] = kind
 
     def _required(self, text: str, scope: Scope, file: Path, key: str) -> tuple[str, ...]:
-        """All values of a text that Azure Pipelines must know before a run."""
+        """All values of a text, which Azure Pipelines must know before a run."""
         found = scope.values(text)
         if not found or not all(found):
             raise PipelineError(
-                f"{self._shown(file)}, used by {self.use.path}: {key}: {text} has no value before a run exists",
-                "give the name itself, or a variable of the pipeline or of a file in variables/",
+                f"{self._shown(file)}, used by {self.use.path}: {key}: {text} has no value before a run",
+                "write the name itself, or a variable of the pipeline or of a file in variables/",
             )
         return found
 
@@ -285,12 +285,12 @@ def _load(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise PipelineError(f"{file} cannot be read: {' '.join(str(error).split())}", "correct the file") from error
     if not isinstance(found, dict):
-        raise PipelineError(f"{file}: a pipeline or template is a mapping", "see https://aka.ms/yaml")
+        raise PipelineError(f"{file}: a pipeline or template must be a mapping", "see https://aka.ms/yaml")
     return found
 
 
 def _defaults(parameters: Any) -> dict[str, Choices]:
-    """All values of parameters that nothing is passed for: those that are allowed, else the default."""
+    """All values of parameters that are not passed: those that are allowed, else the default."""
     if isinstance(parameters, dict):
         return {str(name): (value,) for name, value in parameters.items()}
     found: dict[str, Choices] = {}
@@ -303,7 +303,7 @@ def _defaults(parameters: Any) -> dict[str, Choices]:
 
 
 def _variable_items(node: Any) -> Iterator[dict[str, Any]]:
-    """Variables of a list or a mapping, those in conditions too."""
+    """Variables of a list or a mapping, including those in conditions."""
     if isinstance(node, list):
         for item in node:
             if isinstance(item, dict) and all(map(is_expression, item)):
@@ -320,7 +320,7 @@ def _variable_items(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _flattened(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Keys and values of a mapping, those in conditions too."""
+    """Keys and values of a mapping, including those in conditions."""
     for key, value in node.items() if isinstance(node, dict) else ():
         if is_expression(key) and isinstance(value, dict):
             yield from _flattened(value)

@@ -1,7 +1,7 @@
-"""Values in the YAML of pipelines before a run exists: what ``${{ variables.x }}`` and ``$(x)`` may stand for.
+"""Values in the YAML of pipelines before a run: what ``${{ variables.x }}`` and ``$(x)`` may stand for.
 
-A name may have several values: one an environment, one an allowed value of a parameter. A text with such names stands for
-every combination of them. Conditions are not decided: both of their branches count.
+A name may have several values: one for each environment, or for each allowed value of a parameter. A text with such names
+stands for every combination of them. Conditions are not evaluated: both branches count.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Choices = tuple[Any, ...]
-"""All values that a name may have, in the order in which they were found."""
+"""All values that a name may have, in the order of their discovery."""
 
 _REFERENCE = re.compile(
     r"\$\{\{\s*(?P<head>parameters|variables)(?:\.(?P<name>[\w.-]+)|\['(?P<quoted>[^']+)'\])\s*\}\}"
@@ -27,22 +27,22 @@ _MOST = 256
 
 @dataclass(frozen=True)
 class Scope:
-    """What is known where a piece of YAML stands."""
+    """The names that are known at a place in the YAML."""
 
     parameters: Mapping[str, Choices] = field(default_factory=dict)
     variables: Mapping[str, Choices] = field(default_factory=dict)
     bound: Mapping[str, Choices] = field(default_factory=dict)
 
     def with_variables(self, found: Mapping[str, Choices]) -> Scope:
-        """The same with further variables; a later one replaces an earlier one of its name."""
+        """The same scope with further variables; a later variable replaces an earlier one of the same name."""
         return Scope(self.parameters, {**self.variables, **found}, self.bound)
 
     def with_bound(self, name: str, choices: Choices) -> Scope:
-        """The same inside a loop."""
+        """The same scope inside a loop."""
         return Scope(self.parameters, self.variables, {**self.bound, name: choices})
 
     def values(self, text: str) -> tuple[str, ...] | None:
-        """All that a text may stand for; None where a name in it has no value before a run exists."""
+        """All values that a text may stand for; None if a name in it has no value before a run."""
         matches = list(_REFERENCE.finditer(text))
         options: list[tuple[str, ...]] = []
         for match in matches:
@@ -62,7 +62,7 @@ class Scope:
         return tuple(dict.fromkeys(combined))
 
     def choices(self, value: Any) -> Choices:
-        """All that a value of YAML may stand for; one that is no text, or not known before a run, stands for itself."""
+        """All values that a YAML value may stand for; one that is not text, or unknown before a run, stands for itself."""
         if not isinstance(value, str):
             return (value,)
         whole = _REFERENCE.fullmatch(value.strip())
@@ -102,12 +102,12 @@ class Scope:
 
 
 def loop_of(key: object) -> tuple[str, str, str] | None:
-    """Variable, kind and name of what ``${{ each x in parameters.y }}`` goes through; None for other keys."""
+    """Variable, kind and name of what ``${{ each x in parameters.y }}`` iterates over; None for other keys."""
     match = _EXPRESSION.fullmatch(key.strip()) if isinstance(key, str) else None
     loop = _EACH.fullmatch(match[2]) if match and match[1] == "each" else None
     return (loop[1], loop[2], loop[3]) if loop else None
 
 
 def is_expression(key: object) -> bool:
-    """Whether a key of a mapping is a condition, a loop or an insertion, and no key."""
+    """Whether a key of a mapping is a condition, a loop or an insertion."""
     return isinstance(key, str) and _EXPRESSION.fullmatch(key.strip()) is not None

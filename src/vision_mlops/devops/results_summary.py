@@ -1,4 +1,4 @@
-"""What `make test-unit` and `make test-integration` found, as Markdown for the summary of a pipeline.
+"""The results of `make test-unit` and `make test-integration` as Markdown, for the summary of a pipeline.
 
 Usage: `make test-summary RESULTS=outputs/tests`, or `python -m vision_mlops.devops.results_summary FOLDER`.
 """
@@ -13,10 +13,10 @@ _MOST = 50
 
 
 def summary(folder: Path) -> str:
-    """The page.
+    """Return the page.
 
     Args:
-        folder: With ``junit/*.xml`` and ``coverage.xml``; what is not there is said to be missing.
+        folder: Folder with ``junit/*.xml`` and ``coverage.xml``; either may be missing.
     """
     rows, failed = [], []
     for file in sorted((folder / "junit").glob("*.xml")):

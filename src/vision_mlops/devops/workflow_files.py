@@ -1,4 +1,4 @@
-"""Environments that the workflows of GitHub deploy to, read from ``.github/workflows``."""
+"""Environments that workflows of GitHub deploy to, read from ``.github/workflows``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vision_mlops.core.yaml_text import read_yaml
 
 
 def workflow_environments(root: Path) -> list[str]:
-    """Names of the environments of all jobs; those that are known in a run only are left out.
+    """Names of the environments of all jobs, except those that are only known in a run.
 
     Raises:
         PipelineError: a workflow cannot be read.
@@ -30,7 +30,9 @@ def workflow_environments(root: Path) -> list[str]:
             AttributeError,
             yaml.YAMLError,
         ) as error:
-            raise PipelineError(f"{file} is no workflow: {' '.join(str(error).split())}", "correct the file") from error
+            raise PipelineError(
+                f"{file} is not a workflow: {' '.join(str(error).split())}", "correct the file"
+            ) from error
         for job in jobs:
             wanted = job.get("environment") if isinstance(job, dict) else None
             name = wanted.get("name") if isinstance(wanted, dict) else wanted

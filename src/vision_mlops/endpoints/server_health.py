@@ -1,4 +1,4 @@
-"""What a scoring server says about itself when it is asked over its address."""
+"""The health of a scoring server, requested at its address."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a server says.
+    """What a server says of itself.
 
     Attributes:
-        problem: Why it is not ready; empty where it is.
+        problem: Why it is not ready; empty if it is ready.
         model: Name, version and id of the model that it has loaded.
-        final: Whether waiting does not help: a server that has refused its bundle stays so.
+        final: Whether waiting does not help: a server that has refused its bundle stays in that state.
         reached: Whether it responded at all.
     """
 
@@ -33,7 +33,7 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether it takes images."""
+        """Whether it accepts images."""
         return not self.problem
 
     @property
@@ -43,11 +43,11 @@ class Health:
 
 
 def ask(base_url: str, *, timeout_s: float = _SECONDS) -> Health:
-    """Ask a server whether it is ready; whatever happens is in the result.
+    """Ask a server whether it is ready; every error is a part of the result.
 
     Args:
         base_url: Such as ``http://host:8000``.
-        timeout_s: Seconds to wait for its response.
+        timeout_s: How long to wait, in seconds.
     """
     if not base_url:
         return Health("it has no address yet", reached=False)

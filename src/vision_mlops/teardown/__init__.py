@@ -1,1 +1,1 @@
-"""Removes what a workload made in Azure, after telling what that is, what it costs, and what of it idles."""
+"""Removes what a workload created in Azure, after reporting what that is, what it costs, and what is idle."""

@@ -11,7 +11,7 @@ from vision_mlops.teardown.made_things import FREE, MadeThing, Search
 
 
 def apps_of(search: Search, apps: WebApps | None = None) -> list[MadeThing]:
-    """The web apps that this package made; a plan that it made goes with its last web app. Raises AzureError."""
+    """The web apps that this package created; a plan that it created is removed with its last web app. Raises AzureError."""
     calls = apps or WebApps(search.settings)
     sites = calls.made()
     on_plan: dict[str, int] = {}
@@ -26,7 +26,7 @@ def apps_of(search: Search, apps: WebApps | None = None) -> list[MadeThing]:
         usd = prices.of_plan(sku) if sku else FREE
         if usd is not None and (not ours or on_plan[plan_name] > 1):
             usd = FREE if not ours else round(usd / on_plan[plan_name], 2)
-        stays = "" if ours else ", which stays: mlops did not make it"
+        stays = "" if ours else ", which stays: mlops did not create it"
         found.append(
             MadeThing(
                 "web app",

@@ -1,4 +1,4 @@
-"""Endpoints of all targets in Azure, as their targets list them."""
+"""Endpoints in Azure, as their targets list them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OpenTarget = Callable[[str], Target]
 
 
 def endpoints_of(target: str, search: Search, open_: OpenTarget = open_target) -> list[MadeThing]:
-    """The endpoints that this package made on one target. Raises MlopsError."""
+    """The endpoints that this package created on a target. Raises MlopsError."""
     place = open_(target)
     found = []
     for endpoint in place.endpoints():
@@ -48,7 +48,7 @@ def _remove(target: Target, name: str) -> None:
 
 
 def _workloads(endpoint: Endpoint) -> frozenset[str]:
-    """Models are called after their workload; an endpoint without deployments after its model."""
+    """The workloads of an endpoint: models are named after them, and an endpoint without deployments after its model."""
     models = {deployment.model for deployment in endpoint.deployments if deployment.model}
     return frozenset(models or {endpoint_name(endpoint.name)})
 
@@ -62,7 +62,7 @@ def _detail(endpoint: Endpoint) -> str:
 
 
 def _cost(endpoint: Endpoint) -> float | None:
-    """What its machines cost; those of a cluster of Kubernetes are paid with the cluster."""
+    """The cost of its machines; those of a Kubernetes cluster are paid for with the cluster."""
     if endpoint.target not in ("managed", "aci"):
         return FREE
     costs = [prices.of_machines(item.machine, item.instances) for item in endpoint.deployments]

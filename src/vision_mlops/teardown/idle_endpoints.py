@@ -1,10 +1,10 @@
-"""Whether an online endpoint of Azure ML has had requests of late, as Azure Monitor counts them."""
+"""Whether an online endpoint of Azure ML has had requests recently, as counted by Azure Monitor."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from vision_mlops.azure.preflight.manager_reads import ManagerReads
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 
@@ -13,17 +13,14 @@ _METRICS, _ENDPOINTS = "2023-10-01", "2023-10-01"
 
 
 def why_idle(settings: AzureSettings, endpoint: str, days: int, now: datetime | None = None) -> str:
-    """Why an endpoint is taken for idle; empty where it is in use, is younger than that, or nobody may know.
+    """Why an endpoint counts as idle; empty if it is in use, is younger than ``days``, or the metrics may not be read.
 
     Raises:
-        AzureError: Azure is not reached.
+        AzureError: Azure cannot be reached.
     """
     moment = now or datetime.now(UTC)
-    reads = ManagerReads(settings)
-    path = (
-        f"{reads.group}/providers/Microsoft.MachineLearningServices/workspaces/{settings.workspace_name}"
-        f"/onlineEndpoints/{endpoint}"
-    )
+    reads = ResourceManager(settings)
+    path = f"{reads.workspace}/onlineEndpoints/{endpoint}"
     since = moment - timedelta(days=days)
     try:
         made = reads.get(f"endpoint {endpoint!r}", path, _ENDPOINTS).get("systemData", {}).get("createdAt")
@@ -37,7 +34,7 @@ def why_idle(settings: AzureSettings, endpoint: str, days: int, now: datetime | 
     except AzureError as error:
         if not error.status:
             raise
-        return ""  # whether it idles is not known; that it is there is
+        return ""  # it exists, but nobody knows whether it is idle
     finally:
         reads.close()
     values = [

@@ -1,4 +1,4 @@
-"""Something that was made in Azure: what it is, whose, what it costs, whether it idles, and how it is removed."""
+"""Something that was created in Azure: what it is, whose, what it costs, whether it is idle, and how to remove it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS = (
     "schedule", "pipeline", "online endpoint", "batch endpoint", "container group", "aks endpoint", "web app", "cluster",
     "model", "data",
 )  # fmt: skip
-"""In the order in which they are removed: what starts others first, what others need last."""
+"""Kinds in the order of their removal: those that start others first, those that others need last."""
 FREE = 0.0
 
 
@@ -22,11 +22,11 @@ class MadeThing:
 
     Attributes:
         kind: One of :data:`KINDS`.
-        name: Of it.
-        detail: What it holds or runs.
-        workloads: Those that it belongs to; empty where it says none.
-        usd: What it costs a month; None where the price is not known.
-        idle: Why it is taken for idle; empty where it is not, or where nobody can say.
+        name: Its name.
+        detail: What it contains or runs.
+        workloads: Workloads that it belongs to; empty if it names none.
+        usd: Cost per month; None if the price is not known.
+        idle: Why it counts as idle; empty if it does not, or if that is unknown.
         remove: Removes it. Raises MlopsError.
     """
 
@@ -44,7 +44,7 @@ class MadeThing:
         return f"{self.kind} {self.name}"
 
     def to_dict(self) -> dict[str, Any]:
-        """What may be shown, ready for JSON."""
+        """The fields that may be shown, ready for JSON."""
         return {
             "kind": self.kind,
             "name": self.name,
@@ -61,10 +61,10 @@ class Search:
 
     Attributes:
         settings: Where in Azure.
-        workload: Only what belongs to it; empty for all.
-        models: Models, too.
-        data: Data assets, too.
-        idle_days: Without a request for so many days an endpoint idles.
+        workload: Only things that belong to it; empty for all.
+        models: Whether to include models.
+        data: Whether to include data assets.
+        idle_days: An endpoint is idle after so many days without a request.
     """
 
     settings: AzureSettings
@@ -74,5 +74,5 @@ class Search:
     idle_days: int = 7
 
     def wants(self, thing: MadeThing) -> bool:
-        """Whether a thing is to be removed. What several workloads share is not removed for one of them."""
+        """Whether to remove a thing. What several workloads share is not removed for one of them."""
         return not self.workload or thing.workloads == {self.workload}

@@ -1,4 +1,4 @@
-"""What things in Azure cost a month, by the dated table ``prices.yml``; what is not in it has no known price."""
+"""Monthly costs of things in Azure, from the dated table ``prices.yml``; what is missing there has no known price."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def _table() -> dict[str, Any]:
 
 
 def assumption() -> str:
-    """What the prices hold for, with the day on which the table was checked."""
+    """What the prices apply to, with the date of the last check of the table."""
     return f"{_table()['assumption']}; prices of {_table()['checked']}"
 
 
 def checked() -> date:
-    """Day on which the table was checked."""
+    """Date of the last check of the table."""
     found: date = _table()["checked"]
     return found
 
 
 def of_hour(size: str) -> float | None:
-    """An hour of one machine of a size; None where the price is not known."""
+    """Price of a machine per hour; None if it is not known."""
     known: dict[str, float] = {name.lower(): price for name, price in _table()["machines"].items()}
     return known.get(size.lower())
 
 
 def of_machines(machine: str, count: int = 1) -> float | None:
-    """A month of some machines: of a size, or of containers as ``2 CPU, 4 GB``; None where the price is not known."""
+    """Price of machines of a size, or of containers as ``2 CPU, 4 GB``, per month; None if it is not known."""
     if container := _CONTAINER.fullmatch(machine):
         prices = _table()["containers"]
         hour: float | None = float(container[1]) * float(prices["cpu"]) + float(container[2]) * float(prices["gb"])
@@ -48,7 +48,7 @@ def of_machines(machine: str, count: int = 1) -> float | None:
 
 
 def of_plan(sku: str, count: int = 1) -> float | None:
-    """A month of an App Service plan; None where the price is not known."""
+    """Price of an App Service plan per month; None if it is not known."""
     known: dict[str, float] = {name.lower(): price for name, price in _table()["plans"].items()}
     hour = known.get(sku.lower())
     return None if hour is None else round(hour * float(_table()["hours"]) * count, 2)

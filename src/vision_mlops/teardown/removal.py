@@ -1,4 +1,4 @@
-"""Finds what was made in Azure, and removes it one by one; what could not be found or removed is named."""
+"""Finds what was created in Azure, and removes it one by one; names what could not be found or removed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Say = Callable[[str], None]
 
 @dataclass
 class Inventory:
-    """What was found.
+    """The result of a search.
 
     Attributes:
-        things: To be removed, in the order of removal.
-        kept: Made by this package, and left alone, as others share it or nothing says whose it is.
-        notes: What idles and is somebody's.
-        problems: What could not be looked at, and why.
+        things: Things to be removed, in the order of removal.
+        kept: Things that this package created and that stay, because others share them or they name no workload.
+        notes: Idle things that belong to people.
+        problems: What could not be searched, and why.
     """
 
     things: list[MadeThing] = field(default_factory=list)
@@ -35,13 +35,13 @@ class Inventory:
 
     @property
     def usd(self) -> float:
-        """A month of all things whose price is known."""
+        """Monthly cost of all things with a known price."""
         return round(sum(thing.usd or 0.0 for thing in self.things), 2)
 
 
 @dataclass
 class Removal:
-    """What became of it. ``failed`` has the reason of each; ``left`` was not tried."""
+    """The result of a removal. ``failed`` has the error of each thing; ``left`` was not attempted."""
 
     removed: list[MadeThing] = field(default_factory=list)
     failed: list[tuple[MadeThing, MlopsError]] = field(default_factory=list)
@@ -55,34 +55,34 @@ class Removal:
 
 
 def find(search: Search, has_cluster: Callable[[], bool] | None = None) -> Inventory:
-    """All that this package made, as far as it can be looked at.
+    """Find everything that this package created, as far as it can be searched.
 
     Args:
         search: What is looked for.
-        has_cluster: Whether a Kubernetes cluster is known here, so that target aks is looked at.
+        has_cluster: Whether a Kubernetes cluster is known here, so that target aks is searched.
 
     Raises:
-        MlopsError: not signed in, or the workspace is not reached: then nothing is known.
+        MlopsError: there is no sign-in, or the workspace cannot be reached, so nothing is known.
     """
     client = ml_client(search.settings)
     check_workspace(client, search.settings)
     place = f"workspace {search.settings.workspace_name}"
     finders: list[tuple[str, Callable[[], Sequence[MadeThing]]]] = [
         ("schedules", lambda: workspace_things.schedules_of(client, search)),
-        ("published pipelines", lambda: workspace_things.pipelines_of(client, search)),
+        ("published pipelines", lambda: workspace_things.pipelines_of(client)),
         *(
             (f"endpoints on {target}", lambda target=target: endpoints_of(target, search))
             for target in ("managed", "kubernetes-endpoint", "batch", "aci")
         ),
         ("web apps", lambda: apps_of(search)),
-        ("clusters", lambda: workspace_things.clusters_of(client, search)),
+        ("clusters", lambda: workspace_things.clusters_of(client)),
     ]
     if (has_cluster or knows_cluster)():
         finders.append(("endpoints on aks", lambda: endpoints_of("aks", search)))
     if search.models:
         finders.append(("models", lambda: workspace_things.models_of(client, search, place)))
     if search.data:
-        finders.append(("data", lambda: workspace_things.data_of(client, search)))
+        finders.append(("data", lambda: workspace_things.data_of(client)))
     inventory = Inventory()
     for what, finder in finders:
         try:
@@ -101,7 +101,7 @@ def find(search: Search, has_cluster: Callable[[], bool] | None = None) -> Inven
 
 
 def remove(things: Sequence[MadeThing], say: Say) -> Removal:
-    """Remove things one after the other. Ctrl-C ends it, and the one that was under way counts as left."""
+    """Remove things one after the other. Ctrl-C stops, and the thing in progress counts as left."""
     result = Removal(left=list(things))
     for thing in things:
         say(f"removing {thing.title}")
@@ -119,7 +119,7 @@ def remove(things: Sequence[MadeThing], say: Say) -> Removal:
 
 
 def knows_cluster() -> bool:
-    """Whether a kubeconfig is here."""
+    """Whether this machine has a kubeconfig."""
     given = os.environ.get("KUBECONFIG", "")
     return (
         any(Path(part).is_file() for part in given.split(os.pathsep) if part)

@@ -1,7 +1,8 @@
-"""What is in the workspace itself: schedules, published pipelines, clusters, and with consent models and data."""
+"""Things in the workspace itself: schedules, published pipelines, clusters, and, with consent, models and data."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,72 +21,40 @@ if TYPE_CHECKING:
 
 
 def schedules_of(client: MLClient, search: Search) -> list[MadeThing]:
-    """Schedules that this package made. Raises AzureError."""
+    """Schedules that this package created. Raises AzureError."""
     with azure_errors("schedules"), quiet():
         from azure.ai.ml.constants import ListViewType
 
         # The SDK's own list of schedules' views says All, as this one does.
         found = [item for item in client.schedules.list(list_view_type=ListViewType.ALL) if is_made(item.tags)]
-    return [
-        MadeThing(
-            "schedule",
-            str(item.name),
-            "starts a job by the clock",
-            _workloads(item),
-            FREE,
-            partial(schedules.delete, str(item.name), search.settings, client=client),
-        )
-        for item in found
-    ]
+    delete = partial(schedules.delete, settings=search.settings, client=client)
+    return [_thing("schedule", item, "starts jobs on a schedule", delete) for item in found]
 
 
-def pipelines_of(client: MLClient, search: Search) -> list[MadeThing]:
-    """Published pipelines that this package made. Raises AzureError."""
+def pipelines_of(client: MLClient) -> list[MadeThing]:
+    """Published pipelines that this package created. Raises AzureError."""
     with azure_errors("published pipelines"), quiet():
         found = [item for item in client.batch_endpoints.list() if is_made(item.tags)]
-
-    def remove(name: str) -> None:
-        with azure_errors(f"published pipeline {name!r}"), quiet():
-            client.batch_endpoints.begin_delete(name).result()
-
-    return [
-        MadeThing(
-            "pipeline",
-            str(item.name),
-            "a pipeline behind a batch endpoint",
-            _workloads(item),
-            FREE,
-            partial(remove, str(item.name)),
-        )
-        for item in found
-    ]
+    delete = partial(_carried_out, "published pipeline", client.batch_endpoints.begin_delete)
+    return [_thing("pipeline", item, "a pipeline behind a batch endpoint", delete) for item in found]
 
 
-def clusters_of(client: MLClient, search: Search) -> list[MadeThing]:
-    """Compute clusters that this package made. Workloads share them. Raises AzureError."""
+def clusters_of(client: MLClient) -> list[MadeThing]:
+    """Compute clusters that this package created. Workloads share them. Raises AzureError."""
     with azure_errors("compute clusters"), quiet():
         found = [item for item in client.compute.list(compute_type="amlcompute") if is_made(item.tags)]
-
-    def remove(name: str) -> None:
-        with azure_errors(f"compute cluster {name!r}"), quiet():
-            client.compute.begin_delete(name).result()
-
-    return [
-        MadeThing(
-            "cluster",
-            str(item.name),
-            f"{item.size}, {item.min_instances} to {counted(int(item.max_instances or 0), 'node')}",
-            _workloads(item),
-            prices.of_machines(str(item.size), int(item.min_instances or 0)),
-            partial(remove, str(item.name)),
-            idle="" if not item.min_instances else f"{counted(int(item.min_instances), 'node')} even without a job",
-        )
-        for item in found
-    ]
+    made = []
+    for item in found:
+        detail = f"{item.size}, {item.min_instances} to {counted(int(item.max_instances or 0), 'node')}"
+        usd = prices.of_machines(str(item.size), int(item.min_instances or 0))
+        idle = f"{counted(int(item.min_instances), 'node')} even without a job" if item.min_instances else ""
+        delete = partial(_carried_out, "compute cluster", client.compute.begin_delete)
+        made.append(_thing("cluster", item, detail, delete, usd, idle))
+    return made
 
 
 def idle_instances(client: MLClient) -> list[str]:
-    """Compute instances that run and never stop by themselves: named only, as they are a person's. Raises AzureError."""
+    """Compute instances that run and never stop by themselves. They belong to people, so they are not removed."""
     with azure_errors("compute instances"), quiet():
         found = list(client.compute.list(compute_type="computeinstance"))
     told = []
@@ -102,34 +71,35 @@ def idle_instances(client: MLClient) -> list[str]:
 
 
 def models_of(client: MLClient, search: Search, place: str) -> list[MadeThing]:
-    """Models of the workspace, which are archived: what they hold stays in storage. Raises MlopsError."""
-    registry = AzureRegistry(lambda: client, place)
-
-    def archive(name: str) -> None:
-        with azure_errors(f"model {name!r}"), quiet():
-            client.models.archive(name)
-
-    names = [name for name in registry.models() if not search.workload or name == search.workload]
-    return [
-        MadeThing("model", name, "is archived; its files stay", frozenset({name}), FREE, partial(archive, name))
-        for name in names
+    """Models of the workspace. They are archived: their files stay in storage. Raises MlopsError."""
+    names = [
+        name for name in AzureRegistry(lambda: client, place).models() if not search.workload or name == search.workload
     ]
+    archive = partial(_carried_out, "model", client.models.archive)
+    return [_archived("model", name, "is archived; its files stay", archive) for name in names]
 
 
-def data_of(client: MLClient, search: Search) -> list[MadeThing]:
-    """Data assets of the workspace, which are archived: the blobs stay. Raises AzureError."""
-
-    def archive(name: str) -> None:
-        with azure_errors(f"data asset {name!r}"), quiet():
-            client.data.archive(name)
-
+def data_of(client: MLClient) -> list[MadeThing]:
+    """Data assets of the workspace. They are archived: the blobs stay. Raises AzureError."""
+    archive = partial(_carried_out, "data asset", client.data.archive)
     names = [item.name for item in data_assets.list_newest(client)]
-    return [
-        MadeThing("data", name, "is archived; its blobs stay", frozenset({name}), FREE, partial(archive, name))
-        for name in names
-    ]
+    return [_archived("data", name, "is archived; its blobs stay", archive) for name in names]
 
 
-def _workloads(entity: Any) -> frozenset[str]:
-    named = workload_of(entity.tags)
-    return frozenset({named} if named else ())
+def _thing(
+    kind: str, entity: Any, detail: str, remove: Callable[[str], None], usd: float | None = FREE, idle: str = ""
+) -> MadeThing:
+    """A thing of the SDK's entity, whose workload is in its tags."""
+    workload, name = workload_of(entity.tags), str(entity.name)
+    return MadeThing(kind, name, detail, frozenset({workload} if workload else ()), usd, partial(remove, name), idle)
+
+
+def _archived(kind: str, name: str, detail: str, archive: Callable[[str], None]) -> MadeThing:
+    return MadeThing(kind, name, detail, frozenset({name}), FREE, partial(archive, name))
+
+
+def _carried_out(what: str, begin: Callable[[str], Any], name: str) -> None:
+    """Remove something by a call of the SDK, and wait until that is done if it returns a poller. Raises AzureError."""
+    with azure_errors(f"{what} {name!r}"), quiet():
+        if (poller := begin(name)) is not None:
+            poller.result()

@@ -40,7 +40,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("model_deployment", 'test "$(stagingEndpoint)"', 'test "$(servingEndpoint)"', "no smoke test of that endpoint"),
     ("model_training", "'promote'", "'promoted'", "'Start the deployment' comes after no verdict"),
     ("model_training", "eq(variables['v", "ne(variables['v", "comes after inconclusive, none, reject, and must"),
-    ("model_training", "(System.DefinitionId)/runs", "(System.DefinitionId)/run", "starts nothing that is known"),
+    ("model_training", "(System.DefinitionId)/runs", "(System.DefinitionId)/run", "is not of a pipeline or workflow"),
     ("model_training", "(System.DefinitionId)/runs", "(Build.BuildId)/runs", "is not the address of this pipeline"),
     ("model_training", "digest=$(", "hash=$(", "'model_deployment' has no parameter 'hash'"),
     ("model_training", "train-component.yml", "train.yml", "train.yml cannot be published"),

@@ -88,7 +88,8 @@ def test_images_are_sent_as_they_are_or_encoded_anew(tmp_path: Path) -> None:
         with Image.open(io.BytesIO(payloads.read(plain))) as image:
             assert image.size == (400, 300), "as a JPEG it is small enough"
     assert (
-        payloads.told() == "images for Custom Vision: 2 above 0.06 MB made smaller for the service, 1 encoded as JPEG"
+        payloads.told()
+        == "images for Custom Vision: 2 above 0.06 MB reduced in size for the service, 1 encoded as JPEG"
     )
 
 
@@ -97,8 +98,8 @@ def test_images_are_sent_as_they_are_or_encoded_anew(tmp_path: Path) -> None:
     [
         ({"a": 9}, "at least two classes"),
         ({"a": 9, "b": 4}, "'b' has 4"),
-        ({str(number): 5 for number in range(51)}, "takes 50 classes, and there are 51"),
-        ({"a": 2501, "b": 2500}, "takes 5,000 training images, and there are 5,001"),
+        ({str(number): 5 for number in range(51)}, "accepts 50 classes, the data has 51"),
+        ({"a": 2501, "b": 2500}, "accepts 5,000 training images, the data has 5,001"),
     ],
     ids=["one class", "few", "classes", "images"],
 )

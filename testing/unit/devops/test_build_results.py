@@ -62,5 +62,5 @@ def test_outside_of_a_pipeline() -> None:
     assert open_build(pytest.fail, {}, azure_devops=False, github=False) is None
     with pytest.raises(ConfigError, match="GITHUB_OUTPUT and GITHUB_STEP_SUMMARY not set"):
         open_build(pytest.fail, {}, azure_devops=False, github=True)
-    with pytest.raises(ConfigError, match="do not go together"):
+    with pytest.raises(ConfigError, match="exclude each other"):
         open_build(pytest.fail, {}, azure_devops=True, github=True)

@@ -171,10 +171,10 @@ jobs:
         ({"a_pipeline": "steps: [{template: nowhere.yml}]"}, "the template 'nowhere.yml' does not exist"),
         ({"a_pipeline": "steps: [{template: b.yml}]", "b": "steps: [{template: b.yml}]"}, "a template uses itself"),
         ({"a_pipeline": "a: [", "b": ""}, "cannot be read"),
-        ({"a_pipeline": "- a"}, "is a mapping"),
+        ({"a_pipeline": "- a"}, "must be a mapping"),
         (
             {"a_pipeline": "resources: {pipelines: [{pipeline: p, source: other}]}"},
-            "the source 'other', which is none of a",
+            "the source 'other', not one of a",
         ),
         ({"a_pipeline": "pool: p\nsteps: [{task: T@1, inputs: {azureSubscription: ''}}]"}, "azureSubscription"),
     ],

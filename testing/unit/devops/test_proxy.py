@@ -11,7 +11,7 @@ import pytest
 from vision_mlops.azure.proxy_check import silent_proxy
 from vision_mlops.core.errors import AzureError
 from vision_mlops.devops.devops_client import DevOpsClient
-from vision_mlops.devops.http_calls import call
+from vision_mlops.devops.run_start import named_pipeline
 
 
 @pytest.fixture
@@ -59,8 +59,7 @@ def test_a_dead_proxy_is_named(kind: str, request: pytest.FixtureRequest, monkey
     client.close()
     assert "secret" not in str(caught.value)
     assert not waits, "it would not come back by itself"
-    monkeypatch.setattr("vision_mlops.devops.http_calls._RETRIES", 0)
     with pytest.raises(AzureError, match=f"{place}, which HTTPS_PROXY names"):
-        call("GET", "https://dev.azure.com/contoso", "x", what="asking", hints={})
+        named_pipeline("https://dev.azure.com/contoso/vision", "train", "x")
     monkeypatch.setenv("NO_PROXY", "azure.com")
     assert silent_proxy() is None

@@ -90,8 +90,8 @@ def test_an_interruption_names_what_was_made() -> None:
     parts = [Part("there", EXISTS), Part("one", missing()), broken, Part("three", missing())]
     with pytest.raises(KeyboardInterrupt):
         make(look(parts), told.append)
-    assert told[:2] == ["made thing one", "made before that: thing one"]
-    assert "thing two may be made or not" in told[2]
+    assert told[:2] == ["created thing one", "created before that: thing one"]
+    assert "thing two may have been created or not" in told[2]
     assert [part.made for part in parts] == [0, 1, 0, 0]
 
 
@@ -153,7 +153,7 @@ def test_the_first_push(repository: Path) -> None:
     [
         ([], "--organization is missing"),
         (["--organization", "https://dev.azure.com/contoso"], "--project is missing"),
-        (["--github", "contoso", "--environments", "dev"], "'contoso' names no repository"),
+        (["--github", "contoso", "--environments", "dev"], "'contoso' is not a repository"),
         (["--github", "contoso/vision", "--environments", "dev,dev"], "--environments 'dev,dev'"),
         (
             ["--organization", "contoso", "--project", "p", "--environments", "dev"],

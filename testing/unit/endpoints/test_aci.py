@@ -269,7 +269,7 @@ SLOW = event("Failed", 'Failed to pull image "x": i/o timeout', 10)
             ),
             EndpointStatus.FAILED,
             True,
-            "again and again: Liveness probe failed: 404",
+            "keeps being restarted: Liveness probe failed: 404",
         ),
         (
             group(

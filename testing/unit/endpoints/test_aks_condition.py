@@ -72,7 +72,7 @@ def test_ready_is_what_runs_the_present_version_alone() -> None:
     metadata_seen = seen(Told([pod(ready=True)]), generation=2)
     assert (metadata_seen.state, metadata_seen.problem) == (
         EndpointStatus.CHANGING,
-        "the cluster has not looked at it yet",
+        "the cluster has not processed it yet",
     )
     assert seen(Told(), replicas=0).state is EndpointStatus.STOPPED
 
@@ -112,14 +112,14 @@ def test_ready() -> None:
             waiting("CrashLoopBackOff", restartCount=3, lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
             EndpointStatus.FAILED, "ran out of memory 3 times", "--memory",
         ),
-        (RUNNING, EndpointStatus.CHANGING, "its server runs and is not ready", "does not verify"),
+        (RUNNING, EndpointStatus.CHANGING, "its server runs but is not ready", "fails verification"),
     ],
     ids=["missing", "refused", "name", "config", "crash", "first-crash", "memory", "not-ready"],
 )  # fmt: skip
 def test_containers(container: dict[str, Any], state: EndpointStatus, text: str, mend: str) -> None:
     found = seen(Told([pod(container=container), pod("old", ready=True)]))
     assert found.cause is not None
-    assert (found.state, text in found.problem, mend in found.cause.mend) == (state, True, True), found
+    assert (found.state, text in found.problem, mend in found.cause.hint) == (state, True, True), found
     assert [item["metadata"]["name"] for item in found.pods] == ["p-new"]
 
 
@@ -139,7 +139,7 @@ def test_no_node_and_no_quota() -> None:
     lacks = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes: 3 Insufficient memory."}
     found = seen(Told([pod(conditions=[lacks])]))
     assert found.cause is not None
-    assert (found.state, "take less with --memory" in found.cause.mend) == (EndpointStatus.CHANGING, True), (
+    assert (found.state, "use less with --memory" in found.cause.hint) == (EndpointStatus.CHANGING, True), (
         "nodes may come"
     )
     stuck = {"type": "Progressing", "status": "False", "message": "has timed out progressing"}
@@ -148,7 +148,7 @@ def test_no_node_and_no_quota() -> None:
     failure = {"type": "ReplicaFailure", "status": "True", "message": 'pods "a" is forbidden: exceeded quota: team'}
     found = seen(Told(), conditions=[failure])
     assert found.cause is not None
-    assert (found.state, "ResourceQuota" in found.cause.mend) == (EndpointStatus.FAILED, True)
+    assert (found.state, "ResourceQuota" in found.cause.hint) == (EndpointStatus.FAILED, True)
 
 
 def test_the_log_of_a_container_that_is_gone_is_that_of_the_one_before() -> None:

@@ -149,7 +149,7 @@ def test_an_update_keeps_what_is_not_said() -> None:
     bounded = load_cluster_settings(environ={"MLOPS_AKS_MAX_INSTANCES": "4"})
     with pytest.raises(DeploymentError, match="--instances 5 is more than MLOPS_AKS_MAX_INSTANCES=4"):
         define(request(), bounded, "vision", "image:2", second)
-    with pytest.raises(DeploymentError, match="not the name of a host"):
+    with pytest.raises(DeploymentError, match="is not the name of a host"):
         define(request(host="https://a.b"), settings, "vision", "image:2", None)
 
 

@@ -171,7 +171,7 @@ def test_a_version_starts_the_next_pipeline(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--on-registered", "https://dev.azure.com/o/p"], "starts nothing that is known"),
+        (["--on-registered", "https://dev.azure.com/o/p"], "is not of a pipeline or workflow"),
         (["--token-secret", "https://v.vault.azure.net/secrets/x"], "--token-secret needs --on-registered"),
         (["--on-registered", _GITHUB], "no token for GitHub.*MLOPS_GITHUB_TOKEN_SECRET"),
         (["--on-registered", _GITHUB, "--token-secret", ""], "'' is not the address of a secret"),

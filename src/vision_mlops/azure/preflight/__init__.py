@@ -1,1 +1,1 @@
-"""Checks of Azure before anything is made there: sign-in, subscription, roles, quota, names, and what has to be reached."""
+"""Checks of Azure before anything is created there: sign-in, subscription, roles, quota, names, and access."""

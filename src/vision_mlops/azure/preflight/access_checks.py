@@ -1,4 +1,4 @@
-"""Whether workspace, its data, and the Container Registry are reached from here, by whoever is signed in."""
+"""Check that whoever is signed in can reach the workspace, its data and the Container Registry from here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECONDS = 20
 
 
 def check_workspace_access(client: MLClient, settings: AzureSettings) -> tuple[Any, Diagnosis]:
-    """The workspace, or None, and whether it can be used from here."""
+    """Return the workspace, or None, and whether it can be used from here."""
     name = settings.workspace_name
     try:
         with azure_errors(f"workspace {name!r}"), quiet():
@@ -31,7 +31,7 @@ def check_workspace_access(client: MLClient, settings: AzureSettings) -> tuple[A
     except AzureError as error:
         if error.status == 404:
             fix = (
-                "make it with `make infra-up`, or name another:"
+                "create it with `make infra-up`, or name another:"
                 f" az resource list --resource-group {settings.resource_group}"
                 " --resource-type Microsoft.MachineLearningServices/workspaces --output table;"
                 " then: export AZUREML_WORKSPACE_NAME=NAME"
@@ -41,7 +41,7 @@ def check_workspace_access(client: MLClient, settings: AzureSettings) -> tuple[A
             return None, failure("workspace", error.message, error.hint)
         raise
     if str(getattr(found, "public_network_access", "") or "").lower() == "disabled":
-        detail = f"{name} in {found.location} has a private address only: it is reached from its virtual network"
+        detail = f"{name} in {found.location} only has a private address, which its virtual network can reach"
         return found, warning(
             "workspace", detail, "run the command on a machine in that network, such as a compute instance"
         )
@@ -51,9 +51,9 @@ def check_workspace_access(client: MLClient, settings: AzureSettings) -> tuple[A
 def check_storage(
     client: MLClient, settings: AzureSettings, credential: TokenCredential, caller: Caller, scope: str
 ) -> Diagnosis:
-    """Whether blobs of the datastore can be listed by the caller itself.
+    """Check that the caller itself can list blobs of the datastore.
 
-    Where the datastore is opened by keys or signatures, the caller needs no role on the data; then it is a warning.
+    If the datastore is opened by keys or signatures, the caller needs no role on the data, so a refusal is only a warning.
     """
     try:
         with azure_errors(f"datastore {settings.datastore!r}"), quiet():
@@ -69,7 +69,7 @@ def check_storage(
 
     address = STORAGE_ACCOUNT_URLS["AzureBlob"].format(store.account_name, _suffix(store))
     if not address.startswith("https://"):
-        return ok("storage", f"{address} takes no tokens, as it is not encrypted; it is not tried")
+        return ok("storage", f"{address} accepts no tokens because it is not encrypted; not checked")
     try:
         with azure_errors(f"storage account {store.account_name}"):
             from azure.storage.blob import ContainerClient
@@ -89,7 +89,7 @@ def check_storage(
 
 
 def check_registry(host: str, settings: AzureSettings, credential: TokenCredential, caller: Caller) -> Diagnosis:
-    """Whether the registry exchanges the caller's token for one that pulls."""
+    """Check that the registry exchanges the caller's token for one that can pull."""
     name = host.partition(".")[0]
     fix = (
         f"az role assignment create --assignee {caller.id or caller.name} --role AcrPull"
@@ -105,15 +105,15 @@ def check_registry(host: str, settings: AzureSettings, credential: TokenCredenti
         look = f"az acr show --name {name} --query '{{server: loginServer, public: publicNetworkAccess}}'"
         return warning("registry", error.message, look)
     if answer.status_code == 200:
-        return ok("registry", f"{host} takes the token of {caller.name}")
+        return ok("registry", f"{host} accepts the token of {caller.name}")
     if answer.status_code in (401, 403):
         return failure("registry", f"{host} refuses {caller.name} (HTTP {answer.status_code})", fix)
-    look = f"az acr show --name {name} --output table; is MLOPS_AZURE_CONTAINER_REGISTRY right?"
-    return warning("registry", f"{host} answers HTTP {answer.status_code}", look)
+    look = f"az acr show --name {name} --output table; check MLOPS_AZURE_CONTAINER_REGISTRY"
+    return warning("registry", f"{host} responds with HTTP {answer.status_code}", look)
 
 
 def registry_of(workspace: Any, settings: AzureSettings) -> str:
-    """Host of the Container Registry that is used: that of the settings, else the workspace's own; empty for none."""
+    """Host of the Container Registry to use: that of the settings, else that of the workspace; empty for none."""
     if settings.container_registry:
         return urlsplit(f"https://{settings.container_registry}").netloc
     found = re.search(r"/registries/([^/]+)$", str(getattr(workspace, "container_registry", None) or ""))

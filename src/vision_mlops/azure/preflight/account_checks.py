@@ -1,4 +1,4 @@
-"""Who is signed in, and what is above the resources: subscription, resource group, providers, region."""
+"""Check the sign-in, and everything above the resources: subscription, resource group, providers, region."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.preflight.caller import UNSEEN, Caller
-from vision_mlops.azure.preflight.manager_reads import ManagerReads
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.text import counted, nearest
@@ -20,14 +20,14 @@ _SUBSCRIPTIONS = "2022-12-01"
 
 
 def signed_in(credential: TokenCredential, settings: AzureSettings) -> tuple[Caller, Diagnosis]:
-    """Who is signed in, by which credential. Raises AzureError where nobody is."""
+    """Find out who is signed in, and by which credential. Raises AzureError if nobody is."""
     import jwt
 
     with azure_errors("sign-in"):
         token = credential.get_token(f"{settings.cloud.resource_manager}/.default").token
     try:
         claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
-    except jwt.InvalidTokenError:  # Azure does not promise that its tokens can be read
+    except jwt.InvalidTokenError:  # Azure does not guarantee that its tokens can be read
         claims = {}
     name = str(claims.get("upn") or claims.get("unique_name") or claims.get("appid") or claims.get("oid") or "unknown")
     caller = Caller(str(claims.get("oid") or ""), name, str(claims.get("tid") or ""))
@@ -37,10 +37,10 @@ def signed_in(credential: TokenCredential, settings: AzureSettings) -> tuple[Cal
     return caller, ok("sign-in", f"{name}, by {_kind(credential)}")
 
 
-def check_subscription(reads: ManagerReads, settings: AzureSettings, caller: Caller) -> Diagnosis:
-    """Whether the subscription is there, and enabled."""
+def check_subscription(reads: ResourceManager, settings: AzureSettings, caller: Caller) -> Diagnosis:
+    """Check that the subscription exists and is enabled."""
     name = settings.subscription_id
-    look = "az account list --output table shows yours; then: export AZURE_SUBSCRIPTION_ID=ID"
+    look = "`az account list --output table` lists yours; then: export AZURE_SUBSCRIPTION_ID=ID"
     try:
         found = reads.get("subscription", reads.subscription, _SUBSCRIPTIONS)
     except AzureError as error:
@@ -56,12 +56,12 @@ def check_subscription(reads: ManagerReads, settings: AzureSettings, caller: Cal
             "subscription", f"{shown}: it will be disabled", "pay its invoice: portal, Cost Management + Billing"
         )
     return failure(
-        "subscription", f"{shown}: nothing can be made in it", f"enable it in the portal, or use another: {look}"
+        "subscription", f"{shown}: nothing can be created in it", f"enable it in the portal, or use another: {look}"
     )
 
 
-def check_group(reads: ManagerReads, settings: AzureSettings, caller: Caller) -> Diagnosis:
-    """Whether the resource group is there."""
+def check_group(reads: ResourceManager, settings: AzureSettings, caller: Caller) -> Diagnosis:
+    """Check that the resource group exists."""
     try:
         found = reads.get("resource group", reads.group, _RESOURCES)
     except AzureError as error:
@@ -73,8 +73,8 @@ def check_group(reads: ManagerReads, settings: AzureSettings, caller: Caller) ->
     return ok("resource group", f"{settings.resource_group} in {found.get('location') or 'an unknown region'}")
 
 
-def check_providers(reads: ManagerReads, needed: tuple[str, ...], caller: Caller) -> Diagnosis:
-    """Whether the resource providers are registered."""
+def check_providers(reads: ResourceManager, needed: tuple[str, ...], caller: Caller) -> Diagnosis:
+    """Check that the resource providers are registered."""
     try:
         found = reads.list("resource providers", f"{reads.subscription}/providers", _RESOURCES)
     except AzureError as error:
@@ -88,8 +88,8 @@ def check_providers(reads: ManagerReads, needed: tuple[str, ...], caller: Caller
     return ok("providers", f"{counted(len(needed), 'resource provider')} registered")
 
 
-def check_region(reads: ManagerReads, settings: AzureSettings, caller: Caller) -> Diagnosis:
-    """Whether the subscription has the region of the settings."""
+def check_region(reads: ResourceManager, settings: AzureSettings, caller: Caller) -> Diagnosis:
+    """Check that the region of the settings is available to the subscription."""
     try:
         found = reads.list("regions", f"{reads.subscription}/locations", _SUBSCRIPTIONS)
     except AzureError as error:
@@ -97,19 +97,19 @@ def check_region(reads: ManagerReads, settings: AzureSettings, caller: Caller) -
     names = [str(item.get("name")) for item in found]
     if settings.location in names:
         return ok("region", settings.location)
-    known = nearest(settings.location, sorted(names)[:60], "az account list-locations shows all")
+    known = nearest(settings.location, sorted(names)[:60], "`az account list-locations` lists all")
     fix = f"export AZURE_LOCATION=REGION. {known}"
-    return failure("region", f"AZURE_LOCATION={settings.location}: this subscription has no such region", fix)
+    return failure("region", f"AZURE_LOCATION={settings.location}: unknown region for this subscription", fix)
 
 
 def _unseen(name: str, error: AzureError, caller: Caller, scope: str) -> Diagnosis:
-    """What may not be seen does not get in the way by itself. Raises the error where it is another one."""
+    """Report something that the roles of the caller do not let it see. Raises any other error."""
     if error.status != 403:
         raise error
     return warning(name, f"your roles do not let you see it, {UNSEEN}", caller.assignment("Reader", scope))
 
 
 def _kind(credential: TokenCredential) -> str:
-    """The credential of a chain that gave the token."""
+    """Name of the credential of a chain that provided the token."""
     chosen = getattr(credential, "_successful_credential", None) or credential
     return type(chosen).__name__

@@ -1,4 +1,4 @@
-"""Whether a region has the sizes of machines, for how long Azure still does, and quota for as many as are wanted."""
+"""Check that a region has the sizes of machines, that they are not being retired, and that the quota suffices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_capacity(client: MLClient, location: str, demands: Sequence[Demand], today: date) -> list[Diagnosis]:
-    """A result for each size, and one for the quota of each. Raises AzureError."""
+    """Return a result for each size, and one for the quota of each. Raises AzureError."""
     results = [_retirement(demand, today) for demand in demands]
     try:
         with azure_errors(f"sizes of machines in {location}"), quiet():
@@ -31,7 +31,7 @@ def check_capacity(client: MLClient, location: str, demands: Sequence[Demand], t
     except AzureError as error:
         if error.status != 403:
             raise
-        fix = "ask for the role Reader on the subscription; the portal shows the quota: Quotas, Machine Learning"
+        fix = "ask for the role Reader on the subscription; the portal shows the quota under Quotas, Machine Learning"
         return [item for item in results if item] + [
             warning("quota", f"your roles do not let you see sizes and quota, {UNSEEN}", fix)
         ]
@@ -49,7 +49,7 @@ def check_capacity(client: MLClient, location: str, demands: Sequence[Demand], t
             continue
         found = _quota(demand, size, usages, location)
         if found.outcome is Outcome.FAIL and _is_there(client, demand):
-            found = warning(found.name, f"{found.detail}; what is there already goes on", found.fix)
+            found = warning(found.name, f"{found.detail}; what exists already keeps running", found.fix)
         results.append(found)
     return [item for item in results if item is not None]
 
@@ -66,12 +66,12 @@ def _retirement(demand: Demand, today: date) -> Diagnosis | None:
 
 def _quota(demand: Demand, size: Any, usages: Sequence[Any], location: str) -> Diagnosis:
     if demand.low_priority:
-        return ok("quota", f"{demand.size}: Spot machines have a quota of their own, which is not checked")
+        return ok("quota", f"{demand.size}: Spot machines have their own quota, which is not checked")
     cores = _number(size, "vCPUs", "v_cp_us")
     usage = next((item for item in usages if _same_family(_family_of(item), str(size.family))), None)
     if usage is None or not cores:
         fix = f"see Quotas in the portal (Machine Learning, {location})"
-        return warning("quota", f"Azure does not tell the quota of {demand.size} in {location}", fix)
+        return warning("quota", f"Azure does not report the quota of {demand.size} in {location}", fix)
     used, limit = _number(usage, "currentValue", "current_value"), _number(usage, "limit")
     free = limit - used
     wanted, least = (cores * demand.machines_with_reserve(few) for few in (False, True))
@@ -87,19 +87,19 @@ def _quota(demand: Demand, size: Any, usages: Sequence[Any], location: str) -> D
     if free < least:
         return failure("quota", told, ask)
     if free < wanted:
-        return warning("quota", f"{told}: it works with fewer", ask)
+        return warning("quota", f"{told}: fewer machines will do", ask)
     return ok("quota", told)
 
 
 def _number(entity: Any, *names: str) -> int:
-    """A number of the SDK's entity, which holds it by its name in the service's answer or by its own name."""
+    """A number of the SDK's entity, which has it under the name of the service or under its own."""
     return next((int(value) for name in names if (value := getattr(entity, name, None)) is not None), 0)
 
 
 def _is_there(client: MLClient, demand: Demand) -> bool:
-    """Whether the machines are, at least in part, in use for this already: then quota is needed to grow only."""
+    """Whether some of the machines are in use for this already, so that quota is only needed to grow."""
     try:
-        with azure_errors("what is there"), quiet():
+        with azure_errors("existing machines"), quiet():
             if demand.cluster:
                 client.compute.get(demand.cluster)
             elif demand.deployment:
@@ -124,7 +124,7 @@ def _family_of(usage: Any) -> str:
 
 
 def _same_family(usage: str, family: str) -> bool:
-    """Whether a row of quota is about the family of a size: the two are written differently."""
+    """Whether a row of the quota is for the family of a size; the two are spelled differently."""
     return _plain(usage) == _plain(family) != ""
 
 

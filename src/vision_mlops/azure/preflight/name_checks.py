@@ -1,4 +1,4 @@
-"""Names that all of Azure shares: whether they can be, and are free, or ours already."""
+"""Check names that are unique in Azure: whether they are valid, and available or ours already."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vision_mlops.azure.preflight.manager_reads import ManagerReads
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.text import nearest
@@ -15,7 +15,7 @@ from vision_mlops.doctor.check_results import Diagnosis, failure, ok, warning
 
 @dataclass(frozen=True)
 class _NameRule:
-    """How a kind of name is written, and who says whether it is free."""
+    """How a kind of name is written, and which service knows whether it is available."""
 
     what: str
     pattern: str
@@ -44,12 +44,12 @@ RULES = {
         "Microsoft.Web/sites", "Microsoft.Web/checknameavailability", "2023-12-01",
     ),
 }  # fmt: skip
-"""By the word before the = of ``--name KIND=NAME``."""
+"""Rules by the word before the = of ``--name KIND=NAME``."""
 
 
 @dataclass(frozen=True)
 class WantedName:
-    """A name of a kind; ``setting`` names where it is said, and ``exists`` whether it is meant to be there already."""
+    """A name of a kind. ``setting`` says where it comes from, and ``exists`` whether it should exist already."""
 
     kind: str
     name: str
@@ -58,17 +58,17 @@ class WantedName:
 
 
 def parse_name(text: str) -> WantedName:
-    """Read ``KIND=NAME``. Raises AzureError."""
+    """Parse ``KIND=NAME``. Raises AzureError."""
     kind, mark, name = text.partition("=")
     if not mark or not name:
-        raise AzureError(f"--name {text}: not of the form KIND=NAME", "write for example --name storage=stvisiondev")
+        raise AzureError(f"--name {text}: not of the form KIND=NAME", "write it like --name storage=stvisiondev")
     if kind not in RULES:
-        raise AzureError(f"--name {text}: there is no kind {kind!r}", nearest(kind, RULES))
+        raise AzureError(f"--name {text}: unknown kind {kind!r}", nearest(kind, RULES))
     return WantedName(kind, name, f"--name {kind}=")
 
 
 def names_of_settings(settings: AzureSettings) -> list[WantedName]:
-    """Names in the settings that must be there already."""
+    """Names in the settings that must exist already."""
     found = []
     if settings.key_vault and not settings.key_vault.startswith("https://"):
         found.append(WantedName("vault", settings.key_vault, "MLOPS_AZURE_KEY_VAULT", exists=True))
@@ -78,8 +78,8 @@ def names_of_settings(settings: AzureSettings) -> list[WantedName]:
     return found
 
 
-def check_names(reads: ManagerReads, settings: AzureSettings, names: Iterable[WantedName]) -> list[Diagnosis]:
-    """A result for each name. Raises AzureError."""
+def check_names(reads: ResourceManager, settings: AzureSettings, names: Iterable[WantedName]) -> list[Diagnosis]:
+    """Return a result for each name. Raises AzureError."""
     wanted = list(names)
     well_formed = [name for name in wanted if re.fullmatch(RULES[name.kind].pattern, name.name)]
     results = [_malformed(name) for name in wanted if name not in well_formed]
@@ -88,7 +88,7 @@ def check_names(reads: ManagerReads, settings: AzureSettings, names: Iterable[Wa
     try:
         listed = reads.list("resources of the group", f"{reads.group}/resources", "2021-04-01")
     except AzureError as error:
-        if error.status not in (403, 404):  # the group is told of elsewhere
+        if error.status not in (403, 404):  # the group has its own check
             raise
         listed = []
     ours = {(str(item.get("type")).lower(), str(item.get("name")).lower()) for item in listed}
@@ -101,26 +101,26 @@ def check_names(reads: ManagerReads, settings: AzureSettings, names: Iterable[Wa
     return results
 
 
-def _free(reads: ManagerReads, name: WantedName, rule: _NameRule) -> Diagnosis:
+def _free(reads: ResourceManager, name: WantedName, rule: _NameRule) -> Diagnosis:
     path = f"{reads.subscription}/providers/{rule.path}"
     body = {"name": name.name, "type": rule.resource}
     try:
-        found = reads.ask(f"name of the {rule.what} {name.name!r}", path, rule.version, body)
+        found = reads.call("POST", f"name of the {rule.what} {name.name!r}", path, rule.version, body)
     except AzureError as error:
         if error.status not in (400, 403):
             raise
         return warning("names", error.message, f"az resource list --name {name.name} --output table")
     free = bool(found.get("nameAvailable"))
     if name.exists and free:
-        fix = f"make it with `make infra-up`, or: export {name.setting}=ANOTHER_NAME"
+        fix = f"create it with `make infra-up`, or: export {name.setting}=ANOTHER_NAME"
         return failure("names", f"{rule.what} {name.name} ({name.setting}) does not exist", fix)
     if name.exists:
-        return ok("names", f"{rule.what} {name.name} exists, outside of this resource group")
+        return ok("names", f"{rule.what} {name.name} exists, outside this resource group")
     if not free:
         reason = found.get("message") or found.get("reason") or "it is taken"
         fix = f"choose another name, such as {name.setting}{_other(name.name, rule)}"
-        return failure("names", f"{rule.what} {name.name} is not free: {reason}", fix)
-    return ok("names", f"{rule.what} {name.name} is free")
+        return failure("names", f"{rule.what} {name.name} is not available: {reason}", fix)
+    return ok("names", f"{rule.what} {name.name} is available")
 
 
 def _malformed(name: WantedName) -> Diagnosis:

@@ -1,4 +1,4 @@
-"""Remembers for some minutes which checks have passed, so that one command after the other does not ask Azure again."""
+"""Remembers for some minutes which checks have passed, so that the next command does not ask Azure again."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vision_mlops.core.files import atomic_write
 
 SECONDS = 600
 _IDENTITY = ("AZURE_CLIENT_ID", "AZURE_CONFIG_DIR", "AZURE_TENANT_ID", "AZURE_TOKEN_CREDENTIALS")
-"""Variables that say who signs in."""
+"""Variables that determine who signs in."""
 
 
 def is_fresh(settings: AzureSettings, purpose: Purpose) -> bool:
-    """Whether the checks for a purpose passed a short while ago, with the same settings and sign-in."""
+    """Whether the checks for a purpose passed recently, with the same settings and sign-in."""
     then = _read().get(_key(settings, purpose), 0.0)
     return 0 <= time.time() - then < SECONDS
 
 
 def remember(settings: AzureSettings, purpose: Purpose) -> None:
-    """Note that the checks for a purpose have passed."""
+    """Record that the checks for a purpose have passed."""
     moment = time.time()
     kept = {key: then for key, then in _read().items() if 0 <= moment - then < SECONDS}
     atomic_write(_file(), json.dumps({**kept, _key(settings, purpose): moment}))
@@ -47,5 +47,5 @@ def _read() -> dict[str, float]:
     try:
         content = json.loads(_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # it only saves time
+        return {}  # the file only saves time
     return {str(key): float(then) for key, then in content.items()} if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""What the caller may do, by all of its roles together: what Azure says, not what we make of role assignments."""
+"""Check what the caller may do with all its roles together, as Azure reports it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from functools import cache
 from typing import Any
 
 from vision_mlops.azure.preflight.caller import UNSEEN, Caller
-from vision_mlops.azure.preflight.manager_reads import ManagerReads
 from vision_mlops.azure.preflight.purposes import NeededAction
-from vision_mlops.config.azure_settings import AzureSettings
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.text import counted
 from vision_mlops.doctor.check_results import Diagnosis, failure, ok, warning
@@ -19,20 +18,17 @@ _VERSION = "2022-04-01"
 Permissions = Iterable[Mapping[str, Any]]
 
 
-def check_permissions(
-    reads: ManagerReads, settings: AzureSettings, caller: Caller, needed: tuple[NeededAction, ...]
-) -> list[Diagnosis]:
-    """A result for each role that is missing, or one that all is allowed."""
-    workspace = f"{reads.group}/providers/Microsoft.MachineLearningServices/workspaces/{settings.workspace_name}"
+def check_permissions(reads: ResourceManager, caller: Caller, needed: tuple[NeededAction, ...]) -> list[Diagnosis]:
+    """Return a result for each missing role, or one if everything is allowed."""
     results: list[Diagnosis] = []
-    for at_workspace, scope in ((True, workspace), (False, reads.group)):
+    for at_workspace, scope in ((True, reads.workspace), (False, reads.group)):
         actions = [action for action in needed if action.at_workspace is at_workspace]
         if not actions:
             continue
         try:
             held = reads.list("permissions", f"{scope}/providers/Microsoft.Authorization/permissions", _VERSION)
         except AzureError as error:
-            if error.status == 404:  # the workspace is told of elsewhere
+            if error.status == 404:  # the workspace has its own check
                 continue
             if error.status != 403:
                 raise
@@ -40,12 +36,14 @@ def check_permissions(
             continue
         results += _missing(actions, held, caller, scope)
     if not results:
-        results.append(ok("roles", f"{caller.name} may do all that is needed ({counted(len(needed), 'action')})"))
+        results.append(
+            ok("roles", f"{caller.name} may do everything that is needed ({counted(len(needed), 'action')})")
+        )
     return results
 
 
 def allows(held: Permissions, action: str) -> bool:
-    """Whether one of the permissions allows an action, and does not take it out again."""
+    """Whether one of the permissions allows an action and does not exclude it again."""
     return any(
         _matches(action, item.get("actions") or ()) and not _matches(action, item.get("notActions") or ())
         for item in held
@@ -60,7 +58,7 @@ def _missing(actions: list[NeededAction], held: Permissions, caller: Caller, sco
     return [
         (warning if only_warns else failure)(
             "roles",
-            f"{caller.name} may not make {' and '.join(action.why for action in found)} ({found[0].action})",
+            f"{caller.name} may not create {' and '.join(action.why for action in found)} ({found[0].action})",
             caller.assignment(role, scope),
         )
         for (role, only_warns), found in lacking.items()
@@ -81,6 +79,6 @@ def _matches(action: str, patterns: Iterable[str]) -> bool:
 
 @cache
 def _pattern(text: str) -> re.Pattern[str]:
-    """An action with wildcards. In the middle ``*`` stands for any number of parts, none as well."""
+    """The pattern of an action. In the middle, ``*`` stands for any number of parts, including none."""
     parts = [re.escape(part).replace(r"\*", ".*") for part in text.split("/*/")]
     return re.compile("/(?:.*/)?".join(parts), re.IGNORECASE)

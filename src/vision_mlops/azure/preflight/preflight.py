@@ -1,4 +1,4 @@
-"""The checks of Azure, in an order in which each finds what it needs; a lost network or sign-in ends them."""
+"""Runs the checks of Azure in an order in which each finds what it needs; a lost network or sign-in ends them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from vision_mlops.azure.preflight.account_checks import (
 )
 from vision_mlops.azure.preflight.caller import Caller
 from vision_mlops.azure.preflight.capacity_checks import check_capacity
-from vision_mlops.azure.preflight.manager_reads import ManagerReads
 from vision_mlops.azure.preflight.name_checks import WantedName, check_names, names_of_settings
 from vision_mlops.azure.preflight.permission_checks import check_permissions
 from vision_mlops.azure.preflight.purposes import Purpose
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.doctor.check_results import Diagnosis, Outcome, failure
@@ -45,9 +45,9 @@ class Preflight:
     Args:
         settings: Where in Azure.
         purpose: What is about to be done.
-        today: The day that retirements are held against.
-        names: Further names that shall be free.
-        credential: Who signs in; the sign-in of this machine where not given.
+        today: The day to which retirements are compared.
+        names: Further names that must be available.
+        credential: Sign-in; that of this machine if not given.
     """
 
     settings: AzureSettings
@@ -59,13 +59,13 @@ class Preflight:
     _caller: Caller = field(default=Caller(), init=False)
 
     def run(self) -> Iterator[Diagnosis]:
-        """Each result as it is there. Where Azure is not reached any more, the last one says what was not checked.
+        """Yield each result as soon as it is known. If Azure can no longer be reached, the last one names what is missing.
 
         Raises:
             MissingExtraError: the Azure packages are not installed.
         """
         credential = self.credential or default_credential(self.settings)
-        reads = ManagerReads(self.settings, credential)
+        reads = ResourceManager(self.settings, credential)
         client = ml_client(self.settings, credential) if self._needs_ml() else None
         steps = self._steps(reads, client, credential)
         try:
@@ -81,7 +81,9 @@ class Preflight:
                 results = [found] if isinstance(found, Diagnosis) else list(found)
                 yield from results
                 if lost or self._ends(name, results):
-                    yield from _not_checked(left, "Azure is not reached" if lost else "the failure above comes first")
+                    yield from _not_checked(
+                        left, "Azure cannot be reached" if lost else "the failure above comes first"
+                    )
                     return
         finally:
             reads.close()
@@ -90,7 +92,7 @@ class Preflight:
         return self.purpose.workspace or self.purpose.storage or bool(self.purpose.demands(self.settings))
 
     def _steps(
-        self, reads: ManagerReads, client: MLClient | None, credential: TokenCredential
+        self, reads: ResourceManager, client: MLClient | None, credential: TokenCredential
     ) -> list[tuple[str, Step]]:
         settings, purpose = self.settings, self.purpose
         demands, names = purpose.demands(settings), [*self.names]
@@ -124,9 +126,9 @@ class Preflight:
         steps: list[tuple[str, Step, bool]] = [
             ("sign-in", sign_in, True),
             ("subscription", lambda: check_subscription(reads, settings, self._caller), True),
-            # infrastructure/up.sh makes the group.
+            # infrastructure/up.sh creates the group.
             ("resource group", lambda: check_group(reads, settings, self._caller), purpose.name != "infrastructure"),
-            ("roles", lambda: check_permissions(reads, settings, self._caller, purpose.actions), bool(purpose.actions)),
+            ("roles", lambda: check_permissions(reads, self._caller, purpose.actions), bool(purpose.actions)),
             ("providers", lambda: check_providers(reads, purpose.providers, self._caller), bool(purpose.providers)),
             ("region", lambda: check_region(reads, settings, self._caller), purpose.region),
             ("workspace", workspace, purpose.workspace),
@@ -139,7 +141,7 @@ class Preflight:
 
     @staticmethod
     def _ends(name: str, results: Sequence[Diagnosis]) -> bool:
-        """Whether all further checks would only say the same again."""
+        """Whether all further checks would only repeat the failure."""
         return name in ("sign-in", "subscription", "resource group") and any(
             item.outcome is Outcome.FAIL for item in results
         )

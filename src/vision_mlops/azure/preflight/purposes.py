@@ -1,4 +1,4 @@
-"""What is about to be done in Azure, and what that needs: resource providers, actions, machines, and places to reach."""
+"""What is about to be done in Azure, and what it needs: resource providers, actions, machines, and places to reach."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class NeededAction:
     """Something that the caller must be allowed to do, and the built-in role that allows it.
 
     Attributes:
-        action: In the words of role definitions.
+        action: Its name in role definitions.
         role: The smallest role that allows it.
-        at_workspace: Whether a role on the workspace is enough; else one on the resource group is needed.
-        only_warns: Whether it can be done without.
-        why: What it is for.
+        at_workspace: Whether a role on the workspace is enough; otherwise the role must be on the resource group.
+        only_warns: Whether the purpose works without it.
+        why: What it is needed for.
     """
 
     action: str
@@ -40,11 +40,11 @@ class Demand:
 
     Attributes:
         size: Such as ``Standard_DS3_v2``.
-        machines: How many.
-        setting: The setting or option that says so.
+        machines: Number of machines.
+        setting: The setting or option with that number.
         least: How many are needed for it to work at all.
-        upgrade_reserve: Whether Azure keeps a fifth more for upgrades, as of managed endpoints.
-        low_priority: Whether they count against the quota of Spot machines.
+        upgrade_reserve: Whether Azure reserves a fifth more for upgrades, as for managed endpoints.
+        low_priority: Whether they count towards the quota of Spot machines.
         cluster: Name of the compute cluster that they belong to; empty for none.
         deployment: Endpoint and name of the online deployment that they belong to.
     """
@@ -59,7 +59,7 @@ class Demand:
     deployment: tuple[str, str] | None = None
 
     def machines_with_reserve(self, least: bool = False) -> int:
-        """Machines that quota is needed for."""
+        """Number of machines that need quota."""
         wanted = self.least if least else self.machines
         return math.ceil(1.2 * wanted - 1e-9) if self.upgrade_reserve else wanted
 
@@ -69,15 +69,15 @@ class Purpose:
     """Something that is about to be done.
 
     Attributes:
-        name: As ``mlops doctor --for`` names it.
+        name: Value of ``mlops doctor --for``.
         providers: Resource providers that must be registered.
         actions: What the caller must be allowed to do.
-        demands: Machines that are needed; those of the settings, where not given otherwise.
-        workspace: Whether the workspace must be there.
-        storage: Whether the data of the workspace must be reached from here.
+        demands: Machines that are needed, by default those of the settings.
+        workspace: Whether the workspace must exist.
+        storage: Whether the data of the workspace must be reachable from here.
         registry: Whether images are pulled from or pushed to the Container Registry from here.
-        region: Whether something is made in the region of the settings.
-        names: Whether the names in the settings are looked at.
+        region: Whether something is created in the region of the settings.
+        names: Whether the names in the settings are checked.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Purpose:
     names: bool = False
 
     def with_demands(self, *demands: Demand) -> Purpose:
-        """The same with other machines."""
+        """The same purpose with other machines."""
         return replace(self, demands=lambda settings: demands)
 
 
@@ -202,15 +202,15 @@ PURPOSES = {
         Purpose("aci", ("Microsoft.ContainerInstance",), (_GROUPS,), workspace=False, region=True),
         Purpose("app", ("Microsoft.Web",), (_SITES, _PLANS), workspace=False, region=True),
         Purpose("images", ("Microsoft.ContainerRegistry",), (_PUSH,), workspace=False, registry=True),
-        # up.sh registers the providers, and makes the workspace.
+        # up.sh registers the providers and creates the workspace.
         Purpose("infrastructure", (), (_MAKE, _ROLES), _clusters, workspace=False, region=True, names=True),
     )
 }  # fmt: skip
-"""By name."""
+"""All purposes by name."""
 
 
 def purpose_of(name: str) -> Purpose:
-    """A purpose by its name. Raises AzureError."""
+    """Return a purpose by its name. Raises AzureError."""
     if name not in PURPOSES:
-        raise AzureError(f"--for {name}: unknown", nearest(name, PURPOSES))
+        raise AzureError(f"--for: unknown purpose {name!r}", nearest(name, PURPOSES))
     return PURPOSES[name]

@@ -1,4 +1,4 @@
-"""Keeps calls of a service within the number that it allows a second."""
+"""Keeps the calls to a service within the number that it allows per second."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from functools import cache
 
 _SECOND = 1.05
-"""A little longer, as two clocks do not run alike."""
+"""A little longer, because two clocks never run at the same speed."""
 
 
 class CallLimiter:
-    """Lets so many calls be on their way within any second, for any number of threads.
+    """Limits the number of calls within any second, for any number of threads.
 
-    A call counts until a second after its end: when it has reached the service is not known, only that it was before.
+    A call counts until one second after its end, because the moment at which it reaches the service is unknown.
 
     Args:
-        per_second: How many the service allows.
-        clock: Seconds that only grow.
+        per_second: Number of calls that the service allows.
+        clock: A monotonic clock, in seconds.
         sleep: Waits some seconds.
     """
 
@@ -31,13 +31,13 @@ class CallLimiter:
     ) -> None:
         self._clock, self._sleep = clock, sleep
         self._free_from: queue.Queue[float] = queue.Queue()
-        """For each call of a second, when the next one may take its place; none of those that are on their way."""
+        """For each call within a second, when the next one may begin; without calls in progress."""
         for _ in range(per_second):
             self._free_from.put(0.0)
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Wait until the next call may begin; it is made within the block."""
+        """Wait until the next call may begin, which is made in the block."""
         wait = self._free_from.get() - self._clock()
         try:
             if wait > 0:
@@ -49,5 +49,5 @@ class CallLimiter:
 
 @cache
 def limiter_of(endpoint: str, per_second: int) -> CallLimiter:
-    """The limiter of an account, which all of this process share that call it."""
+    """The limiter of an account, which all its callers in this process share."""
     return CallLimiter(per_second)

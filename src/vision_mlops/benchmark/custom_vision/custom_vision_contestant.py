@@ -1,4 +1,4 @@
-"""The contestant ``custom-vision``: the training images are uploaded, trained on and published in Azure Custom Vision."""
+"""The contestant ``custom-vision``: uploads the training images to Azure Custom Vision, trains and publishes a model."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from vision_mlops.core.text import counted, few
 from vision_mlops.data.manifest import ImageRecord
 
 _COUNT_PAUSES_S = (1.0, 2.0, 4.0)
-"""The service may count what it has just taken a little later."""
+"""The service may take a little while to count new images."""
 
 
 class CustomVision(Contestant):
     """Azure Custom Vision.
 
     Args:
-        task: What to learn. Its folder keeps what was uploaded, trained and predicted, for a run that is interrupted.
+        task: What to learn. Its folder records what was uploaded, trained and predicted, to continue an interrupted run.
 
     Raises:
         ConfigError: a setting of Custom Vision is missing or malformed.
@@ -54,18 +54,18 @@ class CustomVision(Contestant):
         self._predictions: ImagePredictions | None = None
 
     def settings(self) -> Mapping[str, Any]:
-        """The domain, and how long it is trained."""
+        """The domain, and the kind and length of the training."""
         chosen = self._settings
         hours = {"hours": chosen.hours} if chosen.training == "advanced" else {}
         return {"domain": chosen.domain, "training": chosen.training, **hours}
 
     def fit(self) -> None:
-        """Upload, train and publish, each where that is not done yet.
+        """Upload, train and publish, as far as that has not been done yet.
 
         Raises:
-            DataError: the service cannot take the data: too few or too many images or classes, or a broken image.
-            ConfigError: the domain does not exist, or an earlier run has made the project in another account.
-            VisionError: the service refuses, or is not reached.
+            DataError: the service cannot use the data: too few or too many images or classes, or a broken image.
+            ConfigError: the domain does not exist, or an earlier run has created the project in another account.
+            VisionError: the service refuses, or cannot be reached.
         """
         task, manifest = self.task, self.task.manifest
         known = self._kept_here()
@@ -95,10 +95,10 @@ class CustomVision(Contestant):
         )
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
-        """Probabilities by the published model; one request for each image, within the calls a second of the SKU.
+        """Probabilities of the published model, with one request per image, within the calls per second of the SKU.
 
         Raises:
-            VisionError: the service refuses, or is not reached; the next run goes on with what is missing.
+            VisionError: the service refuses, or cannot be reached; the next run continues with what is missing.
             ImageError: a file cannot be decoded.
         """
         if self._predictions is None:
@@ -106,7 +106,7 @@ class CustomVision(Contestant):
         return self._predictions.run(files)
 
     def usage(self) -> Usage:
-        """Hours of training, a month of the stored images, and one prediction each. F0 has some of them free."""
+        """Hours of training, a month of storage per image, and single predictions. Some of them are free with F0."""
         return Usage(
             training={
                 "custom_vision_training_hour": float(self._iteration.get("trainingTimeInMinutes") or 0) / 60,
@@ -116,16 +116,16 @@ class CustomVision(Contestant):
         )
 
     def training_seconds(self) -> float | None:
-        """What the service says that it trained, in whole minutes; None where it does not say."""
+        """The training time that the service reports, in whole minutes; None if it does not report any."""
         minutes = self._iteration.get("trainingTimeInMinutes")
         return 60.0 * float(minutes) if minutes else None
 
     def round_trips_ms(self) -> Sequence[float]:
-        """Of each prediction, without the waits that the SKU's calls a second ask for."""
+        """The round trip of each prediction, without waits for the calls per second of the SKU."""
         return self._predictions.round_trips_ms if self._predictions else ()
 
     def remark(self) -> str:
-        """How it was trained."""
+        """Describe the training."""
         chosen = self._settings
         return f"domain {chosen.domain}, {chosen.training} training"
 
@@ -134,22 +134,22 @@ class CustomVision(Contestant):
 
         Raises:
             ConfigError: the project is in another account than that of the settings.
-            DataError: what was kept is damaged, and the project is not found without it.
-            VisionError: the service refuses, or is not reached.
+            DataError: the record of the run is damaged, and the project cannot be found without it.
+            VisionError: the service refuses, or cannot be reached.
         """
         kept, damage = None, None
         try:
             kept = self._kept_here()
         except DataError as error:
             damage = error
-        # As the project is called that was made: what the settings say now may be another domain.
+        # The name of the project that was created: the settings may have another domain by now.
         name = kept.name if kept else self._project_name
         project = VisionProject.find(self._training_client, name)
         if project is None and damage:
             raise DataError(
                 f"{damage.message}; the account at {self._accounts[0].endpoint} has no project {name}",
                 f"if the run was made with another account or domain, set {TRAINING_ENDPOINT} and {PREFIX}DOMAIN to them;"
-                f" if the project does not exist any more, remove {KeptWork.path(self.task.folder)}",
+                f" if the project no longer exists, remove {KeptWork.path(self.task.folder)}",
             )
         if project is None:
             self.task.say(f"Custom Vision has no project {name}")
@@ -181,18 +181,18 @@ class CustomVision(Contestant):
         return VisionClient(account, limiter, self.task.say)
 
     def _log(self, name: str, kind: type[Row]) -> JsonLineLog[Row]:
-        """What earlier runs have done, as far as it can be read."""
+        """The log of earlier runs, as far as it can be read."""
         path = self.task.folder / name
         log = JsonLineLog(path, kind)
         if log.damaged:
             self.task.say(
-                f"warning: removed {counted(log.damaged, 'damaged line')} from {path}; the service is asked again for what"
-                " was in there"
+                f"warning: removed {counted(log.damaged, 'damaged line')} from {path}; the service is asked again for their"
+                " content"
             )
         return log
 
     def _different_images(self) -> list[ImageRecord]:
-        """Training images without copies, which the service would not keep."""
+        """Training images without duplicates, which the service would not store."""
         kept: dict[str, ImageRecord] = {}
         conflicts = []
         for record in self.task.manifest.of_split("train"):
@@ -200,52 +200,50 @@ class CustomVision(Contestant):
             if first.label != record.label:
                 conflicts.append(f"{record.path} (uploaded as {first.path})")
         if conflicts:
-            self.task.say(
-                f"warning: images that are in two classes are uploaded for one of them only: {few(conflicts)}"
-            )
+            self.task.say(f"warning: images in two classes are only uploaded for one of them: {few(conflicts)}")
         return list(kept.values())
 
     def _tell_of_predictions(self) -> None:
-        """What is known of the test images before anything is paid for."""
+        """Give warnings about the test images before anything is paid for."""
         files = self.task.images("test").files
         if warning := prediction_warning(self._settings.sku, len(files)):
             self.task.say(warning)
         if large := sum(file.stat().st_size > PREDICTION_BYTES for file in files):
             self.task.say(
-                f"{counted(large, 'test image')} above {PREDICTION_BYTES / 1e6:g} MB will be made smaller for the service"
+                f"{counted(large, 'test image')} above {PREDICTION_BYTES / 1e6:g} MB will be reduced in size for the service"
             )
 
     def _kept_here(self) -> KeptWork | None:
-        """What an earlier run has kept.
+        """The record of an earlier run.
 
         Raises:
             ConfigError: its project, which may cost money, is in another account than that of the settings.
-            DataError: it is damaged.
+            DataError: the record is damaged.
         """
         kept, here = KeptWork.read(self.task.folder), self._accounts[0].endpoint
         if kept and kept.endpoint.lower() != here.lower():
             raise ConfigError(
                 f"the project {kept.name} of Custom Vision is in the account at {kept.endpoint}, and {TRAINING_ENDPOINT} is"
                 f" {here}",
-                f"set {TRAINING_ENDPOINT} to the former to go on, or to remove the project before you use another account:"
-                f" mlops benchmark clean --workload {self.task.workload.name} --with {self.name}; if the account does not"
-                f" exist any more, remove {KeptWork.path(self.task.folder)}",
+                f"set {TRAINING_ENDPOINT} to the former to continue, or to remove the project before you use another"
+                f" account: mlops benchmark clean --workload {self.task.workload.name} --with {self.name}; if the account"
+                f" no longer exists, remove {KeptWork.path(self.task.folder)}",
             )
         return kept
 
     def _keep(self, project: VisionProject, known: KeptWork | None) -> KeptWork:
-        """Write down which project it is; what was kept of another one, which was deleted, is forgotten."""
+        """Record the project; the record of another one, which was deleted, is discarded."""
         again = self.task.again
         if known and known.project == project.id and not again:
             return known
-        # Only the first attempt is told to train anew: those that go on with it know by this what not to use.
+        # Only the first attempt is asked to train again; later attempts know from the record which models not to use.
         outdated = tuple(str(row["id"]) for row in project.iterations()) if again else ()
         kept = KeptWork(endpoint=self._accounts[0].endpoint, project=project.id, name=project.name, outdated=outdated)
         kept.write(self.task.folder)
         return kept
 
     def _upload(self, project: VisionProject, tags: Sequence[str]) -> None:
-        """Upload what the project does not have, and make sure that it has exactly what it should."""
+        """Upload missing images, and verify that the project has exactly the right ones."""
         task = self.task
         tag_of = dict(zip(task.manifest.classes, tags, strict=True))
         images = [
@@ -256,7 +254,7 @@ class CustomVision(Contestant):
         if project.counts() != upload.counts(images) and not (
             upload.run(images) and _counts_become(project, upload.counts(images))
         ):
-            # Somebody has deleted images in the portal, say: the service knows which of all it has.
+            # Somebody may have deleted images in the portal: upload all, and the service keeps those that are missing.
             log.clear()
             upload.run(images)
             if not _counts_become(project, upload.counts(images)):
@@ -266,12 +264,12 @@ class CustomVision(Contestant):
             task.say(told)
         if others := [str(image.file) for image in upload.under_other_tags(images)]:
             task.say(
-                "warning: images that are equal, as Custom Vision is sent them, to one of another class are learned as of"
-                f" that class only: {few(others)}"
+                "warning: images whose uploaded content equals that of an image of another class are learned for that class"
+                f" only: {few(others)}"
             )
 
     def _train(self, project: VisionProject, kept: KeptWork) -> str:
-        """Train, unless an earlier run has, and publish; returns the name that predictions ask for."""
+        """Train, unless an earlier run has, and publish; returns the name of the model for predictions."""
         training = ModelTraining(self._training_client, project, self._settings, self.task.say, kept.outdated)
         iteration = training.begin(kept.iteration)
         kept.model_copy(update={"iteration": str(iteration["id"])}).write(self.task.folder)
@@ -294,7 +292,7 @@ def _other_images(project: VisionProject, tag_of: Mapping[str, str], wanted: Map
 
 
 def _counts_become(project: VisionProject, wanted: Mapping[str, int]) -> bool:
-    """Whether the tags of a project have so many images, now or a little later."""
+    """Whether the tags of a project have the wanted numbers of images, now or a little later."""
     for pause in _COUNT_PAUSES_S:
         if project.counts() == wanted:
             return True

@@ -1,4 +1,4 @@
-"""Images as Custom Vision takes them: what is of another format, or too large, is encoded anew."""
+"""Images as Custom Vision accepts them: those of another format, or too large, are encoded again."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class ImagePayloads:
     """Reads files for requests.
 
     Args:
-        limit: Most bytes of an image.
+        limit: Largest size of an image in bytes.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._shrunk: set[Path] = set()
         self._encoded: set[Path] = set()
-        """Files that were made smaller, and others that were encoded, so far."""
+        """Files that were reduced in size, and others that were encoded, so far."""
 
     def read(self, file: Path, *, anew: bool = False) -> bytes:
-        """The bytes to send. They are those of the file wherever the service takes it.
+        """The bytes to send, which are those of the file if the service accepts it.
 
         Args:
             file: An image.
-            anew: Encode it in any case, for what the service cannot read as it is.
+            anew: Encode it in any case, because the service cannot read the file itself.
 
         Raises:
             ImageError: the file cannot be decoded.
@@ -47,17 +47,17 @@ class ImagePayloads:
         return _jpeg(open_rgb(data, name=str(file)), self.limit)
 
     def told(self) -> str:
-        """What was done to images, in one sentence; empty where all were sent as they are."""
+        """A sentence about changed images; empty if all were sent unchanged."""
         parts = []
         if self._shrunk:
-            parts.append(f"{len(self._shrunk):,} above {self.limit / 1e6:g} MB made smaller for the service")
+            parts.append(f"{len(self._shrunk):,} above {self.limit / 1e6:g} MB reduced in size for the service")
         if self._encoded:
             parts.append(f"{len(self._encoded):,} encoded as JPEG")
         return f"images for Custom Vision: {', '.join(parts)}" if parts else ""
 
 
 def _jpeg(image: Image.Image, limit: int) -> bytes:
-    """A JPEG of at most so many bytes, scaled down where it has to be."""
+    """A JPEG within a size in bytes, scaled down if necessary."""
     scale = 1.0
     while True:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

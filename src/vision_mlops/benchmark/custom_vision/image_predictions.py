@@ -1,4 +1,4 @@
-"""Predictions of a published model, one image a request; those of an interrupted run are not asked for again."""
+"""Predictions of a published model, one image per request; those of an interrupted run are not requested again."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SAY_SECONDS = 10.0
 
 
 def check_access(client: VisionClient) -> None:
-    """Ask for a prediction of a model that does not exist: whoever may predict is told that, and pays nothing.
+    """Request a prediction of a model that does not exist: whoever may predict gets that error, and pays nothing.
 
     Args:
-        client: Of the account that predicts.
+        client: Client of the account that predicts.
 
     Raises:
         VisionError: it is not the address of such an account, or the key or the sign-in is not accepted.
@@ -33,19 +33,19 @@ def check_access(client: VisionClient) -> None:
     try:
         client.call("POST", f"{UUID(int=0)}/classify/iterations/none/image/nostore", body=b"")
     except VisionError as error:
-        # The bare code is that of the gateway, which has let nobody in.
+        # The code without a suffix comes from the gateway, which has refused access.
         if error.code == "BadRequest" or not error.code.startswith(("NotFound", "BadRequest")):
             raise
 
 
 class PredictionRow(LogRow):
-    """What a model said of an image.
+    """The prediction of a model for an image.
 
     Attributes:
-        path: Names the model.
-        sha256: Of the file.
-        row: Probabilities by the classes.
-        ms: Milliseconds that the request took.
+        path: Path of the model.
+        sha256: SHA-256 of the file.
+        row: Probabilities of the classes.
+        ms: Duration of the request in milliseconds.
     """
 
     path: str
@@ -55,17 +55,17 @@ class PredictionRow(LogRow):
 
 
 class ImagePredictions:
-    """Predicts images by one model.
+    """Predicts images with one model.
 
     Args:
-        client: Of the account that predicts.
+        client: Client of the account that predicts.
         project: Id of the project.
         published: Name of the model.
         tags: Ids of the tags, in the order of the columns.
-        log: What was predicted.
+        log: Log of predictions.
         payloads: Reads the files.
-        total: How many images are going to be predicted, in all calls of :meth:`run`.
-        say: Shows progress.
+        total: Number of images in all calls of :meth:`run`.
+        say: Gets progress messages.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class ImagePredictions:
         }
         self._total, self._said = total, time.monotonic()
         self.round_trips_ms: list[float] = []
-        """Of each prediction so far, without waits; of those of an interrupted run, too."""
+        """Round trips of all predictions so far, including those of an interrupted run, without waits."""
 
     def run(self, files: Sequence[Path]) -> Probabilities:
         """Probabilities (N, C) of images.
 
         Raises:
-            VisionError: the service refuses, or is not reached; what is predicted is kept.
+            VisionError: the service refuses, or cannot be reached; predictions so far are kept.
             ImageError: a file cannot be decoded.
         """
         rows = np.empty((len(files), len(self._columns)), np.float32)
@@ -104,14 +104,14 @@ class ImagePredictions:
 
     def _tell(self, done: int) -> None:
         now = time.monotonic()
-        # Whoever asks again afterwards has them predicted beyond the total.
+        # Repeated predictions go beyond the total.
         if done == self._total or (done < self._total and now - self._said > _SAY_SECONDS):
             self._said = now
             self._say(f"predicted {done:,} of {counted(self._total, 'image')}")
 
     def _predict(self, file: Path) -> list[float]:
         digest = file_hash(file)
-        # Once: who asks a second time wants to know how long it takes.
+        # Only once, because a second prediction is made to measure its duration.
         row = self._earlier.pop(digest, None)
         if row is None:
             answer, milliseconds = self._client.timed_call("POST", self._path, self._payloads.read(file))
@@ -121,7 +121,7 @@ class ImagePredictions:
         return row.row
 
     def _normalised(self, answer: Any, file: Path) -> list[float]:
-        """The probabilities of the classes, which sum to 1; tags that are no class of ours are left out."""
+        """The probabilities of the classes, normalised to a sum of 1, without tags that are not a class."""
         values = [0.0] * len(self._columns)
         for prediction in answer["predictions"]:
             if (column := self._columns.get(prediction["tagId"])) is not None:
@@ -129,7 +129,7 @@ class ImagePredictions:
         total = sum(values)
         if not total > 0:
             raise VisionError(
-                f"Custom Vision gives no class of {file} a probability",
-                "remove what the benchmark made with `mlops benchmark clean`, then run it again",
+                f"Custom Vision returns no probability for any class of {file}",
+                "remove what the benchmark created with `mlops benchmark clean`, then run it again",
             )
         return [value / total for value in values]

@@ -1,4 +1,4 @@
-"""Training images to a project, in batches, so that an interrupted upload goes on and nothing is there twice."""
+"""Uploads training images to a project in batches, so that an interrupted upload continues without duplicates."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from vision_mlops.core.errors import DataError
 from vision_mlops.core.text import counted, few
 
 BATCH_IMAGES, BATCH_TAGS = 64, 20
-"""Most images and tags that the service takes in a request."""
+"""Largest numbers of images and tags in a request."""
 _BATCH_BYTES = 24_000_000
-"""Of the files of a request: what is larger takes longer than gateways wait."""
+"""Largest size of the files of a request: a larger one takes longer than gateways wait."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
 _SAY_SECONDS = 10.0
 _DONE = frozenset({"OK", "OKDuplicate"})
 _PASSING = frozenset({"ErrorStorage", "ErrorUnknown", "ErrorSource"})
-"""What may be different the next time."""
+"""Errors that may pass."""
 _UNREADABLE = frozenset({"ErrorImageFormat", "ErrorImageSize"})
-"""What encoding the image anew may help against."""
+"""Errors that may disappear if the image is encoded again."""
 _FULL = "ErrorLimitExceed"
 _TOO_LARGE = 413
 
 
 class UploadRow(LogRow):
-    """An image that is in a project.
+    """An image in a project.
 
     Attributes:
         project: Id of the project.
-        sha256: Of the file.
-        image: Id of the image in the project. Several files have the same one where what is sent of them is equal.
-        tag: Id of the tag that it has there.
+        sha256: SHA-256 of the file.
+        image: Id of the image in the project. Files with the same uploaded content share it.
+        tag: Id of its tag in the project.
     """
 
     project: str
@@ -53,8 +53,8 @@ class TrainingImage:
     """One image to be uploaded.
 
     Attributes:
-        anew: Whether it is sent encoded anew.
-        status: What was said last.
+        anew: Whether it is encoded again for the upload.
+        status: Last status from the service.
     """
 
     file: Path
@@ -68,11 +68,11 @@ class ImageUpload:
     """Uploads to one project.
 
     Args:
-        client: Of the account that trains.
+        client: Client of the account that trains.
         project: Id of the project.
-        log: What was taken, by project.
+        log: Log of uploaded images, by project.
         payloads: Reads the files.
-        say: Shows progress.
+        say: Gets progress messages.
     """
 
     def __init__(
@@ -88,17 +88,16 @@ class ImageUpload:
         self._done = self._total = 0
 
     def run(self, images: Sequence[TrainingImage]) -> int:
-        """Upload what is not there yet; returns how many images were sent.
+        """Upload missing images, and return how many were sent.
 
-        What was not taken is sent again in smaller batches, until each image is alone: what is wrong with one holds up no
-        other.
+        Images that fail are sent again in smaller batches, down to single images, so that one image does not block others.
 
         Args:
-            images: Files of other content each. What is sent of two may still be equal: the service keeps one of them.
+            images: Files with different content. If the uploaded content of two is equal, the service keeps one of them.
 
         Raises:
-            DataError: images that are not taken; all others are there.
-            VisionError: the service refuses, or is not reached.
+            DataError: some images are not accepted; all others have been uploaded.
+            VisionError: the service refuses, or cannot be reached.
         """
         there = self._there()
         left = [image for image in images if image.sha256 not in there]
@@ -122,44 +121,44 @@ class ImageUpload:
         return sent
 
     def counts(self, images: Sequence[TrainingImage]) -> dict[str, int]:
-        """How many images the project is to have by tag; of those that it says are the same, it has one."""
+        """Expected number of images in the project by tag; images that it considers equal count once."""
         found = Counter(self._kept_tags(images).values())
         return {tag: found[tag] for tag in {image.tag for image in images}}
 
     def under_other_tags(self, images: Sequence[TrainingImage]) -> list[TrainingImage]:
-        """Those that the project has with another tag: what was sent of them equals what was sent of an image before."""
+        """Images with another tag in the project, because their uploaded content equals that of an earlier image."""
         tags, there = self._kept_tags(images), self._there()
         return [image for image in images if (row := there.get(image.sha256)) and tags[row.image] != image.tag]
 
     def _kept_tags(self, images: Sequence[TrainingImage]) -> dict[str, str]:
-        """The tag that each image is to have in the project, by its id there, or by its hash while it is not there."""
+        """The expected tag of each image in the project, by its id there, or by its hash if it is missing."""
         there = self._there()
         tags: dict[str, str] = {}
         for image in images:
             row = there.get(image.sha256)
-            # A tag that none of those files has was given by somebody else.
+            # A tag that none of these files has was set by someone else.
             if row is None or row.image not in tags or row.tag == image.tag:
                 tags[row.image if row else image.sha256] = image.tag
         return tags
 
     def _there(self) -> dict[str, UploadRow]:
-        """What was taken so far, by the hash of its file."""
+        """Uploaded images, by the hash of the file."""
         return {row.sha256: row for row in self._log.rows if row.project == self._project}
 
     def _send_split(self, batch: list[TrainingImage]) -> list[TrainingImage]:
-        """Send a batch, in parts where it is refused as a whole; returns the images that were not taken."""
+        """Send a batch, in parts if it is refused as a whole; returns the images that were not accepted."""
         try:
             return self._send(batch)
         except VisionError as error:
             if len(batch) == 1 or not _is_shrinkable(error):
                 raise
-            # One image first: where the service is down, nothing is gained by trying every half.
+            # One image first: if the service is down, there is no point in trying every half.
             middle = (len(batch) + 1) // 2
             parts = [part for part in (batch[:1], batch[1:middle], batch[middle:]) if part]
         return [image for part in parts for image in self._send_split(part)]
 
     def _send(self, batch: Sequence[TrainingImage]) -> list[TrainingImage]:
-        """Send a batch in one request; returns the images that were not taken."""
+        """Send a batch in one request; returns the images that were not accepted."""
         entries = [
             {
                 "name": image.sha256,
@@ -187,7 +186,7 @@ class ImageUpload:
                 self._done += 1
         if any(image.status == _FULL for image in batch):
             raise VisionError(
-                f"Custom Vision takes no more images ({_FULL})",
+                f"Custom Vision accepts no more images ({_FULL})",
                 f"the project has as many as its SKU allows: remove images, or use the SKU S0 with {PREFIX}SKU=S0",
                 207,
                 _FULL,
@@ -200,11 +199,11 @@ class ImageUpload:
 
 
 def _batches(images: Sequence[TrainingImage], most: int) -> Iterator[list[TrainingImage]]:
-    """Images by tag, as many at once as a request may have, and ``most`` at most."""
+    """Batches of images by tag, within the limits of a request, of at most ``most`` images."""
     batch: list[TrainingImage] = []
     tags: set[str] = set()
     size = 0
-    # In the order of the classes: of two images that the service takes for one, the first class has it, in any project.
+    # In the order of the classes, so that the first class always gets an image that the service considers a duplicate.
     position = {tag: number for number, tag in enumerate(dict.fromkeys(image.tag for image in images))}
     for image in sorted(images, key=lambda image: position[image.tag]):
         length = image.file.stat().st_size
@@ -220,7 +219,7 @@ def _batches(images: Sequence[TrainingImage], most: int) -> Iterator[list[Traini
 
 
 def _is_shrinkable(error: VisionError) -> bool:
-    """Whether fewer images at once may be taken."""
+    """Whether fewer images at once may be accepted."""
     return error.code in TOO_LARGE_BATCH or error.status == _TOO_LARGE or isinstance(error, GaveUpError)
 
 
@@ -234,6 +233,6 @@ def _may_try_again(image: TrainingImage) -> bool:
 def _refusal(images: Sequence[TrainingImage]) -> DataError:
     shown = few([f"{image.file} ({image.status})" for image in images])
     return DataError(
-        f"Custom Vision does not take {counted(len(images), 'image')}: {shown}",
-        "replace or remove them and prepare the data again; what was uploaded stays, and is not sent again",
+        f"Custom Vision does not accept {counted(len(images), 'image')}: {shown}",
+        "replace or remove them and prepare the data again; uploaded images stay, and are not sent again",
     )

@@ -1,4 +1,4 @@
-"""A file of JSON lines that grows while work is done, so that work that was interrupted goes on."""
+"""A file of JSON lines that grows during work, so that interrupted work can continue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vision_mlops.core.files import atomic_write
 
 
 class LogRow(BaseModel):
-    """What a line says."""
+    """The content of a line."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -21,14 +21,14 @@ Row = TypeVar("Row", bound=LogRow)
 
 
 class JsonLineLog(Generic[Row]):
-    """Rows on disk. What cannot be read is removed: the end of a file whose process was killed, and damaged lines.
+    """Rows on disk. Unreadable content is removed: an incomplete last line, and damaged lines.
 
     Args:
-        path: The file; it and its folder are made where they are missing.
-        kind: What a row is.
+        path: The file; it and its folder are created if they are missing.
+        kind: Type of the rows.
 
     Attributes:
-        damaged: How many whole lines could not be read. What they said has to be asked for again.
+        damaged: Number of complete lines that could not be read; their content has to be requested again.
     """
 
     def __init__(self, path: Path, kind: type[Row]) -> None:
@@ -36,7 +36,7 @@ class JsonLineLog(Generic[Row]):
         path.parent.mkdir(parents=True, exist_ok=True)
         content = path.read_bytes() if path.exists() else b""
         self.rows: list[Row] = []
-        """What earlier runs have written."""
+        """Rows of earlier runs."""
         self.damaged = 0
         read = bytearray()
         for line in io.BytesIO(content):
@@ -50,7 +50,7 @@ class JsonLineLog(Generic[Row]):
             atomic_write(path, bytes(read))
 
     def add(self, row: Row) -> None:
-        """Write a row; it is with the operating system when this returns."""
+        """Write a row and pass it to the operating system."""
         self.rows.append(row)
         with self._path.open("ab") as stream:
             stream.write(row.model_dump_json().encode() + b"\n")

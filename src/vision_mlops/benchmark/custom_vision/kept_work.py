@@ -1,4 +1,4 @@
-"""What a contestant knows of its work in Custom Vision after it was interrupted, or when it is to be removed."""
+"""The record of a contestant about its work in Custom Vision, to continue or remove it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _NAME = "custom_vision.json"
 
 
 class KeptWork(BaseModel):
-    """Which project it is.
+    """The record of a project.
 
     Attributes:
-        endpoint: Of the account that the project is in.
-        project: Its id.
-        name: Its name.
-        iteration: Id of the model that was begun; empty where there is none.
-        outdated: Ids of the models that were there when one was to be trained anew: none of them is used.
+        endpoint: Endpoint of the account with the project.
+        project: Id of the project.
+        name: Name of the project.
+        iteration: Id of the model whose training was started; empty if there is none.
+        outdated: Ids of models that must not be used because a new training was requested.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,7 +32,7 @@ class KeptWork(BaseModel):
     outdated: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
-        """Keep it in the contestant's folder."""
+        """Write it to the contestant's folder."""
         atomic_write(self.path(folder), self.model_dump_json(indent=2) + "\n")
 
     @staticmethod
@@ -42,7 +42,7 @@ class KeptWork(BaseModel):
 
     @classmethod
     def read(cls, folder: Path) -> KeptWork | None:
-        """What was kept there; None where nothing was. Raises DataError where the file was damaged."""
+        """The record in the folder; None if there is none. Raises DataError if the file is damaged."""
         path = cls.path(folder)
         if not path.is_file():
             return None

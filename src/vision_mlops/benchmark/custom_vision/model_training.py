@@ -1,4 +1,4 @@
-"""A model of a project: trained unless it is already, waited for, and published for predictions."""
+"""Trains a model of a project unless that has been done, waits for it, and publishes it for predictions."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class ModelTraining:
     """Trains one project.
 
     Args:
-        client: Of the account that trains.
-        project: With all its images.
-        settings: How it is trained, and the account that it is published to.
-        say: Shows progress.
-        outdated: Ids of models that are not used, because one is to be trained anew.
+        client: Client of the account that trains.
+        project: The project with all its images.
+        settings: How to train, and the account to publish to.
+        say: Gets progress messages.
+        outdated: Ids of models that must not be used because a new training was requested.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class ModelTraining:
         self._kind = ("Advanced", settings.hours) if advanced else ("Regular", 0)
 
     def begin(self, known: str) -> Json:
-        """A model that is trained, or in training. An interrupted run's is used, and so is one of the same images.
+        """A model that is trained or in training. One of an interrupted run, or of the same images, is used.
 
         Args:
-            known: Id of the model that an earlier run began; empty where there is none.
+            known: Id of the model whose training an earlier run started; empty if there is none.
 
         Raises:
             VisionError: the service refuses.
@@ -64,7 +64,7 @@ class ModelTraining:
         return made
 
     def _in_training(self) -> Json | None:
-        """The model in training, once it is one that is wanted: a project trains one at a time."""
+        """The model in training, after waiting for others: a project trains one model at a time."""
         while True:
             busy = next((row for row in self._project.iterations() if _is_in_training(row)), None)
             if busy is None or self._is_wanted(busy):
@@ -91,7 +91,7 @@ class ModelTraining:
         return begun
 
     def _trained_before(self) -> Json | None:
-        """The newest model of the kind that is wanted; the images have not changed since the last training."""
+        """The newest model of the wanted kind; the images have not changed since the last training."""
         rows = self._project.iterations()
         found = next((row for row in rows if row["status"] == "Completed" and self._is_wanted(row)), None)
         if found:
@@ -99,10 +99,10 @@ class ModelTraining:
         return found
 
     def _made_room(self) -> bool:
-        """Delete the oldest model that nobody uses; False where all are published."""
+        """Delete the oldest unused model; returns False if all are published."""
         rows = [row for row in self._project.iterations() if row["status"] in _ENDED and not row.get("publishName")]
         if rows:
-            self._say(f"the project has as many models as it may have: deleting the oldest, {rows[-1]['name']}")
+            self._say(f"the project has reached its limit of models: deleting the oldest, {rows[-1]['name']}")
             self._project.delete_iteration(rows[-1])
         return bool(rows)
 
@@ -113,10 +113,10 @@ class ModelTraining:
         return row.get("trainingType") == kind and (not hours or row.get("reservedBudgetInHours") == hours)
 
     def wait(self, iteration: Json) -> Json:
-        """The model once its training has ended, however long that takes.
+        """Wait until the training has ended, however long that takes, and return the model.
 
         Raises:
-            VisionError: it failed, or is not there any more.
+            VisionError: it failed, or the model no longer exists.
         """
         pause, begun, said = _FIRST_PAUSE_S, time.monotonic(), time.monotonic()
         while iteration["status"] not in _ENDED:
@@ -125,16 +125,16 @@ class ModelTraining:
             iteration = self._client.call("GET", f"{self._project.path}/iterations/{iteration['id']}")
             if time.monotonic() - said > _SAY_SECONDS:
                 said = time.monotonic()
-                self._say(f"{iteration['name']} is in training for {(said - begun) / 60:.0f} minutes")
+                self._say(f"{iteration['name']} has been in training for {(said - begun) / 60:.0f} minutes")
         if iteration["status"] == "Failed":
             raise VisionError(
                 f"the training of {iteration['name']} of the project {self._project.name} failed",
-                "run the same command again, which trains anew; the portal of Custom Vision may say why it failed",
+                "run the same command again, which trains again; the portal of Custom Vision may say why it failed",
             )
         return iteration
 
     def publish(self, iteration: Json) -> str:
-        """The name that predictions ask for. Raises VisionError."""
+        """Publish a model, and return its name for predictions. Raises VisionError."""
         path, target = f"{self._project.path}/iterations/{iteration['id']}", self._settings.prediction_id
         if iteration.get("publishName"):
             if str(iteration.get("originalPublishResourceId")).lower() == target.lower():
@@ -151,5 +151,5 @@ class ModelTraining:
 
 
 def _is_in_training(row: Json) -> bool:
-    # The images that no model has been trained with yet are listed as one with the status "New".
+    # Images that no model has been trained on yet are listed as a model with the status "New".
     return row["status"] not in _ENDED and row["status"] != "New"

@@ -1,4 +1,4 @@
-"""One account of Custom Vision: its address, and how one signs in to it."""
+"""An account of Custom Vision: its address and sign-in."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class ServiceAccount:
 
     Args:
         verb: What it does.
-        endpoint: Its address, without a slash at its end.
-        key: Its key; None where one signs in with Microsoft Entra ID.
-        token: Gives a token where there is no key.
-        workload: Whose benchmark uses it: commands that messages advise name it.
+        endpoint: Its address, without a slash at the end.
+        key: Its key; None for a sign-in with Microsoft Entra ID.
+        token: Returns a token if there is no key.
+        workload: Workload of the benchmark, for commands in messages.
     """
 
     verb: Verb
@@ -39,15 +39,15 @@ class ServiceAccount:
 
     @property
     def url(self) -> str:
-        """What the paths of the service are below."""
+        """Address below which all paths of the service are."""
         return f"{self.endpoint}/{_PATHS[self.verb]}"
 
     def variable(self, what: Literal["ENDPOINT", "KEY"]) -> str:
-        """The variable of one of its settings."""
+        """Name of the variable of one of its settings."""
         return f"{PREFIX}{_NOUNS[self.verb]}_{what}"
 
     def headers(self) -> dict[str, str]:
-        """What opens it. Raises AzureError where there is no sign-in."""
+        """Headers that sign in. Raises AzureError if there is no sign-in."""
         if self.key:
             return {f"{_NOUNS[self.verb].capitalize()}-Key": self.key.get_secret_value()}
         return {"Authorization": f"Bearer {self.token()}"}
@@ -58,7 +58,7 @@ def accounts_of(settings: CustomVisionSettings, workload: str = "WORKLOAD") -> t
 
     Raises:
         MissingExtraError: there is no key, and the Azure packages are not installed.
-        AzureError: the variables of a sign-in are set to what cannot be right.
+        AzureError: the variables of a sign-in have invalid values.
     """
     token: Callable[[], str] = str
     if not (settings.training_key and settings.prediction_key):

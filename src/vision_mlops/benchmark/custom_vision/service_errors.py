@@ -1,12 +1,11 @@
-"""What Custom Vision refuses, in words: what is wrong, where, and what to do about it."""
+"""Errors of Custom Vision: what is wrong, where, and what to do about it."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import httpx
 
 from vision_mlops.azure.azure_errors import SIGN_IN
+from vision_mlops.azure.rest_client import RetryableError, json_of, message_of
 from vision_mlops.benchmark.custom_vision.service_account import ServiceAccount
 from vision_mlops.config.custom_vision_settings import PREDICTION_ID, PREFIX
 from vision_mlops.core.errors import AzureError
@@ -24,18 +23,17 @@ NOT_UNIQUE = frozenset({"BadRequestProjectNameNotUnique", "BadRequestTagNameNotU
 NOT_PUBLISHED_HERE = frozenset({"NotFoundIteration", "NotFoundProject"})
 """Of a prediction."""
 TOO_LARGE_BATCH = frozenset({"BadRequestExceededBatchSize", "BadRequestImageBatch", "BadRequestImageExceededCount"})
-_LENGTH = 600
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
-_CLEAN = "`mlops benchmark clean --workload {workload} --with custom-vision` removes what earlier benchmarks made"
+_CLEAN = "`mlops benchmark clean --workload {workload} --with custom-vision` removes what earlier benchmarks created"
 _FREE_QUOTA = f"wait until the month is over, or use accounts of the SKU S0, which costs money, and set {PREFIX}SKU=S0"
-_TOO_FEW = "each class needs 5 different images, and the data two classes: add images, or leave the class out"
+_TOO_FEW = "each class needs 5 different images, and the data two classes: add images, or remove the class"
 _HINTS = {
-    "BadRequestExceededBatchSize": "a request may have 64 images and 20 tags: this is a fault of this program, report it",
+    "BadRequestExceededBatchSize": "a request may have 64 images and 20 tags: this is a bug, please report it",
     "BadRequestExceededQuota": f"a limit of the SKU is reached: {_FREE_QUOTA}; or {_CLEAN}",
     "BadRequestExceedProjectLimit": f"the account has as many projects as its SKU allows (F0: 2): {_CLEAN}, or delete one",
-    "BadRequestProjectNameNotUnique": "somebody is making or deleting the project of that name: try again in a minute",
+    "BadRequestProjectNameNotUnique": "someone is creating or deleting the project of that name: try again in a minute",
     "BadRequestExceedTagPerProjectLimit": "the SKU allows fewer classes (F0: 50, S0: 500)",
-    TOO_MANY_ITERATIONS: "a project has 20 iterations at most: unpublish and delete one that nobody uses",
+    TOO_MANY_ITERATIONS: "a project has at most 20 iterations: unpublish and delete an unused one",
     "BadRequestTrainingNotNeeded": "nothing has changed since the last training",
     TRAINING_IN_PROGRESS: "the project is being trained: run the same command again, which waits for it",
     IS_PUBLISHED: "unpublish the iteration first",
@@ -50,38 +48,30 @@ _HINTS = {
     "BadRequestTrainingValidationFailed": _TOO_FEW,
     "BadRequestClassificationTrainingValidationFailed": _TOO_FEW,
     "BadRequestMultiClassClassificationTrainingValidationFailed": _TOO_FEW,
-    "BadRequestImageFormat": "the service takes JPEG, PNG, BMP and GIF",
-    "BadRequestImageSizeBytes": "an image may have 6 MB to train, and 4 MB to predict",
-    "ForbiddenDRModeEnabled": "the service is in disaster recovery and takes no changes: try again later",
+    "BadRequestImageFormat": "the service accepts JPEG, PNG, BMP and GIF",
+    "BadRequestImageSizeBytes": "an image may have 6 MB for training, and 4 MB for predictions",
+    "ForbiddenDRModeEnabled": "the service is in disaster recovery and accepts no changes: try again later",
 }
 
 
 class VisionError(AzureError):
-    """Custom Vision refuses, or is not reached. ``code`` is what it calls the reason; empty where it does not."""
+    """Custom Vision refuses, or cannot be reached. ``code`` is its name for the reason; empty if it gives none."""
 
     def __init__(self, message: str, hint: str = "", status: int = 0, code: str = "") -> None:
         super().__init__(message, hint, status)
         self.code = code
 
 
-class BusyError(VisionError):
-    """The same call may succeed a little later.
-
-    Attributes:
-        wait: How many seconds the service asks for.
-        was_refused: Whether the service has certainly not done what it was asked.
-    """
-
-    wait: float | None = None
-    was_refused = False
+class BusyError(VisionError, RetryableError):
+    """The same call may succeed a little later."""
 
 
 class GaveUpError(VisionError):
-    """The service stayed busy, or was not reached, however often it was tried."""
+    """The service stayed busy or unreachable in all attempts."""
 
 
 def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
-    """The error of a response that is none of success."""
+    """The error for a response that is not a success."""
     status = response.status_code
     code, message = _told(response)
     text = f"Custom Vision: {message} (HTTP {status}{f' {code}' if code and code != str(status) else ''})"
@@ -89,18 +79,17 @@ def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
         return VisionError(text, _FREE_QUOTA, status, code)
     if status in _BUSY:
         busy = BusyError(text, "try again in some minutes: what is done is kept", status, code)
-        busy.wait, busy.was_refused = _asked_wait(response), status == 429
-        return busy
-    # What a role does not allow is told with 401, too.
+        return busy.with_wait(response, was_refused=status == 429)
+    # A missing role is also reported with 401.
     if code == "PermissionDenied" or (status == 403 and code not in _HINTS):
         return VisionError(text, _forbidden(account, f"{code} {message}"), status, code)
     if status in (301, 302, 401):
         return _unauthorised(account, text, status, code)
     if account.verb == "predict" and code in NOT_PUBLISHED_HERE:
         return VisionError(
-            f"{text}: the account at {account.endpoint} does not have the model that was published",
+            f"{text}: the account at {account.endpoint} does not have the published model",
             f"{account.variable('ENDPOINT')} and {PREDICTION_ID} belong to different accounts: set both to the one that"
-            " predicts, then run the same command again, which trains nothing anew",
+            " predicts, then run the same command again, which does not train again",
             status,
             code,
         )
@@ -113,14 +102,6 @@ def refusal(account: ServiceAccount, response: httpx.Response) -> VisionError:
         )
     hint = _HINTS.get(code, "change what the message names").format(workload=account.workload)
     return VisionError(text, hint, status, code)
-
-
-def unreached(account: ServiceAccount, reason: str) -> tuple[str, str]:
-    """Message and hint where there is no response."""
-    return (
-        f"Custom Vision is not reached at {account.endpoint}: {reason}",
-        f"check {account.variable('ENDPOINT')}, the network and the proxy; the service ends on {RETIRED}",
-    )
 
 
 def _unauthorised(account: ServiceAccount, text: str, status: int, code: str) -> VisionError:
@@ -138,7 +119,7 @@ def _unauthorised(account: ServiceAccount, text: str, status: int, code: str) ->
 
 def _forbidden(account: ServiceAccount, told: str) -> str:
     if account.key:
-        off = "the account takes no keys" if "auth" in told.lower() else "the key opens something else"
+        off = "the account accepts no keys" if "auth" in told.lower() else "the key is for something else"
         return f"{off}: unset {account.variable('KEY')} and sign in with `az login`"
     return (
         f"ask for the role Cognitive Services Custom Vision Contributor on the account that {account.verb}s, and wait some"
@@ -147,19 +128,9 @@ def _forbidden(account: ServiceAccount, told: str) -> str:
 
 
 def _told(response: httpx.Response) -> tuple[str, str]:
-    """Code and message of the service, or of the gateway before it, which wraps them; on one line."""
-    try:
-        content: Any = response.json()
-    except ValueError:
-        content = None
+    """Code and message of the service, or of the gateway in front of it, which wraps them, on one line."""
+    content = json_of(response)
     if isinstance(content, dict) and isinstance(content.get("error"), dict):
         content = content["error"]
-    if not isinstance(content, dict):
-        return "", response.reason_phrase or "no message"
-    message = " ".join(str(content.get("message") or "").split())[:_LENGTH].rstrip(".")
-    return str(content.get("code") or ""), message or response.reason_phrase or "no message"
-
-
-def _asked_wait(response: httpx.Response) -> float | None:
-    text = response.headers.get("Retry-After", "").strip()
-    return float(text) if text.isascii() and text.isdigit() else None
+    code = str(content.get("code") or "") if isinstance(content, dict) else ""
+    return code, message_of(content).rstrip(".") or response.reason_phrase or "no message"

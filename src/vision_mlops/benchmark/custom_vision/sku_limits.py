@@ -1,4 +1,4 @@
-"""What an account of a SKU allows, checked before anything is sent. The figures are those of Microsoft's documentation."""
+"""The limits of a SKU, checked before anything is sent. The figures are those of Microsoft's documentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAST_PER_TAG = 5
 
 @dataclass(frozen=True, slots=True)
 class AccountLimits:
-    """Limits of a project, calls a second, and predictions a month (None: as many as are paid for)."""
+    """Limits of a project, calls per second, and predictions per month (None: unlimited, for money)."""
 
     images: int
     tags: int
@@ -33,39 +33,39 @@ def check_sizes(sku: Literal["F0", "S0"], images: Mapping[str, int]) -> None:
     """Refuse data that the service would refuse after an upload.
 
     Args:
-        sku: Of the account that trains.
+        sku: SKU of the account that trains.
         images: Number of different images by class.
 
     Raises:
-        DataError: too few classes or images of one, or more than the SKU allows.
+        DataError: there are too few classes or images of a class, or more than the SKU allows.
     """
     limits, total = LIMITS[sku], sum(images.values())
-    larger = f"; an account of the SKU S0, with {PREFIX}SKU=S0, takes more" if sku == "F0" else ""
+    larger = f"; an account of the SKU S0, with {PREFIX}SKU=S0, accepts more" if sku == "F0" else ""
     if len(images) < 2:
         raise DataError("Custom Vision needs at least two classes", "add images of another class")
     if scarce := [f"{name!r} has {count}" for name, count in images.items() if count < LEAST_PER_TAG]:
         raise DataError(
             f"Custom Vision needs {LEAST_PER_TAG} different training images of a class: {few(scarce)}",
-            "add images, or leave the class out",
+            "add images, or remove the class",
         )
     if len(images) > limits.tags:
         raise DataError(
-            f"Custom Vision with the SKU {sku} takes {limits.tags} classes, and there are {len(images)}",
-            f"leave classes out{larger}",
+            f"Custom Vision with the SKU {sku} accepts {limits.tags} classes, the data has {len(images)}",
+            f"remove classes{larger}",
         )
     if total > limits.images:
         raise DataError(
-            f"Custom Vision with the SKU {sku} takes {counted(limits.images, 'training image')}, and there are {total:,}",
-            f"leave images out{larger}",
+            f"Custom Vision with the SKU {sku} accepts {counted(limits.images, 'training image')}, the data has {total:,}",
+            f"remove images{larger}",
         )
 
 
 def prediction_warning(sku: Literal["F0", "S0"], images: int) -> str:
-    """What to tell before a benchmark begins that cannot be finished within a month; empty where it can."""
+    """The warning for a benchmark that cannot be finished within a month; empty if it can."""
     most = LIMITS[sku].predictions
     if most is None or images <= most:
         return ""
     return (
-        f"warning: there are {images:,} test images, and the SKU {sku} predicts {most:,} a month: the benchmark stops at its"
-        f" quota, and goes on in the next month; an account of the SKU S0, with {PREFIX}SKU=S0, has no such quota"
+        f"warning: there are {images:,} test images, and the SKU {sku} predicts {most:,} per month: the benchmark stops at"
+        f" its quota, and continues in the next month; an account of the SKU S0, with {PREFIX}SKU=S0, has no such quota"
     )

@@ -20,16 +20,16 @@ _GONE = frozenset({"NotFoundProject", "NotFoundIteration", NOT_PUBLISHED})
 
 
 def project_name(workload: str, fingerprint: str, domain: str) -> str:
-    """What the project of some data is called. Another domain has another project: it cannot be changed afterwards."""
+    """Name of the project for some data. Another domain gets another project, because it cannot be changed later."""
     digest = hashlib.sha256(f"{fingerprint}\0{domain}".encode()).hexdigest()
     return f"{workload[:24]}-{digest[:16]}"
 
 
 def tag_names(classes: Sequence[str]) -> list[str]:
-    """What the tags of some classes are called.
+    """Names of the tags of some classes.
 
-    A class with characters that the service might refuse, or with a name that is equal to another's but for capitals, is
-    called by its number. Predictions name tags by their ids, so that no name is read back.
+    A class with characters that the service might refuse, or with a name that only differs from another in its capitals,
+    gets its number as the name. Predictions refer to tags by id, so names are never read back.
     """
     alike = Counter(name.casefold() for name in classes)
     return [
@@ -40,7 +40,7 @@ def tag_names(classes: Sequence[str]) -> list[str]:
 
 def _is_plain(name: str) -> bool:
     words_alone = all(letter.isalnum() or letter in _PLAIN for letter in name)
-    # "Negative" is the name of a tag of another kind, and "class 3" may be that of another class.
+    # "Negative" names a tag of another kind, and "class 3" may name another class.
     reserved = name.casefold() == "negative" or name.casefold().startswith("class ")
     return words_alone and not reserved and name == name.strip() and 0 < len(name) <= _LONGEST_TAG
 
@@ -49,8 +49,8 @@ class VisionProject:
     """A project that exists.
 
     Args:
-        client: Of the account that trains.
-        content: As the service describes it.
+        client: Client of the account that trains.
+        content: Its description by the service.
     """
 
     def __init__(self, client: VisionClient, content: Json) -> None:
@@ -61,22 +61,22 @@ class VisionProject:
 
     @classmethod
     def find(cls, client: VisionClient, name: str) -> VisionProject | None:
-        """The project of a name; None where there is none. Raises VisionError."""
+        """A project by its name; None if it does not exist. Raises VisionError."""
         found = _named(client.call("GET", "projects"), name)
         return cls(client, found) if found else None
 
     @classmethod
     def find_or_make(cls, client: VisionClient, name: str, description: str, domain: str) -> tuple[VisionProject, bool]:
-        """The project of a name, and whether it is new.
+        """A project by its name, which is created if it does not exist, and whether it is new.
 
         Args:
-            client: Of the account that trains.
-            name: From :func:`project_name`.
-            description: For people who look at it in the portal.
+            client: Client of the account that trains.
+            name: Name from :func:`project_name`.
+            description: Description for people in the portal.
             domain: Name of its domain, such as ``General``.
 
         Raises:
-            ConfigError: the service has no domain of that name.
+            ConfigError: the service has no domain of this name.
             VisionError: the service refuses.
         """
         made = []
@@ -96,7 +96,7 @@ class VisionProject:
         return cls(client, found), bool(made)
 
     def tags(self, names: Sequence[str]) -> list[str]:
-        """Ids of the tags of some names, which are made where they are missing. Raises VisionError."""
+        """Ids of tags by name; missing tags are created. Raises VisionError."""
         there = self._by_name()
         return [there[name]["id"] if name in there else self._tag(name)["id"] for name in names]
 
@@ -117,7 +117,7 @@ class VisionProject:
         return {tag["name"]: tag for tag in self._client.call("GET", f"{self.path}/tags")}
 
     def iterations(self) -> list[Json]:
-        """Its trained models and those in training, the newest first. Raises VisionError."""
+        """Its trained models and those in training, newest first. Raises VisionError."""
         rows: list[Json] = self._client.call("GET", f"{self.path}/iterations")
         return sorted(rows, key=lambda row: str(row.get("created", "")), reverse=True)
 
@@ -142,7 +142,7 @@ class VisionProject:
         say(f"deleted the project {self.name} of Custom Vision")
 
     def _deleted(self, path: str) -> None:
-        """Delete something; a repeated call may find that it is gone."""
+        """Delete something, which a repeated call may no longer find."""
         try:
             self._client.call("DELETE", path)
         except VisionError as error:

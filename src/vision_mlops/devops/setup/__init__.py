@@ -1,1 +1,1 @@
-"""What ``mlops devops init`` makes: a part for each thing, the plan of them, and the run that makes what is missing."""
+"""What ``mlops devops init`` creates: a part for each thing, their plan, and the run that creates what is missing."""

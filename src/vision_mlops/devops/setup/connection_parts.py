@@ -8,38 +8,54 @@ from typing import Any
 from vision_mlops.core.errors import AzureError
 from vision_mlops.devops.devops_client import Json
 from vision_mlops.devops.setup.identity_parts import IdentityPart
-from vision_mlops.devops.setup.project_parts import ProjectPart
-from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, SetupPart, blocked, missing
+from vision_mlops.devops.setup.project_parts import NamedPart, ProjectPart
+from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, blocked, missing
 
 FEDERATED = "WorkloadIdentityFederation"
 _CLOUDS = ("AzureCloud", "AzureUSGovernment", "AzureChinaCloud")
 
 
-class ConnectionPart(SetupPart):
+class ForeignConnectionPart(NamedPart):
+    """A service connection that only a person can create, such as one to GitHub, which asks them to sign in there."""
+
+    kind = "service connection"
+    collection, selector = "serviceendpoint/endpoints", "endpointNames"
+
+    def __init__(self, project: ProjectPart, name: str, type: str) -> None:
+        super().__init__(project, name)
+        self._type = type
+
+    def _look(self) -> SetupFinding:
+        row = self._row()
+        if row is None:
+            place = "Project settings > Service connections"
+            fix = f"create the project, then the connection (type {self._type}) in {place}"
+            return blocked("only a person can create it", fix)
+        self.id = str(row["id"])
+        return EXISTS
+
+
+class ConnectionPart(NamedPart):
     """A service connection that acts as a managed identity. ``id`` and ``origin`` are known once it exists."""
 
     kind = "service connection"
     type = ""
+    collection, selector = "serviceendpoint/endpoints", "endpointNames"
     permission = (
-        "creating a service connection takes the role Creator (Project settings > Service connections > Security)"
+        "creating a service connection needs the role Creator (Project settings > Service connections > Security)"
     )
 
     def __init__(self, project: ProjectPart, name: str, identity: IdentityPart) -> None:
-        super().__init__(name)
-        self.project, self.identity, self.id = project, identity, ""
+        super().__init__(project, name)
+        self.identity = identity
         self._origin = ("", "")
 
     def origin(self) -> tuple[str, str]:
-        """Issuer and subject of its tokens, as the service says them: their form depends on when it was made."""
+        """Issuer and subject of its tokens, as the service reports them: their form depends on when it was created."""
         return self._origin
 
     def _look(self) -> SetupFinding:
-        if not self.project.id:
-            return missing(f"acts as {self.identity.name}")
-        rows = self.project.client.rows(
-            f"{self.project.path}/_apis/serviceendpoint/endpoints", endpointNames=self.name, includeFailed="true"
-        )
-        found = next((item for item in rows if item["name"].lower() == self.name.lower()), None)
+        found = self._row(includeFailed="true")
         if found is None:
             return missing(f"acts as {self.identity.name}")
         self._take(found)
@@ -55,7 +71,7 @@ class ConnectionPart(SetupPart):
             "owner": "library",
             "isShared": False,
             "isReady": True,
-            "description": "Made by mlops devops init.",
+            "description": "Created by mlops devops init.",
             "authorization": {
                 "scheme": FEDERATED,
                 "parameters": {**self._parameters(), "serviceprincipalid": identity.client_id},
@@ -74,17 +90,17 @@ class ConnectionPart(SetupPart):
         self._origin = (str(kept[0] or ""), str(kept[1] or ""))
         if found.get("authorization", {}).get("scheme") == FEDERATED and not all(self._origin):
             raise AzureError(
-                "the service names no issuer and subject", "look at the connection in the project's settings"
+                "the service reports no issuer and subject", "check the connection in the project's settings"
             )
 
     def _compared(self, found: Json) -> SetupFinding:
-        """What is not as wanted is a person's to change: other pipelines may use the connection."""
+        """Leave what differs to a person: other pipelines may use the connection."""
         away = f"rename or delete it in Project settings > Service connections, or change its name in {_NAMES}"
         authorization, data = found.get("authorization") or {}, found.get("data") or {}
         if found.get("type", "").lower() != self.type:
-            return blocked(f"it is of the type {found.get('type')}, not {self.type}", away)
+            return blocked(f"its type is {found.get('type')}, not {self.type}", away)
         if authorization.get("scheme") != FEDERATED:
-            return blocked(f"it signs in by {authorization.get('scheme')}, which needs a secret", away)
+            return blocked(f"it signs in with {authorization.get('scheme')}, which needs a secret", away)
         subscription = self.identity.stage.settings.subscription_id
         if data.get("subscriptionId", subscription).lower() != subscription.lower():
             return blocked(f"it is for the subscription {data['subscriptionId']}", away)
@@ -102,7 +118,7 @@ class ConnectionPart(SetupPart):
 
     @abstractmethod
     def _parameters(self) -> dict[str, str]:
-        """How it signs in, without the identity."""
+        """Parameters of the sign-in, without the identity."""
 
     def _data(self) -> dict[str, Any]:
         stage = self.identity.stage
@@ -118,7 +134,7 @@ class ConnectionPart(SetupPart):
 
 
 class AzureConnectionPart(ConnectionPart):
-    """To Azure Resource Manager; what it may do there is up to the roles of its identity."""
+    """To Azure Resource Manager; the roles of its identity decide what it may do there."""
 
     type = "azurerm"
 

@@ -1,51 +1,44 @@
-"""Environments that deployments go to, with the checks that a deployment waits for: approval and exclusive lock."""
+"""Environments that are deployed to, with the checks that a deployment waits for: approval and exclusive lock."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from vision_mlops.devops.devops_client import PREVIEW
-from vision_mlops.devops.setup.project_parts import ProjectPart
+from vision_mlops.devops.setup.project_parts import NamedPart
 from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, SetupPart, blocked, differing, missing
 
 APPROVAL = ("8c6f20a7-a545-4486-9777-f762fafe0d4d", "Approval")
 EXCLUSIVE_LOCK = ("2ef31ad6-baa0-403a-8b45-2cbc9b4e5563", "ExclusiveLock")
-"""Type and name of a check, in every organization."""
+"""Type and name of a check, the same in every organization."""
 _MINUTES = 43_200
-"""How long a deployment waits for a check before it is given up: 30 days, as in the portal."""
+"""How long a deployment waits for a check: 30 days, as in the portal."""
 
 
-class EnvironmentPart(SetupPart):
-    """An environment. Its ``id`` is known once it exists."""
+class EnvironmentPart(NamedPart):
+    """An environment."""
 
     kind = "environment"
-    permission = "creating an environment takes the role Creator (Pipelines > Environments > Security)"
-
-    def __init__(self, project: ProjectPart, name: str) -> None:
-        super().__init__(name)
-        self.project, self.id = project, 0
+    permission = "creating an environment needs the role Creator (Pipelines > Environments > Security)"
+    collection, selector = "distributedtask/environments", "name"
 
     def _look(self) -> SetupFinding:
-        if not self.project.id:
-            return missing()
-        rows = self.project.client.rows(f"{self.project.path}/_apis/distributedtask/environments", name=self.name)
-        found = next((item for item in rows if item["name"].lower() == self.name.lower()), None)
+        found = self._row()
         if found is None:
             return missing()
         self.id = int(found["id"])
         return EXISTS
 
     def _make(self) -> None:
-        body = {"name": self.name, "description": "Made by mlops devops init."}
-        made = self.project.client.send("POST", f"{self.project.path}/_apis/distributedtask/environments", body)
-        self.id = int(made["id"])
+        body = {"name": self.name, "description": "Created by mlops devops init."}
+        self.id = int(self.project.client.send("POST", self._path, body)["id"])
 
 
 class _CheckPart(SetupPart):
     """A check on an environment."""
 
     check = ("", "")
-    permission = "a check takes the role Administrator of the environment (Pipelines > Environments > Security)"
+    permission = "a check needs the role Administrator of the environment (Pipelines > Environments > Security)"
 
     def __init__(self, environment: EnvironmentPart) -> None:
         super().__init__(environment.name)
@@ -78,10 +71,7 @@ class _CheckPart(SetupPart):
             "resource": environment,
         }
         path = f"{project.path}/_apis/pipelines/checks/configurations"
-        if self._id:
-            project.client.send("PATCH", f"{path}/{self._id}", body, PREVIEW)
-        else:
-            self._id = int(project.client.send("POST", path, body, PREVIEW)["id"])
+        self._id = int(project.client.save(path, self._id, body, PREVIEW, method="PATCH")["id"])
 
     def _compared(self, found: dict[str, Any]) -> SetupFinding:
         return EXISTS
@@ -98,11 +88,11 @@ class ExclusiveLockPart(_CheckPart):
 
 
 class ApprovalPart(_CheckPart):
-    """Somebody says yes before a deployment to the environment begins.
+    """Somebody approves a deployment to the environment before it begins.
 
     Args:
         environment: Which.
-        approvers: Mail addresses or names of people and groups; without them a check that exists is left as it is.
+        approvers: Mail addresses or names of people and groups; without them, an existing check is left unchanged.
     """
 
     kind = "approval"
@@ -120,7 +110,7 @@ class ApprovalPart(_CheckPart):
                     return finding
         found = super()._look()
         if found.standing == "create" and not self._approvers:
-            return blocked("nobody is named who approves", "give --approver with a mail address, once or more")
+            return blocked("no approver is given", "give --approver with a mail address, once or more")
         if found.standing == "create":
             return missing(f"by {', '.join(self._approvers)}")
         return found
@@ -129,7 +119,7 @@ class ApprovalPart(_CheckPart):
         rows = [item for item in self._environment.project.client.identities(who) if item.get("isActive", True)]
         exact = [item for item in rows if who.lower() in _names(item)] or rows
         if not exact:
-            return blocked(f"nobody in the organization is called {who!r}", "correct --approver, or invite them first")
+            return blocked(f"the organization has nobody called {who!r}", "correct --approver, or invite them first")
         if len(exact) > 1:
             shown = ", ".join(str(item.get("providerDisplayName")) for item in exact)
             return blocked(f"{who!r} may be {shown}", "give the mail address, or the whole name of the group")
@@ -146,7 +136,7 @@ class ApprovalPart(_CheckPart):
         default = {
             "executionOrder": "anyOrder",
             "minRequiredApprovers": 1,
-            "instructions": "Look at the smoke test of the staging deployment first.",
+            "instructions": "Check the smoke test of the staging deployment first.",
             "blockedApprovers": [],
         }
         ids = [str(item["id"]) for item in self._kept.get("approvers", [])]

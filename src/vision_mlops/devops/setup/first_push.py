@@ -14,7 +14,7 @@ _SECONDS = 600
 
 
 def push_commands(repository: RepositoryPart) -> list[str]:
-    """Lines that push the current commit of a clone."""
+    """Commands that push the current commit of a clone."""
     url = shlex.quote(repository.url)
     return [f"git remote add azure {url}", f"git push azure HEAD:refs/heads/{repository.branch}"]
 
@@ -25,10 +25,10 @@ def push(repository: RepositoryPart, root: Path, authorization: str) -> None:
     Args:
         repository: Where.
         root: A folder of the clone.
-        authorization: Header that signs in; git gets it by its environment, which other users cannot read.
+        authorization: Header that signs in; git gets it through its environment, which other users cannot read.
 
     Raises:
-        AzureError: git is missing, refused, or not done within ten minutes.
+        AzureError: git is missing, is refused, or takes more than ten minutes.
     """
     environ = {
         **os.environ,
@@ -45,5 +45,5 @@ def push(repository: RepositoryPart, root: Path, authorization: str) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise AzureError(f"git push to {repository.url}: {error}", "push by hand") from error
     if result.returncode:
-        lines = [line for line in result.stderr.strip().splitlines() if line] or ["no reason is given"]
+        lines = [line for line in result.stderr.strip().splitlines() if line] or ["no reason given"]
         raise AzureError(f"git push to {repository.url}: {lines[-1]}", "; ".join(push_commands(repository)))

@@ -1,6 +1,6 @@
 """GitHub as the host of the repository: workflows act as the identity of an environment, without a secret.
 
-Azure is told here who they are. Environments and variables of the repository are up to ``gh``, whose lines are given.
+Azure learns here who they are. Environments and variables of the repository are up to ``gh``, whose commands are returned.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class GithubPlan:
 
     Args:
         repository: ``OWNER/NAME``.
-        stages: Environments, with the name that each has at GitHub.
+        stages: Environments, each with its name at GitHub.
 
     Raises:
-        ConfigError: the repository is not named so.
+        ConfigError: the name of the repository is malformed.
     """
 
     def __init__(self, repository: str, stages: tuple[tuple[str, Stage], ...]) -> None:
         if not _REPOSITORY.fullmatch(repository):
-            raise ConfigError(f"--github {repository!r} names no repository", "write it like --github contoso/vision")
+            raise ConfigError(f"--github {repository!r} is not a repository", "write it like --github contoso/vision")
         self._repository = repository
         self._environments = [(name, IdentityPart(stage, stage.identity)) for name, stage in stages]
 
@@ -48,7 +48,7 @@ class GithubPlan:
         return FederationPart(identity, name, lambda: (ISSUER, subject))
 
     def commands(self, names: tuple[str, ...]) -> list[str]:
-        """Lines for ``gh`` that make environments and set their variables; none for an identity that is still to be made.
+        """Commands for ``gh`` that create environments and set variables, except ids of identities that do not exist yet.
 
         Args:
             names: Variables that the workflows read.

@@ -1,7 +1,7 @@
 """The identity that the pipelines of an environment act as, its roles, and the connections that may act as it.
 
-``infrastructure/main.bicep`` makes such an identity with its roles: where it has, these parts exist already. Where a project
-has no infrastructure of ours, they are made here with the same roles, and no wider ones.
+``infrastructure/main.bicep`` creates such an identity with its roles; then these parts exist already. For a project without
+our infrastructure, they are created here with the same roles, and no wider ones.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ PIPELINE_ROLES: tuple[tuple[str, str], ...] = (
     ("Web Plan Contributor", "plans"),
     ("Website Contributor", "site"),
 )
-"""Roles of the identity of pipelines, and what each is for: those of infrastructure/main.bicep."""
+"""Roles of the identity of pipelines, and the place of each: those of infrastructure/main.bicep."""
 FIRST_ROLES = (("Container Registry Tasks Contributor", "registry"), ("AzureML Registry User", "modelRegistry"))
-"""Further ones in the first environment, where images and models are made."""
+"""Further roles in the first environment, where images and models are created."""
 LATER_ROLES = (
     ("Container Registry Data Importer and Data Reader", "registry"),
     ("AcrPull", "firstRegistry"),
     ("Reader", "modelRegistry"),
 )
-"""Further ones in all others, which take both over from there."""
+"""Further roles in all other environments, which take both from the first."""
 
 
 class IdentityPart(SetupPart):
-    """A user-assigned managed identity. ``found`` is it, once it exists."""
+    """A user-assigned managed identity; it is in ``found`` once it exists."""
 
     kind = "identity"
-    permission = "creating an identity takes the role Managed Identity Contributor on the resource group"
+    permission = "creating an identity needs the role Managed Identity Contributor on the resource group"
 
     def __init__(self, stage: Stage, name: str) -> None:
         super().__init__(name)
@@ -50,7 +50,7 @@ class IdentityPart(SetupPart):
         self._roles: dict[str, list[tuple[str, str]]] = {}
 
     def _look(self) -> SetupFinding:
-        self.found = self.stage.directory.find(self.name)
+        self.found = self.stage.directory.identity(self.name)
         return EXISTS if self.found else missing(f"in {self.stage.settings.resource_group}")
 
     def _make(self) -> None:
@@ -80,7 +80,7 @@ class RolePart(SetupPart):
     """A role of the identity."""
 
     kind = "role"
-    permission = "assigning roles takes the role Role Based Access Control Administrator on the resource group"
+    permission = "assigning roles needs the role Role Based Access Control Administrator on the resource group"
 
     def __init__(self, identity: IdentityPart, role: str, scope: str) -> None:
         super().__init__(f"{role} on {scope.rpartition('/')[2]}", identity.name)
@@ -91,7 +91,7 @@ class RolePart(SetupPart):
             return missing()
         self._id = self._id or self._identity.stage.directory.role_id(self._role)
         if not self._id:
-            return blocked("Azure has no such role", "check the cloud in AZURE_CLOUD")
+            return blocked("Azure has no role of this name", "check the cloud in AZURE_CLOUD")
         return EXISTS if self._identity.holds(self._id, self._scope) else missing()
 
     def _make(self) -> None:
@@ -104,11 +104,11 @@ class FederationPart(SetupPart):
     Args:
         identity: Who.
         name: Of the federated credential.
-        origin: Gives issuer and subject of the tokens; empty texts where they are not known yet.
+        origin: Returns issuer and subject of the tokens; both are empty while they are unknown.
     """
 
     kind = "federated credential"
-    permission = "a federated credential takes the role Managed Identity Contributor on the identity"
+    permission = "a federated credential needs the role Managed Identity Contributor on the identity"
 
     def __init__(self, identity: IdentityPart, name: str, origin: Callable[[], tuple[str, str]]) -> None:
         super().__init__(name, identity.name)
@@ -122,9 +122,9 @@ class FederationPart(SetupPart):
         if any((item.issuer, item.subject) == (issuer, subject) for item in kept):
             return EXISTS
         if any(item.name.lower() == self.name.lower() for item in kept):
-            return differing(f"is for another subject than {subject}")
+            return differing(f"it is for another subject than {subject}")
         if len(kept) >= 20:
-            return blocked("the identity has 20 federated credentials, which is the most", "delete one of them")
+            return blocked("the identity has 20 federated credentials, and may have no more", "delete one of them")
         return missing(subject)
 
     def _make(self) -> None:
@@ -148,7 +148,7 @@ def role_parts(identity: IdentityPart, first: IdentityPart) -> Iterator[RolePart
 
 
 def _scopes(stage: Stage) -> dict[str, str]:
-    """Paths of the resources that roles are for; those that the environment does not have are left out."""
+    """Paths of the resources that roles are assigned on, as far as the environment has them."""
     properties, group, settings = stage.directory.workspace_properties(), stage.directory.group, stage.settings
     found = {"group": group}
     if properties:
@@ -167,6 +167,6 @@ def _scopes(stage: Stage) -> dict[str, str]:
         found["pullIdentity"] = settings.pull_identity
     if app := stage.values.get(WEB_APP):
         site = f"{group}/providers/Microsoft.Web/sites/{app}"
-        # An app that is yet to be made is made by the pipeline.
+        # The pipeline creates an app that does not exist yet.
         found |= {"plans": group, "site": site if stage.directory.exists(site, _SITES_VERSION) else group}
     return found

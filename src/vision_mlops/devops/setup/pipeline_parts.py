@@ -1,4 +1,4 @@
-"""The pipelines themselves, what each may use, and who may start one."""
+"""The pipelines themselves, and what each of them may use."""
 
 from __future__ import annotations
 
@@ -6,66 +6,56 @@ from typing import Any, Protocol
 
 from vision_mlops.devops.devops_client import PREVIEW
 from vision_mlops.devops.pipeline_files import HOSTED
-from vision_mlops.devops.setup.project_parts import ProjectPart, RepositoryPart
+from vision_mlops.devops.setup.project_parts import NamedPart, RepositoryPart
 from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, SetupPart, blocked, differing, missing
 
 _YAML_PROCESS = 2
 _FROM_YAML = 2
 
 
-class QueuePart(SetupPart):
-    """The queue of a pool of agents. That of Microsoft's comes with the project; others are up to an administrator."""
+class QueuePart(NamedPart):
+    """The queue of an agent pool. Microsoft's comes with the project; others are up to an administrator."""
 
     kind = "agent pool"
-
-    def __init__(self, project: ProjectPart, name: str) -> None:
-        super().__init__(name)
-        self.project, self.id = project, 0
+    collection, selector = "distributedtask/queues", "queueNames"
 
     def _look(self) -> SetupFinding:
         if not self.project.id:
-            return missing("comes with the project" if self.name == HOSTED else "is looked for in the project")
-        path = f"{self.project.path}/_apis/distributedtask/queues"
-        rows = self.project.client.rows(path, queueNames=self.name)
-        if rows:
-            self.id = int(rows[0]["id"])
+            return missing("comes with the project" if self.name == HOSTED else "is looked up in the project")
+        if row := self._row():
+            self.id = int(row["id"])
             return EXISTS
         if self.name == HOSTED:
             return blocked(
-                "the project has none: Pipelines are turned off", "turn them on in Project settings > Overview"
+                "the project has none because Pipelines are turned off", "turn them on in Project settings > Overview"
             )
-        return blocked("the project has none of this name", "add it in Project settings > Agent pools")
-
-    def _make(self) -> None:
-        """Never called: it is there, or a person makes it."""
+        return blocked("the project has no pool of this name", "add it in Project settings > Agent pools")
 
 
-class PipelinePart(SetupPart):
-    """A pipeline by the path of its YAML. Its ``id`` is known once it exists."""
+class PipelinePart(NamedPart):
+    """A pipeline by the path of its YAML."""
 
     kind = "pipeline"
-    permission = "creating a pipeline takes the permission Create build pipeline, which Build Administrators have"
+    permission = "creating a pipeline needs the permission Create build pipeline, which Build Administrators have"
+
+    collection, selector = "build/definitions", "name"
 
     def __init__(self, repository: RepositoryPart, queue: QueuePart, name: str, path: str) -> None:
-        super().__init__(name)
-        self.repository, self.project, self.id, self._path = repository, repository.project, 0, path
-        self._queue = queue
+        super().__init__(repository.project, name)
+        self.repository, self._file, self._queue = repository, path, queue
         self._kept: dict[str, Any] = {}
 
     def _look(self) -> SetupFinding:
-        if not (self.project.id and self.repository.id):
-            return missing(self._path)
-        rows = self.project.client.rows(f"{self.project.path}/_apis/build/definitions", name=self.name)
-        named = next((row for row in rows if row["name"].lower() == self.name.lower()), None)
+        named = self._row() if self.repository.id else None
         if named is None:
-            return missing(self._path)
+            return missing(self._file)
         self.id = int(named["id"])
-        found = self._kept = self.project.client.get(f"{self.project.path}/_apis/build/definitions/{self.id}")
+        found = self._kept = self.project.client.get(f"{self._path}/{self.id}")
         process, repository = found.get("process") or {}, found.get("repository") or {}
         if process.get("type") != _YAML_PROCESS:
             return blocked("it is a classic pipeline", "rename or delete it in Pipelines")
         changed = []
-        if str(process.get("yamlFilename")).lstrip("/") != self._path:
+        if str(process.get("yamlFilename")).lstrip("/") != self._file:
             changed.append(f"its YAML is {process.get('yamlFilename')}")
         if str(repository.get("id")).lower() != self.repository.id.lower():
             changed.append(f"its repository is {repository.get('name')}")
@@ -80,7 +70,7 @@ class PipelinePart(SetupPart):
             "name": self.name,
             "type": "build",
             "queueStatus": "enabled",
-            "process": {"type": _YAML_PROCESS, "yamlFilename": self._path},
+            "process": {"type": _YAML_PROCESS, "yamlFilename": self._file},
             "repository": {
                 "id": self.repository.id,
                 "name": self.repository.name,
@@ -88,14 +78,13 @@ class PipelinePart(SetupPart):
                 "defaultBranch": self._branch,
             },
         }
-        path = f"{self.project.path}/_apis/build/definitions"
-        if self.id:
-            self._kept = self.project.client.send("PUT", f"{path}/{self.id}", {**self._kept, **wanted})
-            return
-        triggers = [{"triggerType": "continuousIntegration", "settingsSourceType": _FROM_YAML}]
-        queue = {"name": self._queue.name, "id": self._queue.id}
-        made = self.project.client.send("POST", path, {**wanted, "path": "\\", "queue": queue, "triggers": triggers})
-        self.id = int(made["id"])
+        new = {
+            "path": "\\",
+            "queue": {"name": self._queue.name, "id": self._queue.id},
+            "triggers": [{"triggerType": "continuousIntegration", "settingsSourceType": _FROM_YAML}],
+        }
+        self._kept = self.project.client.save(self._path, self.id, {**(self._kept or new), **wanted})
+        self.id = int(self._kept["id"])
 
     @property
     def _branch(self) -> str:
@@ -103,7 +92,7 @@ class PipelinePart(SetupPart):
 
 
 class Resource(Protocol):
-    """What a pipeline may be permitted to use; its ``id`` is empty or 0 where it does not exist yet."""
+    """What a pipeline may be permitted to use; its ``id`` is empty or 0 if it does not exist yet."""
 
     @property
     def id(self) -> str | int:
@@ -124,7 +113,7 @@ class PermissionPart(SetupPart):
     """
 
     kind = "permission"
-    permission = "permitting a pipeline takes the role Administrator of the resource (its page > Security)"
+    permission = "permitting a pipeline needs the role Administrator of the resource (its page > Security)"
 
     def __init__(self, pipeline: PipelinePart, type: str, resource: Resource) -> None:
         super().__init__(f"{pipeline.name}: {resource.label}")

@@ -1,19 +1,19 @@
-"""The project in Azure DevOps, the repository in it, and the policy that asks for the CI of pull requests."""
+"""The project in Azure DevOps, the repository in it, and the policy that requires the CI pipeline for pull requests."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from vision_mlops.core.errors import AzureError
-from vision_mlops.devops.devops_client import DevOpsClient, in_path
+from vision_mlops.devops.devops_client import DevOpsClient, Json, in_path
 from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, SetupPart, blocked, differing, missing
 
 _OPERATION_SECONDS = 300.0
 _POLL_SECONDS = 2.0
 _BUILD_POLICY = "0609b952-1397-4640-95ec-e00a01b2c241"
-"""Type of the policy that a build must succeed, in every organization."""
+"""Type of the policy that requires a successful build; the same in every organization."""
 
 
 class ProjectPart(SetupPart):
@@ -21,7 +21,7 @@ class ProjectPart(SetupPart):
 
     kind = "project"
     permission = (
-        "creating a project takes the permission Create new projects of the organization; or create it by hand, and run"
+        "creating a project needs the permission Create new projects of the organization; or create it by hand, and run"
         " this command again"
     )
 
@@ -31,13 +31,13 @@ class ProjectPart(SetupPart):
 
     @property
     def path(self) -> str:
-        """Start of the paths of what is in it."""
+        """Start of the paths of everything in it."""
         return in_path(self.name)
 
     def _look(self) -> SetupFinding:
         found = self.client.find(f"_apis/projects/{self.path}", includeCapabilities="true")
         if found is None:
-            # An organization that does not exist answers in the same way, but has no list of projects either.
+            # An organization that does not exist responds in the same way, but has no list of projects either.
             self.client.rows("_apis/projects", _top="1")
             return missing("private, Git")
         if found.get("state") not in ("wellFormed", None):
@@ -45,9 +45,7 @@ class ProjectPart(SetupPart):
         self.id = str(found["id"])
         control = (found.get("capabilities") or {}).get("versioncontrol", {}).get("sourceControlType", "Git")
         if control != "Git":
-            return blocked(
-                f"it has the version control {control}", "choose another --project: pipelines in YAML need Git"
-            )
+            return blocked(f"its version control is {control}", "choose another --project: pipelines in YAML need Git")
         return EXISTS
 
     def _make(self) -> None:
@@ -55,7 +53,7 @@ class ProjectPart(SetupPart):
         process = next((item for item in processes if item.get("isDefault")), processes[0])
         body = {
             "name": self.name,
-            "description": "Trains, judges and deploys an image classifier.",
+            "description": "Trains, evaluates and deploys an image classifier.",
             "visibility": "private",
             "capabilities": {
                 "versioncontrol": {"sourceControlType": "Git"},
@@ -75,33 +73,57 @@ class ProjectPart(SetupPart):
             if status == "succeeded":
                 return
             if status in ("failed", "cancelled"):
-                reason = found.get("detailedMessage") or found.get("resultMessage") or "no reason is given"
+                reason = found.get("detailedMessage") or found.get("resultMessage") or "no reason given"
                 raise AzureError(f"creating the project {status}: {reason}", "see the page of the organization")
             if time.monotonic() > deadline:
                 raise AzureError(
-                    f"creating the project takes more than {_OPERATION_SECONDS:g} s",
+                    f"the project was not created within {_OPERATION_SECONDS:g} s",
                     "wait, then run this command again",
                 )
             self._sleep(_POLL_SECONDS)
 
 
-class RepositoryPart(SetupPart):
+class NamedPart(SetupPart):
+    """Something in a project that is found by its name. Its ``id`` is known once it exists."""
+
+    collection = ""
+    """Path of the list of its kind, in the project."""
+    selector = ""
+    """Parameter of the list that selects a name, if it has one."""
+
+    def __init__(self, project: ProjectPart, name: str) -> None:
+        super().__init__(name)
+        self.project = project
+        self.id: Any = ""
+
+    @property
+    def _path(self) -> str:
+        return f"{self.project.path}/_apis/{self.collection}"
+
+    def _row(self, **query: str) -> Json | None:
+        """Its row in the list; None if it or the project does not exist."""
+        if not self.project.id:
+            return None
+        chosen = {self.selector: self.name} if self.selector else {}
+        rows = self.project.client.rows(self._path, **chosen, **query)
+        return next((row for row in rows if row["name"].lower() == self.name.lower()), None)
+
+
+class RepositoryPart(NamedPart):
     """The repository. Nothing is pushed to it."""
 
     kind = "repository"
     permission = (
-        "creating a repository takes the permission Create repository (Project settings > Repositories > Security)"
+        "creating a repository needs the permission Create repository (Project settings > Repositories > Security)"
     )
+    collection = "git/repositories"
 
     def __init__(self, project: ProjectPart, name: str, branch: str) -> None:
-        super().__init__(name)
-        self.project, self.id, self.url, self.branch, self.empty = project, "", "", branch, True
+        super().__init__(project, name)
+        self.url, self.branch, self.empty = "", branch, True
 
     def _look(self) -> SetupFinding:
-        if not self.project.id:
-            return missing()
-        rows = self.project.client.rows(f"{self.project.path}/_apis/git/repositories")
-        found = next((item for item in rows if item["name"].lower() == self.name.lower()), None)
+        found = self._row()
         if found is None:
             return missing()
         if found.get("isDisabled"):
@@ -111,7 +133,7 @@ class RepositoryPart(SetupPart):
 
     def _make(self) -> None:
         body = {"name": self.name, "project": {"id": self.project.id}}
-        self._take(self.project.client.send("POST", f"{self.project.path}/_apis/git/repositories", body))
+        self._take(self.project.client.send("POST", self._path, body))
 
     def _take(self, found: dict[str, object]) -> None:
         self.id, self.url = str(found["id"]), str(found.get("remoteUrl") or "")
@@ -119,7 +141,7 @@ class RepositoryPart(SetupPart):
 
 
 class NumberedPipeline(Protocol):
-    """A pipeline by its id, which is 0 where it does not exist yet."""
+    """A pipeline by its id, which is empty or 0 if it does not exist yet."""
 
     @property
     def id(self) -> int:
@@ -127,10 +149,10 @@ class NumberedPipeline(Protocol):
 
 
 class BranchPolicyPart(SetupPart):
-    """Pull requests to the main branch must pass the CI pipeline: in Azure Repos ``pr`` in the YAML starts nothing."""
+    """Pull requests to the main branch must pass the CI pipeline: in Azure Repos, ``pr`` in the YAML starts nothing."""
 
     kind = "branch policy"
-    permission = "a branch policy takes the permission Edit policies (Project settings > Repositories > Policies)"
+    permission = "a branch policy needs the permission Edit policies (Project settings > Repositories > Policies)"
 
     def __init__(self, repository: RepositoryPart, pipeline: str, definition: NumberedPipeline) -> None:
         super().__init__(f"{pipeline} on pull requests to {repository.branch}")
@@ -147,7 +169,7 @@ class BranchPolicyPart(SetupPart):
             if settings.get("buildDefinitionId") == self._definition.id and any(map(self._covers, settings["scope"])):
                 self._configuration = int(item["id"])
                 if not (item.get("isEnabled") and item.get("isBlocking")):
-                    return differing("it is not enabled, or does not block")
+                    return differing("it is not enabled, or not blocking")
                 return EXISTS
         return missing()
 
@@ -172,13 +194,10 @@ class BranchPolicyPart(SetupPart):
             },
         }
         path = f"{project.path}/_apis/policy/configurations"
-        if self._configuration:
-            project.client.send("PUT", f"{path}/{self._configuration}", body)
-        else:
-            self._configuration = int(project.client.send("POST", path, body)["id"])
+        self._configuration = int(project.client.save(path, self._configuration, body)["id"])
 
     def _covers(self, scope: dict[str, object]) -> bool:
         there, name = str(scope.get("refName") or "refs/heads/"), f"refs/heads/{self._repository.branch}"
-        # A scope without a repository holds for all of them.
+        # A scope without a repository applies to all of them.
         here = scope.get("repositoryId") in (None, self._repository.id)
         return here and (name == there or (str(scope.get("matchKind")).lower() == "prefix" and name.startswith(there)))

@@ -1,4 +1,4 @@
-"""One thing that the pipelines need: whether it is there, and how it is made."""
+"""One thing that the pipelines need: whether it exists, and how to create it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vision_mlops.core.errors import AzureError
 
 
 class Standing(enum.StrEnum):
-    """How a thing is, compared with what is wanted."""
+    """The state of a thing, compared with what is wanted."""
 
     EXISTS = "exists"
     CREATE = "create"
@@ -23,13 +23,13 @@ class Standing(enum.StrEnum):
 
 @dataclass(frozen=True)
 class SetupFinding:
-    """What a look has found.
+    """The result of looking at a thing.
 
     Attributes:
-        standing: How it is. What differs is changed. What is blocked only a person can change, and nothing is made before
-            that; what comes later cannot be made yet, and the rest does not need it.
+        standing: Its state. A thing that differs is changed. A thing that is blocked needs a person first, and nothing is
+            created before that. A thing that comes later cannot be created yet, and nothing else depends on it.
         detail: What is missing or different.
-        fix: What to do about it, where a person has to.
+        fix: What a person has to do about it.
     """
 
     standing: Standing
@@ -41,12 +41,12 @@ EXISTS = SetupFinding(Standing.EXISTS)
 
 
 class SetupPart(ABC):
-    """A thing that is looked at with reads only, and made with as few writes as it takes.
+    """A thing that is looked at with reads only, and created with as few writes as possible.
 
     Attributes:
         kind: What it is, such as ``environment``.
         name: Its own name.
-        permission: Who may make it, for those who may not.
+        permission: Who may create it, for the error of those who may not.
     """
 
     kind: str = ""
@@ -61,24 +61,24 @@ class SetupPart(ABC):
         return f"{self.kind} {self.name}{f' of {self._of}' if self._of else ''}"
 
     def look(self) -> SetupFinding:
-        """How it is. Changes nothing. Raises AzureError."""
+        """Find out its state. Changes nothing. Raises AzureError."""
         with self._explained():
             return self._look()
 
     def make(self) -> None:
-        """Make it, or change what differs; called after :meth:`look`. Raises AzureError."""
+        """Create it, or change what differs; called after :meth:`look`. Raises AzureError."""
         with self._explained():
             self._make()
 
     @abstractmethod
     def _look(self) -> SetupFinding: ...
 
-    @abstractmethod
-    def _make(self) -> None: ...
+    def _make(self) -> None:
+        raise NotImplementedError(f"{self.label} exists, or a person creates it")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Give an error the name of this thing, and who may make it."""
+        """Add the name of this thing, and who may create it, to an error."""
         try:
             yield
         except AzureError as error:
@@ -87,20 +87,20 @@ class SetupPart(ABC):
 
 
 def missing(detail: str = "") -> SetupFinding:
-    """What does not exist, and is made."""
+    """Something that does not exist, and is created."""
     return SetupFinding(Standing.CREATE, detail)
 
 
 def differing(detail: str) -> SetupFinding:
-    """What exists with other content, and is changed."""
+    """Something that exists with other content, and is changed."""
     return SetupFinding(Standing.DIFFERS, detail)
 
 
 def blocked(detail: str, fix: str) -> SetupFinding:
-    """What a person has to see to first."""
+    """Something that a person has to take care of first."""
     return SetupFinding(Standing.BLOCKED, detail, fix)
 
 
 def later(detail: str, fix: str) -> SetupFinding:
-    """What cannot be made yet, and what nothing else waits for."""
+    """Something that cannot be created yet, and that nothing else waits for."""
     return SetupFinding(Standing.LATER, detail, fix)

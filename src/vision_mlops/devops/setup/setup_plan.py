@@ -1,17 +1,22 @@
-"""All that the pipelines of a project need, in the order in which it is made: each part finds there what it needs."""
+"""Everything that the pipelines of a project need, in an order in which each part finds what it needs itself."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.devops.devops_client import DevOpsClient
 from vision_mlops.devops.pipeline_files import AZURE, DOCKER, HOSTED, PipelineFiles
-from vision_mlops.devops.setup.connection_parts import AzureConnectionPart, ConnectionPart, RegistryConnectionPart
+from vision_mlops.devops.setup.connection_parts import (
+    AzureConnectionPart,
+    ConnectionPart,
+    ForeignConnectionPart,
+    RegistryConnectionPart,
+)
 from vision_mlops.devops.setup.environment_parts import ApprovalPart, EnvironmentPart, ExclusiveLockPart
-from vision_mlops.devops.setup.foreign_connection_part import ForeignConnectionPart
 from vision_mlops.devops.setup.identity_parts import FederationPart, IdentityPart, role_parts
 from vision_mlops.devops.setup.pipeline_parts import PermissionPart, PipelinePart, QueuePart
 from vision_mlops.devops.setup.project_parts import BranchPolicyPart, ProjectPart, RepositoryPart
@@ -22,24 +27,28 @@ from vision_mlops.devops.setup.variable_group_part import VariableGroupPart
 
 
 @dataclass(frozen=True)
-class SetupWishes:
-    """What is wanted.
+class SetupRequest:
+    """What is asked for.
 
     Attributes:
-        project: Name of the project in Azure DevOps.
-        repository: Name of the repository in it.
+        root: Folder of the project.
+        environments: Names separated by commas; the first is where models are trained.
+        organization: Address of the organization of Azure DevOps; empty for none.
+        project: Name of the project in it.
+        repository: Name of the repository in the project; that of the project if empty.
         branch: The branch that pipelines are read from, and pull requests go to.
-        stages: Environments, the first of which is where models are trained.
-        approvers: Who approves deployments.
-        approved: Names of the environments whose deployments are approved.
+        approvers: Who approves deployments to all environments but the first.
+        github: ``OWNER/NAME`` of a repository whose workflows deploy; empty for none.
     """
 
-    project: str
-    repository: str
-    branch: str
-    stages: tuple[Stage, ...]
+    root: Path
+    environments: str
+    organization: str = ""
+    project: str = ""
+    repository: str = ""
+    branch: str = "main"
     approvers: tuple[str, ...] = ()
-    approved: tuple[str, ...] = ("prod",)
+    github: str = ""
 
 
 class SetupPlan:
@@ -47,18 +56,22 @@ class SetupPlan:
 
     Args:
         client: The organization.
-        wishes: What is wanted.
+        request: What is asked for.
+        stages: Environments, the first of which is where models are trained.
         files: What the pipelines refer to.
 
     Raises:
-        ConfigError: the pipelines refer to an environment that no settings are given for.
+        ConfigError: the pipelines refer to an environment without settings.
     """
 
-    def __init__(self, client: DevOpsClient, wishes: SetupWishes, files: PipelineFiles) -> None:
-        self._wishes, self._files = wishes, files
-        self._stages = {stage.name: stage for stage in wishes.stages}
-        self.project = ProjectPart(client, wishes.project)
-        self.repository = RepositoryPart(self.project, wishes.repository, wishes.branch)
+    def __init__(
+        self, client: DevOpsClient, request: SetupRequest, stages: tuple[Stage, ...], files: PipelineFiles
+    ) -> None:
+        self._approvers, self._files = request.approvers, files
+        self._stages = {stage.name: stage for stage in stages}
+        self._approved = [stage.name for stage in stages[1:]]
+        self.project = ProjectPart(client, request.project)
+        self.repository = RepositoryPart(self.project, request.repository or request.project, request.branch)
         self._identities = {name: IdentityPart(stage, stage.identity) for name, stage in self._stages.items()}
         uses = files.pipelines
         self._connections: dict[str, ConnectionPart | ForeignConnectionPart] = {}
@@ -78,7 +91,7 @@ class SetupPlan:
         self._pipelines = {use.name: PipelinePart(self.repository, hosted, use.name, use.path) for use in uses}
 
     def parts(self) -> Iterator[SetupPart]:
-        """All parts; one is asked for only after those before it were looked at."""
+        """All parts. Each is only requested after the parts before it have been looked at."""
         yield self.project
         yield self.repository
         yield from self._pools.values()
@@ -88,13 +101,13 @@ class SetupPlan:
         for connection in self._connections.values():
             yield connection
             if isinstance(connection, ConnectionPart):
-                name = re.sub(r"[^A-Za-z0-9_-]+", "-", f"azure-devops-{self._wishes.project}-{connection.name}")
+                name = re.sub(r"[^A-Za-z0-9_-]+", "-", f"azure-devops-{self.project.name}-{connection.name}")
                 yield FederationPart(connection.identity, name[:120], connection.origin)
         for environment in self._environments.values():
             yield environment
             yield ExclusiveLockPart(environment)
-            if self._stage(environment.name).name in self._wishes.approved:
-                yield ApprovalPart(environment, self._wishes.approvers)
+            if self._stage(environment.name).name in self._approved:
+                yield ApprovalPart(environment, self._approvers)
         yield from self._groups.values()
         yield from self._pipelines.values()
         yield from self._permissions()
@@ -117,7 +130,7 @@ class SetupPlan:
                 yield PermissionPart(pipeline, "queue", self._pools[name])
 
     def _starters(self) -> Iterator[SetupPart]:
-        """Who starts pipelines besides people: jobs that call back, and runs of other pipelines."""
+        """What starts pipelines besides people: jobs that call back, and runs of other pipelines."""
         members: dict[str, list[MemberPart]] = {}
         for use in self._files.pipelines:
             names = [name for name, kind in sorted(use.connections.items()) if kind == AZURE]
@@ -147,7 +160,7 @@ class SetupPlan:
         if found not in self._stages:
             raise ConfigError(
                 f"ado_pipelines/variables/{found}.yml names {name!r}, and --environments has no {found!r}",
-                f"add it: --environments {','.join([*self._stages, found])}, or take it out of the pipelines: see"
+                f"add it: --environments {','.join([*self._stages, found])}, or remove it from the pipelines: see"
                 " docs/how_to/devops_init.md, One environment only",
             )
         return self._stages[found]

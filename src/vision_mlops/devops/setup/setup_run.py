@@ -1,4 +1,4 @@
-"""A set-up in two steps: look at everything and change nothing, then make what is missing, and say what was made."""
+"""A set-up in two steps: look at everything and change nothing, then create what is missing, and report what was created."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from dataclasses import dataclass
 from vision_mlops.core.errors import AzureError
 from vision_mlops.devops.setup.setup_part import SetupFinding, SetupPart, Standing
 
-_AGAIN = "then run the same command again: it goes on with what is missing"
+_AGAIN = "run the same command again: it continues with what is missing"
 
 
 @dataclass(frozen=True)
 class SetupRow:
-    """A part, and what the look has found."""
+    """A part, and its state."""
 
     part: SetupPart
     finding: SetupFinding
 
     def to_dict(self) -> dict[str, str]:
-        """The row as it is shown."""
+        """The row as it is displayed."""
         shown = {"kind": self.part.kind, "name": self.part.label.removeprefix(f"{self.part.kind} ")}
         return {**shown, "state": str(self.finding.standing), "detail": self.finding.detail}
 
 
 def look(parts: Iterable[SetupPart]) -> list[SetupRow]:
-    """How each part is. Sends reads only. Raises AzureError."""
+    """Find out the state of each part. Sends reads only. Raises AzureError."""
     return [SetupRow(part, part.look()) for part in parts]
 
 
 def of_standing(rows: Iterable[SetupRow], *standings: Standing) -> list[SetupRow]:
-    """The rows whose parts are in one of some standings."""
+    """The rows whose parts have one of the given standings."""
     return [row for row in rows if row.finding.standing in standings]
 
 
 def make(rows: Iterable[SetupRow], told: Callable[[str], None]) -> list[SetupRow]:
-    """Make what is missing and change what differs, in order.
+    """Create what is missing and change what differs, in order.
 
     Args:
         rows: What :func:`look` has found.
-        told: Is told each part once it is made.
+        told: Gets a message for each part once it is created.
 
     Returns:
-        The rows of what was made.
+        The rows of what was created.
 
     Raises:
-        AzureError: one could not be made; names it, and what was made before.
+        AzureError: a part could not be created; names it, and what was created before.
     """
     made: list[SetupRow] = []
     for row in rows:
@@ -53,23 +53,23 @@ def make(rows: Iterable[SetupRow], told: Callable[[str], None]) -> list[SetupRow
             continue
         part = row.part
         try:
-            # What it needs may have brought it: a new project has a repository, say.
+            # It may have come with what it needs: a new project has a repository, for example.
             finding = part.look()
             if finding.standing is Standing.BLOCKED:
                 raise AzureError(f"{part.label}: {finding.detail}", finding.fix)
             if finding.standing in (Standing.CREATE, Standing.DIFFERS):
                 part.make()
                 made.append(SetupRow(part, finding))
-                told(f"{'made' if finding.standing is Standing.CREATE else 'changed'} {part.label}")
+                told(f"{'created' if finding.standing is Standing.CREATE else 'changed'} {part.label}")
         except AzureError as error:
-            hint = f"{error.hint}; {_AGAIN}" if error.hint and _AGAIN not in error.hint else _AGAIN
+            hint = f"{error.hint}; then {_AGAIN}" if error.hint and _AGAIN not in error.hint else error.hint or _AGAIN
             raise AzureError(f"{error.message}\n{_summary(made)}", hint, error.status) from error
         except KeyboardInterrupt:
             told(_summary(made))
-            told(f"{part.label} may be made or not: run the same command again, it looks first")
+            told(f"{part.label} may have been created or not: run the same command again, which checks first")
             raise
     return made
 
 
 def _summary(made: list[SetupRow]) -> str:
-    return f"made before that: {', '.join(row.part.label for row in made) or 'nothing'}"
+    return f"created before that: {', '.join(row.part.label for row in made) or 'nothing'}"

@@ -1,11 +1,9 @@
-"""A set-up as it is asked for: which services, which environments, and what is left to do by hand afterwards."""
+"""A set-up as requested: which services, which environments, and what is left to do by hand afterwards."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.devops.devops_client import DevOpsClient, organization_authorization
@@ -13,34 +11,9 @@ from vision_mlops.devops.pipeline_files import FOLDER, PipelineFiles, no_pipelin
 from vision_mlops.devops.setup.first_push import push, push_commands
 from vision_mlops.devops.setup.github_parts import GithubPlan
 from vision_mlops.devops.setup.setup_part import SetupPart
-from vision_mlops.devops.setup.setup_plan import SetupPlan, SetupWishes
+from vision_mlops.devops.setup.setup_plan import SetupPlan, SetupRequest
 from vision_mlops.devops.setup.stage_settings import Stage, read_stages
 from vision_mlops.devops.workflow_files import workflow_environments
-
-
-@dataclass(frozen=True)
-class SetupRequest:
-    """What is asked for.
-
-    Attributes:
-        root: Folder of the project.
-        environments: Names with commas between them; the first is where models are trained.
-        organization: Address of the organization of Azure DevOps; empty for none.
-        project: Name of the project in it.
-        repository: Name of the repository in the project; that of the project where empty.
-        branch: The branch that pipelines are read from.
-        approvers: Who approves deployments to all environments but the first.
-        github: ``OWNER/NAME`` of a repository whose workflows deploy; empty for none.
-    """
-
-    root: Path
-    environments: str
-    organization: str = ""
-    project: str = ""
-    repository: str = ""
-    branch: str = "main"
-    approvers: tuple[str, ...] = ()
-    github: str = ""
 
 
 class SetupSession:
@@ -52,7 +25,7 @@ class SetupSession:
         self._request, self._files, self._plan, self._github = request, files, plan, github
 
     def parts(self) -> Iterator[SetupPart]:
-        """All parts, in the order in which they are looked at and made."""
+        """All parts, in the order in which they are looked at and created."""
         if self._plan is not None:
             yield from self._plan.parts()
         if self._github is not None:
@@ -60,31 +33,31 @@ class SetupSession:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the repository exists, and nothing was pushed to it."""
+        """Whether the repository exists and nothing has been pushed to it."""
         return self._plan is not None and bool(self._plan.repository.id) and self._plan.repository.empty
 
     def push(self) -> str:
-        """Push the current commit; returns where it went. Raises AzureError."""
+        """Push the current commit; returns the address of the repository. Raises AzureError."""
         assert self._plan is not None
         push(self._plan.repository, self._request.root, organization_authorization()())
         return self._plan.repository.url
 
     def commands(self, *, pushed: bool) -> list[str]:
-        """Lines for a terminal that finish the set-up."""
+        """Commands that finish the set-up."""
         lines = push_commands(self._plan.repository) if self._plan is not None and self.is_empty and not pushed else []
         return lines + (self._github.commands(tuple(self._files.group_variables)) if self._github is not None else [])
 
 
 @contextmanager
 def open_setup(request: SetupRequest, told: Callable[[str], None]) -> Iterator[SetupSession]:
-    """Read all that a set-up needs to know from the project.
+    """Read everything that a set-up needs to know from the project.
 
     Args:
         request: What is asked for.
-        told: Is told where a service keeps us waiting.
+        told: Gets a message if a service makes us wait.
 
     Raises:
-        ConfigError: something that has to be given is not, or cannot be right.
+        ConfigError: an option is missing or malformed.
         PipelineError: the pipelines or workflows cannot be read.
         MissingExtraError: the Azure packages are not installed.
     """
@@ -93,11 +66,11 @@ def open_setup(request: SetupRequest, told: Callable[[str], None]) -> Iterator[S
             "--organization is missing", "give --organization https://dev.azure.com/NAME, or --github OWNER/NAME"
         )
     if request.organization and not request.project:
-        raise ConfigError("--project is missing", "give --project NAME; it is created where it does not exist")
+        raise ConfigError("--project is missing", "give --project NAME; it is created if it does not exist")
     names = tuple(name.strip() for name in request.environments.split(",") if name.strip())
     if not names or len(set(names)) < len(names):
         message = f"--environments {request.environments!r} does not name different environments"
-        raise ConfigError(message, "write commas between them: dev,prod")
+        raise ConfigError(message, "separate them with commas: dev,prod")
     files = _read_files(request)
     stages = read_stages(names, request.root)
     github = _github_plan(request, files, stages) if request.github else None
@@ -106,22 +79,20 @@ def open_setup(request: SetupRequest, told: Callable[[str], None]) -> Iterator[S
         return
     client = DevOpsClient(request.organization, organization_authorization(), told=told)
     try:
-        repository = request.repository or request.project
-        wishes = SetupWishes(request.project, repository, request.branch, stages, request.approvers, names[1:])
-        yield SetupSession(request, files, SetupPlan(client, wishes, files), github)
+        yield SetupSession(request, files, SetupPlan(client, request, stages, files), github)
     finally:
         client.close()
 
 
 def _read_files(request: SetupRequest) -> PipelineFiles:
-    """The pipelines, which a project whose workflows run at GitHub need not have."""
+    """The pipelines, which a project with workflows at GitHub need not have."""
     needed = request.organization or (request.root / FOLDER).exists()
     environments = [] if needed else workflow_environments(request.root)
     return no_pipelines(environments) if environments else read_pipelines(request.root)
 
 
 def _github_plan(request: SetupRequest, files: PipelineFiles, stages: tuple[Stage, ...]) -> GithubPlan:
-    """Environments of the workflows, else those that are asked for, each with the settings that belong to it."""
+    """Environments of the workflows, else those of the request, each with the settings that belong to it."""
     by_name = {stage.name: stage for stage in stages}
     places = workflow_environments(request.root) or list(by_name)
     known = ((place, by_name.get(files.stage_of(place, tuple(by_name)))) for place in places)

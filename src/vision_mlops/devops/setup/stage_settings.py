@@ -1,4 +1,4 @@
-"""The environments of a project, such as dev and prod: the Azure settings of each, and the identities made for it."""
+"""The environments of a project, such as dev and prod: the Azure settings of each, and its identities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Stage:
     Attributes:
         name: Such as ``dev``.
         settings: Its Azure settings.
-        values: All that its file sets, by variable.
+        values: Everything that its file sets, by variable.
         source: The file, or ``environment``.
     """
 
@@ -37,7 +37,7 @@ class Stage:
 
     @property
     def identity(self) -> str:
-        """Name of the identity that its pipelines act as; that of ``infrastructure/main.bicep``."""
+        """Name of the identity that its pipelines act as; the same as in ``infrastructure/main.bicep``."""
         return f"id-{self.settings.workspace_name.removeprefix('mlw-')}-pipelines"
 
     @property
@@ -48,12 +48,12 @@ class Stage:
 
 
 def read_stages(names: tuple[str, ...], root: Path, environ: Mapping[str, str] = os.environ) -> tuple[Stage, ...]:
-    """Read the settings of each environment from ``.env.NAME`` of the project; with only one, from ``.env`` too.
+    """Read the settings of each environment from ``.env.NAME`` of the project, or from ``.env`` if there is only one.
 
-    What such a file sets wins over the environment of the process, which knows only one of them.
+    Such a file takes precedence over the environment of the process, which only has the settings of one of them.
 
     Raises:
-        ConfigError: a file is missing or has a mistake, or two environments have one workspace.
+        ConfigError: a file is missing or has a mistake, or two environments share a workspace.
         MissingExtraError: python-dotenv is not installed.
     """
     found = tuple(_read(name, root, environ, alone=len(names) == 1) for name in names)
@@ -61,7 +61,7 @@ def read_stages(names: tuple[str, ...], root: Path, environ: Mapping[str, str] =
     if len(set(places)) < len(places):
         raise ConfigError(
             f"the environments {' and '.join(names)} have the same workspace {found[0].settings.workspace_name!r}",
-            "give each settings of its own in .env.NAME, or only one with --environments",
+            "give each its own settings in .env.NAME, or only one of them with --environments",
         )
     return found
 
@@ -73,7 +73,7 @@ def _read(name: str, root: Path, environ: Mapping[str, str], *, alone: bool) -> 
     if not file.exists() and not alone:
         raise ConfigError(
             f"{file} is missing: it holds the Azure settings of the environment {name}",
-            f"write the lines to it that `make infra-up ENVIRONMENT={name}` prints, or leave {name} out of --environments",
+            f"write the lines to it that `make infra-up ENVIRONMENT={name}` prints, or remove {name} from --environments",
         )
     written = {key: value.strip() for key, value in read_env_file(file).items() if value.strip()}
     others = {key: value for key, value in environ.items() if key not in written}

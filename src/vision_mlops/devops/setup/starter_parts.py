@@ -11,23 +11,23 @@ from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, SetupPart
 from vision_mlops.devops.setup.stage_settings import Stage
 
 _BUILD_SECURITY = "33344d9c-fc72-4d6f-aba5-fa317101a7e9"
-"""Namespace of the permissions of pipelines, in every organization."""
+"""Namespace of the permissions of pipelines, the same in every organization."""
 _VIEW_BUILDS, _QUEUE_BUILDS = 1, 128
-_MEMBER = "reads the project; takes a Basic license"
-_CLUSTER = "`make infra-up` makes the cluster with an identity; run this command again then"
+_MEMBER = "reads the project; needs a Basic license"
+_CLUSTER = "`make infra-up` creates the cluster with an identity; then run this command again"
 
 
 class StarterPart(SetupPart):
-    """Somebody who is no person may start a pipeline: an identity of Azure, or the build service of the project.
+    """An identity of Azure, or the build service of the project, may start a pipeline.
 
     Args:
         pipeline: Which.
-        who: For people.
-        descriptor: Gives how the service calls them; empty where it is not known yet, None where they do not exist.
+        who: The identity, in words.
+        descriptor: Returns the descriptor of the identity; empty while it is unknown, None if the identity does not exist.
     """
 
     kind = "right to start"
-    permission = "permissions of pipelines are given by a project administrator"
+    permission = "permissions of pipelines are granted by a project administrator"
 
     def __init__(self, pipeline: PipelinePart, who: str, descriptor: Callable[[], str | None]) -> None:
         super().__init__(f"{pipeline.name} by {who}")
@@ -45,7 +45,7 @@ class StarterPart(SetupPart):
         entries = [entry for item in lists for key, entry in item["acesDictionary"].items() if key == descriptor]
         wanted = _VIEW_BUILDS | _QUEUE_BUILDS
         if any(entry["deny"] & wanted for entry in entries):
-            return blocked("it is denied", "take the denial back in the pipeline's Security")
+            return blocked("it is denied", "remove the denial in the pipeline's Security")
         return EXISTS if any(entry["allow"] & wanted == wanted for entry in entries) else missing()
 
     def _make(self) -> None:
@@ -64,7 +64,7 @@ class StarterPart(SetupPart):
 
 
 class ClusterIdentityPart(SetupPart):
-    """The identity that jobs on a compute cluster act as; the infrastructure makes it. ``principal`` is its object id."""
+    """The identity that jobs on a compute cluster act as. The infrastructure creates it; ``principal`` is its object id."""
 
     kind = "compute cluster"
 
@@ -75,25 +75,22 @@ class ClusterIdentityPart(SetupPart):
     def _look(self) -> SetupFinding:
         self.principal = self._stage.directory.cluster_principal(self.name)
         if not self.principal:
-            return later("it has no identity that could start a pipeline when a training has finished", _CLUSTER)
+            return later("it has no identity to start a pipeline with when a training has finished", _CLUSTER)
         return EXISTS
-
-    def _make(self) -> None:
-        """Never called: it is there, or comes later."""
 
 
 class MemberPart(SetupPart):
     """An identity of Azure is a member of the organization, so that it can be given permissions there."""
 
     kind = "member"
-    permission = "adding an identity to the organization takes a member of Project Collection Administrators"
+    permission = "adding an identity to the organization needs a member of Project Collection Administrators"
 
     def __init__(self, project: ProjectPart, cluster: ClusterIdentityPart) -> None:
         super().__init__(f"identity of {cluster.name}")
         self._project, self._cluster, self._known = project, cluster, ""
 
     def descriptor(self) -> str | None:
-        """How the service calls it; empty where it is no member yet, None where the cluster has no identity."""
+        """Its descriptor; empty if it is not a member yet, None if the cluster has no identity."""
         return self._known if self._cluster.principal else None
 
     def _look(self) -> SetupFinding:
@@ -117,8 +114,8 @@ class MemberPart(SetupPart):
         response = self._project.client.send_entitlement(body)
         if response.get("isSuccess") is False:
             errors = (response.get("operationResult") or {}).get("errors") or []
-            reason = "; ".join(str(error.get("value")) for error in errors) or "no reason is given"
-            raise AzureError(f"the organization does not take it: {reason}", "see Organization settings > Users")
+            reason = "; ".join(str(error.get("value")) for error in errors) or "no reason given"
+            raise AzureError(f"the organization does not accept it: {reason}", "see Organization settings > Users")
         self._known = self._find()
 
     def _find(self) -> str:
@@ -129,13 +126,13 @@ class MemberPart(SetupPart):
 
 
 class BuildService:
-    """The identity that runs of the project act as in Azure DevOps, with ``System.AccessToken``."""
+    """The identity that runs of the project use in Azure DevOps, with ``System.AccessToken``."""
 
     def __init__(self, project: ProjectPart) -> None:
         self._project, self._known = project, ""
 
     def descriptor(self) -> str:
-        """How the service calls it; empty where the project does not exist yet."""
+        """Its descriptor; empty if the project does not exist yet."""
         project = self._project
         if not self._known and project.id:
             mark = f":Build:{project.id}".lower()

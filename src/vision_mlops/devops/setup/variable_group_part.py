@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vision_mlops.devops.setup.project_parts import ProjectPart
-from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, SetupPart, blocked, differing, missing
+from vision_mlops.devops.setup.project_parts import NamedPart, ProjectPart
+from vision_mlops.devops.setup.setup_part import EXISTS, SetupFinding, blocked, differing, missing
 from vision_mlops.devops.setup.stage_settings import Stage
 
 
-class VariableGroupPart(SetupPart):
+class VariableGroupPart(NamedPart):
     """A variable group with values of an environment.
 
     Args:
@@ -21,12 +21,14 @@ class VariableGroupPart(SetupPart):
 
     kind = "variable group"
     permission = (
-        "a variable group takes the role Creator, or Administrator of the group (Pipelines > Library > Security)"
+        "a variable group needs the role Creator, or Administrator of the group (Pipelines > Library > Security)"
     )
 
+    collection, selector = "distributedtask/variablegroups", "groupName"
+
     def __init__(self, project: ProjectPart, name: str, stage: Stage, wanted: Mapping[str, bool]) -> None:
-        super().__init__(name)
-        self.project, self.id, self._stage = project, 0, stage
+        super().__init__(project, name)
+        self._stage = stage
         self._lacking = [key for key, required in wanted.items() if required and key not in stage.values]
         self._values = {key: stage.values[key] for key in wanted if key in stage.values}
         self._kept: dict[str, dict[str, object]] = {}
@@ -37,20 +39,13 @@ class VariableGroupPart(SetupPart):
                 f"{', '.join(self._lacking)} of the environment {self._stage.name} not set",
                 f"set it in {self._stage.source}",
             )
-        if not self.project.id:
-            return missing(f"{len(self._values)} values")
-        rows = self.project.client.rows(
-            f"{self.project.path}/_apis/distributedtask/variablegroups", groupName=self.name
-        )
-        found = next((item for item in rows if item["name"].lower() == self.name.lower()), None)
+        found = self._row()
         if found is None:
             return missing(f"{len(self._values)} values")
         self.id, self._kept = int(found["id"]), found.get("variables") or {}
         if found.get("type", "Vsts") != "Vsts":
-            return blocked(
-                f"it is of the type {found['type']}", "rename it, or change its name in ado_pipelines/variables"
-            )
-        # A secret reads as null: it is the owner's, and stays.
+            return blocked(f"its type is {found['type']}", "rename it, or change its name in ado_pipelines/variables")
+        # A secret is read as null. It belongs to its owner, and stays.
         changed = [
             key
             for key, value in self._values.items()
@@ -64,14 +59,10 @@ class VariableGroupPart(SetupPart):
         body = {
             "name": self.name,
             "type": "Vsts",
-            "description": f"Settings of the environment {self._stage.name}; made by mlops devops init.",
+            "description": f"Settings of the environment {self._stage.name}; created by mlops devops init.",
             "variables": {**self._kept, **values},
             "variableGroupProjectReferences": [
                 {"name": self.name, "projectReference": {"id": self.project.id, "name": self.project.name}}
             ],
         }
-        path = "_apis/distributedtask/variablegroups"
-        if self.id:
-            self.project.client.send("PUT", f"{path}/{self.id}", body)
-        else:
-            self.id = int(self.project.client.send("POST", path, body)["id"])
+        self.id = int(self.project.client.save(f"_apis/{self.collection}", self.id, body)["id"])

@@ -1,7 +1,7 @@
 """Azure Container Instances: a container group is an endpoint with one deployment.
 
 - :mod:`.target` is what the commands use; :mod:`.container_groups` calls the service.
-- :mod:`.group_definition` says what a group is made of, and reads back what one was made of.
-- :mod:`.group_state` reads from the service's answer how a group is, `server_health` above it asks the server itself.
-- :mod:`.group_changes` makes and changes groups, waits, and undoes what did not work.
+- :mod:`.group_definition` builds the definition of a group, and reads back what a group was made of.
+- :mod:`.group_state` reads the state of a group from the service's response; `server_health` above it asks the server itself.
+- :mod:`.group_changes` creates and changes groups, waits, and undoes changes that fail.
 """

@@ -1,11 +1,12 @@
-"""The calls of Azure Container Instances, in one resource group."""
+"""The calls to Azure Container Instances, in one resource group."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.azure.azure_errors import azure_errors, is_missing
+from vision_mlops.azure.azure_errors import azure_errors, found_or_none
 from vision_mlops.azure.clients import containers_client
 from vision_mlops.azure.retries import retry_while_busy
 from vision_mlops.config.azure_settings import AzureSettings
@@ -21,10 +22,10 @@ _PATIENCE_SECONDS = 120.0
 
 
 class Groups:
-    """Container groups of a resource group. Everything raises AzureError.
+    """Container groups of a resource group. All methods raise AzureError.
 
     Args:
-        settings: Where.
+        settings: Where in Azure.
         client: Client to use instead of a new one.
     """
 
@@ -33,34 +34,28 @@ class Groups:
         self._client = client or containers_client(settings)
 
     def find(self, name: str, say: Callable[[str], None] = lambda text: None) -> ContainerGroup | None:
-        """A group with its instance view; None where there is none of the name."""
+        """A group with its instance view; None if it does not exist."""
         with azure_errors(f"container group {name!r}"):
-            try:
-                return retry_while_busy(
-                    lambda: self._client.container_groups.get(self._group, name), say, seconds=_PATIENCE_SECONDS
-                )
-            except Exception as error:
-                if is_missing(error):
-                    return None
-                raise
+            get = partial(self._client.container_groups.get, self._group, name)
+            return found_or_none(lambda: retry_while_busy(get, say, seconds=_PATIENCE_SECONDS))
 
     def get(self, name: str) -> ContainerGroup:
-        """A group that this package made. Raises DeploymentError where there is none."""
+        """A group that this package created. Raises DeploymentError if it does not exist."""
         found = self.find(name)
         if found is None or facts(found) is None:
-            raise DeploymentError(f"there is no endpoint {name!r} on aci", "mlops endpoint list --on aci")
+            raise DeploymentError(f"no endpoint {name!r} exists on aci", "mlops endpoint list --on aci")
         return found
 
     def made(self) -> list[str]:
-        """Names of all groups that this package made."""
+        """Names of all groups that this package created."""
         with azure_errors("container groups"):
             found = self._client.container_groups.list_by_resource_group(self._group)
             return sorted(str(item.name) for item in found if facts(item) is not None)
 
     def put(self, name: str, group: ContainerGroup) -> LROPoller[ContainerGroup] | None:
-        """Make a group, or change it, in place; comes back once the service has accepted it.
+        """Create a group, or change it in place; returns once the service has accepted it.
 
-        None where the same change is under way already: the SDK sends a request again whose answer was lost.
+        None if the same change is already in progress: the SDK repeats a request if its response was lost.
         """
         try:
             with azure_errors(f"container group {name!r}"):
@@ -72,12 +67,12 @@ class Groups:
             return None
 
     def start(self, name: str) -> LROPoller[None]:
-        """Start a group that was stopped; comes back once the service has accepted it."""
+        """Start a group that was stopped; returns once the service has accepted it."""
         with azure_errors(f"container group {name!r}"):
             return self._client.container_groups.begin_start(self._group, name)
 
     def result(self, name: str, poller: LROPoller[Any]) -> None:
-        """The end of a change that is over; raises what made it fail."""
+        """Raise the error of a change that has ended, if it failed."""
         with azure_errors(f"container group {name!r}"):
             poller.result()
 
@@ -92,7 +87,7 @@ class Groups:
             return str(self._client.containers.list_logs(self._group, name, CONTAINER, tail=lines).content or "")
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
-        """Replace all tags of a group; its container goes on."""
+        """Replace all tags of a group; its container keeps running."""
         with azure_errors(f"container group {name!r}"):
             from azure.mgmt.containerinstance.models import Resource
 

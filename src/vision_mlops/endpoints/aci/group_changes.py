@@ -1,7 +1,7 @@
-"""Making and changing container groups: wait until the server is ready, and undo what does not become so.
+"""Create and change container groups: wait until the server is ready, and undo a change that fails.
 
-A new group that fails is deleted again. A group that was there is put back to its former definition, so that what served
-before serves again. In between nothing answers: the service changes a group in place.
+A new group that fails is deleted again. An existing group is restored to its former definition, so that the former server
+runs again. In between nothing responds, because the service changes a group in place.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class NotReadyError(DeploymentError):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a group shall become.
+    """What a group is meant to become.
 
     Args:
-        title: What it serves, for messages: ``textile:3``.
-        bundle_id: Of the model; empty where it is not known.
+        title: What it serves, for messages, such as ``textile:3``.
+        bundle_id: Bundle id of the model; empty if it is not known.
         seconds: How long it may take.
     """
 
@@ -47,11 +47,11 @@ class Expected:
 
 
 class Changes:
-    """Makes and changes groups.
+    """Creates and changes groups.
 
     Args:
         groups: The service.
-        say: Told how far it is.
+        say: Gets progress messages.
     """
 
     def __init__(self, groups: Groups, say: Say) -> None:
@@ -59,10 +59,10 @@ class Changes:
         self._say = say
 
     def make(self, name: str, group: ContainerGroup, expected: Expected) -> None:
-        """Make a new group; it is deleted again where it does not become ready. Raises DeploymentError, AzureError."""
+        """Create a new group; it is deleted again if it does not become ready. Raises DeploymentError, AzureError."""
         try:
             poller = self._groups.put(name, group)
-            self._say(f"{name}: making a container group for {expected.title}")
+            self._say(f"{name}: creating a container group for {expected.title}")
             self.wait(name, poller, expected)
         except MlopsError as error:
             log, left = self._log(name), self._remove(name)
@@ -75,24 +75,24 @@ class Changes:
         """Change a group in place.
 
         Args:
-            name: Of the group.
-            group: As it shall be.
-            expected: What it shall become.
-            former: As it was read before.
-            back: Definition that makes it as it was.
+            name: Name of the group.
+            group: Its new definition.
+            expected: What it is meant to become.
+            former: The group as it was read before.
+            back: Definition that restores it.
 
         Raises:
-            DeploymentError: it did not work; the message says how the group is now.
+            DeploymentError: the change failed; the message says what state the group is in.
         """
         before = view_of(former)
         try:
             poller = self._groups.put(name, group)
         except AzureError as error:
-            if 400 <= error.status < 500:  # refused: nothing has changed
-                message = f"endpoint {name!r} with {expected.title}: {error.message}; it is as it was"
+            if 400 <= error.status < 500:  # refused, so nothing has changed
+                message = f"endpoint {name!r} with {expected.title}: {error.message}; it is unchanged"
                 raise DeploymentError(message, error.hint) from error
             raise self._failed(name, error, expected, before, back) from error
-        self._say(f"{name}: changing to {expected.title}; it does not answer until that is ready")
+        self._say(f"{name}: changing to {expected.title}; it does not respond until that is ready")
         try:
             self.wait(name, poller, expected, before)
         except MlopsError as error:
@@ -101,38 +101,38 @@ class Changes:
     def wait(
         self, name: str, poller: LROPoller[Any] | None, expected: Expected, before: GroupStatus | None = None
     ) -> None:
-        """Wait until the server of a group is ready, with the model that is expected.
+        """Wait until the server of a group is ready with the expected model.
 
         Args:
-            name: Of the group.
-            poller: Of the change under way, where there is one.
-            expected: What it shall become.
-            before: How it was before; what was wrong then does not count.
+            name: Name of the group.
+            poller: Poller of the change in progress, if there is one.
+            expected: What it is meant to become.
+            before: Its state before; problems from then do not count.
 
         Raises:
             NotReadyError: it does not become ready.
-            AzureError: the change failed, or the service is not reached for long.
+            AzureError: the change failed, or the service cannot be reached for too long.
         """
         deadline, pause = time.monotonic() + expected.seconds, _FIRST_PAUSE
         try:
             while True:
                 done = self._is_done(name, poller)
-                problem, mend = self._look(name, expected, done=done, before=before)
+                problem, hint = self._look(name, expected, done=done, before=before)
                 if not problem:
                     return
                 if time.monotonic() > deadline:
-                    raise NotReadyError(f"not ready after {expected.seconds:g} s: {problem}", mend)
+                    raise NotReadyError(f"not ready after {expected.seconds:g} s: {problem}", hint)
                 time.sleep(pause)
                 pause = min(1.5 * pause, _LONGEST_PAUSE)
         except KeyboardInterrupt:
             self._say(
-                f"endpoint {name} goes on changing in Azure. `mlops endpoint show {name} --on aci` says how it is, the same"
-                f" `mlops deploy` again goes on waiting, `mlops endpoint delete {name} --on aci` removes it"
+                f"endpoint {name} continues to change in Azure. `mlops endpoint show {name} --on aci` shows its state, the"
+                f" same `mlops deploy` again continues to wait, `mlops endpoint delete {name} --on aci` removes it"
             )
             raise
 
     def _is_done(self, name: str, poller: LROPoller[Any] | None) -> bool:
-        """Whether a change is over. Raises what made it fail."""
+        """Whether a change has ended. Raises its error if it failed."""
         if poller is None:
             return True
         if not poller.done():
@@ -140,34 +140,36 @@ class Changes:
         try:
             self._groups.result(name, poller)
         except AzureError as error:
-            # The watching has failed, not what is watched: the group itself says how it is.
+            # Only the polling has failed, not the change: the group itself tells its state.
             if error.__cause__ is None or not is_transient(error.__cause__):
                 raise
         return True
 
     def _look(self, name: str, expected: Expected, *, done: bool, before: GroupStatus | None) -> tuple[str, str]:
-        """What is still missing, and what may mend it; empty where it is ready. Raises NotReadyError."""
+        """What is still missing, and what may fix it; both are empty if the group is ready. Raises NotReadyError."""
         group = self._groups.find(name, self._say)
         if group is None:
-            raise NotReadyError("the container group is gone", "was it deleted? deploy again")
+            raise NotReadyError(
+                "the container group no longer exists", "deploy again, unless it was deleted on purpose"
+            )
         view = view_of(group)
         if view.final and (before is None or not before.final or view.since > before.since):
-            raise NotReadyError(view.problem, view.mend)
+            raise NotReadyError(view.problem, view.hint)
         if not done or view.state is not EndpointStatus.READY:
-            return view.problem or "the change is under way", view.mend or f"mlops endpoint logs {name} --on aci"
+            return view.problem or "the change is in progress", view.hint or f"mlops endpoint logs {name} --on aci"
         found = server_health.ask(base_url(group))
         if found.final:
-            raise NotReadyError(found.problem, "build and push an image with a bundle that `mlops serve` takes")
+            raise NotReadyError(found.problem, "build and push an image with a bundle that `mlops serve` accepts")
         if not found.ready:
             told = probe_failure(group)
             return found.problem + (f" ({told})" if told else ""), (
-                "see its log; the container must answer on port 8000, which this machine must reach; give it more time with"
+                "see its log; the container must respond on port 8000, and this machine must reach it; allow more time with"
                 " --timeout"
             )
         if expected.bundle_id and found.bundle_id != expected.bundle_id:
             raise NotReadyError(
-                f"the image holds another model: bundle {found.bundle_id[:12] or 'unknown'}, not that of {expected.title},"
-                f" {expected.bundle_id[:12]}",
+                f"the image contains another model: bundle {found.bundle_id[:12] or 'unknown'}, not that of"
+                f" {expected.title}, {expected.bundle_id[:12]}",
                 "build and push the image of this version: mlops deploy --to docker --bake; see docs/how_to/deploy_aci.md",
             )
         return "", ""
@@ -175,25 +177,25 @@ class Changes:
     def _failed(
         self, name: str, error: MlopsError, expected: Expected, before: GroupStatus, back: ContainerGroup
     ) -> DeploymentError:
-        """Put a group back to what it was; the error to raise."""
+        """Restore a group, and return the error to raise."""
         log = self._log(name)
         message = f"endpoint {name!r} with {expected.title}: {error.message}"
         known = facts(back)
         was = Expected(f"{known.model}:{known.version}", known.bundle, 0.0) if known else Expected("it", "", 0.0)
-        self._say(f"{name}: {error.message.splitlines()[0]}; putting {was.title} back")
+        self._say(f"{name}: {error.message.splitlines()[0]}; restoring {was.title}")
         try:
             poller = self._restore(name, back)
             if before.state is EndpointStatus.READY:
                 self.wait(name, poller, replace(was, seconds=expected.seconds), view_now(self._groups, name))
-                now = f"{was.title} serves again"
+                now = f"{was.title} is served again"
             else:
-                now = f"it is put back to {was.title}, which was {before.state}"
+                now = f"{was.title} is restored, which was {before.state}"
         except MlopsError as second:
-            now = f"and {was.title} could not be put back: {second.message}"
+            now = f"and {was.title} could not be restored: {second.message}"
         return DeploymentError(f"{message}; {now}{log}", error.hint)
 
     def _restore(self, name: str, back: ContainerGroup) -> LROPoller[ContainerGroup] | None:
-        """Have a group made as it was; one that is caught in its change is made anew, under the same host name."""
+        """Restore a group; one that is stuck in its change is deleted and created again, under the same host name."""
         try:
             return self._groups.put(name, back)
         except AzureError as error:
@@ -203,17 +205,17 @@ class Changes:
         return self._groups.put(name, back)
 
     def _remove(self, name: str) -> str:
-        """Delete a group that was new; what to say about it."""
+        """Delete a new group; returns what to say about it."""
         try:
             if self._groups.find(name) is None:
                 return ""
             self._groups.delete(name)
         except AzureError as error:
-            return f"; the new container group could not be deleted again: {error.message}"
-        return "; the new container group is deleted again"
+            return f"; the new container group could not be deleted: {error.message}"
+        return "; the new container group has been deleted"
 
     def _log(self, name: str) -> str:
-        """The last lines of the container, as a part of a message; empty where it has written none."""
+        """The last lines of the container, as a part of a message; empty if it has written none."""
         try:
             text = self._groups.logs(name, LOG_LINES).rstrip()
         except AzureError:  # it has never run
@@ -222,6 +224,6 @@ class Changes:
 
 
 def view_now(groups: Groups, name: str) -> GroupStatus | None:
-    """How a group is now; None where it is gone."""
+    """The current state of a group; None if it no longer exists."""
     group = groups.find(name)
     return view_of(group) if group is not None else None

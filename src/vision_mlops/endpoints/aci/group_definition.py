@@ -1,11 +1,12 @@
-"""What a container group is made of: image, size, address, probes, the identity that pulls, and the keys as a file.
+"""The definition of a container group: image, size, address, probes, the identity that pulls, and the keys as a file.
 
-What the service does not need to know, but we do (model, version, bundle), is in tags of the group.
+Facts that only this package needs (model, version, bundle) are in tags of the group.
 """
 
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import json
 import re
@@ -37,7 +38,7 @@ _AZURE_REGISTRY = re.compile(r"[a-z0-9]+\.azurecr\.(io|us|cn)")
 
 @dataclass(frozen=True, slots=True)
 class GroupSpec:
-    """A group as it shall be. ``environment`` are all variables of the container, ``identity`` pulls the image."""
+    """The wanted state of a group. ``environment`` are all variables of the container; ``identity`` pulls the image."""
 
     endpoint: str
     deployment: str
@@ -54,8 +55,8 @@ class GroupSpec:
 
     @property
     def digest(self) -> str:
-        """Changes with everything that makes another group."""
-        # Where the group is stays as it is, whatever the settings say meanwhile.
+        """A digest that changes with everything that makes a different group."""
+        # The location of a group never changes, even if the settings do.
         fields = {name: getattr(self, name) for name in self.__slots__ if name != "location"}
         text = json.dumps({**fields, "environment": dict(self.environment)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -63,7 +64,7 @@ class GroupSpec:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the tags of a group say about it."""
+    """The facts in the tags of a group."""
 
     deployment: str
     model: str
@@ -74,11 +75,11 @@ class Facts:
 
 
 def wanted(request: DeploymentRequest, settings: AzureSettings, former: ContainerGroup | None) -> GroupSpec:
-    """The group for a request; what the service cannot change, and what is not said anew, is as in the former one.
+    """The group for a request. What the service cannot change, and what the request does not mention, stays the same.
 
     Raises:
         DeploymentError: an option is malformed, or asks for what the service cannot change.
-        ConfigError: no image, or nobody who may pull it, is named.
+        ConfigError: no image, or no identity that may pull it, is named.
     """
     options, model = request.options, request.model
     image = options.image or _default_image(model, settings)
@@ -91,7 +92,7 @@ def wanted(request: DeploymentRequest, settings: AzureSettings, former: Containe
     label = label or default_label(request.endpoint, settings)
     if not _LABEL.fullmatch(label):
         hint = "use 5 to 63 lower-case letters, digits and '-', starting with a letter and not ending with '-'"
-        raise DeploymentError(f"--dns-label {label}: not a label", hint)
+        raise DeploymentError(f"--dns-label {label!r} is not a valid label", hint)
     return GroupSpec(
         request.endpoint,
         request.deployment,
@@ -109,7 +110,7 @@ def wanted(request: DeploymentRequest, settings: AzureSettings, former: Containe
 
 
 def definition(group: GroupSpec, keys: EndpointKeys, tags: Mapping[str, str]) -> ContainerGroup:
-    """The group in the words of the service. ``tags`` are further ones. Raises MissingExtraError."""
+    """The group as an object of the SDK. ``tags`` are further tags. Raises MissingExtraError."""
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import models
     container = models.Container(
@@ -123,7 +124,7 @@ def definition(group: GroupSpec, keys: EndpointKeys, tags: Mapping[str, str]) ->
             models.EnvironmentVariable(name=name, value=value) for name, value in group.environment.items()
         ],
         volume_mounts=[models.VolumeMount(name=_VOLUME, mount_path=KEY_FOLDER, read_only=True)],
-        # Loading and verifying a model takes a while on a small machine; until then the server lives, but is not ready.
+        # Loading and verifying a model takes a while on a small machine; until then the server is live, but not ready.
         liveness_probe=_probe("/health/live", initial=30, failures=5),
         readiness_probe=_probe("/health/ready", initial=5, failures=3),
     )
@@ -145,7 +146,7 @@ def definition(group: GroupSpec, keys: EndpointKeys, tags: Mapping[str, str]) ->
             type="Public",
             ports=[models.Port(port=PORT, protocol="TCP")],
             dns_name_label=group.dns_label,
-            # The name gets a hash of the resource group: nobody else can take it over after a deletion.
+            # The name gets a hash of the resource group, so that nobody else can take it over after a deletion.
             auto_generated_domain_name_label_scope="ResourceGroupReuse",
         ),
         volumes=[models.Volume(name=_VOLUME, secret=_secret(keys))],
@@ -153,33 +154,24 @@ def definition(group: GroupSpec, keys: EndpointKeys, tags: Mapping[str, str]) ->
 
 
 def again(group: ContainerGroup, keys: EndpointKeys) -> ContainerGroup:
-    """A definition that makes a group which was read as it was, with these keys: the service never tells secrets."""
+    """A definition that restores a group that was read, with these keys: the service never returns secrets."""
     with azure_errors("Azure Container Instances"):
         from azure.mgmt.containerinstance import models
-    tags = {**(group.tags or {}), _KEYS_TAG: " ".join(keys.versions)}
-    address = group.ip_address
-    ports = [models.Port(port=item.port, protocol="TCP") for item in group.containers[0].ports or []]
-    return models.ContainerGroup(
-        location=group.location,
-        tags=tags,
-        identity=group.identity,
-        containers=group.containers,
-        image_registry_credentials=group.image_registry_credentials,
-        os_type=group.os_type,
-        restart_policy=group.restart_policy,
-        ip_address=address
-        and models.IpAddress(
+    made = copy.copy(group)
+    made.tags = {**(group.tags or {}), _KEYS_TAG: " ".join(keys.versions)}
+    made.volumes = [models.Volume(name=_VOLUME, secret=_secret(keys))]
+    if address := group.ip_address:  # without the address itself, which the service assigns
+        made.ip_address = models.IpAddress(
             type=address.type,
-            ports=ports,
+            ports=[models.Port(port=item.port, protocol="TCP") for item in group.containers[0].ports or []],
             dns_name_label=address.dns_name_label,
             auto_generated_domain_name_label_scope=address.auto_generated_domain_name_label_scope,
-        ),
-        volumes=[models.Volume(name=_VOLUME, secret=_secret(keys))],
-    )
+        )
+    return made
 
 
 def facts(group: ContainerGroup) -> Facts | None:
-    """What a group was made for; None where this package did not make it."""
+    """The facts about a group; None if this package did not create it."""
     tags = group.tags or {}
     if f"{_FACTS}model" not in tags:
         return None
@@ -187,23 +179,23 @@ def facts(group: ContainerGroup) -> Facts | None:
 
 
 def other_tags(group: ContainerGroup) -> dict[str, str]:
-    """The tags that are not ours."""
+    """The tags of others."""
     return {name: str(value) for name, value in (group.tags or {}).items() if not name.startswith(_FACTS)}
 
 
 def with_tags(group: ContainerGroup, tags: Mapping[str, str]) -> dict[str, str]:
-    """All tags of a group, after others have replaced those that are not ours."""
+    """All tags of a group, with the tags of others replaced."""
     return {name: str(value) for name, value in (group.tags or {}).items() if name.startswith(_FACTS)} | dict(tags)
 
 
 def default_label(endpoint: str, settings: AzureSettings) -> str:
-    """First part of the host name: stays, and differs between resource groups."""
+    """First part of the host name, which is stable, and differs between resource groups."""
     place = f"{settings.subscription_id}/{settings.resource_group}".lower()
     return f"{endpoint}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
 def registry_host(image: str) -> str:
-    """Host of the registry of an image; Docker Hub's where it names none."""
+    """Host of the registry of an image; that of Docker Hub if it names none."""
     first, mark, _ = image.partition("/")
     return first if mark and ("." in first or ":" in first) else "docker.io"
 
@@ -219,7 +211,7 @@ def _default_image(model: ModelVersion, settings: AzureSettings) -> str:
     if settings.inferencing_image:
         return settings.inferencing_image
     raise ConfigError(
-        "no image is named: container instances need one that holds the model",
+        "no image is named: container instances need one that contains the model",
         "export MLOPS_AZURE_CONTAINER_REGISTRY=crvision.azurecr.io, or give --image; see docs/how_to/deploy_aci.md",
     )
 
@@ -230,8 +222,8 @@ def _puller(image: str, settings: AzureSettings) -> str:
     private = (own is not None and host == registry_host(f"{own}/")) or bool(_AZURE_REGISTRY.fullmatch(host))
     if private and not settings.pull_identity:
         raise ConfigError(
-            f"MLOPS_AZURE_PULL_IDENTITY is not set: nobody may pull from {host}",
-            "give it the resource id of a user-assigned managed identity that has the role AcrPull on the registry",
+            f"MLOPS_AZURE_PULL_IDENTITY is not set, so nothing may pull from {host}",
+            "set it to the resource id of a user-assigned managed identity with the role AcrPull on the registry",
         )
     return settings.pull_identity or "" if private else ""
 
@@ -242,7 +234,7 @@ def _check_size(request: DeploymentRequest, cores: float, memory_gb: float) -> N
             raise DeploymentError(
                 f"{name} {given:g}: container instances cannot change the size of endpoint {request.endpoint!r}"
                 f" ({cores:g} cores, {memory_gb:g} GB)",
-                f"leave it out, or first: mlops endpoint delete {request.endpoint}",
+                f"remove the option, or delete the endpoint first: mlops endpoint delete {request.endpoint}",
             )
 
 
@@ -258,7 +250,7 @@ def _environment(request: DeploymentRequest) -> dict[str, str]:
         ours["MLOPS_SERVING__WORKERS"] = str(request.options.workers)
     taken = sorted(ours.keys() & request.options.environment.keys())
     if taken:
-        raise DeploymentError(f"--env {taken[0]}: it is set for every container", "leave it out")
+        raise DeploymentError(f"--env {taken[0]}: it is set for every container", "remove the option")
     return {**request.options.environment, **ours}
 
 

@@ -1,6 +1,6 @@
-"""How a container group is, read from the states and events in the service's answer; why, and what mends it.
+"""The state of a container group, from the states and events in the service's response; why, and how to fix it.
 
-What is said of a container in its past (a pull that failed at first, say) is not held against it once it has started since.
+Events from the past of a container, such as a pull that failed at first, do not count once it has started since.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from azure.mgmt.containerinstance.models import ContainerGroup, Event
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
-_REPEATS = 3  # a container that ended so often, or a pull that failed so often, will not come right by itself
+_REPEATS = 3  # a container that ended, or a pull that failed, so many times will not recover by itself
 _STEADY = timedelta(minutes=5)
-"""A container that runs for so long is not judged by what was before."""
+"""After running for so long, a container is not judged by its past."""
 _FOR_GOOD = re.compile(
     r"unauthori[sz]ed|denied|forbidden|\b40[13]\b|not found|manifest unknown|invalid reference", re.I
 )
@@ -27,34 +27,34 @@ _TERMINAL = ("failed", "succeeded", "terminated")
 
 @dataclass(frozen=True, slots=True)
 class GroupStatus:
-    """How a group is, as the service sees it; READY still has to be asked of the server itself.
+    """The state of a group, as the service sees it; for READY, the server itself still has to be asked.
 
-    ``final`` says that waiting does not help; ``since`` is when what ``problem`` tells was last seen.
+    ``final`` means that waiting does not help; ``since`` is when ``problem`` was last seen.
     """
 
     state: EndpointStatus
     problem: str = ""
-    mend: str = ""
+    hint: str = ""
     final: bool = False
     since: datetime = _NEVER
 
 
 def base_url(group: ContainerGroup) -> str:
-    """Address of the server, by name where it has one; empty while it has none."""
+    """Address of the server, by name if it has one; empty while it has none."""
     address = group.ip_address
     host = address and (address.fqdn or address.ip)
     return f"http://{host}:{address.ports[0].port}" if address and host and address.ports else ""
 
 
 def view_of(group: ContainerGroup) -> GroupStatus:
-    """How a group is."""
+    """The state of a group."""
     provisioning = str(group.provisioning_state or "").lower()
     running = str(getattr(group.instance_view, "state", None) or "").lower()
     if provisioning == "deleting":
         return GroupStatus(EndpointStatus.CHANGING, "it is being deleted")
     if running == "stopped":
         return GroupStatus(
-            EndpointStatus.STOPPED, "it was stopped", "deploy its version again, which starts it", final=True
+            EndpointStatus.STOPPED, "it was stopped", "deploy the same version again, which starts it", final=True
         )
     found = _container(group)
     if found is not None:
@@ -78,25 +78,25 @@ def view_of(group: ContainerGroup) -> GroupStatus:
 
 
 def is_over(group: ContainerGroup) -> bool:
-    """Whether its containers have ended for good: the service takes no change of such a group."""
+    """Whether its containers have ended for good: the service accepts no change of such a group."""
     return str(getattr(group.instance_view, "state", None) or "").lower() in _TERMINAL
 
 
 def started_at(group: ContainerGroup) -> datetime:
-    """When the container that runs was started; long ago where that is not known."""
+    """When the current container was started; the earliest date if that is not known."""
     moment = getattr(_current(group), "start_time", None)
     return moment if isinstance(moment, datetime) else _NEVER
 
 
 def probe_failure(group: ContainerGroup) -> str:
-    """What the readiness probe of the service has complained about since the container has started; empty if nothing."""
+    """The last failure of the readiness probe since the container has started; empty if there is none."""
     started = started_at(group)
     told = _newest(_events(group), lambda item: _is(item, "Unhealthy") and "readiness" in _text(item).lower())
     return _text(told) if told is not None and _at(told) >= started else ""
 
 
 def _container(group: ContainerGroup) -> GroupStatus | None:
-    """What is wrong with the container; None where nothing is known to be."""
+    """What is wrong with the container; None if nothing is known to be wrong."""
     events = _events(group)
     started = _newest(events, lambda item: _is(item, "Started", "Pulled"))
     since_start = _at(started) if started else _NEVER
@@ -104,12 +104,12 @@ def _container(group: ContainerGroup) -> GroupStatus | None:
         events, lambda item: _is(item, "Failed", "ErrImagePull", "ImagePullBackOff") and "image" in _text(item)
     )
     if pull is not None and _at(pull) > since_start:
-        # A registry that is not reached for a moment is asked again by the service; a no is a no.
+        # The service tries again if the registry cannot be reached for a moment, but a refusal is final.
         final = bool(_FOR_GOOD.search(_text(pull))) or int(pull.count or 1) >= _REPEATS
         return GroupStatus(
             EndpointStatus.FAILED if final else EndpointStatus.CHANGING,
             _text(pull),
-            _pull_mend(group),
+            _pull_hint(group),
             final,
             _at(pull),
         )
@@ -118,7 +118,7 @@ def _container(group: ContainerGroup) -> GroupStatus | None:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """The present and the last run of the container: ``ended`` is the state of one that ended and was not followed."""
+    """The current and the last run of the container; ``ended`` is the state of one that ended without a successor."""
 
     word: str
     ended: Any
@@ -127,7 +127,7 @@ class _Run:
 
     @property
     def hopeless(self) -> bool:
-        """Whether starting it once more will not help."""
+        """Whether another start will not help."""
         return self.looping or self.restarts >= _REPEATS
 
 
@@ -141,7 +141,7 @@ def _run(group: ContainerGroup) -> _Run:
 
 
 def _killed_by_probe(group: ContainerGroup, events: list[Event]) -> GroupStatus | None:
-    """Whether the service ends the container again and again because it does not answer."""
+    """The state if the service keeps ending the container because it does not respond; else None."""
     run = _run(group)
     probe = _newest(events, lambda item: _is(item, "Unhealthy") and "liveness" in _text(item).lower())
     killed = _newest(events, lambda item: _is(item, "Killing"))
@@ -150,31 +150,31 @@ def _killed_by_probe(group: ContainerGroup, events: list[Event]) -> GroupStatus 
         return None
     return GroupStatus(
         EndpointStatus.FAILED,
-        f"the container is started again and again: {_text(probe)}",
-        "see its log below; the server must answer /health/live on port 8000 (MLOPS_HOST, MLOPS_PORT)",
+        f"the container keeps being restarted: {_text(probe)}",
+        "see its log below; the server must respond to /health/live on port 8000 (MLOPS_HOST, MLOPS_PORT)",
         final=True,
         since=_at(killed),
     )
 
 
 def _ended(group: ContainerGroup) -> GroupStatus | None:
-    """Whether the container has ended by itself."""
+    """The state if the container has ended by itself; else None."""
     run = _run(group)
     if run.ended is None or not (run.hopeless or run.word == "terminated"):
         return None
     code, detail = getattr(run.ended, "exit_code", None), str(getattr(run.ended, "detail_status", None) or "")
     why = f" with exit code {code}" if code is not None else ""
-    why += " (it used more memory than it has: give --memory)" if "oom" in detail.lower() else ""
+    why += " (it used more memory than it has: increase --memory)" if "oom" in detail.lower() else ""
     return GroupStatus(
         EndpointStatus.FAILED if run.hopeless else EndpointStatus.CHANGING,
         f"the container ended{why}, {run.restarts + 1} times so far",
-        "fix what its log says; the image must hold the model's bundle and run `mlops serve`",
+        "fix what its log says; the image must contain the model's bundle and run `mlops serve`",
         final=run.hopeless,
         since=getattr(run.ended, "finish_time", None) or _NEVER,
     )
 
 
-def _pull_mend(group: ContainerGroup) -> str:
+def _pull_hint(group: ContainerGroup) -> str:
     image = group.containers[0].image
     host = image.partition("/")[0]
     return (
@@ -189,7 +189,7 @@ def _current(group: ContainerGroup) -> Any:
 
 
 def _events(group: ContainerGroup) -> list[Event]:
-    """Of the container and of the group, oldest first."""
+    """Events of the container and of the group, oldest first."""
     views: list[Any] = [item.instance_view for item in group.containers] + [group.instance_view]
     found = [event for view in views for event in getattr(view, "events", None) or []]
     return sorted(found, key=_at)

@@ -1,5 +1,5 @@
-"""Keys of endpoints, kept as secrets of an Azure Key Vault: two for each endpoint, so that one can be made anew while the
-other one is in use.
+"""Keys of endpoints as secrets of an Azure Key Vault: two for each endpoint, so that one can be replaced while the other one
+is in use.
 
 A key is never printed, logged or part of an exception; objects here do not show it.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vision_mlops.azure.azure_errors import azure_errors, is_missing
+from vision_mlops.azure.azure_errors import azure_errors, found_or_none
 from vision_mlops.core.errors import AzureError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class EndpointKeys:
-    """Both keys of an endpoint. ``versions`` are those of their secrets, which may be shown and compared."""
+    """Both keys of an endpoint. ``versions`` are the versions of their secrets, which may be shown and compared."""
 
     primary: str = field(repr=False)
     secondary: str = field(repr=False)
@@ -35,7 +35,7 @@ class EndpointKeys:
         return {PRIMARY: self.primary, SECONDARY: self.secondary}
 
     def to_file(self) -> str:
-        """The content of the file that the scoring server reads: a key a line."""
+        """The content of the file that the scoring server reads: one key per line."""
         return f"{self.primary}\n{self.secondary}\n"
 
 
@@ -51,25 +51,25 @@ class KeyStore:
         if first is None or second is None:
             missing = self.secret_name(endpoint, SECONDARY if first else PRIMARY)
             raise AzureError(
-                f"there is no secret {missing!r} in {self._client.vault_url}",
-                "check MLOPS_AZURE_KEY_VAULT, or deploy the endpoint again, which makes missing keys",
+                f"{self._client.vault_url} has no secret {missing!r}",
+                "check MLOPS_AZURE_KEY_VAULT, or deploy the endpoint again, which creates missing keys",
                 404,
             )
         return _keys(first, second)
 
     def ensure(self, endpoint: str) -> EndpointKeys:
-        """The keys of an endpoint; those that are missing are made. Raises AzureError."""
+        """The keys of an endpoint; missing keys are created. Raises AzureError."""
         first, second = (
             self._find(endpoint, which) or self._write(endpoint, which, _fresh()) for which in (PRIMARY, SECONDARY)
         )
         return _keys(first, second)
 
     def exist(self, endpoint: str) -> bool:
-        """Whether there is a key of an endpoint. Raises AzureError."""
+        """Whether an endpoint has a key. Raises AzureError."""
         return any(self._find(endpoint, which) is not None for which in (PRIMARY, SECONDARY))
 
     def renew(self, endpoint: str, which: str) -> EndpointKeys:
-        """Make one key anew, as a new version of its secret; the other stays. Raises AzureError."""
+        """Replace one key with a new version of its secret; the other key stays. Raises AzureError."""
         return self._replace(endpoint, which, _fresh(), self.read(endpoint))
 
     def put_back(self, endpoint: str, which: str, former: EndpointKeys) -> EndpointKeys:
@@ -77,7 +77,7 @@ class KeyStore:
         return self._replace(endpoint, which, former.to_dict()[which], former)
 
     def delete(self, endpoint: str) -> None:
-        """Delete the keys of an endpoint, as far as they are there. Raises AzureError."""
+        """Delete the keys of an endpoint, as far as they exist. Raises AzureError."""
         for which in (PRIMARY, SECONDARY):
             name = self.secret_name(endpoint, which)
             try:
@@ -89,7 +89,7 @@ class KeyStore:
 
     @staticmethod
     def secret_name(endpoint: str, which: str) -> str:
-        """What the secret with a key is called."""
+        """Name of the secret with a key."""
         return f"mlops-{endpoint}-{which}"
 
     def _replace(self, endpoint: str, which: str, value: str, keys: EndpointKeys) -> EndpointKeys:
@@ -101,12 +101,7 @@ class KeyStore:
     def _find(self, endpoint: str, which: str) -> KeyVaultSecret | None:
         name = self.secret_name(endpoint, which)
         with self._errors(name):
-            try:
-                return self._client.get_secret(name)
-            except Exception as error:
-                if is_missing(error):
-                    return None
-                raise
+            return found_or_none(lambda: self._client.get_secret(name))
 
     def _write(self, endpoint: str, which: str, value: str) -> KeyVaultSecret:
         name = self.secret_name(endpoint, which)
@@ -117,19 +112,19 @@ class KeyStore:
         except AzureError as error:
             if error.status != 409:
                 raise
-        # A vault keeps deleted secrets for some time, and their names: it must be recovered before it gets a new value.
+        # A vault keeps deleted secrets and their names for some time: the secret is recovered before it gets a new value.
         with self._errors(name):
             self._client.begin_recover_deleted_secret(name).wait()
             return self._client.set_secret(name, value, content_type="text/plain", tags=tags)
 
     @contextlib.contextmanager
     def _errors(self, name: str) -> Iterator[None]:
-        mend = "check MLOPS_AZURE_KEY_VAULT"
-        with azure_errors(f"secret {name!r} of {self._client.vault_url}", mend):
+        hint = "check MLOPS_AZURE_KEY_VAULT"
+        with azure_errors(f"secret {name!r} of {self._client.vault_url}", hint):
             try:
                 yield
-            except ValueError as error:  # the vault asks for a token that is not meant for it
-                raise AzureError(f"{self._client.vault_url} cannot be trusted: {error}", mend) from error
+            except ValueError as error:  # the vault asks for a token for another service
+                raise AzureError(f"{self._client.vault_url} cannot be trusted: {error}", hint) from error
 
 
 def _keys(first: KeyVaultSecret, second: KeyVaultSecret) -> EndpointKeys:

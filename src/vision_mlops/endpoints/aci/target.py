@@ -1,4 +1,4 @@
-"""Endpoints on Azure Container Instances: a container group each, changed in place, with keys in a key vault."""
+"""Endpoints on Azure Container Instances: one container group each, changed in place, with keys in a key vault."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _READY_SECONDS = 900.0
 _STARTING = timedelta(seconds=90)
-"""A container that has just been started is still starting; later it has a problem."""
+"""How long a container may take to start before it counts as failed."""
 
 
 def open_target() -> ContainerInstances:
@@ -50,7 +50,7 @@ class ContainerInstances:
     options = frozenset({"image", "workers", "cpu", "memory_gb", "dns_label", "environment", "timeout_s"})
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
-        """Make the group, or change it in place, and wait until its server is ready."""
+        """Create the group, or change it in place, and wait until its server is ready."""
         name = request.endpoint
         if "--" in name:
             raise DeploymentError(f"{name!r} cannot be the name of a container group", "do not use '--' in --endpoint")
@@ -58,7 +58,7 @@ class ContainerInstances:
         made_for = facts(former) if former is not None else None
         if former is not None and made_for is None:
             raise DeploymentError(
-                f"there is a container group {name!r} that mlops did not make", "choose another --endpoint"
+                f"the container group {name!r} exists and was not created by mlops", "choose another --endpoint"
             )
         group = wanted(request, self._settings, former)
         expected = Expected(request.model.reference, group.bundle_id, request.options.timeout_s or _READY_SECONDS)
@@ -69,12 +69,12 @@ class ContainerInstances:
         return self.endpoint(name)
 
     def endpoints(self) -> list[Endpoint]:
-        """All groups of the resource group that mlops made."""
+        """All groups of the resource group that mlops created."""
         found = [self._groups.find(name) for name in self._groups.made()]
         return [self._endpoint(group) for group in found if group is not None]
 
     def endpoint(self, name: str) -> Endpoint:
-        """One group; its server is asked whether it is ready."""
+        """One group; asks its server whether it is ready."""
         return self._endpoint(self._groups.get(name))
 
     def access(self, name: str) -> Access:
@@ -86,12 +86,12 @@ class ContainerInstances:
         return Access(f"{address}/score", {"Authorization": f"Bearer {self._store.read(name).to_dict()[PRIMARY]}"})
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
-        """What the container has written since it was started last."""
+        """What the container has written since its last start."""
         self._endpoint(self._groups.get(name), asking=False).deployment(deployment)
         return self._groups.logs(name, lines)
 
     def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
-        """Refused: there is one deployment, which has all of it."""
+        """Refuse: there is one deployment, which has all the traffic."""
         raise DeploymentError("an endpoint on aci has one deployment", "deploy another version, or use another target")
 
     def counts(self, name: str) -> Mapping[str, Counts] | None:
@@ -100,16 +100,16 @@ class ContainerInstances:
         return None
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
-        """Replace the tags; the container goes on."""
+        """Replace the tags; the container keeps running."""
         self._groups.set_tags(name, with_tags(self._groups.get(name), tags))
 
     def keys(self, name: str) -> Mapping[str, str]:
-        """Both keys, of the vault."""
+        """Both keys, from the vault."""
         self._groups.get(name)
         return self._store.read(name).to_dict()
 
     def rotate_key(self, name: str, which: str) -> None:
-        """Make one key anew and hand it to the container, which the service restarts; if that fails, the old one is kept."""
+        """Replace one key and pass it to the container, which the service restarts. If that fails, the old key is kept."""
         former = self._groups.get(name)
         if view_of(former).state is not EndpointStatus.READY:
             raise DeploymentError(f"endpoint {name!r} is {self.endpoint(name).state}", f"mlops endpoint show {name}")
@@ -124,9 +124,11 @@ class ContainerInstances:
             raise
 
     def delete_deployment(self, name: str, deployment: str) -> None:
-        """Refused: the one deployment has all the traffic."""
+        """Refuse: the only deployment has all the traffic."""
         self._endpoint(self._groups.get(name), asking=False).deployment(deployment)
-        raise DeploymentError(f"{deployment!r} is all there is of endpoint {name!r}", f"mlops endpoint delete {name}")
+        raise DeploymentError(
+            f"{deployment!r} is the only deployment of endpoint {name!r}", f"mlops endpoint delete {name}"
+        )
 
     def delete(self, name: str) -> None:
         """Remove the group, then its keys."""
@@ -137,7 +139,7 @@ class ContainerInstances:
             store.delete(name)
         except MlopsError as error:
             raise DeploymentError(
-                f"endpoint {name!r} is deleted, but not its keys: {error.message}", error.hint
+                f"endpoint {name!r} has been deleted, but its keys have not: {error.message}", error.hint
             ) from error
 
     @cached_property
@@ -165,7 +167,7 @@ class ContainerInstances:
             try:
                 self._store.delete(name)
             except MlopsError as second:
-                message = f"{error.message}\n  its new keys could not be deleted again: {second.message}"
+                message = f"{error.message}\n  its new keys could not be deleted: {second.message}"
                 raise DeploymentError(message, error.hint) from error
             raise
 
@@ -183,36 +185,36 @@ class ContainerInstances:
         new = definition(group, keys, other_tags(former))
         new.location = former.location
         if is_over(former):
-            say(f"{name}: its containers have ended for good; making it anew")
+            say(f"{name}: its containers have ended for good; creating it again")
             self._groups.delete(name)
             changes.make(name, new, expected)
             return
         same = (made_for.digest, made_for.keys) == (group.digest, " ".join(keys.versions))
         if view.state is EndpointStatus.STOPPED:
             if not same:
-                hint = f"deploy {made_for.model}:{made_for.version} as it was, which starts it, or delete the endpoint"
+                hint = f"deploy {made_for.model}:{made_for.version} unchanged, which starts it, or delete the endpoint"
                 raise DeploymentError(f"endpoint {name!r} is stopped", hint)
             changes.wait(name, self._groups.start(name), expected, view)
         elif not same or view.final:
             changes.update(name, new, expected, former, again(former, keys))
-        else:  # it is so already, or on its way
+        else:  # it is in this state already, or about to be
             changes.wait(name, None, expected)
 
     def _take_back(self, name: str, which: str, old: EndpointKeys, error: MlopsError) -> None:
-        """The container has the former key, so the vault gets it back, too. Raises DeploymentError where that fails."""
+        """Put the former key, which the container still has, back into the vault. Raises DeploymentError if that fails."""
         try:
             kept = self._store.put_back(name, which, old)
-            # The tag names the versions of the secrets that the container has; with others a deployment brings them anew.
+            # The tag names the versions of the secrets in the container; if they differ, a deployment passes them again.
             self._groups.set_tags(name, again(self._groups.get(name), kept).tags or {})
         except MlopsError as second:
             raise DeploymentError(
                 f"{error.message}; and the former {which} key could not be put back into the vault: {second.message}",
-                f"mlops endpoint keys {name} --rotate {which}, once that is mended",
+                f"mlops endpoint keys {name} --rotate {which}, once that is fixed",
             ) from error
 
     def _endpoint(self, group: ContainerGroup, *, asking: bool = True) -> Endpoint:
         made_for, view, address = _facts(group), view_of(group), base_url(group)
-        state, problem = view.state, f"{view.problem}\n  -> {view.mend}" if view.mend else view.problem
+        state, problem = view.state, f"{view.problem}\n  -> {view.hint}" if view.hint else view.problem
         if asking and state is EndpointStatus.READY:
             found = server_health.ask(address)
             if not found.ready:
@@ -235,9 +237,9 @@ class ContainerInstances:
 def _facts(group: ContainerGroup) -> Facts:
     found = facts(group)
     if found is None:
-        raise DeploymentError(f"there is no endpoint {group.name!r} on aci", "mlops endpoint list --on aci")
+        raise DeploymentError(f"no endpoint {group.name!r} exists on aci", "mlops endpoint list --on aci")
     return found
 
 
 def _silent(text: str) -> None:
-    """Rotating is told by the command."""
+    """Discard messages: the command reports the rotation itself."""

@@ -1,4 +1,4 @@
-"""A Kubernetes cluster of the kubeconfig, such as Azure Kubernetes Service: manifests from one template, applied by its API.
+"""A Kubernetes cluster of the kubeconfig, such as Azure Kubernetes Service: manifests of one template, applied by its API.
 
-An endpoint is the objects of ``scoring.yaml``. Nothing of Azure's SDK is used: the sign-in is that of the kubeconfig.
+An endpoint consists of the objects in ``scoring.yaml``. Azure's SDK is not used: the sign-in is that of the kubeconfig.
 """

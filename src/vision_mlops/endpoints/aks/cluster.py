@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kubernetes.dynamic.resource import Resource
 
 MANAGER = "mlops"
-"""Owner of the fields that we apply; what others own of the same objects stays theirs."""
-_TIMEOUT = (5, 60)  # seconds: to connect, to answer
+"""Owner of the fields that we apply; fields that others own in the same objects remain theirs."""
+_TIMEOUT = (5, 60)  # seconds, to connect and to respond
 _APIS = {
     "Namespace": ("", "v1", "namespaces"),
     "ServiceAccount": ("", "v1", "serviceaccounts"),
@@ -40,25 +40,25 @@ PARTS = (
     "Ingress", "Service", "HorizontalPodAutoscaler", "Deployment", "PodDisruptionBudget", "NetworkPolicy", "Secret",
     "ServiceAccount",
 )  # fmt: skip
-"""Kinds of which a deployment has objects, in the order in which they are deleted; a cluster may not have HTTPRoutes."""
+"""Kinds of the objects of a deployment, in the order of their deletion; not every cluster has HTTPRoutes."""
 
 
 class KubernetesCluster:
     """One cluster of the kubeconfig.
 
     Args:
-        context: Of the kubeconfig; its current one where not given.
+        context: Context of the kubeconfig; the current one if not given.
 
     Raises:
         MissingExtraError: the client is not installed.
-        ConfigError: there is no kubeconfig, or no such context, or its sign-in fails.
+        ConfigError: the kubeconfig or the context does not exist, or the sign-in fails.
     """
 
     def __init__(self, context: str | None = None) -> None:
         self._client, self.namespace = _open(context)
 
     def apply(self, manifest: Manifest, *, manager: str = MANAGER, force: bool = False) -> Manifest:
-        """Make an object be as said; with ``force`` also where another manager owns a field. Raises ClusterError."""
+        """Apply an object, with ``force`` also if another manager owns a field. Raises ClusterError."""
         kind, name, namespace = _named(manifest)
         with cluster_errors(f"applying {kind} {name}", secret=kind == "Secret"):
             return self._content(
@@ -69,15 +69,15 @@ class KubernetesCluster:
             )  # fmt: skip
 
     def create(self, manifest: Manifest) -> None:
-        """Make an object that is not there. Raises ClusterError."""
+        """Create an object that does not exist yet. Raises ClusterError."""
         kind, name, namespace = _named(manifest)
-        with cluster_errors(f"making {kind} {name}", secret=kind == "Secret"):
+        with cluster_errors(f"creating {kind} {name}", secret=kind == "Secret"):
             self._client.create(
                 self._resource(kind), manifest, namespace, field_manager=MANAGER, _request_timeout=_TIMEOUT
             )
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
-        """An object; None where there is none. Raises ClusterError."""
+        """An object; None if it does not exist. Raises ClusterError."""
         try:
             with cluster_errors(f"reading {kind} {name}", secret=kind == "Secret"):
                 return self._content(self._client.get(self._resource(kind), name, namespace, _request_timeout=_TIMEOUT))
@@ -87,7 +87,7 @@ class KubernetesCluster:
             raise
 
     def list(self, kind: str, namespace: str | None, labels: str = "", fields: str = "") -> list[Manifest]:
-        """Objects that the selectors choose, of all namespaces where none is given. Raises ClusterError."""
+        """Objects that match the selectors, in all namespaces if none is given. Raises ClusterError."""
         where = f"in namespace {namespace}" if namespace else "in all namespaces"
         with cluster_errors(f"listing {kind}s {where}", secret=kind == "Secret"):
             found = self._content(
@@ -97,11 +97,11 @@ class KubernetesCluster:
                 )
             )  # fmt: skip
         group, version, _plural = _APIS[kind]
-        own = {"apiVersion": f"{group}/{version}".lstrip("/"), "kind": kind}  # items of a list do not say it
+        own = {"apiVersion": f"{group}/{version}".lstrip("/"), "kind": kind}  # items of a list do not have it
         return [{**own, **item} for item in found.get("items") or []]
 
     def delete(self, kind: str, name: str, namespace: str) -> None:
-        """Delete an object, with what it owns, where it is there. Raises ClusterError."""
+        """Delete an object with everything that it owns, if it exists. Raises ClusterError."""
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
         try:
             with cluster_errors(f"deleting {kind} {name}"):
@@ -111,7 +111,7 @@ class KubernetesCluster:
                 raise
 
     def log(self, namespace: str, pod: str, lines: int, *, previous: bool = False) -> str:
-        """The last lines of the server in a pod, or with ``previous`` of the one that ran there before it."""
+        """The last lines of the server in a pod, or with ``previous`` of the server that ran there before it."""
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         query = [("container", CONTAINER), ("tailLines", lines), ("previous", str(previous).lower())]
         with cluster_errors(f"reading the log of {pod}"):
@@ -137,7 +137,7 @@ class KubernetesCluster:
 
 
 def _open(context: str | None) -> tuple[DynamicClient, str]:
-    """A client, and the namespace that the kubeconfig names."""
+    """A client, and the namespace in the kubeconfig."""
     try:
         from kubernetes import client, config
         from kubernetes.dynamic import DynamicClient
@@ -146,7 +146,7 @@ def _open(context: str | None) -> tuple[DynamicClient, str]:
         raise MissingExtraError(error.name or "kubernetes", "kubernetes") from error
     file = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     settings = client.Configuration()
-    settings.retries = 0  # what waits asks again itself; the library would log each try
+    settings.retries = 0  # callers that wait try again themselves; the library would log each attempt
     try:
         with _logged_errors() as plugin:
             config.load_kube_config(file, context, settings, persist_config=False)
@@ -155,37 +155,37 @@ def _open(context: str | None) -> tuple[DynamicClient, str]:
         raise _no_cluster(file, context, str(error)) from error
     except YAMLError as error:
         raise ConfigError(
-            f"{file} is not valid YAML: {error}", f"correct it, or write it anew: {GET_CREDENTIALS}"
+            f"{file} is not valid YAML: {error}", f"fix it, or write it again: {GET_CREDENTIALS}"
         ) from error
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", "check its permissions, or KUBECONFIG") from error
     if plugin:
-        raise ConfigError(f"the sign-in that {file} names has failed: {plugin[0]}", SIGN_IN)
+        raise ConfigError(f"the sign-in in {file} has failed: {plugin[0]}", SIGN_IN)
     chosen = next(item for item in contexts if item["name"] == context) if context else current
     namespace = str(chosen["context"].get("namespace") or "default")
-    # Objects are named by hand: nothing is discovered, so nothing has to be cached in a shared folder.
+    # The kinds of objects are known, so nothing is discovered, or cached in a shared folder.
     return DynamicClient(client.ApiClient(settings), discoverer=lambda _client, _cache: None), namespace
 
 
 def _no_cluster(file: str, context: str | None, problem: str) -> ConfigError:
-    """What is wrong with a kubeconfig that names no cluster, and what to do: there is nothing yet to sign in to."""
+    """The error for a kubeconfig that names no cluster."""
     if not any(Path(part).is_file() for part in file.split(os.pathsep) if part):
         return ConfigError(
-            f"no cluster to use: there is no kubeconfig {file}",
-            f"make a cluster, and let {GET_CREDENTIALS} write it; KUBECONFIG names another file",
+            f"no cluster to use: the kubeconfig {file} does not exist",
+            f"create a cluster, and let `{GET_CREDENTIALS}` write the file; KUBECONFIG names another file",
         )
     if context is not None:
-        hint = "`kubectl config get-contexts` lists those that there are: set MLOPS_AKS_CONTEXT to one"
-        return ConfigError(f"no cluster to use: {file} has no context {context!r} that is whole: {problem}", hint)
+        hint = "`kubectl config get-contexts` lists all contexts: set MLOPS_AKS_CONTEXT to one"
+        return ConfigError(f"no cluster to use: {file} has no complete context {context!r}: {problem}", hint)
     return ConfigError(
-        f"no cluster to use: {file} names none as the current one: {problem}",
+        f"no cluster to use: {file} has no current context: {problem}",
         f"choose one of its contexts with MLOPS_AKS_CONTEXT, or add a cluster: {GET_CREDENTIALS}",
     )
 
 
 @contextmanager
 def _logged_errors() -> Iterator[list[str]]:
-    """What the library logs as errors, as it does where a sign-in plugin such as kubelogin fails; it goes on without."""
+    """Collect what the library logs as errors: if a sign-in plugin such as kubelogin fails, it continues without it."""
     found: list[str] = []
 
     def keep(record: logging.LogRecord) -> bool:
@@ -194,7 +194,7 @@ def _logged_errors() -> Iterator[list[str]]:
         return record.levelno < logging.ERROR
 
     root, handler = logging.getLogger(), logging.NullHandler()
-    root.addHandler(handler)  # without any, the first message would set one up
+    root.addHandler(handler)  # without a handler, the first message would set one up
     root.addFilter(keep)
     try:
         yield found

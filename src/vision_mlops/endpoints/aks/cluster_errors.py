@@ -1,4 +1,4 @@
-"""What a cluster refuses, in words that say what to do about it."""
+"""Errors of a cluster, with what to do about them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIGN_IN = f"sign in again: az login; {GET_CREDENTIALS}; kubelogin convert-kubeco
 
 
 class ClusterError(DeploymentError):
-    """The cluster refuses or is not reached. ``status`` is the HTTP status, 0 without an answer."""
+    """The cluster refuses, or cannot be reached. ``status`` is the HTTP status, 0 without a response."""
 
     def __init__(self, message: str, hint: str = "", status: int = 0) -> None:
         super().__init__(message, hint)
@@ -24,11 +24,11 @@ class ClusterError(DeploymentError):
 
 @contextmanager
 def cluster_errors(what: str, *, secret: bool = False) -> Iterator[None]:
-    """Errors of the client as ClusterError.
+    """Turn errors of the client into ClusterError.
 
     Args:
-        what: What is done, for example ``applying the Deployment textile``.
-        secret: What was sent must not come back in a message or a traceback.
+        what: What is being done, for example ``applying Deployment textile``.
+        secret: Whether what was sent must not appear in a message or a traceback.
     """
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
@@ -42,53 +42,56 @@ def cluster_errors(what: str, *, secret: bool = False) -> Iterator[None]:
     except (HTTPError, OSError) as error:
         reason = str(getattr(error, "reason", None) or error)
         reason = re.sub(r"<[^>]*>:? ?|\(Caused by |\)$", "", reason).strip()
-        raise ClusterError(f"{what}: the cluster is not reached: {reason}", _unreached(reason)) from (
+        raise ClusterError(f"{what}: the cluster cannot be reached: {reason}", _unreached(reason)) from (
             None if secret else error
         )
 
 
 def explain(status: int, content: Mapping[str, Any], *, secret: bool = False) -> tuple[str, str]:
-    """Message and hint for an answer of the API.
+    """Message and hint for a response of the API.
 
     Args:
-        status: Of HTTP.
-        content: The ``Status`` object that came with it.
-        secret: Leave out what may repeat the content of the request.
+        status: HTTP status.
+        content: The ``Status`` object of the response.
+        secret: Whether to omit what may repeat the content of the request.
     """
     message = str(content.get("message") or f"HTTP {status}")
     if status == 401:
         return "the cluster does not accept the sign-in", SIGN_IN
     if status == 409 and (managers := _managers(content)):
         return (
-            f"other tools own fields of it: {managers}",
-            "let one tool manage the endpoint: take these fields out of the other one, or use --render with it",
+            f"other tools own some of its fields: {managers}",
+            "let one tool manage the endpoint: remove these fields from the other one, or use --render with it",
         )
     if cause := refusal(message):
         return cause
     if status == 403:
         return message, (
-            "ask for a role in the namespace that may do this, such as Azure Kubernetes Service RBAC Writer; "
-            "another namespace: --namespace"
+            "ask for a role in the namespace that allows this, such as Azure Kubernetes Service RBAC Writer; "
+            "or choose another namespace with --namespace"
         )
     if status == 422 or status == 400:
         return (
             "the API refuses the object" if secret else message
-        ), "see the versions of Kubernetes that are supported"
+        ), "check that the version of Kubernetes is supported"
     if status == 409:
-        return message, "something else has just changed it: try again"
+        return message, "it was changed at the same time: try again"
     if status == 429 or status >= 500:
-        return message, "the cluster is busy or not well: try again"
+        return message, "the cluster is busy or has a fault: try again"
     return message, "kubectl get events shows more"
 
 
 def refusal(message: str) -> tuple[str, str] | None:
-    """Message and hint where a quota, a webhook or a policy refuses, directly or when pods are made; else None."""
+    """Message and hint if a quota, a webhook or a policy refuses an object or its pods; else None."""
     if "exceeded quota" in message:
-        return message, "raise the ResourceQuota of the namespace, or take less: --cpu, --memory, --instances"
+        return message, "raise the ResourceQuota of the namespace, or use less: --cpu, --memory, --instances"
     if "LimitRange" in message or "maximum cpu usage" in message or "maximum memory usage" in message:
-        return message, "the namespace's LimitRange bounds a container: give another --cpu or --memory"
+        return message, "the namespace's LimitRange limits containers: give another --cpu or --memory"
     if "admission webhook" in message or "ValidatingAdmissionPolicy" in message:
-        return message, "a policy of the cluster refuses this: change what it names, or ask who runs the cluster"
+        return (
+            message,
+            "a policy of the cluster refuses this: change what it names, or ask the administrator of the cluster",
+        )
     if "violates PodSecurity" in message:
         return message, "something adds what the namespace does not allow, such as an injected sidecar"
     return None
@@ -114,7 +117,7 @@ def _managers(content: Mapping[str, Any]) -> str:
 
 def _unreached(reason: str) -> str:
     if "certificate" in reason.lower():
-        return "the certificate is not that of the kubeconfig: az aks get-credentials --overwrite-existing"
+        return "the certificate does not match the kubeconfig: az aks get-credentials --overwrite-existing"
     return (
         "check that the cluster runs (az aks show), and that this machine reaches it: a private cluster needs its network; "
         "MLOPS_AKS_CONTEXT picks another context of the kubeconfig"

@@ -1,4 +1,4 @@
-"""The Secret with the two keys of an endpoint: made once, changed one at a time, never shown."""
+"""The Secret with the two keys of an endpoint: created once, changed one key at a time, never shown."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from vision_mlops.serving.access_keys import KEY_NAMES, new_key
 
 
 def ensure_keys(cluster: KubernetesCluster, definition: EndpointManifest) -> bool:
-    """Make the Secret where there is none, and say so; one that is there stays as it is. Raises ClusterError."""
+    """Create the Secret if it does not exist, and return whether it was created. Raises ClusterError."""
     if cluster.get("Secret", definition.secret, definition.namespace) is not None:
         return False
     made = next(item for item in render(definition, [new_key(), new_key()]) if item["kind"] == "Secret")
     try:
         cluster.create(made)
     except ClusterError as error:
-        if error.status != 409:  # another deploy was faster: its keys are the ones
+        if error.status != 409:  # another deployment was faster, and its keys count
             raise
         return False
     return True
@@ -33,17 +33,17 @@ def read_keys(cluster: KubernetesCluster, definition: EndpointManifest) -> Mappi
 
 
 def rotate(cluster: KubernetesCluster, definition: EndpointManifest, which: str) -> None:
-    """Make one key anew. A pod reads it within about a minute: so long the kubelet takes to bring it there.
+    """Replace one key. A pod has it after about a minute, which the kubelet takes to update it.
 
     Raises:
-        DeploymentError: there is no such key, or the cluster refuses.
+        DeploymentError: the key is unknown, or the cluster refuses.
     """
     if which not in KEY_NAMES:
-        raise DeploymentError(f"there is no key {which!r}", f"give {' or '.join(KEY_NAMES)}")
+        raise DeploymentError(f"unknown key {which!r}", f"give {' or '.join(KEY_NAMES)}")
     secret = _secret(cluster, definition)
     keys = {**_decoded(secret, definition), which: new_key()}
     changed = next(item for item in render(definition, [keys[name] for name in KEY_NAMES]) if item["kind"] == "Secret")
-    # So that of two rotations at once one is refused, and not undone.
+    # Of two rotations at once, one is refused instead of undone.
     changed["metadata"]["resourceVersion"] = secret["metadata"]["resourceVersion"]
     changed["data"] = {KEYS_ITEM: encode_keys([keys[name] for name in KEY_NAMES])}
     cluster.apply(changed, force=True)
@@ -53,7 +53,7 @@ def _secret(cluster: KubernetesCluster, definition: EndpointManifest) -> Manifes
     found = cluster.get("Secret", definition.secret, definition.namespace)
     if found is None:
         raise DeploymentError(
-            f"Secret {definition.secret} of endpoint {definition.endpoint!r} is gone", "deploy it again"
+            f"Secret {definition.secret} of endpoint {definition.endpoint!r} does not exist", "deploy it again"
         )
     return found
 
@@ -65,6 +65,6 @@ def _decoded(secret: Manifest, definition: EndpointManifest) -> dict[str, str]:
         lines = []
     if not lines:
         raise DeploymentError(
-            f"Secret {definition.secret} has no item {KEYS_ITEM!r} with a key a line", "delete it and deploy again"
+            f"Secret {definition.secret} has no item {KEYS_ITEM!r} with one key per line", "delete it and deploy again"
         ) from None
     return dict(zip(KEY_NAMES, (lines[0], lines[-1]), strict=True))

@@ -1,4 +1,4 @@
-"""Bringing a cluster to a new version of an endpoint: apply, wait, and go back where it does not become ready."""
+"""Updates an endpoint in a cluster: apply, wait, and roll back if it does not become ready."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _SERVER_FIELDS = ("uid", "resourceVersion", "generation", "creationTimestamp", "
 
 
 class ClusterUpdate:
-    """One deploy.
+    """One deployment.
 
     Args:
-        cluster: Where to.
-        definition: What it shall be.
-        say: Told what happens.
+        cluster: Where to deploy.
+        definition: The wanted state.
+        say: Gets progress messages.
     """
 
     def __init__(self, cluster: KubernetesCluster, definition: EndpointManifest, say: Say) -> None:
@@ -35,7 +35,7 @@ class ClusterUpdate:
         self._made_keys = False
 
     def run(self) -> None:
-        """Apply all objects and wait; whatever goes wrong, what was there before is there afterwards.
+        """Apply all objects and wait. If anything goes wrong, the former state is restored.
 
         Raises:
             DeploymentError: the cluster refuses, or the deployment does not become ready.
@@ -61,7 +61,7 @@ class ClusterUpdate:
             self._wait_address()
 
     def _ensure_namespace(self) -> None:
-        """Make the namespace where there is none. One who may not look is taken to work in one that is there."""
+        """Create the namespace if it does not exist. If it may not be read, it is assumed to exist."""
         namespace = self._wanted.namespace
         try:
             if self._cluster.get("Namespace", namespace) is not None:
@@ -70,11 +70,11 @@ class ClusterUpdate:
             if error.status == 403:
                 return
             raise
-        self._say(f"making namespace {namespace}")
+        self._say(f"creating namespace {namespace}")
         self._cluster.apply(next(item for item in render(self._wanted) if item["kind"] == "Namespace"))
 
     def _drop(self, before: Iterable[Manifest], made: Iterable[Manifest]) -> None:
-        """Delete what belonged to the endpoint and does not any more, such as the Ingress of a host."""
+        """Delete what no longer belongs to the endpoint, such as the Ingress of a host."""
         names = {_key(item) for item in made}
         for item in before:
             if item["kind"] != "Secret" and _key(item) not in names:
@@ -100,7 +100,7 @@ class ClusterUpdate:
                 if error.status not in (0, 429) and error.status < 500:
                     raise
             if time.monotonic() >= deadline:
-                cause = condition.cause if condition and condition.cause else Cause("the cluster did not answer")
+                cause = condition.cause if condition and condition.cause else Cause("the cluster did not respond")
                 raise self._failed(cause, f"within {wanted.deadline_s} s")
             time.sleep(pause)
             pause = min(2.0, pause * 1.3)
@@ -117,7 +117,7 @@ class ClusterUpdate:
         text = " ".join(filter(None, [f"{self._wanted.deployment} did not become ready", when])) + f": {cause.text}"
         if cause.pod and (log := self._log(cause.pod)):
             text += "\n  its log ends with\n" + "\n".join(f"    {line}" for line in log.splitlines())
-        return DeploymentError(text, cause.mend)
+        return DeploymentError(text, cause.hint)
 
     def _log(self, name: str) -> str:
         try:
@@ -127,9 +127,9 @@ class ClusterUpdate:
             return f"(no log: {error.message})"
 
     def _go_back(self, before: list[Manifest], *, updates: bool) -> str:
-        """Make what was changed be as it was; says what came of that."""
+        """Restore what was changed; returns what to say about it."""
         wanted = self._wanted
-        self._say("going back to the former version" if updates else f"removing {wanted.deployment} again")
+        self._say("rolling back to the former version" if updates else f"removing {wanted.deployment}")
         known = {_key(item) for item in before}
         try:
             for item in objects_of(self._cluster, wanted.namespace, wanted.selector):
@@ -143,11 +143,11 @@ class ClusterUpdate:
             if not updates:
                 _wait_gone(self._cluster, wanted.namespace, wanted.selector)
         except MlopsError as error:
-            return f"and not all of it could be undone: {error.message}"
-        return "the former version still serves" if updates else "it was removed again"
+            return f"and the change could not be undone completely: {error.message}"
+        return "the former version is still served" if updates else "it was removed again"
 
     def _wait_address(self) -> None:
-        """Wait until the load balancer has an address; without one the endpoint serves within the cluster, which is said."""
+        """Wait for the address of the load balancer. Without one, give a message: the endpoint works within the cluster."""
         end = time.monotonic() + min(self._wanted.deadline_s, _ADDRESS_SECONDS)
         told = False
         while True:
@@ -169,12 +169,12 @@ class ClusterUpdate:
 
 
 def objects_of(cluster: KubernetesCluster, namespace: str, selector: str) -> list[Manifest]:
-    """All objects that a selector chooses, in the order in which they are deleted, without routes. Raises ClusterError."""
+    """All objects that match a selector, in the order of their deletion, without routes. Raises ClusterError."""
     return [item for kind in PARTS for item in cluster.list(kind, namespace, selector)]
 
 
 def as_applied(live: Manifest) -> Manifest:
-    """A live object as one would apply it: without what the cluster writes, and what others than a deploy do."""
+    """A live object as it can be applied: without the fields of the cluster, and those that a deployment does not set."""
     made = {key: value for key, value in live.items() if key != "status"}
     metadata = {key: value for key, value in live["metadata"].items() if key not in _SERVER_FIELDS}
     annotations = {
@@ -190,7 +190,7 @@ def as_applied(live: Manifest) -> Manifest:
 
 
 def remove(cluster: KubernetesCluster, namespace: str, selector: str) -> None:
-    """Delete all objects that a selector chooses and wait until the pods have ended. Raises DeploymentError."""
+    """Delete all objects that match a selector, and wait until the pods have ended. Raises DeploymentError."""
     for item in objects_of(cluster, namespace, selector):
         cluster.delete(item["kind"], item["metadata"]["name"], namespace)
     _wait_gone(cluster, namespace, selector)
@@ -202,7 +202,7 @@ def _wait_gone(cluster: KubernetesCluster, namespace: str, selector: str) -> Non
         if time.monotonic() > deadline:
             raise DeploymentError(
                 f"pods with {selector.rpartition(',')[2]} have not ended within {_DELETE_SECONDS} s",
-                f"kubectl get pods --namespace {namespace} shows what holds them",
+                f"kubectl get pods --namespace {namespace} shows why",
             )
         time.sleep(0.3)
 

@@ -1,4 +1,4 @@
-"""How an endpoint in a cluster is: its state, and where it is not ready, why, from conditions, pods and events."""
+"""The state of an endpoint in a cluster, and why it is not ready, from conditions, pods and events."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from vision_mlops.endpoints.contract import EndpointStatus
 
 _REVISION = "deployment.kubernetes.io/revision"
 _RESTARTS = 2
-"""So often a server that ends is started again before it counts as failed."""
+"""How often a server is restarted before it counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a deployment is not ready. ``final`` where waiting does not help; ``pod`` has a log of it."""
+    """Why a deployment is not ready. ``final`` means that waiting does not help; ``pod`` has a log about it."""
 
     text: str
-    mend: str = ""
+    hint: str = ""
     final: bool = False
     pod: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How a deployment is. ``pods`` are those of its present version, the newest first."""
+    """The state of a deployment. ``pods`` are those of its current version, newest first."""
 
     state: EndpointStatus
     ready: int
@@ -37,12 +37,12 @@ class Condition:
 
     @property
     def problem(self) -> str:
-        """What keeps it from being ready; empty where it is."""
+        """Why it is not ready; empty if it is."""
         return self.cause.text if self.cause else ""
 
 
 def condition_of(cluster: KubernetesCluster, deployment: Manifest) -> Condition:
-    """How a Deployment is now. Raises ClusterError."""
+    """The current state of a Deployment. Raises ClusterError."""
     metadata, spec, status = deployment["metadata"], deployment["spec"], deployment.get("status") or {}
     pods = current_pods(cluster, deployment)
     wanted, available = int(spec.get("replicas", 1)), int(status.get("availableReplicas") or 0)
@@ -56,9 +56,9 @@ def condition_of(cluster: KubernetesCluster, deployment: Manifest) -> Condition:
     if seen and updated >= wanted and total == updated and available >= wanted:
         return Condition(EndpointStatus.READY, ready, None, pods)
     if not seen:
-        return Condition(EndpointStatus.CHANGING, ready, Cause("the cluster has not looked at it yet"), pods)
-    cause = _of_conditions(status) or _of_pods(cluster, pods)
-    if late := _too_late(status):
+        return Condition(EndpointStatus.CHANGING, ready, Cause("the cluster has not processed it yet"), pods)
+    cause = _of_conditions(deployment) or _of_pods(cluster, pods)
+    if late := _too_late(deployment):
         cause = replace(cause, final=True) if cause else Cause(late, "deploy it again", final=True)
     if cause is None:
         return Condition(EndpointStatus.CHANGING, ready, Cause(f"{ready} of {wanted} pods are ready"), pods)
@@ -67,7 +67,7 @@ def condition_of(cluster: KubernetesCluster, deployment: Manifest) -> Condition:
 
 
 def current_pods(cluster: KubernetesCluster, deployment: Manifest) -> list[Manifest]:
-    """Pods of the present version of a Deployment, the newest first, without those that end. Raises ClusterError."""
+    """Pods of the current version of a Deployment, newest first, without those that are ending. Raises ClusterError."""
     metadata = deployment["metadata"]
     own, namespace = metadata.get("labels") or {}, metadata["namespace"]
     labels = selector_of(own.get(INSTANCE, metadata["name"]), own.get(DEPLOYMENT, ""))
@@ -86,7 +86,7 @@ def current_pods(cluster: KubernetesCluster, deployment: Manifest) -> list[Manif
 
 
 def last_lines(cluster: KubernetesCluster, pod: Manifest, lines: int) -> str:
-    """What the server of a pod wrote last; where it has not been started again yet, or only just, what it wrote before."""
+    """The last lines of the server of a pod; those of its predecessor if it has not been restarted yet, or only just."""
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     text = _try_log(cluster, namespace, name, lines, previous=False)
     container = _container(pod)
@@ -101,56 +101,53 @@ def _try_log(cluster: KubernetesCluster, namespace: str, name: str, lines: int, 
     try:
         return cluster.log(namespace, name, lines, previous=previous)
     except ClusterError as error:
-        if error.status == 400 or error.status == 404:  # the container has not started, or no former one is kept
+        if error.status == 400 or error.status == 404:  # the container has not started, or has no predecessor
             return ""
         raise
 
 
-def _of_conditions(status: Manifest) -> Cause | None:
-    for item in status.get("conditions") or []:
-        if item["type"] == "ReplicaFailure" and item["status"] == "True":
-            message = str(item.get("message"))
-            text, mend = refusal(message) or (message, "fix what it names, and deploy again")
-            return Cause(f"its pods cannot be made: {text}", mend, final=True)
-    return None
+def _of_conditions(deployment: Manifest) -> Cause | None:
+    found = _condition(deployment, "ReplicaFailure", "True")
+    if found is None:
+        return None
+    message = str(found.get("message"))
+    text, hint = refusal(message) or (message, "fix what it names, and deploy again")
+    return Cause(f"its pods cannot be created: {text}", hint, final=True)
 
 
-def _too_late(status: Manifest) -> str:
-    """What the cluster says where the time for a rollout is over; else empty."""
-    for item in status.get("conditions") or []:
-        if item["type"] == "Progressing" and item["status"] == "False":
-            return str(item.get("message") or item.get("reason"))
-    return ""
+def _too_late(deployment: Manifest) -> str:
+    """The message of the cluster if the time for a rollout is over; else empty."""
+    found = _condition(deployment, "Progressing", "False")
+    return str(found.get("message") or found.get("reason")) if found else ""
 
 
 def _of_pods(cluster: KubernetesCluster, pods: Sequence[Manifest]) -> Cause | None:
-    """The worst that is wrong with any of them."""
+    """The worst problem of any of the pods."""
     causes = [cause for pod in pods if (cause := _of_pod(cluster, pod)) is not None]
     return max(causes, key=lambda cause: cause.final, default=None)
 
 
 def _of_pod(cluster: KubernetesCluster, pod: Manifest) -> Cause | None:
-    """The first of what can keep a pod from being ready, in the order of its life; None where it only needs time."""
+    """The first problem that keeps a pod from being ready, in the order of its life; None if it only needs time."""
     if _is_ready(pod):
         return None
     return next((cause for look in _CAUSES if (cause := look(cluster, pod)) is not None), None)
 
 
 def _unscheduled(_: KubernetesCluster, pod: Manifest) -> Cause | None:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    refused = (item for item in conditions if item["type"] == "PodScheduled" and item["status"] == "False")
-    return next((_unschedulable(str(item.get("message"))) for item in refused), None)
+    refused = _condition(pod, "PodScheduled", "False")
+    return _unschedulable(str(refused.get("message"))) if refused else None
 
 
 def _evicted(_: KubernetesCluster, pod: Manifest) -> Cause | None:
     name, status = pod["metadata"]["name"], pod.get("status") or {}
     if status.get("reason") != "Evicted":
         return None
-    return Cause(f"pod {name} was evicted: {status.get('message')}", "give it more --memory", pod=name)
+    return Cause(f"pod {name} was evicted: {status.get('message')}", "increase --memory", pod=name)
 
 
 def _not_started(_: KubernetesCluster, pod: Manifest) -> Cause | None:
-    """The container waits for its image, or cannot be made."""
+    """The cause if the container waits for its image, or cannot be created."""
     reason, message = _waiting(pod)
     if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName"):
         return _image(str(_container(pod).get("image") or ""), reason, message)
@@ -173,8 +170,12 @@ def _unready(cluster: KubernetesCluster, pod: Manifest) -> Cause | None:
     if "running" not in (_container(pod).get("state") or {}):
         return None
     probe = _probe(cluster, pod)
-    text = "its server runs and is not ready" + (f": {probe}" if probe else "")
-    return Cause(text, "its log says why; a bundle that does not verify never gets ready", pod=pod["metadata"]["name"])
+    text = "its server runs but is not ready" + (f": {probe}" if probe else "")
+    return Cause(
+        text,
+        "its log says why; a bundle that fails verification never becomes ready",
+        pod=pod["metadata"]["name"],
+    )
 
 
 _CAUSES = (_unscheduled, _evicted, _not_started, _ended, _unready)
@@ -182,23 +183,21 @@ _CAUSES = (_unscheduled, _evicted, _not_started, _ended, _unready)
 
 def _unschedulable(message: str) -> Cause:
     lacks = [what for what in ("cpu", "memory") if f"Insufficient {what}" in message]
-    mend = (
-        f"take less with --{' or --'.join(lacks)}, or add nodes" if lacks else "add nodes, or see what their taints ask"
-    )
-    return Cause(f"no node takes its pod: {message}", f"{mend}; a cluster with an autoscaler needs some minutes")
+    hint = f"use less with --{' or --'.join(lacks)}, or add nodes" if lacks else "add nodes, or check their taints"
+    return Cause(f"no node accepts its pod: {message}", f"{hint}; a cluster with an autoscaler needs some minutes")
 
 
 def _image(image: str, reason: str, message: str) -> Cause:
-    """Refused or missing: what the kubelet says tells them apart."""
+    """The cause for an image that is refused or missing, by the message of the kubelet."""
     short = message.removeprefix("Back-off pulling image ").strip() or reason
     refused = any(word in message.lower() for word in ("401", "403", "unauthorized", "forbidden", "denied"))
     if reason == "InvalidImageName":
-        mend = "give --image as REGISTRY/NAME:TAG"
+        hint = "give --image as REGISTRY/NAME:TAG"
     elif refused:
-        mend = "let the cluster pull: az aks update --name CLUSTER --resource-group GROUP --attach-acr REGISTRY"
+        hint = "let the cluster pull: az aks update --name CLUSTER --resource-group GROUP --attach-acr REGISTRY"
     else:
-        mend = "mlops deploy --to docker --bake makes it, docker push brings it there; or name another with --image"
-    return Cause(f"its image {image} cannot be pulled ({reason}): {short}", mend, final=reason != "ErrImagePull")
+        hint = "build it with `mlops deploy --to docker --bake`, and push it; or name another with --image"
+    return Cause(f"its image {image} cannot be pulled ({reason}): {short}", hint, final=reason != "ErrImagePull")
 
 
 def _crash(cluster: KubernetesCluster, pod: Manifest, ended: Manifest, restarts: int, *, final: bool) -> Cause:
@@ -206,22 +205,20 @@ def _crash(cluster: KubernetesCluster, pod: Manifest, ended: Manifest, restarts:
     ends = max(1, restarts)
     times = f"{ends} time{'' if ends == 1 else 's'}" + (" (CrashLoopBackOff)" if final else "")
     if reason == "OOMKilled":
-        return Cause(
-            f"its server ran out of memory {times}", "give it more with --memory, or fewer --workers", final, name
-        )
+        return Cause(f"its server ran out of memory {times}", "increase --memory, or reduce --workers", final, name)
     text = f"its server ended {times} with exit code {code} ({reason})"
     if probe := _probe(cluster, pod):
-        return Cause(f"{text}; {probe}", "see its log; more --cpu where it is slow to start", final, name)
+        return Cause(f"{text}; {probe}", "see its log; increase --cpu if it starts slowly", final, name)
     return Cause(text, "see its log", final, name)
 
 
 def _probe(cluster: KubernetesCluster, pod: Manifest) -> str:
-    """The last probe that failed, by the events."""
+    """The last failed probe in the events."""
     metadata = pod["metadata"]
     try:
         events = cluster.list("Event", metadata["namespace"], fields=f"involvedObject.name={metadata['name']}")
     except ClusterError as error:
-        if error.status == 403:  # events only make the message better
+        if error.status == 403:  # events only improve the message
             return ""
         raise
     failed = [item for item in events if item.get("reason") == "Unhealthy"]
@@ -235,11 +232,16 @@ def _container(pod: Manifest) -> dict[str, Any]:
 
 
 def _waiting(pod: Manifest) -> tuple[str, str]:
-    """Reason and message of a container that waits to be started; both empty where it does not wait."""
+    """Reason and message of a container that waits to be started; both are empty if it does not wait."""
     waiting = (_container(pod).get("state") or {}).get("waiting") or {}
     return str(waiting.get("reason") or ""), str(waiting.get("message") or "")
 
 
 def _is_ready(pod: Manifest) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+    return _condition(pod, "Ready", "True") is not None
+
+
+def _condition(owner: Manifest, type: str, status: str) -> Manifest | None:
+    """The condition of an object that has a type and a status; None if it has none."""
+    conditions = (owner.get("status") or {}).get("conditions") or []
+    return next((item for item in conditions if (item["type"], item["status"]) == (type, status)), None)

@@ -1,4 +1,4 @@
-"""What an endpoint in a cluster shall be: from a request, the settings, and what it was before."""
+"""The wanted state of an endpoint in a cluster, from a request, the settings, and its former state."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from vision_mlops.endpoints.aks.manifests import DEFINITION, EndpointManifest, M
 from vision_mlops.endpoints.contract import DeploymentRequest
 from vision_mlops.endpoints.inferencing_image import baked_image
 
-_TIMEOUT_SECONDS = 600  # a node that the autoscaler adds takes some minutes
+_TIMEOUT_SECONDS = 600  # the autoscaler takes some minutes to add a node
 _SETTINGS = ("ingress_class", "cluster_issuer", "egress")
-"""Settings that an update takes where they are set; the others decide what a new endpoint is."""
-_LONGEST_NAME = 63  # of a Service
+"""Settings that an update applies if they are set; the others only apply to a new endpoint."""
+_LONGEST_NAME = 63  # of the name of a Service
 
 
 def image_of(request: DeploymentRequest, settings: ClusterSettings) -> str:
-    """The image to run: the one that is named, else the one that `mlops deploy --to docker --bake` makes of the version.
+    """The image to run: the one that is named, else the one that `mlops deploy --to docker --bake` builds for the version.
 
     Raises:
-        DeploymentError: neither an image nor a registry is named, or the version has no image of its own.
+        DeploymentError: neither an image nor a registry is named, or the version has no own image.
     """
     if request.options.image:
         return request.options.image
     if not settings.container_registry:
         raise DeploymentError(
             "no image to run: neither --image nor MLOPS_AZURE_CONTAINER_REGISTRY is given",
-            "export MLOPS_AZURE_CONTAINER_REGISTRY=crvision.azurecr.io; mlops deploy --to docker --bake makes its image",
+            "export MLOPS_AZURE_CONTAINER_REGISTRY=crvision.azurecr.io; mlops deploy --to docker --bake builds its image",
         )
     return baked_image(settings.container_registry, request.model)
 
@@ -37,11 +37,11 @@ def image_of(request: DeploymentRequest, settings: ClusterSettings) -> str:
 def define(
     request: DeploymentRequest, settings: ClusterSettings, namespace: str, image: str, former: EndpointManifest | None
 ) -> EndpointManifest:
-    """What an endpoint shall be: options, else what it was, else settings and defaults."""
+    """The wanted state of an endpoint: options, else its former state, else settings and defaults."""
     options, model = request.options, request.model
     if options.host and not re.fullmatch(DOMAIN, options.host):
         raise DeploymentError(
-            f"--host {options.host}: not the name of a host", "write for example textile.ml.example.org"
+            f"--host {options.host!r} is not the name of a host", "write it like textile.ml.example.org"
         )
     facts: dict[str, Any] = {
         "endpoint": request.endpoint, "namespace": namespace, "deployment": request.deployment, "image": image,
@@ -64,18 +64,18 @@ def define(
     if most < made.instances:
         raise DeploymentError(
             f"--instances {made.instances} is more than MLOPS_AKS_MAX_INSTANCES={most}",
-            "raise the one or lower the other",
+            "raise the limit, or lower --instances",
         )
     if len(made.object_name) > _LONGEST_NAME:
         raise DeploymentError(
-            f"{made.object_name} is longer than the {_LONGEST_NAME} letters that a Service may have",
+            f"{made.object_name} is longer than {_LONGEST_NAME} characters, the limit for a Service",
             "choose a shorter --endpoint or --deployment",
         )
     return replace(made, max_instances=most)
 
 
 def definition_of(deployment: Manifest) -> EndpointManifest:
-    """What a Deployment was made of. Raises DeploymentError."""
+    """The definition that a Deployment was rendered from. Raises DeploymentError."""
     metadata = deployment["metadata"]
     try:
         return EndpointManifest.from_json((metadata.get("annotations") or {})[DEFINITION])

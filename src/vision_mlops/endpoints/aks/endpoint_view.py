@@ -1,4 +1,4 @@
-"""An endpoint as it is now, told in the words of all targets, from its objects in the cluster."""
+"""The current state of an endpoint, in the terms of all targets, from its objects in the cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EndpointView:
         self._cluster = cluster
 
     def endpoint(self, deployments: Sequence[Manifest]) -> Endpoint:
-        """The endpoint that these are the Deployments of; one, but behind a Gateway."""
+        """The endpoint of some Deployments, of which there is only one unless it is behind a Gateway."""
         definition = definition_of(deployments[0])
         url, problem = self.address(definition)
         tags, shares = _tags(deployments[0]), {definition.deployment: 100}
@@ -33,7 +33,7 @@ class EndpointView:
         if state is EndpointStatus.FAILED and any(
             (item.get("status") or {}).get("availableReplicas") for item in deployments
         ):
-            problem = "its former version still serves"
+            problem = "its former version is still served"
         return Endpoint(definition.endpoint, "aks", state, url, "key", served, problem, tags)
 
     def _deployment(self, manifest: Manifest, shares: Mapping[str, int]) -> Deployment:
@@ -45,16 +45,16 @@ class EndpointView:
         )  # fmt: skip
 
     def address(self, definition: EndpointManifest) -> tuple[str, str]:
-        """Where it is called, and what is to be said about it."""
+        """Its address, and the problem if it has none."""
         if definition.gateway:
             return gateway_routes.route_address(self._cluster, definition)
         if definition.host:
             return f"https://{definition.host}/score", ""
         service = self._cluster.get("Service", definition.endpoint, definition.namespace)
         if service is None:
-            return "", "its Service is gone: deploy it again"
+            return "", "its Service does not exist: deploy it again"
         if service["spec"].get("type") != "LoadBalancer":
-            return "", "it can be called from within the cluster only"
+            return "", "it can only be called from within the cluster"
         for entry in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []:
             if address := entry.get("ip") or entry.get("hostname"):
                 port = "" if definition.port == 80 else f":{definition.port}"
@@ -69,6 +69,6 @@ def _tags(manifest: Manifest) -> dict[str, str]:
 
 
 def _worst(states: Sequence[EndpointStatus]) -> EndpointStatus:
-    """State of an endpoint by those of its deployments with traffic."""
+    """State of an endpoint, from those of its deployments with traffic."""
     order = (EndpointStatus.FAILED, EndpointStatus.CHANGING, EndpointStatus.STOPPED, EndpointStatus.READY)
     return min(states, key=order.index, default=EndpointStatus.FAILED)

@@ -1,4 +1,4 @@
-"""The route of an endpoint behind a Gateway: which deployment gets which share, and where the endpoint is called."""
+"""The route of an endpoint behind a Gateway: the share of each deployment, and the address of the endpoint."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _PORTS = {"HTTPS": 443, "HTTP": 80}
 
 
 def check_gateway(cluster: KubernetesCluster, gateway: str) -> None:
-    """Refuse to deploy behind a Gateway that is not there. Raises DeploymentError."""
+    """Refuse to deploy behind a Gateway that does not exist. Raises DeploymentError."""
     namespace, _, name = gateway.partition("/")
     try:
         found = cluster.get("Gateway", name, namespace)
     except ClusterError as error:
-        if error.status == 403:  # it may be there, for others to see
+        if error.status == 403:  # it may exist, but only be visible to others
             return
         raise
     if found is None:
         raise DeploymentError(
-            f"there is no Gateway {name} in namespace {namespace}",
-            "kubectl get gateways --all-namespaces lists those that there are; set MLOPS_AKS_GATEWAY to one. A cluster"
-            " without any may lack the Gateway API: infrastructure/aks/create.sh --host makes one",
+            f"namespace {namespace} has no Gateway {name}",
+            "`kubectl get gateways --all-namespaces` lists all; set MLOPS_AKS_GATEWAY to one. A cluster"
+            " without any may lack the Gateway API: infrastructure/aks/create.sh --host creates one",
         )
 
 
 def read_route(cluster: KubernetesCluster, definition: EndpointManifest) -> Manifest | None:
-    """The route of an endpoint; None where there is none. Raises ClusterError."""
+    """The route of an endpoint; None if it does not exist. Raises ClusterError."""
     return cluster.get(ROUTE, definition.endpoint, definition.namespace)
 
 
 def shares_of(route: Manifest | None, endpoint: str) -> dict[str, int]:
-    """Percent of the requests by deployment; none without a route."""
+    """Percentage of the requests by deployment; empty without a route."""
     return route_shares(route, endpoint) if route else {}
 
 
 def tags_of(route: Manifest | None) -> dict[str, str]:
-    """The tags of an endpoint, which are kept with its route."""
+    """The tags of an endpoint, which are stored with its route."""
     annotations = ((route or {}).get("metadata") or {}).get("annotations") or {}
     tags: dict[str, str] = json.loads(annotations.get(TAGS, "{}"))
     return tags
@@ -55,17 +55,17 @@ def write_route(
     shares: Mapping[str, int],
     tags: Mapping[str, str],
 ) -> None:
-    """Make the route be as said, as one change. Raises ClusterError."""
+    """Write the route as one change. Raises ClusterError."""
     cluster.apply(render_route(definitions, shares, tags))
 
 
 def delete_route(cluster: KubernetesCluster, namespace: str, endpoint: str) -> None:
-    """Delete the route of an endpoint where it is there. Raises ClusterError."""
+    """Delete the route of an endpoint if it exists. Raises ClusterError."""
     cluster.delete(ROUTE, endpoint, namespace)
 
 
 def route_address(cluster: KubernetesCluster, definition: EndpointManifest) -> tuple[str, str]:
-    """Where an endpoint behind a Gateway is called, and what is to be said about it."""
+    """The address of an endpoint behind a Gateway, and the problem if it has none."""
     namespace, _, name = definition.gateway.partition("/")
     try:
         gateway = cluster.get("Gateway", name, namespace)
@@ -74,7 +74,7 @@ def route_address(cluster: KubernetesCluster, definition: EndpointManifest) -> t
             raise
         return "", f"its Gateway {definition.gateway} may not be read"
     if gateway is None:
-        return "", f"its Gateway {definition.gateway} is gone"
+        return "", f"its Gateway {definition.gateway} no longer exists"
     listener = gateway["spec"]["listeners"][0]
     host = definition.host or listener.get("hostname") or ""
     if not host or host.startswith("*."):
@@ -90,7 +90,7 @@ def route_address(cluster: KubernetesCluster, definition: EndpointManifest) -> t
 
 
 def wait_accepted(cluster: KubernetesCluster, definition: EndpointManifest) -> None:
-    """Wait until the Gateway has looked at the route. One that does not say so in time may yet do.
+    """Wait until the Gateway has accepted the route. One that does not report that in time may still do so.
 
     Raises:
         DeploymentError: the Gateway refuses the route.
@@ -104,9 +104,9 @@ def wait_accepted(cluster: KubernetesCluster, definition: EndpointManifest) -> N
                 continue
             if condition["status"] == "False":
                 raise DeploymentError(
-                    f"Gateway {definition.gateway} does not take the route of {definition.endpoint!r}:"
+                    f"Gateway {definition.gateway} does not accept the route of {definition.endpoint!r}:"
                     f" {condition.get('message') or condition.get('reason')}",
-                    "see its listeners: the host names and namespaces from which they allow routes",
+                    "check the host names and namespaces from which its listeners allow routes",
                 )
             if condition["type"] == "Accepted":
                 return
@@ -116,5 +116,5 @@ def wait_accepted(cluster: KubernetesCluster, definition: EndpointManifest) -> N
 def _conditions(route: Manifest) -> list[Manifest]:
     parents = (route.get("status") or {}).get("parents") or []
     found = [item for parent in parents for item in parent.get("conditions") or []]
-    # A refusal is told before an acceptance.
+    # A refusal comes before an acceptance.
     return sorted(found, key=lambda item: item["status"] != "False")

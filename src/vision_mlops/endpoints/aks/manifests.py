@@ -1,4 +1,4 @@
-"""The manifests of an endpoint, rendered from ``scoring.yaml``: what is applied, and what `--render` writes."""
+"""The manifests of an endpoint, rendered from ``scoring.yaml``, to be applied or written by `--render`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ OURS = f"{MANAGED_BY}=mlops,app.kubernetes.io/name=mlops-scoring"
 """Label selector of all objects of all endpoints; see :func:`selector_of` for those of one."""
 ANNOTATION = "vision-mlops/"
 DEPLOYMENT = f"{ANNOTATION}deployment"
-"""Label of the objects of one deployment, where an endpoint has several; as an annotation, its name."""
+"""Label of the objects of one deployment, if an endpoint has several; as an annotation, its name."""
 DEFINITION = f"{ANNOTATION}definition"
-"""Annotation of the Deployment with what it was rendered from, so that an update keeps what is not said anew."""
+"""Annotation of the Deployment with what it was rendered from, so that an update keeps what it does not mention."""
 TAGS = f"{ANNOTATION}tags"
 _VERSION = "app.kubernetes.io/version"
 ROUTE = "HTTPRoute"
@@ -33,7 +33,7 @@ KEYS_FOLDER = "/var/run/mlops"
 KEYS_ITEM = "keys"
 CONTAINER = "server"
 _CONTAINER_PORT = 8000
-_UID = 10001  # that of the image
+_UID = 10001  # the user of the image
 _INTERNAL = {"service.beta.kubernetes.io/azure-load-balancer-internal": "true"}
 _DNS = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
 _HTTPS = {"ports": [{"protocol": "TCP", "port": 443}]}
@@ -41,12 +41,12 @@ _HTTPS = {"ports": [{"protocol": "TCP", "port": 443}]}
 
 @dataclass(frozen=True, slots=True)
 class EndpointManifest:
-    """What the manifests of an endpoint are made of.
+    """The values from which the manifests of an endpoint are rendered.
 
-    ``memory_gb`` is in units of 2^30 bytes, ``port`` that of the Service. With ``host`` there is an Ingress for it; without,
-    ``expose`` is ``internal``, a load balancer with a private address, or ``cluster``, no address outside of the cluster.
-    With ``gateway``, NAMESPACE/NAME of a Gateway, a route brings requests instead, and the endpoint may have several
-    deployments, each of which is described by one of these. ``egress`` is ``none`` or ``https``.
+    ``memory_gb`` is in units of 2^30 bytes; ``port`` is that of the Service. With ``host``, the endpoint has an Ingress;
+    without it, ``expose`` is ``internal``, a load balancer with a private address, or ``cluster``, no address outside the
+    cluster. With ``gateway``, the NAMESPACE/NAME of a Gateway, it has a route instead, and may have several deployments,
+    each with its own definition. ``egress`` is ``none`` or ``https``.
     """
 
     endpoint: str
@@ -87,12 +87,12 @@ class EndpointManifest:
         return f"{self.endpoint}-keys"
 
     def to_json(self) -> str:
-        """As one line, for the annotation."""
+        """The definition on one line, for the annotation."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> EndpointManifest:
-        """Read the annotation again; what this version does not know is left out. Raises ValueError or TypeError."""
+        """Parse the annotation; unknown fields are ignored. Raises ValueError or TypeError."""
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in json.loads(text).items() if name in known})
 
@@ -103,11 +103,11 @@ def selector_of(endpoint: str, deployment: str = "") -> str:
 
 
 def render(definition: EndpointManifest, keys: Sequence[str] | None = None) -> list[Manifest]:
-    """All manifests of a deployment, in the order in which they are applied; see :func:`render_route` for that of a Gateway.
+    """All manifests of a deployment, in the order of application, without the route (see :func:`render_route`).
 
     Args:
-        definition: Of the endpoint.
-        keys: Those of the Secret; without them it is left out.
+        definition: Definition of the endpoint.
+        keys: Keys for the Secret; without them, the Secret is omitted.
     """
     values = _values(definition, keys)
     made = []
@@ -125,9 +125,9 @@ def render_route(
     """The route of an endpoint behind a Gateway.
 
     Args:
-        definitions: Of all its deployments.
-        shares: Percent of the requests by deployment; those not named get none, and answer who asks for them by name.
-        tags: Of the endpoint.
+        definitions: Definitions of all its deployments.
+        shares: Percentage of the requests by deployment; others get none, but respond to requests that name them.
+        tags: Tags of the endpoint.
     """
     document = next(item for item in _documents() if item["kind"] == ROUTE)
     first = definitions[0]
@@ -144,20 +144,20 @@ def render_route(
 
 
 def route_shares(route: Manifest, endpoint: str) -> dict[str, int]:
-    """Percent of the requests by deployment, as a route says."""
+    """Percentage of the requests by deployment, according to a route."""
     backends = route["spec"]["rules"][-1].get("backendRefs") or []
     return {str(item["name"]).removeprefix(f"{endpoint}-"): int(item.get("weight", 1)) for item in backends}
 
 
 def _named_rule(definition: EndpointManifest) -> Manifest:
-    """Requests that ask for a deployment by its name, whatever its share."""
+    """The rule for requests that name a deployment, regardless of its share."""
     rule = _rule([definition], {definition.deployment: 100})
     rule["matches"][0]["headers"] = [{"name": DEPLOYMENT_HEADER, "value": definition.deployment}]
     return rule
 
 
 def _rule(definitions: Sequence[EndpointManifest], shares: Mapping[str, int]) -> Manifest:
-    """Without a host of its own, an endpoint is a path of the Gateway, of which the servers know nothing."""
+    """A rule of the route. Without its own host, an endpoint is a path of the Gateway, which the servers do not see."""
     first = definitions[0]
     path = "/" if first.host else f"/{first.endpoint}"
     rule: Manifest = {"matches": [{"path": {"type": "PathPrefix", "value": path}}]}
@@ -171,7 +171,7 @@ def _rule(definitions: Sequence[EndpointManifest], shares: Mapping[str, int]) ->
 
 
 def _manifest(document: Manifest, values: Mapping[str, Any], definition: EndpointManifest) -> Manifest:
-    """A document filled, with its namespace and labels; what deployments share is labelled as the endpoint's alone."""
+    """A filled document with namespace and labels; objects that deployments share only have the labels of the endpoint."""
     manifest: Manifest = _fill(document, values)
     metadata, kind = manifest["metadata"], document["kind"]
     if kind != "Namespace":
@@ -183,14 +183,14 @@ def _manifest(document: Manifest, values: Mapping[str, Any], definition: Endpoin
 
 
 def render_text(definition: EndpointManifest) -> str:
-    """The manifests as YAML documents, with how to make the Secret in front instead of the Secret.
+    """The manifests as YAML documents, with instructions to create the Secret instead of the Secret itself.
 
-    Without the Namespace: it may be there, with others in it that do not meet what its labels ask for.
+    The Namespace is omitted: it may exist already, with other objects that do not meet the requirements of its labels.
     """
     name, namespace = definition.secret, definition.namespace
     head = [
         f"# Endpoint {definition.endpoint}: {definition.model}:{definition.version}, bundle {definition.bundle_id}.",
-        "# The namespace and the Secret with the two keys, one a line, are not in here. Make them once, before the rest:",
+        "# The namespace and the Secret with the two keys, one per line, are not included. Create them once, beforehand:",
         *([] if namespace == "default" else [f"#   kubectl create namespace {namespace}"]),
         "#   (umask 077; for n in 1 2; do openssl rand -hex 32; done > keys)",
         f"#   kubectl create secret generic {name} --namespace {namespace} --from-file={KEYS_ITEM}=keys; rm keys",
@@ -203,13 +203,13 @@ def render_text(definition: EndpointManifest) -> str:
 
 
 def encode_keys(keys: Sequence[str]) -> str:
-    """Keys as the Secret holds them."""
+    """Keys in the format of the Secret."""
     return base64.b64encode("".join(f"{key}\n" for key in keys).encode()).decode()
 
 
 @cache
 def _documents() -> tuple[Manifest, ...]:
-    """The template; filling it makes copies."""
+    """The documents of the template; filling them creates copies."""
     text = files(__package__).joinpath("scoring.yaml").read_text(encoding="utf-8")
     return tuple(yaml.safe_load_all(text))
 
@@ -276,7 +276,7 @@ def _environment(definition: EndpointManifest) -> list[dict[str, str]]:
 
 
 def _fill(node: Any, values: Mapping[str, Any]) -> Any:
-    """A part of a document with its placeholders filled; one that is a whole value keeps the type of what fills it."""
+    """A part of a document with its placeholders filled; a placeholder that is a whole value keeps the type of its value."""
     if isinstance(node, dict):
         filled = {key: _fill(value, values) for key, value in node.items()}
         return {key: value for key, value in filled.items() if value is not None}

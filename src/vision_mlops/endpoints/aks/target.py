@@ -37,7 +37,7 @@ from vision_mlops.endpoints.contract import (
 )
 
 _TAGS_MANAGER = "mlops-tags"
-"""Owns the tags of an endpoint without a Gateway, so that a deploy, which does not name them, leaves them."""
+"""Owner of the tags of an endpoint without a Gateway, so that a deployment, which does not set them, keeps them."""
 
 
 def open_target() -> AksTarget:
@@ -48,7 +48,7 @@ def open_target() -> AksTarget:
 class AksTarget:
     """Endpoints in a Kubernetes cluster.
 
-    A new version is a rolling update in place of the old one; behind a Gateway it is a deployment beside it.
+    A new version replaces the old one in a rolling update; behind a Gateway it is an additional deployment.
     """
 
     name = "aks"
@@ -77,7 +77,7 @@ class AksTarget:
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See :class:`~vision_mlops.endpoints.contract.Target`.
 
-        What is not said of an endpoint that is there stays as it was, its address first.
+        What the request does not mention of an existing endpoint stays the same, above all its address.
         """
         image = image_of(request, self._settings)
         live = self._live(request.endpoint)
@@ -94,7 +94,7 @@ class AksTarget:
         return self.endpoint(request.endpoint)
 
     def render(self, request: DeploymentRequest) -> str:
-        """The manifests of a deployment as YAML, without the keys; no cluster is asked. Raises DeploymentError."""
+        """The manifests of a deployment as YAML, without the keys, without access to a cluster. Raises DeploymentError."""
         namespace = request.options.namespace or self._settings.namespace or "default"
         return render_text(define(request, self._settings, namespace, image_of(request, self._settings), None))
 
@@ -118,13 +118,13 @@ class AksTarget:
             raise DeploymentError(
                 f"endpoint {name!r} has no address that this machine can call: {problem}",
                 f"kubectl port-forward --namespace {definition.namespace} service/{definition.object_name}"
-                f" 8000:{definition.port} brings it to http://127.0.0.1:8000/score; mlops endpoint keys {name} --out FILE"
-                " has the key for X-Api-Key",
+                f" 8000:{definition.port} makes it available at http://127.0.0.1:8000/score; mlops endpoint keys {name}"
+                " --out FILE writes the key for X-Api-Key",
             )
         return Access(url, {"X-Api-Key": secret_keys.read_keys(self._cluster, definition)["primary"]})
 
     def logs(self, name: str, deployment: str, lines: int) -> str:
-        """See :class:`~vision_mlops.endpoints.contract.Target`; of each pod."""
+        """See :class:`~vision_mlops.endpoints.contract.Target`; the lines of each pod."""
         self.endpoint(name).deployment(deployment)
         found = next(item for item in self._found(name) if definition_of(item).deployment == deployment)
         pods = current_pods(self._cluster, found)
@@ -136,17 +136,17 @@ class AksTarget:
         return "\n".join(f"==> {pod} <==\n{text}" for pod, text in texts.items())
 
     def set_traffic(self, name: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> Endpoint:
-        """See :class:`~vision_mlops.endpoints.contract.Target`; refused where the endpoint is not behind a Gateway."""
+        """See :class:`~vision_mlops.endpoints.contract.Target`; refused unless the endpoint is behind a Gateway."""
         definitions = self._behind_gateway(name)
         check_traffic(self.endpoint(name), traffic, mirror)
         if any(mirror.values()):
-            raise DeploymentError("an endpoint on aks copies no requests", "leave --mirror out")
+            raise DeploymentError("an endpoint on aks cannot mirror requests", "remove --mirror")
         route = gateway_routes.read_route(self._cluster, definitions[0])
         gateway_routes.write_route(self._cluster, definitions, traffic, gateway_routes.tags_of(route))
         return self.endpoint(name)
 
     def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """None: a Service does not count. The server's /metrics does, for each pod."""
+        """None: a Service does not count requests. The /metrics of the server does, for each pod."""
         return None
 
     def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
@@ -168,11 +168,11 @@ class AksTarget:
         return secret_keys.read_keys(self._cluster, definition_of(self._found(name)[0]))
 
     def rotate_key(self, name: str, which: str) -> None:
-        """See :class:`~vision_mlops.endpoints.contract.Target`; the pods have the new one within about a minute."""
+        """See :class:`~vision_mlops.endpoints.contract.Target`; the pods have the new key within about a minute."""
         secret_keys.rotate(self._cluster, definition_of(self._found(name)[0]), which)
 
     def delete_deployment(self, name: str, deployment: str) -> None:
-        """See :class:`~vision_mlops.endpoints.contract.Target`; refused where the endpoint is not behind a Gateway."""
+        """See :class:`~vision_mlops.endpoints.contract.Target`; refused unless the endpoint is behind a Gateway."""
         definitions = self._behind_gateway(name)
         if self.endpoint(name).deployment(deployment).traffic:
             raise DeploymentError(
@@ -197,7 +197,7 @@ class AksTarget:
         return self._settings.namespace or self._cluster.namespace
 
     def _bring_into_route(self, definition: EndpointManifest, before: Sequence[Manifest]) -> None:
-        """Let a deployment be asked, the first of an endpoint by everybody; one that cannot be is removed again."""
+        """Add a deployment to the route; the first of an endpoint gets all requests. If that fails, it is removed again."""
         name = definition.endpoint
         try:
             route = gateway_routes.read_route(self._cluster, definition)
@@ -218,12 +218,12 @@ class AksTarget:
         if not definitions[0].gateway:
             raise DeploymentError(
                 f"endpoint {name!r} on aks has one deployment, as it is not behind a Gateway",
-                "deploy another version to take its place, or delete it and deploy it anew with MLOPS_AKS_GATEWAY",
+                "deploy another version in its place, or delete it and deploy it again with MLOPS_AKS_GATEWAY",
             )
         return definitions
 
     def _deployments(self, labels: str) -> list[Manifest]:
-        """Deployments of all namespaces, or of one where that is set or the others may not be seen."""
+        """Deployments of all namespaces, or of one if that is set or the others may not be read."""
         if self._settings.namespace:
             return self._cluster.list("Deployment", self._settings.namespace, labels)
         try:
@@ -234,35 +234,35 @@ class AksTarget:
             return self._cluster.list("Deployment", self._cluster.namespace, labels)
 
     def _live(self, name: str) -> list[Manifest]:
-        """The Deployments of an endpoint, the oldest first; none where it is not there."""
+        """The Deployments of an endpoint, oldest first; none if it does not exist."""
         found = self._deployments(selector_of(name))
         places = sorted({item["metadata"]["namespace"] for item in found})
         if len(places) > 1:
             raise DeploymentError(
                 f"endpoint {name!r} is in the namespaces {' and '.join(places)}",
-                "say which: MLOPS_AKS_NAMESPACE=NAME",
+                "choose one with MLOPS_AKS_NAMESPACE=NAME",
             )
         return sorted(found, key=lambda item: str(item["metadata"].get("creationTimestamp")))
 
     def _found(self, name: str) -> list[Manifest]:
         found = self._live(name)
         if not found:
-            where = f"namespace {self._namespace}" if self._settings.namespace else "what of the cluster may be seen"
+            where = f"namespace {self._namespace}" if self._settings.namespace else "the visible part of the cluster"
             raise DeploymentError(
-                f"there is no endpoint {name!r} in {where}",
+                f"no endpoint {name!r} exists in {where}",
                 "MLOPS_AKS_NAMESPACE names another namespace, MLOPS_AKS_CONTEXT another cluster",
             )
         return found
 
     def _check_place(self, request: DeploymentRequest, live: Sequence[Manifest]) -> None:
-        """Refuse what would make a second endpoint of the name, of another kind, or take over what is not ours."""
+        """Refuse to create a second endpoint of the name or one of another kind, or to replace what is not ours."""
         wanted = request.options.namespace
         if live:
             there = live[0]["metadata"]["namespace"]
             if wanted and wanted != there:
                 raise DeploymentError(
                     f"endpoint {request.endpoint!r} is in namespace {there}",
-                    f"leave --namespace {wanted} out, or delete it",
+                    f"remove --namespace {wanted}, or delete the endpoint first",
                 )
             gateway = definition_of(live[0]).gateway
             if gateway and not self.splits_traffic:
@@ -272,7 +272,7 @@ class AksTarget:
             if self.splits_traffic and not gateway:
                 raise DeploymentError(
                     f"endpoint {request.endpoint!r} is not behind a Gateway, as MLOPS_AKS_GATEWAY asks",
-                    "leave that out to update it in place, or delete the endpoint first",
+                    "unset it to update the endpoint in place, or delete the endpoint first",
                 )
             return
         namespace = wanted or self._namespace
@@ -281,13 +281,13 @@ class AksTarget:
         labels = (other or {}).get("metadata", {}).get("labels") or {}
         if other is not None and (labels.get(MANAGED_BY), labels.get(INSTANCE)) != ("mlops", request.endpoint):
             raise DeploymentError(
-                f"Deployment {name} in namespace {namespace} was not made by mlops",
+                f"Deployment {name} in namespace {namespace} was not created by mlops",
                 "choose another --endpoint or --namespace",
             )
 
 
 def _former(live: Sequence[Manifest], deployment: str) -> EndpointManifest | None:
-    """What a deployment was, or a new one is modelled on: the newest of its endpoint."""
+    """The definition that a deployment had, or that a new one starts from: the newest of its endpoint."""
     definitions = list(map(definition_of, live))
     same = [each for each in definitions if each.deployment == deployment]
     found = same or definitions

@@ -1,7 +1,7 @@
-"""Puts a release of the web frontend in place: into a slot, tried there, swapped in, tried again, and swapped back when bad.
+"""Deploys a release of the web frontend: into a slot, tested there, swapped in, tested again, and swapped back if it fails.
 
-Every step looks first at what is there, so that the same command goes on where it stopped, and changes nothing where there
-is nothing to change.
+Every step first looks at the current state, so that the same command continues where it stopped, and changes nothing if
+there is nothing to change.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ _AGAIN_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class DeployedApp:
-    """What there is after a deployment.
+    """The result of a deployment.
 
     Attributes:
         name: Of the web app.
-        url: Where the release answers: its address, or that of the slot where it was not swapped in.
-        release: That answers there.
-        changed: Whether it was put in place now.
-        slot: Where the former release is; empty without slots.
-        roles: Commands of the roles that its identities need.
+        url: Address of the release: of the web app, or of the slot if it was not swapped in.
+        release: The release at that address.
+        changed: Whether it was deployed now.
+        slot: Slot with the former release; empty without slots.
+        roles: Commands that assign the roles that its identities need.
     """
 
     name: str
@@ -67,14 +67,14 @@ class AppDeployment:
     """Deploys one web app.
 
     Args:
-        wanted: As it shall be.
+        wanted: Its wanted state.
         settings: Where in Azure.
-        say: Told how far it is.
+        say: Gets progress messages.
         seconds: How long a zip may take to build, and an app to become healthy.
         swap: Whether to swap the release in once it is healthy in the slot.
 
     Raises:
-        DeploymentError: a name, size or setting cannot be.
+        DeploymentError: a name, size or setting is not valid.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class AppDeployment:
         self._apps = WebApps(settings)
 
     def run(self) -> DeployedApp:
-        """Put the release in place.
+        """Deploy the release.
 
         Raises:
-            DeploymentError: it is not healthy, or what is there is not ours; the message says what answers now.
-            AzureError: Azure refuses, or is not reached.
+            DeploymentError: it is not healthy, or the existing web app is not ours; the message says what is live now.
+            AzureError: Azure refuses, or cannot be reached.
         """
         name, release = self._wanted.name, self._wanted.release
         with self._going_on():
@@ -103,11 +103,11 @@ class AppDeployment:
             if not slot and not self._swaps:
                 raise DeploymentError(
                     f"plan {self._wanted.plan!r} has no slots, so a release cannot be tried beside production",
-                    "choose --sku S1 or P0v3, or leave --no-swap out",
+                    "choose --sku S1 or P0v3, or remove --no-swap",
                 )
             live = self._apps.settings(name, PRODUCTION)
             if live.get(RELEASE) == release and self._is_live(production, slot):
-                self._say(f"{name} runs release {release} already: nothing to do")
+                self._say(f"{name} already runs release {release}: nothing to do")
                 return self._deployed(production, slot, changed=False)
             target = self._ensure(plan, slot) if slot else production
             self._release(plan, slot, target, live)
@@ -119,27 +119,27 @@ class AppDeployment:
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
-        """Say of what ends a deployment early that it can go on."""
+        """Add to what ends a deployment early that it can be continued."""
         try:
             yield
         except AzureError as error:
             if error.status:
                 raise
-            hint = f"{error.hint}; then run the same command again, which goes on where it stopped"
+            hint = f"{error.hint}; then run the same command again, which continues where it stopped"
             raise AzureError(error.message, hint.lstrip("; ")) from error
         except KeyboardInterrupt:
-            self._say(f"{self._wanted.name}: stopped; the same command again goes on where it stopped")
+            self._say(f"{self._wanted.name}: stopped; the same command again continues where it stopped")
             raise
 
     def _check_owner(self) -> None:
-        """Raises DeploymentError where a web app of the name is not ours, or its name is taken."""
+        """Raise DeploymentError if a web app of this name is not ours, or the name is taken."""
         name = self._wanted.name
         found = self._apps.site(name)
         if found is None:
             self._apps.check_name(name)
         elif TAG not in (found.tags or {}):
             raise DeploymentError(
-                f"there is a web app {name!r} that mlops did not make",
+                f"the web app {name!r} exists and was not created by mlops",
                 "choose another name",
             )
 
@@ -147,35 +147,35 @@ class AppDeployment:
         name, sku = self._wanted.plan, self._wanted.sku
         found = self._apps.plan(name)
         if found is None:
-            self._say(f"making plan {name} ({sku or SKU}, {self._wanted.location})")
+            self._say(f"creating plan {name} ({sku or SKU}, {self._wanted.location})")
             return self._apps.put_plan(name, plan_definition(self._wanted))
         there = str(found.sku.name) if found.sku else ""
         if sku and there != sku:
             raise DeploymentError(
                 f"plan {name!r} has size {there}, not {sku}",
-                f"leave --sku out, or change it for all its web apps: az appservice plan update --name {name} --sku {sku}",
+                f"remove --sku, or change it for all its web apps: az appservice plan update --name {name} --sku {sku}",
             )
         if not (found.properties and found.properties.reserved):
             raise DeploymentError(f"plan {name!r} is not for Linux", "choose another --plan")
         return found
 
     def _slots(self, plan: AppServicePlan) -> bool:
-        """Whether there are slots; says so where there are none."""
+        """Whether the plan has slots; gives a message if it has none."""
         sku = str(plan.sku.name) if plan.sku else SKU
         if has_slots(sku):
             return True
         self._say(
             f"plan {self._wanted.plan} has size {sku}, which has no slots: the release replaces the former one in place,"
-            " with an interruption, and without a way back"
+            " with an interruption, and cannot be rolled back"
         )
         return False
 
     def _ensure(self, plan: AppServicePlan, slot: str) -> SlotAddress:
-        """Make a web app or slot that is not there; what protects one that is there is set again."""
+        """Create a web app or slot if it does not exist; if it exists, its protection is set again."""
         name = self._wanted.name
         found = self._apps.site(name, slot)
         if found is None:
-            self._say(f"making {f'slot {slot} of ' if slot else ''}web app {name}")
+            self._say(f"creating {f'slot {slot} of ' if slot else ''}web app {name}")
             made = site_definition(self._wanted, plan, {}, fixed_settings(self._wanted))
         else:
             made = site_definition(self._wanted, plan, found.tags or {})
@@ -183,13 +183,13 @@ class AppDeployment:
         self._apps.refuse_passwords(name, slot)
         site = self._apps.site(name, slot)
         if site is None:
-            raise DeploymentError(f"web app {name!r} has gone", "was it deleted? run the same command again")
+            raise DeploymentError(f"web app {name!r} no longer exists", "run the same command again to create it")
         return address(site)
 
     def _is_live(self, production: SlotAddress, slot: str) -> bool:
-        """Whether the release that production has is healthy; swaps back where it is not and the slot has another one.
+        """Whether the release in production is healthy. If it is not and the slot has another release, swap back.
 
-        That is the case where a deployment was stopped after its swap, and where a release has broken since.
+        This happens if a deployment was stopped after its swap, or if a release has broken since.
 
         Raises:
             DeploymentError: it was swapped back.
@@ -202,12 +202,12 @@ class AppDeployment:
         return not problem
 
     def _release(self, plan: AppServicePlan, slot: str, target: SlotAddress, live: Mapping[str, str]) -> None:
-        """Put the release into a slot, and wait until it is healthy there."""
+        """Deploy the release to a slot, and wait until it is healthy there."""
         wanted, name = self._wanted, self._wanted.name
         there = self._apps.settings(name, slot)
         place = f"slot {slot}" if slot else name
         if there.get(RELEASE) != wanted.release:
-            # Content first, then the settings that name the release: who reads them knows that the content is there.
+            # The content comes before the settings that name the release, so the settings imply the content.
             sticky = self._apps.sticky(name)
             settings = release_settings(wanted, live, there, sticky)
             if wanted.package is not None:
@@ -224,14 +224,14 @@ class AppDeployment:
         self._say(f"waiting until release {wanted.release} is healthy in {place}")
         problem = self._wait(target.url, wanted.release, self._seconds)
         if problem:
-            answers = "production is as it was" if slot else "there is no slot, so the former release is gone"
+            answers = "production is unchanged" if slot else "there is no slot, so the former release is gone"
             raise DeploymentError(
                 f"release {wanted.release} is not healthy in {place}: {problem}; {answers}{self._log(slot)}",
-                "its log says why; fix that, and run the command again; see docs/how_to/app_service.md",
+                "its log says why; fix the cause, and run the command again; see docs/how_to/app_service.md",
             )
 
     def _swap(self, slot: str, production: SlotAddress, former: str) -> None:
-        """Swap the release in; swap back where it is not healthy then."""
+        """Swap the release in, and back if it is not healthy then."""
         release = self._wanted.release
         self._say(f"swapping slot {slot} with production")
         self._swap_once(slot, release)
@@ -240,24 +240,24 @@ class AppDeployment:
             self._swap_back(slot, production, former, problem)
 
     def _swap_back(self, slot: str, production: SlotAddress, former: str, problem: str) -> NoReturn:
-        """Swap the former release in again. Raises DeploymentError, which says what answers now."""
+        """Swap the former release in again. Raises DeploymentError, which says which release responds now."""
         name, release = self._wanted.name, self._wanted.release
         log = self._log(PRODUCTION)
         self._say(f"{name}: {problem}; swapping back")
         try:
             self._swap_once(slot, former)
             second = self._wait(production.url, former, self._seconds) if former else ""
-            now = f"{f'release {former}' if former else 'what was there before'} answers again"
-            now = f"it is swapped back, and release {former} is not healthy either: {second}" if second else now
+            now = f"{f'release {former}' if former else 'the former content'} is live again"
+            now = f"it was swapped back, and release {former} is not healthy either: {second}" if second else now
         except MlopsError as error:
             now = f"and it could not be swapped back: {error.message}"
         raise DeploymentError(
             f"release {release} is not healthy in production: {problem}; {now}{log}",
-            f"the release is in slot {slot} again; its log is there",
+            f"the release is in slot {slot} again, with its log",
         )
 
     def _swap_once(self, slot: str, release: str) -> None:
-        """Swap, so that production has a release. An answer that is lost is no reason to swap twice."""
+        """Swap, so that production has a release. A lost response does not cause a second swap."""
         name = self._wanted.name
         try:
             self._apps.swap(name, slot)
@@ -271,7 +271,7 @@ class AppDeployment:
                 time.sleep(_LONGEST_PAUSE)
 
     def _wait(self, url: str, release: str, seconds: float) -> str:
-        """Wait until an app is healthy; what is wrong once the time is up, empty where nothing is."""
+        """Wait until an app is healthy or the time is up; returns what is wrong, empty if nothing is."""
         deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
         while problem := problem_of(url, release):
             if time.monotonic() > deadline:
@@ -281,7 +281,7 @@ class AppDeployment:
         return ""
 
     def _log(self, slot: str) -> str:
-        """The end of a log, indented below what is told, without the values of secrets."""
+        """The end of a log, indented for a message, without the values of secrets."""
         text = self._apps.log(self._wanted.name, slot)
         for value in self._secrets(slot):
             text = text.replace(value, "***")

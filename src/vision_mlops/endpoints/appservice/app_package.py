@@ -1,6 +1,6 @@
-"""The zip of the web frontend: the rooms of the package that it may import, its requirements, and how it starts.
+"""The zip of the web frontend: the folders of the package that it may import, its requirements, and its start script.
 
-The same content makes the same bytes: names are sorted, and every file has the same date and rights.
+The same content gives the same bytes: names are sorted, and every file has the same date and permissions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.core.paths import repository
 
 ROOMS = ("azure", "config", "core", "flask_app", "storage")
-"""What the web frontend may import of ours, besides itself."""
+"""Folders of this package that the web frontend may import, including its own."""
 STARTUP = "sh startup.sh"
 SAMPLES = "samples"
 BRAND = "brand"
@@ -46,8 +46,8 @@ class AppPackage:
 
     Attributes:
         content: The zip.
-        digest: SHA-256 of it.
-        names: Of the files in it.
+        digest: Its SHA-256.
+        names: Names of the files in it.
     """
 
     content: bytes
@@ -56,11 +56,11 @@ class AppPackage:
 
 
 def build_package(samples: Path | None = None, brand: Path | None = None) -> AppPackage:
-    """Make the zip.
+    """Build the zip.
 
     Args:
         samples: Folder with images of the gallery.
-        brand: Folder with what makes it look like a project's own.
+        brand: Folder with the branding of a project.
 
     Raises:
         DeploymentError: a file looks like a secret, or the folder of samples has no image.
@@ -77,29 +77,29 @@ def build_package(samples: Path | None = None, brand: Path | None = None) -> App
         }
     for name, content in files.items():
         if _SECRET.search(content):
-            raise DeploymentError(f"{name} looks as if it held a key: it is not packed", "remove the key from the file")
+            raise DeploymentError(f"{name} seems to contain a key, so it is not packed", "remove the key from the file")
     return _zipped(files)
 
 
 def read_package(file: Path) -> AppPackage:
-    """A zip that was made before. Raises DeploymentError where it is not one of the web frontend."""
+    """Read a zip that was built before. Raises DeploymentError if it is not one of the web frontend."""
     try:
         content = file.read_bytes()
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = tuple(archive.namelist())
     except (OSError, zipfile.BadZipFile) as error:
         raise DeploymentError(
-            f"{file} cannot be read: {error}", "make it with: mlops app package --out app.zip"
+            f"{file} cannot be read: {error}", "create it with: mlops app package --out app.zip"
         ) from error
     hidden = [name for name in names if Path(name).name.startswith(".env")]
     if "requirements.txt" not in names or hidden:
         problem = f"holds {hidden[0]}" if hidden else "has no requirements.txt at its top"
-        raise DeploymentError(f"{file} {problem}", "make it with: mlops app package --out app.zip")
+        raise DeploymentError(f"{file} {problem}", "create it with: mlops app package --out app.zip")
     return AppPackage(content, hashlib.sha256(content).hexdigest(), names)
 
 
 def _sources() -> Iterator[Path]:
-    """Files of the rooms, and the package's own ``__init__.py``; hidden files and bytecode are none of them."""
+    """Files of the folders, and the package's own ``__init__.py``, without hidden files and bytecode."""
     yield _PACKAGE / "__init__.py"
     for room in ROOMS:
         for path in sorted((_PACKAGE / room).rglob("*")):
@@ -119,7 +119,7 @@ def _samples(folder: Path) -> Mapping[str, bytes]:
 
 
 def _requirements(pins: Path) -> str:
-    """All pins of the file and of those that it includes, sorted."""
+    """All pins of a file and of the files that it includes, sorted."""
     found, waiting = set[str](), [pins]
     while waiting:
         file = waiting.pop()
@@ -137,7 +137,7 @@ def _zipped(files: Mapping[str, bytes]) -> AppPackage:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, _DATE)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.create_system = 3  # whatever system makes it
+            entry.create_system = 3  # independent of the system that builds it
             entry.external_attr = (0o755 if name.endswith(".sh") else 0o644) << 16
             archive.writestr(entry, files[name])
     content = stream.getvalue()

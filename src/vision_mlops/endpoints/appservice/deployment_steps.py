@@ -1,4 +1,4 @@
-"""What a deployment of the web frontend would do, for ``--dry-run``."""
+"""Describes what a deployment of the web frontend would do, for ``--dry-run``."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _SIGNATURE = re.compile(r"\bsig=[^&\s]+")
 
 
 def steps(wanted: WantedApp, settings: AzureSettings) -> list[str]:
-    """What a deployment would do, a line each; no value of a secret is among it. Nothing is asked or sent.
+    """Describe what a deployment would do, one line per step, without values of secrets. Nothing is sent.
 
     Raises:
-        DeploymentError: a name, size or setting cannot be.
+        DeploymentError: a name, size or setting is not valid.
     """
     check(wanted)
     sku = wanted.sku or SKU
     slot = wanted.slot if has_slots(sku) else ""
-    place = f"slot {slot}" if slot else f"web app {wanted.name} itself: {sku} has no slots, and there is no way back"
+    place = f"slot {slot}" if slot else f"web app {wanted.name} itself: {sku} has no slots, so it cannot be rolled back"
     given = {**fixed_settings(wanted), **wanted.settings}
     shown = [
         f"    {name}={'***' if name in SECRETS else _SIGNATURE.sub('sig=***', value)}"
@@ -40,16 +40,16 @@ def steps(wanted: WantedApp, settings: AzureSettings) -> list[str]:
         else "the zip, through the publishing site"
     )
     found = [
-        f"in resource group {settings.resource_group}, unless it is there:",
+        f"in resource group {settings.resource_group}, unless they exist:",
         f"  plan {wanted.plan}: Linux, {sku}, {wanted.location}",
         f"  web app {wanted.name}: {runtime(wanted)}, HTTPS only, TLS 1.2, no FTP, no publishing password,",
         f"    health check {HEALTH}, a managed identity",
         *([f"  slot {slot}: the same, with a managed identity of its own"] if slot else []),
         f"release {wanted.release}, into {place}:",
-        f"  settings, beside those that are there:\n{chr(10).join(shown)}",
+        f"  settings, in addition to the existing ones:\n{chr(10).join(shown)}",
         f"  {what}",
-        f"wait until {HEALTH} and the first page answer",
+        f"wait until {HEALTH} and the first page respond",
     ]
     if slot:
-        found.append(f"swap slot {slot} with production, ask it again, and swap back when it does not answer")
+        found.append(f"swap slot {slot} with production, check it again, and swap back if it does not respond")
     return found

@@ -1,6 +1,6 @@
-"""Roles that the identities of a web app and its slot need, as the commands of az that assign them.
+"""Roles that the identities of a web app and its slot need, as ``az`` commands that assign them.
 
-A slot has an identity of its own, and identities are not swapped: both need each role.
+A slot has its own identity, and identities are not swapped, so both need each role.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _MANAGED = ".inference.ml.azure.com"
 def role_commands(
     settings: AzureSettings, image: str, values: Mapping[str, str], principals: Sequence[str]
 ) -> tuple[str, ...]:
-    """The command of each role for each identity; none where the app needs no role.
+    """The commands that assign each role to each identity; none if the app needs no role.
 
     Args:
-        settings: Where things are.
-        image: That the web app runs; empty for a zip.
+        settings: Where in Azure.
+        image: Image that the web app runs; empty for a zip.
         values: Settings of the app.
         principals: Object ids of the identities.
     """
@@ -34,7 +34,7 @@ def role_commands(
 
 
 def _needed(settings: AzureSettings, image: str, values: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Role and scope of each."""
+    """Each role with its scope."""
     group = f"/subscriptions/{settings.subscription_id}/resourceGroups/{settings.resource_group}/providers"
     found = []
     host = urlsplit(values.get(f"{APP}ENDPOINT", "")).hostname or ""

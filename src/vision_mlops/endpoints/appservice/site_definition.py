@@ -1,4 +1,4 @@
-"""What plan, web app and slot are made of, and which settings a release gets."""
+"""The definitions of plan, web app and slot, and the settings of a release."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SKU = "P0v3"
 SLOT = "staging"
 HEALTH = "/health"
 RELEASE = "MLOPS_RELEASE"
-"""The setting that names what a slot runs: it moves with the release when slots are swapped."""
+"""The setting with the release that a slot runs; it moves with the release when slots are swapped."""
 APP = "MLOPS_APP_"
 SECRETS = frozenset({f"{APP}ENDPOINT_KEY", f"{APP}SECRET_KEY"})
 """Settings whose values are never printed."""
@@ -39,14 +39,14 @@ _NOT_ALWAYS_ON = ("F", "D")
 
 @dataclass(frozen=True)
 class WantedApp:
-    """A web app as it shall be.
+    """The wanted state of a web app.
 
     Attributes:
-        name: Of the web app; the first part of its host name.
-        plan: Of the App Service plan.
-        sku: Size of the plan's machines, where it is made; empty for the default.
-        slot: Where a release is tried first.
-        location: Where they are made.
+        name: Name of the web app; the first part of its host name.
+        plan: Name of the App Service plan.
+        sku: Size of the machines of a new plan; empty for the default.
+        slot: Slot in which a release is tested first.
+        location: Region of new resources.
         package: The zip that it runs.
         image: The image that it runs instead.
         settings: Variables of the app that are given now.
@@ -65,7 +65,7 @@ class WantedApp:
 
     @property
     def release(self) -> str:
-        """Sixteen digits that change with whatever makes another release."""
+        """Sixteen digits that change with everything that makes a different release."""
         runs = self.package.digest if self.package else self.image
         fixed = fixed_settings(self)
         text = json.dumps([runs, runtime(self), STARTUP, {**fixed, **self.settings}], sort_keys=True)
@@ -73,7 +73,7 @@ class WantedApp:
 
 
 def check(wanted: WantedApp) -> WantedApp:
-    """The same. Raises DeploymentError where a name, size or setting cannot be."""
+    """Return the argument. Raises DeploymentError if a name, size or setting is not valid."""
     if not _NAME.fullmatch(wanted.name):
         raise DeploymentError(
             f"{wanted.name!r} cannot be the name of a web app",
@@ -82,19 +82,19 @@ def check(wanted: WantedApp) -> WantedApp:
     for what, name in (("--slot", wanted.slot), ("--plan", wanted.plan)):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,58}", name) or name.lower() == "production":
             raise DeploymentError(
-                f"{what} {name}: not a name", "use letters, digits and '-'; production is the app itself"
+                f"{what} {name!r} is not a valid name", "use letters, digits and '-'; production is the app itself"
             )
     if wanted.sku and not _SKU.fullmatch(wanted.sku):
-        raise DeploymentError(f"--sku {wanted.sku}: unknown size", "use one such as B1, S1, P0v3 or P1v3")
+        raise DeploymentError(f"--sku: unknown size {wanted.sku!r}", "use one such as B1, S1, P0v3 or P1v3")
     if wanted.image and not _IMAGE.fullmatch(wanted.image):
         raise DeploymentError(
-            f"--image {wanted.image}: not an image by its digest",
-            "write REGISTRY/NAME@sha256:DIGEST, the digest of the image that was tested",
+            f"--image {wanted.image!r} does not name an image by its digest",
+            "write REGISTRY/NAME@sha256:DIGEST, with the digest of the image that was tested",
         )
     corrections = wanted.settings.get(f"{APP}CORRECTIONS", "")
     if corrections and not corrections.startswith("https://"):
         raise DeploymentError(
-            f"{APP}CORRECTIONS={corrections}: a web app has no folder that lasts and takes a database",
+            f"{APP}CORRECTIONS={corrections}: a web app has no permanent folder for a database",
             "give the address of a container of Blob Storage",
         )
     return wanted
@@ -106,21 +106,21 @@ def has_slots(sku: str) -> bool:
 
 
 def is_reference(value: str) -> bool:
-    """Whether a setting is the reference of a secret in a key vault."""
+    """Whether a setting is a reference to a secret in a key vault."""
     return _REFERENCE.fullmatch(value) is not None
 
 
 def runtime(wanted: WantedApp) -> str:
-    """What App Service runs: its own image for Python, or ours."""
+    """The image that App Service runs: its own for Python, or ours."""
     return f"DOCKER|{wanted.image}" if wanted.image else _RUNTIME
 
 
 def fixed_settings(wanted: WantedApp) -> dict[str, str]:
-    """Settings that each release has."""
+    """Settings of every release."""
     ours = {
         "WEBSITE_SWAP_WARMUP_PING_PATH": HEALTH,
         "WEBSITE_SWAP_WARMUP_PING_STATUSES": "200",
-        # App Service's front end is the one proxy before the app.
+        # The front end of App Service is the only proxy before the app.
         f"{APP}TRUST_PROXY": "1",
     }
     if wanted.image:
@@ -133,25 +133,25 @@ def release_settings(
 ) -> dict[str, str]:
     """All settings of the slot that gets a release.
 
-    What is not given now stays as it is in production; what is sticky stays as it is in the slot.
+    Settings that are not given now are taken from production; sticky settings are taken from the slot.
 
     Args:
         wanted: The release.
         live: Settings of production.
         slot: Settings of the slot.
-        sticky: Names of those that are not swapped.
+        sticky: Names of settings that are not swapped.
     """
     kept = {name: value for name, value in live.items() if name not in sticky}
     staying = {name: value for name, value in slot.items() if name in sticky}
     secret = f"{APP}SECRET_KEY"
-    # Sessions go on over a swap: both slots sign with one key.
+    # Sessions survive a swap because both slots sign with the same key.
     key = wanted.settings.get(secret) or live.get(secret) or slot.get(secret) or secrets.token_hex(32)
     own = {**fixed_settings(wanted), **wanted.settings, secret: key, RELEASE: wanted.release}
     return {**kept, **own, **staying}
 
 
 def plan_definition(wanted: WantedApp) -> AppServicePlan:
-    """The plan in the words of the service. Raises MissingExtraError."""
+    """The plan as an object of the SDK. Raises MissingExtraError."""
     with azure_errors("Azure App Service"):
         from azure.mgmt.web import models
     return models.AppServicePlan(
@@ -166,13 +166,13 @@ def plan_definition(wanted: WantedApp) -> AppServicePlan:
 def site_definition(
     wanted: WantedApp, plan: AppServicePlan, tags: Mapping[str, str], settings: Mapping[str, str] | None = None
 ) -> Site:
-    """A web app or slot in the words of the service.
+    """A web app or slot as an object of the SDK.
 
     Args:
         wanted: The web app.
         plan: Its plan, as it was read.
-        tags: Those of others.
-        settings: What it runs is set too, with these settings; without them that stays as it is.
+        tags: Tags of others.
+        settings: Settings of a release; if given, what the app runs is set as well, else that stays unchanged.
 
     Raises:
         MissingExtraError: the Azure packages are not installed.

@@ -1,4 +1,4 @@
-"""Publishing of a zip: it is sent to the publishing site of a slot, which builds it; then its end is waited for."""
+"""Publishes a zip: sends it to the publishing site of a slot, which builds it, and waits for the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FAILED, SUCCESS = 3, 4
-"""States of a deployment, as the publishing site tells them."""
+"""States of a deployment on the publishing site."""
 _PATIENCE_SECONDS = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 _UPLOAD_SECONDS = 600
@@ -31,8 +31,8 @@ class Publishing:
 
     Args:
         settings: Cloud.
-        host: Of the publishing site.
-        say: Told how far it is.
+        host: Host of the publishing site.
+        say: Gets progress messages.
     """
 
     def __init__(self, settings: AzureSettings, host: str, say: Say) -> None:
@@ -45,11 +45,11 @@ class Publishing:
         """Send a zip, and wait until it is built.
 
         Raises:
-            AzureError: it is refused, or the site is not reached.
+            AzureError: it is refused, or the site cannot be reached.
             DeploymentError: it cannot be built; the message ends with the log.
         """
         with azure_errors(
-            f"publishing to {self._host}", "the role Website Contributor on the web app lets you publish"
+            f"publishing to {self._host}", "publishing needs the role Website Contributor on the web app"
         ):
             from azure.core.rest import HttpRequest
 
@@ -62,7 +62,7 @@ class Publishing:
             )
             deadline = time.monotonic() + seconds
             place = self._sent(request, deadline)
-            for found in self._looks(lambda: self._get(place), deadline):
+            for found in self._polls(lambda: self._get(place), deadline):
                 if found.get("status") == SUCCESS:
                     return
                 if found.get("status") == FAILED:
@@ -72,15 +72,15 @@ class Publishing:
                     )
 
     def _sent(self, request: HttpRequest, deadline: float) -> str:
-        """Where the deployment tells how far it is; a zip is sent again after another deployment that is under way."""
-        for place in self._looks(lambda: self._send(request), deadline):
+        """Send the zip, after any other deployment in progress has ended; returns the address that reports the progress."""
+        for place in self._polls(lambda: self._send(request), deadline):
             if place:
                 return place
-            self._say(f"{self._host}: another deployment is under way; waiting for its end")
-        raise AssertionError("the looks end by an error")
+            self._say(f"{self._host}: another deployment is in progress; waiting for its end")
+        raise AssertionError("the polls end with an error")
 
-    def _looks(self, call: Callable[[], T], deadline: float) -> Iterator[T]:
-        """What a call says, again and again. Raises DeploymentError once the time is up."""
+    def _polls(self, call: Callable[[], T], deadline: float) -> Iterator[T]:
+        """Yield the result of a call, again and again. Raises DeploymentError once the time is up."""
         pause = _FIRST_PAUSE
         while time.monotonic() < deadline:
             yield retry_while_busy(call, self._say, seconds=_PATIENCE_SECONDS)
@@ -96,7 +96,7 @@ class Publishing:
             return ""
         answer.raise_for_status()
         place = str(answer.headers.get("Location") or "")
-        # The token goes nowhere else.
+        # The token is sent nowhere else.
         return place if place.startswith(f"{self._url}/") else f"{self._url}/api/deployments/latest"
 
     def _get(self, url: str) -> Any:
@@ -107,7 +107,7 @@ class Publishing:
         return answer.json()
 
     def _log(self, id_: str) -> str:
-        """The end of the log of a deployment, indented below what is told."""
+        """The end of the log of a deployment, indented for a message."""
         lines = [str(item.get("message", "")) for item in self._get(f"{self._url}/api/deployments/{id_}/log")]
         texts = [text for line in lines for text in line.splitlines()]
         return "".join(f"\n  | {text}" for text in texts[-_LOG_LINES:])

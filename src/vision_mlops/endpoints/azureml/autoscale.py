@@ -1,22 +1,17 @@
 """Autoscale rules of a deployment behind a managed online endpoint: settings of Azure Monitor, in the workspace's group.
 
-They follow the processor's load: an instance more above 70 percent for five minutes, one less below 30. The scale set of the
-deployment itself stays on ``default``, as Azure Monitor wants it.
+They follow the load of the processors: one instance more above 70 percent for five minutes, one less below 30. The scale set
+of the deployment itself stays on ``default``, as Azure Monitor requires.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vision_mlops.azure.azure_errors import azure_errors
-from vision_mlops.azure.clients import manager_calls
+from vision_mlops.azure.resource_manager import ResourceManager
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import DeploymentOptions
-
-if TYPE_CHECKING:
-    from azure.core.rest import HttpResponse
 
 API_VERSION = "2022-10-01"
 _ABOVE, _BELOW = 70, 30  # percent of the processors
@@ -24,7 +19,7 @@ _WINDOW, _GRAIN, _COOLDOWN = "PT5M", "PT1M", "PT5M"
 
 
 def check_bounds(options: DeploymentOptions) -> None:
-    """Refuse numbers of instances that do not go together. Raises DeploymentError."""
+    """Refuse numbers of instances that contradict each other. Raises DeploymentError."""
     least, most = options.min_instances, options.max_instances
     if least is None and most is None:
         return
@@ -32,13 +27,13 @@ def check_bounds(options: DeploymentOptions) -> None:
         given, other = (
             ("--max-instances", "--min-instances") if least is None else ("--min-instances", "--max-instances")
         )
-        raise DeploymentError(f"{given} without {other}: autoscaling needs both bounds", f"give {other}, too")
+        raise DeploymentError(f"{given} without {other}: autoscaling needs both bounds", f"give {other} as well")
     if least > most:
-        raise DeploymentError(f"--min-instances {least} is above --max-instances {most}", "exchange them")
+        raise DeploymentError(f"--min-instances {least} is above --max-instances {most}", "swap them")
     if options.instances is not None and not least <= options.instances <= most:
         raise DeploymentError(
             f"--instances {options.instances} is not between --min-instances {least} and --max-instances {most}",
-            "leave --instances out: the deployment starts with --min-instances",
+            "remove --instances: the deployment starts with --min-instances",
         )
 
 
@@ -50,11 +45,10 @@ class AutoscaleRules:
     """
 
     def __init__(self, settings: AzureSettings) -> None:
-        self._settings = settings
-        self._group = f"/subscriptions/{settings.subscription_id}/resourceGroups/{settings.resource_group}"
+        self._manager = ResourceManager(settings)
 
     def ensure(self, endpoint: str, deployment: str, location: str, least: int, most: int) -> bool:
-        """Let a deployment have ``least`` to ``most`` instances; says whether that changed anything."""
+        """Let a deployment have ``least`` to ``most`` instances; returns whether that changed anything."""
         wanted = self._definition(endpoint, deployment, location, least, most)
         there = self._find(endpoint, deployment)
         if there is not None and _part_of(wanted["properties"], there.get("properties")):
@@ -63,14 +57,13 @@ class AutoscaleRules:
         return True
 
     def remove(self, endpoint: str, deployment: str) -> None:
-        """Remove the rules of a deployment that was deleted; it may have had none."""
+        """Remove the rules of a deployment that was deleted, if it had any."""
         if self._find(endpoint, deployment) is not None:
             self._call("DELETE", endpoint, deployment)
 
     def _find(self, endpoint: str, deployment: str) -> dict[str, Any] | None:
-        """The rules; None where there are none, or where we may not see them, and so have not made any."""
-        answer = self._call("GET", endpoint, deployment, expected=(200, 403, 404))
-        return dict(json.loads(answer.text())) if answer.status_code == 200 else None
+        """The rules; None if there are none, or if we may not see them and so have not made any."""
+        return self._call("GET", endpoint, deployment, accepted=(403, 404)) or None
 
     def _call(
         self,
@@ -78,24 +71,14 @@ class AutoscaleRules:
         endpoint: str,
         deployment: str,
         body: dict[str, Any] | None = None,
-        expected: tuple[int, ...] = (),
-    ) -> HttpResponse:
-        from azure.core.rest import HttpRequest
-
-        path = f"{self._group}/providers/Microsoft.Insights/autoscaleSettings/{_name(endpoint, deployment)}"
-        with azure_errors(f"autoscale rules of deployment {deployment!r}"), manager_calls(self._settings) as client:
-            url = f"{self._settings.cloud.resource_manager}{path}"
-            request = HttpRequest(method, url, params={"api-version": API_VERSION}, json=body)
-            answer: HttpResponse = client.send_request(request)
-            if answer.status_code not in expected:
-                answer.raise_for_status()
-            return answer
+        accepted: tuple[int, ...] = (),
+    ) -> dict[str, Any]:
+        path = f"{self._manager.group}/providers/Microsoft.Insights/autoscaleSettings/{endpoint}-{deployment}"
+        what = f"autoscale rules of deployment {deployment!r}"
+        return self._manager.call(method, what, path, API_VERSION, body, accepted=accepted)
 
     def _definition(self, endpoint: str, deployment: str, location: str, least: int, most: int) -> dict[str, Any]:
-        target = (
-            f"{self._group}/providers/Microsoft.MachineLearningServices/workspaces/{self._settings.workspace_name}"
-            f"/onlineEndpoints/{endpoint}/deployments/{deployment}"
-        )
+        target = f"{self._manager.workspace}/onlineEndpoints/{endpoint}/deployments/{deployment}"
         capacity = {"minimum": str(least), "maximum": str(most), "default": str(least)}
         rules = [
             _rule(target, "GreaterThan", _ABOVE, "Increase"),
@@ -109,10 +92,6 @@ class AutoscaleRules:
                 "profiles": [{"name": "load", "capacity": capacity, "rules": rules}],
             },
         }
-
-
-def _name(endpoint: str, deployment: str) -> str:
-    return f"{endpoint}-{deployment}"
 
 
 def _rule(target: str, operator: str, threshold: int, direction: str) -> dict[str, Any]:
@@ -132,7 +111,7 @@ def _rule(target: str, operator: str, threshold: int, direction: str) -> dict[st
 
 
 def _part_of(wanted: Any, there: Any) -> bool:
-    """Whether all that is wanted is there; what the service adds does not count."""
+    """Whether everything that is wanted is there; what the service adds does not count."""
     if isinstance(wanted, dict):
         return isinstance(there, dict) and all(_part_of(value, there.get(key)) for key, value in wanted.items())
     if isinstance(wanted, list):

@@ -1,4 +1,4 @@
-"""What the targets on Azure ML share: workspace, shipped definitions, tags, states, and models that must be there."""
+"""What the targets on Azure ML share: workspace, shipped definitions, tags, states, and models that must exist."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 TARGET_TAG = "mlops.target"
-"""Tag of what this package made: the name of the target."""
+"""Tag of everything that this package created: the name of the target."""
 MODEL_TAG = "mlops.model"
 VERSION_TAG = "mlops.version"
 BUNDLE_TAG = "mlops.bundle"
 DEFINITION_TAG = "mlops.definition"
-"""Tag of a deployment: hash of all that it was made of."""
+"""Tag of a deployment: hash of everything that it was made of."""
 PROBLEM_TAG = "mlops.problem."
-"""Tag of an endpoint, with the name of a deployment: why its last change failed, which the service itself forgets."""
+"""Tag of an endpoint, with the name of a deployment: why its last change failed, which the service does not keep."""
 TAG_LENGTH = 256
 _CHANGING = ("Creating", "Updating", "Deleting", "Scaling")
 _MODEL_ID = re.compile(r"/models/([^/]+)/versions/([^/]+)")
@@ -50,7 +50,7 @@ _MODEL_ID = re.compile(r"/models/([^/]+)/versions/([^/]+)")
 
 ENTRY_SCRIPT = "score.py"
 _SCRIPT = '''\
-"""Finds the package beside it, and is its entry script."""
+"""Finds the package in the same folder, and is its entry script."""
 
 import sys
 from pathlib import Path
@@ -76,26 +76,26 @@ class Workspace:
 
 
 def definition(name: str) -> dict[str, Any]:
-    """The content of a shipped definition, ready to be filled in."""
+    """The content of a shipped definition, to be completed."""
     content: dict[str, Any] = yaml.safe_load((DEFINITIONS / f"{name}.yml").read_text(encoding="utf-8"))
     return content
 
 
 def load(loader: Callable[..., Any], name: str, content: Mapping[str, Any]) -> Any:
-    """The SDK's entity of a definition that was filled in. Raises AzureError where the SDK does not take it."""
+    """The SDK's entity of a completed definition. Raises AzureError if the SDK does not accept it."""
     with azure_errors(f"definition {name}.yml"), quiet():
         text = io.StringIO(write_yaml(dict(content)))
         return loader(text, relative_origin=str(DEFINITIONS / f"{name}.yml"))
 
 
 def fingerprint(content: Mapping[str, Any], *more: str) -> str:
-    """Hash of a definition, and of what it points to."""
+    """Hash of a definition and of what it refers to."""
     text = json.dumps([content, more], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def state_of(entity: Any) -> EndpointStatus:
-    """State of the SDK's endpoint or deployment. Batch endpoints and their deployments tell it in the same words."""
+    """State of the SDK's endpoint or deployment. Online and batch endpoints use the same words."""
     word = text_of(getattr(entity, "provisioning_state", "")).capitalize()
     if word in _CHANGING:
         return EndpointStatus.CHANGING
@@ -103,24 +103,25 @@ def state_of(entity: Any) -> EndpointStatus:
 
 
 def ours(entity: Any, target: str) -> bool:
-    """Whether this package made an endpoint, at this target."""
+    """Whether this package created an endpoint on a target."""
     return (entity.tags or {}).get(TARGET_TAG) == target
 
 
 def require_ours(entity: Any, target: str) -> None:
-    """Refuse to touch what somebody else made. Raises DeploymentError."""
+    """Refuse to touch what someone else created. Raises DeploymentError."""
     if ours(entity, target):
         return
     made = (entity.tags or {}).get(TARGET_TAG)
     if made:
-        raise DeploymentError(f"endpoint {entity.name!r} is on {made}, not on {target}", f"say --on {made}")
+        raise DeploymentError(f"endpoint {entity.name!r} is on {made}, not on {target}", f"use --on {made}")
     raise DeploymentError(
-        f"endpoint {entity.name!r} was not made by mlops", "choose another name with --endpoint, or delete it yourself"
+        f"endpoint {entity.name!r} was not created by mlops",
+        "choose another name with --endpoint, or delete it yourself",
     )
 
 
 def deployment_tags(request: DeploymentRequest, target: str, made_of: str) -> dict[str, str]:
-    """Tags that a deployment gets."""
+    """Tags for a deployment."""
     return {
         TARGET_TAG: target,
         MODEL_TAG: request.model.name,
@@ -131,13 +132,13 @@ def deployment_tags(request: DeploymentRequest, target: str, made_of: str) -> di
 
 
 def workspace_model(workspace: Workspace, request: DeploymentRequest, say: Say) -> tuple[str, str, str]:
-    """The model asset of a version, as a deployment names it, with its name and version in Azure ML.
+    """The reference of a deployment to the model asset of a version, with its name and version in Azure ML.
 
-    A version of the workspace, or of a registry of Azure ML, is taken as it is. One of another place is looked for in the
-    workspace by the digest of its bundle, and registered there, as `mlops models transfer` does, where it is missing.
+    A version in the workspace, or in a registry of Azure ML, is used directly. A version in another place is looked up in
+    the workspace by the digest of its bundle. If it is missing, it is registered there, as `mlops models transfer` does.
 
     Raises:
-        RegistryError: it is not there any more, or cannot be registered.
+        RegistryError: it no longer exists, or cannot be registered.
     """
     model, registry = request.model, request.registry
     here = AzureRegistry(lambda: workspace.client, f"workspace {workspace.settings.workspace_name}")
@@ -168,7 +169,7 @@ def _same(registry: AzureRegistry, model: ModelVersion) -> ModelVersion | None:
 
 
 def model_of(entity: Any) -> tuple[str, str]:
-    """Name and version of the model that a deployment serves: by its tags, else by the model's id; empty where unknown."""
+    """Name and version of the model of a deployment, from its tags, else from the id of the model; empty if unknown."""
     model, tags = getattr(entity, "model", None), entity.tags or {}
     found = _MODEL_ID.search(str(getattr(model, "id", None) or model or ""))
     name, version = (found[1], found[2]) if found else ("", "")
@@ -177,7 +178,7 @@ def model_of(entity: Any) -> tuple[str, str]:
 
 @contextmanager
 def package_code() -> Iterator[Path]:
-    """A folder with nothing but the package and :data:`ENTRY_SCRIPT`; removed at the end."""
+    """A folder with only the package and :data:`ENTRY_SCRIPT`, which is removed at the end."""
     package = Path(vision_mlops.__file__).parent
     with tempfile.TemporaryDirectory(prefix="mlops-") as temporary:
         folder = Path(temporary) / "code"

@@ -1,4 +1,4 @@
-"""Scoring a folder of images at a batch endpoint: input is uploaded, the job is followed, and its table comes back."""
+"""Scores a folder of images at a batch endpoint: uploads it, follows the job, and downloads its table."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from vision_mlops.jobs.azureml.run_history import RunHistory
 
 _REMOTE = ("azureml:", "azureml://", "https://", "wasbs://", "abfss://")
 _OUTPUT = "score"
-"""What the service calls the output of a batch scoring job, as its documentation says."""
+"""Name of the output of a batch scoring job, according to the documentation of the service."""
 
 
 @dataclass(frozen=True)
 class BatchScores:
-    """A scoring job, and the file with its rows; None where it was not waited for."""
+    """A scoring job, and the file with its rows; None if the job was only started."""
 
     job: JobRecord
     file: Path | None = None
@@ -42,25 +42,25 @@ def score_on_azure(
     on_line: Say = lambda text: None,
     poll_seconds: tuple[float, float] = (2.0, 20.0),
 ) -> BatchScores:
-    """Have a folder of images scored by a batch endpoint that `mlops deploy --to batch` made.
+    """Score a folder of images with a batch endpoint that `mlops deploy --to batch` created.
 
     Args:
-        endpoint: Batch endpoint.
-        source: A folder of this machine, which becomes a data asset unless the same content is one already,
+        endpoint: Name of the batch endpoint.
+        source: A folder on this machine, which becomes a data asset unless the same content is one already,
             ``azureml:NAME:VERSION``, or the address of a folder in storage.
-        out: File to write: a line of JSON for each image, as those of ``jobs/pipelines/batch/score_batch.py``.
+        out: File to write, one line of JSON per image, as from ``jobs/pipelines/batch/score_batch.py``.
             Must not exist.
         deployment: Another deployment than the default one.
-        wait: Follow the job to its end and download; else the job is started only, and ``out`` is not written.
-        workspace: Where; that of the settings where not given.
-        on_line: Gets what is uploaded, and the states and log lines of the job.
-        poll_seconds: As of :func:`vision_mlops.jobs.azureml.azure_jobs.stream`.
+        wait: Follow the job to its end and download; else the job is only started, and ``out`` is not written.
+        workspace: Workspace; that of the settings if not given.
+        on_line: Gets messages about uploads, and the states and log lines of the job.
+        poll_seconds: See :func:`vision_mlops.jobs.azureml.azure_jobs.stream`.
 
     Raises:
-        DeploymentError: there is no such deployment, none is the default, or ``out`` exists.
+        DeploymentError: the deployment does not exist, none is the default, or ``out`` exists.
         PipelineError: the local folder cannot be read, or is empty.
         AzureError: the service refuses, or the job failed.
-        KeyboardInterrupt: Ctrl-C; the job goes on, and ``on_line`` was told how to stop it.
+        KeyboardInterrupt: on Ctrl-C; the job continues, and ``on_line`` has got a message how to stop it.
     """
     if out.exists():
         raise DeploymentError(f"{out} exists already", "choose another --out, or remove it")
@@ -92,7 +92,7 @@ def _invoke(workspace: Workspace, endpoint: str, deployment: str, path: str) -> 
 
     client = workspace.client
     with azure_errors(f"endpoint {endpoint!r}"), quiet():
-        # The name is chosen here, so that a call that the network repeats does not start a second job. The deployment is
+        # The name is chosen here, so that a repeated call does not start a second job. The deployment is
         # always named: the SDK keeps the name of one call in a header and sends it with the next one that names none.
         started = client.batch_endpoints.invoke(
             endpoint_name=endpoint,
@@ -104,7 +104,7 @@ def _invoke(workspace: Workspace, endpoint: str, deployment: str, path: str) -> 
 
 
 def _fetch(workspace: Workspace, job: str, out: Path) -> None:
-    """Download the table, whole or not at all. The output is the scoring step's, as the service documents it."""
+    """Download the table completely or not at all. It is the output of the scoring step."""
     steps = RunHistory(workspace.client).steps(job)
     if not steps:
         raise AzureError(f"job {job!r} has no step, so no output", f"mlops job logs {job} --on azure")

@@ -30,7 +30,7 @@ class KubernetesEndpoint(OnlineTarget):
     )  # fmt: skip
 
     def check(self, request: DeploymentRequest) -> None:
-        """Refuse a deployment without an image or a cluster."""
+        """Refuse a deployment without an image or a cluster. Raises DeploymentError."""
         image_in_azure(request.options, self._workspace.settings)
         self._compute(request)
 
@@ -42,11 +42,9 @@ class KubernetesEndpoint(OnlineTarget):
         }
 
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """With image, resources of a pod, number of pods and workers; a named instance type brings its own resources."""
+        """With the resources of a pod, unless a named instance type brings its own."""
         options = request.options
-        content = azureml_workspace.definition("kubernetes-deployment")
-        content["environment"]["image"] = image_in_azure(options, self._workspace.settings)
-        content["instance_count"] = options.instances or content["instance_count"]
+        content = self._server_definition("kubernetes-deployment", options)
         if options.instance_type:
             content["instance_type"] = options.instance_type
             del content["resources"]
@@ -54,15 +52,13 @@ class KubernetesEndpoint(OnlineTarget):
             for part in content["resources"].values():
                 part["cpu"] = f"{options.cpu:g}" if options.cpu else part["cpu"]
                 part["memory"] = f"{round(options.memory_gb * 1024)}Mi" if options.memory_gb else part["memory"]
-        if options.workers:
-            content["environment_variables"]["MLOPS_SERVING__WORKERS"] = str(options.workers)
         return "kubernetes-deployment", content
 
     def _compute(self, request: DeploymentRequest) -> str:
         name = request.options.compute or self._workspace.settings.kubernetes
         if not name:
             raise DeploymentError(
-                "there is no Kubernetes cluster to deploy to",
+                "no Kubernetes cluster to deploy to is named",
                 "attach one to the workspace, and name it with --compute or MLOPS_AZURE_KUBERNETES",
             )
         return name.removeprefix("azureml:")

@@ -1,4 +1,4 @@
-"""Long-running changes on Azure ML: begun, waited for through faults of the service, and left in a known state by Ctrl-C."""
+"""Long-running changes on Azure ML: start them, wait through faults of the service, and report their state on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vision_mlops.endpoints.contract import EndpointStatus, Say
 from vision_mlops.jobs.azureml.azure_records import text_of
 
 POLL_SECONDS = (1.0, 20.0)
-"""Pause between two looks at what changes, where the service has lost the operation: at first, and at most."""
+"""First and longest pause between two polls of what changes, if the service has lost the operation."""
 PATIENCE_SECONDS = 300.0
 WAIT_SECONDS = 3600.0
 
@@ -29,18 +29,18 @@ def carry_out(
     afterwards: str = "",
     seconds: float | None = None,
 ) -> None:
-    """Begin a change and wait for its end.
+    """Start a change and wait until it has ended.
 
-    The SDK asks how the operation goes; where that fails for good (the service has a fault, the connection is lost), the
-    thing itself is looked at until it does not change any more.
+    The SDK polls the operation. If that fails for good (the service has a fault, the connection is lost), the changed entity
+    itself is polled until it no longer changes.
 
     Args:
-        begin: Starts it and gives the SDK's poller.
-        look: Gets the SDK's entity of what is changed.
+        begin: Starts it and returns the SDK's poller.
+        look: Returns the SDK's entity of what is changed.
         what: What is changed, as "deployment 'x' of endpoint 'y'".
-        say: Told what goes on after Ctrl-C, and about faults.
-        afterwards: How to look and clean up, said after Ctrl-C.
-        seconds: How long it may take; an hour where not given.
+        say: Gets messages about faults, and about what continues after Ctrl-C.
+        afterwards: How to inspect it and clean up, for the message after Ctrl-C.
+        seconds: How long it may take; an hour if not given.
 
     Raises:
         AzureError: the service refuses, the change fails, or it takes too long.
@@ -57,15 +57,16 @@ def carry_out(
             except Exception as error:
                 if not is_transient(error):
                     raise
-                say(f"{what}: Azure does not tell how it goes ({str(error).splitlines()[0]}); looking at it instead")
+                lost = str(error).splitlines()[0]
+                say(f"{what}: the operation cannot be followed any more ({lost}); polling its state instead")
         _follow(look, what, say, deadline)
     except KeyboardInterrupt:
-        say(f"{what} goes on in Azure, it is {_word(look)}. {afterwards}".strip())
+        say(f"{what} continues to change in Azure; it is {_word(look)}. {afterwards}".strip())
         raise
 
 
 def carry_out_removal(begin: Callable[[], Any], look: Callable[[], Any], what: str, say: Say) -> None:
-    """Begin to delete something, and wait until it is gone. Raises AzureError."""
+    """Start to delete something, and wait until it is gone. Raises AzureError."""
     try:
         carry_out(begin, look, what, say)
     except AzureError as error:
@@ -74,7 +75,7 @@ def carry_out_removal(begin: Callable[[], Any], look: Callable[[], Any], what: s
 
 
 def is_refusal(error: AzureError) -> bool:
-    """Whether a change was refused when it was asked for, so that it never began; one that failed later has begun."""
+    """Whether a change was refused when it was requested, so that it never began."""
     return error.status >= 400
 
 
@@ -89,8 +90,8 @@ def _follow(look: Callable[[], Any], what: str, say: Say, deadline: float) -> No
         if state is EndpointStatus.FAILED:
             raise AzureError(f"{what} is {text_of(entity.provisioning_state)}", "its log says why")
         if time.monotonic() > deadline:
-            hint = "see its log; give it longer with --timeout"
-            raise AzureError(f"{what} is still {text_of(entity.provisioning_state)}, its time is up", hint)
+            hint = "see its log; allow more time with --timeout"
+            raise AzureError(f"{what} is still {text_of(entity.provisioning_state)} after the time limit", hint)
         time.sleep(pause)
         pause = min(1.5 * pause, longest)
 
@@ -100,4 +101,4 @@ def _word(look: Callable[[], Any]) -> str:
         with azure_errors("state"), quiet():
             return text_of(look().provisioning_state) or "ready"
     except AzureError as error:
-        return "gone or not yet there" if is_missing(error) else f"in an unknown state ({error.message})"
+        return "deleted or not created yet" if is_missing(error) else f"in an unknown state ({error.message})"

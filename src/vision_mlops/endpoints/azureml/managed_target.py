@@ -39,13 +39,13 @@ class Managed(OnlineTarget):
     )
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
-        """See :meth:`vision_mlops.endpoints.contract.Target.deploy`; with the rules of autoscaling."""
+        """See :meth:`vision_mlops.endpoints.contract.Target.deploy`; with autoscale rules."""
         made = super().deploy(request, say)
         least, most = request.options.min_instances, request.options.max_instances
         if least is not None and most is not None:
             location = str(self._calls.endpoint(made.name).location)
             if self._autoscale.ensure(made.name, request.deployment, location, least, most):
-                say(f"deployment {request.deployment} has {least} to {most} instances, as its load needs them")
+                say(f"deployment {request.deployment} has {least} to {most} instances, depending on its load")
         return made
 
     def delete_deployment(self, name: str, deployment: str) -> None:
@@ -65,28 +65,22 @@ class Managed(OnlineTarget):
         return AutoscaleRules(self._workspace.settings)
 
     def check(self, request: DeploymentRequest) -> None:
-        """Refuse a deployment without an image or with one that would not be used."""
+        """Refuse a deployment without an image, or with one that would not be used. Raises DeploymentError."""
         options = request.options
         check_bounds(options)
         if options.score_script and options.image:
-            raise DeploymentError("--score-script and --image exclude each other", "leave one of them out")
+            raise DeploymentError("--score-script and --image exclude each other", "give only one of them")
         if not options.score_script:
             image_in_azure(options, self._workspace.settings)
 
     def endpoint_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """As it is shipped."""
+        """The shipped definition."""
         return "managed-endpoint", azureml_workspace.definition("managed-endpoint")
 
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """With image, machine, number of instances and workers."""
-        options, settings = request.options, self._workspace.settings
+        """With the size of its machines."""
+        options = request.options
         name = "managed-score-script" if options.score_script else "managed-deployment"
-        content = azureml_workspace.definition(name)
-        content["instance_type"] = options.instance_type or settings.instance_type
-        content["instance_count"] = options.instances or options.min_instances or content["instance_count"]
-        if not options.score_script:
-            content["environment"]["image"] = image_in_azure(options, settings)
-        if options.workers:
-            variable = "WORKER_COUNT" if options.score_script else "MLOPS_SERVING__WORKERS"
-            content["environment_variables"][variable] = str(options.workers)
+        content = self._server_definition(name, options)
+        content["instance_type"] = options.instance_type or self._workspace.settings.instance_type
         return name, content

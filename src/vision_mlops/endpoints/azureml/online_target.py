@@ -1,42 +1,44 @@
-"""What the online endpoints of Azure ML have in common, managed or on Kubernetes: a target over the SDK's calls."""
+"""What the online endpoints of Azure ML have in common, managed or on Kubernetes."""
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from vision_mlops.core.errors import AzureError, DeploymentError
 from vision_mlops.endpoints.azureml import azureml_workspace
-from vision_mlops.endpoints.azureml.azureml_workspace import (
-    ENTRY_SCRIPT,
-    PROBLEM_TAG,
-    TARGET_TAG,
-    Workspace,
-    package_code,
+from vision_mlops.endpoints.azureml.azureml_target import AzureMLTarget
+from vision_mlops.endpoints.azureml.azureml_workspace import ENTRY_SCRIPT, PROBLEM_TAG, package_code
+from vision_mlops.endpoints.azureml.endpoint_calls import OnlineCalls
+from vision_mlops.endpoints.contract import (
+    Access,
+    Deployment,
+    DeploymentOptions,
+    DeploymentRequest,
+    Endpoint,
+    EndpointStatus,
+    Say,
 )
-from vision_mlops.endpoints.azureml.online_calls import OnlineCalls
-from vision_mlops.endpoints.azureml.online_failures import deployment_failed, endpoint_failed
-from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
-from vision_mlops.jobs.azureml.azure_records import text_of
+from vision_mlops.endpoints.inferencing_image import image_in_azure
 from vision_mlops.jobs.azureml.job_resources import content_hash
 
 
-class OnlineTarget(abc.ABC):
-    """A kind of online endpoint. What is missing or refused raises DeploymentError or AzureError."""
+class OnlineTarget(AzureMLTarget):
+    """A kind of online endpoint."""
 
-    name: str
     splits_traffic = True
-    options: frozenset[str]
+    remark = ", which takes Azure some minutes"
     mirrors_at_most: int
     """Percent of the requests that the service copies."""
     auth_modes: tuple[str, ...]
-    """What an endpoint may ask clients for."""
+    """Authentication modes that an endpoint may have."""
 
-    def __init__(self, workspace: Workspace | None = None) -> None:
-        self._workspace = workspace or Workspace()
-        self._calls = OnlineCalls(self._workspace, self.name)
+    @cached_property
+    def _calls(self) -> OnlineCalls:
+        return OnlineCalls(self._workspace, self.name)
 
     # What a kind of endpoint decides
 
@@ -50,12 +52,14 @@ class OnlineTarget(abc.ABC):
 
     @abc.abstractmethod
     def deployment_definition(self, request: DeploymentRequest) -> tuple[str, dict[str, Any]]:
-        """The same of a deployment; names, model, variables and tags are added to it."""
+        """The same for a deployment; names, model, variables and tags are added to it."""
 
     # The protocol of targets
 
     def deploy(self, request: DeploymentRequest, say: Say) -> Endpoint:
         """See :meth:`vision_mlops.endpoints.contract.Target.deploy`."""
+        from azure.ai.ml import load_online_endpoint
+
         self.check(request)
         before = self._calls.find(request.endpoint)
         if before is None:
@@ -65,20 +69,15 @@ class OnlineTarget(abc.ABC):
         address, name, version = azureml_workspace.workspace_model(self._workspace, request, say)
         with self._prepared(request, address, f"{name}/{version}") as wanted:
             if before is None:
-                self._create_endpoint(request, say)
+                file, content = self.endpoint_definition(request)
+                auth = request.options.auth or self._workspace.settings.endpoint_auth
+                content |= {"name": request.endpoint, "auth_mode": auth}
+                self._create_endpoint(load_online_endpoint, file, content, say)
             self._create_deployment(request, wanted, new_endpoint=before is None, say=say)
         endpoint = self.endpoint(request.endpoint)
         if not any(item.traffic for item in endpoint.deployments):
             return self.set_traffic(request.endpoint, {request.deployment: 100}, {})
         return endpoint
-
-    def endpoints(self) -> list[Endpoint]:
-        """See :meth:`vision_mlops.endpoints.contract.Target.endpoints`."""
-        return [self._described(entity) for entity in self._calls.all()]
-
-    def endpoint(self, name: str) -> Endpoint:
-        """See :meth:`vision_mlops.endpoints.contract.Target.endpoint`."""
-        return self._described(self._calls.endpoint(name))
 
     def access(self, name: str) -> Access:
         """See :meth:`vision_mlops.endpoints.contract.Target.access`."""
@@ -90,7 +89,7 @@ class OnlineTarget(abc.ABC):
     def logs(self, name: str, deployment: str, lines: int) -> str:
         """See :meth:`vision_mlops.endpoints.contract.Target.logs`.
 
-        Where the server has written nothing, because it never started, those of the container that mounts the model.
+        If the server has written nothing because it never started, these are those of the container that mounts the model.
         """
         self._calls.endpoint(name)
         return self._calls.logs(name, deployment, lines)
@@ -101,7 +100,7 @@ class OnlineTarget(abc.ABC):
             if share > self.mirrors_at_most:
                 most = f"at most {self.mirrors_at_most} %" if self.mirrors_at_most else "no copies"
                 raise DeploymentError(
-                    f"--mirror {deployment}={share}: an endpoint on {self.name} gives {most}",
+                    f"--mirror {deployment}={share}: an endpoint on {self.name} takes {most}",
                     f"give {self.mirrors_at_most} or less"
                     if self.mirrors_at_most
                     else "give it a share of the traffic",
@@ -114,19 +113,6 @@ class OnlineTarget(abc.ABC):
         self._calls.change(name, change)
         return self.endpoint(name)
 
-    def counts(self, name: str) -> Mapping[str, Counts] | None:
-        """None: Azure ML keeps its counts in Azure Monitor, not with the endpoint."""
-        return None
-
-    def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
-        """See :meth:`vision_mlops.endpoints.contract.Target.set_tags`; those of this target stay."""
-
-        def change(entity: Any) -> None:
-            kept = {key: value for key, value in (entity.tags or {}).items() if _is_own(key)}
-            entity.tags = {**tags, **kept}
-
-        self._calls.change(name, change)
-
     def keys(self, name: str) -> Mapping[str, str]:
         """See :meth:`vision_mlops.endpoints.contract.Target.keys`."""
         self._require_keys(name)
@@ -138,20 +124,10 @@ class OnlineTarget(abc.ABC):
         self._require_keys(name)
         self._calls.renew_key(name, which)
 
-    def delete_deployment(self, name: str, deployment: str) -> None:
-        """See :meth:`vision_mlops.endpoints.contract.Target.delete_deployment`."""
-        self._calls.endpoint(name)
-        self._calls.remove_deployment(name, deployment)
-
-    def delete(self, name: str) -> None:
-        """See :meth:`vision_mlops.endpoints.contract.Target.delete`."""
-        self._calls.endpoint(name)
-        self._calls.remove(name)
-
     # Making
 
     def _check_auth(self, request: DeploymentRequest) -> None:
-        """Refuse what an endpoint of this target does not take as authentication. Raises DeploymentError."""
+        """Refuse an authentication mode that an endpoint of this target does not support. Raises DeploymentError."""
         given, usual = request.options.auth, self._workspace.settings.endpoint_auth
         if (given or usual) in self.auth_modes:
             return
@@ -166,20 +142,24 @@ class OnlineTarget(abc.ABC):
         if wanted and wanted != entity.auth_mode:
             raise DeploymentError(
                 f"--auth {wanted}: endpoint {entity.name!r} takes {entity.auth_mode}, which cannot be changed",
-                "leave --auth out, or choose another --endpoint",
+                "remove --auth, or choose another --endpoint",
             )
         self._require_idle(entity, f"endpoint {entity.name!r}", str(entity.name))
 
-    def _require_idle(self, entity: Any, what: str, endpoint: str) -> None:
-        if azureml_workspace.state_of(entity) is EndpointStatus.CHANGING:
-            raise DeploymentError(
-                f"{what} is {text_of(entity.provisioning_state)}: another change is under way",
-                f"wait for its end: mlops endpoint show {endpoint} --on {self.name}",
-            )
+    def _server_definition(self, name: str, options: DeploymentOptions) -> dict[str, Any]:
+        """A shipped definition of a deployment, with its image, number of instances and number of workers."""
+        content = azureml_workspace.definition(name)
+        content["instance_count"] = options.instances or options.min_instances or content["instance_count"]
+        if not options.score_script:  # which runs on Azure ML's own inference server
+            content["environment"]["image"] = image_in_azure(options, self._workspace.settings)
+        if options.workers:
+            variable = "WORKER_COUNT" if options.score_script else "MLOPS_SERVING__WORKERS"
+            content["environment_variables"][variable] = str(options.workers)
+        return content
 
     @contextmanager
     def _prepared(self, request: DeploymentRequest, address: str, mounted: str) -> Iterator[Any]:
-        """The SDK's entity of the deployment, and for its time the code that it is made of."""
+        """The SDK's entity of the deployment, and, while the block runs, the code that it is made of."""
         from azure.ai.ml import load_online_deployment
 
         name, content = self.deployment_definition(request)
@@ -202,48 +182,6 @@ class OnlineTarget(abc.ABC):
             content["code_configuration"]["code"] = str(folder)
             yield azureml_workspace.load(load_online_deployment, name, content)
 
-    def _create_endpoint(self, request: DeploymentRequest, say: Say) -> None:
-        from azure.ai.ml import load_online_endpoint
-
-        name = request.endpoint
-        file, content = self.endpoint_definition(request)
-        content |= {"name": name, "auth_mode": request.options.auth or self._workspace.settings.endpoint_auth}
-        content["tags"] = {TARGET_TAG: self.name}
-        wanted = azureml_workspace.load(load_online_endpoint, file, content)
-        say(f"creating endpoint {name}")
-        try:
-            self._calls.make(wanted, say, afterwards=self._afterwards(name))
-        except AzureError as error:
-            raise endpoint_failed(self._calls, error, name, self.name, say) from error
-
-    def _create_deployment(self, request: DeploymentRequest, wanted: Any, *, new_endpoint: bool, say: Say) -> None:
-        name, endpoint = request.deployment, request.endpoint
-        before = self._calls.find_deployment(endpoint, name)
-        same = (
-            before is not None
-            and before.tags.get(azureml_workspace.DEFINITION_TAG) == wanted.tags[azureml_workspace.DEFINITION_TAG]
-        )
-        if before is not None:
-            self._require_idle(before, f"deployment {name!r}", endpoint)
-        if same and azureml_workspace.state_of(before) is EndpointStatus.READY:
-            return
-        say(f"deploying {request.model.reference} as {name}, which takes Azure some minutes")
-        try:
-            afterwards, seconds = self._afterwards(endpoint, name), request.options.timeout_s
-            self._calls.make_deployment(wanted, say, afterwards=afterwards, seconds=seconds)
-        except AzureError as error:
-            raise deployment_failed(
-                self._calls, error, request, self.name, say, kept=before is not None, new_endpoint=new_endpoint
-            ) from error
-        self._calls.note_problem(endpoint, name, "")
-
-    def _afterwards(self, endpoint: str, deployment: str = "") -> str:
-        option = f" --deployment {deployment}" if deployment else ""
-        return (
-            f"To look: mlops endpoint show {endpoint} --on {self.name}; to remove it: mlops endpoint delete"
-            f" {endpoint}{option} --on {self.name}"
-        )
-
     # Looking
 
     def _require_keys(self, name: str) -> None:
@@ -251,24 +189,8 @@ class OnlineTarget(abc.ABC):
         if mode != "key":
             raise DeploymentError(
                 f"endpoint {name!r} takes tokens ({mode}); it has no keys",
-                "sign in as somebody who may score, or make an endpoint with --auth key",
+                "sign in as someone who may score, or create an endpoint with --auth key",
             )
-
-    def _described(self, entity: Any) -> Endpoint:
-        name, tags = str(entity.name), dict(entity.tags or {})
-        state = azureml_workspace.state_of(entity)
-        return Endpoint(
-            name=name,
-            target=self.name,
-            state=state,
-            url=str(entity.scoring_uri or ""),
-            auth=str(entity.auth_mode or ""),
-            deployments=tuple(self._deployment(item, entity) for item in self._calls.deployments(name)),
-            problem=f"it is {text_of(entity.provisioning_state)}: deploy again, or delete it"
-            if state is EndpointStatus.FAILED
-            else "",
-            tags={key: str(value) for key, value in tags.items() if not _is_own(key)},
-        )
 
     def _deployment(self, entity: Any, endpoint: Any) -> Deployment:
         name = str(entity.name)
@@ -295,7 +217,3 @@ class OnlineTarget(abc.ABC):
         except AzureError as error:
             return error.message
         return lines[-1] if lines else "it failed, and its log is empty"
-
-
-def _is_own(tag: str) -> bool:
-    return tag == TARGET_TAG or tag.startswith(PROBLEM_TAG)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_mlops.azure.azure_errors import azure_errors, is_missing
+from vision_mlops.azure.azure_errors import azure_errors, found_or_none
 from vision_mlops.azure.clients import quiet
 from vision_mlops.azure.made_tags import made_tags
 from vision_mlops.config.azure_settings import AzureSettings, ComputeCluster
@@ -115,14 +115,9 @@ def content_hash(path: Path) -> str:
 
 
 def existing(get: Callable[[], Any]) -> Any | None:
-    """The result of a call; None if the service says that the resource does not exist."""
-    try:
-        with quiet():
-            return get()
-    except Exception as error:
-        if is_missing(error):
-            return None
-        raise
+    """What a call of the SDK returns; None if the service says that it does not exist."""
+    with quiet():
+        return found_or_none(get)
 
 
 def _check_local(path: Path, type_: str) -> None:

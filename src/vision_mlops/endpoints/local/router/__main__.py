@@ -15,7 +15,6 @@ import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.core.locks import HeldLock, take

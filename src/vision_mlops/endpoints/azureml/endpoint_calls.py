@@ -1,9 +1,9 @@
-"""The calls about online endpoints that their targets are made of; all refuse what another tool, or another target, made."""
+"""The calls about endpoints that the targets on Azure ML are made of; all refuse what another tool or target made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.azure.clients import quiet
@@ -14,27 +14,34 @@ from vision_mlops.endpoints.contract import Say
 from vision_mlops.jobs.azureml.job_resources import existing
 
 _READ_LINES, _TAIL_LINES = 300, 10
-_NO_ENDPOINT = "see `mlops endpoint list`, or make it with `mlops deploy`"
+_NO_ENDPOINT = "see `mlops endpoint list --on {target}`, or create it with `mlops deploy --to {target}`"
 
 
 def silent(text: str) -> None:
-    """Nobody listens."""
+    """Discard what is said."""
 
 
-class OnlineCalls:
-    """Calls about the endpoints of one target. All raise AzureError, for what is not ours DeploymentError."""
+class EndpointCalls:
+    """Calls about the endpoints of one target. All raise AzureError, and DeploymentError for what is not ours.
 
-    def __init__(self, workspace: Workspace, target: str) -> None:
+    Args:
+        workspace: Where the endpoints are.
+        target: Name of the target.
+        kind: Which operations of the SDK they belong to.
+    """
+
+    def __init__(self, workspace: Workspace, target: str, kind: Literal["online", "batch"]) -> None:
         self._workspace = workspace
         self._target = target
+        self._kind = kind
 
     @property
     def _endpoints(self) -> Any:
-        return self._workspace.client.online_endpoints
+        return getattr(self._workspace.client, f"{self._kind}_endpoints")
 
     @property
     def _deployments(self) -> Any:
-        return self._workspace.client.online_deployments
+        return getattr(self._workspace.client, f"{self._kind}_deployments")
 
     def all(self) -> list[Any]:
         """The SDK's entities of our endpoints, by name."""
@@ -44,13 +51,13 @@ class OnlineCalls:
 
     def endpoint(self, name: str) -> Any:
         """The SDK's entity of one of our endpoints."""
-        with azure_errors(f"endpoint {name!r}", _NO_ENDPOINT), quiet():
+        with azure_errors(f"endpoint {name!r}", _NO_ENDPOINT.format(target=self._target)), quiet():
             entity = self._endpoints.get(name)
         azureml_workspace.require_ours(entity, self._target)
         return entity
 
     def find(self, name: str) -> Any | None:
-        """The SDK's entity of an endpoint; None where there is none of that name."""
+        """The SDK's entity of an endpoint; None if it does not exist."""
         with azure_errors(f"endpoint {name!r}"):
             entity = existing(lambda: self._endpoints.get(name))
         if entity is not None:
@@ -64,7 +71,7 @@ class OnlineCalls:
         return sorted(found, key=lambda item: str(item.name))
 
     def find_deployment(self, endpoint: str, name: str) -> Any | None:
-        """The SDK's entity of a deployment; None where there is none."""
+        """The SDK's entity of a deployment; None if it does not exist."""
         with azure_errors(f"deployment {name!r} of endpoint {endpoint!r}"):
             return existing(lambda: self._deployments.get(name, endpoint))
 
@@ -92,7 +99,7 @@ class OnlineCalls:
         )
 
     def change(self, name: str, change: Callable[[Any], None]) -> None:
-        """Change an endpoint as it is now, in one update."""
+        """Change the current state of an endpoint in one update."""
         entity = self.endpoint(name)
         change(entity)
         self.make(entity)
@@ -111,18 +118,32 @@ class OnlineCalls:
             say,
         )
 
+    def last_words(self, endpoint: str, deployment: str) -> list[str]:
+        """The last lines of the log of a deployment; none where only its jobs have logs."""
+        return []
+
+    def note_problem(self, endpoint: str, deployment: str, problem: str) -> None:
+        """Store with an endpoint why a deployment failed, or clear it; does nothing where the service remembers it."""
+
+
+class OnlineCalls(EndpointCalls):
+    """Calls about online endpoints, which have keys and logs."""
+
+    def __init__(self, workspace: Workspace, target: str) -> None:
+        super().__init__(workspace, target, "online")
+
     def credentials(self, name: str) -> Any:
         """The SDK's keys or token of an endpoint."""
         with azure_errors(f"keys of endpoint {name!r}"), quiet():
             return self._endpoints.get_keys(name)
 
     def renew_key(self, name: str, which: str) -> None:
-        """Make a key anew."""
+        """Replace a key with a new one."""
         with azure_errors(f"{which} key of endpoint {name!r}"), quiet():
             self._endpoints.begin_regenerate_keys(name, key_type=which).result()
 
     def logs(self, endpoint: str, deployment: str, lines: int) -> str:
-        """The last lines of the server, or, where it never started, of the container that mounts its model."""
+        """The last lines of the server or, if it never started, of the container that mounts its model."""
         with azure_errors(f"log of deployment {deployment!r} of endpoint {endpoint!r}"), quiet():
             text = str(self._deployments.get_logs(deployment, endpoint, lines))
             if not text.strip():
@@ -132,12 +153,12 @@ class OnlineCalls:
         return text
 
     def last_words(self, endpoint: str, deployment: str) -> list[str]:
-        """The last lines of a log, without those of probes, of which a server that does not get ready has many."""
+        """The last lines of a log, without those of probes, of which a server that does not become ready has many."""
         lines = self.logs(endpoint, deployment, _READ_LINES).strip().splitlines()
         return ([line for line in lines if "/health/" not in line] or lines)[-_TAIL_LINES:]
 
     def note_problem(self, endpoint: str, deployment: str, problem: str) -> None:
-        """Keep with an endpoint why a deployment failed, or forget it; nothing is sent where nothing changes."""
+        """Store with an endpoint why a deployment failed, or clear it; sends nothing if nothing changes."""
         key = f"{PROBLEM_TAG}{deployment}"
         if (self.endpoint(endpoint).tags or {}).get(key, "") == problem[:TAG_LENGTH]:
             return

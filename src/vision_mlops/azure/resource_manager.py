@@ -1,0 +1,112 @@
+"""Calls to the resource manager of Azure that no installed package of Azure makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from vision_mlops.azure.azure_errors import azure_errors
+from vision_mlops.azure.clients import manager_calls
+from vision_mlops.config.azure_settings import AzureSettings
+
+if TYPE_CHECKING:
+    from azure.core import PipelineClient
+    from azure.core.credentials import TokenCredential
+    from azure.core.rest import HttpRequest, HttpResponse
+
+
+class ResourceManager:
+    """The resource manager. All calls raise AzureError.
+
+    Args:
+        settings: Cloud, subscription and resource group.
+        credential: Sign-in; that of this machine if not given.
+    """
+
+    def __init__(self, settings: AzureSettings, credential: TokenCredential | None = None) -> None:
+        self._settings, self._credential = settings, credential
+        self.subscription = f"/subscriptions/{settings.subscription_id}"
+        self.group = f"{self.subscription}/resourceGroups/{settings.resource_group}"
+        machine_learning = f"{self.group}/providers/Microsoft.MachineLearningServices"
+        self.workspace = f"{machine_learning}/workspaces/{settings.workspace_name}"
+
+    @cached_property
+    def _client(self) -> PipelineClient[HttpRequest, HttpResponse]:
+        return manager_calls(self._settings, self._credential)
+
+    def get(self, what: str, path: str, version: str, **query: str) -> dict[str, Any]:
+        """The response to a question; ``what`` begins the message of an error."""
+        return self.call("GET", what, path, version, query=query)
+
+    def find(self, what: str, path: str, version: str, *, hint: str = "", **query: str) -> dict[str, Any] | None:
+        """The response to a question; None if the resource does not exist."""
+        return self.call("GET", what, path, version, query=query, hint=hint, accepted=(404,)) or None
+
+    def list(self, what: str, path: str, version: str, **query: str) -> list[dict[str, Any]]:
+        """All items of a list, page by page."""
+        page = self.get(what, path, version, **query)
+        found = list(page.get("value") or [])
+        while link := page.get("nextLink"):
+            page = self._send("GET", what, str(link), {}, None, "", ())
+            found += page.get("value") or []
+        return found
+
+    def call(
+        self,
+        method: str,
+        what: str,
+        path: str,
+        version: str,
+        body: object = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        hint: str = "",
+        accepted: tuple[int, ...] = (),
+    ) -> dict[str, Any]:
+        """The response to a call.
+
+        Args:
+            method: Such as ``GET``.
+            what: Begins the message of an error.
+            path: Of the resource.
+            version: Of the interface.
+            body: Sent as JSON.
+            query: Further parameters; a filter is named ``filter``.
+            hint: What to do if the kind of error does not say it better.
+            accepted: Statuses of refusals that are no error; the result is empty then. A resource group or subscription that
+                does not exist is always one.
+        """
+        named = {"$filter" if key == "filter" else key: value for key, value in (query or {}).items()}
+        url = f"{self._settings.cloud.resource_manager}{path}"
+        return self._send(method, what, url, {"api-version": version, **named}, body, hint, accepted)
+
+    def close(self) -> None:
+        """Close all connections."""
+        if "_client" in self.__dict__:
+            self._client.close()
+
+    def _send(
+        self,
+        method: str,
+        what: str,
+        url: str,
+        query: Mapping[str, str],
+        body: object,
+        hint: str,
+        accepted: tuple[int, ...],
+    ) -> dict[str, Any]:
+        from azure.core.rest import HttpRequest
+
+        with azure_errors(what, hint):
+            response = self._client.send_request(HttpRequest(method, url, params=dict(query), json=body))
+            if response.status_code in accepted and not _is_misplaced(response.text()):
+                return {}
+            response.raise_for_status()
+            found = response.json() if response.text() else {}
+        return found if isinstance(found, dict) else {}
+
+
+def _is_misplaced(text: str) -> bool:
+    """Whether the resource group or subscription is missing, which is a mistake in the settings."""
+    return "ResourceGroupNotFound" in text or "SubscriptionNotFound" in text
