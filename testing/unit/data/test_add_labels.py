@@ -333,7 +333,7 @@ def test_a_base_that_was_changed_or_was_not_split_is_refused(work: Path, home: P
     assert RUNNER.invoke(app, ["data", "prepare", "-w", "pets", "--images", "azureml:pets:1"]).exit_code == 0
     assert added()["base"] == str(prepared), "the split that it was given"
     shutil.rmtree(prepared)
-    with pytest.raises(DataError, match=r"neither a data asset 'other' nor prepared data"):
+    with pytest.raises(DataError, match=r"no data asset 'other' is registered"):
         added("--name", "other")
 
 

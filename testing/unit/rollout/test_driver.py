@@ -513,12 +513,12 @@ def test_the_command_and_its_exit_codes(world: World, monkeypatch: pytest.Monkey
     assert found.exit_code == 1
     assert "Rollout at colours (memory): rolled back" in found.stdout
     assert "! version-2 failed at step 1 of 2: copies of 50 % of the traffic: disagreement" in found.stdout
-    assert "the last one from here was rolled back" in command(world, monkeypatch, "status", "colours").stdout
+    assert "the last one driven from here was rolled back" in command(world, monkeypatch, "status", "colours").stdout
     world.behave()
     interrupt_in(world, "counts", signal.SIGTERM)
     found = command(world, monkeypatch, *start_it)
     assert found.exit_code == 130
-    assert "go on: mlops rollout resume colours; or end it: mlops rollout abort colours" in found.stderr
+    assert "continue with mlops rollout resume colours, or end it with mlops rollout abort colours" in found.stderr
     shown = command(world, monkeypatch, "status", "colours").stdout
     assert "at       step 1 of 2: copies of 50 % of the traffic" in shown
     assert "driven by nobody" in shown
