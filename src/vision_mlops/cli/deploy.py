@@ -134,7 +134,7 @@ def deploy(
     registry = open_registry()
     version = resolve(registry, model, force=force)
     if version.verdict in UNFIT:
-        warn(f"the gate's verdict on {version.reference} is {version.verdict}")
+        warn(f"the verdict of the gate on {version.reference} is {version.verdict}")
     options = DeploymentOptions(
         port=port, workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
         instances=instances, min_instances=min_instances, max_instances=max_instances,

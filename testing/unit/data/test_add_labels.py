@@ -306,7 +306,7 @@ def test_a_class_that_cannot_be_a_folder_is_refused(work: Path, home: Path, keep
 
 def test_where_there_are_no_corrections(work: Path) -> None:
     for place in ("corrections", "workloads"):
-        with pytest.raises(DataError, match=r"holds no corrections: it has no corrections\.db"):
+        with pytest.raises(DataError, match=r"has no corrections: it has no corrections\.db"):
             invoke(place, "-w", "pets")
     assert not (work / "corrections").exists()
     with pytest.raises(MlopsError, match="is no storage account"):
