@@ -225,5 +225,5 @@ def test_a_training_ends_in_a_deployment_without_anybody_waiting(tmp_path: Path)
             "model_deployment.yml", "workflow_dispatch", "--input", "model=colours:1", seconds=900
         )
         assert code == 0, printed
-        assert "colours:1 has all of the traffic of vision-serving already: nothing to do" in printed
+        assert "colours:1 has all traffic of vision-serving already: nothing to do" in printed
         assert sum(line.startswith("acr build") for line in (tmp_path / "az.log").read_text().splitlines()) == 1

@@ -37,7 +37,7 @@ def test_interrupted_demo_goes_on(tmp_path: Path) -> None:
     assert not (tmp_path / "outputs" / "bundles").exists()
     journey.environment |= long
     again = journey.run("demo", "--workload", "textile", "--images", "my photos")
-    assert "train | going on with the training that was interrupted" in again.stderr
+    assert "train | continuing the interrupted training" in again.stderr
     assert "epoch 1 of 24" not in again.stderr
     assert "1 of 4 steps reused" in again.stderr
     assert (tmp_path / "outputs" / "bundles" / "my-photos" / "bundle.json").is_file()

@@ -24,7 +24,7 @@ def test_the_story(reader: GuideRun) -> None:
     for version, name in enumerate(("own_images.md", "second_version.md", "corrections.md"), 1):
         assert f"registered: fabric:{version}; fabric@champion is fabric:{version}" in printed[name]
     for version, name in ((2, "rollout.md"), (1, "rollout.md"), (3, "corrections.md")):
-        assert f"version-{version} (fabric:{version}) has all of the traffic of fabric" in printed[name]
+        assert f"version-{version} (fabric:{version}) has all traffic of fabric" in printed[name]
     assert 'scoring_predictions_total{label="local"}' in printed["monitor.md"]
     assert "azureml:fabric:1" in printed["corrections.md"]
     assert "removed: online endpoint fabric" in printed["laptop_to_azure.md"]

@@ -104,5 +104,5 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(project: Path, stor
     ended = resume("job", dependencies=dependencies())  # as the command line resumes it
     assert statuses(ended) == {"train": "Completed"}, ended.failures
     log = Path(ended.state.steps["train"].folder) / "stderr.log"
-    assert log.read_text().count("going on with the training that was interrupted") == 1
+    assert log.read_text().count("continuing the interrupted training") == 1
     assert not list((paths.home() / "cache" / "steps").rglob("*.ckpt"))

@@ -370,7 +370,7 @@ def test_a_dry_run_tells_all_but_secrets_and_sends_nothing(world: World, monkeyp
     code, out, err = world.deploy(world.zip("one"), "--dry-run", "--json", "--endpoint", "http://127.0.0.1:8000")
     assert "MLOPS_APP_TITLE=Colours of the mill" in "\n".join(json.loads(out)["steps"])
     assert code == 0
-    assert "http://127.0.0.1:8000 is an address of this machine, which App Service on Azure does not reach" in err
+    assert "http://127.0.0.1:8000 is an address of this machine, which App Service cannot reach" in err
     assert KEY not in out
     monkeypatch.setenv("MLOPS_APP_SAMPLES", str(world.zip("one").parent))
     code, out, err = world.deploy(world.zip("one"), "--dry-run")
@@ -388,7 +388,7 @@ def test_a_dry_run_tells_all_but_secrets_and_sends_nothing(world: World, monkeyp
         (["--plan", "a plan"], "--plan 'a plan' is not a valid name"),
         (["--package", "nowhere.zip"], "nowhere.zip cannot be read"),
         (["--endpoint", "colours"], "MLOPS_APP_ENDPOINT"),
-        (["--image", f"r.azurecr.io/a@sha256:{'0' * 64}", "--package", "app.zip"], "do not go together"),
+        (["--image", f"r.azurecr.io/a@sha256:{'0' * 64}", "--package", "app.zip"], "cannot be used together"),
     ],
 )
 def test_wrong_words_are_refused_before_anything_is_sent(world: World, words: list[str], told: str) -> None:

@@ -183,7 +183,7 @@ def test_a_job_that_was_named_is_submitted_once(workspace: Place, attempt: Attem
     """As after a kill between the two: its name was written down, and nobody has sent it."""
     chosen, name = workspace.settings, "automl-textile-1"
     place = f"{chosen.subscription_id}/{chosen.resource_group}/{chosen.workspace_name}"
-    KeptTraining(place, job=name, jobs=[name]).write(attempt.folder / "own")
+    KeptTraining(workspace=place, job=name, jobs=[name]).write(attempt.folder / "own")
     for _ in range(2):
         with pytest.raises(AzureError, match=r"left no labels\.json"):
             attempt.contestant().fit()
@@ -259,7 +259,7 @@ def test_what_automl_refuses_is_refused_before_anything_is_sent(workspace: Place
 
 
 def test_begun_in_another_workspace(workspace: Place, attempt: Attempt) -> None:
-    KeptTraining("sub/rg/elsewhere", uploads="azureml://datastores/a/paths/b").write(attempt.folder / "own")
+    KeptTraining(workspace="sub/rg/elsewhere", uploads="azureml://datastores/a/paths/b").write(attempt.folder / "own")
     for call in (attempt.contestant().fit, attempt.contestant().clean_up):
         with pytest.raises(ConfigError, match="was begun in the workspace 'elsewhere'"):
             call()

@@ -312,7 +312,7 @@ def test_mistakes_are_one_line(place: Place, run: Run, folder: Path) -> None:
         (["show", "birds:2"], "data asset 'birds' has no version '2' in the workspace\n  -> Valid here: 1"),
         (["show", "a b"], "'a b' is not a valid name for an asset\n  -> "),
         (["list", "--name", "bird"], "no data asset 'bird' in the workspace\n  -> "),
-        (["show", "birds", "--verify"], "--verify reads files of this machine\n  -> "),
+        (["show", "birds", "--verify"], "--verify reads files on this machine\n  -> "),
     ):
         code, out, err = run("data", *words, *ON)
         assert (code, out) == (2, "")

@@ -297,7 +297,7 @@ def test_ctrl_c_and_kill_in_the_middle(
     assert not (tmp_path / "scores.csv").exists()
     if blow is signal.SIGINT:
         assert process.returncode == 130
-        assert errors.splitlines() == ["interrupted; the same command goes on where it was"]
+        assert errors.splitlines() == ["interrupted; the same command continues where it stopped"]
     done = subprocess.run([*words, "--json"], capture_output=True, text=True, check=True)
     assert 0 < json.loads(done.stdout)["resumed"] < 100
     assert (tmp_path / "scores.csv").read_bytes() == expected
@@ -488,17 +488,17 @@ def test_the_command(images: Path, bundle: Path, tmp_path: Path, mlops: Callable
     ("words", "expected"),
     [
         pytest.param([], "--out is missing", id="out"),
-        pytest.param(["--out", "a.csv"], "which model?", id="model"),
-        pytest.param(["--out", "a.csv", "--model", "a", "--bundle", "b"], "which model?", id="two-models"),
+        pytest.param(["--out", "a.csv"], "no model is given, or two", id="model"),
+        pytest.param(["--out", "a.csv", "--model", "a", "--bundle", "b"], "no model is given, or two", id="two-models"),
         pytest.param(["--out", "a.txt", "--bundle", "b"], "unknown format", id="suffix"),
         pytest.param(["--out", "a.csv", "--bundle", "none"], "none is not a model bundle", id="bundle"),
         pytest.param(
-            ["--out", "a.csv", "--bundle", "b", "--precision", "x"], "unknown --precision 'x'", id="precision"
+            ["--out", "a.csv", "--bundle", "b", "--precision", "x"], "'x' is not one of 'auto', 'f32'", id="precision"
         ),
         pytest.param(["--out", "a.csv", "--bundle", "b", "--endpoint", "e"], "use --on azure", id="endpoint"),
         pytest.param(["--out", "a.jsonl", "--on", "azure"], "--on azure needs --endpoint and --out", id="no-endpoint"),
         pytest.param(
-            ["--on", "azure", "--workers", "2"], "--on azure: --workers means nothing there", id="azure-options"
+            ["--on", "azure", "--workers", "2"], "--workers cannot be used with --on azure", id="azure-options"
         ),
     ],
 )

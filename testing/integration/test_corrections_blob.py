@@ -84,10 +84,10 @@ def test_the_limit_refuses_and_keeps_nothing(container: Container, opened: ExitS
 
 
 def test_a_place_without_corrections_is_named(store: BlobStore, container: Container, opened: ExitStack) -> None:
-    with pytest.raises(DataError, match=r"kept/corrections%20%C3%BC%23%25 holds no corrections\n"):
+    with pytest.raises(DataError, match=r"kept/corrections%20%C3%BC%23%25 has no corrections\n"):
         list(store.list())
     container.client.upload_blob(f"{PATH}/records/x.json", b"[1]")
-    with pytest.raises(DataError, match=r"records/x\.json is no correction"):
+    with pytest.raises(DataError, match=r"records/x\.json is not a correction"):
         list(store.list())
     reader = opened.enter_context(closing(BlobStore(container.place(ADDRESS, permission="rl"), MANY, QUICK)))
     with pytest.raises(AzureError, match=r"AuthorizationPermissionMismatch|AuthorizationFailure"):

@@ -232,11 +232,11 @@ def test_a_failed_check_stops_a_job_before_anything_is_made(
     job = ("job", "run", str(project / "pipeline.yml"), "--on", "azure", "--no-wait")
     _read_only(place, monkeypatch)
     code, _, err = run(*job)
-    assert (code, "roles: " in err, "; nothing was made" in err) == (2, True, True), err
+    assert (code, "roles: " in err, "; nothing was created" in err) == (2, True, True), err
     assert "-> az role assignment create --assignee-object-id" in err
     assert [item for item in place.loopback.seen() if item.method in ("PUT", "PATCH")] == []
     code, _, err = run(*job, "--skip-checks")
-    assert (code, "; nothing was made" in err) == (2, False), err  # the service refuses by itself
+    assert (code, "; nothing was created" in err) == (2, False), err  # the service refuses by itself
 
 
 def test_checks_that_passed_are_not_made_again_for_a_while(

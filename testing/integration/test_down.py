@@ -73,7 +73,7 @@ def test_from_everything_to_nothing_left(
     assert (found["removed"], found["not_looked_at"]) == ([], [])
 
     code, _, err = run("down")
-    assert (code, "5 things would be removed for good" in err) == (2, True)
+    assert (code, "there is no terminal to ask at: Remove 5 things for good?" in err) == (2, True)
     code, _out, err = run("down", "--yes")
     assert (code, "together about 312 USD a month" in err) == (0, True), err
     assert "removed: schedule count-weekly, pipeline count-files, online endpoint colours" in err
@@ -99,7 +99,7 @@ def test_what_cannot_be_removed_is_named_and_the_same_again_goes_on(
     assert code == 1
     assert "removed: pipeline count-files" in err
     assert "cluster own-cluster is left: compute cluster 'own-cluster'" in err
-    assert "error: 1 thing would be removed for good" in run("down")[2]
+    assert "error: there is no terminal to ask at: Remove 1 thing for good?" in run("down")[2]
     code, _, err = run("down", "--yes")
     assert (code, "removed: cluster own-cluster" in err) == (0, True), err
     assert run("down")[2] == "nothing is left in Azure\n"

@@ -70,7 +70,7 @@ def test_a_training_survives_its_node(place: Place, job: Path, tmp_path: Path) -
     assert record.status == "Completed", record.message
     assert not found[0].exists()
     log = record.state.steps["train"].logs["user_logs/std_log.txt"].read_text()
-    assert log.count("going on with the training that was interrupted") == 1
+    assert log.count("continuing the interrupted training") == 1
     assert log.count("epoch 1 of") == 1, "the first epoch was not trained again"
     assert f"epoch {EPOCHS} of" in log
     with pytest.raises(ServiceRefusalError, match="does not run"):

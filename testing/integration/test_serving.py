@@ -399,8 +399,8 @@ def test_a_tampered_bundle_is_alive_but_never_ready_until_a_good_one_comes(
     ("options", "words"),
     [
         (["--host", "0.0.0.0"], "set MLOPS_SCORING_KEY"),
-        (["--precision", "f8"], "give auto or f32"),
-        (["--precision", ""], "give auto or f32"),
+        (["--precision", "f8"], "is not one of 'auto', 'f32'"),
+        (["--precision", ""], "is not one of 'auto', 'f32'"),
     ],
 )
 def test_wrong_options_end_with_a_mend(bundles: tuple[Path, Path], options: list[str], words: str) -> None:

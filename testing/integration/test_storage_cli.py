@@ -331,7 +331,7 @@ def test_an_upload_that_ends_in_the_middle_goes_on(
         _, err = process.communicate(timeout=ENDING)
     if number is signal.SIGINT:
         assert process.returncode == 130
-        assert err.splitlines()[-1] == "interrupted; the same command goes on where it was"
+        assert err.splitlines()[-1] == "interrupted; the same command continues where it stopped"
         assert "Traceback" not in err
     found = container.contents()
     assert len(found) == 57

@@ -17,12 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_mlops.benchmark.benchmark_folder import Anew, BenchmarkFolder, WorkFolder
-from vision_mlops.benchmark.benchmark_result import (
-    BenchmarkResult,
-    ImageLatency,
-    judged_table,
-    measures,
-)
+from vision_mlops.benchmark.benchmark_result import BenchmarkResult, ImageLatency, judged_table, measures
 from vision_mlops.benchmark.code_version import code_version, in_a_service
 from vision_mlops.benchmark.contestant import Contestant, Task
 from vision_mlops.benchmark.contestant_answers import answers_of
@@ -90,17 +85,23 @@ class Arena:
         ended = BenchmarkRun(self.manifest)
         # What a contestant prints is for people: standard output has the table alone.
         with self.folder.locked(), redirect_stdout(sys.stderr):
-            recorded = {entry.name: known for entry in entries if (known := self._stand_in(entry)) is not None}
+            entered = {entry.name: self._enter(entry) for entry in entries}
             if again:
-                self._ask_anew([entry for entry in entries if entry.name not in recorded])
+                # Noted of each before the first begins: an interruption may come at any time.
+                for name, found in entered.items():
+                    if isinstance(found, dict):
+                        self.folder.work(name, self.manifest.fingerprint, found).ask_anew()
             for number, entry in enumerate(entries, start=1):
                 self.say(f"{entry.name} ({number} of {len(entries)})")
-                if entry.name in recorded:
-                    self.say(f"  not set up here: recorded {recorded[entry.name].recorded}")
-                    ended.reused.append(recorded[entry.name])
+                found = entered[entry.name]
+                if isinstance(found, BenchmarkResult):
+                    self.say(f"  not set up here: recorded {found.recorded}")
+                    ended.reused.append(found)
                     continue
                 try:
-                    result, fresh = self._result_of(entry)
+                    if not isinstance(found, dict):
+                        raise found
+                    result, fresh = self._result_of(entry, found)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - the class may be somebody's own
                     _LOG.debug("the contestant %s failed", entry.name, exc_info=True)
                     ended.failed[entry.name] = reason_of(error, entry.kind)
@@ -113,39 +114,29 @@ class Arena:
         """What a contestant is given."""
         return Task(self.workload, self.data, self.manifest, folder, lambda text: self.say(f"  {text}"), again)
 
-    def _stand_in(self, entry: NamedContestant) -> BenchmarkResult | None:
-        """The imported result of a contestant whose service is not set up here; None where it can take part itself.
+    def _enter(self, entry: NamedContestant) -> dict[str, Any] | BenchmarkResult | Exception | SystemExit:
+        """Ask a contestant for its settings.
+
+        Returns:
+            The settings; or its imported result, if its service is not set up here; or why it cannot begin, which is
+            reported in its turn.
 
         Raises:
-            ConfigError: it is not set up, and no such result of this data has been imported.
+            ConfigError: its service is not set up, and no result of this data was imported.
         """
         try:
-            entry.kind(self.task(self.folder.no_work)).settings()
+            return _plain(entry.kind(self.task(self.folder.no_work)).settings())
         except ConfigError:
             known = self._known(entry.name)
             if known is not None and known.recorded and known.data_fingerprint == self.manifest.fingerprint:
                 return known
             raise
-        except (Exception, SystemExit):  # noqa: BLE001 - said in its turn, when the others can go on
-            _LOG.debug("the contestant %s cannot begin", entry.name, exc_info=True)
-        return None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the class may be somebody's own
+            return error
 
-    def _ask_anew(self, entries: Sequence[NamedContestant]) -> None:
-        """Note of each, before the first begins, that it is to be trained anew: an interruption may come at any time."""
-        for entry in entries:
-            try:
-                self._work(entry)[0].ask_anew()
-            except (Exception, SystemExit):  # noqa: BLE001 - said in its turn
-                _LOG.debug("the contestant %s cannot begin", entry.name, exc_info=True)
-
-    def _work(self, entry: NamedContestant) -> tuple[WorkFolder, dict[str, Any]]:
-        """The folder of a contestant, and the settings, which say which folder it is."""
-        settings = _plain(entry.kind(self.task(self.folder.no_work)).settings())
-        return self.folder.work(entry.name, self.manifest.fingerprint, settings), settings
-
-    def _result_of(self, entry: NamedContestant) -> tuple[BenchmarkResult, bool]:
-        """The result of a contestant, and whether it is new."""
-        work, settings = self._work(entry)
+    def _result_of(self, entry: NamedContestant, settings: dict[str, Any]) -> tuple[BenchmarkResult, bool]:
+        """Return the result of a contestant, and whether it is new."""
+        work = self.folder.work(entry.name, self.manifest.fingerprint, settings)
         code, anew = code_version(entry.kind), work.anew
         known = self._known(entry.name)
         holds = known is not None and known.is_of(self.manifest.fingerprint, settings, code)
@@ -154,7 +145,7 @@ class Arena:
             self.say(f"  unchanged: measured {known.recorded or known.measured[:10]}")
             return known, False
         if anew is Anew.BEGUN:
-            self.say("  going on with the training that --again has begun")
+            self.say("  continuing the training that --again began")
         elif anew is Anew.ASKED and work.exists:
             entry.kind(self.task(work.own)).clean_up()
         work.begin(entry.reference, self.workload, self.data, self.manifest, anew=anew is Anew.ASKED)
@@ -202,7 +193,7 @@ class Arena:
             metrics=measures(table, self.manifest.classes),
         )  # fmt: skip
         if (kept := self.folder.put(result, table)) is not None:
-            self.say(f"  the result of other data or settings is kept in {kept}")
+            self.say(f"  the earlier result, of other data or settings, is kept in {kept}")
         low, high = result.metrics["accuracy_interval"]
         self.say(f"  accuracy {result.metrics['accuracy']:.4f} (95% {low:.4f} to {high:.4f})")
         return result
@@ -231,7 +222,7 @@ def _check_images(data: Path, manifest: Manifest) -> None:
     for path, digest in wanted.items():
         if found[path] != digest:
             raise DataError(
-                f"{data / path} is not the image that was prepared", "prepare the data again, into a new folder"
+                f"{data / path} is not the image that was prepared", "prepare the data again, in a new folder"
             )
 
 
@@ -239,7 +230,7 @@ def _plain(settings: Any) -> dict[str, Any]:
     try:
         return dict(json.loads(json.dumps(dict(settings), allow_nan=False)))
     except (TypeError, ValueError) as error:
-        raise MlopsError(f"settings() are not plain JSON values: {error}", "return numbers and texts") from error
+        raise MlopsError(f"settings() are not plain JSON values: {error}", "return numbers and strings") from error
 
 
 def reason_of(error: BaseException, kind: type[Contestant] | None = None) -> str:

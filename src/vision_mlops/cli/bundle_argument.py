@@ -1,7 +1,7 @@
 """The bundle that a command takes: a folder, or a registered version such as ``textile@champion``.
 
-A reference is looked up by another process, `mlops models path`: the registry imports MLflow, which a server must not keep
-in its memory.
+A reference is looked up in another process, `mlops models path`: the registry imports MLflow, which a server must not keep
+in memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ChosenBundle:
         folder: Where it is. A registered one is read where the registry keeps it; only what lies in Azure is downloaded.
         name: Registered model; empty where a folder was named.
         version: Its version; empty likewise.
-        warning: Why somebody may not want to serve a registered one; empty where nothing speaks against it.
+        warning: Why a registered one should perhaps not be served; empty if there is no reason.
     """
 
     folder: Path
@@ -38,14 +38,14 @@ class ChosenBundle:
 
 
 def choose_bundle(text: str) -> ChosenBundle:
-    """The bundle that a text names: text with ``@`` or ``:`` in it is a reference, all else is the path of a folder.
+    """Find the bundle that a text names: text with ``@`` or ``:`` is a reference, anything else the path of a folder.
 
     Args:
         text: ``outputs/bundles/textile``, ``textile@champion`` or ``textile:2``.
 
     Raises:
-        RegistryError: the version does not exist, the text means both a folder and a registered version, or it is the bare
-            name of a registered model.
+        RegistryError: the version does not exist, the text names both a folder and a registered version, or only a
+            registered model without a version.
     """
     path = Path(text).expanduser()
     if re.match("(models|azureml):", text, re.IGNORECASE) and not path.exists():
@@ -53,7 +53,7 @@ def choose_bundle(text: str) -> ChosenBundle:
     if os.sep in text or not ("@" in text or ":" in text):
         if path.name == text and not path.exists() and (paths.home() / "models" / text).is_dir():
             raise RegistryError(
-                f"{text!r} is not a folder here, and of a registered model a version must be named",
+                f"{text!r} is not a folder, and a registered model needs a version",
                 f"write {text}@champion, or {text}:1 for a version",
             )
         return ChosenBundle(path)
@@ -64,12 +64,13 @@ def choose_bundle(text: str) -> ChosenBundle:
     except RegistryError:
         return ChosenBundle(path)
     raise RegistryError(
-        f"{text!r} is a folder and a registered model", f"write {os.curdir}{os.sep}{text} for the folder, or rename it"
+        f"{text!r} is both a folder and a registered model",
+        f"write {os.curdir}{os.sep}{text} for the folder, or rename it",
     )
 
 
 def registered_bundle(reference: str) -> ChosenBundle:
-    """The bundle of a registered version.
+    """Find the bundle of a registered version.
 
     Args:
         reference: ``NAME`` (latest), ``NAME:3`` or ``NAME@champion``.

@@ -30,7 +30,7 @@ COMMANDS = {
     "gate": ("gate:gate", "Judge a candidate: promote, reject or inconclusive, with the reasons."),
     "export": (
         "export:export",
-        "Write a bundle in another precision, if it is as good: exit code 1, and nothing written, where it is not.",
+        "Write a bundle in another precision if it is as good; otherwise write nothing and exit with code 1.",
     ),
     "run": (
         "jobs.run:run",
@@ -39,7 +39,7 @@ COMMANDS = {
     "serve": ("serve:serve", "Serve a bundle over HTTP until Ctrl-C."),
     "deploy": (
         "deploy:deploy",
-        "Serve a registered model at an endpoint; a further version takes over once it is ready.",
+        "Serve a registered model at an endpoint; a new version takes over once it is ready.",
     ),
     "demo": (
         "demo:demo",
@@ -52,7 +52,7 @@ COMMANDS = {
     ),
     "down": (
         "azure.down:down",
-        "Remove what mlops made in Azure, after listing it with an estimate of what it costs a month.",
+        "Remove what mlops created in Azure, after listing it with an estimate of its monthly cost.",
     ),
     "config": ("config:app", "Show and check workload files."),
     "data": (
@@ -66,16 +66,16 @@ COMMANDS = {
         "Publish pipelines on Azure ML, start and schedule them; retrain here on new images.",
     ),
     "assets": ("jobs.assets:app", "Register data, components, environments and models for local jobs."),
-    "endpoint": ("endpoint:app", "List, try, watch, share out and delete what is deployed."),
-    "rollout": ("rollout:app", "Roll a model version out step by step, judged against the champion."),
+    "endpoint": ("endpoint:app", "List, test, inspect, share the traffic of and delete endpoints."),
+    "rollout": ("rollout:app", "Roll out a model version step by step, judged against the champion."),
     "batch": ("batch:app", "Score many images at once."),
     "app": (
         "app.app:app",
         "Run the web frontend until Ctrl-C: pages on which people classify images, and see what is deployed.",
     ),
-    "azure": ("azure.emulate:app", "Try the Azure half without an account."),
+    "azure": ("azure.emulate:app", "Try the Azure part without an account."),
     "env": ("azure.environments:app", "Register the environments of a project on Azure ML."),
-    "migrate": ("azure.migrate:app", "Find what of version 1 of Azure ML a repository uses."),
+    "migrate": ("azure.migrate:app", "Find what a repository uses of version 1 of Azure ML."),
     "benchmark": ("benchmark.benchmark:app", "Compare reference models with ours on the same test images."),
     "devops": ("devops.devops:app", "Set Azure DevOps up for the pipelines of a project, and start them."),
 }

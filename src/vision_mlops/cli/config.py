@@ -1,38 +1,34 @@
-"""``mlops config``: look at a workload and check it."""
+"""``mlops config``: show workloads and check them."""
 
 from __future__ import annotations
 
 import typer
 
 from vision_mlops.cli.options import JsonOption, SetOption, WorkloadOption
-from vision_mlops.cli.output import emit_json, say
+from vision_mlops.cli.output import emit, say
 
 app = typer.Typer(no_args_is_help=True, help="Show and check workload files.")
 
 
 @app.command()
 def show(workload: WorkloadOption = "textile", set_: SetOption = None, json_: JsonOption = False) -> None:
-    """Print the whole workload, defaults included.
+    """Print a whole workload, defaults included.
 
     Example: `mlops config show --workload textile --set training.epochs=2`
     """
     from vision_mlops.config import load_workload
-
-    loaded = load_workload(workload, set_ or ())
-    if json_:
-        emit_json(loaded.model_dump())
-        return
     from vision_mlops.core.yaml_text import write_yaml
 
-    typer.echo(write_yaml(loaded.model_dump()).rstrip())
+    loaded = load_workload(workload, set_ or ())
+    emit(loaded.model_dump(), write_yaml(loaded.model_dump()).rstrip(), as_json=json_)
 
 
 @app.command()
 def check(workload: WorkloadOption = "textile", set_: SetOption = None) -> None:
-    """Check a workload; exit code 2 and the nearest valid key where it is wrong.
+    """Check a workload; exit with code 2 and name the nearest valid key if it is wrong.
 
-    Own code that it names is imported and tried on made-up data: metrics, and where torch is installed, transforms and the
-    backbone, without pretrained weights.
+    Code of your own that it names is imported and tried on synthetic data: metrics, and if torch is installed, transforms
+    and the backbone, without pretrained weights.
 
     Example: `mlops config check --workload textile`
     """

@@ -1,8 +1,8 @@
-"""``mlops demo``: the main job from images to a served model: `mlops run`, then `mlops serve`."""
+"""``mlops demo``: go from images to a served model: `mlops run`, then `mlops serve`."""
 
 from __future__ import annotations
 
-import json
+import os
 import socket
 import sys
 import time
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_mlops.cli.jobs.run import ImagesOption, run_pipeline, workload_for
+from vision_mlops.cli.jobs.run import run_pipeline, workload_for
 from vision_mlops.cli.jobs.run_verdict import run_verdict, tell
-from vision_mlops.cli.options import ChosenWorkloadOption, SetOption
+from vision_mlops.cli.options import ChosenWorkloadOption, ImagesOption, SetOption
 from vision_mlops.cli.output import say
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def demo(
 ) -> None:
     """Prepare, train, evaluate, judge, register and serve: the pipeline of `mlops run`, then its champion.
 
-    A second run reuses what has not changed, and goes on where the first was interrupted. On a terminal it serves until
-    Ctrl-C; otherwise it scores samples and ends. `--images` means what it means for `mlops run`.
+    A second run reuses what has not changed, and continues where the first was interrupted. On a terminal it serves until
+    Ctrl-C; otherwise it scores samples and exits. `--images` means the same as for `mlops run`.
 
     Example: `mlops demo`, or with images of your own, after `mlops new birds --images photos/birds`, `mlops demo -w birds`
     """
@@ -50,9 +50,11 @@ def demo(
 
 
 def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
-    """Serve the champion: until Ctrl-C on a terminal, else for as long as the sample images take."""
-    from vision_mlops.core.errors import RegistryError
+    """Serve the champion until Ctrl-C on a terminal, otherwise for as long as the sample images take."""
+    from vision_mlops.core.errors import RegistryError, ServingError
     from vision_mlops.data.manifest import read_manifest
+    from vision_mlops.endpoints.contract import Access
+    from vision_mlops.endpoints.scoring_client import score_file
     from vision_mlops.registry import open_registry
     from vision_mlops.serving.launch import running_server
 
@@ -60,7 +62,7 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
     try:
         champion = registry.get(f"{workload.name}@champion")
     except RegistryError:
-        say("\nThe gate did not let the model through, and there is no champion to serve. The reasons are above;")
+        say("\nThe gate did not pass the model, and there is no champion to serve. See the reasons above;")
         say(
             f"`--set gate.min_accuracy=0.8` lowers a floor, `mlops models list {workload.name}` shows what was registered."
         )
@@ -73,9 +75,15 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
     typer.secho(f"\n$ mlops serve {workload.name}@champion --port {chosen}", err=True, bold=True)
     with running_server(bundle, port=chosen, name=workload.name, version=str(champion.version)) as url:
         manifest = read_manifest(data)
+        key = os.environ.get("MLOPS_SCORING_KEY")
+        access = Access(f"{url}/score?top_k=2", {"X-Api-Key": key} if key else {})
         for label in manifest.classes:
             record = next(record for record in manifest.of_split("test") if record.label == label)
-            typer.echo(f"{record.path}: {_score(url, data / record.path)}")
+            answer = score_file(access, data / record.path)
+            if not answer.ok:
+                raise ServingError(f"the server did not score {record.path}: {answer.problem}")
+            shown = (f"{item['label']} {item['probability']:.1%}" for item in answer.body["predictions"])
+            typer.echo(f"{record.path}: {', '.join(shown)}")
         say(
             f"\n{workload.title or workload.name} version {champion.version} answers at {url}  ({seconds:.0f} s so far)"
         )
@@ -87,12 +95,12 @@ def _serve(workload: Workload, data: Path, port: int, seconds: float) -> None:
             except KeyboardInterrupt:
                 say("stopping")
     if not interactive:
-        say("The server has stopped, as there is no terminal to stop it from.")
+        say("The server has stopped, because there is no terminal to stop it from.")
         say(f"Serve it again with: mlops serve {workload.name}@champion --port {port}")
 
 
 def _free(port: int) -> int:
-    """The port, or 0 (any) where something else listens on it: nobody wants to train for minutes and then fail on that."""
+    """Return the port, or 0 (any) if it is in use: the command must not train for minutes and then fail on that."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -100,20 +108,3 @@ def _free(port: int) -> int:
         except OSError:
             return 0
     return port
-
-
-def _score(url: str, image: Path) -> str:
-    import urllib.request
-
-    headers = {"Content-Type": "application/octet-stream", **_key()}
-    request = urllib.request.Request(f"{url}/score?top_k=2", image.read_bytes(), headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        predictions = json.load(answer)["predictions"]
-    return ", ".join(f"{item['label']} {item['probability']:.1%}" for item in predictions)
-
-
-def _key() -> dict[str, str]:
-    import os
-
-    key = os.environ.get("MLOPS_SCORING_KEY")
-    return {"X-Api-Key": key} if key else {}

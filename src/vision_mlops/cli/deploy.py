@@ -1,4 +1,4 @@
-"""``mlops deploy``: a registered model to a target."""
+"""``mlops deploy``: deploy a registered model to a target."""
 
 from __future__ import annotations
 
@@ -10,80 +10,87 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vision_mlops.cli.azure.checks_first import SkipChecks, check_first
-from vision_mlops.cli.output import emit_json, say, warn
+from vision_mlops.cli.options import JsonOption, ModelOption, WorkersOption, pairs
+from vision_mlops.cli.output import emit, say, warn
 from vision_mlops.core.errors import DeploymentError
 from vision_mlops.core.files import atomic_write
 
 if TYPE_CHECKING:
     from vision_mlops.endpoints.contract import DeploymentRequest
 
-# What is said of a server is the same for `mlops rollout start`.
-Workers = Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Processes of the server.")]
+# `mlops rollout start` has the same options of a server.
 Image = Annotated[str, typer.Option("--image", help="Inferencing image to run.", show_default="built")]
-Bake = Annotated[bool, typer.Option("--bake", help="Build an image that holds the model.")]
+Bake = Annotated[bool, typer.Option("--bake", help="Build an image that contains the model.")]
 ScoreScript = Annotated[
-    bool, typer.Option("--score-script", help="managed: Azure ML's inference server, without a container of ours.")
+    bool, typer.Option("--score-script", help="managed: use Azure ML's inference server instead of our container.")
+]
+InstanceType = Annotated[
+    str, typer.Option("--instance-type", help="managed: size of machine; kubernetes-endpoint: instance type.")
+]
+Instances = Annotated[int | None, typer.Option("--instances", min=1, help="Number of machines, pods or nodes.")]
+Cpu = Annotated[
+    float | None, typer.Option("--cpu", min=0.1, help="docker, aci, aks, kubernetes-endpoint: cores per instance.")
+]
+Memory = Annotated[
+    float | None, typer.Option("--memory", min=0.2, help="docker, aci, aks, kubernetes-endpoint: GB per instance.")
 ]
 Env = Annotated[
-    list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Variable of the server. Repeatable.")
+    list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="Set a variable of the server. Repeatable.")
 ]
-Timeout = Annotated[float | None, typer.Option("--timeout", min=1, help="Seconds to become ready in.")]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", min=1, help="Seconds within which the deployment must become ready.")
+]
+DeploymentName = Annotated[
+    str | None, typer.Option("--deployment", help="Name of the new deployment.", show_default="version-N")
+]
 
 
 def deploy(
     to: Annotated[
         str,
-        typer.Option("--to", help="local, docker, aci, aks, kubernetes-endpoint, managed or batch.", metavar="TARGET"),
+        typer.Option(
+            "--to", help="Target: local, docker, aci, aks, kubernetes-endpoint, managed or batch.", metavar="TARGET"
+        ),
     ],
-    model: Annotated[str, typer.Option("--model", "-m", help="`NAME` (latest), `NAME:3` or `NAME@champion`.")],
+    model: ModelOption,
     endpoint: Annotated[
         str | None, typer.Option("--endpoint", "-e", help="Name of the endpoint.", show_default="that of the model")
     ] = None,
-    deployment: Annotated[
-        str | None, typer.Option("--deployment", help="Name of the deployment.", show_default="version-N")
-    ] = None,
+    deployment: DeploymentName = None,
     traffic: Annotated[
         int | None,
         typer.Option(
             "--traffic",
             min=0,
             max=100,
-            help="Percent of the traffic that it gets.",
-            show_default="100; as before where it starts a stopped endpoint again",
+            help="Percentage of the traffic that the deployment gets.",
+            show_default="100; unchanged if it restarts a stopped endpoint",
         ),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep deployments that are left without traffic.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep deployments that no longer get traffic.")] = False,
     port: Annotated[
         int | None,
         typer.Option("--port", min=0, max=65535, help="local, docker: port on this machine; aks: of the Service."),
     ] = None,
-    workers: Workers = None,
+    workers: WorkersOption = None,
     image: Image = "",
     bake: Bake = False,
     score_script: ScoreScript = False,
-    instance_type: Annotated[
-        str, typer.Option("--instance-type", help="managed: size of machine; kubernetes-endpoint: instance type.")
-    ] = "",
-    instances: Annotated[int | None, typer.Option("--instances", min=1, help="Machines, pods or nodes.")] = None,
+    instance_type: InstanceType = "",
+    instances: Instances = None,
     min_instances: Annotated[
-        int | None, typer.Option("--min-instances", min=1, help="managed: least number of instances; autoscaling.")
+        int | None, typer.Option("--min-instances", min=1, help="managed: minimum number of instances; autoscaling.")
     ] = None,
     max_instances: Annotated[
-        int | None, typer.Option("--max-instances", min=1, help="managed: largest number of instances; autoscaling.")
+        int | None, typer.Option("--max-instances", min=1, help="managed: maximum number of instances; autoscaling.")
     ] = None,
-    cpu: Annotated[
-        float | None,
-        typer.Option("--cpu", min=0.1, help="docker, aci, aks, kubernetes-endpoint: cores of one instance."),
-    ] = None,
-    memory: Annotated[
-        float | None,
-        typer.Option("--memory", min=0.2, help="docker, aci, aks, kubernetes-endpoint: GB of one instance."),
-    ] = None,
+    cpu: Cpu = None,
+    memory: Memory = None,
     compute: Annotated[
         str, typer.Option("--compute", help="batch: cluster; kubernetes-endpoint: attached cluster.")
     ] = "",
-    namespace: Annotated[str, typer.Option("--namespace", help="aks: namespace of the cluster.")] = "",
-    dns_label: Annotated[str, typer.Option("--dns-label", help="aci: first part of its host name.")] = "",
+    namespace: Annotated[str, typer.Option("--namespace", help="aks: namespace in the cluster.")] = "",
+    dns_label: Annotated[str, typer.Option("--dns-label", help="aci: first label of the host name.")] = "",
     auth: Annotated[
         str,
         typer.Option(
@@ -91,21 +98,21 @@ def deploy(
         ),
     ] = "",
     host: Annotated[
-        str, typer.Option("--host", help="aks: name that its Ingress answers to, over TLS.", show_default="no Ingress")
+        str, typer.Option("--host", help="aks: host name of the Ingress, over TLS.", show_default="no Ingress")
     ] = "",
     env: Env = None,
     timeout: Timeout = None,
-    force: Annotated[bool, typer.Option("--force", help="Also a version whose verdict is reject.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also deploy a version whose verdict is reject.")] = False,
     render: Annotated[
         Path | None,
         typer.Option(
-            "--render", metavar="FILE", help="aks: write the manifests there, - for stdout, and deploy nothing."
+            "--render", metavar="FILE", help="aks: write the manifests to FILE, - for stdout, and deploy nothing."
         ),
     ] = None,
     skip_checks: SkipChecks = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    json_: JsonOption = False,
 ) -> None:
-    """Serve a registered model at an endpoint; a further version takes over once it is ready.
+    """Serve a registered model at an endpoint; a new version takes over once it is ready.
 
     Example: `mlops deploy --to local --model textile@champion`
     """
@@ -132,7 +139,7 @@ def deploy(
         port=port, workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
         instances=instances, min_instances=min_instances, max_instances=max_instances,
         cpu=cpu, memory_gb=memory, compute=compute, namespace=namespace, dns_label=dns_label, host=host,
-        auth=auth, environment=variables(env or []), timeout_s=timeout,
+        auth=auth, environment=variables(env), timeout_s=timeout,
     )  # fmt: skip
     request = DeploymentRequest(
         check_name("an endpoint", endpoint or endpoint_name(version.name)),
@@ -147,20 +154,14 @@ def deploy(
     checks = partial(check_deployment, to, request, skip=skip_checks)
     made = run(target, request, TrafficPlan(traffic, keep), say, checks)
     remember(made.name, target.name)
-    if json_:
-        emit_json(made.to_dict())
-        return
-    typer.echo(f"{version.reference} is served at {made.url or made.name}")
-    trial = (
-        f"batch score FOLDER --on azure --endpoint {made.name} --out FILE"
-        if to == "batch"
-        else f"endpoint test {made.name} --image FILE"
-    )
-    say(f"try it: mlops {trial}")
+    emit(made.to_dict(), f"{version.reference} is served at {made.url or made.name}", as_json=json_)
+    if not json_:
+        batch = f"batch score FOLDER --on azure --endpoint {made.name} --out FILE"
+        say(f"try it: mlops {batch if to == 'batch' else f'endpoint test {made.name} --image FILE'}")
 
 
 def check_deployment(target: str, request: DeploymentRequest, *, skip: bool) -> None:
-    """Check what a deployment to a target needs of Azure, before anything is made. Raises AzureError."""
+    """Check what a deployment to a target needs of Azure, before anything is created. Raises AzureError."""
     if target not in ("managed", "kubernetes-endpoint", "aci", "batch") or skip:
         return
     from vision_mlops.azure.preflight.purposes import managed_demand
@@ -180,24 +181,20 @@ def _write(text: str, file: Path) -> None:
         atomic_write(file, text)
     except OSError as error:
         raise DeploymentError(f"{file} cannot be written: {error.strerror}", "choose another --render") from error
-    say(f"the manifests are in {file}; the Secret with the keys is not, its first lines say how to make it")
+    say(f"wrote the manifests to {file}, without the Secret of the keys; its first lines say how to create that")
 
 
-def variables(given: list[str]) -> dict[str, str]:
-    """Read ``--env NAME=VALUE``. Raises DeploymentError, also for what looks like a secret."""
-    found: dict[str, str] = {}
-    for item in given:
-        name, mark, value = item.partition("=")
-        if not mark or not name:
-            raise DeploymentError(f"--env {item}: not of the form NAME=VALUE", "write --env NAME=VALUE")
+def variables(given: list[str] | None) -> dict[str, str]:
+    """Read ``--env NAME=VALUE``. Raises MlopsError, also for what looks like a secret."""
+    found = pairs(given, "--env", "MLOPS_LOG_LEVEL=debug")
+    for name in (item.partition("=")[0] for item in given or ()):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name):
             raise DeploymentError(
-                f"--env {item!r}: {name!r} cannot be the name of a variable",
-                "write letters, digits and _ before the =, without blanks",
+                f"--env: {name!r} cannot be the name of a variable",
+                "write letters, digits and _ before the =, without spaces",
             )
         if "KEY" in name.upper() or "SECRET" in name.upper() or "PASSWORD" in name.upper():
             raise DeploymentError(
                 f"--env {name}: a secret does not belong in a definition", "see `mlops endpoint keys --help`"
             )
-        found[name] = value
     return found

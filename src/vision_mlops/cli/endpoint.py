@@ -1,4 +1,4 @@
-"""``mlops endpoint``: what is deployed, on every target."""
+"""``mlops endpoint``: manage what is deployed, on every target."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vision_mlops.cli.options import filled
+from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit_json, emit_table, say, warn
 from vision_mlops.core.errors import DeploymentError, MlopsError
 
 if TYPE_CHECKING:
     from vision_mlops.endpoints.contract import Deployment, Endpoint, Target
 
-app = typer.Typer(no_args_is_help=True, help="List, try, watch, share out and delete what is deployed.")
+app = typer.Typer(no_args_is_help=True, help="List, test, inspect, share the traffic of and delete endpoints.")
 
-Name = Annotated[str, typer.Argument(callback=filled, metavar="NAME", help="Endpoint.")]
+EndpointName = Annotated[str, typer.Argument(callback=filled, metavar="ENDPOINT", help="Name of the endpoint.")]
 On = Annotated[
-    str | None, typer.Option("--on", metavar="TARGET", help="Its target.", show_default="where it was deployed to")
+    str | None,
+    typer.Option("--on", metavar="TARGET", help="Target of the endpoint.", show_default="where it was deployed to"),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @app.command("list")
 def list_(
     on: Annotated[
-        str | None, typer.Option("--on", metavar="TARGET", help="Only this target.", show_default="all in use")
+        str | None, typer.Option("--on", metavar="TARGET", help="List only this target.", show_default="all in use")
     ] = None,
     json_: JsonOption = False,
 ) -> None:
@@ -42,7 +42,7 @@ def list_(
     for name in [on] if on else targets_used():
         try:
             found += open_target(name).endpoints()
-        except MlopsError as error:  # one target that is not reached does not hide the others
+        except MlopsError as error:  # an unreachable target does not hide the others
             failed.append(error)
             warn(f"{name}: {error}")
     if json_:
@@ -55,12 +55,12 @@ def list_(
 
 
 @app.command()
-def show(name: Name, on: On = None, json_: JsonOption = False) -> None:
-    """Show one endpoint: address, state, deployments, problems.
+def show(name: EndpointName, on: On = None, json_: JsonOption = False) -> None:
+    """Show an endpoint: address, state, deployments, problems.
 
     Example: `mlops endpoint show textile`
     """
-    endpoint = _target(name, on).endpoint(name)
+    endpoint = target_for(name, on).endpoint(name)
     if json_:
         emit_json(endpoint.to_dict())
         return
@@ -76,21 +76,21 @@ def show(name: Name, on: On = None, json_: JsonOption = False) -> None:
 
 @app.command("test")
 def try_out(
-    name: Name,
+    name: EndpointName,
     image: Annotated[list[Path], typer.Option("--image", "-i", help="Image to send. Repeatable.")],
     deployment: Annotated[
-        str, typer.Option("--deployment", help="Ask this one.", show_default="what the traffic chooses")
+        str, typer.Option("--deployment", help="Send them to this deployment.", show_default="chosen by the traffic")
     ] = "",
     on: On = None,
     json_: JsonOption = False,
 ) -> None:
-    """Send images to an endpoint and show what it answers; exit code 1 where one is not scored.
+    """Send images to an endpoint and show the responses; exit with code 1 if one is not scored.
 
     Example: `mlops endpoint test textile --image data/examples/nominal.jpg`
     """
     from vision_mlops.endpoints.scoring_client import score_file
 
-    target = _target(name, on)
+    target = target_for(name, on)
     if deployment:
         target.endpoint(name).deployment(deployment)
     access = target.access(name)
@@ -116,38 +116,45 @@ def try_out(
 
 @app.command()
 def logs(
-    name: Name,
+    name: EndpointName,
     deployment: Annotated[
-        str, typer.Option("--deployment", help="Of this one.", show_default="the one with most traffic")
+        str, typer.Option("--deployment", help="Print its log.", show_default="the one with most traffic")
     ] = "",
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="How many, from the end.")] = 50,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=10_000, help="Number of lines, from the end.")] = 50,
     on: On = None,
 ) -> None:
-    """Print the last lines of a deployment's log.
+    """Print the last lines of the log of a deployment.
 
     Example: `mlops endpoint logs textile --lines 100`
     """
-    target = _target(name, on)
+    target = target_for(name, on)
     typer.echo(target.logs(name, _chosen(target.endpoint(name), deployment).name, lines))
 
 
 @app.command()
 def traffic(
-    name: Name,
-    shares: Annotated[list[str], typer.Argument(metavar="DEPLOYMENT=PERCENT...", help="They add up to 100.")],
+    name: EndpointName,
+    shares: Annotated[
+        list[str], typer.Argument(metavar="DEPLOYMENT=PERCENT...", help="Share of each deployment; they add up to 100.")
+    ],
     mirror: Annotated[
-        str, typer.Option("--mirror", metavar="DEPLOYMENT=PERCENT", help="Copies of requests that it gets.")
+        str,
+        typer.Option(
+            "--mirror",
+            metavar="DEPLOYMENT=PERCENT",
+            help="Also send copies of this percentage of requests to a deployment.",
+        ),
     ] = "",
     on: On = None,
     json_: JsonOption = False,
 ) -> None:
-    """Share the traffic of an endpoint between its deployments.
+    """Split the traffic of an endpoint between its deployments.
 
     Example: `mlops endpoint traffic textile version-3=90 version-4=10`
     """
     from vision_mlops.endpoints.contract import check_traffic
 
-    target = _target(name, on)
+    target = target_for(name, on)
     if not target.splits_traffic:
         raise DeploymentError(
             f"an endpoint on {target.name} has one deployment",
@@ -161,27 +168,30 @@ def traffic(
 
 @app.command()
 def keys(
-    name: Name,
-    rotate: Annotated[str, typer.Option("--rotate", metavar="WHICH", help="Make primary or secondary anew.")] = "",
+    name: EndpointName,
+    rotate: Annotated[
+        str, typer.Option("--rotate", metavar="WHICH", help="Generate a new key: primary or secondary.")
+    ] = "",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the primary key to this new file, for its owner only.")
+        Path | None,
+        typer.Option("--out", "-o", help="Write the primary key to this new file, readable by its owner only."),
     ] = None,
     on: On = None,
 ) -> None:
     """Rotate the keys of an endpoint, or write one to a file; they are never printed.
 
-    On aci the container gets a new key by a restart: for some seconds the endpoint does not answer.
+    On aci, the container restarts to get a new key: for some seconds the endpoint does not respond.
 
     Example: `mlops endpoint keys textile --rotate secondary`
     """
     if rotate not in ("", "primary", "secondary"):
-        raise DeploymentError(f"--rotate {rotate}: there is no such key", "give primary or secondary")
+        raise DeploymentError(f"unknown --rotate {rotate!r}", "give primary or secondary")
     if not rotate and out is None:
         raise DeploymentError("nothing to do", "give --rotate primary, --rotate secondary or --out FILE")
-    target = _target(name, on)
+    target = target_for(name, on)
     if rotate:
         target.rotate_key(name, rotate)
-        say(f"the {rotate} key of {name} is new")
+        say(f"rotated the {rotate} key of {name}")
     if out is not None:
         value = target.keys(name)["primary"]
         try:
@@ -190,14 +200,14 @@ def keys(
             raise DeploymentError(f"{out} exists already", "choose another --out, or remove it") from error
         with os.fdopen(descriptor, "w") as stream:
             stream.write(value)
-        say(f"the primary key of {name} is in {out}")
+        say(f"wrote the primary key of {name} to {out}")
 
 
 @app.command()
 def delete(
-    name: Name,
+    name: EndpointName,
     deployment: Annotated[
-        str, typer.Option("--deployment", help="Only this one.", show_default="the whole endpoint")
+        str, typer.Option("--deployment", help="Delete only this deployment.", show_default="the whole endpoint")
     ] = "",
     on: On = None,
 ) -> None:
@@ -207,7 +217,7 @@ def delete(
     """
     from vision_mlops.endpoints.targets import forget
 
-    target = _target(name, on)
+    target = target_for(name, on)
     endpoint = target.endpoint(name)
     if not deployment:
         target.delete(name)
@@ -223,7 +233,8 @@ def delete(
     say(f"deleted deployment {deployment} of {name}")
 
 
-def _target(name: str, on: str | None) -> Target:
+def target_for(name: str, on: str | None) -> Target:
+    """Return the target of an endpoint: the given one, or the one that it was deployed to from here."""
     from vision_mlops.endpoints.targets import open_target, target_of
 
     return open_target(on or target_of(name))

@@ -1,10 +1,9 @@
-"""``mlops evaluate``: how good a bundle is."""
+"""``mlops evaluate``: measure how good a bundle is."""
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,25 +15,17 @@ if TYPE_CHECKING:
     from vision_mlops.config.own_code import CodeReference
 
 
-class SplitName(enum.StrEnum):
-    """Splits of prepared data."""
-
-    TRAIN = "train"
-    VAL = "val"
-    TEST = "test"
-
-
 def evaluate(
     bundle: Annotated[str, typer.Option("--bundle", help=BUNDLE_HELP)],
     data: Annotated[Path, typer.Option("--data", help="Prepared data.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the report.")],
-    split: Annotated[SplitName, typer.Option("--split", help="Split to evaluate on.")] = SplitName.TEST,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the report to.")],
+    split: Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Split to evaluate on.")] = "test",
     robustness: Annotated[
         bool | None,
         typer.Option(
             "--robustness/--no-robustness",
-            help="Also score the images blurred, noisy, compressed and pale, in five strengths each: 20 times the images.",
-            show_default="as --workload says, else no",
+            help="Also score the images blurred, noisy, compressed and pale, at five strengths each: 20 times the images.",
+            show_default="set by --workload, else no",
         ),
     ] = None,
     workload: Annotated[
@@ -42,8 +33,8 @@ def evaluate(
         typer.Option(
             "--workload",
             "-w",
-            help="Name of a workload, or path of a YAML file; its evaluation section says whether to do that, and which"
-            " metrics of your own to measure.",
+            help="Name of a workload, or path of a YAML file, whose evaluation section says whether to measure robustness,"
+            " and names metrics of your own.",
         ),
     ] = None,
     json_: JsonOption = False,
@@ -69,7 +60,7 @@ def evaluate(
             chosen,
             data,
             out,
-            split=split.value,
+            split=split,
             robustness=bool(robustness),
             own_metrics=own_metrics,
             progress=progress,
@@ -79,7 +70,7 @@ def evaluate(
         from vision_mlops.tracking import mlflow_runs
 
         if not mlflow_runs.log_evaluation(metrics["run_id"], headline(metrics), evaluation.folder):
-            say(f"note: the run {metrics['run_id']} is not in this tracking store; the report is on disk only")
+            say(f"note: the run {metrics['run_id']} is not in this tracking store; the report is only on disk")
     if json_:
         emit_json(metrics)
         return

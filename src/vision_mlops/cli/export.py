@@ -1,39 +1,35 @@
-"""``mlops export``: a trained bundle in another precision."""
+"""``mlops export``: write a trained bundle in another precision."""
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import JsonOption, filled
-from vision_mlops.cli.output import emit_json, say
+from vision_mlops.cli.output import emit_json, fail, say
 from vision_mlops.core.errors import TrainingError
-
-
-class ExportTarget(enum.StrEnum):
-    """Precisions that a bundle can be exported to."""
-
-    INT8 = "int8"
 
 
 def export(
     bundle: Annotated[str, typer.Argument(callback=filled, help=BUNDLE_HELP)],
-    data: Annotated[Path, typer.Option("--data", help="Prepared data: calibrates on train, judges on test.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")],
-    precision: Annotated[
-        ExportTarget, typer.Option("--precision", help="Precision of the new graph.")
-    ] = ExportTarget.INT8,
+    data: Annotated[
+        Path, typer.Option("--data", help="Prepared data; the train split calibrates, the test split judges.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the new bundle to.")],
+    precision: Annotated[Literal["int8"], typer.Option("--precision", help="Precision of the new graph.")] = "int8",
     max_drop: Annotated[
-        float, typer.Option("--max-drop", min=0.0, max=1.0, help="Accuracy that may be lost, as a share.")
+        float,
+        typer.Option("--max-drop", min=0.0, max=1.0, help="Largest loss of accuracy that is accepted, as a share."),
     ] = 0.005,
-    images: Annotated[int, typer.Option("--images", min=1, help="Most training images to calibrate on.")] = 300,
+    images: Annotated[
+        int, typer.Option("--images", min=1, help="Maximum number of training images to calibrate on.")
+    ] = 300,
     json_: JsonOption = False,
 ) -> None:
-    """Write a bundle in another precision, if it is as good: exit code 1, and nothing written, where it is not.
+    """Write a bundle in another precision if it is as good; otherwise write nothing and exit with code 1.
 
     Example: `mlops export textile@champion --data outputs/data/textile --out outputs/bundles/textile-int8`
     """
@@ -43,12 +39,12 @@ def export(
     try:
         done = quantize(folder, data, out, max_drop=max_drop, images=images)
     except TrainingError as error:
-        typer.echo(f"{error}", err=True)
+        fail(str(error))
         raise typer.Exit(1) from error
     if json_:
         emit_json(
             {
-                "bundle": str(out), "precision": precision.value, "accuracy": done.accuracy,
+                "bundle": str(out), "precision": precision, "accuracy": done.accuracy,
                 "source_accuracy": done.source_accuracy, "agreement": done.agreement,
                 "max_difference": done.max_difference, "graph_bytes": done.graph_bytes,
                 "source_bytes": done.source_bytes, "speedup": done.speedup,

@@ -1,10 +1,9 @@
-"""``mlops gate``: whether a model may replace the champion."""
+"""``mlops gate``: judge whether a model may replace the champion."""
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,35 +16,36 @@ if TYPE_CHECKING:
     from vision_mlops.evaluation.evaluate import Evaluation
 
 
-class FailOnVerdict(enum.StrEnum):
-    """Verdicts that end the command with exit code 1."""
-
-    NEVER = "never"
-    REJECT = "reject"
-    INCONCLUSIVE = "inconclusive"
+FailOnVerdict = Literal["never", "reject", "inconclusive"]
+FailOnOption = Annotated[
+    FailOnVerdict,
+    typer.Option(
+        "--fail-on", help="Exit with code 1 at this verdict or a worse one; a missing verdict is inconclusive."
+    ),
+]
 
 
 def gate(
-    candidate: Annotated[Path, typer.Option("--candidate", help="Evaluation of the candidate.")],
-    champion: Annotated[Path | None, typer.Option("--champion", help="Evaluation of the champion, if any.")] = None,
-    against: Annotated[
-        str | None, typer.Option("--against", help="Registered model whose champion is evaluated now, on --data.")
+    candidate: Annotated[Path, typer.Option("--candidate", help="Evaluation folder of the candidate.")],
+    champion: Annotated[
+        Path | None, typer.Option("--champion", help="Evaluation folder of the champion, if any.")
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Prepared data, for --against.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="Evaluate the champion of this registered model now, on --data.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Prepared data for --against.")] = None,
     workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="File of the verdict; default CANDIDATE/verdict.json.")
+        Path | None, typer.Option("--out", help="File to write the verdict to.", show_default="CANDIDATE/verdict.json")
     ] = None,
-    fail_on: Annotated[
-        FailOnVerdict, typer.Option("--fail-on", help="Verdict that gives exit code 1.")
-    ] = FailOnVerdict.NEVER,
+    fail_on: FailOnOption = "never",
     json_: JsonOption = False,
 ) -> None:
     """Judge a candidate: promote, reject or inconclusive, with the reasons.
 
-    It is compared with the champion that `--champion` gives as a report or `--against` names; without a champion, the
-    floors of the workload decide alone.
+    The candidate is compared with the champion whose evaluation `--champion` gives or whose model `--against` names. Without
+    a champion, only the floors of the workload decide.
 
     Example: `mlops gate --candidate outputs/reports/textile --fail-on reject`
     """
@@ -54,7 +54,7 @@ def gate(
     from vision_mlops.evaluation.gate import decide, write_verdict
 
     if against and (champion or data is None):
-        raise MlopsError("--against needs --data, and no --champion", "for example --against textile --data DIR")
+        raise MlopsError("--against needs --data, and excludes --champion", "for example --against textile --data DIR")
     candidates = read_evaluation(candidate)
     settings = load_workload(workload_named(workload, str(candidates.metrics.get("name"))), set_ or ()).gate
     other = read_evaluation(champion) if champion else None
@@ -86,12 +86,8 @@ def _champion(name: str, candidate: Evaluation, data: Path) -> Evaluation | None
 
 
 def exit_on(decision: str, fail_on: FailOnVerdict) -> None:
-    """Exit code 1 for the verdicts that the caller wants to fail."""
-    fails = {
-        FailOnVerdict.NEVER: (),
-        FailOnVerdict.REJECT: ("reject",),
-        FailOnVerdict.INCONCLUSIVE: ("reject", "inconclusive"),
-    }
+    """End the command with exit code 1 at the verdicts that the caller wants to fail."""
+    fails = {"never": (), "reject": ("reject",), "inconclusive": ("reject", "inconclusive")}
     if decision in fails[fail_on]:
-        say(f"the gate did its work: exit code 1 because of --fail-on {fail_on.value}")
+        say(f"the verdict is {decision}: exit code 1 because of --fail-on {fail_on}")
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""``mlops init``: a project of one's own."""
+"""``mlops init``: generate a project."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ def init(
         ),
     ],
     defaults: Annotated[
-        bool, typer.Option("--defaults", help="Ask nothing: what is not given gets its default.")
+        bool, typer.Option("--defaults", help="Ask nothing and use the default of every answer that is not given.")
     ] = False,
     data: Annotated[
         list[str] | None,
         typer.Option("--data", metavar="NAME=VALUE", help="Answer a question: region, ci or targets. Repeatable."),
     ] = None,
     images: Annotated[
-        str | None, typer.Option("--images", help="Folder with one sub-folder of images per class; textile by default.")
+        str | None,
+        typer.Option("--images", help="Folder with a sub-folder of images per class.", show_default="textile"),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; NAME by default.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default="NAME")] = None,
     template: Annotated[
-        str, typer.Option("--template", help="Another template: address of a git repository, or a folder.")
+        str, typer.Option("--template", help="Use another template: address of a git repository, or a folder.")
     ] = "",
-    ref: Annotated[str, typer.Option("--ref", help="Tag or commit of --template; its latest tag by default.")] = "",
+    ref: Annotated[str, typer.Option("--ref", help="Tag or commit of --template.", show_default="its latest tag")] = "",
     json_: JsonOption = False,
 ) -> None:
     """Generate a project of your own: workload, pipelines, CI, tests, infrastructure; the code stays in this package.
 
-    Asks for images, Azure region, GitHub or Azure DevOps, and targets; all have defaults. `copier update` later brings the
-    next version of the template into the project, and keeps what you have changed.
+    It asks for images, Azure region, GitHub or Azure DevOps, and targets; all have defaults. Later, `copier update` brings
+    the next version of the template into the project and keeps your changes.
 
     Example: `mlops init birds --images photos/birds --defaults`, or `mlops init birds --defaults --data ci=azure-devops`
     """
@@ -57,12 +58,12 @@ def init(
     if "/" in name:
         raise ConfigError(f"{name!r} is a path, not a name", f"for example: mlops init {Path(name).name} --out {name}")
     if "name" in answers:
-        raise ConfigError("--data name=... is given besides NAME", f"leave it out: the project is called {name}")
+        raise ConfigError("--data name=... is given besides NAME", f"remove it: the project is called {name}")
     answers["name"] = name
     if images is not None:
         answers["images"] = str(Path(images).expanduser().absolute()) if images else ""
     if ref and not template:
-        raise ConfigError("--ref is a tag of --template, which is not given", "add --template, or install that version")
+        raise ConfigError("--ref needs --template", "add --template, or install that version")
     missing = [question for question in questions if question not in answers]
     if not defaults and missing and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ConfigError(
@@ -80,17 +81,17 @@ def init(
         warn(message)
     if made.answers.get("images"):
         say(
-            f"{target}/{made.answers['images']} links to your images; git ignores it: README.md says how others get them"
+            f"{target}/{made.answers['images']} links to your images; git ignores it, and README.md says how others get them"
         )
         say(f"{target}/tests/images holds small copies of some of them, for the tests: commit those")
-    say(f"made {target}: go on with")
+    say(f"created {target}; continue with")
     say(f"  cd {target}")
     say("  git init && git add . && git commit --message 'From the template'    # `copier update` needs it")
     say("  make demo    # installs into .venv, then trains, judges, registers and serves")
 
 
 def _ask_for_images(question: str) -> str:
-    """Ask for the folder until one can be used: before the other questions, whose answers a wrong one would lose."""
+    """Ask for a folder until it can be used; before the other questions, whose answers a wrong folder would lose."""
     from vision_mlops.project.new_project import look_at_images
 
     while True:

@@ -1,6 +1,6 @@
 """Entry point of ``mlops``: assembles the command groups and turns errors into one line and an exit code.
 
-0 is success, 1 a job that ended badly or a verdict asked to fail, 2 a mistake in the input.
+Exit code 0 means success, 1 a failed job or a verdict that was asked to fail, 2 a mistake in the input.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vision_mlops.core.errors import MissingExtraError, MlopsError
 from vision_mlops.tracking import mlflow_import
 
 _REQUIREMENT = re.compile(r"""([\w.-]+).*\bextra == ["'](\w+)["']""")
-"""A requirement of an extra, as the metadata of the installed package writes it: name and extra."""
+"""A requirement of an extra in the metadata of the installed package: name and extra."""
 _PACKAGES = {"IPython": "ipython", "jwt": "pyjwt", "sklearn": "scikit-learn"}
 """Packages whose name is not that of their module."""
 
@@ -38,9 +38,11 @@ def _version(show: bool) -> None:
 
 
 def _root(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and library messages.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show tracebacks and messages of libraries.")
+    ] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_version)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
     library_settings.apply()
@@ -51,10 +53,10 @@ def _root(
 
 
 def command_line(words: Iterable[str] | None = None) -> typer.Typer:
-    """The command line for some words: with the command that they name, or, where they name none, with names alone.
+    """Build the command line for some words: with the command that they name, or with the names of all commands only.
 
     Args:
-        words: Its arguments; all commands are loaded where they are not given.
+        words: The arguments; without them, all commands are loaded.
     """
     app = typer.Typer(
         name="mlops",
@@ -83,18 +85,18 @@ _whole = functools.cache(command_line)
 
 
 def __getattr__(name: str) -> typer.Typer:
-    """``app``, with all commands, for those who look at the command line; loaded when it is asked for."""
+    """Load ``app``, with all commands, when it is asked for."""
     if name == "app":
         return _whole()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def missing_extra(module: str) -> MissingExtraError | None:
-    """The error for a module that is not installed, by the extra that brings it; None where no extra of ours does."""
+    """Return the error for a module that is not installed, with the extra that brings it; None if no extra does."""
     from importlib.metadata import PackageNotFoundError, requires
 
     top = module.partition(".")[0].replace("_", "-").lower()
-    if top == "vision-mlops":  # which the extras name, too
+    if top == "vision-mlops":  # which the extras name as well
         return None
     names = (_PACKAGES.get(top, top), f"python-{top}")
     try:
@@ -111,7 +113,7 @@ def missing_extra(module: str) -> MissingExtraError | None:
 def main() -> None:
     """Run the command line; ends the process with its exit code."""
     standard_streams.prepare()
-    atexit.register(gc.freeze)  # or Python looks for garbage among all that was loaded before it ends
+    atexit.register(gc.freeze)  # otherwise Python collects garbage among everything that was loaded before it exits
     try:
         code = _exit_code()
     except OSError as error:  # of standard error
@@ -119,7 +121,7 @@ def main() -> None:
         if GlobalOptions.verbose and not gone:
             raise
         code = standard_streams.BROKEN_PIPE if gone else 2
-    with contextlib.suppress(OSError):  # what could not be told is dropped
+    with contextlib.suppress(OSError):  # what could not be written is dropped
         standard_streams.finish()
     sys.exit(code)
 
@@ -141,12 +143,12 @@ def _exit_code() -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    except BrokenPipeError:  # nobody reads any more
+    except BrokenPipeError:  # the reader is gone
         raise
     except RuntimeError as error:
         if GlobalOptions.verbose or "home directory" not in str(error):
             raise
-        fail("a path starts with ~, and that home folder is not known\n  -> give the whole path, or set HOME")
+        fail("a path starts with ~, but the home folder is not known\n  -> give the full path, or set HOME")
     except OSError as error:  # a full disk, a folder that may not be written
         if GlobalOptions.verbose:
             raise
@@ -155,8 +157,10 @@ def _exit_code() -> int:
 
 
 def _run() -> int:
-    """The command's exit code: Typer ends the process with it."""
-    completes = "_MLOPS_COMPLETE" in os.environ  # the shell asks for words, which stand in another variable
+    """Run the command and return its exit code, with which Typer ends the process."""
+    completes = (
+        "_MLOPS_COMPLETE" in os.environ
+    )  # the shell asks for completions, and passes the words in another variable
     with library_settings.loading():
         app = command_line(None if completes else sys.argv[1:])
         run = typer.main.get_command(app)

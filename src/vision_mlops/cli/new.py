@@ -1,4 +1,4 @@
-"""``mlops new``: a workload file for images of one's own."""
+"""``mlops new``: write a workload file for a folder of images."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def new(
         str, typer.Argument(callback=filled, metavar="NAME", help="Name of the workload: lower case, digits, - and _.")
     ],
     images: Annotated[Path, typer.Option("--images", help="Folder with one sub-folder of images per class.")],
-    title: Annotated[str, typer.Option("--title", help="For people; the name by default.")] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a workload of that name.")] = False,
+    title: Annotated[str, typer.Option("--title", help="Title for people.", show_default="the name")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing workload of that name.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Write `workloads/NAME.yml` for a folder of images: classes, image size, batch size and first floors of the gate.
 
-    It looks at names and headers only, and changes nothing in the folder. The values are a start: the file says why each is
-    as it is. `mlops data check DIR` looks deeper.
+    It reads only names and headers, and changes nothing in the folder. The values are a start; the file explains each of
+    them. `mlops data check DIR` examines the images.
 
     Example: `mlops new birds --images photos/birds`
     """
@@ -39,7 +39,7 @@ def new(
 
     target = own_workload(name)
     if name in shipped_workloads():
-        raise ConfigError(f"a workload {name!r} is shipped already", "choose another name")
+        raise ConfigError(f"{name!r} is the name of a shipped workload", "choose another name")
     if target.exists() and not overwrite:
         raise ConfigError(f"{target} exists already", "choose another name, or give --overwrite")
     look = look_at(images, Data().min_images_per_class)
@@ -54,11 +54,11 @@ def new(
         emit_json({"file": target, "workload": workload.model_dump(), "counts": look.counts, "splits": look.splits})
         return
     emit_table([{"class": label, "images": count} for label, count in look.counts.items()], as_json=False)
-    say(f"\nwrote {target}: look at it, then go on with\n  mlops run --workload {name}")
+    say(f"\nwrote {target}; review it, then continue with\n  mlops run --workload {name}")
 
 
 def _path(images: Path, look: FolderOverview) -> str:
-    """The folder as the workload names it: relative to the current folder where it, or a link to it, is below that."""
+    """Return the folder as the workload names it: relative to the current folder if it, or a link to it, is below that."""
     here = Path.cwd().resolve()
     for folder in (here / images.expanduser(), look.folder):
         if folder.is_relative_to(here) and ".." not in folder.parts:

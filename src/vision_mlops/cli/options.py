@@ -1,15 +1,25 @@
-"""Options that several commands have."""
+"""Options that several commands have, each declared once, and checks of what is given."""
 
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 import typer
 
 from vision_mlops.core.errors import MlopsError
 
 DEFAULT_WORKLOAD = "textile"
+
+
+class RunLocation(enum.StrEnum):
+    """Where a job runs, or where data is."""
+
+    LOCAL = "local"
+    AZURE = "azure"
+
+
 WorkloadOption = Annotated[str, typer.Option("--workload", "-w", help="Name of a workload, or path of a YAML file.")]
 ChosenWorkloadOption = Annotated[
     str | None,
@@ -23,36 +33,63 @@ ChosenWorkloadOption = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key of the workload: `training.epochs=2`. Repeatable.")
 ]
+ImagesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--images", help="Use this folder of class folders, or registered data such as `azureml:NAME:VERSION`."
+    ),
+]
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="Registered version: `NAME` (latest), `NAME:3` or `NAME@champion`.")
+]
+OnOption = Annotated[RunLocation, typer.Option("--on", help="Use this machine or the Azure ML workspace.")]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", metavar="NAME=VALUE", help="Set an input of the pipeline: `nodes=2`. Repeatable."),
+]
+PrecisionOption = Annotated[
+    Literal["auto", "f32"],
+    typer.Option(
+        "--precision", help="Use the processor's fastest precision (auto), or the same on all machines (f32)."
+    ),
+]
+SeverityOption = Annotated[
+    Literal["error", "warning", "note", "never"],
+    typer.Option("--fail-on", help="Exit with code 1 at this severity or above."),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=64, help="Number of worker processes.", show_default="one per core"),
+]
+OnRegisteredOption = Annotated[
+    str | None,
+    typer.Option(
+        "--on-registered",
+        metavar="URL",
+        help="Start this pipeline of Azure DevOps, or the workflows of this GitHub repository, after registration.",
+    ),
+]
+TokenSecretOption = Annotated[
+    str | None,
+    typer.Option("--token-secret", metavar="URL", help="Secret of a key vault with the token for --on-registered."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 AzureDevOps = Annotated[
     bool,
-    typer.Option("--azure-devops", help="Tell Azure DevOps, too: as output variables of the step, and in the run."),
+    typer.Option("--azure-devops", help="Pass the results to Azure DevOps as output variables, and show them there."),
 ]
-GitHub = Annotated[bool, typer.Option("--github", help="Tell GitHub, too: as outputs of the step, and in its summary.")]
-
-
-class RunLocation(enum.StrEnum):
-    """Where a job runs, or data is."""
-
-    LOCAL = "local"
-    AZURE = "azure"
-
-
-class FailOnSeverity(enum.StrEnum):
-    """Severities that end the command with exit code 1."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-    NEVER = "never"
+GitHub = Annotated[
+    bool, typer.Option("--github", help="Pass the results to GitHub as outputs of the step, and to its summary.")
+]
 
 
 def filled(parameter: typer.CallbackParam, value: str | None) -> str | None:
-    """Callback of an argument or option: what is given must not be empty, as an unset variable of a shell makes it.
+    """Refuse an argument or option that is given but empty, as an unset variable of a shell makes it.
 
     Raises:
-        MlopsError: it is.
+        MlopsError: the value is empty.
     """
     if value is not None and not value.strip():
         name = parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar or parameter.name
@@ -60,10 +97,10 @@ def filled(parameter: typer.CallbackParam, value: str | None) -> str | None:
     return value
 
 
-def pairs(items: list[str] | tuple[str, ...], option: str, example: str) -> dict[str, str]:
-    """``NAME=VALUE`` texts by name. Raises MlopsError where one has another form, or a name comes twice."""
+def pairs(items: Iterable[str] | None, option: str, example: str) -> dict[str, str]:
+    """Read ``NAME=VALUE`` texts. Raises MlopsError where one has another form, or a name is given twice."""
     found: dict[str, str] = {}
-    for item in items:
+    for item in items or ():
         name, equals, value = item.partition("=")
         if not equals or not name.strip():
             raise MlopsError(f"{option} {item!r} is not of the form NAME=VALUE", f"for example {option} {example}")

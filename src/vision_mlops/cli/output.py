@@ -12,6 +12,10 @@ from typing import Any
 
 import typer
 
+from vision_mlops.core.errors import MlopsError
+
+ShowBar = Callable[..., None]
+
 
 class GlobalOptions:
     """Options of the whole command line, set once by the root callback."""
@@ -20,28 +24,58 @@ class GlobalOptions:
 
 
 def say(text: str) -> None:
-    """One line for the person at the terminal, on standard error."""
+    """Print a line for the person at the terminal, on standard error."""
     typer.echo(text, err=True)
 
 
 def warn(text: str) -> None:
-    """A warning on standard error, coloured on a terminal."""
+    """Print a warning on standard error, in colour on a terminal."""
     typer.secho(f"warning: {text}", err=True, fg=typer.colors.YELLOW)
 
 
 def fail(text: str) -> None:
-    """An error on standard error, coloured on a terminal."""
+    """Print an error on standard error, in colour on a terminal."""
     typer.secho(f"error: {text}", err=True, fg=typer.colors.RED)
 
 
 def width(without_terminal: int) -> int:
-    """Columns to print in: COLUMNS where that is a number above zero, those of the terminal, or the given ones."""
+    """Number of columns to print in: COLUMNS, that of the terminal, or the given one."""
     return shutil.get_terminal_size((without_terminal, 0)).columns
 
 
 @contextmanager
+def bars(*, speed: bool = False) -> Iterator[tuple[ShowBar | None, Callable[[str], None]]]:
+    """Show progress bars on standard error where that is a terminal.
+
+    Args:
+        speed: Also show how many bytes are done a second.
+
+    Yields:
+        A function that moves a bar, None without a terminal; and one that prints a line beside the bars. The first takes the
+        name of a bar, what is done, the total where it is known, the amount in words, and a title in place of the name.
+    """
+    if not sys.stderr.isatty():
+        yield None, say
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"))
+    last = (TransferSpeedColumn(), TimeRemainingColumn()) if speed else (TimeRemainingColumn(),)
+    with Progress(*columns, *last, console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, done: int, total: int | None, amount: str, title: str = "") -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total, amount=amount)
+            progress.update(tasks[name], completed=done, total=total, amount=amount, description=title or name)
+
+        yield show, lambda text: progress.console.print(text, highlight=False, markup=False)
+
+
+@contextmanager
 def count_bar(what: str, then: str = "") -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error where that is a terminal, nothing elsewhere.
+    """Show a bar that counts.
 
     Args:
         what: What is counted, or done to it.
@@ -50,15 +84,49 @@ def count_bar(what: str, then: str = "") -> Iterator[Callable[[int, int], None]]
     Yields:
         A function that takes the count so far and the total.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    with bars() as (show, _):
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(
-            task, completed=done, total=total, description=then if then and done == total else what
-        )
+        def count(done: int, total: int) -> None:
+            if show is not None:
+                show(what, done, total, f"{done}/{total}", then if done == total else "")
+
+        yield count
+
+
+@contextmanager
+def interruptible(kept: Callable[[], str] | None = None) -> Iterator[None]:
+    """Say after Ctrl-C what was kept and how to go on; exit code 130.
+
+    Args:
+        kept: Tells it, where the interrupted function does not.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        say(str(error) or ("interrupted" if kept is None else f"interrupted; {kept()}"))
+        raise typer.Exit(130) from None
+
+
+def confirm(question: str, *, yes: bool, hint: str, declined: str) -> None:
+    """Ask at the terminal, unless ``yes`` was given.
+
+    Args:
+        question: Ends with a question mark.
+        yes: Whether the answer was given already.
+        hint: What to do where there is no terminal.
+        declined: Said where the answer is no.
+
+    Raises:
+        MlopsError: there is no terminal to ask at.
+        typer.Exit: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise MlopsError(f"there is no terminal to ask at: {question}", hint)
+    if not typer.confirm(question, err=True):
+        say(declined)
+        raise typer.Exit(1)
 
 
 def emit_json(value: Any) -> None:
@@ -68,8 +136,16 @@ def emit_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=not shown, default=str))
 
 
+def emit(content: Any, text: str, *, as_json: bool) -> None:
+    """Print a result: its content as JSON, or a line about it."""
+    if as_json:
+        emit_json(content)
+    else:
+        typer.echo(text)
+
+
 def emit_table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str = "nothing to show") -> None:
-    """Print rows as an aligned table, or as a JSON list. All rows have the keys of the first."""
+    """Print rows, all with the keys of the first, as an aligned table or as a JSON list."""
     if as_json:
         emit_json(list(rows))
         return

@@ -11,7 +11,7 @@ import typer
 
 from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
 from vision_mlops.cli.options import JsonOption, filled
-from vision_mlops.cli.output import emit_json, say, warn
+from vision_mlops.cli.output import emit_json, fail, warn
 from vision_mlops.core.errors import ImageError, MlopsError
 from vision_mlops.core.text import is_address
 
@@ -22,7 +22,9 @@ def predict(
     top_k: Annotated[
         int | None, typer.Option("--top-k", min=1, help="Number of classes to print per image.", show_default="3")
     ] = None,
-    explain: Annotated[Path | None, typer.Option("--explain", help="Write a heat map of the one image here.")] = None,
+    explain: Annotated[
+        Path | None, typer.Option("--explain", help="Write a heat map of the only image to this file.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Classify images.
@@ -62,13 +64,13 @@ def predict(
     if json_:
         emit_json(results)
     for failure in failed[:-1]:
-        say(f"error: {failure}")
+        fail(str(failure))
     if failed:
         raise failed[-1]
 
 
 def _files(given: list[str]) -> tuple[list[Path], list[ImageError]]:
-    """Images that are given, or lie in folders that are given, and what cannot be read there; other files are named."""
+    """Return the given images and those in given folders, and what cannot be read there; skipped files are reported."""
     from vision_mlops.core.folder_walk import problem_of
     from vision_mlops.data.image_files import HIDDEN, IGNORED, images_below, on_one_line, summary
 
@@ -79,9 +81,9 @@ def _files(given: list[str]) -> tuple[list[Path], list[ImageError]]:
         if not path.is_dir():
             if not os.path.lexists(path):
                 if is_address(text):
-                    raise MlopsError(f"{text} is an address: only files are read", "download it, and give its path")
+                    raise MlopsError(f"{text} is an address; only files are read", "download it and give its path")
                 if text == "-":
-                    raise MlopsError("- is no file: standard input is not read", "give the path of an image")
+                    raise MlopsError("standard input is not read", "give the path of an image instead of -")
                 raise MlopsError(f"{path} does not exist", "give the path of an image")
             if problem := problem_of(str(path)):
                 raise MlopsError(f"{path} {problem}", "give the path of an image")
@@ -93,7 +95,7 @@ def _files(given: list[str]) -> tuple[list[Path], list[ImageError]]:
         for line in summary(skipped):
             warn(f"skipped: {line}")
         if not found and not failed:
-            raise MlopsError(f"{path} holds no images", "give an image, or a folder that has some")
+            raise MlopsError(f"{path} has no images", "give an image, or a folder of images")
         files += found
         unreadable += [
             ImageError(f"{on_one_line(str(path / item.name))} {item.problem}", "check it, or remove it", "unreadable")

@@ -1,107 +1,127 @@
-"""``mlops rollout``: a model version takes the traffic of an endpoint over step by step, or not at all."""
+"""``mlops rollout``: shift the traffic of an endpoint to a new version step by step, or not at all."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from vision_mlops.cli.azure.checks_first import SkipChecks
-from vision_mlops.cli.deploy import Bake, Env, Image, ScoreScript, Timeout, Workers, check_deployment, variables
-from vision_mlops.cli.endpoint import JsonOption, On
-from vision_mlops.cli.options import filled
+from vision_mlops.cli.deploy import (
+    Bake,
+    Cpu,
+    DeploymentName,
+    Env,
+    Image,
+    Instances,
+    InstanceType,
+    Memory,
+    ScoreScript,
+    Timeout,
+    check_deployment,
+    variables,
+)
+from vision_mlops.cli.endpoint import EndpointName, On, target_for
+from vision_mlops.cli.options import JsonOption, ModelOption, WorkersOption
 from vision_mlops.cli.output import GlobalOptions, emit_json, say, warn
-from vision_mlops.core.errors import DeploymentError
 
 if TYPE_CHECKING:
     from vision_mlops.rollout.driver import RolloutResult
     from vision_mlops.rollout.rollout_control import Controls
 
-app = typer.Typer(no_args_is_help=True, help="Roll a model version out step by step, judged against the champion.")
+app = typer.Typer(no_args_is_help=True, help="Roll out a model version step by step, judged against the champion.")
 
-Name = Annotated[str, typer.Argument(callback=filled, metavar="ENDPOINT", help="Endpoint.")]
 Images = Annotated[
     Path | None,
-    typer.Option("--images", help="Images to probe with, or prepared data.", show_default="the golden examples"),
+    typer.Option(
+        "--images", help="Folder of images to probe with, or prepared data.", show_default="the golden examples"
+    ),
 ]
-ProbeRate = Annotated[float, typer.Option("--probe-rate", min=0.1, max=1000, help="Pairs of probes a second, at most.")]
+ProbeRate = Annotated[
+    float, typer.Option("--probe-rate", min=0.1, max=1000, help="Maximum number of pairs of probes per second.")
+]
 OnInterrupt = Annotated[
-    str, typer.Option("--on-interrupt", metavar="pause|rollback", help="What Ctrl-C and SIGTERM do.")
+    Literal["pause", "rollback"], typer.Option("--on-interrupt", help="What to do at Ctrl-C and SIGTERM.")
 ]
 TakeOver = Annotated[
-    bool, typer.Option("--take-over", help="Do not wait for another machine that was driving: it is gone.")
+    bool, typer.Option("--take-over", help="Take over from another machine that was driving and is gone.")
 ]
 
 
 @app.command()
 def start(
-    name: Name,
-    model: Annotated[str, typer.Option("--model", "-m", help="Candidate: `NAME` (latest), `NAME:3` or `NAME@alias`.")],
-    deployment: Annotated[
-        str | None, typer.Option("--deployment", help="Name of its deployment.", show_default="version-N")
-    ] = None,
+    name: EndpointName,
+    model: ModelOption,
+    deployment: DeploymentName = None,
     steps: Annotated[
-        str, typer.Option("--steps", help="Copies of requests first, then shares, in percent.")
+        str, typer.Option("--steps", help="Steps in percent: copies of requests first, then shares.")
     ] = "mirror=50,10,50,100",
-    min_requests: Annotated[int, typer.Option("--min-requests", min=1, help="Requests to judge a step by.")] = 100,
+    min_requests: Annotated[
+        int, typer.Option("--min-requests", min=1, help="Number of requests to judge a step by.")
+    ] = 100,
     max_error_rate: Annotated[
-        float, typer.Option("--max-error-rate", min=0, max=1, help="Share of requests that may fail.")
+        float, typer.Option("--max-error-rate", min=0, max=1, help="Maximum share of failed requests.")
     ] = 0.01,
     max_latency_ratio: Annotated[
-        float, typer.Option("--max-latency-ratio", min=0.1, help="Latency by that of the champion, p95 and median.")
+        float,
+        typer.Option(
+            "--max-latency-ratio", min=0.1, help="Maximum ratio of latencies, candidate to champion, of p95 and median."
+        ),
     ] = 1.5,
     latency_allowance: Annotated[
-        float, typer.Option("--latency-allowance", min=0, help="Milliseconds that do not count for it.")
+        float, typer.Option("--latency-allowance", min=0, help="Milliseconds of difference that are ignored.")
     ] = 1.0,
     max_disagreement: Annotated[
-        float, typer.Option("--max-disagreement", min=0, max=1, help="Share of images that may get another label.")
+        float, typer.Option("--max-disagreement", min=0, max=1, help="Maximum share of images with another label.")
     ] = 0.1,
     step_timeout: Annotated[
-        float, typer.Option("--step-timeout", min=1, help="Seconds in which a step has to be passed.")
+        float, typer.Option("--step-timeout", min=1, help="Seconds within which a step must be passed.")
     ] = 900.0,
     min_seconds: Annotated[
-        float, typer.Option("--min-seconds", min=0, help="Seconds that a step takes at least.")
+        float, typer.Option("--min-seconds", min=0, help="Minimum number of seconds of a step.")
     ] = 10.0,
     images: Images = None,
     probe_rate: ProbeRate = 10.0,
     create: Annotated[
         bool,
         typer.Option(
-            "--create", help="Make the endpoint where there is none; nothing to do where the candidate serves."
+            "--create", help="Create the endpoint if it does not exist; succeed if the candidate serves already."
         ),
     ] = False,
     keep_candidate: Annotated[
-        bool, typer.Option("--keep-candidate", help="Leave it deployed after a rollback.")
+        bool, typer.Option("--keep-candidate", help="Keep the candidate deployed after a rollback.")
     ] = False,
     keep_champion: Annotated[
-        bool, typer.Option("--keep-champion", help="Leave it deployed, without traffic, after success.")
+        bool, typer.Option("--keep-champion", help="Keep the champion deployed, without traffic, after success.")
     ] = False,
-    no_alias: Annotated[bool, typer.Option("--no-alias", help="Leave the alias champion where it is.")] = False,
+    no_alias: Annotated[bool, typer.Option("--no-alias", help="Do not move the alias champion.")] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also with other classes, or a version whose verdict is reject or inconclusive."),
+        typer.Option(
+            "--force", help="Also roll out other classes, or a version whose verdict is reject or inconclusive."
+        ),
     ] = False,
     on_interrupt: OnInterrupt = "pause",
     take_over: TakeOver = False,
-    workers: Workers = None,
+    workers: WorkersOption = None,
     image: Image = "",
     bake: Bake = False,
     score_script: ScoreScript = False,
-    instance_type: Annotated[str, typer.Option("--instance-type", help="Size of machine, or instance type.")] = "",
-    instances: Annotated[int | None, typer.Option("--instances", min=1, help="Machines or pods.")] = None,
-    cpu: Annotated[float | None, typer.Option("--cpu", min=0.1, help="Cores of one instance.")] = None,
-    memory: Annotated[float | None, typer.Option("--memory", min=0.2, help="GB of one instance.")] = None,
+    instance_type: InstanceType = "",
+    instances: Instances = None,
+    cpu: Cpu = None,
+    memory: Memory = None,
     env: Env = None,
     timeout: Timeout = None,
     skip_checks: SkipChecks = False,
     on: On = None,
     json_: JsonOption = False,
 ) -> None:
-    """Deploy a candidate beside the champion and give it the traffic step by step, or take it back at the first fault.
+    """Deploy a candidate beside the champion and shift the traffic to it step by step, or back at the first failure.
 
-    Exit code 0: the candidate has all of the traffic; 1: it was rolled back; 130: paused by a signal. The same command again
-    goes on where it stands. With `--create` it also does for the first version of an endpoint.
+    Exit code 0: the candidate has all traffic; 1: it was rolled back; 130: paused by a signal. The same command again
+    continues where it stopped. With `--create`, it also works for the first version of an endpoint.
 
     Example: `mlops rollout start textile --model textile:4`
     """
@@ -115,7 +135,7 @@ def start(
     )
     options = DeploymentOptions(
         workers=workers, image=image, bake=bake, score_script=score_script, instance_type=instance_type,
-        instances=instances, cpu=cpu, memory_gb=memory, environment=variables(env or []), timeout_s=timeout,
+        instances=instances, cpu=cpu, memory_gb=memory, environment=variables(env), timeout_s=timeout,
     )  # fmt: skip
     controls = _controls(name, on, images, probe_rate, on_interrupt, take_over=take_over)
     version = controls.registry.get(model)
@@ -139,7 +159,7 @@ def start(
 
 @app.command()
 def resume(
-    name: Name,
+    name: EndpointName,
     images: Images = None,
     probe_rate: ProbeRate = 10.0,
     on_interrupt: OnInterrupt = "pause",
@@ -147,7 +167,7 @@ def resume(
     on: On = None,
     json_: JsonOption = False,
 ) -> None:
-    """Go on with a rollout that nobody drives any more: the step that it stands at begins anew.
+    """Continue a rollout that no process drives any more; its current step starts again.
 
     Example: `mlops rollout resume textile`
     """
@@ -158,15 +178,15 @@ def resume(
 
 @app.command()
 def abort(
-    name: Name,
+    name: EndpointName,
     if_running: Annotated[
-        bool, typer.Option("--if-running", help="Exit code 0 also where no rollout is under way.")
+        bool, typer.Option("--if-running", help="Exit with code 0 even if no rollout is under way.")
     ] = False,
     take_over: TakeOver = False,
     on: On = None,
     json_: JsonOption = False,
 ) -> None:
-    """Give the champion all of the traffic again and remove the candidate; a process that drives does it, else this one.
+    """Give all traffic back to the champion and remove the candidate; done by the process that drives, or by this one.
 
     Example: `mlops rollout abort textile`
     """
@@ -176,15 +196,15 @@ def abort(
 
     controls = _controls(name, on, None, 1.0, "pause", take_over=take_over)
     if if_running and not is_under_way(controls):
-        say(f"{name} is under no rollout: nothing to abort")
+        say(f"no rollout of {name} is under way: nothing to abort")
         return
     ending = run(controls)
     _show(ending, name, as_json=json_, wanted=RolloutOutcome.ROLLED_BACK)
 
 
 @app.command()
-def promote(name: Name, take_over: TakeOver = False, on: On = None, json_: JsonOption = False) -> None:
-    """Give the candidate all of the traffic for good, without the steps that are left.
+def promote(name: EndpointName, take_over: TakeOver = False, on: On = None, json_: JsonOption = False) -> None:
+    """Give all traffic to the candidate for good, and skip the remaining steps.
 
     Example: `mlops rollout promote textile`
     """
@@ -194,15 +214,14 @@ def promote(name: Name, take_over: TakeOver = False, on: On = None, json_: JsonO
 
 
 @app.command()
-def status(name: Name, on: On = None, json_: JsonOption = False) -> None:
-    """Show where a rollout stands, who drives it, and what was seen.
+def status(name: EndpointName, on: On = None, json_: JsonOption = False) -> None:
+    """Show the step of a rollout, who drives it, and what was observed.
 
     Example: `mlops rollout status textile`
     """
-    from vision_mlops.endpoints.targets import open_target, target_of
     from vision_mlops.rollout.driver_process import status as read
 
-    found = read(open_target(on or target_of(name)), name)
+    found = read(target_for(name, on), name)
     if json_:
         emit_json(found)
         return
@@ -213,8 +232,8 @@ def status(name: Name, on: On = None, json_: JsonOption = False) -> None:
 def _lines(found: dict[str, Any]) -> list[str]:
     name, state, last = found["endpoint"], found["rollout"], found.get("last")
     if state is None:
-        told = f"; the last one from here was {last['outcome']}: {last['report']}" if last else ""
-        return [f"{name} is under no rollout{told}"]
+        told = f"; the last one driven from here was {last['outcome']}: {last['report']}" if last else ""
+        return [f"no rollout of {name} is under way{told}"]
     shares = [f"{who} {share} %" for who, share in state["traffic"].items()]
     shares += [f"copies of {share} % to {who}" for who, share in state["mirror"].items()]
     lines = [
@@ -227,27 +246,28 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if state["order"]:
         lines.append(f"ordered  {state['order']}")
     if state["driven_by"] == "nobody":
-        lines.append(f"go on: mlops rollout resume {name}; or end it: mlops rollout abort {name}, or promote")
+        lines.append(_next_steps(name))
     return lines
+
+
+def _next_steps(name: str) -> str:
+    return f"continue with mlops rollout resume {name}, or end it with mlops rollout abort {name} or promote {name}"
 
 
 def _controls(
     name: str, on: str | None, images: Path | None, probe_rate: float, on_interrupt: str, *, take_over: bool
 ) -> Controls:
-    from vision_mlops.endpoints.targets import open_target, target_of
     from vision_mlops.registry import open_registry
     from vision_mlops.rollout.rollout_control import Controls
     from vision_mlops.rollout.rollout_settings import Pace
 
-    if on_interrupt not in ("pause", "rollback"):
-        raise DeploymentError(f"--on-interrupt {on_interrupt}: there is no such thing", "give pause or rollback")
-    target = open_target(on or target_of(name))
     back = on_interrupt == "rollback"
+    target = target_for(name, on)
     return Controls(target, open_registry(), name, say, images, Pace(probe_rate=probe_rate), back, take_over)
 
 
 def _show(ending: RolloutResult, name: str, *, as_json: bool, wanted: str = "promoted") -> None:
-    """Print how it ended and where the report is, the reasons last; ends the process with the exit code."""
+    """Print the outcome and the location of the report, the reasons last; ends the process with the exit code."""
     from vision_mlops.rollout.rollout_report import as_text
 
     report = ending.report
@@ -258,7 +278,7 @@ def _show(ending: RolloutResult, name: str, *, as_json: bool, wanted: str = "pro
     if ending.outcome == "paused":
         for reason in ending.reasons:
             say(reason)
-        say(f"go on: mlops rollout resume {name}; or end it: mlops rollout abort {name}, or promote")
+        say(_next_steps(name))
         raise typer.Exit(130)
     if report is not None:
         say(f"report: {report.page}")

@@ -1,4 +1,4 @@
-"""``mlops serve``: the scoring server in the foreground."""
+"""``mlops serve``: run the scoring server in the foreground."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vision_mlops.cli.bundle_argument import BUNDLE_HELP, choose_bundle
-from vision_mlops.cli.options import filled
+from vision_mlops.cli.options import PrecisionOption, WorkersOption, filled
 from vision_mlops.cli.output import say, warn
 from vision_mlops.core.errors import ServingError
 from vision_mlops.core.listening import LOOPBACK
 
 if TYPE_CHECKING:
-    from vision_mlops.model.predictor import Precision
     from vision_mlops.serving.access_keys import AccessKeys
 
 
 def _port(text: str) -> int:
-    """A port. Raises BadParameter, with the fix for what Kubernetes sets by itself."""
+    """Read a port. Raises BadParameter, with the fix for what Kubernetes sets by itself."""
     if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535:
         return int(text)
     problem = f"{text[:80]!r} is not a whole number from 0 to 65535"
     if "://" in text:
         problem += (
-            "; Kubernetes sets MLOPS_PORT to such an address where a service is called mlops: set MLOPS_PORT to the port"
-            " in the container, set enableServiceLinks: false, or call the service differently"
+            "; Kubernetes sets MLOPS_PORT to such an address if a service is called mlops: set MLOPS_PORT to the port"
+            " in the container, set enableServiceLinks: false, or rename the service"
         )
     raise typer.BadParameter(problem)
 
@@ -39,7 +38,7 @@ def serve(
         str | None,
         typer.Argument(
             callback=filled,
-            help=f"{BUNDLE_HELP[:-1]}, also one that holds it up to two folders below.",
+            help=f"{BUNDLE_HELP[:-1]}, or one that has it up to two levels below.",
             show_default="MLOPS_BUNDLE, else AZUREML_MODEL_DIR",
         ),
     ] = None,
@@ -50,39 +49,35 @@ def serve(
             "--port",
             parser=_port,
             metavar="INTEGER",
-            help="Port; 0 takes a free one.",
+            help="Port to listen on; 0 takes a free one.",
             envvar="MLOPS_PORT",
             show_default="serving.port of the workload, which is 8000",
         ),
     ] = None,
     auth: Annotated[
         str,
-        typer.Option("--auth", help="key, or none where what is in front authenticates.", envvar="MLOPS_AUTH"),
+        typer.Option("--auth", help="key, or none if something in front authenticates.", envvar="MLOPS_AUTH"),
     ] = "key",
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, max=64, help="Worker processes.", show_default="one per core")
-    ] = None,
-    precision: Annotated[
-        str, typer.Option("--precision", help="auto (the processor's fastest) or f32 (the same on all machines).")
-    ] = "auto",
-    name: Annotated[str, typer.Option("--name", help="Name of the model in answers.", envvar="MLOPS_MODEL_NAME")] = "",
+    workers: WorkersOption = None,
+    precision: PrecisionOption = "auto",
+    name: Annotated[
+        str, typer.Option("--name", help="Name of the model in responses.", envvar="MLOPS_MODEL_NAME")
+    ] = "",
     version: Annotated[
-        str, typer.Option("--version", help="Version of the model in answers.", envvar="MLOPS_MODEL_VERSION")
+        str, typer.Option("--version", help="Version of the model in responses.", envvar="MLOPS_MODEL_VERSION")
     ] = "",
     workload: Annotated[
         str,
-        typer.Option(
-            "--workload", help="Workload whose section `serving` has the port and the limits.", show_default="none"
-        ),
+        typer.Option("--workload", help="Workload whose section `serving` sets port and limits.", show_default="none"),
     ] = "",
     port_file: Annotated[Path | None, typer.Option("--port-file", hidden=True)] = None,
     parent_socket: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
 ) -> None:
     """Serve a bundle over HTTP until Ctrl-C.
 
-    The environment's MLOPS_SCORING_KEY, or a line of the file MLOPS_SCORING_KEY_FILE, must come with each request;
-    MLOPS_ADMIN_KEY opens POST /admin/reload, which swaps the model without downtime. SIGHUP loads the bundle's folder anew.
-    A reference such as `textile@champion` is looked up once, at the start.
+    Each request must have the key of MLOPS_SCORING_KEY, or one from a line of the file MLOPS_SCORING_KEY_FILE.
+    MLOPS_ADMIN_KEY enables POST /admin/reload, which swaps the model without downtime. SIGHUP reloads the folder of the
+    bundle. A reference such as `textile@champion` is looked up once, at the start.
 
     Example: `mlops serve textile@champion --port 8000`, or `mlops serve outputs/bundles/textile`
     """
@@ -100,7 +95,6 @@ def serve(
 
     keys = _keys(auth, host)
     parent = None if parent_socket is None else IpcConnection.inherited(parent_socket)
-    wanted_precision = _precision(precision)
     text = bundle or str(bundle_root())
     chosen = choose_bundle(text)
     folder = find_bundle(chosen.folder)
@@ -117,7 +111,7 @@ def serve(
         host=host,
         port=port,
         size=workers,
-        precision=wanted_precision,
+        precision=precision,
         keys=keys,
         admin_key=os.environ.get("MLOPS_ADMIN_KEY") or None,
         parent=parent,
@@ -125,7 +119,7 @@ def serve(
 
 
 def _keys(auth: str, host: str) -> AccessKeys | None:
-    """The keys of the environment; None where none is needed."""
+    """Return the keys of the environment; None if none is needed."""
     from vision_mlops.serving.access_keys import keys_of_environment
 
     if auth not in ("key", "none"):
@@ -133,17 +127,13 @@ def _keys(auth: str, host: str) -> AccessKeys | None:
     keys = keys_of_environment()
     if auth == "none":
         if keys:
-            raise ServingError("--auth none with a key", "leave out one of --auth none and the key of the environment")
+            raise ServingError(
+                "--auth none is given, but a key is set", "remove --auth none or the key of the environment"
+            )
         return None
     if not keys and host not in LOOPBACK:
         raise ServingError(
             f"without a key the server listens on this machine only, not on {host}",
-            "set MLOPS_SCORING_KEY or MLOPS_SCORING_KEY_FILE; --auth none says that something in front authenticates",
+            "set MLOPS_SCORING_KEY or MLOPS_SCORING_KEY_FILE, or --auth none if something in front authenticates",
         )
     return keys
-
-
-def _precision(text: str) -> Precision:
-    if text not in ("auto", "f32"):
-        raise ServingError(f"unknown --precision {text!r}", "give auto or f32")
-    return cast("Precision", text)

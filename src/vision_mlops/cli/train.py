@@ -16,12 +16,15 @@ from vision_mlops.core.text import counted
 
 def train(
     data: Annotated[Path, typer.Option("--data", help="Prepared data.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the model bundle.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the model bundle to.")],
     workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run at its last epoch.")] = False,
     auto_resume: Annotated[
-        bool, typer.Option("--auto-resume", help="The same where there is one of these settings, else start anew.")
+        bool,
+        typer.Option(
+            "--auto-resume", help="Like --resume if a run of these settings was interrupted, otherwise start."
+        ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
     checkpoints: Annotated[
@@ -29,8 +32,8 @@ def train(
         typer.Option(
             "--checkpoints",
             metavar="DIR",
-            help="Folder to keep checkpoints in until the bundle is whole.",
-            show_default="beside the bundle",
+            help="Folder for checkpoints until the bundle is complete.",
+            show_default="next to the bundle",
         ),
     ] = None,
 ) -> None:
@@ -38,33 +41,26 @@ def train(
 
     Example: `mlops train --data outputs/data/textile --out outputs/bundles/textile --set training.epochs=4`
 
-    Several processes: `torchrun --nproc-per-node 2 -m vision_mlops train --data D --out B`
+    With several processes: `torchrun --nproc-per-node 2 -m vision_mlops train --data D --out B`
     """
     from vision_mlops.config import load_workload
-    from vision_mlops.core.errors import MissingExtraError
     from vision_mlops.data.manifest import read_manifest
 
-    manifest = read_manifest(data)  # before torch is loaded: a wrong path should answer at once
+    manifest = read_manifest(data)  # before torch is loaded, so that a wrong path is reported at once
     loaded = load_workload(workload_named(workload, manifest.name), set_ or ())
-    try:
-        from vision_mlops.training.checkpoints import TrainingFolder
-        from vision_mlops.training.fit import fit
-        from vision_mlops.training.mlflow_callback import EpochLines
-        from vision_mlops.training.training_runtime import rank
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "torch", "train") from error
+    from vision_mlops.training.checkpoints import TrainingFolder
+    from vision_mlops.training.fit import fit
+    from vision_mlops.training.mlflow_callback import EpochLines
+    from vision_mlops.training.training_runtime import rank
+
+    interrupted = TrainingFolder(out.absolute(), loaded, manifest, checkpoints)
     if auto_resume:
-        resume = TrainingFolder(out.absolute(), loaded, manifest, checkpoints).resumable
-        overwrite = True
+        resume, overwrite = interrupted.resumable, True
         if resume and rank() == 0:
-            say("going on with the training that was interrupted")
-    if (
-        loaded.training.augment.transform
-        and loaded.training.cache_prefix
-        and loaded.model.frozen_stages
-        and rank() == 0
-    ):
-        say("note: training.augment.transform changes every batch, so frozen stages are computed anew in each epoch")
+            say("continuing the interrupted training")
+    settings = loaded.training
+    if settings.augment.transform and settings.cache_prefix and loaded.model.frozen_stages and rank() == 0:
+        say("note: training.augment.transform changes every batch, so frozen stages are computed again in each epoch")
     try:
         progress = sys.stderr.isatty()
         lines = () if progress else (EpochLines(say),)
@@ -79,9 +75,9 @@ def train(
             kept_in=checkpoints,
         )
     except KeyboardInterrupt:
-        if TrainingFolder(out.absolute(), loaded, manifest, checkpoints).resumable:
+        if interrupted.resumable:
             how = "" if auto_resume else " with --resume"
-            say(f"the epochs that were finished are kept: the same command{how} goes on from there")
+            say(f"finished epochs are kept: the same command{how} continues from there")
         raise
     if fitted is None:
         return

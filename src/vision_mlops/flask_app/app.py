@@ -1,6 +1,6 @@
 """The web frontend: ``vision_mlops.flask_app.app:create_app()`` for gunicorn, ``mlops app`` for people.
 
-It speaks HTTP to the scoring endpoint of the settings, and knows nothing of models but what that says.
+It sends HTTP requests to the scoring endpoint of the settings, and knows of models only what the endpoint tells.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FORM_BYTES = 64 * 1024
 
 
 class _MemoryRequest(Request):
-    """Keeps uploads in memory, where nothing is left of them."""
+    """Keeps uploads in memory, so that no trace of them stays on disk."""
 
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
         return io.BytesIO()
@@ -75,7 +75,7 @@ def create_app(settings: AppSettings | None = None) -> Flask:
 
 
 def open_corrections(settings: AppSettings) -> CorrectionStore | None:
-    """Where corrections are kept; None where they are off. Raises ConfigError: they cannot be kept there."""
+    """Open the store of corrections; None if they are off. Raises ConfigError if they cannot be stored there."""
     if not settings.corrections:
         return None
     try:

@@ -1,16 +1,16 @@
-"""What is answered with an error: by the pages in words, by /api in JSON."""
+"""Errors of requests, which pages show in words and /api returns as JSON."""
 
 from __future__ import annotations
 
 
 class AppError(Exception):
-    """A request that cannot be answered as it is wished.
+    """A request that cannot be fulfilled.
 
     Args:
         status: Of HTTP.
         code: Short and stable, such as ``endpoint_down``.
         message: A sentence for people.
-        retry_after_s: Seconds after which another attempt makes sense, where that is known.
+        retry_after_s: Seconds after which another attempt makes sense, if known.
     """
 
     def __init__(self, status: int, code: str, message: str, retry_after_s: float | None = None) -> None:
@@ -26,9 +26,9 @@ class AppError(Exception):
 
 
 class EndpointError(AppError):
-    """The scoring endpoint did not do what it was asked for.
+    """The scoring endpoint did not fulfil a request.
 
-    ``retriable``: the same request may well succeed at once. ``outage``: it counts for the circuit breaker.
+    ``retriable``: the same request may succeed at once. ``outage``: it counts for the circuit breaker.
     """
 
     retriable = False
@@ -36,7 +36,7 @@ class EndpointError(AppError):
 
 
 class EndpointOutageError(EndpointError):
-    """The endpoint itself is in trouble, whatever it was sent."""
+    """The endpoint itself has a problem, whatever was sent."""
 
     outage = True
 
@@ -48,6 +48,6 @@ class LostConnectionError(EndpointOutageError):
 
 
 class BusyEndpointError(EndpointError):
-    """The endpoint says that it has too much to do."""
+    """The endpoint is overloaded."""
 
     retriable = True

@@ -41,15 +41,15 @@ def _scoring_url(text: str) -> str:
     if not text:
         return ""
     if not text.isprintable() or " " in text:  # urlsplit takes line breaks out of an address
-        raise ValueError("must be one address, without spaces and line breaks")
+        raise ValueError("must be one address without spaces and line breaks")
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an address such as http://127.0.0.1:8000 or https://HOST/score")
     _ = parts.port  # raises ValueError where it is none
     if parts.username or parts.password:
-        raise ValueError(f"must not hold a key: give that in {PREFIX}ENDPOINT_KEY")
+        raise ValueError(f"must not contain a key: set {PREFIX}ENDPOINT_KEY instead")
     if parts.fragment:
-        raise ValueError("must not hold a fragment (#...)")
+        raise ValueError("must not contain a fragment (#...)")
     path = parts.path if parts.path.strip("/") else "/score"
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
 
@@ -64,7 +64,7 @@ def _sendable(secret: SecretStr) -> SecretStr:
     """A key travels in a header, which holds printable ASCII."""
     text = secret.get_secret_value()
     if not (text.isascii() and text.isprintable()):
-        raise ValueError("must hold printable ASCII characters only, on one line: copy the key again")
+        raise ValueError("must have only printable ASCII characters, on one line: copy the key again")
     return secret
 
 
@@ -96,7 +96,7 @@ def _rate(text: str) -> str:
 def _existing_folder(path: Path) -> Path:
     try:
         found = path.is_dir()
-    except OSError:  # a name that is too long, say
+    except OSError:  # such as a name that is too long
         found = False
     if not found:
         raise ValueError(f"{str(path)[:200]!r} is not a folder")
@@ -112,54 +112,56 @@ class AppSettings(BaseModel):
         "", description="Address of the scoring endpoint; `mlops app` finds the local deployment."
     )
     endpoint_key: Annotated[SecretStr, AfterValidator(_sendable)] = Field(
-        SecretStr(""), description="Key or token of the endpoint; it never leaves the server."
+        SecretStr(""), description="Key or token of the endpoint, which never leaves the server."
     )
     endpoint_auth: Literal["", "key", "identity", "none"] = Field(
         "",
-        description="How to sign in to the endpoint: key, identity (a token of Microsoft Entra ID for Azure ML, such as the"
-        " managed identity gets) or none. Without it: key where one is set, identity for a managed endpoint, else none.",
+        description="How to sign in to the endpoint: key, identity (a token of Microsoft Entra ID for Azure ML, as a managed"
+        " identity gets) or none. By default key if one is set, identity for a managed endpoint, else none.",
     )
     secret_key: Annotated[SecretStr, AfterValidator(_long_enough)] = Field(
         SecretStr(""), description="Signs the session cookie; at least 16 characters, the same in each instance."
     )
-    title: str = Field("", max_length=80, description="Heading of the pages; the model's title where not set.")
-    max_upload_mb: Megabytes = Field(20, description="Largest upload that is read.")
+    title: str = Field("", max_length=80, description="Heading of the pages; by default the title of the model.")
+    max_upload_mb: Megabytes = Field(20, description="Largest upload that is accepted.")
     max_image_mb: Megabytes | None = Field(
         None,
-        description="Largest image that is sent to the endpoint; a larger one is scaled down first. Without it: what the"
-        f" endpoint says that it takes, and {_MANAGED_IMAGE_MB} for a managed endpoint.",
+        description="Largest image that is sent to the endpoint; larger ones are scaled down first. By default the limit"
+        f" that the endpoint reports, and {_MANAGED_IMAGE_MB} for a managed endpoint.",
     )
     max_pixels: Annotated[int, Field(ge=10_000, le=150_000_000)] = Field(
-        50_000_000, description="Most pixels of an image."
+        50_000_000, description="Maximum number of pixels of an image."
     )
     timeout_s: Annotated[float, Field(ge=0.1, le=230)] = Field(
-        15, description="Seconds that an image may take at the endpoint, repeated attempts included."
+        15, description="Seconds that the endpoint may take for an image, including retries."
     )
-    corrections: str = Field("", description="Folder or Blob Storage address that corrections go to; empty: off.")
-    corrections_limit_mb: Megabytes = Field(512, description="Most that corrections may take up.")
+    corrections: str = Field(
+        "", description="Folder or Blob Storage address where corrections are stored; off if empty."
+    )
+    corrections_limit_mb: Megabytes = Field(512, description="Maximum size of all corrections.")
     trust_sign_in: bool = Field(
         False, description="Take the user's name from App Service's sign-in headers. Only behind App Service."
     )
     trust_proxy: Annotated[int, Field(ge=0, le=5)] = Field(
-        0, description="Proxies in front whose X-Forwarded-For and -Proto are believed; 1 on App Service."
+        0, description="Number of proxies in front whose X-Forwarded-For and -Proto are trusted; 1 on App Service."
     )
     hosts: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_host_names)] = Field(
-        (), description="Host names that the app answers to, with commas between; empty: all."
+        (), description="Host names that the app responds to, separated by commas; all if empty."
     )
     rate_limit: Annotated[str, AfterValidator(_rate)] = Field(
-        "300 per minute", description="Most images and corrections of one client address, or none."
+        "300 per minute", description="Maximum rate of images and corrections of one client address, or none."
     )
     brand: Annotated[Path, AfterValidator(_existing_folder)] | None = Field(
-        None, description="Folder with name, colours, texts (`brand.yml`) and logo (`logo.svg`) of your own."
+        None, description="Folder with your own name, colours, texts (`brand.yml`) and logo (`logo.svg`)."
     )
     samples: Annotated[Path, AfterValidator(_existing_folder)] | None = Field(
-        None, description="Folder of sample images for the gallery; without it there is none."
+        None, description="Folder of sample images for the gallery; without it there is no gallery."
     )
 
     @model_validator(mode="after")
     def _has_its_key(self) -> AppSettings:
         if self.endpoint_auth == "key" and not self.endpoint_key.get_secret_value():
-            raise ValueError(f"{PREFIX}ENDPOINT_AUTH is key, and {PREFIX}ENDPOINT_KEY is not set")
+            raise ValueError(f"{PREFIX}ENDPOINT_AUTH is key, but {PREFIX}ENDPOINT_KEY is not set")
         return self
 
     @property
@@ -189,24 +191,24 @@ class AppSettings(BaseModel):
 
 
 def load_app_settings(environ: Mapping[str, str] | None = None, **arguments: Any) -> AppSettings:
-    """Settings of the environment; an empty variable counts as none.
+    """Load the settings of the environment; an empty variable counts as not set.
 
     Args:
-        environ: The environment; that of the process where not given.
-        arguments: Values by field name, which win; None counts as not given.
+        environ: The environment, by default that of the process.
+        arguments: Values by field name, which take precedence; None counts as not given.
 
     Raises:
-        ConfigError: names the variable that is unknown or has a wrong value, and what is accepted.
+        ConfigError: a variable is unknown or has a wrong value; the message names it, and what is accepted.
     """
     variables = {PREFIX + name.upper(): name for name in AppSettings.model_fields}
     values: dict[str, Any] = {}
     for variable, value in (os.environ if environ is None else environ).items():
         if variable.startswith(PREFIX) and variable not in variables:
-            raise ConfigError(f"there is no setting {variable}", nearest(variable, variables))
+            raise ConfigError(f"unknown setting {variable}", nearest(variable, variables))
         if variable in variables and value.startswith(VAULT_REFERENCE):
             raise ConfigError(
                 f"{variable}: App Service could not read the secret that the value refers to",
-                "give the identity of the web app and that of its slot the role Key Vault Secrets User on the vault",
+                "give the identities of the web app and of its slot the role Key Vault Secrets User on the vault",
             )
         if variable in variables and value.strip():
             values[variables[variable]] = value.strip()
@@ -214,7 +216,7 @@ def load_app_settings(environ: Mapping[str, str] | None = None, **arguments: Any
     try:
         return AppSettings.model_validate(values)
     except ValidationError as error:
-        # Without the values, also in a traceback: one of them may be a key.
+        # Values are left out, also of a traceback: one of them may be a key.
         told = [
             f"{PREFIX}{str(item['loc'][0]).upper()}: {text}" if item["loc"] else text
             for item in error.errors(include_url=False, include_input=False)

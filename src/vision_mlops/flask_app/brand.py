@@ -16,7 +16,7 @@ from vision_mlops.core.yaml_text import read_yaml
 
 BRAND, LOGO, STYLES = "brand.yml", "logo.svg", "brand.css"
 SURFACES = {"light": ("#f3f5f3", "#ffffff"), "dark": ("#0e1312", "#161d1b")}
-"""What texts in the accent colour stand on, by theme: --ground and --panel of app.css."""
+"""Backgrounds of texts in the accent colour, by theme: --ground and --panel of app.css."""
 LEAST_CONTRAST = 4.5
 """Of text of normal size, WCAG 2.2, 1.4.3."""
 _LOGO_BYTES = 100_000
@@ -126,8 +126,8 @@ def _check_contrast(file: Path, theme: str, colour: str) -> None:
     similar = (_mixed(colour, away, share / 100) for share in range(1, 101))
     better = next(found for found in similar if _least_contrast(theme, found) >= LEAST_CONTRAST)
     raise ConfigError(
-        f"{file}: accent.{theme}: {colour} has a contrast of {least:.1f} to its background, and text needs {LEAST_CONTRAST}",
-        f"{better} has enough",
+        f"{file}: accent.{theme}: {colour} has a contrast of {least:.1f} to its background, but text needs {LEAST_CONTRAST}",
+        f"use {better}, which has enough",
     )
 
 
@@ -155,7 +155,7 @@ def _logo(file: Path) -> bytes:
         raise ConfigError(f"{file} has {len(content):,} bytes, more than {_LOGO_BYTES:,}", "simplify the drawing")
     if found := _ACTIVE.search(content):
         raise ConfigError(
-            f"{file} has {found[0].decode(errors='replace').strip()!r}: a logo may hold no script and load nothing",
+            f"{file} has {found[0].decode(errors='replace').strip()!r}: a logo must not contain scripts or load anything",
             "save it as plain SVG",
         )
     return content

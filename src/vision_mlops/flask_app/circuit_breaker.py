@@ -1,4 +1,4 @@
-"""A circuit breaker: after some failures in a row nothing is asked for a while, then one request tries."""
+"""A circuit breaker: after some failures in a row no request is sent for a while, then one tries."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ State = Literal["closed", "open", "half_open"]
 
 
 class CircuitBreaker:
-    """Keeps requests from an endpoint that fails, so that they are answered at once and it gets time to recover.
+    """Keeps requests from a failing endpoint, so that they fail at once and the endpoint has time to recover.
 
     Args:
-        failures: So many outages in a row open it.
+        failures: Number of outages in a row that open it.
         pause_s: Seconds for which it stays open; then one request is let through, whose result decides.
         clock: Seconds that never go back.
     """
@@ -58,7 +58,7 @@ class CircuitBreaker:
         except EndpointError as error:
             self._ended(error if error.outage else None, mine)
             raise
-        except BaseException:  # says nothing about the endpoint, but the attempt is over
+        except BaseException:  # not a fault of the endpoint, but the attempt is over
             with self._lock:
                 self._trying = self._trying and not mine
             raise
@@ -78,6 +78,6 @@ class CircuitBreaker:
     def _refusal(self) -> EndpointError:
         left = max(1.0, self._pause_s - (self._clock() - self._opened))
         code, message = (
-            (self._last.code, self._last.message) if self._last else ("endpoint_down", "It does not answer.")
+            (self._last.code, self._last.message) if self._last else ("endpoint_down", "It does not respond.")
         )
         return EndpointError(503, code, f"{message} The next attempt is in {left:.0f} s.", left)

@@ -39,14 +39,16 @@ def keep_correction() -> str:
     except CorrectionsFullError as error:
         _LOG.error("%s", error.on_one_line())
         raise AppError(
-            413, "corrections_full", "No more corrections are taken: their place is full. Tell whoever runs this app."
+            413,
+            "corrections_full",
+            "No more corrections are accepted: their store is full. Tell whoever runs this app.",
         ) from error
     except MlopsError as error:
         _LOG.error("%s", error.on_one_line())
         raise AppError(
             503,
             "corrections_unavailable",
-            "The correction could not be kept: its place is not reached. Try again later.",
+            "The correction could not be stored: the store cannot be reached. Try again later.",
         ) from error
     return correction.id
 
@@ -68,7 +70,7 @@ def _known_class(label: str) -> str | None:
     deployed = frontend().deployed.get()
     if deployed.model is None:
         raise deployed.problem or AppError(
-            503, "endpoint_down", "The classes are not known: the endpoint has not answered."
+            503, "endpoint_down", "The classes are not known: the endpoint has not responded."
         )
     if label not in deployed.model.classes:
         raise AppError(422, "unknown_label", f"The deployed model has no class {label!r}: reload the page.")

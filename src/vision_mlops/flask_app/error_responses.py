@@ -1,4 +1,4 @@
-"""Errors as people and programs want them: a page in words, or JSON below /api."""
+"""Responses to errors: a page for people, or JSON below /api."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LOG = logging.getLogger(__name__)
 _MESSAGES = {
     400: ("bad_request", "The request cannot be read."),
     404: ("not_found", "This page does not exist."),
-    405: ("method_not_allowed", "This address does not take such requests."),
+    405: ("method_not_allowed", "This address does not accept such requests."),
 }
 
 
 def answer_errors(app: Flask) -> None:
-    """Have every error answered by a page, or in JSON."""
+    """Respond to every error with a page or with JSON."""
     app.register_error_handler(AppError, _answer)
     app.register_error_handler(HTTPException, _of_http)
     app.register_error_handler(Exception, _unexpected)
@@ -34,7 +34,7 @@ def _of_http(error: HTTPException) -> ResponseReturnValue:
     if status < 400 or error.response is not None:
         return error  # a redirection
     if isinstance(error, CSRFError):
-        return _answer(AppError(400, "page_expired", "This page is too old: reload it. Cookies must be allowed."))
+        return _answer(AppError(400, "page_expired", "This page has expired: reload it. Cookies must be enabled."))
     if status == 413:
         limit = frontend().settings.max_upload_mb
         return _answer(
@@ -47,7 +47,7 @@ def _of_http(error: HTTPException) -> ResponseReturnValue:
 def _unexpected(error: Exception) -> ResponseReturnValue:
     reference = uuid.uuid4().hex[:12]
     _LOG.error("request %s %s failed (%s)", request.method, request.path, reference, exc_info=error)
-    return _answer(AppError(500, "internal", f"Something went wrong here; the app's log says more at {reference}."))
+    return _answer(AppError(500, "internal", f"An internal error occurred; see {reference} in the log of the app."))
 
 
 def _answer(error: AppError) -> ResponseReturnValue:

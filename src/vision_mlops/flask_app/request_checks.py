@@ -53,7 +53,7 @@ def check_requests(app: Flask, settings: AppSettings) -> None:
     def check_host() -> None:
         # A health check names an address of the instance, whatever the app is called.
         if hosts and request.path != HEALTH and _host_name(request.host) not in hosts:
-            raise AppError(400, "unknown_host", "This app does not answer to the name in the address.")
+            raise AppError(400, "unknown_host", "This app does not respond to the host name in the address.")
 
     Limiter(
         _client_address,
@@ -81,7 +81,7 @@ def _client_address() -> str:
 def _too_many(limit: RequestLimit) -> None:
     wait = min(max(1.0, limit.reset_at - time.time()), limit.limit.get_expiry())
     allowed = f"{limit.limit.amount} per {limit.limit.GRANULARITY.name}"
-    message = f"That was one image too many: {allowed} are allowed. Go on in {wait:.0f} s."
+    message = f"Too many images: {allowed} are allowed. Try again in {wait:.0f} s."
     raise AppError(429, "too_many_requests", message, wait)
 
 

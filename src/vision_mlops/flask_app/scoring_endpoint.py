@@ -115,7 +115,7 @@ class ScoringEndpoint:
         except EndpointError as error:
             if error.status not in _IMAGE_STATUSES:
                 raise
-            message = "The scoring endpoint is of an older release: it scores images, but does not describe its model."
+            message = "The scoring endpoint runs an older release: it scores images, but does not describe its model."
             raise EndpointError(502, UNDESCRIBED, message) from error
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ class ScoringEndpoint:
             raise _slow(seconds) from error
         except httpx.TransportError as error:
             raise LostConnectionError(
-                503, "endpoint_down", "The scoring endpoint closed the connection before it had answered."
+                503, "endpoint_down", "The scoring endpoint closed the connection before it responded."
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise _nonsense("cannot be understood") from error
@@ -236,7 +236,7 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
     code, message = _error_of(content)
     if status in (401, 403):
         return EndpointError(
-            502, "endpoint_unauthorised", "The scoring endpoint does not accept this app's key or identity."
+            502, "endpoint_unauthorised", "The scoring endpoint does not accept the key or identity of this app."
         )
     if status == 429:
         wait = _retry_after(response)
@@ -245,7 +245,7 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
     if status in _IMAGE_STATUSES and code:
         return EndpointError(status, code, f"The scoring endpoint refuses the image: {_sentence(message)}.")
     if status == 413:
-        return EndpointError(413, "image_too_large", "The image is larger than the scoring endpoint takes.")
+        return EndpointError(413, "image_too_large", "The image is larger than the scoring endpoint accepts.")
     if status in (408, 504) or code == "timeout":
         return _slow(seconds)
     if status == 503 and code in ("not_ready", "draining"):
@@ -257,12 +257,12 @@ def _refused(status: int, response: httpx.Response, content: bytes, seconds: flo
         )
     if status in (502, 503):
         return LostConnectionError(
-            503, "endpoint_down", f"Nothing answers behind the scoring endpoint's address (HTTP {status}).",
+            503, "endpoint_down", f"Nothing responds at the address of the scoring endpoint (HTTP {status}).",
             _retry_after(response),
         )  # fmt: skip
     if status >= 500:
         return EndpointOutageError(502, "endpoint_failed", f"The scoring endpoint failed (HTTP {status}).")
-    return _nonsense(f"is HTTP {status}, as if it were no scoring endpoint")
+    return _nonsense(f"is HTTP {status}, which no scoring endpoint sends")
 
 
 def _error_of(content: bytes) -> tuple[str, str]:
@@ -282,13 +282,13 @@ def _sentence(message: str) -> str:
 
 def _slow(seconds: float) -> EndpointError:
     return EndpointOutageError(
-        504, "endpoint_slow", f"The scoring endpoint is too slow: there was no answer within {seconds:g} s."
+        504, "endpoint_slow", f"The scoring endpoint is too slow: it did not respond within {seconds:g} s."
     )
 
 
 def _nonsense(what: str) -> EndpointError:
     return EndpointOutageError(
-        502, "endpoint_nonsense", f"The answer {what}: check the address of the scoring endpoint."
+        502, "endpoint_nonsense", f"The response {what}: check the address of the scoring endpoint."
     )
 
 

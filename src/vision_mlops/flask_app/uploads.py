@@ -1,4 +1,4 @@
-"""Uploaded images: what they are by their first bytes, whether they are safe to look at, and scaled down where needed."""
+"""Uploaded images: their type by the first bytes, whether they are safe to decode, and scaling where needed."""
 
 from __future__ import annotations
 
@@ -12,24 +12,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from vision_mlops.flask_app.app_errors import AppError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000")
-"""Pillow's names of the formats that a scoring server reads; those that this Pillow lacks are left out by it."""
+"""Pillow's names of the formats that a scoring server reads; Pillow ignores those that it lacks."""
 _EDGES = (2048, 1536, 1024, 768, 512, 384, 256)
 _PREVIEW_EDGE = 640
 _ORIENTATION = 0x0112
 _BOMB = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-"""Pixels from which on Pillow does not open an image."""
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What makes an image upright, by the value of EXIF's orientation."""
+"""Number of pixels above which Pillow does not open an image."""
 _DECODING = threading.BoundedSemaphore(2)
-"""So many images are decoded at once: one of 50 million pixels takes up some hundred megabytes."""
+"""Limits how many images are decoded in parallel: one of 50 million pixels takes some hundred megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +46,14 @@ def read_upload(data: bytes, max_pixels: int) -> Upload:
         if width * height > max_pixels:
             raise AppError(
                 413, "too_many_pixels",
-                f"The image has {width} x {height} pixels; at most {max_pixels / 1e6:g} million are taken. Scale it down.",
+                f"The image has {width} x {height} pixels; at most {max_pixels / 1e6:g} million are allowed. Scale it down.",
             )  # fmt: skip
         media_type, suffix = _TYPES.get(image.format or "", ("application/octet-stream", ".img"))
     return Upload(data, media_type, suffix, width, height)
 
 
 def scaled_to(upload: Upload, limit: int) -> Upload:
-    """The image, or a JPEG of it that is not larger than the limit in bytes. Raises AppError: it cannot be decoded."""
+    """Return the image, or a JPEG of it within the limit of bytes. Raises AppError if it cannot be decoded."""
     if len(upload.data) <= limit:
         return upload
     image = _small(upload.data, _EDGES[0])
@@ -112,13 +102,13 @@ def _opened(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning, where those are errors
         raise AppError(
-            413, "too_many_pixels", f"The image has over {_BOMB / 1e6:.0f} million pixels. Scale it down."
+            413, "too_many_pixels", f"The image has more than {_BOMB / 1e6:.0f} million pixels. Scale it down."
         ) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise AppError(
             415,
             "not_an_image",
-            "This is not an image that can be read: choose a JPEG, PNG, WebP, GIF, BMP or TIFF file.",
+            "This file is not an image that can be read: choose a JPEG, PNG, WebP, GIF, BMP or TIFF file.",
         ) from error
 
 
@@ -127,14 +117,16 @@ def _small(data: bytes, edge: int) -> Image.Image:
     try:
         with _DECODING, _opened(data) as image:
             image.draft("RGB", (edge, edge))  # JPEGs are decoded at reduced scale
-            turn = _TURNS.get(_orientation(image))
+            orientation = _orientation(image)
             small = _in_eight_bits(image)
             small.thumbnail((edge, edge), Image.Resampling.LANCZOS)
             if small.mode == "RGBA":
                 white = Image.new("RGB", small.size, "white")
                 white.paste(small, mask=small.getchannel("A"))
                 small = white
-            return small if turn is None else small.transpose(turn)
+            small.info.clear()  # of what the file says, the orientation alone
+            small.getexif()[_ORIENTATION] = orientation
+            return ImageOps.exif_transpose(small)
     except AppError:
         raise
     except Exception as error:  # Pillow raises a dozen types on broken input
@@ -142,14 +134,14 @@ def _small(data: bytes, edge: int) -> Image.Image:
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:
-    """The image in RGB, or in RGBA where parts of it can be seen through."""
+    """Convert an image to RGB, or to RGBA if it has transparent parts."""
     if image.mode.startswith("I;16"):
         image = image.convert("I").point(lambda value: value / 257).convert("L")
-    elif image.mode in ("I", "F"):  # which of its values is white, only who has written it knows
+    elif image.mode in ("I", "F"):  # only its author knows which value is white
         raise AppError(
             422,
             "too_deep",
-            "The image has 32 bits a channel and cannot be scaled down here: save it with 8 bits, or smaller.",
+            "The image has 32 bits per channel and cannot be scaled down here: save it with 8 bits per channel, or smaller.",
         )
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
@@ -157,7 +149,7 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - metadata that is broken does not make the image unusable
+    except Exception:  # noqa: BLE001 - broken metadata does not make the image unusable
         return 1
 
 

@@ -1,7 +1,7 @@
-"""Drives a rollout: deploys the candidate, moves the traffic step by step as the judge allows, and ends it whole.
+"""Drives a rollout: deploys the candidate, moves the traffic step by step as the judge allows, and completes it.
 
 The state is written before each action, and each phase can be begun again from its start: whatever ends this process, the
-next one goes on or rolls back.
+next one continues or rolls back.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _RENEW_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class RolloutResult:
-    """How driving ended. ``problem`` is what is left to be mended by hand although the rollout is over.
+    """How driving ended. ``problem`` is what is left to fix by hand although the rollout is over.
 
     ``report`` is None where another process drove.
     """
@@ -49,7 +49,7 @@ class RolloutResult:
 
 @dataclass(frozen=True, slots=True)
 class DriverInputs:
-    """What a driver works with. ``request`` is None where a rollout goes on whose candidate is deployed."""
+    """What a driver works with. ``request`` is None if a rollout continues whose candidate is deployed."""
 
     registry: Registry
     images: Sequence[ProbeImage]
@@ -93,10 +93,10 @@ class Driver:
         self._interruption = Interruption()
 
     def drive(self) -> RolloutResult:
-        """Go on until the rollout is over, or a signal pauses it.
+        """Continue until the rollout is over or a signal pauses it.
 
         Raises:
-            MlopsError: the target refuses; the message says how the rollout was left, and how to go on.
+            MlopsError: the target refuses; the message says how the rollout was left, and how to continue.
         """
         with self._interruption:
             try:
@@ -141,8 +141,8 @@ class Driver:
         ready = found is not None and found.state is EndpointStatus.READY
         if request is None and not ready and state.optioned:
             raise DeploymentError(
-                f"{state.candidate} is not deployed yet, and the options for it are not known any more",
-                f"repeat `mlops rollout start {self._place.name}` as it was given, or abort",
+                f"{state.candidate} is not deployed yet, and its options are no longer known",
+                f"repeat `mlops rollout start {self._place.name}` with the same options, or abort",
             )
         if request is not None and not (ready and not request.options.given()):
             self._say(f"deploying {state.candidate} ({state.model}) beside {state.champion}")
@@ -174,11 +174,11 @@ class Driver:
         if following < len(state.steps):
             self._write(self._state.at(Phase.STEP, following))
         else:
-            self._look_up()  # the last moment for an abort
+            self._look_up()  # the last chance to abort
             self._write(self._state.at(Phase.FINISH))
 
     def _watch(self, prober: Prober, began: float) -> None:
-        """Look at a step until it is passed. Raises _Turn where it is not."""
+        """Watch a step until it is passed. Raises _Turn if it is not."""
         state, pace = self._state, self._inputs.pace
         observer: Observer | None = None
         heartbeat, renewal = Interval(pace.beat), Interval(_RENEW_SECONDS)
@@ -193,7 +193,7 @@ class Driver:
             if renewal.over(early=prober.refused):
                 prober.renew(self._place.access())
             if prober.problem:
-                raise DeploymentError(prober.problem, "see that the images are there, and resume")
+                raise DeploymentError(prober.problem, "check that the images exist, then resume")
             if not judging.over(early=bool(problem)):
                 continue
             judgement = self._judge(observer, prober, problem, began)
@@ -205,7 +205,7 @@ class Driver:
                 self._say(f"  waiting: {'; '.join(judgement.reasons)}")
 
     def _judge(self, observer: Observer | None, prober: Prober, problem: str, began: float) -> Judgement:
-        """What the judge says of the step now. Raises _Turn where the candidate fails."""
+        """Return the judgement on the step so far. Raises _Turn if the candidate fails."""
         state = self._state
         counts = self._place.counts() if observer is not None else None
         observer = observer or Observer(state.step, state.candidate, state.champion, None, began)
@@ -222,8 +222,8 @@ class Driver:
         endpoint = self._place.endpoint()
         if not has(endpoint, state.candidate):
             if not has(endpoint, state.champion):
-                raise DeploymentError(f"neither {state.candidate} nor {state.champion} is there any more")
-            raise _Turn(Phase.ROLLBACK, f"{state.candidate} is not there any more")
+                raise DeploymentError(f"neither {state.candidate} nor {state.champion} exists any more")
+            raise _Turn(Phase.ROLLBACK, f"{state.candidate} does not exist any more")
         self._share({state.candidate: 100}, {})
         self._write(state.at(Phase.CLOSE))
 
@@ -234,15 +234,15 @@ class Driver:
             self._say(f"removed {state.champion}")
         self._place.clear()
         self._report.write(RolloutOutcome.PROMOTED)
-        self._say(f"{state.candidate} ({state.model}) has all of the traffic of {self._place.name}")
+        self._say(f"{state.candidate} ({state.model}) has all traffic of {self._place.name}")
         return RolloutResult(RolloutOutcome.PROMOTED, problem=problem, report=self._report)
 
     def _roll_back(self) -> RolloutResult:
         state = self._state
         if not has(self._place.endpoint(), state.champion):
-            raise _Turn(Phase.FINISH, f"{state.champion} is not there any more: going on with {state.candidate}")
+            raise _Turn(Phase.FINISH, f"{state.champion} does not exist any more: continuing with {state.candidate}")
         if self._place.set_traffic({state.champion: 100}, {}):
-            self._say(f"{state.champion} has all of the traffic again")
+            self._say(f"{state.champion} has all traffic again")
         self._report.shared({state.champion: 100}, {})
         if has(self._place.endpoint(), state.candidate):
             self._report.content["log"] = telling(self._place.logs(state.candidate, _LOG_LINES), _LOG_SHOWN)
@@ -255,7 +255,7 @@ class Driver:
         return RolloutResult(RolloutOutcome.ROLLED_BACK, tuple(self._report.content["reasons"]), report=self._report)
 
     def _move_alias(self) -> str:
-        """Make the candidate's version the champion of its model; returns what was refused."""
+        """Make the candidate's version the champion of its model; return why that failed, if it did."""
         state, registry = self._state, self._inputs.registry
         try:
             version = registry.get(state.model)
@@ -271,7 +271,7 @@ class Driver:
     # What phases have in common
 
     def _share(self, traffic: dict[str, int], mirror: dict[str, int]) -> None:
-        """Set the traffic; a candidate that cannot take any fails."""
+        """Set the traffic; a candidate that cannot serve any fails."""
         try:
             self._place.set_traffic(traffic, mirror)
             self._report.shared(traffic, mirror)
@@ -282,21 +282,21 @@ class Driver:
             raise _Turn(Phase.ROLLBACK, problem) from error
 
     def _look_up(self, *, expected: bool = False) -> str:
-        """Hear what others want, and renew the lease in time; returns why the candidate cannot serve.
+        """Obey orders of other processes, and renew the lease in time; return why the candidate cannot serve.
 
         Args:
-            expected: Whether the traffic has to be that of the step.
+            expected: Whether the traffic must be that of the step.
         """
         self._obey()
         endpoint, self._state = self._place.look(self._state)
         self._obey()
         if self._state.until - time.time() < self._inputs.pace.lease / 2:
-            self._write(self._state)  # seldom, as a change of tags takes Azure a while
+            self._write(self._state)  # rarely, because Azure takes a while to change tags
         problem = self._unfit(endpoint)
         wanted = self._state.step.traffic(self._state.candidate, self._state.champion)
         if expected and not problem and shares(endpoint) != wanted:
             raise DeploymentError(
-                f"somebody else has changed the traffic of {self._place.name}, to {_shown(endpoint)}",
+                f"the traffic of {self._place.name} was changed from elsewhere, to {_shown(endpoint)}",
                 "resume sets it again; abort gives all of it to the champion",
             )
         return problem
@@ -305,8 +305,8 @@ class Driver:
         if self._state.order is Order.ABORT:
             raise _Turn(Phase.ROLLBACK, "it was aborted")
         if self._state.order is Order.PROMOTE:
-            self._report.note("the steps that were left were skipped")
-            raise _Turn(Phase.FINISH, f"{self._state.candidate} is promoted without the steps that are left")
+            self._report.note("the remaining steps were skipped")
+            raise _Turn(Phase.FINISH, f"{self._state.candidate} is promoted without the remaining steps")
         if self._interruption.asked:
             if self._inputs.roll_back_on_interrupt:
                 raise _Turn(Phase.ROLLBACK, "it was interrupted")
@@ -315,7 +315,7 @@ class Driver:
     def _unfit(self, endpoint: Endpoint) -> str:
         name = self._state.candidate
         if not has(endpoint, name):
-            return f"{name} is not there any more"
+            return f"{name} does not exist any more"
         found = endpoint.deployment(name)
         bad = found.state in (EndpointStatus.FAILED, EndpointStatus.STOPPED)
         return f"{name} is {found.state}{f': {found.problem}' if found.problem else ''}" if bad else ""
@@ -332,29 +332,29 @@ class Driver:
         return RolloutResult(RolloutOutcome.PAUSED, (told,), report=self._report)
 
     def _leave(self, error: MlopsError) -> NoReturn:
-        """The target refuses: leave a state that another process goes on with, and say how."""
+        """Leave a state that another process can continue after the target refused, and say how."""
         state, name, on = self._state, self._place.name, f"--on {self._place.target.name}"
         self._report.note(f"left: {error.message}")
         self._release()
         if state.phase is Phase.ROLLBACK:
             raise DeploymentError(
-                f"rolling back {name} did not end: {error.message}",
-                f"run again: mlops rollout abort {name} {on}; by hand: mlops endpoint traffic {name}"
+                f"the rollback of {name} did not finish: {error.message}",
+                f"run mlops rollout abort {name} {on} again; by hand: mlops endpoint traffic {name}"
                 f" {state.champion}=100 {on}, then mlops endpoint delete {name} --deployment {state.candidate} {on}",
             ) from error
-        mend = f"{error.hint}; then " if error.hint else ""
+        first = f"{error.hint}; then " if error.hint else ""
         raise DeploymentError(
-            f"the rollout of {state.candidate} stands at {state.describe()}: {error.message}",
-            f"{mend}mlops rollout resume {name} {on}, or mlops rollout abort {name} {on}",
+            f"the rollout of {state.candidate} stopped at {state.describe()}: {error.message}",
+            f"{first}mlops rollout resume {name} {on}, or mlops rollout abort {name} {on}",
         ) from error
 
     def _release(self) -> None:
-        """Say that nobody drives any more. Without patience: where it cannot be said, the lease ends by itself."""
+        """Record that no process drives any more. Try only once: if it fails, the lease expires by itself."""
         self._report.write(RolloutOutcome.PAUSED)
         try:
             self._place.at_once().write(self._state.left())
         except MlopsError as error:
-            self._report.note(f"the lease could not be given back: {error.message}")
+            self._report.note(f"the lease could not be released: {error.message}")
             self._report.write(RolloutOutcome.PAUSED)
 
 

@@ -1,6 +1,6 @@
-"""Who drives a rollout, how to wake that process, and where the rollout stands.
+"""Which process drives a rollout, how to wake it, and the state of the rollout.
 
-On this machine a lock tells who drives, of another machine the lease in the tag of the endpoint.
+A lock tells which process on this machine drives; the lease in the tag of the endpoint tells whether another machine does.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from vision_mlops.rollout.rollout_state import Phase, Rollout, driver_id, rollou
 
 
 def driving(target: Target, endpoint: str) -> AbstractContextManager[None]:
-    """Hold the lock of the one process on this machine that drives. Raises DeploymentError where another one does."""
+    """Hold the lock of the one process on this machine that drives. Raises DeploymentError if another one does."""
     refusal = DeploymentError(
         f"another process on this machine drives the rollout of {endpoint!r}",
-        f"mlops rollout status {endpoint}; abort and promote tell it what to do",
+        f"see mlops rollout status {endpoint}; abort and promote give it orders",
     )
     return locks.locked(lock_path(target, endpoint), refusal)
 
 
 def lock_path(target: Target, endpoint: str) -> Path:
-    """Return the lock of the process that drives."""
+    """Return the path of the lock."""
     return _lock_path(target.name, endpoint)
 
 
@@ -43,24 +43,24 @@ def check_elsewhere(endpoint: str, state: Rollout) -> None:
         left = max(1, round(state.until - time.time()))
         raise DeploymentError(
             f"another machine drives the rollout of {endpoint!r}",
-            f"wait for it, or, where that machine is gone, for {left} s, or give --take-over",
+            f"wait until it has finished; if that machine is gone, wait for {left} s or give --take-over",
         )
 
 
 def elsewhere(state: Rollout) -> bool:
-    """Whether another machine has said to be at work until a time that is still to come."""
+    """Tell whether another machine holds a lease that has not expired."""
     return bool(state.driver) and state.driver != driver_id() and state.until > time.time()
 
 
 def driven_by(target: Target, endpoint: str, state: Rollout) -> str:
-    """Who drives, in words."""
+    """Say who drives."""
     if locks.is_taken(lock_path(target, endpoint)):
         return "a process on this machine"
     return "another machine" if elsewhere(state) else "nobody"
 
 
 class WakeUp:
-    """Touching the driver's lock has it read the tag at once; where that is missed, it reads the tag a little later.
+    """Touching the driver's lock makes it read the tag at once; if that is missed, it reads the tag a little later.
 
     Args:
         target, endpoint: Names of those under the rollout.
@@ -76,7 +76,7 @@ class WakeUp:
             os.utime(self._path)
 
     def came(self) -> bool:
-        """Return whether one came since this was asked last."""
+        """Tell whether a wake-up came since the last call."""
         before, self._seen = self._seen, self._stamp()
         return self._seen != before
 
@@ -88,7 +88,7 @@ class WakeUp:
 
 
 def status(target: Target, name: str) -> dict[str, Any]:
-    """What is known of an endpoint's rollout, and of the last one that was driven from here; ready for JSON."""
+    """Return what is known of an endpoint's rollout, and of the last one driven from here, ready for JSON."""
     endpoint = target.endpoint(name)
     state = rollout_of(endpoint)
     folders = sorted(path for path in rollouts_folder(name).glob("*-*") if path.is_dir())

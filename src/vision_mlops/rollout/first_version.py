@@ -1,4 +1,4 @@
-"""Where there is nothing to roll out beside: the first version of an endpoint gets all of the traffic at once."""
+"""Deploys the first version of an endpoint, which gets all traffic at once because there is no champion."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from vision_mlops.rollout.rollout_state import rollout_of
 
 
 def make_first(controls: Controls, request: DeploymentRequest, wishes: RolloutOptions) -> RolloutResult | None:
-    """Make the endpoint with the candidate, where there is none that serves.
+    """Create the endpoint with the candidate, if no deployment of it serves.
 
-    The same command in a pipeline then does for the first version and for every later one, also when it runs again.
+    So the same command in a pipeline works for the first version and for every later one, and can be repeated.
 
     Args:
         controls: Endpoint, and where its models are.
         request: The candidate's deployment.
-        wishes: Whether to leave the alias, and to take a version that the gate did not let through.
+        wishes: Whether to leave the alias, and to accept a version that the gate did not pass.
 
     Returns:
-        How it ended; None where there is a champion to roll out beside.
+        How it ended; None if there is a champion to roll out beside.
 
     Raises:
         DeploymentError: something speaks against it, or the target refuses.
@@ -39,9 +39,9 @@ def make_first(controls: Controls, request: DeploymentRequest, wishes: RolloutOp
     if serving is None:
         check_verdict(request.model, controls.say, force=wishes.force)
         deploy(controls.target, request, TrafficPlan(), controls.say)
-        told = f"{request.model.reference} is the first version of {controls.endpoint}: it has all of the traffic"
+        told = f"{request.model.reference} is the first version of {controls.endpoint}: it has all traffic"
     else:
-        told = f"{request.model.reference} has all of the traffic of {controls.endpoint} already: nothing to do"
+        told = f"{request.model.reference} has all traffic of {controls.endpoint} already: nothing to do"
     if not wishes.no_alias and CHAMPION not in controls.registry.get(request.model.reference).aliases:
         controls.registry.promote(request.model.name, request.model.version, CHAMPION, force=wishes.force)
     return RolloutResult(RolloutOutcome.PROMOTED, (told,))

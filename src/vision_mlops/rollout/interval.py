@@ -1,4 +1,4 @@
-"""When something that is done again and again is due."""
+"""Tells when a recurring task is due."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Interval:
         self._last = time.monotonic()
 
     def over(self, *, early: bool = False) -> bool:
-        """Whether the task is due, which starts the next interval.
+        """Tell whether the task is due, and if so start the next interval.
 
         Args:
-            early: It is due now, however long ago the last time was.
+            early: It is due now, however long ago the last run was.
         """
         now = time.monotonic()
         if not early and now - self._last <= self._seconds:

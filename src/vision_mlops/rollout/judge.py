@@ -1,7 +1,7 @@
-"""The judge of a step: from what was seen of candidate and champion to go on, wait or fail, with reasons in words.
+"""Judges a step: continue, wait or fail, with reasons, from what was observed of candidate and champion.
 
 It is a function of its arguments alone. Something fails early only when it is known to be above its limit, and a step is
-passed only after enough requests; what is above a limit but not known to be is looked at longer.
+passed only after enough requests; what is above a limit, but not surely, is observed longer.
 
 Of latencies, the first to count is what a version costs by itself. What requests wait for, each other and the cores, depends
 on how busy the machine is: it fails a step only when it is known for long, and holds nothing up where it is not known.
@@ -164,7 +164,7 @@ def _errors(seen: Observation, limits: RolloutLimits) -> _Finding:
         mine.requests,
         limits.min_requests,
         good=told,
-        bad=f"error rate: {told}, allowed are {_percent(allowed)} (champion: {_percent(other.rate)} of {other.requests})",
+        bad=f"error rate: {told}, {_percent(allowed)} are allowed (champion: {_percent(other.rate)} of {other.requests})",
         what="requests",
     )
 
@@ -179,7 +179,7 @@ def _disagreement(seen: Observation, limits: RolloutLimits) -> _Finding:
         seen.pairs,
         _needed(limits),
         good=told,
-        bad=f"disagreement: {told}, allowed are {_percent(limits.max_disagreement)}",
+        bad=f"disagreement: {told}, {_percent(limits.max_disagreement)} are allowed",
         what="images scored by both",
     )
 
@@ -193,7 +193,7 @@ def _latencies(seen: Observation, limits: RolloutLimits) -> Iterator[_Finding]:
         for name, share in _QUANTILES.items():
             mine, other = item.candidate.quantile(share), item.champion.quantile(share)
             told = f"{item.what}, {name}: {mine:.1f} ms against {other:.1f} ms of the champion"
-            bad = f"latency: {told}, allowed are {ratio:g} times as much and {allowance:g} ms"
+            bad = f"latency: {told}, {ratio:g} times as much plus {allowance:g} ms are allowed"
             above = bool(mine > ratio * other + allowance)
             known = partial(_surely_slower, item, share, limits)
             if item.waits:
@@ -211,7 +211,7 @@ def _waiting(slower: bool, size: int, limits: RolloutLimits, *, good: str, bad: 
         return _Finding(StepVerdict.CONTINUE, good)
     if size >= _LONGER * _needed(limits):
         return _Finding(StepVerdict.FAIL, bad)
-    return _Finding(StepVerdict.WAIT, f"inconclusive, as requests wait for each other; going on longer: {bad}")
+    return _Finding(StepVerdict.WAIT, f"inconclusive, because requests wait for each other; observing longer: {bad}")
 
 
 def _in_doubt(item: Latency, share: float, limits: RolloutLimits) -> bool:

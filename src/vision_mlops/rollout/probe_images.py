@@ -15,7 +15,7 @@ from vision_mlops.data.manifest import MANIFEST, read_manifest
 from vision_mlops.model.bundle import read_bundle
 
 _MOST = 1000
-"""More images than this tell nothing more."""
+"""More images would add no information."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,10 @@ def folder_images(folder: Path) -> list[ProbeImage]:
     else:
         files, _ = images_below(folder)
     if not files:
-        raise DeploymentError(f"--images {folder}: there are no images", "give a folder of images, or prepared data")
-    random.Random(0).shuffle(files)  # by class they would come one class after the other
+        raise DeploymentError(
+            f"--images {folder}: the folder has no images", "give a folder of images, or prepared data"
+        )
+    random.Random(0).shuffle(files)  # otherwise they would be sorted by class
     return [_image(path) for path in files[:_MOST]]
 
 
@@ -59,7 +61,7 @@ def golden_images(bundles: Iterable[Path]) -> list[ProbeImage]:
             image = _image(folder / example.file)
             found.setdefault(hashlib.sha256(image.read()).hexdigest(), image)
     if not found:
-        raise DeploymentError("the models have no golden examples to try them with", "give --images FOLDER")
+        raise DeploymentError("the models have no golden examples to probe with", "give --images FOLDER")
     images = list(found.values())
     random.Random(0).shuffle(images)
     return images

@@ -30,16 +30,16 @@ def ask(access: Access, image: bytes, kind: str, deployment: str) -> ScoringResp
 
 @dataclass(slots=True)
 class Pairs:
-    """What came of the pairs so far. Latencies are in milliseconds, of pairs in which both have scored the image."""
+    """The results of the pairs so far. Latencies are in milliseconds, of pairs in which both have scored the image."""
 
     candidate: RequestCounts = field(default_factory=RequestCounts)
     champion: RequestCounts = field(default_factory=RequestCounts)
     scored: int = 0
     seen: dict[int, bool] = field(default_factory=dict)
-    """By image: whether the candidate has ever answered otherwise than the champion."""
+    """By image: whether the candidate ever gave another label than the champion."""
     round_trips: list[tuple[float, float]] = field(default_factory=list)
     work: list[tuple[float, float]] = field(default_factory=list)
-    """What a version says that an image cost it, without waiting; empty where it does not say so."""
+    """The work on an image without waiting, as the server reports it; empty if it does not."""
     note: str = ""
     """Why the last pair that could not be compared was not."""
 
@@ -51,7 +51,7 @@ class Pairs:
             self.seen[image] = self.seen.get(image, False) or candidate.label != champion.label
         if not (candidate.ok and champion.ok):
             who, answer = ("candidate", candidate) if not candidate.ok else ("champion", champion)
-            self.note = f"the {who} answered a probe with {answer.status or 'nothing'}: {answer.problem}"
+            self.note = f"the {who} responded to a probe with {answer.status or 'nothing'}: {answer.problem}"
             return
         self.round_trips.append((candidate.seconds * 1000, champion.seconds * 1000))
         works = [_work(candidate), _work(champion)]
@@ -113,16 +113,16 @@ class Prober:
         self._thread.start()
 
     def count(self) -> None:
-        """Go on with pairs that count: what the target has counted so far was read, with no pair under way."""
+        """Continue with pairs that count: the counts of the target were read while no pair was under way."""
         self._counting.set()
 
     def end(self) -> None:
-        """Send no more; what is under way does not count."""
+        """Stop sending; pairs under way do not count."""
         self._ending.set()
         self._counting.set()
 
     def renew(self, access: Access) -> None:
-        """Go on with another key or address."""
+        """Continue with another key or address."""
         self._access, self.refused = access, False
 
     def pairs(self) -> Pairs:
@@ -143,7 +143,7 @@ class Prober:
                 self._counting.wait()
             try:
                 self._pair(number)
-            except Exception as error:  # noqa: BLE001 - whoever waits for the pairs must hear why none come
+            except Exception as error:  # noqa: BLE001 - reported to whoever waits for pairs
                 self.problem = f"probing ended: {type(error).__name__}: {error}"
                 return
             number += 1
@@ -168,10 +168,10 @@ class Prober:
 
 
 def _checked(answer: ScoringResponse, wanted: str) -> ScoringResponse:
-    """An answer of another deployment than the one that was asked says nothing of that one."""
+    """Reject a response of another deployment than the one that was asked."""
     if not answer.ok or answer.deployment == wanted:
         return answer
-    problem = f"{answer.deployment} answered instead of {wanted}"
+    problem = f"{answer.deployment} responded instead of {wanted}"
     return ScoringResponse(answer.status, answer.seconds, {}, answer.deployment, problem)
 
 
@@ -181,7 +181,7 @@ def _counted(counts: RequestCounts, answer: ScoringResponse) -> RequestCounts:
 
 
 def _refused(answer: ScoringResponse) -> bool:
-    """Whether an image that the other one scored was taken for a bad one."""
+    """Tell whether an image was refused as invalid."""
     return answer.status in (400, 413, 415, 422)
 
 

@@ -1,4 +1,4 @@
-"""What is looked at before a rollout begins: afterwards nothing of it can be a surprise."""
+"""Checks that run before a rollout begins, so that no problem of these is found halfway."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def check_target(target: Target) -> None:
     """Refuse a target on which nothing can be rolled out. Raises DeploymentError."""
     if not target.splits_traffic:
         raise DeploymentError(
-            f"an endpoint on {target.name} has one deployment: nothing can be rolled out beside it",
-            f"mlops deploy --to {target.name} takes the new version",
+            f"an endpoint on {target.name} has only one deployment, so a rollout is not possible",
+            f"deploy the new version with mlops deploy --to {target.name}",
         )
 
 
@@ -40,19 +40,17 @@ def champion_of(endpoint: Endpoint) -> Deployment:
     champion = endpoint.serving
     if champion is None:
         raise DeploymentError(
-            f"no deployment of {endpoint.name!r} has traffic: there is no champion to roll out beside",
+            f"no deployment of {endpoint.name!r} has traffic, so there is no champion to compare with",
             f"mlops endpoint traffic {endpoint.name} DEPLOYMENT=100, or mlops deploy",
         )
     if champion.traffic != 100:
         shared = ", ".join(f"{item.name} {item.traffic} %" for item in endpoint.deployments if item.traffic)
         raise DeploymentError(
-            f"the traffic of {endpoint.name!r} is shared already: {shared}",
-            f"give it to one: mlops endpoint traffic {endpoint.name} {champion.name}=100",
+            f"the traffic of {endpoint.name!r} is split already: {shared}",
+            f"give all of it to one: mlops endpoint traffic {endpoint.name} {champion.name}=100",
         )
     if champion.state is not EndpointStatus.READY:
-        raise DeploymentError(
-            f"the champion {champion.name!r} is {champion.state}: {champion.problem}", "mend it first"
-        )
+        raise DeploymentError(f"the champion {champion.name!r} is {champion.state}: {champion.problem}", "fix it first")
     return champion
 
 
@@ -71,22 +69,22 @@ def check_candidate(endpoint: Endpoint, champion: Deployment, name: str, version
 
 
 def check_verdict(version: ModelVersion, say: Say, *, force: bool) -> None:
-    """Refuse a version that the gate did not let through. Raises DeploymentError, unless ``force`` is given."""
+    """Refuse a version that the gate did not pass. Raises DeploymentError unless ``force`` is set."""
     if version.verdict not in UNFIT:
         return
     told = f"the verdict of the gate on {version.reference} is {version.verdict}"
     if not force:
-        raise DeploymentError(told, "roll out another version, or start this one anyway with --force")
+        raise DeploymentError(told, "roll out another version, or force this one with --force")
     say(f"warning: {told}")
 
 
 def check_classes(
     registry: Registry, champion: Deployment, version: ModelVersion, limits: RolloutLimits, say: Say, *, force: bool
 ) -> tuple[RolloutLimits, list[Path]]:
-    """Whether labels of the two can be compared at all.
+    """Check whether the labels of the two can be compared at all.
 
     Returns:
-        The limits, without one for disagreement where it would mean nothing, and the bundles whose golden examples are sent.
+        The limits, without one for disagreement if it is meaningless, and the bundles whose golden examples are sent.
 
     Raises:
         DeploymentError: the classes differ or are not known, and ``force`` is not given.
@@ -107,7 +105,7 @@ def check_classes(
     if not force:
         only = sorted(set(classes[0]) ^ set(classes[1]))
         raise DeploymentError(
-            f"{version.reference} has other classes than {champion.reference}: only one of them knows {', '.join(only)}",
+            f"{version.reference} has other classes than {champion.reference}: only one of them has {', '.join(only)}",
             hint,
         )
     say("labels are not compared: the classes differ")
@@ -120,12 +118,12 @@ def probe_images(folder: Path | None, bundles: Sequence[Path]) -> list[ProbeImag
 
 
 def check_probe(ask: Ask, access: Access, image: ProbeImage, champion: str) -> None:
-    """Refuse to begin where even the champion does not answer a probe. Raises DeploymentError."""
+    """Refuse to begin if even the champion does not score a probe. Raises DeploymentError."""
     answer = ask(access, image.read(), image.kind, champion)
     if answer.ok and answer.deployment == champion:
         return
-    told = answer.problem if not answer.ok else f"{answer.deployment} answered"
+    told = answer.problem if not answer.ok else f"{answer.deployment} responded"
     raise DeploymentError(
-        f"the champion {champion} does not score {image.path.name}: {answer.status or 'no answer'}, {told}",
+        f"the champion {champion} does not score {image.path.name}: {answer.status or 'no response'}, {told}",
         "see `mlops endpoint test` and `mlops endpoint logs`, or give other --images",
     )

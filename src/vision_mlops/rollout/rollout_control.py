@@ -1,11 +1,11 @@
-"""What can be done with a rollout: start it, go on with it, end it; also beside a process that drives."""
+"""Starts, resumes, aborts and promotes a rollout, also while another process drives it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from vision_mlops.core import locks
 from vision_mlops.core.errors import DeploymentError
@@ -14,6 +14,7 @@ from vision_mlops.endpoints.deployment import ROLLOUT_TAG, check_options, find
 from vision_mlops.registry import ModelVersion, Registry
 from vision_mlops.rollout.driver import Driver, DriverInputs, RolloutResult
 from vision_mlops.rollout.driver_process import WakeUp, check_elsewhere, driving, elsewhere, lock_path
+from vision_mlops.rollout.probe_images import ProbeImage
 from vision_mlops.rollout.probes import Ask, ask
 from vision_mlops.rollout.rollout_checks import (
     champion_of,
@@ -38,12 +39,12 @@ from vision_mlops.rollout.rollout_settings import (
 from vision_mlops.rollout.rollout_state import Order, Phase, Rollout, pack, rollout_of
 
 _REPEAT_SECONDS = 3.0
-"""How often one who waits for another process looks whether its order is still in the tag."""
+"""Seconds between two checks of whether an order to another process is still in the tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """The endpoint and how to drive: the same for all commands.
+    """The endpoint and how to drive, the same for all commands.
 
     ``images`` is a folder to probe with; None takes the golden examples. ``take_over``: do not wait for another machine.
     """
@@ -63,11 +64,11 @@ class Controls:
         return RolloutEndpoint(self.target, self.endpoint, self.say, self.pace.patience)
 
     def current(self) -> Endpoint:
-        """The endpoint as it is now. Raises DeploymentError where there is none."""
+        """Return the endpoint as it is now. Raises DeploymentError if it does not exist."""
         endpoint = find(self.target, self.endpoint)
         if endpoint is None:
             raise DeploymentError(
-                f"there is no endpoint {self.endpoint!r} on {self.target.name}", "make it with `mlops deploy`"
+                f"no endpoint {self.endpoint!r} on {self.target.name}", "create it with `mlops deploy`"
             )
         return endpoint
 
@@ -80,7 +81,7 @@ def start(
     limits: RolloutLimits | None = None,
     wishes: RolloutOptions | None = None,
 ) -> RolloutResult:
-    """Roll a candidate out; goes on where a rollout of the same candidate stands.
+    """Roll out a candidate, or continue a rollout of the same candidate.
 
     Args:
         controls: Endpoint and pace.
@@ -101,11 +102,9 @@ def start(
             if (state.candidate, state.model) != (request.deployment, request.model.reference):
                 raise DeploymentError(
                     f"endpoint {endpoint.name!r} is under a rollout of {state.candidate} ({state.model})",
-                    f"mlops rollout status {endpoint.name}; then resume, promote or abort it",
+                    f"see mlops rollout status {endpoint.name}; then resume, promote or abort it",
                 )
-            controls.say(
-                f"going on with the rollout of {state.candidate}, with the steps and limits that it began with"
-            )
+            controls.say(f"continuing the rollout of {state.candidate}, with the steps and limits that it began with")
             if not controls.take_over:
                 check_elsewhere(controls.endpoint, state)
             return _drive(controls, endpoint, state, request)
@@ -118,8 +117,7 @@ def start(
             controls.registry, champion, request.model, limits or RolloutLimits(), controls.say, force=wanted.force
         )
         images = probe_images(controls.images, bundles)
-        inputs = _driver_inputs(controls, images, request)
-        check_probe(inputs.ask, controls.target.access(endpoint.name), images[0], champion.name)
+        check_probe(controls.ask, controls.target.access(endpoint.name), images[0], champion.name)
         state = Rollout(
             request.deployment, champion.name, request.model.reference, int(time.time()), steps, limits, wanted,
             optioned=bool(request.options.given()),
@@ -127,33 +125,35 @@ def start(
         pack(
             replace(state.driven(0), phase=Phase.ROLLBACK, number=len(steps) - 1, order=Order.PROMOTE)
         )  # at its longest
-        return _run(controls, endpoint, state, inputs)
+        return _run(controls, endpoint, state, images, request)
 
 
 def resume(controls: Controls) -> RolloutResult:
-    """Go on with a rollout that nobody drives. Raises DeploymentError."""
+    """Continue a rollout that no process drives. Raises DeploymentError."""
     check_target(controls.target)
     with driving(controls.target, controls.endpoint):
         endpoint = controls.current()
-        state = _state(endpoint)
+        state = rollout_of(endpoint)
+        if state is None:
+            raise _no_rollout(endpoint)
         if not controls.take_over:
             check_elsewhere(controls.endpoint, state)
         return _drive(controls, endpoint, state, None)
 
 
 def abort(controls: Controls) -> RolloutResult:
-    """Give the champion all of the traffic, whoever drives. Raises DeploymentError."""
+    """Give all traffic to the champion, whichever process drives. Raises DeploymentError."""
     return _order(controls, Order.ABORT)
 
 
 def is_under_way(controls: Controls) -> bool:
-    """Whether there is a rollout that could be ended; also one that cannot be read."""
+    """Tell whether there is a rollout that could be ended, even one whose state cannot be read."""
     endpoint = find(controls.target, controls.endpoint)
     return endpoint is not None and ROLLOUT_TAG in endpoint.tags
 
 
 def promote(controls: Controls) -> RolloutResult:
-    """Give the candidate all of the traffic for good, without the steps that are left. Raises DeploymentError."""
+    """Give all traffic to the candidate for good, and skip the remaining steps. Raises DeploymentError."""
     return _order(controls, Order.PROMOTE)
 
 
@@ -161,27 +161,36 @@ def promote(controls: Controls) -> RolloutResult:
 
 
 def _drive(controls: Controls, endpoint: Endpoint, state: Rollout, request: DeploymentRequest | None) -> RolloutResult:
-    """Go on with a rollout that was begun."""
+    """Continue a rollout that was begun."""
     if request is None and not state.optioned:
         version = controls.registry.get(state.model)
         request = DeploymentRequest(endpoint.name, state.candidate, version, controls.registry)
     ending = state.phase not in (Phase.DEPLOY, Phase.STEP) or state.order is not None
     images = [] if ending else probe_images(controls.images, _bundles(controls, endpoint, state))
-    return _run(controls, endpoint, state, _driver_inputs(controls, images, request))
+    return _run(controls, endpoint, state, images, request)
 
 
-def _run(controls: Controls, endpoint: Endpoint, state: Rollout, inputs: DriverInputs) -> RolloutResult:
-    return Driver(controls.place(), state, Report(endpoint, state, controls.registry), inputs, controls.say).drive()
-
-
-def _driver_inputs(controls: Controls, images: list[Any], request: DeploymentRequest | None) -> DriverInputs:
-    return DriverInputs(
+def _run(
+    controls: Controls,
+    endpoint: Endpoint,
+    state: Rollout,
+    images: Sequence[ProbeImage] = (),
+    request: DeploymentRequest | None = None,
+    *,
+    aborted: bool = False,
+) -> RolloutResult:
+    """Drive a rollout in this process to its end."""
+    report = Report(endpoint, state, controls.registry)
+    if aborted:
+        report.failed(["it was aborted"])
+    inputs = DriverInputs(
         controls.registry, images, request, controls.ask, controls.pace, controls.roll_back_on_interrupt
     )
+    return Driver(controls.place(), state, report, inputs, controls.say).drive()
 
 
 def _bundles(controls: Controls, endpoint: Endpoint, state: Rollout) -> list[Path]:
-    """Bundles whose golden examples are sent; none where the user gives images."""
+    """Return the bundles whose golden examples are sent; none if the user gives images."""
     if controls.images is not None:
         return []
     known: list[ModelVersion] = [controls.registry.get(state.model)]
@@ -190,11 +199,8 @@ def _bundles(controls: Controls, endpoint: Endpoint, state: Rollout) -> list[Pat
     return [controls.registry.bundle_path(version) for version in known]
 
 
-def _state(endpoint: Endpoint) -> Rollout:
-    state = rollout_of(endpoint)
-    if state is None:
-        raise DeploymentError(f"endpoint {endpoint.name!r} is not under a rollout", "mlops rollout start --help")
-    return state
+def _no_rollout(endpoint: Endpoint) -> DeploymentError:
+    return DeploymentError(f"no rollout of endpoint {endpoint.name!r} is under way", "see mlops rollout start --help")
 
 
 # Orders
@@ -226,10 +232,10 @@ def _order(controls: Controls, order: Order) -> RolloutResult:
 
 
 def _order_here(controls: Controls, order: Order, known: Rollout | None) -> RolloutResult | None:
-    """Do it in this process; None where another machine drives."""
+    """Execute the order in this process; None if another machine drives."""
     endpoint = controls.current()
     if order is Order.ABORT and known is None:
-        _mend_tag(controls, endpoint)
+        _drop_unreadable_tag(controls, endpoint)
         endpoint = controls.current()
     state = rollout_of(endpoint)
     if state is None:
@@ -238,26 +244,22 @@ def _order_here(controls: Controls, order: Order, known: Rollout | None) -> Roll
         return None
     if order is Order.PROMOTE:
         if state.phase is Phase.ROLLBACK:
-            raise DeploymentError(f"{state.candidate} is being rolled back", "abort again, then start anew")
+            raise DeploymentError(f"{state.candidate} is being rolled back", "abort again, then start again")
         if not has(endpoint, state.candidate):
             raise DeploymentError(f"{state.candidate} is not deployed yet", f"mlops rollout resume {endpoint.name}")
         if state.phase is not Phase.CLOSE:
             state = state.at(Phase.FINISH)
-        return _run(controls, endpoint, state, _driver_inputs(controls, [], None))
+        return _run(controls, endpoint, state)
     if state.phase is Phase.CLOSE:
-        controls.say(f"it is too late: {state.candidate} has passed all steps, and is the champion")
-        return _run(controls, endpoint, state, _driver_inputs(controls, [], None))
-    report = Report(endpoint, state, controls.registry)
-    if state.phase is not Phase.ROLLBACK:
-        report.failed(["it was aborted"])
-    state = state.at(Phase.ROLLBACK)
-    return Driver(controls.place(), state, report, _driver_inputs(controls, [], None), controls.say).drive()
+        controls.say(f"it is too late to abort: {state.candidate} has passed all steps, and is the champion")
+        return _run(controls, endpoint, state)
+    return _run(controls, endpoint, state.at(Phase.ROLLBACK), aborted=state.phase is not Phase.ROLLBACK)
 
 
 def _ended(controls: Controls, endpoint: Endpoint, known: Rollout | None) -> RolloutResult:
-    """How a rollout has ended that another process drove."""
+    """Return how a rollout ended that another process drove."""
     if known is None:
-        raise DeploymentError(f"endpoint {endpoint.name!r} is not under a rollout", "mlops rollout start --help")
+        raise _no_rollout(endpoint)
     serving = endpoint.serving
     promoted = serving is not None and serving.name == known.candidate
     told = f"{serving.name if serving else 'nobody'} has the traffic of {endpoint.name}"
@@ -265,19 +267,19 @@ def _ended(controls: Controls, endpoint: Endpoint, known: Rollout | None) -> Rol
     return RolloutResult(RolloutOutcome.PROMOTED if promoted else RolloutOutcome.ROLLED_BACK, (told,))
 
 
-def _mend_tag(controls: Controls, endpoint: Endpoint) -> None:
-    """Where the tag cannot be read, nothing is known but the traffic: give all to the one with most, and forget it."""
+def _drop_unreadable_tag(controls: Controls, endpoint: Endpoint) -> None:
+    """If the tag cannot be read, give all traffic to the deployment with most of it, and remove the tag."""
     try:
         rollout_of(endpoint)
     except DeploymentError as error:
         serving = endpoint.serving
         if serving is None:
             raise
-        controls.say(f"{error.message}: giving all of the traffic to {serving.name}")
+        controls.say(f"{error.message}: giving all traffic to {serving.name}")
         place = controls.place()
         place.set_traffic({serving.name: 100}, {})
         place.clear()
         raise DeploymentError(
-            f"what was rolled out at {endpoint.name!r} is not known; {serving.name} has all of the traffic",
-            f"remove what is left over: mlops endpoint show {endpoint.name}",
+            f"it is not known what was rolled out at {endpoint.name!r}; {serving.name} has all traffic",
+            f"remove what is left: see mlops endpoint show {endpoint.name}",
         ) from error

@@ -1,4 +1,4 @@
-"""The endpoint of a rollout as its driver uses it: every call patient, and the state of the rollout in its tag."""
+"""The endpoint of a rollout as its driver uses it: calls are retried, and its tag has the state of the rollout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class LostError(DeploymentError):
-    """Somebody else has ended this rollout, or drives it now."""
+    """Another process has ended this rollout or drives it now."""
 
 
 class RolloutEndpoint:
@@ -37,7 +37,7 @@ class RolloutEndpoint:
         self._patience = patience
 
     def at_once(self) -> RolloutEndpoint:
-        """The same without patience."""
+        """Return the same endpoint without retries."""
         return RolloutEndpoint(self.target, self.name, self._say, 0.0)
 
     def endpoint(self) -> Endpoint:
@@ -57,14 +57,14 @@ class RolloutEndpoint:
         return self._call(lambda: self.target.deploy(request, self._say))
 
     def logs(self, deployment: str, lines: int) -> str:
-        """Last lines of a deployment's log, or why there are none: they are wanted where other things fail as well."""
+        """Return the last lines of a deployment's log, or why they cannot be read: other calls may be failing as well."""
         try:
             return self.target.logs(self.name, deployment, lines)
         except MlopsError as error:
             return f"the log cannot be read: {error.message}"
 
     def set_traffic(self, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> bool:
-        """Share the traffic unless it is so already; returns whether it was changed."""
+        """Set the traffic; return whether that changed it."""
         endpoint = self.endpoint()
         if shares(endpoint) == (dict(traffic), dict(mirror)):
             return False
@@ -72,7 +72,7 @@ class RolloutEndpoint:
         return True
 
     def delete_deployment(self, deployment: str) -> bool:
-        """Remove a deployment where it is there; returns whether it was."""
+        """Delete a deployment if it exists; return whether it did."""
         if not has(self.endpoint(), deployment):
             return False
         self._call(lambda: self.target.delete_deployment(self.name, deployment))
@@ -106,7 +106,7 @@ class RolloutEndpoint:
         return state
 
     def order(self, order: Order) -> None:
-        """Put into the tag what the process that drives shall do, unless the rollout is past that."""
+        """Write an order to the driving process into the tag, unless it is too late."""
         endpoint = self.endpoint()
         state = rollout_of(endpoint)
         if state is None or state.order is order or state.phase not in (Phase.DEPLOY, Phase.STEP):
@@ -115,14 +115,14 @@ class RolloutEndpoint:
         self._call(lambda: self.target.set_tags(self.name, tags))
 
     def clear(self) -> None:
-        """Take the state out of the tags: the rollout is over."""
+        """Remove the state from the tags, because the rollout is over."""
         tags = dict(self.endpoint().tags)
         if tags.pop(ROLLOUT_TAG, None) is not None:
             self._call(lambda: self.target.set_tags(self.name, tags))
 
     def _call(self, call: Callable[[], T]) -> T:
         if importlib.util.find_spec("azure") is None or importlib.util.find_spec("azure.core") is None:
-            return call()  # nothing but this machine can be the target then
+            return call()  # then only this machine can be the target
         return retry_while_busy(call, self._say, seconds=self._patience)
 
 

@@ -14,7 +14,7 @@ from vision_mlops.evaluation.report_page import render_page, table
 
 _TEMPLATE = Path(__file__).with_name("rollout_page.html")
 _LEFT, _TOP, _WIDTH, _HEIGHT = 48.0, 12.0, 900.0, 160.0
-_WHO = ("candidate", "champion")
+WHO = ("candidate", "champion")
 _LOOKS = {
     "candidate": 'fill="#2f6fdc" fill-opacity="0.6"',
     "champion": 'fill="#888" fill-opacity="0.27"',
@@ -46,7 +46,7 @@ def render(content: Mapping[str, Any]) -> str:
         chart=_chart(content),
         traffic=table(("from", "candidate", "champion", "copies to the candidate"), _rows(content)),
         steps=table(
-            ("began", "step", "judgement", "reasons", "candidate", "champion", "labelled otherwise"), steps
+            ("began", "step", "judgement", "reasons", "candidate", "champion", "labelled differently"), steps
         ),
         rest=_rest(content),
     )  # fmt: skip
@@ -65,28 +65,29 @@ def draw_traffic(content: Mapping[str, Any]) -> Picture:
 
 
 def _versions(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for who in _WHO:
+    for who in WHO:
         version = content[who]
         accuracy = version.get("accuracy")
-        shown = "not known" if accuracy is None else f"{accuracy:.4f}"
+        shown = "unknown" if accuracy is None else f"{accuracy:.4f}"
         yield (
-            who, version["deployment"], version["model"] or "not known", shown, version.get("verdict") or "not judged"
+            who, version["deployment"], version["model"] or "unknown", shown, version.get("verdict") or "not judged"
         )  # fmt: skip
 
 
 def _counts(figures: Mapping[str, Any] | None) -> tuple[str, str, str]:
     if not figures:
         return "", "", ""
-    mine, other = (_requests(figures[who]) for who in _WHO)
+    mine, other = (requests(figures[who]) for who in WHO)
     return mine, other, f"{figures['disagreed']} of {counted(figures['compared'], 'image')}"
 
 
-def _requests(counts: Mapping[str, int]) -> str:
+def requests(counts: Mapping[str, int]) -> str:
+    """Return the numbers of requests and errors in words."""
     return f"{counted(counts['requests'], 'request')}, {counted(counts['errors'], 'error')}"
 
 
 def _rows(content: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    names = [content[who]["deployment"] for who in _WHO]
+    names = [content[who]["deployment"] for who in WHO]
     for entry in content["traffic"]:
         shares = (f"{entry['traffic'].get(name, 0)} %" for name in names)
         yield _moment(entry["at"]), *shares, f"{entry['mirror'].get(names[0], 0)} %"
@@ -108,7 +109,7 @@ def _chart(content: Mapping[str, Any]) -> str:
     """Shares of the traffic over time, as a picture that scales."""
     entries = content["traffic"]
     if not entries:
-        return "<p>Nothing is known of the traffic.</p>"
+        return "<p>The traffic is not known.</p>"
     name = content["candidate"]["deployment"]
     times = [_seconds(entry["at"]) for entry in entries]
     first, last = times[0], max(_seconds(content["updated"]), times[-1], times[0] + 1.0)

@@ -1,4 +1,4 @@
-"""The report of a rollout: what was done at each step and what was seen, as JSON, text and a page, kept up to date."""
+"""The report of a rollout: what was done and observed at each step, as JSON, text and a page, kept up to date."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from vision_mlops.endpoints.contract import Endpoint
 from vision_mlops.registry import Registry
 from vision_mlops.rollout import rollout_page
 from vision_mlops.rollout.judge import Judgement, Observation
+from vision_mlops.rollout.rollout_endpoint import shares
 from vision_mlops.rollout.rollout_settings import write_steps
 from vision_mlops.rollout.rollout_state import Rollout
 
@@ -27,7 +28,7 @@ PAGE_FILE = "report.html"
 
 
 class RolloutOutcome(StrEnum):
-    """How a rollout is, or has ended."""
+    """The state of a rollout, or how it ended."""
 
     UNDER_WAY = "under way"
     PAUSED = "paused"
@@ -36,12 +37,12 @@ class RolloutOutcome(StrEnum):
 
 
 def rollouts_folder(endpoint: str) -> Path:
-    """Where the reports of an endpoint's rollouts are, on this machine."""
+    """Return the folder of the reports of an endpoint's rollouts on this machine."""
     return paths.home() / "rollouts" / endpoint
 
 
 class Report:
-    """Report of one rollout; goes on with what an earlier process on this machine has written.
+    """Report of one rollout, which continues what an earlier process on this machine wrote.
 
     Args:
         endpoint: As it is now.
@@ -71,11 +72,7 @@ class Report:
         if earlier.get("outcome") in (RolloutOutcome.UNDER_WAY, RolloutOutcome.PAUSED):
             for key in ("champion", "reasons", "steps", "traffic", "notes", "log"):
                 self.content[key] = earlier.get(key, self.content[key])
-        deployed = endpoint.deployments
-        self.shared(
-            {item.name: item.traffic for item in deployed if item.traffic},
-            {item.name: item.mirror for item in deployed if item.mirror},
-        )
+        self.shared(*shares(endpoint))
 
     @property
     def outcome(self) -> RolloutOutcome:
@@ -129,7 +126,7 @@ class Report:
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """The report in a folder; empty where there is none."""
+    """Read the report in a folder; empty if there is none."""
     try:
         content = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -138,22 +135,24 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 def telling(log: str, lines: int) -> str:
-    """The last lines of a server's log that are more than requests that went well; without any, the last of all."""
+    """Return the last lines of a server's log without successful requests; if nothing is left, the last lines of all."""
     found = log.splitlines()
     special = [line for line in found if not _went_well(line)]
     return "\n".join((special or found)[-lines:])
 
 
 def explaining(log: str) -> str:
-    """Those lines of a server's log that are warnings or errors, or no events but tracebacks and the like."""
-    return "\n".join(line for line in log.splitlines() if _level(line) not in ("debug", "info"))
+    """Return those lines of a server's log that are warnings, errors, or not events at all, such as tracebacks."""
+    return "\n".join(line for line in log.splitlines() if _event(line).get("level") not in ("debug", "info"))
 
 
-def _level(line: str) -> str:
+def _event(line: str) -> dict[str, Any]:
+    """Return a line of a server's log as an event; empty if it is none."""
     try:
-        return str(json.loads(line)["level"])
-    except (ValueError, KeyError, TypeError):
-        return ""
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
 
 
 def as_text(content: dict[str, Any], *, whole: bool = True) -> str:
@@ -190,41 +189,39 @@ def _facts(version: Mapping[str, Any]) -> str:
 
 
 def _went_well(line: str) -> bool:
+    entry = _event(line)
     try:
-        entry = json.loads(line)
-        return bool(entry["event"] == "request" and (entry["status"] < 500 or entry["path"].startswith("/health/")))
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return entry["event"] == "request" and (entry["status"] < 500 or entry["path"].startswith("/health/"))
+    except (KeyError, TypeError, AttributeError):
         return False
 
 
 def _figures(figures: dict[str, Any] | None) -> list[str]:
     if not figures:
         return []
-    counts = [
-        f"{who} {counted(figures[who]['requests'], 'request')}, {counted(figures[who]['errors'], 'error')}"
-        for who in _WHO
-    ]
-    lines = [f"{'; '.join(counts)}; {figures['seconds']} s"]
+    counts = "; ".join(f"{who} {rollout_page.requests(figures[who])}" for who in rollout_page.WHO)
     compared = counted(figures["compared"], "image")
-    lines.append(f"{counted(figures['pairs'], 'pair')}; {figures['disagreed']} of {compared} labelled otherwise")
+    lines = [
+        f"{counts}; {figures['seconds']} s",
+        f"{counted(figures['pairs'], 'pair')}; {figures['disagreed']} of {compared} labelled differently",
+    ]
     for what, rows in figures["latency_ms"].items():
-        numbers = [f"{who} median {rows[who]['median']}, p95 {rows[who]['p95']} of {rows[who]['of']}" for who in _WHO]
+        numbers = (
+            f"{who} median {rows[who]['median']}, p95 {rows[who]['p95']} of {rows[who]['of']}"
+            for who in rollout_page.WHO
+        )
         lines.append(f"{what} in ms: {'; '.join(numbers)}")
     return lines
 
 
-_WHO = ("candidate", "champion")
-
-
 def _judged(registry: Registry, reference: str) -> dict[str, Any]:
-    """Accuracy and verdict of a version; unknown ones are empty, as a report is no reason to stop."""
-    unknown = {"accuracy": None, "verdict": ""}
+    """Return accuracy and verdict of a version; empty if unknown, because a report is no reason to stop."""
     try:
         version = registry.get(reference) if reference else None
     except MlopsError:
-        return unknown
+        version = None
     if version is None:
-        return unknown
+        return {"accuracy": None, "verdict": ""}
     return {"accuracy": version.metrics.get("accuracy"), "verdict": version.verdict}
 
 

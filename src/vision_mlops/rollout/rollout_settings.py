@@ -1,4 +1,4 @@
-"""What a rollout goes through, and by which limits it is judged."""
+"""The steps, limits and options of a rollout."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def parse_steps(text: str) -> tuple[RolloutStep, ...]:
         if steps[-1].mirror > 100 or steps[-1].share > 100:
             raise DeploymentError(f"--steps: {part.strip()} is more than 100 percent", hint)
         if mirror is None and not steps[-1].share:
-            raise DeploymentError("--steps: a share of 0 is no step", "mirror=0 sends probes only")
+            raise DeploymentError("--steps: a share cannot be 0", "use mirror=0 to send probes only")
     shares = [step.share for step in steps]
     if shares != sorted(shares) or len(set(steps)) != len(steps):
-        raise DeploymentError(f"--steps {text}: the steps do not grow", hint)
+        raise DeploymentError(f"--steps {text}: the steps must increase", hint)
     if len(set(shares)) != len(shares):
-        raise DeploymentError(f"--steps {text}: there is one step with copies, and it comes first", hint)
+        raise DeploymentError(f"--steps {text}: only the first step can send copies", hint)
     if shares[-1] != 100:
-        raise DeploymentError(f"--steps {text}: the last step is not 100", hint)
+        raise DeploymentError(f"--steps {text}: the last step must be 100", hint)
     return tuple(steps)
 
 
@@ -107,7 +107,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class RolloutOptions:
-    """What the one who starts a rollout wants to have done at its end, or against a warning."""
+    """What to do at the end of a rollout, and whether to override warnings."""
 
     keep_candidate: bool = False
     keep_champion: bool = False

@@ -1,4 +1,4 @@
-"""The state of a rollout, as it lies in a tag of its endpoint: written before each action, so that any process can go on."""
+"""The state of a rollout in a tag of its endpoint, written before each action so that any process can continue it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Phase(StrEnum):
 
 
 class Order(StrEnum):
-    """What another process wants of the one that drives."""
+    """An order of another process to the one that drives."""
 
     ABORT = "abort"
     PROMOTE = "promote"
@@ -90,13 +90,13 @@ class Rollout:
             return f"step {self.number + 1} of {len(self.steps)}: {self.step.describe()}"
         return {
             Phase.DEPLOY: f"deploying {self.candidate}",
-            Phase.FINISH: f"giving {self.candidate} all of the traffic for good",
+            Phase.FINISH: f"giving {self.candidate} all traffic for good",
             Phase.CLOSE: f"removing what {self.candidate} has replaced",
             Phase.ROLLBACK: f"rolling back to {self.champion}",
         }[self.phase]
 
     def at(self, phase: Phase, number: int | None = None) -> Rollout:
-        """The same at another phase or step; an order has then been obeyed."""
+        """Return the state at another phase or step, where an order counts as obeyed."""
         kept = self.order if phase in (Phase.DEPLOY, Phase.STEP) else None
         return replace(self, phase=phase, number=self.number if number is None else number, order=kept)
 
@@ -140,7 +140,7 @@ def pack(state: Rollout) -> str:
     text = json.dumps(content, separators=(",", ":"))
     if len(text) > TAG_LENGTH:
         raise DeploymentError(
-            f"the state of this rollout has {len(text)} characters, and a tag takes {TAG_LENGTH}",
+            f"the state of this rollout has {len(text)} characters, but a tag can have only {TAG_LENGTH}",
             "shorten the names of the deployments, or leave limits and steps at their defaults",
         )
     return text
@@ -174,13 +174,13 @@ def unpack(text: str) -> Rollout:
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, DeploymentError, LookupError) as error:
         raise DeploymentError(
-            f"the tag {ROLLOUT_TAG} holds no state of a rollout: {text[:80]!r}",
-            "`mlops rollout abort` gives all of the traffic to the deployment with most of it, and removes the tag",
+            f"the tag {ROLLOUT_TAG} does not have the state of a rollout: {text[:80]!r}",
+            "`mlops rollout abort` gives all traffic to the deployment with most of it, and removes the tag",
         ) from error
 
 
 def rollout_of(endpoint: Endpoint) -> Rollout | None:
-    """The rollout that an endpoint is under. Raises DeploymentError where its tag cannot be read."""
+    """Return the rollout of an endpoint, if any. Raises DeploymentError if its tag cannot be read."""
     text = endpoint.tags.get(ROLLOUT_TAG)
     return unpack(text) if text is not None else None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import get_args
+from typing import cast, get_args
 
 import typer
 from testing.support.azure_pipelines.called_commands import Called, called, stages_before
@@ -133,7 +133,7 @@ def _verdicts(steps: list[Called]) -> Iterator[str]:
 def _fails(verdict: Called, decision: str) -> bool:
     """Whether the command ends as failed with a verdict; what no gate has judged is inconclusive to it."""
     try:
-        chosen = FailOnVerdict(verdict.option("--fail-on") or "never")
+        chosen = cast("FailOnVerdict", verdict.option("--fail-on") or "never")
         exit_on("inconclusive" if decision == NOT_JUDGED else decision, chosen)
     except typer.Exit:
         return True

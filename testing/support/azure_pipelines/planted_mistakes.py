@@ -77,7 +77,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("ci", 'RESULTS="$(results)" ', "", "nobody publishes outputs/tests"),
     ("model_deployment", "dependsOn: [model, staging]", "dependsOn: [model]", "production does not wait for staging"),
     ("model_deployment", "dependsOn: model\n", "dependsOn: model\n    condition: always()\n", "what is before it is failed"),
-    ("model_deployment", "mirror=50,10,50,100", "mirror=50,10,5", "the steps do not grow"),
+    ("model_deployment", "mirror=50,10,50,100", "mirror=50,10,5", "the steps must increase"),
     ("model_training", "default: textile\n", "default: textiles\n", "no workload 'textiles' is shipped"),
     ("flask_app_deployment", "[dev, prod]", "[prod, dev]", "the stages of prod come before those of dev"),
     ("ci", "- script: make check\n", "- script: make check\n          continueOnError: true\n", "passes over a failure"),

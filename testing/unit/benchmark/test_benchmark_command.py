@@ -156,7 +156,7 @@ def test_a_contestant_that_fails_is_named_at_the_end(mlops: Run, monkeypatch: py
     assert ended.exit_code == 1
     assert "mean-colour" in ended.stdout
     assert ended.stderr.count("failed: no account: export CUSTOM_VISION_ENDPOINT") == 1
-    assert ended.stderr.strip().endswith("error: 1 contestant failed: service-colour; each says why above")
+    assert ended.stderr.strip().endswith("error: 1 contestant failed: service-colour; see the reasons above")
     assert "Against ours" not in BenchmarkFolder("colours").report.read_text()
 
 

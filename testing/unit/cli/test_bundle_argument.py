@@ -146,7 +146,7 @@ def test_a_folder_with_the_name_of_a_version(bundles: dict[int, Path]) -> None:
 
 
 def test_the_bare_name_of_a_registered_model(bundles: dict[int, Path]) -> None:
-    with pytest.raises(RegistryError, match=r"a version must be named\n  -> write colours@champion, or colours:1"):
+    with pytest.raises(RegistryError, match=r"model needs a version\n  -> write colours@champion, or colours:1"):
         choose_bundle("colours")
     shutil.copytree(bundles[2], "colours")
     assert choose_bundle("colours") == ChosenBundle(Path("colours"))

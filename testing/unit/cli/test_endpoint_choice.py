@@ -111,7 +111,7 @@ def test_a_named_one_is_taken_with_what_opens_it(deployed: list[Endpoint], auth:
 
 def test_a_token_that_ends_is_no_key(deployed: list[Endpoint]) -> None:
     deployed.append(endpoint("cloud", "kubernetes-endpoint", auth="aml_token"))
-    with pytest.raises(DeploymentError, match="end after some hours"):
+    with pytest.raises(DeploymentError, match="expire after some hours"):
         choose_endpoint("cloud")
 
 
@@ -159,7 +159,7 @@ def test_only_on_loopback_the_app_answers_to_its_names_alone(
 ) -> None:
     options = ("--endpoint", "http://127.0.0.1:9")
     assert "warning" not in run(*options)
-    assert "warning: everybody who reaches 0.0.0.0" in run(*options, "--host", "0.0.0.0")
+    assert "warning: everybody who can reach 0.0.0.0" in run(*options, "--host", "0.0.0.0")
     monkeypatch.setenv("MLOPS_APP_HOSTS", "frontend.example")
     run(*options)
     assert [known.hosts for known in served] == [("127.0.0.1", "::1", "localhost"), (), ("frontend.example",)]

@@ -103,7 +103,7 @@ def test_what_cannot_be_tried_here_is_said_and_not_refused(capfd: pytest.Capture
     for place in ("gone", "azureml:gone:1", "azureml://datastores/images/paths/gone"):
         try_metrics(mine(METRIC.format("random"), f"data.path={place}"))
         said = capfd.readouterr().err
-        assert said.startswith("note: evaluation.metrics: own_trial:random is called at the evaluation only: "), said
+        assert said.startswith("note: evaluation.metrics: own_trial:random is not tried before the evaluation: "), said
         assert "gone" in said
     with pytest.raises(ConfigError, match="cannot be called as one"):
         try_metrics(mine(METRIC.format("one"), "data.path=gone"))

@@ -25,7 +25,7 @@ from vision_mlops.registry.model_versions import parse_reference
 def test_an_address_is_no_file(text: str) -> None:
     with pytest.raises(MlopsError) as caught:
         _files([text])
-    assert caught.value.message == f"{text} is an address: only files are read"
+    assert caught.value.message == f"{text} is an address; only files are read"
     with pytest.raises(DataError, match="is an address: only folders on this machine can be read"):
         list_images(Path(text))
 

@@ -304,7 +304,7 @@ def test_a_class_that_cannot_be_a_folder_is_refused(work: Path, home: Path, keep
 
 def test_where_there_are_no_corrections(work: Path) -> None:
     for place in ("corrections", "workloads"):
-        with pytest.raises(DataError, match=r"holds no corrections: it has no corrections\.db"):
+        with pytest.raises(DataError, match=r"has no corrections: it has no corrections\.db"):
             invoke(place, "-w", "pets")
     assert not (work / "corrections").exists()
     with pytest.raises(MlopsError, match="is no storage account"):
@@ -331,7 +331,7 @@ def test_a_base_that_was_changed_or_was_not_split_is_refused(work: Path, home: P
     assert RUNNER.invoke(app, ["data", "prepare", "-w", "pets", "--images", "azureml:pets:1"]).exit_code == 0
     assert added()["base"] == str(prepared), "the split that it was given"
     shutil.rmtree(prepared)
-    with pytest.raises(DataError, match=r"neither a data asset 'other' nor prepared data"):
+    with pytest.raises(DataError, match=r"no data asset 'other' is registered"):
         added("--name", "other")
 
 

@@ -400,7 +400,7 @@ def test_fix_and_undo(planted: Planted, tmp_path: Path) -> None:
     kinds = "corrupt,not-an-image,exact-duplicate,near-duplicate,leak,conflict,dark,blank"
     words = (planted.root, "--no-labels", "--out", tmp_path / "out", "--fix", kinds)
     _, _, said = invoke(*words, "--dry-run")
-    assert "nothing was touched" in said
+    assert "nothing was changed" in said
     assert tree(planted.root) == before
     assert not (tmp_path / "photos.quarantine").exists()
     assert invoke(*words)[0] == 0, "what is left are no errors"
@@ -497,9 +497,9 @@ def test_another_file_system_and_links(tmp_path: Path, monkeypatch: pytest.Monke
         (("PHOTOS", "--fix", "dark", "--to", "PHOTOS/held"), "overlaps the images"),
         (("PHOTOS", "--fix", "dark", "--to", "FULL"), "is no quarantine"),
         (("PHOTOS", "--fix", "label-error", "--no-labels"), "needs the check that --no-labels"),
-        (("PHOTOS", "--dry-run"), "belong to --fix"),
+        (("PHOTOS", "--dry-run"), "need --fix"),
         (("--undo", "FULL"), "has no moves.json"),
-        (("PHOTOS", "--undo", "FULL"), "--undo goes alone"),
+        (("PHOTOS", "--undo", "FULL"), "--undo excludes FOLDER and --fix"),
         (("PHOTOS", "--bundle", "FULL"), "is not a model bundle"),
     ],
 )

@@ -357,7 +357,7 @@ def test_splits_are_counted(prepared: Path) -> None:
         (["register", "birds", "--name", "été"], "'été' is not a valid name for an asset"),
         (["register", "birds", "--name", ""], "'' is not a valid name for an asset"),
         (["register", "鳥"], "no name of an asset can be made of '鳥'"),
-        (["register", "birds", "--tag", "spring"], "--tag 'spring' is not of the form KEY=VALUE"),
+        (["register", "birds", "--tag", "spring"], "--tag 'spring' is not of the form NAME=VALUE"),
         (["register", "birds", "--tag", "a=1", "--tag", "a=2"], "--tag 'a' is given twice"),
         (["register", "latin"], "the name .* is not UTF-8"),
         (["list", "--name", "bird"], "no data named 'bird' is registered on this machine\n.*did you mean 'birds'"),

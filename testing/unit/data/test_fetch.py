@@ -510,18 +510,18 @@ def test_lists_that_are_wrong(tmp_path: Path, content: bytes, message: str) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["stanford_dog"], "'stanford_dog' is no workload, no http or https address and no file"),
+        (["stanford_dog"], "'stanford_dog' is not a workload, an http or https address, or a file"),
         (["textile_degraded"], "the images of textile_degraded are made when they are prepared"),
-        (["textile", "--inside", "x"], "--inside is for an address"),
-        (["stanford_dogs", "--per-class", "5"], "--per-class is for a dataset that comes with the package"),
+        (["textile", "--inside", "x"], "--inside applies only to an address"),
+        (["stanford_dogs", "--per-class", "5"], "--per-class applies only to a dataset that comes with the package"),
         (["stanford_dogs", "textile"], "2 workloads are given"),
-        (["stanford_dogs", "http://127.0.0.1/x.zip"], "a workload and addresses together"),
-        (["stanford_dogs", "--max-size", "5"], "--max-size is for an address"),
-        (["stanford_dogs", "--inside", "x"], "--inside is for an address"),
+        (["stanford_dogs", "http://127.0.0.1/x.zip"], "a workload and addresses are given"),
+        (["stanford_dogs", "--max-size", "5"], "--max-size applies only to an address"),
+        (["stanford_dogs", "--inside", "x"], "--inside applies only to an address"),
         (["http://127.0.0.1/x.zip", "--set", "a=b"], "--set changes a workload"),
         (
             ["http://127.0.0.1/x.zip", "http://127.0.0.1/y.zip", "--size", "5"],
-            "--size is for one file, and 2 are given",
+            "--size applies to one file, but 2 are given",
         ),
         (["http://127.0.0.1/x.zip", "--sha256", "abc"], "--sha256: String should match pattern"),
         (["http://127.0.0.1/x.zip", "--inside", "../x"], "--inside: must be a relative path"),
@@ -601,7 +601,7 @@ def test_interrupted_and_gone_on(site: Site, workload: str, folder: Path, number
         end(process)
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert re.search(r"interrupted; [\d.,]+ (bytes|MB) are kept, and the same command goes on there", errors)
+        assert re.search(r"interrupted; [\d.,]+ (bytes|MB) are kept, and the same command continues there", errors)
         assert "Traceback" not in errors
     kept = next(part.glob("*.part")).stat().st_size
     assert 0 < kept < len(IMAGES)

@@ -238,7 +238,7 @@ def test_new_names_a_folder_elsewhere_by_its_whole_path(
     [
         (["Big Cats", "--images", "pets"], "'Big Cats' cannot be the name of a workload\n  -> begin with a lower case"),
         (["../up", "--images", "pets"], "'../up' cannot be the name of a workload"),
-        (["textile", "--images", "pets"], "a workload 'textile' is shipped already\n  -> choose another name"),
+        (["textile", "--images", "pets"], "'textile' is the name of a shipped workload\n  -> choose another name"),
         (["cats", "--images", "nowhere"], "nowhere does not exist\n  -> give a folder with one sub-folder of images"),
         (["cats", "--images", "pets/cat"], "its images are not in class folders"),
     ],

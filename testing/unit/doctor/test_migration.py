@@ -106,7 +106,7 @@ def test_the_command_counts_and_ends_as_it_is_told_to(mlops: RAN, project: Path,
     code, out, err = mlops("migrate", "scan", project)
     assert code == 0
     assert "train.py:6: error: Run.get_context" in out
-    assert "photos.json was passed over: it is too large\n" in err
+    assert "photos.json was skipped: it is too large\n" in err
     assert re.search(r"\d+ errors, 0 warnings, 2 notes in 9 of 10 files", err)
     code, out, err = mlops("migrate", "scan", project, "--json", "--fail-on", "error")
     assert code == 1

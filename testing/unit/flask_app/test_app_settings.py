@@ -57,8 +57,8 @@ WRONG = {
     ),
     "space in the address": ({"ENDPOINT": "http://127.0.0.1:1/sc ore"}, "MLOPS_APP_ENDPOINT: must be one address"),
     "address on two lines": ({"ENDPOINT": "http://a\nb"}, "MLOPS_APP_ENDPOINT: must be one address"),
-    "key on two lines": ({"ENDPOINT_KEY": "k3y\nk3y"}, "MLOPS_APP_ENDPOINT_KEY: must hold printable ASCII"),
-    "key in another script": ({"ENDPOINT_KEY": "k3y\u00fc"}, "MLOPS_APP_ENDPOINT_KEY: must hold printable ASCII"),
+    "key on two lines": ({"ENDPOINT_KEY": "k3y\nk3y"}, "MLOPS_APP_ENDPOINT_KEY: must have only printable ASCII"),
+    "key in another script": ({"ENDPOINT_KEY": "k3y\u00fc"}, "MLOPS_APP_ENDPOINT_KEY: must have only printable ASCII"),
     "host with its scheme": (
         {"HOSTS": "http://app.example"},
         "MLOPS_APP_HOSTS: 'http://app.example' is not a host name",

@@ -178,7 +178,7 @@ def test_a_full_place_is_said(endpoint: str, folder: Path) -> None:
     browser = Browser(endpoint=endpoint, corrections=str(folder), corrections_limit_mb=0.001)
     status, code, message = refused(browser.send(picture()))
     assert (status, code) == (413, "corrections_full")
-    assert "their place is full" in message
+    assert "their store is full" in message
     assert str(folder) not in message, "strangers need not know where it is"
 
 

@@ -55,7 +55,7 @@ def test_all_of_a_correction_is_kept(store: FolderStore, folder: Path) -> None:
 
 def test_opening_makes_nothing(store: FolderStore, folder: Path) -> None:
     assert store.size_bytes() == 0
-    with pytest.raises(DataError, match=r"holds no corrections: it has no corrections\.db"):
+    with pytest.raises(DataError, match=r"has no corrections: it has no corrections\.db"):
         list(store.list())
     assert not folder.parent.exists()
 
@@ -165,7 +165,7 @@ def test_a_place_that_can_never_be_used_is_refused_when_it_is_opened(tmp_path: P
     file = tmp_path / "notes.txt"
     file.write_text("mine")
     for location in (file, file / "corrections"):
-        with pytest.raises(ConfigError, match=r"'.*notes\.txt' is not a folder that can be written to"):
+        with pytest.raises(ConfigError, match=r"'.*notes\.txt' is not a writable folder"):
             open_store(str(location), MANY)
     with open_folder() as place:
         place.chmod(0o555)
@@ -173,7 +173,7 @@ def test_a_place_that_can_never_be_used_is_refused_when_it_is_opened(tmp_path: P
             open_store(str(place / "kept"), MANY)
         place.chmod(0o755)
     assert file.read_text() == "mine"
-    with pytest.raises(ConfigError, match="no place of corrections is given"):
+    with pytest.raises(ConfigError, match="no location of corrections is given"):
         open_store("")
 
 

@@ -94,7 +94,7 @@ def test_an_answer_of_another_model_renews_what_is_shown(open_app: OpenApp, endp
 
 TROUBLES = {
     "down": (OddAnswer(hang_up=True), "endpoint_down", "closed the connection"),
-    "unauthorised": (OddAnswer(401, b""), "endpoint_unauthorised", "does not accept this app"),
+    "unauthorised": (OddAnswer(401, b""), "endpoint_unauthorised", "does not accept the key or identity of this app"),
     "throttled": (OddAnswer(429, b"", {"Retry-After": "17"}), "endpoint_throttled", "Try again in 17 s"),
     "not ready": (
         OddAnswer(503, {"error": {"code": "not_ready", "message": "the model is being loaded"}}),
@@ -154,11 +154,11 @@ def test_what_was_known_is_shown_while_the_endpoint_is_down(
     endpoint.description = OddAnswer(401, b"")
     page = client.get("/model").text
     assert "Colours of things" in page
-    assert "does not accept this app" in page
+    assert "does not accept the key or identity of this app" in page
     endpoint.description = described(title="Back again")
     page = client.get("/model").text
     assert "Back again" in page
-    assert "does not accept this app" not in page
+    assert "does not accept the key or identity of this app" not in page
 
 
 def test_an_older_endpoint_is_alive_and_classifies(open_app: OpenApp, endpoint: OddEndpoint) -> None:

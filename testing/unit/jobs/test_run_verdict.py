@@ -55,7 +55,7 @@ def test_images_that_are_the_data_of_a_workload(
     images = text.format(here=project)
     monkeypatch.setenv("MLOPS_DATA__PATH", "photos/my cats")  # of every workload, so that it says nothing of one
     assert workload_of(None, images) == "birds"
-    assert f"{images} is the data of the workload 'birds': its settings count" in capsys.readouterr().err
+    assert f"{images} is the data of the workload 'birds': its settings apply" in capsys.readouterr().err
     assert workload_of("textile", images) == "textile", "who names one gets it"
     assert workload_of(None, None) == "textile"
 
@@ -114,7 +114,7 @@ def test_prepare_says_whose_settings_count(run: Run, project: Path, set_: tuple[
     assert (
         "warning: no workload here has photos/my cats" in run("data", "prepare", *set_, "--images", "photos/my cats")[2]
     )
-    assert "'birds': its settings count" in run("data", "prepare", *set_, "--images", "photos/birds")[2]
+    assert "'birds': its settings apply" in run("data", "prepare", *set_, "--images", "photos/birds")[2]
 
 
 def judged(project: Path, decision: str, bundle: Path) -> None:

@@ -28,7 +28,7 @@ def test_where_nothing_serves_the_candidate_gets_everything(world: World) -> Non
     ended = make_first(world.controls(), world.request(2), RolloutOptions())
     assert ended is not None
     assert ended.outcome is RolloutOutcome.PROMOTED
-    assert ended.reasons == ("colours:2 is the first version of colours: it has all of the traffic",)
+    assert ended.reasons == ("colours:2 is the first version of colours: it has all traffic",)
     world.has_only(2)
 
 
@@ -76,7 +76,7 @@ def test_aborting_what_does_not_run_is_fine_where_it_is_asked_so(world: World, m
     words = ["rollout", "abort", "colours", "--on", "memory"]
     ended = CliRunner().invoke(app, [*words, "--if-running"])
     assert ended.exit_code == 0, ended.output
-    assert "colours is under no rollout: nothing to abort" in ended.stderr
+    assert "no rollout of colours is under way: nothing to abort" in ended.stderr
     ended = CliRunner().invoke(app, words)
     assert isinstance(ended.exception, DeploymentError)
-    assert re.search("is not under a rollout", str(ended.exception))
+    assert re.search("is under way", str(ended.exception))

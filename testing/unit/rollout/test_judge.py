@@ -150,7 +150,7 @@ def test_live_latency_counts_once_there_is_enough_of_it() -> None:
     assert verdict(seen(latencies=(live([30] * 2, fast[:2]),))) is StepVerdict.CONTINUE
     found = judge(seen(latencies=(live([30] * 20, fast[:20]),)), LIMITS)
     assert found.verdict is StepVerdict.WAIT
-    assert found.reasons[0].startswith("inconclusive, as requests wait for each other; going on longer")
+    assert found.reasons[0].startswith("inconclusive, because requests wait for each other; observing longer")
     assert verdict(seen(latencies=(live([30] * 40, fast),))) is StepVerdict.FAIL
     assert verdict(seen(latencies=(live([30, 10] * 20, fast),))) is StepVerdict.FAIL
     # All that is slow came at once: the machine may have been busy just then.
@@ -298,14 +298,14 @@ def test_steps_are_read_and_written() -> None:
     [
         ("", "neither mirror=PERCENT nor a share"),
         ("ten,100", "'ten' is neither"),
-        ("0,100", "a share of 0"),
+        ("0,100", "a share cannot be 0"),
         ("120", "more than 100"),
         ("mirror=101,100", "more than 100"),
-        ("50,10,100", "do not grow"),
-        ("10,10,100", "do not grow"),
-        ("10,mirror=50,100", "do not grow"),
-        ("mirror=10,mirror=50,100", "one step with copies"),
-        ("10,50", "the last step is not 100"),
+        ("50,10,100", "must increase"),
+        ("10,10,100", "must increase"),
+        ("10,mirror=50,100", "must increase"),
+        ("mirror=10,mirror=50,100", "only the first step can send copies"),
+        ("10,50", "the last step must be 100"),
     ],
 )
 def test_wrong_steps_are_refused(text: str, message: str) -> None:
@@ -339,11 +339,11 @@ def test_the_longest_names_fit_with_defaults_and_more_is_refused() -> None:
     state = Rollout("c" * 32, "b" * 32, f"{'m' * 63}:123456", 1764107720).at(Phase.STEP, 3).driven(60)
     assert len(pack(replace(state, order=Order.PROMOTE))) <= TAG_LENGTH
     changed = RolloutLimits(123, 0.02, 1.75, 2.5, 0.15, 1200, 30)
-    with pytest.raises(DeploymentError, match="a tag takes 256"):
+    with pytest.raises(DeploymentError, match="a tag can have only 256"):
         pack(replace(state, limits=changed, steps=parse_steps("mirror=10,20,30,40,100")))
 
 
 @pytest.mark.parametrize("text", ["", "x", "[]", "{}", '{"m":"a:1","b":"c","p":"step","a":1,"i":9}', '{"m":1}'])
 def test_a_tag_of_something_else_is_refused(text: str) -> None:
-    with pytest.raises(DeploymentError, match="holds no state of a rollout"):
+    with pytest.raises(DeploymentError, match="does not have the state of a rollout"):
         unpack(text)

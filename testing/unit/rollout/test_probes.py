@@ -62,7 +62,7 @@ def test_answers_are_compared_where_both_have_scored() -> None:
     assert pairs.seen == {0: True, 1: True}
     assert (pairs.candidate, pairs.champion, pairs.scored) == (RequestCounts(6, 1), RequestCounts(6, 1), 3)
     assert len(pairs.round_trips) == 2
-    assert pairs.note == "the champion answered a probe with 500: fault"
+    assert pairs.note == "the champion responded to a probe with 500: fault"
 
 
 def test_time_of_work_counts_where_both_tell_it() -> None:
@@ -153,7 +153,7 @@ def test_an_answer_of_another_deployment_is_none(tmp_path: Path) -> None:
     until(lambda: probing.pairs().candidate.requests)
     probing.end()
     assert probing.pairs().scored == 0
-    assert "old answered instead of new" in probing.pairs().note
+    assert "old responded instead of new" in probing.pairs().note
 
 
 def test_a_key_that_is_not_valid_any_more_is_noticed(tmp_path: Path) -> None:

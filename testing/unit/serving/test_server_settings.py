@@ -150,7 +150,7 @@ def test_one_bundle_is_wanted(tmp_path: Path) -> None:
     [
         (["--auth", "token"], {}, "give key or none"),
         ([], {"MLOPS_AUTH": "token"}, "give key or none"),
-        (["--auth", "none"], {"MLOPS_SCORING_KEY": "x"}, "leave out one"),
+        (["--auth", "none"], {"MLOPS_SCORING_KEY": "x"}, "--auth none is given, but a key is set"),
         (["--host", "0.0.0.0"], {}, "set MLOPS_SCORING_KEY or MLOPS_SCORING_KEY_FILE"),
         ([], {"MLOPS_HOST": "0.0.0.0"}, "set MLOPS_SCORING_KEY or MLOPS_SCORING_KEY_FILE"),
         ([], {"MLOPS_SCORING_KEY_FILE": "/nowhere/keys"}, "/nowhere/keys cannot be read: No such file"),

@@ -71,7 +71,7 @@ class AutomlImages(Contestant):
         if not self._model.is_dir():
             self._check_data()
             check_workspace(self._client, self._settings)
-            kept = self._kept() or KeptTraining(self._workspace)
+            kept = self._kept() or KeptTraining(workspace=self._workspace)
             kept.machine = automl_job.machine_of(self._client, self._settings, self.task)
             kept.uploads = uploads_of(self.task, self._settings)
             kept.write(self.task.folder)

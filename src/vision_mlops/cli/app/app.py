@@ -1,4 +1,4 @@
-"""``mlops app``: the web frontend in the foreground, and the group of the commands that bring it to App Service."""
+"""``mlops app``: run the web frontend in the foreground; and the group of commands that deploy it to App Service."""
 
 from __future__ import annotations
 
@@ -33,18 +33,20 @@ def run(
         typer.Option(
             "--endpoint",
             metavar="URL|NAME",
-            help="Scoring endpoint: its address, or its name in `mlops endpoint list`.",
-            show_default="MLOPS_APP_ENDPOINT, else the one that runs on this machine",
+            help="Address of the scoring endpoint, or its name in `mlops endpoint list`.",
+            show_default="MLOPS_APP_ENDPOINT, else the endpoint that runs on this machine",
         ),
     ] = "",
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
     port_file: Annotated[Path | None, typer.Option("--port-file", hidden=True)] = None,
 ) -> None:
     """Run the web frontend until Ctrl-C: pages on which people classify images, and see what is deployed.
 
-    It speaks to any scoring endpoint over HTTP, whose key is in MLOPS_APP_ENDPOINT_KEY; that of an endpoint which is given
-    by its name is looked up. docs/how_to/web_app.md lists all settings (MLOPS_APP_...).
+    It works with any scoring endpoint over HTTP. The key of the endpoint is read from MLOPS_APP_ENDPOINT_KEY, or looked up
+    for an endpoint that is given by name. docs/how_to/web_app.md lists all settings (MLOPS_APP_...).
 
     Example: `mlops app`, or `mlops app --endpoint http://127.0.0.1:8000 --port 8090`
     """
@@ -52,7 +54,7 @@ def run(
         given = [name for name in ("endpoint", "host", "port", "port_file") if _is_given(context, name)]
         if given:
             raise typer.BadParameter(
-                f"--{given[0].replace('_', '-')} stands behind {context.invoked_subcommand}, or nowhere"
+                f"--{given[0].replace('_', '-')} must come after {context.invoked_subcommand}, or be removed"
             )
         return
     from vision_mlops.cli.app.endpoint_choice import choose_endpoint
@@ -68,11 +70,11 @@ def run(
             samples=settings.samples or chosen.samples,
         )  # fmt: skip
     settings = settings.model_copy(update={"brand": brand})
-    if host in LOOPBACK and not settings.hosts:  # a page of another site must not get here by a name of its own
+    if host in LOOPBACK and not settings.hosts:  # a page of another site must not reach it by a name of its own
         settings = settings.model_copy(update={"hosts": LOOPBACK})
     elif host not in LOOPBACK and not settings.trust_sign_in:
-        warn(f"everybody who reaches {host} may use the web frontend, and through it the scoring endpoint")
-    open_corrections(settings)  # here, so that a wrong place is one line
+        warn(f"everybody who can reach {host} can use the web frontend, and through it the scoring endpoint")
+    open_corrections(settings)  # here, so that a wrong location is reported in one line
     listener = listen(host, port)
     bound = listener.getsockname()[1]
     if port_file is not None:
@@ -86,16 +88,16 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 def _serve(settings: AppSettings, listener: socket.socket, ready: str) -> None:
-    """Run gunicorn in this process until a signal."""
+    """Run gunicorn in this process until a signal ends it."""
     from gunicorn.app.base import BaseApplication
     from pydantic import SecretStr
 
     from vision_mlops.flask_app import gunicorn_settings
     from vision_mlops.flask_app.app import create_app
 
-    if not settings.secret_key.get_secret_value():  # made here, so that sessions outlive a worker
+    if not settings.secret_key.get_secret_value():  # generated here, so that sessions outlive a worker
         settings = settings.model_copy(update={"secret_key": SecretStr(secrets.token_hex(32))})
-        say("MLOPS_APP_SECRET_KEY is not set: sessions end when the web frontend does")
+        say("MLOPS_APP_SECRET_KEY is not set: sessions end when the web frontend stops")
 
     class Application(BaseApplication):
         def load_config(self) -> None:
@@ -104,7 +106,7 @@ def _serve(settings: AppSettings, listener: socket.socket, ready: str) -> None:
                     self.cfg.set(name, value)
             self.cfg.set("bind", f"fd://{listener.fileno()}")
             self.cfg.set("loglevel", "warning")
-            self.cfg.set("graceful_timeout", 5)  # somebody waits at the terminal
+            self.cfg.set("graceful_timeout", 5)  # somebody is waiting at the terminal
             self.cfg.set("post_worker_init", lambda worker: say(ready) if worker.age == 1 else None)
 
         def load(self) -> object:
@@ -118,10 +120,10 @@ def _serve(settings: AppSettings, listener: socket.socket, ready: str) -> None:
     try:
         Application().run()
     except SystemExit as end:
-        if os.getpid() != process:  # a worker that ends
+        if os.getpid() != process:  # this is a worker that ends
             raise
         if end.code:
-            raise ConfigError("the web frontend cannot start", "the reason is above") from end
+            raise ConfigError("the web frontend cannot start", "see the reason above") from end
     say("stopped")
 
 

@@ -1,4 +1,4 @@
-"""Which endpoint the web frontend speaks to where its address is not given: one of those that were deployed from here."""
+"""Chooses the endpoint of the web frontend where no address is given: one that was deployed from here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HERE = ("local", "docker")
 
 @dataclass(frozen=True, slots=True)
 class ChosenEndpoint:
-    """Its address, how to sign in, with the key where it takes one, and a folder of images that the model knows, if any."""
+    """Address of an endpoint, how to sign in, the key where it takes one, and a folder of sample images, if any."""
 
     url: str
     auth: Literal["key", "identity", "none"]
@@ -29,24 +29,24 @@ class ChosenEndpoint:
 
 
 def choose_endpoint(name: str = "", target: str = "") -> ChosenEndpoint:
-    """The endpoint of a name, else the only one that runs on this machine.
+    """Find an endpoint by its name, or without a name the only one that runs on this machine.
 
     Args:
-        name: Of the endpoint.
-        target: It is there; where it was deployed to from here, where not given.
+        name: Name of the endpoint.
+        target: Its target; by default the one that it was deployed to from here.
 
     Raises:
-        DeploymentError: there is none, or more than one; the hint says how to start one, or which to give.
-        MlopsError: the target does not give access to it.
+        DeploymentError: there is no such endpoint, or more than one; the hint says how to start or name one.
+        MlopsError: the target denies access to it.
     """
     endpoint = open_target(target or target_of(name)).endpoint(name) if name else _only_one()
     if endpoint.auth == "aml_token":
         raise DeploymentError(
-            f"endpoint {endpoint.name!r} takes tokens of Azure ML only, which end after some hours",
+            f"endpoint {endpoint.name!r} accepts only tokens of Azure ML, which expire after some hours",
             "deploy with --auth key, or with aad_token on a managed endpoint",
         )
     samples = _samples(endpoint)
-    if endpoint.auth == "aad_token":  # the app renews its token itself
+    if endpoint.auth == "aad_token":  # the app renews the token itself
         return ChosenEndpoint(endpoint.url, "identity", samples=samples)
     access = open_target(endpoint.target).access(endpoint.name)
     key = access.headers.get("X-Api-Key") or access.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -64,7 +64,7 @@ def _only_one() -> Endpoint:
         named = ", ".join(f"{item.name} ({item.url})" for item in running)
         raise DeploymentError(
             f"{len(running)} endpoints run on this machine: {named}",
-            f"say which: mlops app --endpoint {running[0].name}",
+            f"choose one: mlops app --endpoint {running[0].name}",
         )
     start = "mlops deploy --to local --model NAME@champion --endpoint NAME"
     if found:
@@ -78,7 +78,7 @@ def _only_one() -> Endpoint:
 
 
 def _samples(endpoint: Endpoint) -> Path | None:
-    """The golden images of the model that is served: what the gallery shows is then what the model knows."""
+    """Return the folder of golden images of the served model, so that the gallery shows what the model knows."""
     serving = endpoint.serving
     if serving is None or endpoint.target not in _HERE:
         return None

@@ -1,4 +1,4 @@
-"""``mlops app package``: the zip that App Service runs."""
+"""``mlops app package``: build the zip that App Service runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vision_mlops.core.files import atomic_write
 
 _OWN_BRAND = Path("app")
 Samples = Annotated[
-    Path | None, typer.Option("--samples", metavar="FOLDER", help="Put these images into the gallery.", file_okay=False)
+    Path | None, typer.Option("--samples", metavar="FOLDER", help="Show these images in the gallery.", file_okay=False)
 ]
 
 
@@ -22,18 +22,18 @@ Brand = Annotated[
     typer.Option(
         "--brand",
         metavar="FOLDER",
-        help="Give it the name, colours, texts and logo of this folder.",
+        help="Use the name, colours, texts and logo of this folder.",
         file_okay=False,
-        show_default=f"{_OWN_BRAND}, where that has a brand.yml",
+        show_default=f"{_OWN_BRAND}, if it has a brand.yml",
     ),
 ]
 
 
 def brand_folder(given: Path | None) -> Path | None:
-    """The checked folder of the brand: the given one, or that of the project in the current folder; None without one.
+    """Return the folder of the brand, checked: the given one, or that of the project in the current folder, if any.
 
     Raises:
-        ConfigError: it cannot be read, or a value in it is wrong.
+        ConfigError: the brand cannot be read, or a value in it is wrong.
     """
     from vision_mlops.flask_app.brand import BRAND, load_brand
 
@@ -44,13 +44,13 @@ def brand_folder(given: Path | None) -> Path | None:
 
 
 def package(
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Write the zip there.")] = Path("app.zip"),
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Zip file to write.")] = Path("app.zip"),
     samples: Samples = None,
     brand: Brand = None,
 ) -> None:
-    """Make the zip of the web frontend: its code, the pinned requirements, and how it starts.
+    """Build the zip of the web frontend: its code, the pinned requirements, and its start script.
 
-    The same content makes the same file, byte for byte. Unpacked, it starts with `sh startup.sh`.
+    The same content gives the same file, byte for byte. Unpacked, it starts with `sh startup.sh`.
 
     Example: `mlops app package --out app.zip`
     """

@@ -1,4 +1,4 @@
-"""The checks of Azure that run before a command makes anything that costs money."""
+"""Checks of Azure that run before a command creates anything that costs money."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ if TYPE_CHECKING:
 SKIP = "MLOPS_SKIP_CHECKS"
 SkipChecks = Annotated[
     bool,
-    typer.Option("--skip-checks", envvar=SKIP, help="Do not check roles, quota and the like before Azure is used."),
+    typer.Option(
+        "--skip-checks", envvar=SKIP, help="Skip the checks of roles, quota and the like before Azure is used."
+    ),
 ]
 
 
 def check_first(
     purpose: str, *, skip: bool = False, settings: AzureSettings | None = None, demands: Sequence[Demand] = ()
 ) -> None:
-    """Run the checks for a purpose, unless they have passed some minutes ago; warnings are shown.
+    """Run the checks for a purpose, unless they passed within the last minutes, and show warnings.
 
     Args:
         purpose: As ``mlops doctor --for`` names it.
         skip: Do nothing.
-        settings: Where in Azure; read where not given.
-        demands: Machines that are needed, where they are not those of the settings.
+        settings: Settings of Azure; read from the environment by default.
+        demands: Machines that are needed, if they are not those of the settings.
 
     Raises:
-        AzureError: a check failed: its detail and its fix; further ones are in the message.
-        ConfigError, MissingExtraError: the settings are not whole, or the Azure packages are not installed.
+        AzureError: a check failed; the message has the details and fixes of all that failed.
+        ConfigError, MissingExtraError: settings are missing, or the Azure packages are not installed.
     """
     if skip:
         return
@@ -62,8 +64,11 @@ def check_first(
 
 
 def _refusal(wrong: list[Diagnosis]) -> AzureError:
-    """All that failed as one error, before anything was made."""
+    """Make one error of everything that failed."""
     first, *others = wrong
-    lines = [f"{first.name}: {first.detail}; nothing was made", *(f"  {item.name}: {item.detail}" for item in others)]
+    lines = [
+        f"{first.name}: {first.detail}; nothing was created",
+        *(f"  {item.name}: {item.detail}" for item in others),
+    ]
     fixes = dict.fromkeys(item.fix for item in wrong if item.name != "not checked")
     return AzureError("\n".join(lines), "\n  -> ".join(fixes))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vision_mlops.cli.options import JsonOption
 from vision_mlops.cli.output import emit_json
 from vision_mlops.doctor.check_results import Diagnosis, Outcome, failed, failure
 
@@ -22,15 +23,15 @@ _NAME_WIDTH = 16
 
 def doctor(
     azure: Annotated[
-        bool, typer.Option("--azure", help="Check Azure, too: sign-in, roles, quota, names, and what must be reached.")
+        bool, typer.Option("--azure", help="Also check Azure: sign-in, roles, quota, names, and reachable services.")
     ] = False,
     purpose: Annotated[
         str,
         typer.Option(
             "--for",
             metavar="PURPOSE",
-            help="Check only what this needs of Azure: jobs, managed, kubernetes-endpoint, batch, publish, aci, app, images"
-            " (pushing them) or infrastructure. Implies --azure.",
+            help="Check only what this purpose needs of Azure: jobs, managed, kubernetes-endpoint, batch, publish, aci, app,"
+            " images (pushing them) or infrastructure. Implies --azure.",
             show_default="all",
         ),
     ] = "",
@@ -39,15 +40,15 @@ def doctor(
         typer.Option(
             "--name",
             metavar="KIND=NAME",
-            help="Check that a name is valid and free; KIND is storage, vault, registry or webapp. Repeatable; implies"
+            help="Check that a name is valid and available; KIND is storage, vault, registry or webapp. Repeatable; implies"
             " --azure.",
         ),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    json_: JsonOption = False,
 ) -> None:
     """Check this machine and the project in the working folder, with --azure also Azure; each problem comes with its fix.
 
-    Exit code 0: nothing failed, though there may be warnings; 1: a check failed. Azure is only asked, nothing is changed.
+    Exit code 0: no check failed, though there may be warnings; 1: a check failed. Azure is only read, never changed.
 
     Example: `mlops doctor`, or `mlops doctor --azure --for managed`
     """
@@ -55,7 +56,11 @@ def doctor(
 
     today = date.today()
     results: list[Diagnosis] = []
-    wanted = _wanted_names(names or [])
+    wanted: list[WantedName] = []
+    if names:
+        from vision_mlops.azure.preflight.name_checks import parse_name
+
+        wanted = [parse_name(text) for text in names]
     checks: list[Iterator[Diagnosis]] = [check_here(Path.cwd(), today)] if not purpose else []
     if azure or purpose or wanted:
         from vision_mlops.azure.preflight.purposes import purpose_of
@@ -74,23 +79,15 @@ def doctor(
 
 
 def show(result: Diagnosis) -> None:
-    """Print one result: a line, and its fix below."""
+    """Print a result, and its fix on a line of its own."""
     typer.secho(f"{result.outcome:<5}", nl=False, fg=_COLOURS[result.outcome])
     typer.echo(f" {result.name:<{_NAME_WIDTH}} {result.detail}")
     if result.fix:
         typer.echo(f"{'':<{_NAME_WIDTH + 7}}fix: {result.fix}")
 
 
-def _wanted_names(given: Iterable[str]) -> list[WantedName]:
-    if not given:
-        return []
-    from vision_mlops.azure.preflight.name_checks import parse_name
-
-    return [parse_name(text) for text in given]
-
-
 def _azure_checks(purpose: Purpose, names: list[WantedName], today: date) -> Iterator[Diagnosis]:
-    """The checks of Azure. Settings or packages that are missing are what is wrong, no mistake in the command."""
+    """Run the checks of Azure; missing settings or packages are results of the check, not mistakes in the command."""
     from vision_mlops.azure.preflight.preflight import Preflight
     from vision_mlops.config.azure_settings import load_azure_settings
     from vision_mlops.core.errors import ConfigError, MissingExtraError

@@ -1,14 +1,13 @@
-"""``mlops down``: what a workload made in Azure is listed with its cost, and removed."""
+"""``mlops down``: list what was created in Azure with its cost, and remove it."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vision_mlops.cli.output import emit_json, emit_table, fail, say, warn
-from vision_mlops.core.errors import MlopsError
+from vision_mlops.cli.options import DryRunOption, JsonOption, YesOption
+from vision_mlops.cli.output import confirm, emit_json, emit_table, fail, say, warn
 from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
@@ -18,24 +17,27 @@ if TYPE_CHECKING:
 
 def down(
     workload: Annotated[
-        str, typer.Option("--workload", "-w", help="Only what belongs to this workload.", show_default="all")
+        str, typer.Option("--workload", "-w", help="Remove only what belongs to this workload.", show_default="all")
     ] = "",
-    with_models: Annotated[bool, typer.Option("--with-models", help="Archive its models, too.")] = False,
-    with_data: Annotated[bool, typer.Option("--with-data", help="Archive its data assets, too.")] = False,
+    with_models: Annotated[bool, typer.Option("--with-models", help="Also archive its models.")] = False,
+    with_data: Annotated[bool, typer.Option("--with-data", help="Also archive its data assets.")] = False,
     idle_days: Annotated[
-        int, typer.Option("--idle-days", min=0, max=90, help="Days without a request after which an endpoint idles.")
+        int,
+        typer.Option(
+            "--idle-days", min=0, max=90, help="Days without a request after which an endpoint counts as idle."
+        ),
     ] = 7,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list; remove nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    json_: JsonOption = False,
 ) -> None:
-    """Remove what mlops made in Azure, after listing it with an estimate of what it costs a month.
+    """Remove what mlops created in Azure, after listing it with an estimate of its monthly cost.
 
-    That is endpoints with their deployments and keys, container groups, web apps with slots and plan, schedules, published
-    pipelines and clusters. Models and data stay, unless they are asked for; so does what infrastructure/up.sh made.
-    Endpoints without requests, and instances that never stop, are named.
+    These are endpoints with their deployments and keys, container groups, web apps with slots and plan, schedules, published
+    pipelines and clusters. Models and data are kept unless you ask for them; so is what infrastructure/up.sh created.
+    Endpoints without requests, and instances that never stop, are reported.
 
-    Exit code 0: nothing is left; 1: something is, and is named; 130: stopped by Ctrl-C.
+    Exit code 0: nothing is left; 1: something is left, and is named; 130: stopped by Ctrl-C.
 
     Example: `mlops down --workload textile --dry-run`
     """
@@ -53,7 +55,10 @@ def down(
         if inventory.problems:
             raise typer.Exit(1)
         return
-    _confirm(inventory, yes=yes)
+    confirm(
+        f"Remove {counted(len(inventory.things), 'thing')} for good?", yes=yes, declined="nothing was removed",
+        hint="add --yes to remove, or --dry-run to list only",
+    )  # fmt: skip
     result = remove(inventory.things, say)
     if json_:
         emit_json(_as_dict(inventory, result))
@@ -71,44 +76,30 @@ def _list(inventory: Inventory, workload: str) -> None:
     emit_table([_row(thing) for thing in inventory.things], as_json=False, empty=f"nothing{of} is left in Azure")
     if inventory.things:
         unknown = [thing for thing in inventory.things if thing.usd is None]
-        more = f", and {len(unknown)} whose price is not known" if unknown else ""
+        more = f", and {len(unknown)} of unknown price" if unknown else ""
         say(f"together about {inventory.usd:,.0f} USD a month{more} ({prices.assumption()})")
     for thing in inventory.kept:
         whose = f"belongs to {', '.join(sorted(thing.workloads))}" if thing.workloads else "names no workload"
-        say(f"stays: {thing.title}, which {whose}")
+        say(f"kept: {thing.title}, which {whose}")
     for note in inventory.notes:
         say(f"idle: {note}")
     for problem in inventory.problems:
-        warn(f"not looked at: {problem}")
+        warn(f"not checked: {problem}")
 
 
 def _row(thing: MadeThing) -> dict[str, Any]:
-    usd = "not known" if thing.usd is None else f"{thing.usd:,.0f}"
+    usd = "unknown" if thing.usd is None else f"{thing.usd:,.0f}"
     return {"kind": thing.kind, "name": thing.name, "detail": thing.detail, "USD a month": usd, "idle": thing.idle}
-
-
-def _confirm(inventory: Inventory, *, yes: bool) -> None:
-    """Ask, unless that was answered before. Raises MlopsError, and Exit where the answer is no."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise MlopsError(
-            f"{counted(len(inventory.things), 'thing')} would be removed for good",
-            "add --yes to remove, or --dry-run to list only",
-        )
-    if not typer.confirm(f"Remove {counted(len(inventory.things), 'thing')} for good?", default=False, err=True):
-        say("nothing was removed")
-        raise typer.Exit(1)
 
 
 def _report(result: Removal) -> None:
     say(f"removed: {', '.join(thing.title for thing in result.removed) or 'nothing'}")
     for thing, error in result.failed:
-        fail(f"{thing.title} is left: {error}")
+        fail(f"{thing.title} was not removed: {error}")
     if result.left:
-        say(f"left, not tried or under way: {', '.join(thing.title for thing in result.left)}")
+        say(f"not tried, or still being removed: {', '.join(thing.title for thing in result.left)}")
     if not result.complete:
-        say("run the same command again: it goes on with what is left")
+        say("run the same command again to continue with what is left")
 
 
 def _as_dict(inventory: Inventory, result: Removal | None) -> dict[str, Any]:

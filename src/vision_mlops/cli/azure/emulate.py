@@ -1,4 +1,4 @@
-"""``mlops azure emulate``: Azure on this machine. The emulator is a program of its own; this command becomes it."""
+"""``mlops azure emulate``: Azure on this machine. The emulator is a separate program, which this command becomes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,17 @@ import typer
 from vision_mlops.core import paths
 from vision_mlops.core.errors import MissingExtraError
 
-app = typer.Typer(no_args_is_help=True, help="Try the Azure half without an account.")
+app = typer.Typer(no_args_is_help=True, help="Try the Azure part without an account.")
 _PROGRAM = "azureml_emulator"
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps the word ``emulate``, although it is the only command so far."""
 
 
 @app.command()
 def emulate(
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="-- COMMAND", help="Run this with the variables set, and end with its exit code."),
+        typer.Argument(
+            metavar="-- COMMAND", help="Run this command with the variables set, and exit with its exit code."
+        ),
     ] = None,
     port: Annotated[
         int | None,
@@ -35,34 +32,34 @@ def emulate(
             min=0,
             max=65535,
             help="Port of the proxy; 0 takes a free one.",
-            show_default="10800; with a command a free one",
+            show_default="10800; with a command, a free one",
         ),
     ] = None,
     state: Annotated[
-        Path | None, typer.Option("--state", help="Folder that keeps the state.", show_default="outputs/emulator")
+        Path | None, typer.Option("--state", help="Folder that holds the state.", show_default="outputs/emulator")
     ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
             "--fault",
             metavar="'METHOD PATTERN WHAT [xN]'",
-            help="Let the next N calls fail: with a status, or drop, or lose. Can be given again.",
+            help="Make the next N calls fail: with a status, or drop, or lose. Repeatable.",
         ),
     ] = None,
     workspace: Annotated[
         list[str] | None,
         typer.Option(
-            "--workspace", metavar="NAME", help="Make this workspace, too, such as one for prod. Can be given again."
+            "--workspace", metavar="NAME", help="Also create this workspace, such as one for prod. Repeatable."
         ),
     ] = None,
     env: Annotated[
-        bool, typer.Option("--env", help="Print the variables that point a shell at the emulator that runs.")
+        bool, typer.Option("--env", help="Print the variables that point a shell at the running emulator.")
     ] = False,
 ) -> None:
     """Run Azure Machine Learning and its neighbours on this machine: submitted jobs run, deployments answer.
 
-    Clients are led there by variables alone: an HTTPS proxy on this machine answers for Azure's host names, and refuses all
-    others. The state outlives the emulator in its folder. src/azureml_emulator/README.md says what is emulated.
+    Environment variables direct clients to it: an HTTPS proxy on this machine answers for Azure's host names, and refuses
+    all others. The folder keeps its state between runs. src/azureml_emulator/README.md says what is emulated.
 
     Example: `mlops azure emulate`, and in another terminal `eval "$(mlops azure emulate --env)"` and `mlops run --on azure`;
     or all in one: `mlops azure emulate -- mlops run --on azure`

@@ -1,4 +1,4 @@
-"""What benchmarks are about: the workload with its prepared data, or the name of one that has results."""
+"""Finds what a benchmark is about: a workload with its prepared data, or the name of one that has results."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 PricesOption = Annotated[
     Path | None,
-    typer.Option("--prices", help="YAML file with prices of your own.", show_default="the table that ships"),
+    typer.Option("--prices", help="YAML file with your own prices.", show_default="the table that ships"),
 ]
 
 
 def prepared_data(
     workload: str | None, data: Path | None, images: str | None, set_: Sequence[str]
 ) -> tuple[Workload, Path]:
-    """The workload, and its images prepared as `mlops run` prepares them; those of before where nothing has changed.
+    """Return the workload, and its images prepared as `mlops run` prepares them, reused if nothing has changed.
 
     Args:
         workload: As given by ``--workload``.
-        data: Prepared data to take instead.
+        data: Prepared data to use instead.
         images: As given by ``--images``.
         set_: As given by ``--set``.
 
@@ -53,8 +53,8 @@ def prepared_data(
         loaded = load_workload(workload_named(workload, prepared_for), set_)
         if loaded.name != prepared_for:
             warn(
-                f"{data} was prepared for the workload {prepared_for!r}; its results are kept as those of {loaded.name!r},"
-                " in the place of earlier ones"
+                f"{data} was prepared for the workload {prepared_for!r}; its results are kept as those of {loaded.name!r}"
+                " and replace earlier ones"
             )
         return loaded, data
     loaded = workload_for(workload, images, set_)
@@ -69,9 +69,9 @@ def prepared_data(
 
 
 def benchmark_name(reference: str) -> tuple[str, float]:
-    """The name under which results of a workload are kept, and the level of its paired test.
+    """Return the name under which results of a workload are kept, and the significance level of its paired test.
 
-    A workload may have results without a file here: a shipped one that was run with the images of a folder has its name.
+    A workload may have results but no file: a shipped one that was run with the images of a folder has the folder's name.
     """
     from vision_mlops.config import load_workload
     from vision_mlops.config.workload import NAME, Gate
@@ -83,12 +83,3 @@ def benchmark_name(reference: str) -> tuple[str, float]:
         return reference, Gate().significance
     loaded = load_workload(reference)
     return loaded.name, loaded.gate.significance
-
-
-def report_file(path: Path) -> Path:
-    """A file to write a report to. Raises MlopsError where that is a folder: before anything is trained."""
-    from vision_mlops.core.errors import MlopsError
-
-    if path.is_dir():
-        raise MlopsError(f"{path} is a folder", "give the file of the report, such as benchmark.html")
-    return path

@@ -1,28 +1,29 @@
-"""``mlops benchmark clean``: what contestants made in services is listed and removed."""
+"""``mlops benchmark clean``: list and remove what contestants created in services."""
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from vision_mlops.cli.benchmark.benchmark_choice import benchmark_name
-from vision_mlops.cli.options import DEFAULT_WORKLOAD, WorkloadOption
-from vision_mlops.cli.output import emit_table, fail, say
+from vision_mlops.cli.options import DEFAULT_WORKLOAD, WorkloadOption, YesOption
+from vision_mlops.cli.output import confirm, emit_table, fail, say
 
 
 def clean(
     workload: WorkloadOption = DEFAULT_WORKLOAD,
     with_: Annotated[
         list[str] | None,
-        typer.Option("--with", metavar="NAME", help="Only of this contestant. Repeatable.", show_default="all"),
+        typer.Option(
+            "--with", metavar="NAME", help="Remove only what this contestant made. Repeatable.", show_default="all"
+        ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
 ) -> None:
-    """Remove what contestants made in services, and what is left of interrupted ones, after listing it.
+    """Remove what contestants created in services, and what interrupted ones left, after listing it.
 
-    Their results stay. Exit code 1 where something could not be removed.
+    Their results are kept. Exit code 1 if something could not be removed.
 
     Example: `mlops benchmark clean --workload textile --with custom-vision`
     """
@@ -45,16 +46,12 @@ def clean(
     emit_table(rows, as_json=False, empty="there is nothing to remove")
     if not found:
         return
-    if not yes:
-        if not sys.stdin.isatty():
-            raise MlopsError(f"{counted(len(found), 'entry')} would be removed for good", "add --yes to remove")
-        if not typer.confirm(f"Remove {counted(len(found), 'entry')} for good?", default=False, err=True):
-            say("nothing was removed")
-            raise typer.Exit(1)
+    question = f"Remove {counted(len(found), 'entry')} for good?"
+    confirm(question, yes=yes, hint="add --yes to remove", declined="nothing was removed")
     with folder.locked():
         failed = remove_leftovers(found, say)
     for problem in failed:
         fail(problem)
     if failed:
-        say("run the same command again: it goes on with what is left")
+        say("run the same command again to continue with what is left")
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""``mlops benchmark export`` and ``import``: a result as one file, for a team that cannot measure it itself."""
+"""``mlops benchmark export`` and ``import``: exchange a result as one file, with a team that cannot measure it itself."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vision_mlops.cli.output import say
 
 
 def export(
-    name: Annotated[str, typer.Option("--with", metavar="NAME", help="Contestant whose result it is.")],
+    name: Annotated[str, typer.Option("--with", metavar="NAME", help="Contestant whose result to export.")],
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
     workload: WorkloadOption = DEFAULT_WORKLOAD,
 ) -> None:
     """Write the result of a contestant, with its prediction of each test image, into one file.
 
-    It holds names and classes of the test images, and no image.
+    The file has the names and classes of the test images, but no images.
 
     Example: `mlops benchmark export --workload textile --with custom-vision --out custom-vision.json`
     """
@@ -33,15 +33,17 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File that `mlops benchmark export` wrote.")],
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Prepared data that it must be of.", show_default="outputs/data/WORKLOAD"),
+        typer.Option(
+            "--data", help="Prepared data that the result must belong to.", show_default="outputs/data/WORKLOAD"
+        ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a result of that contestant that was measured here.")
+        bool, typer.Option("--overwrite", help="Replace a result of the contestant that was measured here.")
     ] = False,
 ) -> None:
-    """Take in a result that was measured elsewhere, on exactly the data that are prepared here.
+    """Import a result that was measured elsewhere, on exactly the data that is prepared here.
 
-    Its measures are computed again from its predictions. Tables mark it with the day on which it was measured.
+    Its metrics are computed again from its predictions. Tables mark it with the day on which it was measured.
 
     Example: `mlops benchmark import custom-vision.json`
     """

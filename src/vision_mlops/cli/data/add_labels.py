@@ -1,4 +1,4 @@
-"""``mlops data add-labels``: corrections of the web frontend as a new version of the data."""
+"""``mlops data add-labels``: add corrections of the web frontend to the data, as a new version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 from vision_mlops.cli.data.image_location import is_registered, title_of
 from vision_mlops.cli.data.versions import find_version
 from vision_mlops.cli.data.workload_choice import workload_named
-from vision_mlops.cli.options import DEFAULT_WORKLOAD, JsonOption, RunLocation, filled
+from vision_mlops.cli.options import DEFAULT_WORKLOAD, DryRunOption, JsonOption, RunLocation, filled
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say, warn
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.text import counted
@@ -35,7 +35,7 @@ def add_labels(
         typer.Argument(
             callback=filled,
             metavar="CORRECTIONS",
-            help="Folder or Blob Storage address that the web frontend keeps corrections in.",
+            help="Folder or Blob Storage address where the web frontend stores corrections.",
         ),
     ],
     workload: Annotated[
@@ -43,7 +43,7 @@ def add_labels(
         typer.Option(
             "--workload",
             "-w",
-            help="Workload whose data and limits count.",
+            help="Workload whose data and limits apply.",
             show_default=f"that of --base, else {DEFAULT_WORKLOAD}",
         ),
     ] = None,
@@ -51,23 +51,24 @@ def add_labels(
         str | None,
         typer.Option(
             "--base",
-            help="Prepared data or registered data to add to; by default the newest version of the workload's data asset,"
-            " else its prepared data.",
+            help="Prepared or registered data to add to.",
+            show_default="the newest version of the workload's data asset, else its prepared data",
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Name of the data asset; that of --base or the workload by default.")
+        str | None,
+        typer.Option("--name", help="Name of the data asset.", show_default="that of --base or the workload"),
     ] = None,
     new_classes: Annotated[
-        bool, typer.Option("--new-classes", help="Take in classes that the data does not have.")
+        bool, typer.Option("--new-classes", help="Also add classes that the data does not have.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be added; register nothing.")] = False,
+    dry_run: DryRunOption = False,
     json_: JsonOption = False,
 ) -> None:
     """Add corrected images to the data, as the next version of its data asset.
 
-    They go to train, never to val or test; images that these have, also nearly, are left out. So is what is there already,
-    what people contradict each other about, and what is none of the classes. Run again, it finds nothing new.
+    They are added to train, never to val or test. Images that val or test have, even approximately, are left out, and so are
+    images that train has already, that people disagree about, or that belong to no class. A second run adds nothing.
 
     Example: `mlops data add-labels outputs/corrections --workload textile`
     """
@@ -108,7 +109,7 @@ def add_labels(
         _print(found)
     more = counted(len(found.added), "image")
     if found.folder is None:
-        say(f"nothing new: {known} stays as it is")
+        say(f"nothing new: {known} is unchanged")
     elif dry_run:
         say(f"would add {more}; nothing was registered")
     else:
@@ -117,7 +118,7 @@ def add_labels(
 
 
 def _named(base: str) -> tuple[Path, str]:
-    """Folder of prepared or registered data, and the reference of the latter."""
+    """Return the folder of prepared or registered data, and the reference of the latter."""
     if not is_registered(base):
         return Path(base), ""
     version = find_version(base, RunLocation.LOCAL)
@@ -125,7 +126,7 @@ def _named(base: str) -> tuple[Path, str]:
 
 
 def _newest(workload: str, asset: str, name: str) -> tuple[Path, str]:
-    """What the workload's next training would take: the newest version of its data asset, else its prepared data."""
+    """Return what the workload's next training would use: the newest version of its data asset, else its prepared data."""
     from vision_mlops.core import paths
     from vision_mlops.data import data_versions
     from vision_mlops.data.manifest import MANIFEST, read_manifest
@@ -135,7 +136,7 @@ def _newest(workload: str, asset: str, name: str) -> tuple[Path, str]:
     if not known:
         if not prepared.is_dir():
             raise DataError(
-                f"there is neither a data asset {asset!r} nor prepared data in {prepared}",
+                f"no data asset {asset!r} is registered, and {prepared} has no prepared data",
                 f"run `mlops data prepare --workload {workload}` first, or name one with --base",
             )
         return prepared, ""
@@ -145,7 +146,7 @@ def _newest(workload: str, asset: str, name: str) -> tuple[Path, str]:
     if (prepared / MANIFEST).is_file() and read_manifest(prepared).source == newest.reference:
         return prepared, ""
     raise DataError(
-        f"{newest.reference} is not prepared: nobody knows which of its images are for testing",
+        f"{newest.reference} is not prepared: it is not known which of its images are for testing",
         f"run `mlops data prepare --workload {workload} --images {newest.reference}` first",
     )
 
@@ -160,7 +161,7 @@ def _read(store: CorrectionStore) -> list[CorrectedLabel]:
 
 
 def _register(folder: Path, asset: str, added: int) -> tuple[bool, str]:
-    """Whether a version is new, and its reference."""
+    """Register the new version; return whether it is new, and its reference."""
     from vision_mlops.data import data_versions
     from vision_mlops.data.folder_contents import describe
 

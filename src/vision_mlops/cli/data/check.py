@@ -1,15 +1,16 @@
-"""``mlops data check``: what is wrong with a folder of images, as a table, a page and JSON."""
+"""``mlops data check``: report what is wrong with a folder of images, as a table, a page and JSON."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vision_mlops.cli.bundle_argument import choose_bundle
-from vision_mlops.cli.options import FailOnSeverity, JsonOption, filled
-from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
+from vision_mlops.cli.options import DryRunOption, JsonOption, SeverityOption, filled
+from vision_mlops.cli.output import count_bar, emit_json, emit_table, say, warn
+from vision_mlops.core import paths
 from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
 from vision_mlops.core.text import counted
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from vision_mlops.data.check.quarantine import Move
     from vision_mlops.model.embedding import Embedding
 
-_EMBEDDED_AT = 160  # pixels; half the time of 224, where nothing says how large the network's images will be
+_EMBEDDED_AT = 160  # pixels; takes half the time of 224, where the size of the network's images is not known
 
 
 def check(
@@ -36,27 +37,31 @@ def check(
         typer.Option(
             "--workload",
             "-w",
-            help="Workload whose network and limits count; that of FOLDER by default; without FOLDER, its images.",
+            help="Workload whose network and limits apply; without FOLDER, its images are checked.",
+            show_default="that of FOLDER",
         ),
     ] = None,
     bundle: Annotated[
         str | None,
-        typer.Option("--bundle", help="Trained bundle whose features judge the labels: a folder, or `NAME@champion`."),
+        typer.Option(
+            "--bundle", help="Judge the labels by the features of this trained bundle: a folder, or `NAME@champion`."
+        ),
     ] = None,
     labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Look for label errors.")] = True,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the report; default outputs/checks/NAME.")
+        Path | None,
+        typer.Option("--out", help="Folder to write the report to.", show_default="outputs/checks/NAME"),
     ] = None,
-    fail_on: Annotated[
-        FailOnSeverity, typer.Option("--fail-on", help="Exit with code 1 at this severity or above.")
-    ] = FailOnSeverity.ERROR,
+    fail_on: SeverityOption = "error",
     fix: Annotated[
-        str | None, typer.Option("--fix", help="Kinds of findings, with commas, whose files are moved to quarantine.")
+        str | None, typer.Option("--fix", help="Move the files of these kinds of findings, with commas, to quarantine.")
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="Quarantine folder; default FOLDER.quarantine.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --fix: say what would be moved, and where.")] = False,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Quarantine folder of --fix.", show_default="FOLDER.quarantine")
+    ] = None,
+    dry_run: DryRunOption = False,
     undo: Annotated[
-        Path | None, typer.Option("--undo", help="Move everything back from this quarantine folder, and stop.")
+        Path | None, typer.Option("--undo", help="Move everything back from this quarantine folder, and exit.")
     ] = None,
     json_: JsonOption = False,
 ) -> None:
@@ -64,90 +69,63 @@ def check(
 
     Example: `mlops data check photos/birds --fail-on warning`
 
-    Files are moved only when asked to, and come back with --undo: `mlops data check photos/birds --fix corrupt,leak`
+    Files are moved only by --fix, and moved back by --undo: `mlops data check photos/birds --fix corrupt,leak`
     """
     if undo is not None:
         if folder is not None or fix is not None:
-            raise MlopsError("--undo goes alone", "`mlops data check --undo DIR`")
+            raise MlopsError("--undo excludes FOLDER and --fix", "run `mlops data check --undo DIR`")
         _undo(undo, json_)
         return
     if (to is not None or dry_run) and fix is None:
-        raise MlopsError("--to and --dry-run belong to --fix", "for example --fix corrupt --dry-run")
+        raise MlopsError("--to and --dry-run need --fix", "for example --fix corrupt --dry-run")
     from vision_mlops.config import load_workload
-    from vision_mlops.data.check import check_report, dataset_findings
+    from vision_mlops.data.check import check_report, dataset_findings, quarantine
+    from vision_mlops.data.check.file_listing import printable
     from vision_mlops.data.sources import workload_of
 
-    kinds = _kinds(fix, labels)
+    kinds = quarantine.parse_kinds(fix) if fix is not None else []
+    if not labels and "label-error" in kinds:
+        raise MlopsError("--fix label-error needs the check that --no-labels switches off", "remove one of them")
     loaded = load_workload(workload, ()) if workload is not None else None
     listing, name = _listing(folder, loaded)
     if loaded is None and (loaded := workload_of(listing.root)) is not None:
-        say(f"these are the images of workload {loaded.name}: its network and limits count")
-    target = out or _default_out(name)
+        say(f"these are the images of workload {loaded.name}: its network and limits apply")
+    target = out or paths.home() / "checks" / (name.lstrip(".") or "images")
     check_report.check_target(target, listing.root)
-    place = _quarantine(listing, to) if kinds else None
+    place = to or listing.root.with_name(f"{listing.root.name}.quarantine")
+    if kinds:
+        place = quarantine.check_target(listing, place)
     trained = choose_bundle(bundle).folder if bundle is not None else None
     result = _run(name, listing, loaded, trained, labels, target)
     page = check_report.write(result, target)
-    moves = _plan(result, kinds, place)
+    moves = quarantine.plan(listing, result.findings, kinds, place) if kinds else []
     if json_:
-        emit_json({**result.to_dict(), **(_planned(moves, place) if place is not None else {})})
+        shown = [{"from": printable(m.source), "to": printable(m.target), "why": m.why} for m in moves]
+        emit_json({**result.to_dict(), **({"quarantine": place, "moves": shown} if kinds else {})})
     else:
         _print(result)
     say(f"report: {page}")
-    left = result.findings
-    if place is not None and not _fix(listing, moves, place, dry_run):
-        left = [finding for finding in left if finding.kind not in kinds]
-    if dataset_findings.fails(left, fail_on.value):
+    if kinds:
+        _fix(listing, moves, place, dry_run=dry_run)
+    left = [finding for finding in result.findings if dry_run or finding.kind not in kinds]
+    if dataset_findings.fails(left, fail_on):
         raise typer.Exit(1)
 
 
-def _kinds(fix: str | None, labels: bool) -> list[str]:
-    """The kinds of findings that --fix names."""
-    from vision_mlops.data.check.quarantine import parse_kinds
-
-    kinds = parse_kinds(fix) if fix is not None else []
-    if not labels and "label-error" in kinds:
-        raise MlopsError("--fix label-error needs the check that --no-labels switches off", "omit one of them")
-    return kinds
-
-
-def _quarantine(listing: ImageListing, to: Path | None) -> Path:
-    """Where files are moved to."""
-    from vision_mlops.data.check.quarantine import check_target
-
-    return check_target(listing, listing.root.with_name(f"{listing.root.name}.quarantine") if to is None else to)
-
-
-def _plan(result: CheckResult, kinds: list[str], place: Path | None) -> list[Move]:
-    from vision_mlops.data.check import quarantine
-
-    return quarantine.plan(result.listing, result.findings, kinds, place) if place is not None else []
-
-
-def _planned(moves: list[Move], place: Path) -> dict[str, Any]:
-    from vision_mlops.data.check.file_listing import printable
-
-    return {
-        "quarantine": place,
-        "moves": [{"from": printable(m.source), "to": printable(m.target), "why": m.why} for m in moves],
-    }
-
-
-def _fix(listing: ImageListing, moves: list[Move], place: Path, dry_run: bool) -> bool:
-    """Move the files, or say what would be moved; returns whether the findings are still there."""
+def _fix(listing: ImageListing, moves: list[Move], place: Path, *, dry_run: bool) -> None:
+    """Move files to quarantine, or say what would be moved."""
     from vision_mlops.data.check import quarantine
     from vision_mlops.data.check.file_listing import printable
 
     if dry_run:
         for item in moves:
             say(f"would move {printable(item.source)} to {printable(str(place / item.target))}: {item.why}")
-        say(f"would move {counted(len(moves), 'file')}; nothing was touched")
+        say(f"would move {counted(len(moves), 'file')}; nothing was changed")
     elif moves:
         done = quarantine.move(listing.root, place, moves)
-        say(f"moved {counted(done, 'file')} to {place}; `mlops data check --undo {place}` brings them back")
+        say(f"moved {counted(done, 'file')} to {place}; `mlops data check --undo {place}` moves them back")
     else:
         say("nothing to move")
-    return dry_run
 
 
 def _listing(folder: str | None, workload: Workload | None) -> tuple[ImageListing, str]:
@@ -163,12 +141,6 @@ def _listing(folder: str | None, workload: Workload | None) -> tuple[ImageListin
     if workload is None:
         raise DataError("nothing to check", "give a folder, for example `mlops data check photos/birds`")
     return from_source(find_source(workload, images_here(workload, None)[0])), workload.name
-
-
-def _default_out(name: str) -> Path:
-    from vision_mlops.core import paths
-
-    return paths.home() / "checks" / (name.lstrip(".") or "images")
 
 
 def _run(
@@ -205,7 +177,7 @@ def _run(
 
 
 def _embedder(listing: ImageListing, model: Model, bundle: Path | None) -> tuple[Embedding | None, str]:
-    """The network that judges the labels, or why there is none."""
+    """Return the network that judges the labels, or why there is none."""
     from collections import Counter
 
     from vision_mlops.data.check.label_errors import SMALLEST
@@ -228,7 +200,7 @@ def _embedder(listing: ImageListing, model: Model, bundle: Path | None) -> tuple
 def _print(result: CheckResult) -> None:
     from vision_mlops.data.check import check_report, dataset_findings
 
-    emit_table(list(check_report.lines(result)), as_json=False, empty="nothing was found")
+    emit_table(list(check_report.lines(result)), as_json=False, empty="no findings")
     counts = dataset_findings.by_severity(result.findings)
     text = ", ".join(counted(count, name) for name, count in counts.items())
     say(f"{counted(len(result.listing.entries), 'image')} in {result.seconds:.1f} s: {text}")
@@ -241,7 +213,7 @@ def _undo(folder: Path, as_json: bool) -> None:
     if as_json:
         emit_json({"restored": undone.restored, "problems": undone.problems})
     for problem in undone.problems:
-        say(f"warning: {problem}")
+        warn(problem)
     say(f"moved {counted(len(undone.restored), 'file')} back")
     if undone.problems:
         raise typer.Exit(1)

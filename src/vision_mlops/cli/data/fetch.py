@@ -1,4 +1,4 @@
-"""``mlops data fetch``: downloads a public dataset into a folder of class folders."""
+"""``mlops data fetch``: download a public dataset into a folder of class folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from vision_mlops.cli.data.image_location import name_of
 from vision_mlops.cli.options import JsonOption, SetOption
-from vision_mlops.cli.output import emit_json, say, warn
+from vision_mlops.cli.output import bars, emit_json, interruptible, say, warn
 from vision_mlops.core.errors import ConfigError, DataError
 from vision_mlops.core.text import counted
 
@@ -28,50 +28,57 @@ def fetch(
         list[str],
         typer.Argument(
             metavar="NAME|URL...",
-            help="Name of a shipped workload or path of its YAML file; or addresses of archives; or the address or path of "
-            "one list of image addresses.",
+            help="Name or YAML file of a workload, addresses of archives, or the address or path of one list of image"
+            " addresses.",
         ),
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to make; default outputs/downloads/NAME.")] = None,
-    sha256: Annotated[str | None, typer.Option("--sha256", help="Checksum that the file at URL must have.")] = None,
-    size: Annotated[int | None, typer.Option("--size", min=1, help="Bytes that the file at URL must have.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to create.", show_default="outputs/downloads/NAME")
+    ] = None,
+    sha256: Annotated[str | None, typer.Option("--sha256", help="Expected checksum of the file at URL.")] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", min=1, help="Expected size of the file at URL in bytes.")
+    ] = None,
     inside: Annotated[
         str | None,
-        typer.Option("--inside", help="Folder in the archive with the class folders; found where there is one."),
+        typer.Option("--inside", help="Folder in the archive that has the class folders.", show_default="the only one"),
     ] = None,
     max_size: Annotated[
         int | None,
         typer.Option(
-            "--max-size", min=1, help="Most bytes after unpacking; default 20 times the archive, 256 MB at least."
+            "--max-size",
+            min=1,
+            help="Maximum number of bytes after unpacking.",
+            show_default="20 times the archive, at least 256 MB",
         ),
     ] = None,
-    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Do not remove them after unpacking.")] = False,
+    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Keep the archives after unpacking.")] = False,
     skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Leave out images of a list that cannot be downloaded.")
+        bool, typer.Option("--skip-missing", help="Skip images of a list that cannot be downloaded.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Images of a list at once.")] = 8,
-    attempts: Annotated[
-        int, typer.Option("--attempts", min=1, help="Tries in a row that bring nothing, before giving up.")
-    ] = 6,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, max=64, help="Number of parallel downloads of a list.")
+    ] = 8,
+    attempts: Annotated[int, typer.Option("--attempts", min=1, help="Attempts without progress before giving up.")] = 6,
     pause: Annotated[
-        float, typer.Option("--pause", min=0.0, help="Seconds before the second try; doubles with each.")
+        float, typer.Option("--pause", min=0.0, help="Seconds before the second attempt; doubles each time.")
     ] = 1.0,
     stall: Annotated[
-        float, typer.Option("--stall", min=0.1, help="Seconds without a byte, until a connection counts as dead.")
+        float, typer.Option("--stall", min=0.1, help="Seconds without data after which a connection counts as dead.")
     ] = 60.0,
     per_class: Annotated[
         int | None,
-        typer.Option("--per-class", min=1, help="Most images of a class, where a dataset of the package is copied."),
+        typer.Option("--per-class", min=1, help="Maximum number of images per class when a bundled dataset is copied."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Download again, and replace an earlier download.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download again and replace an earlier download.")] = False,
     set_: SetOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Download a dataset and lay it out as class folders, or as train, val and test where its split is published.
+    """Download a dataset and lay it out as class folders, or as train, val and test if its split is published.
 
-    An interrupted download goes on where it stopped. Sizes and checksums are verified, archives (tar, tar.gz, tar.bz2,
-    tar.xz, zip) are checked before anything is unpacked. A list has an address a line, or columns url,label[,split]. The
-    folder is for `mlops data prepare`, with the workload or with `--images`. Images that come with the package are copied.
+    An interrupted download continues where it stopped. Sizes and checksums are verified, and archives (tar, tar.gz, tar.bz2,
+    tar.xz, zip) are checked before anything is unpacked. A list has one address per line, or columns url,label[,split]. Use
+    the folder for `mlops data prepare`, with the workload or with `--images`. Images that come with the package are copied.
 
     Example: `mlops data fetch stanford_dogs`, or `mlops data fetch https://example.org/birds.zip --out photos/birds`, or
     `mlops data fetch textile --per-class 120 --out photos/fabric`
@@ -82,15 +89,14 @@ def fetch(
     from vision_mlops.data.fetch.fetching import fetch as run
     from vision_mlops.data.fetch_record import megabytes
 
-    given = {"sha256": sha256, "size": size, "images": inside, "max_size": max_size}
+    file = {"sha256": sha256, "size": size}
+    settings = {"images": inside, "max_size": max_size}
     if len(what) == 1 and (workload := _bundled(what[0], set_ or [])) is not None:
-        _copy(workload, out, given, per_class, json_)
+        _copy(workload, out, _options({**file, **settings}), per_class, json_)
         return
     if per_class is not None:
-        raise DataError("--per-class is for a dataset that comes with the package", "give the name of one: textile")
-    request = _request(
-        what, out, {"images": inside, "max_size": max_size}, {"sha256": sha256, "size": size}, set_ or []
-    )
+        raise DataError("--per-class applies only to a dataset that comes with the package", "give its name: textile")
+    request = _request(what, out, settings, file, set_ or [])
     options = FetchOptions(force=force, keep_archives=keep_archives, jobs=jobs, skip_missing=skip_missing)
 
     def begin() -> None:
@@ -98,20 +104,19 @@ def fetch(
         if request.download.licence:
             say(f"licence: {request.download.licence}")
 
+    def rest() -> str:
+        done = kept(request.out)
+        return f"{megabytes(done)} are kept, and the same command continues there" if done else "nothing was kept"
+
     with _progress() as (progress, tell):
         client = DownloadClient(DownloadRetryPolicy(attempts=attempts, pause=pause, stall=stall), tell)
-        try:
+        with interruptible(rest):
             result = run(request, client, options, begin=begin, progress=progress)
-        except KeyboardInterrupt:
-            size = kept(request.out)
-            rest = f"{megabytes(size)} are kept, and the same command goes on there" if size else "nothing was kept"
-            say(f"interrupted; {rest}")
-            raise typer.Exit(130) from None
     _tell(request, what[0] if _address(what[0]) is None else None, result, json_)
 
 
 def _bundled(what: str, set_: list[str]) -> Workload | None:
-    """The workload that is named, where its images come with a package."""
+    """Return the named workload if its images come with a package."""
     from vision_mlops.config import list_workloads, load_workload
 
     if what not in list_workloads():
@@ -120,19 +125,24 @@ def _bundled(what: str, set_: list[str]) -> Workload | None:
     return workload if workload.data.source == "bundled" else None
 
 
-def _copy(workload: Workload, out: Path | None, given: dict[str, Any], per_class: int | None, as_json: bool) -> None:
+def _options(given: dict[str, Any]) -> list[str]:
+    """Return the options behind those values that are given."""
+    return [
+        f"--{key.replace('_', '-').replace('images', 'inside')}" for key, value in given.items() if value is not None
+    ]
+
+
+def _copy(workload: Workload, out: Path | None, given: list[str], per_class: int | None, as_json: bool) -> None:
     """Copy the images that come with a package."""
     from vision_mlops.core import paths
     from vision_mlops.data.bundled_copy import copy_images
     from vision_mlops.data.sources import find_source
 
-    for name, value in given.items():
-        if value is not None:
-            option = {"images": "inside"}.get(name, name.replace("_", "-"))
-            raise DataError(f"--{option} is for an address", f"the images of {workload.name} come with a package")
+    if given:
+        raise DataError(f"{given[0]} applies only to an address", f"the images of {workload.name} come with a package")
     if workload.data.corrupt is not None:
         raise DataError(
-            f"the images of {workload.name} are made when they are prepared",
+            f"the images of {workload.name} are generated when they are prepared",
             f"mlops data prepare --workload {workload.name} --out outputs/data/{workload.name}",
         )
     target = (out or paths.home() / "downloads" / workload.name).expanduser().resolve()
@@ -144,33 +154,28 @@ def _copy(workload: Workload, out: Path | None, given: dict[str, Any], per_class
 
 
 def _request(
-    what: list[str], out: Path | None, settings: dict[str, Any], given: dict[str, Any], set_: list[str]
+    what: list[str], out: Path | None, settings: dict[str, Any], file: dict[str, Any], set_: list[str]
 ) -> FetchRequest:
-    """The dataset that the arguments name."""
+    """Return the request for the dataset that the arguments name."""
     from vision_mlops.core import paths
     from vision_mlops.data.fetch.assembly import FetchRequest, plain_name
 
-    urls = [_address(each) for each in what]
-    settings = {key: value for key, value in settings.items() if value is not None}
-    given = {key: value for key, value in given.items() if value is not None}
-    found = [url for url in urls if url is not None]
+    found = [url for url in map(_address, what) if url is not None]
     if not found:
-        return _of_workload(what, out, {**settings, **given}, set_)
+        return _of_workload(what, out, _options({**settings, **file}), set_)
     if len(found) < len(what):
-        raise DataError("a workload and addresses together", "give one of them")
+        raise DataError("a workload and addresses are given", "give either a workload or addresses")
     if set_:
-        raise DataError("--set changes a workload, and none is given", "give the name or the file of one")
-    if len(found) > 1 and given:
-        raise DataError(
-            f"--{next(iter(given))} is for one file, and {len(found)} are given", "describe them in a workload"
-        )
-    download = _described({"archives": [{"url": url, **given} for url in found], **settings})
+        raise DataError("--set changes a workload, but none is given", "give the name or the file of one")
+    if len(found) > 1 and (given := _options(file)):
+        raise DataError(f"{given[0]} applies to one file, but {len(found)} are given", "describe them in a workload")
+    download = _described({"archives": [{"url": url, **file} for url in found], **settings})
     name = Path(plain_name(found[0])).stem.removesuffix(".tar") or "download"
     target = (out or paths.home() / "downloads" / name).expanduser().resolve()
     return FetchRequest(target.name, target, download)
 
 
-def _of_workload(what: list[str], out: Path | None, settings: dict[str, Any], set_: list[str]) -> FetchRequest:
+def _of_workload(what: list[str], out: Path | None, given: list[str], set_: list[str]) -> FetchRequest:
     from vision_mlops.config import list_workloads, load_workload
     from vision_mlops.data.fetch.assembly import FetchRequest
     from vision_mlops.data.fetch_record import download_folder
@@ -180,17 +185,17 @@ def _of_workload(what: list[str], out: Path | None, settings: dict[str, Any], se
     known = what[0] in list_workloads() or what[0].endswith((".yml", ".yaml"))
     if not known and not what[0].lstrip().startswith("{"):
         raise DataError(
-            f"{what[0]!r} is no workload, no http or https address and no file",
+            f"{what[0]!r} is not a workload, an http or https address, or a file",
             f"workloads: {', '.join(list_workloads())}",
         )
     workload = load_workload(what[0], set_)
     if workload.data.download is None:
         raise ConfigError(
-            f"workload {workload.name} has nothing to download", "describe it in its section data.download"
+            f"workload {workload.name} has nothing to download", "describe the download in its section data.download"
         )
-    if settings:
+    if given:
         raise DataError(
-            f"--{next(iter(settings)).replace('_', '-').replace('images', 'inside')} is for an address",
+            f"{given[0]} applies only to an address",
             "change the workload, for example with --set data.download.max_size=2000000000",
         )
     usual = download_folder(workload)
@@ -199,7 +204,7 @@ def _of_workload(what: list[str], out: Path | None, settings: dict[str, Any], se
 
 
 def _address(text: str) -> str | None:
-    """An address, also of a file of this machine; None where it can only be a workload."""
+    """Return an address, also of a local file; None for what can only be a workload."""
     if text.lower().startswith(("http://", "https://", "file://")):
         return text
     path = Path(text).expanduser()
@@ -222,31 +227,16 @@ def _described(content: dict[str, Any]) -> Any:
 
 @contextmanager
 def _progress() -> Iterator[tuple[Progress, Callable[[str], None]]]:
-    """A bar on a terminal, elsewhere nothing; and a way to say something beside it."""
-    if not sys.stderr.isatty():
-        yield (lambda *_: None), say
-        return
-    from rich import progress as bars
-    from rich.console import Console
-
-    class Amount(bars.ProgressColumn):
-        """Megabytes, or a count."""
-
-        def render(self, task: bars.Task) -> str:
-            scale, unit = (1e6, " MB") if task.fields["unit"] == "bytes" else (1, "")
-            total = "" if task.total is None else f" of {task.total / scale:,.0f}"
-            return f"{task.completed / scale:,.0f}{total}{unit}"
-
-    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), Amount(), bars.TimeRemainingColumn())
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, bars.TaskID] = {}
+    """Show a bar for each download on a terminal and nothing elsewhere; the second function prints a line beside it."""
+    with bars() as (show, tell):
 
         def report(name: str, done: int, total: int | None, unit: str) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total, unit=unit)
-            bar.update(tasks[name], completed=done, total=total)
+            if show is not None:
+                scale, word = (1e6, " MB") if unit == "bytes" else (1, "")
+                of = "" if total is None else f" of {total / scale:,.0f}"
+                show(name, done, total, f"{done / scale:,.0f}{of}{word}")
 
-        yield report, lambda text: bar.console.print(text, highlight=False, markup=False)
+        yield report, tell
 
 
 def _tell(request: FetchRequest, workload: str | None, result: FetchResult, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Where images are: ``--images``, or ``data.path`` of a workload, names a folder, registered data or an address in Azure."""
+"""Resolves ``--images`` and ``data.path`` of a workload: a folder, registered data or an address in Azure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ADDRESS = "azureml://"
 
 
 def images_for(workload: Workload, images: str | Path | None, place: RunLocation) -> str | None:
-    """Where the images of a workload are.
+    """Return where the images of a workload are.
 
     Args:
         workload: It may name a folder or registered data itself.
@@ -29,12 +29,12 @@ def images_for(workload: Workload, images: str | Path | None, place: RunLocation
         place: Where they are read.
 
     Returns:
-        The absolute path of a folder, ``azureml:NAME:VERSION`` of registered data (the version that is the latest now, where
-        none is given), another address as it is, or None where the workload brings its images.
+        The absolute path of a folder, ``azureml:NAME:VERSION`` of registered data (the latest version if none is given),
+        any other address unchanged, or None if the workload brings its images.
 
     Raises:
-        DataError: there is no such folder, or the registered data is none.
-        MlopsError: there is no such registered data.
+        DataError: the folder does not exist, or the registered data is not a folder.
+        MlopsError: the registered data does not exist.
     """
     if images is None and workload.data.source == "download":
         from vision_mlops.data.fetch_record import fetched_folder
@@ -65,7 +65,7 @@ def _folder_version(text: str, place: RunLocation) -> DataVersion:
 
 
 def registered_folder(reference: str) -> Path:
-    """Folder of registered data of this machine. Raises DataError where there is none, or it is no folder."""
+    """Return the folder of data registered on this machine. Raises DataError if it is not registered or not a folder."""
     return Path(_folder_version(reference, RunLocation.LOCAL).path)
 
 
@@ -80,9 +80,9 @@ def _existing_folder(text: str) -> Path:
 
 
 def images_here(workload: Workload, images: str | None) -> tuple[Path | None, str]:
-    """The folder that images are read from, and the reference of registered data that it is.
+    """Return the folder that images are read from, and the reference of registered data that it belongs to.
 
-    Folder and reference are empty where images are the workload's own.
+    Both are empty if the images are the workload's own.
     """
     if not is_registered(images or workload.data.path):
         return None if images is None else Path(images), ""
@@ -91,18 +91,18 @@ def images_here(workload: Workload, images: str | None) -> tuple[Path | None, st
 
 
 def workload_of(reference: str | None, images: str | Path | None, *, needed: bool = True) -> str:
-    """The workload whose settings count: the one that is named, else the one that these images are the data of.
+    """Return the workload whose settings apply: the named one, or the one that the images belong to.
 
     Args:
         reference: As given by ``--workload``.
-        images: As given by ``--images``; None for the workload's own, which are textile's where none is named.
-        needed: Whether to refuse images that are those of no workload; else textile's are taken for them, with a warning.
+        images: As given by ``--images``; None for the workload's own, which are textile's if none is named.
+        needed: Whether to refuse images that belong to no workload; otherwise textile's settings apply, with a warning.
 
     Raises:
         DataError: the folder does not exist.
-        MlopsError: images are given that are not those of exactly one workload: another one's image size, network and
-            floors are not taken without being asked for.
-        ConfigError: no workload has these images, and the file of one cannot be read.
+        MlopsError: the images do not belong to exactly one workload: image size, network and floors of another one are not
+            used without being asked for.
+        ConfigError: no workload has these images, and a workload file cannot be read.
     """
     from vision_mlops.core.errors import MlopsError
 
@@ -110,12 +110,12 @@ def workload_of(reference: str | None, images: str | Path | None, *, needed: boo
         return reference or DEFAULT_WORKLOAD
     found = _workloads_with(str(images))
     if len(found) == 1:
-        say(f"{images} is the data of the workload {found[0]!r}: its settings count")
+        say(f"{images} is the data of the workload {found[0]!r}: its settings apply")
         return found[0]
     if found:
         raise MlopsError(
             f"{images} is the data of {len(found)} workloads: {', '.join(found)}",
-            f"name one, for example --workload {found[0]}",
+            f"choose one, for example --workload {found[0]}",
         )
     if not needed:
         if str(images).startswith(_PREFIX) or Path(images).is_dir():
@@ -127,12 +127,12 @@ def workload_of(reference: str | None, images: str | Path | None, *, needed: boo
         own = f"`mlops new {name_of(images)} --images {shlex.quote(str(images))}` writes one; or "
     raise MlopsError(
         f"no workload here has {images} as its data",
-        f"{own}name the workload whose settings and floors shall count, for example --workload {DEFAULT_WORKLOAD}",
+        f"{own}name the workload whose settings and floors apply, for example --workload {DEFAULT_WORKLOAD}",
     )
 
 
 def _workloads_with(images: str) -> list[str]:
-    """Names of the workloads whose images these are: the same folder, or a version of the same data asset."""
+    """Return the names of the workloads that have these images: the same folder, or a version of the same data asset."""
     from vision_mlops.config.workload_files import find_workload, list_workloads, parse_workload
     from vision_mlops.core.errors import ConfigError
 
@@ -166,19 +166,19 @@ def _is_data_of(images: str, workload: Workload) -> bool:
 
 
 def name_of(images: str | Path) -> str:
-    """A name for the workload and model of images: that of their folder or data asset, in plain letters."""
+    """Return a name for the workload and model of images: that of their folder or data asset, in plain letters."""
     plain = unicodedata.normalize("NFKD", title_of(str(images))).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     return (name if name[:1].isalpha() and len(name) > 1 else f"images-{name}".rstrip("-"))[:63]
 
 
 def is_registered(images: str) -> bool:
-    """Whether a text is the reference of registered data, as opposed to a folder or an address."""
+    """Tell whether a text refers to registered data, as opposed to a folder or an address."""
     return images.startswith(_PREFIX) and not images.startswith(_ADDRESS)
 
 
 def title_of(images: str) -> str:
-    """What images are called: the name of their folder or data asset."""
+    """Return the name of the folder or data asset of images."""
     if is_registered(images):
         from vision_mlops.data.asset_store import split_reference
 

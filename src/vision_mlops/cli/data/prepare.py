@@ -9,23 +9,23 @@ import typer
 
 from vision_mlops.cli.data import versions
 from vision_mlops.cli.data.image_location import images_here, workload_of
-from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, SetOption
+from vision_mlops.cli.options import ChosenWorkloadOption, ImagesOption, JsonOption, SetOption
 from vision_mlops.cli.output import count_bar, say, warn
 
 
 def prepare(
     workload: ChosenWorkloadOption = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default outputs/data/NAME.")] = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            "--images", help="Folder of class folders to use instead, or registered data: `azureml:NAME:VERSION`."
-        ),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write.", show_default="outputs/data/NAME")
     ] = None,
+    images: ImagesOption = None,
     source: Annotated[
-        str, typer.Option("--source", help="What the manifest says where the images are from; their folder by default.")
+        str,
+        typer.Option(
+            "--source", help="Record this as the source of the images in the manifest.", show_default="FOLDER"
+        ),
     ] = "",
-    strict: Annotated[bool, typer.Option("--strict", help="Fail where something would be left out.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if an image would be left out.")] = False,
     set_: SetOption = None,
     json_: JsonOption = False,
 ) -> None:

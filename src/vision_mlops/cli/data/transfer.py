@@ -1,8 +1,7 @@
-"""``mlops data upload`` and ``mlops data download``: folders of files in Azure Blob Storage."""
+"""``mlops data upload`` and ``mlops data download``: copy folders to and from Azure Blob Storage."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_mlops.cli.options import JsonOption
-from vision_mlops.cli.output import emit_json, say
+from vision_mlops.cli.options import DryRunOption, JsonOption, RunLocation
+from vision_mlops.cli.output import bars, emit_json, interruptible, say
 
 if TYPE_CHECKING:
     from vision_mlops.storage import Progress, TransferSummary
@@ -20,108 +19,93 @@ _SHOWN = 20
 _PLACE = (
     "https://ACCOUNT.blob.core.windows.net/CONTAINER/PATH, azureml://datastores/NAME/paths/PATH or datastore:NAME/PATH."
 )
-ChecksumOption = Annotated[bool, typer.Option("--checksum", help="Read all files; trust neither size nor time.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-JobsOption = Annotated[int | None, typer.Option("--jobs", min=1, max=256, help="Requests at once; default 16.")]
+_CONTINUES = "the same command continues where it stopped"
+DeleteOption = Annotated[
+    bool, typer.Option("--delete", help="Delete files at the destination that the source does not have, at the end.")
+]
+DeleteAllOption = Annotated[
+    bool, typer.Option("--delete-all", help="Like --delete, even if no file at the destination would be left.")
+]
+ChecksumOption = Annotated[
+    bool, typer.Option("--checksum", help="Compare the content of all files, not their size and time.")
+]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", min=1, max=256, help="Number of parallel requests.", show_default="16")
+]
 
 
 def upload(
-    folder: Annotated[Path, typer.Argument(help="Folder to send.")],
-    to: Annotated[str, typer.Option("--to", help=f"Where to: {_PLACE}")],
-    delete: Annotated[
-        bool, typer.Option("--delete", help="At the end, remove from storage what is not in FOLDER.")
-    ] = False,
-    delete_all: Annotated[
-        bool, typer.Option("--delete-all", help="As --delete, also where no file in storage would stay.")
-    ] = False,
+    folder: Annotated[Path, typer.Argument(help="Folder to upload.")],
+    to: Annotated[str, typer.Option("--to", help=f"Destination: {_PLACE}")],
+    delete: DeleteOption = False,
+    delete_all: DeleteAllOption = False,
     checksum: ChecksumOption = False,
     dry_run: DryRunOption = False,
     create_container: Annotated[
-        bool, typer.Option("--create-container", help="Make the container where it does not exist.")
+        bool, typer.Option("--create-container", help="Create the container if it does not exist.")
     ] = False,
     jobs: JobsOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Send a folder to Blob Storage: only what differs, by content.
+    """Upload a folder to Blob Storage: only files whose content differs.
 
-    Interrupted, it goes on where it was. Signs in with `az login` and its like, or with AZURE_STORAGE_SAS_TOKEN or
-    AZURE_STORAGE_CONNECTION_STRING from the environment. Exit code 1 where single files failed, 2 where nothing could go on.
+    An interrupted upload continues where it stopped. It signs in with `az login` and the like, or with
+    AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING from the environment. Exit code 1 if some files failed, 2 if
+    it could not continue.
 
     Example: `mlops data upload photos --to azureml://datastores/workspaceblobstore/paths/photos`
     """
     from vision_mlops import storage
 
-    with _interruptible():
+    with interruptible(lambda: _CONTINUES):
         place = storage.locate(to)
         say(f"uploading {folder} to {place.url}")
-        with progress_bar("uploading") as progress:
+        with transfer_bar("uploading") as progress:
             summary = storage.upload(
-                folder,
-                place,
-                delete=delete,
-                delete_all=delete_all,
-                checksum=checksum,
-                dry_run=dry_run,
-                create_container=create_container,
-                jobs=jobs,
-                progress=progress,
-            )
+                folder, place, delete=delete, delete_all=delete_all, checksum=checksum, dry_run=dry_run,
+                create_container=create_container, jobs=jobs, progress=progress,
+            )  # fmt: skip
     _report(summary, json_)
 
 
 def download(
     from_: Annotated[
-        str, typer.Option("--from", help=f"Where from: azureml:NAME:VERSION of data registered in Azure, {_PLACE}")
+        str, typer.Option("--from", help=f"Source: azureml:NAME:VERSION of data registered in Azure, {_PLACE}")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to fetch into; made where it does not exist.")],
-    delete: Annotated[
-        bool, typer.Option("--delete", help="At the end, remove from the folder --out what is not in storage.")
-    ] = False,
-    delete_all: Annotated[
-        bool, typer.Option("--delete-all", help="As --delete, also where no file in the folder --out would stay.")
-    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder to download to; created if it does not exist.")],
+    delete: DeleteOption = False,
+    delete_all: DeleteAllOption = False,
     checksum: ChecksumOption = False,
     dry_run: DryRunOption = False,
     jobs: JobsOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Fetch a folder from Blob Storage: only what differs, by content; each file is checked, then moved into place.
+    """Download a folder from Blob Storage: only files whose content differs; each is verified, then moved into place.
 
-    The mirror of `mlops data upload`.
+    The reverse of `mlops data upload`.
 
     Example: `mlops data download --from azureml://datastores/workspaceblobstore/paths/photos --out photos`
     """
     from vision_mlops import storage
 
-    with _interruptible():
+    with interruptible(lambda: _CONTINUES):
         place = storage.locate(_registered(from_))
         say(f"downloading {place.url} to {out}")
-        with progress_bar("downloading") as progress:
+        with transfer_bar("downloading") as progress:
             summary = storage.download(
-                place,
-                out,
-                delete=delete,
-                delete_all=delete_all,
-                checksum=checksum,
-                dry_run=dry_run,
-                jobs=jobs,
+                place, out, delete=delete, delete_all=delete_all, checksum=checksum, dry_run=dry_run, jobs=jobs,
                 progress=progress,
-            )
+            )  # fmt: skip
     _report(summary, json_)
 
 
 def _registered(place: str) -> str:
-    """Where registered data of the workspace lies; any other place as it is."""
+    """Return the address of data registered in the workspace; any other place unchanged."""
     if not place.startswith("azureml:") or place.startswith("azureml://"):
         return place
-    from vision_mlops.azure.clients import check_workspace, ml_client
-    from vision_mlops.config.azure_settings import load_azure_settings
-    from vision_mlops.jobs.azureml.data_assets import find
+    from vision_mlops.cli.data.versions import find_version
 
-    settings = load_azure_settings()
-    client = ml_client(settings)
-    check_workspace(client, settings)
-    return find(client, place, say=say).path
+    return find_version(place, RunLocation.AZURE).path
 
 
 def _report(summary: TransferSummary, as_json: bool) -> None:
@@ -136,40 +120,20 @@ def _report(summary: TransferSummary, as_json: bool) -> None:
     if as_json:
         emit_json(summary.to_dict())
     if not summary.ok:
-        say("  -> run the same command again: what was transferred is not transferred again")
+        say("  -> run the same command again; transferred files are not transferred again")
         raise typer.Exit(1)
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on where it was")
-        raise typer.Exit(130) from None
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Progress | None]:
-    """A bar on a terminal; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[files]}"),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None, files="")
+def transfer_bar(what: str) -> Iterator[Progress | None]:
+    """Show a bar of files and bytes on a terminal; do nothing elsewhere."""
+    with bars(speed=True) as (show, _):
+        if show is None:
+            yield None
+            return
 
         def told(files: int, of_files: int, size: int, of_size: int) -> None:
-            bar.update(task, completed=size, total=of_size or None, files=f"{files}/{of_files} files")
+            amount = f"{files}/{of_files} files, {size / 1e6:,.1f}/{of_size / 1e6:,.1f} MB"
+            show(what, size, of_size or None, amount)
 
         yield told

@@ -1,41 +1,38 @@
-"""``mlops data register``, ``list`` and ``show``: versions of data, on this machine or in an Azure ML workspace."""
+"""``mlops data register``, ``list`` and ``show``: versions of data on this machine or in an Azure ML workspace."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision_mlops.cli.data import transfer
-from vision_mlops.cli.options import JsonOption, RunLocation, filled
-from vision_mlops.cli.output import count_bar, emit_json, emit_table, say
+from vision_mlops.cli.options import JsonOption, OnOption, RunLocation, filled, pairs
+from vision_mlops.cli.output import count_bar, emit, emit_json, emit_table, say
 
 if TYPE_CHECKING:
     from vision_mlops.data.data_versions import DataVersion
 
 _PREFIX = "azureml:"
 
-PlaceOption = Annotated[RunLocation, typer.Option("--on", help="On this machine or in the Azure ML workspace.")]
-
 
 def register(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Prepared data, class folders, or any folder.")],
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the asset; that of the prepared workload or the folder by default."),
+        typer.Option("--name", help="Name of the asset.", show_default="that of the prepared workload or the folder"),
     ] = None,
-    description: Annotated[str, typer.Option("--description", help="What it is, for people.")] = "",
+    description: Annotated[str, typer.Option("--description", help="Description for people.")] = "",
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="Tag of a new version. Repeatable.")
+        list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Tag a new version. Repeatable.")
     ] = None,
-    on: PlaceOption = RunLocation.LOCAL,
+    on: OnOption = RunLocation.LOCAL,
     json_: JsonOption = False,
 ) -> None:
-    """Keep a folder as a version of a data asset, which jobs name as `azureml:NAME:VERSION`. A version never changes.
+    """Store a folder as a version of a data asset, which jobs refer to as `azureml:NAME:VERSION`. A version never changes.
 
-    The same content gets the same version again; changed content the next whole number.
+    The same content gets the same version again; changed content gets the next number.
 
     Example: `mlops data register outputs/data/textile --name textile`
     """
@@ -43,9 +40,9 @@ def register(
     from vision_mlops.data import data_versions
     from vision_mlops.data.folder_contents import describe, left_out
 
-    tags = parse_tags(tag or ())
+    tags = {key: value.strip() for key, value in pairs(tag, "--tag", "season=spring").items()}
     if folder.is_file():
-        raise DataError(f"{folder} is a file, not a folder", "give the folder that it lies in")
+        raise DataError(f"{folder} is a file, not a folder", "give the folder that it is in")
     with count_bar("hashing files") as progress:
         content = describe(folder, progress=progress)
     if ignored := left_out(content):
@@ -54,8 +51,8 @@ def register(
     if on is RunLocation.AZURE:
         from vision_mlops.jobs.azureml.data_assets import find_or_create, versions
 
-        client, settings = _workspace()
-        with transfer.progress_bar("uploading") as sent:
+        client, settings = workspace()
+        with transfer.transfer_bar("uploading") as sent:
             version, new = find_or_create(
                 client, settings, content, chosen, description=description, tags=tags, say=say, progress=sent
             )
@@ -66,17 +63,15 @@ def register(
             version, new = data_versions.register(
                 content, chosen, description=description, tags=tags, progress=progress
             )
-    if json_:
-        emit_json({"new": new, **version.to_dict()})
-        return
-    typer.echo(f"{'registered' if new else 'unchanged'}: {version.reference}")
-    if not new and (tags or description):
-        say("note: tags and description are those that it was registered with")
+    text = f"{'registered' if new else 'unchanged'}: {version.reference}"
+    emit({"new": new, **version.to_dict()}, text, as_json=json_)
+    if not json_ and not new and (tags or description):
+        say("note: it keeps the tags and description that it was registered with")
 
 
 def list_(
-    name: Annotated[str | None, typer.Option("--name", help="All versions of this asset.")] = None,
-    on: PlaceOption = RunLocation.LOCAL,
+    name: Annotated[str | None, typer.Option("--name", help="List all versions of this asset.")] = None,
+    on: OnOption = RunLocation.LOCAL,
     json_: JsonOption = False,
 ) -> None:
     """List the data assets with their newest version, or the versions of one.
@@ -88,10 +83,10 @@ def list_(
     if on is RunLocation.AZURE:
         from vision_mlops.jobs.azureml import data_assets as remote
 
-        client, _ = _workspace()
+        client, _ = workspace()
         found = remote.list_newest(client, say=say) if name is None else remote.versions(client, name, say=say)
         if name is not None and not found:
-            remote.find(client, name, say=say)  # says what there is instead
+            remote.find(client, name, say=say)  # reports what exists instead
     else:
         found = data_versions.list_newest() if name is None else data_versions.versions(name)
         if name is not None and not found:
@@ -111,19 +106,21 @@ def show(
             callback=filled, metavar="FOLDER|NAME[:VERSION]", help="Prepared folder, or a data asset: `textile@latest`."
         ),
     ],
-    on: PlaceOption = RunLocation.LOCAL,
+    on: OnOption = RunLocation.LOCAL,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Hash the files of the version again; exit code 1 where some were changed.")
+        bool,
+        typer.Option("--verify", help="Hash the files of the version again; exit with code 1 if some have changed."),
     ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Print the number of images per class and split of a prepared folder, or all that is known of a data asset.
+    """Print the number of images per class and split of a prepared folder, or all that is known about a data asset.
 
-    A word that is a folder here means the folder; write `azureml:NAME` for an asset of the same name.
+    A name that is also a folder here means the folder; write `azureml:NAME` for an asset of the same name.
 
     Example: `mlops data show outputs/data/textile`, or `mlops data show azureml:textile:3`
     """
     from vision_mlops.core.errors import DataError
+    from vision_mlops.data import data_versions
 
     if on is RunLocation.LOCAL and _is_folder(what):
         if verify:
@@ -131,9 +128,9 @@ def show(
         print_counts(Path(what), as_json=json_)
         return
     if verify and on is RunLocation.AZURE:
-        raise DataError("--verify reads files of this machine", "leave --on azure away")
+        raise DataError("--verify reads files on this machine", "remove --on azure")
     version = find_version(what, on)
-    damage = _damage(version) if verify else None
+    damage = data_versions.verify(version) if verify else None
     if json_:
         emit_json(version.to_dict() if damage is None else {**version.to_dict(), "damage": damage})
     else:
@@ -159,7 +156,7 @@ def print_counts(folder: Path, *, as_json: bool) -> None:
 
 
 def find_version(what: str, place: RunLocation) -> DataVersion:
-    """A version on this machine or in the workspace, as somebody typed it. Raises MlopsError where there is none."""
+    """Find a version on this machine or in the workspace by what the user typed. Raises MlopsError if there is none."""
     from vision_mlops.core.errors import DataError
     from vision_mlops.data import data_versions
     from vision_mlops.data.asset_store import split_reference
@@ -167,7 +164,7 @@ def find_version(what: str, place: RunLocation) -> DataVersion:
     if place is RunLocation.AZURE:
         from vision_mlops.jobs.azureml.data_assets import find
 
-        return find(_workspace()[0], what, say=say)
+        return find(workspace()[0], what, say=say)
     name, _ = split_reference(what)
     if not what.startswith(_PREFIX) and not data_versions.versions(name):
         hint = data_versions.suggestion(name)
@@ -175,22 +172,8 @@ def find_version(what: str, place: RunLocation) -> DataVersion:
     return data_versions.find(what)
 
 
-def parse_tags(items: Iterable[str]) -> dict[str, str]:
-    """Read ``key=value`` texts. Raises DataError where one is of another form, or a key is given twice."""
-    from vision_mlops.core.errors import DataError
-
-    found: dict[str, str] = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals or not key.strip():
-            raise DataError(f"--tag {item!r} is not of the form KEY=VALUE", "for example --tag season=spring")
-        if key.strip() in found:
-            raise DataError(f"--tag {key.strip()!r} is given twice", "give it once")
-        found[key.strip()] = value.strip()
-    return found
-
-
-def _workspace() -> tuple[Any, Any]:
+def workspace() -> tuple[Any, Any]:
+    """Return a client of the workspace, and its settings. Raises MlopsError if it cannot be reached."""
     from vision_mlops.azure.clients import check_workspace, ml_client
     from vision_mlops.config.azure_settings import load_azure_settings
 
@@ -201,7 +184,7 @@ def _workspace() -> tuple[Any, Any]:
 
 
 def _is_folder(what: str) -> bool:
-    """Whether a word means a folder: one that is there, or a path that can be no name."""
+    """Tell whether a word means a folder: an existing one, or a path that cannot be a name."""
     if what.startswith(_PREFIX):
         return False
     return Path(what).is_dir() or "/" in what
@@ -251,17 +234,11 @@ def _print_version(version: DataVersion) -> None:
         emit_table(table, as_json=False)
 
 
-def _damage(version: DataVersion) -> dict[str, list[str]]:
-    from vision_mlops.data.data_versions import verify
-
-    return verify(version)
-
-
 def _say_damage(version: DataVersion, damage: dict[str, list[str]]) -> None:
     from vision_mlops.data.folder_contents import worded
 
     if damage:
         say(f"\ndamaged: {version.reference} is not as it was registered: {worded(damage)}")
-        say(f"  -> remove the folder {Path(version.path).parent}, and register the data again")
+        say(f"  -> remove the folder {Path(version.path).parent} and register the data again")
     else:
         say(f"\nverified: the files of {version.reference} are as they were registered")

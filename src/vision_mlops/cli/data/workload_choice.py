@@ -1,4 +1,4 @@
-"""Whose settings count where no workload is named: those of the workload that data or a model has its name from."""
+"""Chooses the workload where none is named: the one that data or a model is named after."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from vision_mlops.cli.output import say, warn
 
 
 def workload_named(reference: str | None, name: str) -> str:
-    """The workload whose settings count for data or a model that has the name of one: that one, unless another is named.
+    """Return the workload whose settings apply to data or a model: the named one, or the one that it belongs to.
 
     Args:
         reference: As given by ``--workload``.
-        name: That of the workload that the data was prepared for, or the model was trained for.
+        name: Name of the workload that the data was prepared for, or the model was trained for.
     """
     from vision_mlops.config.workload_files import list_workloads
 
     if reference is not None or name == DEFAULT_WORKLOAD:
         return reference or DEFAULT_WORKLOAD
     if name in list_workloads():
-        say(f"the settings of the workload {name!r} count")
+        say(f"the settings of the workload {name!r} apply")
         return name
-    warn(f"there is no workload {name!r} here: the settings of {DEFAULT_WORKLOAD} count")
+    warn(f"unknown workload {name!r}: the settings of {DEFAULT_WORKLOAD} apply")
     return DEFAULT_WORKLOAD

@@ -1,4 +1,4 @@
-"""``mlops devops``: the pipelines of Azure DevOps."""
+"""``mlops devops``: the group of commands about pipelines of Azure DevOps."""
 
 from __future__ import annotations
 

@@ -1,16 +1,14 @@
-"""``mlops devops init``: what Azure DevOps, or GitHub, needs before the pipelines of a project run."""
+"""``mlops devops init``: create what Azure DevOps, or GitHub, needs before the pipelines of a project run."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vision_mlops.cli.options import JsonOption
-from vision_mlops.cli.output import emit_json, emit_table, say, warn
-from vision_mlops.core.errors import ConfigError
+from vision_mlops.cli.options import DryRunOption, JsonOption, YesOption
+from vision_mlops.cli.output import confirm, emit_json, emit_table, say, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,38 +18,39 @@ if TYPE_CHECKING:
 
 def init(
     organization: Annotated[
-        str, typer.Option("--organization", help="Address, such as `https://dev.azure.com/contoso`.")
+        str,
+        typer.Option("--organization", help="Address of the organization, such as `https://dev.azure.com/contoso`."),
     ] = "",
     project: Annotated[str, typer.Option("--project", help="Project in Azure DevOps.")] = "",
     repository: Annotated[
         str,
-        typer.Option("--repository", help="Git repository in the project.", show_default="that of the project's name"),
+        typer.Option("--repository", help="Git repository in the project.", show_default="named like the project"),
     ] = "",
-    branch: Annotated[str, typer.Option("--branch", help="Branch that pipelines are read from.")] = "main",
+    branch: Annotated[str, typer.Option("--branch", help="Branch that the pipelines are read from.")] = "main",
     environments: Annotated[
-        str, typer.Option("--environments", help="Environments; the settings of each are in `.env.NAME`.")
+        str, typer.Option("--environments", help="Environments, with commas; the settings of each are in `.env.NAME`.")
     ] = "dev,prod",
     approver: Annotated[
         list[str] | None,
-        typer.Option("--approver", help="Who approves deployments to all environments but the first. Repeatable."),
+        typer.Option(
+            "--approver", help="Person who approves deployments to all environments but the first. Repeatable."
+        ),
     ] = None,
     github: Annotated[
-        str, typer.Option("--github", metavar="OWNER/NAME", help="Let workflows of this repository deploy, too.")
+        str, typer.Option("--github", metavar="OWNER/NAME", help="Also let workflows of this repository deploy.")
     ] = "",
     root: Annotated[Path, typer.Option("--root", help="Folder of the project, with `ado_pipelines`.")] = Path(),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be made, and make nothing.")] = False,
+    dry_run: DryRunOption = False,
     check: Annotated[
-        bool, typer.Option("--check", help="As --dry-run; exit code 1 where anything is missing.")
+        bool, typer.Option("--check", help="Like --dry-run; exit with code 1 if anything is missing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Make it without asking.")] = False,
-    push: Annotated[
-        bool, typer.Option("--push", help="Push the current commit, where the repository is empty.")
-    ] = False,
+    yes: YesOption = False,
+    push: Annotated[bool, typer.Option("--push", help="Push the current commit if the repository is empty.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Create what the pipelines refer to: project, repository, pipelines, service connections, environments, permissions.
 
-    What exists is left as it is. The plan is shown first; exit code 1 where only a person can go on.
+    What exists is not changed. The plan is shown first; exit code 1 if a person has to do something first.
 
     Example: `mlops devops init --organization https://dev.azure.com/contoso --project vision --approver ann@contoso.com`
     """
@@ -69,27 +68,28 @@ def init(
         _explain(of_standing(rows, Standing.LATER), warn)
         if check:
             if len(of_standing(rows, Standing.EXISTS)) < len(rows):
-                say("fix: the same command without --check makes what is missing")
+                say("fix: run the same command without --check to create what is missing")
                 raise typer.Exit(1)
-            say(f"all of {len(rows)} parts are there")
+            say(f"all {len(rows)} parts exist")
             return
         if stopped:
             raise typer.Exit(1)
         if not todo:
-            say(f"nothing to do: {len(of_standing(rows, Standing.EXISTS))} of {len(rows)} parts are there")
+            say(f"nothing to do: {len(of_standing(rows, Standing.EXISTS))} of {len(rows)} parts exist")
         elif dry_run:
-            say(f"{len(todo)} of {len(rows)} would be made or changed; nothing was")
-        elif yes or _confirmed(f"make or change {len(todo)} of {len(rows)}?"):
-            made = make(rows, say)
-            say(f"made or changed {len(made)}; {len(rows) - len(made)} were there")
+            say(f"{len(todo)} of {len(rows)} would be created or changed; nothing was changed")
         else:
-            say("nothing was made")
-            raise typer.Exit(1)
+            confirm(
+                f"Create or change {len(todo)} of {len(rows)} parts?", yes=yes, declined="nothing was created",
+                hint="add --yes after a look at the plan, or --dry-run for the plan alone",
+            )  # fmt: skip
+            made = make(rows, say)
+            say(f"created or changed {len(made)}; {len(rows) - len(made)} existed")
         pushed = push and session.is_empty and not dry_run
         if pushed:
             say(f"pushed to {session.push()}")
         elif session.is_empty:
-            say("the repository is empty; pipelines run once their YAML is in it (--push, or the lines below)")
+            say("the repository is empty; pipelines run once it has their YAML (--push, or the commands below)")
         for line in session.commands(pushed=pushed):
             typer.echo(line, err=json_)
 
@@ -103,15 +103,7 @@ def _show(rows: list[SetupRow], *, check: bool, as_json: bool) -> None:
 
 
 def _explain(rows: list[SetupRow], told: Callable[[str], None]) -> None:
-    """Say what a person has to do about each part; what only follows from another one is left out."""
+    """Say what a person has to do about each part; what only follows from another part is left out."""
     for row in rows:
         if row.finding.detail:
             told(f"{row.part.label}: {row.finding.detail}\n  -> {row.finding.fix}")
-
-
-def _confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise ConfigError(
-            "nobody is there to confirm", "add --yes after a look at the plan, or --dry-run for the plan alone"
-        )
-    return typer.confirm(question, err=True)

@@ -1,4 +1,4 @@
-"""``mlops devops start``: start a pipeline from a step of another one, or from a terminal."""
+"""``mlops devops start``: start a pipeline from a step of another one or from a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vision_mlops.cli.options import JsonOption, filled, pairs
-from vision_mlops.cli.output import emit_json
+from vision_mlops.cli.output import emit
 
 
 def start(
@@ -16,21 +16,24 @@ def start(
         str, typer.Argument(callback=filled, metavar="PIPELINE", help="Name or number of the pipeline.")
     ],
     parameters: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of the pipeline. Repeatable.")
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Set a parameter of the pipeline. Repeatable."),
     ] = None,
     organization: Annotated[
         str,
-        typer.Option("--organization", metavar="URL", help="Organization.", show_default="SYSTEM_COLLECTIONURI"),
+        typer.Option(
+            "--organization", metavar="URL", help="Address of the organization.", show_default="SYSTEM_COLLECTIONURI"
+        ),
     ] = "",
     project: Annotated[
-        str, typer.Option("--project", help="Project of the organization.", show_default="SYSTEM_TEAMPROJECT")
+        str, typer.Option("--project", help="Project in the organization.", show_default="SYSTEM_TEAMPROJECT")
     ] = "",
     json_: JsonOption = False,
 ) -> None:
     """Start a pipeline of Azure DevOps on its default branch, and do not wait for it.
 
-    It signs in with SYSTEM_ACCESSTOKEN in a pipeline, which needs the right to queue builds of the other one, and elsewhere
-    with the identity that is signed in to Azure.
+    In a pipeline it signs in with SYSTEM_ACCESSTOKEN, which needs the permission to queue builds of the other pipeline;
+    elsewhere with the identity that is signed in to Azure.
 
     Example: `mlops devops start model_deployment --parameter model=textile:3`
     """
@@ -38,7 +41,7 @@ def start(
     from vision_mlops.core.errors import ConfigError
     from vision_mlops.devops.run_start import named_pipeline, start_run
 
-    values = pairs(parameters or (), "--parameter", "model=textile:3")
+    values = pairs(parameters, "--parameter", "model=textile:3")
     collection = organization or os.environ.get("SYSTEM_COLLECTIONURI", "").strip()
     chosen = project or os.environ.get("SYSTEM_TEAMPROJECT", "").strip()
     if not collection or not chosen:
@@ -49,7 +52,5 @@ def start(
     token = service_token("Azure DevOps")
     address = named_pipeline(f"{collection.rstrip('/')}/{chosen}", pipeline, token)
     started = start_run(address, values, token)
-    if json_:
-        emit_json({"pipeline": pipeline, "started": started, "parameters": values})
-    else:
-        typer.echo(f"{pipeline}: started {started}")
+    content = {"pipeline": pipeline, "started": started, "parameters": values}
+    emit(content, f"{pipeline}: started {started}", as_json=json_)

@@ -1,4 +1,4 @@
-"""``mlops assets``: what ``azureml:NAME:VERSION`` means to jobs of this machine."""
+"""``mlops assets``: register what ``azureml:NAME:VERSION`` means to jobs on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vision_mlops.cli.options import JsonOption
-from vision_mlops.cli.output import emit_json, emit_table
+from vision_mlops.cli.output import emit, emit_table
 
 app = typer.Typer(no_args_is_help=True, help="Register data, components, environments and models for local jobs.")
 
@@ -16,25 +16,25 @@ app = typer.Typer(no_args_is_help=True, help="Register data, components, environ
 @app.command()
 def create(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML of an asset or component.")],
-    version: Annotated[str | None, typer.Option("--version", help="Instead of that of the file.")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Version to use instead of that of the file.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Store a version of an asset, with the files that it points to. A version never changes.
+    """Store a version of an asset with the files that it points to. A version never changes.
 
     Example: `mlops assets create src/vision_mlops/jobs/pipelines/components/train.yml`
     """
     from vision_mlops.jobs.local.inputs.asset_creation import create_asset
 
     asset = create_asset(file, version)
-    if json_:
-        emit_json({"reference": asset.reference, "kind": asset.kind, "type": asset.type, "path": asset.path})
-    else:
-        typer.echo(asset.reference)
+    content = {"reference": asset.reference, "kind": asset.kind, "type": asset.type, "path": asset.path}
+    emit(content, asset.reference, as_json=json_)
 
 
 @app.command("list")
 def list_(json_: JsonOption = False) -> None:
-    """List all assets of this machine.
+    """List all assets on this machine.
 
     Example: `mlops assets list`
     """

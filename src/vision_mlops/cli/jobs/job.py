@@ -1,4 +1,4 @@
-"""``mlops job``: check, show and run Azure ML v2 definitions, and look after the jobs that they became."""
+"""``mlops job``: check, show and run Azure ML v2 definitions, and manage the jobs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vision_mlops.cli.azure.checks_first import SkipChecks
-from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
-from vision_mlops.cli.options import JsonOption, RunLocation, filled
-from vision_mlops.cli.output import emit_json, emit_table, say
+from vision_mlops.cli.jobs.on_this_machine import local_options, report
+from vision_mlops.cli.options import DryRunOption, JsonOption, OnOption, RunLocation, filled
+from vision_mlops.cli.output import emit, emit_json, emit_table, interruptible, say
 from vision_mlops.core.text import counted
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
@@ -25,38 +25,35 @@ NameArgument = Annotated[
 ]
 ChangeOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change the definition: `inputs.seed=3`. Repeatable."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the definition: `inputs.seed=3`. Repeatable."),
 ]
-JobsOption = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Most steps at once, on this machine.")]
-
-
-ForceOption = Annotated[bool, typer.Option("--force", help="Run every step, though nothing has changed.")]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, help="Maximum number of parallel steps on this machine.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run every step, even if nothing has changed.")]
 EnvironmentOption = Annotated[
     EnvironmentMode,
     typer.Option(
         "--environment",
-        help="On this machine, run steps in virtual environments of their conda files (`auto`), all in this Python (`host`),"
-        " or in the images and Dockerfiles of their environments (`docker`).",
+        help="On this machine, run steps in virtual environments made from their conda files (`auto`), in this Python"
+        " (`host`), or in the images of their environments (`docker`).",
     ),
 ]
 WaitOption = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="With --on azure: follow the job until it ends, or only submit it.")
+    bool, typer.Option("--wait/--no-wait", help="With --on azure: follow the job to its end, or only submit it.")
 ]
-OnOption = Annotated[RunLocation, typer.Option("--on", help="Run it on this machine or on Azure ML.")]
 
 
 @app.command()
 def lint(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Azure ML v2 YAML files of any kind.")],
-    strict: Annotated[
-        bool, typer.Option("--strict", help="End with exit code 2 where there is a warning, too.")
-    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 2 on warnings, too.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Check definitions and the components they point to; exit code 2 where one has an error.
+    """Check definitions and the components that they point to; exit with code 2 if one has an error.
 
-    An error is what Azure ML refuses, a warning what it tolerates: warnings alone give exit code 0. It finds wrong names,
-    types, values, bindings and paths, and needs no Azure account. docs/lint_rules.md has all rules.
+    Errors are what Azure ML refuses, warnings what it tolerates; warnings alone give exit code 0. The linter finds wrong
+    names, types, values, bindings and paths, and needs no Azure account. docs/lint_rules.md lists all rules.
 
     Example: `mlops job lint src/vision_mlops/jobs/pipelines/train.yml`
     """
@@ -89,7 +86,7 @@ def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a job or component.")],
     json_: JsonOption = False,
 ) -> None:
-    """Show the steps of a job in the order they can run, with their inputs and outputs; `--json` adds the commands.
+    """Show the steps of a job in the order in which they can run, with inputs and outputs; `--json` adds the commands.
 
     Example: `mlops job show src/vision_mlops/jobs/pipelines/train.yml`
     """
@@ -118,7 +115,7 @@ def run(
     on: OnOption = RunLocation.LOCAL,
     set_: ChangeOption = None,
     name: Annotated[
-        str | None, typer.Option("--name", callback=filled, help="Name of the job; a new one by default.")
+        str | None, typer.Option("--name", callback=filled, help="Name of the job.", show_default="a new name")
     ] = None,
     jobs: JobsOption = 2,
     force: ForceOption = False,
@@ -127,9 +124,9 @@ def run(
     skip_checks: SkipChecks = False,
     json_: JsonOption = False,
 ) -> None:
-    """Run a job: its steps as processes of this machine, or on Azure ML. Exit code 1 where a step fails.
+    """Run a job: its steps as processes on this machine, or on Azure ML. Exit with code 1 if a step fails.
 
-    A step whose definition, code, parameters and inputs have not changed since it last ended well is reused.
+    A step whose definition, code, parameters and inputs have not changed since it last succeeded is reused.
 
     Example: `mlops job run src/vision_mlops/jobs/pipelines/train.yml --set inputs.seed=1`
     """
@@ -150,7 +147,7 @@ def run(
 
 @app.command()
 def resume(name: NameArgument, jobs: JobsOption = 2, json_: JsonOption = False) -> None:
-    """Continue a local job that was interrupted, canceled or has failed; steps that ended well are kept.
+    """Continue a local job that was interrupted, was canceled or failed; steps that succeeded are kept.
 
     Example: `mlops job resume train-20261124-061502-3fa2`
     """
@@ -168,9 +165,16 @@ def list_(on: OnOption = RunLocation.LOCAL, json_: JsonOption = False) -> None:
     Example: `mlops job list`
     """
     if on is RunLocation.AZURE:
-        from vision_mlops.cli.jobs.on_azure import list_azure
+        from vision_mlops.config.azure_settings import load_azure_settings
+        from vision_mlops.jobs.azureml.azure_jobs import list_jobs
 
-        list_azure(as_json=json_)
+        remote = list_jobs(load_azure_settings())
+        if json_:
+            emit_json([job.to_dict() for job in remote])
+            return
+        keys = ("name", "status", "type", "experiment", "created")
+        shown = [{key: getattr(job, key) for key in keys} for job in remote]
+        emit_table(shown, as_json=False, empty="no jobs yet: mlops job run FILE --on azure")
         return
     from vision_mlops.jobs.local.state.job_display import duration
     from vision_mlops.jobs.local.state.job_state import jobs
@@ -186,18 +190,19 @@ def list_(on: OnOption = RunLocation.LOCAL, json_: JsonOption = False) -> None:
 @app.command()
 def logs(
     name: NameArgument,
-    step: Annotated[str | None, typer.Argument(callback=filled, metavar="STEP", help="Only this step.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the job runs.")] = False,
+    step: Annotated[str | None, typer.Argument(callback=filled, metavar="STEP", help="Print only this step.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue while the job runs.")] = False,
     on: OnOption = RunLocation.LOCAL,
 ) -> None:
-    """Print what the steps of a job wrote; those of a job on Azure ML are always followed to its end.
+    """Print the output of the steps of a job; a job on Azure ML is always followed to its end.
 
     Example: `mlops job logs train-20261124-061502-3fa2 train --follow`
     """
     if on is RunLocation.AZURE:
-        from vision_mlops.cli.jobs.on_azure import logs_azure
+        from vision_mlops.config.azure_settings import load_azure_settings
+        from vision_mlops.jobs.azureml.azure_jobs import stream
 
-        logs_azure(name)
+        stream(name, load_azure_settings(), on_line=typer.echo)
         return
     from vision_mlops.jobs.local.engine.local_jobs import job_logs
 
@@ -210,11 +215,11 @@ def cancel(
     name: NameArgument,
     on: OnOption = RunLocation.LOCAL,
     if_running: Annotated[
-        bool, typer.Option("--if-running", help="Exit code 0 also where the job has ended, or was never started.")
+        bool, typer.Option("--if-running", help="Exit with code 0 even if the job has ended or was never started.")
     ] = False,
     json_: JsonOption = False,
 ) -> None:
-    """End a running job and its steps. `mlops job resume` continues a local one.
+    """Cancel a running job and its steps. `mlops job resume` continues a local one.
 
     Example: `mlops job cancel train-20261124-061502-3fa2`
     """
@@ -230,20 +235,20 @@ def cancel(
         say(f"job {name} is not running: nothing to cancel")
         return
     state = cancel_job(name)
-    if json_:
-        emit_json(state.to_dict())
-    else:
-        typer.echo(f"{state.name}: {state.status.value.lower()}")
+    emit(state.to_dict(), f"{state.name}: {state.status.value.lower()}", as_json=json_)
 
 
 @app.command()
 def prune(
-    days: Annotated[float, typer.Option("--days", min=0.0, help="Age of what is removed; 0 takes all that has ended.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be removed.")] = False,
+    days: Annotated[
+        float,
+        typer.Option("--days", min=0.0, help="Remove what is older than this; 0 removes everything that has ended."),
+    ],
+    dry_run: DryRunOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """Remove old local jobs, cached results that no other job shows, and virtual environments that no step was started in
-    since; models and MLflow runs stay.
+    """Remove old local jobs, cached results that no other job uses, and virtual environments in which no step has started
+    since; models and MLflow runs are kept.
 
     Example: `mlops job prune --days 30 --dry-run`
     """
@@ -266,13 +271,13 @@ def prune(
 @app.command()
 def download(
     name: NameArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, which must not exist.")],
     outputs: Annotated[
-        list[str] | None, typer.Option("--output", help="Name of an output; all by default. Repeatable.")
+        list[str] | None, typer.Option("--output", help="Output to download. Repeatable.", show_default="all")
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Bring outputs of a job on Azure ML to this machine, whole or not at all.
+    """Download outputs of a job on Azure ML, completely or not at all.
 
     Example: `mlops job download train-20261124-061502-3fa2 --out results`
     """

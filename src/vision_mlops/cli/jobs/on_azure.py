@@ -1,4 +1,4 @@
-"""What `mlops job` and `mlops run` do with ``--on azure``: submit, follow, bring back."""
+"""What `mlops job` and `mlops run` do with ``--on azure``: submit jobs, follow them, and download their outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vision_mlops.cli.azure.checks_first import check_first
-from vision_mlops.cli.output import emit_json, emit_table, say
+from vision_mlops.cli.output import emit, emit_json, say
 from vision_mlops.config.azure_settings import load_azure_settings
 from vision_mlops.core.errors import ConfigError
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
@@ -30,7 +30,7 @@ def run_on_azure(
     tags: dict[str, str] | None = None,
     skip_checks: bool = False,
 ) -> JobRecord:
-    """Submit a job and follow it to its end, unless told not to wait. What is told goes to standard error."""
+    """Submit a job, and follow it to its end if ``wait`` is set. Messages go to standard error."""
     from vision_mlops.cli.jobs.own_code_snapshot import step_code
     from vision_mlops.jobs.azureml import azure_jobs
 
@@ -45,56 +45,34 @@ def run_on_azure(
 
 
 def refuse_options_of_this_machine(environment: EnvironmentMode, jobs: int) -> None:
-    """Options that say how steps run as processes of this machine mean nothing to Azure ML.
+    """Refuse options that say how steps run as processes on this machine.
 
     Raises:
-        ConfigError: one is given.
+        ConfigError: such an option is given.
     """
     if environment is not EnvironmentMode.AUTO:
         raise ConfigError(
-            f"--environment {environment.value} has no effect with --on azure: there, each step runs in its own environment",
+            f"--environment {environment.value} has no effect with --on azure: each step runs in its own environment there",
             "remove it, or run the job on this machine with --on local",
         )
     if jobs != STEPS_AT_ONCE:
         raise ConfigError(
-            f"--jobs {jobs} has no effect with --on azure: there, the clusters say how many steps run at once",
+            f"--jobs {jobs} has no effect with --on azure: the clusters decide how many steps run in parallel",
             "remove it, or run the job on this machine with --on local",
         )
 
 
 def report_azure(job: JobRecord, *, as_json: bool, waited: bool) -> None:
-    """Say how a job ended; exit code 1 where it did not complete."""
-    if as_json:
-        emit_json(job.to_dict())
-    else:
-        typer.echo(f"{job.name}: {job.status}")
-        if waited and job.status == "Completed":
-            say(f"bring its outputs here with: mlops job download {job.name} --out DIR")
+    """Report how a job ended; exit with code 1 if it did not complete."""
+    emit(job.to_dict(), f"{job.name}: {job.status}", as_json=as_json)
+    if waited and job.status == "Completed" and not as_json:
+        say(f"download its outputs with: mlops job download {job.name} --out DIR")
     if waited and job.status != "Completed":
         raise typer.Exit(1)
 
 
-def list_azure(*, as_json: bool) -> None:
-    """Print the newest jobs of the workspace."""
-    from vision_mlops.jobs.azureml.azure_jobs import list_jobs
-
-    found = list_jobs(load_azure_settings())
-    if as_json:
-        emit_json([job.to_dict() for job in found])
-        return
-    rows = [{key: getattr(job, key) for key in ("name", "status", "type", "experiment", "created")} for job in found]
-    emit_table(rows, as_json=False, empty="no jobs yet: mlops job run FILE --on azure")
-
-
-def logs_azure(name: str) -> None:
-    """Print what a job has written, and go on until it ends."""
-    from vision_mlops.jobs.azureml.azure_jobs import stream
-
-    stream(name, load_azure_settings(), on_line=typer.echo)
-
-
 def cancel_azure(name: str, *, as_json: bool, if_running: bool = False) -> None:
-    """Cancel a job; with ``if_running`` one that does not exist is no mistake."""
+    """Cancel a job; with ``if_running``, a job that does not exist is not an error."""
     from vision_mlops.azure.azure_errors import is_missing
     from vision_mlops.core.errors import AzureError
     from vision_mlops.jobs.azureml.azure_jobs import cancel
@@ -104,16 +82,13 @@ def cancel_azure(name: str, *, as_json: bool, if_running: bool = False) -> None:
     except AzureError as error:
         if not (if_running and is_missing(error)):
             raise
-        say(f"there is no job {name}: nothing to cancel")
+        say(f"no job {name!r} exists: nothing to cancel")
         return
-    if as_json:
-        emit_json(job.to_dict())
-    else:
-        typer.echo(f"{job.name}: {job.status}")
+    emit(job.to_dict(), f"{job.name}: {job.status}", as_json=as_json)
 
 
 def download_azure(name: str, outputs: Sequence[str], out: Path, *, as_json: bool) -> dict[str, Path]:
-    """Bring outputs of a job here."""
+    """Download outputs of a job."""
     from vision_mlops.jobs.azureml.azure_jobs import download
 
     found = download(name, outputs, out, load_azure_settings())
@@ -126,7 +101,7 @@ def download_azure(name: str, outputs: Sequence[str], out: Path, *, as_json: boo
 
 
 def metrics_azure(name: str) -> dict[str, float]:
-    """Metrics that a job logged; empty, with a note, where the tracking server does not answer."""
+    """Return the metrics that a job logged; empty, with a note, if the tracking server does not respond."""
     from vision_mlops.core.errors import AzureError
     from vision_mlops.jobs.azureml.azure_jobs import tracked
 
@@ -138,7 +113,7 @@ def metrics_azure(name: str) -> dict[str, float]:
 
 
 def bring_back(job: JobRecord, out: Path) -> dict[str, Any]:
-    """Outputs and metrics of a pipeline job that has completed; its metrics are those that its steps logged."""
+    """Download the outputs of a completed pipeline job, and return them with the metrics that its steps logged."""
     from vision_mlops.jobs.azureml.azure_jobs import steps
 
     place = load_azure_settings()

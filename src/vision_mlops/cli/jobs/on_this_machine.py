@@ -1,9 +1,7 @@
-"""What commands that run jobs on this machine share: the engine's options, Ctrl-C, and what is said at the end."""
+"""What commands that run jobs on this machine share: the engine's options, and the report at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +16,8 @@ if TYPE_CHECKING:
     from vision_mlops.jobs.local.engine.local_jobs import JobResult
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Say after Ctrl-C how the job goes on; exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        say(str(error) or "interrupted")
-        raise typer.Exit(130) from None
-
-
 def local_options(jobs: int, force: bool, quiet: bool, environment: EnvironmentMode = EnvironmentMode.AUTO) -> Any:
-    """Options of a local run, with what the command line knows of models, and of what steps of ours depend on."""
+    """Return the options of a local run, with what the command line knows of models and of dependencies of our steps."""
     from vision_mlops.cli.jobs.step_dependencies import dependencies
     from vision_mlops.jobs.local.engine.local_jobs import JobOptions
     from vision_mlops.jobs.local.state.job_display import open_display
@@ -41,7 +29,7 @@ def local_options(jobs: int, force: bool, quiet: bool, environment: EnvironmentM
 
 
 def report(ended: JobResult, *, as_json: bool, verdict: RunVerdict | None = None) -> None:
-    """Say how a job ended, as JSON with the verdict where it has one; exit code 1 where it did not complete."""
+    """Report how a job ended, as JSON with its verdict if it has one; exit with code 1 if it did not complete."""
     from vision_mlops.jobs.local.state.job_display import duration
     from vision_mlops.jobs.local.state.job_state import Status
 
@@ -61,12 +49,12 @@ def report(ended: JobResult, *, as_json: bool, verdict: RunVerdict | None = None
             say(f"  {name}: {path}")
     if state.status is not Status.COMPLETED:
         if not as_json:
-            say(f"  mend the cause, then: mlops job resume {state.name}")
+            say(f"  fix the cause, then run: mlops job resume {state.name}")
         raise typer.Exit(1)
 
 
 def model_folder(reference: str) -> Path | None:
-    """Bundle of a registered model, for an input ``azureml:NAME:VERSION`` of a local run; None where there is none."""
+    """Return the bundle of a registered model that an input ``azureml:NAME:VERSION`` names; None if there is none."""
     from vision_mlops.core.errors import RegistryError
     from vision_mlops.registry import open_registry
 

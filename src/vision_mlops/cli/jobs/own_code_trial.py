@@ -1,6 +1,6 @@
-"""Own code that a workload names, tried on made-up data in the process of the command, before anything is started.
+"""Tries the own code that a workload names on synthetic data, in the process of the command, before a run starts.
 
-Training tries transforms and backbones itself. It does not see metrics, for a changed metric must not train again.
+Training tries transforms and backbones itself. It does not see metrics, because a changed metric must not train again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 def try_metrics(workload: Workload, images: str | Path | None = None, place: RunLocation = RunLocation.LOCAL) -> None:
-    """Call the metrics of a workload on made-up labels and probabilities; say why where that is not possible here.
+    """Call the metrics of a workload on synthetic labels and probabilities, or say why that is not possible here.
 
     Args:
         workload: It may name metrics.
-        images: Folder or registered data to use in the place of its own; the classes are counted in it.
+        images: Folder or registered data to use instead of its own; the classes are counted in it.
         place: Where they are read.
 
     Raises:
@@ -45,20 +45,20 @@ def try_metrics(workload: Workload, images: str | Path | None = None, place: Run
             classes = _count_classes(workload, images, place)
         except MlopsError as error:
             say(
-                f"note: {_listed(wanted)} is called at the evaluation only: the classes are not known ({error.message})"
+                f"note: {_listed(wanted)} is not tried before the evaluation: the classes are not known ({error.message})"
             )
             return
         with redirect_stdout(sys.stderr):
             metrics.check(classes)
     except ConfigError as error:
-        # The environment of the step may have what this machine lacks.
+        # The environment of the step may have a package that this machine lacks.
         if not isinstance(error.__cause__, ModuleNotFoundError):
             raise
         say(f"note: not tried before the evaluation: {error.message}")
 
 
 def try_network(workload: Workload) -> None:
-    """Build a network with own code, without pretrained weights, and try it as training does; say so where torch is missing.
+    """Build a network with own code, without pretrained weights, and try it as training does; say so if torch is missing.
 
     Raises:
         TrainingError: a bundle could not carry the own code, or it does not return what it should.
@@ -74,12 +74,12 @@ def try_network(workload: Workload) -> None:
         say(f"note: {_listed(wanted)} is tried when training starts: {error.name} is not installed here")
         return
     with redirect_stdout(sys.stderr):
-        # What is tried lies below the layer for the classes, so that any number of them will do.
+        # What is tried lies below the classification layer, so any number of classes will do.
         check_own_code(Classifier(workload.model, 2, load_weights=False), workload.training.augment)
 
 
 def _count_classes(workload: Workload, images: str | Path | None, place: RunLocation) -> int:
-    """Number of classes that have enough images to be trained on. Raises MlopsError where it cannot be known here."""
+    """Count the classes that have enough images to train on. Raises MlopsError if that cannot be known here."""
     from vision_mlops.data.sources import find_source, list_images
 
     found = images_for(workload, images, place)
@@ -94,7 +94,7 @@ def _count_classes(workload: Workload, images: str | Path | None, place: RunLoca
         counts.update(image.label for image in source.images)
     classes = sum(count >= workload.data.min_images_per_class for count in counts.values())
     if classes < 2:
-        raise DataError(f"{found or workload.name} has no two classes with enough images")
+        raise DataError(f"{found or workload.name} has fewer than two classes with enough images")
     return classes
 
 

@@ -1,4 +1,4 @@
-"""``mlops pipeline``: what starts pipelines: calls, schedules, and changes of the images."""
+"""``mlops pipeline``: start pipelines by calls, by schedules, and when images change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vision_mlops.cli.azure.checks_first import SkipChecks, check_first
 from vision_mlops.cli.jobs import trigger
 from vision_mlops.cli.jobs.training_pipeline import PipelineOption, pipeline_file, read_pipeline
 from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption, filled
-from vision_mlops.cli.output import emit_json, emit_table, say
+from vision_mlops.cli.output import emit, emit_table, say
 
 if TYPE_CHECKING:
     from vision_mlops.config.azure_settings import AzureSettings
@@ -30,7 +30,9 @@ OwnerOption = Annotated[
 ]
 EnvironmentOption = Annotated[
     Path | None,
-    typer.Option("--environment", help="YAML file of the environment; `environments/train.yml` of the project."),
+    typer.Option(
+        "--environment", help="YAML file of the environment.", show_default="environments/train.yml of the project"
+    ),
 ]
 
 
@@ -40,17 +42,17 @@ def watch(
     workload: ChosenWorkloadOption = None,
     set_: SetOption = None,
     pipeline: PipelineOption = None,
-    poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between two looks.")] = 5.0,
+    poll: Annotated[float, typer.Option("--poll", min=0.1, help="Seconds between two checks.")] = 5.0,
     settle: Annotated[
         float, typer.Option("--settle", min=0.0, help="Seconds without a change before a run starts.")
     ] = 30.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once and end, as a scheduled task does.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Check once and exit, for use in a scheduled task.")] = False,
 ) -> None:
     """Run the training pipeline whenever the content of a folder of images has changed, one run at a time.
 
-    What was trained on is remembered in `outputs/watch`, so a restart does not train again. A failed run is not
-    repeated until the images change. Each run ends with the verdict of the gate; where that is not promote, the champion
-    stays, and the exit code of `--once` is 1. Without `--workload`, the one in `workloads/` that names the folder counts.
+    `outputs/watch` records what was trained on, so a restart does not train again. A failed run is not repeated until the
+    images change. Each run ends with the verdict of the gate; if it is not promote, the champion stays, and the exit code of
+    `--once` is 1. Without `--workload`, the workload in `workloads/` that names the folder is used.
 
     Example: `mlops pipeline watch --data photos/birds`
     """
@@ -77,7 +79,9 @@ def watch(
         return True
 
     memory = paths.home() / "watch" / f"{loaded.name}.json"
-    read_pipeline(file).changes(loaded, data, RunLocation.LOCAL)  # a pipeline that cannot take them is refused at once
+    read_pipeline(file).changes(
+        loaded, data, RunLocation.LOCAL
+    )  # a pipeline that cannot take the images is refused at once
     try_metrics(loaded, data)
     watching = Watch(data, memory, train, rhythm=PollIntervals(poll, settle), say=say)
     if not once:
@@ -94,20 +98,24 @@ def watch(
 def publish(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a pipeline component.")],
     endpoint: Annotated[
-        str, typer.Option("--endpoint", "-e", help="Batch endpoint; created when new. Unique in the Azure region.")
+        str,
+        typer.Option(
+            "--endpoint", "-e", help="Batch endpoint, created if it does not exist; unique in the Azure region."
+        ),
     ],
     deployment: Annotated[
-        str, typer.Option("--deployment", "-d", help="Deployment of the endpoint; it becomes the default.")
+        str, typer.Option("--deployment", "-d", help="Deployment of the endpoint, which becomes the default.")
     ] = "default",
     compute: Annotated[
-        str | None, typer.Option("--compute", help="Cluster of the steps; the CPU cluster of the settings by default.")
+        str | None,
+        typer.Option("--compute", help="Cluster that runs the steps.", show_default="the CPU cluster of the settings"),
     ] = None,
     environment: EnvironmentOption = None,
     workload: OwnerOption = "",
     skip_checks: SkipChecks = False,
     json_: JsonOption = False,
 ) -> None:
-    """Register a pipeline component and put it behind a batch endpoint; the same again changes nothing.
+    """Register a pipeline component and deploy it to a batch endpoint; the same command again changes nothing.
 
     Example: `mlops pipeline publish src/vision_mlops/jobs/pipelines/train-component.yml --endpoint vision-train`
     """
@@ -118,12 +126,11 @@ def publish(
         file, endpoint, deployment, place, compute=compute, environment_file=environment, say=say,
         workload=workload, before=lambda: check_first("publish", skip=skip_checks, settings=place),
     )  # fmt: skip
-    if json_:
-        emit_json(found.to_dict())
-        return
     state = "published" if found.changed else "unchanged"
-    typer.echo(f"{state}: {found.component} as {found.deployment} of {found.endpoint}")
-    say(f"start it with: mlops pipeline trigger {found.endpoint}")
+    text = f"{state}: {found.component} as {found.deployment} of {found.endpoint}"
+    emit(found.to_dict(), text, as_json=json_)
+    if not json_:
+        say(f"start it with: mlops pipeline trigger {found.endpoint}")
 
 
 app.command()(trigger.trigger)
@@ -136,7 +143,7 @@ def create(
     workload: OwnerOption = "",
     json_: JsonOption = False,
 ) -> None:
-    """Create a schedule, or change the one of its name.
+    """Create a schedule, or update the existing one of the same name.
 
     Example: `mlops pipeline schedule create src/vision_mlops/jobs/pipelines/schedule-recurrence.yml`
     """
@@ -147,7 +154,7 @@ def create(
 
 @schedule_app.command("list")
 def list_(json_: JsonOption = False) -> None:
-    """List the schedules of the workspace, paused ones too.
+    """List the schedules of the workspace, including paused ones.
 
     Example: `mlops pipeline schedule list`
     """
@@ -159,7 +166,7 @@ def list_(json_: JsonOption = False) -> None:
 
 @schedule_app.command()
 def pause(name: NameArgument, json_: JsonOption = False) -> None:
-    """Let a schedule start nothing until it is resumed.
+    """Pause a schedule until it is resumed.
 
     Example: `mlops pipeline schedule pause vision-mlops-train-weekly`
     """
@@ -170,7 +177,7 @@ def pause(name: NameArgument, json_: JsonOption = False) -> None:
 
 @schedule_app.command()
 def resume(name: NameArgument, json_: JsonOption = False) -> None:
-    """Let a paused schedule start its job again.
+    """Resume a paused schedule.
 
     Example: `mlops pipeline schedule resume vision-mlops-train-weekly`
     """
@@ -181,17 +188,14 @@ def resume(name: NameArgument, json_: JsonOption = False) -> None:
 
 @schedule_app.command()
 def delete(name: NameArgument, json_: JsonOption = False) -> None:
-    """Delete a schedule; jobs that it started go on.
+    """Delete a schedule; jobs that it started continue.
 
     Example: `mlops pipeline schedule delete vision-mlops-train-weekly`
     """
     from vision_mlops.jobs.azureml.schedules import delete as run
 
     run(name, _settings())
-    if json_:
-        emit_json({"name": name, "deleted": True})
-    else:
-        typer.echo(f"{name}: deleted")
+    emit({"name": name, "deleted": True}, f"{name}: deleted", as_json=json_)
 
 
 def _settings() -> AzureSettings:
@@ -201,7 +205,5 @@ def _settings() -> AzureSettings:
 
 
 def _emit(schedule: ScheduleRecord, *, as_json: bool) -> None:
-    if as_json:
-        emit_json(schedule.to_dict())
-    else:
-        typer.echo(f"{schedule.name}: {'enabled' if schedule.enabled else 'paused'}, {schedule.trigger}")
+    text = f"{schedule.name}: {'enabled' if schedule.enabled else 'paused'}, {schedule.trigger}"
+    emit(schedule.to_dict(), text, as_json=as_json)

@@ -1,4 +1,4 @@
-"""``mlops run``: the training pipeline for one workload, on this machine or on Azure ML."""
+"""``mlops run``: run the training pipeline for one workload, on this machine or on Azure ML."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import typer
 
 from vision_mlops.cli.azure.checks_first import SkipChecks
 from vision_mlops.cli.data.image_location import name_of, title_of, workload_of
-from vision_mlops.cli.jobs.job import EnvironmentOption, ForceOption, JobsOption, OnOption, WaitOption
-from vision_mlops.cli.jobs.on_this_machine import interruptible, local_options, report
+from vision_mlops.cli.jobs.job import EnvironmentOption, ForceOption, JobsOption, WaitOption
+from vision_mlops.cli.jobs.on_this_machine import local_options, report
 from vision_mlops.cli.jobs.own_code_trial import try_metrics
 from vision_mlops.cli.jobs.run_verdict import exit_code, run_verdict, tell
 from vision_mlops.cli.jobs.training_pipeline import (
@@ -21,20 +21,22 @@ from vision_mlops.cli.jobs.training_pipeline import (
     pipeline_file,
     read_pipeline,
 )
-from vision_mlops.cli.options import ChosenWorkloadOption, JsonOption, RunLocation, SetOption, pairs
-from vision_mlops.cli.output import emit_json, say
+from vision_mlops.cli.options import (
+    ChosenWorkloadOption,
+    ImagesOption,
+    InputOption,
+    JsonOption,
+    OnOption,
+    RunLocation,
+    SetOption,
+    pairs,
+)
+from vision_mlops.cli.output import emit_json, interruptible, say
 from vision_mlops.jobs.local.environments.environment_mode import EnvironmentMode
 
 if TYPE_CHECKING:
     from vision_mlops.config.workload import Workload
     from vision_mlops.jobs.local.engine.local_jobs import JobResult
-
-ImagesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--images", help="Folder of class folders to use instead, or registered data: `azureml:NAME:VERSION`."
-    ),
-]
 
 
 def run(
@@ -42,12 +44,9 @@ def run(
     images: ImagesOption = None,
     set_: SetOption = None,
     pipeline: PipelineOption = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", "-i", metavar="NAME=VALUE", help="Input of the pipeline: `nodes=2`. Repeatable."),
-    ] = None,
+    inputs: InputOption = None,
     on: OnOption = RunLocation.LOCAL,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the job; a new one by default.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the job.", show_default="a new name")] = None,
     jobs: JobsOption = 2,
     force: ForceOption = False,
     environment: EnvironmentOption = EnvironmentMode.AUTO,
@@ -57,16 +56,15 @@ def run(
 ) -> None:
     """Prepare, train, evaluate, judge and register a workload, with the pipeline of the project or the one that ships.
 
-    Only what a change concerns is run again: after another threshold of the gate, the gate alone. `--images` alone takes the
-    workload whose data these are; with `--workload`, a shipped one takes the name of the folder or data asset. On this
-    machine the results are copied to `outputs/`: `data/NAME`, `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On
-    Azure ML, what the job needs is created where it is missing, and its outputs come to `outputs/azure/JOB`.
+    Only steps that a change affects run again: after a change of a threshold, only the gate. `--images` alone uses the
+    workload that the images belong to; with `--workload`, a shipped workload takes the name of the folder or data asset. On
+    this machine, the results are copied to `outputs/`: `data/NAME`, `bundles/NAME`, `reports/NAME`, `verdicts/NAME.json`. On
+    Azure ML, what the job needs is created if it is missing, and its outputs are downloaded to `outputs/azure/JOB`.
 
-    It ends with the verdict of the gate, the version that was registered, and the champion. Exit code 1 where a step fails,
-    or where the verdict is reject or inconclusive: the version is registered then, and the champion stays.
+    At the end it prints the verdict of the gate, the registered version, and the champion. Exit code 1 if a step fails, or
+    if the verdict is reject or inconclusive: then the version is registered, and the champion stays.
 
-    `--input` gives a value to an input of the pipeline; the shipped one has `seed`, `nodes`, `processes`, `shm_size` and
-    `fail_on`.
+    `--input` sets an input of the pipeline; the shipped one has `seed`, `nodes`, `processes`, `shm_size` and `fail_on`.
 
     A pipeline of your own has an input `workload`, and may have an input `model_name`, the outputs `data`, `bundle`,
     `report` and `verdict`, and for `--images` a step `prepare` with an input `images`.
@@ -78,7 +76,7 @@ def run(
 
         refuse_options_of_this_machine(environment, jobs)
     loaded = workload_for(workload, images, set_ or ())
-    values = pairs(inputs or (), "--input", "nodes=2")
+    values = pairs(inputs, "--input", "nodes=2")
     try_metrics(loaded, images, on)
     if on is RunLocation.AZURE:
         _run_on_azure(
@@ -96,10 +94,10 @@ def run(
 
 
 def workload_for(reference: str | None, images: str | Path | None, set_: Sequence[str]) -> Workload:
-    """The workload that is run. A shipped one with other images takes their folder's name, so that its model gets it too.
+    """Load the workload to run. A shipped one with other images takes the name of their folder, and so does its model.
 
     Raises:
-        MlopsError: images are given without a workload, and they are those of none.
+        MlopsError: images are given without a workload, and belong to none.
     """
     from vision_mlops.config import load_workload
     from vision_mlops.config.workload_files import is_shipped
@@ -160,9 +158,9 @@ def run_pipeline(
     quiet: bool = False,
     environment: EnvironmentMode = EnvironmentMode.AUTO,
 ) -> JobResult:
-    """Run a training pipeline on this machine and copy what it made to its usual places.
+    """Run a training pipeline on this machine and copy its outputs to their usual places.
 
-    Without one it is that of the project in the current folder, or the one that ships.
+    By default it is that of the project in the current folder, or the one that ships.
     """
     from dataclasses import replace
 
@@ -191,12 +189,12 @@ def run_pipeline(
 
 
 def pipeline_changes(workload: Workload, images: str | Path | None, on: RunLocation = RunLocation.LOCAL) -> list[str]:
-    """What makes the shipped pipeline that of a workload: the workload itself as JSON, and where its images are."""
+    """Return the changes that make the shipped pipeline that of a workload."""
     return read_pipeline(PIPELINE).changes(workload, images, on)
 
 
 def _show_in_report(ended: JobResult) -> None:
-    """Show the verdict in the copy of the report that people open; the step's own stays as the step wrote it."""
+    """Show the verdict in the copy of the report that people open; the report of the step is not changed."""
     from vision_mlops.evaluation.evaluate import read_evaluation
     from vision_mlops.evaluation.gate import read_verdict, show_verdict
 

@@ -1,4 +1,4 @@
-"""What a run of the training pipeline ended with: the verdict of the gate, what was registered, and who is champion now."""
+"""The result of a run of the training pipeline: the verdict of the gate, the registered version, and the champion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vision_mlops.cli.output import say
 
 @dataclass(frozen=True, slots=True)
 class RunVerdict:
-    """The end of a run.
+    """The result of a run.
 
     Attributes:
         decision: promote, reject or inconclusive.
@@ -34,7 +34,7 @@ class RunVerdict:
 
     @property
     def promoted(self) -> bool:
-        """Whether the gate let the candidate through."""
+        """Whether the gate passed the candidate."""
         return self.decision == "promote"
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,15 +43,15 @@ class RunVerdict:
 
 
 def run_verdict(outputs: Mapping[str, str], model: str, registry: str | None = None) -> RunVerdict | None:
-    """The verdict of a pipeline that completed; None where it judges nothing.
+    """Return the verdict of a completed pipeline; None if it judges nothing.
 
     Args:
-        outputs: Of the pipeline, by name.
+        outputs: Outputs of the pipeline, by name.
         model: Name of the model that it registers a version of.
-        registry: Address of the registry that it registers in; that of this environment by default.
+        registry: Address of the registry that it uses; that of this environment by default.
 
     Raises:
-        DataError: its output ``verdict`` is none.
+        DataError: its output ``verdict`` is not a verdict.
     """
     from vision_mlops.core.errors import MlopsError
     from vision_mlops.evaluation.gate import read_verdict
@@ -89,5 +89,5 @@ def tell(verdict: RunVerdict) -> None:
 
 
 def exit_code(verdict: RunVerdict | None) -> int:
-    """1 where the gate did not let the candidate through, as `mlops gate --fail-on inconclusive`; else 0."""
+    """Return 1 if the gate did not pass the candidate, as `mlops gate --fail-on inconclusive`, otherwise 0."""
     return 0 if verdict is None or verdict.promoted else 1

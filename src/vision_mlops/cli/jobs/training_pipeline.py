@@ -26,8 +26,8 @@ PipelineOption = Annotated[
     typer.Option(
         "--pipeline",
         metavar="FILE",
-        help="Run this pipeline: Azure ML v2 YAML file of a pipeline job.",
-        show_default=f"{OWN_PIPELINE} of the current folder, else the one that ships",
+        help="Run this pipeline, the Azure ML v2 YAML file of a pipeline job.",
+        show_default=f"{OWN_PIPELINE} in the current folder, else the one that ships",
     ),
 ]
 _STEP = "prepare"

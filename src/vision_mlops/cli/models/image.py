@@ -1,4 +1,4 @@
-"""``mlops models image``: what an image with a model in it is called, and built from."""
+"""``mlops models image``: name the image that contains a model, and write what it is built from."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import typer
 
 from vision_mlops.cli.models.version_output import Ref
 from vision_mlops.cli.options import AzureDevOps, GitHub, JsonOption, filled
-from vision_mlops.cli.output import emit_json, say
+from vision_mlops.cli.output import emit, say
 
 
 def image(
     ref: Ref,
     context: Annotated[
         Path | None,
-        typer.Option("--context", metavar="FOLDER", help="Write what it is built from there; must not exist."),
+        typer.Option(
+            "--context", metavar="FOLDER", help="Write the build context to this folder, which must not exist."
+        ),
     ] = None,
     base: Annotated[
         str | None,
@@ -34,10 +36,10 @@ def image(
     github: GitHub = False,
     json_: JsonOption = False,
 ) -> None:
-    """Print the name of the image that holds a version, which `mlops deploy` to aci and aks runs.
+    """Print the name of the image that contains a version, which `mlops deploy` to aci and aks runs.
 
-    The name holds the bundle's id, so it means one model. With `--context`, a registry can build the image where this
-    machine has no container engine: `make model-image`. A pipeline gets the output `image`.
+    The name contains the id of the bundle, so it identifies one model. With `--context`, a registry can build the image if
+    this machine has no container engine: `make model-image`. A pipeline gets the output `image`.
 
     Example: `mlops models image textile:3 --context outputs/image`
     """
@@ -59,10 +61,7 @@ def image(
                 f"give --base REGISTRY/{NAME}:TAG, or set MLOPS_AZURE_INFERENCING_IMAGE",
             )
         write_context(context, server, models.bundle_path(version), version)
-        say(f"what {name} is built from is in {context}")
-    if json_:
-        emit_json({"image": name, "model": version.reference, "context": context})
-    else:
-        typer.echo(name)
+        say(f"wrote the build context of {name} to {context}")
+    emit({"image": name, "model": version.reference, "context": context}, name, as_json=json_)
     if build is not None:
         build.output("image", name)

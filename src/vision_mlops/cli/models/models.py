@@ -1,4 +1,4 @@
-"""``mlops models``: the model registry."""
+"""``mlops models``: use the model registry."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vision_mlops.cli.models import image, register, transfer_version, verdict
-from vision_mlops.cli.models.version_output import Ref, emit_version, public
+from vision_mlops.cli.models.version_output import REF_HELP, Ref, public
 from vision_mlops.cli.options import JsonOption, filled
-from vision_mlops.cli.output import emit_json, emit_table, say, warn, width
+from vision_mlops.cli.output import emit, emit_json, emit_table, say, warn, width
 from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
@@ -24,17 +24,17 @@ app.command()(register.register)
 
 @app.command("list")
 def list_(
-    name: Annotated[str | None, typer.Argument(callback=filled, help="Show the versions of this model.")] = None,
+    name: Annotated[str | None, typer.Argument(callback=filled, help="List the versions of this model.")] = None,
     json_: JsonOption = False,
 ) -> None:
-    """List all models, or the versions of one. On Azure ML, archived versions are left out.
+    """List all models, or the versions of one. On Azure ML, archived versions are not listed.
 
     Example: `mlops models list textile`
     """
     registry = _registry()
     if name is not None:
         rows = [_row(version) for version in registry.versions(name)]
-        emit_table(rows, as_json=json_, empty=f"{name} has no versions; archived ones do not count")
+        emit_table(rows, as_json=json_, empty=f"{name} has no versions; archived ones are not listed")
         return
     found = ((model, registry.versions(model)) for model in registry.models())
     models = [_model_row(model, versions) for model, versions in found if versions]
@@ -61,7 +61,7 @@ def show(ref: Ref, json_: JsonOption = False) -> None:
 def promote(
     ref: Ref,
     alias: Annotated[str, typer.Option("--alias", "-a", help="Alias to move to this version.")] = "champion",
-    force: Annotated[bool, typer.Option("--force", help="Also where its verdict is reject.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also promote a version whose verdict is reject.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """Make a version the champion, or give it another alias. Promoting the earlier version again rolls back.
@@ -76,14 +76,14 @@ def promote(
     previous = version.tags.get(f"{alias}.previous")
     note = f" (before: {version.name}:{previous})" if previous else ""
     if version.verdict in UNFIT:
-        warn(f"the verdict on {version.reference} is reject")
-    emit_version(version, as_json=json_, text=f"{version.name}@{alias} is {version.reference}{note}")
+        warn(f"the verdict on {version.reference} is {version.verdict}")
+    emit(public(version), f"{version.name}@{alias} is {version.reference}{note}", as_json=json_)
 
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(callback=filled, metavar="A", help="`NAME`, `NAME:3` or `NAME@champion`.")],
-    b: Annotated[str, typer.Argument(callback=filled, metavar="B", help="The other one; the difference is B - A.")],
+    a: Annotated[str, typer.Argument(callback=filled, metavar="A", help=REF_HELP)],
+    b: Annotated[str, typer.Argument(callback=filled, metavar="B", help="The other version; the difference is B - A.")],
     json_: JsonOption = False,
 ) -> None:
     """Compare the metrics of two versions.
@@ -107,7 +107,7 @@ def compare(
 
 @app.command()
 def path(ref: Ref, json_: JsonOption = False) -> None:
-    """Print the folder of a version's bundle on this machine, to read from.
+    """Print the folder of the bundle of a version on this machine, to read from.
 
     Example: `mlops models path textile@champion`
     """
@@ -116,26 +116,24 @@ def path(ref: Ref, json_: JsonOption = False) -> None:
     registry = _registry()
     version = registry.get(ref)
     folder, warning = registry.bundle_path(version), warning_about(version, registry.versions(version.name))
-    if json_:
-        emit_json({"name": version.name, "version": str(version.version), "path": folder, "warning": warning})
-        return
-    if warning:
+    if warning and not json_:
         warn(warning)
-    typer.echo(folder)
+    content = {"name": version.name, "version": str(version.version), "path": folder, "warning": warning}
+    emit(content, str(folder), as_json=json_)
 
 
 @app.command()
 def download(
     ref: Ref,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; must not exist.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, which must not exist.")],
     json_: JsonOption = False,
 ) -> None:
-    """Write a verified copy of a version's bundle.
+    """Write a verified copy of the bundle of a version.
 
     Example: `mlops models download textile@champion --out champion`
     """
     version = _registry().download(ref, out)
-    emit_version(version, as_json=json_, text=f"{version.reference} is in {out}")
+    emit(public(version), f"wrote {version.reference} to {out}", as_json=json_)
 
 
 app.command()(transfer_version.transfer)

@@ -1,4 +1,4 @@
-"""``mlops models transfer``: the same bundle in another registry."""
+"""``mlops models transfer``: copy a version to another registry."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops.cli.models.version_output import Ref, emit_version, suffix
+from vision_mlops.cli.models.version_output import Ref, public, suffix
 from vision_mlops.cli.options import JsonOption
+from vision_mlops.cli.output import emit
 from vision_mlops.registry.version_digest import ANY
 
 
@@ -17,29 +18,30 @@ def transfer(
         str,
         typer.Option(
             "--to",
-            help="`mlflow`, `azure`, `azureml://registries/NAME` or `azureml://workspaces/NAME`.",
+            help="Destination: `mlflow`, `azure`, `azureml://registries/NAME` or `azureml://workspaces/NAME`.",
             metavar="PLACE",
         ),
     ],
     from_: Annotated[
-        str | None, typer.Option("--from", metavar="PLACE", help="Registry that has it; that of this environment.")
+        str | None,
+        typer.Option("--from", metavar="PLACE", help="Source registry.", show_default="that of this environment"),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", "-n", help="Another name there.")] = None,
-    alias: Annotated[
-        list[str] | None, typer.Option("--alias", "-a", help="Alias to give it there. Repeatable.")
+    name: Annotated[
+        str | None, typer.Option("--name", "-n", help="Name of the model there.", show_default="the same name")
     ] = None,
+    alias: Annotated[list[str] | None, typer.Option("--alias", "-a", help="Alias to set there. Repeatable.")] = None,
     digest: Annotated[
         str,
         typer.Option(
-            "--digest", help="Digest that it must have, or `any`; with a name alone, the version that has it."
+            "--digest", help="Transfer only a version with this digest, or `any`; with a name alone, find it."
         ),
     ] = ANY,
-    force: Annotated[bool, typer.Option("--force", help="Give the alias also where its verdict is reject.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Set the alias even if the verdict is reject.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Copy a version, the same bundle with all that is known about it, to another registry.
+    """Copy a version to another registry: the same bundle, with all that is known about it.
 
-    Numbers of versions differ between registries, the digest of a bundle does not: `mlops models verdict` shows it.
+    Version numbers differ between registries, but the digest of a bundle does not: `mlops models verdict` shows it.
 
     Example: `mlops models transfer textile@champion --to azureml://registries/mlr-vision`
     """
@@ -50,4 +52,4 @@ def transfer(
     source = open_registry(from_)
     reference = ref if digest == ANY else version_with(source, ref, digest).reference
     version = run(source, reference, open_registry(to), name=name, aliases=alias or (), force=force)
-    emit_version(version, as_json=json_, text=f"{version.reference}{suffix(version)} is in {to}")
+    emit(public(version), f"{version.reference}{suffix(version)} is in {to}", as_json=json_)

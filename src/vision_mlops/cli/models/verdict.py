@@ -1,4 +1,4 @@
-"""``mlops models verdict``: what the gate said of a version, for people and for pipelines."""
+"""``mlops models verdict``: show the verdict of the gate on a version, to people and to pipelines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vision_mlops.cli.gate import FailOnVerdict, exit_on
+from vision_mlops.cli.gate import FailOnOption, exit_on
 from vision_mlops.cli.models.version_output import Ref
 from vision_mlops.cli.options import AzureDevOps, GitHub, JsonOption
 from vision_mlops.cli.output import emit_json
@@ -15,11 +15,10 @@ from vision_mlops.registry.version_digest import ANY
 
 def verdict(
     ref: Ref,
-    digest: Annotated[str, typer.Option("--digest", help="Digest that the version must have, or `any`.")] = ANY,
-    fail_on: Annotated[
-        FailOnVerdict,
-        typer.Option("--fail-on", help="Verdict that gives exit code 1; one that no gate has judged is inconclusive."),
-    ] = FailOnVerdict.NEVER,
+    digest: Annotated[
+        str, typer.Option("--digest", help="Refuse a version without this digest; `any` accepts all.")
+    ] = ANY,
+    fail_on: FailOnOption = "never",
     azure_devops: AzureDevOps = False,
     github: GitHub = False,
     json_: JsonOption = False,

@@ -65,7 +65,7 @@ class BlobStore:
         found = [(name, blob) for name, blob in self._service.blobs() if name.startswith(start)]
         if not found:
             raise DataError(
-                f"{self._place.url} holds no corrections",
+                f"{self._place.url} has no corrections",
                 "give the address that MLOPS_APP_CORRECTIONS names where the web frontend runs",
             )
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -82,7 +82,7 @@ class BlobStore:
         try:
             check_image(correction, image)
         except ValueError as error:
-            raise DataError(f"{self._place.url}: {correction.image_name} is not what was received") from error
+            raise DataError(f"{self._place.url}: {correction.image_name} was changed after it was received") from error
         return image
 
     def size_bytes(self) -> int:
@@ -127,4 +127,4 @@ class BlobStore:
         try:
             return Correction(**json.loads(content))
         except (ValueError, TypeError) as error:
-            raise DataError(f"{self._place.url}: {name} is no correction: {error}", "remove it") from error
+            raise DataError(f"{self._place.url}: {name} is not a correction: {error}", "remove it") from error

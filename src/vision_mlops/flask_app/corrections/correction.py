@@ -123,6 +123,6 @@ def check_room(location: str, size: int, more: int, limit: int) -> None:
     """Refuse what does not fit. Raises CorrectionsFullError."""
     if size + more > limit:
         raise CorrectionsFullError(
-            f"{location} holds {size:,} bytes of corrections, and {more:,} more would exceed its limit of {limit:,}",
-            "`mlops data add-labels` takes them into the data; then move them away, or raise MLOPS_APP_CORRECTIONS_LIMIT_MB",
+            f"{location} has {size:,} bytes of corrections, and {more:,} more would exceed its limit of {limit:,}",
+            "add them to the data with `mlops data add-labels` and move them away, or raise MLOPS_APP_CORRECTIONS_LIMIT_MB",
         )

@@ -60,7 +60,7 @@ def open_store(location: str, limit_bytes: int = 0) -> CorrectionStore:
         ConfigError: the address, or what signs in to it, is malformed; the folder cannot be made or written to.
     """
     if not location:
-        raise ConfigError("no place of corrections is given", "name a folder, or an address in Blob Storage")
+        raise ConfigError("no location of corrections is given", "name a folder or an address in Blob Storage")
     if is_address(location) or location.startswith("datastore:"):
         from vision_mlops.flask_app.corrections.blob_store import BlobStore
         from vision_mlops.storage import locate
@@ -79,6 +79,6 @@ def _check_writable(folder: Path) -> None:
     effective = os.access in os.supports_effective_ids
     if not (there.is_dir() and os.access(there, os.W_OK, effective_ids=effective)):
         raise ConfigError(
-            f"corrections cannot be kept in {str(folder)!r}: {str(there)!r} is not a folder that can be written to",
+            f"corrections cannot be stored in {str(folder)!r}: {str(there)!r} is not a writable folder",
             "name a folder, or an address in Blob Storage",
         )

@@ -67,7 +67,7 @@ class FolderStore:
         """All corrections, as :meth:`CorrectionStore.list` says."""
         if not (self._folder / DATABASE).is_file():
             raise DataError(
-                f"{self._folder} holds no corrections: it has no {DATABASE}",
+                f"{self._folder} has no corrections: it has no {DATABASE}",
                 "give the folder that MLOPS_APP_CORRECTIONS names where the web frontend runs",
             )
         with self._open("rw") as database:  # what a killed writer has begun is taken back first
@@ -86,7 +86,7 @@ class FolderStore:
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}") from error
         except ValueError as error:
-            raise DataError(f"{path} is not what was received: its content was changed") from error
+            raise DataError(f"{path} was changed after it was received") from error
         return image
 
     def size_bytes(self) -> int:
