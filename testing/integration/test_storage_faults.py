@@ -13,7 +13,8 @@ from testing.support.proxy import Kind, Proxy
 
 from vision_mlops import storage
 from vision_mlops.core.errors import AzureError
-from vision_mlops.storage.blob_service import BlobService, StorageRetryPolicy
+from vision_mlops.storage.attempts import StorageRetryPolicy
+from vision_mlops.storage.blob_service import BlobService
 from vision_mlops.storage.service_errors import RefusalError
 
 BLOCK = 64 * 1024

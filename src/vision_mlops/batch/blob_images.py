@@ -11,10 +11,10 @@ from vision_mlops.batch.image_sources import FetchedImage, ListedImage, Skipped
 from vision_mlops.batch.prediction_rows import MAX_BYTES, Failed, too_large
 from vision_mlops.data.image_files import claims_to_be_image, is_documentation, is_hidden, on_one_line
 from vision_mlops.storage import BlobFolder
+from vision_mlops.storage.attempts import FileError, StorageRetryPolicy
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_reader import Reading
-from vision_mlops.storage.blob_service import StorageRetryPolicy
-from vision_mlops.storage.transfer import JOBS, FileError
+from vision_mlops.storage.transfer import JOBS
 
 _AHEAD = 4 * JOBS
 _AHEAD_BYTES = 256 * 2**20

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from vision_mlops.core.files import is_clutter
+from vision_mlops.storage.attempts import FileError, StorageRetryPolicy
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
-from vision_mlops.storage.blob_service import BlobService, StorageRetryPolicy
+from vision_mlops.storage.blob_service import BlobService
 from vision_mlops.storage.service_errors import RefusalError
-from vision_mlops.storage.transfer import BLOCK, READ_ATTEMPTS, FileError
+from vision_mlops.storage.transfer import BLOCK
 
 
 class Reading:
@@ -33,10 +33,7 @@ class Reading:
         Raises:
             RefusalError: there is no such container or no right to it, or storage is not reached.
         """
-        for name, blob in self._service.blobs():
-            relative = name[len(self._prefix) :]
-            if not is_clutter(relative):
-                yield relative, blob
+        return self._service.files()
 
     def fetch(self, name: str, blob: Blob, target: Path) -> None:
         """Write a blob to a file, in parts whose MD5 is compared, all of one version.
@@ -46,28 +43,15 @@ class Reading:
             RefusalError: no other would fare better.
             StoppedError: see :meth:`stop`.
         """
-        for attempt in range(READ_ATTEMPTS):
-            try:
-                self._write(name, blob, target)
-            except RefusalError as error:
-                if error.code == "ConditionNotMet":
-                    found = self._service.find(self._prefix + name)
-                    if found is None:
-                        raise FileError("it was removed in storage meanwhile") from error
-                    blob = found
-                    self._service.pause(attempt)
-                    continue
-                if error.code == "BlobNotFound":
-                    raise FileError("it was removed in storage meanwhile") from error
-                if error.transient:
-                    with self._lock:
-                        self._service.require()  # raises where it is not about this blob
-                if error.fatal:
-                    raise
-                raise FileError(error.message) from error
-            else:
-                return
-        raise FileError("it changes all the time")
+        try:
+            self._service.read(self._prefix + name, blob, lambda newest: self._write(name, newest, target))
+        except RefusalError as error:
+            if error.transient:
+                with self._lock:
+                    self._service.require()  # raises where it is not about this blob
+            if error.fatal:
+                raise
+            raise FileError(error.message) from error
 
     def _write(self, name: str, blob: Blob, target: Path) -> None:
         with target.open("wb") as stream:

@@ -3,50 +3,34 @@
 from __future__ import annotations
 
 import http.client
-import random
 import socket
 import ssl
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from email.utils import formatdate
 from urllib.parse import quote, urlsplit
 from xml.sax.saxutils import escape
 
 from vision_mlops import __version__
+from vision_mlops.core.files import is_clutter
+from vision_mlops.storage.attempts import FileError, StorageRetryPolicy, UnsettledError
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import PAGE, Blob, decode_md5, encode_md5, next_marker, read_page
 from vision_mlops.storage.http_connections import Connections, StorageResponse
 from vision_mlops.storage.md5 import md5
-from vision_mlops.storage.service_errors import RefusalError, refusal, wait_asked_for
+from vision_mlops.storage.service_errors import RefusalError, refusal
 from vision_mlops.storage.sign_in import AccountKey
 
 API_VERSION = "2021-12-02"
 _FIRST_ATTEMPTS = 3
+_READ_ATTEMPTS = 3
 _LIST = "restype=container&comp=list"
 
 
 class TransferStoppedError(Exception):
     """The transfer was stopped; what is under way is given up."""
-
-
-@dataclass(frozen=True)
-class StorageRetryPolicy:
-    """How long a request is tried.
-
-    Attributes:
-        attempts: Of one request.
-        first: Seconds of the first wait; each is twice as long as the one before.
-        longest: Seconds of the longest wait.
-        silence: Seconds that a connection may stand still.
-    """
-
-    attempts: int = 8
-    first: float = 0.5
-    longest: float = 30.0
-    silence: float = 60.0
 
 
 class BlobService:
@@ -78,6 +62,11 @@ class BlobService:
                 marker = next_marker(content)
                 waiting = ahead.submit(self._page, marker) if marker else None
                 yield from read_page(content)
+
+    def files(self) -> Iterator[tuple[str, Blob]]:
+        """All blobs of the folder by name relative to it, without what file browsers leave behind; see :meth:`blobs`."""
+        start = len(self.place.prefix)
+        return ((name[start:], blob) for name, blob in self.blobs() if not is_clutter(name[start:]))
 
     def _page(self, marker: str) -> bytes:
         query = f"{_LIST}&maxresults={PAGE}&include=metadata&prefix={quote(self.place.prefix, safe='')}"
@@ -165,6 +154,40 @@ class BlobService:
                 headers["x-ms-range-get-content-md5"] = "true"
         return self._call("GET", name, name, "", headers, expected=(200, 206), size=wanted, check=check).content
 
+    def read(self, name: str, known: Blob, read: Callable[[Blob], None]) -> None:
+        """Read a blob in several requests; if it was changed since it was listed, read it again as it is now.
+
+        Args:
+            name: Its name.
+            known: As it was listed.
+            read: Reads the given version.
+
+        Raises:
+            FileError: it was removed, changes all the time, or ``read`` says so.
+            RefusalError: what ``read`` raised for another reason.
+        """
+
+        def once() -> None:
+            nonlocal known
+            try:
+                read(known)
+            except RefusalError as error:
+                if error.code not in ("ConditionNotMet", "BlobNotFound"):
+                    raise
+                found = self.find(name) if error.code == "ConditionNotMet" else None
+                if found is None:
+                    raise FileError("it was removed in storage meanwhile; run again") from error
+                known = found
+                raise UnsettledError(
+                    "it changes in storage all the time; run again when nothing writes to it"
+                ) from error
+
+        self.settle(once)
+
+    def settle(self, read: Callable[[], None]) -> None:
+        """Read something, and read it again while it raises UnsettledError, a few times."""
+        self._patience.repeat(read, _is_unsettled, lambda: _READ_ATTEMPTS, self.rest)
+
     def delete(self, name: str, known: Blob) -> None:
         """Delete a blob while it is still the one that was listed; it may be gone already."""
         self._call("DELETE", name, name, "", {"If-Match": known.etag}, expected=(202, 404))
@@ -187,10 +210,6 @@ class BlobService:
     def close(self) -> None:
         """Close all connections."""
         self._connections.close()
-
-    def pause(self, attempt: int) -> None:
-        """Wait before another attempt at something; the first is number 0. Raises StoppedError."""
-        self.rest(min(self._patience.first * 2**attempt, self._patience.longest))
 
     def rest(self, seconds: float) -> None:
         """Wait. Raises StoppedError."""
@@ -217,32 +236,31 @@ class BlobService:
             RefusalError: the service says no, or is not reached after all attempts.
             StoppedError: see :meth:`stop`.
         """
-        left, wait = attempts or self._patience.attempts, self._patience.first
-        while True:
+
+        def once() -> StorageResponse:
             if self._stopping.is_set():
                 raise TransferStoppedError
-            pause = None
             try:
                 answer = self._send(method, name, query, headers, body)
-                error = self._check_response(what, answer, expected, size, check)
-                if error is None:
-                    return answer
-                pause = wait_asked_for(answer.headers)
             except (OSError, http.client.HTTPException) as broken:
                 if self._stopping.is_set():
                     raise TransferStoppedError from None
-                error = self._not_reached(what, broken)
-                if not self._reached:  # a wrong address more likely than a network that is away for a moment
-                    left = min(left, _FIRST_ATTEMPTS)
-            if error.status == 401 and self.place.sign_in.renew():
-                continue
-            left -= 1
-            if not error.transient or left <= 0:
                 # Nothing of the cause is shown: messages of others may hold addresses with signatures.
-                raise error from None
-            # Jitter, or all clients that were sent away come back at the same moment.
-            self.rest(wait * (0.5 + random.random()) if pause is None else pause)
-            wait = min(2 * wait, self._patience.longest)
+                raise self._not_reached(what, broken) from None
+            self._reached = True
+            error = self._check_response(what, answer, expected, size, check)
+            if error is None:
+                return answer
+            if error.status == 401 and self.place.sign_in.renew():
+                return once()
+            raise error
+
+        def limit() -> int:
+            most = attempts or self._patience.attempts
+            # Before the first response, a wrong address is more likely than a network that is down for a moment.
+            return most if self._reached else min(most, _FIRST_ATTEMPTS)
+
+        return self._patience.repeat(once, _is_transient, limit, self.rest)
 
     def _send(self, method: str, name: str, query: str, headers: Mapping[str, str], body: bytes) -> StorageResponse:
         sign_in = self.place.sign_in
@@ -265,7 +283,6 @@ class BlobService:
             error = refusal(what, answer, sign_in.kind, sign_in.ended)
             error.message = sign_in.hide(error.message)
             return error
-        self._reached = True
         if size is not None and len(answer.content) != size:
             return RefusalError(f"{what}: {len(answer.content)} of {size} bytes came", "try again", transient=True)
         if check:
@@ -290,6 +307,14 @@ class BlobService:
         return RefusalError(
             f"{what}: the connection to {host} failed: {self.place.sign_in.hide(reason)}", hint, transient=True
         )
+
+
+def _is_transient(error: BaseException) -> bool:
+    return isinstance(error, RefusalError) and error.transient
+
+
+def _is_unsettled(error: BaseException) -> bool:
+    return isinstance(error, UnsettledError)
 
 
 def _unchanged(known: Blob | None) -> dict[str, str]:

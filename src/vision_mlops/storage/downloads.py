@@ -15,17 +15,17 @@ from pathlib import Path
 from vision_mlops.core import locks
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.hash_memory import mark_of
+from vision_mlops.storage.attempts import FileError, StorageRetryPolicy, UnsettledError
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_names import check_for_folder
-from vision_mlops.storage.blob_service import StorageRetryPolicy
 from vision_mlops.storage.file_parts import PartialFile
 from vision_mlops.storage.local_folders import File, walk
 from vision_mlops.storage.md5 import Hashes, md5
-from vision_mlops.storage.service_errors import RefusalError
-from vision_mlops.storage.transfer import BLOCK, READ_ATTEMPTS, FileError, Transfer
+from vision_mlops.storage.transfer import BLOCK, Transfer
 from vision_mlops.storage.transfer_summary import Progress, TransferSummary
 
+_DAMAGED = "what came does not match the MD5 that storage keeps; upload it again"
 _WORK = ".mlops-download"
 # What would happen to every other file as well.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -177,37 +177,23 @@ class _Download:
 
     def _fetch_now(self, name: str, blob: Blob) -> None:
         target = self._target(name)
-        for attempt in range(READ_ATTEMPTS):
-            try:
-                temporary = self._temporary(name, blob)
-            except RefusalError as error:
-                if error.code == "BlobNotFound":
-                    raise FileError("it was removed in storage meanwhile; run again") from error
-                if error.code != "ConditionNotMet":
-                    raise
-                found = self._service.find(self._service.place.prefix + name)
-                if found is None:
-                    raise FileError("it was removed in storage meanwhile; run again") from error
-                blob = found
-                continue
-            if temporary is not None:
-                self._settle(name, blob, temporary, target)
-                return
-            self._service.pause(attempt)
-        raise FileError(
-            "what came does not match the MD5 that storage keeps, or it changes all the time; upload it again"
-        )
 
-    def _temporary(self, name: str, blob: Blob) -> Path | None:
-        """A file with the content; None where that does not match its MD5."""
+        def read(newest: Blob) -> None:
+            self._settle(name, newest, self._temporary(name, newest), target)
+
+        self._service.read(self._service.place.prefix + name, blob, read)
+
+    def _temporary(self, name: str, blob: Blob) -> Path:
+        """Write the content to a file of its own. Raises UnsettledError if it does not match its MD5."""
         if blob.size > self._transfer.block:
             partial = PartialFile(self._out / _WORK / self._part_name(name, blob), blob.size, self._transfer.block)
-            return partial.path if self._fetch_parts(name, blob, partial) else None
+            self._fetch_parts(name, blob, partial)
+            return partial.path
         full = self._service.place.prefix + name
         if blob.md5 or not blob.size:
             content = self._service.get(full, blob)
             if blob.md5 and md5(content).digest() != blob.md5:
-                return None
+                raise UnsettledError(_DAMAGED)
         else:  # nobody stored an MD5: the service makes one of what it sends
             content = self._service.get(full, blob, 0, blob.size, check=True)
         temporary = self._out / _WORK / f"{threading.get_ident()}.new"
@@ -215,7 +201,7 @@ class _Download:
             stream.write(content)
         return temporary
 
-    def _fetch_parts(self, name: str, blob: Blob, partial: PartialFile) -> bool:
+    def _fetch_parts(self, name: str, blob: Blob, partial: PartialFile) -> None:
         full = self._service.place.prefix + name
 
         def fetch(index: int, start: int, size: int) -> None:
@@ -233,9 +219,8 @@ class _Download:
                 self._transfer.moved(-partial.fetched)
             if blob.md5 and partial.md5() != blob.md5:
                 partial.forget()
-                return False
+                raise UnsettledError(_DAMAGED)
         partial.remove_journal()
-        return True
 
     def _settle(self, name: str, blob: Blob, temporary: Path, target: str) -> None:
         """Move a whole file to its place."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vision_mlops.core.errors import DataError
+from vision_mlops.storage.attempts import StorageRetryPolicy
 from vision_mlops.storage.blob_folder import BlobFolder
-from vision_mlops.storage.blob_service import StorageRetryPolicy
 from vision_mlops.storage.transfer import BLOCK, Transfer
 from vision_mlops.storage.transfer_summary import TransferSummary
 from vision_mlops.storage.uploads import delete_blobs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import http
+import http.client
 import re
 import time
 import xml.etree.ElementTree as ET
@@ -55,6 +55,7 @@ class RefusalError(AzureError):
         code: The service's word for it, such as ``ContainerNotFound``; empty without one.
         fatal: It would refuse all other requests, too.
         transient: The same request may succeed later.
+        pause: Seconds that the service asks to wait for before that; None if it does not say.
     """
 
     def __init__(
@@ -66,11 +67,13 @@ class RefusalError(AzureError):
         code: str = "",
         fatal: bool = False,
         transient: bool = False,
+        pause: float | None = None,
     ) -> None:
         super().__init__(message, hint, status)
         self.code = code
         self.fatal = fatal
         self.transient = transient
+        self.pause = pause
 
 
 def refusal(what: str, answer: StorageResponse, kind: str, ended: str = "") -> RefusalError:
@@ -93,7 +96,7 @@ def refusal(what: str, answer: StorageResponse, kind: str, ended: str = "") -> R
     elif status in (401, 403) and (ended or not hint):
         hint = _sign_in_hint(code, kind, ended)
     word = f"HTTP {status} {code}".strip()
-    reason = message or _phrase(status)
+    reason = message or http.client.responses.get(status, "no reason given")
     return RefusalError(
         f"{what}: {reason} ({word})",
         hint or ("storage has a fault: try again in a minute" if status >= 500 else "mend what the message names"),
@@ -101,6 +104,7 @@ def refusal(what: str, answer: StorageResponse, kind: str, ended: str = "") -> R
         code=code,
         fatal=fatal,
         transient=status in _RETRIED or code in _DAMAGED,
+        pause=wait_asked_for(answer.headers),
     )
 
 
@@ -142,10 +146,3 @@ def _read(answer: StorageResponse) -> tuple[str, str]:
     message = (root.findtext("Message") or "").splitlines()
     code = root.findtext("Code") or ""
     return code if re.fullmatch(r"\w{1,100}", code) else "", message[0].strip()[:300] if message else ""
-
-
-def _phrase(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return "no reason given"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 from vision_mlops.core.errors import DataError
-from vision_mlops.core.files import is_clutter
 from vision_mlops.core.text import counted
+from vision_mlops.storage.attempts import FileError, StorageRetryPolicy
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
-from vision_mlops.storage.blob_service import BlobService, StorageRetryPolicy
+from vision_mlops.storage.blob_service import BlobService
 from vision_mlops.storage.md5 import Hashes
 from vision_mlops.storage.service_errors import RefusalError
 from vision_mlops.storage.thread_pool import ThreadPool
@@ -24,12 +25,7 @@ JOBS = 16
 BLOCK = 4 * 1024 * 1024
 """Files of more bytes go in parts of so many."""
 
-READ_ATTEMPTS = 3
 SAVE_SECONDS = 10.0
-
-
-class FileError(Exception):
-    """One file cannot be transferred; the others can."""
 
 
 class Transfer:
@@ -66,7 +62,7 @@ class Transfer:
         self._saved = self._begun
         self._total = Count()
         self._moved = 0
-        self._listing: BackgroundListing | None = None
+        self._background = ThreadPoolExecutor(1, "listing")
 
     def __enter__(self) -> Transfer:
         return self
@@ -77,19 +73,27 @@ class Transfer:
         self.summary.seconds = time.monotonic() - self._begun
         if error is not None:
             self.service.stop()
-        if self._listing is not None:
-            self._listing.wait()
+        self._background.shutdown()
         self.service.close()
         self.hashes.close()
 
-    def list(self, create_container: bool = False) -> BackgroundListing:
-        """Begin to ask what is in the folder in storage.
+    def list(self, create_container: bool = False) -> Future[dict[str, Blob]]:
+        """Begin to list the folder in storage, while something else is done: blobs by relative name, without clutter.
 
         Args:
-            create_container: Make the container where there is none.
+            create_container: Make the container if it does not exist.
         """
-        self._listing = BackgroundListing(self.service, create_container, self.summary.dry_run)
-        return self._listing
+        return self._background.submit(self._list, create_container)
+
+    def _list(self, create_container: bool) -> dict[str, Blob]:
+        try:
+            return dict(self.service.files())
+        except RefusalError as error:
+            if error.code != "ContainerNotFound" or not create_container:
+                raise
+        if not self.summary.dry_run:
+            self.service.create_container()
+        return {}
 
     def work(self, sizes: Mapping[str, int], names: Iterable[str], work: Callable[[str], None]) -> None:
         """Do the work for each name, in threads; a file that fails does not stop the others.
@@ -165,40 +169,3 @@ class Transfer:
                 done = [self.summary.transferred, self.summary.unchanged, self.summary.failed]
                 files, size = sum(count.files for count in done), sum(count.bytes for count in done) + self._moved
             self._progress(files, self._total.files, min(size, self._total.bytes), self._total.bytes)
-
-
-class BackgroundListing:
-    """What is in a folder in storage, asked for while something else is done."""
-
-    def __init__(self, service: BlobService, create: bool, dry_run: bool) -> None:
-        self._service, self._create, self._dry_run = service, create, dry_run
-        self._found: dict[str, Blob] = {}
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._list, daemon=True)
-        self._thread.start()
-
-    def result(self) -> dict[str, Blob]:
-        """By name relative to the folder, without noise. Raises what listing raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._found
-
-    def wait(self) -> None:
-        """Wait until nothing is under way."""
-        self._thread.join()
-
-    def _list(self) -> None:
-        start = len(self._service.place.prefix)
-        try:
-            try:
-                self._found = {
-                    name[start:]: blob for name, blob in self._service.blobs() if not is_clutter(name[start:])
-                }
-            except RefusalError as error:
-                if error.code != "ContainerNotFound" or not self._create:
-                    raise
-                if not self._dry_run:
-                    self._service.create_container()
-        except BaseException as error:  # noqa: BLE001 - raised by the thread that asks for the result
-            self._error = error

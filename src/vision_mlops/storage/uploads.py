@@ -6,22 +6,23 @@ import mimetypes
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.hash_memory import Mark, mark_of
+from vision_mlops.storage.attempts import FileError, StorageRetryPolicy, UnsettledError
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_names import check_for_storage
-from vision_mlops.storage.blob_service import StorageRetryPolicy
 from vision_mlops.storage.file_parts import BlockNames, block_size
 from vision_mlops.storage.local_folders import File, look_at, walk
 from vision_mlops.storage.md5 import md5
 from vision_mlops.storage.service_errors import RefusalError
 from vision_mlops.storage.thread_pool import Parts
-from vision_mlops.storage.transfer import BLOCK, READ_ATTEMPTS, FileError, Transfer
+from vision_mlops.storage.transfer import BLOCK, Transfer
 from vision_mlops.storage.transfer_summary import Progress, TransferSummary
 
 
@@ -117,40 +118,41 @@ class _Upload:
 
     def _send(self, name: str) -> None:
         path = self._files[name].path
-        for attempt in range(READ_ATTEMPTS):
-            try:
-                if self._sent(name, path):
-                    return
-            except FileNotFoundError as error:
-                raise FileError("it was removed while the folder was sent; run again") from error
-            except OSError as error:
-                raise FileError(f"it cannot be read: {error.strerror or error}") from error
-            self._service.pause(attempt)
-        raise FileError("it changes while it is read; run again when nothing writes to it")
+        try:
+            self._service.settle(lambda: self._send_once(name, path))
+        except FileNotFoundError as error:
+            raise FileError("it was removed while the folder was sent; run again") from error
+        except OSError as error:
+            raise FileError(f"it cannot be read: {error.strerror or error}") from error
 
-    def _sent(self, name: str, path: str) -> bool:
-        """Send a file, if it needs to be; False where it changed meanwhile, and then nothing has changed in storage."""
+    def _send_once(self, name: str, path: str) -> None:
+        """Send a file, if it needs to be; if it changes meanwhile, nothing changes in storage."""
         read = time.time_ns()
         with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - a text, as there are many
             mark = mark_of(os.fstat(stream.fileno()))
             if mark[1] > self._transfer.block:
-                return self._sent_in_blocks(name, path, stream.fileno(), mark, read)
-            content = stream.read(mark[1] + 1)
-        if len(content) != mark[1] or mark_of(os.stat(path)) != mark:  # noqa: PTH116
-            return False
+                digest = self._send_blocks(name, path, stream.fileno(), mark)
+            else:
+                digest = self._send_whole(name, path, stream.read(mark[1] + 1), mark)
+        if digest is not None:
+            self._transfer.hashes.note(path, mark, digest.hex(), read)
+
+    def _send_whole(self, name: str, path: str, content: bytes, mark: Mark) -> bytes:
+        """Send a small file with one request; returns its MD5."""
+        _check_same(path, mark, len(content))
         digest, blob = md5(content).digest(), self._there.get(name)
         if blob is not None and blob.size == len(content) and blob.md5 == digest:
             self._transfer.count(self._transfer.summary.unchanged, len(content))
-        else:
-            if not self._dry_run:
-                with _Contested(self, name, len(content), digest):
-                    self._service.put(self._full(name), content, digest, content_type(name), blob)
-            self._transfer.count(self._transfer.summary.transferred, len(content))
-        self._transfer.hashes.note(path, mark, digest.hex(), read)
-        return True
+            return digest
+        if not self._dry_run:
+            with self._contested(name, len(content), digest):
+                self._service.put(self._full(name), content, digest, content_type(name), blob)
+        self._transfer.count(self._transfer.summary.transferred, len(content))
+        return digest
 
-    def _sent_in_blocks(self, name: str, path: str, descriptor: int, mark: Mark, read: int) -> bool:
-        size, blob = mark[1], self._there.get(name)
+    def _send_blocks(self, name: str, path: str, descriptor: int, mark: Mark) -> bytes | None:
+        """Send a large file; returns its MD5, None if it was not read."""
+        size, blob, digest = mark[1], self._there.get(name), None
         length = block_size(size, self._transfer.block)
         if blob is not None and blob.size == size and blob.md5:
             whole = md5()
@@ -159,49 +161,40 @@ class _Upload:
                 self._service.rest(0)
             if whole.digest() == blob.md5 and mark_of(os.stat(path)) == mark:  # noqa: PTH116
                 self._transfer.count(self._transfer.summary.unchanged, size)
-                self._transfer.hashes.note(path, mark, whole.hexdigest(), read)
-                return True
-        if self._dry_run:
-            self._transfer.count(self._transfer.summary.transferred, size)
-            return True
-        sending = _Blocks(self._transfer, self._full(name), descriptor, size, length)
-        try:
-            with self._transfer.pool.parts() as parts:
-                digest = sending.send(parts)
-            if mark_of(os.stat(path)) != mark:  # noqa: PTH116
-                return False
-            with _Contested(self, name, size, digest):
-                self._service.commit(self._full(name), sending.blocks, digest, content_type(name), blob)
-        finally:
-            self._transfer.moved(-sending.moved)
+                return blob.md5
+        if not self._dry_run:
+            sending = _Blocks(self._transfer, self._full(name), descriptor, size, length)
+            try:
+                with self._transfer.pool.parts() as parts:
+                    digest = sending.send(parts)
+                _check_same(path, mark)
+                with self._contested(name, size, digest):
+                    self._service.commit(self._full(name), sending.blocks, digest, content_type(name), blob)
+            finally:
+                self._transfer.moved(-sending.moved)
         self._transfer.count(self._transfer.summary.transferred, size)
-        self._transfer.hashes.note(path, mark, digest.hex(), read)
-        return True
+        return digest
 
     def _full(self, name: str) -> str:
         return self._service.place.prefix + name
 
-    def settled_by_another(self, name: str, size: int, digest: bytes) -> bool:
-        """Whether the blob has the content that we wanted to write."""
-        now = self._service.find(self._full(name))
-        return now is not None and now.size == size and now.md5 == digest
+    @contextmanager
+    def _contested(self, name: str, size: int, digest: bytes) -> Iterator[None]:
+        """Tell what a refused condition means: the response to our own request was lost, or somebody else was faster."""
+        try:
+            yield
+        except RefusalError as error:
+            if error.code not in ("BlobAlreadyExists", "ConditionNotMet"):
+                raise
+            now = self._service.find(self._full(name))
+            if now is None or (now.size, now.md5) != (size, digest):
+                raise FileError("somebody else changed it in storage meanwhile; run again to replace it") from error
 
 
-class _Contested:
-    """What a refused condition means: our own request was answered and the answer lost, or somebody else was faster."""
-
-    def __init__(self, upload: _Upload, name: str, size: int, digest: bytes) -> None:
-        self._upload, self._name, self._size, self._digest = upload, name, size, digest
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, RefusalError) or error.code not in ("BlobAlreadyExists", "ConditionNotMet"):
-            return False
-        if self._upload.settled_by_another(self._name, self._size, self._digest):
-            return True
-        raise FileError("somebody else changed it in storage meanwhile; run again to replace it") from error
+def _check_same(path: str, mark: Mark, size: int | None = None) -> None:
+    """Raise UnsettledError if a file was changed since it was opened, or so many bytes are not all of it."""
+    if size not in (None, mark[1]) or mark_of(os.stat(path)) != mark:  # noqa: PTH116
+        raise UnsettledError("it changes while it is read; run again when nothing writes to it")
 
 
 class _Blocks:
@@ -214,7 +207,7 @@ class _Blocks:
         self.blocks: list[str] = []
         self.moved = 0
 
-    def send(self, parts: Parts[str]) -> bytes:
+    def send(self, parts: Parts) -> bytes:
         """Send what is not there; returns the MD5 of all bytes that were read."""
         service, whole = self._transfer.service, md5()
         there = service.blocks(self._name)

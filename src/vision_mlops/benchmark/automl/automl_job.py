@@ -19,8 +19,8 @@ from vision_mlops.core.yaml_text import write_yaml
 from vision_mlops.jobs.azureml import azure_jobs
 from vision_mlops.jobs.azureml.azure_records import JobRecord
 from vision_mlops.jobs.azureml.job_resources import ensure_compute, existing
+from vision_mlops.storage.attempts import FileError
 from vision_mlops.storage.blob_reader import Reading
-from vision_mlops.storage.transfer import FileError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
