@@ -142,7 +142,7 @@ def test_a_refusal_ends_all_at_once(
     proxy.trouble("answer", method="PUT", times=1000, skip=skip, status=403, code="AuthorizationPermissionMismatch")
     before = set(threading.enumerate())
     with pytest.raises(
-        RefusalError, match=r"HTTP 403 AuthorizationPermissionMismatch\)\n  -> make the signature"
+        RefusalError, match=r"HTTP 403 AuthorizationPermissionMismatch\)\n  -> create the signature"
     ) as raised:
         upload(folder, through.place())
     assert raised.value.status == 403

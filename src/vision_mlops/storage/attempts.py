@@ -1,4 +1,4 @@
-"""Attempts: what fails for a reason that may pass is done again, after a wait that grows each time."""
+"""Attempts: what fails for a reason that may pass is tried again, after a wait that grows each time."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class UnsettledError(FileError):
 
 @dataclass(frozen=True)
 class StorageRetryPolicy:
-    """How long a request is tried.
+    """How a request is retried.
 
     Attributes:
         attempts: Number of attempts for one request.
         first: Seconds of the first wait; each further wait is twice as long as the one before.
         longest: Seconds of the longest wait.
-        silence: Seconds that a connection may stand still.
+        silence: Seconds that a connection may be silent.
     """
 
     attempts: int = 8

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 
 from vision_mlops.core.errors import DataError
@@ -20,24 +21,21 @@ from vision_mlops.storage.thread_pool import ThreadPool
 from vision_mlops.storage.transfer_summary import Count, Progress, TransferSummary
 
 JOBS = 16
-"""Requests at once: more gain nothing where the account is near, and are needed where it is not."""
-
-BLOCK = 4 * 1024 * 1024
-"""Files of more bytes go in parts of so many."""
+"""Requests at once: more gain nothing if the account is near, and as many are needed if it is not."""
 
 SAVE_SECONDS = 10.0
 
 
 class Transfer:
-    """One upload or download. Use it as a context manager, so that it leaves no thread or connection behind.
+    """One upload or download. Use it as a context manager, so that no thread or connection is left behind.
 
     Args:
         summary: Filled in.
         place: The folder in storage.
-        jobs: Requests at once; :data:`JOBS` where not given.
+        jobs: Requests at once; by default :data:`JOBS`.
         block: Bytes of a part.
-        patience: How long requests are tried.
-        progress: Told how far it is.
+        patience: How requests are retried.
+        progress: Called with how much is done.
     """
 
     def __init__(
@@ -50,10 +48,10 @@ class Transfer:
         progress: Progress | None,
     ) -> None:
         if jobs is not None and not 1 <= jobs <= 256:
-            raise DataError(f"{jobs} requests at once are not possible", "choose 1 to 256")
+            raise DataError(f"invalid number of requests at once: {jobs}", "choose 1 to 256")
         self.summary = summary
         self.block = block
-        self.service = BlobService(place, patience or StorageRetryPolicy())
+        self.service = BlobService(place, patience)
         self.hashes = Hashes()
         self.pool: ThreadPool[str] = ThreadPool(jobs or JOBS, self.service.stop)
         self._progress = progress
@@ -81,7 +79,7 @@ class Transfer:
         """Begin to list the folder in storage, while something else is done: blobs by relative name, without clutter.
 
         Args:
-            create_container: Make the container if it does not exist.
+            create_container: Create the container if it does not exist.
         """
         return self._background.submit(self._list, create_container)
 
@@ -99,12 +97,12 @@ class Transfer:
         """Do the work for each name, in threads; a file that fails does not stop the others.
 
         Args:
-            sizes: Bytes of all files, those that are done already, too.
+            sizes: Bytes of all files, including those that are done already.
             names: What is left to do.
-            work: Transfers one; raises FileError, RefusalError or OSError where it cannot.
+            work: Transfers one; raises FileError, RefusalError or OSError if it cannot.
 
         Raises:
-            RefusalError: no other file would fare better.
+            RefusalError: all other files would be refused, too.
         """
         self._total = Count(len(sizes), sum(sizes.values()))
 
@@ -125,38 +123,49 @@ class Transfer:
         self._tick()
 
     def count(self, what: Count, size: int) -> None:
-        """One more file was transferred, unchanged or deleted."""
+        """Count one more file that was transferred, unchanged or deleted."""
         with self._lock:
             what.add(size)
 
-    def moved(self, size: int) -> None:
-        """So many bytes more were transferred of a file that is not whole yet; negative where they did not count."""
-        with self._lock:
-            self._moved += size
+    @contextmanager
+    def moving(self) -> Iterator[Callable[[int], None]]:
+        """Count the bytes of one file as its parts are transferred; at the end they no longer count, as the file does."""
+        sizes: list[int] = []
+
+        def moved(size: int) -> None:
+            with self._lock:
+                sizes.append(size)
+                self._moved += size
+
+        try:
+            yield moved
+        finally:
+            with self._lock:
+                self._moved -= sum(sizes)
 
     def fail(self, name: str, size: int, reason: str) -> None:
-        """A file was not transferred."""
+        """Record that a file was not transferred."""
         with self._lock:
             self.summary.failed.add(size)
             self.summary.failures[name] = reason
 
     def check_removal(self, extra: Mapping[str, Blob] | Mapping[str, int], kept: bool, everything: bool) -> None:
-        """Refuse to remove all that there is.
+        """Refuse to remove everything.
 
         Args:
             extra: What would be removed.
-            kept: Whether something of what is there stays.
-            everything: That is meant.
+            kept: Whether anything would be left.
+            everything: Removing everything is intended.
 
         Raises:
-            DataError: nothing would stay, and that is not meant.
+            DataError: nothing would be left, and that is not intended.
         """
         if extra and not kept and not everything:
             side = self.summary.place if self.summary.direction == "upload" else self.summary.folder
             raise DataError(
                 f"--delete would remove everything that is in {side} ({counted(len(extra), 'file')}):"
-                " no name there is in the source",
-                "check both sides; if it is meant, say --delete-all",
+                " no file there is in the source",
+                "check both sides; if that is intended, use --delete-all",
             )
 
     def _tick(self) -> None:

@@ -1,14 +1,13 @@
-"""A folder goes up: only files whose content is not there yet, and the container never holds half a file."""
+"""Upload of a folder: only files whose content is not there yet are sent, and the container never holds half a file."""
 
 from __future__ import annotations
 
 import mimetypes
 import os
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from vision_mlops.core.errors import DataError
@@ -17,12 +16,12 @@ from vision_mlops.storage.attempts import FileError, StorageRetryPolicy, Unsettl
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_names import check_for_storage
+from vision_mlops.storage.blob_service import BLOCK
 from vision_mlops.storage.file_parts import BlockNames, block_size
 from vision_mlops.storage.local_folders import File, look_at, walk
 from vision_mlops.storage.md5 import md5
 from vision_mlops.storage.service_errors import RefusalError
-from vision_mlops.storage.thread_pool import Parts
-from vision_mlops.storage.transfer import BLOCK, Transfer
+from vision_mlops.storage.transfer import Transfer
 from vision_mlops.storage.transfer_summary import Progress, TransferSummary
 
 
@@ -43,37 +42,37 @@ def upload(
 ) -> TransferSummary:
     """Make a folder in storage hold the files of a folder of this machine.
 
-    Files are compared by MD5. What is there with the same content is not sent again, so that a transfer that was
-    interrupted, however, goes on where it was.
+    Files are compared by MD5. What is there with the same content is not sent again, so a transfer that was
+    interrupted for any reason continues where it was.
 
     Args:
         folder: The folder.
         place: Where to; see :func:`~vision_mlops.storage.locations.locate`.
         files: Files to send in place of all that are in the folder, by their names there. They may lie anywhere.
         delete: Remove blobs that are not in the folder, once all else has succeeded.
-        delete_all: Likewise, also where no blob would stay.
+        delete_all: The same, even if no blob would be left.
         checksum: Read all files, instead of trusting size and time of those that were read before.
-        dry_run: Only say what would be done.
-        create_container: Make the container where it does not exist.
+        dry_run: Only report what would be done.
+        create_container: Create the container if it does not exist.
         jobs: Requests at once.
-        progress: Told how far it is, in this thread.
-        patience: How long requests are tried.
+        progress: Called in this thread with how much is done.
+        patience: How requests are retried.
         block: Larger files go in blocks of so many bytes.
 
     Returns:
-        What was done. ``failures`` is not empty where files could not be sent; the others were.
+        What was done. ``failures`` names the files that could not be sent; the others were.
 
     Raises:
-        DataError: the folder does not exist, is empty, or has names that no blob may have; nothing was sent then.
-        RefusalError: there is no such container or no right to it, or storage is not reached (any more).
-        KeyboardInterrupt: comes through, after all threads have ended.
+        DataError: the folder does not exist, is empty, or has names that are not valid for blobs; nothing was sent.
+        RefusalError: the container does not exist or may not be used, or storage cannot be reached.
+        KeyboardInterrupt: passed on, after all threads have ended.
     """
     if not folder.is_dir():
         wrong = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise DataError(f"{folder} {wrong}", "give the folder that holds the files")
+        raise DataError(f"{folder} {wrong}", "name the folder that contains the files")
     if (delete or delete_all) and place.datastore and not place.path:
         raise DataError(
-            f"--delete in the root of the datastore {place.datastore!r} would remove what belongs to the workspace",
+            f"--delete in the root of the datastore {place.datastore!r} would remove files of the workspace",
             "name a path below it",
         )
     summary = TransferSummary("upload", place.url, str(folder), dry_run=dry_run)
@@ -81,7 +80,7 @@ def upload(
         listing = transfer.list(create_container)
         sent = walk(folder) if files is None else look_at(files)
         if not sent:
-            raise DataError(f"{folder} holds no files", "check the path; nothing was transferred or removed")
+            raise DataError(f"{folder} contains no files", "check the path; nothing was transferred or removed")
         check_for_storage(sent, place.prefix)
         transfer.hashes.recall(sent.values())
         there = listing.result()
@@ -94,8 +93,33 @@ def upload(
     return summary
 
 
+def remove(
+    place: BlobFolder, *, jobs: int | None = None, patience: StorageRetryPolicy | None = None
+) -> TransferSummary:
+    """Remove all files of a folder; an empty one is fine.
+
+    Args:
+        place: The folder, see :func:`~vision_mlops.storage.locations.locate`; not a container or datastore as a whole.
+        jobs: Requests at once.
+        patience: How requests are retried.
+
+    Returns:
+        What was removed. ``failures`` names the files that are still there.
+
+    Raises:
+        DataError: no folder is named.
+        RefusalError: the container does not exist or may not be used, or storage cannot be reached.
+    """
+    if not place.path:
+        raise DataError(f"{place.url} cannot be removed as a whole", "name a folder in it")
+    summary = TransferSummary("upload", place.url, "")
+    with Transfer(summary, place, jobs, BLOCK, patience, None) as transfer:
+        delete_blobs(transfer, transfer.list().result())
+    return summary
+
+
 class _Upload:
-    """Sends what differs."""
+    """Sends the files that differ."""
 
     def __init__(
         self, transfer: Transfer, files: Mapping[str, File], there: Mapping[str, Blob], checksum: bool
@@ -105,7 +129,7 @@ class _Upload:
         self._dry_run = transfer.summary.dry_run
 
     def run(self) -> None:
-        """Send all."""
+        """Send all files that differ."""
         left = []
         for name, file in self._files.items():
             blob = self._there.get(name)
@@ -163,17 +187,41 @@ class _Upload:
                 self._transfer.count(self._transfer.summary.unchanged, size)
                 return blob.md5
         if not self._dry_run:
-            sending = _Blocks(self._transfer, self._full(name), descriptor, size, length)
-            try:
-                with self._transfer.pool.parts() as parts:
-                    digest = sending.send(parts)
+            with self._transfer.moving() as moved:
+                blocks, digest = self._send_parts(self._full(name), descriptor, size, length, moved)
                 _check_same(path, mark)
                 with self._contested(name, size, digest):
-                    self._service.commit(self._full(name), sending.blocks, digest, content_type(name), blob)
-            finally:
-                self._transfer.moved(-sending.moved)
+                    self._service.commit(self._full(name), blocks, digest, content_type(name), blob)
         self._transfer.count(self._transfer.summary.transferred, size)
         return digest
+
+    def _send_parts(
+        self, name: str, descriptor: int, size: int, length: int, moved: Callable[[int], None]
+    ) -> tuple[list[str], bytes]:
+        """Send the blocks that are not there; their names say what is in them, so those of an interrupted transfer are used.
+
+        Returns:
+            Names of all blocks, and the MD5 of all bytes that were read.
+        """
+        whole, there, blocks = md5(), self._service.blocks(name), list[str]()
+        names = BlockNames(there)
+
+        def put(block: str, content: bytes, digest: bytes) -> None:
+            self._service.put_block(name, block, content, digest)
+            moved(len(content))
+
+        with self._transfer.pool.parts() as parts:
+            for index, start in enumerate(range(0, size, length)):
+                self._service.rest(0)
+                content = os.pread(descriptor, length, start)
+                whole.update(content)
+                digest = md5(content).digest()
+                blocks.append(names.name(index, digest))
+                if names.tell_content and there.get(blocks[-1]) == len(content):
+                    moved(len(content))
+                else:
+                    parts.add(partial(put, blocks[-1], content, digest))
+        return blocks, whole.digest()
 
     def _full(self, name: str) -> str:
         return self._service.place.prefix + name
@@ -188,7 +236,9 @@ class _Upload:
                 raise
             now = self._service.find(self._full(name))
             if now is None or (now.size, now.md5) != (size, digest):
-                raise FileError("somebody else changed it in storage meanwhile; run again to replace it") from error
+                raise FileError(
+                    "it was changed in storage by somebody else meanwhile; run again to replace it"
+                ) from error
 
 
 def _check_same(path: str, mark: Mark, size: int | None = None) -> None:
@@ -197,46 +247,8 @@ def _check_same(path: str, mark: Mark, size: int | None = None) -> None:
         raise UnsettledError("it changes while it is read; run again when nothing writes to it")
 
 
-class _Blocks:
-    """Sends a file in blocks whose names say what is in them, so that those of an interrupted transfer are used."""
-
-    def __init__(self, transfer: Transfer, name: str, descriptor: int, size: int, length: int) -> None:
-        self._transfer, self._name, self._descriptor = transfer, name, descriptor
-        self._size, self._length = size, length
-        self._lock = threading.Lock()
-        self.blocks: list[str] = []
-        self.moved = 0
-
-    def send(self, parts: Parts) -> bytes:
-        """Send what is not there; returns the MD5 of all bytes that were read."""
-        service, whole = self._transfer.service, md5()
-        there = service.blocks(self._name)
-        names = BlockNames(there)
-        for index, start in enumerate(range(0, self._size, self._length)):
-            service.rest(0)
-            content = os.pread(self._descriptor, self._length, start)
-            whole.update(content)
-            digest = md5(content).digest()
-            block = names.name(index, digest)
-            self.blocks.append(block)
-            if names.tell_content and there.get(block) == len(content):
-                self._count(len(content))
-            else:
-                parts.add(lambda content=content, digest=digest, block=block: self._put(block, content, digest))  # type: ignore[misc]
-        return whole.digest()
-
-    def _put(self, block: str, content: bytes, digest: bytes) -> None:
-        self._transfer.service.put_block(self._name, block, content, digest)
-        self._count(len(content))
-
-    def _count(self, size: int) -> None:
-        with self._lock:
-            self.moved += size
-        self._transfer.moved(size)
-
-
 def delete_blobs(transfer: Transfer, extra: Mapping[str, Blob]) -> None:
-    """Remove some of what is in the folder; the summary counts them."""
+    """Delete some of the blobs in the folder, and count them in the summary."""
     summary, prefix = transfer.summary, transfer.service.place.prefix
     summary.to_delete = sorted(extra)
 
@@ -254,5 +266,5 @@ def _type_of(ending: str) -> str:
 
 
 def content_type(name: str) -> str:
-    """Content-Type by the ending of a name."""
+    """Return the Content-Type for a name by its suffix."""
     return _type_of(os.path.splitext(name)[1].lower())  # noqa: PTH122

@@ -60,7 +60,7 @@ def test_addresses(text: str, expected: object) -> None:
 
 @pytest.mark.parametrize("host", ["evil.com", "photos.blob.core.windows.net.evil.com", "blob.core.windows.net"])
 def test_a_token_goes_to_no_other_host(host: str) -> None:
-    with pytest.raises(ConfigError, match="is no storage account"):
+    with pytest.raises(ConfigError, match="is not a storage account"):
         locate(f"https://{host}/c1x/p", environ={})
 
 
@@ -145,7 +145,7 @@ def test_a_listing_is_read() -> None:
     assert next_marker(page) == "m&1"
     assert next_marker(page.replace(b"m&amp;1", b"")) == ""
     for broken in (page[:-30], b"no XML", page.replace(b">3<", b">x<")):
-        with pytest.raises(AzureError, match="what storage lists cannot be read"):
+        with pytest.raises(AzureError, match="the listing of storage cannot be read"):
             read_page(broken)
 
 
