@@ -1,5 +1,7 @@
 # One vocabulary of tasks for people, continuous integration and the Azure DevOps pipelines.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# PYTHON_VERSION=3.13 chooses one of those that are installed, also where it is not on the path.
+PYTHON_VERSION ?=
+PYTHON ?= $(shell if [ -n "$(PYTHON_VERSION)" ]; then .ci/python "$(PYTHON_VERSION)"; else command -v python3.11 || command -v python3; fi)
 # An image that brings the packages with it sets this: see environments/docker/mlops_pipeline_image.
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,14 +12,14 @@ IMAGE_TOOLS := $(VENV)-images
 IMAGES ?=
 # Tests of one file share servers and bundles: they stay together.
 PARALLEL := -n auto --dist loadfile
-# What test-unit and test-integration run, as pytest takes it, and where their results go.
+# What test-fast, test-unit and test-integration run, as pytest takes it, and where their results go.
 TESTS ?=
 RESULTS ?= outputs/tests
 # Where the pins are: targets of infrastructure/azure.mk install from them.
 PINS := requirements
 
 .DEFAULT_GOAL := help
-.PHONY: help setup agent-path demo test test-fast test-unit test-integration smoke-app images images-bill images-scan images-push test-image check format docs site environments kernel notebooks screenshots bench bench-serving clean test-summary images-import
+.PHONY: help setup agent-path demo test test-fast test-unit test-integration test-tools smoke-app images images-bill images-scan images-push test-image check format docs site environments kernel notebooks screenshots bench bench-serving clean test-summary images-import
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -42,7 +44,7 @@ test: $(STAMP)  ## Run all tests, the fast ones first
 	$(BIN)/python -m pytest $(PARALLEL) -m slow --cov --cov-append --cov-report=term
 
 test-fast: $(STAMP)  ## Run the fast tests
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow" -q
+	$(BIN)/python -m pytest $(PARALLEL) $(TESTS) -m "not slow" -q
 
 # Chosen tests alone say nothing about the coverage of the whole.
 test-unit: $(STAMP)  ## Run the unit tests, with results and coverage as a pipeline publishes them
@@ -55,6 +57,9 @@ test-integration: $(STAMP)  ## Run the other tests, with the results and coverag
 
 test-summary: $(STAMP)  ## Print the results of test-unit and test-integration as Markdown
 	@$(BIN)/python -m vision_mlops.devops.results_summary $(RESULTS)
+
+test-tools:  ## Install the programs that tests use besides .venv (Debian and Ubuntu)
+	@.ci/tools
 
 smoke-app: $(STAMP)  ## Use a web frontend that is deployed, in a browser (URL=https://HOST IMAGE=data/examples/nominal.jpg)
 	@$(BIN)/python -m testing.support.app_smoke "$(URL)" "$(IMAGE)"

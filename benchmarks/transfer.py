@@ -1,12 +1,14 @@
 """Uploads to Azurite: `mlops data upload` against the SDK, call after call and in threads, and against azure-ai-ml.
 
     python -m benchmarks.transfer [--files 5000] [--size 20000] [--rounds 3] [--delay 0] [--only ours] [--write]
+    python -m benchmarks.transfer --whole [--files 5000] [--size 20000] [--rounds 3] [--delay 0] [--write]
 
 Each arm is a process of its own with an empty Azurite of its own; they take turns, so that a busy machine slows all of them,
 and the numbers are medians. Seconds count from the first request to the last answer: Python's start and imports are left
 out. `raw socket` sends requests that were made beforehand and does nothing else: Azurite cannot be much faster than that.
 With `--delay`, each way to Azurite and back takes that many milliseconds more, as it does to a data centre. `--write`
-measures both, and writes docs/benchmarks/transfer.md.
+measures both, and writes docs/benchmarks/transfer.md. `--whole` measures whole commands in place of the arms, also those of
+AzCopy and obstore, and with `--write` renews their part of that page.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import base64
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
@@ -31,6 +34,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from benchmarks import whole_uploads
 from testing.support.blob_containers import Container, make_container
 from testing.support.delay import delayed
 
@@ -39,6 +43,7 @@ from azureml_emulator.storage.azurite import ACCOUNT, KEY, Azurite
 POOLS = (4, 8, 16, 32)
 DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks" / "transfer.md"
 MARK = "<!-- what follows is written by the benchmark -->"
+WHOLE_MARK = "<!-- what follows is written by the benchmark with --whole -->"
 FAR = "The same with 1,000 files, where each way to storage takes 5 ms more:"
 BASE = "SDK, one call after the other"
 AGAIN = "ours, again unchanged"
@@ -201,21 +206,28 @@ def command_seconds(folder: Path, container: Container, home: Path) -> float:
     return time.perf_counter() - begun
 
 
+@contextlib.contextmanager
+def _written(files: int, size: int) -> Iterator[Path]:
+    """A temporary folder with files in ``data``."""
+    with tempfile.TemporaryDirectory() as name:
+        block = os.urandom(size + files)
+        for number in range(files):
+            file = Path(name) / "data" / f"{number % 10}" / f"{number:05d}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(block[number : number + size])
+        time.sleep(2.5)  # what was written just now is not remembered
+        yield Path(name)
+
+
 def measure(given: argparse.Namespace) -> Rows:
     """All arms, in turns."""
     names = [name for name in ARMS if not given.only or any(part in name for part in given.only)]
     rows: Rows = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "data"
-        block = os.urandom(given.size + given.files)
-        for number in range(given.files):
-            file = folder / f"{number % 10}" / f"{number:05d}.jpg"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(block[number : number + given.size])
-        time.sleep(2.5)  # what was written just now is not remembered
+    with _written(given.files, given.size) as name:
+        folder = name / "data"
         for turn in range(given.rounds):
             for arm in names if turn % 2 == 0 else reversed(names):
-                home = Path(name) / uuid.uuid4().hex
+                home = name / uuid.uuid4().hex
                 with Azurite() as azurite, delayed(azurite.url, given.delay / 1000) as url:
                     container = make_container(azurite.account_url).through(f"{url}/{ACCOUNT}")
                     rows.setdefault(arm, []).append(run(arm, folder, container, home))
@@ -227,6 +239,41 @@ def measure(given: argparse.Namespace) -> Rows:
                         rows.setdefault("the whole command, again unchanged", []).append({"seconds": seconds})
                 print(f"{arm}: {rows[arm][-1]['seconds']:.2f} s", file=sys.stderr, flush=True)
     return rows
+
+
+def measure_whole(given: argparse.Namespace) -> Rows:
+    """Whole commands, in turns: seconds of the first run, and of one with nothing to send."""
+    rows: Rows = {}
+    with _written(given.files, given.size) as name:
+        for turn in range(given.rounds):
+            for upload in list(whole_uploads.UPLOADS)[:: 1 if turn % 2 == 0 else -1]:
+                home = name / uuid.uuid4().hex
+                with Azurite() as azurite, delayed(azurite.url, given.delay / 1000) as url:
+                    container = make_container(azurite.account_url).through(f"{url}/{ACCOUNT}")
+                    first, again = (whole_uploads.seconds(upload, name / "data", container, home) for _ in range(2))
+                rows.setdefault(upload, []).append({"seconds": first, "again": again})
+                print(f"{upload}: {first:.2f} s, again {again:.2f} s", file=sys.stderr, flush=True)
+    return rows
+
+
+def whole_table(rows: Rows) -> str:
+    """The medians of whole commands, as Markdown; ratios are to ours."""
+    lines = ["| whole command | s | times ours | unchanged, s | times ours | sends an MD5 |", "| --- " * 6 + "|"]
+    for name, upload in whole_uploads.UPLOADS.items():
+        first, again = median(rows, name), median(rows, name, "again")
+        shares = first / median(rows, whole_uploads.OURS), again / median(rows, whole_uploads.OURS, "again")
+        cells = [name, f"{first:.2f}", f"{shares[0]:.2f}", f"{again:.2f}", f"{shares[1]:.2f}"]
+        lines.append(f"| {' | '.join(cells)} | {'yes' if upload.sends_md5 else 'no'} |")
+    return "\n".join(lines)
+
+
+def write_part(mark: str, text: str) -> None:
+    """Replace what follows a mark on the page, up to the next mark or its end."""
+    page = DOCUMENT.read_text(encoding="utf-8")
+    before, _, rest = page.partition(mark)
+    other = {MARK, WHOLE_MARK} - {mark}
+    kept = "".join(f"\n{each}{rest.partition(each)[2]}" for each in other if each in rest)
+    DOCUMENT.write_text(f"{before}{mark}\n\n{text}{kept}", encoding="utf-8")
 
 
 def median(rows: Rows, name: str, key: str = "seconds") -> float:
@@ -290,23 +337,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--delay", type=float, default=0.0, help="milliseconds each way")
     parser.add_argument("--only", nargs="*", default=[], help="arms whose name contains one of these")
+    parser.add_argument("--whole", action="store_true", help="measure whole commands, also of AzCopy and obstore")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         child(given.child[0], Path(given.child[1]), given.child[2], given.child[3])
         return
+    conditions = "{files} files of {size} bytes, {rounds} rounds, {delay:g} ms each way.\n\n"
+    text = conditions.format(**vars(given))
+    if given.whole:
+        text += whole_table(measure_whole(given)) + "\n"
+        if given.write:
+            far = argparse.Namespace(**{**vars(given), "files": 1000, "delay": 5.0})
+            text += "\n" + conditions.format(**vars(far)) + whole_table(measure_whole(far)) + "\n"
+            write_part(WHOLE_MARK, text)
+        print(text)
+        return
     rows = measure(given)
-    text = f"{given.files} files of {given.size} bytes, {given.rounds} rounds, {given.delay:g} ms each way.\n\n"
     text += table(rows, given.files) + "\n"
     if not given.only:
         text += "\n" + verdict(rows) + "\n"
     if given.write:
         far = argparse.Namespace(**{**vars(given), "files": 1000, "delay": 5.0, "only": ["SDK", "azure-ai-ml", "ours"]})
         text += f"\n{FAR}\n\n{table(measure(far), far.files)}\n"
-        DOCUMENT.write_text(
-            f"{DOCUMENT.read_text(encoding='utf-8').partition(MARK)[0]}{MARK}\n\n{text}", encoding="utf-8"
-        )
+        write_part(MARK, text)
     print(text)
 
 

@@ -27,7 +27,7 @@ SCRIPTS = (
     ("mermaid", "package/dist/mermaid.min.js", "assets/mermaid.js"),
     ("iframe-worker", "package/shim/index.js", "assets/iframe-worker.js"),
 )
-REFERENCE = ("cli.md", "configuration.md", "lint_rules.md", "architecture.md")
+REFERENCE = ("cli.md", "configuration.md", "lint_rules.md", "architecture.md", "contributing.md")
 STYLE = """\
 .md-grid { max-width: 76rem; }
 .md-typeset img { max-width: min(100%, 46rem); border-radius: .3rem; }

@@ -148,7 +148,7 @@ def jobs(files: PipelineFiles) -> Iterator[tuple[str, Pipeline]]:
         yield name, pipeline_of(expanded(files, name, given).tree, path_of(name))
 
 
-def test_jobs_run_in_the_projects_container_but_where_it_is_built(files: PipelineFiles) -> None:
+def test_jobs_run_in_the_projects_container_but_where_it_is_built_and_on_other_pythons(files: PipelineFiles) -> None:
     image = variables_in(files, "pipeline_variables")["agentImage"]
     outside = {
         (name, stage.name, job.name)
@@ -156,7 +156,8 @@ def test_jobs_run_in_the_projects_container_but_where_it_is_built(files: Pipelin
         for stage, job in pipeline.jobs()
         if job.container != image
     }
-    assert outside == {("docker_image", "build", "images")}
+    pythons = {("ci", "__default", f"python_{version}") for version in ("3_12", "3_13")}
+    assert outside == {("docker_image", "build", "images"), *pythons}
 
 
 def test_the_token_of_the_run_goes_only_to_steps_that_sign_in(files: PipelineFiles) -> None:

@@ -34,7 +34,7 @@ TWINS = {
     "model_training": "model_training",
 }
 """Name of the workflow, and of the pipeline that it is the twin of."""
-_OWN = {"--azure-devops", "--github", "--token-secret", "RESULTS="}
+_OWN = {"--azure-devops", "--github", "--token-secret", "PYTHON_VERSION=", "RESULTS="}
 _ELSEWHERE = {"make github-sign-in", "make test-summary", "mlops devops start"}
 """What only one of the two needs: an act of its own, or a step that is a task there."""
 

@@ -47,7 +47,7 @@ def test_a_pattern_with_a_host_looks_at_the_host() -> None:
         ("", "does not have the form METHOD PATTERN WHAT"),
         ("PUT .*", "does not have the form"),
         ("PUT .* 503 twice", "does not have the form"),
-        ("FETCH .* 503", "'FETCH' in 'FETCH .* 503' is none of the methods GET"),
+        ("FETCH .* 503", "'FETCH' in 'FETCH .* 503' is not one of the methods GET"),
         ("PUT *( 503", "'*(' in 'PUT *( 503' is not a regular expression"),
         ("PUT .* 200", "'200' in 'PUT .* 200' is neither a status from 400 to 599, nor drop or lose"),
         ("PUT .* 503 x0", "a fault happens at least once"),

@@ -123,7 +123,7 @@ def test_a_key_in_the_environment_is_refused_with_what_to_do(
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", cloud.blobs.signature(container, write=True))
     place = storage.locate(cloud.blobs.url(container, "x"), keyless.settings)
     with pytest.raises(
-        AzureError, match=r"KeyBasedAuthenticationNotPermitted\)\n  -> the account takes no keys: unset"
+        AzureError, match=r"KeyBasedAuthenticationNotPermitted\)\n  -> the account does not accept keys: unset"
     ):
         storage.upload(tmp_path / "f", place)
 

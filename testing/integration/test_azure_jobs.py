@@ -379,7 +379,7 @@ def test_a_loop_needs_the_private_preview_of_the_sdk(
     ("content", "refusal"),
     [
         (AUTOML, "AutoML with taskType 'ImageObjectDetection' is not emulated"),
-        (SPARK, "jobType 'Spark' is none of Pipeline, Command, Sweep, AutoML"),
+        (SPARK, "jobType 'Spark' is not one of Pipeline, Command, Sweep, AutoML"),
     ],
 )
 def test_what_only_azure_runs_is_sent(place: Place, tmp_path: Path, content: str, refusal: str) -> None:

@@ -92,7 +92,7 @@ def test_a_place_without_corrections_is_named(store: BlobStore, container: Conta
     reader = opened.enter_context(closing(BlobStore(container.place(ADDRESS, permission="rl"), MANY, QUICK)))
     with pytest.raises(AzureError, match=r"AuthorizationPermissionMismatch|AuthorizationFailure"):
         reader.add(corrected(b"i"), b"i")
-    with pytest.raises(ConfigError, match="is no storage account"):
+    with pytest.raises(ConfigError, match="is not a storage account"):
         open_store("https://example.org/container/corrections")
 
 

@@ -202,10 +202,10 @@ def test_the_file_of_a_killed_process_is_sent(container: Container, folder: Path
 @pytest.mark.parametrize(
     ("to", "variables", "message"),
     [
-        ("https://example.org/c/p", {}, "is no storage account"),
-        ("https://a.blob.core.windows.net/c?sv=1&sig=abc", {}, "holds a signature"),
-        ("https://a.blob.core.windows.net/kept", {"AZURE_STORAGE_SAS_TOKEN": "abc"}, "no shared access signature"),
-        ("azureml://datastores/a b/paths/c", {}, "is no name of a datastore"),
+        ("https://example.org/c/p", {}, "is not a storage account"),
+        ("https://a.blob.core.windows.net/c?sv=1&sig=abc", {}, "contains a signature"),
+        ("https://a.blob.core.windows.net/kept", {"AZURE_STORAGE_SAS_TOKEN": "abc"}, "not a shared access signature"),
+        ("azureml://datastores/a b/paths/c", {}, "is not a valid datastore name"),
     ],
     ids=["host", "signature", "token", "datastore"],
 )

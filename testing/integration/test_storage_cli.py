@@ -92,22 +92,34 @@ def test_there_and_back(
 @pytest.mark.parametrize(
     ("address", "message", "mend"),
     [
-        ("https://account.blob.core.windows.net/photos?" + SAS, "holds a signature or key", "AZURE_STORAGE_SAS_TOKEN"),
-        ("https://account.blob.core.windows.net/photos?sp=r&SIG=" + QUOTED, "holds a signature or key", "export"),
-        (f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={SECRET}", "holds a signature or key", "CONNECTION"),
-        (f"https://user:{QUOTED}@account.blob.core.windows.net/photos", "holds a user or password", "environment"),
-        (f"https://account.blob.core.windows.net/photos?x={QUOTED}", "followed by a query", "%3F"),
+        (
+            "https://account.blob.core.windows.net/photos?" + SAS,
+            "contains a signature or key",
+            "AZURE_STORAGE_SAS_TOKEN",
+        ),
+        ("https://account.blob.core.windows.net/photos?sp=r&SIG=" + QUOTED, "contains a signature or key", "export"),
+        (
+            f"DefaultEndpointsProtocol=https;AccountName=a;AccountKey={SECRET}",
+            "contains a signature or key",
+            "CONNECTION",
+        ),
+        (
+            f"https://user:{QUOTED}@account.blob.core.windows.net/photos",
+            "contains a user name or password",
+            "environment",
+        ),
+        (f"https://account.blob.core.windows.net/photos?x={QUOTED}", "has a query string", "%3F"),
         ("http://account.blob.core.windows.net/photos", "not encrypted", "https://"),
-        ("https://account.blob.core.window.net/photos", "is no storage account", "AZURE_STORAGE_SUFFIX"),
-        ("https://account.blob.core.windows.net/", "names no container", "CONTAINER/PATH"),
-        ("https://account.blob.core.windows.net/Photos", "is no name of a container", "lower-case"),
-        ("https://account.blob.core.windows.net/photos/a#b", "holds a #", "%23"),
+        ("https://account.blob.core.window.net/photos", "is not a storage account", "AZURE_STORAGE_SUFFIX"),
+        ("https://account.blob.core.windows.net/", "does not name a container", "CONTAINER/PATH"),
+        ("https://account.blob.core.windows.net/Photos", "is not a valid container name", "lower-case"),
+        ("https://account.blob.core.windows.net/photos/a#b", "contains a #", "%23"),
         ("https://account.blob.core.windows.net/photos/a/../../b", "empty parts, . or ..", "without them"),
         ("https://account.blob.core.windows.net/photos/%ff", "is not UTF-8", "%25"),
-        ("https://account.blob.core.windows.net:x/photos", "is no address", "write https://"),
-        ("photos/birds", "is no address of Blob Storage", "datastore:NAME/PATH"),
-        ("azureml://datastores/a b/paths/x", "is no name of a datastore", "letters"),
-        ("", "is no address of Blob Storage", "datastore:NAME/PATH"),
+        ("https://account.blob.core.windows.net:x/photos", "is not a valid address", "write https://"),
+        ("photos/birds", "is not an address in Blob Storage", "datastore:NAME/PATH"),
+        ("azureml://datastores/a b/paths/x", "is not a valid datastore name", "letters"),
+        ("", "is not an address in Blob Storage", "datastore:NAME/PATH"),
     ],
 )
 def test_an_address_that_cannot_be_meant(mlops: Mlops, folder: Path, address: str, message: str, mend: str) -> None:
@@ -128,9 +140,15 @@ def test_an_address_that_cannot_be_meant(mlops: Mlops, folder: Path, address: st
     ("variables", "message"),
     [
         ({"AZURE_STORAGE_SAS_TOKEN": SAS}, "HTTP 403"),
-        ({"AZURE_STORAGE_SAS_TOKEN": "?" + SAS.replace("2099", "2020")}, "the signature ended at 2020-01-01T00:00:00Z"),
-        ({"AZURE_STORAGE_SAS_TOKEN": SECRET}, "AZURE_STORAGE_SAS_TOKEN is no shared access signature"),
-        ({"AZURE_STORAGE_SAS_TOKEN": f"sv=1\n&sig={QUOTED}"}, "AZURE_STORAGE_SAS_TOKEN is no shared access signature"),
+        (
+            {"AZURE_STORAGE_SAS_TOKEN": "?" + SAS.replace("2099", "2020")},
+            "the signature expired at 2020-01-01T00:00:00Z",
+        ),
+        ({"AZURE_STORAGE_SAS_TOKEN": SECRET}, "AZURE_STORAGE_SAS_TOKEN is not a shared access signature"),
+        (
+            {"AZURE_STORAGE_SAS_TOKEN": f"sv=1\n&sig={QUOTED}"},
+            "AZURE_STORAGE_SAS_TOKEN is not a shared access signature",
+        ),
         (
             {"AZURE_STORAGE_CONNECTION_STRING": f"AccountName=devstoreaccount1;AccountKey={SECRET}!"},
             "malformed account key",
@@ -138,7 +156,7 @@ def test_an_address_that_cannot_be_meant(mlops: Mlops, folder: Path, address: st
         ({"AZURE_STORAGE_CONNECTION_STRING": f"AccountName=devstoreaccount1;AccountKey={'AAAA' + KEY}"}, "HTTP 403"),
         ({"AZURE_STORAGE_CONNECTION_STRING": f"AccountName=other;AccountKey={SECRET}"}, "is for the account 'other'"),
         ({"AZURE_STORAGE_CONNECTION_STRING": SECRET}, "has neither AccountKey nor SharedAccessSignature"),
-        ({}, "a token of yours would be readable there"),
+        ({}, "your token could be read on the way"),
     ],
 )
 def test_a_wrong_sign_in_is_explained_and_never_shown(
@@ -183,7 +201,7 @@ def test_errors_of_the_way_never_show_the_signature(
     for verbose in ((), ("--verbose",)):
         code, out, err = mlops(*verbose, "data", "upload", str(folder), "--to", address, "--json")
         assert code == 2, err
-        assert {"redirect": "redirects", "echo": "HTTP 400", "refused": "nothing answers at 127.0.0.1:9"}.get(
+        assert {"redirect": "redirects", "echo": "HTTP 400", "refused": "nothing listens at 127.0.0.1:9"}.get(
             kind, "host"
         ) in err or (kind == "cut" and "failed: it was cut" in err)
         assert hidden(out, err)
@@ -192,7 +210,7 @@ def test_errors_of_the_way_never_show_the_signature(
 @pytest.mark.parametrize(
     ("minutes", "permission", "message"),
     [
-        (-5, "racwdl", "the signature ended at"),
+        (-5, "racwdl", "the signature expired at"),
         (60, "rl", "with the permissions racwdl"),
         (60, "w", "with the permissions racwdl"),
     ],
@@ -270,7 +288,7 @@ def test_the_default_sign_in_sends_a_token_and_renews_it(
         proxy.trouble("answer", times=99, status=401, code="InvalidAuthenticationInfo")
         code, _, err = mlops("--verbose", "data", "upload", str(folder), "--to", url)
         assert code == 2
-        assert "the sign-in is not valid here" in err
+        assert "the credentials are not valid here" in err
         assert token not in err
         proxy.calm()
         proxy.trouble("answer", times=99, status=403, code="AuthorizationPermissionMismatch")

@@ -13,7 +13,8 @@ from testing.support.proxy import Kind, Proxy
 
 from vision_mlops import storage
 from vision_mlops.core.errors import AzureError
-from vision_mlops.storage.blob_service import BlobService, StorageRetryPolicy
+from vision_mlops.storage.attempts import StorageRetryPolicy
+from vision_mlops.storage.blob_service import BlobService
 from vision_mlops.storage.service_errors import RefusalError
 
 BLOCK = 64 * 1024
@@ -141,7 +142,7 @@ def test_a_refusal_ends_all_at_once(
     proxy.trouble("answer", method="PUT", times=1000, skip=skip, status=403, code="AuthorizationPermissionMismatch")
     before = set(threading.enumerate())
     with pytest.raises(
-        RefusalError, match=r"HTTP 403 AuthorizationPermissionMismatch\)\n  -> make the signature"
+        RefusalError, match=r"HTTP 403 AuthorizationPermissionMismatch\)\n  -> create the signature"
     ) as raised:
         upload(folder, through.place())
     assert raised.value.status == 403

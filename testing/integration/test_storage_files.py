@@ -104,8 +104,8 @@ def test_what_cannot_be_a_blob_is_refused_before_anything_is_sent(
         (["data//etc/passwd"], "is absolute"),
         (["data/a//b"], "has an empty part"),
         (["data/Photo.jpg", "data/photo.JPG"], "only in upper and lower case"),
-        (["data/a", "data/a/b"], "is a file and a folder"),
-        (["data/A", "data/a/b"], "is a file and a folder"),
+        (["data/a", "data/a/b"], "is both a file and a folder"),
+        (["data/A", "data/a/b"], "is both a file and a folder"),
         ([f"data/{'x' * 300}"], "more than 255 bytes"),
     ],
 )
@@ -204,14 +204,14 @@ def test_a_folder_without_files_changes_nothing(container: Container, tmp_path: 
         folder.write_bytes(b"x")
     elif kind != "missing":
         write(folder, {".DS_Store": b"x"}) if kind == "noise" else (folder / "a/b").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"does not exist|is a file|holds no files"):
+    with pytest.raises(DataError, match=r"does not exist|is a file|contains no files"):
         storage.upload(folder, container.place(), delete_all=True)
     assert container.contents() == {"there": b"x"}
 
 
 def test_nothing_in_storage_changes_nothing_here(container: Container, tmp_path: Path) -> None:
     out = write(tmp_path / "out", {"kept": b"1"})
-    with pytest.raises(DataError, match="holds no files"):
+    with pytest.raises(DataError, match="contains no files"):
         storage.download(container.place("nowhere"), out, delete_all=True)
     assert contents(out) == {"kept": b"1"}
 

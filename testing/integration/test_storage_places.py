@@ -67,7 +67,7 @@ def test_a_datastore_without_a_secret_is_opened_with_our_own_identity(
     form = _datastore(cloud, "secretless", credentials={"credentialsType": kind.split()[0]})
     if kind != "None":
         cloud.faults.fail("listSecrets", 403, code="AuthorizationFailed", retry_after=None)
-    with pytest.raises(AzureError, match=r"has no secret that you may see, and http://.* is not encrypted"):
+    with pytest.raises(AzureError, match=r"has no secret that you may read, and http://.* is not encrypted"):
         storage.locate(form, place.settings)
     if kind != "None":
         cloud.faults.fail("listSecrets", 403, code="AuthorizationFailed", retry_after=None)
@@ -99,5 +99,5 @@ def test_a_data_lake_datastore_is_a_container(place: Workspace) -> None:
 
 def test_delete_in_the_root_of_a_datastore_is_refused(place: Workspace, tmp_path: Path) -> None:
     found = storage.locate("datastore:workspaceblobstore", place.settings)
-    with pytest.raises(DataError, match="would remove what belongs to the workspace"):
+    with pytest.raises(DataError, match="would remove files of the workspace"):
         storage.upload(write(tmp_path / "f", {"a": b"1"}), found, delete_all=True)

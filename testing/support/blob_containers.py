@@ -14,7 +14,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient, generate_cont
 
 from azureml_emulator.storage.azurite import ACCOUNT, KEY
 from vision_mlops.storage import BlobFolder, locate
-from vision_mlops.storage.blob_service import StorageRetryPolicy
+from vision_mlops.storage.attempts import StorageRetryPolicy
 
 QUICK = StorageRetryPolicy(attempts=4, first=0.02, longest=0.1, silence=5)
 """Waits that a test can afford."""

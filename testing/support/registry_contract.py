@@ -89,7 +89,8 @@ class RegistryContract:
         with pytest.raises(RegistryError, match="no model 'textile' is registered"):
             registry.get("textile")
         registry.register(plain_bundle(), "textile", aliases=["champion"])
-        with pytest.raises(RegistryError, match=r"no model 'textil' is registered; known: textile\n  -> did you mean 'textile'\?"):
+        unknown = r"no model 'textil' is registered; known: textile\n  -> did you mean 'textile'\?"
+        with pytest.raises(RegistryError, match=unknown):
             registry.get("textil")
         with pytest.raises(RegistryError, match="no version 7; known: 1"):
             registry.get("textile:7")

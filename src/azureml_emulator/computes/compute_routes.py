@@ -105,7 +105,7 @@ class Computes:
     def _put(self, call: RestCall) -> Response:
         kind, name = call.properties.get("computeType"), call.names["name"]
         if kind not in KINDS:
-            raise malformed(f"computeType {kind!r} is none of {', '.join(KINDS)}")
+            raise malformed(f"computeType {kind!r} is not one of {', '.join(KINDS)}")
         kept = self._subscription.store.find(call.path)
         settings: Json = call.properties.get("properties") or {}
         others = [item for item in self._all() if item is not kept]

@@ -214,7 +214,9 @@ def _settings(given: Json) -> Json:
     """The settings of a project, checked and completed. Raises ServiceRefusalError."""
     domain = str(given.get("domainId") or GENERAL).lower()
     if domain not in {item["id"] for item in domains()}:
-        raise bad_request("ProjectUnknownDomain", f"The domain {domain!r} is none of those that GET domains answers.")
+        raise bad_request(
+            "ProjectUnknownDomain", f"The domain {domain!r} is not one of those that GET domains returns."
+        )
     kind = word_of(
         given.get("classificationType"), "classificationType", CLASSIFICATIONS, "ProjectUnknownClassification"
     )

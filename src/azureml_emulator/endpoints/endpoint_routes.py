@@ -110,7 +110,7 @@ class EndpointRoutes(abc.ABC):
         words = {word.lower(): word for word in self.modes}  # the SDK writes aadToken in one place, AADToken in another
         auth = words.get(str(call.properties.get("authMode")).lower())
         if auth is None:
-            raise malformed(f"authMode {call.properties.get('authMode')!r} is none of {', '.join(self.modes)}")
+            raise malformed(f"authMode {call.properties.get('authMode')!r} is not one of {', '.join(self.modes)}")
         check(self._subscription, call.properties)
         kept = self._subscription.store.find(call.path)
         before = dict(kept.properties) if kept else {}

@@ -137,7 +137,9 @@ class SignInRoutes:
         if form.get("grant_type") != "client_credentials":
             return _no("unsupported_grant_type", f"AADSTS70003: {form.get('grant_type')!r} is not supported", 400)
         if form.get("client_id") not in (*SERVICE_PRINCIPALS.values(), COMPUTE):
-            return _no("unauthorized_client", f"AADSTS700016: there is no application {form.get('client_id')!r}", 400)
+            return _no(
+                "unauthorized_client", f"AADSTS700016: the application {form.get('client_id')!r} was not found", 400
+            )
         if "client_assertion" in form:
             try:
                 check(f"Bearer {form['client_assertion']}", (_EXCHANGE,))

@@ -64,7 +64,7 @@ class EmulatedJobs:
         """
         properties = body.get("properties") or {}
         if properties.get("jobType") not in TYPES:
-            raise malformed(f"jobType {properties.get('jobType')!r} is none of {', '.join(TYPES)}")
+            raise malformed(f"jobType {properties.get('jobType')!r} is not one of {', '.join(TYPES)}")
         for port in _PORTS:
             if properties.get(port) is None:
                 properties[port] = {}

@@ -71,9 +71,9 @@ class ScheduleRoutes:
     def _put(self, call: RestCall) -> Response:
         action, trigger = call.properties.get("action") or {}, call.properties.get("trigger") or {}
         if action.get("actionType") not in _ACTIONS:
-            raise malformed(f"actionType {action.get('actionType')!r} is none of {', '.join(_ACTIONS)}")
+            raise malformed(f"actionType {action.get('actionType')!r} is not one of {', '.join(_ACTIONS)}")
         if trigger.get("triggerType") not in _TRIGGERS:
-            raise malformed(f"triggerType {trigger.get('triggerType')!r} is none of {', '.join(_TRIGGERS)}")
+            raise malformed(f"triggerType {trigger.get('triggerType')!r} is not one of {', '.join(_TRIGGERS)}")
         check(self._subscription, {key: value for key, value in action.items() if key != "monitorDefinition"})
         made, new = self._subscription.store.put(call.path, call.body)
         if made.properties.get("isEnabled") is None:

@@ -29,7 +29,7 @@ def parse_fault(text: str) -> Fault:
         raise ValueError(f"{text!r} does not have the form {FORM}, such as 'PUT .*/jobs/.* 503 x2'")
     method, what = found["method"].upper(), found["what"].lower()
     if method not in _METHODS:
-        raise ValueError(f"{found['method']!r} in {text!r} is none of the methods {', '.join(_METHODS)}")
+        raise ValueError(f"{found['method']!r} in {text!r} is not one of the methods {', '.join(_METHODS)}")
     try:
         pattern = re.compile(found["pattern"], re.IGNORECASE)
     except re.error as error:

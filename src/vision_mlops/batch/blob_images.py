@@ -11,10 +11,10 @@ from vision_mlops.batch.image_sources import FetchedImage, Images, ListedImage, 
 from vision_mlops.batch.prediction_rows import MAX_BYTES, Failed, too_large
 from vision_mlops.data.image_files import claims_to_be_image, is_documentation, is_hidden, on_one_line
 from vision_mlops.storage import BlobFolder
+from vision_mlops.storage.attempts import FileError, StorageRetryPolicy
 from vision_mlops.storage.blob_listing import Blob
-from vision_mlops.storage.blob_reader import Reading
-from vision_mlops.storage.blob_service import StorageRetryPolicy
-from vision_mlops.storage.transfer import JOBS, FileError
+from vision_mlops.storage.blob_service import BlobService
+from vision_mlops.storage.transfer import JOBS
 
 _AHEAD = 4 * JOBS
 _AHEAD_BYTES = 256 * 2**20
@@ -29,7 +29,7 @@ class BlobImages(Images):
     """
 
     def __init__(self, place: BlobFolder, patience: StorageRetryPolicy | None = None) -> None:
-        self._reading = Reading(place, patience)
+        self._storage = BlobService(place, patience)
         self._pool: ThreadPoolExecutor | None = None
         self.address = place.url
         self.skipped = Skipped()
@@ -37,7 +37,7 @@ class BlobImages(Images):
     def listing(self) -> Iterator[ListedImage]:
         """All images, in the order of their names. Raises RefusalError."""
         self.skipped = Skipped()
-        for name, blob in self._reading.blobs():
+        for name, blob in self._storage.files():
             if is_hidden(name) or is_documentation(name):
                 continue
             # What has no suffix may be an image; it is fetched, and its content decides.
@@ -71,7 +71,7 @@ class BlobImages(Images):
         if listed.size > MAX_BYTES:
             return FetchedImage(listed, target, too_large(listed.name, listed.size))
         try:
-            self._reading.fetch(listed.key.decode(), Blob(listed.size, b"", listed.version), target)
+            self._storage.fetch(listed.key.decode(), Blob(listed.size, b"", listed.version), target)
         except FileError as error:
             target.unlink(missing_ok=True)
             return FetchedImage(listed, target, Failed("unreadable", f"{listed.name}: {error}"))
@@ -84,6 +84,6 @@ class BlobImages(Images):
     def close(self) -> None:
         """Cancel the transfers under way, and close all connections."""
         if self._pool is not None:
-            self._reading.stop()
+            self._storage.stop()
             self._pool.shutdown(cancel_futures=True)
-        self._reading.close()
+        self._storage.close()

@@ -9,8 +9,7 @@ Nothing of the Azure SDK is imported before a sign-in or a datastore needs it.
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.downloads import download
 from vision_mlops.storage.locations import locate
-from vision_mlops.storage.removals import remove
 from vision_mlops.storage.transfer_summary import Count, Progress, TransferSummary
-from vision_mlops.storage.uploads import upload
+from vision_mlops.storage.uploads import remove, upload
 
 __all__ = ["BlobFolder", "Count", "Progress", "TransferSummary", "download", "locate", "remove", "upload"]

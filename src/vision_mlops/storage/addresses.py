@@ -63,30 +63,30 @@ class DatastoreAddress:
 
 
 def parse_address(text: str, suffixes: Iterable[str] = ()) -> ContainerAddress | DatastoreAddress:
-    """Take an address apart.
+    """Parse an address.
 
     Args:
         text: An address in one of :data:`FORMS`.
-        suffixes: More endings of hosts than :data:`CLOUD_SUFFIXES` behind which storage accounts are.
+        suffixes: Further host suffixes of storage accounts, besides :data:`CLOUD_SUFFIXES`.
 
     Raises:
-        ConfigError: it is malformed, holds a signature or password, or is on a host that is no storage account. The message
-            repeats no secret.
+        ConfigError: it is malformed, contains a signature or password, or names a host that is not a storage account.
+            The message repeats no secret.
     """
     text = text.strip()
     if "\0" in text:
-        raise ConfigError("the address has a zero byte", FORMS)
+        raise ConfigError("the address contains a null byte", FORMS)
     if re.search(r"[?&]sig=|AccountKey=|SharedAccessSignature=", text, re.IGNORECASE):
         raise ConfigError(
-            "the address holds a signature or key, which others see in the list of processes and in the shell's history",
-            "leave away what follows the ?, and export the signature as AZURE_STORAGE_SAS_TOKEN, or a connection string as"
+            "the address contains a signature or key, which others can see in the process list and in the shell history",
+            "remove what follows the ?, and export the signature as AZURE_STORAGE_SAS_TOKEN, or a connection string as"
             " AZURE_STORAGE_CONNECTION_STRING",
         )
     match = _DATASTORE.fullmatch(text) or _SHORT.fullmatch(text)
     if match:
         found = match.groupdict()
         if not _NAME.fullmatch(found["name"]):
-            raise ConfigError(f"{found['name']!r} is no name of a datastore", "use letters, digits, - and _")
+            raise ConfigError(f"{found['name']!r} is not a valid datastore name", "use letters, digits, - and _")
         path = _path(found["path"] or "", text)
         return DatastoreAddress(
             found["name"],
@@ -96,7 +96,7 @@ def parse_address(text: str, suffixes: Iterable[str] = ()) -> ContainerAddress |
             found.get("subscription") or "",
         )
     if not re.match(r"https?://", text, re.IGNORECASE):
-        raise ConfigError(f"{text.partition('?')[0]!r} is no address of Blob Storage", FORMS)
+        raise ConfigError(f"{text.partition('?')[0]!r} is not an address in Blob Storage", FORMS)
     return _container(text, (*CLOUD_SUFFIXES, *suffixes))
 
 
@@ -116,20 +116,22 @@ def _container(text: str, suffixes: Iterable[str]) -> ContainerAddress:
         parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port
     except ValueError as error:
-        raise ConfigError(f"{shown!r} is no address", FORMS) from error
+        raise ConfigError(f"{shown!r} is not a valid address", FORMS) from error
     if parts.username is not None or parts.password is not None:
-        raise ConfigError(f"{shown!r} holds a user or password", "leave it away: signing in is left to the environment")
+        raise ConfigError(
+            f"{shown!r} contains a user name or password", "remove it: credentials come from the environment"
+        )
     if parts.query or "?" in text:
-        raise ConfigError(f"{shown!r} is followed by a query", "leave away the ? and what follows; in a name write %3F")
+        raise ConfigError(f"{shown!r} has a query string", "remove the ? and what follows it; in a name write %3F")
     if "#" in text:
-        raise ConfigError(f"{shown!r} holds a #", "in a name write %23")
+        raise ConfigError(f"{shown!r} contains a #", "in a name write %23")
     local = is_loopback(host)
     if parts.scheme.lower() == "http" and not local:
         raise ConfigError(f"{shown!r} is not encrypted", "write https://")
     if not local and not any(host.endswith(f".blob.{suffix}") for suffix in suffixes):
         raise ConfigError(
-            f"{host!r} is no storage account",
-            "it is ACCOUNT.blob.core.windows.net; for another cloud set AZURE_STORAGE_SUFFIX to what follows .blob.",
+            f"{host!r} is not a storage account",
+            "write ACCOUNT.blob.core.windows.net; for another cloud set AZURE_STORAGE_SUFFIX to what follows .blob.",
         )
     try:
         segments = unquote(parts.path, errors="strict").lstrip("/").split("/")
@@ -138,10 +140,10 @@ def _container(text: str, suffixes: Iterable[str]) -> ContainerAddress:
     account = segments.pop(0) if local else host.partition(".")[0]
     container = segments.pop(0) if segments else ""
     if not container:
-        raise ConfigError(f"{shown!r} names no container", FORMS)
+        raise ConfigError(f"{shown!r} does not name a container", FORMS)
     if not _CONTAINER.fullmatch(container):
         raise ConfigError(
-            f"{container!r} is no name of a container", "use 3 to 63 lower-case letters, digits and single hyphens"
+            f"{container!r} is not a valid container name", "use 3 to 63 lower-case letters, digits and single hyphens"
         )
     return ContainerAddress(
         _account_url(parts, account if local else ""), account, container, _path("/".join(segments), shown)

@@ -21,7 +21,7 @@ class Blob(NamedTuple):
 
     Attributes:
         size: Bytes.
-        md5: MD5 of the content, 16 bytes; empty where nobody stored it.
+        md5: MD5 of the content, 16 bytes; empty if none is stored.
         etag: Changes with each change, with its quotes.
     """
 
@@ -31,21 +31,21 @@ class Blob(NamedTuple):
 
 
 def next_marker(content: bytes) -> str:
-    """The mark of the page after one, which has not been read yet; empty at the end."""
+    """Return the marker of the next page; empty at the end."""
     _, found, rest = content.rpartition(b"<NextMarker>")
     return unescape(rest.partition(b"</NextMarker>")[0].decode()) if found else ""
 
 
 def read_page(content: bytes) -> list[tuple[str, Blob]]:
-    """Blobs of a page by name. Markers of folders are left out.
+    """Return the blobs of a page by name, without markers of folders.
 
     Raises:
-        AzureError: it is no listing.
+        AzureError: it is not a listing.
     """
     try:
         return list(_blobs(ET.fromstring(content)))
     except (ET.ParseError, KeyError, ValueError, TypeError) as error:
-        raise AzureError(f"what storage lists cannot be read: {error}", "try again") from error
+        raise AzureError(f"the listing of storage cannot be read: {error}", "try again") from error
 
 
 def _blobs(root: ET.Element) -> Iterator[tuple[str, Blob]]:
@@ -70,7 +70,7 @@ def _marks_folder(name: str, item: ET.Element) -> bool:
 
 
 def decode_md5(text: str) -> bytes:
-    """The 16 bytes of a ``Content-MD5``; empty where it is missing or malformed."""
+    """Return the 16 bytes of a ``Content-MD5``; empty if it is missing or malformed."""
     try:
         found = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -79,5 +79,5 @@ def decode_md5(text: str) -> bytes:
 
 
 def encode_md5(digest: bytes) -> str:
-    """As it stands in a header."""
+    """Return an MD5 as it is written in a header."""
     return base64.b64encode(digest).decode()

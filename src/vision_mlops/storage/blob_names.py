@@ -1,4 +1,4 @@
-"""Names that a blob may have, and names of blobs that a file may have. What does not fit is refused first."""
+"""Names that are valid for blobs, and names of blobs that are valid for files. Others are refused before the transfer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ufffe\uffff]")
 
 
 def check_for_storage(names: Iterable[str], prefix: str) -> None:
-    """Refuse files whose names no blob may have.
+    """Refuse files whose names are not valid for blobs.
 
     Args:
         names: Relative to the folder.
@@ -31,7 +31,7 @@ def check_for_storage(names: Iterable[str], prefix: str) -> None:
 
 
 def check_for_folder(names: Sequence[str]) -> None:
-    """Refuse blobs whose names no file below a folder may have, or that would be one file.
+    """Refuse blobs whose names are not valid for files below a folder, or that would be the same file.
 
     Raises:
         DataError: names them, with what is wrong.
@@ -44,7 +44,7 @@ def check_for_folder(names: Sequence[str]) -> None:
             problems.append((name, f"differs from {files[folded]!r} only in upper and lower case"))
         files.setdefault(folded, name)
     folders = {folder for name in files for folder in _parents(name)}
-    problems += [(name, "is a file and a folder") for folded, name in files.items() if folded in folders]
+    problems += [(name, "is both a file and a folder") for folded, name in files.items() if folded in folders]
     _refuse("cannot be used for files", problems)
 
 
@@ -96,6 +96,6 @@ def _refuse(what: str, problems: list[tuple[str, str]]) -> None:
 
 
 def ascii_safe(name: str) -> str:
-    """A name as it can be printed: what is no UTF-8 or would move the cursor is written as an escape."""
+    """Return a name as it can be printed: what is not UTF-8 or would move the cursor is escaped."""
     shown = repr(name)
     return shown if len(shown) <= 203 else f"{shown[:200]}...{shown[-1]}"

@@ -3,50 +3,35 @@
 from __future__ import annotations
 
 import http.client
-import random
-import socket
-import ssl
 import threading
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from email.utils import formatdate
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 from xml.sax.saxutils import escape
 
 from vision_mlops import __version__
+from vision_mlops.core.files import is_clutter
+from vision_mlops.storage.attempts import FileError, StorageRetryPolicy, UnsettledError
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import PAGE, Blob, decode_md5, encode_md5, next_marker, read_page
 from vision_mlops.storage.http_connections import Connections, StorageResponse
 from vision_mlops.storage.md5 import md5
-from vision_mlops.storage.service_errors import RefusalError, refusal, wait_asked_for
+from vision_mlops.storage.service_errors import RefusalError, not_reached, refusal
 from vision_mlops.storage.sign_in import AccountKey
 
 API_VERSION = "2021-12-02"
+BLOCK = 4 * 1024 * 1024
+"""Files of more bytes go in parts of so many."""
 _FIRST_ATTEMPTS = 3
+_READ_ATTEMPTS = 3
 _LIST = "restype=container&comp=list"
 
 
 class TransferStoppedError(Exception):
-    """The transfer was stopped; what is under way is given up."""
-
-
-@dataclass(frozen=True)
-class StorageRetryPolicy:
-    """How long a request is tried.
-
-    Attributes:
-        attempts: Of one request.
-        first: Seconds of the first wait; each is twice as long as the one before.
-        longest: Seconds of the longest wait.
-        silence: Seconds that a connection may stand still.
-    """
-
-    attempts: int = 8
-    first: float = 0.5
-    longest: float = 30.0
-    silence: float = 60.0
+    """The transfer was stopped; requests that are under way are abandoned."""
 
 
 class BlobService:
@@ -54,22 +39,23 @@ class BlobService:
 
     Args:
         place: The container; names below are whole names of blobs, its path included.
-        patience: How long a request is tried.
+        patience: How requests are retried.
     """
 
-    def __init__(self, place: BlobFolder, patience: StorageRetryPolicy) -> None:
+    def __init__(self, place: BlobFolder, patience: StorageRetryPolicy | None = None) -> None:
         self.place = place
-        self._patience = patience
-        self._connections = Connections(place.account_url, patience.silence)
+        self._patience = patience or StorageRetryPolicy()
+        self._connections = Connections(place.account_url, self._patience.silence)
         self._base = f"{urlsplit(place.account_url).path.rstrip('/')}/{place.container}"
         self._stopping = threading.Event()
+        self._lock = threading.Lock()
         self._reached = False
 
     def blobs(self) -> Iterator[tuple[str, Blob]]:
         """All blobs of the folder, by whole name.
 
         Raises:
-            RefusalError: there is no such container, no right to list it, or it is not reached.
+            RefusalError: the container does not exist, may not be listed, or cannot be reached.
         """
         with ThreadPoolExecutor(1, "listing") as ahead:
             waiting: Future[bytes] | None = ahead.submit(self._page, "")
@@ -79,13 +65,18 @@ class BlobService:
                 waiting = ahead.submit(self._page, marker) if marker else None
                 yield from read_page(content)
 
+    def files(self) -> Iterator[tuple[str, Blob]]:
+        """All blobs of the folder by name relative to it, without what file browsers leave behind; see :meth:`blobs`."""
+        start = len(self.place.prefix)
+        return ((name[start:], blob) for name, blob in self.blobs() if not is_clutter(name[start:]))
+
     def _page(self, marker: str) -> bytes:
         query = f"{_LIST}&maxresults={PAGE}&include=metadata&prefix={quote(self.place.prefix, safe='')}"
         query += f"&marker={quote(marker, safe='')}" if marker else ""
         return self._call("GET", f"container {self.place.container!r}", "", query, {}, expected=(200,)).content
 
     def create_container(self) -> None:
-        """Make the container; one that is there already is fine. Raises AzureError."""
+        """Create the container; an existing one is fine. Raises AzureError."""
         what = f"container {self.place.container!r}"
         sign_in = self.place.sign_in
         if isinstance(sign_in, AccountKey):  # a signature of a container may not make it
@@ -101,7 +92,7 @@ class BlobService:
             content: The content.
             digest: Its MD5; the service compares it, and keeps it.
             kind: Its Content-Type.
-            known: What is there so far; it is only replaced while it is still that. None: nothing is there.
+            known: The blob to replace, as it was listed; it is not replaced if it was changed since. None if there is none.
         """
         text = encode_md5(digest)
         headers = {
@@ -114,12 +105,12 @@ class BlobService:
         self._call("PUT", name, name, "", headers, content, expected=(201,))
 
     def blocks(self, name: str) -> dict[str, int]:
-        """Sizes of the blocks of a blob, also of those that were sent and not yet made part of it, by name of the block."""
+        """Return the sizes of the blocks of a blob by name, including those that were sent but not committed yet."""
         answer = self._call("GET", name, name, "comp=blocklist&blocklisttype=all", {}, expected=(200, 404))
         if answer.status == 404:
             return {}
         root = ET.fromstring(answer.content)
-        # Where a name is in both, the one that was sent last counts, as in a commit.
+        # If a name is in both lists, the one that was sent last counts, as in a commit.
         found = [*root.iterfind("CommittedBlocks/Block"), *root.iterfind("UncommittedBlocks/Block")]
         return {item.findtext("Name") or "": int(item.findtext("Size") or -1) for item in found}
 
@@ -129,7 +120,7 @@ class BlobService:
         self._call("PUT", name, name, query, {"Content-MD5": encode_md5(digest)}, content, expected=(201,))
 
     def commit(self, name: str, blocks: Sequence[str], digest: bytes, kind: str, known: Blob | None) -> None:
-        """Make a blob of blocks that were sent; the arguments are those of :meth:`put`, and ``digest`` is of the whole."""
+        """Commit blocks as a blob; the arguments are those of :meth:`put`, with the ``digest`` of the whole blob."""
         body = "".join(f"<Latest>{escape(block)}</Latest>" for block in blocks)
         content = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{body}</BlockList>'.encode()
         headers = {
@@ -140,7 +131,7 @@ class BlobService:
         self._call("PUT", name, name, "comp=blocklist", headers, content, expected=(201,))
 
     def find(self, name: str) -> Blob | None:
-        """A blob as it is now; None where there is none."""
+        """Return a blob as it is now; None if it does not exist."""
         answer = self._call("HEAD", name, name, "", {}, expected=(200, 404))
         if answer.status == 404:
             return None
@@ -148,13 +139,13 @@ class BlobService:
         return Blob(size, decode_md5(digest), answer.headers.get("ETag") or "")
 
     def get(self, name: str, known: Blob, start: int = 0, size: int | None = None, *, check: bool = False) -> bytes:
-        """Content of a blob, or a part of it, while it is still the one that was listed.
+        """Return the content of a blob, or a part of it, if it has not changed since it was listed.
 
         Args:
             name: Its name.
             known: As it was listed.
             start: First byte.
-            size: Number of bytes; all where not given.
+            size: Number of bytes; by default all.
             check: Let the service send the part's MD5, for at most 4 MiB, and compare it.
         """
         wanted = known.size if size is None else size
@@ -165,12 +156,77 @@ class BlobService:
                 headers["x-ms-range-get-content-md5"] = "true"
         return self._call("GET", name, name, "", headers, expected=(200, 206), size=wanted, check=check).content
 
+    def read(self, name: str, known: Blob, read: Callable[[Blob], None]) -> None:
+        """Read a blob in several requests; if it was changed since it was listed, read it again as it is now.
+
+        Args:
+            name: Its name.
+            known: As it was listed.
+            read: Reads the given version.
+
+        Raises:
+            FileError: it was removed, changes all the time, or ``read`` says so.
+            RefusalError: what ``read`` raised for another reason.
+        """
+
+        def once() -> None:
+            nonlocal known
+            try:
+                read(known)
+            except RefusalError as error:
+                if error.code not in ("ConditionNotMet", "BlobNotFound"):
+                    raise
+                found = self.find(name) if error.code == "ConditionNotMet" else None
+                if found is None:
+                    raise FileError("it was removed in storage meanwhile; run again") from error
+                known = found
+                raise UnsettledError(
+                    "it changes in storage all the time; run again when nothing writes to it"
+                ) from error
+
+        self.settle(once)
+
+    def fetch(self, name: str, blob: Blob, target: Path) -> None:
+        """Write a blob of the folder to a file, in parts whose MD5 is compared, all of one version.
+
+        Args:
+            name: Its name relative to the folder.
+            blob: As it was listed.
+            target: The file.
+
+        Raises:
+            FileError: this blob is gone, changes all the time, or is refused.
+            RefusalError: all other blobs would be refused, too.
+            TransferStoppedError: see :meth:`stop`.
+        """
+        full = self.place.prefix + name
+
+        def write(newest: Blob) -> None:
+            with target.open("wb") as stream:
+                for start in range(0, newest.size, BLOCK):
+                    size = min(BLOCK, newest.size - start)
+                    stream.write(self.get(full, newest, start, size, check=True))
+
+        try:
+            self.read(full, blob, write)
+        except RefusalError as error:
+            if error.transient:
+                with self._lock:  # one thread is enough
+                    self.require()  # raises where it is not about this blob
+            if error.fatal:
+                raise
+            raise FileError(error.message) from error
+
+    def settle(self, read: Callable[[], None]) -> None:
+        """Read something, and read it again while it raises UnsettledError, a few times."""
+        self._patience.repeat(read, lambda error: isinstance(error, UnsettledError), lambda: _READ_ATTEMPTS, self.rest)
+
     def delete(self, name: str, known: Blob) -> None:
-        """Delete a blob while it is still the one that was listed; it may be gone already."""
+        """Delete a blob if it has not changed since it was listed; it may be gone already."""
         self._call("DELETE", name, name, "", {"If-Match": known.etag}, expected=(202, 404))
 
     def require(self) -> None:
-        """Raise RefusalError with ``fatal`` where the service does not answer at all, or takes no request of ours."""
+        """Raise RefusalError with ``fatal`` if the service does not respond at all, or refuses all our requests."""
         what = f"container {self.place.container!r}"
         query = f"{_LIST}&maxresults=1&prefix={quote(self.place.prefix, safe='')}"
         try:
@@ -180,7 +236,7 @@ class BlobService:
             raise
 
     def stop(self) -> None:
-        """End all requests at once, those that wait for another try, too: they raise StoppedError."""
+        """End all requests at once, including those waiting for another attempt: they raise TransferStoppedError."""
         self._stopping.set()
         self._connections.cut()
 
@@ -188,12 +244,8 @@ class BlobService:
         """Close all connections."""
         self._connections.close()
 
-    def pause(self, attempt: int) -> None:
-        """Wait before another attempt at something; the first is number 0. Raises StoppedError."""
-        self.rest(min(self._patience.first * 2**attempt, self._patience.longest))
-
     def rest(self, seconds: float) -> None:
-        """Wait. Raises StoppedError."""
+        """Wait some seconds. Raises TransferStoppedError."""
         if self._stopping.wait(seconds):
             raise TransferStoppedError
 
@@ -211,38 +263,40 @@ class BlobService:
         check: bool = False,
         attempts: int = 0,
     ) -> StorageResponse:
-        """One request until it is answered as expected.
+        """Make a request until the response is as expected.
 
         Raises:
-            RefusalError: the service says no, or is not reached after all attempts.
-            StoppedError: see :meth:`stop`.
+            RefusalError: the service refuses, or cannot be reached after all attempts.
+            TransferStoppedError: see :meth:`stop`.
         """
-        left, wait = attempts or self._patience.attempts, self._patience.first
-        while True:
+
+        def once() -> StorageResponse:
             if self._stopping.is_set():
                 raise TransferStoppedError
-            pause = None
             try:
                 answer = self._send(method, name, query, headers, body)
-                error = self._check_response(what, answer, expected, size, check)
-                if error is None:
-                    return answer
-                pause = wait_asked_for(answer.headers)
             except (OSError, http.client.HTTPException) as broken:
                 if self._stopping.is_set():
                     raise TransferStoppedError from None
-                error = self._not_reached(what, broken)
-                if not self._reached:  # a wrong address more likely than a network that is away for a moment
-                    left = min(left, _FIRST_ATTEMPTS)
-            if error.status == 401 and self.place.sign_in.renew():
-                continue
-            left -= 1
-            if not error.transient or left <= 0:
                 # Nothing of the cause is shown: messages of others may hold addresses with signatures.
-                raise error from None
-            # Jitter, or all clients that were sent away come back at the same moment.
-            self.rest(wait * (0.5 + random.random()) if pause is None else pause)
-            wait = min(2 * wait, self._patience.longest)
+                host = urlsplit(self.place.account_url).netloc
+                raise not_reached(what, host, broken, self._reached, self.place.sign_in.hide) from None
+            self._reached = True
+            error = self._check_response(what, answer, expected, size, check)
+            if error is None:
+                return answer
+            if error.status == 401 and self.place.sign_in.renew():
+                return once()
+            raise error
+
+        def limit() -> int:
+            most = attempts or self._patience.attempts
+            # Before the first response, a wrong address is more likely than a network that is down for a moment.
+            return most if self._reached else min(most, _FIRST_ATTEMPTS)
+
+        return self._patience.repeat(
+            once, lambda error: isinstance(error, RefusalError) and error.transient, limit, self.rest
+        )
 
     def _send(self, method: str, name: str, query: str, headers: Mapping[str, str], body: bytes) -> StorageResponse:
         sign_in = self.place.sign_in
@@ -259,37 +313,21 @@ class BlobService:
     def _check_response(
         self, what: str, answer: StorageResponse, expected: tuple[int, ...], size: int | None, check: bool
     ) -> RefusalError | None:
-        """The error of an answer; None where it is what was asked for."""
+        """Return the error in a response; None if it is as expected."""
         if answer.status not in expected or (answer.status == 404 and _container_missing(answer)):
             sign_in = self.place.sign_in
             error = refusal(what, answer, sign_in.kind, sign_in.ended)
             error.message = sign_in.hide(error.message)
             return error
-        self._reached = True
         if size is not None and len(answer.content) != size:
-            return RefusalError(f"{what}: {len(answer.content)} of {size} bytes came", "try again", transient=True)
+            return RefusalError(f"{what}: received {len(answer.content)} of {size} bytes", "try again", transient=True)
         if check:
             digest = md5(answer.content).digest()
             if digest != decode_md5(answer.headers.get("Content-MD5") or ""):
-                return RefusalError(f"{what}: what came does not match its MD5", "try again", transient=True)
+                return RefusalError(
+                    f"{what}: the content that was received does not match its MD5", "try again", transient=True
+                )
         return None
-
-    def _not_reached(self, what: str, error: Exception) -> RefusalError:
-        """The error for a connection that cannot be made or broke. Before the first success some are final."""
-        host = urlsplit(self.place.account_url).netloc
-        if isinstance(error, ssl.SSLCertVerificationError):
-            message = f"{host} is not trusted: {error.verify_message}"
-            return RefusalError(message, "name your proxy's authority in REQUESTS_CA_BUNDLE", fatal=True)
-        if isinstance(error, socket.gaierror) and not self._reached:
-            message = f"there is no host {host}: {error.strerror}"
-            return RefusalError(message, "check the name of the storage account, and the network", fatal=True)
-        if isinstance(error, ConnectionRefusedError) and not self._reached:
-            return RefusalError(f"nothing answers at {host}", "check the address and the port", fatal=True)
-        reason = "it does not answer in time" if isinstance(error, TimeoutError) else _reason(error)
-        hint = "check the network, then run the same command again: it goes on where it was"
-        return RefusalError(
-            f"{what}: the connection to {host} failed: {self.place.sign_in.hide(reason)}", hint, transient=True
-        )
 
 
 def _unchanged(known: Blob | None) -> dict[str, str]:
@@ -298,11 +336,3 @@ def _unchanged(known: Blob | None) -> dict[str, str]:
 
 def _container_missing(answer: StorageResponse) -> bool:
     return b"<Code>ContainerNotFound" in answer.content or answer.headers.get("x-ms-error-code") == "ContainerNotFound"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, http.client.IncompleteRead):
-        return "the answer ends too early"
-    if isinstance(error, http.client.RemoteDisconnected | ConnectionError):
-        return "it was cut"
-    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())

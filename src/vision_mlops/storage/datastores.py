@@ -29,7 +29,7 @@ def resolve(address: DatastoreAddress, settings: AzureSettings, client: MLClient
         client: Client of the workspace to use instead of a new one.
 
     Raises:
-        AzureError: there is no such datastore, it is none of Blob Storage, or the workspace is not reached.
+        AzureError: the datastore does not exist, is not in Blob Storage, or the workspace cannot be reached.
     """
     changes = {
         "workspace_name": address.workspace,
@@ -38,8 +38,8 @@ def resolve(address: DatastoreAddress, settings: AzureSettings, client: MLClient
     }
     settings = settings.model_copy(update={name: value for name, value in changes.items() if value})
     client = client if client is not None and not address.workspace else ml_client(settings)
-    mend = "check the name: Azure ML studio lists datastores under Data; every workspace has workspaceblobstore"
-    with azure_errors(f"datastore {address.name!r}", mend), quiet():
+    fix = "check the name: Azure ML studio lists datastores under Data; every workspace has workspaceblobstore"
+    with azure_errors(f"datastore {address.name!r}", fix), quiet():
         from azure.ai.ml.constants._common import STORAGE_ACCOUNT_URLS
 
         found: Any = client.datastores.get(address.name)
@@ -49,14 +49,14 @@ def resolve(address: DatastoreAddress, settings: AzureSettings, client: MLClient
             raise AzureError(
                 f"datastore {address.name!r} is of type {kind}", "name one of type AzureBlob or AzureDataLakeGen2"
             )
-        # The SDK makes the addresses of its own uploads so, also for Data Lake accounts, which answer both ways.
+        # The SDK builds the addresses of its own uploads like this, also for Data Lake accounts, which have both.
         account_url = STORAGE_ACCOUNT_URLS["AzureBlob"].format(found.account_name, _endpoint(found))
         sign_in = _sign_in(client, found, container, settings, account_url)
     return BlobFolder(account_url, container, address.path, sign_in, address.name)
 
 
 def _sign_in(client: Any, found: Any, container: str, settings: AzureSettings, account_url: str) -> SignIn:
-    """The datastore's own signature or key; where it has none, or we may not see it, our own identity."""
+    """Return the datastore's own signature or key; if it has none, or we may not see it, our own identity."""
     from azure.core.exceptions import HttpResponseError
 
     source = f"datastore {found.name!r}"
@@ -73,7 +73,7 @@ def _sign_in(client: Any, found: Any, container: str, settings: AzureSettings, a
         if key:
             return AccountKey(str(found.account_name), container, str(key), source)
     if account_url.startswith("http://"):
-        raise AzureError(f"{source} has no secret that you may see, and {account_url} is not encrypted", "use https")
+        raise AzureError(f"{source} has no secret that you may read, and {account_url} is not encrypted", "use https")
     return EntraIdentity(default_credential(settings))
 
 

@@ -1,4 +1,4 @@
-"""A folder comes down: only what differs, each file whole or as it was, and nothing outside of the target."""
+"""Download of a folder: only what differs, each file complete or left as it was, and nothing outside of the target."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from vision_mlops.core import locks
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.hash_memory import mark_of
+from vision_mlops.storage.attempts import FileError, StorageRetryPolicy, UnsettledError
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_names import check_for_folder
-from vision_mlops.storage.blob_service import StorageRetryPolicy
+from vision_mlops.storage.blob_service import BLOCK
 from vision_mlops.storage.file_parts import PartialFile
 from vision_mlops.storage.local_folders import File, walk
 from vision_mlops.storage.md5 import Hashes, md5
-from vision_mlops.storage.service_errors import RefusalError
-from vision_mlops.storage.transfer import BLOCK, READ_ATTEMPTS, FileError, Transfer
+from vision_mlops.storage.transfer import Transfer
 from vision_mlops.storage.transfer_summary import Progress, TransferSummary
 
+_DAMAGED = "the content that was received does not match the MD5 that storage keeps; upload it again"
 _WORK = ".mlops-download"
 # What would happen to every other file as well.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
@@ -50,32 +52,32 @@ def download(
 
     Args:
         place: Where from; see :func:`~vision_mlops.storage.locations.locate`.
-        out: The folder; made where it does not exist.
+        out: The folder; created if it does not exist.
         delete: Remove files of ``out`` that are not in storage, once all else has succeeded.
-        delete_all: Likewise, also where no file of ``out`` would stay.
+        delete_all: The same, even if no file of ``out`` would be left.
         checksum: Read all files, instead of trusting size and time of those that were read before.
-        dry_run: Only say what would be done.
+        dry_run: Only report what would be done.
         jobs: Requests at once.
-        progress: Told how far it is, in this thread.
-        patience: How long requests are tried.
+        progress: Called in this thread with how much is done.
+        patience: How requests are retried.
         block: Larger blobs come in parts of so many bytes.
 
     Returns:
-        What was done. ``failures`` is not empty where files could not be fetched; the others were.
+        What was done. ``failures`` names the files that could not be fetched; the others were.
 
     Raises:
-        DataError: storage has nothing there, or names that no file may have; nothing was written then.
-        RefusalError: there is no such container or no right to it, or storage is not reached (any more).
+        DataError: there is nothing in storage, or names that are not valid for files; nothing was written.
+        RefusalError: the container does not exist or may not be used, or storage cannot be reached.
         OSError: the target cannot be written, or there is no space.
-        KeyboardInterrupt: comes through, after all threads have ended.
+        KeyboardInterrupt: passed on, after all threads have ended.
     """
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file, not a folder", "choose another --out")
+        raise DataError(f"{out} is a file, not a folder", "choose another folder with --out")
     summary = TransferSummary("download", place.url, str(out), dry_run=dry_run)
     with ExitStack() as stack, Transfer(summary, place, jobs, min(block, BLOCK), patience, progress) as transfer:
         blobs = transfer.list().result()
         if not blobs:
-            raise DataError(f"{place.url} holds no files", "check the path; nothing was written or removed")
+            raise DataError(f"{place.url} contains no files", "check the path; nothing was written or removed")
         check_for_folder(list(blobs))
         files = walk(out, lenient=True) if out.exists() else {}
         extra = {
@@ -87,7 +89,9 @@ def download(
             transfer.check_removal(extra, len(extra) < len(files), delete_all)
         if not dry_run:
             out.mkdir(parents=True, exist_ok=True)
-            refusal = DataError(f"another download into {out} is running", "wait for it, or choose another --out")
+            refusal = DataError(
+                f"another download into {out} is running", "wait for it, or choose another folder with --out"
+            )
             stack.enter_context(locks.locked(out / _WORK / "lock", refusal))
             stack.callback(_leave, out / _WORK)
         transfer.hashes.recall(files.values())
@@ -100,7 +104,7 @@ def download(
 
 
 class _Download:
-    """Fetches what differs."""
+    """Fetches the files that differ."""
 
     def __init__(
         self,
@@ -119,7 +123,7 @@ class _Download:
         self._folders: set[str] = set()
 
     def run(self) -> None:
-        """Fetch all."""
+        """Fetch all files that differ."""
         self._etags.recall(
             self._files[name] for name, blob in self._blobs.items() if not blob.md5 and name in self._files
         )
@@ -175,37 +179,23 @@ class _Download:
 
     def _fetch_now(self, name: str, blob: Blob) -> None:
         target = self._target(name)
-        for attempt in range(READ_ATTEMPTS):
-            try:
-                temporary = self._temporary(name, blob)
-            except RefusalError as error:
-                if error.code == "BlobNotFound":
-                    raise FileError("it was removed in storage meanwhile; run again") from error
-                if error.code != "ConditionNotMet":
-                    raise
-                found = self._service.find(self._service.place.prefix + name)
-                if found is None:
-                    raise FileError("it was removed in storage meanwhile; run again") from error
-                blob = found
-                continue
-            if temporary is not None:
-                self._settle(name, blob, temporary, target)
-                return
-            self._service.pause(attempt)
-        raise FileError(
-            "what came does not match the MD5 that storage keeps, or it changes all the time; upload it again"
-        )
 
-    def _temporary(self, name: str, blob: Blob) -> Path | None:
-        """A file with the content; None where that does not match its MD5."""
+        def read(newest: Blob) -> None:
+            self._settle(name, newest, self._temporary(name, newest), target)
+
+        self._service.read(self._service.place.prefix + name, blob, read)
+
+    def _temporary(self, name: str, blob: Blob) -> Path:
+        """Write the content to a file of its own. Raises UnsettledError if it does not match its MD5."""
         if blob.size > self._transfer.block:
-            partial = PartialFile(self._out / _WORK / self._part_name(name, blob), blob.size, self._transfer.block)
-            return partial.path if self._fetch_parts(name, blob, partial) else None
+            parts = PartialFile(self._out / _WORK / self._part_name(name, blob), blob.size, self._transfer.block)
+            self._fetch_parts(name, blob, parts)
+            return parts.path
         full = self._service.place.prefix + name
         if blob.md5 or not blob.size:
             content = self._service.get(full, blob)
             if blob.md5 and md5(content).digest() != blob.md5:
-                return None
+                raise UnsettledError(_DAMAGED)
         else:  # nobody stored an MD5: the service makes one of what it sends
             content = self._service.get(full, blob, 0, blob.size, check=True)
         temporary = self._out / _WORK / f"{threading.get_ident()}.new"
@@ -213,27 +203,23 @@ class _Download:
             stream.write(content)
         return temporary
 
-    def _fetch_parts(self, name: str, blob: Blob, partial: PartialFile) -> bool:
+    def _fetch_parts(self, name: str, blob: Blob, partial_file: PartialFile) -> None:
         full = self._service.place.prefix + name
 
         def fetch(index: int, start: int, size: int) -> None:
             content = self._service.get(full, blob, start, size, check=not blob.md5)
-            partial.write(index, start, content)
-            self._transfer.moved(size)
+            partial_file.write(index, start, content)
+            moved(size)
 
-        with partial:
-            try:
-                with self._transfer.pool.parts() as parts:
-                    for index, start, size in partial.missing():
-                        self._service.rest(0)
-                        parts.add(lambda index=index, start=start, size=size: fetch(index, start, size))  # type: ignore[misc]
-            finally:
-                self._transfer.moved(-partial.fetched)
-            if blob.md5 and partial.md5() != blob.md5:
-                partial.forget()
-                return False
-        partial.remove_journal()
-        return True
+        with partial_file:
+            with self._transfer.moving() as moved, self._transfer.pool.parts() as parts:
+                for part in partial_file.missing():
+                    self._service.rest(0)
+                    parts.add(partial(fetch, *part))
+            if blob.md5 and partial_file.md5() != blob.md5:
+                partial_file.forget()
+                raise UnsettledError(_DAMAGED)
+        partial_file.remove_journal()
 
     def _settle(self, name: str, blob: Blob, temporary: Path, target: str) -> None:
         """Move a whole file to its place."""
@@ -252,12 +238,12 @@ class _Download:
             if parent not in self._folders:
                 # What exists of the way there is looked at before something is made in it.
                 if not _is_below(os.path.realpath(parent), self._root):
-                    raise FileError(f"{folder!r} is a link that leads out of {self._out}")
+                    raise FileError(f"{folder!r} is a link to a place outside of {self._out}")
                 os.makedirs(parent, exist_ok=True)  # noqa: PTH103
                 self._folders.add(parent)
         target = os.path.join(os.path.abspath(self._out), name)  # noqa: PTH100, PTH118
         if os.path.isdir(target) and not os.path.islink(target):  # noqa: PTH112, PTH114
-            raise FileError("there is a folder of this name here; remove it")
+            raise FileError("a folder of this name exists here; remove it")
         return target
 
     def _part_name(self, name: str, blob: Blob) -> str:

@@ -21,7 +21,7 @@ _OWN_LENGTH = _INDEX_DIGITS + 32
 class PartialFile:
     """The file, and a journal of the parts that it holds. Use it as a context manager; threads may write at once.
 
-    The journal counts for nothing after a power cut, and needs not: the MD5 of the whole decides.
+    The journal may be wrong after a power failure, which does no harm: the MD5 of the whole file decides.
 
     Args:
         path: The file.
@@ -36,8 +36,6 @@ class PartialFile:
         self._lock = threading.Lock()
         self._file = self._journal = -1
         self._there: set[int] = set()
-        self.fetched = 0
-        """Bytes that were written in this process."""
 
     def __enter__(self) -> PartialFile:
         flags = os.O_CREAT | os.O_RDWR
@@ -65,7 +63,7 @@ class PartialFile:
         self._file = self._journal = -1
 
     def missing(self) -> Iterator[tuple[int, int, int]]:
-        """Number, first byte and bytes of each part that is not there."""
+        """Return number, first byte and size of each part that is missing."""
         for index, start in enumerate(range(0, self._size, self._length)):
             if index not in self._there:
                 yield index, start, min(self._length, self._size - start)
@@ -78,10 +76,9 @@ class PartialFile:
             view, start = view[written:], start + written
         with self._lock:
             os.write(self._journal, f"{index}\n".encode())
-            self.fetched += len(content)
 
     def md5(self) -> bytes:
-        """MD5 of what is in the file."""
+        """Return the MD5 of what is in the file."""
         with self.path.open("rb") as stream:
             return hashlib.file_digest(stream, md5).digest()
 
@@ -96,7 +93,7 @@ class PartialFile:
 
 
 def block_size(size: int, block: int) -> int:
-    """Bytes of a block of a file: ``block``, or more where there would be too many."""
+    """Return the size of a block of a file: ``block``, or more if there would be too many blocks."""
     least = -(-size // _MOST_BLOCKS)
     return block if least <= block else -(-least // _MIB) * _MIB
 
@@ -104,7 +101,7 @@ def block_size(size: int, block: int) -> int:
 class BlockNames:
     """Makes names of blocks: the number of the block and the MD5 of its content.
 
-    All names of a blob's blocks must have one length. Where another program has made some, theirs is taken.
+    All names of a blob's blocks must have the same length. If another program has made some, theirs is used.
 
     Args:
         there: Names of the blocks that a blob has; those that were sent last come last.
@@ -118,7 +115,7 @@ class BlockNames:
         """Whether equal names mean equal content."""
 
     def name(self, index: int, md5: bytes) -> str:
-        """Name of a block, as it stands in a request."""
+        """Return the name of a block, as it is written in a request."""
         text = f"{index:0{_INDEX_DIGITS}d}{md5.hex()}".ljust(self._length, "-")[: max(self._length, _INDEX_DIGITS)]
         return base64.b64encode(text.encode()).decode()
 

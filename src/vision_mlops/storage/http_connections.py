@@ -28,7 +28,7 @@ _SMALL = 64 * 1024
 
 @dataclass(frozen=True)
 class StorageResponse:
-    """What the service answered; ``content`` is whole, as none is larger than a block or a page of a listing."""
+    """The response of the service; ``content`` is complete, as none is larger than a block or a page of a listing."""
 
     status: int
     headers: Message
@@ -39,11 +39,11 @@ class Connections:
     """The connections of all threads to one account.
 
     Args:
-        account_url: Where to; only scheme, host and port count.
-        seconds: How long a connection may stand still.
+        account_url: Address of the account; only scheme, host and port are used.
+        seconds: How long a connection may be silent.
 
     Raises:
-        ConfigError: the proxy or the file of trusted authorities that the environment names cannot be used.
+        ConfigError: the proxy or the file of trusted certificate authorities in the environment cannot be used.
     """
 
     def __init__(self, account_url: str, seconds: float) -> None:
@@ -59,11 +59,11 @@ class Connections:
     def request(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | memoryview = b""
     ) -> StorageResponse:
-        """Send a request and read the whole answer; redirects are answers like others.
+        """Send a request and read the whole response; redirects are not followed.
 
         Raises:
             OSError: the connection cannot be made, or breaks.
-            http.client.HTTPException: what comes back is no whole answer.
+            http.client.HTTPException: the response is malformed or incomplete.
         """
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         if connection is not None:
@@ -75,7 +75,7 @@ class Connections:
         return self._exchange(self._connect(), method, target, headers, body)
 
     def cut(self) -> None:
-        """Break all connections, so that threads that wait for an answer get an error at once. None can be made later."""
+        """Break all connections, so that threads waiting for a response get an error at once. None can be made later."""
         with self._lock:
             self._cut = True
             for connection in self._open:
@@ -132,8 +132,7 @@ class Connections:
         content = body if len(body) <= _SMALL else _pieces(body)
         try:
             sent = False
-            # A server that refuses does not read to the end. What it says matters more, and where it says nothing, that
-            # is the error.
+            # A server that refuses does not read to the end. Its response matters more; if there is none, that is the error.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, target, content or None, {**headers, **size})
                 sent = True
@@ -171,7 +170,8 @@ def _context() -> ssl.SSLContext:
         return ssl.create_default_context(cafile=None if is_folder else chosen, capath=chosen if is_folder else None)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"the file of trusted authorities {chosen!r} cannot be used: {error}", "mend or unset REQUESTS_CA_BUNDLE"
+            f"the file of trusted certificate authorities {chosen!r} cannot be used: {error}",
+            "fix or unset REQUESTS_CA_BUNDLE",
         ) from error
 
 

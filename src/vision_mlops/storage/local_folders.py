@@ -26,11 +26,12 @@ class File(NamedTuple):
 def walk(folder: Path, *, lenient: bool = False) -> dict[str, File]:
     """Files below a folder by relative name, with / between its parts.
 
-    Links to files and folders are followed, but not into a folder that they are in. What file browsers leave is left out.
+    Links to files and folders are followed, but not into a folder that they are in. What file browsers leave behind is
+    skipped.
 
     Args:
         folder: The folder.
-        lenient: Leave out links that lead nowhere, and what is neither file nor folder, instead of refusing them.
+        lenient: Skip broken links, and what is neither a file nor a folder, instead of refusing them.
 
     Raises:
         DataError: there is such a thing, or a folder may not be read.
@@ -48,17 +49,17 @@ def walk(folder: Path, *, lenient: bool = False) -> dict[str, File]:
             except OSError as error:
                 raise DataError(f"{shown} cannot be read ({error.strerror})", "check its permissions") from error
         elif entry.kind is EntryKind.BROKEN_LINK and not lenient:
-            raise DataError(f"{shown} {entry.problem}", "remove the link, or bring back what it points to")
+            raise DataError(f"{shown} {entry.problem}", "remove the link, or restore what it points to")
         elif entry.kind is EntryKind.SPECIAL and not lenient:
-            raise DataError(f"{shown} {entry.problem}", "take it out of the folder")
+            raise DataError(f"{shown} {entry.problem}", "remove it from the folder")
     return found
 
 
 def look_at(files: Mapping[str, Path]) -> dict[str, File]:
-    """Files that were chosen already, by the names that they shall have.
+    """Return files that were chosen already, by the names that they are to have.
 
     Raises:
-        DataError: one cannot be read, or is none.
+        DataError: one cannot be read, or is not a file.
     """
     found: dict[str, File] = {}
     for name, path in files.items():
@@ -67,6 +68,6 @@ def look_at(files: Mapping[str, Path]) -> dict[str, File]:
         except OSError as error:
             raise DataError(f"{ascii_safe(str(path))} cannot be read: {error.strerror}", "check the path") from error
         if not stat.S_ISREG(facts.st_mode):
-            raise DataError(f"{ascii_safe(str(path))} is no file", "take it out of the folder")
+            raise DataError(f"{ascii_safe(str(path))} is not a file", "remove it from the folder")
         found[name] = File(os.path.abspath(path), mark_of(facts))  # noqa: PTH100 - as a text, links in it stay
     return found

@@ -38,7 +38,7 @@ def locate(
 
     Raises:
         ConfigError: the address, a variable or a setting is malformed or missing.
-        AzureError: the workspace is not reached, or has no such datastore.
+        AzureError: the workspace cannot be reached, or does not have the datastore.
     """
     environ = os.environ if environ is None else environ
     suffix = settings.storage_suffix if settings else environ.get("AZURE_STORAGE_SUFFIX", "").strip()
@@ -54,7 +54,7 @@ def locate(
 def _identity(address: ContainerAddress, settings: AzureSettings | None, environ: Mapping[str, str]) -> SignIn:
     if address.account_url.startswith("http://"):
         raise ConfigError(
-            f"{address.account_url} is not encrypted: a token of yours would be readable there",
+            f"{address.account_url} is not encrypted: your token could be read on the way",
             "export AZURE_STORAGE_SAS_TOKEN or AZURE_STORAGE_CONNECTION_STRING for it",
         )
     from vision_mlops.azure.clients import credential_at

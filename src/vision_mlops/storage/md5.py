@@ -1,4 +1,4 @@
-"""MD5 of files, as Blob Storage keeps them, remembered by size and time."""
+"""MD5 of files, as Blob Storage keeps it, remembered by size and time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MANY = 2000
 
 
 def md5(content: bytes = b"") -> hashlib._Hash:
-    """A running MD5; it finds damage and changes, and protects from no attacker."""
+    """Start an MD5, which detects damage and changes, but does not protect against attackers."""
     return hashlib.md5(content, usedforsecurity=False)
 
 
 class Hashes:
-    """What is remembered of files. Threads may share it; only :meth:`recall` and :meth:`close` must come first and last.
+    """What is remembered of files. Threads may share it between :meth:`recall` and :meth:`close`.
 
     Args:
         table: ``blob_md5``, or ``blob_etag`` for the versions of blobs that were downloaded.
@@ -36,18 +36,18 @@ class Hashes:
         self._known = self._memory.recall([_key(file.path) for file in files])
 
     def of(self, file: File) -> str:
-        """What is remembered of a file in its present state; empty where nothing is."""
+        """Return what is remembered of a file in its present state; empty if nothing is."""
         mark, kept = self._known.get(_key(file.path), ((0, 0, 0), ""))
         return kept if mark == file.mark else ""
 
     def note(self, path: str, mark: Mark, kept: str, read_ns: int = 0) -> None:
-        """Remember a file that was read at a moment; without one, that had its mark right after it was written."""
+        """Remember a file that was read at the given time; without one, a file that was just written."""
         if not read_ns or is_settled(mark, read_ns):
             with self._lock:
                 self._fresh.append((_key(path), mark, kept, read_ns))
 
     def save(self) -> None:
-        """Keep what was noted. What was just written may be written again within the resolution of its time: left out."""
+        """Store what was noted, except files that may be written again within the resolution of their time."""
         now = time.time_ns()
         with self._lock:
             rows = [(path, mark, kept) for path, mark, kept, read in self._fresh if read or is_settled(mark, now)]

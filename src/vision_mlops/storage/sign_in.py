@@ -1,4 +1,4 @@
-"""Ways to sign in to Blob Storage: a shared access signature, the key of the account, or a token of Microsoft Entra ID.
+"""Ways to sign in to Blob Storage: a shared access signature, the account key, or a token of Microsoft Entra ID.
 
 A signature or key only ever comes from the environment or from a datastore of the workspace. None of these objects shows
 what it holds when it is printed, and :meth:`SignIn.hide` takes it out of texts of others.
@@ -36,34 +36,34 @@ _SAS = re.compile(r"[\w%&=:/+,.~*!;'()-]+", re.ASCII)
 
 
 class SignIn(ABC):
-    """What makes a request an authorised one. Threads share it."""
+    """Authorises requests. Threads share it."""
 
     kind = ""
     """``sas``, ``key`` or ``identity``."""
 
     def query(self) -> str:
-        """What belongs into the query of each request; may be empty."""
+        """Return what is added to the query of each request; may be empty."""
         return ""
 
     def headers(self) -> dict[str, str]:
-        """Headers of each request."""
+        """Return the headers that are added to each request."""
         return {}
 
     def renew(self) -> bool:
-        """Called after the service refused it; whether it is worth asking again."""
+        """Renew it after the service refused it; returns whether it is worth asking again."""
         return False
 
     @property
     def ended(self) -> str:
-        """When it ended, where it says so itself and that is in the past; else empty."""
+        """When it expired, if it says so itself and that is in the past; otherwise empty."""
         return ""
 
     @abstractmethod
     def secrets(self) -> list[str]:
-        """Texts that nobody may see."""
+        """Return the texts that must not be shown."""
 
     def hide(self, text: str) -> str:
-        """The text without what nobody may see, in any way of writing it in an address."""
+        """Return the text with all secrets replaced, however they are quoted in an address."""
         for secret in self.secrets():
             for form in {secret, quote(secret, safe=""), quote(secret), unquote(secret)}:
                 if form:
@@ -72,14 +72,14 @@ class SignIn(ABC):
 
 
 class SharedAccessSignature(SignIn):
-    """A signature that somebody made.
+    """A shared access signature that was created elsewhere.
 
     Args:
         token: ``sv=...&sig=...``, with or without a question mark before it.
         source: Where it comes from, for messages.
 
     Raises:
-        ConfigError: it is none; the message does not repeat it.
+        ConfigError: it is malformed; the message does not repeat it.
     """
 
     kind = "sas"
@@ -89,7 +89,7 @@ class SharedAccessSignature(SignIn):
         found = parse_qs(self._token)
         if not _SAS.fullmatch(self._token) or "sig" not in found:
             raise ConfigError(
-                f"{source} is no shared access signature",
+                f"{source} is not a shared access signature",
                 "it looks like sv=2022-11-02&sp=rwdl&...&sig=..., percent-encoded",
             )
         self._signature = found["sig"][0]
@@ -101,7 +101,7 @@ class SharedAccessSignature(SignIn):
 
     @property
     def ended(self) -> str:
-        """Its end, where that is in the past."""
+        """When it expired; empty if it has not."""
         try:
             end = datetime.fromisoformat(self._ends)
         except ValueError:
@@ -115,7 +115,7 @@ class SharedAccessSignature(SignIn):
 
 
 class AccountKey(SignIn):
-    """The key of a storage account. Requests carry a signature for one container that ends after an hour and is renewed.
+    """The key of a storage account. Requests carry a signature for one container, which is renewed every hour.
 
     Args:
         account: Name of the storage account.
@@ -124,7 +124,7 @@ class AccountKey(SignIn):
         source: Where it comes from, for messages.
 
     Raises:
-        ConfigError: it is none; the message does not repeat it.
+        ConfigError: it is malformed; the message does not repeat it.
     """
 
     kind = "key"
@@ -139,7 +139,7 @@ class AccountKey(SignIn):
             raise ConfigError(f"{source} has a malformed account key", "copy it again: it is base64") from None
 
     def query(self) -> str:
-        """A signature that is good for ten minutes at least."""
+        """Return a signature that is valid for at least ten minutes."""
         with self._lock:
             if time.time() > self._ends - _RENEWED_BEFORE_SECONDS:
                 with azure_errors("signature for the container"):
@@ -158,11 +158,11 @@ class AccountKey(SignIn):
             return self._token
 
     def secrets(self) -> list[str]:
-        """The key and the signature made of it."""
+        """Return the key and the signature that was made with it."""
         return [self._key, *parse_qs(self._token).get("sig", [])]
 
     def make_container(self, account_url: str) -> None:
-        """Make the container, which a signature for it may not; one that is there already is fine. Raises AzureError."""
+        """Create the container, which its own signature may not do; an existing one is fine. Raises AzureError."""
         with azure_errors(f"container {self._container!r}"):
             from azure.core.exceptions import ResourceExistsError
             from azure.storage.blob import ContainerClient
@@ -173,10 +173,10 @@ class AccountKey(SignIn):
 
 
 class EntraIdentity(SignIn):
-    """A token of Microsoft Entra ID, renewed before it ends.
+    """A token of Microsoft Entra ID, renewed before it expires.
 
     Args:
-        credential: Gives tokens.
+        credential: Source of the tokens.
     """
 
     kind = "identity"
@@ -188,7 +188,7 @@ class EntraIdentity(SignIn):
         self._renewed = 0.0
 
     def headers(self) -> dict[str, str]:
-        """The token. Raises AzureError where there is no sign-in."""
+        """Return the header with the token. Raises AzureError if nobody is signed in."""
         with self._lock:
             if time.time() > self._ends - 300:
                 with azure_errors("sign-in to storage"):
@@ -198,7 +198,7 @@ class EntraIdentity(SignIn):
             return {"Authorization": f"Bearer {self._token}"}
 
     def renew(self) -> bool:
-        """Forget the token, unless it has just been renewed and was refused all the same."""
+        """Forget the token, unless it has only just been renewed and was refused nevertheless."""
         with self._lock:
             if time.monotonic() - self._renewed < 60:
                 return False
@@ -211,9 +211,9 @@ class EntraIdentity(SignIn):
 
 
 def from_environment(address: ContainerAddress, environ: Mapping[str, str]) -> SignIn | None:
-    """The sign-in that the environment holds for storage; None where it holds none.
+    """Return the credentials for storage from the environment; None if it has none.
 
-    A connection string comes before a signature, as the Azure CLI has it.
+    A connection string takes precedence over a signature, as in the Azure CLI.
 
     Raises:
         ConfigError: it is malformed, or for another account.

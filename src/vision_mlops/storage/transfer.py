@@ -4,44 +4,38 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 
 from vision_mlops.core.errors import DataError
-from vision_mlops.core.files import is_clutter
 from vision_mlops.core.text import counted
+from vision_mlops.storage.attempts import FileError, StorageRetryPolicy
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
-from vision_mlops.storage.blob_service import BlobService, StorageRetryPolicy
+from vision_mlops.storage.blob_service import BlobService
 from vision_mlops.storage.md5 import Hashes
 from vision_mlops.storage.service_errors import RefusalError
 from vision_mlops.storage.thread_pool import ThreadPool
 from vision_mlops.storage.transfer_summary import Count, Progress, TransferSummary
 
 JOBS = 16
-"""Requests at once: more gain nothing where the account is near, and are needed where it is not."""
+"""Requests at once: more gain nothing if the account is near, and as many are needed if it is not."""
 
-BLOCK = 4 * 1024 * 1024
-"""Files of more bytes go in parts of so many."""
-
-READ_ATTEMPTS = 3
 SAVE_SECONDS = 10.0
 
 
-class FileError(Exception):
-    """One file cannot be transferred; the others can."""
-
-
 class Transfer:
-    """One upload or download. Use it as a context manager, so that it leaves no thread or connection behind.
+    """One upload or download. Use it as a context manager, so that no thread or connection is left behind.
 
     Args:
         summary: Filled in.
         place: The folder in storage.
-        jobs: Requests at once; :data:`JOBS` where not given.
+        jobs: Requests at once; by default :data:`JOBS`.
         block: Bytes of a part.
-        patience: How long requests are tried.
-        progress: Told how far it is.
+        patience: How requests are retried.
+        progress: Called with how much is done.
     """
 
     def __init__(
@@ -54,10 +48,10 @@ class Transfer:
         progress: Progress | None,
     ) -> None:
         if jobs is not None and not 1 <= jobs <= 256:
-            raise DataError(f"{jobs} requests at once are not possible", "choose 1 to 256")
+            raise DataError(f"invalid number of requests at once: {jobs}", "choose 1 to 256")
         self.summary = summary
         self.block = block
-        self.service = BlobService(place, patience or StorageRetryPolicy())
+        self.service = BlobService(place, patience)
         self.hashes = Hashes()
         self.pool: ThreadPool[str] = ThreadPool(jobs or JOBS, self.service.stop)
         self._progress = progress
@@ -66,7 +60,7 @@ class Transfer:
         self._saved = self._begun
         self._total = Count()
         self._moved = 0
-        self._listing: BackgroundListing | None = None
+        self._background = ThreadPoolExecutor(1, "listing")
 
     def __enter__(self) -> Transfer:
         return self
@@ -77,30 +71,38 @@ class Transfer:
         self.summary.seconds = time.monotonic() - self._begun
         if error is not None:
             self.service.stop()
-        if self._listing is not None:
-            self._listing.wait()
+        self._background.shutdown()
         self.service.close()
         self.hashes.close()
 
-    def list(self, create_container: bool = False) -> BackgroundListing:
-        """Begin to ask what is in the folder in storage.
+    def list(self, create_container: bool = False) -> Future[dict[str, Blob]]:
+        """Begin to list the folder in storage, while something else is done: blobs by relative name, without clutter.
 
         Args:
-            create_container: Make the container where there is none.
+            create_container: Create the container if it does not exist.
         """
-        self._listing = BackgroundListing(self.service, create_container, self.summary.dry_run)
-        return self._listing
+        return self._background.submit(self._list, create_container)
+
+    def _list(self, create_container: bool) -> dict[str, Blob]:
+        try:
+            return dict(self.service.files())
+        except RefusalError as error:
+            if error.code != "ContainerNotFound" or not create_container:
+                raise
+        if not self.summary.dry_run:
+            self.service.create_container()
+        return {}
 
     def work(self, sizes: Mapping[str, int], names: Iterable[str], work: Callable[[str], None]) -> None:
         """Do the work for each name, in threads; a file that fails does not stop the others.
 
         Args:
-            sizes: Bytes of all files, those that are done already, too.
+            sizes: Bytes of all files, including those that are done already.
             names: What is left to do.
-            work: Transfers one; raises FileError, RefusalError or OSError where it cannot.
+            work: Transfers one; raises FileError, RefusalError or OSError if it cannot.
 
         Raises:
-            RefusalError: no other file would fare better.
+            RefusalError: all other files would be refused, too.
         """
         self._total = Count(len(sizes), sum(sizes.values()))
 
@@ -121,38 +123,49 @@ class Transfer:
         self._tick()
 
     def count(self, what: Count, size: int) -> None:
-        """One more file was transferred, unchanged or deleted."""
+        """Count one more file that was transferred, unchanged or deleted."""
         with self._lock:
             what.add(size)
 
-    def moved(self, size: int) -> None:
-        """So many bytes more were transferred of a file that is not whole yet; negative where they did not count."""
-        with self._lock:
-            self._moved += size
+    @contextmanager
+    def moving(self) -> Iterator[Callable[[int], None]]:
+        """Count the bytes of one file as its parts are transferred; at the end they no longer count, as the file does."""
+        sizes: list[int] = []
+
+        def moved(size: int) -> None:
+            with self._lock:
+                sizes.append(size)
+                self._moved += size
+
+        try:
+            yield moved
+        finally:
+            with self._lock:
+                self._moved -= sum(sizes)
 
     def fail(self, name: str, size: int, reason: str) -> None:
-        """A file was not transferred."""
+        """Record that a file was not transferred."""
         with self._lock:
             self.summary.failed.add(size)
             self.summary.failures[name] = reason
 
     def check_removal(self, extra: Mapping[str, Blob] | Mapping[str, int], kept: bool, everything: bool) -> None:
-        """Refuse to remove all that there is.
+        """Refuse to remove everything.
 
         Args:
             extra: What would be removed.
-            kept: Whether something of what is there stays.
-            everything: That is meant.
+            kept: Whether anything would be left.
+            everything: Removing everything is intended.
 
         Raises:
-            DataError: nothing would stay, and that is not meant.
+            DataError: nothing would be left, and that is not intended.
         """
         if extra and not kept and not everything:
             side = self.summary.place if self.summary.direction == "upload" else self.summary.folder
             raise DataError(
                 f"--delete would remove everything that is in {side} ({counted(len(extra), 'file')}):"
-                " no name there is in the source",
-                "check both sides; if it is meant, say --delete-all",
+                " no file there is in the source",
+                "check both sides; if that is intended, use --delete-all",
             )
 
     def _tick(self) -> None:
@@ -165,40 +178,3 @@ class Transfer:
                 done = [self.summary.transferred, self.summary.unchanged, self.summary.failed]
                 files, size = sum(count.files for count in done), sum(count.bytes for count in done) + self._moved
             self._progress(files, self._total.files, min(size, self._total.bytes), self._total.bytes)
-
-
-class BackgroundListing:
-    """What is in a folder in storage, asked for while something else is done."""
-
-    def __init__(self, service: BlobService, create: bool, dry_run: bool) -> None:
-        self._service, self._create, self._dry_run = service, create, dry_run
-        self._found: dict[str, Blob] = {}
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._list, daemon=True)
-        self._thread.start()
-
-    def result(self) -> dict[str, Blob]:
-        """By name relative to the folder, without noise. Raises what listing raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._found
-
-    def wait(self) -> None:
-        """Wait until nothing is under way."""
-        self._thread.join()
-
-    def _list(self) -> None:
-        start = len(self._service.place.prefix)
-        try:
-            try:
-                self._found = {
-                    name[start:]: blob for name, blob in self._service.blobs() if not is_clutter(name[start:])
-                }
-            except RefusalError as error:
-                if error.code != "ContainerNotFound" or not self._create:
-                    raise
-                if not self._dry_run:
-                    self._service.create_container()
-        except BaseException as error:  # noqa: BLE001 - raised by the thread that asks for the result
-            self._error = error

@@ -1,4 +1,4 @@
-"""What a transfer did: files and bytes by what became of them, and the reason of each failure."""
+"""The result of a transfer: files and bytes by what was done with them, and the reason for each failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from vision_mlops.core.text import counted
 
 Progress = Callable[[int, int, int, int], None]
-"""Told files done, files of all, bytes done, bytes of all, some times a second; in the thread that called."""
+"""Called several times a second with files done, all files, bytes done and all bytes, in the calling thread."""
 
 
 @dataclass
@@ -20,25 +20,25 @@ class Count:
     bytes: int = 0
 
     def add(self, size: int) -> None:
-        """One more file."""
+        """Count one more file."""
         self.files += 1
         self.bytes += size
 
 
 @dataclass
 class TransferSummary:
-    """What was done, or with ``dry_run`` what would be done.
+    """What was done, or would be done with ``dry_run``.
 
     Attributes:
         direction: Which way.
         place: Address of the folder in storage, without a signature.
         folder: The folder on this machine.
-        transferred: What was uploaded or downloaded.
-        unchanged: What was there already, with the same content.
-        deleted: What was removed at the destination, because it is not in the source.
-        failed: What was not transferred or removed after all retries.
-        failures: Reason of each of these, by its name relative to the folder.
-        to_delete: Names of what is removed, or would be.
+        transferred: Files that were uploaded or downloaded.
+        unchanged: Files that were there already, with the same content.
+        deleted: Files that were removed at the destination, because they are not in the source.
+        failed: Files that could not be transferred or removed after all attempts.
+        failures: Reason for each of these, by its name relative to the folder.
+        to_delete: Names of the files that are removed, or would be.
         seconds: How long it took.
         dry_run: Nothing was changed.
     """
@@ -57,16 +57,16 @@ class TransferSummary:
 
     @property
     def ok(self) -> bool:
-        """Whether both sides hold the same files now."""
+        """Whether both sides have the same files now."""
         return not self.failures
 
     @property
     def megabytes_per_second(self) -> float:
-        """Transferred, in 10^6 bytes a second."""
+        """Transfer rate in 10^6 bytes per second."""
         return self.transferred.bytes / 1e6 / self.seconds if self.seconds > 0 else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """Return the JSON form, as ``--json`` prints it."""
         counts = {
             f"{self.direction}ed": self.transferred,
             "unchanged": self.unchanged,
@@ -86,7 +86,7 @@ class TransferSummary:
         }
 
     def text(self) -> str:
-        """One line for a person."""
+        """Return a summary on one line."""
         verb = f"{self.direction}ed"
         parts = [f"{verb} {_amount(self.transferred)}", f"unchanged {_amount(self.unchanged)}"]
         if self.dry_run and self.to_delete:
@@ -105,7 +105,7 @@ def _amount(count: Count) -> str:
 
 
 def size_text(size: float) -> str:
-    """Bytes for people: ``1.5 MB``."""
+    """Format a number of bytes: ``1.5 MB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,27 +1,27 @@
-"""A folder goes up: only files whose content is not there yet, and the container never holds half a file."""
+"""Upload of a folder: only files whose content is not there yet are sent, and the container never holds half a file."""
 
 from __future__ import annotations
 
 import mimetypes
 import os
-import threading
 import time
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.hash_memory import Mark, mark_of
+from vision_mlops.storage.attempts import FileError, StorageRetryPolicy, UnsettledError
 from vision_mlops.storage.blob_folder import BlobFolder
 from vision_mlops.storage.blob_listing import Blob
 from vision_mlops.storage.blob_names import check_for_storage
-from vision_mlops.storage.blob_service import StorageRetryPolicy
+from vision_mlops.storage.blob_service import BLOCK
 from vision_mlops.storage.file_parts import BlockNames, block_size
 from vision_mlops.storage.local_folders import File, look_at, walk
 from vision_mlops.storage.md5 import md5
 from vision_mlops.storage.service_errors import RefusalError
-from vision_mlops.storage.thread_pool import Parts
-from vision_mlops.storage.transfer import BLOCK, READ_ATTEMPTS, FileError, Transfer
+from vision_mlops.storage.transfer import Transfer
 from vision_mlops.storage.transfer_summary import Progress, TransferSummary
 
 
@@ -42,37 +42,37 @@ def upload(
 ) -> TransferSummary:
     """Make a folder in storage hold the files of a folder of this machine.
 
-    Files are compared by MD5. What is there with the same content is not sent again, so that a transfer that was
-    interrupted, however, goes on where it was.
+    Files are compared by MD5. What is there with the same content is not sent again, so a transfer that was
+    interrupted for any reason continues where it was.
 
     Args:
         folder: The folder.
         place: Where to; see :func:`~vision_mlops.storage.locations.locate`.
         files: Files to send in place of all that are in the folder, by their names there. They may lie anywhere.
         delete: Remove blobs that are not in the folder, once all else has succeeded.
-        delete_all: Likewise, also where no blob would stay.
+        delete_all: The same, even if no blob would be left.
         checksum: Read all files, instead of trusting size and time of those that were read before.
-        dry_run: Only say what would be done.
-        create_container: Make the container where it does not exist.
+        dry_run: Only report what would be done.
+        create_container: Create the container if it does not exist.
         jobs: Requests at once.
-        progress: Told how far it is, in this thread.
-        patience: How long requests are tried.
+        progress: Called in this thread with how much is done.
+        patience: How requests are retried.
         block: Larger files go in blocks of so many bytes.
 
     Returns:
-        What was done. ``failures`` is not empty where files could not be sent; the others were.
+        What was done. ``failures`` names the files that could not be sent; the others were.
 
     Raises:
-        DataError: the folder does not exist, is empty, or has names that no blob may have; nothing was sent then.
-        RefusalError: there is no such container or no right to it, or storage is not reached (any more).
-        KeyboardInterrupt: comes through, after all threads have ended.
+        DataError: the folder does not exist, is empty, or has names that are not valid for blobs; nothing was sent.
+        RefusalError: the container does not exist or may not be used, or storage cannot be reached.
+        KeyboardInterrupt: passed on, after all threads have ended.
     """
     if not folder.is_dir():
         wrong = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise DataError(f"{folder} {wrong}", "give the folder that holds the files")
+        raise DataError(f"{folder} {wrong}", "name the folder that contains the files")
     if (delete or delete_all) and place.datastore and not place.path:
         raise DataError(
-            f"--delete in the root of the datastore {place.datastore!r} would remove what belongs to the workspace",
+            f"--delete in the root of the datastore {place.datastore!r} would remove files of the workspace",
             "name a path below it",
         )
     summary = TransferSummary("upload", place.url, str(folder), dry_run=dry_run)
@@ -80,7 +80,7 @@ def upload(
         listing = transfer.list(create_container)
         sent = walk(folder) if files is None else look_at(files)
         if not sent:
-            raise DataError(f"{folder} holds no files", "check the path; nothing was transferred or removed")
+            raise DataError(f"{folder} contains no files", "check the path; nothing was transferred or removed")
         check_for_storage(sent, place.prefix)
         transfer.hashes.recall(sent.values())
         there = listing.result()
@@ -93,8 +93,33 @@ def upload(
     return summary
 
 
+def remove(
+    place: BlobFolder, *, jobs: int | None = None, patience: StorageRetryPolicy | None = None
+) -> TransferSummary:
+    """Remove all files of a folder; an empty one is fine.
+
+    Args:
+        place: The folder, see :func:`~vision_mlops.storage.locations.locate`; not a container or datastore as a whole.
+        jobs: Requests at once.
+        patience: How requests are retried.
+
+    Returns:
+        What was removed. ``failures`` names the files that are still there.
+
+    Raises:
+        DataError: no folder is named.
+        RefusalError: the container does not exist or may not be used, or storage cannot be reached.
+    """
+    if not place.path:
+        raise DataError(f"{place.url} cannot be removed as a whole", "name a folder in it")
+    summary = TransferSummary("upload", place.url, "")
+    with Transfer(summary, place, jobs, BLOCK, patience, None) as transfer:
+        delete_blobs(transfer, transfer.list().result())
+    return summary
+
+
 class _Upload:
-    """Sends what differs."""
+    """Sends the files that differ."""
 
     def __init__(
         self, transfer: Transfer, files: Mapping[str, File], there: Mapping[str, Blob], checksum: bool
@@ -104,7 +129,7 @@ class _Upload:
         self._dry_run = transfer.summary.dry_run
 
     def run(self) -> None:
-        """Send all."""
+        """Send all files that differ."""
         left = []
         for name, file in self._files.items():
             blob = self._there.get(name)
@@ -117,40 +142,41 @@ class _Upload:
 
     def _send(self, name: str) -> None:
         path = self._files[name].path
-        for attempt in range(READ_ATTEMPTS):
-            try:
-                if self._sent(name, path):
-                    return
-            except FileNotFoundError as error:
-                raise FileError("it was removed while the folder was sent; run again") from error
-            except OSError as error:
-                raise FileError(f"it cannot be read: {error.strerror or error}") from error
-            self._service.pause(attempt)
-        raise FileError("it changes while it is read; run again when nothing writes to it")
+        try:
+            self._service.settle(lambda: self._send_once(name, path))
+        except FileNotFoundError as error:
+            raise FileError("it was removed while the folder was sent; run again") from error
+        except OSError as error:
+            raise FileError(f"it cannot be read: {error.strerror or error}") from error
 
-    def _sent(self, name: str, path: str) -> bool:
-        """Send a file, if it needs to be; False where it changed meanwhile, and then nothing has changed in storage."""
+    def _send_once(self, name: str, path: str) -> None:
+        """Send a file, if it needs to be; if it changes meanwhile, nothing changes in storage."""
         read = time.time_ns()
         with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - a text, as there are many
             mark = mark_of(os.fstat(stream.fileno()))
             if mark[1] > self._transfer.block:
-                return self._sent_in_blocks(name, path, stream.fileno(), mark, read)
-            content = stream.read(mark[1] + 1)
-        if len(content) != mark[1] or mark_of(os.stat(path)) != mark:  # noqa: PTH116
-            return False
+                digest = self._send_blocks(name, path, stream.fileno(), mark)
+            else:
+                digest = self._send_whole(name, path, stream.read(mark[1] + 1), mark)
+        if digest is not None:
+            self._transfer.hashes.note(path, mark, digest.hex(), read)
+
+    def _send_whole(self, name: str, path: str, content: bytes, mark: Mark) -> bytes:
+        """Send a small file with one request; returns its MD5."""
+        _check_same(path, mark, len(content))
         digest, blob = md5(content).digest(), self._there.get(name)
         if blob is not None and blob.size == len(content) and blob.md5 == digest:
             self._transfer.count(self._transfer.summary.unchanged, len(content))
-        else:
-            if not self._dry_run:
-                with _Contested(self, name, len(content), digest):
-                    self._service.put(self._full(name), content, digest, content_type(name), blob)
-            self._transfer.count(self._transfer.summary.transferred, len(content))
-        self._transfer.hashes.note(path, mark, digest.hex(), read)
-        return True
+            return digest
+        if not self._dry_run:
+            with self._contested(name, len(content), digest):
+                self._service.put(self._full(name), content, digest, content_type(name), blob)
+        self._transfer.count(self._transfer.summary.transferred, len(content))
+        return digest
 
-    def _sent_in_blocks(self, name: str, path: str, descriptor: int, mark: Mark, read: int) -> bool:
-        size, blob = mark[1], self._there.get(name)
+    def _send_blocks(self, name: str, path: str, descriptor: int, mark: Mark) -> bytes | None:
+        """Send a large file; returns its MD5, None if it was not read."""
+        size, blob, digest = mark[1], self._there.get(name), None
         length = block_size(size, self._transfer.block)
         if blob is not None and blob.size == size and blob.md5:
             whole = md5()
@@ -159,91 +185,70 @@ class _Upload:
                 self._service.rest(0)
             if whole.digest() == blob.md5 and mark_of(os.stat(path)) == mark:  # noqa: PTH116
                 self._transfer.count(self._transfer.summary.unchanged, size)
-                self._transfer.hashes.note(path, mark, whole.hexdigest(), read)
-                return True
-        if self._dry_run:
-            self._transfer.count(self._transfer.summary.transferred, size)
-            return True
-        sending = _Blocks(self._transfer, self._full(name), descriptor, size, length)
-        try:
-            with self._transfer.pool.parts() as parts:
-                digest = sending.send(parts)
-            if mark_of(os.stat(path)) != mark:  # noqa: PTH116
-                return False
-            with _Contested(self, name, size, digest):
-                self._service.commit(self._full(name), sending.blocks, digest, content_type(name), blob)
-        finally:
-            self._transfer.moved(-sending.moved)
+                return blob.md5
+        if not self._dry_run:
+            with self._transfer.moving() as moved:
+                blocks, digest = self._send_parts(self._full(name), descriptor, size, length, moved)
+                _check_same(path, mark)
+                with self._contested(name, size, digest):
+                    self._service.commit(self._full(name), blocks, digest, content_type(name), blob)
         self._transfer.count(self._transfer.summary.transferred, size)
-        self._transfer.hashes.note(path, mark, digest.hex(), read)
-        return True
+        return digest
+
+    def _send_parts(
+        self, name: str, descriptor: int, size: int, length: int, moved: Callable[[int], None]
+    ) -> tuple[list[str], bytes]:
+        """Send the blocks that are not there; their names say what is in them, so those of an interrupted transfer are used.
+
+        Returns:
+            Names of all blocks, and the MD5 of all bytes that were read.
+        """
+        whole, there, blocks = md5(), self._service.blocks(name), list[str]()
+        names = BlockNames(there)
+
+        def put(block: str, content: bytes, digest: bytes) -> None:
+            self._service.put_block(name, block, content, digest)
+            moved(len(content))
+
+        with self._transfer.pool.parts() as parts:
+            for index, start in enumerate(range(0, size, length)):
+                self._service.rest(0)
+                content = os.pread(descriptor, length, start)
+                whole.update(content)
+                digest = md5(content).digest()
+                blocks.append(names.name(index, digest))
+                if names.tell_content and there.get(blocks[-1]) == len(content):
+                    moved(len(content))
+                else:
+                    parts.add(partial(put, blocks[-1], content, digest))
+        return blocks, whole.digest()
 
     def _full(self, name: str) -> str:
         return self._service.place.prefix + name
 
-    def settled_by_another(self, name: str, size: int, digest: bytes) -> bool:
-        """Whether the blob has the content that we wanted to write."""
-        now = self._service.find(self._full(name))
-        return now is not None and now.size == size and now.md5 == digest
+    @contextmanager
+    def _contested(self, name: str, size: int, digest: bytes) -> Iterator[None]:
+        """Tell what a refused condition means: the response to our own request was lost, or somebody else was faster."""
+        try:
+            yield
+        except RefusalError as error:
+            if error.code not in ("BlobAlreadyExists", "ConditionNotMet"):
+                raise
+            now = self._service.find(self._full(name))
+            if now is None or (now.size, now.md5) != (size, digest):
+                raise FileError(
+                    "it was changed in storage by somebody else meanwhile; run again to replace it"
+                ) from error
 
 
-class _Contested:
-    """What a refused condition means: our own request was answered and the answer lost, or somebody else was faster."""
-
-    def __init__(self, upload: _Upload, name: str, size: int, digest: bytes) -> None:
-        self._upload, self._name, self._size, self._digest = upload, name, size, digest
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, RefusalError) or error.code not in ("BlobAlreadyExists", "ConditionNotMet"):
-            return False
-        if self._upload.settled_by_another(self._name, self._size, self._digest):
-            return True
-        raise FileError("somebody else changed it in storage meanwhile; run again to replace it") from error
-
-
-class _Blocks:
-    """Sends a file in blocks whose names say what is in them, so that those of an interrupted transfer are used."""
-
-    def __init__(self, transfer: Transfer, name: str, descriptor: int, size: int, length: int) -> None:
-        self._transfer, self._name, self._descriptor = transfer, name, descriptor
-        self._size, self._length = size, length
-        self._lock = threading.Lock()
-        self.blocks: list[str] = []
-        self.moved = 0
-
-    def send(self, parts: Parts[str]) -> bytes:
-        """Send what is not there; returns the MD5 of all bytes that were read."""
-        service, whole = self._transfer.service, md5()
-        there = service.blocks(self._name)
-        names = BlockNames(there)
-        for index, start in enumerate(range(0, self._size, self._length)):
-            service.rest(0)
-            content = os.pread(self._descriptor, self._length, start)
-            whole.update(content)
-            digest = md5(content).digest()
-            block = names.name(index, digest)
-            self.blocks.append(block)
-            if names.tell_content and there.get(block) == len(content):
-                self._count(len(content))
-            else:
-                parts.add(lambda content=content, digest=digest, block=block: self._put(block, content, digest))  # type: ignore[misc]
-        return whole.digest()
-
-    def _put(self, block: str, content: bytes, digest: bytes) -> None:
-        self._transfer.service.put_block(self._name, block, content, digest)
-        self._count(len(content))
-
-    def _count(self, size: int) -> None:
-        with self._lock:
-            self.moved += size
-        self._transfer.moved(size)
+def _check_same(path: str, mark: Mark, size: int | None = None) -> None:
+    """Raise UnsettledError if a file was changed since it was opened, or so many bytes are not all of it."""
+    if size not in (None, mark[1]) or mark_of(os.stat(path)) != mark:  # noqa: PTH116
+        raise UnsettledError("it changes while it is read; run again when nothing writes to it")
 
 
 def delete_blobs(transfer: Transfer, extra: Mapping[str, Blob]) -> None:
-    """Remove some of what is in the folder; the summary counts them."""
+    """Delete some of the blobs in the folder, and count them in the summary."""
     summary, prefix = transfer.summary, transfer.service.place.prefix
     summary.to_delete = sorted(extra)
 
@@ -261,5 +266,5 @@ def _type_of(ending: str) -> str:
 
 
 def content_type(name: str) -> str:
-    """Content-Type by the ending of a name."""
+    """Return the Content-Type for a name by its suffix."""
     return _type_of(os.path.splitext(name)[1].lower())  # noqa: PTH122

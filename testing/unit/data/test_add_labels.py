@@ -307,7 +307,7 @@ def test_where_there_are_no_corrections(work: Path) -> None:
         with pytest.raises(DataError, match=r"has no corrections: it has no corrections\.db"):
             invoke(place, "-w", "pets")
     assert not (work / "corrections").exists()
-    with pytest.raises(MlopsError, match="is no storage account"):
+    with pytest.raises(MlopsError, match="is not a storage account"):
         invoke("https://example.org/container/corrections", "-w", "pets")
 
 

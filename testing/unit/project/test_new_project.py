@@ -83,6 +83,7 @@ def test_no_name_of_the_template_is_left(ci: str, made: dict[str, Path]) -> None
 def test_expressions_of_the_workflows_are_untouched(made: dict[str, Path]) -> None:
     for name in ("model_training", "model_deployment", "docker_image", "flask_app_deployment", "ci"):
         ours = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
+        ours = ours.partition("\n  versions:\n")[0]  # a project has one version of Python
         theirs = (made["github"] / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
         found = re.findall(r"\$\{\{.*?\}\}", theirs)
         expected = re.findall(r"\$\{\{.*?\}\}", ours)

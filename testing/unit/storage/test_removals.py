@@ -11,5 +11,5 @@ from vision_mlops.storage.sign_in import SharedAccessSignature
 
 def test_a_whole_container_is_not_removed() -> None:
     place = BlobFolder("https://a.blob.core.windows.net", "photos", "", SharedAccessSignature("sig=s", "test"))
-    with pytest.raises(DataError, match="photos as a whole is not removed"):
+    with pytest.raises(DataError, match="photos cannot be removed as a whole"):
         remove(place)

@@ -19,8 +19,8 @@ from vision_mlops.core.yaml_text import write_yaml
 from vision_mlops.jobs.azureml import azure_jobs
 from vision_mlops.jobs.azureml.azure_records import JobRecord
 from vision_mlops.jobs.azureml.job_resources import ensure_compute, existing
-from vision_mlops.storage.blob_reader import Reading
-from vision_mlops.storage.transfer import FileError
+from vision_mlops.storage.attempts import FileError
+from vision_mlops.storage.blob_service import BlobService
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -126,9 +126,9 @@ def fetch_model(client: MLClient, settings: AzureSettings, run: str, out: Path) 
         AzureError: the trial left none, or the service refuses.
     """
     address = _ARTIFACTS.format(run)
-    reading = Reading(storage.locate(address, settings, client=client))
+    reading = BlobService(storage.locate(address, settings, client=client))
     try:
-        there = dict(reading.blobs())
+        there = dict(reading.files())
         with atomic_folder(out) as folder:
             for name in (LABELS, MODEL):
                 if name not in there:

@@ -15,8 +15,9 @@ from dataclasses import replace
 from vision_mlops.core.errors import DataError
 from vision_mlops.flask_app.corrections.correction import Correction, check_image, check_room
 from vision_mlops.storage import BlobFolder
+from vision_mlops.storage.attempts import StorageRetryPolicy
 from vision_mlops.storage.blob_listing import Blob
-from vision_mlops.storage.blob_service import BlobService, StorageRetryPolicy
+from vision_mlops.storage.blob_service import BlobService
 from vision_mlops.storage.md5 import md5
 from vision_mlops.storage.service_errors import RefusalError
 

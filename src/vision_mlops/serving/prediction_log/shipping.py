@@ -29,7 +29,7 @@ from vision_mlops.serving.prediction_log.record_files import RecordFiles, count_
 from vision_mlops.serving.telemetry.prometheus_metrics import Fate
 from vision_mlops.storage import BlobFolder, locate, upload
 from vision_mlops.storage.addresses import ContainerAddress, parse_address
-from vision_mlops.storage.blob_service import StorageRetryPolicy
+from vision_mlops.storage.attempts import StorageRetryPolicy
 
 _EVERY_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 900.0
