@@ -210,16 +210,16 @@ def test_an_interrupted_run_goes_on(
     with pytest.raises(_StopError):
         run(images, bundle, out, progress=stop_after(9))
     assert not out.exists()
-    with pytest.raises(DataError, match=r"begun with another bundle .*, now "):
+    with pytest.raises(DataError, match=r"started with another bundle .*, now "):
         run(images, other, out)
-    with pytest.raises(DataError, match="begun with another precision 'auto', now 'f32'"):
+    with pytest.raises(DataError, match="started with another precision 'auto', now 'f32'"):
         run(images, bundle, out, replace(ONE, precision="f32"))
-    with pytest.raises(DataError, match="begun with another model 'colours', now 'x'"):
+    with pytest.raises(DataError, match="started with another model 'colours', now 'x'"):
         run(images, bundle, out, name="x")
     assert run(images, bundle, out, TWO).resumed >= 9
     assert out.read_bytes() == whole.read_bytes()
     assert (tmp_path / "scores.csv.errors.csv").read_bytes() == (tmp_path / "whole.csv.errors.csv").read_bytes()
-    with pytest.raises(DataError, match="exists already"):
+    with pytest.raises(DataError, match="already exists"):
         run(images, bundle, out)
     before = out.read_bytes()
     with pytest.raises(_StopError):
