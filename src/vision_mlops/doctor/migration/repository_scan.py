@@ -239,6 +239,4 @@ def _of_match(match: Match | None, name: str, cell: int, line: int, today: date)
 
 def _unreadable(name: str, problem: str) -> MigrationFinding:
     topic = v1_names().topic(_UNREADABLE)
-    return MigrationFinding(
-        name, 0, 0, "file", Severity.WARNING, f"it {problem}", "", "check it by hand", topic.link
-    )
+    return MigrationFinding(name, 0, 0, "file", Severity.WARNING, f"it {problem}", "", "check it by hand", topic.link)
