@@ -33,7 +33,7 @@ def schedules_of(client: MLClient, search: Search) -> list[MadeThing]:
             "starts a job by the clock",
             _workloads(item),
             FREE,
-            partial(schedules.delete, str(item.name), search.settings, client=client),
+            partial(schedules.delete, client, str(item.name)),
         )
         for item in found
     ]

@@ -31,6 +31,7 @@ def run_on_azure(
     skip_checks: bool = False,
 ) -> JobRecord:
     """Submit a job and follow it to its end, unless told not to wait. What is told goes to standard error."""
+    from vision_mlops.azure.clients import ml_client
     from vision_mlops.cli.jobs.own_code_snapshot import step_code
     from vision_mlops.jobs.azureml import azure_jobs
 
@@ -41,7 +42,7 @@ def run_on_azure(
     if not wait:
         say(f"follow it with: mlops job logs {job.name} --on azure --follow")
         return job
-    return azure_jobs.stream(job.name, place, on_line=say)
+    return azure_jobs.stream(ml_client(place), job.name, on_line=say)
 
 
 def refuse_options_of_this_machine(environment: EnvironmentMode, jobs: int) -> None:
@@ -76,9 +77,10 @@ def report_azure(job: JobRecord, *, as_json: bool, waited: bool) -> None:
 
 def list_azure(*, as_json: bool) -> None:
     """Print the newest jobs of the workspace."""
+    from vision_mlops.azure.clients import ml_client
     from vision_mlops.jobs.azureml.azure_jobs import list_jobs
 
-    found = list_jobs(load_azure_settings())
+    found = list_jobs(ml_client(load_azure_settings()))
     if as_json:
         emit_json([job.to_dict() for job in found])
         return
@@ -88,19 +90,21 @@ def list_azure(*, as_json: bool) -> None:
 
 def logs_azure(name: str) -> None:
     """Print what a job has written, and go on until it ends."""
+    from vision_mlops.azure.clients import ml_client
     from vision_mlops.jobs.azureml.azure_jobs import stream
 
-    stream(name, load_azure_settings(), on_line=typer.echo)
+    stream(ml_client(load_azure_settings()), name, on_line=typer.echo)
 
 
 def cancel_azure(name: str, *, as_json: bool, if_running: bool = False) -> None:
     """Cancel a job; with ``if_running`` one that does not exist is no mistake."""
     from vision_mlops.azure.azure_errors import is_missing
+    from vision_mlops.azure.clients import ml_client
     from vision_mlops.core.errors import AzureError
     from vision_mlops.jobs.azureml.azure_jobs import cancel
 
     try:
-        job = cancel(name, load_azure_settings(), say=say)
+        job = cancel(ml_client(load_azure_settings()), name, say=say)
     except AzureError as error:
         if not (if_running and is_missing(error)):
             raise
@@ -114,9 +118,10 @@ def cancel_azure(name: str, *, as_json: bool, if_running: bool = False) -> None:
 
 def download_azure(name: str, outputs: Sequence[str], out: Path, *, as_json: bool) -> dict[str, Path]:
     """Bring outputs of a job here."""
+    from vision_mlops.azure.clients import ml_client
     from vision_mlops.jobs.azureml.azure_jobs import download
 
-    found = download(name, outputs, out, load_azure_settings())
+    found = download(ml_client(load_azure_settings()), name, outputs, out)
     if as_json:
         emit_json({key: str(path) for key, path in found.items()})
     else:
@@ -127,11 +132,13 @@ def download_azure(name: str, outputs: Sequence[str], out: Path, *, as_json: boo
 
 def metrics_azure(name: str) -> dict[str, float]:
     """Metrics that a job logged; empty, with a note, where the tracking server does not answer."""
+    from vision_mlops.azure.clients import ml_client
     from vision_mlops.core.errors import AzureError
     from vision_mlops.jobs.azureml.azure_jobs import tracked
 
     try:
-        return dict(tracked(name, load_azure_settings()).metrics)
+        place = load_azure_settings()
+        return dict(tracked(ml_client(place), place, name).metrics)
     except AzureError as error:
         say(f"note: its metrics could not be read: {error.message}")
         return {}
@@ -139,10 +146,11 @@ def metrics_azure(name: str) -> dict[str, float]:
 
 def bring_back(job: JobRecord, out: Path) -> dict[str, Any]:
     """Outputs and metrics of a pipeline job that has completed; its metrics are those that its steps logged."""
-    from vision_mlops.jobs.azureml.azure_jobs import steps
+    from vision_mlops.azure.clients import ml_client
+    from vision_mlops.jobs.azureml.run_history import RunHistory
 
-    place = load_azure_settings()
     outputs = download_azure(job.name, (), out, as_json=False)
-    metrics = {step.step: metrics_azure(step.name) for step in steps(job.name, place)}
+    steps = RunHistory(ml_client(load_azure_settings())).steps(job.name)
+    metrics = {step.step: metrics_azure(step.name) for step in steps}
     found = {step: values for step, values in metrics.items() if values}
     return {"outputs": {key: str(path) for key, path in outputs.items()}, "metrics": found}

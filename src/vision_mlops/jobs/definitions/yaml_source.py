@@ -193,7 +193,9 @@ class _Reader:
             elif key in result:
                 first = result.lines[key]
                 message = f"the key {key!r} is given twice, first in line {first}"
-                self._findings.report(self._path, line, "duplicate-key", message, "remove one; Azure ML uses the last one")
+                self._findings.report(
+                    self._path, line, "duplicate-key", message, "remove one; Azure ML uses the last one"
+                )
             if isinstance(key, str):
                 value = result[key] = self._value(loader, value_node, depth + 1)
                 result.lines[key] = line
