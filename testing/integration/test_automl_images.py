@@ -126,7 +126,7 @@ def test_a_killed_run_goes_on_with_its_job(workspace: Place, attempt: Attempt, t
         requests = workspace.count("/")
         attempt.contestant().fit()  # all is on this machine
         assert workspace.count("/") == requests
-    assert 0 < azure_jobs.tracked(job, workspace.settings, client=workspace.client).metrics["accuracy"] <= 1
+    assert 0 < azure_jobs.tracked(workspace.client, workspace.settings, job).metrics["accuracy"] <= 1
     contestant.clean_up()
     found = workspace.client.jobs.get(job)
     assert (type(found).__name__, found.training_parameters.model_name) == ("ImageClassificationJob", "mobilenetv2")

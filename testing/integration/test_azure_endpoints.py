@@ -88,7 +88,7 @@ def test_trigger_starts_the_job_with_its_inputs(place: Place, project: Path) -> 
     values = {name: str(sent[name]["value"]).lower() for name in ("word", "times", "share", "loud")}
     assert values == {"word": "7", "times": "3", "share": "0.5", "loud": "true"}
     assert sent["images"]["uri"].startswith("azureml://datastores/workspaceblobstore/")
-    found = azure_jobs.download(job.name, ["note"], project / "out", place.settings, client=place.client)
+    found = azure_jobs.download(place.client, job.name, ["note"], project / "out")
     assert found["note"].is_file()
 
 
@@ -115,7 +115,7 @@ def test_wrong_inputs_start_nothing(place: Place, project: Path, inputs: dict[st
     publish(place, project)
     with pytest.raises((AzureError, PipelineError), match=message):
         trigger(place, inputs)
-    assert azure_jobs.list_jobs(place.settings, client=place.client) == []
+    assert azure_jobs.list_jobs(place.client) == []
 
 
 def test_what_is_missing_or_wrong_is_named(place: Place, project: Path, faults: Faults) -> None:
@@ -149,19 +149,19 @@ def test_a_schedule_is_created_paused_resumed_and_deleted(place: Place, project:
     assert made.name == "count-weekly"
     assert made.trigger == "every week on monday at 02:30, 14:30 (UTC)"
     assert create(place, project) == made
-    assert schedules.list_schedules(place.settings, client=place.client) == [made]
-    paused = schedules.pause(made.name, place.settings, client=place.client)
+    assert schedules.list_schedules(place.client) == [made]
+    paused = schedules.pause(place.client, made.name)
     assert not paused.enabled
     writes = place.count("/schedules/", "PUT")
-    assert schedules.pause(made.name, place.settings, client=place.client) == paused
+    assert schedules.pause(place.client, made.name) == paused
     assert place.count("/schedules/", "PUT") == writes
-    assert schedules.list_schedules(place.settings, client=place.client) == [paused]
-    assert schedules.resume(made.name, place.settings, client=place.client).enabled
-    schedules.delete(made.name, place.settings, client=place.client)
-    assert schedules.list_schedules(place.settings, client=place.client) == []
+    assert schedules.list_schedules(place.client) == [paused]
+    assert schedules.resume(place.client, made.name).enabled
+    schedules.delete(place.client, made.name)
+    assert schedules.list_schedules(place.client) == []
     for call in (schedules.pause, schedules.resume, schedules.delete):
         with pytest.raises(AzureError, match=r"schedule 'count-weekly': .*HTTP 404.*\n  -> see `mlops pipeline"):
-            call(made.name, place.settings, client=place.client)
+            call(place.client, made.name)
 
 
 def test_a_schedule_starts_its_job_with_the_right_compute_and_environment(place: Place, project: Path) -> None:
@@ -176,8 +176,8 @@ def test_a_schedule_starts_its_job_with_the_right_compute_and_environment(place:
     version = place.client.environments.get("vision-mlops-train", label="latest").version
     assert spec["environment"].endswith(f"/versions/{version}")
     # Resuming sends the schedule back as it was got: its job must still be the same.
-    schedules.pause("count-weekly", place.settings, client=place.client)
-    schedules.resume("count-weekly", place.settings, client=place.client)
+    schedules.pause(place.client, "count-weekly")
+    schedules.resume(place.client, "count-weekly")
     again = cloud.fire("count-weekly").wait().resource.properties
     assert {key: again[key] for key in ("inputs", "jobs")} == {key: sent[key] for key in ("inputs", "jobs")}
 

@@ -20,6 +20,7 @@ from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError, MlopsError, PipelineError
 from vision_mlops.jobs.azureml import azure_jobs
 from vision_mlops.jobs.azureml.azure_records import JobRecord
+from vision_mlops.jobs.azureml.run_history import RunHistory
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -38,7 +39,7 @@ def submit(place: Place, file: Path, *overrides: str, **options: object) -> JobR
 
 def follow(place: Place, job: JobRecord) -> tuple[JobRecord, list[str]]:
     lines: list[str] = []
-    ended = azure_jobs.stream(job.name, place.settings, client=place.client, on_line=lines.append, poll_seconds=FAST)
+    ended = azure_jobs.stream(place.client, job.name, on_line=lines.append, poll_seconds=FAST)
     return ended, lines
 
 
@@ -68,7 +69,7 @@ def test_submit_outlives_throttling_faults_and_lost_connections(place: Place, pr
     faults.fail("jobs", method="PUT")
     assert submit(place, project / "pipeline.yml", name="once").name == "once"
     assert faults.pending == 0
-    assert [job.name for job in azure_jobs.list_jobs(place.settings, client=place.client)] == ["once"]
+    assert [job.name for job in azure_jobs.list_jobs(place.client)] == ["once"]
 
 
 def test_training_goes_to_the_gpu_cluster_where_one_is_set(place: Place, project: Path) -> None:
@@ -170,7 +171,7 @@ def test_stream_says_states_and_log_lines(place: Place, project: Path) -> None:
     for step in ("count", "summary"):
         assert f"{step}: Completed" in lines
         assert [line for line in lines if line.startswith(f"[{step}] ")], lines
-    steps = azure_jobs.steps(job.name, place.settings, client=place.client)
+    steps = RunHistory(place.client).steps(job.name)
     assert {step.step: step.status for step in steps} == {"count": "Completed", "summary": "Completed"}
 
 
@@ -180,7 +181,7 @@ def test_stream_of_a_failed_job(place: Place, project: Path) -> None:
     assert ended.status == "Failed"
     assert "summary: Failed" in lines
     with pytest.raises(AzureError, match="wrote no output 'note'"):
-        azure_jobs.download(ended.name, ["note"], project / "out", place.settings, client=place.client)
+        azure_jobs.download(place.client, ended.name, ["note"], project / "out")
     assert not (project / "out").exists()
 
 
@@ -206,13 +207,13 @@ def test_stream_says_that_it_waits_and_gives_up_in_the_end(place: Place, project
     faults.fail("jobs", status=503, times=4)
     threading.Timer(3, held.release).start()
     lines: list[str] = []
-    ended = azure_jobs.stream(job.name, place.settings, client=impatient, on_line=lines.append, poll_seconds=FAST)
+    ended = azure_jobs.stream(impatient, job.name, on_line=lines.append, poll_seconds=FAST)
     assert ended.status == "Completed"
     assert [line for line in lines if "HTTP 503 ServiceUnavailable" in line and line.endswith("trying again")]
     assert "Azure responds again" in lines
     faults.fail("jobs", status=503, times=50)
     with pytest.raises(AzureError, match=r"HTTP 503.*\n  -> Azure has a fault: try again"):
-        azure_jobs.stream(job.name, place.settings, client=impatient, poll_seconds=FAST, patience_seconds=0.5)
+        azure_jobs.stream(impatient, job.name, poll_seconds=FAST, patience_seconds=0.5)
 
 
 def ml_client_without_retries(place: Place) -> MLClient:
@@ -230,13 +231,13 @@ def test_ctrl_c_ends_the_following_not_the_job(place: Place, project: Path) -> N
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        azure_jobs.stream(job.name, place.settings, client=place.client, on_line=interrupt, poll_seconds=FAST)
+        azure_jobs.stream(place.client, job.name, on_line=interrupt, poll_seconds=FAST)
     assert lines[-1] == f"job {job.name} continues; to cancel it: mlops job cancel {job.name} --on azure"
-    assert azure_jobs.find_job(place.client, job.name).status == "Running"
-    cancelled = azure_jobs.cancel(job.name, place.settings, client=place.client)
+    assert place.client.jobs.get(job.name).status == "Running"
+    cancelled = azure_jobs.cancel(place.client, job.name)
     assert cancelled.status == "Canceled"
     said: list[str] = []
-    assert azure_jobs.cancel(job.name, place.settings, client=place.client, say=said.append).status == "Canceled"
+    assert azure_jobs.cancel(place.client, job.name, say=said.append).status == "Canceled"
     assert said == [f"job {job.name} has already ended: Canceled"]
     held.release()
 
@@ -246,13 +247,13 @@ def test_download_brings_outputs_back_whole_or_not_at_all(place: Place, project:
     job = submit(place, project / "pipeline.yml")
     out = project / "out"
     with pytest.raises(AzureError, match=r"is (Starting|Running|Preparing)\n  -> wait until it ends"):
-        azure_jobs.download(job.name, (), out, place.settings, client=place.client)
+        azure_jobs.download(place.client, job.name, (), out)
     held.release()
-    azure_jobs.stream(job.name, place.settings, client=place.client, poll_seconds=FAST)
+    azure_jobs.stream(place.client, job.name, poll_seconds=FAST)
     with pytest.raises(AzureError, match="has no output 'notes'\n  -> it has: counted, note"):
-        azure_jobs.download(job.name, ["note", "notes"], out, place.settings, client=place.client)
+        azure_jobs.download(place.client, job.name, ["note", "notes"], out)
     assert not out.exists()
-    found = azure_jobs.download(job.name, (), out, place.settings, client=place.client)
+    found = azure_jobs.download(place.client, job.name, (), out)
     assert {name: path.relative_to(out).parts[0] for name, path in found.items()} == {
         "counted": "counted", "note": "note",
     }  # fmt: skip
@@ -260,19 +261,19 @@ def test_download_brings_outputs_back_whole_or_not_at_all(place: Place, project:
     assert found["note"].is_file()
     assert sorted(path.name for path in out.iterdir()) == ["counted", "note"]
     with pytest.raises(MlopsError, match="exists already"):
-        azure_jobs.download(job.name, (), out, place.settings, client=place.client)
+        azure_jobs.download(place.client, job.name, (), out)
 
 
 def test_list_and_metrics(place: Place, project: Path) -> None:
     first = submit(place, project / "command.yml")
     second = submit(place, project / "command.yml")
-    names = [job.name for job in azure_jobs.list_jobs(place.settings, client=place.client)]
+    names = [job.name for job in azure_jobs.list_jobs(place.client)]
     assert {first.name, second.name} <= set(names)
-    assert len(azure_jobs.list_jobs(place.settings, client=place.client, limit=1)) == 1
+    assert len(azure_jobs.list_jobs(place.client, limit=1)) == 1
     place.loopback.jobs.find(first.name).wait()
-    assert azure_jobs.tracked(first.name, place.settings, client=place.client).metrics == {"length": len(first.name)}
+    assert azure_jobs.tracked(place.client, place.settings, first.name).metrics == {"length": len(first.name)}
     with pytest.raises(AzureError, match=r"metrics of job 'nothing'.*HTTP 404"):
-        azure_jobs.tracked("nothing", place.settings, client=place.client)
+        azure_jobs.tracked(place.client, place.settings, "nothing")
 
 
 @pytest.mark.parametrize(
@@ -314,13 +315,13 @@ def test_what_the_service_refuses_is_worded(place: Place, project: Path, faults:
     with pytest.raises(AzureError, match=r"HTTP 403 AuthorizationFailed.*\n  -> ask for a role on the workspace"):
         submit(place, project / "pipeline.yml")
     with pytest.raises(AzureError, match=r"job 'nothing': .*HTTP 404.*\n  -> see `mlops job list --on azure`"):
-        azure_jobs.cancel("nothing", place.settings, client=place.client)
+        azure_jobs.cancel(place.client, "nothing")
 
 
-@pytest.mark.parametrize("call", [azure_jobs.tracked, azure_jobs.cancel, azure_jobs.steps])
+@pytest.mark.parametrize("call", [azure_jobs.cancel, lambda client, name: RunHistory(client).steps(name)])
 def test_a_missing_job_is_named(place: Place, call: Callable[..., object]) -> None:
     with pytest.raises(AzureError, match=r"'nothing'.*HTTP 404"):
-        call("nothing", place.settings, client=place.client)
+        call(place.client, "nothing")
 
 
 @pytest.mark.slow
@@ -330,7 +331,7 @@ def test_a_job_that_really_runs(place: Place, project: Path) -> None:
     ended, lines = follow(place, submit(place, project / "pipeline.yml", "inputs.word=live"))
     assert ended.status == "Completed", lines
     assert "[count] live: 2 files" in lines
-    found = azure_jobs.download(ended.name, (), project / "out", place.settings, client=ml_client(place.settings))
+    found = azure_jobs.download(ml_client(place.settings), ended.name, (), project / "out")
     assert (found["counted"] / "count.txt").read_text() == "live 2"
     assert found["note"].read_text() == "live 2"
 

@@ -76,7 +76,7 @@ def test_a_training_survives_its_node(place: Place, job: Path, tmp_path: Path) -
     with pytest.raises(ServiceRefusalError, match="does not run"):
         cloud.jobs.preempt(name)
 
-    azure_jobs.download(name, ["bundle"], tmp_path / "there", place.settings, client=place.client)
+    azure_jobs.download(place.client, name, ["bundle"], tmp_path / "there")
     line = [
         sys.executable,
         "-m",

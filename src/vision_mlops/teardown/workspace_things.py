@@ -27,8 +27,7 @@ def schedules_of(client: MLClient, search: Search) -> list[MadeThing]:
 
         # The SDK's own list of schedules' views says All, as this one does.
         found = [item for item in client.schedules.list(list_view_type=ListViewType.ALL) if is_made(item.tags)]
-    delete = partial(schedules.delete, settings=search.settings, client=client)
-    return [_thing("schedule", item, "starts jobs on a schedule", delete) for item in found]
+    return [_thing("schedule", item, "starts jobs on a schedule", partial(schedules.delete, client)) for item in found]
 
 
 def pipelines_of(client: MLClient) -> list[MadeThing]:

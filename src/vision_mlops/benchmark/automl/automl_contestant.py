@@ -181,12 +181,12 @@ class AutomlImages(Contestant):
             automl_job.submit(client, settings, task, kept.job, tables)
         else:
             task.say(f"going on with the job {kept.job}")
-        ended = azure_jobs.stream(kept.job, settings, on_line=task.say, client=client, poll_seconds=self.poll_seconds)
+        ended = azure_jobs.stream(client, kept.job, on_line=task.say, poll_seconds=self.poll_seconds)
         if ended.status != "Completed":
             kept.job = ""
             kept.write(task.folder)
             raise automl_job.failure(client, ended)
         best = automl_job.best_trial(client, settings, kept.job)
-        kept.seconds = azure_jobs.tracked(best, settings, client=client).seconds
+        kept.seconds = azure_jobs.tracked(client, settings, best).seconds
         kept.write(task.folder)
         automl_job.fetch_model(client, settings, best, self._model)

@@ -19,6 +19,7 @@ from vision_mlops.core.yaml_text import write_yaml
 from vision_mlops.jobs.azureml import azure_jobs
 from vision_mlops.jobs.azureml.azure_records import JobRecord
 from vision_mlops.jobs.azureml.job_resources import ensure_compute, existing
+from vision_mlops.jobs.azureml.run_history import RunHistory
 from vision_mlops.storage.attempts import FileError
 from vision_mlops.storage.blob_service import BlobService
 
@@ -102,7 +103,7 @@ def submit(client: MLClient, settings: AzureSettings, task: Task, name: str, tab
 
 def failure(client: MLClient, job: JobRecord) -> AzureError:
     """What to say of a job that has not ended well."""
-    why = azure_jobs.reason(job.name, client) if job.status == "Failed" else ""
+    why = RunHistory(client).reason(job.name) if job.status == "Failed" else ""
     return AzureError(
         f"the AutoML job {job.name} is {job.status}" + (f": {why}" if why else ""),
         f"see {job.studio_url or 'Azure ML studio'}; the next run submits another job",
@@ -111,7 +112,7 @@ def failure(client: MLClient, job: JobRecord) -> AzureError:
 
 def best_trial(client: MLClient, settings: AzureSettings, job: str) -> str:
     """The run of a job that trained the best network. Raises AzureError where the job names none."""
-    best = azure_jobs.tracked(job, settings, client=client).tags.get(_BEST, "")
+    best = azure_jobs.tracked(client, settings, job).tags.get(_BEST, "")
     if not best:
         raise AzureError(
             f"the AutoML job {job} does not say which trial was best (tag {_BEST})", "see it in the studio"
@@ -145,7 +146,7 @@ def put_away(client: MLClient, settings: AzureSettings, job: str, task: Task) ->
     """Cancel a job that runs, and archive it: the SDK deletes no jobs. Raises AzureError."""
     if azure_jobs.find_job(client, job) is None:
         return
-    azure_jobs.cancel(job, settings, client=client)
+    azure_jobs.cancel(client, job)
     with azure_errors(f"job {job!r}"), quiet():
         client.jobs.archive(job)
     task.say(f"job {job} is archived; its record, logs and model stay in the workspace")

@@ -165,10 +165,11 @@ def list_(on: OnOption = RunLocation.LOCAL, json_: JsonOption = False) -> None:
     Example: `mlops job list`
     """
     if on is RunLocation.AZURE:
+        from vision_mlops.azure.clients import ml_client
         from vision_mlops.config.azure_settings import load_azure_settings
         from vision_mlops.jobs.azureml.azure_jobs import list_jobs
 
-        remote = list_jobs(load_azure_settings())
+        remote = list_jobs(ml_client(load_azure_settings()))
         if json_:
             emit_json([job.to_dict() for job in remote])
             return
@@ -199,10 +200,11 @@ def logs(
     Example: `mlops job logs train-20261124-061502-3fa2 train --follow`
     """
     if on is RunLocation.AZURE:
+        from vision_mlops.azure.clients import ml_client
         from vision_mlops.config.azure_settings import load_azure_settings
         from vision_mlops.jobs.azureml.azure_jobs import stream
 
-        stream(name, load_azure_settings(), on_line=typer.echo)
+        stream(ml_client(load_azure_settings()), name, on_line=typer.echo)
         return
     from vision_mlops.jobs.local.engine.local_jobs import job_logs
 

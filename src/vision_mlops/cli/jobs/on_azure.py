@@ -31,6 +31,7 @@ def run_on_azure(
     skip_checks: bool = False,
 ) -> JobRecord:
     """Submit a job, and follow it to its end if ``wait`` is set. Messages go to standard error."""
+    from vision_mlops.azure.clients import ml_client
     from vision_mlops.cli.jobs.own_code_snapshot import step_code
     from vision_mlops.jobs.azureml import azure_jobs
 
@@ -41,7 +42,7 @@ def run_on_azure(
     if not wait:
         say(f"follow it with: mlops job logs {job.name} --on azure --follow")
         return job
-    return azure_jobs.stream(job.name, place, on_line=say)
+    return azure_jobs.stream(ml_client(place), job.name, on_line=say)
 
 
 def refuse_options_of_this_machine(environment: EnvironmentMode, jobs: int) -> None:
@@ -74,11 +75,12 @@ def report_azure(job: JobRecord, *, as_json: bool, waited: bool) -> None:
 def cancel_azure(name: str, *, as_json: bool, if_running: bool = False) -> None:
     """Cancel a job; with ``if_running``, a job that does not exist is not an error."""
     from vision_mlops.azure.azure_errors import is_missing
+    from vision_mlops.azure.clients import ml_client
     from vision_mlops.core.errors import AzureError
     from vision_mlops.jobs.azureml.azure_jobs import cancel
 
     try:
-        job = cancel(name, load_azure_settings(), say=say)
+        job = cancel(ml_client(load_azure_settings()), name, say=say)
     except AzureError as error:
         if not (if_running and is_missing(error)):
             raise
@@ -89,9 +91,10 @@ def cancel_azure(name: str, *, as_json: bool, if_running: bool = False) -> None:
 
 def download_azure(name: str, outputs: Sequence[str], out: Path, *, as_json: bool) -> dict[str, Path]:
     """Download outputs of a job."""
+    from vision_mlops.azure.clients import ml_client
     from vision_mlops.jobs.azureml.azure_jobs import download
 
-    found = download(name, outputs, out, load_azure_settings())
+    found = download(ml_client(load_azure_settings()), name, outputs, out)
     if as_json:
         emit_json({key: str(path) for key, path in found.items()})
     else:
@@ -102,11 +105,13 @@ def download_azure(name: str, outputs: Sequence[str], out: Path, *, as_json: boo
 
 def metrics_azure(name: str) -> dict[str, float]:
     """Return the metrics that a job logged; empty, with a note, if the tracking server does not respond."""
+    from vision_mlops.azure.clients import ml_client
     from vision_mlops.core.errors import AzureError
     from vision_mlops.jobs.azureml.azure_jobs import tracked
 
     try:
-        return dict(tracked(name, load_azure_settings()).metrics)
+        place = load_azure_settings()
+        return dict(tracked(ml_client(place), place, name).metrics)
     except AzureError as error:
         say(f"note: its metrics could not be read: {error.message}")
         return {}
@@ -114,10 +119,11 @@ def metrics_azure(name: str) -> dict[str, float]:
 
 def bring_back(job: JobRecord, out: Path) -> dict[str, Any]:
     """Download the outputs of a completed pipeline job, and return them with the metrics that its steps logged."""
-    from vision_mlops.jobs.azureml.azure_jobs import steps
+    from vision_mlops.azure.clients import ml_client
+    from vision_mlops.jobs.azureml.run_history import RunHistory
 
-    place = load_azure_settings()
     outputs = download_azure(job.name, (), out, as_json=False)
-    metrics = {step.step: metrics_azure(step.name) for step in steps(job.name, place)}
+    steps = RunHistory(ml_client(load_azure_settings())).steps(job.name)
+    metrics = {step.step: metrics_azure(step.name) for step in steps}
     found = {step: values for step, values in metrics.items() if values}
     return {"outputs": {key: str(path) for key, path in outputs.items()}, "metrics": found}

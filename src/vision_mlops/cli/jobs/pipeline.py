@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -160,7 +160,7 @@ def list_(json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import list_schedules
 
-    rows = [schedule.to_dict() for schedule in list_schedules(_settings())]
+    rows = [schedule.to_dict() for schedule in list_schedules(_client())]
     emit_table(rows, as_json=json_, empty="no schedules yet: mlops pipeline schedule create FILE")
 
 
@@ -172,7 +172,7 @@ def pause(name: NameArgument, json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import pause as run
 
-    _emit(run(name, _settings()), as_json=json_)
+    _emit(run(_client(), name), as_json=json_)
 
 
 @schedule_app.command()
@@ -183,7 +183,7 @@ def resume(name: NameArgument, json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import resume as run
 
-    _emit(run(name, _settings()), as_json=json_)
+    _emit(run(_client(), name), as_json=json_)
 
 
 @schedule_app.command()
@@ -194,7 +194,7 @@ def delete(name: NameArgument, json_: JsonOption = False) -> None:
     """
     from vision_mlops.jobs.azureml.schedules import delete as run
 
-    run(name, _settings())
+    run(_client(), name)
     emit({"name": name, "deleted": True}, f"{name}: deleted", as_json=json_)
 
 
@@ -202,6 +202,12 @@ def _settings() -> AzureSettings:
     from vision_mlops.config.azure_settings import load_azure_settings
 
     return load_azure_settings()
+
+
+def _client() -> Any:
+    from vision_mlops.azure.clients import ml_client
+
+    return ml_client(_settings())
 
 
 def _emit(schedule: ScheduleRecord, *, as_json: bool) -> None:

@@ -79,7 +79,7 @@ def score_on_azure(
     if not wait:
         return BatchScores(job)
     on_line(f"job {job.name} scores {source} with {chosen.reference}")
-    ended = stream(job.name, place.settings, on_line=on_line, client=place.client, poll_seconds=poll_seconds)
+    ended = stream(place.client, job.name, on_line=on_line, poll_seconds=poll_seconds)
     if ended.status != "Completed":
         hint = f"see its log: mlops job logs {job.name} --on azure"
         raise AzureError(f"job {job.name!r} of endpoint {endpoint!r} is {ended.status}", hint)

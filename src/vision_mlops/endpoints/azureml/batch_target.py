@@ -14,10 +14,9 @@ from vision_mlops.endpoints.azureml.azureml_target import AzureMLTarget
 from vision_mlops.endpoints.azureml.endpoint_calls import EndpointCalls, silent
 from vision_mlops.endpoints.contract import Access, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
 from vision_mlops.jobs.azureml.azure_records import text_of
-from vision_mlops.jobs.azureml.environment_assets import ensure_environment
 from vision_mlops.jobs.azureml.job_resources import content_hash
 from vision_mlops.jobs.azureml.run_history import RunHistory
-from vision_mlops.jobs.azureml.submission import Preparation, find_environment_file
+from vision_mlops.jobs.azureml.submission import Preparation
 from vision_mlops.jobs.pipelines import PIPELINES
 
 _ENTRY = PIPELINES / "batch"
@@ -109,12 +108,13 @@ class BatchTarget(AzureMLTarget):
         from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
         client, settings, options = self._workspace.client, self._workspace.settings, request.options
-        file = find_environment_file(azureml_workspace.DEFINITIONS / "batch-deployment.yml")
-        cluster = Preparation(client, settings, say).compute(options.compute or settings.cpu.name)
+        preparation = Preparation(client, settings, say)
+        environment = preparation.environment(azureml_workspace.DEFINITIONS / "batch-deployment.yml")
+        cluster = preparation.compute(options.compute or settings.cpu.name)
         model, _, _ = azureml_workspace.workspace_model(self._workspace, request, say)
         content = azureml_workspace.definition("batch-deployment")
         content |= {"name": request.deployment, "endpoint_name": request.endpoint, "model": model}
-        content["environment"] = f"azureml:{ensure_environment(client, settings.environment, file, say)}"
+        content["environment"] = f"azureml:{environment}"
         content["compute"] = f"azureml:{cluster}"
         content["resources"]["instance_count"] = options.instances or content["resources"]["instance_count"]
         content["settings"]["environment_variables"] = dict(options.environment)

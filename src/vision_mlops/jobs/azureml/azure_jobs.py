@@ -16,7 +16,7 @@ from vision_mlops.azure.retries import PATIENCE_SECONDS, retry_while_busy
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import AzureError
 from vision_mlops.core.files import atomic_folder
-from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord, StepRecord, job_record, text_of
+from vision_mlops.jobs.azureml.azure_records import FINAL, JobRecord, job_record, text_of
 from vision_mlops.jobs.azureml.job_follower import Follower
 from vision_mlops.jobs.azureml.run_history import RunHistory, TrackedRun, tracked_run
 from vision_mlops.jobs.azureml.submission import Preparation, checked, give_code
@@ -102,28 +102,19 @@ def submit(
     return job_record(retry_while_busy(create, say, seconds=_SUBMIT_SECONDS))
 
 
-def steps(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> list[StepRecord]:
-    """The steps of a pipeline job, or the trials of a sweep. Raises AzureError."""
-    return RunHistory(client or ml_client(settings)).steps(name)
-
-
-def list_jobs(settings: AzureSettings, *, limit: int = 50, client: MLClient | None = None) -> list[JobRecord]:
+def list_jobs(client: MLClient, *, limit: int = 50) -> list[JobRecord]:
     """The newest jobs of the workspace, newest first, without archived ones. Raises AzureError."""
-    client = client or ml_client(settings)
     with azure_errors("jobs"), quiet():
         found = [job_record(job) for job in islice(client.jobs.list(), limit) if job is not None]
     return sorted(found, key=lambda job: job.created, reverse=True)
 
 
-def cancel(
-    name: str, settings: AzureSettings, *, client: MLClient | None = None, say: Say = lambda text: None
-) -> JobRecord:
+def cancel(client: MLClient, name: str, *, say: Say = lambda text: None) -> JobRecord:
     """Cancel a job and wait until the service has accepted that; a job that has ended is left as it is.
 
     Raises:
         AzureError: the job does not exist, or the service refuses.
     """
-    client = client or ml_client(settings)
     job = job_record(_get(client, name))
     if job.is_final:
         say(f"job {name} has already ended: {job.status}")
@@ -134,11 +125,10 @@ def cancel(
 
 
 def stream(
+    client: MLClient,
     name: str,
-    settings: AzureSettings,
     *,
     on_line: Say = print,
-    client: MLClient | None = None,
     poll_seconds: tuple[float, float] = (2.0, 20.0),
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> JobRecord:
@@ -147,10 +137,9 @@ def stream(
     Throttling and lost connections are waited out. Ctrl-C stops following the job, not the job itself.
 
     Args:
+        client: Client of the workspace.
         name: Name of the job.
-        settings: The workspace.
         on_line: Called with each line.
-        client: Client to use instead of a new one.
         poll_seconds: Shortest and longest pause between two requests; it grows while nothing happens.
         patience_seconds: How long to keep trying while the service is busy or unavailable.
 
@@ -161,9 +150,7 @@ def stream(
         AzureError: the job does not exist, or the service was unavailable for too long.
         KeyboardInterrupt: Ctrl-C; before that, a line says that the job continues, and how to cancel it.
     """
-    client = client or ml_client(settings)
-    connected = client
-    follower = Follower(lambda: job_record(_get(connected, name)), RunHistory(client), name, on_line, patience_seconds)
+    follower = Follower(lambda: job_record(_get(client, name)), RunHistory(client), name, on_line, patience_seconds)
     try:
         return follower.run(*poll_seconds)
     except KeyboardInterrupt:
@@ -171,17 +158,14 @@ def stream(
         raise
 
 
-def download(
-    name: str, outputs: Sequence[str], out: Path, settings: AzureSettings, *, client: MLClient | None = None
-) -> dict[str, Path]:
+def download(client: MLClient, name: str, outputs: Sequence[str], out: Path) -> dict[str, Path]:
     """Download outputs of a job that has ended, all of them or nothing.
 
     Args:
+        client: Client of the workspace.
         name: Name of the job.
         outputs: Names of its outputs; all of them if empty.
         out: Folder to write; must not exist. It gets a folder for each output.
-        settings: The workspace.
-        client: Client to use instead of a new one.
 
     Returns:
         Path by output: its folder, or its file if it is a ``uri_file``.
@@ -190,7 +174,6 @@ def download(
         AzureError: the job or an output does not exist, the job has not ended, or an output was never written.
         MlopsError: ``out`` exists.
     """
-    client = client or ml_client(settings)
     job = _get(client, name)
     state = text_of(job.status)
     if state not in FINAL:
@@ -216,11 +199,7 @@ def download(
 
 
 def tracked(
-    name: str,
-    settings: AzureSettings,
-    *,
-    client: MLClient | None = None,
-    credential: TokenCredential | None = None,
+    client: MLClient, settings: AzureSettings, name: str, credential: TokenCredential | None = None
 ) -> TrackedRun:
     """Metrics, tags and duration of a job, or of a run below one, from MLflow.
 
@@ -231,17 +210,10 @@ def tracked(
     Raises:
         AzureError: the run does not exist, or the tracking server refuses.
     """
-    client = client or ml_client(settings)
     workspace = check_workspace(client, settings)
     scope = f"{settings.cloud.resource_manager}/.default"
-    return tracked_run(
-        credential or default_credential(settings), scope, str(workspace.mlflow_tracking_uri or ""), name
-    )
-
-
-def reason(name: str, client: MLClient) -> str:
-    """Why a job failed, in the words of the service; empty if it does not say. Raises AzureError."""
-    return RunHistory(client).reason(name)
+    credential = credential or default_credential(settings)
+    return tracked_run(credential, scope, str(workspace.mlflow_tracking_uri or ""), name)
 
 
 def new_name(stem: str) -> str:

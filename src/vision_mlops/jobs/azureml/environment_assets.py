@@ -25,7 +25,7 @@ from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.text import nearest
 from vision_mlops.core.yaml_text import read_yaml, write_yaml
 from vision_mlops.jobs.azureml.docker_context import small_context
-from vision_mlops.jobs.azureml.job_resources import Say, content_hash, existing
+from vision_mlops.jobs.azureml.job_resources import content_hash, existing
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -137,28 +137,6 @@ class RegisteredEnvironment:
 def read_source(file: Path) -> EnvironmentSource:
     """Read the definition in a YAML file. Raises PipelineError if that is impossible."""
     return EnvironmentSource(_read(file, "write `image:` or `build:`, as in environments/train.yml"), file)
-
-
-def ensure_environment(client: MLClient, name: str, file: Path, say: Say) -> str:
-    """Create an environment from its YAML file, unless the same content already exists.
-
-    Args:
-        client: Client of a workspace.
-        name: Its name; that in the file is ignored.
-        file: Azure ML v2 YAML of an environment: an image with a conda file, or a Docker context.
-        say: Told what was created.
-
-    Returns:
-        ``NAME:VERSION``; the version is a hash of the file and of everything that it refers to.
-
-    Raises:
-        PipelineError: the file or what it refers to cannot be read, or its Docker context is too large.
-        AzureError: the service refuses.
-    """
-    made = register(client, name, read_source(file))
-    if made.new:
-        say(f"created environment {made.reference}")
-    return made.reference
 
 
 def register(client: MLClient, name: str, source: EnvironmentSource, *, dry_run: bool = False) -> RegisteredEnvironment:

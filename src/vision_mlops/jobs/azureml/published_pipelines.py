@@ -144,7 +144,7 @@ def trigger(
         job = job_record(client.jobs.get(str(started.name)))
     if not wait:
         return job
-    return stream(job.name, settings, on_line=on_line, client=client, poll_seconds=poll_seconds)
+    return stream(client, job.name, on_line=on_line, poll_seconds=poll_seconds)
 
 
 def _register(client: MLClient, entity: Any, say: Say) -> tuple[str, bool]:

@@ -164,7 +164,16 @@ def tracked_run(credential: TokenCredential, scope: str, tracking_uri: str, run:
         raise AzureError(
             f"the workspace has no MLflow tracking server ({tracking_uri!r})", "see its page in the portal"
         )
-    content = _get_run(credential, scope, f"https://{rest.rstrip('/')}/api/2.0/mlflow/runs/get", run)
+    from azure.core import PipelineClient
+    from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
+    from azure.core.rest import HttpRequest
+
+    url = f"https://{rest.rstrip('/')}/api/2.0/mlflow/runs/get"
+    with azure_errors(f"metrics of job {run!r}"):
+        http: Any = PipelineClient("", policies=[RetryPolicy(), BearerTokenCredentialPolicy(credential, scope)])
+        response = http.send_request(HttpRequest("GET", url, params={"run_id": run}))
+        response.raise_for_status()
+        content = json.loads(response.text())
     try:
         data, information = content["run"]["data"], content["run"].get("info", {})
         metrics = {str(entry["key"]): float(entry["value"]) for entry in data.get("metrics", [])}
@@ -175,16 +184,3 @@ def tracked_run(credential: TokenCredential, scope: str, tracking_uri: str, run:
         raise AzureError(message, "look at the run in Azure ML studio") from error
     finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
     return TrackedRun(finite, tags, (ended - begun) / 1000 if 0 < begun <= ended else None)
-
-
-def _get_run(credential: TokenCredential, scope: str, url: str, run: str) -> Any:
-    from azure.core import PipelineClient
-    from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy
-    from azure.core.rest import HttpRequest
-
-    with azure_errors(f"metrics of job {run!r}"):
-        policies = [RetryPolicy(), BearerTokenCredentialPolicy(credential, scope)]
-        http: Any = PipelineClient("", policies=policies)
-        response = http.send_request(HttpRequest("GET", url, params={"run_id": run}))
-        response.raise_for_status()
-        return json.loads(response.text())

@@ -62,9 +62,8 @@ def create(
         return _record(client.schedules.begin_create_or_update(schedule).result())
 
 
-def list_schedules(settings: AzureSettings, *, client: MLClient | None = None) -> list[ScheduleRecord]:
+def list_schedules(client: MLClient) -> list[ScheduleRecord]:
     """All schedules of the workspace by name, including paused ones. Raises AzureError."""
-    client = client or ml_client(settings)
     with azure_errors("schedules"), quiet():
         from azure.ai.ml.constants import ListViewType
 
@@ -73,28 +72,26 @@ def list_schedules(settings: AzureSettings, *, client: MLClient | None = None) -
     return sorted(found, key=lambda item: item.name)
 
 
-def pause(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> ScheduleRecord:
+def pause(client: MLClient, name: str) -> ScheduleRecord:
     """Stop a schedule from starting jobs until it is resumed. Raises AzureError."""
-    return _switch(name, settings, client, on=False)
+    return _switch(client, name, on=False)
 
 
-def resume(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> ScheduleRecord:
+def resume(client: MLClient, name: str) -> ScheduleRecord:
     """Let a paused schedule start jobs again. Raises AzureError."""
-    return _switch(name, settings, client, on=True)
+    return _switch(client, name, on=True)
 
 
-def delete(name: str, settings: AzureSettings, *, client: MLClient | None = None) -> None:
+def delete(client: MLClient, name: str) -> None:
     """Delete a schedule; jobs that it started continue. Raises AzureError if it does not exist."""
-    client = client or ml_client(settings)
     if _get(client, name).enabled:
         # The service does not delete an enabled schedule.
-        pause(name, settings, client=client)
+        pause(client, name)
     with azure_errors(f"schedule {name!r}", _HINT), quiet():
         client.schedules.begin_delete(name).result()
 
 
-def _switch(name: str, settings: AzureSettings, client: MLClient | None, *, on: bool) -> ScheduleRecord:
-    client = client or ml_client(settings)
+def _switch(client: MLClient, name: str, *, on: bool) -> ScheduleRecord:
     found = _get(client, name)
     if found.enabled == on:
         return found

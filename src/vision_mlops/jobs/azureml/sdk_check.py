@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def sdk_problems(definition: Definition) -> list[Problem]:
     # A job without a compute gets that of the settings with `--on azure`.
     problems = {} if result is None else dict(result.error_messages)
     problems = {key: text for key, text in problems.items() if not str(key).endswith("compute")}
-    return [(_short(text), _keys(str(key), definition)) for key, text in problems.items()]
+    return [(_short(text), _known(str(key).split("."), definition)) for key, text in problems.items()]
 
 
 def needs_switch(definition: Definition) -> str:
@@ -86,7 +86,7 @@ def _problems(text: str, definition: Definition) -> Iterator[Problem]:
     details = _details(text)
     if isinstance(details, dict) and details.get("errors"):
         for error in details["errors"]:
-            own = _keys(str(error.get("path", "")), definition)
+            own = _known(str(error.get("path", "")).split("."), definition)
             for message, keys in _problems(str(error.get("message")), definition):
                 yield message, keys or own
         return
@@ -94,7 +94,7 @@ def _problems(text: str, definition: Definition) -> Iterator[Problem]:
     if not leaves:
         yield _short(text), ()
     for trail, message in leaves:
-        yield _short(f"{'.'.join(trail)}: {message}" if trail else message), _known(list(trail), definition)
+        yield _short(f"{'.'.join(trail)}: {message}" if trail else message), _known(trail, definition)
 
 
 def _leaves(details: Any, trail: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -120,11 +120,7 @@ def _details(text: str) -> Any:
     return None
 
 
-def _keys(path: str, definition: Definition) -> tuple[str | int, ...]:
-    return _known(path.split("."), definition)
-
-
-def _known(keys: list[str], definition: Definition) -> tuple[str | int, ...]:
+def _known(keys: Iterable[str], definition: Definition) -> tuple[str | int, ...]:
     """Those of some keys that the file contains, from the outermost on."""
     node: Any = definition.node
     found: list[str | int] = []

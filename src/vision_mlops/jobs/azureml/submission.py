@@ -17,7 +17,7 @@ from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.config.azure_settings import AzureSettings
 from vision_mlops.core.errors import PipelineError
 from vision_mlops.core.yaml_text import write_yaml
-from vision_mlops.jobs.azureml.environment_assets import ensure_environment
+from vision_mlops.jobs.azureml.environment_assets import read_source, register
 from vision_mlops.jobs.azureml.job_resources import (
     Say,
     ensure_compute,
@@ -55,22 +55,6 @@ def checked(path: Path, overrides: Iterable[str], among: tuple[str, ...], say: S
     for finding in findings:
         say(finding.on_one_line())
     return definition
-
-
-def find_environment_file(definition: Path, given: Path | None = None) -> Path:
-    """The file that describes the environment: as given, in the project of the definition, or in the working directory.
-
-    Raises:
-        PipelineError: it does not exist.
-    """
-    places = [given] if given else [project_root(definition) / ENVIRONMENT_FILE, Path.cwd() / ENVIRONMENT_FILE]
-    for place in places:
-        if place.is_file():
-            return place
-    raise PipelineError(
-        f"the environment cannot be created: {' and '.join(map(str, places))} not found",
-        "give the YAML file of an environment, or name an existing one in the definition (azureml:NAME:VERSION)",
-    )
 
 
 @dataclass
@@ -114,7 +98,7 @@ class Preparation:
         for run in _runs(entity):
             reference = getattr(run, "environment", None)
             if isinstance(reference, str) and _is_ours(reference):
-                run.environment = self._ensured_environment(file)
+                run.environment = self.environment(file)
         for owner, key in _computes(entity):
             name = getattr(owner, key, None)
             if isinstance(name, str) and "${{" not in name:
@@ -158,10 +142,28 @@ class Preparation:
         elif compute or not (settings.default_compute or job.compute):
             settings.default_compute = self.compute(compute or self.settings.cpu.name)
 
-    def _ensured_environment(self, file: Path) -> str:
+    def environment(self, definition: Path) -> str:
+        """Make sure that the environment of the steps exists; returns its ``NAME:VERSION``.
+
+        It is created from the given file, or else from that in the project of the definition or in the working directory.
+
+        Raises:
+            PipelineError: no such file exists, or it cannot be used.
+            AzureError: the service refuses.
+        """
         if not self._environment:
-            source = find_environment_file(file, self.environment_file)
-            self._environment = ensure_environment(self.client, self.settings.environment, source, self.say)
+            folders = (project_root(definition), Path.cwd())
+            places = [self.environment_file] if self.environment_file else [up / ENVIRONMENT_FILE for up in folders]
+            file = next((place for place in places if place.is_file()), None)
+            if file is None:
+                raise PipelineError(
+                    f"the environment cannot be created: {' and '.join(map(str, places))} not found",
+                    "give the YAML file of an environment, or name an existing one in the definition (azureml:NAME:VERSION)",
+                )
+            made = register(self.client, self.settings.environment, read_source(file))
+            if made.new:
+                self.say(f"created environment {made.reference}")
+            self._environment = made.reference
         return self._environment
 
     def _upload(self, content: dict[str, Any], base: Path) -> None:

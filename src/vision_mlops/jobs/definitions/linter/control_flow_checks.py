@@ -8,7 +8,7 @@ from typing import Any
 
 from vision_mlops.core.text import nearest
 from vision_mlops.jobs.definitions.definition import Definition
-from vision_mlops.jobs.definitions.expressions import ExpressionError, sole
+from vision_mlops.jobs.definitions.expressions import sole
 from vision_mlops.jobs.definitions.models.azure_only import BLOCKS, SDK_SWITCH, in_words
 from vision_mlops.jobs.definitions.yaml_source import Mapping, Sequence
 
@@ -66,10 +66,7 @@ def _texts(value: Any) -> Iterator[Any]:
 
 def _step_of(text: Any) -> str | None:
     """The step that ``${{parent.jobs.STEP}}`` names; None for anything else."""
-    try:
-        reference = sole(text) if isinstance(text, str) else None
-    except ExpressionError:
-        return None
+    reference = sole(text)
     if reference is None or reference.parts[:2] != ("parent", "jobs") or len(reference.parts) != 3:
         return None
     return reference.parts[2]

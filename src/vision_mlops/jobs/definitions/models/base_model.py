@@ -112,7 +112,7 @@ def _count(value: Any) -> Any:
 
 
 def one_or_mapping(value: Any) -> str:
-    """Which branch of a union of text and mapping a value belongs to."""
+    """Which branch of a union of a scalar and a mapping a value belongs to."""
     return "<mapping>" if isinstance(value, dict | BaseModel) else "<text>"  # a model when it is serialised
 
 

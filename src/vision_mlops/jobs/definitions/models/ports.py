@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
 from vision_mlops.core import typed_text
-from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Flag, Number, Text, problem
+from vision_mlops.jobs.definitions.models.base_model import DefinitionModel, Flag, Number, Text, one_or_mapping, problem
 
 DataType = Literal["uri_file", "uri_folder", "mltable", "mlflow_model", "custom_model", "triton_model"]
 InputType = Literal[
@@ -100,16 +100,14 @@ def _scalar(value: Any) -> Any:
     return value
 
 
-def _sort(value: Any) -> str:
-    return "<mapping>" if isinstance(value, dict | JobInput) else "<value>"
-
-
 def _output_sort(value: Any) -> str:
     return "<text>" if isinstance(value, str) else "<mapping>"
 
 
 Scalar = Annotated[Any, BeforeValidator(_scalar)]
-InputValue = Annotated[Annotated[JobInput, Tag("<mapping>")] | Annotated[Scalar, Tag("<value>")], Discriminator(_sort)]
+InputValue = Annotated[
+    Annotated[JobInput, Tag("<mapping>")] | Annotated[Scalar, Tag("<text>")], Discriminator(one_or_mapping)
+]
 OutputValue = Annotated[
     Annotated[JobOutput | None, Tag("<mapping>")] | Annotated[str, Tag("<text>")], Discriminator(_output_sort)
 ]
