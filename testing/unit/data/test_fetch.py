@@ -259,7 +259,10 @@ def test_what_is_in_no_list_is_reported(site: Site, tmp_path: Path, folder: Path
             {"train_list.mat": matlab_list(["n02085620-Chihuahua/n9.jpg"]), "test_list.mat": b"x\n"},
             "2 images of the split",
         ),
-        ({"train_list.mat": matlab_list(dog_paths("train"))}, "the archives do not contain the split list 'test_list.mat'"),
+        (
+            {"train_list.mat": matlab_list(dog_paths("train"))},
+            "the archives do not contain the split list 'test_list.mat'",
+        ),
         (
             {"train_list.mat": b"\xff\xfe", "test_list.mat": b"x"},
             "train_list.mat: neither UTF-8 text nor a MATLAB 5 file",
@@ -553,7 +556,7 @@ def test_foreign_folders_are_safe(site: Site, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_one_process_at_a_time(site: Site, tmp_path: Path) -> None:
     url = site_with(site, PHOTOS)
-    site.pages["/data.zip"].pause = 0.5
+    site.pages["/data.zip"].pause = 3
     process = start("data", "fetch", url, "--out", tmp_path / "out")
     try:
         wait_for(lambda: (tmp_path / ".out.fetch" / "lock").exists() and bool(site.log), process)
