@@ -254,7 +254,7 @@ def test_what_cannot_be_used_is_left_out_and_named(work: Path, keep: Keep) -> No
     answer = added()
     assert (answer["new"], answer["not_added"]) == (False, {"unusable": 5})
     told = "\n".join(item["message"] for item in answer["left_out"])
-    for words in ("one colour only", "is not what was received", "No such file", "correction-"):
+    for words in ("of a single colour", "is not what was received", "No such file", "correction-"):
         assert words in told
 
 
@@ -296,7 +296,7 @@ def test_a_new_class_needs_enough_images(keep: Keep) -> None:
 def test_a_class_that_cannot_be_a_folder_is_refused(work: Path, home: Path, keep: Keep, label: str) -> None:
     for number in range(3):
         keep(encoded(picture(200 + number)), label)
-    with pytest.raises(DataError, match="cannot be the name of a class"):
+    with pytest.raises(DataError, match="is not a valid class name"):
         added("--new-classes")
     assert not versions("pets")
     assert {path.name for path in work.iterdir()} == {"workloads", "corrections", home.name}

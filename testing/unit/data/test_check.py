@@ -391,7 +391,7 @@ def test_prepared_folders_are_held_against_their_manifest(tmp_path: Path) -> Non
     assert found["missing-file"] == {"train/blue/000.png"}
     assert found["changed-file"] == {"train/red/001.png"}
     assert found["not-listed"] == {"train/red/new.png"}
-    with pytest.raises(DataError, match=r"prepared data.*\n.*mend the source"):
+    with pytest.raises(DataError, match=r"prepared data.*\n.*fix the source"):
         invoke(tmp_path / "data", "--no-labels", "--fix", "blank")
 
 
@@ -495,7 +495,7 @@ def test_another_file_system_and_links(tmp_path: Path, monkeypatch: pytest.Monke
         (("PHOTOS", "--fix", "imbalance"), "cannot be fixed by moving files"),
         (("PHOTOS", "--fix", ","), "names no kind"),
         (("PHOTOS", "--fix", "dark", "--to", "PHOTOS/held"), "overlaps the images"),
-        (("PHOTOS", "--fix", "dark", "--to", "FULL"), "is no quarantine"),
+        (("PHOTOS", "--fix", "dark", "--to", "FULL"), "is not a quarantine folder"),
         (("PHOTOS", "--fix", "label-error", "--no-labels"), "needs the check that --no-labels"),
         (("PHOTOS", "--dry-run"), "need --fix"),
         (("--undo", "FULL"), "has no moves.json"),

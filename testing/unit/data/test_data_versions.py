@@ -204,10 +204,10 @@ def test_killed_half_way_nothing_is_registered_and_a_rerun_completes(tmp_path: P
 def test_a_change_while_it_is_registered_is_refused(folder: Path) -> None:
     content = describe(folder)
     (folder / "robin" / "1.jpg").write_bytes(b"other")
-    with pytest.raises(DataError, match=r"robin/1\.jpg was changed while it was registered"):
+    with pytest.raises(DataError, match=r"robin/1\.jpg was changed while it was being registered"):
         register(content, "birds")
     (folder / "robin" / "1.jpg").unlink()
-    with pytest.raises(DataError, match=r"robin/1\.jpg was changed while it was registered"):
+    with pytest.raises(DataError, match=r"robin/1\.jpg was changed while it was being registered"):
         register(content, "birds")
     assert data_versions.versions("birds") == []
 
@@ -356,7 +356,7 @@ def test_splits_are_counted(prepared: Path) -> None:
         (["register", "birds", "--name", "a b"], "'a b' is not a valid name for an asset"),
         (["register", "birds", "--name", "été"], "'été' is not a valid name for an asset"),
         (["register", "birds", "--name", ""], "'' is not a valid name for an asset"),
-        (["register", "鳥"], "no name of an asset can be made of '鳥'"),
+        (["register", "鳥"], "no asset name can be derived from '鳥'"),
         (["register", "birds", "--tag", "spring"], "--tag 'spring' is not of the form NAME=VALUE"),
         (["register", "birds", "--tag", "a=1", "--tag", "a=2"], "--tag 'a' is given twice"),
         (["register", "latin"], "the name .* is not UTF-8"),

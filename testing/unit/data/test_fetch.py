@@ -259,7 +259,10 @@ def test_what_is_in_no_list_is_reported(site: Site, tmp_path: Path, folder: Path
             {"train_list.mat": matlab_list(["n02085620-Chihuahua/n9.jpg"]), "test_list.mat": b"x\n"},
             "2 images of the split",
         ),
-        ({"train_list.mat": matlab_list(dog_paths("train"))}, "the archives have no split list 'test_list.mat'"),
+        (
+            {"train_list.mat": matlab_list(dog_paths("train"))},
+            "the archives do not contain the split list 'test_list.mat'",
+        ),
         (
             {"train_list.mat": b"\xff\xfe", "test_list.mat": b"x"},
             "train_list.mat: neither UTF-8 text nor a MATLAB 5 file",
@@ -317,10 +320,10 @@ EVIL = {
     "link": (tar_of({"a/1.jpg": b"x"}, "gz", [member("a/2.jpg", tarfile.SYMTYPE, "/etc/passwd")]), "is a link to"),
     "truncated": (tar_of(dog_images(), "gz")[:-100], "damaged or cut off"),
     "damaged content": (PHOTOS[:200] + bytes(8) + PHOTOS[208:], "damaged or cut off"),
-    "collision": (zip_of({"a/1.jpg": b"x", "A/1.jpg": b"y"}), "is there twice"),
+    "collision": (zip_of({"a/1.jpg": b"x", "A/1.jpg": b"y"}), "occurs twice"),
     "web page": (b"<!DOCTYPE html><html>log in</html>", "is a web page"),
     "junk": (bytes(range(256)) * 9, "neither an archive nor UTF-8 text"),
-    "text": (b"hello\n", "line 1: 'hello' is no address"),
+    "text": (b"hello\n", "line 1: 'hello' is not an address"),
     "empty": (b"", "has no addresses"),
 }
 
@@ -486,19 +489,19 @@ def test_images_that_are_missing(site: Site, tmp_path: Path, photos: Callable[[s
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"http://localhost/1.jpg\n", "line 1: '' is no class name"),
-        (b"http://localhost/%2e%2e/1.jpg\n", "line 1: '..' is no class name"),
-        (b"url,label\nhttp://localhost/1.jpg,../evil\n", "line 2: '../evil' is no class name"),
-        (b"url,label\nhttp://localhost/1.jpg,.hidden\n", "'.hidden' is no class name"),
-        (b"url,label,split\nhttp://localhost/1.jpg,a,fold1\n", "line 2: 'fold1' is no split"),
+        (b"http://localhost/1.jpg\n", "line 1: '' is not a valid class name"),
+        (b"http://localhost/%2e%2e/1.jpg\n", "line 1: '..' is not a valid class name"),
+        (b"url,label\nhttp://localhost/1.jpg,../evil\n", "line 2: '../evil' is not a valid class name"),
+        (b"url,label\nhttp://localhost/1.jpg,.hidden\n", "'.hidden' is not a valid class name"),
+        (b"url,label,split\nhttp://localhost/1.jpg,a,fold1\n", "line 2: 'fold1' is not a split"),
         (
             b"url,label,split\nhttp://h/1.jpg,a,train\nhttp://h/2.jpg,a,\n",
             "some images have a split and some have none",
         ),
-        (b"url,label\nhttp://h/1.jpg,a\nhttp://h/1.jpg,b\n", "line 3: http://h/1.jpg is there twice"),
-        (b"http://h/a/1.jpg\nfile:///etc/passwd\n", "line 2: 'file:///etc/passwd' is no address"),
-        (b"http://[::1/a/1.jpg\n", "line 1: 'http://[::1/a/1.jpg' is no address"),
-        (b"label\nx\n", "line 1: 'label' is no address"),
+        (b"url,label\nhttp://h/1.jpg,a\nhttp://h/1.jpg,b\n", "line 3: http://h/1.jpg is listed twice"),
+        (b"http://h/a/1.jpg\nfile:///etc/passwd\n", "line 2: 'file:///etc/passwd' is not an address"),
+        (b"http://[::1/a/1.jpg\n", "line 1: 'http://[::1/a/1.jpg' is not an address"),
+        (b"label\nx\n", "line 1: 'label' is not an address"),
     ],
 )
 def test_lists_that_are_wrong(tmp_path: Path, content: bytes, message: str) -> None:
@@ -541,7 +544,7 @@ def test_foreign_folders_are_safe(site: Site, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")
     for more in ([], ["--force"]):
-        assert "is not empty and was not made by" in refused(url, "--out", tmp_path / "out", *more).message
+        assert "is not empty and was not created by" in refused(url, "--out", tmp_path / "out", *more).message
     assert "is a file" in refused(url, "--out", tmp_path / "out" / "thesis.txt").message
     assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
     assert refused(url, "--out", "/proc").hint == "choose a folder in it: --out /proc/proc"
@@ -553,7 +556,7 @@ def test_foreign_folders_are_safe(site: Site, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_one_process_at_a_time(site: Site, tmp_path: Path) -> None:
     url = site_with(site, PHOTOS)
-    site.pages["/data.zip"].pause = 0.5
+    site.pages["/data.zip"].pause = 3
     process = start("data", "fetch", url, "--out", tmp_path / "out")
     try:
         wait_for(lambda: (tmp_path / ".out.fetch" / "lock").exists() and bool(site.log), process)
