@@ -9,7 +9,7 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import EndpointStatus
 from vision_mlops.endpoints.docker.container_launch import Launch, fact
 from vision_mlops.endpoints.ports import loopback_listener
-from vision_mlops.endpoints.server_health import Health, ask
+from vision_mlops.serving.server_health import Health, ask
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.5
