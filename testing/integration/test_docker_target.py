@@ -295,11 +295,11 @@ def test_the_port_is_kept_moved_and_refused(bench: Bench) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
-        with pytest.raises(DeploymentError, match=f"port {taken} is taken"):
+        with pytest.raises(DeploymentError, match=f"port {taken}, asked for with --port, is taken"):
             bench.deploy(port=taken)
         assert bench.containers() == {}
         first = bench.deploy().url
-        with pytest.raises(DeploymentError, match=f"port {taken} is taken"):
+        with pytest.raises(DeploymentError, match=f"port {taken}, asked for with --port, is taken"):
             bench.deploy(port=taken)
         assert bench.ask().ok
     moved = bench.deploy(port=taken)

@@ -178,9 +178,12 @@ class Counts:
         return self._combined(earlier, operator.sub)
 
     def _combined(self, other: Counts, how: Callable[[int, int], int]) -> Counts:
-        *numbers, latencies = (getattr(self, item.name) for item in fields(self))
-        *others, more = (getattr(other, item.name) for item in fields(other))
-        return Counts(*map(how, numbers, others), tuple(map(how, latencies, more)))
+        counted: dict[str, Any] = {
+            item.name: how(getattr(self, item.name), getattr(other, item.name))
+            for item in fields(self)
+            if item.name != "latencies"
+        }
+        return Counts(**counted, latencies=tuple(map(how, self.latencies, other.latencies)))
 
 
 class Target(Protocol):

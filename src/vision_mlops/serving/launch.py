@@ -8,12 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 from vision_mlops.core.errors import ServingError
+from vision_mlops.serving.server_health import ask
 
 
 @contextlib.contextmanager
@@ -61,13 +60,10 @@ def _wait(process: subprocess.Popen[bytes], port_file: Path, log: Path, deadline
             break
         if port_file.is_file():
             url = f"http://127.0.0.1:{port_file.read_text().strip()}"
-            try:
-                with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
-                    return url
-            except urllib.error.HTTPError as error:
-                problem = error.read().decode(errors="replace")
-            except (urllib.error.URLError, OSError) as error:
-                problem = str(error)
+            found = ask(url)
+            if found.ready:
+                return url
+            problem = found.problem
         time.sleep(0.05)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
     raise ServingError(f"the server is not ready: {problem}\n{tail}", "run `mlops serve BUNDLE` to see its whole log")

@@ -31,11 +31,11 @@ from vision_mlops.endpoints.aci.group_definition import (
 from vision_mlops.endpoints.aci.group_state import GroupStatus, base_url, probe_failure, view_of
 from vision_mlops.endpoints.aci.key_vault import EndpointKeys
 from vision_mlops.endpoints.contract import DeploymentOptions, DeploymentRequest, EndpointStatus
-from vision_mlops.endpoints.server_health import ask
 from vision_mlops.registry import ModelVersion, Registry
 from vision_mlops.serving.http.openapi import LOADING
 from vision_mlops.serving.scoring_app import ScoringApp
 from vision_mlops.serving.served_model import ModelSource
+from vision_mlops.serving.server_health import ask
 
 NEEDED = {
     "AZURE_SUBSCRIPTION_ID": "12345678-9abc-def0-1234-56789abcdef0",

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from vision_mlops.azure.azure_errors import is_transient
 from vision_mlops.core.errors import AzureError, DeploymentError, MlopsError
-from vision_mlops.endpoints import server_health
 from vision_mlops.endpoints.aci.container_groups import Groups
 from vision_mlops.endpoints.aci.group_definition import facts
 from vision_mlops.endpoints.aci.group_state import GroupStatus, base_url, probe_failure, view_of
 from vision_mlops.endpoints.contract import EndpointStatus, Say
+from vision_mlops.serving import server_health
 
 if TYPE_CHECKING:
     from azure.core.polling import LROPoller

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from vision_mlops.azure.clients import vault_client
 from vision_mlops.config.azure_settings import AzureSettings, load_azure_settings
 from vision_mlops.core.errors import DeploymentError, MlopsError
-from vision_mlops.endpoints import server_health
 from vision_mlops.endpoints.aci.container_groups import Groups
 from vision_mlops.endpoints.aci.group_changes import Changes, Expected
 from vision_mlops.endpoints.aci.group_definition import (
@@ -27,6 +26,7 @@ from vision_mlops.endpoints.aci.group_definition import (
 from vision_mlops.endpoints.aci.group_state import base_url, is_over, started_at, view_of
 from vision_mlops.endpoints.aci.key_vault import PRIMARY, EndpointKeys, KeyStore
 from vision_mlops.endpoints.contract import Access, Counts, Deployment, DeploymentRequest, Endpoint, EndpointStatus, Say
+from vision_mlops.serving import server_health
 
 if TYPE_CHECKING:
     from azure.mgmt.containerinstance.models import ContainerGroup

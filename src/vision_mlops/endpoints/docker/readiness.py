@@ -9,20 +9,24 @@ from vision_mlops.core.errors import DeploymentError
 from vision_mlops.endpoints.contract import EndpointStatus
 from vision_mlops.endpoints.docker.container_launch import Launch, fact
 from vision_mlops.endpoints.ports import loopback_listener
-from vision_mlops.endpoints.server_health import Health, ask
+from vision_mlops.serving.server_health import Health, ask
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.5
 _LOG_LINES = 10
 
 
-def free_port(wanted: int | None) -> int:
+def free_port(wanted: int | None, whose: str = "asked for with --port") -> int:
     """Return a port of the loopback interface that nobody listens on: the wanted one, or the first free one.
+
+    Args:
+        wanted: Number of the port.
+        whose: Where that number comes from, for the error.
 
     Raises:
         DeploymentError: the wanted one is taken, or all are.
     """
-    with loopback_listener(wanted or None) as listener:
+    with loopback_listener(wanted or None, whose) as listener:
         return int(listener.getsockname()[1])
 
 

@@ -139,7 +139,8 @@ class DockerTarget:
             say(f"{request.deployment} is deployed already, and ready")
             return
         else:
-            self._replace(current, launch, own if current.active else free_port(own), timeout, say)
+            port = own if current.active else free_port(own, f"which endpoint {request.endpoint!r} has")
+            self._replace(current, launch, port, timeout, say)
         folder.keep_bundle(launch.bundle.name if launch.bundle is not None else "")
         if request.options.bake:
             say(f"{launch.image} holds the model; to use it elsewhere: {push_command(self.engine, launch.image)}")
