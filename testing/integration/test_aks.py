@@ -309,7 +309,7 @@ def test_a_candidate_that_does_not_get_ready_leaves_nothing(
     assert deploy(mlops, 1)[0] == 0
     before = sorted(key for key in cluster.store.objects if key[1] == "vision" and key[0] not in ("events", "pods"))
     code, _out, err = deploy(mlops, 2, *missing)
-    assert (code, "removing version-2 again" in err) == (2, True), err
+    assert (code, "removing version-2" in err) == (2, True), err
     now = sorted(key for key in cluster.store.objects if key[1] == "vision" and key[0] not in ("events", "pods"))
     assert now == before
     assert shares(listed(mlops)[0]) == {"version-1": 100}
@@ -348,7 +348,7 @@ def test_an_endpoint_is_behind_a_gateway_or_not(
     code, _out, err = mlops("endpoint", "traffic", "plain", "version-1=100")
     assert (code, "as it is not behind a Gateway" in err) == (2, True), err
     code, _out, err = deploy(mlops, 1, "--endpoint", "a" * 32, "--deployment", "b" * 32)
-    assert (code, "is longer than the 63 letters" in err) == (2, True), err
+    assert (code, "is longer than 63 characters" in err) == (2, True), err
 
 
 def test_a_server_that_ends_is_told_with_its_log(mlops: Mlops, cluster: KubernetesCluster, tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_a_quota_that_is_used_up(mlops: Mlops, cluster: KubernetesCluster) -> No
             'applying Deployment colours: deployments.apps is forbidden: User "dev" cannot patch',
         ),
         (("list", "secrets"), "listing Secrets in namespace vision: secrets is forbidden"),
-        (("create", "secrets"), "making Secret colours-keys: secrets is forbidden"),
+        (("create", "secrets"), "creating Secret colours-keys: secrets is forbidden"),
     ],
     ids=["deployments", "list-secrets", "create-secrets"],
 )
@@ -540,7 +540,7 @@ NO_CLUSTER = {
         "has no current context",
         "add a cluster: az aks get-credentials",
     ),
-    "no YAML": ("{:::", "is not valid YAML", "write it anew: az aks get-credentials"),
+    "no YAML": ("{:::", "is not valid YAML", "write it again: az aks get-credentials"),
 }
 
 
