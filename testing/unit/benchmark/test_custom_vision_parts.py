@@ -87,9 +87,7 @@ def test_images_are_sent_as_they_are_or_encoded_anew(tmp_path: Path) -> None:
     for _ in range(2):  # one that is read again is one image
         with Image.open(io.BytesIO(payloads.read(plain))) as image:
             assert image.size == (400, 300), "as a JPEG it is small enough"
-    assert (
-        payloads.told() == "images for Custom Vision: 2 above 0.06 MB made smaller for the service, 1 encoded as JPEG"
-    )
+    assert payloads.told() == "images for Custom Vision: 2 above 0.06 MB scaled down for the service, 1 encoded as JPEG"
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_result_of_other_data_is_refused(mlops: Run, exported: Path, tmp_path:
     make_prepared(tmp_path / "other", seed=1)
     ended = mlops("import", exported, "--data", "other")
     assert isinstance(ended.exception, DataError)
-    assert "was measured on other data: their fingerprint is" in str(ended.exception)
+    assert "was measured on other data: its fingerprint is" in str(ended.exception)
     assert BenchmarkFolder("colours").names() == []
 
 

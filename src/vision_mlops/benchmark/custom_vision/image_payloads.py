@@ -50,7 +50,7 @@ class ImagePayloads:
         """What was done to images, in one sentence; empty where all were sent as they are."""
         parts = []
         if self._shrunk:
-            parts.append(f"{len(self._shrunk):,} above {self.limit / 1e6:g} MB made smaller for the service")
+            parts.append(f"{len(self._shrunk):,} above {self.limit / 1e6:g} MB scaled down for the service")
         if self._encoded:
             parts.append(f"{len(self._encoded):,} encoded as JPEG")
         return f"images for Custom Vision: {', '.join(parts)}" if parts else ""

@@ -105,7 +105,7 @@ class ImageUpload:
         sent = len(left)
         self._done, self._total = len(images) - sent, len(images)
         if self._done and left:
-            self._say(f"{counted(self._done, 'image')} of {self._total:,} were uploaded before")
+            self._say(f"{counted(self._done, 'image')} of {self._total:,} were uploaded earlier")
         refused: list[TrainingImage] = []
         size, pause = BATCH_IMAGES, _FIRST_PAUSE_S
         while left:
@@ -187,7 +187,7 @@ class ImageUpload:
                 self._done += 1
         if any(image.status == _FULL for image in batch):
             raise VisionError(
-                f"Custom Vision takes no more images ({_FULL})",
+                f"Custom Vision accepts no more images ({_FULL})",
                 f"the project has as many as its SKU allows: remove images, or use the SKU S0 with {PREFIX}SKU=S0",
                 207,
                 _FULL,
@@ -234,6 +234,6 @@ def _may_try_again(image: TrainingImage) -> bool:
 def _refusal(images: Sequence[TrainingImage]) -> DataError:
     shown = few([f"{image.file} ({image.status})" for image in images])
     return DataError(
-        f"Custom Vision does not take {counted(len(images), 'image')}: {shown}",
-        "replace or remove them and prepare the data again; what was uploaded stays, and is not sent again",
+        f"Custom Vision refuses {counted(len(images), 'image')}: {shown}",
+        "replace or remove them and prepare the data again; uploaded images are kept and not sent again",
     )
