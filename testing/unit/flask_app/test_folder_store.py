@@ -169,7 +169,7 @@ def test_a_place_that_can_never_be_used_is_refused_when_it_is_opened(tmp_path: P
             open_store(str(location), MANY)
     with open_folder() as place:
         place.chmod(0o555)
-        with as_nobody(), pytest.raises(ConfigError, match="can be written to"):
+        with as_nobody(), pytest.raises(ConfigError, match="is not a writable folder"):
             open_store(str(place / "kept"), MANY)
         place.chmod(0o755)
     assert file.read_text() == "mine"
