@@ -123,7 +123,7 @@ def test_a_changed_or_missing_image_is_named(store: FolderStore, folder: Path) -
     store.add(correction, b"i")
     file = folder / "images" / correction.image_name
     file.write_bytes(b"j")
-    with pytest.raises(DataError, match="is not what was received"):
+    with pytest.raises(DataError, match="was changed after it was received"):
         store.image(correction)
     file.unlink()
     with pytest.raises(DataError, match="cannot be read: No such file"):
