@@ -183,7 +183,6 @@ def test_without_a_result_there_is_no_report(mlops: Run, monkeypatch: pytest.Mon
         (("--with", "named:Mine"), "named:Mine: its name is 'My Model'"),
         (("--with", "abstract:Mine"), "Mine does not define fit and predict"),
         (("--with", "taken:Mine"), "'knn' is the name of a contestant that ships"),
-        (("--with", "mine:Mine", "--out", "prepared"), "prepared is a folder"),
         (("--with", "mine:Mine", "--images", "prepared"), "--data and --images are both given"),
         (("--with", "mine:Mine", "--prices", "none.yml"), "none.yml: the prices cannot be read"),
     ],
@@ -202,6 +201,13 @@ def test_mistakes_end_with_two_and_their_reason(mlops: Run, own: Path, words: tu
     assert isinstance(ended.exception, MlopsError)
     assert message in str(ended.exception)
     assert not BenchmarkFolder("colours").names()
+
+
+def test_a_report_cannot_replace_a_folder(mlops: Run, own: Path) -> None:
+    ended = mlops(*WORDS, "--with", "mine:Mine", "--out", "prepared")
+    assert ended.exit_code == 2
+    assert "'prepared'" in ended.stderr
+    assert not BenchmarkFolder("colours").names(), "nothing was trained"
 
 
 def test_what_is_to_be_removed_is_listed_first(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:
