@@ -375,7 +375,7 @@ def test_a_dry_run_tells_all_but_secrets_and_sends_nothing(world: World, monkeyp
     monkeypatch.setenv("MLOPS_APP_SAMPLES", str(world.zip("one").parent))
     code, out, err = world.deploy(world.zip("one"), "--dry-run")
     assert (code, out) == (2, "")
-    assert "MLOPS_APP_SAMPLES names a folder of this machine" in err
+    assert "MLOPS_APP_SAMPLES names a folder on this machine" in err
     assert world.cloud.seen() == []
 
 

@@ -105,7 +105,7 @@ def test_a_killed_run_goes_on_with_its_job(workspace: Place, attempt: Attempt, t
     job = attempt.kept().job
     contestant = attempt.contestant()
     contestant.fit()
-    assert f"going on with the job {job}" in attempt.said
+    assert f"continuing with the job {job}" in attempt.said
     assert f"job {job}: Completed" in attempt.said
     assert not [line for line in attempt.said if "uploaded" in line]
     test = contestant.task.images("test")
@@ -241,7 +241,7 @@ def test_without_a_cluster_with_graphics_processors(
 
 def test_settings(workspace: Place, attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
     assert attempt.contestant().settings()["model"] == "mobilenetv2"
-    with pytest.raises(MlopsError, match="has learned nothing yet"):
+    with pytest.raises(MlopsError, match="is not trained yet"):
         attempt.contestant().predict([])
     monkeypatch.setenv("MLOPS_AZURE_AUTOML_MODEL", "resnet17")
     with pytest.raises(ConfigError, match="MLOPS_AZURE_AUTOML_MODEL"):

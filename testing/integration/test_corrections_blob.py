@@ -101,7 +101,7 @@ def test_a_changed_or_missing_image_is_named(store: BlobStore, container: Contai
     store.add(correction, b"i")
     blob = container.client.get_blob_client(f"{PATH}/images/{correction.image_name}")
     blob.upload_blob(b"j", overwrite=True)
-    with pytest.raises(DataError, match="is not what was received"):
+    with pytest.raises(DataError, match="was changed after it was received"):
         store.image(correction)
     blob.delete_blob()
     with pytest.raises(DataError, match="has no image"):

@@ -98,7 +98,7 @@ def test_what_cannot_be_removed_is_named_and_the_same_again_goes_on(
     code, _, err = run("down", "--yes")
     assert code == 1
     assert "removed: pipeline count-files" in err
-    assert "cluster own-cluster is left: compute cluster 'own-cluster'" in err
+    assert "cluster own-cluster was not removed: compute cluster 'own-cluster'" in err
     assert "error: there is no terminal to ask at: Remove 1 thing for good?" in run("down")[2]
     code, _, err = run("down", "--yes")
     assert (code, "removed: cluster own-cluster" in err) == (0, True), err
@@ -108,7 +108,7 @@ def test_what_cannot_be_removed_is_named_and_the_same_again_goes_on(
 def test_what_cannot_be_looked_at_is_named(run: Run, place: Place) -> None:
     place.loopback.faults.fail("sites", 403, code="AuthorizationFailed", retry_after=None)
     code, _, err = run("down", "--dry-run")
-    assert (code, "warning: not looked at: web apps: " in err) == (1, True), err
+    assert (code, "warning: not checked: web apps: " in err) == (1, True), err
     assert "ask for the roles Website Contributor and Web Plan Contributor" in err
 
 

@@ -41,7 +41,7 @@ def test_the_emulator_is_that_of_one_notebook_and_ends_with_its_session(home: Pa
             line, env={**before, "MLOPS_HOME": str(home)}, capture_output=True, text=True, check=False
         )
         assert "the emulator does not start: the state folder" in other.stderr
-        assert "-> shut down the kernel of the notebook that has it" in other.stderr
+        assert "-> shut down the kernel of the notebook that uses it" in other.stderr
         (home / "context" / "bundle").mkdir(parents=True)
         (home / "context" / "bundle" / "bundle.json").write_text("{}")
         azure.build_image("ws.azurecr.io/mlops-colours:1-abc", home / "context")

@@ -216,7 +216,7 @@ def test_settings_that_only_the_app_can_judge_end_the_command(tmp_path: Path, mo
     ("variable", "value", "told"),
     [
         ("MLOPS_APP_SECRET_KEY", "k3y", "must have at least 16 characters"),
-        ("MLOPS_APP_ENDPOINT", "http://me:k3y@host/score", "must not hold a key"),
+        ("MLOPS_APP_ENDPOINT", "http://me:k3y@host/score", "must not contain a key"),
         ("MLOPS_APP_CORRECTIONS", __file__, "is not a writable folder"),
     ],
 )

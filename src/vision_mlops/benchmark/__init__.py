@@ -1,1 +1,1 @@
-"""The arena: reference models trained on a workload's training images and judged on its test images, beside our own."""
+"""The arena: reference models are trained on a workload's training images and judged on its test images, like our own."""

@@ -1,4 +1,4 @@
-"""Runs contestants on one workload, one after the other: each learns the same images and is judged on the same others."""
+"""Runs contestants on one workload, one after the other: all learn the same images and are judged on the same others."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ Say = Callable[[str], None]
 
 @dataclass
 class BenchmarkRun:
-    """What came of a run.
+    """The outcome of a run.
 
     Attributes:
-        manifest: Of the data.
-        measured: Contestants that were trained and judged now.
-        reused: Those whose earlier result still holds.
-        failed: Reason by name.
+        manifest: Manifest of the data.
+        measured: Results of contestants that were trained and judged now.
+        reused: Earlier results that are still valid.
+        failed: Reasons of failures, by name.
     """
 
     manifest: Manifest
@@ -58,7 +58,7 @@ class Arena:
         say: Shows one line of progress.
 
     Raises:
-        DataError: the data are not prepared, a split is empty, or an image is not the one that was prepared.
+        DataError: the data is not prepared, a split is empty, or an image has changed since.
     """
 
     def __init__(self, workload: Workload, data: Path, say: Say) -> None:
@@ -74,16 +74,16 @@ class Arena:
 
         Args:
             entries: Who takes part.
-            again: Also where an earlier result holds; what a contestant made in a service is removed first. The earlier
-                result stays until there is another. What this asks for and an interruption keeps from its end, the next
-                call goes on with, whether it asks again or not.
+            again: Also run those whose earlier result is valid; what a contestant made in a service is removed first. The
+                earlier result stays until there is another one. After an interruption, the next call continues such a run,
+                whether it sets ``again`` or not.
 
         Raises:
             ConfigError: a setting that a contestant needs is missing; nothing has been trained then.
             MlopsError: another process is at work on the benchmark.
         """
         ended = BenchmarkRun(self.manifest)
-        # What a contestant prints is for people: standard output has the table alone.
+        # What a contestant prints is for people: standard output has only the table.
         with self.folder.locked(), redirect_stdout(sys.stderr):
             entered = {entry.name: self._enter(entry) for entry in entries}
             if again:
@@ -111,7 +111,7 @@ class Arena:
         return ended
 
     def task(self, folder: Path, *, again: bool = False) -> Task:
-        """What a contestant is given."""
+        """Return what a contestant is given."""
         return Task(self.workload, self.data, self.manifest, folder, lambda text: self.say(f"  {text}"), again)
 
     def _enter(self, entry: NamedContestant) -> dict[str, Any] | BenchmarkResult | Exception | SystemExit:
@@ -140,7 +140,7 @@ class Arena:
         code, anew = code_version(entry.kind), work.anew
         known = self._known(entry.name)
         holds = known is not None and known.is_of(self.manifest.fingerprint, settings, code)
-        # What ran on another machine says nothing about the time here; a service is the same for everybody.
+        # A run on another machine says nothing about the time here, while a service is the same for everybody.
         if known is not None and holds and anew is None and (known.in_a_service or not known.recorded):
             self.say(f"  unchanged: measured {known.recorded or known.measured[:10]}")
             return known, False
@@ -152,7 +152,7 @@ class Arena:
         try:
             result = self._judge(entry, self.task(work.own, again=anew is not None), work, settings, code)
         except (Exception, SystemExit):
-            if not in_a_service(entry.kind):  # it starts over anyway, and has nothing to be cleaned up
+            if not in_a_service(entry.kind):  # it starts over anyway, and has nothing to clean up
                 work.remove()
                 if anew is not None:
                     work.ask_anew()
@@ -199,13 +199,13 @@ class Arena:
         return result
 
     def _known(self, name: str) -> BenchmarkResult | None:
-        """The result that is there; a damaged one is none."""
+        """Return the existing result; a damaged one counts as none."""
         if name not in self.folder.names():
             return None
         try:
             return self.folder.read(name)[0]
         except DataError as error:
-            self.say(f"  the earlier result is not used: {error.on_one_line()}")
+            self.say(f"  the earlier result cannot be used: {error.on_one_line()}")
             return None
 
 
@@ -222,7 +222,7 @@ def _check_images(data: Path, manifest: Manifest) -> None:
     for path, digest in wanted.items():
         if found[path] != digest:
             raise DataError(
-                f"{data / path} is not the image that was prepared", "prepare the data again, in a new folder"
+                f"{data / path} has changed since it was prepared", "prepare the data again, in a new folder"
             )
 
 
@@ -234,7 +234,7 @@ def _plain(settings: Any) -> dict[str, Any]:
 
 
 def reason_of(error: BaseException, kind: type[Contestant] | None = None) -> str:
-    """Why something failed, on one line; of an exception that is not ours also where in the contestant's file."""
+    """Return why something failed, on one line; for an exception that is not ours, also where in the contestant's file."""
     if isinstance(error, MlopsError):
         return error.on_one_line()
     lines = str(error).strip().splitlines()

@@ -1,4 +1,4 @@
-"""Where a workload's benchmark lies: a folder for each contestant's result, and hidden ones for what is under way."""
+"""The folder of a workload's benchmark: a folder for the result of each contestant, and hidden ones for work under way."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _KEPT_ROUND_TRIPS = "round_trips.json"
 
 
 class Anew(Enum):
-    """How far a training is that `--again` asked for and that has no result yet."""
+    """The progress of a training that `--again` asked for and that has no result yet."""
 
     ASKED = "asked"
-    """What the contestant made before may still be there, whole or in part."""
+    """What the contestant made before may still exist, completely or in part."""
     BEGUN = "begun"
-    """All that was there before is gone."""
+    """Everything from before is removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkFolder:
-    """What belongs to a contestant's learning of certain data with certain settings: kept until it has a result.
+    """The working files of a contestant for certain data and settings, kept until it has a result.
 
-    That of a contestant in a service stays, because it says what was made there.
+    Those of a contestant in a service stay, because they say what was made there.
     """
 
     path: Path
@@ -158,13 +158,13 @@ class BenchmarkFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes away, and remove what a killed one left half written.
+        """Keep other processes away, and remove incomplete files that a killed process left.
 
         Raises:
-            MlopsError: another process is at work.
+            MlopsError: another process is running.
         """
         refusal = MlopsError(
-            f"another command is at work on the benchmark of {self.workload}", "wait until it has ended"
+            f"another command is running a benchmark of {self.workload}", "wait until it has finished"
         )
         with locks.locked(self.path / ".lock", refusal):
             for place in (self.path, *self.path.glob(f"{_WORK}/*")):
@@ -228,6 +228,6 @@ class BenchmarkFolder:
         result, table = read_result(self.result_folder(name))
         if (result.name, result.workload) != (name, self.workload):
             raise DataError(
-                f"{self.result_folder(name)} is the result of {result.name} on {result.workload}", "remove the folder"
+                f"{self.result_folder(name)} has the result of {result.name} on {result.workload}", "remove the folder"
             )
         return result, table

@@ -19,7 +19,7 @@ from vision_mlops.evaluation.report_page import render_page, table
 from vision_mlops.storage.transfer_summary import size_text
 
 _TEMPLATE = Path(__file__).with_name("benchmark_report.html")
-_UNKNOWN = "not known"
+_UNKNOWN = "unknown"
 _SMALLEST = 0.0001
 """Less than this is as good as nothing."""
 
@@ -82,7 +82,7 @@ def _render(found: Standings, significance: float) -> str:
         _TEMPLATE,
         title=html.escape(f"Benchmark of {found.workload}"),
         about=as_html(
-            "Each contestant learned the same images and was judged on the same"
+            "All contestants learned the same images and were judged on the same"
             f" {counted(results[0].metrics['images'], 'test image')} (data {found.fingerprint[:12]})."
             + (against if any(row.against_ours for row in found.rows) else "")
         ),
@@ -104,15 +104,15 @@ def _render(found: Standings, significance: float) -> str:
 
 
 def notes(found: Standings) -> Iterator[str]:
-    """What readers should know beside the numbers."""
+    """Return notes that readers need besides the numbers."""
     for result in found.results:
         if result.remark:
             yield f"{result.title}: {result.remark}"
     for result in found.results:
         if result.recorded:
             yield (
-                f"{result.title}: recorded on {result.recorded} on another machine ({result.machine}); its times are those"
-                " of that machine, and nothing about it was measured here."
+                f"{result.title}: recorded on {result.recorded} on another machine ({result.machine}), where its times were"
+                " measured; nothing about it was measured here."
             )
     for row in found.rows:
         if row.other_settings:
@@ -123,7 +123,7 @@ def notes(found: Standings) -> Iterator[str]:
     for name, why in found.left_out.items():
         yield f"{name} is not in the table: {why}"
     for key in found.unknown_prices():
-        yield f"There is no price for {key}: costs that depend on it are not known."
+        yield f"No price is known for {key}: costs that depend on it are unknown."
 
 
 def draw(found: Standings) -> Picture:

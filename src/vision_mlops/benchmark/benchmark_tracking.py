@@ -41,7 +41,7 @@ def log_new_results(found: Standings, folder: BenchmarkFolder, report: Path, say
     except Exception as error:  # noqa: BLE001 - stores are plugins, which raise what they like
         _LOG.debug("logging to MLflow failed", exc_info=True)
         why = mlflow_runs.without_credentials(reason_of(error))
-        warn(f"the results are not in MLflow: {why}; the next `mlops benchmark run` logs them")
+        warn(f"the results could not be logged to MLflow: {why}; the next `mlops benchmark run` tries again")
 
 
 def _log(found: Standings, new: list[StandingRow], folder: BenchmarkFolder, report: Path) -> None:

@@ -73,7 +73,7 @@ def find_contestant(reference: str) -> NamedContestant:
     if not colon:
         raise MlopsError(
             f"unknown contestant {reference!r}",
-            f"{nearest(reference, SHIPPED)}; one of your own is named module:Class",
+            f"{nearest(reference, SHIPPED)}; give your own as module:Class",
         )
     shipped = reference in SHIPPED
     # A shipped one that lacks a package tells the command line so, which knows the extra that brings it.
@@ -81,7 +81,7 @@ def find_contestant(reference: str) -> NamedContestant:
     kind = getattr(source, word, None)
     if not (isinstance(kind, type) and issubclass(kind, Contestant)):
         raise MlopsError(
-            f"{reference}: the module {module} has no class {word!r} that is a contestant",
+            f"{reference}: the module {module} has no contestant class {word!r}",
             "derive it from vision_mlops.benchmark.contestant.Contestant",
         )
     _check(reference, kind)

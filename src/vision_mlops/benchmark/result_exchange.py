@@ -21,7 +21,7 @@ from vision_mlops.evaluation.prediction_table import PredictionTable, checked_ta
 _FORMAT = "mlops-benchmark-result/1"
 _MOST_BYTES = 512 * 2**20
 _Rows = TypeAdapter(list[tuple[str, str, list[Annotated[float, Strict()]]]])
-_DAMAGED = "have it exported again with `mlops benchmark export`, and copied whole"
+_DAMAGED = "have it exported again with `mlops benchmark export`, and copied completely"
 
 
 def export_result(folder: BenchmarkFolder, name: str, out: Path) -> Path:
@@ -33,10 +33,8 @@ def export_result(folder: BenchmarkFolder, name: str, out: Path) -> Path:
     """
     names = folder.names()
     if name not in names:
-        have = f"there are those of {', '.join(names)}" if names else "there is none yet"
-        raise DataError(
-            f"there is no result of {name!r} for {folder.workload}", f"{have}; `mlops benchmark run` makes one"
-        )
+        have = f"there are results of {', '.join(names)}" if names else "there are no results yet"
+        raise DataError(f"no result of {name!r} for {folder.workload}", f"{have}; run `mlops benchmark run`")
     if out.exists():
         raise MlopsError(f"{out} exists already", "choose another --out, or remove it")
     result, table = folder.read(name)
@@ -98,16 +96,14 @@ def import_result(
         raise DataError(f"{path} is of the workload {result.workload}, not {folder.workload}", "name that workload")
     if result.data_fingerprint != manifest.fingerprint:
         raise DataError(
-            f"{path} was measured on other data: their fingerprint is {result.data_fingerprint[:12]}, that of the data here"
+            f"{path} was measured on other data: its fingerprint is {result.data_fingerprint[:12]}, that of the data here"
             f" is {manifest.fingerprint[:12]}",
-            "prepare the same images with the same split, or have it measured on these",
+            "prepare the same images with the same split, or have the result measured on these",
         )
     table = _in_order(path, result, table, manifest)
     with folder.locked():
         if result.name in folder.names() and not overwrite and not _is_recorded(folder, result.name):
-            raise MlopsError(
-                f"there is a result of {result.name} that was measured here", "add --overwrite to replace it"
-            )
+            raise MlopsError(f"a result of {result.name} was measured here already", "add --overwrite to replace it")
         marked = result.model_copy(update={"recorded": result.recorded or result.measured[:10]})
         folder.put(marked, table)
     return marked

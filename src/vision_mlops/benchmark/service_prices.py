@@ -129,7 +129,7 @@ def load_prices(own: Path | None = None) -> PriceTable:
         raise ConfigError(f"{own}: {problem_of_file(error)}", f"write it as {_SHIPPED} is written") from error
     if table.price(f"{_MACHINE}{table.machine}") is None:
         raise ConfigError(
-            f"{own}: there is no price in {table.currency} for an hour of the machine {table.machine!r}",
+            f"{own}: no price in {table.currency} for an hour of the machine {table.machine!r}",
             f"add the key {_MACHINE}{table.machine} to prices, or name another machine",
         )
     return table

@@ -124,9 +124,8 @@ def standings(folder: BenchmarkFolder, prices: PriceTable, fingerprint: str = ""
             left_out[name] = error.on_one_line()
     if not found and not fingerprint:
         raise DataError(
-            f"there is no result of a benchmark of {folder.workload}"
-            + "".join(f"; {why}" for why in left_out.values()),
-            f"mlops benchmark run --workload {folder.workload}",
+            f"no results of a benchmark of {folder.workload}" + "".join(f"; {why}" for why in left_out.values()),
+            f"run mlops benchmark run --workload {folder.workload}",
         )
     chosen = fingerprint or max((result for result, _ in found.values()), key=_when).data_fingerprint
     same = {name: item for name, item in found.items() if item[0].data_fingerprint == chosen}

@@ -51,9 +51,7 @@ def score(
         bool, typer.Option("--fail-on-error", help="Exit with code 1 if an image could not be scored.")
     ] = False,
     on: OnOption = RunLocation.LOCAL,
-    endpoint: Annotated[
-        str, typer.Option("--endpoint", "-e", help="With --on azure: name of the batch endpoint.")
-    ] = "",
+    endpoint: Annotated[str, typer.Option("--endpoint", "-e", help="With --on azure: the batch endpoint.")] = "",
     json_: JsonOption = False,
 ) -> None:
     """Score all images of a folder or container into one table, with a row for each in the order of their paths.

@@ -186,7 +186,7 @@ def _write(text: str, file: Path) -> None:
 
 def variables(given: list[str] | None) -> dict[str, str]:
     """Read ``--env NAME=VALUE``. Raises MlopsError, also for what looks like a secret."""
-    found = pairs(given, "--env", "MLOPS_LOG_LEVEL=debug")
+    found = pairs(given, "--env", "LEVEL=debug")
     for name in (item.partition("=")[0] for item in given or ()):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name):
             raise DeploymentError(

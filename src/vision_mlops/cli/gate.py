@@ -26,10 +26,8 @@ FailOnOption = Annotated[
 
 
 def gate(
-    candidate: Annotated[Path, typer.Option("--candidate", help="Evaluation folder of the candidate.")],
-    champion: Annotated[
-        Path | None, typer.Option("--champion", help="Evaluation folder of the champion, if any.")
-    ] = None,
+    candidate: Annotated[Path, typer.Option("--candidate", help="Evaluation of the candidate.")],
+    champion: Annotated[Path | None, typer.Option("--champion", help="Evaluation of the champion, if any.")] = None,
     against: Annotated[
         str | None, typer.Option("--against", help="Evaluate the champion of this registered model now, on --data.")
     ] = None,

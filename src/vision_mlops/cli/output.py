@@ -94,6 +94,21 @@ def count_bar(what: str, then: str = "") -> Iterator[Callable[[int, int], None]]
 
 
 @contextmanager
+def transfer_bar(what: str) -> Iterator[Callable[[int, int, int, int], None] | None]:
+    """Show a bar of files and bytes on a terminal; do nothing elsewhere."""
+    with bars(speed=True) as (show, _):
+        if show is None:
+            yield None
+            return
+
+        def told(files: int, of_files: int, size: int, of_size: int) -> None:
+            amount = f"{files}/{of_files} files, {size / 1e6:,.1f}/{of_size / 1e6:,.1f} MB"
+            show(what, size, of_size or None, amount)
+
+        yield told
+
+
+@contextmanager
 def interruptible(kept: Callable[[], str] | None = None) -> Iterator[None]:
     """Say after Ctrl-C what was kept and how to go on; exit code 130.
 

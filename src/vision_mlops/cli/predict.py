@@ -22,9 +22,7 @@ def predict(
     top_k: Annotated[
         int | None, typer.Option("--top-k", min=1, help="Number of classes to print per image.", show_default="3")
     ] = None,
-    explain: Annotated[
-        Path | None, typer.Option("--explain", help="Write a heat map of the only image to this file.")
-    ] = None,
+    explain: Annotated[Path | None, typer.Option("--explain", help="Write a heat map of the image here.")] = None,
     json_: JsonOption = False,
 ) -> None:
     """Classify images.

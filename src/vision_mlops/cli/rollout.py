@@ -57,9 +57,7 @@ def start(
     steps: Annotated[
         str, typer.Option("--steps", help="Steps in percent: copies of requests first, then shares.")
     ] = "mirror=50,10,50,100",
-    min_requests: Annotated[
-        int, typer.Option("--min-requests", min=1, help="Number of requests to judge a step by.")
-    ] = 100,
+    min_requests: Annotated[int, typer.Option("--min-requests", min=1, help="Requests to judge a step by.")] = 100,
     max_error_rate: Annotated[
         float, typer.Option("--max-error-rate", min=0, max=1, help="Maximum share of failed requests.")
     ] = 0.01,
@@ -78,9 +76,7 @@ def start(
     step_timeout: Annotated[
         float, typer.Option("--step-timeout", min=1, help="Seconds within which a step must be passed.")
     ] = 900.0,
-    min_seconds: Annotated[
-        float, typer.Option("--min-seconds", min=0, help="Minimum number of seconds of a step.")
-    ] = 10.0,
+    min_seconds: Annotated[float, typer.Option("--min-seconds", min=0, help="Minimum seconds of a step.")] = 10.0,
     images: Images = None,
     probe_rate: ProbeRate = 10.0,
     create: Annotated[

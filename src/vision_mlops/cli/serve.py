@@ -49,7 +49,7 @@ def serve(
             "--port",
             parser=_port,
             metavar="INTEGER",
-            help="Port to listen on; 0 takes a free one.",
+            help="Port; 0 takes a free one.",
             envvar="MLOPS_PORT",
             show_default="serving.port of the workload, which is 8000",
         ),
@@ -60,11 +60,9 @@ def serve(
     ] = "key",
     workers: WorkersOption = None,
     precision: PrecisionOption = "auto",
-    name: Annotated[
-        str, typer.Option("--name", help="Name of the model in responses.", envvar="MLOPS_MODEL_NAME")
-    ] = "",
+    name: Annotated[str, typer.Option("--name", help="Model name in responses.", envvar="MLOPS_MODEL_NAME")] = "",
     version: Annotated[
-        str, typer.Option("--version", help="Version of the model in responses.", envvar="MLOPS_MODEL_VERSION")
+        str, typer.Option("--version", help="Model version in responses.", envvar="MLOPS_MODEL_VERSION")
     ] = "",
     workload: Annotated[
         str,

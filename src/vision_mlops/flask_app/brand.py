@@ -127,7 +127,7 @@ def _check_contrast(file: Path, theme: str, colour: str) -> None:
     better = next(found for found in similar if _least_contrast(theme, found) >= LEAST_CONTRAST)
     raise ConfigError(
         f"{file}: accent.{theme}: {colour} has a contrast of {least:.1f} to its background, but text needs {LEAST_CONTRAST}",
-        f"use {better}, which has enough",
+        f"{better} has enough",
     )
 
 
@@ -155,7 +155,7 @@ def _logo(file: Path) -> bytes:
         raise ConfigError(f"{file} has {len(content):,} bytes, more than {_LOGO_BYTES:,}", "simplify the drawing")
     if found := _ACTIVE.search(content):
         raise ConfigError(
-            f"{file} has {found[0].decode(errors='replace').strip()!r}: a logo must not contain scripts or load anything",
+            f"{file} has {found[0].decode(errors='replace').strip()!r}: a logo must have no script and load nothing",
             "save it as plain SVG",
         )
     return content

@@ -1,7 +1,7 @@
-"""Azure in a notebook: the workspace of your settings, or, without any, an emulator that lives as long as the notebook.
+"""Azure in a notebook: the workspace of your settings, or without any an emulator that runs as long as the notebook.
 
-The emulator is a program of its own, `mlops azure emulate`. It is started around a command that tells its variables and then
-waits for its input to end. So it ends with the notebook's kernel, however that ends.
+The emulator is a program of its own, `mlops azure emulate`. It runs a command that prints its variables and then
+waits for the end of its input, so it ends with the kernel of the notebook, however that ends.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ class AzureSession:
             subprocess.run(command, check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise AzureError(
-                f"{image} was not built: {error}", "sign in with `az login`, and run the cell again"
+                f"{image} could not be built: {error}", "sign in with `az login` and run the cell again"
             ) from error
 
     def close(self) -> None:
-        """End the emulator, and let the environment be as before. Its state stays."""
+        """Stop the emulator and restore the environment. The state of the emulator is kept."""
         atexit.unregister(self.close)
         emulator, self._emulator = self._emulator, None
         os.environ.clear()
@@ -98,7 +98,7 @@ class AzureSession:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 encoding="utf-8",
-                start_new_session=True,  # an interruption of a cell is not for it
+                start_new_session=True,  # an interrupted cell must not interrupt it
             )
             assert emulator.stdout is not None
             answer = emulator.stdout.readline()
@@ -106,8 +106,8 @@ class AzureSession:
                 emulator.communicate()
                 errors.seek(0)
                 reason = errors.read().strip().removeprefix("error: ")
-                hint = "shut down the kernel of the notebook that has it"
-                raise AzureError(f"the emulator does not start: {reason}", hint)
+                hint = "shut down the kernel of the notebook that uses it"
+                raise AzureError(f"the emulator cannot start: {reason}", hint)
         os.environ.clear()
         os.environ.update(json.loads(answer))
         return emulator

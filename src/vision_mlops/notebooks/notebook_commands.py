@@ -92,6 +92,4 @@ def _show(lines: Iterable[str]) -> None:
 def _check(process: subprocess.Popen[str], words: tuple[str | Path, ...]) -> None:
     if process.returncode:
         command = " ".join(["mlops", *map(str, words[:2])])
-        raise FailedCommandError(
-            f"`{command}` ended with exit code {process.returncode}", "its last lines above say why"
-        )
+        raise FailedCommandError(f"`{command}` ended with exit code {process.returncode}", "see its last lines above")

@@ -45,7 +45,7 @@ def find_notebooks(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     known = [path.stem for path in found]
     for name in names:
         if not any(_is_called(stem, name) for stem in known):
-            raise MlopsError(f"there is no notebook {name!r} in {folder}", nearest(name, known))
+            raise MlopsError(f"unknown notebook {name!r} in {folder}", nearest(name, known))
     return [path for path in found if not names or any(_is_called(path.stem, name) for name in names)]
 
 
@@ -108,7 +108,7 @@ def execute_notebook(file: Path, out: Path, say: Callable[[str], None]) -> None:
             client.execute()
         except (CellExecutionError, DeadKernelError) as error:
             reason = _COLOURS.sub("", str(error)).strip()
-            raise NotebookError(f"{file}: {reason}", "open it in Jupyter, and run it up to that cell") from error
+            raise NotebookError(f"{file}: {reason}", "open it in Jupyter and run it up to that cell") from error
     notebook.metadata["language_info"] = _KERNEL["language_info"]  # without versions of this machine
     nbformat.validate(notebook)
     atomic_write(out, nbformat.writes(notebook) + "\n")

@@ -102,7 +102,7 @@ def open_project() -> NotebookProject:
     root = next((folder for folder in (here, *here.parents) if any((folder / mark).exists() for mark in _MARKS)), None)
     if root is None:
         raise ConfigError(
-            f"{here} is in no project: neither it nor a folder above has {' or '.join(_MARKS)}",
+            f"{here} is not in a project: neither it nor a folder above has {' or '.join(_MARKS)}",
             "open the notebook in the folder `notebooks` of a project",
         )
     os.chdir(root)

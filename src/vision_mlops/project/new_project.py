@@ -100,7 +100,7 @@ def _no_folder_left(target: Path) -> Iterator[None]:
         yield
     except BaseException:
         for folder in missing:
-            with suppress(OSError):  # somebody has put something there meanwhile
+            with suppress(OSError):  # something was put there meanwhile
                 folder.rmdir()
         raise
 
@@ -134,11 +134,11 @@ def _render(folder: Path, request: ProjectRequest, source: str, ref: str, facts:
     except (CopierError, ValueError) as error:
         message = _VALIDATION.sub(r"\1: ", " ".join(str(error).split()))
         hint = "correct the answer, or the template" if request.template else "correct the answer"
-        raise ConfigError(f"no project was made: {message}", hint) from error
+        raise ConfigError(f"no project was created: {message}", hint) from error
     questions = made.template.questions_data
     for name in request.answers:
         if name not in questions:
-            raise ConfigError(f"the template does not ask for {name!r}", f"it asks for {', '.join(questions)}")
+            raise ConfigError(f"unknown question {name!r}", f"the template asks for {', '.join(questions)}")
     return dict(made.answers.combined)
 
 

@@ -41,7 +41,7 @@ def read_answers(items: Iterable[str], questions: Mapping[str, Any]) -> dict[str
         if not equals:
             raise ConfigError(f"--data {item!r} is not of the form NAME=VALUE", "for example --data ci=github")
         if name not in questions:
-            raise ConfigError(f"the template does not ask for {name!r}", nearest(name, questions))
+            raise ConfigError(f"unknown question {name!r}", nearest(name, questions))
         answers[name] = _value(name, text, questions[name])
     return answers
 
@@ -54,5 +54,5 @@ def _value(name: str, text: str, question: Mapping[str, Any]) -> Any:
     values = [part.strip() for part in text.split(",") if part.strip()] if question.get("multiselect") else [text]
     for value in values:
         if value not in known:
-            raise ConfigError(f"{name}: {value!r} is none of its choices", nearest(value, known))
+            raise ConfigError(f"{name}: unknown choice {value!r}", nearest(value, known))
     return values if question.get("multiselect") else text

@@ -48,8 +48,8 @@ def template_origin() -> TemplateOrigin:
         if label == "Repository":
             return TemplateOrigin(address, f"v{__version__}")
     raise ConfigError(
-        "the metadata of this package name no repository, so no project could be updated later",
-        "name the template with --template ADDRESS",
+        "the metadata of this package name no repository, so the project could not be updated later",
+        "give the template with --template ADDRESS",
     )
 
 

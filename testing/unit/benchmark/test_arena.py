@@ -170,7 +170,7 @@ def test_a_changed_image_is_refused(arena: Open, data: Path) -> None:
     image = next(data.glob("test/*/*.png"))
     content = image.read_bytes()
     image.write_bytes(content + b"x")
-    with pytest.raises(DataError, match=f"{image.name} is not the image that was prepared"):
+    with pytest.raises(DataError, match=f"{image.name} has changed since it was prepared"):
         arena()
     image.unlink()
     with pytest.raises(DataError, match="is missing"):
@@ -181,7 +181,7 @@ def test_two_runs_at_once_are_refused_and_half_written_results_are_removed(arena
     folder = BenchmarkFolder("colours")
     left = folder.path / ".mean-colour.0123abcd"
     left.mkdir(parents=True)
-    with folder.locked(), pytest.raises(MlopsError, match="another command is at work"):
+    with folder.locked(), pytest.raises(MlopsError, match="another command is running a benchmark"):
         arena().run(HERE)
     assert arena().run(HERE).measured
     assert not left.exists()

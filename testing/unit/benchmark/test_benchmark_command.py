@@ -100,7 +100,7 @@ def test_results_are_shown_where_mlflow_is_not_reached_and_logged_by_the_next_ru
     assert ended.exit_code == 0, ended.stderr
     assert "mean-colour" in ended.stdout
     assert "logging to MLflow at http://127.0.0.1:" in ended.stderr
-    assert "warning: the results are not in MLflow: MlflowException: API request to" in ended.stderr
+    assert "warning: the results could not be logged to MLflow: MlflowException: API request to" in ended.stderr
     assert "secret" not in ended.stderr
     assert "unchanged: measured" in mlops(*WORDS, "--with", HERE).stderr
     runs = mlflow_runs.client().search_runs([mlflow_runs.experiment_id("colours-benchmark")])
@@ -176,14 +176,13 @@ def test_without_a_result_there_is_no_report(mlops: Run, monkeypatch: pytest.Mon
             ("--with", "linear-prob"),
             "unknown contestant 'linear-prob'\n  -> did you mean 'linear-probe'? Valid here: ours,",
         ),
-        (("--with", "mine:Other"), "mine:Other: the module mine has no class 'Other' that is a contestant"),
+        (("--with", "mine:Other"), "mine:Other: the module mine has no contestant class 'Other'"),
         (("--with", "nothing:Mine"), "nothing:Mine: the module 'nothing' is neither in"),
         (("--with", "lacking:Mine"), "lacking:Mine needs the package 'no_such_package', which is not installed"),
         (("--with", "broken:Mine"), "broken:Mine: broken.py:1: not valid Python"),
         (("--with", "named:Mine"), "named:Mine: its name is 'My Model'"),
         (("--with", "abstract:Mine"), "Mine does not define fit and predict"),
         (("--with", "taken:Mine"), "'knn' is the name of a contestant that ships"),
-        (("--with", "mine:Mine", "--out", "prepared"), "prepared is a folder"),
         (("--with", "mine:Mine", "--images", "prepared"), "--data and --images are both given"),
         (("--with", "mine:Mine", "--prices", "none.yml"), "none.yml: the prices cannot be read"),
     ],
@@ -202,6 +201,13 @@ def test_mistakes_end_with_two_and_their_reason(mlops: Run, own: Path, words: tu
     assert isinstance(ended.exception, MlopsError)
     assert message in str(ended.exception)
     assert not BenchmarkFolder("colours").names()
+
+
+def test_a_report_cannot_replace_a_folder(mlops: Run, own: Path) -> None:
+    ended = mlops(*WORDS, "--with", "mine:Mine", "--out", "prepared")
+    assert ended.exit_code == 2
+    assert "'prepared'" in ended.stderr
+    assert not BenchmarkFolder("colours").names(), "nothing was trained"
 
 
 def test_what_is_to_be_removed_is_listed_first(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_a_recorded_result_of_what_runs_here_is_measured_here(
     assert arena().run(here).measured
     mlops("export", "--workload", "colours.yml", "--with", "mean-colour", "--out", "here.json")
     refused = mlops("import", "here.json", "--data", "prepared")
-    assert "there is a result of mean-colour that was measured here" in str(refused.exception)
+    assert "a result of mean-colour was measured here already" in str(refused.exception)
     assert mlops("import", "here.json", "--data", "prepared", "--overwrite").exit_code == 0
     assert BenchmarkFolder("colours").read("mean-colour")[0].recorded
     assert arena().run(here).measured
@@ -83,7 +83,7 @@ def test_a_result_of_other_data_is_refused(mlops: Run, exported: Path, tmp_path:
     make_prepared(tmp_path / "other", seed=1)
     ended = mlops("import", exported, "--data", "other")
     assert isinstance(ended.exception, DataError)
-    assert "was measured on other data: their fingerprint is" in str(ended.exception)
+    assert "was measured on other data: its fingerprint is" in str(ended.exception)
     assert BenchmarkFolder("colours").names() == []
 
 

@@ -254,7 +254,7 @@ def test_what_cannot_be_used_is_left_out_and_named(work: Path, keep: Keep) -> No
     answer = added()
     assert (answer["new"], answer["not_added"]) == (False, {"unusable": 5})
     told = "\n".join(item["message"] for item in answer["left_out"])
-    for words in ("of a single colour", "is not what was received", "No such file", "correction-"):
+    for words in ("of a single colour", "was changed after it was received", "No such file", "correction-"):
         assert words in told
 
 

@@ -514,7 +514,7 @@ def test_lists_that_are_wrong(tmp_path: Path, content: bytes, message: str) -> N
     ("words", "message"),
     [
         (["stanford_dog"], "'stanford_dog' is not a workload, an http or https address, or a file"),
-        (["textile_degraded"], "the images of textile_degraded are made when they are prepared"),
+        (["textile_degraded"], "the images of textile_degraded are generated when they are prepared"),
         (["textile", "--inside", "x"], "--inside applies only to an address"),
         (["stanford_dogs", "--per-class", "5"], "--per-class applies only to a dataset that comes with the package"),
         (["stanford_dogs", "textile"], "2 workloads are given"),

@@ -123,7 +123,7 @@ def test_a_changed_or_missing_image_is_named(store: FolderStore, folder: Path) -
     store.add(correction, b"i")
     file = folder / "images" / correction.image_name
     file.write_bytes(b"j")
-    with pytest.raises(DataError, match="is not what was received"):
+    with pytest.raises(DataError, match="was changed after it was received"):
         store.image(correction)
     file.unlink()
     with pytest.raises(DataError, match="cannot be read: No such file"):
@@ -169,7 +169,7 @@ def test_a_place_that_can_never_be_used_is_refused_when_it_is_opened(tmp_path: P
             open_store(str(location), MANY)
     with open_folder() as place:
         place.chmod(0o555)
-        with as_nobody(), pytest.raises(ConfigError, match="can be written to"):
+        with as_nobody(), pytest.raises(ConfigError, match="is not a writable folder"):
             open_store(str(place / "kept"), MANY)
         place.chmod(0o755)
     assert file.read_text() == "mine"

@@ -40,7 +40,7 @@ def test_notebooks_are_found_by_number_or_name(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert [path.stem for path in find_notebooks(tmp_path)] == ["01_first", "02_second", "10_last"]
     assert [path.stem for path in find_notebooks(tmp_path, ["10", "02_second"])] == ["02_second", "10_last"]
-    with pytest.raises(MlopsError, match="there is no notebook '03'"):
+    with pytest.raises(MlopsError, match="unknown notebook '03'"):
         find_notebooks(tmp_path, ["03"])
 
 

@@ -339,8 +339,8 @@ REFUSED = {
     "long name": (["b" * 25, "--defaults"], "2 to 24 in all"),
     "unknown answer": (["birds", "--defaults", "--data", "regoin=x"], "did you mean 'region'"),
     "no value": (["birds", "--defaults", "--data", "region"], "not of the form NAME=VALUE"),
-    "choice": (["birds", "--defaults", "--data", "ci=jenkins"], "'jenkins' is none of its choices"),
-    "target": (["birds", "--defaults", "--data", "targets=local,mars"], "'mars' is none of its choices"),
+    "choice": (["birds", "--defaults", "--data", "ci=jenkins"], "ci: unknown choice 'jenkins'"),
+    "target": (["birds", "--defaults", "--data", "targets=local,mars"], "targets: unknown choice 'mars'"),
     "no target": (["birds", "--defaults", "--data", "targets="], "choose one at least"),
     "region": (["birds", "--defaults", "--data", "region=West Europe"], "such as westeurope"),
     "no images": (["birds", "--defaults", "--images", "nowhere"], "nowhere"),
@@ -352,7 +352,7 @@ REFUSED = {
         ["birds", "--out", "a/b/birds", "--defaults", "--data", "region=-"],
         "such as westeurope",
     ),
-    "template": (["birds", "--defaults", "--template", "nowhere/at/all"], "no project was made"),
+    "template": (["birds", "--defaults", "--template", "nowhere/at/all"], "no project was created"),
 }
 
 

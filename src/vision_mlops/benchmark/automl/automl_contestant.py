@@ -85,7 +85,7 @@ class AutomlImages(Contestant):
             ImageError: a file cannot be decoded.
         """
         if self._classifier is None:
-            raise MlopsError(f"{self.name} has learned nothing yet", "call fit() first")
+            raise MlopsError(f"{self.name} is not trained yet", "call fit() first")
         return self._classifier.predict(files)
 
     def size_bytes(self) -> int | None:
@@ -128,7 +128,7 @@ class AutomlImages(Contestant):
             file, reason = next(iter(sorted(summary.failures.items())))
             raise AzureError(f"{summary.place}: {file} could not be removed: {reason}", "run again")
         self.task.say(f"{counted(summary.deleted.files, 'file')} removed from {kept.uploads}")
-        self.task.say(f"the cluster {self._settings.gpu.name} stays: `mlops down` lists what it costs")
+        self.task.say(f"the cluster {self._settings.gpu.name} is kept: `mlops down` lists its cost")
 
     @property
     def _model(self) -> Path:
@@ -150,8 +150,8 @@ class AutomlImages(Contestant):
             subscription, group, name = kept.workspace.split("/")
             raise ConfigError(
                 f"{self.name} was begun in the workspace {name!r} (resource group {group!r}, subscription {subscription})",
-                "set AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME to it; `mlops benchmark clean`"
-                " removes what is there",
+                "set AZURE_SUBSCRIPTION_ID, AZURE_RESOURCE_GROUP and AZUREML_WORKSPACE_NAME to that workspace;"
+                " `mlops benchmark clean` removes what is there",
             )
         return kept
 
@@ -162,7 +162,7 @@ class AutomlImages(Contestant):
         if len(images) < _LEAST_IMAGES or len(classes) < 2:
             found = f"{counted(len(images), 'training image')} of {counted(len(classes), 'class', 'classes')}"
             raise DataError(
-                f"there are {found}", f"AutoML for images needs {_LEAST_IMAGES} images, of 2 classes or more"
+                f"the data has only {found}", f"AutoML for images needs {_LEAST_IMAGES} images of at least 2 classes"
             )
 
     def _train(self, kept: KeptTraining) -> None:
@@ -180,7 +180,7 @@ class AutomlImages(Contestant):
         if tables is not None:
             automl_job.submit(client, settings, task, kept.job, tables)
         else:
-            task.say(f"going on with the job {kept.job}")
+            task.say(f"continuing with the job {kept.job}")
         ended = azure_jobs.stream(client, kept.job, on_line=task.say, poll_seconds=self.poll_seconds)
         if ended.status != "Completed":
             kept.job = ""

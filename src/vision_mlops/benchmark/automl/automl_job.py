@@ -46,9 +46,9 @@ def machine_of(client: MLClient, settings: AzureSettings, task: Task) -> str:
     if found is None:
         if not settings.gpu_is_set:
             raise ConfigError(
-                "AutoML for images trains on graphics processors, and no cluster with such is set: there is no"
-                f" {cluster.name!r} in the workspace",
-                "export MLOPS_AZURE_GPU_CLUSTER=gpu-cluster, and MLOPS_AZURE_GPU_SKU for another size than"
+                "AutoML for images trains on GPUs, but no GPU cluster is set, and the workspace has no cluster"
+                f" {cluster.name!r}",
+                "set MLOPS_AZURE_GPU_CLUSTER=gpu-cluster, and MLOPS_AZURE_GPU_SKU for another size than"
                 f" {cluster.sku}; the cluster is then created",
             )
         ensure_compute(client, cluster, task.say)
@@ -93,7 +93,7 @@ def submit(client: MLClient, settings: AzureSettings, task: Task, name: str, tab
         PipelineError: the definition has errors.
     """
     if azure_jobs.find_job(client, name) is not None:
-        task.say(f"the job {name} was submitted before")
+        task.say(f"the job {name} was submitted earlier")
         return
     tags = made_tags(task.workload.name)
     file = write_definition(settings, task, tables)
@@ -115,7 +115,7 @@ def best_trial(client: MLClient, settings: AzureSettings, job: str) -> str:
     best = azure_jobs.tracked(client, settings, job).tags.get(_BEST, "")
     if not best:
         raise AzureError(
-            f"the AutoML job {job} does not say which trial was best (tag {_BEST})", "see it in the studio"
+            f"the AutoML job {job} does not name its best trial (tag {_BEST})", "see the job in Azure ML studio"
         )
     return best
 

@@ -102,7 +102,7 @@ class CustomVision(Contestant):
             ImageError: a file cannot be decoded.
         """
         if self._predictions is None:
-            raise MlopsError("custom-vision has learned nothing yet", "call fit() first")
+            raise MlopsError("custom-vision is not trained yet", "call fit() first")
         return self._predictions.run(files)
 
     def usage(self) -> Usage:
@@ -186,8 +186,8 @@ class CustomVision(Contestant):
         log = JsonLineLog(path, kind)
         if log.damaged:
             self.task.say(
-                f"warning: removed {counted(log.damaged, 'damaged line')} from {path}; the service is asked again for their"
-                " content"
+                f"warning: removed {counted(log.damaged, 'damaged line')} from {path}; the service is asked again for"
+                " their content"
             )
         return log
 

@@ -104,7 +104,7 @@ class ImageUpload:
         sent = len(left)
         self._done, self._total = len(images) - sent, len(images)
         if self._done and left:
-            self._say(f"{counted(self._done, 'image')} of {self._total:,} were uploaded before")
+            self._say(f"{counted(self._done, 'image')} of {self._total:,} were uploaded earlier")
         refused: list[TrainingImage] = []
         size, pause = BATCH_IMAGES, _FIRST_PAUSE_S
         while left:

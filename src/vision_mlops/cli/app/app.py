@@ -38,9 +38,7 @@ def run(
         ),
     ] = "",
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
-    ] = 8080,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
     port_file: Annotated[Path | None, typer.Option("--port-file", hidden=True)] = None,
 ) -> None:
     """Run the web frontend until Ctrl-C: pages on which people classify images, and see what is deployed.

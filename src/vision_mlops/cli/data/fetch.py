@@ -36,9 +36,7 @@ def fetch(
         Path | None, typer.Option("--out", help="Folder to create.", show_default="outputs/downloads/NAME")
     ] = None,
     sha256: Annotated[str | None, typer.Option("--sha256", help="Expected checksum of the file at URL.")] = None,
-    size: Annotated[
-        int | None, typer.Option("--size", min=1, help="Expected size of the file at URL in bytes.")
-    ] = None,
+    size: Annotated[int | None, typer.Option("--size", min=1, help="Expected bytes of the file at URL.")] = None,
     inside: Annotated[
         str | None,
         typer.Option("--inside", help="Folder in the archive that has the class folders.", show_default="the only one"),
@@ -56,9 +54,7 @@ def fetch(
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Skip images of a list that cannot be downloaded.")
     ] = False,
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, max=64, help="Number of parallel downloads of a list.")
-    ] = 8,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Parallel downloads of a list.")] = 8,
     attempts: Annotated[int, typer.Option("--attempts", min=1, help="Attempts without progress before giving up.")] = 6,
     pause: Annotated[
         float, typer.Option("--pause", min=0.0, help="Seconds before the second attempt; doubles each time.")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vision_mlops.cli.options import DryRunOption, JsonOption, RunLocation
-from vision_mlops.cli.output import bars, emit_json, interruptible, say
+from vision_mlops.cli.output import emit_json, interruptible, say, transfer_bar
 
 if TYPE_CHECKING:
-    from vision_mlops.storage import Progress, TransferSummary
+    from vision_mlops.storage import TransferSummary
 
 _SHOWN = 20
 _PLACE = (
@@ -122,18 +120,3 @@ def _report(summary: TransferSummary, as_json: bool) -> None:
     if not summary.ok:
         say("  -> run the same command again; transferred files are not transferred again")
         raise typer.Exit(1)
-
-
-@contextmanager
-def transfer_bar(what: str) -> Iterator[Progress | None]:
-    """Show a bar of files and bytes on a terminal; do nothing elsewhere."""
-    with bars(speed=True) as (show, _):
-        if show is None:
-            yield None
-            return
-
-        def told(files: int, of_files: int, size: int, of_size: int) -> None:
-            amount = f"{files}/{of_files} files, {size / 1e6:,.1f}/{of_size / 1e6:,.1f} MB"
-            show(what, size, of_size or None, amount)
-
-        yield told

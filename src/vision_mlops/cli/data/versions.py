@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vision_mlops.cli.data import transfer
 from vision_mlops.cli.options import JsonOption, OnOption, RunLocation, filled, pairs
-from vision_mlops.cli.output import count_bar, emit, emit_json, emit_table, say
+from vision_mlops.cli.output import count_bar, emit, emit_json, emit_table, say, transfer_bar
 
 if TYPE_CHECKING:
     from vision_mlops.data.data_versions import DataVersion
@@ -52,7 +51,7 @@ def register(
         from vision_mlops.jobs.azureml.data_assets import find_or_create, versions
 
         client, settings = workspace()
-        with transfer.transfer_bar("uploading") as sent:
+        with transfer_bar("uploading") as sent:
             version, new = find_or_create(
                 client, settings, content, chosen, description=description, tags=tags, say=say, progress=sent
             )

@@ -114,9 +114,7 @@ def run(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Azure ML v2 YAML file of a job.")],
     on: OnOption = RunLocation.LOCAL,
     set_: ChangeOption = None,
-    name: Annotated[
-        str | None, typer.Option("--name", callback=filled, help="Name of the job.", show_default="a new name")
-    ] = None,
+    name: Annotated[str | None, typer.Option("--name", callback=filled, help="Job name.", show_default="new")] = None,
     jobs: JobsOption = 2,
     force: ForceOption = False,
     environment: EnvironmentOption = EnvironmentMode.AUTO,

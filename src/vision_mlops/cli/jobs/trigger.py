@@ -40,9 +40,7 @@ def trigger(
             "--deployment", "-d", callback=filled, help="Deployment to start.", show_default="the default one"
         ),
     ] = None,
-    job: Annotated[
-        str | None, typer.Option("--job", callback=filled, help="Name of the job.", show_default="a new name")
-    ] = None,
+    job: Annotated[str | None, typer.Option("--job", callback=filled, help="Job name.", show_default="new")] = None,
     on_registered: OnRegisteredOption = None,
     token_secret: TokenSecretOption = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the job to its end.")] = False,

@@ -26,9 +26,7 @@ def transfer(
         str | None,
         typer.Option("--from", metavar="PLACE", help="Source registry.", show_default="that of this environment"),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", "-n", help="Name of the model there.", show_default="the same name")
-    ] = None,
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Model name there.", show_default="the same")] = None,
     alias: Annotated[list[str] | None, typer.Option("--alias", "-a", help="Alias to set there. Repeatable.")] = None,
     digest: Annotated[
         str,
