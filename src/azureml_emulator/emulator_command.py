@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.env:
             if command is not None or options.fault or options.workspace:
                 raise EmulatorError(
-                    "--env asks an emulator that runs: it takes neither --fault nor --workspace nor a command"
+                    "--env asks a running emulator: it cannot be combined with --fault, --workspace or a command"
                 )
             from azureml_emulator.client_variables import as_shell, client_variables, default_variables
 
@@ -74,26 +74,28 @@ def _parser() -> argparse.ArgumentParser:
         description="Run Azure Machine Learning and its neighbours on this machine.",
         epilog="With -- COMMAND, run COMMAND with the variables that point it at the emulator, and end with its exit code.",
     )
-    parser.add_argument("--state", type=Path, default=Path("outputs/emulator"), help="folder that keeps the state")
+    parser.add_argument("--state", type=Path, default=Path("outputs/emulator"), help="keep the state in this folder")
     parser.add_argument(
-        "--port", type=_port, help=f"port of the proxy; 0 for any free one (default {DEFAULT_PORT}; any with a command)"
+        "--port",
+        type=_port,
+        help=f"listen at this port as a proxy; 0 for any free one (default {DEFAULT_PORT}; any with a command)",
     )
     parser.add_argument(
         "--fault",
         action="append",
         default=[],
         type=_fault,
-        help=f"let calls fail: {FORM}, such as 'PUT .*/jobs/.* 503 x2'",
+        help=f"make calls fail: {FORM}, such as 'PUT .*/jobs/.* 503 x2'",
     )
     parser.add_argument(
         "--workspace",
         action="append",
         default=[],
         type=_workspace,
-        help="make this workspace, too, where the state does not hold it, such as one for prod; can be given again",
+        help="create this workspace too if the state does not have it, such as one for prod; may be given several times",
     )
     parser.add_argument(
-        "--env", action="store_true", help="print the variables for clients of the emulator that runs, for a shell"
+        "--env", action="store_true", help="print the variables for clients of the running emulator, for a shell"
     )
     return parser
 
@@ -122,7 +124,7 @@ def _fault(text: str) -> object:
 def _run(state: StateFolder, options: argparse.Namespace, command: list[str] | None) -> int:
     started = time.monotonic()
     if command is not None and (not command or shutil.which(command[0]) is None):
-        what = f"the command {command[0]!r} was not found" if command else "there is no command after --"
+        what = f"the command {command[0]!r} was not found" if command else "no command follows --"
         raise EmulatorError(f"{what}\n  -> give one after --, such as: -- mlops run --on azure")
     port = options.port if options.port is not None else (0 if command else DEFAULT_PORT)
     stopping = _StopSignals()

@@ -84,7 +84,7 @@ class StateFolder:
         found = sorted(item.name for item in self.path.iterdir())
         if found and not (self._lock_file.exists() or self.database.exists()):
             raise EmulatorError(
-                f"the folder {self.path} holds something else than the state of an emulator: {', '.join(found[:3])}\n"
+                f"the folder {self.path} contains something other than the state of an emulator: {', '.join(found[:3])}\n"
                 "  -> give a new or empty folder with --state"
             )
 
@@ -110,7 +110,7 @@ class StateFolder:
                 return int(found["port"])
             time.sleep(0.05)
         raise EmulatorError(
-            f"no emulator runs with the state folder {self.path}\n"
+            f"no emulator is running with the state folder {self.path}\n"
             f"  -> start it with: mlops azure emulate --state {shlex.quote(str(self.path))}"
         )
 

@@ -86,6 +86,18 @@ def test_a_test_that_fails_fails_ci_and_its_results_are_published(agent: Callabl
     assert run.published.tests == [(1, 1)]
 
 
+def test_ci_runs_the_fast_tests_on_further_pythons(agent: Callable[..., AgentMachine]) -> None:
+    with organisation(agent()) as project:
+        run = project.queue("ci", unitTests=HANDFUL["unitTests"])
+        (stage,) = run.pipeline.stages
+        jobs = tuple(job for job in stage.jobs if job.name.startswith("python_"))
+        run.pipeline = replace(run.pipeline, stages=(replace(stage, jobs=jobs),))
+        succeeded(run.execute())
+    for job in ("python_3_12", "python_3_13"):
+        steps = ["Check out", "Set the project up", "Programs that tests use", "Fast tests"]
+        assert ran(run, "__default", job) == steps
+
+
 def test_images_are_built_scanned_pushed_and_imported(agent: Callable[..., AgentMachine], tmp_path: Path) -> None:
     """The engine is one that writes down what it is asked, as this machine has none."""
     programs, calls, az = tmp_path / "bin", tmp_path / "calls", tmp_path / "az.calls"

@@ -73,7 +73,7 @@ def test_an_empty_emulator_has_pages(cloud: EmulatedCloud) -> None:
     assert links(page)[-1] == "/workspaces/ws"
     assert "Registries shared" in words(page)
     text = words(get(cloud, "/workspaces/ws"))
-    for sentence in ("No job was submitted yet", "There is no endpoint", "No model was registered yet"):
+    for sentence in ("No job has been submitted yet", "There is no endpoint", "No model has been registered yet"):
         assert sentence in text
     assert "cpu-cluster Steady AmlCompute Standard_DS3_v2 0 of 4" in text
     cloud.store.clear()
@@ -185,7 +185,7 @@ def test_names_need_no_care(cloud: EmulatedCloud) -> None:
     cloud.add_workspace("a b&c")
     page = get(cloud, "/")
     assert "/workspaces/a%20b%26c" in links(page)
-    assert "No job was submitted" in words(get(cloud, "/workspaces/a%20b%26c"))
+    assert "No job has been submitted" in words(get(cloud, "/workspaces/a%20b%26c"))
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "management.azure.com", "10.0.0.1:443"])
