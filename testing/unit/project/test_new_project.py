@@ -334,7 +334,7 @@ def run(*words: str, code: int = 2) -> str:
 
 
 REFUSED = {
-    "name": (["Birds", "--defaults"], "use 2 to 63 lower case letters"),
+    "name": (["Birds", "--defaults"], "begin with a lower case letter"),
     "long name": (["b" * 25, "--defaults"], "2 to 24 in all"),
     "unknown answer": (["birds", "--defaults", "--data", "regoin=x"], "did you mean 'region'"),
     "no value": (["birds", "--defaults", "--data", "region"], "not of the form NAME=VALUE"),
