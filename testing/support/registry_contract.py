@@ -107,7 +107,7 @@ class RegistryContract:
             registry.register(bundle, "textile", metrics=tmp_path / "no.json")
         with pytest.raises(RegistryError, match="decision 'maybe' is not one of"):
             registry.register(bundle, "textile", verdict=write_json(tmp_path / "v.json", {"decision": "maybe"}))
-        with pytest.raises(RegistryError, match="a JSON object is expected, not list"):
+        with pytest.raises(RegistryError, match="expected a JSON object, not list"):
             registry.register(bundle, "textile", verdict=write_json(tmp_path / "v.json", []))
         write_prepared(tmp_path / "prepared")
         with pytest.raises(RegistryError, match="the bundle was trained on data ffffffffffff"):
