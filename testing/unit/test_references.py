@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 from docs import configuration_reference, documentation_site, references
 
+from vision_mlops.config.variable_settings import VariableSettings
 from vision_mlops.flask_app.app_settings import PREFIX
 
 ROOT = Path(references.__file__).parents[1]
 SOURCE = ROOT / "src" / "vision_mlops"
 # Of a workload: MLOPS_, a section, two underscores, and a key; and the beginnings that settings of a kind share.
 WORKLOAD_KEY = re.compile(r"MLOPS_[A-Z]+__[A-Z_]+|MLOPS_([A-Z]+_)*")
+# Variables of settings that have no name of their own in the source: a prefix, and the name of the field.
+SETTINGS = [
+    name for kind in VariableSettings.__subclasses__() for name in kind.variables() if name.startswith("MLOPS_")
+]
 # Refused, so that nobody takes it for a setting.
 REFUSED = {"MLOPS_TRAINING"}
 
@@ -32,7 +37,7 @@ def documented(text: str) -> set[str]:
 
 
 def test_every_variable_that_the_source_reads_is_documented() -> None:
-    found = variables(SOURCE)
+    found = variables(SOURCE) | set(SETTINGS)
     assert len(found) > 60
     assert found - documented(configuration_reference.reference()) == set()
 
@@ -65,7 +70,7 @@ def test_no_section_of_the_navigation_is_there_twice() -> None:
 def test_nothing_is_documented_that_the_source_does_not_read() -> None:
     known = documented(configuration_reference.reference())
     apps = {name for name in known if name.startswith(PREFIX)}  # their names are put together
-    read = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))
+    read = "\n".join([*SETTINGS, *(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py"))])
     pipelines = "\n".join(
         path.read_text(encoding="utf-8")
         for pattern in (

@@ -167,7 +167,7 @@ def _refuse_without_key(fields: Iterable[str]) -> None:
             hint = f"write for example {variable}__EPOCHS=2"
         else:
             hint = f"write {variable}__KEY=value, with a key of the section: {', '.join(section.model_fields)}"
-        raise ConfigError(f"the variable {variable} has no effect: only {_PREFIX}SECTION__KEY sets a key", hint)
+        raise ConfigError(f"the variable {variable} is not read: only {_PREFIX}SECTION__KEY sets a key", hint)
 
 
 def _keys_of_environment() -> dict[str, str]:

@@ -74,7 +74,7 @@ def evaluate(
     """
     manifest = read_manifest(data)
     if out.exists() and any(out.iterdir()) and not (out / METRICS).is_file():
-        raise MlopsError(f"{out} is not empty and does not hold an evaluation", "choose another --out")
+        raise MlopsError(f"{out} is not empty and is not an evaluation", "choose another --out")
     own = OwnMetrics(own_metrics)
     predictor = Predictor(bundle)
     if predictor.classes != manifest.classes:

@@ -42,7 +42,7 @@ class Embedding:
         openvino = load_openvino()
         # One thread and one stream a core: 2.5 times as fast here as all cores on one small batch.
         options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
-        streams = _cores()
+        streams = os.cpu_count() or 1
         options |= {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
         self._model = openvino.Core().compile_model(graph, "CPU", options)
         self.size = size
@@ -142,7 +142,3 @@ def graph_path(model: Model) -> Path:
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
     name = "".join(sign if sign.isalnum() else "_" for sign in model.backbone)
     return paths.home() / CACHE / f"{name}-{model.image_size}-{digest}.onnx"
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1

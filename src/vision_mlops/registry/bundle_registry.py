@@ -62,13 +62,9 @@ class Registry(ABC):
             RegistryError: a name is invalid, a report is missing or of another bundle, or an alias is asked for a
                 bundle that was rejected.
         """
-        check_name(name)
-        for alias in aliases:
-            check_alias(alias)
-        content = read_bundle(bundle)
+        content = _checked(bundle, name, aliases)
         reports = evidence(content, verdict, metrics)
-        if aliases and reports.get("verdict", {}).get("decision") == "reject":
-            raise refusal(f"{bundle}", aliases[0], reports["verdict"], "register it without an alias")
+        _refuse_rejected(bundle, aliases, reports, "register it without an alias")
         tags = identity_tags(content, file_hash(bundle / MANIFEST))
         with self._changing(name):
             existing = None if force else self._identical(name, tags[HASH_TAG])
@@ -102,12 +98,9 @@ class Registry(ABC):
             BundleError: the bundle is incomplete or was changed.
             RegistryError: a name is invalid, or an alias is asked for a bundle that was rejected.
         """
-        check_name(name)
-        for alias in aliases:
-            check_alias(alias)
-        content = read_bundle(bundle)
-        if aliases and not force and facts.get("verdict", {}).get("decision") == "reject":
-            raise refusal(f"{bundle}", aliases[0], facts["verdict"], "add --force, or give no alias")
+        content = _checked(bundle, name, aliases)
+        if not force:
+            _refuse_rejected(bundle, aliases, facts, "add --force, or give no alias")
         tags = {**identity_tags(content, file_hash(bundle / MANIFEST)), **fact_tags(facts)}
         with self._changing(name):
             existing = self._identical(name, tags[HASH_TAG])
@@ -262,6 +255,19 @@ def copy_bundle(source: Path, content: Bundle, target: Path) -> None:
     for name in (MANIFEST, *content.files):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)
+
+
+def _checked(bundle: Path, name: str, aliases: Sequence[str]) -> Bundle:
+    """The content of a verified bundle that is to get a name and aliases, which are valid."""
+    check_name(name)
+    for alias in aliases:
+        check_alias(alias)
+    return read_bundle(bundle)
+
+
+def _refuse_rejected(bundle: Path, aliases: Sequence[str], facts: Mapping[str, Any], hint: str) -> None:
+    if aliases and facts.get("verdict", {}).get("decision") == "reject":
+        raise refusal(f"{bundle}", aliases[0], facts["verdict"], hint)
 
 
 def refusal(what: str, alias: str, verdict: Mapping[str, Any], hint: str) -> RegistryError:

@@ -16,7 +16,7 @@ from vision_mlops.core import paths
 from vision_mlops.core.files import atomic_write
 from vision_mlops.tracking import mlflow_runs
 
-_FILE = "registry.json"
+_FILE = ".registry.json"  # no model can have this name
 _HEADER = 100
 _ROLLBACK_JOURNAL = b"\1\1"
 _BESIDE = ("-journal", "-wal")

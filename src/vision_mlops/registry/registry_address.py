@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vision_mlops.core.errors import RegistryError
 
@@ -44,11 +44,13 @@ def open_registry(address: str | None = None) -> Registry:
 
         return MlflowRegistry()
     if given == "azure":
-        return _of_workspace()
+        return _azure("workspace")
     if found := _WORKSPACE.fullmatch(given):
-        return _of_workspace(**found.groupdict())
+        return _azure("workspace", **found.groupdict())
     if found := _NEAR.fullmatch(given):
-        return _of_workspace(workspace_name=found["name"]) if found["kind"] == "workspaces" else _shared(found["name"])
+        if found["kind"] == "workspaces":
+            return _azure("workspace", workspace_name=found["name"])
+        return _azure("registry", registry_name=found["name"])
     origin = "" if address else f"{VARIABLE}="
     raise RegistryError(
         f"{origin}{given!r} is not a known registry",
@@ -57,19 +59,11 @@ def open_registry(address: str | None = None) -> Registry:
     )
 
 
-def _of_workspace(**given: Any) -> AzureRegistry:
-    from vision_mlops.azure.clients import ml_client
+def _azure(kind: Literal["workspace", "registry"], **given: Any) -> AzureRegistry:
+    from vision_mlops.azure.clients import ml_client, registry_client
     from vision_mlops.config.azure_settings import load_azure_settings
     from vision_mlops.registry.azureml.azureml_registry import AzureRegistry
 
     settings = load_azure_settings(**given)
-    return AzureRegistry(lambda: ml_client(settings), f"workspace {settings.workspace_name}")
-
-
-def _shared(name: str) -> AzureRegistry:
-    from vision_mlops.azure.clients import registry_client
-    from vision_mlops.config.azure_settings import load_azure_settings
-    from vision_mlops.registry.azureml.azureml_registry import AzureRegistry
-
-    settings = load_azure_settings(registry_name=name)
-    return AzureRegistry(lambda: registry_client(settings), f"registry {name}")
+    connect = ml_client if kind == "workspace" else registry_client
+    return AzureRegistry(lambda: connect(settings), f"{kind} {getattr(settings, f'{kind}_name')}")

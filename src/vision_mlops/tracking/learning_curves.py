@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from vision_mlops.core.errors import MlopsError
@@ -22,23 +23,34 @@ def draw_learning_curves(runs: Mapping[str, str]) -> Picture:
     Raises:
         MlopsError: a run does not exist, or has no curves.
     """
+    words = FigureWords()
+    curves = {words.stand_in(name): partial(_points, run_id) for name, run_id in runs.items()}
+    return Picture(words.svg(curves_figure(curves)))
+
+
+def curves_figure(curves: Mapping[str, Callable[[str], list[tuple[float, float]]]]) -> Any:
+    """The figure of matplotlib.
+
+    Args:
+        curves: For each training, by its name, the (epoch, value) of a metric such as ``val_loss``.
+    """
     from matplotlib.figure import Figure
 
-    words = FigureWords()
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     for axes, quantity in zip(figure.subplots(1, 2), _QUANTITIES, strict=True):
-        for number, (name, run_id) in enumerate(runs.items()):
+        for number, (name, points) in enumerate(curves.items()):
             for split, look in _LOOKS.items():
-                points = _points(run_id, f"{split}_{quantity}")
-                label = words.stand_in(f"{name}, {split}")
-                axes.plot(*zip(*points, strict=True), look, marker="o", color=f"C{number}", label=label)
+                found, label = points(f"{split}_{quantity}"), f"{name}, {split}" if name else split
+                axes.plot(
+                    [x for x, _ in found], [y for _, y in found], look, marker="o", color=f"C{number}", label=label
+                )
         axes.set(xlabel="epoch", title=quantity)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
-    return Picture(words.svg(figure))
+    return figure
 
 
-def _points(run_id: str, key: str) -> list[tuple[int, float]]:
+def _points(run_id: str, key: str) -> list[tuple[float, float]]:
     if mlflow_runs.find_run(run_id) is None:
         raise MlopsError(f"run {run_id!r} is not in the tracking store", "give the id of a training run")
     history: list[Any] = mlflow_runs.client().get_metric_history(run_id, key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytorch_lightning as pl
 
@@ -12,6 +11,7 @@ from vision_mlops.config.workload import Workload
 from vision_mlops.data.manifest import Manifest
 from vision_mlops.model.bundle import Bundle
 from vision_mlops.tracking import mlflow_runs
+from vision_mlops.tracking.learning_curves import curves_figure
 from vision_mlops.training.checkpoints import TrainingFolder
 
 
@@ -92,8 +92,11 @@ class MlflowCallback(pl.Callback):
     def finish(self, bundle: Bundle, history: list[dict[str, float]]) -> None:
         """Attach the curves, the final metrics and the bundle's description, and close the run."""
         client = mlflow_runs.client()
-        figure = curves(history)
-        client.log_figure(self.run_id, figure, "curves.png")
+
+        def points(key: str) -> list[tuple[float, float]]:
+            return [(row["epoch"] + 1, row[key]) for row in history if key in row]
+
+        client.log_figure(self.run_id, curves_figure({"": points}), "curves.png")
         client.log_dict(self.run_id, bundle.model_dump(), "bundle.json")
         # A name of its own: the epochs' val_accuracy is a curve, and this is the point of it that was kept.
         final = {"best_val_accuracy": bundle.metrics["val_accuracy"], "test_accuracy": bundle.metrics["test_accuracy"]}
@@ -101,18 +104,3 @@ class MlflowCallback(pl.Callback):
         mlflow_runs.log_metrics(self.run_id, final)
         client.set_tag(self.run_id, "git_commit", bundle.git_commit or "unknown")
         mlflow_runs.end_run(self.run_id)
-
-
-def curves(history: list[dict[str, float]]) -> Any:
-    """Loss and accuracy per epoch as a matplotlib figure."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split in ("train", "val"):
-            key = f"{split}_{quantity}"
-            points = [(row["epoch"] + 1, row[key]) for row in history if key in row]
-            axes.plot([x for x, _ in points], [y for _, y in points], marker="o", label=split)
-        axes.set(xlabel="epoch", title=quantity)
-        axes.legend()
-    return figure

@@ -141,7 +141,7 @@ def test_references_of_a_workload_by_section() -> None:
         (["model.backbone=nets:"], "must be module:function"),
         (["model.backbone=nets:Net"], "frozen_stages counts stages of timm's models"),
         (["evaluation.metrics=[a:x, b:x]"], "two functions are called 'x'"),
-        (["evaluation.metrics=[a:accuracy]"], "'accuracy' is the name of a metric that is measured anyway"),
+        (["evaluation.metrics=[a:accuracy]"], "'accuracy' is the name of a built-in metric"),
         (
             ["gate.min_metrics={x: 0.5}"],
             "gate.min_metrics has a floor for 'x', which evaluation.metrics does not measure",

@@ -236,7 +236,7 @@ def test_new_names_a_folder_elsewhere_by_its_whole_path(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["Big Cats", "--images", "pets"], "'Big Cats' cannot be the name of a workload\n  -> begin with a lower case"),
+        (["Big Cats", "--images", "pets"], "'Big Cats' cannot be the name of a workload\n  -> use 2 to 63 lower case"),
         (["../up", "--images", "pets"], "'../up' cannot be the name of a workload"),
         (["textile", "--images", "pets"], "'textile' is the name of a shipped workload\n  -> choose another name"),
         (["cats", "--images", "nowhere"], "nowhere does not exist\n  -> give a folder with one sub-folder of images"),

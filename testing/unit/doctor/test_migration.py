@@ -131,9 +131,9 @@ ODD = {
     "empty.ipynb": ("\n", "is not a notebook (it is empty)"),
     "list.ipynb": ("[]", "is not a notebook"),
     "null.ipynb": ('{"cells": [1]}', "is not a notebook"),
-    "deep.py": ("(" * 5000, "not code for Python 3"),
-    "null.py": ("x = 1\n" * 2000 + "\0", "not code for Python 3"),
-    "latin.py": ("# caf\xe9\nx = (\n", "not code for Python 3"),
+    "deep.py": ("(" * 5000, "not valid code for Python 3"),
+    "null.py": ("x = 1\n" * 2000 + "\0", "not valid code for Python 3"),
+    "latin.py": ("# caf\xe9\nx = (\n", "not valid code for Python 3"),
 }
 
 

@@ -45,7 +45,7 @@ def test_a_change_by_others_is_seen(registered: MlflowRegistry) -> None:
 
 def test_a_damaged_file_is_written_anew(registered: MlflowRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     before = registered.models()
-    file = Path(mlflow_runs.database_file() or "").parent / "models" / "registry.json"
+    file = Path(mlflow_runs.database_file() or "").parent / "models" / ".registry.json"
     file.write_text("{", encoding="utf-8")
     assert registered.models() == before
     _refuse_questions(monkeypatch)

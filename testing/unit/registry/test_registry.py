@@ -91,7 +91,7 @@ def test_download_is_verified(store: Path, tmp_path: Path, plain_bundle: MakeBun
         registry.download("textile:1", tmp_path / "second")
     assert not (tmp_path / "second").exists()
     shutil.rmtree(kept)
-    with pytest.raises(RegistryError, match="the bundle of textile:1 is not in"):
+    with pytest.raises(RegistryError, match="the bundle of textile:1 is no longer in"):
         registry.download("textile:1", tmp_path / "second")
 
 

@@ -30,5 +30,5 @@ def test_curves_of_two_trainings_and_what_is_none(store: Path) -> None:
     empty = mlflow_runs.start_run("colours", "other", {})
     with pytest.raises(MlopsError, match=f"the run {empty} has no metric 'train_loss'"):
         draw_learning_curves({"other": empty})
-    with pytest.raises(MlopsError, match="is not in the tracking store 'nobody' in the tracking store"):
+    with pytest.raises(MlopsError, match="run 'nobody' is not in the tracking store"):
         draw_learning_curves({"other": "nobody"})

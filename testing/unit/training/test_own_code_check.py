@@ -179,7 +179,7 @@ def test_what_a_bundle_can_carry_passes_and_leaves_no_trace(change: str, capfd: 
         ("state", "does not return the same for the same images twice"),
         ("batch_mean", "depends on the other images of its batch"),
         ("in_place", r"changes the images that it is given\n  -> work on a copy"),
-        ("branch", r"decides by the pixels what to do, at own_images.py:\d+\n.*torch.where in the place of if"),
+        ("branch", r"decides by the pixels what to do, at own_images.py:\d+\n.*torch.where instead of if"),
         ("item", r"decides by the pixels what to do, at own_images.py:\d+\n"),
         ("by_numpy", "does not compute in ONNX what it computes in torch"),
         ("loop", "does not compute in ONNX what it computes in torch"),
