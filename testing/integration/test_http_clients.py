@@ -20,7 +20,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -79,7 +78,7 @@ def routed(port: int, folder: Path) -> Iterator[str]:
     found: dict[str, Any] = {}
 
     async def serve() -> None:
-        app = RouterApp(SimpleNamespace(key="key", obey=lambda action, body: Response.json(200, action)))
+        app = RouterApp("key", lambda request: Response.json(200, request.path))
         backend = Backend(DeploymentSpec("v1", "m", "1", "/b"), folder)
         backend.server.max_body, backend.server.request_timeout_s = 2**20, 20.0
         backend.pool.move(port)

@@ -163,9 +163,7 @@ class BenchmarkFolder:
         Raises:
             MlopsError: another process is running.
         """
-        refusal = MlopsError(
-            f"another command is running a benchmark of {self.workload}", "wait until it has finished"
-        )
+        refusal = MlopsError(f"another command is running a benchmark of {self.workload}", "wait until it has finished")
         with locks.locked(self.path / ".lock", refusal):
             for place in (self.path, *self.path.glob(f"{_WORK}/*")):
                 for left in place.glob(".*.????????*/"):  # as core.files names folders that it writes

@@ -191,7 +191,7 @@ def _facts(version: Mapping[str, Any]) -> str:
 def _went_well(line: str) -> bool:
     entry = _event(line)
     try:
-        return entry["event"] == "request" and (entry["status"] < 500 or entry["path"].startswith("/health/"))
+        return bool(entry["event"] == "request" and (entry["status"] < 500 or entry["path"].startswith("/health/")))
     except (KeyError, TypeError, AttributeError):
         return False
 

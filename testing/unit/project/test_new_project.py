@@ -27,7 +27,8 @@ from vision_mlops.cli.init import _ask_for_images
 from vision_mlops.cli.main import app
 from vision_mlops.config import load_workload
 from vision_mlops.core.errors import MlopsError
-from vision_mlops.devops.setup.setup_session import SetupRequest, open_setup
+from vision_mlops.devops.setup.setup_plan import SetupRequest
+from vision_mlops.devops.setup.setup_session import open_setup
 from vision_mlops.flask_app.brand import load_brand
 from vision_mlops.jobs.azureml.environment_assets import Origin, chosen
 from vision_mlops.jobs.definitions.linter.linter import lint

@@ -55,8 +55,9 @@ def init(
     Example: `mlops devops init --organization https://dev.azure.com/contoso --project vision --approver ann@contoso.com`
     """
     from vision_mlops.devops.setup.setup_part import Standing
+    from vision_mlops.devops.setup.setup_plan import SetupRequest
     from vision_mlops.devops.setup.setup_run import look, make, of_standing
-    from vision_mlops.devops.setup.setup_session import SetupRequest, open_setup
+    from vision_mlops.devops.setup.setup_session import open_setup
 
     request = SetupRequest(root, environments, organization, project, repository, branch, tuple(approver or ()), github)
     with open_setup(request, warn) as session:
