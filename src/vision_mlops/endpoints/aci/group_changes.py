@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LOG_LINES = 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
+_REASON_SECONDS = 3.0
 
 
 class NotReadyError(DeploymentError):
@@ -124,6 +125,11 @@ class Changes:
                     raise NotReadyError(f"not ready after {expected.seconds:g} s: {problem}", hint)
                 time.sleep(pause)
                 pause = min(1.5 * pause, _LONGEST_PAUSE)
+        except NotReadyError:
+            if poller is not None:  # the error of the change says more than the group, and may be a moment behind it
+                poller.wait(_REASON_SECONDS)
+                self._is_done(name, poller)
+            raise
         except KeyboardInterrupt:
             self._say(
                 f"endpoint {name} continues to change in Azure. `mlops endpoint show {name} --on aci` shows its state, the"
