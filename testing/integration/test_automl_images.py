@@ -227,7 +227,7 @@ def test_without_a_cluster_with_graphics_processors(
 ) -> None:
     cloud = workspace.loopback
     monkeypatch.delenv("MLOPS_AZURE_GPU_CLUSTER")
-    with pytest.raises(ConfigError, match="there is no 'gpu-cluster' in the workspace") as raised:
+    with pytest.raises(ConfigError, match="the workspace has no cluster 'gpu-cluster'") as raised:
         attempt.contestant().fit()
     assert "MLOPS_AZURE_GPU_CLUSTER" in raised.value.hint
     monkeypatch.setenv("MLOPS_AZURE_GPU_SKU", SIZE)
@@ -253,7 +253,7 @@ def test_settings(workspace: Place, attempt: Attempt, monkeypatch: pytest.Monkey
 
 
 def test_what_automl_refuses_is_refused_before_anything_is_sent(workspace: Place, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there are 9 training images of 3 classes"):
+    with pytest.raises(DataError, match="the data has only 9 training images of 3 classes"):
         Attempt(tmp_path, train=3).contestant().fit()
     assert not (tmp_path / "own" / "automl.json").exists()
 

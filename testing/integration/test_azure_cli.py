@@ -172,7 +172,7 @@ def test_a_job_elsewhere_is_no_job_that_never_ran(
     run: Run, place: Place, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     words = ("job", "cancel", "train-1", "--on", "azure", "--if-running")
-    assert run(*words)[::2] == (0, "there is no job train-1: nothing to cancel\n")
+    assert run(*words)[::2] == (0, "no job 'train-1' exists: nothing to cancel\n")
     monkeypatch.setenv(variable, value)
     code, _, err = run(*words)
     assert code == 2, err

@@ -74,7 +74,7 @@ def test_settings_of_a_workspace_win(home: Path, tmp_path: Path, monkeypatch: py
         assert not azure.emulated
         assert str(azure) == "workspace mlw in resource group rg-vision, on Azure"
         monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(AzureError, match=r"r\.azurecr\.io/m:1 was not built: .*az"):
+        with pytest.raises(AzureError, match=r"r\.azurecr\.io/m:1 could not be built: .*az"):
             azure.build_image("r.azurecr.io/m:1", tmp_path)
     finally:
         azure.close()

@@ -295,7 +295,7 @@ def test_values_that_trigger_a_pipeline_have_its_types(text: str) -> None:
         if name in good:
             assert _inputs(declared, {name: text})[name].default == good[name]
         else:
-            with pytest.raises(AzureError, match=f"input '{name}': '{text}' is no {name}"):
+            with pytest.raises(AzureError, match=f"input '{name}': '{text}' is not of type {name}"):
                 _inputs(declared, {name: text})
     types = {"3": "integer", "0.5": "number", "true": "boolean"}
     assert _inputs(None, {"x": text})["x"].type == types.get(text, "string"), "nobody has declared it"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from vision_mlops.config.azure_settings import AzureSettings
+
 _OF_A_GROUP = "group_variables"
 
 
@@ -19,7 +21,8 @@ def unread(folder: Path, source: Path) -> list[str]:
         source: The code that reads variables of the environment.
     """
     files = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.yml"))}
-    code = "\n".join(path.read_text(encoding="utf-8") for path in source.rglob("*.py"))
+    texts = [path.read_text(encoding="utf-8") for path in source.rglob("*.py")]
+    code = "\n".join([*texts, *AzureSettings.variables()])  # most of these are made of a prefix and the name of a field
     return [*_variables(folder, files, code), *_parameters(files), *_templates(folder, files)]
 
 

@@ -140,7 +140,9 @@ def test_the_index_follows_each_change(bundles: dict[int, Path], home: Path) -> 
 @pytest.mark.usefixtures("in_this_process")
 def test_a_folder_with_the_name_of_a_version(bundles: dict[int, Path]) -> None:
     shutil.copytree(bundles[2], "colours:1")
-    with pytest.raises(RegistryError, match=r"is a folder and a registered model\n  -> write \./colours:1 for the"):
+    with pytest.raises(
+        RegistryError, match=r"is both a folder and a registered model\n  -> write \./colours:1 for the"
+    ):
         choose_bundle("colours:1")
     assert choose_bundle("./colours:1") == ChosenBundle(Path("colours:1"))
 

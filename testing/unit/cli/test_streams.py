@@ -108,4 +108,4 @@ def test_a_deleted_working_folder_is_named(tmp_path: Path) -> None:
         f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && unset MLOPS_HOME && $mlops data list"
     )
     done = in_shell(script)
-    assert (done.returncode, done.stderr.splitlines()[-2]) == (2, "error: the working folder was deleted")
+    assert (done.returncode, done.stderr.splitlines()[-2]) == (2, "error: the working directory was deleted")

@@ -348,4 +348,4 @@ def test_what_is_printed_for_people(keep: Keep) -> None:
         in done.output
     )
     again = RUNNER.invoke(app, ["data", "add-labels", "corrections", "-w", "pets"])
-    assert again.output.endswith("nothing new: azureml:pets:1 stays as it is\n")
+    assert again.output.endswith("nothing new: azureml:pets:1 is unchanged\n")

@@ -200,7 +200,7 @@ def test_new_writes_a_workload_that_its_name_finds(tmp_path: Path, run: Run) -> 
     assert code == 0, err
     assert out.split() == ["class", "images", "cat", "30", "dog", "3"]
     assert "warning: class 'dog' has 3 images, fewer than 5: it will be left out" in err
-    assert err.endswith("wrote workloads/my-pets.yml: look at it, then go on with\n  mlops run --workload my-pets\n")
+    assert err.endswith("wrote workloads/my-pets.yml; review it, then continue with\n  mlops run --workload my-pets\n")
     loaded = load_workload("my-pets")
     assert (loaded.name, loaded.title, loaded.data.path) == ("my-pets", "My pets", "photos/pets")
     assert "my-pets" in list_workloads()

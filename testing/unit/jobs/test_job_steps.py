@@ -111,7 +111,7 @@ def test_components_from_files_inline_nested_and_the_store(project: Path) -> Non
 
 def test_registered_component_that_does_not_exist(project: Path) -> None:
     job = write(project / "job.yml", pipeline({"a": {"component": "azureml:nobody:1", "inputs": {}}}))
-    with pytest.raises(PipelineError, match="there is no component 'azureml:nobody:1' on this machine"):
+    with pytest.raises(PipelineError, match="no component 'azureml:nobody:1' is registered on this machine"):
         run(job)
 
 

@@ -83,7 +83,7 @@ def test_images_of_none_or_two(project: Path) -> None:
     with pytest.raises(DataError, match="nowhere is not a folder"):
         workload_of(None, "nowhere")
     workload(project, "finches", path="photos/birds")
-    with pytest.raises(MlopsError, match="photos/birds is the data of 2 workloads: birds, finches\n  -> name one, "):
+    with pytest.raises(MlopsError, match="photos/birds is the data of 2 workloads: birds, finches\n  -> choose one, "):
         workload_of(None, "photos/birds")
 
 

@@ -58,5 +58,5 @@ def test_images_of_the_test_split_come_from_each_class(project: Path) -> None:
 
 def test_outside_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="is in no project"):
+    with pytest.raises(ConfigError, match="is not in a project"):
         open_project()

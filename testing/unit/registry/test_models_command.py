@@ -66,7 +66,7 @@ def test_compare(two_versions: Path) -> None:
 
 
 def test_download_and_explain(two_versions: Path, tmp_path: Path) -> None:
-    assert "textile:2 is in" in _run("download", "textile", "--out", str(tmp_path / "out"))
+    assert "wrote textile:2 to" in _run("download", "textile", "--out", str(tmp_path / "out"))
     assert (tmp_path / "out" / "bundle.json").is_file()
     text = _run("explain", "textile:2")
     assert "no alias" in text, "long lines are not cut"

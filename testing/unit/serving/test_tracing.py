@@ -174,7 +174,7 @@ def test_a_missing_extra_is_named(
         ({"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=;x"}, "has no InstrumentationKey"),
         (
             {"APPLICATIONINSIGHTS_CONNECTION_STRING": STRING.partition(";")[0] + ";IngestionEndpoint=secret-key"},
-            "IngestionEndpoint that is no address",
+            "IngestionEndpoint that is not an address",
         ),
         ({"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=secret-key"}, "not a UUID"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "h:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT is not an address"),
