@@ -152,7 +152,7 @@ def test_a_large_image_is_scaled_down_in_the_browser_and_stays_upright(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"%PDF-1.7 not a picture", "This is not an image"),
+        (b"%PDF-1.7 not a picture", "This file is not an image"),
         (b"", "The file is empty"),
         (b"\x89PNG\r\n\x1a\n", "not an image"),
     ],
