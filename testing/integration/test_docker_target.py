@@ -358,7 +358,7 @@ def test_engines_that_do_not_work_are_named(bench: Bench, monkeypatch: pytest.Mo
     for value, words in [
         ("", "neither docker nor podman is installed"),
         ("/nowhere/docker", "'/nowhere/docker' cannot be run: No such file"),
-        ("docker '", "MLOPS_CONTAINER_ENGINE cannot be read"),
+        ("docker '", "MLOPS_CONTAINER_ENGINE cannot be parsed"),
     ]:
         monkeypatch.setenv("MLOPS_CONTAINER_ENGINE", value)
         with pytest.raises(DeploymentError, match=words):

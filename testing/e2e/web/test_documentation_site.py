@@ -170,7 +170,7 @@ def build(folder: Path, text: str, **files: str) -> subprocess.CompletedProcess[
     docs.mkdir()
     for name in ("documentation_site.py", "zensical.toml"):
         shutil.copy(DOCS / name, docs)
-    for name in ("cli", "configuration", "lint_rules", "architecture", "other"):
+    for name in ("cli", "configuration", "lint_rules", "architecture", "contributing", "other"):
         (docs / f"{name}.md").write_text(f"# {name}\n")
     (docs / "index.md").write_text(f"# First\n\n{text}\n")
     for name, content in files.items():
