@@ -46,7 +46,7 @@ def test_demo_runs_the_pipeline_and_serves_samples(first: subprocess.CompletedPr
 
 
 def written(journey: Journey) -> dict[Path, int]:
-    """When each file was written, but for what the registry is remembered to have said: each run of a job changes its database."""
+    """When each file was written, but for what is remembered of the registry: each run of a job changes its database."""
     folders = [journey.folder / "outputs" / name for name in ("bundles", "data", "models")]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return {path: path.stat().st_mtime_ns for path in files if path.name != ".registry.json"}
