@@ -82,7 +82,7 @@ def test_the_life_of_a_managed_endpoint(
     assert (code, place.count("onlineEndpoints", "PUT") - before) == (0, 1), said
     assert [item["mirror"] for item in shown(run)["deployments"]] == [0, 50]
     code, _, said = run("endpoint", "traffic", "colours", "version-1=100", "--mirror", "version-2=80")
-    assert (code, "an endpoint on managed sends at most 50 %" in said) == (2, True)
+    assert (code, "an endpoint on managed sends copies of at most 50 %" in said) == (2, True)
     access = Managed().access("colours")
     labels = {score_file(access, Path(image)).label for _ in range(20)}
     assert labels == {"blue"}  # callers get none of the copies' answers

@@ -98,9 +98,13 @@ class OnlineTarget(AzureMLTarget):
         """See :meth:`vision_mlops.endpoints.contract.Target.set_traffic`."""
         for deployment, share in mirror.items():
             if share > self.mirrors_at_most:
-                most = f"at most {self.mirrors_at_most} %" if self.mirrors_at_most else "no copies"
+                most = (
+                    f"copies of at most {self.mirrors_at_most} % of its traffic"
+                    if self.mirrors_at_most
+                    else "no copies of its traffic"
+                )
                 raise DeploymentError(
-                    f"--mirror {deployment}={share}: an endpoint on {self.name} takes {most}",
+                    f"--mirror {deployment}={share}: an endpoint on {self.name} sends {most}",
                     f"give {self.mirrors_at_most} or less"
                     if self.mirrors_at_most
                     else "give it a share of the traffic",
