@@ -98,17 +98,10 @@ class OnlineTarget(AzureMLTarget):
         """See :meth:`vision_mlops.endpoints.contract.Target.set_traffic`."""
         for deployment, share in mirror.items():
             if share > self.mirrors_at_most:
-                most = (
-                    f"copies of at most {self.mirrors_at_most} % of its traffic"
-                    if self.mirrors_at_most
-                    else "no copies of its traffic"
-                )
-                raise DeploymentError(
-                    f"--mirror {deployment}={share}: an endpoint on {self.name} sends {most}",
-                    f"give {self.mirrors_at_most} or less"
-                    if self.mirrors_at_most
-                    else "give it a share of the traffic",
-                )
+                limit = self.mirrors_at_most
+                most = f"copies of at most {limit} % of its traffic" if limit else "no copies of its traffic"
+                fix = f"give {limit} or less" if limit else "give it a share of the traffic"
+                raise DeploymentError(f"--mirror {deployment}={share}: an endpoint on {self.name} sends {most}", fix)
 
         def change(entity: Any) -> None:
             entity.traffic = {deployment: share for deployment, share in traffic.items() if share}
