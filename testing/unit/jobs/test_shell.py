@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 from hypothesis import given, settings
@@ -147,8 +148,14 @@ def test_a_command_that_cannot_be_parsed_is_an_error_only_where_a_path_needs_quo
         render_command(f"S 'a {P}", {}, {IN: "/my photos"})
 
 
+def not_installed(name: str) -> None:
+    raise PackageNotFoundError(name)
+
+
 def test_a_path_that_needs_quotes_needs_shfmt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda name, path=None: None)
+    monkeypatch.setenv("PATH", "/nowhere")  # a package is found wherever it was installed
+    assert render_command(f"S {P}", {}, {IN: "/my photos"}) == "S '/my photos'"
+    monkeypatch.setattr("vision_mlops.jobs.definitions.plan.shell.distribution", not_installed)
     assert render_command(f"S {P}", {}, {IN: "/data/x"}) == "S /data/x"
     with pytest.raises(MissingExtraError, match="needs the package 'shfmt-py'"):
         render_command(f"S {P}", {}, {IN: "/my photos"})

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import signal
 import sys
-import sysconfig
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -45,8 +43,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_mlflow: None
     folder = tmp_path / "engine"
     words = [sys.executable, str(ENGINE), str(folder)]
     monkeypatch.setenv("MLOPS_CONTAINER_ENGINE", shlex.join(words))
-    found = {"nvidia-smi": None, "shfmt": shutil.which("shfmt", path=sysconfig.get_path("scripts"))}
-    monkeypatch.setattr("shutil.which", lambda name, *_, **__: found.get(name, f"/usr/bin/{name}"))
+    monkeypatch.setattr("shutil.which", lambda name, *_, **__: None if name == "nvidia-smi" else f"/usr/bin/{name}")
     return folder
 
 

@@ -7,14 +7,15 @@ quoted depends on its place: a word, quotes, a here-document, a comment. ``shfmt
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
 import shutil
 import subprocess
-import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Literal
 
 from vision_mlops.core.errors import MissingExtraError
@@ -147,10 +148,7 @@ class _Place:
 
 def _parsed(text: str) -> tuple[bytes, Any]:
     """Parse a command; returns it in bytes, and its syntax tree, whose positions count bytes."""
-    program = shutil.which("shfmt", path=sysconfig.get_path("scripts")) or shutil.which("shfmt")
-    if program is None:
-        raise MissingExtraError("shfmt-py", "train")
-    source = text.encode(*_CODEC)
+    program, source = _shfmt(), text.encode(*_CODEC)
     while True:
         done = subprocess.run([program, "-tojson", "-ln", "bash"], input=source, capture_output=True, check=False)
         if done.returncode == 0:
@@ -162,6 +160,17 @@ def _parsed(text: str) -> tuple[bytes, Any]:
         if opening < 0:
             raise ExpressionError(f"the command, in which a path needs quotes, cannot be parsed: {reason}")
         source = source[: opening + 1] + b" " + source[opening + 1 :]
+
+
+def _shfmt() -> str:
+    """The program of the package, which need not be among the scripts of this Python; else that of the system."""
+    with contextlib.suppress(PackageNotFoundError):
+        for file in distribution("shfmt-py").files or ():
+            if file.name == "shfmt":
+                return str(file.locate())
+    if program := shutil.which("shfmt"):
+        return program
+    raise MissingExtraError("shfmt-py", "train")
 
 
 def _places(node: Any, place: _Place, source: bytes) -> Iterator[tuple[int, int, _Place]]:
