@@ -40,7 +40,7 @@ def test_the_emulator_is_that_of_one_notebook_and_ends_with_its_session(home: Pa
         other = subprocess.run(
             line, env={**before, "MLOPS_HOME": str(home)}, capture_output=True, text=True, check=False
         )
-        assert "the emulator does not start: the state folder" in other.stderr
+        assert "the emulator cannot start: the state folder" in other.stderr
         assert "-> shut down the kernel of the notebook that uses it" in other.stderr
         (home / "context" / "bundle").mkdir(parents=True)
         (home / "context" / "bundle" / "bundle.json").write_text("{}")
