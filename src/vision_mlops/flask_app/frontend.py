@@ -69,7 +69,7 @@ class Frontend:
             },
             "corrections_on": self.corrections is not None,
             "signed_in_as": self.signed_in_as(),
-            "session_id": session_id(),
+            "session_id": session_id,
             "endpoint_url": self.endpoint.url,
             "endpoint_auth": self.settings.auth,
             "samples": list(self.samples()),

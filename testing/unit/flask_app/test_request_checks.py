@@ -55,6 +55,12 @@ def test_the_cookie_is_bound_to_the_host_where_there_is_tls(open_app: OpenApp) -
     assert "Secure" not in plain
 
 
+@pytest.mark.parametrize("path", ["/model", "/status", "/use", "/favicon.ico", "/nothing", "/health"])
+def test_only_pages_with_forms_begin_a_session(open_app: OpenApp, path: str) -> None:
+    """A browser asks for an icon while it loads a page: a session begun for that would end the one of the page."""
+    assert "Set-Cookie" not in open_app(checks_forms=True).get(path).headers
+
+
 @pytest.mark.parametrize("options", [{}, HTTPS], ids=["http", "https"])
 def test_forms_need_the_token_of_a_page(open_app: OpenApp, endpoint: OddEndpoint, options: Any) -> None:
     client = open_app(checks_forms=True)
