@@ -18,6 +18,7 @@ from vision_mlops.azure.azure_errors import azure_errors
 from vision_mlops.config.azure_settings import load_azure_settings
 from vision_mlops.core.errors import AzureError, ConfigError, DeploymentError
 from vision_mlops.endpoints.aci import group_state as states
+from vision_mlops.endpoints.aci.group_changes import Changes, Expected
 from vision_mlops.endpoints.aci.group_definition import (
     again,
     default_label,
@@ -327,3 +328,29 @@ def test_the_target_is_known_without_azure() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+class FailingChange:
+    """A group whose change has failed, and the poller of the change, which hears of it at the second look."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.group = cast(Any, answered())
+        self.group.provisioning_state = "Failed"
+
+    def find(self, name: str, say: Any) -> Any:
+        return self.group
+
+    def done(self) -> bool:
+        self.looks += 1
+        return self.looks > 1
+
+    def result(self, name: str, poller: Any) -> None:
+        raise AzureError("the DNS name label is not available", "choose another --dns-label")
+
+
+def test_a_change_that_fails_gives_the_reason_of_the_service_where_the_group_tells_of_it_first() -> None:
+    change: Any = FailingChange()
+    with pytest.raises(AzureError, match="the DNS name label is not available"):
+        Changes(change, lambda text: None).wait("textile", change, Expected("textile:3", "", 30.0))
+    assert change.looks == 2

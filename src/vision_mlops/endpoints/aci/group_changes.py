@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 LOG_LINES = 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
-_REASON_SECONDS = 3.0
 
 
 class NotReadyError(DeploymentError):
@@ -125,11 +124,6 @@ class Changes:
                     raise NotReadyError(f"not ready after {expected.seconds:g} s: {problem}", hint)
                 time.sleep(pause)
                 pause = min(1.5 * pause, _LONGEST_PAUSE)
-        except NotReadyError:
-            if poller is not None:  # the error of the change says more than the group, and may be a moment behind it
-                poller.wait(_REASON_SECONDS)
-                self._is_done(name, poller)
-            raise
         except KeyboardInterrupt:
             self._say(
                 f"endpoint {name} continues to change in Azure. `mlops endpoint show {name} --on aci` shows its state, the"
@@ -159,7 +153,9 @@ class Changes:
                 "the container group no longer exists", "deploy again, unless it was deleted on purpose"
             )
         view = view_of(group)
-        if view.final and (before is None or not before.final or view.since > before.since):
+        # Where the change itself has failed, its own error, which says more, may be a moment behind the group.
+        told_later = not done and str(group.provisioning_state).lower() in ("failed", "canceled")
+        if view.final and not told_later and (before is None or not before.final or view.since > before.since):
             raise NotReadyError(view.problem, view.hint)
         if not done or view.state is not EndpointStatus.READY:
             return view.problem or "the change is in progress", view.hint or f"mlops endpoint logs {name} --on aci"
