@@ -15,7 +15,7 @@ import numpy.typing as npt
 from vision_mlops.core.errors import BundleError
 from vision_mlops.images.decoding import MAX_PIXELS, Pixels, load_pixels
 from vision_mlops.model.bundle import GOLDEN_TOLERANCE, Bundle, bundle_id, read_bundle
-from vision_mlops.model.openvino_runtime import load_openvino
+from vision_mlops.model.openvino_runtime import shared_core
 
 Floats = npt.NDArray[np.float32]
 Precision = Literal["auto", "f32"]
@@ -47,7 +47,7 @@ class Predictor:
     """
 
     def __init__(self, folder: Path, *, threads: int = 0, precision: Precision = "f32", verify: bool = True) -> None:
-        openvino = load_openvino()
+        core = shared_core()
         self.folder = folder
         self.bundle = read_bundle(folder)
         self.id = bundle_id(self.bundle)
@@ -60,7 +60,6 @@ class Predictor:
             options["INFERENCE_PRECISION_HINT"] = precision
         self._one_by_one = threads == 1
         try:
-            core = openvino.Core()
             model = core.read_model(str(graph))
             if self._one_by_one:
                 edge = self.bundle.preprocessing.image_size

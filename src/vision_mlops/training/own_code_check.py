@@ -24,7 +24,7 @@ from vision_mlops.config.workload import Augment
 from vision_mlops.core.errors import MlopsError, TrainingError
 from vision_mlops.model.network import Classifier
 from vision_mlops.model.onnx_graph import NetworkPart, write_onnx
-from vision_mlops.model.openvino_runtime import load_openvino
+from vision_mlops.model.openvino_runtime import shared_core
 from vision_mlops.model.own_layers import OwnBackbone, Transform, own_transform
 
 _SAME, _SAME_IN_A_GRAPH = 1e-4, 0.01
@@ -134,7 +134,7 @@ def _check_graph(reference: CodeReference, module: nn.Module, images: Tensor) ->
         except Exception as error:
             raise TrainingError(f"{reference} cannot be exported to ONNX: {_line(error)}", _GRAPH_ONLY) from error
         try:
-            model = load_openvino().Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            model = shared_core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         except RuntimeError as error:
             raise TrainingError(
                 f"{reference}: OpenVINO, which serves the graph, cannot compile it: {_line(error, last=True)}",

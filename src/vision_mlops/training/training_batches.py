@@ -18,7 +18,7 @@ from vision_mlops.data.manifest import Manifest, SplitName
 from vision_mlops.images.decoding import load_pixels
 from vision_mlops.model.network import Classifier
 from vision_mlops.model.onnx_graph import NetworkPart, write_onnx
-from vision_mlops.model.openvino_runtime import load_openvino
+from vision_mlops.model.openvino_runtime import shared_core
 
 Sample = tuple[Tensor, int]
 
@@ -171,10 +171,10 @@ def prefix_runner(network: Classifier, device: torch.device) -> Callable[[Tensor
     network.to(device).eval()
     if device.type != "cpu":
         return lambda images: network.prefix(images.to(device)).cpu()
-    openvino = load_openvino()
+    core = shared_core()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "prefix.onnx")
         write_onnx(path, NetworkPart(network, network.prefix), network.config.image_size, ["activations"])
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": 1}
-        request = openvino.Core().compile_model(str(path), "CPU", options).create_infer_request()
+        request = core.compile_model(str(path), "CPU", options).create_infer_request()
     return lambda images: torch.from_numpy(request.infer([images.numpy()])["activations"].copy())

@@ -18,7 +18,7 @@ from vision_mlops.benchmark.contestant import Probabilities
 from vision_mlops.core.errors import DataError
 from vision_mlops.core.text import few
 from vision_mlops.images.decoding import open_rgb
-from vision_mlops.model.openvino_runtime import load_openvino
+from vision_mlops.model.openvino_runtime import shared_core
 
 MODEL, LABELS = "model.onnx", "labels.json"
 RESIZE, CROP = 256, 224
@@ -43,10 +43,10 @@ class OnnxClassifier:
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self._columns = _columns(folder / LABELS, classes)
         self._number = len(classes)
-        openvino = load_openvino()
+        core = shared_core()
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         try:
-            self._model = openvino.Core().compile_model(str(folder / MODEL), "CPU", options)
+            self._model = core.compile_model(str(folder / MODEL), "CPU", options)
         except RuntimeError as error:
             raise DataError(
                 f"{folder / MODEL}: OpenVINO cannot load the graph: {error}", "remove the folder, and run again"

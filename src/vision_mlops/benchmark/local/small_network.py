@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from vision_mlops.benchmark.contestant import Contestant, Probabilities, Task
 from vision_mlops.images.decoding import load_pixels
 from vision_mlops.model.onnx_graph import write_onnx
-from vision_mlops.model.openvino_runtime import load_openvino
+from vision_mlops.model.openvino_runtime import shared_core
 from vision_mlops.training import training_runtime
 from vision_mlops.training.bundle_export import fit_temperature
 from vision_mlops.training.lightning_module import balanced_weights
@@ -92,7 +92,7 @@ class FromScratch(Contestant):
         size = task.workload.model.image_size
         write_onnx(self.graph, _Calibrated(network, temperature), size, ["probabilities"])
         options = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
-        self._model = load_openvino().Core().compile_model(str(self.graph), "CPU", options)
+        self._model = shared_core().compile_model(str(self.graph), "CPU", options)
 
     def predict(self, files: Sequence[Path]) -> Probabilities:
         """Probabilities of the exported graph, on one thread."""
