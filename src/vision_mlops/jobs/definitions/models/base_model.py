@@ -36,7 +36,13 @@ class DefinitionModel(BaseModel):
     any_case: ClassVar[bool] = True  # whether words such as maximize may have capital letters
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=(), populate_by_name=False
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        populate_by_name=False,
+        defer_build=True,  # a job needs few of the models, and building all of them takes longer than reading its file
     )
 
     @model_validator(mode="before")
