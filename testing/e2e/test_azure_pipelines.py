@@ -84,6 +84,7 @@ def test_all_that_a_pipeline_names_exists(
     assert wrong(files, name, given, lines) == []
 
 
+@pytest.mark.slow
 def test_whatever_is_declared_is_read() -> None:
     assert unread(ROOT / FOLDER, ROOT / "src" / "vision_mlops") == []
 
@@ -104,6 +105,7 @@ def test_the_files_fit_the_schema_of_azure_pipelines() -> None:
     assert schema_errors(*pipelines) == ""
 
 
+@pytest.mark.slow
 def test_the_expanded_pipelines_fit_it_too(files: PipelineFiles, tmp_path: Path) -> None:
     """Which finds a template in the wrong place. The schema knows only the first, retired version of one task."""
     written = []
@@ -226,6 +228,7 @@ def test_a_mistake_is_found(file: str, before: str, after: str, message: str) ->
     assert any(message in problem for problem in found), found
 
 
+@pytest.mark.slow
 def test_what_is_declared_in_vain_is_found(tmp_path: Path) -> None:
     for path in FILES:
         copy = tmp_path / FOLDER / path.relative_to(ROOT / FOLDER)

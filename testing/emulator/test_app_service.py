@@ -95,6 +95,7 @@ def text(made: Any) -> Any:
     return answer.json()["text"] if answer.ok and answer.text.startswith("{") else answer.status_code
 
 
+@pytest.mark.slow
 def test_a_site_runs_what_is_deployed_with_its_settings(web: Any, cloud: EmulatedCloud, processes: None) -> None:
     plan(web, cloud)
     made = site(web, cloud)
@@ -126,6 +127,7 @@ def test_a_site_runs_what_is_deployed_with_its_settings(web: Any, cloud: Emulate
     assert [item.name for item in web.app_service_plans.list_by_resource_group(cloud.group)] == []
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_is_told_by_the_log(web: Any, cloud: EmulatedCloud, processes: None) -> None:
     plan(web, cloud)
     made = site(web, cloud)
@@ -153,6 +155,7 @@ def test_publishing_asks_for_a_token_and_for_a_zip(web: Any, cloud: EmulatedClou
         assert any(reason in line["message"] for line in lines)
 
 
+@pytest.mark.slow
 def test_requirements_that_cannot_be_installed_fail_the_deployment(web: Any, cloud: EmulatedCloud) -> None:
     plan(web, cloud)
     made = site(web, cloud, appSettings=[{"name": "SCM_DO_BUILD_DURING_DEPLOYMENT", "value": "true"}])
@@ -162,6 +165,7 @@ def test_requirements_that_cannot_be_installed_fail_the_deployment(web: Any, clo
     assert any("nowhere" in line["message"] for line in lines)
 
 
+@pytest.mark.slow
 def test_a_swap_warms_up_and_leaves_sticky_settings(web: Any, cloud: EmulatedCloud, processes: None) -> None:
     plan(web, cloud)
     made, slot = site(web, cloud), site(web, cloud, "staging")
@@ -190,6 +194,7 @@ def test_a_swap_warms_up_and_leaves_sticky_settings(web: Any, cloud: EmulatedClo
     until(lambda: text(slot) == "one" and page(slot).json()["settings"]["PLACE"] == "back", 20)
 
 
+@pytest.mark.slow
 def test_a_swap_with_a_slot_that_is_not_warm_changes_nothing(
     web: Any, cloud: EmulatedCloud, processes: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +215,7 @@ def test_a_swap_with_a_slot_that_is_not_warm_changes_nothing(
     assert (text(made), page(slot).status_code) == ("one", 500)
 
 
+@pytest.mark.slow
 def test_a_container_is_pulled_with_the_identity_of_the_site(web: Any, cloud: EmulatedCloud, processes: None) -> None:
     import sys
 
@@ -226,6 +232,7 @@ def test_a_container_is_pulled_with_the_identity_of_the_site(web: Any, cloud: Em
     until(lambda: page(made).status_code == 200, 20)
 
 
+@pytest.mark.slow
 def test_an_instance_that_is_not_healthy_is_replaced(
     web: Any, cloud: EmulatedCloud, processes: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

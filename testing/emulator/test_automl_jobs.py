@@ -160,6 +160,7 @@ jobs:
 """
 
 
+@pytest.mark.slow
 def test_a_step_of_a_pipeline_is_refused_in_words(client: MLClient, cloud: EmulatedCloud, tmp_path: Path) -> None:
     from azure.ai.ml import load_job
 

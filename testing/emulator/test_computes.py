@@ -40,6 +40,7 @@ def refused(call: Callable[[], Any], message: str, status: int = 400) -> None:
     assert caught.value.status_code == status
 
 
+@pytest.mark.slow
 def test_an_instance_goes_through_its_states(client: MLClient, cloud: EmulatedCloud) -> None:
     from azure.ai.ml.entities import ComputeInstance
     from azure.core.exceptions import ResourceNotFoundError
@@ -120,6 +121,7 @@ def test_a_running_job_has_a_node(client: MLClient, cloud: EmulatedCloud, projec
     assert list(client.compute.list_nodes("cpu-cluster")) == []
 
 
+@pytest.mark.slow
 def test_a_job_goes_to_an_instance_that_runs_only(
     client: MLClient, cloud: EmulatedCloud, project: Path, rehearsal: Rehearsal
 ) -> None:
@@ -167,6 +169,7 @@ def test_the_name_of_an_instance_is_unique_in_the_region(client: MLClient, cloud
     refused(lambda: instance(client, "shared-name"), "shared-name is already in use", 409)
 
 
+@pytest.mark.slow
 def test_sizes_quota_and_nodes_are_checked(client: MLClient, cloud: EmulatedCloud) -> None:
     from azure.ai.ml.entities import AmlCompute
 

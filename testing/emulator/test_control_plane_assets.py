@@ -226,6 +226,7 @@ def test_the_same_code_is_uploaded_once(client: MLClient, cloud: EmulatedCloud, 
     assert len(cloud.seen("startPendingUpload")) == 1
 
 
+@pytest.mark.slow
 def test_a_model_is_shared_through_a_registry(cloud: EmulatedCloud, folder: Path, tmp_path: Path) -> None:
     from azure.ai.ml.exceptions import ValidationException
 

@@ -24,6 +24,7 @@ def prediction(cloud: EmulatedCloud) -> VisionAccount:
     return VisionAccount(cloud, "prediction")
 
 
+@pytest.mark.slow
 def test_a_project_is_trained_published_and_predicts(training: VisionAccount, prediction: VisionAccount) -> None:
     project, tags = filled_project(training)
     iteration = training.trained(project)

@@ -154,6 +154,7 @@ def test_a_container_serves_what_is_mounted_at_the_port_that_is_published(client
     assert client.ask("GET", "/containers/json?all=1")[1] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "code", "again"),
     [("no", 3, False), ("on-failure", 0, False), ("on-failure", 3, True), ("unless-stopped", 0, True)],

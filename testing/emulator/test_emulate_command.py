@@ -64,6 +64,7 @@ def test_bad_input_is_told_on_one_line(tmp_path: Path, words: tuple[str, ...], r
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"], "something was left behind"
 
 
+@pytest.mark.slow
 def test_the_command_of_the_tool_becomes_the_emulator(tmp_path: Path) -> None:
     ended = run_emulator("azure", "emulate", "--fault", "PUT x", cwd=tmp_path, module="vision_mlops")
     assert (ended.returncode, ended.stderr.count("'PUT x' does not have the form")) == (2, 1)

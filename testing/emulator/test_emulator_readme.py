@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import azureml_emulator
 
 PACKAGE = Path(azureml_emulator.__file__).parent
 TEXT = (PACKAGE / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_example_starts_a_cloud(tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     file = tmp_path / "example.py"

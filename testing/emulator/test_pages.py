@@ -119,6 +119,7 @@ def test_of_a_long_log_the_end_is_shown(client: MLClient, cloud: EmulatedCloud, 
     assert first[1].startswith("line 0")  # no half line
 
 
+@pytest.mark.slow
 def test_many_jobs_come_in_pages(cloud: EmulatedCloud) -> None:
     cloud.executor = Quick()
     environment = {"properties": {"image": "python:3.11"}}

@@ -138,6 +138,7 @@ def failed(run: Run, aci: Given, *words: str) -> str:
     return err
 
 
+@pytest.mark.slow
 def test_what_the_service_refuses(run: Run, aci: Given) -> None:
     aci.cloud.groups.quota = 0
     err = failed(run, aci)
@@ -156,6 +157,7 @@ def test_what_the_service_refuses(run: Run, aci: Given) -> None:
     assert "-> ask for less (--cpu, --memory), choose another AZURE_LOCATION" in err
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_pulled(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_AZURE_PULL_IDENTITY", IDENTITY.replace("id-pull", "id-other"))
     assert "unauthorized: authentication required; the new container group has been deleted" in failed(run, aci)
@@ -220,6 +222,7 @@ def test_a_version_that_is_not_ready_gives_way_to_the_former(run: Run, aci: Give
     assert tried(run, aci) == aci.label
 
 
+@pytest.mark.slow
 def test_a_vault_that_says_no(run: Run, aci: Given) -> None:
     for action in ("get", "set"):
         aci.cloud.vault.deny(action)
@@ -269,6 +272,7 @@ def test_throttling_while_waiting_and_an_interruption(run: Run, aci: Given, monk
     assert shown(run)["state"] == "ready"
 
 
+@pytest.mark.slow
 def test_what_is_not_set_is_named_and_nothing_is_sent(run: Run, aci: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [
         ((), {"MLOPS_AZURE_KEY_VAULT": ""}, "MLOPS_AZURE_KEY_VAULT is not set"),

@@ -348,6 +348,7 @@ def test_what_azure_refuses_is_told_with_what_to_do(
     assert "Content: {" not in error, "the answer itself is not a message"
 
 
+@pytest.mark.slow
 def test_a_web_app_of_others_is_left_alone(world: World) -> None:
     world.good(world.zip("one"), "--sku", "B1")
     del world.slot().body["tags"]

@@ -163,6 +163,7 @@ def test_shuffled_labels_are_what_is_learnt(workspace: Place, tmp_path: Path) ->
     assert probabilities.max(1).mean() < 0.7
 
 
+@pytest.mark.slow
 def test_data_that_are_registered_are_not_uploaded_again(workspace: Place, attempt: Attempt) -> None:
     """The rehearsed job makes no network; what it was given is looked at."""
     cloud = workspace.loopback
@@ -179,6 +180,7 @@ def test_data_that_are_registered_are_not_uploaded_again(workspace: Place, attem
     assert f'"image_url": "{version.path.rstrip("/")}/train/blue/000.png", "label": "blue"' in lines[0]
 
 
+@pytest.mark.slow
 def test_a_job_that_was_named_is_submitted_once(workspace: Place, attempt: Attempt) -> None:
     """As after a kill between the two: its name was written down, and nobody has sent it."""
     chosen, name = workspace.settings, "automl-textile-1"
@@ -191,6 +193,7 @@ def test_a_job_that_was_named_is_submitted_once(workspace: Place, attempt: Attem
     assert attempt.kept().jobs == [name]
 
 
+@pytest.mark.slow
 def test_what_runs_is_cancelled_by_the_clean_up(workspace: Place, attempt: Attempt) -> None:
     workspace.loopback.executor = Rehearsal(held=True)
 
@@ -210,6 +213,7 @@ def test_what_runs_is_cancelled_by_the_clean_up(workspace: Place, attempt: Attem
     assert [item.name for item in workspace.client.jobs.list()] == []
 
 
+@pytest.mark.slow
 def test_a_failed_job_says_why_and_is_not_gone_on_with(workspace: Place, attempt: Attempt) -> None:
     workspace.loopback.add_compute(GPU)  # without graphics processors
     message = r"is Failed: AutoML for images needs machines with graphics processors: 'gpu-cluster' has Standard_DS3_v2"

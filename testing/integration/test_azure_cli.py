@@ -47,6 +47,7 @@ def test_a_job_from_submission_to_its_outputs(run: Run, project: Path, tmp_path:
     assert Path(found["note"]).is_file()
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_exit_code_1(run: Run, place: Place, project: Path) -> None:
     place.loopback.executor = Rehearsal(failing=("count",))
     code, out, err = run("job", "run", str(project / "pipeline.yml"), "--on", "azure")
@@ -55,6 +56,7 @@ def test_a_failed_job_is_exit_code_1(run: Run, place: Place, project: Path) -> N
     assert "count: Failed" in err.splitlines()
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_ones_own_runs_for_a_workload(run: Run, project: Path, home: Path) -> None:
     text = (
         (project / "pipeline.yml")
@@ -125,6 +127,7 @@ def test_schedules(run: Run, project: Path) -> None:
     assert "no schedules yet" in run("pipeline", "schedule", "list")[2]
 
 
+@pytest.mark.slow
 def test_models_go_from_place_to_place(
     run: Run, place: Place, plain_bundle: MakeBundle, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +190,7 @@ def test_missing_settings_are_exit_code_2(run: Run, project: Path, monkeypatch: 
     assert err.startswith("error: AZUREML_WORKSPACE_NAME is not set\n  -> ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train.yml", "sweep.yml", "sweep-grid.yml", "sweep-bayesian.yml"])
 def test_shipped_jobs_are_taken(run: Run, place: Place, name: str) -> None:
     job = answer(run("job", "run", str(SHIPPED / name), "--on", "azure", "--no-wait", "--json"))

@@ -46,6 +46,7 @@ def _in_pipeline(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.mark.slow
 def test_a_pipeline_signs_in_by_its_service_connection_for_as_long_as_it_runs(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +150,7 @@ def test_a_token_for_azure_devops_and_one_that_a_vault_holds(place: Place, monke
         service_token("GitHub", secret=f"{cloud.url}/secrets/nothing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("credential", [None, LoopbackCredential()])
 def test_a_proxy_that_is_not_there_is_named(
     place: Place, monkeypatch: pytest.MonkeyPatch, credential: LoopbackCredential | None
@@ -287,6 +289,7 @@ def test_the_sdk_is_silent_and_sends_no_telemetry(place: Place, capfd: pytest.Ca
     assert logging.getLogger("azure.ai.ml").level == logging.CRITICAL
 
 
+@pytest.mark.slow
 def test_nothing_of_azure_is_imported_before_it_is_used() -> None:
     code = (
         "import sys, vision_mlops.jobs.azureml.azure_jobs, vision_mlops.jobs.azureml.published_pipelines,"

@@ -75,6 +75,7 @@ def stored(place: Place, version: DataVersion) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_register_show_list(run: Run, folder: Path, name: str) -> None:
     words = ("data", "register", str(folder), "--name", name, *ON)
     code, out, err = run(*words, "--tag", "season=spring", "--description", "Garden")

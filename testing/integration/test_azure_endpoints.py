@@ -54,6 +54,7 @@ def test_publish_twice_changes_nothing(place: Place, project: Path) -> None:
     assert writes == {kind: place.count(f"/{kind}", "PUT") for kind in writes}
 
 
+@pytest.mark.slow
 def test_the_same_project_elsewhere_is_the_same_version(place: Place, project: Path, tmp_path: Path) -> None:
     first = publish(place, project)
     other = write_project(tmp_path / "other" / "place")
@@ -67,6 +68,7 @@ def test_the_same_project_elsewhere_is_the_same_version(place: Place, project: P
     assert place.client.batch_endpoints.get(ENDPOINT).defaults.deployment_name == "main"
 
 
+@pytest.mark.slow
 def test_another_deployment_becomes_the_default(place: Place, project: Path) -> None:
     publish(place, project)
     said: list[str] = []
@@ -75,6 +77,7 @@ def test_another_deployment_becomes_the_default(place: Place, project: Path) -> 
     assert {item.name for item in place.client.batch_deployments.list(ENDPOINT)} == {"main", "blue"}
 
 
+@pytest.mark.slow
 def test_trigger_starts_the_job_with_its_inputs(place: Place, project: Path) -> None:
     publish(place, project)
     inputs = {"images": str(project / "images"), "word": "7", "times": "3", "share": "0.5", "loud": "true"}
@@ -92,6 +95,7 @@ def test_trigger_starts_the_job_with_its_inputs(place: Place, project: Path) -> 
     assert found["note"].is_file()
 
 
+@pytest.mark.slow
 def test_trigger_does_not_wait_unless_asked(place: Place, project: Path) -> None:
     publish(place, project)
     held = place.loopback.executor = Rehearsal(held=True)
@@ -134,6 +138,7 @@ def test_what_is_missing_or_wrong_is_named(place: Place, project: Path, faults: 
     assert publish(place, project).changed
 
 
+@pytest.mark.slow
 def test_publish_outlives_throttling_and_lost_connections(place: Place, project: Path, faults: Faults) -> None:
     faults.throttle("batchEndpoints", times=2)
     faults.fail("components", status=503)
@@ -164,6 +169,7 @@ def test_a_schedule_is_created_paused_resumed_and_deleted(place: Place, project:
             call(place.client, made.name)
 
 
+@pytest.mark.slow
 def test_a_schedule_starts_its_job_with_the_right_compute_and_environment(place: Place, project: Path) -> None:
     cloud = place.loopback
     create(place, project)

@@ -73,6 +73,7 @@ def test_the_environment_of_the_steps_has_the_name_that_jobs_look_for(
     assert place.client.environments.get("birds-train", row["version"]).image == "python:3.11"
 
 
+@pytest.mark.slow
 def test_this_repository_registers_its_dockerfiles(
     place: Place, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

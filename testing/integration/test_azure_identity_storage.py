@@ -85,6 +85,7 @@ def test_the_sdk_alone_cannot_upload_code_there(keyless: Place, tmp_path: Path) 
         loopback_client(keyless.loopback).jobs.create_or_update(job)
 
 
+@pytest.mark.slow
 def test_a_job_with_code_and_data_runs_and_comes_back(keyless: Place, tmp_path: Path, run: Run) -> None:
     cloud = keyless.loopback
     cloud.executor = CommandExecutor()

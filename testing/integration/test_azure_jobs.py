@@ -43,6 +43,7 @@ def follow(place: Place, job: JobRecord) -> tuple[JobRecord, list[str]]:
     return ended, lines
 
 
+@pytest.mark.slow
 def test_submit_makes_what_is_needed_once(place: Place, project: Path) -> None:
     said: list[str] = []
     first = submit(place, project / "pipeline.yml", "inputs.word=two", say=said.append, tags={"reason": "test"})
@@ -62,6 +63,7 @@ def test_submit_makes_what_is_needed_once(place: Place, project: Path) -> None:
     assert before == {kind: place.count(f"/{kind}/", "PUT") for kind in before}
 
 
+@pytest.mark.slow
 def test_submit_outlives_throttling_faults_and_lost_connections(place: Place, project: Path, faults: Faults) -> None:
     faults.throttle("environments", times=2)
     faults.fail("data", status=503)
@@ -72,6 +74,7 @@ def test_submit_outlives_throttling_faults_and_lost_connections(place: Place, pr
     assert [job.name for job in azure_jobs.list_jobs(place.client)] == ["once"]
 
 
+@pytest.mark.slow
 def test_training_goes_to_the_gpu_cluster_where_one_is_set(place: Place, project: Path) -> None:
     cloud = place.loopback
     content = (project / "pipeline.yml").read_text()
@@ -110,6 +113,7 @@ def test_what_arrives_is_what_was_meant(place: Place, project: Path) -> None:
     assert record.status == "Completed"
 
 
+@pytest.mark.slow
 def test_content_decides_about_versions(place: Place, project: Path) -> None:
     submit(place, project / "pipeline.yml")
     (project / "images" / "a" / "1.txt").write_text("changed")
@@ -126,6 +130,7 @@ def test_content_decides_about_versions(place: Place, project: Path) -> None:
     assert said == []
 
 
+@pytest.mark.slow
 def test_clusters_are_made_with_the_settings_and_never_changed(place: Place, project: Path) -> None:
     cloud = place.loopback
     settings = place.settings.model_copy(update={"cpu_cluster": "small", "gpu_sku": "Standard_NC24ads_A100_v4"})
@@ -162,6 +167,7 @@ def test_a_command_job_gets_the_cluster_of_the_settings(place: Place, project: P
         submit(place, project / "command.yml", name="say-1")
 
 
+@pytest.mark.slow
 def test_stream_says_states_and_log_lines(place: Place, project: Path) -> None:
     job = submit(place, project / "pipeline.yml")
     ended, lines = follow(place, job)
@@ -175,6 +181,7 @@ def test_stream_says_states_and_log_lines(place: Place, project: Path) -> None:
     assert {step.step: step.status for step in steps} == {"count": "Completed", "summary": "Completed"}
 
 
+@pytest.mark.slow
 def test_stream_of_a_failed_job(place: Place, project: Path) -> None:
     place.loopback.executor = Rehearsal(failing=("summary",))
     ended, lines = follow(place, submit(place, project / "pipeline.yml"))
@@ -220,6 +227,7 @@ def ml_client_without_retries(place: Place) -> MLClient:
     return loopback_client(place.loopback, retry_total=0)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_following_not_the_job(place: Place, project: Path) -> None:
     held = place.loopback.executor = Rehearsal(held=True)
     job = submit(place, project / "pipeline.yml")
@@ -242,6 +250,7 @@ def test_ctrl_c_ends_the_following_not_the_job(place: Place, project: Path) -> N
     held.release()
 
 
+@pytest.mark.slow
 def test_download_brings_outputs_back_whole_or_not_at_all(place: Place, project: Path, faults: Faults) -> None:
     held = place.loopback.executor = Rehearsal(held=True)
     job = submit(place, project / "pipeline.yml")
@@ -294,6 +303,7 @@ def test_wrong_input_sends_nothing(place: Place, project: Path, file: str, overr
     assert place.count("/jobs/", "PUT") == 0
 
 
+@pytest.mark.slow
 def test_a_missing_environment_file_is_named(place: Place, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     (project / "environments" / "train.yml").unlink()

@@ -201,6 +201,7 @@ def test_a_number_that_was_taken_in_between_is_not_used(
     assert [seen.status for seen in place.loopback.seen("/models/textile", "PUT")] == [201, 409, 201]
 
 
+@pytest.mark.slow
 def test_throttling_and_faults_are_outlived(
     place: Place, registry: AzureRegistry, plain_bundle: MakeBundle, faults: Faults
 ) -> None:
@@ -235,6 +236,7 @@ def test_from_workspace_to_workspace_through_a_registry(
     assert transfer(shared, "textile", production).version == 1
 
 
+@pytest.mark.slow
 def test_from_this_machine_to_azure_and_back(
     store: Path, place: Place, registry: AzureRegistry, plain_bundle: MakeBundle, tmp_path: Path
 ) -> None:
@@ -271,6 +273,7 @@ def test_the_environment_chooses_the_registry(
     assert open_registry().models() == ["textile"]
 
 
+@pytest.mark.slow
 def test_archived_versions_are_left_out(
     place: Place,
     registry: AzureRegistry,

@@ -119,6 +119,7 @@ def test_rows_are_what_the_predictor_gives_alone(common: Path, whole: Path, bund
     assert [path.name for path in whole.parent.iterdir()] == ["whole.csv"]
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_workers_or_batches(common: Path, whole: Path, bundle: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     out = tmp_path / "scores.csv"

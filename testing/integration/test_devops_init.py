@@ -213,6 +213,7 @@ def test_from_nothing_to_complete_and_then_nothing_to_do(
     assert init("--check")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_dry_run_and_a_check_write_nothing(init: Run, devops: AzureDevOps, azure: EmulatedCloud, whole: Path) -> None:
     code, output, errors = init("--dry-run", "--approver", "ann@contoso.com")
     assert (code, "nothing was" in errors) == (0, True)
@@ -337,6 +338,7 @@ def test_a_project_that_cannot_be_made_and_the_first_push(
     assert heads.stdout.split() == ["main"]
 
 
+@pytest.mark.slow
 def test_what_only_a_person_can_change_stops_before_anything_is_made(
     init: Run, devops: AzureDevOps, azure: EmulatedCloud, small: Path
 ) -> None:
@@ -368,6 +370,7 @@ def test_what_only_a_person_can_change_stops_before_anything_is_made(
     assert (code, "Pipelines are turned off" in errors) == (1, True)
 
 
+@pytest.mark.slow
 def test_approvers_are_people_of_the_organization(
     init: Run, devops: AzureDevOps, azure: EmulatedCloud, whole: Path
 ) -> None:

@@ -239,6 +239,7 @@ def test_a_failed_check_stops_a_job_before_anything_is_made(
     assert (code, "; nothing was created" in err) == (2, False), err  # the service refuses by itself
 
 
+@pytest.mark.slow
 def test_checks_that_passed_are_not_made_again_for_a_while(
     run: Run, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

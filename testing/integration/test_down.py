@@ -83,6 +83,7 @@ def test_from_everything_to_nothing_left(
     assert place.client.compute.get("cpu-cluster").name == "cpu-cluster"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_removed_is_named_and_the_same_again_goes_on(
     run: Run, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

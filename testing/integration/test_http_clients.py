@@ -269,6 +269,7 @@ def test_ab(url: str, image: Path, options: list[str]) -> None:
     assert counts.get("Keep-Alive requests") == ("20" if options else None)
 
 
+@pytest.mark.slow
 def test_wrk(url: str, image: Path) -> None:
     report = run("wrk", "-t1", "-c4", "-d1s", "-s", str(SOURCES / "post.lua"), f"{url}{SCORE}", "--", str(image))
     assert "Non-2xx" not in report

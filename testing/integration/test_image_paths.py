@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image
 from testing.support.bundles import make_bundle
 from testing.support.image_files import (
@@ -64,6 +65,7 @@ def files() -> dict[str, tuple[bytes, str]]:
     return {name: item for name, item in found.items() if len(item[0]) < 2**20}
 
 
+@pytest.mark.slow
 def test_all_agree_on_size_reason_and_probabilities(tmp_path: Path) -> None:
     given = files()
     folder = tmp_path / "photos"

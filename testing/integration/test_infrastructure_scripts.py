@@ -37,6 +37,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
+@pytest.mark.slow
 def test_shellcheck_finds_nothing() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("shellcheck"), "--external-sources", *SCRIPTS], capture_output=True, text=True
@@ -104,6 +105,7 @@ def test_who_is_not_signed_in_is_told_so(script: str, world: World) -> None:
     assert (done.returncode, "error: not signed in to Azure\n  az login\n" in done.stderr) == (2, True), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("up", "down"), TWINS)
 def test_from_nothing_twice_and_back_to_nothing(up: str, down: str, world: World) -> None:
     first = world.run(up, *NEEDED[up])
@@ -200,6 +202,7 @@ def test_another_failure_of_the_deployment_is_not_repeated(world: World) -> None
     assert sum(call.startswith("stack group create") for call in world.calls) == 1
 
 
+@pytest.mark.slow
 def test_a_vault_that_was_deleted_is_taken_back(world: World) -> None:
     assert world.run("up.sh", "dev").returncode == 0
     assert world.run("down.sh", "dev", "--yes").returncode == 0
@@ -215,6 +218,7 @@ def test_a_budget_keeps_its_first_day(world: World) -> None:
     assert "2026-03-01" in world.az.budget_starts
 
 
+@pytest.mark.slow
 def test_what_others_made_stays(world: World) -> None:
     assert world.run("up.sh", "dev").returncode == 0
     state = world.state
@@ -231,6 +235,7 @@ def test_what_others_made_stays(world: World) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_group_of_others_stays(world: World) -> None:
     world.change(groups={"rg-vision-dev": {"tags": {}}})
     assert world.run("up.sh", "dev").returncode == 0
@@ -273,6 +278,7 @@ def test_what_a_script_did_not_make_is_not_deleted(up: str, down: str, world: Wo
     assert world.state["resources"] == resources
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("up", "down"), TWINS)
 def test_an_interrupted_deletion_goes_on(up: str, down: str, world: World) -> None:
     assert world.run(up, *NEEDED[up]).returncode == 0

@@ -257,6 +257,7 @@ def test_texts_by_name(ours: type[BaseModel]) -> None:
             assert Any not in get_args(get_args(field.annotation)[0]), key
 
 
+@pytest.mark.slow
 def test_every_part_has_a_model_of_ours() -> None:
     """Whatever schema one of the pairs leads to is in a pair as well."""
     from marshmallow import fields

@@ -67,6 +67,7 @@ def read_all(connection: socket.socket) -> bytes:
     return data
 
 
+@pytest.mark.slow
 def test_every_connection_finds_a_worker_and_they_get_the_same_number(server: RunningServer) -> None:
     connections = [server.connect() for _ in range(8)]
     pids = Counter[int]()
@@ -81,6 +82,7 @@ def test_every_connection_finds_a_worker_and_they_get_the_same_number(server: Ru
         connection.close()
 
 
+@pytest.mark.slow
 def test_clients_that_come_again_at_once_are_still_shared_fairly(server: RunningServer) -> None:
     def sockets(pid: int) -> int:
         return sum(str(entry.readlink()).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
@@ -144,6 +146,7 @@ def test_an_image_of_another_type_than_it_says_is_scored(server: RunningServer) 
     assert server.ask("POST", "/score", JPEG, Content_Type="image/png").json["predictions"][0]["label"] == "green"
 
 
+@pytest.mark.slow
 def test_twelve_thousand_squared_pixels_in_a_few_kilobytes(server: RunningServer) -> None:
     stream = io.BytesIO()
     Image.new("L", (12_000, 12_000)).save(stream, "PNG")
@@ -151,6 +154,7 @@ def test_twelve_thousand_squared_pixels_in_a_few_kilobytes(server: RunningServer
     assert (answer.status, answer.code) == (413, "image_too_large")
 
 
+@pytest.mark.slow
 def test_a_chunked_body_that_stops_is_ended_by_the_time_limit(server: RunningServer) -> None:
     with server.connect() as connection:
         connection.sendall(
@@ -162,6 +166,7 @@ def test_a_chunked_body_that_stops_is_ended_by_the_time_limit(server: RunningSer
     assert b'"request_timeout"' in answer
 
 
+@pytest.mark.slow
 def test_heads_that_are_slow_or_endless_are_refused_while_others_are_served(server: RunningServer) -> None:
     slow = [server.connect() for _ in range(50)]
     for connection in slow:
@@ -199,6 +204,7 @@ def test_more_requests_than_the_queue_holds_are_told_to_come_again(server: Runni
     server.wait(10, lambda: server.score(IMAGE).status == 200)
 
 
+@pytest.mark.slow
 def test_two_thousand_connections_at_once(server: RunningServer) -> None:
     connections = []
     for _ in range(2000):
@@ -236,6 +242,7 @@ def test_five_thousand_malformed_requests_neither_fail_nor_kill(server: RunningS
     assert server.score(IMAGE).status == 200
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_nothing_is_forgotten(bundles: tuple[Path, Path]) -> None:
     with serving(bundles[0]) as server:
         for _ in range(10):
@@ -255,6 +262,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_forgotten(bundles: tuple[Pat
         assert server.metric("scoring_worker_restarts_total") == 1
 
 
+@pytest.mark.slow
 def test_the_model_is_swapped_on_all_workers_and_no_request_is_lost(bundles: tuple[Path, Path]) -> None:
     one, other = bundles
     with serving(one, MLOPS_ADMIN_KEY="admin") as server:
@@ -280,6 +288,7 @@ def test_the_model_is_swapped_on_all_workers_and_no_request_is_lost(bundles: tup
         assert server.metric("scoring_reloads_total") == 3
 
 
+@pytest.mark.slow
 def test_a_bundle_with_other_classes_is_swapped_in_only_where_that_is_meant(
     bundles: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -305,6 +314,7 @@ def test_a_bundle_with_other_classes_is_swapped_in_only_where_that_is_meant(
         assert {server.score(encoded(COLOURS["blue"])).json["predictions"][0]["label"] for _ in range(8)} == {"azure"}
 
 
+@pytest.mark.slow
 def test_a_signal_does_not_change_the_classes(bundles: tuple[Path, Path], tmp_path: Path) -> None:
     folder = tmp_path / "served"
     shutil.copytree(bundles[0], folder)
@@ -316,6 +326,7 @@ def test_a_signal_does_not_change_the_classes(bundles: tuple[Path, Path], tmp_pa
         assert server.score(encoded(COLOURS["blue"])).json["predictions"][0]["label"] == "blue"
 
 
+@pytest.mark.slow
 def test_sigterm_answers_what_was_accepted_and_ends(bundles: tuple[Path, Path]) -> None:
     with serving(bundles[0]) as server:
         waiting = [server.connect() for _ in range(20)]
@@ -421,6 +432,7 @@ def test_wrong_limits_in_the_environment_are_named(bundles: tuple[Path, Path]) -
     assert "max_queue" in done.stderr
 
 
+@pytest.mark.slow
 def test_keys_change_in_all_workers_and_outlive_their_file(bundles: tuple[Path, Path], tmp_path: Path) -> None:
     def accepted(server: RunningServer, key: str) -> set[bool]:
         """By each of the workers, as connections are dealt in turn."""
@@ -453,6 +465,7 @@ def test_keys_change_in_all_workers_and_outlive_their_file(bundles: tuple[Path, 
         assert not any(key in server.log.read_text() for key in ("first-key", "other-key", "last-key"))
 
 
+@pytest.mark.slow
 def test_without_authentication_it_listens_anywhere(bundles: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "textile").mkdir()
     (tmp_path / "textile" / "4").symlink_to(bundles[0])

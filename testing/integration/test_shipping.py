@@ -96,6 +96,7 @@ def test_records_of_a_server_arrive(container: Container, home: Path, monkeypatc
     assert finished(home / "predictions/birds") == []
 
 
+@pytest.mark.slow
 def test_storage_that_is_away_gets_them_when_it_is_back(
     container: Container, proxy: Proxy, folder: Path, counts: Counts, start: Start
 ) -> None:
@@ -121,6 +122,7 @@ def test_an_answer_that_was_lost_sends_nothing_twice(
     assert container.contents() == SENT
 
 
+@pytest.mark.slow
 def test_one_bad_file_holds_no_other_up(container: Container, proxy: Proxy, folder: Path, start: Start) -> None:
     place = container.through(proxy.account_url).place()
     proxy.trouble("cut request", method="PUT", part="20260130", times=10_000)
@@ -179,6 +181,7 @@ print(sum(sent))
 """
 
 
+@pytest.mark.slow
 def test_processes_share_the_work(container: Container, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", container.sas())
     command = [sys.executable, "-c", SENDER, str(folder), container.url()]

@@ -85,6 +85,7 @@ def test_a_download_survives_two_broken_answers(
     assert contents(tmp_path / "out") == FILES
 
 
+@pytest.mark.slow
 def test_an_answer_that_does_not_come_is_asked_for_again(
     container: Container, through: Container, proxy: Proxy, folder: Path, tmp_path: Path
 ) -> None:

@@ -127,6 +127,7 @@ def test_the_sampler_of_the_environment_decides(
     assert len(operations) == from_caller + begun_here
 
 
+@pytest.mark.slow
 def test_a_busy_service_is_asked_again(azure: Ingestion) -> None:
     azure.troubles = [Trouble(429, {"Retry-After": "0"}), Trouble(500)]
     with traced() as tracing:
@@ -135,6 +136,7 @@ def test_a_busy_service_is_asked_again(azure: Ingestion) -> None:
     assert azure.statuses == [429, 500, 200]
 
 
+@pytest.mark.slow
 def test_what_was_refused_for_the_moment_is_kept_and_sent_later(azure: Ingestion, home: Path) -> None:
     azure.troubles = [Trouble(206, refused={0: 500, 1: 400})]
     with traced(retry_after_s=1) as tracing:
@@ -242,6 +244,7 @@ for _ in range(2):
 """
 
 
+@pytest.mark.slow
 def test_forked_workers_export_each_for_itself(azure: Ingestion) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", WORKER, PARENT], capture_output=True, text=True, check=True, timeout=60

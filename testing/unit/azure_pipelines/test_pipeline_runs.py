@@ -89,6 +89,7 @@ steps:
     assert done.stages["__default"].jobs["Job"].step("fails").errors == ["the script has ended with exit code 3"]
 
 
+@pytest.mark.slow
 def test_a_step_may_fail_be_tried_again_and_take_too_long(project: Project) -> None:
     done = run(
         project,
@@ -261,6 +262,7 @@ steps:
     assert steps(done) == [("works", "Skipped"), ("next", "Skipped"), ("tidy", "Succeeded")]
 
 
+@pytest.mark.slow
 def test_a_step_that_ignores_signals_is_ended_all_the_same(project: Project, tmp_path: Path) -> None:
     text = (
         f"steps:\n  - {{script: 'trap \"\" INT TERM; echo started > {tmp_path}/started; sleep 60', displayName: works}}"

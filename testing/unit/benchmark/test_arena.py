@@ -103,6 +103,7 @@ def test_a_service_is_asked_once_for_an_image_and_goes_on_after_an_interruption(
     assert MeanColour.calls.count("mean-colour fit") == 1
 
 
+@pytest.mark.slow
 def test_a_run_anew_that_was_interrupted_goes_on_and_asks_nothing_twice(
     arena: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

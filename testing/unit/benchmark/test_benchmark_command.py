@@ -48,6 +48,7 @@ def own(data: Path) -> Path:
     return data.parent / "mine.py"
 
 
+@pytest.mark.slow
 def test_a_contestant_of_ones_own_takes_less_than_twenty_lines(mlops: Run, own: Path) -> None:
     assert len([line for line in own.read_text().splitlines() if line.strip()]) < 20
     ended = mlops(*WORDS, "--with", "mine:Mine", "--json")
@@ -61,6 +62,7 @@ def test_a_contestant_of_ones_own_takes_less_than_twenty_lines(mlops: Run, own: 
     assert "unchanged" not in changed.stderr
 
 
+@pytest.mark.slow
 def test_table_report_and_runs_of_a_benchmark(mlops: Run, data: Path) -> None:
     ended = mlops(*WORDS, "--with", HERE, "--with", SERVICE, "--out", "page.html", "--json")
     assert ended.exit_code == 0, ended.stderr
@@ -90,6 +92,7 @@ def test_table_report_and_runs_of_a_benchmark(mlops: Run, data: Path) -> None:
     assert len(logged()) == 5
 
 
+@pytest.mark.slow
 def test_results_are_shown_where_mlflow_is_not_reached_and_logged_by_the_next_run(
     mlops: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +110,7 @@ def test_results_are_shown_where_mlflow_is_not_reached_and_logged_by_the_next_ru
     assert "mean-colour" in [run.info.run_name for run in runs]
 
 
+@pytest.mark.slow
 def test_results_of_other_settings_are_not_compared(mlops: Run) -> None:
     """As after ``--set model.image_size=64 --with knn``: ours is still the one of before."""
     folder = BenchmarkFolder("colours")
@@ -128,6 +132,7 @@ def test_results_of_other_settings_are_not_compared(mlops: Run) -> None:
     assert (row["against_ours"], row["other_settings"]) == (None, "image_size 64 (ours 96)")
 
 
+@pytest.mark.slow
 def test_data_of_another_workload_is_a_warning(mlops: Run) -> None:
     words = (
         "run",
@@ -143,6 +148,7 @@ def test_data_of_another_workload_is_a_warning(mlops: Run) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_narrow_terminal_shows_whole_words(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert mlops(*WORDS, "--with", HERE).exit_code == 0
     monkeypatch.setenv("COLUMNS", "80")
@@ -150,6 +156,7 @@ def test_a_narrow_terminal_shows_whole_words(mlops: Run, monkeypatch: pytest.Mon
     assert {"contestant", "accuracy", "training", "mean-colour", "1.0000"} <= set(shown.split())
 
 
+@pytest.mark.slow
 def test_a_contestant_that_fails_is_named_at_the_end(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ServiceColour, "problem", MlopsError("no account", "export CUSTOM_VISION_ENDPOINT"))
     ended = mlops(*WORDS, "--with", SERVICE, "--with", HERE)
@@ -210,6 +217,7 @@ def test_a_report_cannot_replace_a_folder(mlops: Run, own: Path) -> None:
     assert not BenchmarkFolder("colours").names(), "nothing was trained"
 
 
+@pytest.mark.slow
 def test_what_is_to_be_removed_is_listed_first(mlops: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ServiceColour, "hosted", False)  # as one that learns in a service and predicts here
     mlops(*WORDS, "--with", SERVICE)

@@ -34,6 +34,7 @@ def exported(arena: Callable[[], Arena], mlops: Run, monkeypatch: pytest.MonkeyP
     return Path("result.json")
 
 
+@pytest.mark.slow
 def test_a_recorded_result_is_in_table_and_report_and_is_not_measured_again(mlops: Run, exported: Path) -> None:
     assert mlops("import", exported, "--data", "prepared").exit_code == 0
     shown = mlops("report", "--workload", "colours", "--out", "page.html")
@@ -46,6 +47,7 @@ def test_a_recorded_result_is_in_table_and_report_and_is_not_measured_again(mlop
     assert len(ServiceColour.requests) == before
 
 
+@pytest.mark.slow
 def test_a_service_that_is_not_set_up_needs_a_recorded_result(
     mlops: Run, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +68,7 @@ def test_a_service_that_is_not_set_up_needs_a_recorded_result(
     assert "mean-colour fit" in MeanColour.calls
 
 
+@pytest.mark.slow
 def test_a_recorded_result_of_what_runs_here_is_measured_here(
     arena: Callable[[], Arena], mlops: Run, data: Path
 ) -> None:
@@ -93,6 +96,7 @@ def changed(exported: Path, old: str, new: str) -> str:
     return text.replace(old, new, 1)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_refused(mlops: Run, exported: Path) -> None:
     def refused(text: str) -> str:
         Path("bad.json").write_text(text)

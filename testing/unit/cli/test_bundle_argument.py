@@ -92,6 +92,7 @@ def test_predict(bundles: dict[int, Path], image: Path, text: str, label: str, w
     assert result.stderr == warning
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("option", ["--bundle", "--model"])
 @pytest.mark.parametrize("text", ["colours@champion", "colours:2"])
@@ -106,6 +107,7 @@ def test_batch(bundles: dict[int, Path], image: Path, option: str, text: str) ->
     assert ("warning" in result.stderr) == bool(warning)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(("text", "accuracy"), [("colours@champion", 1.0), ("colours:2", 1 / 3)])
 def test_evaluate(bundles: dict[int, Path], tmp_path: Path, text: str, accuracy: float) -> None:

@@ -104,6 +104,7 @@ def test_version_and_exit_codes(here: Callable[..., tuple[int, str, str]]) -> No
         assert output == ""
 
 
+@pytest.mark.slow
 def test_verbose_shows_the_traceback() -> None:
     quiet, loud = (mlops(*words, "data", "show", "nowhere") for words in ([], ["--verbose"]))
     assert "Traceback" not in quiet.stderr

@@ -50,6 +50,7 @@ def test_names_that_the_terminal_cannot_show(workload: Path, encoding: str) -> N
     assert cat in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
 def test_json_stays_json_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     make_prepared(tmp_path / "data")
@@ -94,6 +95,7 @@ def test_streams_that_are_closed_or_full_and_homes_that_are_missing(script: str,
     assert "Exception ignored" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_stream_is_not_taken_by_a_file(tmp_path: Path) -> None:
     """The first file that a process opens gets the descriptor of what was closed, and then what is printed."""
     make_prepared(tmp_path / "data")

@@ -28,6 +28,7 @@ def test_sleep_counts_as_work() -> None:
     assert timer.milliseconds() >= 49
 
 
+@pytest.mark.slow
 @LINUX
 def test_waiting_for_a_core_does_not_count() -> None:
     cores = len(os.sched_getaffinity(0))

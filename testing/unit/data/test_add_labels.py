@@ -133,6 +133,7 @@ def test_a_new_version_has_the_corrected_images_in_train_and_all_else_as_it_was(
     assert not [finding for finding in result.findings if finding.level == "error"]
 
 
+@pytest.mark.slow
 def test_again_it_finds_nothing_new_and_later_corrections_come_on_top(keep: Keep) -> None:
     keep(encoded(picture(100)))
     assert added()["reference"] == "azureml:pets:1"
@@ -149,6 +150,7 @@ def test_again_it_finds_nothing_new_and_later_corrections_come_on_top(keep: Keep
     assert (same["new"], same["reference"]) == (False, "azureml:pets:2")
 
 
+@pytest.mark.slow
 def test_a_dry_run_registers_nothing(home: Path, keep: Keep) -> None:
     keep(encoded(picture(100)))
     before = sorted(home.rglob("*"))
@@ -311,6 +313,7 @@ def test_where_there_are_no_corrections(work: Path) -> None:
         invoke("https://example.org/container/corrections", "-w", "pets")
 
 
+@pytest.mark.slow
 def test_a_base_that_was_changed_or_was_not_split_is_refused(work: Path, home: Path, keep: Keep) -> None:
     keep(encoded(picture(100)))
     prepared = home / "data" / "pets"

@@ -83,6 +83,7 @@ def planted(planted_once: Planted, tmp_path: Path) -> Planted:
     return Planted(tmp_path / "photos", planted_once.expected)
 
 
+@pytest.mark.slow
 def test_every_planted_problem_is_found_and_nothing_else(planted_once: Planted, tmp_path: Path) -> None:
     found = paths_of(run(planted_once.root, tmp_path))
     assert {kind: paths for kind, paths in found.items() if kind not in STRUCTURAL} == planted_once.expected
@@ -143,6 +144,7 @@ def test_products_on_white_are_told_apart_and_their_copies_found(tmp_path: Path)
     assert np.triu(candidates, 1).sum() > 20, "the test has to be one that the hash alone fails"
 
 
+@pytest.mark.slow
 def test_five_hundred_equal_images_are_one_group_and_a_small_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +271,7 @@ def test_a_bundle_gives_the_features_that_its_head_sees(tmp_path: Path) -> None:
     assert np.allclose(network(pixels), pixels.mean((1, 2)) / 255, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_first_calls_of_a_process_may_come_from_several_threads(tmp_path: Path) -> None:
     """OpenVINO's binding blocks for ever, in most such processes, where nothing was computed before the threads start."""
     make_bundle(tmp_path / "bundle")
@@ -360,6 +363,7 @@ def test_the_page_needs_nothing_else_and_escapes_names(planted_once: Planted, tm
     assert len(content["findings"]) == len(result.findings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fail_on", "code"), [("error", 1), ("never", 0)])
 def test_exit_code_by_severity(planted_once: Planted, tmp_path: Path, fail_on: str, code: int) -> None:
     done, output, _ = invoke(
@@ -369,6 +373,7 @@ def test_exit_code_by_severity(planted_once: Planted, tmp_path: Path, fail_on: s
     assert json.loads(output)["images"] > 100
 
 
+@pytest.mark.slow
 def test_notes_alone_fail_only_where_they_shall(tmp_path: Path, home: Path) -> None:
     folder = make_clean(tmp_path / "photos", 6)
     save(photo(900).point(lambda value: value // 5), folder / "circle" / "dark.jpg")
@@ -395,6 +400,7 @@ def test_prepared_folders_are_held_against_their_manifest(tmp_path: Path) -> Non
         invoke(tmp_path / "data", "--no-labels", "--fix", "blank")
 
 
+@pytest.mark.slow
 def test_fix_and_undo(planted: Planted, tmp_path: Path) -> None:
     before = tree(planted.root)
     kinds = "corrupt,not-an-image,exact-duplicate,near-duplicate,leak,conflict,dark,blank"
@@ -451,6 +457,7 @@ def test_fix_is_cut_off_half_way_and_undone(planted: Planted, tmp_path: Path, mo
     assert tree(planted.root) == before
 
 
+@pytest.mark.slow
 def test_undo_never_overwrites(planted: Planted, tmp_path: Path) -> None:
     place = tmp_path / "held"
     invoke(planted.root, "--no-labels", "--out", tmp_path / "out", "--fix", "blank", "--to", place)

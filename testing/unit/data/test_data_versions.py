@@ -98,6 +98,7 @@ def _rows(table: str) -> list[dict[str, str]]:
     return [dict(zip(head, line, strict=True)) for line in lines]
 
 
+@pytest.mark.slow
 def test_the_same_content_is_one_version_wherever_it_lies(folder: Path, tmp_path: Path) -> None:
     first = answer("data", "register", folder, "--name", "birds")
     assert first["new"] is True
@@ -238,6 +239,7 @@ def test_jobs_read_a_version(folder: Path, tmp_path: Path, without_mlflow: None)
     assert Path(state["outputs"]["names"], "names").read_text() == "2.jpg\n"
 
 
+@pytest.mark.slow
 def test_lists(folder: Path, prepared: Path) -> None:
     assert invoke("data", "list") == ""
     for path, name in ((folder, "birds"), (prepared, "colours")):
@@ -261,6 +263,7 @@ def test_a_folder_wins_over_an_asset_of_its_name(
     assert answer("data", "show", "azureml:prepared")["reference"] == "azureml:prepared:1"
 
 
+@pytest.mark.slow
 def test_versions_of_an_older_store_and_of_definitions(folder: Path, tmp_path: Path, home: Path) -> None:
     """A store that knows of no properties and tags is read, and added to."""
     place = home / "assets" / "data" / "birds" / "7"

@@ -297,6 +297,7 @@ def test_nobody_answers(target: Path) -> None:
     assert error.status == 0
 
 
+@pytest.mark.slow
 def test_a_connection_that_stalls(site: Site, target: Path) -> None:
     site.pages["/x"] = Page(CONTENT, etag='"1"', ranges=True, pause=NEVER)
     error = refused(site, target, patience=DownloadRetryPolicy(attempts=2, pause=0.001, stall=0.2))
@@ -506,6 +507,7 @@ def test_stop_ends_downloads_that_wait(site: Site, tmp_path: Path) -> None:
     assert len(ended) == 2
 
 
+@pytest.mark.slow
 def test_notes_are_written_before_the_bytes(site: Site, target: Path) -> None:
     """A part never lies there under the version of another content."""
     halves(site, target, Page(CONTENT[::-1], etag='"1"'))

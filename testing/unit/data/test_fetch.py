@@ -164,6 +164,7 @@ def test_the_shipped_workload() -> None:
         assert match[1] == label
 
 
+@pytest.mark.slow
 def test_before_it_is_fetched_nothing_runs(workload: str, home: Path, tmp_path: Path) -> None:
     expected = "the images of workload dogs have not been downloaded yet (81,920 bytes)"
     for words in (["data", "prepare"], ["run"], ["run", "--on", "azure"], ["demo"]):
@@ -194,6 +195,7 @@ def test_the_place_that_the_workload_names(workload: str, tmp_path: Path) -> Non
     assert RUNNER.invoke(app, ["data", "prepare", "--workload", workload, "--set", place]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_another_section_needs_another_download(site: Site, workload: str, folder: Path) -> None:
     fetch(workload)
     change = "data.download.label_pattern=(.+)"
@@ -223,6 +225,7 @@ def test_removed_images_are_noticed(workload: str, folder: Path) -> None:
     assert "unchanged" in fetch(workload).stderr
 
 
+@pytest.mark.slow
 def test_kept_archives_are_used_again(site: Site, workload: str, folder: Path) -> None:
     result = fetch(workload, "--keep-archives")
     kept = folder.parent / ".dogs.fetch"

@@ -273,6 +273,7 @@ def too_small(*words: str) -> str:
     return found[0] if found else ""
 
 
+@pytest.mark.slow
 def test_the_network_is_that_of_the_workload_of_the_folder(
     photos: Path, tmp_path: Path, plain_bundle: Callable[..., Path]
 ) -> None:

@@ -113,6 +113,7 @@ def splits_of(draw_: st.DrawFn) -> Split:
 CLASSES = st.dictionaries(st.text(max_size=5), st.integers(1, 40), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(counts=CLASSES, split=splits_of(), order=st.randoms(use_true_random=False))
 def test_assign(counts: dict[str, int], split: Split, order: random.Random) -> None:

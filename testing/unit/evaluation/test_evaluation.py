@@ -86,6 +86,7 @@ def test_mcnemar(ours: int, theirs: int, p: float) -> None:
     assert mcnemar(0, 5000) == pytest.approx(0.0, abs=1e-300)
 
 
+@pytest.mark.slow
 def test_evaluation_folder_is_whole_and_self_contained(bundle: Path, data: Path, tmp_path: Path) -> None:
     found = evaluate(bundle, data, tmp_path / "report")
     assert found.metrics["accuracy"] == 1.0
@@ -99,6 +100,7 @@ def test_evaluation_folder_is_whole_and_self_contained(bundle: Path, data: Path,
     assert again.predictions == found.predictions
 
 
+@pytest.mark.slow
 def test_a_report_with_the_figures_of_an_earlier_release_is_written_again(
     bundle: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -129,6 +131,7 @@ def test_predict_leaves_nothing_outside_and_calls_nobody(bundle: Path, data: Pat
     assert watch.traces() == []
 
 
+@pytest.mark.slow
 def test_mistakes_are_shown(data: Path, tmp_path: Path) -> None:
     found = evaluate(make_bundle(tmp_path / "swapped", swap=True), data, tmp_path / "report")
     assert found.metrics["accuracy"] == pytest.approx(1 / 3)
@@ -151,6 +154,7 @@ def test_evaluation_refuses_other_classes_and_foreign_folders(bundle: Path, data
         read_evaluation(tmp_path / "mine")
 
 
+@pytest.mark.slow
 def test_gate_against_floors_and_champion(bundle: Path, data: Path, tmp_path: Path) -> None:
     good = evaluate(bundle, data, tmp_path / "good")
     bad = evaluate(make_bundle(tmp_path / "swapped", swap=True), data, tmp_path / "bad")
@@ -173,6 +177,7 @@ def test_gate_against_floors_and_champion(bundle: Path, data: Path, tmp_path: Pa
         decide(good, evaluate(tmp_path / "swapped", tmp_path / "other", tmp_path / "r"), lenient)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("section", "damaged", "message", "command"),
     [
@@ -195,6 +200,7 @@ def test_the_gate_names_the_damaged_section_of_an_evaluation(
     assert not (file.parent / "verdict.json").exists()
 
 
+@pytest.mark.slow
 def test_gate_is_undecided_where_a_small_loss_may_be_chance(bundle: Path, data: Path, tmp_path: Path) -> None:
     champion = evaluate(bundle, data, tmp_path / "champion")
     metrics = {**champion.metrics, "bundle_id": "other", "accuracy": 17 / 18}
@@ -232,6 +238,7 @@ def test_a_median_lies_in_its_interval() -> None:
     assert median_interval([3.0]) == (3.0, 3.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fail_on", "code"), [("never", 0), ("reject", 1), ("inconclusive", 1)])
 def test_gate_command_never_looks_like_a_crash(data: Path, tmp_path: Path, fail_on: str, code: int) -> None:
     evaluate(make_bundle(tmp_path / "swapped", swap=True), data, tmp_path / "bad")
@@ -241,6 +248,7 @@ def test_gate_command_never_looks_like_a_crash(data: Path, tmp_path: Path, fail_
     assert "Traceback" not in result.output
 
 
+@pytest.mark.slow
 def test_evaluate_command(bundle: Path, data: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", "--bundle", str(bundle), "--data", str(data), "--out", str(tmp_path / "r")]
     assert "accuracy 1.0000" in CliRunner().invoke(app, arguments).output
@@ -338,6 +346,7 @@ def test_predict_names_images_as_the_folder_was_given(
     assert json.loads(done.stdout)[0]["image"] == "test/red/000.png"
 
 
+@pytest.mark.slow
 def test_predictions_of_formula_names_are_read_back(bundle: Path, data: Path, tmp_path: Path) -> None:
     manifest = read_manifest(data)
     record = manifest.of_split("test")[0]

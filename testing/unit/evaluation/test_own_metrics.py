@@ -134,6 +134,7 @@ def test_the_trial_refuses_what_is_no_metric_or_random(name: str, message: str) 
         OwnMetrics(own(name)).check(3)
 
 
+@pytest.mark.slow
 def test_an_evaluation_has_them_and_the_gate_holds_them_against_floors(tmp_path: Path) -> None:
     data, report = tmp_path / "data", tmp_path / "report"
     make_prepared(data, test=4)

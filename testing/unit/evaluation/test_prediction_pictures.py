@@ -28,6 +28,7 @@ def texts(picture: Picture | str) -> list[str]:
     return [(text.text or "").strip() for text in ElementTree.fromstring(picture.svg).iter(f"{SVG}text")]
 
 
+@pytest.mark.slow
 def test_mistakes_and_figures_of_an_evaluation(tmp_path: Path) -> None:
     make_prepared(tmp_path / "data")
     swapped = evaluate(make_bundle(tmp_path / "swapped", swap=True), tmp_path / "data", tmp_path / "report").folder
@@ -38,6 +39,7 @@ def test_mistakes_and_figures_of_an_evaluation(tmp_path: Path) -> None:
     assert "confidence" in texts(evaluation_picture(swapped, RELIABILITY))
 
 
+@pytest.mark.slow
 def test_a_model_without_mistakes_gets_a_sentence_and_heat_maps(tmp_path: Path) -> None:
     make_prepared(tmp_path / "data")
     bundle = make_bundle(tmp_path / "bundle")

@@ -36,6 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_accuracy_by_corruption_and_strength(world: Path) -> None:
     records = read_manifest(world / "data").of_split("test")
     seen: list[tuple[int, int]] = []
@@ -64,6 +65,7 @@ def test_accuracy_by_corruption_and_strength(world: Path) -> None:
     assert found["robustness_accuracy"] == pytest.approx(np.mean(cells))
 
 
+@pytest.mark.slow
 def test_a_worse_model_is_less_accurate_on_corrupted_images_too(world: Path, tmp_path: Path) -> None:
     records = read_manifest(world / "data").of_split("test")
     swapped = measure_robustness(make_bundle(tmp_path / "swapped", swap=True), world / "data", records)
@@ -71,6 +73,7 @@ def test_a_worse_model_is_less_accurate_on_corrupted_images_too(world: Path, tmp
     assert swapped["robustness_accuracy"] < 0.5 < 0.8 < right["robustness_accuracy"]
 
 
+@pytest.mark.slow
 def test_the_report_and_the_run_show_it_where_it_was_measured(world: Path, tmp_path: Path) -> None:
     plain = evaluate(world / "bundle", world / "data", tmp_path / "report")
     assert "robustness" not in plain.metrics
@@ -89,6 +92,7 @@ def test_the_report_and_the_run_show_it_where_it_was_measured(world: Path, tmp_p
     assert f"({low:.1%} to {high:.1%})</td>" in page
 
 
+@pytest.mark.slow
 def test_the_gate_holds_a_floor_and_refuses_to_judge_what_was_not_measured(world: Path, tmp_path: Path) -> None:
     plain = evaluate(world / "bundle", world / "data", tmp_path / "plain")
     measured = evaluate(world / "bundle", world / "data", tmp_path / "measured", robustness=True)
@@ -110,6 +114,7 @@ def test_the_gate_holds_a_floor_and_refuses_to_judge_what_was_not_measured(world
     assert not (tmp_path / "plain" / "verdict.json").exists()
 
 
+@pytest.mark.slow
 def test_the_command_measures_it_when_told_to_or_when_the_workload_has_a_floor(world: Path, tmp_path: Path) -> None:
     def run(*words: str) -> str:
         out = str(tmp_path / "report")

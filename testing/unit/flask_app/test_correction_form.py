@@ -191,6 +191,7 @@ def test_a_place_that_cannot_be_written_is_said(endpoint: str, folder: Path) -> 
     assert browser.client.get("/health").status_code == 200
 
 
+@pytest.mark.slow
 def test_where_the_classes_are_not_known_none_is_taken(folder: Path) -> None:
     browser = Browser(endpoint="http://127.0.0.1:9/score", corrections=str(folder))
     assert refused(browser.send(picture()))[:2] == (503, "endpoint_down")

@@ -136,6 +136,7 @@ def test_a_slow_endpoint_holds_up_the_first_page_only(
     assert len(endpoint.asked) == 1
 
 
+@pytest.mark.slow
 def test_asking_for_the_limits_is_a_part_of_the_time_of_an_image(open_app: OpenApp, endpoint: OddEndpoint) -> None:
     endpoint.description = endpoint.always = OddAnswer(200, b"", pause=30)
     started = time.monotonic()

@@ -157,6 +157,7 @@ def test_no_address_at_all_names_the_setting() -> None:
     assert "MLOPS_APP_ENDPOINT" in failure.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer", [OddAnswer(200, b"", pause=3), OddAnswer(200, SCORES, pause=0.15)], ids=["silent", "drips"]
 )

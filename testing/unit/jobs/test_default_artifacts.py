@@ -78,6 +78,7 @@ class TestSteps:
         assert (step / "work" / "outputs" / "word.txt").read_text() == "salt\n"
         assert ended.state.steps["job"].outputs == {}
 
+    @pytest.mark.slow
     def test_a_parallel_step_has_them(self, tmp_path: Path) -> None:
         script = "def init(): open('outputs/word.txt', 'w').write('salt'); open('logs/own.log', 'w').write('seen')\n"
         write(tmp_path / "code" / "score.py", script + "def run(batch): return list(batch)\n")

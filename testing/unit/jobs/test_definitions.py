@@ -207,6 +207,7 @@ def test_lint_of_the_training_pipeline_loads_nothing_heavy() -> None:
     assert done.stdout == "loaded: []\n"
 
 
+@pytest.mark.slow
 def test_the_training_pipeline_in_order_with_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     words = [sys.executable, "-m", "vision_mlops", "job", "show", str(TRAIN), "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

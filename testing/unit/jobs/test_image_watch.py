@@ -48,6 +48,7 @@ def place(tmp_path: Path, home: Path) -> Place:
     return Place(tmp_path)
 
 
+@pytest.mark.slow
 def test_only_a_changed_content_starts_a_run(place: Place) -> None:
     watch = place.watch()
     assert watch.once(), "never trained before"
@@ -91,6 +92,7 @@ def test_an_error_of_a_run_does_not_end_the_watch(place: Place) -> None:
     assert watch.once() is None
 
 
+@pytest.mark.slow
 def test_waits_until_the_images_have_settled(place: Place) -> None:
     done = threading.Event()
 

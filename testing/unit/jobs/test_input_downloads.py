@@ -105,6 +105,7 @@ def test_odd_names(tmp_path: Path, site: Site, path: str) -> None:
     assert statuses(run(file)) == {"job": "Reused"}
 
 
+@pytest.mark.slow
 def test_two_jobs_at_once_download_once(site: Site) -> None:
     """The second waits for the first, and then only asks whether there is newer."""
     site.pages["/x.csv"] = Page(b"x" * 50_000, etag='"1"', pause=0.1)

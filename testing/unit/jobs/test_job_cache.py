@@ -286,6 +286,7 @@ def test_forced_steps_are_kept_when_their_job_is_resumed(tmp_path: Path) -> None
     assert text(resumed, "a") == text(ended, "a")
 
 
+@pytest.mark.slow
 def test_two_jobs_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     slow = command("sleep 0.4; echo made > ${{outputs.out}}/x; sleep 0.4", {"out": "uri_folder"})
     reader = command("for i in 1 2 3 4 5 6; do cat ${{inputs.x}}/x; sleep 0.1; done > ${{outputs.out}}", {"out": "uri_file"},

@@ -153,6 +153,7 @@ def test_steps_that_ignore_signals_are_ended_all_the_same(tmp_path: Path, ignore
     check_resume(tmp_path, quick_output())
 
 
+@pytest.mark.slow
 def test_the_second_signal_ends_them_at_once(tmp_path: Path) -> None:
     patience = ending(tmp_path, polite=1000, grace=1000)
     with started("job", "run", long_job(tmp_path, ignoring="INT TERM"), "--name", "job", first=patience) as process:
@@ -243,6 +244,7 @@ def test_cancel_ends_what_a_killed_runner_left(tmp_path: Path) -> None:
     assert state("job")["status"] == "Canceled"
 
 
+@pytest.mark.slow
 def test_cancel_from_another_process(tmp_path: Path) -> None:
     with started("job", "run", long_job(tmp_path), "--name", "job") as process:
         children = pids(tmp_path)
@@ -261,6 +263,7 @@ def test_cancel_from_another_process(tmp_path: Path) -> None:
     check_resume(tmp_path, quick_output())
 
 
+@pytest.mark.slow
 def test_a_running_job_is_run_by_one_process(tmp_path: Path) -> None:
     file = long_job(tmp_path)
     with started("job", "run", file, "--name", "job") as process:
@@ -274,6 +277,7 @@ def test_a_running_job_is_run_by_one_process(tmp_path: Path) -> None:
         process.communicate(timeout=60)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:
     file = write(tmp_path / "job.yml", command_job("true"))
     run(file, name="job")
@@ -373,6 +377,7 @@ def invoke(*words: str | Path) -> Result:
     return CliRunner().invoke(app, ["job", *map(str, words)])
 
 
+@pytest.mark.slow
 def test_list_logs_and_show(tmp_path: Path) -> None:
     empty = invoke("list")
     assert (empty.exit_code, empty.stderr) == (0, "no jobs yet: mlops job run FILE\n")
@@ -411,6 +416,7 @@ def test_jobs_that_there_are_not(tmp_path: Path, words: list[str], message: str)
     assert found.hint
 
 
+@pytest.mark.slow
 def test_following_logs_while_the_job_runs(tmp_path: Path) -> None:
     job = pipeline(
         {
@@ -432,6 +438,7 @@ def test_following_logs_while_the_job_runs(tmp_path: Path) -> None:
     assert mlops("job", "logs", "job", "--follow").stdout == "a | 1\na | 2\na | 3\na | end\n"
 
 
+@pytest.mark.slow
 def test_no_lock_is_left_to_the_steps(tmp_path: Path) -> None:
     """A step that goes on in the background must not keep the job from being resumed."""
     file = write(

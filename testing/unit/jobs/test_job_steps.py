@@ -435,6 +435,7 @@ def test_what_only_azure_needs_is_recorded(project: Path) -> None:
     assert saved["tags"] == {"team": "x"}
 
 
+@pytest.mark.slow
 def test_valid_project_as_far_as_it_can_run(tmp_path: Path) -> None:
     """The job of the definitions that all other tests start from; the others need a service or a trial's MLflow."""
     from testing.support.definitions import write_project

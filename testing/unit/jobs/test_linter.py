@@ -185,6 +185,7 @@ def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_the_command_prints_findings_and_ends_with_2(project: Path) -> None:
     done = run("lint", "pipeline.yml", "job.yml", cwd=project)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "ok: 2 files without findings\n")
@@ -209,6 +210,7 @@ def test_warnings_alone_end_with_0(project: Path) -> None:
     assert done.stderr == "0 errors, 1 warning\n"
 
 
+@pytest.mark.slow
 def test_show_of_a_broken_file_names_the_first_mistake(project: Path) -> None:
     path = project / "pipeline.yml"
     path.write_text(path.read_text(encoding="utf-8").replace("prep.outputs", "perp.outputs"), encoding="utf-8")
@@ -270,6 +272,7 @@ def test_what_the_sdk_refuses_is_warned_of_only_with_a_reason(case: str) -> None
     assert RULES[BROKEN[case][3]] is WARNING
 
 
+@pytest.mark.slow
 def test_strict_makes_warnings_errors(project: Path) -> None:
     path = project / "pipeline.yml"
     assert run("lint", "--strict", "pipeline.yml", cwd=project).returncode == 0

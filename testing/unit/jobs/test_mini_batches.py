@@ -90,6 +90,7 @@ def await_true(condition: Callable[[], bool], seconds: float = 60) -> bool:
     return condition()
 
 
+@pytest.mark.slow
 def test_results_are_in_the_order_of_the_files(step: Step, tmp_path: Path) -> None:
     # The first mini-batch is the last to end.
     script = NAMES.replace("    return", "    import time; time.sleep(0.5 * ('f0' in mini_batch[0]))\n    return")
@@ -101,6 +102,7 @@ def test_results_are_in_the_order_of_the_files(step: Step, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.glob("*out*")] == ["out.txt"]
 
 
+@pytest.mark.slow
 def test_script_sees_its_folder_its_arguments_and_one_init_a_process(
     step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ def shutdown():
     assert result.stderr.count("INFO root: ready") == 2
 
 
+@pytest.mark.slow
 def test_warning_level_shows_failures_only(step: Step) -> None:
     result = step(NAMES, logging_level="WARNING")
     assert "mini-batch 1 of" not in result.stdout
@@ -185,6 +188,7 @@ def test_missing_items_count(step: Step, tmp_path: Path, given: dict[str, int], 
         assert (tmp_path / "out.txt").read_text().split() == ["f0.txt", "f2.txt", "f4.txt"]
 
 
+@pytest.mark.slow
 def test_thresholds_in_the_program_arguments(step: Step) -> None:
     script = NAMES.replace("in mini_batch]", "in mini_batch[:1]]")
     result = step(script, program_arguments="--error_threshold 1")
@@ -220,6 +224,7 @@ def run(mini_batch):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
@@ -253,6 +258,7 @@ def test_all_failed_and_allowed_is_said(step: Step, tmp_path: Path) -> None:
     assert (tmp_path / "out.txt").read_text() == ""
 
 
+@pytest.mark.slow
 def test_slow_batch_is_killed_and_tried_again(step: Step, tmp_path: Path) -> None:
     script = """
 import os, time
@@ -272,6 +278,7 @@ def run(mini_batch):
     assert not alive(int((tmp_path / "code" / "tried").read_text()))
 
 
+@pytest.mark.slow
 def test_death_is_seen_behind_a_process_left_behind(
     command: Callable[..., tuple[list[str], Path]], tmp_path: Path
 ) -> None:
@@ -360,6 +367,7 @@ def run(mini_batch):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "group", "code"),
     [

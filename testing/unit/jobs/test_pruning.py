@@ -114,6 +114,7 @@ def test_a_running_job_stays(job: Path, home: Path) -> None:
         process.wait(30)
 
 
+@pytest.mark.slow
 def test_the_command_tells(job: Path, home: Path) -> None:
     run(job, "one")
     words = [sys.executable, "-m", "vision_mlops", "job", "prune", "--days", "0"]

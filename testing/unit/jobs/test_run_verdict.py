@@ -143,6 +143,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("decision", "code", "told"), [(key, *rest) for key, rest in ENDS.items()], ids=list(ENDS))
 def test_a_run_says_who_is_champion(
     run: Run, project: Path, store: Path, plain_bundle: MakeBundle, decision: str, code: int, told: str

@@ -43,6 +43,7 @@ COMPUTE = {"default_compute": "azureml:c"}
 """Seconds that no test waits for: where a sleep of so many has to end by itself, the test is ended by its time limit."""
 
 
+@pytest.mark.slow
 def test_independent_steps_run_side_by_side_as_far_as_asked(tmp_path: Path) -> None:
     # Each waits for the other to have begun, which only happens where they run at the same time.
     meeting = {
@@ -59,6 +60,7 @@ def test_independent_steps_run_side_by_side_as_far_as_asked(tmp_path: Path) -> N
     assert statuses(apart) == {"a": "Completed", "b": "Completed"}
 
 
+@pytest.mark.slow
 def test_a_step_waits_for_all_that_it_reads(tmp_path: Path) -> None:
     jobs: dict[str, Any] = {"d": command("cat ${{inputs.b}} ${{inputs.c}} > ${{outputs.out}}", {"out": "uri_file"}, inputs={
         "b": "${{parent.jobs.b.outputs.out}}", "c": "${{parent.jobs.c.outputs.out}}"})}  # fmt: skip
@@ -81,6 +83,7 @@ def failing(seconds: float = 0.6, **settings: Any) -> dict[str, Any]:
     return pipeline(jobs, **({"settings": settings} if settings else {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["continue_on_step_failure", "continue_run_on_step_failure"])
 def test_the_others_go_on_after_a_failure(tmp_path: Path, key: str) -> None:
     ended = run(write(tmp_path / "job.yml", failing(**{key: True})), jobs=2)
@@ -118,6 +121,7 @@ def test_an_optional_input_of_a_failed_step_is_left_out(tmp_path: Path, going_on
         assert text(ended, "last") == "given"
 
 
+@pytest.mark.slow
 def test_timeout(tmp_path: Path) -> None:
     words = f"sleep {NEVER} & echo $! > {tmp_path}/pid; sleep {NEVER}"
     step = component(words, {"limit": "integer"}, limits={"timeout": "${{inputs.limit}}"})
@@ -151,6 +155,7 @@ def test_a_lot_of_output_does_not_stop_a_step(tmp_path: Path) -> None:
     assert len(lines.of("a")) == 300_000
 
 
+@pytest.mark.slow
 def test_a_failure_shows_the_last_lines_and_the_command_that_repeats_it(tmp_path: Path) -> None:
     write(tmp_path / "code" / "step.py", "import sys; print('to stdout'); print(open('note').read(), file=sys.stderr)\n"
                                          "sys.exit(len(sys.argv) + 2)\n")  # fmt: skip
@@ -333,6 +338,7 @@ def test_when_one_of_several_processes_fails_the_others_are_ended(tmp_path: Path
     assert done.stderr.startswith("broken\n")
 
 
+@pytest.mark.slow
 def test_live_tree_on_a_terminal(tmp_path: Path) -> None:
     job = pipeline({"good": command("echo hello; sleep 0.4"), "bad": command("false; exit 5"),
                     "after": command("cat ${{inputs.x}}", inputs={"x": "${{parent.jobs.bad.outputs.out}}"})})  # fmt: skip
@@ -360,6 +366,7 @@ def test_live_tree_on_a_terminal(tmp_path: Path) -> None:
     assert "exit code 5" in shown
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_does_not_end_the_job(tmp_path: Path) -> None:
     job = write(
         tmp_path / "job.yml",
@@ -371,6 +378,7 @@ def test_a_closed_terminal_does_not_end_the_job(tmp_path: Path) -> None:
     assert state("piped")["status"] == "Completed"
 
 
+@pytest.mark.slow
 def test_parallel_step(tmp_path: Path) -> None:
     for number in range(5):
         write(tmp_path / "it's data #1" / f"{number}.txt", str(number))

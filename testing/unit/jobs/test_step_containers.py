@@ -64,6 +64,7 @@ def job(folder: Path, text_: str, environment: Any, **more: Any) -> Path:
     return write(folder / "job.yml", {**command_job(text_, {"out": "uri_file"}, **more), "environment": environment})
 
 
+@pytest.mark.slow
 def test_an_image_is_pulled_and_the_step_runs_in_it(
     tmp_path: Path, engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +99,7 @@ def test_an_image_is_pulled_and_the_step_runs_in_it(
     assert statuses(run(file)) == {"job": "Completed"}, "and so is none"
 
 
+@pytest.mark.slow
 def test_images_of_definitions(tmp_path: Path, engine: Path) -> None:
     """A Docker context, conda packages on an image, a curated environment, our own."""
     write(tmp_path / "context" / "docker" / "Dockerfile", "FROM scratch\n")
@@ -140,6 +142,7 @@ def test_a_build_that_fails_is_told(tmp_path: Path, engine: Path) -> None:
     assert not any(call[0] == "run" for call in map(json.loads, (engine / "calls.jsonl").read_text().splitlines()))
 
 
+@pytest.mark.slow
 def test_several_processes_and_parallel_steps(tmp_path: Path, engine: Path) -> None:
     distributed = {"distribution": {"type": "pytorch", "process_count_per_instance": 2}}
     text_ = "echo $RANK $AZUREML_PROCESS_NAME >> ${{outputs.out}}"

@@ -140,6 +140,7 @@ def job(tmp_path: Path, workload: str, text: str = TEXT, **labels: str) -> Path:
     return write(tmp_path / "job.yml", pipeline({"a": step(text, workload, **labels)}))
 
 
+@pytest.mark.slow
 def test_without_a_tag_nothing_is_left_out(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = keys(job(tmp_path, as_json()))

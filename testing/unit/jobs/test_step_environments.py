@@ -252,6 +252,7 @@ class TestThisPython:
         assert self.ran_in(write(project / "job.yml", content), lines) == sys.prefix
         assert not any("warning" in line for line in lines.all)
 
+    @pytest.mark.slow
     def test_host_takes_it_whatever_the_definition_says(self, project: Path) -> None:
         file = job(project, "nowhere", text_=self.PREFIX)
         assert self.ran_in(file, environment=EnvironmentMode.HOST) == sys.prefix
@@ -274,6 +275,7 @@ def test_a_step_whose_environment_is_not_there_fails(project: Path, monkeypatch:
     assert "was prepared, but does not exist" in ended.state.steps["job"].message
 
 
+@pytest.mark.slow
 def test_definitions_of_files_and_of_the_store(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file and a registered environment mean what is in them, and paths start from where they lie."""
     write(project / "deep" / "conda.yaml", conda("nowhere"))
@@ -313,6 +315,7 @@ def test_warnings_come_before_anything_runs(project: Path, monkeypatch: pytest.M
     assert asked == ["only-ours==1.*"]
 
 
+@pytest.mark.slow
 def test_a_registry_that_cannot_be_reached_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
@@ -320,6 +323,7 @@ def test_a_registry_that_cannot_be_reached_knows_nothing(monkeypatch: pytest.Mon
     assert pip_client.unknown_packages(["no-such-package-of-ours==1", "PyYAML"]) == []
 
 
+@pytest.mark.slow
 def test_a_registry_that_lacks_a_package_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_wheel(tmp_path / "simple" / "tinypack", "tinypack", "1.0", "")
     monkeypatch.delenv("PIP_NO_INDEX")
@@ -330,6 +334,7 @@ def test_a_registry_that_lacks_a_package_says_so(tmp_path: Path, monkeypatch: py
     assert pip_client.unknown_packages(asked) == ["no-such-package-of-ours==1"]
 
 
+@pytest.mark.slow
 def test_a_conda_file_that_is_broken_is_refused_before_anything_runs(project: Path) -> None:
     file = job(project, ONE)
     write(project / "conda.yaml", "dependencies: [a")

@@ -327,6 +327,7 @@ def test_trial_that_cannot_be_started_fails(tmp_path: Path) -> None:
     assert (result.trials[2].state, result.trials[2].message) == ("Failed", "2 is above the maximum of x")
 
 
+@pytest.mark.slow
 def test_polling_is_quick(tmp_path: Path) -> None:
     """With a hundred trials behind it and ten that run, most looks call a few thousand functions at most."""
     clock = Clock()
@@ -372,6 +373,7 @@ def trials() -> list[Trial]:
     ]
 
 
+@pytest.mark.slow
 def test_leaderboard(tmp_path: Path, trials: list[Trial]) -> None:
     write_leaderboard(tmp_path / "board", trials, "accuracy", "maximize")
     assert sorted(path.name for path in (tmp_path / "board").iterdir()) == ["trials.csv", "trials.json", "trials.svg"]

@@ -68,6 +68,7 @@ def test_a_task_can_be_done_again_before_the_others() -> None:
     assert seen == [("die", True), ("die", True), ("b", False), ("a", False)]
 
 
+@pytest.mark.slow
 def test_a_task_that_takes_too_long_is_ended_and_others_go_on() -> None:
     with WorkerPool[str](Echo(), 2, limit=1) as pool:
         found = ends(pool, ["hang", "a", "b"])
@@ -84,6 +85,7 @@ def test_each_worker_starts_once_and_is_closed(tmp_path: Path) -> None:
     assert closed == ["closed"] * len(started)
 
 
+@pytest.mark.slow
 def test_a_service_that_refuses_or_dies_at_its_start_is_reported() -> None:
     with WorkerPool[str](Echo(refusal="no model"), 2, limit=60) as pool, pytest.raises(StartError) as refused:
         ends(pool, ["a"])

@@ -56,6 +56,7 @@ def owned(folder: Path) -> list[Path]:
     return [path for path in files if not path.relative_to(folder).as_posix().startswith(NOT_COUNTED)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ci", ["github", "azure-devops"])
 def test_a_team_owns_few_files_and_lines(ci: str, made: dict[str, Path]) -> None:
     files = owned(made[ci])
@@ -108,6 +109,7 @@ def test_each_answer_decides_where_its_pipelines_are(made: dict[str, Path]) -> N
     assert kept["_src_path"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("targets", "expected"),
     [(["local"], "managed"), (["aci", "aks", "managed"], "aks"), (["kubernetes-endpoint"], "kubernetes-endpoint")],
@@ -130,6 +132,7 @@ def test_all_that_an_azure_pipeline_of_a_project_names_exists(name: str, made: d
         assert wrong(PipelineFiles(folder), name, given, ScriptLines(folder / "Makefile")) == []
 
 
+@pytest.mark.slow
 def test_whatever_its_pipelines_declare_is_read(made: dict[str, Path]) -> None:
     assert unread(made["azure-devops"] / "ado_pipelines", ROOT / "src" / "vision_mlops") == []
 
@@ -215,6 +218,7 @@ def test_its_conda_files_are_ours_with_the_package_that_it_pins(made: dict[str, 
         assert [package] == [f"vision-mlops @ {one}" for one in pin]
 
 
+@pytest.mark.slow
 def test_images_make_workload_contract_and_handful(tmp_path: Path) -> None:
     for label, colour in {"blue tit": "blue", "yes": "red"}.items():
         for number in range(20):
@@ -247,6 +251,7 @@ def colours(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_clone_elsewhere_says_where_its_images_can_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = project(tmp_path / "birds", images=str(colours(tmp_path / "photos")))
     commit(made, "From the template")
@@ -265,6 +270,7 @@ def test_a_clone_elsewhere_says_where_its_images_can_come_from(tmp_path: Path, m
         assert "`mlops data download --from azureml:birds@latest --out data/birds`" in str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ci", ["github", "azure-devops"])
 def test_its_pipeline_trains_on_the_registered_images(ci: str, made: dict[str, Path], tmp_path: Path) -> None:
     own = project(tmp_path / "birds", images=str(colours(tmp_path / "photos")), ci=ci)
@@ -314,6 +320,7 @@ def test_another_build_is_installed_in_a_project_that_is_set_up(made: dict[str, 
     assert installed("VISION_MLOPS=two.whl") == ["two.whl"]
 
 
+@pytest.mark.slow
 def test_it_takes_no_more_than_two_seconds(tmp_path: Path) -> None:
     """Of the processor, its children included, as others may be at work."""
     before = os.times()
@@ -366,6 +373,7 @@ def test_what_is_wrong_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_folder_with_files_is_left_alone_and_an_empty_one_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,6 +388,7 @@ def test_a_folder_with_files_is_left_alone_and_an_empty_one_is_taken(
     assert (tmp_path / "birds" / "Makefile").is_file()
 
 
+@pytest.mark.slow
 def test_an_interruption_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: Path) -> None:
         raise KeyboardInterrupt

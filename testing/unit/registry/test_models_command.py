@@ -52,6 +52,7 @@ def test_register_promote_list_show(two_versions: Path) -> None:
     assert "textile" in _run("list")
 
 
+@pytest.mark.slow
 def test_promote_refuses_and_is_forced(two_versions: Path) -> None:
     with pytest.raises(RegistryError, match="its verdict is reject"):
         _run("promote", "textile:1")
@@ -134,6 +135,7 @@ def test_what_no_gate_has_judged_does_not_pass(store: Path, plain_bundle: MakeBu
     assert CliRunner().invoke(app, ["verdict", "textile", "--fail-on", "reject"]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_digest_names_one_model_whatever_its_number(two_versions: Path) -> None:
     first, second = _digest("textile:1"), _digest("textile:2")
     assert first != second

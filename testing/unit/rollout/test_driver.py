@@ -419,6 +419,7 @@ def test_a_machine_that_took_over_is_left_alone(long: Long) -> None:
     world.has_only(1)
 
 
+@pytest.mark.slow
 def test_an_abort_waits_for_another_machine_until_its_lease_ends(world: World) -> None:
     interrupt_in(world, "counts", signal.SIGTERM)
     assert begin(world, limits=replace(LIMITS, min_seconds=30)).outcome is RolloutOutcome.PAUSED
@@ -506,6 +507,7 @@ def command(world: World, monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
 QUICK = ("--min-requests", "5", "--min-seconds", "0", "--steps", "mirror=50,100", "--probe-rate", "1000")
 
 
+@pytest.mark.slow
 def test_the_command_and_its_exit_codes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.behave(wrong=True)
     start_it = ("start", "colours", "-m", "colours:2", *QUICK)

@@ -33,6 +33,7 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.usefixtures("no_collector")
 def test_an_answered_request_does_not_wait_for_the_collector(fails: bool) -> None:

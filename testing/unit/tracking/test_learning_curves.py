@@ -22,6 +22,7 @@ def training(epochs: int) -> str:
     return run_id
 
 
+@pytest.mark.slow
 def test_curves_of_two_trainings_and_what_is_none(store: Path) -> None:
     runs = {"script run": training(3), "木 <best>": training(2)}
     drawn = ElementTree.fromstring(draw_learning_curves(runs).svg)

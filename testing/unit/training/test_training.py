@@ -57,6 +57,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_one_batch_is_overfitted(data: Path) -> None:
     """A network that cannot learn one batch by heart has a broken gradient, loss or input somewhere."""
     torch.manual_seed(0)
@@ -196,6 +197,7 @@ def test_two_processes_train_one_model(data: Path, store: Path, tmp_path: Path) 
     assert len(Predictor(tmp_path / "bundle").classes) == 3
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_was_cut_off_is_none(data: Path, store: Path, tmp_path: Path) -> None:
     work = TrainingFolder(tmp_path / "bundle", tiny(), read_manifest(data), tmp_path / "kept")
     work.begin()
