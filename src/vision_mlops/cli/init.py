@@ -10,7 +10,7 @@ import typer
 
 from vision_mlops.cli.options import JsonOption, filled
 from vision_mlops.cli.output import emit_json, say, warn
-from vision_mlops.core.errors import ConfigError, DataError, MissingExtraError
+from vision_mlops.core.errors import ConfigError, DataError, require
 
 
 def init(
@@ -45,10 +45,7 @@ def init(
 
     Example: `mlops init birds --images photos/birds --defaults`, or `mlops init birds --defaults --data ci=azure-devops`
     """
-    import importlib.util
-
-    if importlib.util.find_spec("copier") is None:
-        raise MissingExtraError("copier", "init")
+    require("copier")
     from vision_mlops.core.paths import repository
     from vision_mlops.project.new_project import ProjectRequest, make_project
     from vision_mlops.project.project_answers import read_answers, read_questions

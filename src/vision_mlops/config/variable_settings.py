@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Self, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from vision_mlops.core.errors import ConfigError, MissingExtraError
+from vision_mlops.core.errors import ConfigError, require
 from vision_mlops.core.text import nearest
 
 
@@ -126,10 +126,9 @@ def read_env_file(file: Path) -> dict[str, str]:
     """``NAME=value`` lines of a file; none where it does not exist. Raises ConfigError or MissingExtraError."""
     if not file.exists():
         return {}
-    try:
-        from dotenv.parser import parse_stream
-    except ImportError as error:
-        raise MissingExtraError("python-dotenv", "azure") from error
+    require("dotenv")
+    from dotenv.parser import parse_stream
+
     try:
         with file.open(encoding="utf-8") as stream:
             bindings = list(parse_stream(stream))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vision_mlops.core import paths
-from vision_mlops.core.errors import MissingExtraError
+from vision_mlops.core.errors import require
 
 app = typer.Typer(no_args_is_help=True, help="Try the Azure part without an account.")
 _PROGRAM = "azureml_emulator"
@@ -64,8 +63,7 @@ def emulate(
     Example: `mlops azure emulate`, and in another terminal `eval "$(mlops azure emulate --env)"` and `mlops run --on azure`;
     or all in one: `mlops azure emulate -- mlops run --on azure`
     """
-    if importlib.util.find_spec(_PROGRAM) is None or importlib.util.find_spec("uvicorn") is None:
-        raise MissingExtraError(_PROGRAM, "emulator")
+    require("uvicorn")
     words = ["--state", str(state or paths.home() / "emulator")]
     words += ["--port", str(port)] if port is not None else []
     for expression in fault or []:

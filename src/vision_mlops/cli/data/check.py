@@ -11,7 +11,7 @@ from vision_mlops.cli.bundle_argument import choose_bundle
 from vision_mlops.cli.options import DryRunOption, JsonOption, SeverityOption, filled
 from vision_mlops.cli.output import count_bar, emit_json, emit_table, say, warn
 from vision_mlops.core import paths
-from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError
+from vision_mlops.core.errors import DataError, MissingExtraError, MlopsError, require
 from vision_mlops.core.text import counted
 
 if TYPE_CHECKING:
@@ -187,14 +187,10 @@ def _embedder(listing: ImageListing, model: Model, bundle: Path | None) -> tuple
     if sum(count >= SMALLEST for count in sizes.values()) < 2:
         return None, f"fewer than two classes have {SMALLEST} images"
     try:
-        import cleanlab as cleanlab
-
+        require("cleanlab")
         return (embedding.from_bundle(bundle) if bundle is not None else embedding.from_backbone(model)), ""
     except MissingExtraError as error:
         return None, f"{error.message}: {error.hint}"
-    except ImportError:
-        missing = MissingExtraError("cleanlab", "train")
-        return None, f"{missing.message}: {missing.hint}"
 
 
 def _print(result: CheckResult) -> None:
